@@ -1,0 +1,114 @@
+"""The catalogue: every card of one or more folders, checked together."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from router.cards.columns import Columns, columns_of
+from router.cards.schema import Card, read_quantity, to_plain
+from router.cards.source import convert, read_yaml
+from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
+
+
+class Catalog(Sequence[Card]):
+    """Cards in the order of their ids, found by id or alias. Never changes after it is made."""
+
+    def __init__(self, cards: Iterable[Card]) -> None:
+        """Raises ConfigurationError where ids or aliases clash or a base is missing."""
+        self._cards = tuple(sorted(cards, key=lambda card: card.id))
+        self.ids = tuple(card.id for card in self._cards)
+        self._position: dict[str, int] = {}
+        for position, card in enumerate(self._cards):
+            for name in card.names:
+                if name in self._position:
+                    other = self.ids[self._position[name]]
+                    raise ConfigurationError(f'the name "{name}" belongs to two cards: {other} and {card.id}')
+                self._position[name] = position
+        for card in self._cards:
+            if card.base is not None and card.base not in self.ids:
+                hint = did_you_mean(card.base, self.ids)
+                raise ConfigurationError(f'{card.id}: there is no card for its base "{card.base}"{hint}')
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def __iter__(self) -> Iterator[Card]:
+        return iter(self._cards)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        return self._cards[index]
+
+    def position(self, name: str) -> int | None:
+        """Where the card with this id or alias stands, or None."""
+        return self._position.get(name)
+
+    def named(self, name: str) -> Card:
+        """The card with this id or alias. Raises UnknownModelError with the nearest name."""
+        position = self.position(name)
+        if position is None:
+            raise UnknownModelError(f'there is no card "{name}"{did_you_mean(name, self._position)}')
+        return self._cards[position]
+
+    @functools.cached_property
+    def columns(self) -> Columns:
+        """The numeric facts as arrays."""
+        return columns_of(self._cards)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change when any fact of any card does."""
+        facts = repr([sorted(to_plain(card).items()) for card in self._cards])
+        return hashlib.sha256(facts.encode()).hexdigest()[:12]
+
+
+def load_card(file: Path) -> Card:
+    """The card in one YAML file. Raises FileError naming file, line and key."""
+    document, lines = read_yaml(file)
+    if not isinstance(document, Mapping):
+        found = "nothing" if document is None else f"a {type(document).__name__}"
+        raise FileError(str(file), 1, f"expected a card (keys and values), found {found}")
+    return convert(document, Card, file, lines, read_quantity)
+
+
+def load_catalog(*folders: Path) -> Catalog:
+    """Every `*.yaml` and `*.yml` directly inside `folders`. A later folder's card replaces an earlier one's of the
+    same id; two in one folder are an error.
+
+    Raises ConfigurationError that lists every broken file, so that all can be mended at once.
+    """
+    cards: dict[str, Card] = {}
+    for folder in folders:
+        cards.update(_load_folder(folder))
+    try:
+        return Catalog(cards.values())
+    except ConfigurationError as error:
+        where = ", ".join(map(str, folders))
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _load_folder(folder: Path) -> dict[str, Card]:
+    if not folder.is_dir():
+        kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
+        raise ConfigurationError(f"the card folder {folder} {kind} (`route init` makes one)")
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
+    cards: dict[str, Card] = {}
+    origin: dict[str, Path] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            card = load_card(file)
+        except FileError as error:
+            problems.append(str(error))
+            continue
+        if card.id in origin:
+            problems.append(f'{file}: the id "{card.id}" is already used by {origin[card.id]}')
+            continue
+        cards[card.id], origin[card.id] = card, file
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    if not cards:
+        raise ConfigurationError(f"the card folder {folder} holds no card (*.yaml)")
+    return cards

@@ -1,0 +1,60 @@
+"""The catalogue's numeric facts as arrays, one entry a card, so that limits and goals work on all cards at once.
+
+NaN stands for a fact that no card states. The order is the catalogue's, which is by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from router.cards.schema import Card
+
+Column = NDArray[np.float64]
+
+PRIVACY_EXPOSURE = {"local": 0.0, "private": 0.5, "public": 1.0}
+
+
+class Columns(Struct, frozen=True, eq=False):
+    """Arrays of shape `(cards,)`; the name of each states its unit."""
+
+    size_parameters: Column
+    active_parameters: Column
+    context_tokens: Column
+    max_output_tokens: Column
+    input_price_usd_per_mtok: Column
+    output_price_usd_per_mtok: Column
+    ttft_ms: Column
+    tpot_ms: Column
+    released_day: Column
+    exposure: Column
+
+    @property
+    def price_usd_per_mtok(self) -> Column:
+        """The dearer of input and output."""
+        return cast(Column, np.maximum(self.input_price_usd_per_mtok, self.output_price_usd_per_mtok))
+
+
+def columns_of(cards: Sequence[Card]) -> Columns:
+    """The columns of `cards`, in their order."""
+
+    def column(fact: Callable[[Card], float | None]) -> Column:
+        values = (fact(card) for card in cards)
+        return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+    return Columns(
+        size_parameters=column(lambda card: card.size and card.size.total),
+        active_parameters=column(lambda card: card.size and card.size.active),
+        context_tokens=column(lambda card: card.context_tokens),
+        max_output_tokens=column(lambda card: card.max_output_tokens),
+        input_price_usd_per_mtok=column(lambda card: card.price and card.price.input_usd),
+        output_price_usd_per_mtok=column(lambda card: card.price and card.price.output_usd),
+        ttft_ms=column(lambda card: card.latency and card.latency.ttft_ms),
+        tpot_ms=column(lambda card: card.latency and card.latency.tpot_ms),
+        released_day=column(lambda card: card.released and card.released.toordinal()),
+        exposure=column(lambda card: PRIVACY_EXPOSURE[card.privacy] if card.privacy else None),
+    )

@@ -1,0 +1,265 @@
+"""The model card: declared facts about one model or adapter, and nothing that nobody published.
+
+In YAML the quantities are written as people write them (`7B`, `0.15$`, `250ms`, `2025-03`); here they are plain numbers
+whose names state the unit. None means that the fact is not known.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from router.cards import units
+
+CardId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
+        description="Unique name of the card; what clients ask for and what answers carry.",
+    ),
+]
+Word = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class TokenCount(int):
+    """Tokens; in YAML `128k` or `131072`."""
+
+
+class Dollars(float):
+    """US dollars; in YAML `0.15$` or `0.15`."""
+
+
+class Milliseconds(float):
+    """Milliseconds; in YAML `250ms` or `1.5s`."""
+
+
+class Day(datetime.date):
+    """A date; in YAML `2025-03-14`, `2025-03` or `2025`, a missing part counting as the first."""
+
+
+class Size:
+    """Number of parameters: those stored (`total`) and those used for one token (`active`)."""
+
+    __slots__ = ("active", "total")
+
+    def __init__(self, total: float, active: float | None = None) -> None:
+        self.total = total
+        self.active = total if active is None else active
+
+    def __repr__(self) -> str:
+        return f"Size({self.total!r}, {self.active!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Size) and (self.total, self.active) == (other.total, other.active)
+
+    def __hash__(self) -> int:
+        return hash((self.total, self.active))
+
+
+class Price(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_usd")):
+    """US dollars per million tokens."""
+
+    input_usd: Dollars
+    output_usd: Dollars
+    cached_input_usd: Dollars | None = None
+
+
+class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_ms")):
+    """Measured time to the first token, and per token after it."""
+
+    ttft_ms: Milliseconds | None = None
+    tpot_ms: Milliseconds | None = None
+
+
+class Benchmark(Struct, frozen=True, forbid_unknown_fields=True):
+    """A published score with where and when it was published."""
+
+    score: float
+    source: Word
+    date: Day | None = None
+
+
+class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the deployment accepts: requests and tokens a minute, calls at once."""
+
+    rpm: Annotated[int, Meta(gt=0)] | None = None
+    tpm: Annotated[int, Meta(gt=0)] | None = None
+    concurrency: Annotated[int, Meta(gt=0)] | None = None
+
+
+class Lora(Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of a low-rank adapter, and where its weights lie."""
+
+    rank: Annotated[int, Meta(gt=0)]
+    alpha: float | None = None
+    targets: tuple[Word, ...] = ()
+    path: Word | None = None
+
+
+class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a card comes from."""
+
+    parents: tuple[CardId, ...] = ()
+    migrated_from: CardId | None = None
+    note: Word | None = None
+
+
+_YAML_NAMES = {
+    "context_tokens": "context",
+    "max_output_tokens": "max_output",
+    "rate_limits": "limits",
+}
+
+
+class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
+    """One model or adapter. Only `id`, `provider` and `model` are required."""
+
+    id: CardId
+    provider: Annotated[
+        Word, Meta(description="litellm's provider name (openai, anthropic, hosted_vllm, ollama …).")
+    ]
+    model: Annotated[Word, Meta(description="The model's name as that provider knows it.")]
+    kind: Literal["model", "adapter"] = "model"
+    base: Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")] | None = None
+    description: Annotated[str, Meta(max_length=2000)] | None = None
+    family: Word | None = None
+    aliases: Annotated[
+        tuple[Word, ...],
+        Meta(description="Other names: in tables of outcomes, and in requests."),
+    ] = ()
+    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None = None
+    api_key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    size: Size | None = None
+    context_tokens: TokenCount | None = None
+    max_output_tokens: TokenCount | None = None
+    released: Day | None = None
+    knowledge_cutoff: Day | None = None
+    license: Word | None = None
+    weights: Literal["open", "closed"] | None = None
+    region: Word | None = None
+    privacy: Annotated[
+        Literal["local", "private", "public"],
+        Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
+    ] | None = None
+    modalities: tuple[Literal["text", "image", "audio", "video", "pdf"], ...] = ("text",)
+    capabilities: tuple[
+        Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"],
+        ...,
+    ] | None = None
+    languages: tuple[Word, ...] = ()
+    price: Price | None = None
+    latency: Latency | None = None
+    benchmarks: Mapping[Word, Benchmark] = {}
+    good_for: tuple[Word, ...] = ()
+    not_for: tuple[Word, ...] = ()
+    tags: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
+    rate_limits: RateLimits | None = None
+    lora: Lora | None = None
+    lineage: Lineage | None = None
+    source: Annotated[str, Meta(description="Where the card's facts come from.")] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "adapter") != (self.base is not None):
+            raise ValueError("an adapter names its `base` card, and only an adapter does")
+        if "text" not in self.modalities:
+            raise ValueError("`modalities` must contain text")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The id and every alias."""
+        return (self.id, *self.aliases)
+
+
+def read_quantity(kind: type, value: Any) -> Any:
+    """msgspec's hook for the types that YAML writes in human units. Raises ValueError with what was expected."""
+    if kind is Size:
+        if isinstance(value, Mapping):
+            return _read_sizes(value)
+        return Size(units.parameters(_scalar(value, "a size such as 7B")))
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise NotImplementedError(kind)
+    return reader(_scalar(value, "one value"))
+
+
+def write_quantity(value: Any) -> Any:
+    """The inverse of `read_quantity`, for printing a card."""
+    if isinstance(value, Size):
+        total, active = units.show_parameters(value.total), units.show_parameters(value.active)
+        return total if total == active else {"total": total, "active": active}
+    if isinstance(value, TokenCount):
+        return units.show_tokens(value)
+    if isinstance(value, Milliseconds):
+        return units.show_milliseconds(value)
+    if isinstance(value, Dollars):
+        return units.show_usd(value)
+    if isinstance(value, Day):
+        return value.isoformat()
+    raise NotImplementedError(type(value))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a card file, from which editors complete and check."""
+    (reference,), definitions = msgspec.json.schema_components([Card], schema_hook=_quantity_schema)
+    del reference
+    card = definitions.pop("Card")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Pulvinar model card",
+        **{key: value for key, value in card.items() if key != "title"},
+        "$defs": definitions,
+    }
+
+
+_READERS: dict[type, Callable[[str | float], Any]] = {
+    TokenCount: lambda value: TokenCount(units.tokens(value)),
+    Dollars: lambda value: Dollars(units.usd(value)),
+    Milliseconds: lambda value: Milliseconds(units.milliseconds(value)),
+    Day: lambda value: Day.fromordinal(units.date(value).toordinal()),
+}
+_QUANTITY = ["string", "number"]
+_DATE_PATTERN = r"^\d{4}(-\d{1,2}(-\d{1,2})?)?$"
+_SIZE_SCHEMA = {"type": _QUANTITY, "pattern": r"^[0-9.]+\s*[kKmMbBtT]$", "examples": ["7B", "350M"]}
+
+
+def _quantity_schema(kind: type) -> dict[str, Any]:
+    if kind is Size:
+        both = {"total": _SIZE_SCHEMA, "active": _SIZE_SCHEMA}
+        shape = {"type": "object", "properties": both, "required": ["total"], "additionalProperties": False}
+        return {"anyOf": [_SIZE_SCHEMA, shape]}
+    if kind is TokenCount:
+        return {"type": ["string", "integer"], "examples": ["128k", 8192]}
+    if kind is Dollars:
+        return {"type": _QUANTITY, "examples": ["0.15$"]}
+    if kind is Milliseconds:
+        return {"type": _QUANTITY, "examples": ["250ms"]}
+    if kind is Day:
+        return {"type": ["string", "integer"], "pattern": _DATE_PATTERN, "examples": ["2025-03"]}
+    raise NotImplementedError(kind)
+
+
+def _scalar(value: Any, expected: str) -> str | float:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"expected {expected}, got {'a list' if isinstance(value, list) else 'a mapping'}")
+    return value
+
+
+def _read_sizes(value: Mapping[str, Any]) -> Size:
+    unknown = sorted(set(value) - {"total", "active"})
+    if unknown or "total" not in value:
+        raise ValueError(f"expected {{total: 47B, active: 13B}}, got the keys {', '.join(map(str, value))}")
+    total = units.parameters(_scalar(value["total"], "a size such as 47B"))
+    active = units.parameters(_scalar(value.get("active", total), "a size such as 13B"))
+    if active > total:
+        raise ValueError("`active` is larger than `total`")
+    return Size(total, active)
+
+
+def to_plain(card: Card) -> dict[str, Any]:
+    """The card as YAML would hold it, without what is not known."""
+    plain = msgspec.to_builtins(card, enc_hook=write_quantity)
+    return {key: value for key, value in plain.items() if value not in (None, [], {}, ())}

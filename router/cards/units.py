@@ -1,0 +1,130 @@
+"""Quantities as people write them: `7B`, `0.15$`, `250ms`, `128k`, `2025-03`, `180d`.
+
+Each reader takes what YAML or a flag holds and returns the plain number in the unit its name states. Every reader
+raises ValueError with what was expected; the caller adds where it stood.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+
+_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.ASCII)
+_PARAMETERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_TOKENS = {"": 1.0, "k": 1e3, "m": 1e6}
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
+_DAYS = {"d": 1.0, "w": 7.0, "mo": 30.4375, "y": 365.25}
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
+
+
+def parameters(value: str | float) -> float:
+    """Number of parameters: `7B`, `1.1T`, `350M`."""
+    return _scaled(value, _PARAMETERS, "a size such as 7B or 350M")
+
+
+def tokens(value: str | float) -> int:
+    """Tokens: `128k`, `1M`, `8192`."""
+    count = _scaled(value, _TOKENS, "a number of tokens such as 128k or 8192")
+    if count != int(count):
+        raise ValueError(f"expected a whole number of tokens, got {value!r}")
+    return int(count)
+
+
+def milliseconds(value: str | float) -> float:
+    """Duration in milliseconds: `250ms`, `1.5s`."""
+    return _scaled(value, _MILLISECONDS, "a duration such as 250ms or 1.5s")
+
+
+def days(value: str | float) -> float:
+    """Age in days: `180d`, `6mo`, `1y`."""
+    return _scaled(value, _DAYS, "an age such as 180d, 6mo or 1y")
+
+
+def usd(value: str | float) -> float:
+    """US dollars: `0.15$`, `$0.15`, `0.15`."""
+    if isinstance(value, str):
+        value = value.replace("$", " ").replace("USD", " ").strip()
+    return _scaled(value, {"": 1.0}, "an amount in US dollars such as 0.15$")
+
+
+def fraction(value: str | float) -> float:
+    """A share in [0, 1]: `0.8`, `80%`."""
+    share = _scaled(value, {"": 1.0, "%": 0.01}, "a share such as 0.8 or 80%")
+    if share > 1:
+        raise ValueError(f"expected a share between 0 and 1, got {value!r}")
+    return share
+
+
+def date(value: str | float) -> datetime.date:
+    """A date; a missing day or month counts as the first: `2025-03-14`, `2025-03`, `2025`."""
+    found = _DATE.fullmatch(str(value).strip())
+    if found is None:
+        raise ValueError(f"expected a date such as 2025-03 or 2025-03-14, got {value!r}")
+    year, month, day = (int(part) if part else 1 for part in found.groups())
+    try:
+        return datetime.date(year, month, day)
+    except ValueError as error:
+        raise ValueError(f"expected a date such as 2025-03, got {value!r}: {error}") from None
+
+
+def show_parameters(count: float) -> str:
+    """`7e9` as `7B`."""
+    for unit in ("T", "B", "M", "K"):
+        if count >= _PARAMETERS[unit.lower()]:
+            return f"{count / _PARAMETERS[unit.lower()]:.4g}{unit}"
+    return f"{count:.4g}"
+
+
+def show_tokens(count: float) -> str:
+    """`128000` as `128k`, `8192` as `8192`."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size and count * 100 % size == 0:
+            return f"{count / size:g}{unit}"
+    return f"{count:.0f}"
+
+
+def show_milliseconds(duration: float) -> str:
+    """`1500` as `1.5s`, `250` as `250ms`."""
+    return f"{duration / 1e3:.3g}s" if duration >= 1e3 else f"{duration:.3g}ms"
+
+
+def show_usd(amount: float) -> str:
+    """`0.00015` as `0.00015$`."""
+    if amount == 0:
+        return "0$"
+    digits = max(0, 2 - math.floor(math.log10(abs(amount))))
+    text = f"{amount:.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + "$"
+
+
+def show_days(age: float) -> str:
+    """`180.0` as `180d`."""
+    return f"{age:g}d"
+
+
+def show_fraction(share: float) -> str:
+    """`0.8125` as `0.812`."""
+    return f"{share:.3g}"
+
+
+def _scaled(value: str | float, units: dict[str, float], expected: str) -> float:
+    if isinstance(value, bool):
+        raise ValueError(f"expected {expected}, got {str(value).lower()}")
+    number, unit = (float(value), "") if isinstance(value, int | float) else _split(value, expected)
+    scale = units.get(unit.lower())
+    if scale is None and number == 0:
+        scale = 1.0
+    if scale is None:
+        named = f"unit {unit!r}" if unit else "no unit"
+        raise ValueError(f"expected {expected}, got {value!r} ({named}; units: {', '.join(filter(None, units))})")
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"expected {expected}, got {value!r}")
+    return number * scale
+
+
+def _split(text: str, expected: str) -> tuple[float, str]:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"expected {expected}, got {text!r}")
+    return float(found[1].replace("_", "")), found[2]

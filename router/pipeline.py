@@ -1,0 +1,56 @@
+"""The stages in order, on one screen."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from router.cards.catalog import Catalog
+from router.decide.engine import decide
+from router.decide.flags import Flags, extract_flags, parse_flags
+from router.decide.policy import Policies, Policy
+from router.perceive.features import Perceiver
+from router.perceive.predictor import Predictor
+from router.types import ChatRequest, Decision
+
+
+class Routed(Struct, frozen=True):
+    """A decision, and the request as it goes upstream: without the flags that stood in its prompt."""
+
+    decision: Decision
+    request: ChatRequest
+
+
+class Router:
+    """Perceive, then decide. Holds the catalogue, the policies and the predictor; keeps no state between requests."""
+
+    def __init__(self, catalog: Catalog, policies: Policies, predictor: Predictor) -> None:
+        self.catalog, self.policies, self.predictor = catalog, policies, predictor
+        self._perceive = Perceiver(predictor.encoder)
+        self._forecasts = predictor.bind(catalog)
+
+    def route(
+        self,
+        request: ChatRequest,
+        *,
+        flags: str = "",
+        policy: str | Policy = "default",
+        unavailable: Mapping[str, str] | None = None,
+        today: datetime.date | None = None,
+    ) -> Routed:
+        """Choose a card for `request`.
+
+        `unavailable` maps card ids to why they cannot be called now; `today` is what `age` limits count from.
+        Raises CallerError for flags that cannot be read or met.
+        """
+        chosen = policy if isinstance(policy, Policy) else self.policies.named(policy)
+        wanted = parse_flags(flags)
+        if chosen.prompt_flags:
+            request, spoken = extract_flags(request)
+            wanted = spoken.overridden_by(wanted)
+        features = self._perceive(request)
+        forecast = self._forecasts(features)
+        decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, unavailable or {}, today)
+        return Routed(decision, request)

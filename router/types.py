@@ -1,0 +1,242 @@
+"""The frozen values that travel the path of a prompt: request, features, forecast, decision.
+
+Forecasts and decisions are columnar: one array entry a card, in the catalogue's order. `Ranking` and `Rejections` show
+them as ordinary sequences and mappings, and make an entry only when it is looked at, so that ten thousand cards cost
+no ten thousand objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from router.errors import CallerError
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+
+class Turn(Struct, frozen=True):
+    """One message of a conversation, its text parts joined."""
+
+    role: str
+    text: str
+
+
+class ChatRequest(Struct, frozen=True):
+    """What the client asked, decoded once. `body` keeps every field of it, known or not."""
+
+    turns: tuple[Turn, ...]
+    modalities: frozenset[str] = frozenset({"text"})
+    needs: frozenset[str] = frozenset()
+    output_limit: int | None = None
+    body: Mapping[str, Any] = {}
+
+    @classmethod
+    def from_prompt(cls, prompt: str) -> ChatRequest:
+        """A request of one human turn."""
+        return cls.from_body({"messages": [{"role": "user", "content": prompt}]})
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> ChatRequest:
+        """The request in an OpenAI chat-completions body. Raises CallerError naming the field that is wrong."""
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise CallerError("`messages` must be a list with at least one message")
+        turns: list[Turn] = []
+        modalities = {"text"}
+        for position, message in enumerate(messages):
+            turn, seen = _read_message(message, f"messages[{position}]")
+            turns.append(turn)
+            modalities |= seen
+        if not any(turn.text.strip() for turn in turns) and modalities == {"text"}:
+            raise CallerError("the prompt is empty")
+        return cls(tuple(turns), frozenset(modalities), _needs(body), _output_limit(body), body)
+
+    @property
+    def human_turns(self) -> tuple[str, ...]:
+        """The texts of the user's turns, oldest first; every turn's where no turn is the user's."""
+        human = tuple(turn.text for turn in self.turns if turn.role == "user" and turn.text.strip())
+        return human or tuple(turn.text for turn in self.turns)
+
+
+class Features(Struct, frozen=True, eq=False):
+    """What was observed about a request. `vector` is float32 of shape `(width,)`: embedding, then surface features."""
+
+    vector: Floats
+    input_tokens: int
+    modalities: frozenset[str]
+    needs: frozenset[str]
+    output_limit: int | None = None
+
+
+class Forecast(Struct, frozen=True, eq=False):
+    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
+
+    `measured` is true where the card (or an adapter's base) has outcomes of its own in the artifact.
+    """
+
+    quality: Doubles
+    quality_std: Doubles
+    output_tokens: Doubles
+    cost_usd: Doubles
+    ttft_ms: Doubles
+    latency_ms: Doubles
+    measured: Mask
+
+
+class Candidate(Struct, frozen=True):
+    """A card that passed every limit. `score` is the sum of `parts`; lower is better."""
+
+    card: str
+    score: float
+    quality: float
+    quality_std: float
+    cost_usd: float | None
+    latency_ms: float | None
+    parts: dict[str, float]
+
+
+class Rejection(Struct, frozen=True, omit_defaults=True):
+    """Why a card is no candidate: the first limit it fails, the reason with both numbers, further limits it fails."""
+
+    limit: str
+    reason: str
+    also: tuple[str, ...] = ()
+
+
+class Plan(Struct, frozen=True):
+    """What to call: one card, then, should it fail, the next best."""
+
+    card: str
+    fallbacks: tuple[str, ...] = ()
+    kind: Literal["single"] = "single"
+
+
+class Ranking(Sequence[Candidate]):
+    """The candidates, best first, made when looked at."""
+
+    def __init__(self, ids: Sequence[str], order: Indices, score: Doubles, parts: Mapping[str, Doubles], forecast: Forecast) -> None:
+        self._ids, self._order, self._score, self._parts, self._forecast = ids, order, score, parts, forecast
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return tuple(self._candidate(int(card)) for card in self._order[index])
+        return self._candidate(int(self._order[index]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.cards)
+
+    def __repr__(self) -> str:
+        return f"Ranking({list(self[:3])!r}{'…' if len(self) > 3 else ''})"
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """The ids, best first."""
+        return tuple(self._ids[int(card)] for card in self._order)
+
+    def _candidate(self, card: int) -> Candidate:
+        forecast = self._forecast
+        return Candidate(
+            card=self._ids[card],
+            score=float(self._score[card]),
+            quality=float(forecast.quality[card]),
+            quality_std=float(forecast.quality_std[card]),
+            cost_usd=known(forecast.cost_usd[card]),
+            latency_ms=known(forecast.latency_ms[card]),
+            parts={name: float(part[card]) for name, part in self._parts.items()},
+        )
+
+
+class Decision(Struct, frozen=True):
+    """The choice and everything that explains it."""
+
+    plan: Plan
+    candidates: Sequence[Candidate]
+    rejections: Mapping[str, Rejection]
+    policy: str
+    artifact: str
+    flags: str = ""
+    binding: tuple[str, ...] = ()
+    relaxed: tuple[str, ...] = ()
+
+    @property
+    def card(self) -> str:
+        """The chosen card's id."""
+        return self.plan.card
+
+
+def known(value: float) -> float | None:
+    """`value` as a float, or None where it is NaN."""
+    return None if value != value else float(value)
+
+
+_PART_MODALITIES = {
+    "image_url": "image",
+    "input_image": "image",
+    "image": "image",
+    "input_audio": "audio",
+    "video_url": "video",
+    "file": "pdf",
+}
+
+
+def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
+    if not isinstance(message, Mapping):
+        raise CallerError(f"`{where}` must be an object with `role` and `content`")
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or not role:
+        raise CallerError(f"`{where}.role` must be a word such as user, assistant or system")
+    if content is None or isinstance(content, str):
+        return Turn(role, _encodable(content or "")), set()
+    if not isinstance(content, list):
+        raise CallerError(f"`{where}.content` must be a text or a list of parts")
+    texts: list[str] = []
+    modalities: set[str] = set()
+    for number, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if not isinstance(kind, str):
+            raise CallerError(f"`{where}.content[{number}]` must be an object with a `type`")
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        if kind in _PART_MODALITIES:
+            modalities.add(_PART_MODALITIES[kind])
+    return Turn(role, _encodable("\n".join(texts))), modalities
+
+
+def _encodable(text: str) -> str:
+    # JSON may carry lone surrogates, which no tokenizer takes; the body that goes upstream keeps them.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _needs(body: Mapping[str, Any]) -> frozenset[str]:
+    needs = set()
+    if body.get("tools") or body.get("functions"):
+        needs.add("tools")
+    response_format = body.get("response_format")
+    if isinstance(response_format, Mapping) and response_format.get("type") == "json_schema":
+        needs.add("json_schema")
+    return frozenset(needs)
+
+
+def _output_limit(body: Mapping[str, Any]) -> int | None:
+    for field in ("max_completion_tokens", "max_tokens"):
+        limit = body.get(field)
+        if limit is None:
+            continue
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise CallerError(f"`{field}` must be a whole number of at least 1")
+        return limit
+    return None
