@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.engine import decide
-from router.decide.flags import Flags, extract_flags, parse_flags
+from router.decide.engine import Circumstances, decide
+from router.decide.flags import extract_flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor
@@ -52,5 +52,6 @@ class Router:
             wanted = spoken.overridden_by(wanted)
         features = self._perceive(request)
         forecast = self._forecasts(features)
-        decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, unavailable or {}, today)
+        circumstances = Circumstances(unavailable or {}, today)
+        decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, circumstances)
         return Routed(decision, request)

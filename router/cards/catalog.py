@@ -6,9 +6,11 @@ import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 from router.cards.columns import Columns, columns_of
-from router.cards.schema import Card, read_quantity, to_plain
+from router.cards.facets import Facet, facets_of
+from router.cards.schema import Card, read_quantity
 from router.cards.source import convert, read_yaml
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 
@@ -38,7 +40,11 @@ class Catalog(Sequence[Card]):
     def __iter__(self) -> Iterator[Card]:
         return iter(self._cards)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    @overload
+    def __getitem__(self, index: int) -> Card: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Card, ...]: ...
+    def __getitem__(self, index: int | slice) -> Card | tuple[Card, ...]:
         return self._cards[index]
 
     def position(self, name: str) -> int | None:
@@ -58,9 +64,14 @@ class Catalog(Sequence[Card]):
         return columns_of(self._cards)
 
     @functools.cached_property
+    def facets(self) -> Mapping[str, Facet]:
+        """The facts that are words, as masks over the cards."""
+        return facets_of(self._cards)
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that change when any fact of any card does."""
-        facts = repr([sorted(to_plain(card).items()) for card in self._cards])
+        facts = "\n".join(map(repr, self._cards))
         return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 

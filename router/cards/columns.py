@@ -47,14 +47,14 @@ def columns_of(cards: Sequence[Card]) -> Columns:
         return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
 
     return Columns(
-        size_parameters=column(lambda card: card.size and card.size.total),
-        active_parameters=column(lambda card: card.size and card.size.active),
+        size_parameters=column(lambda card: card.size.total if card.size else None),
+        active_parameters=column(lambda card: card.size.active if card.size else None),
         context_tokens=column(lambda card: card.context_tokens),
         max_output_tokens=column(lambda card: card.max_output_tokens),
-        input_price_usd_per_mtok=column(lambda card: card.price and card.price.input_usd),
-        output_price_usd_per_mtok=column(lambda card: card.price and card.price.output_usd),
-        ttft_ms=column(lambda card: card.latency and card.latency.ttft_ms),
-        tpot_ms=column(lambda card: card.latency and card.latency.tpot_ms),
-        released_day=column(lambda card: card.released and card.released.toordinal()),
+        input_price_usd_per_mtok=column(lambda card: card.price.input_usd if card.price else None),
+        output_price_usd_per_mtok=column(lambda card: card.price.output_usd if card.price else None),
+        ttft_ms=column(lambda card: card.latency.ttft_ms if card.latency else None),
+        tpot_ms=column(lambda card: card.latency.tpot_ms if card.latency else None),
+        released_day=column(lambda card: card.released.toordinal() if card.released else None),
         exposure=column(lambda card: PRIVACY_EXPOSURE[card.privacy] if card.privacy else None),
     )

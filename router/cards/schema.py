@@ -223,7 +223,7 @@ _READERS: dict[type, Callable[[str | float], Any]] = {
 }
 _QUANTITY = ["string", "number"]
 _DATE_PATTERN = r"^\d{4}(-\d{1,2}(-\d{1,2})?)?$"
-_SIZE_SCHEMA = {"type": _QUANTITY, "pattern": r"^[0-9.]+\s*[kKmMbBtT]$", "examples": ["7B", "350M"]}
+_SIZE_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*[kKmMbBtT]$", "examples": ["7B", "350M"]}
 
 
 def _quantity_schema(kind: type) -> dict[str, Any]:
@@ -262,4 +262,5 @@ def _read_sizes(value: Mapping[str, Any]) -> Size:
 def to_plain(card: Card) -> dict[str, Any]:
     """The card as YAML would hold it, without what is not known."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
-    return {key: value for key, value in plain.items() if value not in (None, [], {}, ())}
+    unset = {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
+    return {key: value for key, value in plain.items() if value is not None and value != unset[key]}

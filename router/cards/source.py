@@ -117,7 +117,7 @@ class _Reader:
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     text = str(node.value)
-    if node.style is not None:
+    if node.style:
         return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]

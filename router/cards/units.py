@@ -25,8 +25,8 @@ def parameters(value: str | float) -> float:
 
 def tokens(value: str | float) -> int:
     """Tokens: `128k`, `1M`, `8192`."""
-    count = _scaled(value, _TOKENS, "a number of tokens such as 128k or 8192")
-    if count != int(count):
+    count = round(_scaled(value, _TOKENS, "a number of tokens such as 128k or 8192"), 6)
+    if count != int(count) or count < 1:
         raise ValueError(f"expected a whole number of tokens, got {value!r}")
     return int(count)
 
@@ -77,9 +77,9 @@ def show_parameters(count: float) -> str:
 
 
 def show_tokens(count: float) -> str:
-    """`128000` as `128k`, `8192` as `8192`."""
+    """`128000` as `128k`, `8192` as `8192`; never rounded."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
-        if count >= size and count * 100 % size == 0:
+        if count >= size and count * 10 % size == 0:
             return f"{count / size:g}{unit}"
     return f"{count:.0f}"
 
@@ -90,10 +90,10 @@ def show_milliseconds(duration: float) -> str:
 
 
 def show_usd(amount: float) -> str:
-    """`0.00015` as `0.00015$`."""
+    """`0.00015` as `0.00015$`; six significant digits."""
     if amount == 0:
         return "0$"
-    digits = max(0, 2 - math.floor(math.log10(abs(amount))))
+    digits = max(0, 5 - math.floor(math.log10(abs(amount))))
     text = f"{amount:.{digits}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "$"
 
@@ -117,7 +117,7 @@ def _scaled(value: str | float, units: dict[str, float], expected: str) -> float
         scale = 1.0
     if scale is None:
         named = f"unit {unit!r}" if unit else "no unit"
-        raise ValueError(f"expected {expected}, got {value!r} ({named}; units: {', '.join(filter(None, units))})")
+        raise ValueError(f"expected {expected}, got {value!r} ({named})")
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"expected {expected}, got {value!r}")
     return number * scale

@@ -1,0 +1,161 @@
+"""Facts about hosted models from the price map that litellm ships, read without importing litellm.
+
+The map knows no parameter counts, no licences and no cut-off dates, so a card made from it does not either.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from router.cards import units
+from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
+
+_FILE = "model_prices_and_context_window_backup.json"
+_NOT_INSTALLED = "litellm is not installed: pip install litellm"
+_CHAT_MODES = ("chat", "responses")
+_MODALITIES = {
+    "supports_vision": "image",
+    "supports_audio_input": "audio",
+    "supports_video_input": "video",
+    "supports_pdf_input": "pdf",
+}
+_CAPABILITIES = {
+    "supports_function_calling": "tools",
+    "supports_parallel_function_calling": "parallel_tools",
+    "supports_response_schema": "json_schema",
+    "supports_reasoning": "reasoning",
+    "supports_prompt_caching": "prompt_cache",
+    "supports_web_search": "web_search",
+}
+_PRICES = {
+    "input": "input_cost_per_token",
+    "cached_input": "cache_read_input_token_cost",
+    "output": "output_cost_per_token",
+}
+# The map tells litellm's code paths apart; whoever calls litellm names the service.
+_SERVICES = {"bedrock_converse": "bedrock"}
+_SNAPSHOT = re.compile(r"[-@](20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
+
+
+class _Kind(Struct):
+    """The two facts that say whether an entry is a chat model, and whose."""
+
+    litellm_provider: str = ""
+    mode: str | None = None
+
+
+def card_facts(name: str) -> dict[str, Any]:
+    """What the map states about the chat model `name`, as a card's YAML has it; the caller chooses the `id`.
+
+    `name` is the map's own (`gpt-4o-mini`, `mistral/mistral-large-4`), or has the provider before it
+    (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens, and `price` is its base rate:
+    surcharges for long prompts, batches and times of day are not in it. `released` is the date in a
+    snapshot's name. A capability that the map does not mention counts as absent; where it mentions none at
+    all, they are unknown.
+
+    Raises UnknownModelError, with the nearest name, where the map has no such chat model.
+    """
+    key = _key(name)
+    entry: dict[str, Any] = msgspec.json.decode(_entries()[key])
+    provider, model = _provider_and_model(key, _providers()[key])
+    facts: dict[str, Any] = {"provider": provider, "model": model}
+    for fact, field in (("context", "max_input_tokens"), ("max_output", "max_output_tokens")):
+        if entry.get(field):
+            facts[fact] = _tokens(int(entry[field]))
+    if released := _snapshot_day(key):
+        facts["released"] = released
+    facts["modalities"] = ["text", *(word for field, word in _MODALITIES.items() if entry.get(field))]
+    if any(field in entry for field in _CAPABILITIES):
+        facts["capabilities"] = [word for field, word in _CAPABILITIES.items() if entry.get(field)]
+    prices = {fact: _dollars(entry[field]) for fact, field in _PRICES.items() if entry.get(field) is not None}
+    if {"input", "output"} <= prices.keys():
+        facts["price"] = prices
+    facts["source"] = f"litellm {version()} bundled map: {key}"
+    return facts
+
+
+def names() -> tuple[str, ...]:
+    """Every chat model of the map, in its order."""
+    return tuple(_providers())
+
+
+@functools.cache
+def version() -> str:
+    """The version of litellm whose map is read."""
+    try:
+        return importlib.metadata.version("litellm")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigurationError(_NOT_INSTALLED) from None
+
+
+def _key(name: str) -> str:
+    providers = _providers()
+    if name in providers:
+        return name
+    provider, _, rest = name.partition("/")
+    if providers.get(rest) == provider:
+        return rest
+    if name in _entries():
+        raise UnknownModelError(f'litellm\'s price map lists "{name}", but not as a chat model')
+    raise UnknownModelError(f'litellm\'s price map has no chat model "{name}"{did_you_mean(name, providers)}')
+
+
+@functools.cache
+def _entries() -> Mapping[str, msgspec.Raw]:
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(_NOT_INSTALLED)
+    file = Path(spec.submodule_search_locations[0]) / _FILE
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])
+    except OSError as error:
+        raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise FileError(str(file), None, f"is not litellm's price map: {error}") from None
+
+
+@functools.cache
+def _providers() -> Mapping[str, str]:
+    """The provider of each chat model."""
+    entries = ((key, msgspec.json.decode(raw, type=_Kind)) for key, raw in _entries().items())
+    return {key: entry.litellm_provider for key, entry in entries if entry.mode in _CHAT_MODES}
+
+
+def _provider_and_model(key: str, provider: str) -> tuple[str, str]:
+    """`vertex_ai-anthropic_models` and `vertex_ai/claude-haiku-4-5` as `vertex_ai` and `claude-haiku-4-5`."""
+    service = "vertex_ai" if provider.startswith("vertex_ai-") else _SERVICES.get(provider, provider)
+    prefix, _, rest = key.partition("/")
+    # The map writes amazon-nova/ before the models of amazon_nova.
+    return service, rest if rest and prefix.replace("-", "_") == service.replace("-", "_") else key
+
+
+def _tokens(count: int) -> str | int:
+    # Rounded forms are for reading; a fact is written exactly.
+    return units.show_tokens(count) if count % 1000 == 0 else count
+
+
+def _dollars(per_token: float) -> str:
+    """Dollars per token as dollars per million, without the noise of binary fractions."""
+    per_million = round(Decimal(repr(per_token)) * 1_000_000, 9).normalize()
+    return f"{per_million:f}$"
+
+
+def _snapshot_day(name: str) -> str | None:
+    found = _SNAPSHOT.search(name)
+    if found is None:
+        return None
+    day = "-".join(found.groups())
+    try:
+        return units.date(day).isoformat()
+    except ValueError:
+        return None

@@ -1,0 +1,181 @@
+"""The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass every hard limit (Tryage, S61)."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from router.cards.catalog import Catalog
+from router.decide.fields import Sight
+from router.decide.flags import Flags
+from router.decide.goals import parts_of
+from router.decide.limits import Limit, Verdict, gap, judge, reason
+from router.decide.policy import Policy
+from router.errors import CallerError, NoCandidateError
+from router.types import Decision, Doubles, Features, Forecast, Mask, Plan, Ranking, Rejection
+
+AVAILABLE = Limit("available", "=", "yes", "available")
+_CONTEXT_OF_ANY_CARD = 2_048
+
+
+class Circumstances(Struct, frozen=True):
+    """What the engine cannot know by itself: which cards cannot be called now and why, and the day."""
+
+    unavailable: Mapping[str, str] = {}
+    today: datetime.date | None = None
+
+
+class Rejections(Mapping[str, Rejection]):
+    """Every card that fails a limit, with its reasons, made when looked at."""
+
+    def __init__(self, verdicts: Sequence[Verdict], sight: Sight, unavailable: Mapping[str, str]) -> None:
+        self._verdicts, self._sight, self._unavailable = verdicts, sight, unavailable
+        self._cards = np.flatnonzero(_fails(verdicts, len(sight.catalog)).any(axis=0))
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._sight.catalog.ids[card] for card in self._cards)
+
+    def __getitem__(self, name: str) -> Rejection:
+        card = self._sight.catalog.position(name)
+        failed = [] if card is None else [verdict for verdict in self._verdicts if verdict.fails[card]]
+        if card is None or not failed:
+            raise KeyError(name)
+        first, *rest = failed
+        return Rejection(
+            first.limit.text, self._reason(first, card), tuple(self._reason(each, card) for each in rest)
+        )
+
+    def __repr__(self) -> str:
+        return f"Rejections({dict(self)!r})"
+
+    def _reason(self, verdict: Verdict, card: int) -> str:
+        if verdict.limit is AVAILABLE:
+            return self._unavailable[self._sight.catalog.ids[card]]
+        return reason(verdict, card, self._sight)
+
+
+def decide(
+    catalog: Catalog,
+    features: Features,
+    forecast: Forecast,
+    policy: Policy,
+    flags: Flags,
+    artifact: str,
+    circumstances: Circumstances = Circumstances(),  # noqa: B008 - frozen
+) -> Decision:
+    """Choose a card, and say why.
+
+    Raises CallerError where the flags ask for what the policy does not let clients change, and NoCandidateError where
+    no card passes every limit.
+    """
+    _check_overrides(policy, flags)
+    wanted = policy.flags.overridden_by(flags)
+    sight = Sight(catalog, forecast, circumstances.today)
+    verdicts = [
+        *_availability(catalog, circumstances.unavailable),
+        *_requirements(features, sight),
+        *(judge(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits),
+    ]
+    verdicts, relaxed = _relaxed(verdicts, policy, len(catalog))
+    fails = _fails(verdicts, len(catalog))
+    passing = ~fails.any(axis=0)
+    rejections = Rejections(verdicts, sight, circumstances.unavailable)
+    if not passing.any():
+        raise NoCandidateError(_explain_empty(verdicts, fails, sight, rejections))
+    parts = parts_of(sight, wanted.goals)
+    score = np.sum(list(parts.values()), axis=0)
+    # Cards stand in the order of their ids, and a stable sort keeps it: the id breaks ties.
+    candidates = np.flatnonzero(passing)
+    order = candidates[np.argsort(score[candidates], kind="stable")]
+    ranking = Ranking(catalog.ids, order, score, parts, forecast)
+    best, *fallbacks = (catalog.ids[card] for card in order[: 1 + policy.fallbacks])
+    return Decision(
+        plan=Plan(best, tuple(fallbacks)),
+        candidates=ranking,
+        rejections=rejections,
+        policy=policy.id,
+        artifact=artifact,
+        flags=str(flags),
+        binding=_binding(verdicts, fails, score, int(order[0])),
+        relaxed=relaxed,
+    )
+
+
+def _check_overrides(policy: Policy, flags: Flags) -> None:
+    for kind, asked in (("limits", flags.limits), ("goals", flags.goals)):
+        if asked and kind not in policy.overrides:
+            allowed = " and ".join(policy.overrides) or "nothing"
+            raise CallerError(f'the policy "{policy.id}" lets clients set {allowed}, not {kind}: {flags}')
+
+
+def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[Verdict]:
+    if not unavailable:
+        return []
+    fails = np.array([name in unavailable for name in catalog.ids])
+    return [Verdict(AVAILABLE, fails, np.zeros_like(fails))]
+
+
+def _requirements(features: Features, sight: Sight) -> list[Verdict]:
+    """What the request itself needs: room for prompt and answer, its modalities, tools, a JSON schema."""
+    needed = features.input_tokens + (features.output_limit or 0)
+    room = Limit("context", ">=", needed, f"context>={needed}")
+    verdicts = [judge(room, sight, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD)]
+    words = [("modality", each) for each in sorted(features.modalities - {"text"})]
+    words += [("capability", each) for each in sorted(features.needs)]
+    for field, word in words:
+        verdicts.append(judge(Limit(field, "=", word, f"{field}={word}"), sight, unknown_passes=False))
+    return verdicts
+
+
+def _relaxed(verdicts: list[Verdict], policy: Policy, cards: int) -> tuple[list[Verdict], tuple[str, ...]]:
+    """The limits that are left once the policy's relaxing has found a candidate, and the texts of those dropped."""
+    relaxed: list[str] = []
+    if policy.on_empty != "relax":
+        return verdicts, ()
+    own_needs = ("available", "context", "modality", "capability")
+    for field in policy.relax:
+        if not _fails(verdicts, cards).any(axis=0).all():
+            break
+        dropped = [each for each in verdicts if each.limit.field == field and field not in own_needs]
+        relaxed += [each.limit.text for each in dropped]
+        verdicts = [each for each in verdicts if each not in dropped]
+    return verdicts, tuple(relaxed)
+
+
+def _fails(verdicts: Sequence[Verdict], cards: int) -> Mask:
+    if not verdicts:
+        return np.zeros((1, cards), dtype=np.bool_)
+    return np.stack([verdict.fails for verdict in verdicts])
+
+
+def _binding(verdicts: Sequence[Verdict], fails: Mask, score: Doubles, best: int) -> tuple[str, ...]:
+    """The limits without which another card would have been chosen."""
+    alone = fails.sum(axis=0) == 1
+    position = np.arange(len(score))
+    better = (score < score[best]) | ((score == score[best]) & (position < best))
+    return tuple(
+        verdict.limit.text
+        for verdict, failing in zip(verdicts, fails, strict=False)
+        if (failing & alone & better).any()
+    )
+
+
+def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejections: Rejections) -> str:
+    counts = fails.sum(axis=0)
+    distance = [
+        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card]) for card in range(len(counts))
+    ]
+    nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
+    rejection = rejections[sight.catalog.ids[nearest]]
+    by_effect = sorted(
+        ((int(verdict.fails.sum()), verdict.limit.text) for verdict in verdicts if verdict.fails.any()), reverse=True
+    )
+    listed = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
+    why = "; ".join((rejection.reason, *rejection.also))
+    return f"no card meets every limit: {listed}\n  nearest is {sight.catalog.ids[nearest]}: {why}"

@@ -1,0 +1,55 @@
+"""Soft goals: each gives every card a cost in [0, 1], normalised over the whole catalogue.
+
+Normalising over the catalogue, not over the cards that are left, means that a filter never reorders the rest.
+Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A card whose fact
+is unknown gets the worst cost, 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import numpy as np
+
+from router.decide.fields import Sight
+from router.types import Doubles
+
+LOSS = "loss"
+"""The part of a score that is one minus the forecast quality; its weight is 1 plus that of the goal `best`."""
+
+
+def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
+    """`values` mapped to [0, 1] over all that are known: least 0, greatest 1; unknown 1; all equal 0."""
+    if logarithmic:
+        positive = values[values > 0]
+        if positive.size:
+            values = np.log1p(values / positive.min())
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return np.ones_like(values)
+    least, greatest = known.min(), known.max()
+    if least == greatest:
+        return np.where(np.isnan(values), 1.0, 0.0)
+    return cast(Doubles, np.nan_to_num(np.round((values - least) / (greatest - least), 9), nan=1.0))
+
+
+GOALS: Mapping[str, Callable[[Sight], Doubles]] = {
+    "best": lambda sight: 1.0 - sight.forecast.quality,
+    "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
+    "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
+    "fastest": lambda sight: scaled(sight.forecast.latency_ms, logarithmic=True),
+    "newest": lambda sight: scaled(-sight.catalog.columns.released_day, logarithmic=False),
+    "private": lambda sight: np.nan_to_num(sight.catalog.columns.exposure, nan=1.0),
+    "concise": lambda sight: scaled(sight.forecast.output_tokens, logarithmic=True),
+}
+
+
+def parts_of(sight: Sight, weights: Mapping[str, float]) -> dict[str, Doubles]:
+    """The parts of every card's score: the loss, then each goal's weight times its cost."""
+    loss = GOALS["best"](sight)
+    parts = {LOSS: loss * (1.0 + weights.get("best", 0.0))}
+    for goal, weight in weights.items():
+        if goal != "best" and weight:
+            parts[goal] = weight * GOALS[goal](sight)
+    return parts

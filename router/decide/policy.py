@@ -1,0 +1,118 @@
+"""A policy: the limits and goals that a gateway's owner sets, and what clients may add to them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from router.cards.source import convert, read_yaml
+from router.decide.fields import FIELD_NAMES
+from router.decide.flags import Flags, parse_flags
+from router.decide.goals import GOALS
+from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
+
+Weight = Annotated[float, Meta(ge=0, le=1000)]
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request is weighed by.
+
+    `unknown`: whether a card passes a limit on a fact it does not state. `on_empty`: what happens when no card passes;
+    `relax` drops limits on the fields listed, in that order, until one does. `overrides`: what a client's flags may add
+    or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how many further cards a plan names.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
+    description: Annotated[str, Meta(min_length=1, max_length=500)]
+    limits: tuple[str, ...] = ()
+    goals: Mapping[str, Weight] = {}
+    unknown: Literal["reject", "allow"] = "reject"
+    on_empty: Literal["error", "relax"] = "error"
+    relax: tuple[str, ...] = ()
+    overrides: tuple[Literal["limits", "goals"], ...] = ("limits", "goals")
+    prompt_flags: bool = False
+    fallbacks: Annotated[int, Meta(ge=0, le=20)] = 3
+
+    def __post_init__(self) -> None:
+        for goal in self.goals:
+            if goal not in GOALS:
+                raise ValueError(f'unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
+        for field in self.relax:
+            if field not in FIELD_NAMES:
+                raise ValueError(f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}')
+        try:
+            own = parse_flags(",".join(self.limits))
+        except FlagError as error:
+            raise ValueError(f"limits: {error.problem}") from None
+        if own.goals:
+            raise ValueError(f"limits: {next(iter(own.goals))} is a goal; write it under goals")
+
+    @property
+    def flags(self) -> Flags:
+        """The policy's own limits and goals."""
+        return _flags_of(self.limits, tuple(self.goals.items()))
+
+
+class Policies(Mapping[str, Policy]):
+    """The policies by id."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = {policy.id: policy for policy in sorted(policies, key=lambda policy: policy.id)}
+        self.ids = tuple(self._policies)
+
+    def __getitem__(self, name: str) -> Policy:
+        return self._policies[name]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._policies)
+
+    def __len__(self) -> int:
+        return len(self._policies)
+
+    def named(self, name: str) -> Policy:
+        """The policy of this id. Raises UnknownModelError with the nearest."""
+        if name not in self._policies:
+            hint = did_you_mean(name, self.ids) or _known(self.ids)
+            raise UnknownModelError(f'there is no policy "{name}"{hint}')
+        return self._policies[name]
+
+
+def load_policies(folder: Path) -> Policies:
+    """Every `*.yaml` in `folder`, one policy a file, named as the file. Raises ConfigurationError listing all faults."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"the policy folder {folder} does not exist (`route init` makes one)")
+    policies: list[Policy] = []
+    problems: list[str] = []
+    for file in sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml")):
+        try:
+            policies.append(_load_policy(file))
+        except FileError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    if not policies:
+        raise ConfigurationError(f"the policy folder {folder} holds no policy (*.yaml)")
+    return Policies(policies)
+
+
+def _load_policy(file: Path) -> Policy:
+    document, lines = read_yaml(file)
+    if not isinstance(document, dict):
+        raise FileError(str(file), 1, "expected a policy (keys and values)")
+    policy = convert(document, Policy, file, lines)
+    if policy.id != file.stem:
+        raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file\'s name')
+    return policy
+
+
+@functools.lru_cache(maxsize=256)
+def _flags_of(limits: tuple[str, ...], goals: tuple[tuple[str, float], ...]) -> Flags:
+    return Flags(parse_flags(",".join(limits)).limits, dict(goals))
+
+
+def _known(names: Sequence[str] | Mapping[str, object]) -> str:
+    return f"; known: {', '.join(names)}"

@@ -1,0 +1,164 @@
+"""OpenAI-compatible upstreams: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+
+from router import __version__, settings
+from router.cards.schema import Card
+from router.dispatch.answer import Answer, Stream, Timeouts, late, passed_back, redacted, unreachable
+from router.dispatch.body import encode, for_upstream
+from router.errors import UpstreamError
+
+_LOG = logging.getLogger(__name__)
+
+# Providers that speak the OpenAI protocol, and where; None where every deployment has its own place.
+_OPENAI_PROTOCOL: dict[str, str | None] = {
+    "cerebras": "https://api.cerebras.ai/v1",
+    "custom_openai": None,
+    "dashscope": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+    "deepinfra": "https://api.deepinfra.com/v1/openai",
+    "deepseek": "https://api.deepseek.com/v1",
+    "fireworks_ai": "https://api.fireworks.ai/inference/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "hosted_vllm": "http://localhost:8000/v1",
+    "hyperbolic": "https://api.hyperbolic.xyz/v1",
+    "llamafile": "http://localhost:8080/v1",
+    "lm_studio": "http://localhost:1234/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "moonshot": "https://api.moonshot.ai/v1",
+    "nvidia_nim": "https://integrate.api.nvidia.com/v1",
+    "ollama": "http://localhost:11434/v1",
+    "ollama_chat": "http://localhost:11434/v1",
+    "openai": "https://api.openai.com/v1",
+    "openai_like": None,
+    "openrouter": "https://openrouter.ai/api/v1",
+    "perplexity": "https://api.perplexity.ai",
+    "sambanova": "https://api.sambanova.ai/v1",
+    "together_ai": "https://api.together.xyz/v1",
+    "vllm": "http://localhost:8000/v1",
+    "xai": "https://api.x.ai/v1",
+}
+# Servers whose documentation names them without the path that their OpenAI protocol lives under.
+_PATH_OFTEN_OMITTED = frozenset({"hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
+_FORWARDED = frozenset(
+    {"anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate"}
+)
+# Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
+_KEEP_ALIVE_S = 4.0
+
+
+def is_relayed(card: Card) -> bool:
+    """Whether the card's provider speaks the OpenAI protocol."""
+    return card.provider in _OPENAI_PROTOCOL
+
+
+def base_url(card: Card) -> str | None:
+    """Where a relayed card's upstream is: as the card says, else its provider's well-known place."""
+    return card.base_url or _OPENAI_PROTOCOL.get(card.provider)
+
+
+class Relay:
+    """Connections to OpenAI-compatible upstreams, kept open between calls."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        # Reading has two limits, which `Stream` and `send` keep; httpx knows only one.
+        limits = httpx.Timeout(None, connect=timeouts.connect_s, write=timeouts.idle_s)
+        self._extensions = {"timeout": limits.as_dict()}
+        self._client = httpx.AsyncClient(
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEP_ALIVE_S
+            ),
+        )
+
+    async def send(
+        self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]
+    ) -> Answer:
+        """One attempt. Raises UpstreamError where no HTTP answer came, or no byte of a stream."""
+        key = settings.api_key(card)
+        request = self._request(card, key, body, headers)
+        try:
+            async with asyncio.timeout(self._timeouts.first_byte_s):
+                response = await self._client.send(request, stream=True)
+        except (TimeoutError, httpx.TimeoutException):
+            raise late(card) from None
+        except httpx.HTTPError as error:
+            _LOG.warning("%s: %s: %s", card.id, type(error).__name__, error)
+            raise unreachable(card) from None
+        async with contextlib.AsyncExitStack() as on_the_way_out:
+            upstream = Stream(card, _chunks(card, response), response.aclose, self._timeouts)
+            on_the_way_out.push_async_callback(upstream.aclose)
+            status, passed = response.status_code, passed_back(response.headers)
+            if stream and status < 300:
+                await upstream.start()
+                on_the_way_out.pop_all()
+                return Answer(card, status, passed, upstream)
+            answered = await upstream.whole()
+        if status < 300:
+            return Answer(card, status, passed, answered)
+        return _refusal(card, key, status, passed, answered)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _request(
+        self, card: Card, key: str | None, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> httpx.Request:
+        url = base_url(card)
+        if url is None:
+            raise UpstreamError(f'the card "{card.id}" states no base_url')
+        sent = {name: headers[name] for name in _FORWARDED if name in headers}
+        sent |= {
+            "accept": "*/*",
+            # Bytes pass through as they come, and not every client understands compressed ones.
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": f"pulvinar/{__version__}",
+        }
+        if key is not None:
+            sent["authorization"] = f"Bearer {key}"
+        return httpx.Request(
+            "POST",
+            _endpoint(url, card.provider in _PATH_OFTEN_OMITTED),
+            headers=sent,
+            content=encode(for_upstream(body, card.model)),
+            extensions=self._extensions,
+        )
+
+
+async def _chunks(card: Card, response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_bytes():
+            yield chunk
+    except httpx.HTTPError as error:
+        _LOG.warning("%s: %s: %s", card.id, type(error).__name__, error)
+        raise unreachable(card) from None
+
+
+def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:
+    _LOG.warning("%s: HTTP %d", card.id, status)
+    if status < 400:
+        raise UpstreamError(f'the upstream of the card "{card.id}" answered with a redirect')
+    if status in (401, 403):
+        return Answer(card, status, headers, b"")
+    return Answer(card, status, headers, redacted(answered, key, base_url(card)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _endpoint(base: str, path_omitted: bool) -> httpx.URL:
+    try:
+        url = httpx.URL(base)
+    except httpx.InvalidURL:
+        raise UpstreamError("a card's base_url is not a URL") from None
+    path = url.path.rstrip("/") or ("/v1" if path_omitted else "")
+    return url.copy_with(path=f"{path}/chat/completions")

@@ -1,0 +1,1 @@
+"""Get better: routing data sets, training, evaluation."""

@@ -1,0 +1,161 @@
+"""An honest report of a predictor on one data set, with baselines on the same folds beside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.preprocessing import StandardScaler
+
+from router.errors import CallerError, MissingExtraError
+from router.learn.dataset import RoutingSet
+from router.learn.embeddings import embeddings_of, vectors_of
+from router.learn.metrics import Quality, assess, best_single, choices
+from router.learn.progress import tracked
+from router.learn.train import fit_head
+from router.perceive.encoder import Encoder
+from router.perceive.predictor import FORMAT, VERSION, Manifest, ModelEvidence, Predictor
+from router.types import Doubles, Indices
+
+OURS = "pulvinar"
+_ALPHAS = tuple(np.logspace(0, 4.5, 10))
+
+Fit = Callable[[Indices, Indices], Doubles]
+"""Rows to train on, rows to forecast → expected scores `(rows to forecast, models)`."""
+
+
+class Report(Struct, frozen=True):
+    """What `route eval` prints. `skipped` names baselines that could not run here, and why."""
+
+    data_set: str
+    prompts: int
+    models: int
+    protocol: str
+    encoder: str
+    best_single: str
+    best_single_quality: float
+    oracle_quality: float
+    methods: tuple[Quality, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def evaluate(
+    data: RoutingSet,
+    encoder: Encoder,
+    *,
+    folds: int = 5,
+    by: str | None = None,
+    baseline_encoder: Callable[[], Encoder] | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+) -> Report:
+    """Cross-validate on `data`: `folds` random folds, or one fold a domain where `by` is "domain".
+
+    Copies of a prompt are always in the same fold. `baseline_encoder` makes the encoder of the ridge baseline; where its
+    extra is missing the baseline is named under `skipped`.
+    """
+    splits = tuple(_splits(data, folds, by, seed))
+    vectors = vectors_of(data.prompts, encoder)
+    scores = np.asarray(data.scores, dtype=np.float64)
+    methods: dict[str, Fit] = {OURS: lambda train, test: _ours(data, vectors, encoder, train, test)}
+    static = vectors[:, : encoder.dimensions]
+    methods[f"ridge, {encoder.name} embeddings"] = lambda train, test: _ridge(static, scores, train, test)
+    skipped = []
+    if baseline_encoder is not None:
+        try:
+            other = baseline_encoder()
+        except MissingExtraError as error:
+            skipped.append(str(error))
+        else:
+            embeddings = embeddings_of(data.prompts, other, cache)
+            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(embeddings, scores, train, test)
+    with warnings.catch_warnings():
+        # A model that was never run in a fold has no mean there; it is never chosen either.
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        lines = [_cross_validated(name, fit, data, splits) for name, fit in methods.items()]
+        lines += _constants(data, splits, seed)
+        single = best_single(scores)
+    return Report(
+        data_set=data.name,
+        prompts=len(data.prompts),
+        models=len(data.models),
+        protocol=f"leave one {by} out ({len(splits)} folds)" if by else f"{len(splits)} folds",
+        encoder=encoder.name,
+        best_single=data.models[single],
+        best_single_quality=float(np.nanmean(scores[:, single])),
+        oracle_quality=float(np.nanmax(scores, axis=1).mean()),
+        methods=tuple(lines),
+        skipped=tuple(skipped),
+    )
+
+
+def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    if not 2 <= folds <= len(data.prompts):
+        raise CallerError(f"--folds must be between 2 and the number of prompts ({len(data.prompts)}), got {folds}")
+    rows = np.zeros(len(data.prompts))
+    if by == "domain":
+        domains = sorted(set(data.domains))
+        if len(domains) < 2:
+            raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(domains)}")
+        return iter(LeaveOneGroupOut().split(rows, groups=data.domains))
+    if by is not None:
+        raise CallerError(f'--by takes "domain", got "{by}"')
+    first_of = {prompt.turns: row for row, prompt in reversed(list(enumerate(data.prompts)))}
+    groups = [first_of[prompt.turns] for prompt in data.prompts]
+    return iter(GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=groups))
+
+
+def _cross_validated(
+    name: str, fit: Fit, data: RoutingSet, splits: Sequence[tuple[Indices, Indices]]
+) -> Quality:
+    scores = np.asarray(data.scores, dtype=np.float64)
+    expected = np.full(scores.shape, np.nan)
+    for train, test in tracked(splits, name, long=2):
+        expected[test] = fit(train, test)
+    return assess(name, scores, choices(scores, expected), np.clip(expected, 0, 1), data.cost_usd)
+
+
+def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test: Indices) -> Doubles:
+    """Forecasts of the served predictor itself, not of the estimator behind it."""
+    head = fit_head(vectors[train], data.rows(train))
+    models = tuple(ModelEvidence(name, 0, 0.0, ()) for name in data.models)
+    manifest = Manifest(FORMAT, VERSION, "", encoder.name, encoder.fingerprint, models, (), {})
+    predictor = Predictor(head, encoder, manifest)
+    return np.stack([predictor.quality(vector)[0][:-1] for vector in vectors[test]])
+
+
+def _ridge(embeddings: Any, scores: Doubles, train: Indices, test: Indices) -> Doubles:
+    """Plain ridge on standardised embeddings, a penalty a model by leave-one-out; holes take the model's mean."""
+    scaler = StandardScaler().fit(embeddings[train])
+    means = np.nan_to_num(np.nanmean(scores[train], axis=0), nan=0.5)
+    targets = np.where(np.isnan(scores[train]), means, scores[train])
+    ridge = RidgeCV(alphas=_ALPHAS, alpha_per_target=True).fit(scaler.transform(embeddings[train]), targets)
+    return np.asarray(ridge.predict(scaler.transform(embeddings[test]))).reshape(len(test), -1)
+
+
+def _constants(data: RoutingSet, splits: Sequence[tuple[Indices, Indices]], seed: int) -> list[Quality]:
+    """Methods that never read the prompt: random, best single, best per domain (knows the label), oracle."""
+    scores = np.asarray(data.scores, dtype=np.float64)
+    domains = np.array(data.domains)
+    single = np.zeros(scores.shape)
+    per_domain = np.zeros(scores.shape)
+    for train, test in splits:
+        means = np.nan_to_num(np.nanmean(scores[train], axis=0))
+        single[test] = means
+        for domain in set(domains[test]):
+            own = train[domains[train] == domain]
+            mean = np.nan_to_num(np.nanmean(scores[own], axis=0)) if len(own) else means
+            per_domain[test[domains[test] == domain]] = mean
+    tables = {
+        "random": np.random.default_rng(seed).random(scores.shape),
+        "best single": single,
+        "best per domain": per_domain,
+        "oracle": np.nan_to_num(scores, nan=-1.0),
+    }
+    return [assess(name, scores, choices(scores, table), None, None) for name, table in tables.items()]

@@ -1,0 +1,135 @@
+"""Encoders: texts in, float32 vectors of shape `(texts, dimensions)` out.
+
+The default is a table of token vectors distilled from a sentence-transformers model. A text's vector is the mean of its
+tokens' vectors, scaled to length one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from tokenizers import Tokenizer
+
+from router.errors import ArtifactError
+from router.perceive.artifact import check_hashes, read_arrays, read_manifest
+from router.types import Floats
+
+FORMAT = "pulvinar-encoder"
+VERSION = 1
+MAX_CHARACTERS = 16_000
+"""Of a longer text the first and the last half of this many characters are read."""
+
+_MEMO_CHARACTERS = 400_000
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors, always the same for the same text."""
+
+    @property
+    def name(self) -> str:
+        """What `--encoder` calls it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any vector would."""
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """float32 of shape `(len(texts), dimensions)`; the zero vector for a text without tokens."""
+
+    def count_tokens(self, text: str) -> int:
+        """About how many tokens a language model would read."""
+
+
+class EncoderCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """`encoder.json`: what a folder holds."""
+
+    format: str
+    version: int
+    name: str
+    dimensions: int
+    tokens: int
+    source: str
+    license: str
+    sha256: dict[str, str]
+
+
+class StaticEncoder:
+    """The token table in a folder: `encoder.json`, `vectors.npy` (int8), `scales.npy` (float32), `tokenizer.json`."""
+
+    def __init__(self, card: EncoderCard, table: Floats, tokenizer: Tokenizer) -> None:
+        self.card, self._table, self._tokenizer = card, table, tokenizer
+        self.name = card.name
+        self.dimensions = card.dimensions
+        self.fingerprint = hashlib.sha256(msgspec.json.encode(card.sha256, order="sorted")).hexdigest()[:16]
+        self._memo: dict[str, tuple[int, ...]] = {}
+        self._memo_characters = 0
+
+    @classmethod
+    def load(cls, folder: Path) -> StaticEncoder:
+        """Read a folder. Raises ArtifactError where a file is missing, damaged or of another version."""
+        card = read_manifest(folder / "encoder.json", EncoderCard, FORMAT, VERSION)
+        check_hashes(folder, card.sha256)
+        quantised = read_arrays(folder / "vectors.npy")["vectors"]
+        scales = read_arrays(folder / "scales.npy")["scales"]
+        if quantised.shape != (card.tokens, card.dimensions) or scales.shape != (card.tokens,):
+            raise ArtifactError(f"{folder}: the token table has not the shape that encoder.json states")
+        table = quantised.astype(np.float32)
+        table *= scales[:, None]
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(card, table, tokenizer)
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """See `Encoder.encode`. Each text is encoded by itself, so a batch gives the same bits as single calls."""
+        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        for row, text in enumerate(texts):
+            pieces = self.pieces(text)
+            if pieces:
+                total = np.take(self._table, pieces, axis=0).sum(axis=0)
+                norm = float(np.sqrt(np.square(total).sum()))
+                if norm > 0:
+                    np.divide(total, norm, out=vectors[row])
+        return vectors
+
+    def count_tokens(self, text: str) -> int:
+        """Word pieces, or a quarter of the characters where that is more."""
+        read = min(len(text), MAX_CHARACTERS)
+        pieces = len(self.pieces(text))
+        return max(-(-len(text) // 4), pieces * len(text) // max(read, 1), 1)
+
+    def pieces(self, text: str) -> list[int]:
+        """Token ids of `text`, without special tokens.
+
+        The tokenizer never looks across white space, so what it says of a word is remembered.
+        """
+        if len(text) > MAX_CHARACTERS:
+            text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
+        memo, words = self._memo, text.split()
+        missing = [word for word in dict.fromkeys(words) if word not in memo]
+        if missing:
+            if self._memo_characters > _MEMO_CHARACTERS:
+                memo = self._memo = {}
+                self._memo_characters = 0
+                missing = list(dict.fromkeys(words))
+            memo.update(self._pieces_of(missing))
+            self._memo_characters += sum(map(len, missing))
+        return [piece for word in words for piece in memo[word]]
+
+    def _pieces_of(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        clean = [word.encode("utf-8", "replace").decode("utf-8") for word in words]
+        encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
+        pieces: list[list[int]] = [[] for _ in words]
+        for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            pieces[word].append(piece)
+        return {word: tuple(ids) for word, ids in zip(words, pieces, strict=True)}

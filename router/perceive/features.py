@@ -1,0 +1,51 @@
+"""From a request to its features: the embedding of what the human asks, then what the text looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from router.perceive.encoder import Encoder
+from router.perceive.surface import WIDTH, surface_features
+from router.types import ChatRequest, Features, Floats
+
+TURN_DECAY = 0.5
+"""Weight of a human turn relative to the one after it (S24: a follow-up is understood with what came before)."""
+
+_TURNS_READ = 6
+
+
+def vector_width(encoder: Encoder) -> int:
+    """How many numbers `feature_vector` gives."""
+    return encoder.dimensions + WIDTH
+
+
+def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
+    """float32 of shape `(vector_width(encoder),)` for the human turns of a conversation, oldest first."""
+    recent = turns[-_TURNS_READ:]
+    embeddings = encoder.encode(recent)
+    embedding = embeddings[-1]
+    if len(recent) > 1:
+        weights = TURN_DECAY ** np.arange(len(recent) - 1, -1, -1, dtype=np.float32)
+        total = (embeddings * weights[:, None]).sum(axis=0)
+        norm = float(np.sqrt(np.square(total).sum()))
+        embedding = total / norm if norm > 0 else total
+    return np.concatenate([embedding, surface_features(turns[-1], len(turns))])
+
+
+class Perceiver:
+    """Turns requests into features with one encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __call__(self, request: ChatRequest) -> Features:
+        """The features of `request`."""
+        human = request.human_turns
+        other_characters = sum(len(turn.text) for turn in request.turns) - len(human[-1])
+        return Features(
+            vector=feature_vector(self._encoder, human),
+            input_tokens=self._encoder.count_tokens(human[-1]) + -(-other_characters // 4),
+            modalities=request.modalities,
+            needs=request.needs,
+            output_limit=request.output_limit,
+        )

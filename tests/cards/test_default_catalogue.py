@@ -1,0 +1,111 @@
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from router.cards import Card, Catalog, litellm_map, load_catalog
+from router.cards.catalog import load_card
+from router.cards.schema import json_schema, read_quantity
+
+ROOT = Path(__file__).parents[2]
+CARDS = ROOT / "model_cards"
+EXAMPLES = CARDS / "examples"
+FILES = sorted([*CARDS.glob("*.yaml"), *EXAMPLES.glob("*.yaml")])
+CATALOG = load_catalog(CARDS)
+HOSTED = [card for card in CATALOG if card.privacy == "public"]
+LOCAL = [card for card in CATALOG if card.privacy == "local"]
+
+
+def map_name(card: Card) -> str:
+    assert card.source is not None
+    found = re.match(r"litellm (\S+) bundled map: ([^\s;]+)", card.source)
+    assert found is not None, f"{card.id} does not name its entry of litellm's map"
+    version, name = found.groups()
+    if version != litellm_map.version():
+        pytest.skip(f"the card is from litellm {version}, installed is {litellm_map.version()}")
+    return name
+
+
+def test_the_default_catalogue_holds_hosted_and_local_models() -> None:
+    assert len(HOSTED) >= 20
+    assert len(LOCAL) >= 20
+    assert {"gpt-4o", "gpt-4o-mini", "llama-3.1-8b-instruct"} <= set(CATALOG.ids)
+
+
+@pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
+def test_a_hosted_card_agrees_with_litellms_map(card: Card) -> None:
+    facts = litellm_map.card_facts(map_name(card))
+    mapped = msgspec.convert({"id": card.id, **facts}, Card, dec_hook=read_quantity)
+    for fact in (
+        "provider",
+        "model",
+        "price",
+        "context_tokens",
+        "max_output_tokens",
+        "modalities",
+        "capabilities",
+    ):
+        assert getattr(card, fact) == getattr(mapped, fact), fact
+
+
+@pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
+def test_a_hosted_card_has_a_price_a_context_and_a_key(card: Card) -> None:
+    assert None not in (card.price, card.context_tokens, card.api_key_env)
+
+
+@pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
+def test_a_closed_model_claims_no_size(card: Card) -> None:
+    assert card.weights == "open" or card.size is None
+
+
+@pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.id)
+def test_a_local_card_is_an_open_model_of_stated_size_without_a_price(card: Card) -> None:
+    assert card.provider == "hosted_vllm"
+    assert card.weights == "open"
+    assert card.size is not None
+    assert card.price is None
+
+
+def test_every_card_says_where_its_facts_come_from() -> None:
+    assert [card.id for card in CATALOG if card.source is None] == []
+
+
+def test_the_examples_load_on_top_of_the_default_catalogue() -> None:
+    examples = [load_card(file) for file in sorted(EXAMPLES.glob("*.yaml"))]
+    together = Catalog([*CATALOG, *examples])
+    assert len(together) == len(CATALOG) + 3
+    assert all(card.kind == "adapter" and card.lora is not None for card in examples)
+
+
+def test_the_examples_are_not_part_of_the_default_catalogue() -> None:
+    assert not {load_card(file).id for file in EXAMPLES.glob("*.yaml")} & set(CATALOG.ids)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_card_file_is_named_after_its_id(file: Path) -> None:
+    assert file.stem == re.sub("[/:]", "-", load_card(file).id)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_card_file_names_its_schema_first(file: Path) -> None:
+    first = file.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../docs/card.schema.json"
+
+
+def test_a_base_url_is_https_or_on_this_machine() -> None:
+    urls = {card.id: urlsplit(card.base_url) for card in CATALOG if card.base_url}
+    assert urls
+    assert [card for card, url in urls.items() if url.scheme != "https" and url.hostname != "127.0.0.1"] == []
+
+
+def test_a_local_card_is_reached_on_this_machine() -> None:
+    hosts = {urlsplit(card.base_url or "").hostname for card in LOCAL}
+    assert hosts == {"127.0.0.1"}
+
+
+def test_the_committed_schema_is_that_of_the_types() -> None:
+    committed = (ROOT / "docs" / "card.schema.json").read_text(encoding="utf-8")
+    assert committed == json.dumps(json_schema(), indent=2) + "\n"

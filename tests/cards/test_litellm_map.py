@@ -1,0 +1,163 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from router.cards import Card, litellm_map
+from router.cards.schema import read_quantity
+from router.errors import UnknownModelError
+
+
+def card_from(name: str) -> Card:
+    return msgspec.convert({"id": "any", **litellm_map.card_facts(name)}, Card, dec_hook=read_quantity)
+
+
+@pytest.fixture
+def a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a package folder with the given entries where litellm's is looked for."""
+    caches = (litellm_map._entries, litellm_map._providers)
+
+    def install(entries: dict[str, dict[str, Any]]) -> None:
+        package = tmp_path / "litellm"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / litellm_map._FILE).write_bytes(msgspec.json.encode(entries))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "litellm", raising=False)
+        for cache in caches:
+            cache.cache_clear()
+
+    yield install
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_prices_are_dollars_per_million_tokens_written_without_binary_noise(a_map: Any) -> None:
+    a_map(
+        {
+            "m": {
+                "litellm_provider": "p",
+                "mode": "chat",
+                "input_cost_per_token": 9.499999999999999e-07,
+                "cache_read_input_token_cost": 3.125e-09,
+                "output_cost_per_token": 0.0006,
+            }
+        }
+    )
+    assert litellm_map.card_facts("m")["price"] == {
+        "input": "0.95$",
+        "cached_input": "0.003125$",
+        "output": "600$",
+    }
+
+
+def test_a_price_without_both_directions_is_left_out(a_map: Any) -> None:
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", "input_cost_per_token": 1e-06}})
+    assert "price" not in litellm_map.card_facts("m")
+
+
+def test_facts_that_the_map_does_not_state_are_left_out(a_map: Any) -> None:
+    a_map({"m": {"litellm_provider": "p", "mode": "chat"}})
+    assert litellm_map.card_facts("m") == {
+        "provider": "p",
+        "model": "m",
+        "modalities": ["text"],
+        "source": f"litellm {version('litellm')} bundled map: m",
+    }
+
+
+def test_a_capability_that_is_denied_differs_from_capabilities_nobody_mentions(a_map: Any) -> None:
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", "supports_function_calling": False}})
+    assert litellm_map.card_facts("m")["capabilities"] == []
+
+
+def test_token_limits_are_exact(a_map: Any) -> None:
+    a_map(
+        {
+            "m": {
+                "litellm_provider": "p",
+                "mode": "chat",
+                "max_input_tokens": 10_485_760,
+                "max_output_tokens": 64_000,
+            }
+        }
+    )
+    card = card_from("m")
+    assert (card.context_tokens, card.max_output_tokens) == (10_485_760, 64_000)
+    assert litellm_map.card_facts("m")["max_output"] == "64k"
+
+
+@pytest.mark.parametrize(
+    ("name", "listed_provider", "provider", "model"),
+    [
+        ("gpt-x", "openai", "openai", "gpt-x"),
+        ("groq/openai/gpt-oss", "groq", "groq", "openai/gpt-oss"),
+        ("vertex_ai/claude-x", "vertex_ai-anthropic_models", "vertex_ai", "claude-x"),
+        ("amazon-nova/nova-x", "amazon_nova", "amazon_nova", "nova-x"),
+        ("anthropic.claude-x-v1:0", "bedrock_converse", "bedrock", "anthropic.claude-x-v1:0"),
+    ],
+)
+def test_provider_and_model_are_what_a_caller_of_litellm_writes(
+    a_map: Any, name: str, listed_provider: str, provider: str, model: str
+) -> None:
+    a_map({name: {"litellm_provider": listed_provider, "mode": "chat"}})
+    facts = litellm_map.card_facts(name)
+    assert (facts["provider"], facts["model"]) == (provider, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "released"),
+    [
+        ("claude-haiku-4-5-20251001", "2025-10-01"),
+        ("gpt-5.5-2026-04-23", "2026-04-23"),
+        ("claude-haiku-4-5@20251001", "2025-10-01"),
+        ("mistral-large-2512", None),
+        ("model-20259999", None),
+    ],
+)
+def test_only_a_date_in_a_snapshots_name_is_a_release_date(
+    a_map: Any, name: str, released: str | None
+) -> None:
+    a_map({name: {"litellm_provider": "p", "mode": "chat"}})
+    assert litellm_map.card_facts(name).get("released") == released
+
+
+def test_gpt_4o_mini_has_the_facts_of_the_installed_map() -> None:
+    facts = litellm_map.card_facts("gpt-4o-mini")
+    assert facts["price"] == {"input": "0.15$", "cached_input": "0.075$", "output": "0.6$"}
+    assert (facts["provider"], facts["model"], facts["context"]) == ("openai", "gpt-4o-mini", "128k")
+    assert facts["modalities"] == ["text", "image", "pdf"]
+    assert {"tools", "json_schema"} <= set(facts["capabilities"])
+
+
+def test_the_provider_may_stand_before_a_name_that_the_map_lists_without_it() -> None:
+    assert litellm_map.card_facts("openai/gpt-4o-mini") == litellm_map.card_facts("gpt-4o-mini")
+
+
+def test_every_chat_model_of_the_installed_map_makes_a_card() -> None:
+    for name in litellm_map.names():
+        card_from(name)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(UnknownModelError, match='did you mean "gpt-4o-mini"'):
+        litellm_map.card_facts("gpt-4o-mni")
+
+
+@pytest.mark.parametrize("name", ["text-embedding-3-small", "sample_spec"])
+def test_what_is_no_chat_model_is_refused(name: str) -> None:
+    assert name not in litellm_map.names()
+    with pytest.raises(UnknownModelError, match="not as a chat model"):
+        litellm_map.card_facts(name)
+
+
+def test_reading_the_map_does_not_import_litellm() -> None:
+    code = (
+        "import sys; from router.cards import litellm_map; litellm_map.names(); "
+        "litellm_map.card_facts('gpt-4o-mini'); sys.exit('litellm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,90 @@
+"""A loopback server of Anthropic's messages protocol, scripted by the model's name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.gateway.servers import Seen, served
+
+_USAGE = {"input_tokens": 3, "output_tokens": 2}
+_START = {
+    "type": "message_start",
+    "message": {
+        "id": "m1",
+        "type": "message",
+        "role": "assistant",
+        "model": "served",
+        "content": [],
+        "stop_reason": None,
+        "usage": _USAGE,
+    },
+}
+_END = (
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+)
+
+
+@dataclass
+class AnthropicUpstream:
+    """Answers `Hello`; `status-<n>` refuses, `cut` breaks off, `quiet` stays silent after the first words."""
+
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+
+    async def answer(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.seen.append(Seen(request.url.path, dict(request.headers), body))
+        model = body["model"]
+        if model.startswith("status-"):
+            error = {"type": "error", "error": {"type": "some_error", "message": f"no, says {self.url}"}}
+            return JSONResponse(error, int(model.removeprefix("status-")), {"retry-after": "7"})
+        if body.get("stream"):
+            return StreamingResponse(self._stream(model), media_type="text/event-stream")
+        message = {**_START["message"], "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
+        return JSONResponse(message)
+
+    async def _stream(self, model: str) -> AsyncIterator[str]:
+        yield _event(_START)
+        yield _event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        yield _event(_text("Hel"))
+        if model == "cut":
+            await asyncio.sleep(0.05)
+            raise ConnectionAbortedError
+        if model == "quiet":
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.left.set()
+        yield _event(_text("lo"))
+        for event in _END:
+            yield _event(event)
+
+
+@contextlib.contextmanager
+def anthropic_server() -> Iterator[AnthropicUpstream]:
+    upstream = AnthropicUpstream()
+    routes = [Route("/v1/messages", upstream.answer, methods=["POST"])]
+    with served(Starlette(routes=routes)) as url:
+        upstream.url = url
+        yield upstream
+
+
+def _text(words: str) -> dict[str, object]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": words}}
+
+
+def _event(event: dict[str, object]) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"

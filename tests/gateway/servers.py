@@ -1,0 +1,215 @@
+"""Real servers on loopback ports: the upstream that the tests script, and the gateway in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from router.cards import Card, Catalog
+from router.cards.schema import Dollars, Price
+from router.decide.policy import Policies, Policy
+from router.dispatch import Dispatcher, Timeouts
+from router.gateway.app import make_app
+from router.gateway.serve import server_config
+from router.perceive.features import vector_width
+from router.perceive.predictor import FORMAT, VERSION, Head, Manifest, Predictor
+from router.pipeline import Router
+
+CHUNKS = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"served","choices":'
+    b'[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}\n\n',
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"served","choices":'
+    b'[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}],"odd":[1.0,null]}\n\n',
+    b"data: [DONE]\n\n",
+)
+COMPLETION = {
+    "id": "c1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "served",
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    ],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+
+
+@dataclass
+class Seen:
+    """A request as it reached the upstream."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class Upstream:
+    """A model server whose answer is chosen by the model's name: `ok`, `status-429`, `cut`, `hang` and so on."""
+
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    error: Any = None
+    error_headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[str]:
+        """The models asked for, in order."""
+        return [seen.body["model"] for seen in self.seen]
+
+    async def answer(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.seen.append(Seen(request.url.path, dict(request.headers), body))
+        model = body["model"]
+        if model == "hang":
+            await self._until_left(request)
+        if model.startswith("status-"):
+            status = int(model.removeprefix("status-"))
+            error = self.error if self.error is not None else {"error": {"message": "upstream says no"}}
+            content = error if isinstance(error, bytes) else json.dumps(error).encode()
+            return Response(content, status, {"content-type": "application/json", **self.error_headers})
+        if body.get("stream"):
+            return StreamingResponse(self._stream(model), media_type="text/event-stream")
+        return Response(json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"})
+
+    async def _stream(self, model: str) -> AsyncIterator[bytes]:
+        if model == "empty":
+            return
+        if model == "breaks-at-once":
+            raise ConnectionAbortedError
+        yield CHUNKS[0]
+        if model == "mid-event":
+            yield CHUNKS[1][:40]
+        if model in ("cut", "mid-event"):
+            await asyncio.sleep(0.05)
+            raise ConnectionAbortedError
+        if model == "no-done":
+            return
+        if model == "quiet":
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.left.set()
+        yield CHUNKS[1]
+        yield CHUNKS[2]
+
+    async def _until_left(self, request: Request) -> None:
+        for _ in range(600):
+            if await request.is_disconnected():
+                self.left.set()
+                return
+            await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """`app` served on a loopback port by the gateway's own settings; the value is its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = server_config(app)
+    config.log_config = None
+    config.timeout_graceful_shutdown = 1
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+@contextlib.contextmanager
+def upstream_server() -> Iterator[Upstream]:
+    upstream = Upstream()
+    routes = [Route("/v1/chat/completions", upstream.answer, methods=["POST"])]
+    with served(Starlette(routes=routes)) as url:
+        upstream.url = url
+        yield upstream
+
+
+class LetterEncoder:
+    """Counts of letters, as a stand-in for an embedding."""
+
+    name, fingerprint, dimensions = "letters", "letters-1", 26
+
+    def encode(self, texts: Any) -> Any:
+        rows = [[text.lower().count(chr(97 + letter)) for letter in range(26)] for text in texts]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), 26)
+
+    def count_tokens(self, text: str) -> int:
+        return max(len(text) // 4, 1)
+
+
+def make_predictor() -> Predictor:
+    """A predictor that expects the same of every card."""
+    encoder = LetterEncoder()
+    width = vector_width(encoder)
+    zeros, ones = (lambda *shape: np.zeros(shape, np.float32)), (lambda *shape: np.ones(shape, np.float32))
+    head = Head(
+        weights=zeros(width, 1),
+        bias=ones(1) / 2,
+        residual_std=ones(1) / 10,
+        data_ratio=ones(1),
+        spread=ones(1) / 10,
+        center=zeros(width),
+        scale=ones(width),
+        directions=zeros(1, width),
+        direction_gain=zeros(1),
+        rest_gain=zeros(1),
+        length_weights=zeros(width),
+        length_offset=ones(1) * 4,
+    )
+    manifest = Manifest(FORMAT, VERSION, "0", encoder.name, encoder.fingerprint, (), (), {})
+    return Predictor(head, encoder, manifest)
+
+
+def make_card(id_: str, url: str, model: str = "ok", price: float = 1.0, **facts: Any) -> Card:
+    """A card of a model that the upstream at `url` plays."""
+    facts = {"provider": "openai", "base_url": f"{url}/v1", **facts}
+    return Card(id=id_, model=model, price=Price(Dollars(price), Dollars(price)), **facts)
+
+
+def make_router(*cards: Card) -> Router:
+    """A router over `cards` whose policies all prefer what is cheap."""
+    policies = [
+        Policy(id="default", description="Cheap first.", goals={"cheapest": 1.0}, fallbacks=3),
+        Policy(id="alone", description="Cheap, nothing else.", goals={"cheapest": 1.0}, fallbacks=0),
+    ]
+    return Router(Catalog(cards), Policies(policies), make_predictor())
+
+
+@contextlib.contextmanager
+def gateway_server(*cards: Card, timeouts: Timeouts | None = None) -> Iterator[str]:
+    """A gateway over `cards`; the value is its URL."""
+    with served(make_app(make_router(*cards), Dispatcher(timeouts))) as url:
+        yield url
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 2.0) -> bool:
+    """Whether `condition` comes true within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
