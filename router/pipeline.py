@@ -13,7 +13,7 @@ from router.decide.flags import extract_flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor
-from router.types import ChatRequest, Decision
+from router.types import ChatRequest, Decision, Forecast
 
 
 class Routed(Struct, frozen=True):
@@ -21,6 +21,7 @@ class Routed(Struct, frozen=True):
 
     decision: Decision
     request: ChatRequest
+    forecast: Forecast
 
 
 class Router:
@@ -54,4 +55,4 @@ class Router:
         forecast = self._forecasts(features)
         circumstances = Circumstances(unavailable or {}, today)
         decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, circumstances)
-        return Routed(decision, request)
+        return Routed(decision, request, forecast)

@@ -84,9 +84,29 @@ def default_encoder_folder() -> Path:
     return _SHIPPED / "encoder"
 
 
+def shipped_cards_folder() -> Path:
+    """The cards that came with the package."""
+    return _shipped_folder("model_cards")
+
+
+def shipped_policies_folder() -> Path:
+    """The policies that came with the package."""
+    return _shipped_folder("policies")
+
+
+def cache_folder() -> Path:
+    """Where results that can be computed again are kept: PULVINAR_CACHE, else the user's cache folder."""
+    override = _value("PULVINAR_CACHE")
+    base = _value("XDG_CACHE_HOME")
+    if override:
+        return Path(override).expanduser()
+    return (Path(base) if base else Path.home() / ".cache") / "pulvinar"
+
+
 def prepare_litellm() -> None:
     """Set what litellm reads from the environment when it is imported: no download, no `.env` file."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
     os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 
@@ -118,7 +138,9 @@ def _folder(variable: str, name: str) -> Path:
     if override:
         return Path(override).expanduser()
     here = Path.cwd() / name
-    if here.is_dir():
-        return here
+    return here if here.is_dir() else _shipped_folder(name)
+
+
+def _shipped_folder(name: str) -> Path:
     shipped = _SHIPPED / name
     return shipped if shipped.is_dir() else _PACKAGE.parent / name

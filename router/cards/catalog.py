@@ -19,7 +19,7 @@ class Catalog(Sequence[Card]):
     """Cards in the order of their ids, found by id or alias. Never changes after it is made."""
 
     def __init__(self, cards: Iterable[Card]) -> None:
-        """Raises ConfigurationError where ids or aliases clash or a base is missing."""
+        """Raises ConfigurationError where ids or aliases clash, or a base is missing or no model."""
         self._cards = tuple(sorted(cards, key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
@@ -27,12 +27,17 @@ class Catalog(Sequence[Card]):
             for name in card.names:
                 if name in self._position:
                     other = self.ids[self._position[name]]
+                    if other == card.id:
+                        raise ConfigurationError(f'{card.id}: has the name "{name}" twice')
                     raise ConfigurationError(f'the name "{name}" belongs to two cards: {other} and {card.id}')
                 self._position[name] = position
+        kinds = {card.id: card.kind for card in self._cards}
         for card in self._cards:
-            if card.base is not None and card.base not in self.ids:
+            if card.base is not None and card.base not in kinds:
                 hint = did_you_mean(card.base, self.ids)
                 raise ConfigurationError(f'{card.id}: there is no card for its base "{card.base}"{hint}')
+            if card.base is not None and kinds[card.base] != "model":
+                raise ConfigurationError(f'{card.id}: its base "{card.base}" is an adapter too; name a model')
 
     def __len__(self) -> int:
         return len(self._cards)
@@ -85,8 +90,9 @@ def load_card(file: Path) -> Card:
 
 
 def load_catalog(*folders: Path) -> Catalog:
-    """Every `*.yaml` and `*.yml` directly inside `folders`. A later folder's card replaces an earlier one's of the
-    same id; two in one folder are an error.
+    """Every `*.yaml` and `*.yml` directly inside `folders`.
+
+    A later folder's card replaces an earlier one's of the same id; two in one folder are an error.
 
     Raises ConfigurationError that lists every broken file, so that all can be mended at once.
     """

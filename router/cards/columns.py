@@ -1,4 +1,4 @@
-"""The catalogue's numeric facts as arrays, one entry a card, so that limits and goals work on all cards at once.
+"""The catalogue's numeric facts as arrays, one entry a card: limits and goals work on all cards at once.
 
 NaN stands for a fact that no card states. The order is the catalogue's, which is by id.
 """
@@ -36,7 +36,7 @@ class Columns(Struct, frozen=True, eq=False):
     @property
     def price_usd_per_mtok(self) -> Column:
         """The dearer of input and output."""
-        return cast(Column, np.maximum(self.input_price_usd_per_mtok, self.output_price_usd_per_mtok))
+        return cast("Column", np.maximum(self.input_price_usd_per_mtok, self.output_price_usd_per_mtok))
 
 
 def columns_of(cards: Sequence[Card]) -> Columns:

@@ -1,7 +1,7 @@
 """The model card: declared facts about one model or adapter, and nothing that nobody published.
 
-In YAML the quantities are written as people write them (`7B`, `0.15$`, `250ms`, `2025-03`); here they are plain numbers
-whose names state the unit. None means that the fact is not known.
+In YAML the quantities are written as people write them (`7B`, `0.15$`, `250ms`, `2025-03`); here they are
+plain numbers whose names state the unit. None means that the fact is not known.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ CardId = Annotated[
     ),
 ]
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
+Base = Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")]
+Privacy = Annotated[
+    Literal["local", "private", "public"],
+    Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
+]
+Modality = Literal["text", "image", "audio", "video", "pdf"]
+Capability = Literal[
+    "tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"
+]
 
 
 class TokenCount(int):
@@ -124,7 +133,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     ]
     model: Annotated[Word, Meta(description="The model's name as that provider knows it.")]
     kind: Literal["model", "adapter"] = "model"
-    base: Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")] | None = None
+    base: Base | None = None
     description: Annotated[str, Meta(max_length=2000)] | None = None
     family: Word | None = None
     aliases: Annotated[
@@ -141,15 +150,9 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     license: Word | None = None
     weights: Literal["open", "closed"] | None = None
     region: Word | None = None
-    privacy: Annotated[
-        Literal["local", "private", "public"],
-        Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
-    ] | None = None
-    modalities: tuple[Literal["text", "image", "audio", "video", "pdf"], ...] = ("text",)
-    capabilities: tuple[
-        Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"],
-        ...,
-    ] | None = None
+    privacy: Privacy | None = None
+    modalities: tuple[Modality, ...] = ("text",)
+    capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Word, ...] = ()
     price: Price | None = None
     latency: Latency | None = None
@@ -175,7 +178,10 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
 
 def read_quantity(kind: type, value: Any) -> Any:
-    """msgspec's hook for the types that YAML writes in human units. Raises ValueError with what was expected."""
+    """msgspec's hook for the types that YAML writes in human units.
+
+    Raises ValueError with what was expected.
+    """
     if kind is Size:
         if isinstance(value, Mapping):
             return _read_sizes(value)
@@ -187,16 +193,16 @@ def read_quantity(kind: type, value: Any) -> Any:
 
 
 def write_quantity(value: Any) -> Any:
-    """The inverse of `read_quantity`, for printing a card."""
+    """The inverse of `read_quantity`, for printing a card; nothing is rounded."""
     if isinstance(value, Size):
-        total, active = units.show_parameters(value.total), units.show_parameters(value.active)
+        total, active = units.write_parameters(value.total), units.write_parameters(value.active)
         return total if total == active else {"total": total, "active": active}
     if isinstance(value, TokenCount):
         return units.show_tokens(value)
     if isinstance(value, Milliseconds):
-        return units.show_milliseconds(value)
+        return units.write_milliseconds(value)
     if isinstance(value, Dollars):
-        return units.show_usd(value)
+        return units.write_usd(value)
     if isinstance(value, Day):
         return value.isoformat()
     raise NotImplementedError(type(value))
@@ -244,7 +250,8 @@ def _quantity_schema(kind: type) -> dict[str, Any]:
 
 def _scalar(value: Any, expected: str) -> str | float:
     if not isinstance(value, str | int | float):
-        raise ValueError(f"expected {expected}, got {'a list' if isinstance(value, list) else 'a mapping'}")
+        kind = "nothing" if value is None else "a list" if isinstance(value, list) else "a mapping"
+        raise ValueError(f"expected {expected}, got {kind}")
     return value
 
 
@@ -263,4 +270,11 @@ def to_plain(card: Card) -> dict[str, Any]:
     """The card as YAML would hold it, without what is not known."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
     unset = {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
-    return {key: value for key, value in plain.items() if value is not None and value != unset[key]}
+    return {key: _stated(value) for key, value in plain.items() if value is not None and value != unset[key]}
+
+
+def _stated(value: Any) -> Any:
+    """`value` with lists for tuples, and without the keys of nested mappings that hold nothing."""
+    if isinstance(value, Mapping):
+        return {key: _stated(inner) for key, inner in value.items() if inner is not None and inner != ()}
+    return [_stated(item) for item in value] if isinstance(value, tuple) else value

@@ -1,7 +1,8 @@
 """Quantities as people write them: `7B`, `0.15$`, `250ms`, `128k`, `2025-03`, `180d`.
 
-Each reader takes what YAML or a flag holds and returns the plain number in the unit its name states. Every reader
-raises ValueError with what was expected; the caller adds where it stood.
+Each reader takes what YAML or a flag holds and returns the plain number in the unit its name states. Every
+reader raises ValueError with what was expected; the caller adds where it stood. `show_…` rounds for reading,
+`write_…` states the number exactly, so that it reads back the same.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from decimal import Decimal
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.ASCII)
+_NUMBER = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.ASCII)
 _PARAMETERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _TOKENS = {"": 1.0, "k": 1e3, "m": 1e6}
 _MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
@@ -68,63 +70,92 @@ def date(value: str | float) -> datetime.date:
         raise ValueError(f"expected a date such as 2025-03, got {value!r}: {error}") from None
 
 
-def show_parameters(count: float) -> str:
+def show_parameters(count: float, digits: int = 4) -> str:
     """`7e9` as `7B`."""
-    for unit in ("T", "B", "M", "K"):
-        if count >= _PARAMETERS[unit.lower()]:
-            return f"{count / _PARAMETERS[unit.lower()]:.4g}{unit}"
-    return f"{count:.4g}"
+    rounded = float(f"{count:.{digits}g}")
+    unit = next((unit for unit in ("t", "b", "m", "k") if rounded >= _PARAMETERS[unit]), None)
+    return f"{_rounded(count / _PARAMETERS[unit], digits)}{unit.upper()}" if unit else _rounded(count, digits)
 
 
 def show_tokens(count: float) -> str:
     """`128000` as `128k`, `8192` as `8192`; never rounded."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
         if count >= size and count * 10 % size == 0:
-            return f"{count / size:g}{unit}"
-    return f"{count:.0f}"
+            return f"{_plain(Decimal(count) / size)}{unit}"
+    return _plain(Decimal(count))
 
 
-def show_milliseconds(duration: float) -> str:
+def show_milliseconds(duration: float, digits: int = 3) -> str:
     """`1500` as `1.5s`, `250` as `250ms`."""
-    return f"{duration / 1e3:.3g}s" if duration >= 1e3 else f"{duration:.3g}ms"
+    if float(f"{duration:.{digits}g}") >= 1e3:
+        return f"{_rounded(duration / 1e3, digits)}s"
+    return f"{_rounded(duration, digits)}ms"
 
 
-def show_usd(amount: float) -> str:
-    """`0.00015` as `0.00015$`; six significant digits."""
-    if amount == 0:
-        return "0$"
-    digits = max(0, 5 - math.floor(math.log10(abs(amount))))
-    text = f"{amount:.{digits}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text) + "$"
+def show_usd(amount: float, digits: int = 6) -> str:
+    """`0.00015` as `0.00015$`."""
+    return f"{_rounded(amount, digits)}$"
 
 
-def show_days(age: float) -> str:
+def show_days(age: float, digits: int = 6) -> str:
     """`180.0` as `180d`."""
-    return f"{age:g}d"
+    return f"{_rounded(age, digits)}d"
 
 
-def show_fraction(share: float) -> str:
+def show_fraction(share: float, digits: int = 3) -> str:
     """`0.8125` as `0.812`."""
-    return f"{share:.3g}"
+    return _rounded(share, digits)
+
+
+def write_parameters(count: float) -> str:
+    """`7241600000.0` as `7.2416B`."""
+    unit = next((unit for unit in ("t", "b", "m") if count >= _PARAMETERS[unit]), "k")
+    return f"{_plain(_exact(count) / _exact(_PARAMETERS[unit]))}{unit.upper()}"
+
+
+def write_milliseconds(duration: float) -> str:
+    """`1234.5` as `1.2345s`."""
+    return f"{_plain(_exact(duration) / 1000)}s" if duration >= 1e3 else f"{_plain(_exact(duration))}ms"
+
+
+def write_usd(amount: float) -> str:
+    """`0.1234567` as `0.1234567$`."""
+    return f"{_plain(_exact(amount))}$"
+
+
+def _rounded(number: float, digits: int) -> str:
+    """`number` to so many significant digits, without an exponent and without closing zeros."""
+    return _plain(Decimal(f"{number:.{digits}g}"))
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(repr(float(number)))
 
 
 def _scaled(value: str | float, units: dict[str, float], expected: str) -> float:
     if isinstance(value, bool):
         raise ValueError(f"expected {expected}, got {str(value).lower()}")
-    number, unit = (float(value), "") if isinstance(value, int | float) else _split(value, expected)
+    text, unit = (str(value), "") if isinstance(value, int | float) else _split(value, expected)
+    number = float(text)
     scale = units.get(unit.lower())
-    if scale is None and number == 0:
+    if scale is None and not unit and number == 0:
         scale = 1.0
     if scale is None:
         named = f"unit {unit!r}" if unit else "no unit"
         raise ValueError(f"expected {expected}, got {value!r} ({named})")
-    if not math.isfinite(number) or number < 0:
+    if not math.isfinite(number) or not math.isfinite(number * scale) or number < 0:
         raise ValueError(f"expected {expected}, got {value!r}")
-    return number * scale
+    # In decimal, so that 8.03B and 8030M are the same number.
+    return float(Decimal(text) * _exact(scale)) if number else 0.0
 
 
-def _split(text: str, expected: str) -> tuple[float, str]:
-    found = _NUMBER.fullmatch(text)
+def _split(text: str, expected: str) -> tuple[str, str]:
+    found = _NUMBER.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"expected {expected}, got {text!r}")
-    return float(found[1].replace("_", "")), found[2]
+    return found[1].replace("_", ""), found[2]

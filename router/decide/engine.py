@@ -1,4 +1,4 @@
-"""The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass every hard limit (Tryage, S61)."""
+"""Decide: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rejections(Mapping[str, Rejection]):
     def __getitem__(self, name: str) -> Rejection:
         card = self._sight.catalog.position(name)
         failed = [] if card is None else [verdict for verdict in self._verdicts if verdict.fails[card]]
-        if card is None or not failed:
+        if card is None or not failed or self._sight.catalog.ids[card] != name:
             raise KeyError(name)
         first, *rest = failed
         return Rejection(
@@ -60,7 +60,7 @@ class Rejections(Mapping[str, Rejection]):
         return reason(verdict, card, self._sight)
 
 
-def decide(
+def decide(  # noqa: PLR0917 - one value of each stage, in their order
     catalog: Catalog,
     features: Features,
     forecast: Forecast,
@@ -71,18 +71,16 @@ def decide(
 ) -> Decision:
     """Choose a card, and say why.
 
-    Raises CallerError where the flags ask for what the policy does not let clients change, and NoCandidateError where
-    no card passes every limit.
+    Raises CallerError where the flags ask for what the policy does not let clients change, and
+    NoCandidateError where no card passes every limit.
     """
     _check_overrides(policy, flags)
     wanted = policy.flags.overridden_by(flags)
     sight = Sight(catalog, forecast, circumstances.today)
-    verdicts = [
-        *_availability(catalog, circumstances.unavailable),
-        *_requirements(features, sight),
-        *(judge(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits),
-    ]
-    verdicts, relaxed = _relaxed(verdicts, policy, len(catalog))
+    needs = [*_availability(catalog, circumstances.unavailable), *_requirements(features, sight)]
+    asked = [judge(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits]
+    kept, relaxed = _relaxed(needs, asked, policy, len(catalog))
+    verdicts = [*needs, *kept]
     fails = _fails(verdicts, len(catalog))
     passing = ~fails.any(axis=0)
     rejections = Rejections(verdicts, sight, circumstances.unavailable)
@@ -133,19 +131,20 @@ def _requirements(features: Features, sight: Sight) -> list[Verdict]:
     return verdicts
 
 
-def _relaxed(verdicts: list[Verdict], policy: Policy, cards: int) -> tuple[list[Verdict], tuple[str, ...]]:
-    """The limits that are left once the policy's relaxing has found a candidate, and the texts of those dropped."""
+def _relaxed(
+    needs: Sequence[Verdict], asked: list[Verdict], policy: Policy, cards: int
+) -> tuple[list[Verdict], tuple[str, ...]]:
+    """The limits asked for that are left once relaxing has found a candidate, and the texts of those dropped.
+
+    What the request itself needs is never relaxed: no model would serve it.
+    """
     relaxed: list[str] = []
-    if policy.on_empty != "relax":
-        return verdicts, ()
-    own_needs = ("available", "context", "modality", "capability")
-    for field in policy.relax:
-        if not _fails(verdicts, cards).any(axis=0).all():
+    for field in policy.relax if policy.on_empty == "relax" else ():
+        if not _fails([*needs, *asked], cards).any(axis=0).all():
             break
-        dropped = [each for each in verdicts if each.limit.field == field and field not in own_needs]
-        relaxed += [each.limit.text for each in dropped]
-        verdicts = [each for each in verdicts if each not in dropped]
-    return verdicts, tuple(relaxed)
+        relaxed += [each.limit.text for each in asked if each.limit.field == field]
+        asked = [each for each in asked if each.limit.field != field]
+    return asked, tuple(relaxed)
 
 
 def _fails(verdicts: Sequence[Verdict], cards: int) -> Mask:
@@ -167,14 +166,18 @@ def _binding(verdicts: Sequence[Verdict], fails: Mask, score: Doubles, best: int
 
 
 def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejections: Rejections) -> str:
+    if not len(sight.catalog):
+        return "the catalogue holds no card"
     counts = fails.sum(axis=0)
     distance = [
-        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card]) for card in range(len(counts))
+        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card])
+        for card in range(len(counts))
     ]
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[sight.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(verdict.fails.sum()), verdict.limit.text) for verdict in verdicts if verdict.fails.any()), reverse=True
+        ((int(verdict.fails.sum()), verdict.limit.text) for verdict in verdicts if verdict.fails.any()),
+        reverse=True,
     )
     listed = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
     why = "; ".join((rejection.reason, *rejection.also))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import numpy as np
 from msgspec import Struct
@@ -24,10 +23,13 @@ class Sight(Struct, frozen=True, eq=False):
 
 
 class Number(Struct, frozen=True):
-    """A field whose cards have a number: `read` takes a flag's value, `show` prints one, `values` finds the cards'."""
+    """A field whose cards have a number: `values` finds them, `read` takes a flag's value, `show` prints one.
+
+    `show` takes the number of significant digits as its second argument, where it rounds at all.
+    """
 
     read: Callable[[str], float]
-    show: Callable[[float], str]
+    show: Callable[..., str]
     values: Callable[[Sight], Doubles]
     what: str
 
@@ -44,7 +46,7 @@ def _age_days(sight: Sight) -> Doubles:
     released = sight.catalog.columns.released_day
     if sight.today is None:
         return np.full_like(released, np.nan)
-    return cast(Doubles, sight.today.toordinal() - released)
+    return sight.today.toordinal() - released
 
 
 NUMBERS: Mapping[str, Number] = {

@@ -1,11 +1,11 @@
-"""The flag language: `size<7B,cheapest*0.5,!beta`, the same on the command line, in a header, a model name, a prompt.
+"""The flag language: `size<7B,cheapest*0.5,!beta`, the same on the command line, in headers and in prompts.
 
     flags = flag {"," flag}
     flag  = field op value | goal ["*" weight] | "!" tag
     op    = "<" | "<=" | ">" | ">=" | "=" | "!="
 
-Forms that no shell touches: `size.lt=7B` (also le, gt, ge, eq, ne), `size..7B` for `size<=7B`, `cheapest=0.5` for
-`cheapest*0.5`.
+Forms that no shell touches: `size.lt=7B` (also le, gt, ge, eq, ne), `size..7B` for `size<=7B`,
+`cheapest=0.5` for `cheapest*0.5`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from router.types import ChatRequest
 MAX_LENGTH = 2_000
 _WORD = re.compile(r"[A-Za-z_]+")
 _SHELL_OPERATORS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=", "ne": "!="}
-_OPERATOR = re.compile(r"<=|>=|!=|==|<|>|=|\.\.|\.(?:lt|le|gt|ge|eq|ne)=")
-_IN_PROMPT = re.compile(r"[ \t]*\[\s*flags?\s*:\s*([^\[\]]*)\][ \t]*\n?", re.IGNORECASE)
+_OPERATOR = re.compile(r"<=|>=|!=|==|<|>|=|\.\.|\.(?:lt|le|gt|ge|eq|ne)=", re.IGNORECASE)
+# No two repeats that could match the same blanks: a prompt is untrusted, and must not make this slow.
+_IN_PROMPT = re.compile(r"\[\s*flags?\s*:([^\[\]]*)\]", re.IGNORECASE)
+_LINE_END = re.compile(r"[ \t]*(?:\r?\n)?")
 
 
 class Flags(Struct, frozen=True):
@@ -41,13 +43,16 @@ class Flags(Struct, frozen=True):
 
     def __str__(self) -> str:
         return ",".join(
-            [*(limit.text for limit in self.limits), *(f"{goal}*{weight:g}" for goal, weight in self.goals.items())]
+            [
+                *(limit.text for limit in self.limits),
+                *(f"{goal}*{float(weight)!r}".removesuffix(".0") for goal, weight in self.goals.items()),
+            ]
         )
 
     def overridden_by(self, other: Flags) -> Flags:
-        """Both sets of limits; `other`'s weight where both name a goal."""
-        limits = (*self.limits, *(limit for limit in other.limits if limit not in self.limits))
-        return Flags(limits, {**self.goals, **other.goals})
+        """Both sets of limits, each once; `other`'s weight where both name a goal."""
+        limits = {(limit.field, limit.op, limit.value): limit for limit in (*self.limits, *other.limits)}
+        return Flags(tuple(limits.values()), {**self.goals, **other.goals})
 
 
 @functools.lru_cache(maxsize=1024)
@@ -59,44 +64,70 @@ def parse_flags(text: str) -> Flags:
 def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
     """The request without the `[Flag: …]` marks of its user turns, and what they say; a later mark overrides.
 
-    Raises FlagError for a mark that cannot be read.
+    Raises FlagError for a mark that cannot be read, and CallerError where nothing but marks was said.
     """
-    marks = [mark for turn in request.turns if turn.role == "user" for mark in _IN_PROMPT.findall(turn.text)]
+    messages = request.body.get("messages")
+    if messages is None:
+        messages = [{"role": turn.role, "content": turn.text} for turn in request.turns]
+    texts = [text for message in messages for text in _human_texts(message)]
+    marks = [mark for text in texts for mark in _IN_PROMPT.findall(text)]
     if not marks:
         return request, Flags()
     spoken = Flags()
     for mark in marks:
         spoken = spoken.overridden_by(parse_flags(mark))
-    turns = tuple(
-        msgspec.structs.replace(turn, text=_without_marks(turn.text)) if turn.role == "user" else turn
-        for turn in request.turns
-    )
-    messages = [_message_without_marks(message) for message in request.body["messages"]]
-    return msgspec.structs.replace(request, turns=turns, body={**request.body, "messages": messages}), spoken
+    body = {**request.body, "messages": [_message_without_marks(message) for message in messages]}
+    return msgspec.structs.replace(request, turns=ChatRequest.from_body(body).turns, body=body), spoken
+
+
+def _human_texts(message: Mapping[str, Any]) -> list[str]:
+    content = message.get("content")
+    if message.get("role") != "user" or not content:
+        return []
+    texts = [content] if isinstance(content, str) else [part.get("text") for part in content]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _without_marks(text: str) -> str:
-    return _IN_PROMPT.sub("", text)
+    """`text` without its marks and the blanks before each; a line that held nothing else goes as a whole."""
+    kept: list[str] = []
+    at, starts_line = 0, True
+    for mark in _IN_PROMPT.finditer(text):
+        before = text[at : mark.start()].rstrip(" \t")
+        kept.append(before)
+        at = mark.end()
+        if before:
+            starts_line = before.endswith("\n")
+        if starts_line and (blank := _LINE_END.match(text, at)):
+            at = blank.end()
+    return "".join((*kept, text[at:]))
 
 
 def _message_without_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    content = message.get("content")
-    if message.get("role") != "user" or not content:
+    if not _human_texts(message):
         return message
+    content = message["content"]
     if isinstance(content, str):
         return {**message, "content": _without_marks(content)}
-    parts = [
-        {**part, "text": _without_marks(part["text"])} if isinstance(part.get("text"), str) else part
-        for part in content
-    ]
-    return {**message, "content": parts}
+    parts = [_part_without_marks(part) for part in content]
+    # Some providers refuse an empty text.
+    left = [part for part, was in zip(parts, content, strict=True) if part is was or part["text"].strip()]
+    return {**message, "content": left or parts}
+
+
+def _part_without_marks(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = part.get("text")
+    if not isinstance(text, str) or not _IN_PROMPT.search(text):
+        return part
+    return {**part, "text": _without_marks(text)}
 
 
 class _Parser:
     """Reads one flag after the other; `self.at` is where it stands."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+        # JSON may carry lone surrogates, which an answer with the error in it could not; positions stay.
+        self.text, self.at = text.encode("utf-8", "replace").decode("utf-8"), 0
 
     def flags(self) -> Flags:
         if len(self.text) > MAX_LENGTH:
@@ -105,7 +136,9 @@ class _Parser:
         goals: dict[str, float] = {}
         self._blank()
         while self.at < len(self.text):
+            start = self.at
             self._flag(limits, goals)
+            self._check_consistent(limits, start)
             self._blank()
             if self.at < len(self.text) and self.text[self.at] != ",":
                 raise self._error('expected "," before the next flag', self.at)
@@ -113,8 +146,7 @@ class _Parser:
             self._blank()
             if comma < len(self.text) and self.at >= len(self.text):
                 raise self._error('expected a flag after ","', comma)
-        self._check_consistent(limits)
-        return Flags(tuple(limits), goals)
+        return Flags().overridden_by(Flags(tuple(limits), goals))
 
     def _flag(self, limits: list[Limit], goals: dict[str, float]) -> None:
         start = self.at
@@ -167,7 +199,7 @@ class _Parser:
             raise self._error(f"expected an operator (< <= > >= = !=) after {field} ({example})", self.at)
         position, self.at = self.at, found.end()
         sign = found[0]
-        op = {"==": "=", "..": "<="}.get(sign) or _SHELL_OPERATORS.get(sign.strip(".="), sign)
+        op = {"==": "=", "..": "<="}.get(sign) or _SHELL_OPERATORS.get(sign.strip(".=").lower(), sign)
         value_at = self.at
         text = self._value(f"a value after {self.text[start:position].strip()}{sign}")
         if field in WORDS:
@@ -183,7 +215,7 @@ class _Parser:
         end = self.text.find(",", self.at)
         end = len(self.text) if end < 0 else end
         value = self.text[self.at : end].strip()
-        if not value:
+        if not value or value.startswith("="):
             raise self._error(f"expected {expected}", self.at)
         self.at = end
         return value
@@ -192,12 +224,11 @@ class _Parser:
         while self.at < len(self.text) and self.text[self.at].isspace():
             self.at += 1
 
-    def _check_consistent(self, limits: Sequence[Limit]) -> None:
-        for number, limit in enumerate(limits):
-            for other in limits[:number]:
-                if other.field == limit.field and _exclude_each_other(other, limit):
-                    position = max(self.text.find(str(limit.text).split(limit.op)[-1]), 0)
-                    raise self._error(f"no card can meet both {other.text} and {limit.text}", position)
+    def _check_consistent(self, limits: Sequence[Limit], start: int) -> None:
+        """Whether the newest limit, which was read at `start`, can be met together with those before it."""
+        for other in limits[:-1]:
+            if other.field == limits[-1].field and _exclude_each_other(other, limits[-1]):
+                raise self._error(f"no card can meet both {other.text} and {limits[-1].text}", start)
 
     def _error(self, problem: str, position: int) -> FlagError:
         return FlagError(problem, self.text.replace("\n", " "), position)

@@ -1,8 +1,8 @@
 """Soft goals: each gives every card a cost in [0, 1], normalised over the whole catalogue.
 
 Normalising over the catalogue, not over the cards that are left, means that a filter never reorders the rest.
-Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A card whose fact
-is unknown gets the worst cost, 1.
+Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A card
+whose fact is unknown gets the worst cost, 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from router.decide.fields import Sight
 from router.types import Doubles
 
 LOSS = "loss"
-"""The part of a score that is one minus the forecast quality; its weight is 1 plus that of the goal `best`."""
+"""The part of a score that is one minus forecast quality; its weight is 1 plus that of the goal `best`."""
 
 
 def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
@@ -31,11 +31,11 @@ def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
     least, greatest = known.min(), known.max()
     if least == greatest:
         return np.where(np.isnan(values), 1.0, 0.0)
-    return cast(Doubles, np.nan_to_num(np.round((values - least) / (greatest - least), 9), nan=1.0))
+    return cast("Doubles", np.nan_to_num(np.round((values - least) / (greatest - least), 9), nan=1.0))
 
 
 GOALS: Mapping[str, Callable[[Sight], Doubles]] = {
-    "best": lambda sight: 1.0 - sight.forecast.quality,
+    "best": lambda sight: np.nan_to_num(1.0 - sight.forecast.quality, nan=1.0),
     "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
     "fastest": lambda sight: scaled(sight.forecast.latency_ms, logarithmic=True),

@@ -1,4 +1,4 @@
-"""Hard limits: which cards pass, and for each that does not the reason, with both numbers where there are two."""
+"""Hard limits: which cards pass, and why each other does not, with both numbers where there are two."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 class Limit(Struct, frozen=True):
-    """`field op value`, where `value` is a plain number or a lower-case word. `text` is how it was written."""
+    """`field op value`; `value` is a plain number or a lower-case word, `text` how it was written."""
 
     field: str
     op: str
@@ -62,7 +62,11 @@ def reason(verdict: Verdict, card: int, sight: Sight) -> str:
     number = NUMBERS[limit.field]
     actual = float(number.values(sight)[card])
     relation = ">" if actual > limit.value else "<" if actual < limit.value else f"is not {limit.op}"
-    return f"{limit.field} {number.show(actual)} {relation} {number.show(limit.value)}"
+    shown, bound = number.show(actual), number.show(limit.value)
+    if shown == bound and actual != limit.value:
+        # Rounded they look the same: show every digit.
+        shown, bound = number.show(actual, 17), number.show(limit.value, 17)
+    return f"{limit.field} {shown} {relation} {bound}"
 
 
 def gap(verdict: Verdict, card: int, sight: Sight) -> float:

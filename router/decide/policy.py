@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.source import convert, read_yaml
@@ -21,9 +22,10 @@ Weight = Annotated[float, Meta(ge=0, le=1000)]
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """What a request is weighed by.
 
-    `unknown`: whether a card passes a limit on a fact it does not state. `on_empty`: what happens when no card passes;
-    `relax` drops limits on the fields listed, in that order, until one does. `overrides`: what a client's flags may add
-    or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how many further cards a plan names.
+    `unknown`: whether a card passes a limit on a fact it does not state. `on_empty`: what happens when no
+    card passes; `relax` drops limits on the fields listed, in that order, until one does. `overrides`: what a
+    client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how
+    many further cards a plan names.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -43,7 +45,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f'unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
         for field in self.relax:
             if field not in FIELD_NAMES:
-                raise ValueError(f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}')
+                raise ValueError(
+                    f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}'
+                )
+        if (self.on_empty == "relax") != bool(self.relax):
+            raise ValueError("`on_empty: relax` and the list `relax` go together")
         try:
             own = parse_flags(",".join(self.limits))
         except FlagError as error:
@@ -55,6 +61,12 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     def flags(self) -> Flags:
         """The policy's own limits and goals."""
         return _flags_of(self.limits, tuple(self.goals.items()))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a policy file, from which editors complete and check."""
+    _, definitions = msgspec.json.schema_components([Policy])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **definitions["Policy"]}
 
 
 class Policies(Mapping[str, Policy]):
@@ -82,7 +94,10 @@ class Policies(Mapping[str, Policy]):
 
 
 def load_policies(folder: Path) -> Policies:
-    """Every `*.yaml` in `folder`, one policy a file, named as the file. Raises ConfigurationError listing all faults."""
+    """Every `*.yaml` in `folder`, one policy a file, named as the file.
+
+    Raises ConfigurationError listing all faults.
+    """
     if not folder.is_dir():
         raise ConfigurationError(f"the policy folder {folder} does not exist (`route init` makes one)")
     policies: list[Policy] = []

@@ -159,6 +159,8 @@ def _endpoint(base: str, path_omitted: bool) -> httpx.URL:
     try:
         url = httpx.URL(base)
     except httpx.InvalidURL:
-        raise UpstreamError("a card's base_url is not a URL") from None
+        url = httpx.URL()
+    if not url.host or (url.port or 0) > 65535:
+        raise UpstreamError("the base_url of a card is not a URL")
     path = url.path.rstrip("/") or ("/v1" if path_omitted else "")
     return url.copy_with(path=f"{path}/chat/completions")

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import httpx
 import msgspec
 
 from router import settings
@@ -107,7 +108,7 @@ class Translator:
         asked_for_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         chunks = _events(litellm, card, key, response, asked_for_usage)
         async with contextlib.AsyncExitStack() as on_the_way_out:
-            upstream = Stream(card, chunks, response.aclose, self._timeouts)
+            upstream = Stream(card, chunks, lambda: _close(chunks, response), self._timeouts)
             on_the_way_out.push_async_callback(upstream.aclose)
             await upstream.start()
             on_the_way_out.pop_all()
@@ -135,17 +136,43 @@ async def _events(
     try:
         async for chunk in response:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
-            if not usage and event.pop("usage", None) and not event["choices"]:
-                continue
+            if "usage" in event and not any(_says_something(choice) for choice in event["choices"]):
+                if not usage:
+                    continue
+                event["choices"] = []
             for choice in event["choices"]:
                 choice.setdefault("finish_reason", None)
             yield b"data: " + encode(event) + b"\n\n"
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         refusal = _refusal(litellm, card, key, error)
-        assert isinstance(refusal.body, bytes)
         message = f'the upstream of the card "{card.id}" broke off (HTTP {refusal.status})'
-        raise UpstreamError(message, refusal.status, refusal.body) from None
+        raise UpstreamError(message, refusal.status) from None
     yield b"data: [DONE]\n\n"
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    return bool(choice.get("delta")) or choice.get("finish_reason") is not None
+
+
+async def _close(chunks: AsyncIterator[bytes], response: Any) -> None:
+    # Some of litellm's iterators, closed, leave their connection open. A read that is cancelled never does.
+    reading = asyncio.ensure_future(_read_on(chunks))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await response.aclose()
+
+
+async def _read_on(chunks: AsyncIterator[bytes]) -> None:
+    async for _ in chunks:
+        pass
+
+
+def _broke_in_transport(error: BaseException | None) -> bool:
+    # litellm gives some failed connections the status 500; what it caught is still behind its exception.
+    while error is not None and not isinstance(error, httpx.TransportError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
@@ -155,7 +182,7 @@ def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
     )
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
-    if isinstance(error, litellm.APIConnectionError):
+    if isinstance(error, litellm.APIConnectionError) or _broke_in_transport(error):
         raise unreachable(card) from None
     status = int(getattr(error, "status_code", None) or 500)
     headers = getattr(error, "litellm_response_headers", None) or getattr(

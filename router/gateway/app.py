@@ -37,19 +37,22 @@ from router.types import ChatRequest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _JSON = "application/json"
+_NOTHING: Mapping[str, str] = {}
 _GREETING = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
-def make_app(router: Router, dispatcher: Dispatcher) -> Starlette:
+def make_app(router: Router, dispatcher: Dispatcher, unavailable: Mapping[str, str] = _NOTHING) -> Starlette:
     """The gateway as an ASGI application. It closes `dispatcher` when it shuts down.
 
-    Raises ConfigurationError where there is no policy for the model name `auto`.
+    `unavailable` maps ids of cards that are not to be chosen to the reason; a client may still name them.
+    Cards without credentials need not be in it. Raises ConfigurationError where there is no policy for the
+    model name `auto`.
     """
     if DEFAULT_POLICY not in router.policies.ids:
         raise ConfigurationError(
             f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for'
         )
-    gateway = Gateway(router, dispatcher)
+    gateway = Gateway(router, dispatcher, unavailable)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -77,11 +80,12 @@ def make_app(router: Router, dispatcher: Dispatcher) -> Starlette:
 class Gateway:
     """Answers chat requests with the router's choice, or with the card that the client names."""
 
-    def __init__(self, router: Router, dispatcher: Dispatcher) -> None:
+    def __init__(self, router: Router, dispatcher: Dispatcher, unavailable: Mapping[str, str]) -> None:
         self._router, self._dispatcher = router, dispatcher
         self._models = ModelList(router.catalog, router.policies)
         reasons = {card.id: why_uncallable(card) for card in router.catalog}
-        self._unavailable = {card: reason for card, reason in reasons.items() if reason}
+        self._uncallable = {card: reason for card, reason in reasons.items() if reason}
+        self._unavailable = {**unavailable, **self._uncallable}
 
     async def chat(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""
@@ -96,7 +100,7 @@ class Gateway:
             cards = [self._router.catalog.named(card) for card in (plan.card, *plan.fallbacks)]
         else:
             cards = [self._router.catalog.named(target.card)]
-            self._check_callable(cards[0].id)
+            _check_callable(self._uncallable, cards[0].id)
         call = self._dispatcher.send_first_healthy(cards, body, stream=stream, headers=headers)
         answer = await unless_client_leaves(request.receive, call)
         return _respond(answer, {**shown, "x-route-card": answer.card.id})
@@ -124,15 +128,8 @@ class Gateway:
                 raise
         # Where the limits leave no card either way, this says so; else what is missing gets named.
         wished = self._router.route(request, flags=flags, policy=policy, today=today)
-        self._check_callable(*(candidate.card for candidate in wished.decision.candidates))
+        _check_callable(self._unavailable, *(candidate.card for candidate in wished.decision.candidates))
         return wished
-
-    def _check_callable(self, *cards: str) -> None:
-        reasons = list(dict.fromkeys(self._unavailable[card] for card in cards if card in self._unavailable))
-        if reasons:
-            more = f" (and {len(reasons) - 5} more)" if len(reasons) > 5 else ""
-            problem = f"no model that fits can be called: {'; '.join(reasons[:5])}{more}"
-            raise ConfigurationError(f"{problem}. `route doctor` shows what is missing")
 
 
 async def _greet(_: Request) -> Response:
@@ -141,6 +138,14 @@ async def _greet(_: Request) -> Response:
 
 async def _healthy(_: Request) -> Response:
     return Response(b'{"status":"ok"}', media_type=_JSON)
+
+
+def _check_callable(faults: Mapping[str, str], *cards: str) -> None:
+    reasons = list(dict.fromkeys(faults[card] for card in cards if card in faults))
+    if reasons:
+        more = f" (and {len(reasons) - 5} more)" if len(reasons) > 5 else ""
+        problem = f"no model that fits can be called: {'; '.join(reasons[:5])}{more}"
+        raise ConfigurationError(f"{problem}. `route doctor` shows what is missing")
 
 
 async def _read(request: Request) -> bytes:

@@ -1,9 +1,10 @@
 """The routing data set: prompts, and what each model scored on them.
 
-A folder with `prompts.jsonl[.gz]` (`prompt_id`, `prompt` or `messages`, `domain`), `scores.csv[.gz]` (rows prompts,
-columns models, values in [0, 1], empty where not run) and optionally, of the same shape, `cost_usd`, `output_tokens`
-(or `completion_tokens`, or `out_chars`, of which four count as a token). `meta.json` gives name and licence; where its
-`score_type` begins with a range such as `1..10`, scores are divided by the upper end.
+A folder with `prompts.jsonl[.gz]` (`prompt_id`, `prompt` or `messages`, `domain`), `scores.csv[.gz]` (rows
+prompts, columns models, values in [0, 1], empty where not run) and optionally, of the same shape, `cost_usd`,
+`output_tokens` (or `completion_tokens`, or `out_chars`, of which four count as a token). `meta.json` gives
+name and licence; where its `score_type` begins with a range such as `1..10`, scores are divided by the upper
+end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ class Prompt(Struct, frozen=True):
 
 
 class RoutingSet(Struct, frozen=True, eq=False):
-    """Prompts and outcomes. `scores`, `cost_usd`, `output_tokens` are float32 `(prompts, models)`, NaN where unknown."""
+    """Prompts and outcomes. `scores`, `cost_usd`, `output_tokens` are float32 `(prompts, models)`, NaN where
+    unknown.
+    """
 
     name: str
     license: str
@@ -67,6 +70,10 @@ class RoutingSet(Struct, frozen=True, eq=False):
         )
 
 
+class _ModelNames(Struct):
+    aliases: list[str]
+
+
 def read_prompts(file: Path) -> tuple[Prompt, ...]:
     """Every line of a `.jsonl` or `.jsonl.gz` file. Raises FileError naming the line."""
     prompts: list[Prompt] = []
@@ -77,7 +84,9 @@ def read_prompts(file: Path) -> tuple[Prompt, ...]:
         prompt = _prompt(line, file, number)
         if prompt.id in first_line:
             raise FileError(
-                str(file), number, f'prompt_id "{prompt.id}" stands twice (first on line {first_line[prompt.id]})'
+                str(file),
+                number,
+                f'prompt_id "{prompt.id}" stands twice (first on line {first_line[prompt.id]})',
             )
         first_line[prompt.id] = number
         prompts.append(prompt)
@@ -89,8 +98,8 @@ def read_prompts(file: Path) -> tuple[Prompt, ...]:
 def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingSet:
     """Read a data set; `aliases` maps column names to the names to use instead.
 
-    Raises FileError naming file, line and column for ids that do not match, values outside [0, 1], text where a number
-    should be.
+    Raises FileError naming file, line and column for ids that do not match, values outside [0, 1], text where
+    a number should be.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"the data set {folder} is not a folder")
@@ -99,6 +108,8 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
     prompts = read_prompts(prompts_file)
     found = _RANGE.match(str(meta.get("score_type", "")))
     top = float(found[1]) if found else 1.0
+    if top <= 0:
+        raise FileError(str(folder / "meta.json"), None, f"score_type: the range ends at {top:g}")
     columns, scores = _matrix(scores_file, prompts, upper=top)
     models = tuple((aliases or {}).get(column, column) for column in columns)
     twice = sorted({model for model in models if models.count(model) > 1})
@@ -124,10 +135,16 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
 def read_aliases(file: Path) -> dict[str, str]:
     """`{"name": {"aliases": [...]}}` as a mapping from every alias to its name. Raises FileError."""
     try:
-        document = json.loads(_text(file))
-        return {str(alias): name for name, entry in document.items() for alias in (name, *entry["aliases"])}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise FileError(str(file), None, 'expected {"name": {"aliases": ["other name", …]}, …}') from None
+        document = msgspec.json.decode(_text(file), type=dict[str, _ModelNames])
+    except msgspec.DecodeError as error:
+        expected = 'expected {"name": {"aliases": ["other name", …]}, …}'
+        raise FileError(str(file), None, f"{expected}: {error}") from None
+    names: dict[str, str] = {}
+    for name, entry in document.items():
+        for alias in (name, *entry.aliases):
+            if names.setdefault(alias, name) != name:
+                raise FileError(str(file), None, f'"{alias}" stands for both {names[alias]} and {name}')
+    return names
 
 
 def read_ids(file: Path) -> tuple[str, ...]:
@@ -145,9 +162,13 @@ def restrict(sets: Sequence[RoutingSet], ids: Iterable[str], origin: str) -> tup
     if missing := sorted(wanted - known):
         names = ", ".join(each.name for each in sets)
         hint = did_you_mean(missing[0], sorted(known)[:2000])
-        raise CallerError(f'{origin}: {len(missing)} ids are in none of {names}, for example "{missing[0]}"{hint}')
+        raise CallerError(
+            f'{origin}: {len(missing)} ids are in none of {names}, for example "{missing[0]}"{hint}'
+        )
     chosen = (
-        each.rows(np.array([row for row, prompt in enumerate(each.prompts) if prompt.id in wanted], dtype=np.intp))
+        each.rows(
+            np.array([row for row, prompt in enumerate(each.prompts) if prompt.id in wanted], dtype=np.intp)
+        )
         for each in sets
     )
     return tuple(each for each in chosen if each.prompts)
@@ -174,7 +195,9 @@ def join(sets: Sequence[RoutingSet]) -> RoutingSet:
         license=", ".join(dict.fromkeys(each.license for each in sets)),
         sha256=hashlib.sha256("".join(each.sha256 for each in sets).encode()).hexdigest(),
         prompts=tuple(
-            msgspec.structs.replace(prompt, id=f"{each.name}/{prompt.id}") for each in sets for prompt in each.prompts
+            msgspec.structs.replace(prompt, id=f"{each.name}/{prompt.id}")
+            for each in sets
+            for prompt in each.prompts
         ),
         models=models,
         scores=stacked(lambda each: each.scores),
@@ -192,14 +215,17 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
         raise FileError(str(file), number, "expected an object with prompt_id and prompt")
     identity, text = row.get("prompt_id"), row.get("prompt")
     if identity is None or isinstance(identity, dict | list | bool | float):
-        raise FileError(str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word")
+        raise FileError(
+            str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word"
+        )
     if "messages" in row:
         try:
             turns = ChatRequest.from_body(row).human_turns
         except CallerError as error:
             raise FileError(str(file), number, str(error)) from None
     elif isinstance(text, str):
-        turns = (text,)
+        # JSON may carry lone surrogates, which neither tokenizers nor files take.
+        turns = (text.encode("utf-8", "replace").decode("utf-8"),)
     else:
         known = did_you_mean("prompt", row.keys()) if text is None else f"; found {json.dumps(text)[:40]}"
         raise FileError(str(file), number, f"prompt: expected a text{known}")
@@ -207,36 +233,50 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
 
 
 def _matrix(file: Path, prompts: Sequence[Prompt], upper: float | None) -> tuple[tuple[str, ...], Floats]:
-    reader = csv.reader(io.StringIO(_text(file), newline=""))
-    header = next(reader, [])
-    columns = tuple(header[1:])
+    rows = _csv_rows(file)
+    _, header = next(rows, (1, []))
+    columns = tuple(column.strip() for column in header[1:])
     if not columns:
         raise FileError(str(file), 1, "expected a header: prompt_id, then one column a model")
     if twice := sorted({column for column in columns if columns.count(column) > 1}):
         raise FileError(str(file), 1, f'the column "{twice[0]}" stands twice')
+    if "" in columns:
+        raise FileError(str(file), 1, f"column {columns.index('') + 2} has no name")
     row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
     values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
     seen: set[str] = set()
-    for cells in reader:
-        line = reader.line_num
-        if not cells:
-            continue
+    for line, cells in rows:
         if len(cells) != len(header):
             raise FileError(str(file), line, f"has {len(cells)} cells, the header {len(header)}")
         row = row_of.get(cells[0])
         if row is None:
             hint = did_you_mean(cells[0], list(row_of)[:2000])
-            raise FileError(str(file), line, f'prompt_id "{cells[0]}" is not in {file.parent}/prompts.jsonl{hint}')
+            raise FileError(
+                str(file), line, f'prompt_id "{cells[0]}" is not in {file.parent}/prompts.jsonl{hint}'
+            )
         if cells[0] in seen:
             raise FileError(str(file), line, f'prompt_id "{cells[0]}" stands twice')
         seen.add(cells[0])
-        values[row] = [_number(cell, file, line, column, upper) for cell, column in zip(cells[1:], columns, strict=True)]
+        values[row] = [
+            _number(cell, file, line, column, upper) for cell, column in zip(cells[1:], columns, strict=True)
+        ]
     if not seen:
         raise FileError(str(file), None, "holds no outcome")
     if missing := next((prompt.id for prompt in prompts if prompt.id not in seen), None):
         count = len(prompts) - len(seen)
-        raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
+        raise FileError(
+            str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"'
+        )
     return columns, values
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank."""
+    reader = csv.reader(io.StringIO(_text(file), newline=""))
+    try:
+        yield from ((reader.line_num, cells) for cells in reader if cells)
+    except csv.Error as error:
+        raise FileError(str(file), reader.line_num, f"is not CSV: {error}") from None
 
 
 def _number(cell: str, file: Path, line: int, column: str, upper: float | None) -> float:
@@ -245,9 +285,13 @@ def _number(cell: str, file: Path, line: int, column: str, upper: float | None) 
     try:
         value = float(cell)
     except ValueError:
-        raise FileError(str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"') from None
+        raise FileError(
+            str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"'
+        ) from None
     if not math.isfinite(value):
-        raise FileError(str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run')
+        raise FileError(
+            str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run'
+        )
     if value < 0 or (upper is not None and value > upper):
         expected = f"between 0 and {upper:g}" if upper is not None else "at least 0"
         raise FileError(str(file), line, f"{column}: {value:g} is not {expected}")
@@ -277,7 +321,11 @@ def _merge_columns(each: RoutingSet, twice: Sequence[str]) -> RoutingSet:
     scores = merged(each.scores)
     assert scores is not None, twice
     return msgspec.structs.replace(
-        each, models=models, scores=scores, cost_usd=merged(each.cost_usd), output_tokens=merged(each.output_tokens)
+        each,
+        models=models,
+        scores=scores,
+        cost_usd=merged(each.cost_usd),
+        output_tokens=merged(each.output_tokens),
     )
 
 

@@ -1,8 +1,8 @@
 """Distil a sentence-transformers model into a table of token vectors (the static encoder).
 
-Each token of the vocabulary is read by the model alone, between its start and end marks; the output at its place is its
-vector. PCA and frequency weighting, the usual recipe, made routing worse on the sets of `bench/`, so neither is done.
-Vectors are stored as int8 with one scale each.
+Each token of the vocabulary is read by the model alone, between its start and end marks; the output at its
+place is its vector. PCA and frequency weighting, the usual recipe, made routing worse on the sets of
+`bench/`, so neither is done. Vectors are stored as int8 with one scale each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _BATCH = 1024
 
 
 def distil(out: Path, name: str = "static") -> EncoderCard:
-    """Write `encoder.json`, `vectors.npy`, `scales.npy` and `tokenizer.json` into `out`, from all-MiniLM-L6-v2.
+    """Write `encoder.json`, `vectors.npy`, `scales.npy` and `tokenizer.json` into `out`, from
+    all-MiniLM-L6-v2.
 
     Raises MissingExtraError without the extra `train`.
     """

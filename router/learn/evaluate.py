@@ -57,9 +57,10 @@ def evaluate(
 ) -> Report:
     """Cross-validate on `data`: `folds` random folds, or one fold a domain where `by` is "domain".
 
-    Copies of a prompt are always in the same fold. `baseline_encoder` makes the encoder of the ridge baseline; where its
-    extra is missing the baseline is named under `skipped`.
+    A prompt is never forecast from its own copies. `baseline_encoder` makes the encoder of the ridge
+    baseline; where its extra is missing the baseline is named under `skipped`.
     """
+    data = _with_outcomes(data)
     splits = tuple(_splits(data, folds, by, seed))
     vectors = vectors_of(data.prompts, encoder)
     scores = np.asarray(data.scores, dtype=np.float64)
@@ -74,7 +75,9 @@ def evaluate(
             skipped.append(str(error))
         else:
             embeddings = embeddings_of(data.prompts, other, cache)
-            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(embeddings, scores, train, test)
+            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(
+                embeddings, scores, train, test
+            )
     with warnings.catch_warnings():
         # A model that was never run in a fold has no mean there; it is never chosen either.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
@@ -95,20 +98,37 @@ def evaluate(
     )
 
 
+def _with_outcomes(data: RoutingSet) -> RoutingSet:
+    """Without the prompts on which no model was run: no method can be right or wrong there."""
+    rows = np.flatnonzero(np.isfinite(data.scores).any(axis=1))
+    if not len(rows):
+        raise CallerError(f"{data.name} has no outcomes; every cell of the score table is empty")
+    return data.rows(rows)
+
+
 def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    if not 2 <= folds <= len(data.prompts):
-        raise CallerError(f"--folds must be between 2 and the number of prompts ({len(data.prompts)}), got {folds}")
+    first_of = {prompt.turns: row for row, prompt in reversed(list(enumerate(data.prompts)))}
+    copies = np.array([first_of[prompt.turns] for prompt in data.prompts])
     rows = np.zeros(len(data.prompts))
     if by == "domain":
         domains = sorted(set(data.domains))
         if len(domains) < 2:
             raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(domains)}")
-        return iter(LeaveOneGroupOut().split(rows, groups=data.domains))
+        for train, test in LeaveOneGroupOut().split(rows, groups=data.domains):
+            # A prompt may stand in two domains; what is forecast must not have been learned from.
+            train = train[~np.isin(copies[train], copies[test])]
+            if not len(train):
+                raise CallerError(f"{data.name}: every prompt outside {data.domains[test[0]]} is also in it")
+            yield train, test
+        return
     if by is not None:
         raise CallerError(f'--by takes "domain", got "{by}"')
-    first_of = {prompt.turns: row for row, prompt in reversed(list(enumerate(data.prompts)))}
-    groups = [first_of[prompt.turns] for prompt in data.prompts]
-    return iter(GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=groups))
+    different = len(first_of)
+    if not 2 <= folds <= different:
+        raise CallerError(
+            f"--folds must be between 2 and the number of different prompts ({different}), got {folds}"
+        )
+    yield from GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=copies)
 
 
 def _cross_validated(
@@ -131,7 +151,9 @@ def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test
 
 
 def _ridge(embeddings: Any, scores: Doubles, train: Indices, test: Indices) -> Doubles:
-    """Plain ridge on standardised embeddings, a penalty a model by leave-one-out; holes take the model's mean."""
+    """Plain ridge on standardised embeddings, a penalty a model by leave-one-out; holes take the model's
+    mean.
+    """
     scaler = StandardScaler().fit(embeddings[train])
     means = np.nan_to_num(np.nanmean(scores[train], axis=0), nan=0.5)
     targets = np.where(np.isnan(scores[train]), means, scores[train])

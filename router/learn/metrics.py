@@ -1,7 +1,8 @@
-"""What an evaluation reports. Every formula is in the docstring; `docs/evaluation.md` explains how to read them.
+"""What an evaluation reports. Every formula is in the docstring; `docs/evaluation.md` explains how to read
+them.
 
-`scores` and `expected` are `(prompts, models)`; NaN in `scores` means that the model was not run on that prompt, and then
-no method may choose it. Ties between forecasts go to the earlier column.
+`scores` and `expected` are `(prompts, models)`; NaN in `scores` means that the model was not run on that
+prompt, and then no method may choose it. Ties between forecasts go to the earlier column.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ _TRADE_OFFS = np.concatenate([[0.0], np.logspace(-4, 2, 61)])
 class Quality(Struct, frozen=True):
     """One method's line in a report; None where a figure does not apply.
 
-    `auc`: mean over models of the area under the ROC curve of "will this model get it right". `quality`: mean score of
-    the chosen models. `selection_accuracy`: share of prompts whose chosen model scores as high as the best one there
-    (ties count). `regret`: mean of best score minus chosen score. `captured`: (quality - best single) / (oracle - best
-    single). `brier`: mean squared difference of forecast and score. `ece`: expected calibration error, 15 equal-width
-    bins pooled over models. `cost_95`, `cost_99`: least mean cost, along the sweep of λ, at which 95 / 99 % of the best
-    single model's quality is kept, as a share of that model's cost.
+    `auc`: mean over models of the area under the ROC curve of "will this model get it right". `quality`: mean
+    score of the chosen models. `selection_accuracy`: share of prompts whose chosen model scores as high as
+    the best one there (ties count). `regret`: mean of best score minus chosen score. `captured`: (quality -
+    best single) / (oracle - best single). `brier`: mean squared difference of forecast and score. `ece`:
+    expected calibration error, 15 equal-width bins pooled over models. `cost_95`, `cost_99`: least mean cost,
+    along the sweep of λ, at which 95 / 99 % of the best single model's quality is kept, as a share of that
+    model's cost.
     """
 
     method: str
@@ -47,7 +49,7 @@ class Quality(Struct, frozen=True):
 
 
 def mean_auc(scores: Table, expected: Table) -> float | None:
-    """Mean over models with both right and wrong answers of the ROC AUC; None where there is no such model."""
+    """Mean ROC AUC over the models with both right and wrong answers; None where there is no such model."""
     areas = []
     for model in range(scores.shape[1]):
         run = ~np.isnan(scores[:, model])
@@ -59,7 +61,8 @@ def mean_auc(scores: Table, expected: Table) -> float | None:
 
 def choices(scores: Table, expected: Table) -> Indices:
     """The column of greatest expectation among the models that were run, for each prompt."""
-    return np.argmax(np.where(np.isnan(scores), -np.inf, expected), axis=1)
+    columns: Indices = np.argmax(np.where(np.isnan(scores), -np.inf, expected), axis=1)
+    return columns
 
 
 def best_single(scores: Table) -> int:
@@ -87,15 +90,18 @@ def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
     return np.asarray(scores[np.arange(len(scores)), chosen], dtype=np.float64)
 
 
-def assess(method: str, scores: Table, chosen: Indices, expected: Table | None, cost_usd: Table | None) -> Quality:
+def assess(
+    method: str, scores: Table, chosen: Indices, expected: Table | None, cost_usd: Table | None
+) -> Quality:
     """All figures of one method. `expected` is None for a method that forecasts nothing."""
     oracle = np.nanmax(scores, axis=1)
     got = chosen_scores(scores, chosen)
     single = float(np.nanmean(scores[:, best_single(scores)]))
     room = float(oracle.mean()) - single
-    shares = (None, None)
+    cost_95 = cost_99 = None
     if expected is not None and cost_usd is not None:
-        shares = tuple(cost_to_keep(scores, expected, cost_usd, share) for share in (0.95, 0.99))
+        cost_95 = cost_to_keep(scores, expected, cost_usd, 0.95)
+        cost_99 = cost_to_keep(scores, expected, cost_usd, 0.99)
     return Quality(
         method=method,
         auc=None if expected is None else mean_auc(scores, expected),
@@ -105,22 +111,31 @@ def assess(method: str, scores: Table, chosen: Indices, expected: Table | None, 
         captured=(float(got.mean()) - single) / room if room > 1e-9 else None,
         brier=None if expected is None else brier(scores, expected),
         ece=None if expected is None else calibration_error(scores, expected),
-        cost_95=shares[0],
-        cost_99=shares[1],
+        cost_95=cost_95,
+        cost_99=cost_99,
     )
 
 
 def cost_to_keep(scores: Table, expected: Table, cost_usd: Table, share: float) -> float | None:
     """See `Quality.cost_95`. Only models with known cost take part; None where the level is never reached.
 
-    A prompt's model is `argmax expected - λ · mean cost / dearest mean cost`: a router knows a model's usual cost
-    beforehand, not the bill of the call.
+    A prompt's model is `argmax expected - λ · mean cost / dearest mean cost`: a router knows a model's usual
+    cost beforehand, not the bill of the call.
     """
     usual = np.nanmean(np.where(np.isnan(cost_usd), np.nan, cost_usd), axis=0) if len(cost_usd) else cost_usd
     priced = ~np.isnan(usual)
     if priced.sum() < 2:
         return None
-    scores, expected, cost_usd, usual = scores[:, priced], expected[:, priced], cost_usd[:, priced], usual[priced]
+    scores, expected, cost_usd, usual = (
+        scores[:, priced],
+        expected[:, priced],
+        cost_usd[:, priced],
+        usual[priced],
+    )
+    run = ~np.isnan(scores).all(axis=1)
+    scores, expected, cost_usd = scores[run], expected[run], cost_usd[run]
+    if not run.any() or not usual.max() > 0:
+        return None
     single = best_single(scores)
     target = share * float(np.nanmean(scores[:, single]))
     # A call whose bill is missing counts with the model's usual cost.
@@ -130,4 +145,5 @@ def cost_to_keep(scores: Table, expected: Table, cost_usd: Table, share: float) 
         chosen = choices(scores, expected - trade_off * usual / usual.max())
         if chosen_scores(scores, chosen).mean() >= target:
             reached.append(float(bills[np.arange(len(bills)), chosen].mean()))
-    return min(reached) / float(bills[:, single].mean()) if reached else None
+    single_bill = float(bills[:, single].mean())
+    return min(reached) / single_bill if reached and single_bill > 0 else None

@@ -14,7 +14,7 @@ from router.perceive.predictor import Predictor
 
 
 def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None) -> None:
-    """Rows `prompt_id`, one column a model: expected quality into `out`, its standard deviation into `std`."""
+    """Rows `prompt_id`, a column a model: expected quality into `out`, its standard deviation into `std`."""
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
     for prompt in tracked(prompts, "forecasting"):
@@ -26,7 +26,9 @@ def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std
         _write(std, predictor.models, prompts, deviations)
 
 
-def _write(file: Path, models: Sequence[str], prompts: Sequence[Prompt], rows: Sequence[Sequence[float]]) -> None:
+def _write(
+    file: Path, models: Sequence[str], prompts: Sequence[Prompt], rows: Sequence[Sequence[float]]
+) -> None:
     try:
         with file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")

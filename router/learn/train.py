@@ -61,6 +61,7 @@ def fit_head(vectors: Floats, data: RoutingSet) -> Head:
     ridge = TwoLevelRidge().fit(vectors, data.scores)
     standard = (vectors - ridge.center_) / ridge.scale_
     directions, gain, rest = leverage_of(standard)
+    leverages = np.square(standard).sum(axis=1) * rest + np.square(standard @ directions.T) @ gain
     known = np.isfinite(data.scores).sum(axis=0)
     weights = np.column_stack([ridge.particular_, ridge.common_])
     least, greatest = _reach(standard, weights, np.isfinite(data.scores))
@@ -85,12 +86,15 @@ def fit_head(vectors: Floats, data: RoutingSet) -> Head:
         directions=directions,
         direction_gain=gain,
         rest_gain=np.array([rest], dtype=np.float32),
+        usual_leverage=np.array([np.quantile(leverages, 0.95)], dtype=np.float32),
         length_weights=length_weights,
         length_offset=length_offset,
     )
 
 
-def _reach(standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _reach(
+    standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
     """How far each linear part went, from the first to the ninety-ninth percentile of its own prompts."""
     linear = standard @ weights
     rows = [*(known[:, model] for model in range(known.shape[1])), known.any(axis=1)]
@@ -105,7 +109,8 @@ def _reach(standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bo
 def leverage_of(standard: Floats, penalty: float = 300.0) -> tuple[Floats, Floats, float]:
     """How much a prompt leans on few others: `zᵀ (ZᵀZ + αI)⁻¹ z`, exact along the largest directions of `Z`.
 
-    Returns directions `(k, width)`, what to add to the squared length along each, and the gain of all the rest.
+    Returns directions `(k, width)`, what to add to the squared length along each, and the gain of all the
+    rest.
     """
     gram = standard.T.astype(np.float64) @ standard.astype(np.float64)
     values, vectors = np.linalg.eigh(gram)
@@ -117,7 +122,9 @@ def leverage_of(standard: Floats, penalty: float = 300.0) -> tuple[Floats, Float
 
 
 def _length_head(vectors: Floats, output_tokens: Floats | None, models: int) -> tuple[Floats, Floats]:
-    """Weights `(width,)` and offsets `(models + 1,)` of the logarithm of one plus the answer's length in tokens."""
+    """Weights `(width,)` and offsets `(models + 1,)` of the logarithm of one plus the answer's length in
+    tokens.
+    """
     width = vectors.shape[1]
     if output_tokens is None or not np.isfinite(output_tokens).any():
         return np.zeros(width, np.float32), np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS), np.float32)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,16 +25,22 @@ class _Header(Struct):
 
 
 def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> S:
-    """The manifest in `file`. Raises ArtifactError where it is missing, damaged, foreign or of another version."""
+    """The manifest in `file`. Raises ArtifactError where it is missing, damaged, foreign or of another
+    version.
+    """
     if not file.parent.is_dir():
-        raise ArtifactError(f"there is no artifact folder {file.parent} (`route train … --out DIR` makes one)")
+        raise ArtifactError(
+            f"there is no artifact folder {file.parent} (`route train … --out DIR` makes one)"
+        )
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{file}: cannot be read: {error.strerror}; is {file.parent} an artifact?") from None
+        raise ArtifactError(
+            f"{file}: cannot be read: {error.strerror}; is {file.parent} an artifact?"
+        ) from None
     try:
         header = msgspec.json.decode(raw, type=_Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{file}: is damaged: {error}") from None
     if header.format != format_name:
         raise ArtifactError(f'{file}: expected the format "{format_name}", found "{header.format}"')
@@ -42,13 +50,15 @@ def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> 
         )
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{file}: is damaged: {error}") from None
 
 
 def write_manifest(file: Path, manifest: Struct) -> None:
     """Write it as JSON that reads well and is the same every time."""
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n")
+    file.write_bytes(
+        msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
+    )
 
 
 def hashes(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
@@ -56,21 +66,22 @@ def hashes(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
-def check_hashes(folder: Path, expected: Mapping[str, str]) -> None:
+def check_hashes(folder: Path, expected: Mapping[str, str], names: tuple[str, ...]) -> None:
     """Raise ArtifactError for a file that is missing or not the one the manifest was written for."""
-    for name, digest in expected.items():
+    for name in names:
         try:
             actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
             raise ArtifactError(f"{folder / name}: cannot be read: {error.strerror}") from None
-        if actual != digest:
+        if actual != expected.get(name):
             raise ArtifactError(f"{folder / name}: is damaged (its SHA-256 differs from the manifest's)")
 
 
 def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz` file, or the one of an `.npy` file under its stem. Raises ArtifactError."""
     try:
-        loaded = np.load(file, allow_pickle=False)
-        return {file.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError) as error:
+        with file.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return {file.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{file}: is damaged: {error}") from None

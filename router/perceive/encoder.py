@@ -1,7 +1,7 @@
 """Encoders: texts in, float32 vectors of shape `(texts, dimensions)` out.
 
-The default is a table of token vectors distilled from a sentence-transformers model. A text's vector is the mean of its
-tokens' vectors, scaled to length one.
+The default is a table of token vectors distilled from a sentence-transformers model. A text's vector is the
+mean of its tokens' vectors, scaled to length one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from router.types import Floats
 
 FORMAT = "pulvinar-encoder"
 VERSION = 1
+_FILES = ("vectors.npy", "scales.npy", "tokenizer.json")
 MAX_CHARACTERS = 16_000
 """Of a longer text the first and the last half of this many characters are read."""
 
 _MEMO_CHARACTERS = 400_000
+_ENTRY_CHARACTERS = 8
+"""What keeping one more word costs beside its characters, so that short words are bounded too."""
 
 
 class Encoder(Protocol):
@@ -64,7 +67,9 @@ class EncoderCard(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StaticEncoder:
-    """The token table in a folder: `encoder.json`, `vectors.npy` (int8), `scales.npy` (float32), `tokenizer.json`."""
+    """The token table in a folder: `encoder.json`, `vectors.npy` (int8), `scales.npy` (float32),
+    `tokenizer.json`.
+    """
 
     def __init__(self, card: EncoderCard, table: Floats, tokenizer: Tokenizer) -> None:
         self.card, self._table, self._tokenizer = card, table, tokenizer
@@ -78,20 +83,22 @@ class StaticEncoder:
     def load(cls, folder: Path) -> StaticEncoder:
         """Read a folder. Raises ArtifactError where a file is missing, damaged or of another version."""
         card = read_manifest(folder / "encoder.json", EncoderCard, FORMAT, VERSION)
-        check_hashes(folder, card.sha256)
+        check_hashes(folder, card.sha256, _FILES)
         quantised = read_arrays(folder / "vectors.npy")["vectors"]
         scales = read_arrays(folder / "scales.npy")["scales"]
         if quantised.shape != (card.tokens, card.dimensions) or scales.shape != (card.tokens,):
             raise ArtifactError(f"{folder}: the token table has not the shape that encoder.json states")
         table = quantised.astype(np.float32)
         table *= scales[:, None]
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = _tokenizer(folder / "tokenizer.json", card.tokens)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return cls(card, table, tokenizer)
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        """See `Encoder.encode`. Each text is encoded by itself, so a batch gives the same bits as single calls."""
+        """See `Encoder.encode`. Each text is encoded by itself, so a batch gives the same bits as single
+        calls.
+        """
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for row, text in enumerate(texts):
             pieces = self.pieces(text)
@@ -111,7 +118,9 @@ class StaticEncoder:
     def pieces(self, text: str) -> list[int]:
         """Token ids of `text`, without special tokens.
 
-        The tokenizer never looks across white space, so what it says of a word is remembered.
+        The tokenizer never looks across white space, so what it says of a word is remembered. One difference
+        is meant: the control characters that Python counts as white space (U+000B, U+000C, U+001C to U+001F,
+        U+0085) end a word here, where the tokenizer alone would drop them and join their neighbours.
         """
         if len(text) > MAX_CHARACTERS:
             text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
@@ -123,7 +132,7 @@ class StaticEncoder:
                 self._memo_characters = 0
                 missing = list(dict.fromkeys(words))
             memo.update(self._pieces_of(missing))
-            self._memo_characters += sum(map(len, missing))
+            self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * len(missing)
         return [piece for word in words for piece in memo[word]]
 
     def _pieces_of(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -131,5 +140,16 @@ class StaticEncoder:
         encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
         pieces: list[list[int]] = [[] for _ in words]
         for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            pieces[word].append(piece)
+            if word is not None:
+                pieces[word].append(piece)
         return {word: tuple(ids) for word, ids in zip(words, pieces, strict=True)}
+
+
+def _tokenizer(file: Path, tokens: int) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+        raise ArtifactError(f"{file}: is damaged: {error}") from None
+    if tokenizer.get_vocab_size() > tokens:
+        raise ArtifactError(f"{file}: has {tokenizer.get_vocab_size()} tokens, the token table {tokens}")
+    return tokenizer

@@ -9,7 +9,8 @@ from router.perceive.surface import WIDTH, surface_features
 from router.types import ChatRequest, Features, Floats
 
 TURN_DECAY = 0.5
-"""Weight of a human turn relative to the one after it (S24: a follow-up is understood with what came before)."""
+"""Weight of a human turn relative to the one after it (S24: a follow-up is understood with what came before).
+"""
 
 _TURNS_READ = 6
 

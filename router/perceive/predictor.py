@@ -1,8 +1,9 @@
 """The predictor: from features to a forecast for every card of a catalogue.
 
-First version: two levels of ridge regression. The population level forecasts how an average model does on this prompt;
-a model with outcomes of its own adds its ability and what is particular to it. A card without outcomes rests on the
-population level, an adapter on its base. Fitting is `router.learn.train`; here are only array operations.
+First version: two levels of ridge regression. The population level forecasts how an average model does on
+this prompt; a model with outcomes of its own adds its ability and what is particular to it. A card without
+outcomes rests on the population level, an adapter on its base. Fitting is `router.learn.train`; here are only
+array operations.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _CLIP = 8.0
 
 
 class ModelEvidence(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the artifact knows of one model: outcomes it was fitted on, their mean, the data sets they came from."""
+    """What the artifact knows of one model: outcomes it was fitted on, their mean, the data sets they came
+    from.
+    """
 
     name: str
     outcomes: int
@@ -64,10 +67,11 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 class Head(Struct, frozen=True, eq=False):
     """The fitted numbers. `width` is that of a feature vector; the last column is the population's.
 
-    `weights` float32 `(width, models + 1)`, what is particular to each model, then what is common; `least`, `greatest`
-    `(models + 1,)`, how far these went on the prompts of the training; `bias`, `residual_std`, `data_ratio`, `spread`, `length_offset` float32
-    `(models + 1,)`; `center`, `scale`, `length_weights` float32 `(width,)`; `directions` float32 `(k, width)` with
-    `direction_gain` `(k,)` and `rest_gain` `(1,)` give a prompt's leverage.
+    `weights` float32 `(width, models + 1)`, what is particular to each model, then what is common; `least`,
+    `greatest` `(models + 1,)`, how far these went on the prompts of the training; `bias`, `residual_std`,
+    `data_ratio`, `spread`, `length_offset` float32 `(models + 1,)`; `center`, `scale`, `length_weights`
+    float32 `(width,)`; `directions` float32 `(k, width)` with `direction_gain` `(k,)` and `rest_gain` `(1,)`
+    give a prompt's leverage.
     """
 
     weights: Floats
@@ -82,8 +86,14 @@ class Head(Struct, frozen=True, eq=False):
     directions: Floats
     direction_gain: Floats
     rest_gain: Floats
+    usual_leverage: Floats
     length_weights: Floats
     length_offset: Floats
+
+
+def encoder_name(folder: Path) -> str:
+    """Which encoder the artifact in `folder` was trained with. Raises ArtifactError."""
+    return read_manifest(folder / "predictor.json", Manifest, FORMAT, VERSION).encoder
 
 
 class Predictor:
@@ -100,9 +110,11 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
-        """Read an artifact. Raises ArtifactError where it is missing, damaged, foreign, or made for other vectors."""
+        """Read an artifact. Raises ArtifactError where it is missing, damaged, foreign, or made for other
+        vectors.
+        """
         manifest = read_manifest(folder / "predictor.json", Manifest, FORMAT, VERSION)
-        check_hashes(folder, manifest.sha256)
+        check_hashes(folder, manifest.sha256, (_ARRAYS,))
         arrays = read_arrays(folder / _ARRAYS)
         try:
             head = Head(**arrays)
@@ -110,11 +122,12 @@ class Predictor:
             raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {error}") from None
         if manifest.encoder_fingerprint != encoder.fingerprint:
             raise ArtifactError(
-                f'{folder}: was trained with the encoder "{manifest.encoder}" ({manifest.encoder_fingerprint}), '
+                f'{folder}: was trained with the encoder "{manifest.encoder}" '
+                f"({manifest.encoder_fingerprint}), "
                 f'but "{encoder.name}" here is {encoder.fingerprint}; train it again'
             )
-        if head.weights.shape != (vector_width(encoder), len(manifest.models) + 1):
-            raise ArtifactError(f"{folder / _ARRAYS}: is damaged: the weights have the shape {head.weights.shape}")
+        if problem := _misshapen(head, vector_width(encoder), len(manifest.models) + 1):
+            raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
         return cls(head, encoder, manifest)
 
     def save(self, folder: Path) -> None:
@@ -125,18 +138,23 @@ class Predictor:
         write_manifest(folder / "predictor.json", manifest)
 
     def quality(self, vector: Floats) -> tuple[Doubles, Doubles]:
-        """Expected quality and its standard deviation, each of shape `(models + 1,)`; the last is the population's.
+        """Expected quality and its standard deviation, each of shape `(models + 1,)`; the last is the
+        population's.
 
-        The deviation is that of the expectation, not of one answer: residual variance times leverage, plus, for the
-        population, how much models differ.
+        A prompt that leans on the training data less than most of it did is drawn to the models' averages.
+        The deviation is that of the expectation, not of one answer: residual variance times leverage, plus,
+        for the population, how much models differ.
         """
         head = self.head
         standard = self._standardised(vector)
-        # Summing row by row gives the same bits on every machine. A linear part says nothing beyond where it was fitted.
+        # Summing row by row gives the same bits on every machine. A linear part says nothing beyond where it
+        # was fitted.
         linear = np.clip((head.weights * standard[:, None]).sum(axis=0), head.least, head.greatest)
+        leverage = self._leverage(standard)
+        if leverage > head.usual_leverage[0]:
+            linear *= head.usual_leverage[0] / leverage
         expected = head.bias + linear[-1]
         expected[:-1] += linear[:-1]
-        leverage = self._leverage(standard)
         variance = np.square(head.residual_std) * head.data_ratio * leverage + np.square(head.spread)
         # Six decimals: the last bits of different machines' arithmetic should not reach a decision.
         return (
@@ -157,16 +175,12 @@ class Predictor:
     def column(self, catalog: Catalog, position: int) -> int:
         """Which column forecasts the card at `position`: its own, its base's, or the population's."""
         card = catalog[position]
-        while True:
-            for name in card.names:
-                if name in self._column:
-                    return self._column[name]
-            if card.base is None:
-                return len(self.models)
-            card = catalog.named(card.base)
+        names = card.names if card.base is None else (*card.names, *catalog.named(card.base).names)
+        return next((self._column[name] for name in names if name in self._column), len(self.models))
 
     def _standardised(self, vector: Floats) -> Floats:
-        return np.clip((vector - self.head.center) / self.head.scale, -_CLIP, _CLIP)
+        standard: Floats = np.clip((vector - self.head.center) / self.head.scale, -_CLIP, _CLIP)
+        return standard
 
     def _leverage(self, standard: Floats) -> float:
         head = self.head
@@ -182,7 +196,9 @@ class Forecaster:
         self._predictor = predictor
         self._columns = catalog.columns
         positions = range(len(catalog))
-        self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
+        self._column: Indices = np.array(
+            [predictor.column(catalog, each) for each in positions], dtype=np.intp
+        )
         self._measured: Mask = self._column < len(predictor.models)
 
     def __call__(self, features: Features) -> Forecast:
@@ -192,7 +208,8 @@ class Forecaster:
         longest = np.fmin(cards.max_output_tokens, features.output_limit or np.inf)
         output_tokens = np.fmin(self._predictor.output_tokens(features.vector)[self._column], longest)
         cost_usd = (
-            features.input_tokens * cards.input_price_usd_per_mtok + output_tokens * cards.output_price_usd_per_mtok
+            features.input_tokens * cards.input_price_usd_per_mtok
+            + output_tokens * cards.output_price_usd_per_mtok
         ) / 1e6
         ttft_ms = np.where(
             np.isnan(cards.ttft_ms),
@@ -209,3 +226,17 @@ class Forecaster:
             latency_ms=ttft_ms + output_tokens * tpot_ms,
             measured=self._measured,
         )
+
+
+def _misshapen(head: Head, width: int, columns: int) -> str | None:
+    """What is wrong with the arrays of `head`, or None."""
+    directions = len(head.directions)
+    shapes: dict[str, tuple[int, ...]] = {"weights": (width, columns), "directions": (directions, width)}
+    shapes |= {"direction_gain": (directions,), "rest_gain": (1,), "usual_leverage": (1,)}
+    shapes |= dict.fromkeys(("center", "scale", "length_weights"), (width,))
+    for name, array in msgspec.structs.asdict(head).items():
+        if array.shape != (expected := shapes.get(name, (columns,))):
+            return f"{name} has the shape {array.shape} instead of {expected}"
+        if array.dtype != np.float32:
+            return f"{name} is {array.dtype} instead of float32"
+    return None

@@ -58,5 +58,5 @@ def _load(name: str) -> Any:
     except (OSError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise ConfigurationError(
-            f'the encoder "{name}" is neither "static" nor a sentence-transformers model found here: {first_line}'
+            f'the encoder "{name}" is neither "static" nor a sentence-transformers model here: {first_line}'
         ) from None

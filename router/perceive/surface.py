@@ -13,9 +13,23 @@ _LOWER, _UPPER, _DIGIT, _SPACE, _NEWLINE, _OPERATOR, _BRACKET, _QUOTE, _OTHER_PU
 _LATIN, _CYRILLIC_GREEK, _ARABIC_HEBREW, _INDIC, _CJK, _OTHER = range(9, 15)
 _CLASSES = 15
 
-# Counted as they stand: a regular expression over the whole prompt costs more than all the rest of this module.
+# Counted as they stand: a regular expression over the whole prompt costs more than all the rest of this
+# module.
 _OPTIONS = tuple((f"({letter})", f"\n{letter})", f"\n{letter}.", f"\n{letter}:") for letter in "ABCDEFGHIJ")
-_CODE = ("```", "def ", "class ", "return ", "import ", "assert ", "#include", "SELECT ", "function ", ";\n", "=>", "::")
+_CODE = (
+    "```",
+    "def ",
+    "class ",
+    "return ",
+    "import ",
+    "assert ",
+    "#include",
+    "SELECT ",
+    "function ",
+    ";\n",
+    "=>",
+    "::",
+)
 _LATEX = ("\\", "$")
 _QUESTION_WORDS = {
     word: position
@@ -35,7 +49,18 @@ _QUESTION_WORDS = {
     for word in words
 }
 _FIRST_WORDS = 9
-_PHRASES = ("____", "following", "python", "passage", "example", "best", " not ", "except", "answer:", "you are")
+_PHRASES = (
+    "____",
+    "following",
+    "python",
+    "passage",
+    "example",
+    "best",
+    " not ",
+    "except",
+    "answer:",
+    "you are",
+)
 
 
 def _character_table() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
@@ -69,7 +94,10 @@ NAMES = (
     "log_characters",
     "log_words",
     "word_length",
-    *(f"share_{name}" for name in ("lower", "upper", "digit", "space", "newline", "operator", "bracket", "quote")),
+    *(
+        f"share_{name}"
+        for name in ("lower", "upper", "digit", "space", "newline", "operator", "bracket", "quote")
+    ),
     *(f"share_{name}" for name in ("punctuation", "latin", "cyrillic", "arabic", "indic", "cjk", "other")),
     "log_lines",
     "log_options",
@@ -88,7 +116,7 @@ WIDTH = len(NAMES)
 
 def surface_features(text: str, turns: int = 1) -> Floats:
     """float32 of shape `(WIDTH,)`, named by `NAMES`; `turns` is how many human turns the conversation has."""
-    codes = np.frombuffer(text.encode("utf-16-le", "replace"), dtype=np.uint16)
+    codes = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2")
     classes = _TABLE[codes]
     counts = np.bincount(classes, minlength=_CLASSES)
     characters = max(len(codes), 1)

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,7 +7,7 @@ import pytest
 
 from router.cards import Card, Catalog, litellm_map, load_catalog
 from router.cards.catalog import load_card
-from router.cards.schema import json_schema, read_quantity
+from router.cards.schema import Dollars, Price, read_quantity
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
@@ -62,11 +61,11 @@ def test_a_closed_model_claims_no_size(card: Card) -> None:
 
 
 @pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.id)
-def test_a_local_card_is_an_open_model_of_stated_size_without_a_price(card: Card) -> None:
+def test_a_local_card_is_an_open_model_of_stated_size_that_costs_nothing_by_the_token(card: Card) -> None:
     assert card.provider == "hosted_vllm"
     assert card.weights == "open"
     assert card.size is not None
-    assert card.price is None
+    assert card.price == Price(input_usd=Dollars(0), output_usd=Dollars(0))
 
 
 def test_every_card_says_where_its_facts_come_from() -> None:
@@ -92,7 +91,7 @@ def test_a_card_file_is_named_after_its_id(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_a_card_file_names_its_schema_first(file: Path) -> None:
     first = file.read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=../docs/card.schema.json"
+    assert first == "# yaml-language-server: $schema=card.schema.json"
 
 
 def test_a_base_url_is_https_or_on_this_machine() -> None:
@@ -104,8 +103,3 @@ def test_a_base_url_is_https_or_on_this_machine() -> None:
 def test_a_local_card_is_reached_on_this_machine() -> None:
     hosts = {urlsplit(card.base_url or "").hostname for card in LOCAL}
     assert hosts == {"127.0.0.1"}
-
-
-def test_the_committed_schema_is_that_of_the_types() -> None:
-    committed = (ROOT / "docs" / "card.schema.json").read_text(encoding="utf-8")
-    assert committed == json.dumps(json_schema(), indent=2) + "\n"

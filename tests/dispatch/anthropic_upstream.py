@@ -53,12 +53,18 @@ class AnthropicUpstream:
             return JSONResponse(error, int(model.removeprefix("status-")), {"retry-after": "7"})
         if body.get("stream"):
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
-        message = {**_START["message"], "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
+        message = {
+            **_START["message"],
+            "content": [{"type": "text", "text": "Hello"}],
+            "stop_reason": "end_turn",
+        }
         return JSONResponse(message)
 
     async def _stream(self, model: str) -> AsyncIterator[str]:
         yield _event(_START)
-        yield _event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        yield _event(
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        )
         yield _event(_text("Hel"))
         if model == "cut":
             await asyncio.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,10 +24,9 @@ from router.cards.schema import Dollars, Price
 from router.decide.policy import Policies, Policy
 from router.dispatch import Dispatcher, Timeouts
 from router.gateway.app import make_app
-from router.gateway.serve import server_config
-from router.perceive.features import vector_width
-from router.perceive.predictor import FORMAT, VERSION, Head, Manifest, Predictor
+from router.gateway.serve import listen, server_config
 from router.pipeline import Router
+from router.types import Features, Forecast
 
 CHUNKS = (
     b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"served","choices":'
@@ -42,9 +40,7 @@ COMPLETION = {
     "object": "chat.completion",
     "created": 1,
     "model": "served",
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
-    ],
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
 
@@ -60,7 +56,7 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """A model server whose answer is chosen by the model's name: `ok`, `status-429`, `cut`, `hang` and so on."""
+    """A model server whose answer goes by the model's name: `ok`, `status-429`, `cut`, `hang` and so on."""
 
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -86,7 +82,9 @@ class Upstream:
             return Response(content, status, {"content-type": "application/json", **self.error_headers})
         if body.get("stream"):
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
-        return Response(json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"})
+        return Response(
+            json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"}
+        )
 
     async def _stream(self, model: str) -> AsyncIterator[bytes]:
         if model == "empty":
@@ -106,6 +104,8 @@ class Upstream:
                 await asyncio.sleep(30)
             finally:
                 self.left.set()
+        if model == "slow":
+            await asyncio.sleep(0.5)
         yield CHUNKS[1]
         yield CHUNKS[2]
 
@@ -120,7 +120,7 @@ class Upstream:
 @contextlib.contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
     """`app` served on a loopback port by the gateway's own settings; the value is its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     config = server_config(app)
     config.log_config = None
     config.timeout_graceful_shutdown = 1
@@ -150,7 +150,7 @@ def upstream_server() -> Iterator[Upstream]:
 
 
 class LetterEncoder:
-    """Counts of letters, as a stand-in for an embedding."""
+    """Counts of letters in place of an embedding."""
 
     name, fingerprint, dimensions = "letters", "letters-1", 26
 
@@ -162,27 +162,27 @@ class LetterEncoder:
         return max(len(text) // 4, 1)
 
 
-def make_predictor() -> Predictor:
-    """A predictor that expects the same of every card."""
-    encoder = LetterEncoder()
-    width = vector_width(encoder)
-    zeros, ones = (lambda *shape: np.zeros(shape, np.float32)), (lambda *shape: np.ones(shape, np.float32))
-    head = Head(
-        weights=zeros(width, 1),
-        bias=ones(1) / 2,
-        residual_std=ones(1) / 10,
-        data_ratio=ones(1),
-        spread=ones(1) / 10,
-        center=zeros(width),
-        scale=ones(width),
-        directions=zeros(1, width),
-        direction_gain=zeros(1),
-        rest_gain=zeros(1),
-        length_weights=zeros(width),
-        length_offset=ones(1) * 4,
-    )
-    manifest = Manifest(FORMAT, VERSION, "0", encoder.name, encoder.fingerprint, (), (), {})
-    return Predictor(head, encoder, manifest)
+class IndifferentPredictor:
+    """Expects the same of every card, so that only the policy decides."""
+
+    id = "indifferent-1"
+
+    def __init__(self) -> None:
+        self.encoder = LetterEncoder()
+
+    def bind(self, catalog: Catalog) -> Callable[[Features], Forecast]:
+        half, none = np.full(len(catalog), 0.5), np.full(len(catalog), np.nan)
+        prices = np.array([card.price.output_usd for card in catalog]) / 1e6
+        forecast = Forecast(
+            quality=half,
+            quality_std=half / 5,
+            output_tokens=half * 200,
+            cost_usd=prices * 100,
+            ttft_ms=none,
+            latency_ms=none,
+            measured=np.zeros(len(catalog), dtype=bool),
+        )
+        return lambda _: forecast
 
 
 def make_card(id_: str, url: str, model: str = "ok", price: float = 1.0, **facts: Any) -> Card:
@@ -197,7 +197,7 @@ def make_router(*cards: Card) -> Router:
         Policy(id="default", description="Cheap first.", goals={"cheapest": 1.0}, fallbacks=3),
         Policy(id="alone", description="Cheap, nothing else.", goals={"cheapest": 1.0}, fallbacks=0),
     ]
-    return Router(Catalog(cards), Policies(policies), make_predictor())
+    return Router(Catalog(cards), Policies(policies), IndifferentPredictor())
 
 
 @contextlib.contextmanager

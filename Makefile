@@ -1,0 +1,38 @@
+# `make run` and `make test` work on a fresh machine with Python 3.11 or later: they make .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CPU_TORCH := torch==2.13.0
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/.run
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench.decision
+	$(BIN)/python -m bench.quality
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# What it takes to route and serve.
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# torch comes first and alone, so that nothing pulls a build with CUDA.
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(CPU_TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,plot]' --group dev
+	touch $@

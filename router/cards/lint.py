@@ -1,0 +1,47 @@
+"""How complete a card is, and which facts would help most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from router.cards.schema import Card
+
+
+class LintReport(Struct, frozen=True):
+    """`completeness` is the share, in [0, 1], of the weighted facts that the card states."""
+
+    card: str
+    completeness: float
+    missing: tuple[str, ...]
+
+
+# What each fact is used for decides its weight: limits and goals first, then what people read.
+_FACTS: Mapping[str, tuple[int, Callable[[Card], bool]]] = {
+    "context": (3, lambda card: card.context_tokens is not None),
+    "price": (3, lambda card: card.price is not None),
+    "capabilities": (3, lambda card: card.capabilities is not None),
+    "privacy": (2, lambda card: card.privacy is not None),
+    "released": (2, lambda card: card.released is not None),
+    "weights": (2, lambda card: card.weights is not None),
+    "source": (2, lambda card: card.source is not None),
+    "max_output": (1, lambda card: card.max_output_tokens is not None),
+    "family": (1, lambda card: card.family is not None),
+    "latency": (1, lambda card: card.latency is not None),
+    "languages": (1, lambda card: bool(card.languages)),
+    "size": (3, lambda card: card.size is not None or card.weights == "closed"),
+    "license": (2, lambda card: card.license is not None or card.weights == "closed"),
+    "lora": (2, lambda card: card.lora is not None or card.kind == "model"),
+    "good_for": (2, lambda card: bool(card.good_for) or card.kind == "model"),
+}
+
+
+def lint(card: Card) -> LintReport:
+    """Score one card. A fact that cannot apply (the size of closed weights) counts as stated."""
+    stated = {name for name, (_, present) in _FACTS.items() if present(card)}
+    total = sum(weight for weight, _ in _FACTS.values())
+    reached = sum(weight for name, (weight, _) in _FACTS.items() if name in stated)
+    return LintReport(
+        card.id, round(reached / total, 3), tuple(name for name in _FACTS if name not in stated)
+    )

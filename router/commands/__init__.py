@@ -1,0 +1,85 @@
+"""The `route` command. Each command imports what it needs when it runs, so that `route --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from router import __version__
+from router.errors import CallerError, PulvinarError, did_you_mean
+
+
+class PromptFirst(TyperGroup):
+    """Takes anything that is no command for a prompt: `route "What is 17 × 23?"`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `prompt` in front where no command stands there."""
+        own = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+        piped = not args and not sys.stdin.isatty()
+        if piped or (args and args[0] not in self.commands and args[0] not in own):
+            self._check_spelling(args)
+            args = ["prompt", *args]
+        return super().parse_args(ctx, args)
+
+    def _check_spelling(self, args: list[str]) -> None:
+        """Two bare words are no prompt, but may be a misspelt command and its argument."""
+        if len(args) > 1 and args[0].isalpha() and not args[1].startswith("-"):
+            hint = did_you_mean(args[0], self.commands)
+            raise CallerError(f'there is no command "{args[0]}"{hint} (a prompt of several words goes in quotes)')
+
+
+HELP = (
+    'Sends each prompt to the model or adapter that is best for it: [bold]route "your prompt"[/bold]\n\n'
+    "Quote flags, or the shell takes [bold]<[/bold] for a redirection: [bold]--flags 'size<7B'[/bold]. "
+    "Unquoted forms: [bold]size.lt=7B[/bold], [bold]size..7B[/bold], [bold]cheapest=0.5[/bold]."
+)
+
+
+def build() -> typer.Typer:
+    """The whole command line."""
+    from router.commands import cards, doctor, init, learn, pareto, policies, prompt, serve
+
+    app = typer.Typer(
+        cls=PromptFirst,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=HELP,
+    )
+    app.callback()(_root)
+    for module in (prompt, cards, policies, init, doctor, pareto, serve, learn):
+        module.register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. The exit code says whose fault a failure is; see `router.errors`."""
+    try:
+        build()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
+    except PulvinarError as error:
+        typer.echo(f"route: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        # Whoever read our output has had enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pulvinar {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    del version

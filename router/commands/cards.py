@@ -1,0 +1,104 @@
+"""`route cards`: list, show, check and describe model cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.commands import options
+
+app = typer.Typer(help="List, show and check model cards.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command group."""
+    parent.add_typer(app, name="cards")
+
+
+@app.command("list")
+def list_cards(
+    cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False
+) -> None:
+    """One line a card."""
+    from router.cards.schema import to_plain
+
+    catalog = options.load_cards(cards)
+    if as_json:
+        options.print_json([to_plain(card) for card in catalog])
+        return
+    from router.commands.render import print_cards
+
+    predictor = options.load_predictor(artifact)
+    measured = [predictor.column(catalog, position) < len(predictor.models) for position in range(len(catalog))]
+    print_cards(catalog, measured)
+
+
+@app.command("show")
+def show_card(
+    name: Annotated[str, typer.Argument(help="Id or alias of a card.")],
+    cards: options.Cards = None,
+    as_json: options.Json = False,
+) -> None:
+    """Everything one card states."""
+    from router.cards.schema import to_plain
+
+    plain = to_plain(options.load_cards(cards).named(name))
+    if as_json:
+        options.print_json(plain)
+        return
+    import json
+
+    import yaml
+
+    # Through JSON, so that tuples become lists.
+    typer.echo(yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip())
+
+
+@app.command("lint")
+def lint_cards(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of cards.", show_default="as --cards")] = None,
+    cards: options.Cards = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check every card, and score how complete it is. A broken card ends with exit code 3."""
+    from router.cards.lint import lint
+
+    reports = [lint(card) for card in options.load_cards(folder or cards)]
+    if as_json:
+        options.print_json(reports)
+        return
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    shown = table("card", "complete", "missing", right=("complete",))
+    for report in reports:
+        shown.add_row(escape(report.card), f"{report.completeness:.0%}", escape(", ".join(report.missing)))
+    console().print(shown)
+
+
+@app.command("schema")
+def schema() -> None:
+    """The JSON Schema of a card, for editors."""
+    from router.cards.schema import json_schema
+
+    options.print_json(json_schema())
+
+
+@app.command("import")
+def import_card(
+    name: Annotated[str, typer.Argument(help="A model as litellm names it, such as openai/gpt-4o-mini.")],
+    as_json: options.Json = False,
+) -> None:
+    """Print a card made from litellm's price map; save it into your card folder."""
+    import yaml
+
+    from router.cards.litellm_map import card_facts
+
+    facts = {"id": name.rpartition("/")[2], **card_facts(name)}
+    if as_json:
+        options.print_json(facts)
+    else:
+        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())

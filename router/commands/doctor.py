@@ -1,0 +1,47 @@
+"""`route doctor`: what could be called now."""
+
+from __future__ import annotations
+
+import typer
+
+from router.commands import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False
+) -> None:
+    """Which cards could be called now: credentials that are set, servers that answer on this machine."""
+    from router.dispatch.reach import local_servers, unavailable_cards
+
+    catalog = options.load_cards(cards)
+    predictor = options.load_predictor(artifact)
+    servers = local_servers()
+    unavailable = unavailable_cards(catalog)
+    ready = [card.id for card in catalog if card.id not in unavailable]
+    if as_json:
+        document = {"ready": ready, "unavailable": unavailable, "servers": servers, "artifact": predictor.id}
+        options.print_json(document)
+        return
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    out = console()
+    out.print(f"artifact {predictor.id}: {len(predictor.models)} measured models, encoder {predictor.manifest.encoder}")
+    out.print(f"cards    {len(catalog)} in the catalogue, {len(ready)} could be called now\n")
+    for server in servers:
+        names = ", ".join(server.models[:5]) + (" …" if len(server.models) > 5 else "")
+        out.print(f"[green]found[/] {server.name} at {server.url}: {escape(names) or 'no model loaded'}")
+    if not servers:
+        out.print("no server found on this machine (looked for Ollama, vLLM, llama.cpp, LM Studio)")
+    out.print()
+    shown = table("card", "now", "why")
+    for card in catalog:
+        reason = unavailable.get(card.id)
+        shown.add_row(escape(card.id), "[green]ready[/]" if reason is None else "no", escape(reason or ""))
+    out.print(shown)

@@ -1,0 +1,81 @@
+"""Options that several commands share, and what they load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router import settings
+
+if TYPE_CHECKING:
+    from router.cards import Catalog
+    from router.decide.policy import Policies
+    from router.perceive.encoder import Encoder
+    from router.perceive.predictor import Predictor
+    from router.pipeline import Router
+
+Cards = Annotated[
+    Path | None, typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built in")
+]
+PoliciesFolder = Annotated[
+    Path | None, typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built in")
+]
+Artifact = Annotated[
+    Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built in")
+]
+Flags = Annotated[
+    str, typer.Option("--flags", "-f", help="Limits and goals: 'size<7B,cheapest*0.5,!beta'. Quote them.")
+]
+PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to weigh by.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+STATIC = "static"
+
+
+def load_cards(folder: Path | None) -> Catalog:
+    """The catalogue in `folder`, or the default one."""
+    from router.cards import load_catalog
+
+    return load_catalog(folder or settings.default_cards_folder())
+
+
+def load_policy_folder(folder: Path | None) -> Policies:
+    """The policies in `folder`, or the default ones."""
+    from router.decide.policy import load_policies
+
+    return load_policies(folder or settings.default_policies_folder())
+
+
+def load_encoder(name: str) -> Encoder:
+    """The encoder of this name: `static`, or a sentence-transformers model."""
+    from router.perceive.encoder import StaticEncoder
+
+    if name == STATIC:
+        return StaticEncoder.load(settings.default_encoder_folder())
+    from router.perceive.sentence import SentenceEncoder
+
+    return SentenceEncoder(name)
+
+
+def load_predictor(folder: Path | None) -> Predictor:
+    """The artifact in `folder` with its encoder, or the one that came with the package."""
+    from router.perceive.predictor import Predictor, encoder_name
+
+    chosen = folder or settings.default_artifact_folder()
+    return Predictor.load(chosen, load_encoder(encoder_name(chosen)))
+
+
+def load_router(cards: Path | None, policies: Path | None, artifact: Path | None) -> Router:
+    """Everything a decision needs."""
+    from router.pipeline import Router
+
+    return Router(load_cards(cards), load_policy_folder(policies), load_predictor(artifact))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON. NaN and infinities become null."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

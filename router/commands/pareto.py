@@ -1,0 +1,91 @@
+"""`route pareto`: what giving up a little quality buys."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from router.commands import options
+from router.errors import CallerError
+
+if TYPE_CHECKING:
+    from router.learn.dataset import RoutingSet
+    from router.types import ChatRequest
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("pareto")(pareto)
+
+
+def pareto(
+    prompt: Annotated[str | None, typer.Argument(help="The prompt.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A routing data set instead of one prompt.")] = None,
+    goal: Annotated[str, typer.Option("--goal", help="cheapest, fastest or smallest.")] = "cheapest",
+    flags: options.Flags = "",
+    policy: options.PolicyName = "best",
+    cards: options.Cards = None,
+    policies: options.PoliciesFolder = None,
+    artifact: options.Artifact = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="With --data: how many prompts, evenly spaced.")] = 300,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a plot: .png, .svg or .html (extra `plot`).")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Sweep the weight λ of a goal and print the front: quality against cost, latency or size."""
+    from router.pareto import PLOT_SUFFIXES, Sweep, front_of
+
+    if (prompt is None) == (data is None):
+        raise CallerError("give a prompt, or a data set with --data")
+    if out is not None and out.suffix.lower() not in PLOT_SUFFIXES:
+        raise CallerError(f"--out ends in {', '.join(PLOT_SUFFIXES)}; got {out.name}")
+    router = options.load_router(cards, policies, artifact)
+    requests, outcomes = _requests(prompt, data, sample)
+    today = datetime.datetime.now(datetime.UTC).date()
+    sweep = Sweep(router, goal, policy, flags, today)
+    points = front_of(sweep.points(requests, outcomes))
+    if out is not None:
+        from router.commands.plot import write_plot
+
+        title = prompt if prompt is not None else f"{data} ({len(requests)} prompts)"
+        write_plot(out, points, goal, title)
+    if as_json:
+        options.print_json({"goal": goal, "prompts": len(requests), "points": points})
+        return
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    show = sweep.unit
+    columns = ("λ", "quality", "measured", goal, "cards")
+    shown = table(*columns, right=columns[:-1])
+    for point in points:
+        measured = "" if point.measured_quality is None else f"{point.measured_quality:.3f}"
+        named = ", ".join(f"{card} {share:.0%}" if share < 1 else card for card, share in point.cards[:4])
+        shown.add_row(f"{point.weight:g}", f"{point.quality:.3f}", measured, show(point.value), escape(named))
+    console().print(shown)
+    if out is not None:
+        typer.echo(f"plot: {out}", err=True)
+
+
+def _requests(
+    prompt: str | None, data: Path | None, sample: int
+) -> tuple[list[ChatRequest], RoutingSet | None]:
+    import numpy as np
+
+    from router.learn.dataset import load_set
+    from router.types import ChatRequest
+
+    if data is None:
+        return [ChatRequest.from_prompt(prompt or "")], None
+    whole = load_set(data)
+    rows = np.unique(np.linspace(0, len(whole.prompts) - 1, min(sample, len(whole.prompts))).astype(int))
+    outcomes = whole.rows(rows)
+    return [
+        ChatRequest.from_body({"messages": [{"role": "user", "content": turn} for turn in each.turns]})
+        for each in outcomes.prompts
+    ], outcomes

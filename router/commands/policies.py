@@ -1,0 +1,39 @@
+"""`route policies`: list and describe policies."""
+
+from __future__ import annotations
+
+import typer
+
+from router.commands import options
+
+app = typer.Typer(help="List policies, and the schema of their files.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command group."""
+    parent.add_typer(app, name="policies")
+
+
+@app.command("list")
+def list_policies(policies: options.PoliciesFolder = None, as_json: options.Json = False) -> None:
+    """One line a policy."""
+    loaded = options.load_policy_folder(policies)
+    if as_json:
+        options.print_json(list(loaded.values()))
+        return
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    shown = table("policy", "limits and goals", "description")
+    for policy in loaded.values():
+        shown.add_row(policy.id, escape(str(policy.flags)), escape(policy.description))
+    console().print(shown)
+
+
+@app.command("schema")
+def schema() -> None:
+    """The JSON Schema of a policy, for editors."""
+    from router.decide.policy import json_schema
+
+    options.print_json(json_schema())

@@ -1,0 +1,115 @@
+"""`route PROMPT`: choose a card for a prompt and say why."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router.commands import options
+from router.errors import CallerError
+
+if TYPE_CHECKING:
+    from router.types import ChatRequest, Decision
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("prompt", help='Choose a card for a prompt. The word is optional: `route "your prompt"`.')(prompt)
+
+
+def prompt(
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; from standard input where left out or -.")] = None,
+    flags: options.Flags = "",
+    policy: options.PolicyName = "default",
+    cards: options.Cards = None,
+    policies: options.PoliciesFolder = None,
+    artifact: options.Artifact = None,
+    messages: Annotated[
+        Path | None, typer.Option("--messages", help="JSON file with OpenAI messages, or a whole chat request.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the parts of each score and every rejection.")] = False,
+    reachable: Annotated[
+        bool, typer.Option("--reachable", help="Only cards that could be called now (see `route doctor`).")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    request = _read_request(prompt, messages)
+    router = options.load_router(cards, policies, artifact)
+    unavailable = _unavailable(router.catalog) if reachable else {}
+    today = datetime.datetime.now(datetime.UTC).date()
+    decision = router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today).decision
+    if as_json:
+        options.print_json(decision_document(decision))
+    else:
+        from router.commands.render import print_decision
+
+        print_decision(decision, top, explain)
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """The decision as `--json` prints it."""
+    return {
+        "card": decision.card,
+        "plan": decision.plan,
+        "candidates": list(decision.candidates),
+        "rejections": dict(decision.rejections),
+        "policy": decision.policy,
+        "artifact": decision.artifact,
+        "flags": decision.flags,
+        "binding": decision.binding,
+        "relaxed": decision.relaxed,
+    }
+
+
+def _unavailable(catalog: Any) -> dict[str, str]:
+    from router.dispatch.reach import unavailable_cards
+
+    return unavailable_cards(catalog)
+
+
+def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
+    from router.types import ChatRequest
+
+    if messages is not None:
+        if prompt is not None:
+            raise CallerError("give a prompt or --messages, not both")
+        return ChatRequest.from_body(_read_messages(messages))
+    if prompt is None or prompt == "-":
+        if sys.stdin.isatty():
+            raise CallerError('there is no prompt: route "your prompt", or pipe one in')
+        prompt = _decoded(sys.stdin.buffer.read(), "standard input")
+    return ChatRequest.from_prompt(prompt)
+
+
+def _read_messages(file: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise CallerError(f"{file}: cannot be read: {error.strerror}") from None
+    try:
+        document = json.loads(_decoded(raw, str(file)))
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CallerError(f"{file}{where}: is not JSON: {getattr(error, 'msg', 'nested too deeply')}") from None
+    if isinstance(document, list):
+        return {"messages": document}
+    if isinstance(document, dict):
+        return document
+    raise CallerError(f"{file}: expected a list of messages, or an object with `messages`")
+
+
+def _decoded(raw: bytes, origin: str) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CallerError(f"{origin} is not UTF-8 text (byte {error.start} is 0x{raw[error.start]:02x})") from None
+    if "\x00" in text:
+        raise CallerError(f"{origin} is binary, not text (it has a zero byte at {text.index(chr(0))})")
+    return text

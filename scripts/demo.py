@@ -1,0 +1,40 @@
+"""Routes a few prompts of different kinds and prints the decisions: what `make run` does."""
+
+from __future__ import annotations
+
+import datetime
+
+from router.commands import options
+from router.commands.render import console, table
+from router.types import ChatRequest
+
+PROMPTS = (
+    ("What is the capital of Australia?", ""),
+    ("What is the capital of Australia?", "size<10B"),
+    ("Write a Python function that merges two sorted lists.", ""),
+    ("Write a Python function that merges two sorted lists.", "smallest*0.5"),
+    ("A train leaves at 9:40 and arrives at 13:05. How long is the journey in minutes?", ""),
+    ("Prove that the square root of 2 is irrational.", "privacy=public"),
+    ("[Flag: smallest model] Summarise the plot of Hamlet in one sentence.", ""),
+)
+
+
+def main() -> None:
+    """Print one row a prompt."""
+    router = options.load_router(None, None, None)
+    out = console()
+    out.print(f"{len(router.catalog)} cards, predictor {router.predictor.id}\n")
+    shown = table("prompt", "flags", "card", "quality", "±", "next best", right=("quality", "±"))
+    today = datetime.datetime.now(datetime.UTC).date()
+    for prompt, flags in PROMPTS:
+        decision = router.route(ChatRequest.from_prompt(prompt), flags=flags, today=today).decision
+        best = decision.candidates[0]
+        quality, deviation = f"{best.quality:.2f}", f"{best.quality_std:.2f}"
+        shown.add_row(prompt.replace("[", "\\["), flags, decision.card, quality, deviation, decision.plan.fallbacks[0])
+    out.print(shown)
+    out.print("\nAsk for one:   .venv/bin/route \"your prompt\" --flags 'size<10B' --explain")
+    out.print("Serve clients: .venv/bin/route serve      (OpenAI base URL http://127.0.0.1:8686/v1, model auto)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.commands.conftest import Run
+
+
+@pytest.fixture
+def routing_set(tmp_path: Path) -> Path:
+    """Sums, which `abacus` gets right, and verses, which `bard` does."""
+    folder = tmp_path / "sums_and_verses"
+    folder.mkdir()
+    prompts, scores = [], ["prompt_id,abacus,bard"]
+    for number in range(60):
+        sums = number % 2 == 0
+        text = f"What is {number} + {number * 7}?" if sums else f"Write a verse about the moon, number {number}."
+        prompts.append(json.dumps({"prompt_id": str(number), "prompt": text, "domain": "sums" if sums else "verses"}))
+        scores.append(f"{number},{int(sums)},{int(not sums)}")
+    (folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
+    (folder / "scores.csv").write_text("\n".join(scores) + "\n")
+    return folder
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom router.commands import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'sklearn', 'httpx', 'starlette', 'litellm', 'torch', 'tokenizers', 'msgspec'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_version_is_printed(run: Run) -> None:
+    assert run("--version").out.startswith("pulvinar ")
+
+
+def test_no_color_is_honoured() -> None:
+    environment = {**os.environ, "NO_COLOR": "1"}
+    ended = subprocess.run(
+        [sys.executable, "cli.py", "hello"], check=True, capture_output=True, text=True, env=environment
+    )
+    assert "\x1b[" not in ended.stdout
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    shell = f"{sys.executable} cli.py cards list --json | head -c 10"
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_init_copies_cards_and_policies_that_then_load(run: Run, tmp_path: Path) -> None:
+    assert run("init", tmp_path).code == 0
+    assert (tmp_path / "model_cards" / "examples").is_dir()
+    ended = run("hello", "--cards", tmp_path / "model_cards", "--policies", tmp_path / "policies")
+    assert ended.code == 0
+
+
+def test_init_overwrites_nothing(run: Run, tmp_path: Path) -> None:
+    run("init", tmp_path)
+    edited = tmp_path / "policies" / "default.yaml"
+    edited.write_text("mine")
+    ended = run("init", tmp_path)
+    assert ended.code == 2
+    assert edited.read_text() == "mine"
+
+
+def test_a_card_is_shown_as_yaml_that_reads_back(run: Run, tmp_path: Path) -> None:
+    shown = run("cards", "show", "mixtral-8x7b-instruct").out
+    (tmp_path / "card.yaml").write_text(shown)
+    assert yaml.safe_load(shown)["size"] == {"total": "47B", "active": "13B"}
+    assert run("cards", "list", "--cards", tmp_path, "--json").code == 0
+
+
+def test_lint_scores_every_card(run: Run) -> None:
+    reports = json.loads(run("cards", "lint", "--json").out)
+    assert len(reports) == len(json.loads(run("cards", "list", "--json").out))
+    assert all(0 < report["completeness"] <= 1 for report in reports)
+
+
+def test_the_schema_is_json(run: Run) -> None:
+    assert "price" in json.loads(run("cards", "schema").out)["properties"]
+
+
+def test_a_card_is_imported_from_litellms_map(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mini.yaml").write_text(run("cards", "import", "gpt-4o-mini").out)
+    listed = json.loads(run("cards", "list", "--cards", tmp_path, "--json").out)
+    assert listed[0]["id"] == "gpt-4o-mini"
+
+
+def test_doctor_says_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    document = json.loads(run("doctor", "--json").out)
+    assert document["unavailable"]["gpt-4o-mini"] == "OPENAI_API_KEY is not set"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    assert "gpt-4o-mini" in json.loads(run("doctor", "--json").out)["ready"]
+
+
+def test_train_score_and_eval_work_on_a_routing_set(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    artifact, scores, deviations = tmp_path / "artifact", tmp_path / "scores.csv", tmp_path / "std.csv"
+    assert run("train", routing_set, "--out", artifact).code == 0
+    prompts = routing_set / "prompts.jsonl"
+    run("score", "--artifact", artifact, "--prompts", prompts, "--out", scores, "--std", deviations)
+    rows = list(csv.DictReader(scores.read_text().splitlines()))
+    assert list(rows[0]) == ["prompt_id", "abacus", "bard"]
+    assert float(rows[0]["abacus"]) > float(rows[0]["bard"])
+    assert all(float(row["abacus"]) >= 0 for row in csv.DictReader(deviations.read_text().splitlines()))
+    report = json.loads(run("eval", routing_set, "--baseline", "none", "--json").out)
+    methods = {line["method"]: line for line in report["methods"]}
+    assert methods["pulvinar"]["quality"] > methods["random"]["quality"]
+
+
+def test_scores_are_the_same_to_the_last_bit_in_every_run(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    files = []
+    for number in range(2):
+        artifact, out = tmp_path / f"artifact{number}", tmp_path / f"{number}.csv"
+        run("train", routing_set, "--out", artifact)
+        run("score", "--artifact", artifact, "--prompts", routing_set / "prompts.jsonl", "--out", out)
+        files.append(out.read_bytes())
+    assert files[0] == files[1]
+
+
+def test_training_is_restricted_to_the_listed_ids(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(str(number) for number in range(40)))
+    ended = run("train", routing_set, "--out", tmp_path / "artifact", "--ids", ids, "--json")
+    assert json.loads(ended.out)["models"][0]["outcomes"] == 40
+
+
+def test_an_id_that_no_set_has_is_the_callers_fault(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("1\nnowhere\n")
+    ended = run("train", routing_set, "--out", tmp_path / "artifact", "--ids", ids)
+    assert ended.code == 2
+    assert '"nowhere"' in ended.err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+def test_pareto_draws_the_front(run: Run, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"front{suffix}"
+    ended = run("pareto", "Prove that 2 is prime", "--goal", "smallest", "--out", out, "--json")
+    points = json.loads(ended.out)["points"]
+    assert out.stat().st_size > 1_000
+    qualities, sizes = [point["quality"] for point in points], [point["value"] for point in points]
+    assert qualities == sorted(qualities, reverse=True)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_pareto_on_a_data_set_reports_measured_quality(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    for name, price in (("abacus", 1), ("bard", 5)):
+        facts = f"id: {name}\nprovider: openai\nmodel: {name}\nprice: {{input: {price}$, output: {price}$}}\n"
+        (cards / f"{name}.yaml").write_text(facts)
+    artifact = tmp_path / "artifact"
+    run("train", routing_set, "--out", artifact)
+    ended = run("pareto", "--data", routing_set, "--cards", cards, "--artifact", artifact, "--json")
+    first, *_, last = json.loads(ended.out)["points"]
+    assert first["measured_quality"] > last["measured_quality"]
+    assert last["cards"] == [["abacus", 1.0]]
+
+
+def test_a_port_that_is_taken_is_a_configuration_error(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run("serve", "--port", taken.getsockname()[1])
+    assert ended.code == 3
+    assert "cannot listen" in ended.err
+
+
+def test_the_policies_are_listed(run: Run) -> None:
+    listed = {policy["id"] for policy in json.loads(run("policies", "list", "--json").out)}
+    assert listed == {"best", "cheap", "default", "fast", "private", "small"}
+
+
+@pytest.mark.parametrize(
+    ("group", "file"), [("cards", "model_cards/card.schema.json"), ("policies", "policies/policy.schema.json")]
+)
+def test_the_committed_schema_is_the_one_printed(run: Run, group: str, file: str) -> None:
+    assert json.loads(run(group, "schema").out) == json.loads(Path(file).read_text())

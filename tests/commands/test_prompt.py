@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Run
+
+
+def pipe_in(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
+
+
+def test_a_prompt_needs_no_command_word(run: Run) -> None:
+    ended = run("What is the capital of Peru?")
+    assert ended.code == 0
+    assert "quality" in ended.out
+    assert run("prompt", "What is the capital of Peru?").out == ended.out
+
+
+def test_the_json_has_the_agreed_keys(run: Run) -> None:
+    document = json.loads(run("What is 17*23?", "--flags", "size<9B", "--json").out)
+    assert {"card", "plan", "candidates", "rejections", "policy", "artifact"} <= set(document)
+    first = document["candidates"][0]
+    assert set(first) == {"card", "score", "quality", "quality_std", "cost_usd", "latency_ms", "parts"}
+    assert first["card"] == document["card"] == document["plan"]["card"]
+    assert document["rejections"]["llama-3-70b-instruct"] == {"limit": "size<9B", "reason": "size 70B > 9B"}
+
+
+def test_every_score_in_the_json_is_the_sum_of_its_parts(run: Run) -> None:
+    document = json.loads(run("Write a haiku", "--flags", "smallest*0.3,fastest", "--json").out)
+    for candidate in document["candidates"]:
+        assert candidate["score"] == pytest.approx(sum(candidate["parts"].values()))
+
+
+def test_shell_safe_flags_mean_the_same(run: Run) -> None:
+    quoted = json.loads(run("hello", "--flags", "size<9B", "--json").out)
+    safe = json.loads(run("hello", "--flags", "size.lt=9B", "--json").out)
+    assert quoted["candidates"] == safe["candidates"]
+
+
+def test_a_flag_in_the_prompt_counts_and_is_reported(run: Run) -> None:
+    spoken = json.loads(run("[Flag: size<9B] hello", "--json").out)
+    assert spoken["flags"] == "size<9B"
+    assert spoken["candidates"] == json.loads(run("hello", "--flags", "size<9B", "--json").out)["candidates"]
+
+
+def test_the_prompt_comes_from_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe_in(monkeypatch, b"What is the capital of Peru?\n")
+    piped = run("--json")
+    assert json.loads(piped.out)["card"]
+
+
+def test_messages_are_read_from_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "messages.json"
+    file.write_text(json.dumps([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi there"}]))
+    assert run("--messages", file).code == 0
+
+
+def test_a_whole_chat_request_is_read_from_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "request.json"
+    tool = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+    body = {"model": "auto", "messages": [{"role": "user", "content": "What time is it?"}], "tools": [tool]}
+    file.write_text(json.dumps(body))
+    document = json.loads(run("--messages", file, "--json").out)
+    assert document["rejections"]["mathstral-7b"]["limit"] == "capability=tools"
+
+
+def test_explain_shows_parts_and_rejections(run: Run) -> None:
+    out = run("What is 17*23?", "--flags", "size<9B", "--explain").out
+    assert "+loss" in out
+    assert "size 70B > 9B" in out
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", "the prompt is empty"),
+        (b" \n\t ", "the prompt is empty"),
+        (b"caf\xe9", "not UTF-8 text (byte 3 is 0xe9)"),
+        (b"\x7fELF\x00\x01", "is binary"),
+    ],
+)
+def test_input_that_is_no_prompt_is_the_callers_fault(
+    run: Run, monkeypatch: pytest.MonkeyPatch, raw: bytes, expected: str
+) -> None:
+    pipe_in(monkeypatch, raw)
+    ended = run("-")
+    assert ended.code == 2
+    assert expected in ended.err
+
+
+def test_a_prompt_of_a_megabyte_is_routed_within_the_context_windows_that_hold_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe_in(monkeypatch, b"lorem ipsum dolor " * 60_000)
+    document = json.loads(run("--json").out)
+    assert document["rejections"]["mixtral-8x7b-instruct"]["limit"].startswith("context>=")
+
+
+def test_a_lone_surrogate_in_messages_is_no_crash(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "messages.json"
+    file.write_text('[{"role": "user", "content": "broken \\ud83d emoji"}]')
+    assert run("--messages", file, "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("siz<7B", 'did you mean "size"?'),
+        ("size<7B,size>70B", "no card can meet both size<7B and size>70B"),
+        ("size<1B", "nearest is phi-3-mini-4k: size 3.8B > 1B"),
+        ("size<", "expected a value"),
+    ],
+)
+def test_flags_that_cannot_be_met_end_with_code_2_and_say_why(run: Run, flags: str, expected: str) -> None:
+    ended = run("hello", "--flags", flags)
+    assert ended.code == 2
+    assert expected in ended.err
+
+
+def test_an_unknown_policy_names_the_known_ones(run: Run) -> None:
+    ended = run("hello", "--policy", "cheep")
+    assert ended.code == 2
+    assert 'did you mean "cheap"?' in ended.err
+
+
+def test_a_broken_card_folder_ends_with_code_3_naming_file_line_and_key(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("id: good\nprovider: openai\nmodel: good\n")
+    (tmp_path / "bad.yaml").write_text("id: bad\nprovider: openai\nmodel: bad\nprise: {input: 1$, output: 2$}\n")
+    ended = run("hello", "--cards", tmp_path)
+    assert ended.code == 3
+    assert f'{tmp_path / "bad.yaml"}:4: unknown key "prise"; did you mean "price"?' in ended.err
+
+
+def test_a_missing_artifact_ends_with_code_3(run: Run, tmp_path: Path) -> None:
+    ended = run("hello", "--artifact", tmp_path / "nowhere")
+    assert ended.code == 3
+    assert "there is no artifact folder" in ended.err
+
+
+def test_a_misspelt_command_is_not_taken_for_a_prompt(run: Run) -> None:
+    ended = run("trian", "some-set")
+    assert ended.code == 2
+    assert 'did you mean "train"?' in ended.err
+
+
+def test_a_prompt_that_is_a_commands_name_can_be_said(run: Run) -> None:
+    assert run("prompt", "train").code == 0

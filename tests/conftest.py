@@ -1,0 +1,89 @@
+"""What the tests of every stage share: the shipped encoder, and a data set whose right answers are known.
+
+The planted set is made by rule: arithmetic and poetry prompts, a model good at each, and one that is middling
+at both. So a router that learns anything must tell the two kinds of prompt apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.learn.dataset import Prompt, RoutingSet
+from router.learn.train import train
+from router.perceive.encoder import StaticEncoder
+from router.perceive.predictor import Predictor
+
+ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
+MODELS = ("calculator", "poet", "generalist")
+_CHANCE = {"arithmetic": (0.95, 0.1, 0.6), "poetry": (0.1, 0.95, 0.6)}
+_SUMS = (
+    "What is {a} plus {b}?",
+    "Compute {a} * {b} - {c}.",
+    "Solve for x: {a}x + {b} = {c}",
+    "Is {a}{b} prime?",
+)
+_POEMS = (
+    "Write a poem about the {thing} in {season}.",
+    "Compose a sonnet on love and the {thing}, set in {season}.",
+    "Give me a haiku in which the {thing} meets {season} rain.",
+)
+_THINGS = (
+    "moon",
+    "river",
+    "swallow",
+    "lighthouse",
+    "orchard",
+    "old city",
+    "sea",
+    "mountain",
+    "candle",
+    "violin",
+)
+_SEASONS = ("spring", "summer", "autumn", "winter")
+
+
+def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:
+    """A set of different prompts, half arithmetic and half poetry, with lengths and costs."""
+    rng = np.random.default_rng(seed)
+    texts: dict[str, str] = {}
+    while len(texts) < prompts:
+        if len(texts) % 2:
+            text = str(rng.choice(_POEMS)).format(thing=rng.choice(_THINGS), season=rng.choice(_SEASONS))
+            texts.setdefault(text, "poetry")
+        else:
+            a, b, c = rng.integers(10, 999, 3)
+            texts.setdefault(str(rng.choice(_SUMS)).format(a=a, b=b, c=c), "arithmetic")
+    chances = np.array([_CHANCE[domain] for domain in texts.values()])
+    scores = (rng.random(chances.shape) < chances).astype(np.float32)
+    lengths = np.where(np.array(list(texts.values()))[:, None] == "poetry", 200, 20) * np.array([1, 2, 1])
+    return RoutingSet(
+        name="planted",
+        license="CC0-1.0",
+        sha256="0" * 64,
+        prompts=tuple(Prompt(f"p{n}", (text,), domain) for n, (text, domain) in enumerate(texts.items())),
+        models=MODELS,
+        scores=scores,
+        cost_usd=np.broadcast_to(np.float32([1e-4, 3e-4, 1e-3]), scores.shape).copy(),
+        output_tokens=lengths.astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder() -> StaticEncoder:
+    """The shipped encoder."""
+    return StaticEncoder.load(ENCODER_FOLDER)
+
+
+@pytest.fixture(scope="session")
+def planted_set() -> RoutingSet:
+    """Arithmetic and poetry, with a model good at each."""
+    return planted()
+
+
+@pytest.fixture(scope="session")
+def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
+    """A predictor trained on the planted set."""
+    return train([planted_set], encoder)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from router.cards import Card
+from router.dispatch import Answer, Dispatcher, Stream, Timeouts
+from router.errors import UpstreamError
+from tests.dispatch.calls import BODY, call, unused_address
+from tests.gateway.servers import CHUNKS, Upstream, make_card
+
+
+def served_by(answer: tuple[Answer, bytes]) -> str:
+    return answer[0].card.id
+
+
+def test_only_the_model_is_replaced_in_the_body(upstream: Upstream) -> None:
+    body = {**BODY, "seed": 2**70, "temperature": 1.0, "vendor": {"deep": [None, 1e-9, "é\x00"]}}
+    call(make_card("a", upstream.url), body=body)
+    assert upstream.seen[0].body == {**body, "model": "ok"}
+
+
+def test_half_a_surrogate_pair_reaches_the_upstream(upstream: Upstream) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "cut \ud83d"}]}
+    call(make_card("a", upstream.url), body=body)
+    assert upstream.seen[0].body["messages"] == body["messages"]
+
+
+@pytest.mark.parametrize("field", ["api_base", "base_url", "api_key", "route"])
+def test_a_field_that_would_redirect_the_call_is_not_forwarded(upstream: Upstream, field: str) -> None:
+    call(make_card("a", upstream.url), body={**BODY, field: "http://evil.example"})
+    assert field not in upstream.seen[0].body
+
+
+def test_the_gateways_own_flags_are_taken_out_of_the_metadata(upstream: Upstream) -> None:
+    call(make_card("a", upstream.url), body={**BODY, "metadata": {"route_flags": "cheapest", "team": "x"}})
+    call(make_card("a", upstream.url), body={**BODY, "metadata": {"route_flags": "cheapest"}})
+    assert [seen.body.get("metadata") for seen in upstream.seen] == [{"team": "x"}, None]
+
+
+def test_the_upstream_gets_its_own_key_and_none_of_the_clients_credentials(upstream: Upstream) -> None:
+    client = {"authorization": "Bearer client", "x-api-key": "client", "cookie": "a=b", "anthropic-beta": "x"}
+    call(make_card("a", upstream.url), headers=client)
+    sent = upstream.seen[0].headers
+    assert sent["authorization"] == "Bearer sk-gateway-secret"
+    assert sent["anthropic-beta"] == "x"
+    assert {"x-api-key", "cookie"}.isdisjoint(sent)
+
+
+def test_no_authorization_is_sent_where_there_is_no_key(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    call(make_card("a", upstream.url), headers={"authorization": "Bearer client"})
+    assert "authorization" not in upstream.seen[0].headers
+
+
+@pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/"])
+def test_an_ollama_address_works_with_and_without_its_path(upstream: Upstream, base: str) -> None:
+    answer = call(make_card("a", "", provider="ollama", base_url=upstream.url + base))
+    assert answer[0].status == 200
+
+
+def test_a_stream_passes_byte_for_byte(upstream: Upstream) -> None:
+    answer, received = call(make_card("a", upstream.url), body={**BODY, "stream": True}, stream=True)
+    assert isinstance(answer.body, Stream)
+    assert received == b"".join(CHUNKS)
+
+
+def test_only_harmless_headers_come_back(upstream: Upstream) -> None:
+    upstream.error_headers = {
+        "retry-after": "3",
+        "retry-after-ms": "3000",
+        "x-should-retry": "true",
+        "x-key": "k",
+    }
+    refused, _ = call(make_card("a", upstream.url, "status-429"))
+    assert refused.headers == {
+        "content-type": "application/json",
+        "retry-after": "3",
+        "retry-after-ms": "3000",
+        "x-should-retry": "true",
+    }
+    assert set(call(make_card("a", upstream.url))[0].headers) == {"content-type"}
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 403, 404, 408, 409, 429, 500, 502, 503, 529])
+def test_a_fault_of_the_upstream_moves_to_the_next_card(upstream: Upstream, status: int) -> None:
+    answer = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
+    assert served_by(answer) == "b"
+    assert upstream.models == [f"status-{status}", "ok"]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_fault_of_the_request_is_not_tried_elsewhere(upstream: Upstream, status: int) -> None:
+    answer = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
+    assert (answer[0].status, upstream.models) == (status, [f"status-{status}"])
+
+
+def test_every_card_gets_the_same_request_once(upstream: Upstream) -> None:
+    cards: Sequence[Card] = [make_card(name, upstream.url, "status-500") for name in "abc"]
+    call(*cards, body={**BODY, "stream": True, "seed": 1}, stream=True)
+    assert [seen.body for seen in upstream.seen] == [
+        {**BODY, "model": "status-500", "stream": True, "seed": 1}
+    ] * 3
+
+
+def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> None:
+    assert served_by(call(make_card("a", unused_address()), make_card("b", upstream.url))) == "b"
+
+
+@pytest.mark.parametrize("model", ["empty", "breaks-at-once"])
+def test_a_stream_that_fails_before_its_first_byte_moves_to_the_next_card(
+    upstream: Upstream, model: str
+) -> None:
+    cards = make_card("a", upstream.url, model), make_card("b", upstream.url)
+    assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
+
+
+def test_the_last_real_status_wins_over_a_failed_connection(upstream: Upstream) -> None:
+    cards = make_card("a", upstream.url, "status-429"), make_card("b", unused_address())
+    assert call(*cards)[0].status == 429
+
+
+def test_no_connection_at_all_is_a_502_that_names_no_address() -> None:
+    address = unused_address()
+    with pytest.raises(UpstreamError) as caught:
+        call(make_card("a", address))
+    assert caught.value.status == 502
+    assert address.partition("://")[2] not in str(caught.value)
+
+
+def test_an_upstream_that_says_nothing_in_time_is_a_504(upstream: Upstream) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        call(make_card("a", upstream.url, "hang"), timeouts=Timeouts(first_byte_s=0.1))
+    assert caught.value.status == 504
+    assert upstream.left.wait(2)
+
+
+def test_a_stream_that_falls_silent_is_a_504(upstream: Upstream) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        call(
+            make_card("a", upstream.url, "quiet"),
+            body={**BODY, "stream": True},
+            stream=True,
+            timeouts=Timeouts(idle_s=0.1),
+        )
+    assert caught.value.status == 504
+    assert upstream.left.wait(2)
+
+
+def test_a_stream_that_is_closed_unread_ends_the_upstream_call(upstream: Upstream) -> None:
+    async def main() -> None:
+        dispatcher = Dispatcher()
+        answer = await dispatcher.send(
+            make_card("a", upstream.url, "quiet"), {**BODY, "stream": True}, stream=True
+        )
+        assert isinstance(answer.body, Stream)
+        await answer.body.aclose()
+        assert await asyncio.to_thread(upstream.left.wait, 2)
+        await dispatcher.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_error_tells_neither_the_key_nor_the_address(upstream: Upstream) -> None:
+    upstream.error = {"error": {"message": f"sk-gateway-secret at {upstream.url}/v1/chat"}}
+    _, said = call(make_card("a", upstream.url, "status-400"))
+    assert said == b'{"error": {"message": "[hidden] at [hidden]/chat"}}'
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(
+    upstream: Upstream, status: int
+) -> None:
+    upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
+    assert call(make_card("a", upstream.url, f"status-{status}"))[1] == b""
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999999/v1", "http://[::1/v1"])
+def test_an_address_that_is_none_is_an_upstream_error(url: str) -> None:
+    with pytest.raises(UpstreamError):
+        call(make_card("a", "", base_url=url))

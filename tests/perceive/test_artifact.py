@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.errors import ArtifactError
+from router.perceive.artifact import hashes
+from router.perceive.encoder import StaticEncoder
+from router.perceive.features import feature_vector
+from router.perceive.predictor import Predictor
+
+PROMPTS = ("What is 12 plus 30?", "Write a haiku.", "", "你好", "def f(): pass")
+
+
+@pytest.fixture
+def folder(predictor: Predictor, tmp_path: Path) -> Path:
+    predictor.save(tmp_path / "artifact")
+    return tmp_path / "artifact"
+
+
+def edit(folder: Path, **fields: object) -> None:
+    manifest = json.loads((folder / "predictor.json").read_text())
+    (folder / "predictor.json").write_text(json.dumps(manifest | fields))
+
+
+def replace_arrays(folder: Path, **arrays: np.ndarray) -> None:
+    """Write other arrays under a manifest that vouches for them."""
+    with np.load(folder / "head.npz") as stored:
+        kept = dict(stored)
+    np.savez(folder / "head.npz", **{**kept, **arrays})
+    edit(folder, sha256=hashes(folder, ("head.npz",)))
+
+
+def test_a_saved_predictor_forecasts_the_same_bits(
+    folder: Path, predictor: Predictor, encoder: StaticEncoder
+) -> None:
+    loaded = Predictor.load(folder, encoder)
+    for prompt in PROMPTS:
+        vector = feature_vector(encoder, (prompt,))
+        for ours, theirs in zip(predictor.quality(vector), loaded.quality(vector), strict=True):
+            assert ours.tobytes() == theirs.tobytes()
+        assert predictor.output_tokens(vector).tobytes() == loaded.output_tokens(vector).tobytes()
+    assert loaded.id == predictor.id
+
+
+def test_saving_a_loaded_predictor_gives_the_same_files(
+    folder: Path, tmp_path: Path, encoder: StaticEncoder
+) -> None:
+    Predictor.load(folder, encoder).save(tmp_path / "again")
+    for name in ("predictor.json", "head.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_manifest_states_what_the_predictor_knows(folder: Path, encoder: StaticEncoder) -> None:
+    manifest = Predictor.load(folder, encoder).manifest
+    assert {model.name for model in manifest.models} == {"calculator", "poet", "generalist"}
+    assert all(model.outcomes == 120 and model.data_sets == ("planted",) for model in manifest.models)
+    assert [(source.name, source.prompts, source.license) for source in manifest.data_sets] == [
+        ("planted", 120, "CC0-1.0")
+    ]
+
+
+def test_a_missing_artifact_says_how_to_make_one(tmp_path: Path, encoder: StaticEncoder) -> None:
+    with pytest.raises(ArtifactError, match=r"there is no artifact folder .*route train"):
+        Predictor.load(tmp_path / "nothing", encoder)
+
+
+@pytest.mark.parametrize("name", ["predictor.json", "head.npz"])
+def test_a_missing_file_of_an_artifact_is_named(name: str, folder: Path, encoder: StaticEncoder) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        Predictor.load(folder, encoder)
+
+
+@pytest.mark.parametrize("name", ["predictor.json", "head.npz"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"\x00" * len(content),
+        lambda content: b"x" + content[1:],
+    ],
+    ids=["truncated", "empty", "zeroes", "one byte"],
+)
+def test_a_damaged_file_of_an_artifact_is_named(
+    name: str, damage: Callable[[bytes], bytes], folder: Path, encoder: StaticEncoder
+) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(damage(content))
+    with pytest.raises(ArtifactError, match=name):
+        Predictor.load(folder, encoder)
+
+
+def test_an_artifact_of_another_version_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    edit(folder, version=7)
+    with pytest.raises(ArtifactError, match="is of version 7, this release reads version"):
+        Predictor.load(folder, encoder)
+
+
+def test_an_encoder_folder_is_no_predictor(folder: Path, encoder: StaticEncoder) -> None:
+    edit(folder, format="pulvinar-encoder")
+    with pytest.raises(ArtifactError, match='expected the format "pulvinar-predictor"'):
+        Predictor.load(folder, encoder)
+
+
+def test_an_artifact_for_other_vectors_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    edit(folder, encoder="all-MiniLM-L6-v2", encoder_fingerprint="feedface")
+    with pytest.raises(ArtifactError, match=r'"all-MiniLM-L6-v2" \(feedface\), but "static" here is'):
+        Predictor.load(folder, encoder)
+
+
+def test_an_array_with_an_object_in_it_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, bias=np.array([{"run": "me"}], dtype=object))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: Object arrays cannot be loaded"):
+        Predictor.load(folder, encoder)
+
+
+@pytest.mark.parametrize("name", ["weights", "bias", "center", "directions", "rest_gain", "length_weights"])
+def test_an_array_of_another_shape_is_refused(name: str, folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, **{name: np.zeros((3, 2), dtype=np.float32)})
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: \w+ has the shape"):
+        Predictor.load(folder, encoder)
+
+
+def test_an_array_of_another_type_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, rest_gain=np.zeros(1, dtype=np.int64))
+    with pytest.raises(ArtifactError, match="rest_gain is int64 instead of float32"):
+        Predictor.load(folder, encoder)
+
+
+def test_an_array_that_is_not_known_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, surprise=np.zeros(1, dtype=np.float32))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: .*surprise"):
+        Predictor.load(folder, encoder)
+
+
+def test_a_missing_array_is_named(folder: Path, encoder: StaticEncoder) -> None:
+    with np.load(folder / "head.npz") as stored:
+        kept = {name: array for name, array in stored.items() if name != "scale"}
+    np.savez(folder / "head.npz", **kept)
+    edit(folder, sha256=hashes(folder, ("head.npz",)))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: .*scale"):
+        Predictor.load(folder, encoder)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not a zip", b"text", b"", b"\x93NUMPY"])
+def test_arrays_that_are_none_are_refused_even_with_their_hash(
+    content: bytes, folder: Path, encoder: StaticEncoder
+) -> None:
+    (folder / "head.npz").write_bytes(content)
+    edit(folder, sha256=hashes(folder, ("head.npz",)))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged"):
+        Predictor.load(folder, encoder)
+
+
+def test_a_zip_of_something_else_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    with zipfile.ZipFile(folder / "head.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    edit(folder, sha256=hashes(folder, ("head.npz",)))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged"):
+        Predictor.load(folder, encoder)
+
+
+def test_arrays_that_the_manifest_does_not_vouch_for_are_refused(
+    folder: Path, encoder: StaticEncoder
+) -> None:
+    edit(folder, sha256={})
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged"):
+        Predictor.load(folder, encoder)

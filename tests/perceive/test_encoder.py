@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from router.errors import ArtifactError
+from router.perceive import encoder as module
+from router.perceive.artifact import hashes
+from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
+
+FOLDER = Path(__file__).parents[2] / "router" / "shipped" / "encoder"
+TEXTS = {
+    "prose": "The quick brown fox doesn't jump over the lazy dog; it sleeps.",
+    "code": "def f(x: int) -> str:\n\treturn f'{x!r}' if x != 0 else \"none\"  # ok\n```py\nprint(f(3))\n```",
+    "german": "Größere Übungsaufgaben für Fußgänger in Köln – die Straßenverkehrs-Ordnung",
+    "chinese": "请问北京的天气怎么样？我想 去长城。",
+    "japanese and korean": "東京タワーへ行きたい 안녕하세요 세계",
+    "emoji": "well done 👍🏽👨‍👩‍👧 🇩🇪!!",
+    "combining accents": "re\u0301sume\u0301 nai\u0308ve \u0301alone o\u0302\u0323",
+    "url": "see https://example.org/a_b/c?d=e&f=%20g#h or mail me@example.com",
+    "numbers": "3.14159, 1,000,000 and 2^10 = 1024; 0x1F; 12e-3",
+    "special tokens": "[CLS] a [MASK] b[SEP] [UNK]",
+    "odd spaces": "no\u00a0break thin\u2009space ideographic\u3000space line\u2028separator\ttab",
+    "zero width": "zero\u200bwidth \ufeffmark soft\u00adhyphen",
+    "very long word": "a" * 500 + " " + "ab-" * 100,
+    "greek and turkish": "ΣΊΣΥΦΟΣ İstanbul ﬁne ½",
+}
+# White space to Python, but control characters to the tokenizer, which drops them.
+CONTROL_SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the shipped encoder to damage."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "encoder"))
+
+
+def rewrite_card(folder: Path, **fields: object) -> None:
+    card = json.loads((folder / "encoder.json").read_text())
+    (folder / "encoder.json").write_text(json.dumps(card | fields))
+
+
+def rehash(folder: Path) -> None:
+    rewrite_card(folder, sha256=hashes(folder, ("vectors.npy", "scales.npy", "tokenizer.json")))
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_remembered_word_pieces_are_the_tokenizers_own(
+    text: str, encoder: StaticEncoder, tokenizer: Tokenizer
+) -> None:
+    assert encoder.pieces(text) == tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL_SPACES), max_size=200))
+@settings(deadline=None)
+def test_word_pieces_of_any_text_are_the_tokenizers_own(
+    encoder: StaticEncoder, tokenizer: Tokenizer, text: str
+) -> None:
+    assert encoder.pieces(text) == tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("space", CONTROL_SPACES)
+def test_a_control_character_that_is_white_space_ends_a_word(space: str, encoder: StaticEncoder) -> None:
+    assert encoder.pieces(f"rain{space}bow") == encoder.pieces("rain bow")
+
+
+def test_asking_twice_gives_the_same_pieces(encoder: StaticEncoder) -> None:
+    text = "unmistakably antidisestablishmentarian"
+    assert encoder.pieces(text) == encoder.pieces(text)
+
+
+def test_a_batch_gives_the_same_bits_as_single_calls(encoder: StaticEncoder) -> None:
+    texts = list(TEXTS.values())
+    batch = encoder.encode(texts)
+    assert all(batch[row].tobytes() == encoder.encode([text]).tobytes() for row, text in enumerate(texts))
+
+
+def test_a_fresh_encoder_gives_the_same_bits_as_a_used_one(encoder: StaticEncoder) -> None:
+    texts = list(TEXTS.values())
+    assert StaticEncoder.load(FOLDER).encode(texts).tobytes() == encoder.encode(texts[::-1])[::-1].tobytes()
+
+
+def test_vectors_are_float32_of_length_one(encoder: StaticEncoder) -> None:
+    vectors = encoder.encode(list(TEXTS.values()))
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(TEXTS), encoder.dimensions)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t", "\u200b", "\x00"])
+def test_a_text_without_tokens_is_the_zero_vector(text: str, encoder: StaticEncoder) -> None:
+    assert not encoder.encode([text]).any()
+
+
+def test_no_texts_give_no_rows(encoder: StaticEncoder) -> None:
+    assert encoder.encode([]).shape == (0, encoder.dimensions)
+
+
+@given(st.text(max_size=100))
+@example("\ud800")
+@example("broken \udfff\ud83d end")
+@settings(deadline=None)
+def test_any_text_even_with_lone_surrogates_has_a_finite_vector(encoder: StaticEncoder, text: str) -> None:
+    assert np.isfinite(encoder.encode([text])).all()
+
+
+@pytest.mark.parametrize(
+    ("one", "near", "far"),
+    [
+        ("How do I sort a list in Python?", "Sorting an array in Python code", "A poem about autumn leaves"),
+        ("The cat sat on the mat", "A kitten is sitting on a rug", "Quarterly revenue grew by nine percent"),
+        ("Solve 3x + 5 = 20", "Find x in the equation 2x = 14", "Translate this letter into French"),
+    ],
+)
+def test_similar_sentences_are_closer_than_unrelated_ones(
+    one: str, near: str, far: str, encoder: StaticEncoder
+) -> None:
+    a, b, c = encoder.encode([one, near, far])
+    assert a @ b > a @ c + 0.1
+
+
+def test_of_a_huge_text_only_the_two_ends_are_read(encoder: StaticEncoder) -> None:
+    start, end = "apple " * 2000, " pear" * 2000
+    huge = start + "noise" * 200_000 + end
+    assert len(huge) > 1_000_000
+    assert len(encoder.pieces(huge)) <= MAX_CHARACTERS
+    assert encoder.encode([huge]).tobytes() == encoder.encode([start + "other" * 200_000 + end]).tobytes()
+
+
+def test_a_huge_text_counts_tokens_by_its_whole_length(encoder: StaticEncoder) -> None:
+    assert encoder.count_tokens("word " * 200_000) == pytest.approx(250_000, rel=0.3)
+
+
+def test_a_text_at_the_limit_is_read_whole(encoder: StaticEncoder) -> None:
+    text = ("ab " * MAX_CHARACTERS)[:MAX_CHARACTERS]
+    assert len(encoder.pieces(text)) == len(text.split()) * len(encoder.pieces("ab"))
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", 1), ("hello world", 3), ("北京大学在哪里", 7)])
+def test_the_token_count_is_pieces_or_a_quarter_of_the_characters(
+    text: str, tokens: int, encoder: StaticEncoder
+) -> None:
+    assert encoder.count_tokens(text) == tokens
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MEMO_CHARACTERS", 2_000)
+    fresh = StaticEncoder.load(FOLDER)
+    first = fresh.pieces("mountain river")
+    for start in range(0, 5_000, 50):
+        fresh.pieces(" ".join(map(str, range(start, start + 50))))
+        assert len(fresh._memo) <= 250
+    assert fresh.pieces("mountain river") == first
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"there is no artifact folder .*nowhere"):
+        StaticEncoder.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "vectors.npy", "scales.npy", "tokenizer.json"])
+def test_a_missing_file_is_named(name: str, copy: Path) -> None:
+    (copy / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        StaticEncoder.load(copy)
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "vectors.npy", "scales.npy", "tokenizer.json"])
+def test_a_truncated_file_is_named(name: str, copy: Path) -> None:
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=f"{name}.* damaged"):
+        StaticEncoder.load(copy)
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b"\xff\xfe", b'{"format": "\xff"}', b'{"version": "one"}'])
+def test_a_manifest_that_is_no_manifest_is_damaged(manifest: bytes, copy: Path) -> None:
+    (copy / "encoder.json").write_bytes(manifest)
+    with pytest.raises(ArtifactError, match=r"encoder\.json: is damaged"):
+        StaticEncoder.load(copy)
+
+
+def test_another_version_says_which_is_read(copy: Path) -> None:
+    rewrite_card(copy, version=99)
+    with pytest.raises(ArtifactError, match=r"encoder\.json: is of version 99, this release reads version 1"):
+        StaticEncoder.load(copy)
+
+
+def test_a_foreign_manifest_says_what_was_expected(copy: Path) -> None:
+    rewrite_card(copy, format="something-else")
+    with pytest.raises(ArtifactError, match='expected the format "pulvinar-encoder", found "something-else"'):
+        StaticEncoder.load(copy)
+
+
+def test_an_unknown_key_in_the_manifest_is_an_error(copy: Path) -> None:
+    rewrite_card(copy, surprise=1)
+    with pytest.raises(ArtifactError, match=r"encoder\.json: is damaged.*surprise"):
+        StaticEncoder.load(copy)
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "scales.npy", "tokenizer.json"])
+def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(name: str, copy: Path) -> None:
+    card = json.loads((copy / "encoder.json").read_text())
+    rewrite_card(copy, sha256={key: value for key, value in card["sha256"].items() if key != name})
+    with pytest.raises(ArtifactError, match=name):
+        StaticEncoder.load(copy)
+
+
+def test_a_table_of_another_shape_is_refused(copy: Path) -> None:
+    np.save(copy / "scales.npy", np.ones(7, dtype=np.float32))
+    rehash(copy)
+    with pytest.raises(ArtifactError, match="has not the shape"):
+        StaticEncoder.load(copy)
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", '{"model": 3}'])
+def test_a_tokenizer_that_is_none_is_refused(content: str, copy: Path) -> None:
+    (copy / "tokenizer.json").write_text(content)
+    rehash(copy)
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: is damaged"):
+        StaticEncoder.load(copy)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_table_is_refused(copy: Path) -> None:
+    np.save(copy / "vectors.npy", np.load(copy / "vectors.npy")[:100])
+    np.save(copy / "scales.npy", np.load(copy / "scales.npy")[:100])
+    rewrite_card(copy, tokens=100)
+    rehash(copy)
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: has 30522 tokens, the token table 100"):
+        StaticEncoder.load(copy)
+
+
+def test_a_pickled_table_is_refused(copy: Path) -> None:
+    np.save(copy / "vectors.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    rehash(copy)
+    with pytest.raises(ArtifactError, match=r"vectors\.npy: is damaged"):
+        StaticEncoder.load(copy)
+
+
+def test_the_fingerprint_changes_with_the_files(copy: Path, encoder: StaticEncoder) -> None:
+    assert StaticEncoder.load(copy).fingerprint == encoder.fingerprint
+    np.save(copy / "scales.npy", np.load(copy / "scales.npy") * 2)
+    rehash(copy)
+    assert StaticEncoder.load(copy).fingerprint != encoder.fingerprint

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from router.perceive.encoder import StaticEncoder
+from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, vector_width
+from router.perceive.surface import surface_features
+from router.types import ChatRequest
+
+SORTING = "How do I sort a list of dictionaries in Python?"
+POEM = "Write a sonnet about the sea in winter."
+
+
+def request(*turns: tuple[str, str], **fields: object) -> ChatRequest:
+    messages = [{"role": role, "content": text} for role, text in turns]
+    return ChatRequest.from_body({"messages": messages, **fields})
+
+
+def test_the_vector_is_the_embedding_then_the_surface(encoder: StaticEncoder) -> None:
+    vector = feature_vector(encoder, (SORTING,))
+    assert vector.dtype == np.float32
+    assert vector.shape == (vector_width(encoder),)
+    assert vector[: encoder.dimensions].tobytes() == encoder.encode([SORTING]).tobytes()
+    assert vector[encoder.dimensions :].tobytes() == surface_features(SORTING).tobytes()
+
+
+def test_earlier_turns_weigh_half_as_much_each_time(encoder: StaticEncoder) -> None:
+    turns = ("first topic", "second topic", "third topic")
+    expected = encoder.encode(turns).T @ np.array([TURN_DECAY**2, TURN_DECAY, 1.0])
+    found = feature_vector(encoder, turns)[: encoder.dimensions]
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_a_follow_up_stays_near_its_topic(encoder: StaticEncoder) -> None:
+    follow_up = "And in reverse?"
+    topic = encoder.encode([SORTING])[0]
+    alone = feature_vector(encoder, (follow_up,))[: encoder.dimensions]
+    in_context = feature_vector(encoder, (SORTING, follow_up))[: encoder.dimensions]
+    assert topic @ in_context > topic @ alone + 0.1
+
+
+def test_a_new_topic_wins_over_the_old(encoder: StaticEncoder) -> None:
+    vector = feature_vector(encoder, (SORTING, POEM))[: encoder.dimensions]
+    old, new = encoder.encode([SORTING, POEM])
+    assert new @ vector > old @ vector
+
+
+def test_the_surface_is_that_of_the_newest_turn(encoder: StaticEncoder) -> None:
+    vector = feature_vector(encoder, (SORTING, POEM))
+    assert vector[encoder.dimensions :].tobytes() == surface_features(POEM, 2).tobytes()
+
+
+def test_turns_long_past_are_not_read(encoder: StaticEncoder) -> None:
+    recent = tuple(f"question number {n}" for n in range(10))
+    long = feature_vector(encoder, (POEM, *recent))[: encoder.dimensions]
+    longer = feature_vector(encoder, (SORTING, SORTING, *recent))[: encoder.dimensions]
+    assert long.tobytes() == longer.tobytes()
+
+
+def test_turns_without_tokens_give_the_zero_embedding(encoder: StaticEncoder) -> None:
+    assert not feature_vector(encoder, ("\u200b", "\u200b"))[: encoder.dimensions].any()
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "tool", "assistant"])
+def test_text_of_another_role_is_not_the_ask(role: str, encoder: StaticEncoder) -> None:
+    perceive = Perceiver(encoder)
+    alone = perceive(request(("user", SORTING)))
+    instructed = perceive(request((role, "You are a poet. " * 50), ("user", SORTING)))
+    assert instructed.vector.tobytes() == alone.vector.tobytes()
+
+
+def test_text_of_another_role_counts_as_input(encoder: StaticEncoder) -> None:
+    perceive = Perceiver(encoder)
+    alone = perceive(request(("user", SORTING))).input_tokens
+    instructed = perceive(request(("system", "x" * 400), ("user", SORTING))).input_tokens
+    assert instructed == alone + 100
+
+
+def test_without_a_human_turn_every_turn_is_read(encoder: StaticEncoder) -> None:
+    vector = Perceiver(encoder)(request(("system", SORTING))).vector
+    assert vector.tobytes() == feature_vector(encoder, (SORTING,)).tobytes()
+
+
+def test_needs_and_limits_are_passed_on(encoder: StaticEncoder) -> None:
+    features = Perceiver(encoder)(request(("user", "hi"), tools=[{"type": "function"}], max_tokens=7))
+    assert features.needs == {"tools"}
+    assert features.output_limit == 7
+    assert features.modalities == {"text"}
+
+
+def test_a_request_with_a_lone_surrogate_is_perceived(encoder: StaticEncoder) -> None:
+    assert np.isfinite(Perceiver(encoder)(request(("user", "half \ud83d of it"))).vector).all()
