@@ -1,8 +1,8 @@
 """How long one decision takes: `python -m bench.decision`.
 
 Prompts are about 100 tokens of English, cut from the docstrings of Python's standard library, so that everybody has
-them. Every prompt is different; about one word in ten was not seen before. Beside the whole decision stand its stages, and
-what they replace: MiniLM for the encoder (extra `train`) and a `predict` call of scikit-learn for the head.
+them. No two are the same, and the first 200 only warm up. Beside the whole decision stand its stages, and what they
+replace: MiniLM for the encoder (extra `train`) and a `predict` call of scikit-learn for the head.
 """
 
 from __future__ import annotations
@@ -28,11 +28,63 @@ from router.types import ChatRequest
 WORDS = 78
 SIZES = (100, 1_000, 10_000)
 _MODULES = (
-    *("argparse", "ast", "asyncio", "calendar", "collections", "concurrent.futures", "configparser", "csv", "ctypes"),
-    *("datetime", "decimal", "difflib", "doctest", "email.message", "fractions", "functools", "gettext", "heapq"),
-    *("http.client", "imaplib", "inspect", "ipaddress", "json", "logging", "mailbox", "multiprocessing", "numbers"),
-    *("optparse", "os", "pathlib", "pickle", "pdb", "plistlib", "pprint", "random", "re", "shutil", "smtplib"),
-    *("socket", "sqlite3", "statistics", "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading"),
+    *(
+        "argparse",
+        "ast",
+        "asyncio",
+        "calendar",
+        "collections",
+        "concurrent.futures",
+        "configparser",
+        "csv",
+        "ctypes",
+    ),
+    *(
+        "datetime",
+        "decimal",
+        "difflib",
+        "doctest",
+        "email.message",
+        "fractions",
+        "functools",
+        "gettext",
+        "heapq",
+    ),
+    *(
+        "http.client",
+        "imaplib",
+        "inspect",
+        "ipaddress",
+        "json",
+        "logging",
+        "mailbox",
+        "multiprocessing",
+        "numbers",
+    ),
+    *(
+        "optparse",
+        "os",
+        "pathlib",
+        "pickle",
+        "pdb",
+        "plistlib",
+        "pprint",
+        "random",
+        "re",
+        "shutil",
+        "smtplib",
+    ),
+    *(
+        "socket",
+        "sqlite3",
+        "statistics",
+        "string",
+        "subprocess",
+        "tarfile",
+        "tempfile",
+        "textwrap",
+        "threading",
+    ),
     *("tkinter", "traceback", "typing", "unittest", "unittest.mock", "urllib.request", "uuid", "zipfile"),
 )
 
@@ -51,18 +103,30 @@ def main() -> None:
     stages(router, requests)
     for size in SIZES:
         bigger = Router(many_cards(router.catalog, size), router.policies, router.predictor)
-        report(f"decision, {size} cards", lambda request, it=bigger: it.route(request), requests[: 200 + rounds // 4])
+        report(
+            f"decision, {size} cards",
+            bigger.route,
+            requests[: 200 + rounds // 4],
+        )
     alternatives(router, requests)
 
 
 def whole(router: Router, requests: Sequence[ChatRequest]) -> None:
     """The decision as a request meets it, with and without flags."""
-    report("decision, default policy", lambda request: router.route(request), requests)
-    report("decision, --flags size<9B,cheapest", lambda each: router.route(each, flags="size<9B,cheapest"), requests)
+    report("decision, default policy", router.route, requests)
+    report(
+        "decision, --flags size<9B,cheapest",
+        lambda each: router.route(each, flags="size<9B,cheapest"),
+        requests,
+    )
 
 
 def stages(router: Router, requests: Sequence[ChatRequest]) -> None:
     """Each stage by itself."""
+
+    def decide_alone(_: ChatRequest) -> object:
+        return decide(router.catalog, features, forecast, policy, flags, "")
+
     perceive = Perceiver(router.predictor.encoder)
     forecaster = router.predictor.bind(router.catalog)
     features = perceive(requests[0])
@@ -71,7 +135,7 @@ def stages(router: Router, requests: Sequence[ChatRequest]) -> None:
     flags = parse_flags("")
     report("  perceive: tokenise, embed, surface", perceive, requests)
     report("  forecast: quality, cost, latency", lambda _: forecaster(features), requests)
-    report("  decide", lambda _: decide(router.catalog, features, forecast, policy, flags, ""), requests)
+    report("  decide", decide_alone, requests)
 
 
 def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:

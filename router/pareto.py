@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -28,8 +29,8 @@ WEIGHTS = (0.0, *(float(f"{weight:.2g}") for weight in np.logspace(-2.5, 1.5, 25
 class Point(Struct, frozen=True):
     """The decisions at one weight: mean forecast quality, mean of the goal's quantity, and the share of each card.
 
-    `measured_quality` is the mean real score of the chosen cards, over the prompts where the data set has it; None where
-    it has it for none. A card whose quantity is not known does not count in `value`; `value` is None where none is.
+    `measured_quality` is the mean real score of the chosen cards over the prompts where the data set has one, None
+    where it never has. A card whose quantity is not known does not count in `value`; `value` is None where none is.
     """
 
     weight: float
@@ -74,8 +75,8 @@ class Sweep:
             values.append(float(self._number.values(sight)[self._router.catalog.ids.index(card)]))
             if outcomes is not None:
                 scores.append(_score(self._router, outcomes, row, card))
-        known = [value for value in values if value == value]
-        measured = [score for score in scores if score == score]
+        known = [value for value in values if not math.isnan(value)]
+        measured = [score for score in scores if not math.isnan(score)]
         return Point(
             weight=weight,
             quality=float(np.mean(qualities)),

@@ -17,9 +17,7 @@ _SHIPPED = _PACKAGE / "shipped"
 # Servers that people run themselves, without a key unless the card names one.
 _KEYLESS = frozenset({"hosted_vllm", "vllm", "ollama", "ollama_chat", "lm_studio", "llamafile"})
 # Clouds whose own SDK finds the credentials (profiles, metadata servers); no variable tells if there are any.
-_AMBIENT = frozenset(
-    {"bedrock", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "oci", "watsonx"}
-)
+_AMBIENT = frozenset({"bedrock", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "oci", "watsonx"})
 # Where the usual variables are not the provider's name followed by _API_KEY; the first is recommended.
 _UNUSUAL_KEYS = {
     "azure_text": ("AZURE_API_KEY",),
@@ -57,10 +55,21 @@ def missing_credentials(card: Deployment) -> str | None:
     A variable that the card names must be set. Where it names none, servers on this machine and servers that
     people run themselves need no key.
     """
-    if card.api_key_env is None and _on_this_machine(card.base_url):
+    if card.api_key_env is None and on_this_machine(card.base_url):
         return None
     variables = _key_variables(card)
     return f"{variables[0]} is not set" if variables and api_key(card) is None else None
+
+
+def on_this_machine(url: str | None) -> bool:
+    """Whether the URL's host is the loopback interface."""
+    host = urlsplit(url).hostname if url else None
+    if not host:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def default_cards_folder() -> Path:
@@ -121,16 +130,6 @@ def _key_variables(card: Deployment) -> tuple[str, ...]:
     if card.provider in _AMBIENT or card.provider in _KEYLESS:
         return ()
     return _UNUSUAL_KEYS.get(card.provider) or (f"{card.provider.upper().replace('-', '_')}_API_KEY",)
-
-
-def _on_this_machine(url: str | None) -> bool:
-    host = urlsplit(url).hostname if url else None
-    if not host:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _folder(variable: str, name: str) -> Path:

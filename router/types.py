@@ -7,6 +7,7 @@ no ten thousand objects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -122,7 +123,14 @@ class Plan(Struct, frozen=True):
 class Ranking(Sequence[Candidate]):
     """The candidates, best first, made when looked at."""
 
-    def __init__(self, ids: Sequence[str], order: Indices, score: Doubles, parts: Mapping[str, Doubles], forecast: Forecast) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        order: Indices,
+        score: Doubles,
+        parts: Mapping[str, Doubles],
+        forecast: Forecast,
+    ) -> None:
         self._ids, self._order, self._score, self._parts, self._forecast = ids, order, score, parts, forecast
 
     def __len__(self) -> int:
@@ -180,7 +188,7 @@ class Decision(Struct, frozen=True):
 
 def known(value: float) -> float | None:
     """`value` as a float, or None where it is NaN."""
-    return None if value != value else float(value)
+    return None if math.isnan(value) else float(value)
 
 
 _PART_MODALITIES = {

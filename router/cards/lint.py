@@ -42,6 +42,4 @@ def lint(card: Card) -> LintReport:
     stated = {name for name, (_, present) in _FACTS.items() if present(card)}
     total = sum(weight for weight, _ in _FACTS.values())
     reached = sum(weight for name, (weight, _) in _FACTS.items() if name in stated)
-    return LintReport(
-        card.id, round(reached / total, 3), tuple(name for name in _FACTS if name not in stated)
-    )
+    return LintReport(card.id, round(reached / total, 3), tuple(name for name in _FACTS if name not in stated))

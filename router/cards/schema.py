@@ -29,9 +29,7 @@ Privacy = Annotated[
     Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
 ]
 Modality = Literal["text", "image", "audio", "video", "pdf"]
-Capability = Literal[
-    "tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"
-]
+Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
 
 
 class TokenCount(int):
@@ -128,9 +126,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     """One model or adapter. Only `id`, `provider` and `model` are required."""
 
     id: CardId
-    provider: Annotated[
-        Word, Meta(description="litellm's provider name (openai, anthropic, hosted_vllm, ollama …).")
-    ]
+    provider: Annotated[Word, Meta(description="litellm's provider name (openai, anthropic, hosted_vllm, ollama …).")]
     model: Annotated[Word, Meta(description="The model's name as that provider knows it.")]
     kind: Literal["model", "adapter"] = "model"
     base: Base | None = None
@@ -270,7 +266,7 @@ def to_plain(card: Card) -> dict[str, Any]:
     """The card as YAML would hold it, without what is not known."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
     unset = {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
-    return {key: _stated(value) for key, value in plain.items() if value is not None and value != unset[key]}
+    return {key: _stated(value) for key, value in plain.items() if value not in (None, {}, unset[key])}
 
 
 def _stated(value: Any) -> Any:

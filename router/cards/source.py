@@ -75,9 +75,7 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int]
         problem = f'the key "{missing[1]}" is missing'
     elif invalid := _INVALID_WORD.fullmatch(problem):
         words = _literals(_kind_at(into, path))
-        problem = (
-            f'unknown word "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
-        )
+        problem = f'unknown word "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
     key = _key(path) if not unknown else ""
     problem = problem[0].lower() + problem[1:]

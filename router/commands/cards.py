@@ -18,9 +18,7 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
-def list_cards(
-    cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False
-) -> None:
+def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """One line a card."""
     from router.cards.schema import to_plain
 

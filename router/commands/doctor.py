@@ -12,9 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(
-    cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False
-) -> None:
+def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """Which cards could be called now: credentials that are set, servers that answer on this machine."""
     from router.dispatch.reach import local_servers, unavailable_cards
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from router.pipeline import Router
 
 Cards = Annotated[
-    Path | None, typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built in")
+    Path | None,
+    typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built in"),
 ]
 PoliciesFolder = Annotated[
-    Path | None, typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built in")
+    Path | None,
+    typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built in"),
 ]
 Artifact = Annotated[
     Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built in")

@@ -31,9 +31,7 @@ def pareto(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="With --data: how many prompts, evenly spaced.")] = 300,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write a plot: .png, .svg or .html (extra `plot`).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a plot: .png, .svg or .html (extra `plot`).")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Sweep the weight λ of a goal and print the front: quality against cost, latency or size."""
@@ -72,9 +70,7 @@ def pareto(
         typer.echo(f"plot: {out}", err=True)
 
 
-def _requests(
-    prompt: str | None, data: Path | None, sample: int
-) -> tuple[list[ChatRequest], RoutingSet | None]:
+def _requests(prompt: str | None, data: Path | None, sample: int) -> tuple[list[ChatRequest], RoutingSet | None]:
     import numpy as np
 
     from router.learn.dataset import load_set

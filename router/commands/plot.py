@@ -10,7 +10,11 @@ from pathlib import Path
 from router.errors import ConfigurationError, MissingExtraError
 from router.pareto import Point
 
-_AXES = {"cheapest": ("mean cost in USD", 1.0), "fastest": ("mean latency in s", 1e-3), "smallest": ("mean size in B parameters", 1e-9)}
+_AXES = {
+    "cheapest": ("mean cost in USD", 1.0),
+    "fastest": ("mean latency in s", 1e-3),
+    "smallest": ("mean size in B parameters", 1e-9),
+}
 
 
 def write_plot(file: Path, points: Sequence[Point], goal: str, title: str) -> None:
@@ -69,6 +73,6 @@ def _page(svg: str, points: Sequence[Point], label: str, scale: float, title: st
     style = "body{font:15px system-ui;max-width:60em;margin:2em auto}td,th{padding:.2em .8em;text-align:left}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{style}</style><body><h1>{html.escape(title)}</h1>{svg[svg.index('<svg'):]}"
+        f"<style>{style}</style><body><h1>{html.escape(title)}</h1>{svg[svg.index('<svg') :]}"
         f"<table><tr>{heads}</tr>{rows}</table></body></html>\n"
     )

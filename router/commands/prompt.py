@@ -29,10 +29,13 @@ def prompt(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     messages: Annotated[
-        Path | None, typer.Option("--messages", help="JSON file with OpenAI messages, or a whole chat request.")
+        Path | None,
+        typer.Option("--messages", help="JSON file with OpenAI messages, or a whole chat request."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the parts of each score and every rejection.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the parts of each score and every rejection.")
+    ] = False,
     reachable: Annotated[
         bool, typer.Option("--reachable", help="Only cards that could be called now (see `route doctor`).")
     ] = False,

@@ -90,7 +90,15 @@ def _print_rejections(out: Console, decision: Decision) -> None:
 def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
     """One line a card."""
     shown = table(
-        "card", "provider", "size", "context", "input $/M", "output $/M", "released", "ability", right=("size", "context", "input $/M", "output $/M")
+        "card",
+        "provider",
+        "size",
+        "context",
+        "input $/M",
+        "output $/M",
+        "released",
+        "ability",
+        right=("size", "context", "input $/M", "output $/M"),
     )
     for card, known in zip(cards, measured, strict=True):
         shown.add_row(
@@ -114,7 +122,17 @@ def print_report(report: Report) -> None:
         f"best single model {escape(report.best_single)} ({report.best_single_quality:.4f}), "
         f"oracle {report.oracle_quality:.4f}\n"
     )
-    figures = ("auc", "quality", "selection_accuracy", "regret", "captured", "brier", "ece", "cost_95", "cost_99")
+    figures = (
+        "auc",
+        "quality",
+        "selection_accuracy",
+        "regret",
+        "captured",
+        "brier",
+        "ece",
+        "cost_95",
+        "cost_99",
+    )
     headers = ("AUC", "quality", "selection", "regret", "captured", "Brier", "ECE", "cost@95", "cost@99")
     shown = table("method", *headers, right=headers)
     for line in report.methods:

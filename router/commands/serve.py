@@ -8,6 +8,8 @@ import typer
 
 from router.commands import options
 
+DEFAULT_PORT = 8686
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -19,7 +21,7 @@ def serve(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     host: Annotated[str, typer.Option("--host", help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8686,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
 ) -> None:
     """Run the gateway that OpenAI clients can use as their base URL."""
     from router.dispatch.reach import unavailable_cards
@@ -27,6 +29,10 @@ def serve(
 
     router = options.load_router(cards, policies, artifact)
     ready = len(router.catalog) - len(unavailable_cards(router.catalog))
-    typer.echo(f"Pulvinar serves {len(router.catalog)} cards, {ready} can be called now (`route doctor` says why)")
-    typer.echo(f'Point a client at it: base_url="http://{host}:{port}/v1", model="auto"')
-    run(router, host, port)
+
+    def announce() -> None:
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"{ready} of {len(router.catalog)} cards can be called now (`route doctor` says why)")
+        typer.echo(f'Point a client at it: base_url="http://{shown}:{port}/v1", model="auto"')
+
+    run(router, host, port, when_ready=announce)

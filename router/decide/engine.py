@@ -47,9 +47,7 @@ class Rejections(Mapping[str, Rejection]):
         if card is None or not failed or self._sight.catalog.ids[card] != name:
             raise KeyError(name)
         first, *rest = failed
-        return Rejection(
-            first.limit.text, self._reason(first, card), tuple(self._reason(each, card) for each in rest)
-        )
+        return Rejection(first.limit.text, self._reason(first, card), tuple(self._reason(each, card) for each in rest))
 
     def __repr__(self) -> str:
         return f"Rejections({dict(self)!r})"
@@ -60,7 +58,7 @@ class Rejections(Mapping[str, Rejection]):
         return reason(verdict, card, self._sight)
 
 
-def decide(  # noqa: PLR0917 - one value of each stage, in their order
+def decide(
     catalog: Catalog,
     features: Features,
     forecast: Forecast,
@@ -170,8 +168,7 @@ def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejec
         return "the catalogue holds no card"
     counts = fails.sum(axis=0)
     distance = [
-        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card])
-        for card in range(len(counts))
+        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card]) for card in range(len(counts))
     ]
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[sight.catalog.ids[nearest]]

@@ -63,9 +63,11 @@ def reason(verdict: Verdict, card: int, sight: Sight) -> str:
     actual = float(number.values(sight)[card])
     relation = ">" if actual > limit.value else "<" if actual < limit.value else f"is not {limit.op}"
     shown, bound = number.show(actual), number.show(limit.value)
-    if shown == bound and actual != limit.value:
-        # Rounded they look the same: show every digit.
-        shown, bound = number.show(actual, 17), number.show(limit.value, 17)
+    for digits in range(5, 18):
+        if shown != bound or actual == limit.value:
+            break
+        # Rounded they look the same.
+        shown, bound = number.show(actual, digits), number.show(limit.value, digits)
     return f"{limit.field} {shown} {relation} {bound}"
 
 

@@ -45,9 +45,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f'unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
         for field in self.relax:
             if field not in FIELD_NAMES:
-                raise ValueError(
-                    f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}'
-                )
+                raise ValueError(f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}')
         if (self.on_empty == "relax") != bool(self.relax):
             raise ValueError("`on_empty: relax` and the list `relax` go together")
         try:

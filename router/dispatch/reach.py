@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -12,20 +11,27 @@ from msgspec import Struct
 
 from router import settings
 from router.cards import Card
+from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.relay import models_url
 
 _TIMEOUT_S = 0.7
 # The ports that the servers listen on unless told otherwise, and how each signs its models.
 _KNOWN_SERVERS = {
-    "http://127.0.0.1:11434/v1": "Ollama",
-    "http://127.0.0.1:8000/v1": "vLLM",
-    "http://127.0.0.1:8080/v1": "llama.cpp",
-    "http://127.0.0.1:1234/v1": "LM Studio",
+    "http://127.0.0.1:11434/v1/models": "Ollama",
+    "http://127.0.0.1:8000/v1/models": "vLLM",
+    "http://127.0.0.1:8080/v1/models": "llama.cpp",
+    "http://127.0.0.1:1234/v1/models": "LM Studio",
 }
-_SIGNATURES = {"library": "Ollama", "vllm": "vLLM", "llamacpp": "llama.cpp", "organization_owner": "LM Studio"}
+_SIGNATURES = {
+    "library": "Ollama",
+    "vllm": "vLLM",
+    "llamacpp": "llama.cpp",
+    "organization_owner": "LM Studio",
+}
 
 
 class LocalServer(Struct, frozen=True):
-    """A server that answers on this machine, and the models it lists."""
+    """A server that answers on this machine, where it lists its models, and these."""
 
     url: str
     name: str
@@ -43,29 +49,19 @@ def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
     Servers on this machine are asked for their models. Servers elsewhere are taken to be up: only a call would tell.
     """
     catalog = tuple(cards)
-    servers = _ask({card.base_url for card in catalog if card.base_url and is_on_this_machine(card.base_url)})
-    reasons = ((card.id, _reason(card, servers)) for card in catalog)
+    urls = {card.id: models_url(card) for card in catalog}
+    servers = _ask({url for url in urls.values() if url is not None and settings.on_this_machine(url)})
+    reasons = ((card.id, why_uncallable(card) or _silence(card, urls[card.id], servers)) for card in catalog)
     return {name: reason for name, reason in reasons if reason is not None}
 
 
-def is_on_this_machine(url: str) -> bool:
-    """Whether the URL's host is the loopback interface."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _reason(card: Card, servers: Mapping[str, LocalServer | None]) -> str | None:
-    missing = settings.missing_credentials(card)
-    if missing is not None or card.base_url not in servers:
-        return missing
-    server = servers[card.base_url]
-    port = urlsplit(card.base_url).port or 80
+def _silence(card: Card, url: str | None, servers: Mapping[str, LocalServer | None]) -> str | None:
+    if url is None or url not in servers:
+        return None
+    server, port = servers[url], urlsplit(url).port or 80
     if server is None:
         return f"no server answers on port {port} of this machine"
-    if card.model not in server.models and card.id not in server.models:
+    if not {card.model, f"{card.model}:latest"} & set(server.models):
         return f"the server on port {port} of this machine does not list {card.model}"
     return None
 
@@ -83,7 +79,7 @@ def _ask(urls: Iterable[str]) -> dict[str, LocalServer | None]:
 
 def _ask_one(client: httpx.Client, url: str) -> LocalServer | None:
     try:
-        answer = client.get(f"{url.rstrip('/')}/models")
+        answer = client.get(url)
         entries = answer.json()["data"] if answer.status_code == httpx.codes.OK else None
         owners = {str(entry.get("owned_by")) for entry in entries or ()}
         models = tuple(str(entry["id"]) for entry in entries or ())

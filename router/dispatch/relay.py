@@ -65,6 +65,17 @@ def base_url(card: Card) -> str | None:
     return card.base_url or _OPENAI_PROTOCOL.get(card.provider)
 
 
+def models_url(card: Card) -> str | None:
+    """Where a relayed card's upstream lists its models; None where that is not known."""
+    base = base_url(card)
+    if base is None or not is_relayed(card):
+        return None
+    try:
+        return str(_endpoint(base, card.provider in _PATH_OFTEN_OMITTED, "models"))
+    except UpstreamError:
+        return None
+
+
 class Relay:
     """Connections to OpenAI-compatible upstreams, kept open between calls."""
 
@@ -76,14 +87,10 @@ class Relay:
         self._client = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEP_ALIVE_S
-            ),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEP_ALIVE_S),
         )
 
-    async def send(
-        self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]
-    ) -> Answer:
+    async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
         """One attempt. Raises UpstreamError where no HTTP answer came, or no byte of a stream."""
         key = settings.api_key(card)
         request = self._request(card, key, body, headers)
@@ -129,7 +136,7 @@ class Relay:
             sent["authorization"] = f"Bearer {key}"
         return httpx.Request(
             "POST",
-            _endpoint(url, card.provider in _PATH_OFTEN_OMITTED),
+            _endpoint(url, card.provider in _PATH_OFTEN_OMITTED, "chat/completions"),
             headers=sent,
             content=encode(for_upstream(body, card.model)),
             extensions=self._extensions,
@@ -155,7 +162,7 @@ def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], 
 
 
 @functools.lru_cache(maxsize=4096)
-def _endpoint(base: str, path_omitted: bool) -> httpx.URL:
+def _endpoint(base: str, path_omitted: bool, name: str) -> httpx.URL:
     try:
         url = httpx.URL(base)
     except httpx.InvalidURL:
@@ -163,4 +170,4 @@ def _endpoint(base: str, path_omitted: bool) -> httpx.URL:
     if not url.host or (url.port or 0) > 65535:
         raise UpstreamError("the base_url of a card is not a URL")
     path = url.path.rstrip("/") or ("/v1" if path_omitted else "")
-    return url.copy_with(path=f"{path}/chat/completions")
+    return url.copy_with(path=f"{path}/{name}")

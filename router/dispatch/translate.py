@@ -71,20 +71,14 @@ class Translator:
         self._timeouts = timeouts
         self._litellm: Any = None
 
-    async def send(
-        self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]
-    ) -> Answer:
+    async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
         """One attempt, answered in OpenAI's shapes. Raises UpstreamError where no HTTP answer came."""
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
         if card.provider not in litellm.provider_list:
-            raise UpstreamError(
-                f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks'
-            )
+            raise UpstreamError(f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks')
         key = settings.api_key(card)
         fields = {name: value for name, value in body.items() if name in _FIELDS}
-        extra = {
-            name: headers[name] for name in _FORWARDED if name in headers and card.provider == "anthropic"
-        }
+        extra = {name: headers[name] for name in _FORWARDED if name in headers and card.provider == "anthropic"}
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
                 response = await litellm.acompletion(
@@ -130,9 +124,7 @@ def _load() -> Any:
     return litellm
 
 
-async def _events(
-    litellm: Any, card: Card, key: str | None, response: Any, usage: bool
-) -> AsyncIterator[bytes]:
+async def _events(litellm: Any, card: Card, key: str | None, response: Any, usage: bool) -> AsyncIterator[bytes]:
     try:
         async for chunk in response:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
@@ -177,9 +169,7 @@ def _broke_in_transport(error: BaseException | None) -> bool:
 
 def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
     """What litellm raised, as the HTTP answer it came from. Raises UpstreamError where there was none."""
-    _LOG.warning(
-        "%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode()
-    )
+    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
     if isinstance(error, litellm.APIConnectionError) or _broke_in_transport(error):

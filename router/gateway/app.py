@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -36,27 +37,32 @@ from router.pipeline import Routed, Router
 from router.types import ChatRequest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+PROBE_INTERVAL_S = 10.0
 _JSON = "application/json"
-_NOTHING: Mapping[str, str] = {}
 _GREETING = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
-def make_app(router: Router, dispatcher: Dispatcher, unavailable: Mapping[str, str] = _NOTHING) -> Starlette:
+Probe = Callable[[], Mapping[str, str]]
+"""Asks which cards cannot be called now: their ids, and why. May block."""
+
+
+def make_app(router: Router, dispatcher: Dispatcher, probe: Probe = dict) -> Starlette:
     """The gateway as an ASGI application. It closes `dispatcher` when it shuts down.
 
-    `unavailable` maps ids of cards that are not to be chosen to the reason; a client may still name them.
-    Cards without credentials need not be in it. Raises ConfigurationError where there is no policy for the
-    model name `auto`.
+    `probe` is asked at the start and then every PROBE_INTERVAL_S; the cards it names are not chosen, but a client
+    may still name them. Cards without credentials need not be in it. Raises ConfigurationError where there is no
+    policy for the model name `auto`.
     """
     if DEFAULT_POLICY not in router.policies.ids:
-        raise ConfigurationError(
-            f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for'
-        )
-    gateway = Gateway(router, dispatcher, unavailable)
+        raise ConfigurationError(f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for')
+    gateway = Gateway(router, dispatcher)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await gateway.look_around(probe)
+        watch = asyncio.create_task(_keep_looking(gateway, probe))
         yield
+        watch.cancel()
         await dispatcher.aclose()
 
     routes = [Route("/", _greet), Route("/healthz", _healthy)]
@@ -80,12 +86,16 @@ def make_app(router: Router, dispatcher: Dispatcher, unavailable: Mapping[str, s
 class Gateway:
     """Answers chat requests with the router's choice, or with the card that the client names."""
 
-    def __init__(self, router: Router, dispatcher: Dispatcher, unavailable: Mapping[str, str]) -> None:
+    def __init__(self, router: Router, dispatcher: Dispatcher) -> None:
         self._router, self._dispatcher = router, dispatcher
         self._models = ModelList(router.catalog, router.policies)
         reasons = {card.id: why_uncallable(card) for card in router.catalog}
         self._uncallable = {card: reason for card, reason in reasons.items() if reason}
-        self._unavailable = {**unavailable, **self._uncallable}
+        self._unavailable: Mapping[str, str] = self._uncallable
+
+    async def look_around(self, probe: Probe) -> None:
+        """Ask `probe`, off the event loop, and keep to what it says from now on."""
+        self._unavailable = {**await asyncio.to_thread(probe), **self._uncallable}
 
     async def chat(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""
@@ -120,9 +130,7 @@ class Gateway:
         policy = self._router.policies.named(target.policy or DEFAULT_POLICY)
         today = datetime.datetime.now(datetime.UTC).date()
         try:
-            return self._router.route(
-                request, flags=flags, policy=policy, unavailable=self._unavailable, today=today
-            )
+            return self._router.route(request, flags=flags, policy=policy, unavailable=self._unavailable, today=today)
         except NoCandidateError:
             if not self._unavailable:
                 raise
@@ -130,6 +138,12 @@ class Gateway:
         wished = self._router.route(request, flags=flags, policy=policy, today=today)
         _check_callable(self._unavailable, *(candidate.card for candidate in wished.decision.candidates))
         return wished
+
+
+async def _keep_looking(gateway: Gateway, probe: Probe) -> None:
+    while True:
+        await asyncio.sleep(PROBE_INTERVAL_S)
+        await gateway.look_around(probe)
 
 
 async def _greet(_: Request) -> Response:

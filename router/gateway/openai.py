@@ -93,11 +93,7 @@ def flags_in(body: Mapping[str, Any]) -> str:
         raise FieldError("metadata.route_flags", "must be a text such as cheapest,size<7B")
     if route is None:
         return spoken
-    if (
-        not isinstance(route, Mapping)
-        or set(route) - {"flags"}
-        or not isinstance(route.get("flags", ""), str)
-    ):
+    if not isinstance(route, Mapping) or set(route) - {"flags"} or not isinstance(route.get("flags", ""), str):
         raise FieldError("route", 'must be an object such as {"flags": "cheapest,size<7B"}')
     return joined_flags(spoken, route.get("flags", ""))
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from router import settings
 from router.dispatch import Dispatcher, Timeouts
+from router.dispatch.reach import unavailable_cards
 from router.errors import ConfigurationError
 from router.gateway.app import make_app
 from router.pipeline import Router
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8686
 
 
 def serve(
@@ -23,18 +25,32 @@ def serve(
     port: int = DEFAULT_PORT,
     *,
     timeouts: Timeouts | None = None,
-    unavailable: Mapping[str, str] | None = None,
+    when_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve `router` until SIGINT or SIGTERM. Cards in `unavailable` are not chosen, for its reasons.
+    """Serve `router` until SIGINT or SIGTERM; call `when_ready` once the address is ours.
 
-    Raises ConfigurationError where the address cannot be had.
+    Raises ConfigurationError where the address cannot be had, or is not on this machine's loopback interface: there
+    are no client keys yet, so anybody who reaches the gateway spends the keys it holds.
     """
-    run(make_app(router, Dispatcher(timeouts), unavailable or {}), host, port)
+    if not settings.on_this_machine(f"http://[{host}]" if ":" in host else f"http://{host}"):
+        raise ConfigurationError(
+            f"{host} can be reached from other machines, and the gateway has no client keys yet; "
+            "listen on 127.0.0.1 and put a proxy that authenticates in front"
+        )
+    app = make_app(router, Dispatcher(timeouts), lambda: unavailable_cards(router.catalog))
+    run(app, host, port, when_ready)
 
 
-def run(app: ASGIApp, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
+def run(
+    app: ASGIApp,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    when_ready: Callable[[], None] | None = None,
+) -> None:
     """Serve any ASGI application as the gateway is served: running answers end before the process does."""
     listener = listen(host, port)
+    if when_ready is not None:
+        when_ready()
     # uvicorn raises SIGINT once more when it has shut down.
     with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(server_config(app)).run(sockets=[listener])

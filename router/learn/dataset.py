@@ -162,13 +162,9 @@ def restrict(sets: Sequence[RoutingSet], ids: Iterable[str], origin: str) -> tup
     if missing := sorted(wanted - known):
         names = ", ".join(each.name for each in sets)
         hint = did_you_mean(missing[0], sorted(known)[:2000])
-        raise CallerError(
-            f'{origin}: {len(missing)} ids are in none of {names}, for example "{missing[0]}"{hint}'
-        )
+        raise CallerError(f'{origin}: {len(missing)} ids are in none of {names}, for example "{missing[0]}"{hint}')
     chosen = (
-        each.rows(
-            np.array([row for row, prompt in enumerate(each.prompts) if prompt.id in wanted], dtype=np.intp)
-        )
+        each.rows(np.array([row for row, prompt in enumerate(each.prompts) if prompt.id in wanted], dtype=np.intp))
         for each in sets
     )
     return tuple(each for each in chosen if each.prompts)
@@ -195,9 +191,7 @@ def join(sets: Sequence[RoutingSet]) -> RoutingSet:
         license=", ".join(dict.fromkeys(each.license for each in sets)),
         sha256=hashlib.sha256("".join(each.sha256 for each in sets).encode()).hexdigest(),
         prompts=tuple(
-            msgspec.structs.replace(prompt, id=f"{each.name}/{prompt.id}")
-            for each in sets
-            for prompt in each.prompts
+            msgspec.structs.replace(prompt, id=f"{each.name}/{prompt.id}") for each in sets for prompt in each.prompts
         ),
         models=models,
         scores=stacked(lambda each: each.scores),
@@ -215,9 +209,7 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
         raise FileError(str(file), number, "expected an object with prompt_id and prompt")
     identity, text = row.get("prompt_id"), row.get("prompt")
     if identity is None or isinstance(identity, dict | list | bool | float):
-        raise FileError(
-            str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word"
-        )
+        raise FileError(str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word")
     if "messages" in row:
         try:
             turns = ChatRequest.from_body(row).human_turns
@@ -251,9 +243,7 @@ def _matrix(file: Path, prompts: Sequence[Prompt], upper: float | None) -> tuple
         row = row_of.get(cells[0])
         if row is None:
             hint = did_you_mean(cells[0], list(row_of)[:2000])
-            raise FileError(
-                str(file), line, f'prompt_id "{cells[0]}" is not in {file.parent}/prompts.jsonl{hint}'
-            )
+            raise FileError(str(file), line, f'prompt_id "{cells[0]}" is not in {file.parent}/prompts.jsonl{hint}')
         if cells[0] in seen:
             raise FileError(str(file), line, f'prompt_id "{cells[0]}" stands twice')
         seen.add(cells[0])
@@ -264,9 +254,7 @@ def _matrix(file: Path, prompts: Sequence[Prompt], upper: float | None) -> tuple
         raise FileError(str(file), None, "holds no outcome")
     if missing := next((prompt.id for prompt in prompts if prompt.id not in seen), None):
         count = len(prompts) - len(seen)
-        raise FileError(
-            str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"'
-        )
+        raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
     return columns, values
 
 
@@ -285,13 +273,9 @@ def _number(cell: str, file: Path, line: int, column: str, upper: float | None) 
     try:
         value = float(cell)
     except ValueError:
-        raise FileError(
-            str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"'
-        ) from None
+        raise FileError(str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"') from None
     if not math.isfinite(value):
-        raise FileError(
-            str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run'
-        )
+        raise FileError(str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run')
     if value < 0 or (upper is not None and value > upper):
         expected = f"between 0 and {upper:g}" if upper is not None else "at least 0"
         raise FileError(str(file), line, f"{column}: {value:g} is not {expected}")

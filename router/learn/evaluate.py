@@ -75,9 +75,7 @@ def evaluate(
             skipped.append(str(error))
         else:
             embeddings = embeddings_of(data.prompts, other, cache)
-            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(
-                embeddings, scores, train, test
-            )
+            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(embeddings, scores, train, test)
     with warnings.catch_warnings():
         # A model that was never run in a fold has no mean there; it is never chosen either.
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
@@ -114,9 +112,9 @@ def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator
         domains = sorted(set(data.domains))
         if len(domains) < 2:
             raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(domains)}")
-        for train, test in LeaveOneGroupOut().split(rows, groups=data.domains):
+        for others, test in LeaveOneGroupOut().split(rows, groups=data.domains):
             # A prompt may stand in two domains; what is forecast must not have been learned from.
-            train = train[~np.isin(copies[train], copies[test])]
+            train = others[~np.isin(copies[others], copies[test])]
             if not len(train):
                 raise CallerError(f"{data.name}: every prompt outside {data.domains[test[0]]} is also in it")
             yield train, test
@@ -125,15 +123,11 @@ def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator
         raise CallerError(f'--by takes "domain", got "{by}"')
     different = len(first_of)
     if not 2 <= folds <= different:
-        raise CallerError(
-            f"--folds must be between 2 and the number of different prompts ({different}), got {folds}"
-        )
+        raise CallerError(f"--folds must be between 2 and the number of different prompts ({different}), got {folds}")
     yield from GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=copies)
 
 
-def _cross_validated(
-    name: str, fit: Fit, data: RoutingSet, splits: Sequence[tuple[Indices, Indices]]
-) -> Quality:
+def _cross_validated(name: str, fit: Fit, data: RoutingSet, splits: Sequence[tuple[Indices, Indices]]) -> Quality:
     scores = np.asarray(data.scores, dtype=np.float64)
     expected = np.full(scores.shape, np.nan)
     for train, test in tracked(splits, name, long=2):

@@ -90,9 +90,7 @@ def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
     return np.asarray(scores[np.arange(len(scores)), chosen], dtype=np.float64)
 
 
-def assess(
-    method: str, scores: Table, chosen: Indices, expected: Table | None, cost_usd: Table | None
-) -> Quality:
+def assess(method: str, scores: Table, chosen: Indices, expected: Table | None, cost_usd: Table | None) -> Quality:
     """All figures of one method. `expected` is None for a method that forecasts nothing."""
     oracle = np.nanmax(scores, axis=1)
     got = chosen_scores(scores, chosen)

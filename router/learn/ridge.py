@@ -49,9 +49,7 @@ class TwoLevelRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         X = validate_data(self, X, dtype=np.float64)  # noqa: N806
         if y is None:
             raise ValueError("TwoLevelRidge requires y to be passed, but the target y is None")
-        outcomes = check_array(
-            y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y"
-        )
+        outcomes = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
         check_consistent_length(X, outcomes)
         self.single_ = outcomes.ndim == 1
         outcomes = outcomes.reshape(len(X), -1)
@@ -66,9 +64,7 @@ class TwoLevelRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self.common_ = self._common(standard[rows], ease[rows])
         residual = outcomes - self.ability_ - (standard @ self.common_)[:, None]
         self.particular_ = np.zeros((X.shape[1], outcomes.shape[1]))
-        self.residual_std_ = np.sqrt(
-            np.nanmean(np.square(residual, where=known, out=np.full_like(residual, 0.25)), 0)
-        )
+        self.residual_std_ = np.sqrt(np.nanmean(np.square(residual, where=known, out=np.full_like(residual, 0.25)), 0))
         for members in _groups_with_same_rows(known):
             self._fit_group(standard, residual, known, members)
         return self

@@ -26,9 +26,7 @@ def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std
         _write(std, predictor.models, prompts, deviations)
 
 
-def _write(
-    file: Path, models: Sequence[str], prompts: Sequence[Prompt], rows: Sequence[Sequence[float]]
-) -> None:
+def _write(file: Path, models: Sequence[str], prompts: Sequence[Prompt], rows: Sequence[Sequence[float]]) -> None:
     try:
         with file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")

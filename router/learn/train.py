@@ -92,15 +92,12 @@ def fit_head(vectors: Floats, data: RoutingSet) -> Head:
     )
 
 
-def _reach(
-    standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
+def _reach(standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """How far each linear part went, from the first to the ninety-ninth percentile of its own prompts."""
     linear = standard @ weights
     rows = [*(known[:, model] for model in range(known.shape[1])), known.any(axis=1)]
     ends = [
-        np.quantile(linear[own, column], (0.01, 0.99)) if own.any() else (0.0, 0.0)
-        for column, own in enumerate(rows)
+        np.quantile(linear[own, column], (0.01, 0.99)) if own.any() else (0.0, 0.0) for column, own in enumerate(rows)
     ]
     least, greatest = np.array(ends, dtype=np.float32).T
     return np.ascontiguousarray(least), np.ascontiguousarray(greatest)

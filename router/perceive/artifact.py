@@ -29,15 +29,11 @@ def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> 
     version.
     """
     if not file.parent.is_dir():
-        raise ArtifactError(
-            f"there is no artifact folder {file.parent} (`route train … --out DIR` makes one)"
-        )
+        raise ArtifactError(f"there is no artifact folder {file.parent} (`route train … --out DIR` makes one)")
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise ArtifactError(
-            f"{file}: cannot be read: {error.strerror}; is {file.parent} an artifact?"
-        ) from None
+        raise ArtifactError(f"{file}: cannot be read: {error.strerror}; is {file.parent} an artifact?") from None
     try:
         header = msgspec.json.decode(raw, type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -56,9 +52,7 @@ def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> 
 
 def write_manifest(file: Path, manifest: Struct) -> None:
     """Write it as JSON that reads well and is the same every time."""
-    file.write_bytes(
-        msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
-    )
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n")
 
 
 def hashes(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -196,9 +196,7 @@ class Forecaster:
         self._predictor = predictor
         self._columns = catalog.columns
         positions = range(len(catalog))
-        self._column: Indices = np.array(
-            [predictor.column(catalog, each) for each in positions], dtype=np.intp
-        )
+        self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
         self._measured: Mask = self._column < len(predictor.models)
 
     def __call__(self, features: Features) -> Forecast:
@@ -208,8 +206,7 @@ class Forecaster:
         longest = np.fmin(cards.max_output_tokens, features.output_limit or np.inf)
         output_tokens = np.fmin(self._predictor.output_tokens(features.vector)[self._column], longest)
         cost_usd = (
-            features.input_tokens * cards.input_price_usd_per_mtok
-            + output_tokens * cards.output_price_usd_per_mtok
+            features.input_tokens * cards.input_price_usd_per_mtok + output_tokens * cards.output_price_usd_per_mtok
         ) / 1e6
         ttft_ms = np.where(
             np.isnan(cards.ttft_ms),

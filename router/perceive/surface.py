@@ -94,10 +94,7 @@ NAMES = (
     "log_characters",
     "log_words",
     "word_length",
-    *(
-        f"share_{name}"
-        for name in ("lower", "upper", "digit", "space", "newline", "operator", "bracket", "quote")
-    ),
+    *(f"share_{name}" for name in ("lower", "upper", "digit", "space", "newline", "operator", "bracket", "quote")),
     *(f"share_{name}" for name in ("punctuation", "latin", "cyrillic", "arabic", "indic", "cjk", "other")),
     "log_lines",
     "log_options",

@@ -119,9 +119,7 @@ def test_provider_and_model_are_what_a_caller_of_litellm_writes(
         ("model-20259999", None),
     ],
 )
-def test_only_a_date_in_a_snapshots_name_is_a_release_date(
-    a_map: Any, name: str, released: str | None
-) -> None:
+def test_only_a_date_in_a_snapshots_name_is_a_release_date(a_map: Any, name: str, released: str | None) -> None:
     a_map({name: {"litellm_provider": "p", "mode": "chat"}})
     assert litellm_map.card_facts(name).get("released") == released
 

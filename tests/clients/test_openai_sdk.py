@@ -34,9 +34,7 @@ def client(base_url: str) -> Iterator[openai.OpenAI]:
 
 
 def test_a_completion_comes_back(client: openai.OpenAI) -> None:
-    completion = client.chat.completions.create(
-        model="auto[provider=openai]", messages=MESSAGES, max_tokens=5
-    )
+    completion = client.chat.completions.create(model="auto[provider=openai]", messages=MESSAGES, max_tokens=5)
     assert completion.choices[0].message.content == "Hello"
     assert completion.model == "served"
     assert str(completion._request_id).startswith("req_")
@@ -83,9 +81,7 @@ def test_errors_are_those_of_the_sdk(
     client: openai.OpenAI, model: str, error: type[openai.APIStatusError], stream: bool
 ) -> None:
     with pytest.raises(error) as caught:
-        client.with_options(max_retries=0).chat.completions.create(
-            model=model, messages=MESSAGES, stream=stream
-        )
+        client.with_options(max_retries=0).chat.completions.create(model=model, messages=MESSAGES, stream=stream)
     assert caught.value.request_id
 
 

@@ -34,7 +34,8 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom router.commands import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'numpy', 'sklearn', 'httpx', 'starlette', 'litellm', 'torch', 'tokenizers', 'msgspec'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'sklearn', 'httpx', 'starlette', 'litellm', 'torch', 'tokenizers', 'msgspec'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -182,7 +183,8 @@ def test_the_policies_are_listed(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "file"), [("cards", "model_cards/card.schema.json"), ("policies", "policies/policy.schema.json")]
+    ("group", "file"),
+    [("cards", "model_cards/card.schema.json"), ("policies", "policies/policy.schema.json")],
 )
 def test_the_committed_schema_is_the_one_printed(run: Run, group: str, file: str) -> None:
     assert json.loads(run(group, "schema").out) == json.loads(Path(file).read_text())

@@ -100,7 +100,7 @@ def as_json(decision: Decision) -> bytes:
 
 
 def _pool() -> tuple[Card, ...]:
-    """Thirty cards of many shapes, a third of their facts unknown. Made once: drawing facts one by one is slow."""
+    """Thirty cards of many shapes, many facts unknown. Made once: drawing facts one by one is slow."""
     facts: Mapping[str, tuple[Any, ...]] = {
         # Lengths without a common factor, so that facts do not go together.
         "size": ("7B", None, "1B", "70B", "3B", None, "8B", "405B"),

@@ -217,9 +217,9 @@ def test_an_error_about_a_lone_surrogate_can_be_sent_as_json() -> None:
     assert error.position == 5
 
 
-words = st.text(
-    st.characters(exclude_characters=",", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12
-).filter(lambda text: text.strip() and not text.strip().startswith("="))
+words = st.text(st.characters(exclude_characters=",", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
+    lambda text: text.strip() and not text.strip().startswith("=")
+)
 numbers = {
     "size": ["7B", "1.5T", "350M", "0B"],
     "active": ["13B"],
@@ -248,17 +248,20 @@ def test_flags_read_back_as_they_are_printed(texts: list[str]) -> None:
     try:
         flags = parse_flags(",".join(texts))
     except FlagError as error:
-        assert "no card can meet both" in error.problem or any("=" in text[:1] for text in texts)
-        return
+        if "no card can meet both" in error.problem:
+            return
+        raise
     assert parse_flags(str(flags)) == flags
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_answered_with_a_position_inside_it(text: str) -> None:
+    position = 0
     try:
         parse_flags(text)
     except FlagError as error:
-        assert 0 <= error.position <= len(text)
+        position = error.position
+    assert 0 <= position <= len(text)
 
 
 @given(st.lists(flag_texts, max_size=3), st.lists(flag_texts, max_size=3))
@@ -373,9 +376,7 @@ def test_a_mark_does_not_span_parts() -> None:
 
 def test_only_what_the_user_says_counts() -> None:
     mark = "[Flag: smallest] x"
-    request = request_of(
-        ("system", mark), ("developer", mark), ("assistant", mark), ("tool", mark), ("user", "Hi")
-    )
+    request = request_of(("system", mark), ("developer", mark), ("assistant", mark), ("tool", mark), ("user", "Hi"))
     assert extract_flags(request) == (request, Flags())
 
 

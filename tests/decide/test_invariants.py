@@ -21,6 +21,7 @@ from router.types import Decision, Forecast
 
 weights = st.integers(0, 3000).map(lambda thousandths: thousandths / 1000)
 goal_weights = st.dictionaries(st.sampled_from(sorted(GOALS)), weights, max_size=4)
+spans = st.tuples(weights, weights).map(lambda pair: (pair[0], pair[0] + pair[1] + 1e-3))
 limit_lists = st.lists(limit_texts, max_size=3, unique=True)
 Situation = tuple[list[Card], Forecast]
 
@@ -71,32 +72,30 @@ def test_adding_a_limit_never_adds_a_candidate(
 
 
 @given(situations(), limit_lists, goal_weights)
-def test_a_filter_never_reorders_what_is_left(
-    situation: Situation, limits: list[str], goals: dict[str, float]
-) -> None:
+def test_a_filter_never_reorders_what_is_left(situation: Situation, limits: list[str], goals: dict[str, float]) -> None:
     everything = candidates(situation, flags_of([], goals))
     left = candidates(situation, flags_of(limits, goals))
     assert left == [name for name in everything if name in left]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     goal=st.sampled_from(sorted(GOALS)),
     situation=situations(),
     others=goal_weights,
     limits=limit_lists,
-    low=weights,
-    step=weights,
+    span=spans,
 )
 def test_raising_a_weight_never_raises_the_chosen_cost(
-    goal: str, situation: Situation, others: dict[str, float], limits: list[str], low: float, step: float
+    goal: str, situation: Situation, others: dict[str, float], limits: list[str], span: tuple[float, float]
 ) -> None:
+    low, high = span
     others.pop(goal, None)
     light = decision_or_none(situation, flags_of(limits, {**others, goal: low}))
-    heavy = decision_or_none(situation, flags_of(limits, {**others, goal: low + max(step, 1e-3)}))
+    heavy = decision_or_none(situation, flags_of(limits, {**others, goal: high}))
     assume(light is not None and heavy is not None)
     costs = goal_costs(situation, goal)
-    # Two scores that are equal on paper may differ in their last bit; such a swap shows as a gap of that order.
+    # Two scores that are equal on paper may differ in their last bit.
     assert costs[heavy.card] <= costs[light.card] or tied(situation, light, heavy)
 
 
@@ -117,14 +116,13 @@ def test_with_every_weight_at_zero_the_choice_is_the_plain_argmin_of_loss(
     assume(decision is not None)
     ids = Catalog(situation[0]).ids
     passing = {candidate.card for candidate in decision.candidates}
-    losses = {
-        name: 1 - float(q) for name, q in zip(ids, situation[1].quality, strict=True) if name in passing
-    }
+    losses = dict(zip(ids, (1 - situation[1].quality).tolist(), strict=True))
+    losses = {name: loss for name, loss in losses.items() if name in passing}
     assert decision.card == min(losses, key=lambda name: (losses[name], name))
     assert decision.card == choose(*situation, flags_of(limits)).card
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(goal=st.sampled_from(sorted(GOALS)), situation=situations(), limits=limit_lists)
 def test_as_a_weight_grows_the_choice_becomes_the_best_in_that_goal(
     goal: str, situation: Situation, limits: list[str]
@@ -146,9 +144,7 @@ def test_a_goal_costs_between_zero_and_one(goal: str, situation: Situation) -> N
 def test_a_score_is_the_sum_of_its_parts(situation: Situation, goals: dict[str, float]) -> None:
     for candidate in choose(*situation, flags_of([], goals)).candidates:
         assert candidate.score == pytest.approx(sum(candidate.parts.values()), abs=1e-12)
-        assert set(candidate.parts) == {LOSS} | {
-            goal for goal, weight in goals.items() if weight and goal != "best"
-        }
+        assert set(candidate.parts) == {LOSS} | {goal for goal, weight in goals.items() if weight and goal != "best"}
 
 
 @given(situations(), goal_weights, limit_lists)
@@ -202,9 +198,7 @@ def test_every_card_is_either_a_candidate_or_a_rejection(
 
 
 @given(situations(), goal_weights, limit_lists)
-def test_the_plan_is_the_head_of_the_ranking(
-    situation: Situation, goals: dict[str, float], limits: list[str]
-) -> None:
+def test_the_plan_is_the_head_of_the_ranking(situation: Situation, goals: dict[str, float], limits: list[str]) -> None:
     decision = decision_or_none(situation, flags_of(limits, goals))
     assume(decision is not None)
     names = tuple(candidate.card for candidate in decision.candidates)

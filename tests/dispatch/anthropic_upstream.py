@@ -62,9 +62,7 @@ class AnthropicUpstream:
 
     async def _stream(self, model: str) -> AsyncIterator[str]:
         yield _event(_START)
-        yield _event(
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-        )
+        yield _event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
         yield _event(_text("Hel"))
         if model == "cut":
             await asyncio.sleep(0.05)

@@ -49,9 +49,7 @@ def test_the_upstream_gets_its_own_key_and_none_of_the_clients_credentials(upstr
     assert {"x-api-key", "cookie"}.isdisjoint(sent)
 
 
-def test_no_authorization_is_sent_where_there_is_no_key(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_authorization_is_sent_where_there_is_no_key(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     call(make_card("a", upstream.url), headers={"authorization": "Bearer client"})
     assert "authorization" not in upstream.seen[0].headers
@@ -102,9 +100,7 @@ def test_a_fault_of_the_request_is_not_tried_elsewhere(upstream: Upstream, statu
 def test_every_card_gets_the_same_request_once(upstream: Upstream) -> None:
     cards: Sequence[Card] = [make_card(name, upstream.url, "status-500") for name in "abc"]
     call(*cards, body={**BODY, "stream": True, "seed": 1}, stream=True)
-    assert [seen.body for seen in upstream.seen] == [
-        {**BODY, "model": "status-500", "stream": True, "seed": 1}
-    ] * 3
+    assert [seen.body for seen in upstream.seen] == [{**BODY, "model": "status-500", "stream": True, "seed": 1}] * 3
 
 
 def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> None:
@@ -112,9 +108,7 @@ def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> Non
 
 
 @pytest.mark.parametrize("model", ["empty", "breaks-at-once"])
-def test_a_stream_that_fails_before_its_first_byte_moves_to_the_next_card(
-    upstream: Upstream, model: str
-) -> None:
+def test_a_stream_that_fails_before_its_first_byte_moves_to_the_next_card(upstream: Upstream, model: str) -> None:
     cards = make_card("a", upstream.url, model), make_card("b", upstream.url)
     assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
 
@@ -154,9 +148,7 @@ def test_a_stream_that_falls_silent_is_a_504(upstream: Upstream) -> None:
 def test_a_stream_that_is_closed_unread_ends_the_upstream_call(upstream: Upstream) -> None:
     async def main() -> None:
         dispatcher = Dispatcher()
-        answer = await dispatcher.send(
-            make_card("a", upstream.url, "quiet"), {**BODY, "stream": True}, stream=True
-        )
+        answer = await dispatcher.send(make_card("a", upstream.url, "quiet"), {**BODY, "stream": True}, stream=True)
         assert isinstance(answer.body, Stream)
         await answer.body.aclose()
         assert await asyncio.to_thread(upstream.left.wait, 2)
@@ -172,9 +164,7 @@ def test_an_error_tells_neither_the_key_nor_the_address(upstream: Upstream) -> N
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(
-    upstream: Upstream, status: int
-) -> None:
+def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(upstream: Upstream, status: int) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
     assert call(make_card("a", upstream.url, f"status-{status}"))[1] == b""
 

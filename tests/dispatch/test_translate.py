@@ -93,9 +93,7 @@ def test_a_known_beta_is_forwarded(claude: AnthropicUpstream) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 503])
-def test_a_refusal_keeps_its_status_and_hides_the_address(
-    claude: AnthropicUpstream, status: int, stream: bool
-) -> None:
+def test_a_refusal_keeps_its_status_and_hides_the_address(claude: AnthropicUpstream, status: int, stream: bool) -> None:
     answer, said = call(card(claude.url, f"status-{status}"), body={**BODY, "stream": stream}, stream=stream)
     assert answer.status == status
     assert answer.headers["retry-after"] == "7"

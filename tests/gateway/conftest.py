@@ -23,10 +23,7 @@ def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
             make_card(model, upstream.url, model, price=3.0)
             for model in ("cut", "mid-event", "no-done", "empty", "breaks-at-once", "quiet", "hang")
         ),
-        *(
-            make_card(f"status-{code}", upstream.url, f"status-{code}", price=4.0)
-            for code in (400, 401, 404, 429)
-        ),
+        *(make_card(f"status-{code}", upstream.url, f"status-{code}", price=4.0) for code in (400, 401, 404, 429)),
     ]
     with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False) as client:
         yield client

@@ -82,9 +82,7 @@ class Upstream:
             return Response(content, status, {"content-type": "application/json", **self.error_headers})
         if body.get("stream"):
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
-        return Response(
-            json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"}
-        )
+        return Response(json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"})
 
     async def _stream(self, model: str) -> AsyncIterator[bytes]:
         if model == "empty":

@@ -14,9 +14,7 @@ from tests.gateway.servers import COMPLETION, Upstream, gateway_server, make_car
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def chat(
-    gateway: httpx.Client, model: object = "auto", headers: dict[str, str] | None = None, **fields: object
-):
+def chat(gateway: httpx.Client, model: object = "auto", headers: dict[str, str] | None = None, **fields: object):
     body = {"model": model, "messages": MESSAGES, **fields}
     return gateway.post("/v1/chat/completions", json=body, headers=headers)
 
@@ -40,9 +38,7 @@ def test_a_policy_is_named_after_a_slash(gateway: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("model", ["auto[tag=beta]", "auto/alone[tag=beta]", "auto/alone[ tag=beta ]"])
-def test_flags_stand_in_brackets_after_the_model(
-    gateway: httpx.Client, upstream: Upstream, model: str
-) -> None:
+def test_flags_stand_in_brackets_after_the_model(gateway: httpx.Client, upstream: Upstream, model: str) -> None:
     assert chat(gateway, model).headers["x-route-card"] == "dear"
     assert upstream.models == ["ok"]
 
@@ -50,9 +46,7 @@ def test_flags_stand_in_brackets_after_the_model(
 @pytest.mark.parametrize(
     "fields", [{"route": {"flags": "tag=beta"}}, {"metadata": {"route_flags": "tag=beta", "team": "x"}}]
 )
-def test_flags_may_stand_in_the_body(
-    gateway: httpx.Client, upstream: Upstream, fields: dict[str, object]
-) -> None:
+def test_flags_may_stand_in_the_body(gateway: httpx.Client, upstream: Upstream, fields: dict[str, object]) -> None:
     chat(gateway, "auto/alone", **fields)
     assert upstream.models == ["ok"]
     assert "route" not in upstream.seen[0].body
@@ -71,9 +65,7 @@ def test_a_card_is_served_as_asked(gateway: httpx.Client, upstream: Upstream) ->
     assert upstream.models == ["ok"]
 
 
-def test_a_card_that_fails_is_not_replaced_when_it_was_asked_for(
-    gateway: httpx.Client, upstream: Upstream
-) -> None:
+def test_a_card_that_fails_is_not_replaced_when_it_was_asked_for(gateway: httpx.Client, upstream: Upstream) -> None:
     assert chat(gateway, "cheap").status_code == 503
     assert upstream.models == ["status-503"]
 
@@ -83,9 +75,7 @@ def test_the_model_in_the_answer_is_what_the_upstream_said(gateway: httpx.Client
 
 
 def test_the_base_url_works_without_v1(gateway: httpx.Client) -> None:
-    assert gateway.post(
-        "/chat/completions?beta=true", json={"model": "dear", "messages": MESSAGES}
-    ).is_success
+    assert gateway.post("/chat/completions?beta=true", json={"model": "dear", "messages": MESSAGES}).is_success
 
 
 def test_an_unknown_model_is_a_404_with_the_nearest_name(gateway: httpx.Client) -> None:
@@ -194,9 +184,7 @@ def test_an_upstreams_error_of_another_shape_is_put_into_openais(
     assert error(answer)["message"] == message
 
 
-def test_refused_credentials_are_told_without_the_upstreams_words(
-    gateway: httpx.Client, upstream: Upstream
-) -> None:
+def test_refused_credentials_are_told_without_the_upstreams_words(gateway: httpx.Client, upstream: Upstream) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
     answer = chat(gateway, "status-401")
     assert answer.status_code == 401
@@ -247,7 +235,7 @@ def test_a_card_without_credentials_is_left_out_of_the_choice(
 
 def test_a_card_that_is_down_is_not_chosen_but_may_be_named(upstream: Upstream) -> None:
     cards = make_card("a", upstream.url, price=0.1), make_card("b", upstream.url)
-    app = make_app(make_router(*cards), Dispatcher(), {"a": "no server answers"})
+    app = make_app(make_router(*cards), Dispatcher(), lambda: {"a": "no server answers"})
     with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert chat(client).headers["x-route-card"] == "b"
         assert chat(client, "a").headers["x-route-card"] == "a"

@@ -39,9 +39,7 @@ def test_connections_do_not_hold_small_events_back() -> None:
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted.set_result(
-                writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            )
+            accepted.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
         listener = listen("127.0.0.1", 0)

@@ -67,9 +67,7 @@ def test_a_refusal_of_a_stream_keeps_its_status(gateway: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (429, "application/json")
 
 
-def test_a_client_that_leaves_a_stream_ends_the_upstream_call(
-    gateway: httpx.Client, upstream: Upstream
-) -> None:
+def test_a_client_that_leaves_a_stream_ends_the_upstream_call(gateway: httpx.Client, upstream: Upstream) -> None:
     body = {"model": "quiet", "stream": True, "messages": MESSAGES}
     with gateway.stream("POST", "/v1/chat/completions", json=body) as answer:
         assert next(answer.iter_raw()) == CHUNKS[0]

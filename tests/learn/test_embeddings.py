@@ -36,8 +36,7 @@ def counting(encoder: StaticEncoder) -> Counting:
 def test_vectors_of_prompts_are_those_of_single_requests(encoder: StaticEncoder) -> None:
     vectors = vectors_of(PROMPTS, encoder)
     assert all(
-        vectors[row].tobytes() == feature_vector(encoder, prompt.turns).tobytes()
-        for row, prompt in enumerate(PROMPTS)
+        vectors[row].tobytes() == feature_vector(encoder, prompt.turns).tobytes() for row, prompt in enumerate(PROMPTS)
     )
 
 

@@ -48,9 +48,7 @@ def test_the_report_names_what_was_evaluated(report: Report, planted_set: Routin
     assert report.best_single_quality == pytest.approx(planted_set.scores.mean(axis=0).max())
 
 
-def test_the_same_seed_gives_the_same_report(
-    report: Report, planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_the_same_seed_gives_the_same_report(report: Report, planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     assert evaluate(planted_set, encoder) == report
 
 
@@ -72,8 +70,7 @@ def test_shuffled_outcomes_teach_nothing(planted_set: RoutingSet, encoder: Stati
 def twice(data: RoutingSet, domain: str | None = None) -> RoutingSet:
     """The set and a copy of every prompt, in `domain` where one is given."""
     copies = tuple(
-        msgspec.structs.replace(each, id=f"{each.id}-copy", domain=domain or each.domain)
-        for each in data.prompts
+        msgspec.structs.replace(each, id=f"{each.id}-copy", domain=domain or each.domain) for each in data.prompts
     )
     doubled = data.rows(np.tile(np.arange(len(data.prompts)), 2))
     return msgspec.structs.replace(doubled, prompts=(*data.prompts, *copies))
@@ -117,16 +114,12 @@ def test_by_domain_the_report_says_so(planted_set: RoutingSet, encoder: StaticEn
 
 
 @pytest.mark.parametrize("folds", [1, 121])
-def test_an_impossible_number_of_folds_is_an_error(
-    folds: int, planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_an_impossible_number_of_folds_is_an_error(folds: int, planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     with pytest.raises(CallerError, match=r"--folds must be between 2 and .*\(120\)"):
         evaluate(planted_set, encoder, folds=folds)
 
 
-def test_more_folds_than_different_prompts_are_an_error(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_more_folds_than_different_prompts_are_an_error(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     same = tuple(msgspec.structs.replace(each, turns=("hi",)) for each in planted_set.prompts)
     with pytest.raises(CallerError, match=r"different prompts \(1\), got 5"):
         evaluate(msgspec.structs.replace(planted_set, prompts=same), encoder)
@@ -151,9 +144,7 @@ def test_holes_in_the_table_are_evaluated_around(planted_set: RoutingSet, encode
     assert all(np.isfinite(each.quality) for each in report.methods)
 
 
-def test_prompts_that_no_model_was_run_on_are_left_out(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_prompts_that_no_model_was_run_on_are_left_out(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     scores = planted_set.scores.copy()
     scores[:7] = np.nan
     report = evaluate(msgspec.structs.replace(planted_set, scores=scores), encoder)
@@ -161,9 +152,7 @@ def test_prompts_that_no_model_was_run_on_are_left_out(
     assert all(np.isfinite(each.quality) for each in report.methods)
 
 
-def test_a_table_without_outcomes_cannot_be_evaluated(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_a_table_without_outcomes_cannot_be_evaluated(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     empty = msgspec.structs.replace(planted_set, scores=np.full_like(planted_set.scores, np.nan))
     with pytest.raises(CallerError, match="planted has no outcomes"):
         evaluate(empty, encoder)
@@ -176,9 +165,7 @@ def test_a_model_that_was_never_run_does_no_harm(planted_set: RoutingSet, encode
     assert line(report, OURS).quality > line(report, "random").quality
 
 
-def test_a_baseline_encoder_adds_a_line(
-    planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path
-) -> None:
+def test_a_baseline_encoder_adds_a_line(planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path) -> None:
     class Other(StaticEncoder):
         def __init__(self) -> None:
             super().__init__(encoder.card, encoder._table, encoder._tokenizer)
@@ -189,9 +176,7 @@ def test_a_baseline_encoder_adds_a_line(
     assert list((tmp_path / "cache").iterdir())
 
 
-def test_a_baseline_without_its_extra_is_named_as_skipped(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_a_baseline_without_its_extra_is_named_as_skipped(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     def missing() -> Encoder:
         raise MissingExtraError("sentence-transformers", "train", "the baseline")
 

@@ -177,6 +177,4 @@ def test_nothing_is_better_than_the_oracle(scores: np.ndarray, expected: np.ndar
 @settings(deadline=None)
 def test_the_chosen_scores_are_those_of_the_chosen_columns(scores: np.ndarray, expected: np.ndarray) -> None:
     chosen = choices(scores, expected)
-    assert chosen_scores(scores, chosen).tolist() == [
-        scores[row, column] for row, column in enumerate(chosen)
-    ]
+    assert chosen_scores(scores, chosen).tolist() == [scores[row, column] for row, column in enumerate(chosen)]

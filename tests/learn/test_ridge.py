@@ -29,14 +29,10 @@ def linear_table(
 def test_it_passes_scikit_learns_own_checks() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = check_estimator(
-            TwoLevelRidge(), expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail=None
-        )
+        results = check_estimator(TwoLevelRidge(), expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail=None)
     assert len(results) > 30
     assert [result["check_name"] for result in results if result["status"] == "failed"] == []
-    assert {result["check_name"] for result in results if result["status"] == "xfail"} == set(
-        EXPECTED_FAILURES
-    )
+    assert {result["check_name"] for result in results if result["status"] == "xfail"} == set(EXPECTED_FAILURES)
 
 
 def test_parameters_can_be_read_set_and_cloned() -> None:

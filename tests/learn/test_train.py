@@ -25,18 +25,14 @@ def with_scores(data: RoutingSet, scores: np.ndarray) -> RoutingSet:
     return msgspec.structs.replace(data, scores=scores.astype(np.float32))
 
 
-def test_two_trainings_give_identical_files(
-    planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path
-) -> None:
+def test_two_trainings_give_identical_files(planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path) -> None:
     for name in ("one", "two"):
         train([planted_set], encoder, command="route train").save(tmp_path / name)
     for file in ("predictor.json", "head.npz"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_the_evidence_states_outcomes_mean_and_origin(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_the_evidence_states_outcomes_mean_and_origin(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     scores = planted_set.scores.copy()
     scores[5:, 0] = np.nan
     first, second, _ = train([with_scores(planted_set, scores)], encoder).manifest.models
@@ -94,9 +90,7 @@ def test_a_model_that_is_always_wrong_is_forecast_so(planted_set: RoutingSet, en
         assert found["generalist"] < 0.15 < max(found.values())
 
 
-def test_the_same_prompt_over_and_over_gives_the_means(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_the_same_prompt_over_and_over_gives_the_means(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     same = tuple(msgspec.structs.replace(each, turns=(SUM,)) for each in planted_set.prompts)
     found = quality(train([msgspec.structs.replace(planted_set, prompts=same)], encoder), SUM)
     for column, model in enumerate(planted_set.models):
@@ -124,9 +118,7 @@ def test_a_table_without_outcomes_is_too_little(planted_set: RoutingSet, encoder
         train([with_scores(planted_set, empty)], encoder)
 
 
-def test_without_lengths_every_answer_is_assumed_as_long(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_without_lengths_every_answer_is_assumed_as_long(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     predictor = train([msgspec.structs.replace(planted_set, output_tokens=None)], encoder)
     tokens = predictor.output_tokens(feature_vector(encoder, (SUM,)))
     assert (tokens == ASSUMED_OUTPUT_TOKENS).all()
@@ -171,3 +163,15 @@ def test_more_data_makes_surer(planted_set: RoutingSet, encoder: StaticEncoder) 
     _, little = train([planted_set.rows(np.arange(30))], encoder).quality(vector)
     _, much = train([planted_set], encoder).quality(vector)
     assert much[:-1].mean() < little[:-1].mean()
+
+
+def test_a_model_with_fewer_outcomes_is_less_sure(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    twin = np.column_stack([planted_set.scores, planted_set.scores[:, 0]])
+    twin[60:, 3] = np.nan
+    data = msgspec.structs.replace(
+        with_scores(planted_set, twin), models=(*planted_set.models, "twin"), cost_usd=None, output_tokens=None
+    )
+    head = train([data], encoder).head
+    assert head.data_ratio[3] == 2 * head.data_ratio[0] == 2.0
+    _, std = train([data], encoder).quality(feature_vector(encoder, (SUM,)))
+    assert std[3] / head.residual_std[3] == pytest.approx(2**0.5 * std[0] / head.residual_std[0], rel=1e-3)

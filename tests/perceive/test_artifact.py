@@ -36,9 +36,7 @@ def replace_arrays(folder: Path, **arrays: np.ndarray) -> None:
     edit(folder, sha256=hashes(folder, ("head.npz",)))
 
 
-def test_a_saved_predictor_forecasts_the_same_bits(
-    folder: Path, predictor: Predictor, encoder: StaticEncoder
-) -> None:
+def test_a_saved_predictor_forecasts_the_same_bits(folder: Path, predictor: Predictor, encoder: StaticEncoder) -> None:
     loaded = Predictor.load(folder, encoder)
     for prompt in PROMPTS:
         vector = feature_vector(encoder, (prompt,))
@@ -48,9 +46,7 @@ def test_a_saved_predictor_forecasts_the_same_bits(
     assert loaded.id == predictor.id
 
 
-def test_saving_a_loaded_predictor_gives_the_same_files(
-    folder: Path, tmp_path: Path, encoder: StaticEncoder
-) -> None:
+def test_saving_a_loaded_predictor_gives_the_same_files(folder: Path, tmp_path: Path, encoder: StaticEncoder) -> None:
     Predictor.load(folder, encoder).save(tmp_path / "again")
     for name in ("predictor.json", "head.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -167,9 +163,7 @@ def test_a_zip_of_something_else_is_refused(folder: Path, encoder: StaticEncoder
         Predictor.load(folder, encoder)
 
 
-def test_arrays_that_the_manifest_does_not_vouch_for_are_refused(
-    folder: Path, encoder: StaticEncoder
-) -> None:
+def test_arrays_that_the_manifest_does_not_vouch_for_are_refused(folder: Path, encoder: StaticEncoder) -> None:
     edit(folder, sha256={})
     with pytest.raises(ArtifactError, match=r"head\.npz: is damaged"):
         Predictor.load(folder, encoder)

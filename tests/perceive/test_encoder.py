@@ -57,9 +57,7 @@ def rehash(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_remembered_word_pieces_are_the_tokenizers_own(
-    text: str, encoder: StaticEncoder, tokenizer: Tokenizer
-) -> None:
+def test_remembered_word_pieces_are_the_tokenizers_own(text: str, encoder: StaticEncoder, tokenizer: Tokenizer) -> None:
     assert encoder.pieces(text) == tokenizer.encode(text, add_special_tokens=False).ids
 
 

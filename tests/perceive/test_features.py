@@ -77,6 +77,11 @@ def test_text_of_another_role_counts_as_input(encoder: StaticEncoder) -> None:
     assert instructed == alone + 100
 
 
+def test_one_human_turn_counts_once(encoder: StaticEncoder) -> None:
+    features = Perceiver(encoder)(request(("user", SORTING)))
+    assert features.input_tokens == encoder.count_tokens(SORTING)
+
+
 def test_without_a_human_turn_every_turn_is_read(encoder: StaticEncoder) -> None:
     vector = Perceiver(encoder)(request(("system", SORTING))).vector
     assert vector.tobytes() == feature_vector(encoder, (SORTING,)).tobytes()

@@ -62,15 +62,19 @@ def test_the_other_cards_never_change_a_forecast_to_the_last_bit(
 
 @given(
     st.sampled_from([each.id for each in ALONE]),
-    st.floats(0, 1e3),
-    st.floats(1e6, 1e12),
-    st.integers(1, 100_000),
+    st.fixed_dictionaries(
+        {
+            "price": st.builds(Price, st.floats(0, 1e3), st.floats(0, 1e3)),
+            "size": st.builds(Size, st.floats(1e6, 1e12)),
+            "max_output_tokens": st.integers(1, 100_000).map(TokenCount),
+        }
+    ),
 )
 @settings(deadline=None)
 def test_editing_a_card_never_changes_another_ones_forecast(
-    predictor: Predictor, features: Features, edited: str, usd: float, parameters: float, longest: int
+    predictor: Predictor, features: Features, edited: str, facts: dict[str, object]
 ) -> None:
-    new = card(edited, price=Price(usd, usd), size=Size(parameters), max_output_tokens=TokenCount(longest))
+    new = card(edited, **facts)
     before, after = Catalog(ALONE), Catalog(new if each.id == edited else each for each in ALONE)
     old, now = predictor.bind(before)(features), predictor.bind(after)(features)
     for name in before.ids:
@@ -99,9 +103,7 @@ def test_a_card_is_known_by_its_alias(predictor: Predictor, features: Features) 
 
 
 @pytest.mark.parametrize(("adapter", "model"), [("sums", "calculator"), ("verses", "poet")])
-def test_an_adapter_rests_on_its_base(
-    adapter: str, model: str, predictor: Predictor, features: Features
-) -> None:
+def test_an_adapter_rests_on_its_base(adapter: str, model: str, predictor: Predictor, features: Features) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(adapter)
@@ -118,9 +120,7 @@ def test_an_adapter_with_outcomes_of_its_own_does_not_rest_on_its_base(predictor
 
 
 @pytest.mark.parametrize("name", ["stranger", "nobody"])
-def test_a_card_without_outcomes_gets_the_population(
-    name: str, predictor: Predictor, features: Features
-) -> None:
+def test_a_card_without_outcomes_gets_the_population(name: str, predictor: Predictor, features: Features) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(name)
@@ -158,17 +158,13 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
         "{}[]<>!=&|" * 100,
     ],
 )
-def test_the_deviation_grows_far_from_the_training_data(
-    odd: str, predictor: Predictor, encoder: StaticEncoder
-) -> None:
+def test_the_deviation_grows_far_from_the_training_data(odd: str, predictor: Predictor, encoder: StaticEncoder) -> None:
     _, near = predictor.quality(feature_vector(encoder, (SUM,)))
     _, far = predictor.quality(feature_vector(encoder, (odd,)))
     assert (far[:-1] > near[:-1]).all()
 
 
-def test_longer_answers_are_expected_where_they_were_seen(
-    predictor: Predictor, encoder: StaticEncoder
-) -> None:
+def test_longer_answers_are_expected_where_they_were_seen(predictor: Predictor, encoder: StaticEncoder) -> None:
     sums = predictor.output_tokens(feature_vector(encoder, (SUM,)))
     poems = predictor.output_tokens(feature_vector(encoder, (POEM,)))
     assert (poems > 3 * sums).all()
@@ -189,9 +185,7 @@ def test_a_card_without_a_price_has_no_cost(predictor: Predictor, features: Feat
     assert np.isnan(predictor.bind(Catalog([card("poet")]))(features).cost_usd[0])
 
 
-@pytest.mark.parametrize(
-    ("of_card", "of_request", "tokens"), [(5, None, 5), (None, 4, 4), (5, 3, 3), (3, 5, 3)]
-)
+@pytest.mark.parametrize(("of_card", "of_request", "tokens"), [(5, None, 5), (None, 4, 4), (5, 3, 3), (3, 5, 3)])
 def test_an_answer_is_no_longer_than_card_and_request_allow(
     of_card: int | None,
     of_request: int | None,
@@ -213,9 +207,7 @@ def test_measured_latency_comes_from_the_card(predictor: Predictor, features: Fe
     assert forecast.latency_ms[0] == 100 + 10 * forecast.output_tokens[0]
 
 
-def test_latency_that_nobody_measured_comes_from_the_active_size(
-    predictor: Predictor, features: Features
-) -> None:
+def test_latency_that_nobody_measured_comes_from_the_active_size(predictor: Predictor, features: Features) -> None:
     forecast = predictor.bind(Catalog([card("poet", size=Size(47e9, 13e9))]))(features)
     active = np.array([13e9])
     first = time_to_first_token_ms(active, features.input_tokens)

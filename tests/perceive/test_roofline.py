@@ -19,9 +19,7 @@ LLAMA_3_8B, LLAMA_2_7B = 8.03e9, 6.74e9
         (LLAMA_2_7B, 1024, 14.509),
     ],
 )
-def test_reading_a_prompt_takes_what_genz_says(
-    parameters: float, input_tokens: int, milliseconds: float
-) -> None:
+def test_reading_a_prompt_takes_what_genz_says(parameters: float, input_tokens: int, milliseconds: float) -> None:
     estimate = time_to_first_token_ms(np.array([parameters]), input_tokens)[0]
     assert estimate == pytest.approx(milliseconds, rel=0.15)
 

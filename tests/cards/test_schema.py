@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.cards import Card, load_catalog
+from router.cards.catalog import load_card
+from router.cards.schema import Size, json_schema, read_quantity, to_plain
+
+CARDS = load_catalog(Path(__file__).parents[2] / "model_cards")
+REQUIRED = {"id": "a", "provider": "p", "model": "m"}
+
+
+def convert(plain: dict[str, Any]) -> Card:
+    return msgspec.convert(plain, Card, dec_hook=read_quantity, strict=True)
+
+
+def test_human_units_become_plain_numbers() -> None:
+    card = convert(
+        {
+            **REQUIRED,
+            "size": {"total": "46.7B", "active": "12.9B"},
+            "context": "128k",
+            "max_output": 8192,
+            "released": "2025-03",
+            "knowledge_cutoff": 2024,
+            "price": {"input": "0.15$", "output": 0.6},
+            "latency": {"ttft": "1.5s", "tpot": "20ms"},
+        }
+    )
+    assert card.size == Size(46.7e9, 12.9e9)
+    assert (card.context_tokens, card.max_output_tokens) == (128_000, 8192)
+    assert (card.released, card.knowledge_cutoff) == (datetime.date(2025, 3, 1), datetime.date(2024, 1, 1))
+    assert card.price is not None
+    assert (card.price.input_usd, card.price.output_usd, card.price.cached_input_usd) == (0.15, 0.6, None)
+    assert card.latency is not None
+    assert (card.latency.ttft_ms, card.latency.tpot_ms) == (1500.0, 20.0)
+
+
+def test_a_dense_model_uses_all_its_parameters() -> None:
+    assert convert({**REQUIRED, "size": "7B"}).size == Size(7e9, 7e9)
+
+
+def test_what_nobody_stated_is_unknown() -> None:
+    card = convert(REQUIRED)
+    assert (card.size, card.price, card.released, card.capabilities, card.privacy) == (None,) * 5
+    assert card.modalities == ("text",)
+
+
+def test_a_printed_card_holds_only_what_is_known() -> None:
+    card = convert({**REQUIRED, "price": {"input": "1$", "output": "2$"}, "capabilities": []})
+    assert to_plain(card) == {**REQUIRED, "price": {"input": "1$", "output": "2$"}, "capabilities": []}
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
+def test_every_default_card_reads_back_as_it_is_printed(card: Card) -> None:
+    assert convert(to_plain(card)) == card
+
+
+def test_a_printed_card_is_a_card_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    for card in CARDS:
+        file.write_text(yaml.safe_dump(to_plain(card), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        assert load_card(file) == card
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=10)
+names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,8}\Z")
+counts = st.integers(1, 10**13)
+dollars = st.floats(0, 1e4)
+days = st.dates(datetime.date(2015, 1, 1), datetime.date(2030, 1, 1)).map(str)
+plain_cards = st.fixed_dictionaries(
+    {"id": names, "provider": words, "model": words},
+    optional={
+        "description": words,
+        "aliases": st.lists(words, max_size=2),
+        "size": st.one_of(
+            counts.map(lambda count: f"{count}e-3K"),
+            st.tuples(counts, counts).map(lambda pair: {"total": f"{max(pair)}e-3K", "active": f"{min(pair)}e-3K"}),
+        ),
+        "context": st.integers(1, 10**8),
+        "max_output": st.integers(1, 10**6),
+        "released": days,
+        "privacy": st.sampled_from(["local", "private", "public"]),
+        "modalities": st.sampled_from([["text"], ["text", "image"]]),
+        "capabilities": st.lists(st.sampled_from(["tools", "reasoning"]), max_size=2),
+        "languages": st.lists(words, max_size=2),
+        "price": st.fixed_dictionaries({"input": dollars, "output": dollars}, optional={"cached_input": dollars}),
+        "latency": st.fixed_dictionaries({}, optional={"ttft": dollars.map(lambda ms: f"{ms!r}ms")}),
+        "benchmarks": st.dictionaries(
+            words, st.fixed_dictionaries({"score": dollars, "source": words}, optional={"date": days}), max_size=2
+        ),
+        "limits": st.fixed_dictionaries({}, optional={"rpm": st.integers(1, 1000)}),
+        "lora": st.fixed_dictionaries({"rank": st.integers(1, 256)}, optional={"alpha": dollars}),
+        "lineage": st.fixed_dictionaries({}, optional={"parents": st.lists(names, max_size=2), "note": words}),
+    },
+)
+
+
+@given(plain_cards)
+def test_any_card_reads_back_as_it_is_printed(plain: dict[str, Any]) -> None:
+    card = convert(plain)
+    assert convert(to_plain(card)) == card
+    assert to_plain(convert(to_plain(card))) == to_plain(card)
+
+
+def test_a_printed_card_can_be_sent_as_json() -> None:
+    assert all(msgspec.json.decode(msgspec.json.encode(to_plain(card))) == to_plain(card) for card in CARDS)
+
+
+def test_the_json_schema_has_every_field() -> None:
+    fields = {field.encode_name for field in msgspec.structs.fields(Card)}
+    assert set(json_schema()["properties"]) == fields
+    assert {"context", "max_output", "limits"} <= fields
+
+
+def test_the_json_schema_refuses_unknown_keys_everywhere() -> None:
+    schema = json_schema()
+    assert schema["additionalProperties"] is False
+    assert all(inner["additionalProperties"] is False for inner in schema["$defs"].values())
+
+
+def test_the_json_schema_requires_what_the_reader_requires() -> None:
+    assert sorted(json_schema()["required"]) == ["id", "model", "provider"]
+
+
+def test_the_json_schema_refers_only_to_what_it_holds() -> None:
+    text = msgspec.json.encode(json_schema()).decode()
+    references = {part.split('"')[0] for part in text.split("#/$defs/")[1:]}
+    assert references == set(json_schema()["$defs"])

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from cards import PLAIN, card, choose, features, forecast
+
+from router.decide.flags import Flags
+from router.decide.policy import Policy
+from router.errors import CallerError, NoCandidateError
+from router.types import Rejection
+
+SMALL, LARGE = card("small", size="1B", aliases=["tiny"]), card("large", size="70B")
+
+
+def policy(**facts: Any) -> Policy:
+    return msgspec.structs.replace(PLAIN, **facts)
+
+
+def no_candidate(*arguments: Any, **named: Any) -> str:
+    with pytest.raises(NoCandidateError) as caught:
+        choose(*arguments, **named)
+    return str(caught.value)
+
+
+def test_a_filtered_card_is_reported_with_its_reason() -> None:
+    decision = choose([SMALL, LARGE], flags="size<7B")
+    assert dict(decision.rejections) == {"large": Rejection("size<7B", "size 70B > 7B")}
+
+
+def test_a_decision_says_by_what_it_was_made() -> None:
+    decision = choose([SMALL], flags="size.lt=7B, cheapest=0.5", policy=policy(id="mine"))
+    assert (decision.policy, decision.artifact, decision.flags) == (
+        "mine",
+        "artifact",
+        "size<7B,cheapest*0.5",
+    )
+
+
+def test_a_candidate_states_its_score_and_what_is_expected_of_it() -> None:
+    (candidate,) = choose([SMALL], forecast([0.7], cost_usd=[0.002], latency_ms=[300]), "smallest*0.5").candidates
+    assert (candidate.card, candidate.quality, candidate.cost_usd, candidate.latency_ms) == (
+        "small",
+        0.7,
+        0.002,
+        300,
+    )
+    assert candidate.parts == {"loss": pytest.approx(0.3), "smallest": 0.0}
+
+
+def test_what_is_unknown_of_a_candidate_is_none_not_nan() -> None:
+    nan = float("nan")
+    (candidate,) = choose([SMALL], forecast([0.7], cost_usd=[nan], latency_ms=[nan])).candidates
+    assert (candidate.cost_usd, candidate.latency_ms) == (None, None)
+
+
+def test_a_card_without_a_forecast_quality_counts_as_the_worst() -> None:
+    decision = choose([SMALL, LARGE], [float("nan"), 0.1])  # large, small
+    assert [(each.card, each.score) for each in decision.candidates] == [("small", 0.9), ("large", 1.0)]
+
+
+def test_the_flags_weight_replaces_the_policys() -> None:
+    expected = forecast([0.9, 0.6])  # large, small
+    by_size = policy(goals={"smallest": 1.0})
+    assert choose([SMALL, LARGE], expected, policy=by_size).card == "small"
+    assert choose([SMALL, LARGE], expected, "smallest*0", policy=by_size).card == "large"
+
+
+def test_the_policys_limits_hold_beside_the_flags() -> None:
+    assert choose([SMALL, LARGE], [0.9, 0.1], "size<100B", policy=policy(limits=("size<7B",))).card == "small"
+
+
+def test_the_goal_best_raises_the_weight_of_quality() -> None:
+    expected = forecast([0.9, 0.6])
+    assert choose([SMALL, LARGE], expected, "smallest*0.4").card == "small"
+    assert choose([SMALL, LARGE], expected, "smallest*0.4,best*1").card == "large"
+
+
+def test_a_plan_names_as_many_fallbacks_as_the_policy_says() -> None:
+    cards = [card(f"m{number}") for number in range(5)]
+    quality = [0.1, 0.5, 0.3, 0.4, 0.2]
+    assert choose(cards, quality, policy=policy(fallbacks=2)).plan.fallbacks == ("m3", "m2")
+    assert choose(cards, quality, policy=policy(fallbacks=0)).plan.fallbacks == ()
+    assert len(choose(cards, quality, policy=policy(fallbacks=20)).plan.fallbacks) == 4
+
+
+def test_an_unavailable_card_is_rejected_with_the_reason_given() -> None:
+    decision = choose([SMALL, LARGE], [0.9, 0.1], unavailable={"large": "cooling down for 30s", "stranger": "x"})
+    assert decision.card == "small"
+    assert dict(decision.rejections) == {"large": Rejection("available", "cooling down for 30s")}
+    assert decision.binding == ("available",)
+
+
+def test_where_no_card_is_available_the_error_says_why() -> None:
+    message = no_candidate([SMALL], unavailable={"small": "no API key in OPENAI_API_KEY"})
+    assert message == (
+        "no card meets every limit: available (rejects 1 of 1)\n  nearest is small: no API key in OPENAI_API_KEY"
+    )
+
+
+def test_the_prompt_and_the_answer_must_fit_the_context() -> None:
+    cards = [card("long", context="32k"), card("short", context="8k")]
+    decision = choose(cards, seen=features(tokens=6_000, output=4_000))
+    assert dict(decision.rejections) == {"short": Rejection("context>=10000", "context 8k < 10k")}
+
+
+def test_a_card_of_unknown_context_takes_a_short_prompt_only() -> None:
+    unstated = card("unstated", context=None)
+    assert choose([unstated], seen=features(tokens=2_048)).card == "unstated"
+    assert "context unknown" in no_candidate([unstated], seen=features(tokens=2_049))
+
+
+def test_a_long_prompt_needs_a_stated_context_even_where_unknowns_pass() -> None:
+    unstated = card("unstated", context=None)
+    assert "context unknown" in no_candidate([unstated], seen=features(tokens=9_999), policy=policy(unknown="allow"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "facts", "limit", "reason"),
+    [
+        (
+            {"modalities": ["text", "image"]},
+            {"modalities": ["text", "image"]},
+            "modality=image",
+            "has not modality image",
+        ),
+        ({"needs": ["tools"]}, {"capabilities": ["tools"]}, "capability=tools", "capability unknown"),
+        (
+            {"needs": ["json_schema"]},
+            {"capabilities": ["json_schema"]},
+            "capability=json_schema",
+            "capability unknown",
+        ),
+    ],
+)
+def test_a_card_must_be_able_to_do_what_the_request_needs(
+    seen: dict[str, Any], facts: dict[str, Any], limit: str, reason: str
+) -> None:
+    decision = choose([card("able", **facts), card("plain")], [0.1, 0.9], seen=features(**seen))
+    assert decision.card == "able"
+    assert dict(decision.rejections) == {"plain": Rejection(limit, reason)}
+    assert decision.binding == (limit,)
+
+
+def test_a_card_that_denies_tools_is_rejected_as_not_having_them() -> None:
+    cards = [card("able", capabilities=["tools"]), card("unable", capabilities=[])]
+    decision = choose(cards, seen=features(needs=["tools"]))
+    assert decision.rejections["unable"].reason == "has not capability tools"
+
+
+def test_what_the_request_needs_is_never_relaxed() -> None:
+    relaxing = policy(on_empty="relax", relax=("context", "capability", "modality"))
+    assert "capability unknown" in no_candidate([card("a")], seen=features(needs=["tools"]), policy=relaxing)
+
+
+def test_a_limit_of_the_flags_on_a_field_that_requests_need_is_relaxed_all_the_same() -> None:
+    relaxing = policy(on_empty="relax", relax=("context",))
+    decision = choose([card("a", context="8k")], flags="context>=1M", policy=relaxing)
+    assert (decision.card, decision.relaxed) == ("a", ("context>=1M",))
+
+
+def test_relaxing_stops_as_soon_as_a_card_passes() -> None:
+    relaxing = policy(on_empty="relax", relax=("license", "size"), limits=("size<1M",))
+    decision = choose([card("a", size="1B", license="mit")], flags="license=x", policy=relaxing)
+    assert decision.relaxed == ("license=x", "size<1M")
+    assert choose([card("a", size="1K")], flags="license=x", policy=relaxing).relaxed == ("license=x",)
+
+
+@pytest.mark.parametrize(("relax", "relaxed"), [(("size", "license"), "size<1M"), (("license", "size"), "license=x")])
+def test_fields_are_relaxed_in_the_order_stated(relax: tuple[str, ...], relaxed: str) -> None:
+    cards = [card("licensed", size="1B", license="x"), card("tiny", size="1K", license="mit")]
+    decision = choose(cards, flags="size<1M,license=x", policy=policy(on_empty="relax", relax=relax))
+    assert decision.relaxed == (relaxed,)
+
+
+def test_nothing_is_relaxed_while_a_card_passes() -> None:
+    relaxing = policy(on_empty="relax", relax=("size",))
+    decision = choose([SMALL, LARGE], flags="size<7B", policy=relaxing)
+    assert (decision.card, decision.relaxed) == ("small", ())
+
+
+def test_where_relaxing_is_not_enough_the_error_names_what_is_left() -> None:
+    relaxing = policy(on_empty="relax", relax=("size",))
+    message = no_candidate([LARGE], flags="size<7B,tag=x", policy=relaxing)
+    assert "tag=x (rejects 1 of 1)" in message
+    assert "size" not in message
+
+
+def test_the_error_names_the_limits_by_effect_and_the_nearest_card() -> None:
+    cards = [card("a", size="8B", tags=["x"]), card("b", size="70B", tags=["x"]), card("c", size="7.5B")]
+    assert no_candidate(cards, flags="size<7B,tag=x") == (
+        "no card meets every limit: size<7B (rejects 3 of 3), tag=x (rejects 1 of 3)\n  nearest is a: size 8B > 7B"
+    )
+
+
+def test_the_nearest_card_fails_the_fewest_limits_then_by_the_least() -> None:
+    near, far = card("near", size="8B"), card("far", size="80B")
+    assert "nearest is near: size 8B > 7B" in no_candidate([far, near], flags="size<7B")
+    assert "nearest is near: size 8B > 7B" in no_candidate([card("a-unstated"), near], flags="size<7B")
+
+
+def test_a_catalogue_without_cards_is_no_crash() -> None:
+    assert no_candidate([]) == "the catalogue holds no card"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags", "problem"),
+    [
+        ((), "size<7B", "lets clients set nothing, not limits: size<7B"),
+        (("goals",), "size<7B", "lets clients set goals, not limits: size<7B"),
+        (("limits",), "cheapest", "lets clients set limits, not goals: cheapest*1"),
+    ],
+)
+def test_what_a_policy_forbids_is_refused_not_ignored(overrides: tuple[str, ...], flags: str, problem: str) -> None:
+    with pytest.raises(CallerError) as caught:
+        choose([SMALL], flags=flags, policy=policy(id="strict", overrides=overrides))
+    assert str(caught.value) == f'the policy "strict" {problem}'
+
+
+def test_a_policy_that_forbids_overrides_still_applies_its_own() -> None:
+    strict = policy(overrides=(), limits=("size<7B",), goals={"smallest": 1.0})
+    assert choose([SMALL, LARGE], policy=strict).card == "small"
+
+
+def test_a_limit_without_effect_on_the_choice_does_not_bind() -> None:
+    assert choose([SMALL, LARGE], [0.1, 0.9], "size<7B").binding == ()
+
+
+def test_a_limit_that_cost_a_better_card_binds() -> None:
+    assert choose([SMALL, LARGE], [0.9, 0.1], "size<7B").binding == ("size<7B",)
+
+
+def test_where_a_better_card_fails_two_limits_neither_binds_alone() -> None:
+    assert choose([SMALL, LARGE], [0.9, 0.1], "size<7B,active<7B").binding == ()
+
+
+def test_a_limit_that_cost_an_equal_card_of_a_lower_id_binds() -> None:
+    assert choose([SMALL, LARGE], [0.5, 0.5], "size<7B").binding == ("size<7B",)
+
+
+def ranked() -> Any:
+    return choose([card(name) for name in "abcd"], [0.2, 0.9, 0.4, 0.6])
+
+
+def test_a_ranking_behaves_like_a_tuple() -> None:
+    candidates = ranked().candidates
+    whole = tuple(candidates)
+    assert isinstance(candidates, Sequence)
+    assert [each.card for each in candidates] == ["b", "d", "c", "a"]
+    assert len(candidates) == 4
+    assert candidates[0] == whole[0]
+    assert candidates[-1] == whole[-1]
+    assert candidates[1:3] == whole[1:3]
+    assert candidates[::-1] == whole[::-1]
+    assert candidates == whole
+    assert candidates == list(whole)
+    assert candidates != whole[:3]
+    assert candidates != "bdca"
+    assert whole[2] in candidates
+    assert candidates.index(whole[2]) == 2
+    assert tuple(reversed(candidates)) == whole[::-1]
+    assert candidates.cards == ("b", "d", "c", "a")
+
+
+@pytest.mark.parametrize("index", [4, -5])
+def test_a_place_outside_a_ranking_is_an_index_error(index: int) -> None:
+    with pytest.raises(IndexError):
+        ranked().candidates[index]
+
+
+def test_a_ranking_prints_its_best_three() -> None:
+    assert repr(ranked().candidates).count("Candidate(") == 3
+
+
+def test_rejections_behave_like_a_dict() -> None:
+    rejections = choose([SMALL, LARGE, card("zz")], flags="size<7B").rejections
+    whole = dict(rejections)
+    assert isinstance(rejections, Mapping)
+    assert list(rejections) == ["large", "zz"]
+    assert len(rejections) == 2
+    assert rejections == whole
+    assert dict(rejections.items()) == whole
+    assert "large" in rejections
+    assert rejections.get("nobody") is None
+    assert "Rejection(" in repr(rejections)
+
+
+@pytest.mark.parametrize("name", ["small", "tiny", "nobody", ""])
+def test_only_the_ids_of_rejected_cards_are_keys(name: str) -> None:
+    rejections = choose([SMALL, LARGE], flags="size<7B").rejections
+    assert name not in rejections
+    with pytest.raises(KeyError):
+        rejections[name]
+
+
+def test_an_alias_of_a_rejected_card_is_no_key() -> None:
+    rejections = choose([SMALL, LARGE], flags="size>7B").rejections
+    assert ("small" in rejections, "tiny" in rejections) == (True, False)
+
+
+def test_without_limits_nothing_is_rejected() -> None:
+    rejections = choose([SMALL]).rejections
+    assert (len(rejections), dict(rejections)) == (0, {})
+
+
+def test_nothing_is_made_of_ten_thousand_cards_until_it_is_looked_at() -> None:
+    cards = [card(f"m{number:05}", size="7B") for number in range(10_000)]
+    expected = forecast(np.linspace(0, 1, 10_000))
+    decision = choose(cards, expected, Flags())
+    assert (len(decision.candidates), decision.card) == (10_000, "m09999")
+    assert decision.candidates[9_999].card == "m00000"
+
+
+def test_neither_forecast_nor_catalogue_is_changed() -> None:
+    expected = forecast([0.9, 0.6], cost_usd=[0.1, 0.2])
+    before = [column.copy() for column in msgspec.structs.astuple(expected)]
+    choose([SMALL, LARGE], expected, "cheapest*2,smallest,newest,private,fastest,concise,best,size<7B")
+    after = msgspec.structs.astuple(expected)
+    assert all(np.array_equal(one, two, equal_nan=True) for one, two in zip(before, after, strict=True))

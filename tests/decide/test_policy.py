@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.decide.flags import parse_flags
+from router.decide.policy import Policies, load_policies
+from router.errors import ConfigurationError, UnknownModelError
+
+SHIPPED = Path(__file__).parents[2] / "policies"
+
+
+def write(folder: Path, name: str, *lines: str) -> Path:
+    file = folder / f"{name}.yaml"
+    file.write_text("\n".join((f"id: {name}", "description: d", *lines)) + "\n", encoding="utf-8")
+    return file
+
+
+def error_of(folder: Path) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(folder)
+    return str(caught.value)
+
+
+def test_the_shipped_policies_load_and_are_named_after_their_files() -> None:
+    policies = load_policies(SHIPPED)
+    assert policies.ids == tuple(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+    assert {"best", "cheap", "default", "private"} <= set(policies)
+
+
+def test_the_private_policy_keeps_prompts_from_others_and_clients_cannot_loosen_it() -> None:
+    policy = load_policies(SHIPPED)["private"]
+    together = policy.flags.overridden_by(parse_flags("privacy=public"))
+    assert parse_flags("privacy!=public").limits[0] in together.limits
+
+
+def test_limits_and_goals_are_read_as_flags(tmp_path: Path) -> None:
+    write(tmp_path, "p", "limits: [size<7B, '!beta']", "goals: {cheapest: 0.5, smallest: 1}")
+    assert load_policies(tmp_path)["p"].flags == parse_flags("size<7B,!beta,cheapest*0.5,smallest*1")
+
+
+def test_a_policy_that_states_nothing_rejects_unknowns_and_has_three_fallbacks(tmp_path: Path) -> None:
+    write(tmp_path, "p")
+    policy = load_policies(tmp_path)["p"]
+    assert (policy.unknown, policy.on_empty, policy.fallbacks, policy.prompt_flags) == (
+        "reject",
+        "error",
+        3,
+        False,
+    )
+    assert policy.overrides == ("limits", "goals")
+
+
+def test_policies_are_a_mapping_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        write(tmp_path, name)
+    policies = load_policies(tmp_path)
+    assert (list(policies), len(policies), policies["b"].id) == (["a", "b", "c"], 3, "b")
+
+
+def test_an_unknown_policy_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "cheap")
+    with pytest.raises(UnknownModelError, match='no policy "cheep"; did you mean "cheap"'):
+        load_policies(tmp_path).named("cheep")
+
+
+def test_where_none_is_near_the_policies_are_listed() -> None:
+    with pytest.raises(UnknownModelError, match="known: best, cheap"):
+        load_policies(SHIPPED).named("zzz")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("golas: {}", ':3: unknown key "golas"; did you mean "goals"?'),
+        ("goals: {cheepest: 1}", 'unknown goal "cheepest"; did you mean "cheapest"?'),
+        ("goals: {cheapest: -1}", ":3: goals: "),
+        ("goals: {cheapest: 1e999}", ":3: goals: "),
+        ("goals: {cheapest: much}", ":3: goals: "),
+        ("limits: [siez<7B]", 'limits: unknown flag "siez"; did you mean "size"?'),
+        ("limits: ['size<7B,size>70B']", "no card can meet both size<7B and size>70B"),
+        ("limits: [size<7B, size>70B]", "no card can meet both size<7B and size>70B"),
+        ("limits: [cheapest]", "cheapest is a goal; write it under goals"),
+        ("unknown: alow", ':3: unknown: unknown word "alow"; did you mean "allow"?'),
+        ("overrides: [limit]", ':3: overrides.0: unknown word "limit"; did you mean "limits"?'),
+        ("on_empty: relax", "`on_empty: relax` and the list `relax` go together"),
+        ("relax: [size]", "`on_empty: relax` and the list `relax` go together"),
+        ("fallbacks: 21", ":3: fallbacks: "),
+        ("fallbacks: -1", ":3: fallbacks: "),
+        ("fallbacks: two", ":3: fallbacks: "),
+        ("prompt_flags: yes", ":3: prompt_flags: "),
+        ("id: q", ':3: the key "id" stands twice (first on line 1)'),
+    ],
+)
+def test_a_broken_policy_names_its_file_and_what_is_wrong(tmp_path: Path, line: str, problem: str) -> None:
+    file = write(tmp_path, "p", line)
+    assert error_of(tmp_path).startswith(str(file))
+    assert problem in error_of(tmp_path)
+
+
+def test_an_unknown_field_to_relax_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "p", "on_empty: relax", "relax: [siez]")
+    assert 'unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
+
+
+def test_a_policy_whose_id_is_not_its_files_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("description: d\nid: q\n", encoding="utf-8")
+    assert error_of(tmp_path) == f'{tmp_path / "p.yaml"}:2: id: "q" differs from the file\'s name'
+
+
+def test_a_file_that_holds_no_policy_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("- a\n", encoding="utf-8")
+    assert error_of(tmp_path).endswith("p.yaml:1: expected a policy (keys and values)")
+
+
+def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:
+    write(tmp_path, "a", "x: 1")
+    write(tmp_path, "b")
+    write(tmp_path, "c", "y: 1")
+    first, second = error_of(tmp_path).splitlines()
+    assert (first.split(":")[0], second.split(":")[0]) == (str(tmp_path / "a.yaml"), str(tmp_path / "c.yaml"))
+
+
+def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
+    assert "holds no policy" in error_of(tmp_path)
+    assert "does not exist" in error_of(tmp_path / "nowhere")
+
+
+def test_policies_made_in_code_are_found_too() -> None:
+    assert Policies([]).ids == ()
