@@ -35,7 +35,7 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
         digest.update(len(text).to_bytes(8, "little") + text.encode("utf-8", "replace"))
     file = None if cache is None else cache / f"{digest.hexdigest()[:32]}.npy"
     if file is not None and file.exists():
-        # A run that was stopped while writing leaves a torn file; it is made anew.
+        # A damaged file is made anew.
         with contextlib.suppress(ArtifactError):
             stored: Floats = read_arrays(file)[file.stem]
             if stored.shape == (len(texts), encoder.dimensions):
@@ -43,5 +43,8 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
     vectors = encoder.encode(texts)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, vectors)
+        # Written beside and then moved, so that a run that is stopped leaves no torn file.
+        part = file.with_suffix(".part.npy")
+        np.save(part, vectors)
+        part.replace(file)
     return vectors

@@ -141,7 +141,7 @@ def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test
     models = tuple(ModelEvidence(name, 0, 0.0, ()) for name in data.models)
     manifest = Manifest(FORMAT, VERSION, "", encoder.name, encoder.fingerprint, models, (), {})
     predictor = Predictor(head, encoder, manifest)
-    return np.stack([predictor.quality(vector)[0][:-1] for vector in vectors[test]])
+    return np.stack([predictor.expect(vector).quality[:-1] for vector in vectors[test]])
 
 
 def _ridge(embeddings: Any, scores: Doubles, train: Indices, test: Indices) -> Doubles:

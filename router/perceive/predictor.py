@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 FORMAT = "pulvinar-predictor"
 VERSION = 1
 _ARRAYS = "head.npz"
+_LONGEST_ANSWER = 8192.0
 _CLIP = 8.0
 """A standardised feature beyond this many standard deviations says no more than "far out"."""
 
@@ -91,6 +93,18 @@ class Head(Struct, frozen=True, eq=False):
     length_offset: Floats
 
 
+class Expectation(NamedTuple):
+    """For each model, then for the population: float64 of shape `(models + 1,)`.
+
+    `quality_std` is the doubt about the expected quality, not about one answer: residual variance times the prompt's
+    leverage, plus, for the population, how much models differ.
+    """
+
+    quality: Doubles
+    quality_std: Doubles
+    output_tokens: Doubles
+
+
 def encoder_name(folder: Path) -> str:
     """Which encoder the artifact in `folder` was trained with. Raises ArtifactError."""
     return read_manifest(folder / "predictor.json", Manifest, FORMAT, VERSION).encoder
@@ -107,6 +121,11 @@ class Predictor:
             digest.update(array.tobytes())
         self.id = f"ridge-{digest.hexdigest()[:12]}"
         self._column = {name: column for column, name in enumerate(self.models)}
+        # One product serves every linear map: the models and the population, the length, the directions.
+        self._stacked = np.column_stack([head.weights, head.length_weights, head.directions.T]).astype(np.float32)
+        self._variance = np.square(head.residual_std.astype(np.float64)) * head.data_ratio
+        self._spread = np.square(head.spread.astype(np.float64))
+        self._usual_leverage = float(head.usual_leverage[0])
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
@@ -137,36 +156,29 @@ class Predictor:
         manifest = msgspec.structs.replace(self.manifest, sha256=hashes(folder, (_ARRAYS,)))
         write_manifest(folder / "predictor.json", manifest)
 
-    def quality(self, vector: Floats) -> tuple[Doubles, Doubles]:
-        """Expected quality and its standard deviation, each of shape `(models + 1,)`; the last is the
-        population's.
+    def expect(self, vector: Floats) -> Expectation:
+        """What to expect of each model for a feature vector.
 
-        A prompt that leans on the training data less than most of it did is drawn to the models' averages.
-        The deviation is that of the expectation, not of one answer: residual variance times leverage, plus,
-        for the population, how much models differ.
+        A prompt of more leverage than nineteen in twenty training prompts is drawn to the models' averages.
         """
-        head = self.head
-        standard = self._standardised(vector)
-        # Summing row by row gives the same bits on every machine. A linear part says nothing beyond where it
-        # was fitted.
-        linear = np.clip((head.weights * standard[:, None]).sum(axis=0), head.least, head.greatest)
-        leverage = self._leverage(standard)
-        if leverage > head.usual_leverage[0]:
-            linear *= head.usual_leverage[0] / leverage
-        expected = head.bias + linear[-1]
-        expected[:-1] += linear[:-1]
-        variance = np.square(head.residual_std) * head.data_ratio * leverage + np.square(head.spread)
-        # Six decimals: the last bits of different machines' arithmetic should not reach a decision.
-        return (
-            np.round(np.clip(expected, 0.0, 1.0).astype(np.float64), 6),
-            np.round(np.minimum(np.sqrt(variance), 0.5).astype(np.float64), 6),
+        head, models = self.head, len(self.models)
+        standard = np.clip((vector - head.center) / head.scale, -_CLIP, _CLIP)
+        # Summing row by row gives the same bits on every machine.
+        product = (self._stacked * standard[:, None]).sum(axis=0)
+        # A linear part says nothing beyond where it was fitted.
+        linear = np.clip(product[: models + 1], head.least, head.greatest)
+        leverage = self._leverage(standard, product[models + 2 :])
+        if leverage > self._usual_leverage:
+            linear *= self._usual_leverage / leverage
+        quality = head.bias + linear[-1]
+        quality[:-1] += linear[:-1]
+        tokens = np.expm1(head.length_offset + product[models + 1])
+        return Expectation(
+            # Six decimals: the last bits of single precision say nothing.
+            quality=np.clip(quality, 0.0, 1.0).astype(np.float64).round(6),
+            quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), 0.5).round(6),
+            output_tokens=np.clip(tokens, 1.0, _LONGEST_ANSWER).astype(np.float64).round(),
         )
-
-    def output_tokens(self, vector: Floats) -> Doubles:
-        """Expected length of each model's answer, of shape `(models + 1,)`."""
-        head = self.head
-        common = float((head.length_weights * self._standardised(vector)).sum())
-        return np.round(np.clip(np.expm1(head.length_offset.astype(np.float64) + common), 1.0, 8192.0))
 
     def bind(self, catalog: Catalog) -> Forecaster:
         """A forecaster for the cards of `catalog`."""
@@ -178,15 +190,9 @@ class Predictor:
         names = card.names if card.base is None else (*card.names, *catalog.named(card.base).names)
         return next((self._column[name] for name in names if name in self._column), len(self.models))
 
-    def _standardised(self, vector: Floats) -> Floats:
-        standard: Floats = np.clip((vector - self.head.center) / self.head.scale, -_CLIP, _CLIP)
-        return standard
-
-    def _leverage(self, standard: Floats) -> float:
-        head = self.head
-        along = (head.directions * standard).sum(axis=1)
-        rest = float(np.square(standard).sum()) * float(head.rest_gain[0])
-        return max(rest + float((np.square(along) * head.direction_gain).sum()), 0.0)
+    def _leverage(self, standard: Floats, along: Floats) -> float:
+        rest = float(np.square(standard).sum()) * float(self.head.rest_gain[0])
+        return max(rest + float((np.square(along) * self.head.direction_gain).sum()), 0.0)
 
 
 class Forecaster:
@@ -202,9 +208,9 @@ class Forecaster:
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order."""
         cards = self._columns
-        quality, quality_std = self._predictor.quality(features.vector)
+        expected = self._predictor.expect(features.vector)
         longest = np.fmin(cards.max_output_tokens, features.output_limit or np.inf)
-        output_tokens = np.fmin(self._predictor.output_tokens(features.vector)[self._column], longest)
+        output_tokens = np.fmin(expected.output_tokens[self._column], longest)
         cost_usd = (
             features.input_tokens * cards.input_price_usd_per_mtok + output_tokens * cards.output_price_usd_per_mtok
         ) / 1e6
@@ -215,8 +221,8 @@ class Forecaster:
         )
         tpot_ms = np.where(np.isnan(cards.tpot_ms), time_per_token_ms(cards.active_parameters), cards.tpot_ms)
         return Forecast(
-            quality=quality[self._column],
-            quality_std=quality_std[self._column],
+            quality=expected.quality[self._column],
+            quality_std=expected.quality_std[self._column],
             output_tokens=output_tokens,
             cost_usd=cost_usd,
             ttft_ms=ttft_ms,

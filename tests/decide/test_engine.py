@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from cards import PLAIN, card, choose, features, forecast
 
 from router.decide.flags import Flags
 from router.decide.policy import Policy
 from router.errors import CallerError, NoCandidateError
 from router.types import Rejection
+from tests.decide.cards import PLAIN, card, choose, features, forecast
 
 SMALL, LARGE = card("small", size="1B", aliases=["tiny"]), card("large", size="70B")
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import pytest
-from cards import BOUNDS, PLAIN, POOL, TODAY, as_json, card, choose, forecast, limit_texts, situations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from router.decide.goals import GOALS, LOSS
 from router.decide.policy import Policy
 from router.errors import NoCandidateError
 from router.types import Decision, Forecast
+from tests.decide.cards import BOUNDS, PLAIN, POOL, TODAY, as_json, card, choose, forecast, limit_texts, situations
 
 weights = st.integers(0, 3000).map(lambda thousandths: thousandths / 1000)
 goal_weights = st.dictionaries(st.sampled_from(sorted(GOALS)), weights, max_size=4)

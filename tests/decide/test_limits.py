@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from cards import PLAIN, card, choose, forecast
 
 from router.types import Decision, Rejection
+from tests.decide.cards import PLAIN, card, choose, forecast
 
 LENIENT = msgspec.structs.replace(PLAIN, unknown="allow")
 FACTS = {

@@ -17,7 +17,7 @@ SUM, POEM = "What is 321 plus 654?", "Write a poem about the moon in autumn."
 
 
 def quality(predictor: Predictor, prompt: str) -> dict[str, float]:
-    values, _ = predictor.quality(feature_vector(predictor.encoder, (prompt,)))
+    values, *_ = predictor.expect(feature_vector(predictor.encoder, (prompt,)))
     return dict(zip((*predictor.models, "population"), values.tolist(), strict=True))
 
 
@@ -120,7 +120,7 @@ def test_a_table_without_outcomes_is_too_little(planted_set: RoutingSet, encoder
 
 def test_without_lengths_every_answer_is_assumed_as_long(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     predictor = train([msgspec.structs.replace(planted_set, output_tokens=None)], encoder)
-    tokens = predictor.output_tokens(feature_vector(encoder, (SUM,)))
+    tokens = predictor.expect(feature_vector(encoder, (SUM,))).output_tokens
     assert (tokens == ASSUMED_OUTPUT_TOKENS).all()
 
 
@@ -130,7 +130,7 @@ def test_a_model_without_lengths_is_assumed_to_write_as_the_others(
     lengths = np.array(planted_set.output_tokens)
     lengths[:, 0] = np.nan
     predictor = train([msgspec.structs.replace(planted_set, output_tokens=lengths)], encoder)
-    tokens = predictor.output_tokens(feature_vector(encoder, (SUM,)))
+    tokens = predictor.expect(feature_vector(encoder, (SUM,))).output_tokens
     assert tokens[0] == tokens[-1]
 
 
@@ -160,8 +160,8 @@ def test_leverage_of_a_wide_table_is_exact_along_the_largest_directions() -> Non
 
 def test_more_data_makes_surer(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     vector = feature_vector(encoder, (SUM,))
-    _, little = train([planted_set.rows(np.arange(30))], encoder).quality(vector)
-    _, much = train([planted_set], encoder).quality(vector)
+    _, little, _ = train([planted_set.rows(np.arange(30))], encoder).expect(vector)
+    _, much, _ = train([planted_set], encoder).expect(vector)
     assert much[:-1].mean() < little[:-1].mean()
 
 
@@ -173,5 +173,5 @@ def test_a_model_with_fewer_outcomes_is_less_sure(planted_set: RoutingSet, encod
     )
     head = train([data], encoder).head
     assert head.data_ratio[3] == 2 * head.data_ratio[0] == 2.0
-    _, std = train([data], encoder).quality(feature_vector(encoder, (SUM,)))
+    _, std, _ = train([data], encoder).expect(feature_vector(encoder, (SUM,)))
     assert std[3] / head.residual_std[3] == pytest.approx(2**0.5 * std[0] / head.residual_std[0], rel=1e-3)

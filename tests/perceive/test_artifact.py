@@ -40,9 +40,9 @@ def test_a_saved_predictor_forecasts_the_same_bits(folder: Path, predictor: Pred
     loaded = Predictor.load(folder, encoder)
     for prompt in PROMPTS:
         vector = feature_vector(encoder, (prompt,))
-        for ours, theirs in zip(predictor.quality(vector), loaded.quality(vector), strict=True):
+        for ours, theirs in zip(predictor.expect(vector), loaded.expect(vector), strict=True):
             assert ours.tobytes() == theirs.tobytes()
-        assert predictor.output_tokens(vector).tobytes() == loaded.output_tokens(vector).tobytes()
+        assert predictor.expect(vector).output_tokens.tobytes() == loaded.expect(vector).output_tokens.tobytes()
     assert loaded.id == predictor.id
 
 

@@ -89,8 +89,8 @@ def test_the_order_of_the_cards_changes_nothing(predictor: Predictor, features: 
 
 def test_each_model_is_best_at_its_own_kind_of_prompt(predictor: Predictor, encoder: StaticEncoder) -> None:
     calculator, poet = predictor.models.index("calculator"), predictor.models.index("poet")
-    sums, _ = predictor.quality(feature_vector(encoder, (SUM,)))
-    poems, _ = predictor.quality(feature_vector(encoder, (POEM,)))
+    sums, *_ = predictor.expect(feature_vector(encoder, (SUM,)))
+    poems, *_ = predictor.expect(feature_vector(encoder, (POEM,)))
     assert sums[calculator] > sums[poet] + 0.3
     assert poems[poet] > poems[calculator] + 0.3
 
@@ -107,7 +107,7 @@ def test_an_adapter_rests_on_its_base(adapter: str, model: str, predictor: Predi
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(adapter)
-    quality, quality_std = predictor.quality(features.vector)
+    quality, quality_std, *_ = predictor.expect(features.vector)
     column = predictor.models.index(model)
     assert forecast.quality[position] == quality[column]
     assert forecast.quality_std[position] == quality_std[column]
@@ -124,13 +124,13 @@ def test_a_card_without_outcomes_gets_the_population(name: str, predictor: Predi
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(name)
-    quality, _ = predictor.quality(features.vector)
+    quality, *_ = predictor.expect(features.vector)
     assert forecast.quality[position] == quality[-1]
     assert not forecast.measured[position]
 
 
 def test_a_card_without_outcomes_is_less_sure_than_any_with(predictor: Predictor, features: Features) -> None:
-    _, quality_std = predictor.quality(features.vector)
+    _, quality_std, *_ = predictor.expect(features.vector)
     assert (quality_std[-1] > quality_std[:-1]).all()
 
 
@@ -142,10 +142,10 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
     width = vector_width(predictor.encoder)
     noise = np.random.default_rng(seed).standard_normal(width)
     vector = (noise * np.resize(scales, width)).astype(np.float32)
-    quality, quality_std = predictor.quality(vector)
+    quality, quality_std, *_ = predictor.expect(vector)
     assert ((quality >= 0) & (quality <= 1)).all()
     assert ((quality_std > 0) & (quality_std <= 0.5)).all()
-    tokens = predictor.output_tokens(vector)
+    tokens = predictor.expect(vector).output_tokens
     assert ((tokens >= 1) & (tokens <= 8192)).all()
 
 
@@ -159,14 +159,14 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
     ],
 )
 def test_the_deviation_grows_far_from_the_training_data(odd: str, predictor: Predictor, encoder: StaticEncoder) -> None:
-    _, near = predictor.quality(feature_vector(encoder, (SUM,)))
-    _, far = predictor.quality(feature_vector(encoder, (odd,)))
+    _, near, *_ = predictor.expect(feature_vector(encoder, (SUM,)))
+    _, far, *_ = predictor.expect(feature_vector(encoder, (odd,)))
     assert (far[:-1] > near[:-1]).all()
 
 
 def test_longer_answers_are_expected_where_they_were_seen(predictor: Predictor, encoder: StaticEncoder) -> None:
-    sums = predictor.output_tokens(feature_vector(encoder, (SUM,)))
-    poems = predictor.output_tokens(feature_vector(encoder, (POEM,)))
+    sums = predictor.expect(feature_vector(encoder, (SUM,))).output_tokens
+    poems = predictor.expect(feature_vector(encoder, (POEM,))).output_tokens
     assert (poems > 3 * sums).all()
     assert sums[predictor.models.index("poet")] > sums[predictor.models.index("calculator")]
 
