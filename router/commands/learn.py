@@ -48,7 +48,9 @@ def train(
     data = tuple(load_set(folder, names) for folder in sets)
     if ids is not None:
         data = restrict(data, read_ids(ids), str(ids))
-    command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder])
+    # File names only: where they lay on this machine is nobody's business.
+    files = [*(["--aliases", aliases.name] if aliases else []), *(["--ids", ids.name] if ids else [])]
+    command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     predictor = fit(data, options.load_encoder(encoder), command)
     try:
         predictor.save(out)

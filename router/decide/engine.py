@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -31,15 +32,17 @@ class Circumstances(Struct, frozen=True):
 class Rejections(Mapping[str, Rejection]):
     """Every card that fails a limit, with its reasons, made when looked at."""
 
-    def __init__(self, verdicts: Sequence[Verdict], sight: Sight, unavailable: Mapping[str, str]) -> None:
+    def __init__(
+        self, verdicts: Sequence[Verdict], failing: Mask, sight: Sight, unavailable: Mapping[str, str]
+    ) -> None:
         self._verdicts, self._sight, self._unavailable = verdicts, sight, unavailable
-        self._cards = np.flatnonzero(_fails(verdicts, len(sight.catalog)).any(axis=0))
+        self._failing = failing
 
     def __len__(self) -> int:
-        return len(self._cards)
+        return int(self._failing.sum())
 
     def __iter__(self) -> Iterator[str]:
-        return (self._sight.catalog.ids[card] for card in self._cards)
+        return (self._sight.catalog.ids[card] for card in np.flatnonzero(self._failing))
 
     def __getitem__(self, name: str) -> Rejection:
         card = self._sight.catalog.position(name)
@@ -80,14 +83,14 @@ def decide(
     kept, relaxed = _relaxed(needs, asked, policy, len(catalog))
     verdicts = [*needs, *kept]
     fails = _fails(verdicts, len(catalog))
-    passing = ~fails.any(axis=0)
-    rejections = Rejections(verdicts, sight, circumstances.unavailable)
-    if not passing.any():
+    failing: Mask = np.logical_or.reduce(fails)
+    rejections = Rejections(verdicts, failing, sight, circumstances.unavailable)
+    candidates = np.flatnonzero(~failing)
+    if not len(candidates):
         raise NoCandidateError(_explain_empty(verdicts, fails, sight, rejections))
     parts = parts_of(sight, wanted.goals)
-    score = np.sum(list(parts.values()), axis=0)
+    score = functools.reduce(np.add, parts.values())
     # Cards stand in the order of their ids, and a stable sort keeps it: the id breaks ties.
-    candidates = np.flatnonzero(passing)
     order = candidates[np.argsort(score[candidates], kind="stable")]
     ranking = Ranking(catalog.ids, order, score, parts, forecast)
     best, *fallbacks = (catalog.ids[card] for card in order[: 1 + policy.fallbacks])
@@ -98,7 +101,7 @@ def decide(
         policy=policy.id,
         artifact=artifact,
         flags=str(flags),
-        binding=_binding(verdicts, fails, score, int(order[0])),
+        binding=() if len(order) == len(score) else _binding(verdicts, fails, score, int(order[0])),
         relaxed=relaxed,
     )
 

@@ -8,7 +8,6 @@ whose fact is unknown gets the worst cost, 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import numpy as np
 
@@ -25,22 +24,23 @@ def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
         positive = values[values > 0]
         if positive.size:
             values = np.log1p(values / positive.min())
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return np.ones_like(values)
-    least, greatest = known.min(), known.max()
-    if least == greatest:
-        return np.where(np.isnan(values), 1.0, 0.0)
-    return cast("Doubles", np.nan_to_num(np.round((values - least) / (greatest - least), 9), nan=1.0))
+    least, greatest = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
+    width = greatest - least if greatest > least else 1.0
+    return _worst_where_unknown(((values - least) / width).round(9))
+
+
+def _worst_where_unknown(cost: Doubles) -> Doubles:
+    cost[np.isnan(cost)] = 1.0
+    return cost
 
 
 GOALS: Mapping[str, Callable[[Sight], Doubles]] = {
-    "best": lambda sight: np.nan_to_num(1.0 - sight.forecast.quality, nan=1.0),
+    "best": lambda sight: _worst_where_unknown(1.0 - sight.forecast.quality),
     "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
     "fastest": lambda sight: scaled(sight.forecast.latency_ms, logarithmic=True),
     "newest": lambda sight: scaled(-sight.catalog.columns.released_day, logarithmic=False),
-    "private": lambda sight: np.nan_to_num(sight.catalog.columns.exposure, nan=1.0),
+    "private": lambda sight: _worst_where_unknown(sight.catalog.columns.exposure.copy()),
     "concise": lambda sight: scaled(sight.forecast.output_tokens, logarithmic=True),
 }
 

@@ -7,7 +7,9 @@ mean of its tokens' vectors, scaled to length one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +29,7 @@ MAX_CHARACTERS = 16_000
 """Of a longer text the first and the last half of this many characters are read."""
 
 _MEMO_CHARACTERS = 400_000
+_PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _ENTRY_CHARACTERS = 8
 """What keeping one more word costs beside its characters, so that short words are bounded too."""
 
@@ -78,6 +81,7 @@ class StaticEncoder:
         self.fingerprint = hashlib.sha256(msgspec.json.encode(card.sha256, order="sorted")).hexdigest()[:16]
         self._memo: dict[str, tuple[int, ...]] = {}
         self._memo_characters = 0
+        self._last: tuple[str, list[int]] = ("", [])
 
     @classmethod
     def load(cls, folder: Path) -> StaticEncoder:
@@ -124,18 +128,36 @@ class StaticEncoder:
         """
         if len(text) > MAX_CHARACTERS:
             text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
-        memo, words = self._memo, text.split()
+        # Encoding and counting ask for the same text, one after the other.
+        last, found = self._last
+        if last != text:
+            words = text.split()
+            try:
+                found = _joined(self._memo, words)
+            except KeyError:
+                found = _joined(self._memo_with(words), words)
+            self._last = text, found
+        return found
+
+    def _memo_with(self, words: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+        """The memo, with the pieces of these words in it."""
+        if self._memo_characters > _MEMO_CHARACTERS:
+            self._memo, self._memo_characters = {}, 0
+        memo = self._memo
         missing = [word for word in dict.fromkeys(words) if word not in memo]
         if missing:
-            if self._memo_characters > _MEMO_CHARACTERS:
-                memo = self._memo = {}
-                self._memo_characters = 0
-                missing = list(dict.fromkeys(words))
-            memo.update(self._pieces_of(missing))
-            self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * len(missing)
-        return [piece for word in words for piece in memo[word]]
+            # The tokenizer cuts at every mark, so a new word is often a known one with marks around it.
+            parts = {word: _PARTS.findall(word) if _is_plain(word) else (word,) for word in missing}
+            new = [part for part in dict.fromkeys(itertools.chain.from_iterable(parts.values())) if part not in memo]
+            memo.update(self._pieces_of(new))
+            for word, own in parts.items():
+                memo[word] = tuple(_joined(memo, own))
+            self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * (len(missing) + len(new))
+        return memo
 
     def _pieces_of(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        if not words:
+            return {}
         clean = [word.encode("utf-8", "replace").decode("utf-8") for word in words]
         encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
         pieces: list[list[int]] = [[] for _ in words]
@@ -143,6 +165,15 @@ class StaticEncoder:
             if word is not None:
                 pieces[word].append(piece)
         return {word: tuple(ids) for word, ids in zip(words, pieces, strict=True)}
+
+
+def _joined(pieces: Mapping[str, tuple[int, ...]], words: Sequence[str]) -> list[int]:
+    return list(itertools.chain.from_iterable(map(pieces.__getitem__, words)))
+
+
+def _is_plain(word: str) -> bool:
+    # A bracket may open one of the tokenizer's own marks, such as [MASK], which it never cuts.
+    return word.isascii() and word.isprintable() and "[" not in word
 
 
 def _tokenizer(file: Path, tokens: int) -> Tokenizer:

@@ -162,11 +162,11 @@ class Predictor:
         A prompt of more leverage than nineteen in twenty training prompts is drawn to the models' averages.
         """
         head, models = self.head, len(self.models)
-        standard = np.clip((vector - head.center) / head.scale, -_CLIP, _CLIP)
-        # Summing row by row gives the same bits on every machine.
-        product = (self._stacked * standard[:, None]).sum(axis=0)
+        standard = np.minimum(np.maximum((vector - head.center) / head.scale, -_CLIP), _CLIP)
+        # Row by row: a column's sum does not depend on the other columns, nor on how wide a machine's registers are.
+        product = np.einsum("ij,i->j", self._stacked, standard)
         # A linear part says nothing beyond where it was fitted.
-        linear = np.clip(product[: models + 1], head.least, head.greatest)
+        linear = np.minimum(np.maximum(product[: models + 1], head.least), head.greatest)
         leverage = self._leverage(standard, product[models + 2 :])
         if leverage > self._usual_leverage:
             linear *= self._usual_leverage / leverage
@@ -175,9 +175,9 @@ class Predictor:
         tokens = np.expm1(head.length_offset + product[models + 1])
         return Expectation(
             # Six decimals: the last bits of single precision say nothing.
-            quality=np.clip(quality, 0.0, 1.0).astype(np.float64).round(6),
+            quality=np.minimum(np.maximum(quality, 0.0), 1.0).astype(np.float64).round(6),
             quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), 0.5).round(6),
-            output_tokens=np.clip(tokens, 1.0, _LONGEST_ANSWER).astype(np.float64).round(),
+            output_tokens=np.minimum(np.maximum(tokens, 1.0), _LONGEST_ANSWER).astype(np.float64).round(),
         )
 
     def bind(self, catalog: Catalog) -> Forecaster:
@@ -200,33 +200,32 @@ class Forecaster:
 
     def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
         self._predictor = predictor
-        self._columns = catalog.columns
+        cards = catalog.columns
+        self._longest = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
+        self._input_usd, self._output_usd = cards.input_price_usd_per_mtok / 1e6, cards.output_price_usd_per_mtok / 1e6
+        self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
+        estimated = time_per_token_ms(cards.active_parameters)
+        self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
+        self._active_parameters = cards.active_parameters
         positions = range(len(catalog))
         self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
         self._measured: Mask = self._column < len(predictor.models)
 
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order."""
-        cards = self._columns
         expected = self._predictor.expect(features.vector)
-        longest = np.fmin(cards.max_output_tokens, features.output_limit or np.inf)
-        output_tokens = np.fmin(expected.output_tokens[self._column], longest)
-        cost_usd = (
-            features.input_tokens * cards.input_price_usd_per_mtok + output_tokens * cards.output_price_usd_per_mtok
-        ) / 1e6
-        ttft_ms = np.where(
-            np.isnan(cards.ttft_ms),
-            time_to_first_token_ms(cards.active_parameters, features.input_tokens),
-            cards.ttft_ms,
-        )
-        tpot_ms = np.where(np.isnan(cards.tpot_ms), time_per_token_ms(cards.active_parameters), cards.tpot_ms)
+        output_tokens = np.minimum(expected.output_tokens[self._column], self._longest)
+        if features.output_limit is not None:
+            output_tokens = np.minimum(output_tokens, features.output_limit)
+        estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
+        ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
             quality=expected.quality[self._column],
             quality_std=expected.quality_std[self._column],
             output_tokens=output_tokens,
-            cost_usd=cost_usd,
+            cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
             ttft_ms=ttft_ms,
-            latency_ms=ttft_ms + output_tokens * tpot_ms,
+            latency_ms=ttft_ms + output_tokens * self._tpot_ms,
             measured=self._measured,
         )
 

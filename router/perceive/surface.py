@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.types import Floats
 
@@ -119,8 +120,7 @@ def surface_features(text: str, turns: int = 1) -> Floats:
     characters = max(len(codes), 1)
     words = text.split()
     lowered = text.lower()
-    digits = np.flatnonzero(np.diff(classes == _DIGIT, prepend=False, append=False))
-    number_lengths = digits[1::2] - digits[::2]
+    longest, numbers = _digit_runs(classes) if counts[_DIGIT] else (0, 0)
     features = np.empty(WIDTH, dtype=np.float32)
     features[0] = math.log1p(characters)
     features[1] = math.log1p(len(words))
@@ -132,9 +132,9 @@ def surface_features(text: str, turns: int = 1) -> Floats:
         first[position] = 1.0
     features[18:] = (
         math.log1p(int(counts[_NEWLINE])),
-        math.log1p(sum(any(mark in text for mark in marks) for marks in _OPTIONS)),
-        math.log1p(len(number_lengths)),
-        math.log1p(int(number_lengths.max(initial=0))),
+        math.log1p(_options(text)),
+        math.log1p(numbers),
+        math.log1p(longest),
         math.log1p(sum(map(text.count, _CODE))),
         math.log1p(sum(map(text.count, _LATEX))),
         math.log1p(text.count("?")),
@@ -144,3 +144,20 @@ def surface_features(text: str, turns: int = 1) -> Floats:
         *(float(phrase in lowered) for phrase in _PHRASES),
     )
     return features
+
+
+def _digit_runs(classes: NDArray[np.uint8]) -> tuple[int, int]:
+    """Length of the longest number, and how many there are."""
+    inside = np.zeros(len(classes) + 2, dtype=np.bool_)
+    inside[1:-1] = classes == _DIGIT
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    lengths = edges[1::2] - edges[::2]
+    return int(lengths.max()), len(lengths)
+
+
+def _options(text: str) -> int:
+    """How many answers to choose from, counted from the first letter on."""
+    for count, marks in enumerate(_OPTIONS):
+        if not any(mark in text for mark in marks):
+            return count
+    return len(_OPTIONS)
