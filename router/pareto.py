@@ -50,7 +50,8 @@ class Sweep:
             raise CallerError(f'--goal takes {known}; got "{goal}"{did_you_mean(goal, _FIELD_OF)}')
         self._router, self._goal, self._flags, self._today = router, goal, flags, today
         self._policy = router.policies.named(policy)
-        self._number = NUMBERS[_FIELD_OF[goal]]
+        self.field = _FIELD_OF[goal]
+        self._number = NUMBERS[self.field]
 
     def unit(self, value: float | None) -> str:
         """`value` as people write it."""

@@ -59,12 +59,14 @@ def pareto(
     from router.commands.render import console, table
 
     show = sweep.unit
-    columns = ("λ", "quality", "measured", goal, "cards")
+    with_outcomes = outcomes is not None
+    columns = ("λ", "quality", *(["measured"] if with_outcomes else []), sweep.field, "cards")
     shown = table(*columns, right=columns[:-1])
     for point in points:
         measured = "" if point.measured_quality is None else f"{point.measured_quality:.3f}"
         named = ", ".join(f"{card} {share:.0%}" if share < 1 else card for card, share in point.cards[:4])
-        shown.add_row(f"{point.weight:g}", f"{point.quality:.3f}", measured, show(point.value), escape(named))
+        cells = (f"{point.weight:g}", f"{point.quality:.3f}", *([measured] if with_outcomes else []))
+        shown.add_row(*cells, show(point.value), escape(named))
     console().print(shown)
     if out is not None:
         typer.echo(f"plot: {out}", err=True)
