@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,17 +58,26 @@ class Sweep:
         return "?" if value is None else self._number.show(value)
 
     def points(self, requests: Sequence[ChatRequest], outcomes: RoutingSet | None = None) -> list[Point]:
-        """One point a weight, in rising order of the weight."""
-        return [self._point(weight, requests, outcomes) for weight in WEIGHTS]
+        """One point a weight, in rising order of the weight. With outcomes, only cards that have some take part."""
+        unmeasured = {} if outcomes is None else _unmeasured(self._router, outcomes)
+        return [self._point(weight, requests, outcomes, unmeasured) for weight in WEIGHTS]
 
-    def _point(self, weight: float, requests: Sequence[ChatRequest], outcomes: RoutingSet | None) -> Point:
+    def _point(
+        self,
+        weight: float,
+        requests: Sequence[ChatRequest],
+        outcomes: RoutingSet | None,
+        unmeasured: Mapping[str, str],
+    ) -> Point:
         policy = msgspec.structs.replace(self._policy, goals={**self._policy.goals, self._goal: weight})
         chosen: Counter[str] = Counter()
         qualities: list[float] = []
         values: list[float] = []
         scores: list[float] = []
         for row, request in enumerate(requests):
-            routed = self._router.route(request, flags=self._flags, policy=policy, today=self._today)
+            routed = self._router.route(
+                request, flags=self._flags, policy=policy, unavailable=unmeasured, today=self._today
+            )
             card = routed.decision.card
             chosen[card] += 1
             qualities.append(routed.decision.candidates[0].quality)
@@ -104,7 +113,19 @@ def _beats(one: Point, two: Point) -> bool:
     return as_good and (one.quality - two.quality > _EQUAL or two.value - one.value > _EQUAL * two.value)
 
 
-def _score(router: Router, outcomes: RoutingSet, row: int, card: str) -> float:
+def _unmeasured(router: Router, outcomes: RoutingSet) -> dict[str, str]:
+    return {
+        card.id: f"has no outcome in {outcomes.name}"
+        for card in router.catalog
+        if _column(router, outcomes, card.id) is None
+    }
+
+
+def _column(router: Router, outcomes: RoutingSet, card: str) -> int | None:
     names = router.catalog.named(card).names
-    column = next((outcomes.models.index(name) for name in names if name in outcomes.models), None)
-    return float("nan") if column is None else float(outcomes.scores[row, column])
+    return next((outcomes.models.index(name) for name in names if name in outcomes.models), None)
+
+
+def _score(router: Router, outcomes: RoutingSet, row: int, card: str) -> float:
+    column = _column(router, outcomes, card)
+    return math.nan if column is None else float(outcomes.scores[row, column])

@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```console\n\$ route (.+)\n([\s\S]*?)\n```", (ROOT / "RE
 
 
 @pytest.mark.parametrize(("command", "shown"), EXAMPLES, ids=[command[:40] for command, _ in EXAMPLES])
-def test_an_example_prints_what_the_readme_shows(run: Run, command: str, shown: str) -> None:  # noqa: F811
+def test_an_example_prints_what_the_readme_shows(run: Run, command: str, shown: str) -> None:
     ended = run(*shlex.split(command))
     printed = (ended.out + ended.err).rstrip().splitlines()
     assert [line.rstrip() for line in printed] == shown.splitlines()

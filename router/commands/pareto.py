@@ -49,7 +49,7 @@ def pareto(
     if out is not None:
         from router.commands.plot import write_plot
 
-        title = prompt if prompt is not None else f"{data} ({len(requests)} prompts)"
+        title = prompt or "" if outcomes is None else f"{outcomes.name} ({len(requests)} prompts)"
         write_plot(out, points, goal, title)
     if as_json:
         options.print_json({"goal": goal, "prompts": len(requests), "points": points})

@@ -35,8 +35,11 @@ def write_plot(file: Path, points: Sequence[Point], goal: str, title: str) -> No
     if measured:
         axes.plot(*zip(*measured, strict=True), "s--", color="#c8553d", label="measured")
         axes.legend()
+    leading = ""
     for x, point in placed:
-        axes.annotate(f" {point.cards[0][0]}", (x, point.quality), fontsize=7, rotation=20, va="bottom")
+        if point.cards[0][0] != leading:
+            leading = point.cards[0][0]
+            axes.annotate(f" {leading}", (x, point.quality), fontsize=8, rotation=20, va="bottom")
     axes.set(xlabel=label, ylabel="quality", title=title if len(title) < 70 else f"{title[:67]}…")
     axes.margins(0.15)
     axes.grid(alpha=0.3)
