@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,9 +31,8 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """See `Encoder.encode`."""
-        vectors = self._model.encode(
-            list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=len(texts) > 200
-        )
+        watched = len(texts) > 200 and sys.stderr.isatty()
+        vectors = self._model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=watched)
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
@@ -43,8 +43,10 @@ class SentenceEncoder:
 def _load(name: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
     except ImportError:
         raise MissingExtraError("sentence-transformers", "train", f'the encoder "{name}"') from None
+    disable_progress_bar()
     path = name
     if name.removeprefix("sentence-transformers/") == _BUNDLED:
         try:
