@@ -37,6 +37,7 @@ class ChatRequest(Struct, frozen=True):
     modalities: frozenset[str] = frozenset({"text"})
     needs: frozenset[str] = frozenset()
     output_limit: int | None = None
+    tool_characters: int = 0
     body: Mapping[str, Any] = {}
 
     @classmethod
@@ -58,7 +59,14 @@ class ChatRequest(Struct, frozen=True):
             modalities |= seen
         if not any(turn.text.strip() for turn in turns) and modalities == {"text"}:
             raise CallerError("the prompt is empty")
-        return cls(tuple(turns), frozenset(modalities), _needs(body), _output_limit(body), body)
+        return cls(
+            turns=tuple(turns),
+            modalities=frozenset(modalities),
+            needs=_needs(body),
+            output_limit=_output_limit(body),
+            tool_characters=_tool_characters(body),
+            body=body,
+        )
 
     @property
     def human_turns(self) -> tuple[str, ...]:
@@ -78,10 +86,7 @@ class Features(Struct, frozen=True, eq=False):
 
 
 class Forecast(Struct, frozen=True, eq=False):
-    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
-
-    `measured` is true where the card (or an adapter's base) has outcomes of its own in the artifact.
-    """
+    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known."""
 
     quality: Doubles
     quality_std: Doubles
@@ -89,7 +94,6 @@ class Forecast(Struct, frozen=True, eq=False):
     cost_usd: Doubles
     ttft_ms: Doubles
     latency_ms: Doubles
-    measured: Mask
 
 
 class Candidate(Struct, frozen=True):
@@ -191,6 +195,7 @@ def known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+_MAX_OUTPUT = 1_000_000_000
 _PART_MODALITIES = {
     "image_url": "image",
     "input_image": "image",
@@ -239,12 +244,21 @@ def _needs(body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(needs)
 
 
+def _tool_characters(body: Mapping[str, Any]) -> int:
+    tools = body.get("tools") or body.get("functions")
+    if not tools:
+        return 0
+    if not isinstance(tools, list):
+        raise CallerError("`tools` must be a list")
+    return len(repr(tools))
+
+
 def _output_limit(body: Mapping[str, Any]) -> int | None:
     for field in ("max_completion_tokens", "max_tokens"):
         limit = body.get(field)
         if limit is None:
             continue
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise CallerError(f"`{field}` must be a whole number of at least 1")
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_OUTPUT:
+            raise CallerError(f"`{field}` must be a whole number between 1 and {_MAX_OUTPUT}")
         return limit
     return None

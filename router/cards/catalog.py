@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -11,15 +11,26 @@ from typing import overload
 from router.cards.columns import Columns, columns_of
 from router.cards.facets import Facet, facets_of
 from router.cards.schema import Card, read_quantity
-from router.cards.source import convert, read_yaml
+from router.cards.source import convert, read_yaml, yaml_files
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 
 
+class CatalogError(ConfigurationError):
+    """A card does not go with the others; `key` of the card `card` is at fault."""
+
+    def __init__(self, card: str, key: str, problem: str) -> None:
+        self.card, self.key, self.problem = card, key, problem
+        super().__init__(f"{card}: {key}: {problem}")
+
+
 class Catalog(Sequence[Card]):
-    """Cards in the order of their ids, found by id or alias. Never changes after it is made."""
+    """Cards in the order of their ids, found by id, alias or the model's upstream name.
+
+    Never changes after it is made.
+    """
 
     def __init__(self, cards: Iterable[Card]) -> None:
-        """Raises ConfigurationError where ids or aliases clash, or a base is missing or no model."""
+        """Raises CatalogError where ids or aliases clash, or a base is missing or no model."""
         self._cards = tuple(sorted(cards, key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
@@ -28,16 +39,22 @@ class Catalog(Sequence[Card]):
                 if name in self._position:
                     other = self.ids[self._position[name]]
                     if other == card.id:
-                        raise ConfigurationError(f'{card.id}: has the name "{name}" twice')
-                    raise ConfigurationError(f'the name "{name}" belongs to two cards: {other} and {card.id}')
+                        raise CatalogError(card.id, "aliases", f'has the name "{name}" twice')
+                    key = "id" if name == card.id else "aliases"
+                    raise CatalogError(card.id, key, f'the name "{name}" already belongs to {other}')
                 self._position[name] = position
         kinds = {card.id: card.kind for card in self._cards}
         for card in self._cards:
             if card.base is not None and card.base not in kinds:
                 hint = did_you_mean(card.base, self.ids)
-                raise ConfigurationError(f'{card.id}: there is no card for its base "{card.base}"{hint}')
+                raise CatalogError(card.id, "base", f'there is no card "{card.base}"{hint}')
             if card.base is not None and kinds[card.base] != "model":
-                raise ConfigurationError(f'{card.id}: its base "{card.base}" is an adapter too; name a model')
+                raise CatalogError(card.id, "base", f'"{card.base}" is an adapter too; name a model')
+        # What an upstream calls its model, where that means one card only; answers carry it as `model`.
+        upstream = Counter(card.model for card in self._cards)
+        for position, card in enumerate(self._cards):
+            if upstream[card.model] == 1:
+                self._position.setdefault(card.model, position)
 
     def __len__(self) -> int:
         return len(self._cards)
@@ -73,12 +90,6 @@ class Catalog(Sequence[Card]):
         """The facts that are words, as masks over the cards."""
         return facets_of(self._cards)
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change when any fact of any card does."""
-        facts = "\n".join(map(repr, self._cards))
-        return hashlib.sha256(facts.encode()).hexdigest()[:12]
-
 
 def load_card(file: Path) -> Card:
     """The card in one YAML file. Raises FileError naming file, line and key."""
@@ -89,43 +100,39 @@ def load_card(file: Path) -> Card:
     return convert(document, Card, file, lines, read_quantity)
 
 
-def load_catalog(*folders: Path) -> Catalog:
-    """Every `*.yaml` and `*.yml` directly inside `folders`.
+def load_catalog(folder: Path) -> Catalog:
+    """Every `*.yaml` and `*.yml` directly inside `folder`.
 
-    A later folder's card replaces an earlier one's of the same id; two in one folder are an error.
-
-    Raises ConfigurationError that lists every broken file, so that all can be mended at once.
+    Raises ConfigurationError that lists every broken file as `file:line: key: problem`, so that all can be mended at
+    once.
     """
-    cards: dict[str, Card] = {}
-    for folder in folders:
-        cards.update(_load_folder(folder))
-    try:
-        return Catalog(cards.values())
-    except ConfigurationError as error:
-        where = ", ".join(map(str, folders))
-        raise ConfigurationError(f"{where}: {error}") from None
-
-
-def _load_folder(folder: Path) -> dict[str, Card]:
     if not folder.is_dir():
         kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
         raise ConfigurationError(f"the card folder {folder} {kind} (`route init` makes one)")
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
     cards: dict[str, Card] = {}
     origin: dict[str, Path] = {}
     problems: list[str] = []
-    for file in files:
+    for file in yaml_files(folder):
         try:
             card = load_card(file)
         except FileError as error:
             problems.append(str(error))
             continue
         if card.id in origin:
-            problems.append(f'{file}: the id "{card.id}" is already used by {origin[card.id]}')
+            problems.append(f'{file}:{_line(file, "id")}: id: "{card.id}" is already used by {origin[card.id]}')
             continue
         cards[card.id], origin[card.id] = card, file
     if problems:
         raise ConfigurationError("\n".join(problems))
     if not cards:
         raise ConfigurationError(f"the card folder {folder} holds no card (*.yaml)")
-    return cards
+    try:
+        return Catalog(cards.values())
+    except CatalogError as error:
+        file = origin[error.card]
+        line = _line(file, error.key) or _line(file, "id")
+        raise FileError(str(file), line, f"{error.key}: {error.problem}") from None
+
+
+def _line(file: Path, key: str) -> int | None:
+    return read_yaml(file)[1].get((key,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -136,8 +137,14 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         tuple[Word, ...],
         Meta(description="Other names: in tables of outcomes, and in requests."),
     ] = ()
-    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None = None
-    api_key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    base_url: (
+        Annotated[
+            str,
+            Meta(description="Where the server's OpenAI protocol begins, such as http://127.0.0.1:8000/v1."),
+        ]
+        | None
+    ) = None
+    api_key_env: Annotated[str, Meta(description="The environment variable that holds the key.")] | None = None
     size: Size | None = None
     context_tokens: TokenCount | None = None
     max_output_tokens: TokenCount | None = None
@@ -163,9 +170,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
     def __post_init__(self) -> None:
         if (self.kind == "adapter") != (self.base is not None):
-            raise ValueError("an adapter names its `base` card, and only an adapter does")
+            raise ValueError("kind: an adapter names its `base` card, and only an adapter does")
         if "text" not in self.modalities:
-            raise ValueError("`modalities` must contain text")
+            raise ValueError("modalities: must contain text")
+        if self.base_url is not None and not _is_url(self.base_url):
+            # Without saying what it is: a password may stand in it.
+            raise ValueError("base_url: must be like https://host/v1, with http or https, without blanks, user or key")
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError(
+                "api_key_env: must be the name of a variable, such as OPENAI_API_KEY; never the key itself"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -242,6 +256,15 @@ def _quantity_schema(kind: type) -> dict[str, Any]:
     if kind is Day:
         return {"type": ["string", "integer"], "pattern": _DATE_PATTERN, "examples": ["2025-03"]}
     raise NotImplementedError(kind)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return usable and "@" not in parts.netloc and not any(character.isspace() for character in text)
 
 
 def _scalar(value: Any, expected: str) -> str | float:

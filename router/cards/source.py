@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 import yaml
 
-from router.errors import FileError, did_you_mean
+from router.errors import ConfigurationError, FileError, did_you_mean
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
@@ -24,6 +24,7 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _ERROR_PATH = re.compile(r" - at `(?:key in )?\$?(.*?)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
+_OWN_KEY = re.compile(r"([a-z_]+(?:\.[^\s:]+)*): ")
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
 _INVALID_WORD = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
 _MAX_BYTES = 1_000_000
@@ -58,6 +59,15 @@ def read_yaml(file: Path) -> tuple[Any, dict[Path_, int]]:
     return (None if root is None else reader.plain(root)), reader.lines
 
 
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files directly inside `folder`, in the order of their names. Raises ConfigurationError."""
+    try:
+        found = sorted(folder.iterdir())
+        return [file for file in found if file.suffix in (".yaml", ".yml") and file.is_file()]
+    except OSError as error:
+        raise ConfigurationError(f"the folder {folder} cannot be read: {error.strerror}") from None
+
+
 def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int], dec_hook: Any = None) -> T:
     """`document` as a value of type `into`; a mismatch becomes a FileError at the key's line."""
     try:
@@ -76,8 +86,10 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int]
     elif invalid := _INVALID_WORD.fullmatch(problem):
         words = _literals(_kind_at(into, path))
         problem = f'unknown word "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
+    elif not path and (own := _OWN_KEY.match(problem)):
+        path, problem = tuple(own[1].split(".")), problem[own.end() :]
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
-    key = _key(path) if not unknown else ""
+    key = _key(path[:-1] if unknown else path)
     problem = problem[0].lower() + problem[1:]
     raise FileError(str(file), line, f"{key}: {problem}" if key else problem)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from router.commands import options
+from router.errors import CallerError
 
 app = typer.Typer(help="List, show and check model cards.", no_args_is_help=True)
 
@@ -88,15 +89,21 @@ def schema() -> None:
 @app.command("import")
 def import_card(
     name: Annotated[str, typer.Argument(help="A model as litellm names it, such as openai/gpt-4o-mini.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write, such as model_cards/mine.yaml.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print a card made from litellm's price map; save it into your card folder."""
+    """Print a card made from litellm's price map, or write it with --out."""
     import yaml
 
     from router.cards.litellm_map import card_facts
 
     facts = {"id": name.rpartition("/")[2], **card_facts(name)}
+    text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    if out is not None:
+        if out.exists():
+            raise CallerError(f"{out} already exists; name another file")
+        out.write_text(text, encoding="utf-8")
     if as_json:
         options.print_json(facts)
     else:
-        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())
+        typer.echo(text.rstrip() if out is None else f"{out}: card {facts['id']}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from router import settings
+from router.commands import options
 from router.errors import CallerError
 
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to put model_cards/ and policies/.")] = Path(),
+    as_json: options.Json = False,
 ) -> None:
     """Copy the cards and policies that came with the package, to edit. Nothing is ever overwritten."""
     sources = {"model_cards": settings.shipped_cards_folder(), "policies": settings.shipped_policies_folder()}
@@ -27,6 +29,10 @@ def init(
             raise CallerError(f"{folder / name} already exists; move it away, or name another folder: route init DIR")
     for name, source in sources.items():
         shutil.copytree(source, folder / name)
-        count = len(list((folder / name).glob("*.yaml")))
-        typer.echo(f"{folder / name}: {count} files")
+    counts = {str(folder / name): len(list((folder / name).glob("*.yaml"))) for name in sources}
+    if as_json:
+        options.print_json(counts)
+        return
+    cards, policies = counts.items()
+    typer.echo(f"{cards[0]}: {cards[1]} cards, and examples\n{policies[0]}: {policies[1]} policies")
     typer.echo(f"Edit them; every `route` command run in {folder.resolve()} reads them.")

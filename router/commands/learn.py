@@ -36,6 +36,7 @@ def train(
     ids: Annotated[Path | None, typer.Option("--ids", help="File of prompt ids, one a line: train on these.")] = None,
     encoder: EncoderName = options.STATIC,
     aliases: Aliases = None,
+    cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
     """Fit a predictor on tables of outcomes."""
@@ -61,6 +62,10 @@ def train(
         return
     prompts = sum(len(each.prompts) for each in data)
     typer.echo(f"{out}: artifact {predictor.id}, {len(predictor.models)} models from {prompts} prompts")
+    catalog = options.load_cards(cards)
+    if without := [model for model in predictor.models if catalog.position(model) is None]:
+        shown = ", ".join(without[:5]) + (" …" if len(without) > 5 else "")
+        typer.echo(f"{len(without)} of {len(predictor.models)} models have no card here (id or alias): {shown}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
 
 
@@ -75,6 +80,9 @@ def score(
     from router.learn.dataset import read_prompts
     from router.learn.score import write_scores
 
+    files = [file.resolve() for file in (prompts, out, std) if file is not None]
+    if len(set(files)) < len(files):
+        raise CallerError("--prompts, --out and --std must be different files")
     read = read_prompts(prompts)
     predictor = options.load_predictor(artifact)
     write_scores(predictor, read, out, std)
@@ -119,10 +127,14 @@ def evaluate(
 
 def distil(
     out: Annotated[Path, typer.Option("--out", help="Folder for the encoder.")],
+    as_json: options.Json = False,
 ) -> None:
     """Make the static encoder from all-MiniLM-L6-v2 (extra `train`)."""
     from router.learn.distil import distil as make
 
     print("reading the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress
     card = make(out)
-    typer.echo(f"{out}: {card.tokens} tokens × {card.dimensions} dimensions")
+    if as_json:
+        options.print_json(card)
+    else:
+        typer.echo(f"{out}: {card.tokens} tokens × {card.dimensions} dimensions")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router import settings
+from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
@@ -54,6 +55,8 @@ def load_encoder(name: str) -> Encoder:
     """The encoder of this name: `static`, or a sentence-transformers model."""
     from router.perceive.encoder import StaticEncoder
 
+    if not name.strip():
+        raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
     if name == STATIC:
         return StaticEncoder.load(settings.default_encoder_folder())
     from router.perceive.sentence import SentenceEncoder

@@ -40,7 +40,10 @@ def write_plot(file: Path, points: Sequence[Point], goal: str, title: str) -> No
         if point.cards[0][0] != leading:
             leading = point.cards[0][0]
             axes.annotate(f" {leading}", (x, point.quality), fontsize=8, rotation=20, va="bottom")
-    axes.set(xlabel=label, ylabel="quality", title=title if len(title) < 70 else f"{title[:67]}…")
+    axes.set(xlabel=label, ylabel="quality")
+    # A prompt may hold dollar signs, which are no mathematics here, and characters that no font has.
+    shown = "".join(character if character.isprintable() else " " for character in title)
+    axes.set_title(shown if len(shown) < 70 else f"{shown[:67]}…", parse_math=False)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     try:

@@ -83,9 +83,9 @@ def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
             raise CallerError("give a prompt or --messages, not both")
         return ChatRequest.from_body(_read_messages(messages))
     if prompt is None or prompt == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise CallerError('there is no prompt: route "your prompt", or pipe one in')
-        prompt = _decoded(sys.stdin.buffer.read(), "standard input")
+        prompt = _decoded(_standard_input(), "standard input")
     return ChatRequest.from_prompt(prompt)
 
 
@@ -93,19 +93,26 @@ def _read_messages(file: Path) -> dict[str, Any]:
     import json
 
     try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        raw = _standard_input() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise CallerError(f"{file}: cannot be read: {error.strerror}") from None
     try:
         document = json.loads(_decoded(raw, str(file)))
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CallerError(f"{file}{where}: is not JSON: {getattr(error, 'msg', 'nested too deeply')}") from None
+    except json.JSONDecodeError as error:
+        raise CallerError(f"{file}:{error.lineno}: is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise CallerError(f"{file}: is nested too deeply, or holds a number that is too long") from None
     if isinstance(document, list):
         return {"messages": document}
     if isinstance(document, dict):
-        return document
+        return {"messages": [document]} if "role" in document and "messages" not in document else document
     raise CallerError(f"{file}: expected a list of messages, or an object with `messages`")
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise CallerError("standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def _decoded(raw: bytes, origin: str) -> str:

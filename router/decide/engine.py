@@ -15,7 +15,7 @@ from router.decide.flags import Flags
 from router.decide.goals import parts_of
 from router.decide.limits import Limit, Verdict, gap, judge, reason
 from router.decide.policy import Policy
-from router.errors import CallerError, NoCandidateError
+from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.types import Decision, Doubles, Features, Forecast, Mask, Plan, Ranking, Rejection
 
 AVAILABLE = Limit("available", "=", "yes", "available")
@@ -125,6 +125,9 @@ def _requirements(features: Features, sight: Sight) -> list[Verdict]:
     needed = features.input_tokens + (features.output_limit or 0)
     room = Limit("context", ">=", needed, f"context>={needed}")
     verdicts = [judge(room, sight, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD)]
+    if features.output_limit is not None:
+        longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
+        verdicts.append(judge(longest, sight, unknown_passes=True))
     words = [("modality", each) for each in sorted(features.modalities - {"text"})]
     words += [("capability", each) for each in sorted(features.needs)]
     for field, word in words:
@@ -181,4 +184,13 @@ def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejec
     )
     listed = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
     why = "; ".join((rejection.reason, *rejection.also))
-    return f"no card meets every limit: {listed}\n  nearest is {sight.catalog.ids[nearest]}: {why}"
+    lines = [f"no card meets every limit: {listed}", f"nearest is {sight.catalog.ids[nearest]}: {why}"]
+    for verdict in verdicts:
+        limit = verdict.limit
+        if isinstance(limit.value, str) and limit.op == "=" and limit.field in sight.catalog.facets:
+            held = sight.catalog.facets[limit.field].holders
+            if limit.value not in held:
+                known = f"; known: {', '.join(sorted(held)[:12])}" if held else ""
+                hint = did_you_mean(limit.value, held) or known
+                lines.append(f"no card at all has {limit.field} {limit.value}{hint}")
+    return "\n  ".join(lines)

@@ -11,9 +11,10 @@ Forms that no shell touches: `size.lt=7B` (also le, gt, ge, eq, ne), `size..7B` 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ from router.errors import FlagError, did_you_mean
 from router.types import ChatRequest
 
 MAX_LENGTH = 2_000
+_MAX_MARKS = 100
+_LONGEST_NAME = 20
 _WORD = re.compile(r"[A-Za-z_]+")
 _SHELL_OPERATORS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=", "ne": "!="}
 _OPERATOR = re.compile(r"<=|>=|!=|==|<|>|=|\.\.|\.(?:lt|le|gt|ge|eq|ne)=", re.IGNORECASE)
@@ -64,13 +67,14 @@ def parse_flags(text: str) -> Flags:
 def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
     """The request without the `[Flag: …]` marks of its user turns, and what they say; a later mark overrides.
 
-    Raises FlagError for a mark that cannot be read, and CallerError where nothing but marks was said.
+    A mark whose first word is no flag, nor nearly one, is text: packet dumps have `[Flags: 0x002]`. Raises FlagError
+    for any other that cannot be read, and CallerError where nothing but marks was said.
     """
     messages = request.body.get("messages")
     if messages is None:
         messages = [{"role": turn.role, "content": turn.text} for turn in request.turns]
     texts = [text for message in messages for text in _human_texts(message)]
-    marks = [mark for text in texts for mark in _IN_PROMPT.findall(text)]
+    marks = [mark[1] for text in texts for mark in _marks(text)]
     if not marks:
         return request, Flags()
     spoken = Flags()
@@ -78,6 +82,25 @@ def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
         spoken = spoken.overridden_by(parse_flags(mark))
     body = {**request.body, "messages": [_message_without_marks(message) for message in messages]}
     return msgspec.structs.replace(request, turns=ChatRequest.from_body(body).turns, body=body), spoken
+
+
+def _marks(text: str) -> Iterator[re.Match[str]]:
+    found = (mark for mark in _IN_PROMPT.finditer(text) if _speaks_of_flags(mark[1]))
+    return itertools.islice(found, _MAX_MARKS)
+
+
+def _speaks_of_flags(mark: str) -> bool:
+    mark = mark.strip()
+    word = _WORD.match(mark)
+    if word is None:
+        return not mark or mark.startswith("!")
+    return len(word[0]) <= _LONGEST_NAME and _is_nearly_a_name(word[0].lower())
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_nearly_a_name(word: str) -> bool:
+    known = (*FIELD_NAMES, *GOALS)
+    return word in known or bool(did_you_mean(word, known))
 
 
 def _human_texts(message: Mapping[str, Any]) -> list[str]:
@@ -92,7 +115,7 @@ def _without_marks(text: str) -> str:
     """`text` without its marks and the blanks before each; a line that held nothing else goes as a whole."""
     kept: list[str] = []
     at, starts_line = 0, True
-    for mark in _IN_PROMPT.finditer(text):
+    for mark in _marks(text):
         before = text[at : mark.start()].rstrip(" \t")
         kept.append(before)
         at = mark.end()
@@ -117,7 +140,7 @@ def _message_without_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _part_without_marks(part: Mapping[str, Any]) -> Mapping[str, Any]:
     text = part.get("text")
-    if not isinstance(text, str) or not _IN_PROMPT.search(text):
+    if not isinstance(text, str) or not any(_marks(text)):
         return part
     return {**part, "text": _without_marks(text)}
 

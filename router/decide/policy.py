@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.source import convert, read_yaml
+from router.cards.source import convert, read_yaml, yaml_files
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
@@ -42,12 +42,13 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for goal in self.goals:
             if goal not in GOALS:
-                raise ValueError(f'unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
+                raise ValueError(f'goals.{goal}: unknown goal "{goal}"{did_you_mean(goal, GOALS) or _known(GOALS)}')
         for field in self.relax:
             if field not in FIELD_NAMES:
-                raise ValueError(f'unknown field "{field}"{did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)}')
+                hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
+                raise ValueError(f'relax: unknown field "{field}"{hint}')
         if (self.on_empty == "relax") != bool(self.relax):
-            raise ValueError("`on_empty: relax` and the list `relax` go together")
+            raise ValueError("on_empty: `on_empty: relax` and the list `relax` go together")
         try:
             own = parse_flags(",".join(self.limits))
         except FlagError as error:
@@ -77,7 +78,7 @@ class Policies(Mapping[str, Policy]):
     def __getitem__(self, name: str) -> Policy:
         return self._policies[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._policies)
 
     def __len__(self) -> int:
@@ -97,10 +98,11 @@ def load_policies(folder: Path) -> Policies:
     Raises ConfigurationError listing all faults.
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"the policy folder {folder} does not exist (`route init` makes one)")
+        kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
+        raise ConfigurationError(f"the policy folder {folder} {kind} (`route init` makes one)")
     policies: list[Policy] = []
     problems: list[str] = []
-    for file in sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml")):
+    for file in yaml_files(folder):
         try:
             policies.append(_load_policy(file))
         except FileError as error:

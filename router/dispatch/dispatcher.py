@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router import settings
 from router.cards.schema import Card
 from router.dispatch.answer import Answer, Timeouts
-from router.dispatch.relay import Relay, base_url, is_relayed
+from router.dispatch.providers import base_url, is_relayed, missing_credentials, unknown_provider
+from router.dispatch.relay import Relay, models_url
 from router.dispatch.translate import Translator
 from router.errors import UpstreamError
 
@@ -24,7 +24,9 @@ def why_uncallable(card: Card) -> str | None:
     """What the configuration lacks for calling `card`, or None where it can be called."""
     if is_relayed(card) and base_url(card) is None:
         return "its card states no base_url"
-    return settings.missing_credentials(card)
+    if is_relayed(card) and models_url(card) is None:
+        return "its base_url is not a URL"
+    return unknown_provider(card) or missing_credentials(card)
 
 
 class Dispatcher:

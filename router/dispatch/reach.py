@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import enum
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 from router import settings
 from router.cards import Card
 from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.providers import api_key
 from router.dispatch.relay import models_url
 
 _TIMEOUT_S = 0.7
@@ -38,9 +40,22 @@ class LocalServer(Struct, frozen=True):
     models: tuple[str, ...]
 
 
+class _Trouble(enum.Enum):
+    """Why a server that was asked for its models did not list them."""
+
+    SILENT = "no server answers on port {port} of this machine"
+    REFUSES = "the server on port {port} of this machine refuses the key"
+    WANTS_A_KEY = "the server on port {port} of this machine wants a key, and the card states no api_key_env"
+
+
+_Place = tuple[str, str | None]
+"""Where models are listed, and the key to ask with."""
+
+
 def local_servers() -> tuple[LocalServer, ...]:
     """The well-known model servers that answer now."""
-    return tuple(server for server in _ask(_KNOWN_SERVERS).values() if server is not None)
+    found = _ask((url, None) for url in _KNOWN_SERVERS).values()
+    return tuple(server for server in found if isinstance(server, LocalServer))
 
 
 def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
@@ -49,43 +64,51 @@ def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
     Servers on this machine are asked for their models. Servers elsewhere are taken to be up: only a call would tell.
     """
     catalog = tuple(cards)
-    urls = {card.id: models_url(card) for card in catalog}
-    servers = _ask({url for url in urls.values() if url is not None and settings.on_this_machine(url)})
-    reasons = ((card.id, why_uncallable(card) or _silence(card, urls[card.id], servers)) for card in catalog)
-    return {name: reason for name, reason in reasons if reason is not None}
+    reasons = {card.id: why_uncallable(card) for card in catalog}
+    places = {card.id: _place(card) for card in catalog if reasons[card.id] is None}
+    servers = _ask({place for place in places.values() if place is not None})
+    for card in catalog:
+        if place := places.get(card.id):
+            reasons[card.id] = _absence(card, place[0], servers[place])
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _silence(card: Card, url: str | None, servers: Mapping[str, LocalServer | None]) -> str | None:
-    if url is None or url not in servers:
-        return None
-    server, port = servers[url], urlsplit(url).port or 80
-    if server is None:
-        return f"no server answers on port {port} of this machine"
+def _place(card: Card) -> _Place | None:
+    url = models_url(card)
+    return (url, api_key(card)) if url is not None and settings.on_this_machine(url) else None
+
+
+def _absence(card: Card, url: str, server: LocalServer | _Trouble) -> str | None:
+    port = urlsplit(url).port or 80
+    if isinstance(server, _Trouble):
+        return server.value.format(port=port)
     if not {card.model, f"{card.model}:latest"} & set(server.models):
         return f"the server on port {port} of this machine does not list {card.model}"
     return None
 
 
-def _ask(urls: Iterable[str]) -> dict[str, LocalServer | None]:
-    wanted = sorted(urls)
+def _ask(places: Iterable[_Place]) -> dict[_Place, LocalServer | _Trouble]:
+    wanted = tuple(places)
     if not wanted:
         return {}
     with (
         httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client,
         ThreadPoolExecutor(max_workers=min(8, len(wanted))) as pool,
     ):
-        return dict(zip(wanted, pool.map(lambda url: _ask_one(client, url), wanted), strict=True))
+        return dict(zip(wanted, pool.map(lambda place: _ask_one(client, *place), wanted), strict=True))
 
 
-def _ask_one(client: httpx.Client, url: str) -> LocalServer | None:
+def _ask_one(client: httpx.Client, url: str, key: str | None) -> LocalServer | _Trouble:
     try:
-        answer = client.get(url)
-        entries = answer.json()["data"] if answer.status_code == httpx.codes.OK else None
-        owners = {str(entry.get("owned_by")) for entry in entries or ()}
-        models = tuple(str(entry["id"]) for entry in entries or ())
+        answer = client.get(url, headers={"authorization": f"Bearer {key}"} if key else None)
+        if answer.status_code in (401, 403):
+            return _Trouble.REFUSES if key else _Trouble.WANTS_A_KEY
+        if answer.status_code != httpx.codes.OK:
+            return _Trouble.SILENT
+        entries = answer.json()["data"] or ()
+        owners = {str(entry.get("owned_by")) for entry in entries}
+        models = tuple(str(entry["id"]) for entry in entries)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    if entries is None:
-        return None
+        return _Trouble.SILENT
     name = next((_SIGNATURES[owner] for owner in owners if owner in _SIGNATURES), None)
     return LocalServer(url, name or _KNOWN_SERVERS.get(url, "a server"), models)

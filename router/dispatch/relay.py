@@ -11,41 +11,15 @@ from typing import Any
 
 import httpx
 
-from router import __version__, settings
+from router import __version__
 from router.cards.schema import Card
 from router.dispatch.answer import Answer, Stream, Timeouts, late, passed_back, redacted, unreachable
 from router.dispatch.body import encode, for_upstream
+from router.dispatch.providers import api_key, base_url, is_relayed
 from router.errors import UpstreamError
 
 _LOG = logging.getLogger(__name__)
 
-# Providers that speak the OpenAI protocol, and where; None where every deployment has its own place.
-_OPENAI_PROTOCOL: dict[str, str | None] = {
-    "cerebras": "https://api.cerebras.ai/v1",
-    "custom_openai": None,
-    "dashscope": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-    "deepinfra": "https://api.deepinfra.com/v1/openai",
-    "deepseek": "https://api.deepseek.com/v1",
-    "fireworks_ai": "https://api.fireworks.ai/inference/v1",
-    "groq": "https://api.groq.com/openai/v1",
-    "hosted_vllm": "http://localhost:8000/v1",
-    "hyperbolic": "https://api.hyperbolic.xyz/v1",
-    "llamafile": "http://localhost:8080/v1",
-    "lm_studio": "http://localhost:1234/v1",
-    "mistral": "https://api.mistral.ai/v1",
-    "moonshot": "https://api.moonshot.ai/v1",
-    "nvidia_nim": "https://integrate.api.nvidia.com/v1",
-    "ollama": "http://localhost:11434/v1",
-    "ollama_chat": "http://localhost:11434/v1",
-    "openai": "https://api.openai.com/v1",
-    "openai_like": None,
-    "openrouter": "https://openrouter.ai/api/v1",
-    "perplexity": "https://api.perplexity.ai",
-    "sambanova": "https://api.sambanova.ai/v1",
-    "together_ai": "https://api.together.xyz/v1",
-    "vllm": "http://localhost:8000/v1",
-    "xai": "https://api.x.ai/v1",
-}
 # Servers whose documentation names them without the path that their OpenAI protocol lives under.
 _PATH_OFTEN_OMITTED = frozenset({"hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
 _FORWARDED = frozenset(
@@ -53,16 +27,6 @@ _FORWARDED = frozenset(
 )
 # Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
 _KEEP_ALIVE_S = 4.0
-
-
-def is_relayed(card: Card) -> bool:
-    """Whether the card's provider speaks the OpenAI protocol."""
-    return card.provider in _OPENAI_PROTOCOL
-
-
-def base_url(card: Card) -> str | None:
-    """Where a relayed card's upstream is: as the card says, else its provider's well-known place."""
-    return card.base_url or _OPENAI_PROTOCOL.get(card.provider)
 
 
 def models_url(card: Card) -> str | None:
@@ -92,7 +56,7 @@ class Relay:
 
     async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
         """One attempt. Raises UpstreamError where no HTTP answer came, or no byte of a stream."""
-        key = settings.api_key(card)
+        key = api_key(card)
         request = self._request(card, key, body, headers)
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):

@@ -18,6 +18,7 @@ from router import settings
 from router.cards.schema import Card
 from router.dispatch.answer import Answer, Stream, Timeouts, late, passed_back, redacted, unreachable
 from router.dispatch.body import encode
+from router.dispatch.providers import api_key, has_ambient_credentials
 from router.errors import UpstreamError
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Translator:
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
         if card.provider not in litellm.provider_list:
             raise UpstreamError(f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks')
-        key = settings.api_key(card)
+        key = api_key(card)
         fields = {name: value for name, value in body.items() if name in _FIELDS}
         extra = {name: headers[name] for name in _FORWARDED if name in headers and card.provider == "anthropic"}
         try:
@@ -85,7 +86,7 @@ class Translator:
                     **fields,
                     model=f"{card.provider}/{card.model}",
                     stream=stream,
-                    api_key=key,
+                    api_key=key or _no_key(card),
                     api_base=card.base_url,
                     extra_headers=extra or None,
                     timeout=self._timeouts.first_byte_s,
@@ -111,6 +112,11 @@ class Translator:
     async def aclose(self) -> None:
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
+
+
+def _no_key(card: Card) -> str | None:
+    # Given none, litellm takes the provider's usual key from the environment and sends it to whatever base_url says.
+    return "none" if card.base_url and not has_ambient_credentials(card) else None
 
 
 def _load() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from router import __version__
 from router.dispatch import Answer, Dispatcher, Stream
-from router.dispatch.dispatcher import why_uncallable
 from router.errors import ConfigurationError, NoCandidateError, PulvinarError
 from router.gateway.edge import Edge
 from router.gateway.faults import on_http_fault, on_our_fault
@@ -30,39 +29,39 @@ from router.gateway.openai import (
     read_body,
     read_target,
     refusal_body,
+    refuse_flags,
     wants_stream,
 )
 from router.gateway.streaming import UpstreamResponse, unless_client_leaves
+from router.gateway.watch import Watch
 from router.pipeline import Routed, Router
 from router.types import ChatRequest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-PROBE_INTERVAL_S = 10.0
+# Choosing a model for more than this takes long enough for other clients to notice.
+_LARGE_BODY_BYTES = 256 * 1024
 _JSON = "application/json"
 _GREETING = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
-Probe = Callable[[], Mapping[str, str]]
-"""Asks which cards cannot be called now: their ids, and why. May block."""
-
-
-def make_app(router: Router, dispatcher: Dispatcher, probe: Probe = dict) -> Starlette:
+def make_app(router: Router, dispatcher: Dispatcher, watch: Watch | None = None) -> Starlette:
     """The gateway as an ASGI application. It closes `dispatcher` when it shuts down.
 
-    `probe` is asked at the start and then every PROBE_INTERVAL_S; the cards it names are not chosen, but a client
-    may still name them. Cards without credentials need not be in it. Raises ConfigurationError where there is no
-    policy for the model name `auto`.
+    `watch` looks at the start and then again and again; the cards it finds unavailable are not chosen, but a client
+    may still name those that are configured. Raises ConfigurationError where there is no policy for the model name
+    `auto`.
     """
     if DEFAULT_POLICY not in router.policies.ids:
         raise ConfigurationError(f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for')
-    gateway = Gateway(router, dispatcher)
+    watch = watch or Watch(router.catalog)
+    gateway = Gateway(router, dispatcher, watch)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await gateway.look_around(probe)
-        watch = asyncio.create_task(_keep_looking(gateway, probe))
+        await watch.look()
+        looking = asyncio.create_task(watch.keep_looking())
         yield
-        watch.cancel()
+        looking.cancel()
         await dispatcher.aclose()
 
     routes = [Route("/", _greet), Route("/healthz", _healthy)]
@@ -86,31 +85,28 @@ def make_app(router: Router, dispatcher: Dispatcher, probe: Probe = dict) -> Sta
 class Gateway:
     """Answers chat requests with the router's choice, or with the card that the client names."""
 
-    def __init__(self, router: Router, dispatcher: Dispatcher) -> None:
-        self._router, self._dispatcher = router, dispatcher
+    def __init__(self, router: Router, dispatcher: Dispatcher, watch: Watch) -> None:
+        self._router, self._dispatcher, self._watch = router, dispatcher, watch
         self._models = ModelList(router.catalog, router.policies)
-        reasons = {card.id: why_uncallable(card) for card in router.catalog}
-        self._uncallable = {card: reason for card, reason in reasons.items() if reason}
-        self._unavailable: Mapping[str, str] = self._uncallable
-
-    async def look_around(self, probe: Probe) -> None:
-        """Ask `probe`, off the event loop, and keep to what it says from now on."""
-        self._unavailable = {**await asyncio.to_thread(probe), **self._uncallable}
 
     async def chat(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""
-        body = read_body(await _read(request))
+        raw = await _read(request)
+        large = len(raw) > _LARGE_BODY_BYTES
+        body = await asyncio.to_thread(read_body, raw) if large else read_body(raw)
         stream, target = wants_stream(body), read_target(body)
         headers = dict(request.headers)
         shown: dict[str, str] = {}
         if target.card is None:
-            routed = self._route(target, headers.get("x-route-flags", ""), body)
+            wish = target, headers.get("x-route-flags", ""), body
+            routed = await asyncio.to_thread(self._route, *wish) if large else self._route(*wish)
             shown["x-route-policy"] = routed.decision.policy
             plan, body = routed.decision.plan, dict(routed.request.body)
             cards = [self._router.catalog.named(card) for card in (plan.card, *plan.fallbacks)]
         else:
             cards = [self._router.catalog.named(target.card)]
-            _check_callable(self._uncallable, cards[0].id)
+            refuse_flags(target.card, headers.get("x-route-flags", ""), body)
+            _check_callable(self._watch.unconfigured, cards[0].id)
         call = self._dispatcher.send_first_healthy(cards, body, stream=stream, headers=headers)
         answer = await unless_client_leaves(request.receive, call)
         return _respond(answer, {**shown, "x-route-card": answer.card.id})
@@ -128,22 +124,18 @@ class Gateway:
         flags = joined_flags(target.flags, flags_in(body), header_flags)
         request = ChatRequest.from_body(body)
         policy = self._router.policies.named(target.policy or DEFAULT_POLICY)
+        # Read once: the watch may look while a thread decides.
+        unavailable = self._watch.unavailable
         today = datetime.datetime.now(datetime.UTC).date()
         try:
-            return self._router.route(request, flags=flags, policy=policy, unavailable=self._unavailable, today=today)
+            return self._router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today)
         except NoCandidateError:
-            if not self._unavailable:
+            if not unavailable:
                 raise
         # Where the limits leave no card either way, this says so; else what is missing gets named.
         wished = self._router.route(request, flags=flags, policy=policy, today=today)
-        _check_callable(self._unavailable, *(candidate.card for candidate in wished.decision.candidates))
+        _check_callable(unavailable, *(candidate.card for candidate in wished.decision.candidates))
         return wished
-
-
-async def _keep_looking(gateway: Gateway, probe: Probe) -> None:
-    while True:
-        await asyncio.sleep(PROBE_INTERVAL_S)
-        await gateway.look_around(probe)
 
 
 async def _greet(_: Request) -> Response:

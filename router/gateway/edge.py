@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import secrets
@@ -11,16 +12,23 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router import settings
 from router.gateway.openai import error_body
 
 _LOG = logging.getLogger(__name__)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_FOREIGN = (
+    "only programs and pages of this machine may ask: the Host of a request, and its Origin where it has one, must be "
+    "a loopback address or localhost (a proxy in front has to set them so)"
+)
 
 
 class Edge:
     """Gives every answer an `x-request-id`, the client's own where it sent a sane one.
 
-    A stray exception becomes an answer of status 500 that says nothing of its cause, and a line in the log.
+    Refuses what a web page elsewhere made a browser of this machine send: its Origin tells, or its Host, where the
+    page's owner has pointed a name at this machine. A stray exception becomes an answer of
+    status 500 that says nothing of its cause, and a line in the log.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,6 +49,10 @@ class Edge:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
+        if not _from_this_machine(scope):
+            body = error_body(_FOREIGN, "invalid_request_error", "forbidden_origin")
+            await Response(body, 403, media_type="application/json")(scope, receive, send_named)
+            return
         try:
             await self.app(scope, receive, send_named)
         except ClientDisconnect:
@@ -53,3 +65,15 @@ class Edge:
             _LOG.exception("request %s failed", request_id)
             body = error_body(f"internal error (request {request_id})", "server_error", "internal_error")
             await Response(body, 500, media_type="application/json")(scope, receive, send_named)
+
+
+def _from_this_machine(scope: Scope) -> bool:
+    # A request without a Host comes from no browser: some load balancers ask for the health so.
+    return all(
+        _is_loopback(name, value.decode("latin-1")) for name, value in scope["headers"] if name in (b"host", b"origin")
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_loopback(name: bytes, value: str) -> bool:
+    return settings.on_this_machine(f"http://{value}" if name == b"host" else value)

@@ -98,8 +98,24 @@ def flags_in(body: Mapping[str, Any]) -> str:
     return joined_flags(spoken, route.get("flags", ""))
 
 
+def refuse_flags(card: str, header_flags: str, body: Mapping[str, Any]) -> None:
+    """Raise FieldError where flags stand beside the name of a card, which leaves nothing to choose."""
+    metadata, route = body.get("metadata"), body.get("route")
+    places = {
+        "x-route-flags": header_flags,
+        "route": route.get("flags") if isinstance(route, Mapping) else route,
+        "metadata.route_flags": metadata.get("route_flags") if isinstance(metadata, Mapping) else None,
+    }
+    for place, flags in places.items():
+        if flags and not (isinstance(flags, str) and flags.isspace()):
+            raise FieldError(
+                place, f'needs the model name auto; "{card}" names one card, which leaves nothing to choose'
+            )
+
+
 def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
-    """An error as OpenAI's clients read it."""
+    """An error as OpenAI's clients read it. Half of a surrogate pair in the message becomes a question mark."""
+    message = message.encode("utf-8", "replace").decode("utf-8")
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 

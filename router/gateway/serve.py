@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Callable
 
@@ -14,20 +15,24 @@ from router.dispatch import Dispatcher, Timeouts
 from router.dispatch.reach import unavailable_cards
 from router.errors import ConfigurationError
 from router.gateway.app import make_app
+from router.gateway.watch import Watch
 from router.pipeline import Router
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8686
+_LOG = logging.getLogger(__name__)
 
 
 def serve(
     router: Router,
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
+    host: str = settings.DEFAULT_HOST,
+    port: int = settings.DEFAULT_PORT,
     *,
     timeouts: Timeouts | None = None,
-    when_ready: Callable[[], None] | None = None,
+    tell: Callable[[str], None] = _LOG.info,
 ) -> None:
-    """Serve `router` until SIGINT or SIGTERM; call `when_ready` once the address is ours.
+    """Serve `router` until SIGINT or SIGTERM.
+
+    `tell` gets what a person at a terminal wants to know, in lines: when requests are answered, where and by how many
+    cards, and later which cards have come or gone.
 
     Raises ConfigurationError where the address cannot be had, or is not on this machine's loopback interface: there
     are no client keys yet, so anybody who reaches the gateway spends the keys it holds.
@@ -37,23 +42,42 @@ def serve(
             f"{host} can be reached from other machines, and the gateway has no client keys yet; "
             "listen on 127.0.0.1 and put a proxy that authenticates in front"
         )
-    app = make_app(router, Dispatcher(timeouts), lambda: unavailable_cards(router.catalog))
-    run(app, host, port, when_ready)
+    watch = Watch(router.catalog, lambda: unavailable_cards(router.catalog), tell)
+
+    def announce() -> None:
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"{watch.callable_cards} of {len(router.catalog)} cards can be called now (`route doctor` says why)")
+        tell(f'Point a client at it: base_url="http://{shown}:{port}/v1", model="auto"')
+
+    run(make_app(router, Dispatcher(timeouts), watch), host, port, announce)
 
 
 def run(
     app: ASGIApp,
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
-    when_ready: Callable[[], None] | None = None,
+    host: str = settings.DEFAULT_HOST,
+    port: int = settings.DEFAULT_PORT,
+    when_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve any ASGI application as the gateway is served: running answers end before the process does."""
+    """Serve any ASGI application as the gateway is served: running answers end before the process does.
+
+    `when_ready` is called once, when requests are answered.
+    """
     listener = listen(host, port)
-    if when_ready is not None:
-        when_ready()
     # uvicorn raises SIGINT once more when it has shut down.
     with listener, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        _Server(server_config(app), when_ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, which no hook of uvicorn's does."""
+
+    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._when_ready()
 
 
 def server_config(app: ASGIApp) -> uvicorn.Config:

@@ -29,7 +29,8 @@ from router.errors import CallerError, ConfigurationError, FileError, did_you_me
 from router.types import ChatRequest, Floats, Indices
 
 _LENGTHS = (("output_tokens", 1.0), ("completion_tokens", 1.0), ("out_chars", 0.25))
-_RANGE = re.compile(r"\s*[\d.]*\d\.\.(\d+(?:\.\d+)?)")
+_RANGE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\.\.(\d{1,6}(?:\.\d{1,6})?)")
+_HUGE = 1e12
 
 
 class Prompt(Struct, frozen=True):
@@ -107,10 +108,10 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
     meta = _meta(folder)
     prompts = read_prompts(prompts_file)
     found = _RANGE.match(str(meta.get("score_type", "")))
-    top = float(found[1]) if found else 1.0
+    least, top = (float(found[1]), float(found[2])) if found else (0.0, 1.0)
     if top <= 0:
         raise FileError(str(folder / "meta.json"), None, f"score_type: the range ends at {top:g}")
-    columns, scores = _matrix(scores_file, prompts, upper=top)
+    columns, scores = _matrix(scores_file, prompts, (least, top))
     models = tuple((aliases or {}).get(column, column) for column in columns)
     twice = sorted({model for model in models if models.count(model) > 1})
     output_tokens = None
@@ -120,8 +121,8 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
             break
     cost_file = _optional(folder, "cost_usd.csv")
     result = RoutingSet(
-        name=str(meta.get("name", folder.name)),
-        license=str(meta.get("licence", meta.get("license", "not stated"))),
+        name=_encodable(str(meta.get("name", folder.name))),
+        license=_encodable(str(meta.get("licence", meta.get("license", "not stated")))),
         sha256=hashlib.sha256(prompts_file.read_bytes() + scores_file.read_bytes()).hexdigest(),
         prompts=prompts,
         models=models,
@@ -201,14 +202,11 @@ def join(sets: Sequence[RoutingSet]) -> RoutingSet:
 
 
 def _prompt(line: str, file: Path, number: int) -> Prompt:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FileError(str(file), number, f"is not JSON: {getattr(error, 'msg', error)}") from None
+    row = _json(line, file, number)
     if not isinstance(row, dict):
         raise FileError(str(file), number, "expected an object with prompt_id and prompt")
     identity, text = row.get("prompt_id"), row.get("prompt")
-    if identity is None or isinstance(identity, dict | list | bool | float):
+    if not str(identity).strip() or identity is None or isinstance(identity, dict | list | bool | float):
         raise FileError(str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word")
     if "messages" in row:
         try:
@@ -216,15 +214,28 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
         except CallerError as error:
             raise FileError(str(file), number, str(error)) from None
     elif isinstance(text, str):
-        # JSON may carry lone surrogates, which neither tokenizers nor files take.
-        turns = (text.encode("utf-8", "replace").decode("utf-8"),)
+        turns = (_encodable(text),)
     else:
-        known = did_you_mean("prompt", row.keys()) if text is None else f"; found {json.dumps(text)[:40]}"
+        known = f"; found {json.dumps(text)[:40]}" if "prompt" in row else did_you_mean("prompt", row.keys())
         raise FileError(str(file), number, f"prompt: expected a text{known}")
-    return Prompt(str(identity), turns, str(row.get("domain") or ""))
+    return Prompt(_encodable(str(identity)), turns, _encodable(str(row.get("domain") or "")))
 
 
-def _matrix(file: Path, prompts: Sequence[Prompt], upper: float | None) -> tuple[tuple[str, ...], Floats]:
+def _json(text: str, file: Path, line: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileError(str(file), line or error.lineno, f"is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise FileError(str(file), line, "is not JSON: nested too deeply, or a number is too long") from None
+
+
+def _encodable(text: str) -> str:
+    # JSON may carry lone surrogates, which neither tokenizers nor files take.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _matrix(file: Path, prompts: Sequence[Prompt], span: tuple[float, float]) -> tuple[tuple[str, ...], Floats]:
     rows = _csv_rows(file)
     _, header = next(rows, (1, []))
     columns = tuple(column.strip() for column in header[1:])
@@ -247,9 +258,7 @@ def _matrix(file: Path, prompts: Sequence[Prompt], upper: float | None) -> tuple
         if cells[0] in seen:
             raise FileError(str(file), line, f'prompt_id "{cells[0]}" stands twice')
         seen.add(cells[0])
-        values[row] = [
-            _number(cell, file, line, column, upper) for cell, column in zip(cells[1:], columns, strict=True)
-        ]
+        values[row] = [_number(cell, file, line, column, span) for cell, column in zip(cells[1:], columns, strict=True)]
     if not seen:
         raise FileError(str(file), None, "holds no outcome")
     if missing := next((prompt.id for prompt in prompts if prompt.id not in seen), None):
@@ -267,7 +276,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise FileError(str(file), reader.line_num, f"is not CSV: {error}") from None
 
 
-def _number(cell: str, file: Path, line: int, column: str, upper: float | None) -> float:
+def _number(cell: str, file: Path, line: int, column: str, span: tuple[float, float]) -> float:
     if not cell.strip():
         return math.nan
     try:
@@ -276,15 +285,15 @@ def _number(cell: str, file: Path, line: int, column: str, upper: float | None) 
         raise FileError(str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"') from None
     if not math.isfinite(value):
         raise FileError(str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run')
-    if value < 0 or (upper is not None and value > upper):
-        expected = f"between 0 and {upper:g}" if upper is not None else "at least 0"
-        raise FileError(str(file), line, f"{column}: {value:g} is not {expected}")
+    least, greatest = span
+    if not least <= value <= greatest:
+        raise FileError(str(file), line, f"{column}: {value:g} is not between {least:g} and {greatest:g}")
     return value
 
 
 def _aligned(file: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> Floats:
     """A side table in the order of the score table's columns; columns it has not are unknown."""
-    own, values = _matrix(file, prompts, upper=None)
+    own, values = _matrix(file, prompts, (0.0, _HUGE))
     result = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
     for position, column in enumerate(columns):
         if column in own:
@@ -324,10 +333,7 @@ def _meta(folder: Path) -> dict[str, Any]:
     file = folder / "meta.json"
     if not file.exists():
         return {}
-    try:
-        meta = json.loads(_text(file))
-    except json.JSONDecodeError as error:
-        raise FileError(str(file), error.lineno, f"is not JSON: {error.msg}") from None
+    meta = _json(_text(file), file, None)
     if not isinstance(meta, dict):
         raise FileError(str(file), 1, "expected an object")
     return meta

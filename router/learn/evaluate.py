@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from router.errors import CallerError, MissingExtraError
 from router.learn.dataset import RoutingSet
 from router.learn.embeddings import embeddings_of, vectors_of
-from router.learn.metrics import Quality, assess, best_single, choices
+from router.learn.metrics import Quality, assess, best_single
 from router.learn.progress import tracked
 from router.learn.train import fit_head
 from router.perceive.encoder import Encoder
@@ -24,7 +25,9 @@ from router.perceive.predictor import FORMAT, VERSION, Manifest, ModelEvidence, 
 from router.types import Doubles, Indices
 
 OURS = "pulvinar"
-_ALPHAS = tuple(np.logspace(0, 4.5, 10))
+_ALPHAS = tuple(np.logspace(0, 6, 13))
+_FIRST_OPTION = re.compile(r"\n\s*\(?A[).:]\s")
+_WORDS = re.compile(r"\w+")
 
 Fit = Callable[[Indices, Indices], Doubles]
 """Rows to train on, rows to forecast → expected scores `(rows to forecast, models)`."""
@@ -104,9 +107,24 @@ def _with_outcomes(data: RoutingSet) -> RoutingSet:
     return data.rows(rows)
 
 
+def question_of(turns: Sequence[str]) -> str:
+    """What a prompt asks, in lower case and without marks, so that its copies in other clothes are known.
+
+    The same question stands in several sets with other options, or after other examples: of a text with options only
+    what stands before the last list of them counts, and of one with several lists only its last paragraph.
+    """
+    lists = list(_FIRST_OPTION.finditer(turns[-1]))
+    asked = turns[-1][: lists[-1].start()] if lists else turns[-1]
+    if len(lists) > 1:
+        asked = asked[asked.rfind("\n\n") + 1 :]
+    words = _WORDS.findall(" ".join((*turns[:-1], asked)).lower())
+    return " ".join(words) if words else "\n".join(turns)
+
+
 def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    first_of = {prompt.turns: row for row, prompt in reversed(list(enumerate(data.prompts)))}
-    copies = np.array([first_of[prompt.turns] for prompt in data.prompts])
+    questions = [question_of(prompt.turns) for prompt in data.prompts]
+    first_of = {question: row for row, question in reversed(list(enumerate(questions)))}
+    copies = np.array([first_of[question] for question in questions])
     rows = np.zeros(len(data.prompts))
     if by == "domain":
         domains = sorted(set(data.domains))
@@ -132,7 +150,7 @@ def _cross_validated(name: str, fit: Fit, data: RoutingSet, splits: Sequence[tup
     expected = np.full(scores.shape, np.nan)
     for train, test in tracked(splits, name, long=2):
         expected[test] = fit(train, test)
-    return assess(name, scores, choices(scores, expected), np.clip(expected, 0, 1), data.cost_usd)
+    return assess(name, scores, expected, data.cost_usd)
 
 
 def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test: Indices) -> Doubles:
@@ -174,4 +192,7 @@ def _constants(data: RoutingSet, splits: Sequence[tuple[Indices, Indices]], seed
         "best per domain": per_domain,
         "oracle": np.nan_to_num(scores, nan=-1.0),
     }
-    return [assess(name, scores, choices(scores, table), None, None) for name, table in tables.items()]
+    return [
+        assess(name, scores, table, None if name == "random" else data.cost_usd, forecasts=False)
+        for name, table in tables.items()
+    ]

@@ -90,27 +90,23 @@ def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
     return np.asarray(scores[np.arange(len(scores)), chosen], dtype=np.float64)
 
 
-def assess(method: str, scores: Table, chosen: Indices, expected: Table | None, cost_usd: Table | None) -> Quality:
-    """All figures of one method. `expected` is None for a method that forecasts nothing."""
+def assess(method: str, scores: Table, values: Table, cost_usd: Table | None, *, forecasts: bool = True) -> Quality:
+    """All figures of a method that chooses by `values`; without AUC, Brier and ECE where these are no forecasts."""
     oracle = np.nanmax(scores, axis=1)
-    got = chosen_scores(scores, chosen)
+    got = chosen_scores(scores, choices(scores, values))
     single = float(np.nanmean(scores[:, best_single(scores)]))
     room = float(oracle.mean()) - single
-    cost_95 = cost_99 = None
-    if expected is not None and cost_usd is not None:
-        cost_95 = cost_to_keep(scores, expected, cost_usd, 0.95)
-        cost_99 = cost_to_keep(scores, expected, cost_usd, 0.99)
     return Quality(
         method=method,
-        auc=None if expected is None else mean_auc(scores, expected),
+        auc=mean_auc(scores, values) if forecasts else None,
         quality=float(got.mean()),
         selection_accuracy=float((got >= oracle - 1e-9).mean()),
         regret=float((oracle - got).mean()),
         captured=(float(got.mean()) - single) / room if room > 1e-9 else None,
-        brier=None if expected is None else brier(scores, expected),
-        ece=None if expected is None else calibration_error(scores, expected),
-        cost_95=cost_95,
-        cost_99=cost_99,
+        brier=brier(scores, np.clip(values, 0, 1)) if forecasts else None,
+        ece=calibration_error(scores, np.clip(values, 0, 1)) if forecasts else None,
+        cost_95=None if cost_usd is None else cost_to_keep(scores, values, cost_usd, 0.95),
+        cost_99=None if cost_usd is None else cost_to_keep(scores, values, cost_usd, 0.99),
     )
 
 

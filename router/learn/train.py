@@ -28,6 +28,7 @@ ASSUMED_OUTPUT_TOKENS = 256
 """Expected length of an answer where no data set says."""
 
 _DIRECTIONS = 32
+_SPREAD_SAMPLE = 2_000
 _MIN_PROMPTS = 2
 
 
@@ -68,7 +69,8 @@ def fit_head(vectors: Floats, data: RoutingSet) -> Head:
     length_weights, length_offset = _length_head(vectors, data.output_tokens, len(data.models))
     # A model nobody has measured may be any of those that somebody has.
     spread = np.zeros(len(known) + 1)
-    spread[-1] = (standard[:2000] @ ridge.particular_ + ridge.ability_).std(axis=1).mean()
+    sample = standard[:: max(1, len(standard) // _SPREAD_SAMPLE)]
+    spread[-1] = (sample @ ridge.particular_ + ridge.ability_).std(axis=1).mean()
 
     def column(values: NDArray[np.floating], population: float) -> Floats:
         return np.append(values, population).astype(np.float32)
@@ -113,7 +115,9 @@ def leverage_of(standard: Floats, penalty: float = 300.0) -> tuple[Floats, Float
     values, vectors = np.linalg.eigh(gram)
     count = min(_DIRECTIONS, len(values))
     top, rest = values[::-1][:count], values[::-1][count:]
-    rest_gain = float(np.mean(1.0 / (rest + penalty))) if len(rest) else 1.0 / penalty
+    rest = np.maximum(rest, 0.0)
+    # Weighted by how much of the prompts lies along each direction, so that the mean over the prompts is exact.
+    rest_gain = float((rest / (rest + penalty)).sum() / rest.sum()) if rest.sum() > 0 else 1.0 / penalty
     gain = 1.0 / (np.maximum(top, 0.0) + penalty) - rest_gain
     return vectors[:, ::-1][:, :count].T.astype(np.float32).copy(), gain.astype(np.float32), rest_gain
 
@@ -126,11 +130,15 @@ def _length_head(vectors: Floats, output_tokens: Floats | None, models: int) -> 
     if output_tokens is None or not np.isfinite(output_tokens).any():
         return np.zeros(width, np.float32), np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS), np.float32)
     rows = np.isfinite(output_tokens).any(axis=1)
-    ridge = TwoLevelRidge().fit(vectors[rows], np.log1p(output_tokens[rows]))
+    logarithms = np.log1p(output_tokens[rows])
+    ridge = TwoLevelRidge().fit(vectors[rows], logarithms)
     # The common part only: shared by all models, it needs one product a prompt.
     weights = ridge.common_ / ridge.scale_ * vectors.std(axis=0).clip(1e-9)
     offset = ridge.ability_ + float(((vectors.mean(axis=0) - ridge.center_) / ridge.scale_) @ ridge.common_)
     measured = np.isfinite(output_tokens).any(axis=0)
+    # The mean of a length is more than the exponential of its mean logarithm (Duan's smearing estimate).
+    residual = logarithms - ridge.ability_ - (((vectors[rows] - ridge.center_) / ridge.scale_) @ ridge.common_)[:, None]
+    offset[measured] += [np.log(np.exp(column[np.isfinite(column)]).mean()) for column in residual[:, measured].T]
     population = float(offset[measured].mean())
     offsets = np.append(np.where(measured, offset, population), population)
     return weights.astype(np.float32), offsets.astype(np.float32)

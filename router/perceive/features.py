@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from router.perceive.encoder import Encoder
+from router.perceive.encoder import MAX_CHARACTERS, Encoder
 from router.perceive.surface import WIDTH, surface_features
 from router.types import ChatRequest, Features, Floats
 
@@ -30,7 +30,7 @@ def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
         total = (embeddings * weights[:, None]).sum(axis=0)
         norm = float(np.sqrt(np.square(total).sum()))
         embedding = total / norm if norm > 0 else total
-    return np.concatenate([embedding, surface_features(turns[-1], len(turns))])
+    return np.concatenate([embedding, surface_features(turns[-1][:MAX_CHARACTERS], len(turns))])
 
 
 class Perceiver:
@@ -42,7 +42,7 @@ class Perceiver:
     def __call__(self, request: ChatRequest) -> Features:
         """The features of `request`."""
         human = request.human_turns
-        other_characters = sum(len(turn.text) for turn in request.turns) - len(human[-1])
+        other_characters = sum(len(turn.text) for turn in request.turns) - len(human[-1]) + request.tool_characters
         return Features(
             vector=feature_vector(self._encoder, human),
             input_tokens=self._encoder.count_tokens(human[-1]) + -(-other_characters // 4),

@@ -22,12 +22,15 @@ from router.perceive.artifact import check_hashes, hashes, read_arrays, read_man
 from router.perceive.encoder import Encoder
 from router.perceive.features import vector_width
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
+from router.types import Doubles, Features, Floats, Forecast, Indices
 
 FORMAT = "pulvinar-predictor"
 VERSION = 1
 _ARRAYS = "head.npz"
 _LONGEST_ANSWER = 8192.0
+_LONGEST_LOGARITHM = 20.0
+_GREATEST_STD = 0.5
+_BEND = 0.05
 _CLIP = 8.0
 """A standardised feature beyond this many standard deviations says no more than "far out"."""
 
@@ -126,6 +129,7 @@ class Predictor:
         self._variance = np.square(head.residual_std.astype(np.float64)) * head.data_ratio
         self._spread = np.square(head.spread.astype(np.float64))
         self._usual_leverage = float(head.usual_leverage[0])
+        self.spread = float(head.spread[-1])
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
@@ -145,6 +149,9 @@ class Predictor:
                 f"({manifest.encoder_fingerprint}), "
                 f'but "{encoder.name}" here is {encoder.fingerprint}; train it again'
             )
+        names = [model.name for model in manifest.models]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ArtifactError(f'{folder / "predictor.json"}: is damaged: the model "{twice}" stands twice')
         if problem := _misshapen(head, vector_width(encoder), len(manifest.models) + 1):
             raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
         return cls(head, encoder, manifest)
@@ -175,8 +182,8 @@ class Predictor:
         tokens = np.expm1(head.length_offset + product[models + 1])
         return Expectation(
             # Six decimals: the last bits of single precision say nothing.
-            quality=np.minimum(np.maximum(quality, 0.0), 1.0).astype(np.float64).round(6),
-            quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), 0.5).round(6),
+            quality=_squashed(quality).astype(np.float64).round(6),
+            quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), _GREATEST_STD).round(6),
             output_tokens=np.minimum(np.maximum(tokens, 1.0), _LONGEST_ANSWER).astype(np.float64).round(),
         )
 
@@ -209,7 +216,11 @@ class Forecaster:
         self._active_parameters = cards.active_parameters
         positions = range(len(catalog))
         self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
-        self._measured: Mask = self._column < len(predictor.models)
+        # What an adapter changes about its base is as unknown as how one model differs from another.
+        measured = set(predictor.models)
+        rests_on_base = [card.base is not None and not measured.intersection(card.names) for card in catalog]
+        inherits = np.array(rests_on_base, dtype=np.bool_) & (self._column < len(measured))
+        self._added_variance = np.where(inherits, predictor.spread**2, 0.0)
 
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order."""
@@ -221,18 +232,27 @@ class Forecaster:
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
             quality=expected.quality[self._column],
-            quality_std=expected.quality_std[self._column],
+            quality_std=np.minimum(
+                np.sqrt(np.square(expected.quality_std[self._column]) + self._added_variance), _GREATEST_STD
+            ),
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
             ttft_ms=ttft_ms,
             latency_ms=ttft_ms + output_tokens * self._tpot_ms,
-            measured=self._measured,
         )
+
+
+def _squashed(quality: Floats) -> Floats:
+    """`quality` as it is in the middle, bending towards 0 and 1 near the ends; what was greater stays greater."""
+    low, high = np.maximum(_BEND - quality, 0.0), np.maximum(quality - (1.0 - _BEND), 0.0)
+    middle = np.minimum(np.maximum(quality, _BEND), 1.0 - _BEND)
+    bent: Floats = middle + high * (_BEND / (_BEND + high)) - low * (_BEND / (_BEND + low))
+    return bent
 
 
 def _misshapen(head: Head, width: int, columns: int) -> str | None:
     """What is wrong with the arrays of `head`, or None."""
-    directions = len(head.directions)
+    directions = len(head.directions) if head.directions.ndim else 0
     shapes: dict[str, tuple[int, ...]] = {"weights": (width, columns), "directions": (directions, width)}
     shapes |= {"direction_gain": (directions,), "rest_gain": (1,), "usual_leverage": (1,)}
     shapes |= dict.fromkeys(("center", "scale", "length_weights"), (width,))
@@ -241,4 +261,11 @@ def _misshapen(head: Head, width: int, columns: int) -> str | None:
             return f"{name} has the shape {array.shape} instead of {expected}"
         if array.dtype != np.float32:
             return f"{name} is {array.dtype} instead of float32"
+        if not np.isfinite(array).all():
+            return f"{name} holds a value that is not finite"
+    for name, least in (("scale", 1e-12), ("residual_std", 0.0), ("data_ratio", 0.0), ("spread", 0.0)):
+        if (getattr(head, name) < least).any():
+            return f"{name} holds a value below {least:g}"
+    if np.abs(head.length_offset).max() > _LONGEST_LOGARITHM:
+        return "length_offset holds a value out of range"
     return None

@@ -56,9 +56,9 @@ def _load(name: str) -> Any:
         except ImportError:
             pass
     try:
-        return SentenceTransformer(path, device="cpu")
+        return SentenceTransformer(path, device="cpu", local_files_only=True)
     except (OSError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
+        first_line = (str(error).splitlines() or ["not found"])[0]
         raise ConfigurationError(
             f'the encoder "{name}" is neither "static" nor a sentence-transformers model here: {first_line}'
         ) from None

@@ -71,6 +71,56 @@ def test_a_printed_card_is_a_card_file(tmp_path: Path) -> None:
         assert load_card(file) == card
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.org/v1",
+        "http://127.0.0.1:8000/v1",
+        "http://[::1]:8000/v1",
+        "HTTP://localhost",
+        "https://host/a@b",
+    ],
+)
+def test_a_base_url_is_where_a_server_answers(url: str) -> None:
+    assert convert({**REQUIRED, "base_url": url}).base_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "localhost:8000/v1",
+        "api.example.org",
+        "//api.example.org",
+        "http://[::1",
+        "http://",
+        "http:///v1",
+        "http://:8000",
+        "http://host:0",
+        "http://host:65536",
+        "http://host:port",
+        "ftp://x",
+        "file:///etc/passwd",
+        "http://user@x",
+        "http://user:password@x",
+        "http://ho st/v1",
+        " http://host",
+        "http://host/v1\n",
+        "http://host/\t",
+        "",
+    ],
+)
+def test_what_no_server_answers_at_is_no_base_url(url: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="base_url: must be like https://host/v1"):
+        convert({**REQUIRED, "base_url": url})
+
+
+def test_an_error_about_a_key_does_not_repeat_the_key() -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        convert({**REQUIRED, "api_key_env": "sk-secret"})
+    assert "sk-secret" not in str(caught.value)
+
+
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=10)
 names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,8}\Z")
 counts = st.integers(1, 10**13)

@@ -23,7 +23,9 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
 @pytest.fixture
 def base_url(upstream: Upstream) -> Iterator[str]:
     models = ("ok", "cut", "status-400", "status-401", "status-404", "status-429", "status-500")
-    with gateway_server(*(make_card(model, upstream.url, model) for model in models)) as url:
+    with gateway_server(
+        *(make_card(model, upstream.url, model, api_key_env="OPENAI_API_KEY") for model in models)
+    ) as url:
         yield f"{url}/v1"
 
 

@@ -49,7 +49,6 @@ def forecast(
         cost_usd=column(cost_usd, 0.001),
         ttft_ms=column(ttft_ms, 200.0),
         latency_ms=column(latency_ms, 1000.0),
-        measured=np.ones(len(quality), dtype=np.bool_),
     )
 
 

@@ -151,6 +151,26 @@ def test_a_card_that_denies_tools_is_rejected_as_not_having_them() -> None:
     assert decision.rejections["unable"].reason == "has not capability tools"
 
 
+def test_an_answer_longer_than_a_card_can_write_rejects_it() -> None:
+    cards = [card("long", max_output="8k"), card("short", max_output="4k")]
+    decision = choose(cards, [0.1, 0.9], seen=features(output=4_001))
+    assert decision.card == "long"
+    assert dict(decision.rejections) == {"short": Rejection("max_output>=4001", "max_output 4k < 4001")}
+    assert decision.binding == ("max_output>=4001",)
+
+
+def test_an_answer_as_long_as_a_card_can_write_is_not_too_long() -> None:
+    assert choose([card("a", max_output="4k")], seen=features(output=4_000)).card == "a"
+
+
+def test_a_card_of_unknown_longest_answer_may_be_asked_for_any() -> None:
+    assert choose([card("a")], seen=features(output=100_000)).card == "a"
+
+
+def test_without_a_limit_of_the_request_the_longest_answer_does_not_matter() -> None:
+    assert choose([card("a", max_output="1")]).card == "a"
+
+
 def test_what_the_request_needs_is_never_relaxed() -> None:
     relaxing = policy(on_empty="relax", relax=("context", "capability", "modality"))
     assert "capability unknown" in no_candidate([card("a")], seen=features(needs=["tools"]), policy=relaxing)
@@ -200,6 +220,29 @@ def test_the_nearest_card_fails_the_fewest_limits_then_by_the_least() -> None:
     near, far = card("near", size="8B"), card("far", size="80B")
     assert "nearest is near: size 8B > 7B" in no_candidate([far, near], flags="size<7B")
     assert "nearest is near: size 8B > 7B" in no_candidate([card("a-unstated"), near], flags="size<7B")
+
+
+def test_a_word_that_no_card_has_is_answered_with_those_they_have() -> None:
+    cards = [card("a", capabilities=["tools", "json_schema"]), card("b", capabilities=["reasoning"])]
+    assert no_candidate(cards, flags="capability=telepathy").endswith(
+        "\n  no card at all has capability telepathy; known: json_schema, reasoning, tools"
+    )
+
+
+def test_a_word_that_no_card_has_is_answered_with_a_near_one() -> None:
+    message = no_candidate([card("a", tags=["code"]), card("b")], flags="tag=coed")
+    assert message.endswith('\n  no card at all has tag coed; did you mean "code"?')
+
+
+def test_where_no_card_states_a_field_no_words_are_listed() -> None:
+    message = no_candidate([card("a")], seen=features(needs=["tools"]))
+    assert message.endswith("\n  no card at all has capability tools")
+
+
+@pytest.mark.parametrize("flags", ["tag=code,license=mit", "tag!=code,size<1B"])
+def test_a_word_that_some_card_has_is_not_said_to_be_nowhere(flags: str) -> None:
+    cards = [card("a", tags=["code"], size="7B"), card("b", license="mit", size="7B")]
+    assert "no card at all" not in no_candidate(cards, flags=flags)
 
 
 def test_a_catalogue_without_cards_is_no_crash() -> None:

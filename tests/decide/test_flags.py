@@ -347,6 +347,38 @@ def test_what_is_no_mark_stays(prompt: str) -> None:
     assert extract_flags(request) == (request, Flags())
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[Flags: 0x002 (SYN)]",
+        "IP 10.0.0.1 > 10.0.0.2: [flags: S., seq 1]",
+        "arr[flag: 3]",
+        "[flag: -x]",
+        "[Flags: Germany, France]",
+        "[flag: 模型]",
+    ],
+)
+def test_a_mark_whose_first_word_is_no_flag_nor_nearly_one_stays_text(prompt: str) -> None:
+    request = request_of(("user", prompt))
+    assert extract_flags(request) == (request, Flags())
+
+
+def test_beside_a_mark_of_flags_one_of_text_stays() -> None:
+    request, flags = extract_flags(request_of(("user", "What is [Flags: 0x002]? [Flag: best]")))
+    assert (said(request), flags) == (["What is [Flags: 0x002]?"], parse_flags("best"))
+
+
+def test_a_mark_may_begin_with_an_exclusion() -> None:
+    request, flags = extract_flags(request_of(("user", "[Flag: !beta] Hi")))
+    assert (said(request), flags) == (["Hi"], parse_flags("!beta"))
+
+
+@pytest.mark.parametrize("mark", ["size", "siez<7B", "size<7B, 3", "cheapest*much", "best, nonsense"])
+def test_a_mark_that_begins_with_a_flag_is_read_whole_or_an_error(mark: str) -> None:
+    with pytest.raises(FlagError):
+        extract_flags(request_of(("user", f"[Flag: {mark}] Hi")))
+
+
 def test_a_mark_without_flags_is_stripped_and_asks_for_nothing() -> None:
     request, flags = extract_flags(request_of(("user", "[Flag: ] Hi")))
     assert (said(request), flags) == (["Hi"], Flags())

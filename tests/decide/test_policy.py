@@ -74,18 +74,19 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
     ("line", "problem"),
     [
         ("golas: {}", ':3: unknown key "golas"; did you mean "goals"?'),
-        ("goals: {cheepest: 1}", 'unknown goal "cheepest"; did you mean "cheapest"?'),
+        ("goals: {cheepest: 1}", ':3: goals.cheepest: unknown goal "cheepest"; did you mean "cheapest"?'),
+        ("goals:\n  best: 1\n  cheepest: 1", ':5: goals.cheepest: unknown goal "cheepest"; did you mean "cheapest"?'),
         ("goals: {cheapest: -1}", ":3: goals: "),
         ("goals: {cheapest: 1e999}", ":3: goals: "),
         ("goals: {cheapest: much}", ":3: goals: "),
-        ("limits: [siez<7B]", 'limits: unknown flag "siez"; did you mean "size"?'),
+        ("limits: [siez<7B]", ':3: limits: unknown flag "siez"; did you mean "size"?'),
         ("limits: ['size<7B,size>70B']", "no card can meet both size<7B and size>70B"),
         ("limits: [size<7B, size>70B]", "no card can meet both size<7B and size>70B"),
-        ("limits: [cheapest]", "cheapest is a goal; write it under goals"),
+        ("limits: [cheapest]", ":3: limits: cheapest is a goal; write it under goals"),
         ("unknown: alow", ':3: unknown: unknown word "alow"; did you mean "allow"?'),
         ("overrides: [limit]", ':3: overrides.0: unknown word "limit"; did you mean "limits"?'),
-        ("on_empty: relax", "`on_empty: relax` and the list `relax` go together"),
-        ("relax: [size]", "`on_empty: relax` and the list `relax` go together"),
+        ("on_empty: relax", ":3: on_empty: `on_empty: relax` and the list `relax` go together"),
+        ("relax: [size]", ":1: on_empty: `on_empty: relax` and the list `relax` go together"),
         ("fallbacks: 21", ":3: fallbacks: "),
         ("fallbacks: -1", ":3: fallbacks: "),
         ("fallbacks: two", ":3: fallbacks: "),
@@ -101,7 +102,7 @@ def test_a_broken_policy_names_its_file_and_what_is_wrong(tmp_path: Path, line: 
 
 def test_an_unknown_field_to_relax_is_answered_with_the_nearest(tmp_path: Path) -> None:
     write(tmp_path, "p", "on_empty: relax", "relax: [siez]")
-    assert 'unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
+    assert ':4: relax: unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
 
 
 def test_a_policy_whose_id_is_not_its_files_name_is_refused(tmp_path: Path) -> None:
@@ -125,6 +126,10 @@ def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:
 def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
     assert "holds no policy" in error_of(tmp_path)
     assert "does not exist" in error_of(tmp_path / "nowhere")
+
+
+def test_a_file_in_place_of_the_policy_folder_is_told_so(tmp_path: Path) -> None:
+    assert "is a file; name the folder it lies in" in error_of(write(tmp_path, "p"))
 
 
 def test_policies_made_in_code_are_found_too() -> None:

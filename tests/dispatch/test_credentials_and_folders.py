@@ -4,6 +4,8 @@ import pytest
 
 from router import settings
 from router.cards import Card
+from router.dispatch import providers
+from router.dispatch.dispatcher import why_uncallable
 
 
 def card(provider: str = "openai", **facts: str) -> Card:
@@ -19,46 +21,84 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cards_own_variable_comes_before_the_providers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "usual")
     monkeypatch.setenv("TEAM_KEY", "own")
-    assert settings.api_key(card()) == "usual"
-    assert settings.api_key(card(api_key_env="TEAM_KEY")) == "own"
+    assert providers.api_key(card()) == "usual"
+    assert providers.api_key(card(api_key_env="TEAM_KEY")) == "own"
 
 
 def test_a_key_that_is_not_set_is_named() -> None:
-    assert settings.missing_credentials(card()) == "OPENAI_API_KEY is not set"
-    assert settings.missing_credentials(card("some-cloud")) == "SOME_CLOUD_API_KEY is not set"
+    assert providers.missing_credentials(card()) == "OPENAI_API_KEY is not set"
+    assert providers.missing_credentials(card("some-cloud")) == "SOME_CLOUD_API_KEY is not set"
 
 
 def test_any_of_a_providers_usual_variables_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.missing_credentials(card("together_ai")) == "TOGETHER_API_KEY is not set"
+    assert providers.missing_credentials(card("together_ai")) == "TOGETHER_API_KEY is not set"
     monkeypatch.setenv("TOGETHERAI_API_KEY", "k")
-    assert settings.missing_credentials(card("together_ai")) is None
+    assert providers.missing_credentials(card("together_ai")) is None
 
 
 @pytest.mark.parametrize("value", ["", "  \n"])
 def test_a_blank_key_counts_as_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", value)
-    assert settings.missing_credentials(card()) == "OPENAI_API_KEY is not set"
+    assert providers.missing_credentials(card()) == "OPENAI_API_KEY is not set"
 
 
 def test_a_line_break_after_a_key_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k\n")
-    assert settings.api_key(card()) == "k"
+    assert providers.api_key(card()) == "k"
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]:80/v1"])
 def test_a_server_on_this_machine_needs_no_key(url: str) -> None:
-    assert settings.missing_credentials(card(base_url=url)) is None
+    assert providers.missing_credentials(card(base_url=url)) is None
 
 
-@pytest.mark.parametrize("url", ["http://localhost.example.com/v1", "http://10.0.0.1/v1"])
-def test_a_server_elsewhere_needs_one(url: str) -> None:
-    assert settings.missing_credentials(card(base_url=url)) == "OPENAI_API_KEY is not set"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.openai.com/v1",
+        "https://evil.example/v1",
+        "https://api.openai.com.evil.example/v1",
+        "https://api.openai.com:8443/v1",
+    ],
+)
+def test_a_providers_usual_key_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "usual")
+    monkeypatch.setenv("TEAM_KEY", "own")
+    assert providers.api_key(card(base_url=url)) is None
+    assert providers.api_key(card(base_url=url, api_key_env="TEAM_KEY")) == "own"
+
+
+def test_a_providers_usual_key_goes_to_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "usual")
+    assert providers.api_key(card(base_url="https://API.openai.com:443/v1/")) == "usual"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert providers.missing_credentials(card(base_url="https://api.openai.com/v1")) == "OPENAI_API_KEY is not set"
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "custom_openai"])
+def test_a_server_elsewhere_may_need_no_key(provider: str) -> None:
+    assert providers.missing_credentials(card(provider, base_url="http://10.0.0.1/v1")) is None
+
+
+def test_what_is_no_url_is_not_on_this_machine() -> None:
+    assert not settings.on_this_machine("http://[::1")
+    assert why_uncallable(card(base_url="http://☃_.example/v1")) == "its base_url is not a URL"
+
+
+def test_a_misspelt_provider_makes_a_card_uncallable() -> None:
+    reason = 'its provider "hosted_vlm" is not one that Pulvinar knows; did you mean "hosted_vllm"?'
+    assert why_uncallable(card("hosted_vlm", base_url="http://127.0.0.1:8000/v1")) == reason
+
+
+@pytest.mark.parametrize("provider", ["vertex_ai_beta", "gemini", "bedrock", "text-completion-openai"])
+def test_every_provider_that_litellm_translates_is_known(provider: str) -> None:
+    assert providers.unknown_provider(card(provider)) is None
 
 
 def test_a_self_hosted_server_needs_a_key_only_where_its_card_names_one() -> None:
-    assert settings.missing_credentials(card("hosted_vllm", base_url="http://10.0.0.1/v1")) is None
+    assert providers.missing_credentials(card("hosted_vllm", base_url="http://10.0.0.1/v1")) is None
     named = card("hosted_vllm", base_url="http://10.0.0.1/v1", api_key_env="NOT_SET_ANYWHERE")
-    assert settings.missing_credentials(named) == "NOT_SET_ANYWHERE is not set"
+    assert providers.missing_credentials(named) == "NOT_SET_ANYWHERE is not set"
 
 
 def test_the_folder_in_the_environment_comes_first_then_the_current_directorys(

@@ -42,7 +42,7 @@ def test_the_gateways_own_flags_are_taken_out_of_the_metadata(upstream: Upstream
 
 def test_the_upstream_gets_its_own_key_and_none_of_the_clients_credentials(upstream: Upstream) -> None:
     client = {"authorization": "Bearer client", "x-api-key": "client", "cookie": "a=b", "anthropic-beta": "x"}
-    call(make_card("a", upstream.url), headers=client)
+    call(make_card("a", upstream.url, api_key_env="OPENAI_API_KEY"), headers=client)
     sent = upstream.seen[0].headers
     assert sent["authorization"] == "Bearer sk-gateway-secret"
     assert sent["anthropic-beta"] == "x"
@@ -51,7 +51,12 @@ def test_the_upstream_gets_its_own_key_and_none_of_the_clients_credentials(upstr
 
 def test_no_authorization_is_sent_where_there_is_no_key(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    call(make_card("a", upstream.url), headers={"authorization": "Bearer client"})
+    call(make_card("a", upstream.url, api_key_env="OPENAI_API_KEY"), headers={"authorization": "Bearer client"})
+    assert "authorization" not in upstream.seen[0].headers
+
+
+def test_a_providers_usual_key_is_not_sent_to_another_host(upstream: Upstream) -> None:
+    call(make_card("a", upstream.url))
     assert "authorization" not in upstream.seen[0].headers
 
 
@@ -159,7 +164,7 @@ def test_a_stream_that_is_closed_unread_ends_the_upstream_call(upstream: Upstrea
 
 def test_an_error_tells_neither_the_key_nor_the_address(upstream: Upstream) -> None:
     upstream.error = {"error": {"message": f"sk-gateway-secret at {upstream.url}/v1/chat"}}
-    _, said = call(make_card("a", upstream.url, "status-400"))
+    _, said = call(make_card("a", upstream.url, "status-400", api_key_env="OPENAI_API_KEY"))
     assert said == b'{"error": {"message": "[hidden] at [hidden]/chat"}}'
 
 
@@ -169,7 +174,6 @@ def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(upstream
     assert call(make_card("a", upstream.url, f"status-{status}"))[1] == b""
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999999/v1", "http://[::1/v1"])
-def test_an_address_that_is_none_is_an_upstream_error(url: str) -> None:
+def test_an_address_that_is_none_is_an_upstream_error() -> None:
     with pytest.raises(UpstreamError):
-        call(make_card("a", "", base_url=url))
+        call(make_card("a", "", base_url="http://☃_.example/v1"))

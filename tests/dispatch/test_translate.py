@@ -12,6 +12,7 @@ import pytest
 
 from router.cards import Card
 from router.dispatch import Dispatcher, Stream
+from router.dispatch.providers import _litellms_own
 from router.errors import UpstreamError
 from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
 from tests.dispatch.calls import BODY, call, unused_address
@@ -32,7 +33,7 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicUpstream]:
 
 
 def card(url: str, model: str = "ok") -> Card:
-    return make_card("claude", url, model, provider="anthropic", base_url=url)
+    return make_card("claude", url, model, provider="anthropic", base_url=url, api_key_env="ANTHROPIC_API_KEY")
 
 
 def test_an_answer_comes_back_in_openais_shape(claude: AnthropicUpstream) -> None:
@@ -82,6 +83,21 @@ def test_fields_that_would_redirect_the_call_are_not_handed_on(claude: Anthropic
     assert answer.status == 200
     assert b"Hello" in said
     assert claude.seen[0].headers["x-api-key"] == "sk-ant-secret"
+
+
+def test_litellm_does_not_send_the_providers_usual_key_to_another_host(claude: AnthropicUpstream) -> None:
+    call(make_card("claude", "", provider="anthropic", base_url=claude.url))
+    assert claude.seen[0].headers["x-api-key"] == "none"
+    assert "sk-ant-secret" not in str(claude.seen[0].headers)
+
+
+def test_the_providers_read_from_litellms_source_are_those_it_has() -> None:
+    code = (
+        "from router import settings; settings.prepare_litellm(); import litellm; "
+        "print(*(provider.value for provider in litellm.provider_list))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert set(said.split()) == _litellms_own()
 
 
 def test_a_known_beta_is_forwarded(claude: AnthropicUpstream) -> None:

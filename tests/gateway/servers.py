@@ -178,7 +178,6 @@ class IndifferentPredictor:
             cost_usd=prices * 100,
             ttft_ms=none,
             latency_ms=none,
-            measured=np.zeros(len(catalog), dtype=bool),
         )
         return lambda _: forecast
 

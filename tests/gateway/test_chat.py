@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from router.dispatch import Dispatcher
 from router.errors import ConfigurationError
 from router.gateway.app import make_app
+from router.gateway.watch import Watch
+from router.pipeline import Routed
 from tests.gateway.servers import COMPLETION, Upstream, gateway_server, make_card, make_router, served
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -128,6 +132,35 @@ def test_half_a_surrogate_pair_passes_through(gateway: httpx.Client, upstream: U
     assert upstream.seen[0].body["messages"][0]["content"] == "cut \ud83d"
 
 
+def test_half_a_surrogate_pair_in_a_name_is_told_as_a_question_mark(gateway: httpx.Client) -> None:
+    content = b'{"model": "auto/\\ud800", "messages": [{"role": "user", "content": "hi"}]}'
+    answer = gateway.post("/v1/chat/completions", content=content)
+    assert answer.status_code == 404
+    assert '"?"' in str(error(answer)["message"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "param"),
+    [
+        ({"x-route-flags": "cheapest"}, {}, "x-route-flags"),
+        ({}, {"route": {"flags": "cheapest"}}, "route"),
+        ({}, {"metadata": {"route_flags": "cheapest"}}, "metadata.route_flags"),
+    ],
+)
+def test_flags_beside_the_name_of_a_card_are_a_400(
+    gateway: httpx.Client, upstream: Upstream, headers: dict[str, str], fields: dict[str, object], param: str
+) -> None:
+    answer = chat(gateway, "dear", headers, **fields)
+    assert (answer.status_code, error(answer)["param"]) == (400, param)
+    assert "model name auto" in str(error(answer)["message"])
+    assert upstream.seen == []
+
+
+def test_blank_flags_beside_the_name_of_a_card_are_none(gateway: httpx.Client) -> None:
+    fields: dict[str, object] = {"route": {"flags": " "}, "metadata": {"route_flags": "", "team": "x"}}
+    assert chat(gateway, "dear", {"x-route-flags": ""}, **fields).is_success
+
+
 def test_a_flag_that_cannot_be_read_is_a_400_that_points_at_it(gateway: httpx.Client) -> None:
     answer = chat(gateway, "auto[sise<7B]")
     assert (answer.status_code, error(answer)["code"]) == (400, "invalid_flag")
@@ -235,10 +268,21 @@ def test_a_card_without_credentials_is_left_out_of_the_choice(
 
 def test_a_card_that_is_down_is_not_chosen_but_may_be_named(upstream: Upstream) -> None:
     cards = make_card("a", upstream.url, price=0.1), make_card("b", upstream.url)
-    app = make_app(make_router(*cards), Dispatcher(), lambda: {"a": "no server answers"})
+    router = make_router(*cards)
+    app = make_app(router, Dispatcher(), Watch(router.catalog, lambda: {"a": "no server answers"}))
     with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert chat(client).headers["x-route-card"] == "b"
         assert chat(client, "a").headers["x-route-card"] == "a"
+
+
+def test_a_card_of_an_unknown_provider_is_a_503(upstream: Upstream) -> None:
+    with (
+        gateway_server(make_card("a", upstream.url, provider="hosted_vlm")) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        answer = chat(client, "a")
+    assert (answer.status_code, error(answer)["code"]) == (503, "not_configured")
+    assert 'did you mean "hosted_vllm"?' in str(error(answer)["message"])
 
 
 def test_a_client_that_leaves_ends_the_upstream_call(gateway: httpx.Client, upstream: Upstream) -> None:
@@ -269,12 +313,13 @@ def test_a_gateway_without_a_default_policy_does_not_start() -> None:
         make_app(router, Dispatcher())
 
 
-def in_process(app: object, body: dict[str, object]) -> httpx.Response:
+def in_process(app: Starlette, body: dict[str, object]) -> httpx.Response:
     import asyncio
 
     async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        transport = httpx.ASGITransport(app)
+        client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+        async with app.router.lifespan_context(app), client:
             return await client.post("/v1/chat/completions", content=json.dumps(body))
 
     return asyncio.run(main())
@@ -288,3 +333,22 @@ def test_many_requests_at_once_are_all_answered(gateway: httpx.Client) -> None:
     for thread in threads:
         thread.join()
     assert statuses == [200] * 20
+
+
+@pytest.mark.parametrize(("size", "on_the_loop"), [(1_000, True), (300_000, False)])
+def test_only_a_large_body_is_decided_upon_off_the_event_loop(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, size: int, on_the_loop: bool
+) -> None:
+    router = make_router(make_card("a", upstream.url))
+    deciding: list[bool] = []
+    route = router.route
+
+    def watched(*arguments: Any, **options: Any) -> Routed:
+        deciding.append(threading.current_thread().name.startswith("asyncio_"))
+        return route(*arguments, **options)
+
+    monkeypatch.setattr(router, "route", watched)
+    app = make_app(router, Dispatcher())
+    answer = in_process(app, {"model": "auto", "messages": MESSAGES, "metadata": {"note": "a" * size}})
+    assert answer.is_success
+    assert deciding == [not on_the_loop]

@@ -96,7 +96,7 @@ def test_other_score_types_leave_scores_as_they_are(score_type: str, write_set: 
 
 def test_a_score_above_the_stated_range_is_an_error(write_set: Write) -> None:
     folder = write_set(scores=(HEADER, ("a", 11, 1), ("b", 5, 7)), meta={"score_type": "1..10"})
-    assert "scores.csv:2: calculator: 11 is not between 0 and 10" in fault(folder)
+    assert "scores.csv:2: calculator: 11 is not between 1 and 10" in fault(folder)
 
 
 def test_a_range_that_ends_at_nothing_is_an_error(write_set: Write) -> None:
@@ -124,7 +124,7 @@ def test_a_side_table_is_aligned_by_column_name(write_set: Write) -> None:
 
 def test_a_side_table_may_hold_numbers_above_one_but_none_below_zero(write_set: Write) -> None:
     folder = write_set(cost_usd=(HEADER, ("a", 7, -1), ("b", 2, 9)))
-    assert "cost_usd.csv:2: poet: -1 is not at least 0" in fault(folder)
+    assert "cost_usd.csv:2: poet: -1 is not between 0 and 1e+12" in fault(folder)
 
 
 def test_an_alias_renames_a_column(write_set: Write) -> None:

@@ -9,7 +9,7 @@ import pytest
 from router.errors import CallerError, MissingExtraError
 from router.learn import evaluate as module
 from router.learn.dataset import RoutingSet
-from router.learn.evaluate import OURS, Report, evaluate
+from router.learn.evaluate import OURS, Report, evaluate, question_of
 from router.learn.metrics import Quality
 from router.perceive.encoder import Encoder, StaticEncoder
 
@@ -182,3 +182,25 @@ def test_a_baseline_without_its_extra_is_named_as_skipped(planted_set: RoutingSe
 
     (reason,) = evaluate(planted_set, encoder, baseline_encoder=missing).skipped
     assert "pip install 'pulvinar[train]'" in reason
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("What is 2 + 2?\n(A) 3\n(B) 4", "what is 2 + 2\nA) 5\nB) 4\nC) 1"),
+        (
+            "Who wrote Emma?\nA) X\nB) Y\nAnswer: A\n\nWho wrote Dune?\nA) Z\nB) W\nAnswer:",
+            "Who wrote Dune?\n(A) W\n(B) Q",
+        ),
+    ],
+)
+def test_a_question_is_known_again_with_other_options_and_examples(one: str, two: str) -> None:
+    assert question_of((one,)) == question_of((two,))
+
+
+def test_questions_that_share_only_their_last_instruction_stay_apart() -> None:
+    assert question_of(("Cats purr.\n\nSummarise this.",)) != question_of(("Dogs bark.\n\nSummarise this.",))
+
+
+def test_an_earlier_turn_makes_another_question() -> None:
+    assert question_of(("In Python?", "And now?")) != question_of(("In Rust?", "And now?"))

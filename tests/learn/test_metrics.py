@@ -93,7 +93,7 @@ def test_forecasts_of_exactly_zero_and_one_have_a_bin() -> None:
 
 
 def test_an_assessment_adds_up() -> None:
-    line = assess("ours", SCORES, choices(SCORES, EXPECTED), EXPECTED, None)
+    line = assess("ours", SCORES, EXPECTED, None)
     # Chosen scores 1, 0, 1, 1; the best single model has .75, the oracle 1.
     assert line.quality == 0.75
     assert line.selection_accuracy == 0.75
@@ -104,19 +104,19 @@ def test_an_assessment_adds_up() -> None:
 
 
 def test_captured_is_the_share_of_the_room_above_the_best_single_model() -> None:
-    assert assess("oracle", SCORES, np.array([0, 0, 0, 1]), None, None).captured == 1.0
+    assert assess("oracle", SCORES, SCORES, None, forecasts=False).captured == 1.0
 
 
 def test_captured_is_not_defined_where_there_is_no_room() -> None:
-    assert assess("one", SCORES[:, :1], np.zeros(4, dtype=int), None, None).captured is None
+    assert assess("one", SCORES[:, :1], np.zeros((4, 1)), None, forecasts=False).captured is None
 
 
 def test_a_tie_with_the_best_counts_as_a_right_selection() -> None:
-    assert assess("x", np.array([[1.0, 1.0]]), np.array([1]), None, None).selection_accuracy == 1.0
+    assert assess("x", np.array([[1.0, 1.0]]), np.array([[0.0, 1.0]]), None).selection_accuracy == 1.0
 
 
 def test_a_method_that_forecasts_nothing_has_no_forecast_figures() -> None:
-    line = assess("constant", SCORES, np.zeros(4, dtype=int), None, None)
+    line = assess("constant", SCORES, np.tile([1.0, 0.0], (4, 1)), None, forecasts=False)
     assert (line.auc, line.brier, line.ece) == (None, None, None)
 
 
@@ -165,8 +165,8 @@ tables = st.integers(0, 2**31).map(lambda seed: np.random.default_rng(seed).rand
 @given(tables, tables)
 @settings(deadline=None)
 def test_nothing_is_better_than_the_oracle(scores: np.ndarray, expected: np.ndarray) -> None:
-    line = assess("x", scores, choices(scores, expected), expected, None)
-    oracle = assess("oracle", scores, choices(scores, scores), None, None)
+    line = assess("x", scores, expected, None)
+    oracle = assess("oracle", scores, scores, None, forecasts=False)
     assert oracle.quality >= line.quality
     assert oracle.regret == 0.0 <= line.regret
     assert oracle.selection_accuracy == 1.0 >= line.selection_accuracy

@@ -12,7 +12,7 @@ from router.errors import ArtifactError
 from router.perceive.artifact import hashes
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector
-from router.perceive.predictor import Predictor
+from router.perceive.predictor import Head, Predictor
 
 PROMPTS = ("What is 12 plus 30?", "Write a haiku.", "", "你好", "def f(): pass")
 
@@ -127,6 +127,55 @@ def test_an_array_of_another_shape_is_refused(name: str, folder: Path, encoder: 
 def test_an_array_of_another_type_is_refused(folder: Path, encoder: StaticEncoder) -> None:
     replace_arrays(folder, rest_gain=np.zeros(1, dtype=np.int64))
     with pytest.raises(ArtifactError, match="rest_gain is int64 instead of float32"):
+        Predictor.load(folder, encoder)
+
+
+def stored_array(folder: Path, name: str) -> np.ndarray:
+    with np.load(folder / "head.npz") as stored:
+        return np.array(stored[name])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", Head.__struct_fields__)
+def test_an_array_with_a_value_that_is_not_finite_is_refused(
+    name: str, value: float, folder: Path, encoder: StaticEncoder
+) -> None:
+    array = stored_array(folder, name)
+    array.flat[-1] = value
+    replace_arrays(folder, **{name: array})
+    with pytest.raises(ArtifactError, match=rf"head\.npz: is damaged: {name} holds a value that is not finite"):
+        Predictor.load(folder, encoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", 0.0), ("scale", -1.0), ("residual_std", -0.1), ("data_ratio", -1.0), ("spread", -0.1)]
+)
+def test_an_array_that_no_training_makes_is_refused(
+    name: str, value: float, folder: Path, encoder: StaticEncoder
+) -> None:
+    array = stored_array(folder, name)
+    array[0] = value
+    replace_arrays(folder, **{name: array})
+    with pytest.raises(ArtifactError, match=rf"head\.npz: is damaged: {name} holds a value below"):
+        Predictor.load(folder, encoder)
+
+
+def test_an_expected_length_beyond_all_lengths_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, length_offset=np.full_like(stored_array(folder, "length_offset"), 90.0))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: length_offset holds a value out of range"):
+        Predictor.load(folder, encoder)
+
+
+def test_a_single_number_for_an_array_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    replace_arrays(folder, directions=np.float32(1.0))
+    with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: \w+ has the shape"):
+        Predictor.load(folder, encoder)
+
+
+def test_a_model_named_twice_is_refused(folder: Path, encoder: StaticEncoder) -> None:
+    models = json.loads((folder / "predictor.json").read_text())["models"]
+    edit(folder, models=[models[0], *models[:-1]])
+    with pytest.raises(ArtifactError, match=rf'predictor\.json: is damaged: the model "{models[0]["name"]}" stands tw'):
         Predictor.load(folder, encoder)
 
 

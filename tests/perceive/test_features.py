@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from router.perceive.encoder import StaticEncoder
+from router.errors import CallerError
+from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
 from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, vector_width
 from router.perceive.surface import surface_features
 from router.types import ChatRequest
@@ -51,6 +54,12 @@ def test_the_surface_is_that_of_the_newest_turn(encoder: StaticEncoder) -> None:
     assert vector[encoder.dimensions :].tobytes() == surface_features(POEM, 2).tobytes()
 
 
+def test_the_surface_is_that_of_the_first_characters(encoder: StaticEncoder) -> None:
+    start = ("word " * MAX_CHARACTERS)[:MAX_CHARACTERS]
+    whole = feature_vector(encoder, (start + "Is 7 * 8 = 56? def f(): return {}\n" * 10_000,))
+    assert whole[encoder.dimensions :].tobytes() == surface_features(start).tobytes()
+
+
 def test_turns_long_past_are_not_read(encoder: StaticEncoder) -> None:
     recent = tuple(f"question number {n}" for n in range(10))
     long = feature_vector(encoder, (POEM, *recent))[: encoder.dimensions]
@@ -75,6 +84,39 @@ def test_text_of_another_role_counts_as_input(encoder: StaticEncoder) -> None:
     alone = perceive(request(("user", SORTING))).input_tokens
     instructed = perceive(request(("system", "x" * 400), ("user", SORTING))).input_tokens
     assert instructed == alone + 100
+
+
+def test_the_definitions_of_tools_count_as_input(encoder: StaticEncoder) -> None:
+    perceive = Perceiver(encoder)
+    tools = [{"type": "function", "function": {"name": "f", "description": "x" * 4_000}}]
+    alone = perceive(request(("user", SORTING)))
+    equipped = perceive(request(("user", SORTING), tools=tools))
+    assert equipped.input_tokens - alone.input_tokens == pytest.approx(len(json.dumps(tools)) / 4, rel=0.02)
+    assert equipped.vector.tobytes() == alone.vector.tobytes()
+
+
+def test_functions_as_older_clients_send_them_count_like_tools(encoder: StaticEncoder) -> None:
+    perceive = Perceiver(encoder)
+    functions = [{"name": "f", "description": "x" * 400}]
+    older, newer = (perceive(request(("user", "hi"), **{field: functions})) for field in ("functions", "tools"))
+    assert older.input_tokens == newer.input_tokens > 100
+
+
+@pytest.mark.parametrize("tools", [{"name": "f"}, "f", 1])
+def test_tools_that_are_no_list_are_the_callers_fault(tools: object) -> None:
+    with pytest.raises(CallerError, match="`tools` must be a list"):
+        request(("user", "hi"), tools=tools)
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("limit", [10**9 + 1, 10**30, 0, -1, True, 1.5, "7"])
+def test_an_output_limit_out_of_range_is_the_callers_fault(field: str, limit: object) -> None:
+    with pytest.raises(CallerError, match=f"`{field}` must be a whole number between 1 and 1000000000"):
+        request(("user", "hi"), **{field: limit})
+
+
+def test_the_largest_output_limit_is_taken() -> None:
+    assert request(("user", "hi"), max_tokens=10**9).output_limit == 10**9
 
 
 def test_one_human_turn_counts_once(encoder: StaticEncoder) -> None:

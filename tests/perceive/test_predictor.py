@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,14 +10,16 @@ from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card, Latency, Milliseconds, Price, Size, TokenCount
+from router.learn.dataset import RoutingSet
+from router.learn.train import leverage_of, train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector, vector_width
-from router.perceive.predictor import Predictor
+from router.perceive.predictor import Predictor, _squashed
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import ChatRequest, Features, Forecast
 
 SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."
-FIELDS = ("quality", "quality_std", "output_tokens", "cost_usd", "ttft_ms", "latency_ms", "measured")
+FIELDS = ("quality", "quality_std", "output_tokens", "cost_usd", "ttft_ms", "latency_ms")
 
 
 def card(name: str, **facts: object) -> Card:
@@ -110,8 +115,22 @@ def test_an_adapter_rests_on_its_base(adapter: str, model: str, predictor: Predi
     quality, quality_std, *_ = predictor.expect(features.vector)
     column = predictor.models.index(model)
     assert forecast.quality[position] == quality[column]
-    assert forecast.quality_std[position] == quality_std[column]
-    assert forecast.measured[position]
+    assert forecast.quality_std[position] > quality_std[column]
+
+
+def test_an_adapter_adds_to_the_doubt_as_much_as_models_differ(predictor: Predictor, features: Features) -> None:
+    catalog = Catalog(CARDS)
+    forecast = predictor.bind(catalog)(features)
+    base, adapter = catalog.position("calculator"), catalog.position("sums")
+    added = np.square(forecast.quality_std[adapter]) - np.square(forecast.quality_std[base])
+    assert added == pytest.approx(predictor.spread**2)
+
+
+def test_an_adapter_with_outcomes_of_its_own_is_as_sure_as_a_model(predictor: Predictor, features: Features) -> None:
+    catalog = Catalog([card("calculator"), card("poet", kind="adapter", base="calculator")])
+    _, quality_std, *_ = predictor.expect(features.vector)
+    found = predictor.bind(catalog)(features).quality_std[catalog.position("poet")]
+    assert found == quality_std[predictor.models.index("poet")]
 
 
 def test_an_adapter_with_outcomes_of_its_own_does_not_rest_on_its_base(predictor: Predictor) -> None:
@@ -126,12 +145,45 @@ def test_a_card_without_outcomes_gets_the_population(name: str, predictor: Predi
     position = catalog.position(name)
     quality, *_ = predictor.expect(features.vector)
     assert forecast.quality[position] == quality[-1]
-    assert not forecast.measured[position]
 
 
 def test_a_card_without_outcomes_is_less_sure_than_any_with(predictor: Predictor, features: Features) -> None:
     _, quality_std, *_ = predictor.expect(features.vector)
     assert (quality_std[-1] > quality_std[:-1]).all()
+
+
+def shifted(predictor: Predictor, bias: np.ndarray) -> Predictor:
+    """`predictor` with the models (and the population) at these average qualities."""
+    head = msgspec.structs.replace(predictor.head, bias=bias.astype(np.float32))
+    return Predictor(head, predictor.encoder, predictor.manifest)
+
+
+@given(st.lists(st.floats(-3, 4, width=32), min_size=4, max_size=4))
+@settings(deadline=None)
+def test_what_is_better_stays_better_beyond_either_end(predictor: Predictor, biases: list[float]) -> None:
+    # A forecast of no surprise: the linear parts are nil, so that the biases alone decide.
+    calm = msgspec.structs.replace(
+        predictor.head, least=np.zeros_like(predictor.head.least), greatest=np.zeros_like(predictor.head.greatest)
+    )
+    vector = np.zeros(vector_width(predictor.encoder), dtype=np.float32)
+    bias = np.array(biases, dtype=np.float32)
+    quality = shifted(Predictor(calm, predictor.encoder, predictor.manifest), bias).expect(vector).quality
+    assert ((quality > 0) & (quality < 1)).all()
+    for one, other in itertools.combinations(range(4), 2):
+        if abs(bias[one] - bias[other]) > 0.02:
+            assert (quality[one] > quality[other]) == (bias[one] > bias[other])
+
+
+def test_a_forecast_away_from_the_ends_is_not_bent() -> None:
+    middle = np.linspace(0.05, 0.95, 91, dtype=np.float32)
+    np.testing.assert_array_equal(_squashed(middle), middle)
+
+
+def test_the_bend_has_no_step_and_no_kink() -> None:
+    line = np.linspace(-2, 3, 50_001)
+    slope = np.diff(_squashed(line)) / np.diff(line)
+    assert ((slope > 0) & (slope < 1 + 1e-9)).all()
+    assert np.abs(np.diff(slope)).max() < 0.01
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8), st.integers(0, 2**31))
@@ -143,7 +195,7 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
     noise = np.random.default_rng(seed).standard_normal(width)
     vector = (noise * np.resize(scales, width)).astype(np.float32)
     quality, quality_std, *_ = predictor.expect(vector)
-    assert ((quality >= 0) & (quality <= 1)).all()
+    assert ((quality > 0) & (quality < 1)).all()
     assert ((quality_std > 0) & (quality_std <= 0.5)).all()
     tokens = predictor.expect(vector).output_tokens
     assert ((tokens >= 1) & (tokens <= 8192)).all()
@@ -169,6 +221,27 @@ def test_longer_answers_are_expected_where_they_were_seen(predictor: Predictor, 
     poems = predictor.expect(feature_vector(encoder, (POEM,))).output_tokens
     assert (poems > 3 * sums).all()
     assert sums[predictor.models.index("poet")] > sums[predictor.models.index("calculator")]
+
+
+def test_the_expected_length_is_the_mean_and_not_the_median(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    scatter = np.random.default_rng(0).lognormal(5.0, 1.0, planted_set.scores.shape).astype(np.float32)
+    trained = train([msgspec.structs.replace(planted_set, output_tokens=scatter)], encoder)
+    vectors = [feature_vector(encoder, prompt.turns) for prompt in planted_set.prompts]
+    expected = np.mean([trained.expect(vector).output_tokens[:-1] for vector in vectors], axis=0)
+    means, medians = scatter.mean(axis=0), np.median(scatter, axis=0)
+    np.testing.assert_allclose(expected, means, rtol=0.1)
+    assert (expected > 1.2 * medians).all()
+
+
+@pytest.mark.parametrize("width", [20, 100])
+def test_the_mean_leverage_of_the_prompts_is_exact_however_few_directions_are_kept(width: int) -> None:
+    scales = np.geomspace(5, 0.1, width)
+    table = (np.random.default_rng(0).standard_normal((400, width)) * scales).astype(np.float32)
+    directions, gain, rest = leverage_of(table, penalty=50.0)
+    found = np.square(table).sum(axis=1) * rest + np.square(table @ directions.T) @ gain
+    gram = table.T.astype(np.float64) @ table
+    exact = np.einsum("ij,jk,ik->i", table, np.linalg.inv(gram + 50.0 * np.eye(width)), table)
+    assert found.mean() == pytest.approx(exact.mean(), rel=1e-4)
 
 
 def test_cost_is_tokens_times_price(predictor: Predictor, features: Features) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +38,22 @@ class TestTheBundledModel:
     def test_an_unknown_model_is_named(self, sentence_encoder: SentenceEncoder) -> None:
         with pytest.raises(ConfigurationError, match=r'the encoder "\./no-such-model" is neither'):
             SentenceEncoder("./no-such-model")
+
+
+@pytest.mark.parametrize(("problem", "said"), [("no file config.json\nhint", "no file config.json"), ("", "not found")])
+def test_a_model_is_looked_for_among_local_files_only(problem: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def __init__(self, path: str, *, device: str, local_files_only: bool = False) -> None:
+            assert local_files_only, "would download"
+            raise OSError(problem)
+
+    logging = SimpleNamespace(disable_progress_bar=lambda: None)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Missing))
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(utils=SimpleNamespace(logging=logging)))
+    monkeypatch.setitem(sys.modules, "transformers.utils", SimpleNamespace(logging=logging))
+    monkeypatch.setitem(sys.modules, "transformers.utils.logging", logging)
+    with pytest.raises(ConfigurationError, match=f'the encoder "org/x" is neither .* model here: {said}$'):
+        SentenceEncoder("org/x")
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

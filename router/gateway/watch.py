@@ -1,0 +1,77 @@
+"""Which cards can be called now, looked at again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from router.cards import Catalog
+from router.dispatch.dispatcher import why_uncallable
+from router.errors import PulvinarError
+
+INTERVAL_S = 10.0
+_LOG = logging.getLogger(__name__)
+_NAMED_AT_MOST = 3
+
+Probe = Callable[[], Mapping[str, str]]
+"""Asks which cards cannot be called now: their ids, and why. May block."""
+
+
+class Watch:
+    """Knows why cards cannot be called: what the configuration lacks, and what `probe` found last.
+
+    `probe` need not name cards that the configuration makes uncallable. `tell` gets a line when the cards that can be
+    called become others.
+    """
+
+    def __init__(self, catalog: Catalog, probe: Probe = dict, tell: Callable[[str], None] = _LOG.info) -> None:
+        self._catalog, self._probe, self._tell = catalog, probe, tell
+        reasons = {card.id: why_uncallable(card) for card in catalog}
+        self.unconfigured: Mapping[str, str] = {card: reason for card, reason in reasons.items() if reason}
+        self.unavailable: Mapping[str, str] = self.unconfigured
+
+    @property
+    def callable_cards(self) -> int:
+        """How many cards can be called, as far as is known."""
+        return len(self._catalog) - len(self.unavailable)
+
+    async def look(self) -> None:
+        """Ask the probe, off the event loop, and keep to what it says. Where it fails, what was known stays."""
+        try:
+            self.unavailable = {**await asyncio.to_thread(self._probe), **self.unconfigured}
+        except (PulvinarError, OSError, RuntimeError, ValueError) as error:
+            _LOG.warning("cannot tell which cards can be called: %s: %s", type(error).__name__, error)
+
+    async def keep_looking(self, interval_s: float = INTERVAL_S) -> None:
+        """Look every `interval_s` seconds until cancelled, and tell what changes."""
+        while True:
+            await asyncio.sleep(interval_s)
+            before = self.unavailable
+            await self.look()
+            if before.keys() != self.unavailable.keys():
+                self._report(_changes(before, self.unavailable))
+
+    def _report(self, line: str) -> None:
+        try:
+            self._tell(line)
+        except OSError:
+            # Whoever read the lines has gone; the gateway stays.
+            _LOG.info("%s", line)
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    come, gone = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
+    said = []
+    if come:
+        said.append(f"{_named(come)} can be called now")
+    if gone:
+        reasons = {after[card] for card in gone}
+        why = f" ({reasons.pop()})" if len(reasons) == 1 else ""
+        said.append(f"{_named(gone)} cannot be called any more{why}")
+    return "; ".join(said)
+
+
+def _named(cards: list[str]) -> str:
+    more = len(cards) - _NAMED_AT_MOST
+    return ", ".join(cards[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
