@@ -21,6 +21,7 @@ from router.cards import Catalog
 from router.commands import options
 from router.decide.engine import decide
 from router.decide.flags import parse_flags
+from router.errors import MissingExtraError
 from router.perceive.features import Perceiver
 from router.pipeline import Router
 from router.types import ChatRequest
@@ -149,7 +150,7 @@ def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:
     report("instead of the head: sklearn Ridge.predict", lambda _: ridge.predict(vector), requests)
     try:
         encoder = options.load_encoder("all-MiniLM-L6-v2")
-    except Exception as error:  # noqa: BLE001 - a benchmark goes on without what is not installed
+    except MissingExtraError as error:
         print(f"instead of the encoder: skipped ({error})")
         return
     report("instead of the encoder: MiniLM", lambda each: encoder.encode([each.turns[0].text]), requests[:240])

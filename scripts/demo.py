@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 
+from rich.markup import escape
+
 from router.commands import options
 from router.commands.render import console, table
 from router.types import ChatRequest
@@ -30,7 +32,7 @@ def main() -> None:
         decision = router.route(ChatRequest.from_prompt(prompt), flags=flags, today=today).decision
         best = decision.candidates[0]
         quality, deviation = f"{best.quality:.2f}", f"{best.quality_std:.2f}"
-        shown.add_row(prompt.replace("[", "\\["), flags, decision.card, quality, deviation, decision.plan.fallbacks[0])
+        shown.add_row(escape(prompt), flags, decision.card, quality, deviation, decision.plan.fallbacks[0])
     out.print(shown)
     out.print("\nAsk for one:   .venv/bin/route \"your prompt\" --flags 'size<10B' --explain")
     out.print("Serve clients: .venv/bin/route serve      (OpenAI base URL http://127.0.0.1:8686/v1, model auto)")

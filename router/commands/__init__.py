@@ -40,9 +40,9 @@ class PromptFirst(TyperGroup):
 
 _SHORT_WORD = 3
 HELP = (
-    'Sends each prompt to the model or adapter that is best for it: [bold]route "your prompt"[/bold]\n\n'
-    "Quote flags, or the shell takes [bold]<[/bold] for a redirection: [bold]--flags 'size<7B'[/bold]. "
-    "Unquoted forms: [bold]size.lt=7B[/bold], [bold]size..7B[/bold], [bold]cheapest=0.5[/bold]."
+    'Sends each prompt to the model or adapter that is best for it: route "your prompt"\n\n'
+    "Quote flags, or the shell takes < for a redirection: --flags 'size<7B'. "
+    "Unquoted forms: size.lt=7B, size..7B, cheapest=0.5."
 )
 
 
@@ -54,7 +54,7 @@ def build() -> typer.Typer:
         cls=PromptFirst,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
         help=HELP,
     )
@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _end(f"{where}{error.strerror or error}", ConfigurationError.exit_code)
+    # The outermost edge: whatever it was, nobody should have to read a traceback.
     except Exception as error:
         if settings.debugging():
             raise

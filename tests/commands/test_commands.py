@@ -188,3 +188,63 @@ def test_the_policies_are_listed(run: Run) -> None:
 )
 def test_the_committed_schema_is_the_one_printed(run: Run, group: str, file: str) -> None:
     assert json.loads(run(group, "schema").out) == json.loads(Path(file).read_text())
+
+
+def test_a_closed_standard_input_is_the_callers_fault() -> None:
+    shell = f"{sys.executable} cli.py - <&-"
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_terminal_without_unicode_shows_question_marks() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "cli.py", "hello there"], capture_output=True, env=environment, check=True)
+    assert b"?" in ended.stdout
+
+
+def test_a_fault_of_ours_is_told_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("router.commands.options.load_cards", fail)
+    ended = run("cards", "list")
+    assert ended.code == 1
+    assert ended.err == "route: a fault of ours: ZeroDivisionError: oops (PULVINAR_DEBUG=1 shows where)\n"
+
+
+def test_a_path_that_no_system_takes_is_a_configuration_error(run: Run) -> None:
+    assert run("hello", "--cards", "x" * 5000).code == 3
+
+
+def test_score_never_writes_over_its_own_input(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    artifact, prompts = tmp_path / "artifact", routing_set / "prompts.jsonl"
+    run("train", routing_set, "--out", artifact)
+    before = prompts.read_bytes()
+    ended = run("score", "--artifact", artifact, "--prompts", prompts, "--out", prompts)
+    assert ended.code == 2
+    assert prompts.read_bytes() == before
+
+
+def test_training_names_the_columns_that_no_card_has(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    ended = run("train", routing_set, "--out", tmp_path / "artifact")
+    assert "2 of 2 models have no card here (id or alias): abacus, bard" in ended.out
+
+
+def test_an_imported_card_is_written_only_where_nothing_is(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "mini.yaml"
+    assert run("cards", "import", "gpt-4o-mini", "--out", out).code == 0
+    assert run("cards", "import", "gpt-4o-mini", "--out", out).code == 2
+    assert not (tmp_path / "none.yaml").exists()
+    assert run("cards", "import", "gpt-4o-minii", "--out", tmp_path / "none.yaml").code == 2
+    assert not (tmp_path / "none.yaml").exists()
+
+
+def test_dollar_signs_in_a_prompt_are_no_mathematics_in_its_plot(run: Run, tmp_path: Path) -> None:
+    assert run("pareto", r"$\frac{$ costs $5", "--goal", "smallest", "--out", tmp_path / "front.svg").code == 0
+
+
+def test_one_word_that_is_nearly_a_command_is_asked_about(run: Run) -> None:
+    ended = run("servee")
+    assert ended.code == 2
+    assert 'did you mean "serve"?' in ended.err
