@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
+import msgspec
 
 from router import __version__
 from router.cards.schema import Card
@@ -27,6 +29,13 @@ _FORWARDED = frozenset(
 )
 # Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
 _KEEP_ALIVE_S = 4.0
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object; what it holds is checked and skipped."""
+
+
+_OBJECT = msgspec.json.Decoder(_Object)
 
 
 def models_url(card: Card) -> str | None:
@@ -55,7 +64,7 @@ class Relay:
         )
 
     async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
-        """One attempt. Raises UpstreamError where no HTTP answer came, or no byte of a stream."""
+        """One attempt. Raises UpstreamError where no answer came that a client can read, or no byte of a stream."""
         key = api_key(card)
         request = self._request(card, key, body, headers)
         try:
@@ -70,12 +79,18 @@ class Relay:
             upstream = Stream(card, _chunks(card, response), response.aclose, self._timeouts)
             on_the_way_out.push_async_callback(upstream.aclose)
             status, passed = response.status_code, passed_back(response.headers)
+            if not 200 <= status < 600:
+                raise UpstreamError(f'the upstream of the card "{card.id}" answered with the odd status {status}')
             if stream and status < 300:
+                if not _is_event_stream(passed):
+                    raise UpstreamError(f'the upstream of the card "{card.id}" answered with no event stream')
                 await upstream.start()
                 on_the_way_out.pop_all()
                 return Answer(card, status, passed, upstream)
             answered = await upstream.whole()
         if status < 300:
+            if not _is_object(answered):
+                raise UpstreamError(f'the upstream of the card "{card.id}" answered with no JSON object')
             return Answer(card, status, passed, answered)
         return _refusal(card, key, status, passed, answered)
 
@@ -114,6 +129,22 @@ async def _chunks(card: Card, response: httpx.Response) -> AsyncIterator[bytes]:
     except httpx.HTTPError as error:
         _LOG.warning("%s: %s: %s", card.id, type(error).__name__, error)
         raise unreachable(card) from None
+
+
+def _is_event_stream(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _is_object(answered: bytes) -> bool:
+    try:
+        _OBJECT.decode(answered.decode())
+    except (ValueError, RecursionError):
+        # The escape of half a surrogate pair, which msgspec refuses, is no reason to lose an answer.
+        try:
+            return isinstance(json.loads(answered), dict)
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:

@@ -181,6 +181,8 @@ def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
     if isinstance(error, litellm.APIConnectionError) or _broke_in_transport(error):
         raise unreachable(card) from None
     status = int(getattr(error, "status_code", None) or 500)
+    if not 400 <= status < 600:
+        raise UpstreamError(f'the upstream of the card "{card.id}" gave no usable answer (HTTP {status})') from None
     headers = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", {}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -172,7 +173,14 @@ def _decode(raw: bytes) -> Any:
         # A text cut inside an emoji holds the escape of half a surrogate pair, which msgspec refuses.
         if b"\\u" not in raw:
             raise
-        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
 
 
 def _no_constant(name: str) -> None:

@@ -32,10 +32,7 @@ class UpstreamResponse(StreamingResponse):
 
     def __init__(self, upstream: Stream, status: int, headers: Mapping[str, str]) -> None:
         self._upstream = upstream
-        if headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
-            super().__init__(honest(upstream), status, {**headers, **_SSE_HEADERS})
-        else:
-            super().__init__(upstream, status, headers)
+        super().__init__(honest(upstream), status, {**headers, **_SSE_HEADERS})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -8,7 +8,7 @@ import pytest
 from router.cards import Card
 from router.dispatch import Answer, Dispatcher, Stream, Timeouts
 from router.errors import UpstreamError
-from tests.dispatch.calls import BODY, call, unused_address
+from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import CHUNKS, Upstream, make_card
 
 
@@ -116,6 +116,43 @@ def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> Non
 def test_a_stream_that_fails_before_its_first_byte_moves_to_the_next_card(upstream: Upstream, model: str) -> None:
     cards = make_card("a", upstream.url, model), make_card("b", upstream.url)
     assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("line", ["999 X", "600 X", "099 X", "000 X", "101 Switching Protocols"])
+def test_a_status_that_http_does_not_have_moves_to_the_next_card(upstream: Upstream, line: str, stream: bool) -> None:
+    with raw_server(f"HTTP/1.1 {line}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()) as odd:
+        answer = call(make_card("a", odd), make_card("b", upstream.url), body={**BODY, "stream": stream}, stream=stream)
+        assert served_by(answer) == "b"
+        with pytest.raises(UpstreamError) as caught:
+            call(make_card("a", odd), stream=stream)
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize(
+    "page", [b"", b"<html></html>", b"null", b"[]", b'{"choices": [', b'{"id": "\xff"}', b'{"a":' * 100_000]
+)
+def test_an_answer_that_is_no_json_object_moves_to_the_next_card(upstream: Upstream, page: bytes) -> None:
+    upstream.error = page
+    assert served_by(call(make_card("a", upstream.url, "status-200"), make_card("b", upstream.url))) == "b"
+
+
+def test_an_answer_without_content_moves_to_the_next_card(upstream: Upstream) -> None:
+    with raw_server(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n") as mute:
+        assert served_by(call(make_card("a", mute), make_card("b", upstream.url))) == "b"
+
+
+@pytest.mark.parametrize("type_", ["text/html", "application/json", ""])
+def test_a_stream_of_another_type_moves_to_the_next_card(upstream: Upstream, type_: str) -> None:
+    upstream.error, upstream.error_headers = {"choices": []}, {"content-type": type_}
+    cards = make_card("a", upstream.url, "status-200"), make_card("b", upstream.url)
+    assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
+
+
+@pytest.mark.parametrize("said", [b' {"a":"cut \\ud83d", "b":1.0}\n', b'{"logprob": -Infinity}', '{"é": 1}'.encode()])
+def test_an_odd_but_readable_answer_passes_byte_for_byte(upstream: Upstream, said: bytes) -> None:
+    upstream.error = said
+    assert call(make_card("a", upstream.url, "status-200"))[1] == said
 
 
 def test_the_last_real_status_wins_over_a_failed_connection(upstream: Upstream) -> None:

@@ -126,6 +126,24 @@ def test_a_body_that_is_wrong_is_a_400(gateway: httpx.Client, body: bytes, param
     )
 
 
+@pytest.mark.parametrize("text", [b"hi", b"cut \\ud800"])
+def test_a_number_out_of_range_is_a_400_and_not_forwarded(
+    gateway: httpx.Client, upstream: Upstream, text: bytes
+) -> None:
+    body = b'{"model": "dear", "temperature": 1e400, "messages": [{"role": "user", "content": "%s"}]}' % text
+    answer = gateway.post("/v1/chat/completions", content=body)
+    assert (answer.status_code, error(answer)["code"], upstream.seen) == (400, "invalid_request", [])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_no_client_can_read_is_a_502(upstream: Upstream, stream: bool) -> None:
+    upstream.error = b"<html>Welcome</html>"
+    body = {"model": "page", "stream": stream, "messages": MESSAGES}
+    with gateway_server(make_card("page", upstream.url, "status-200")) as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body)
+    assert (answer.status_code, set(error(answer))) == (502, {"message", "type", "param", "code"})
+
+
 def test_half_a_surrogate_pair_passes_through(gateway: httpx.Client, upstream: Upstream) -> None:
     content = b'{"model": "dear", "messages": [{"role": "user", "content": "cut \\ud83d"}]}'
     assert gateway.post("/v1/chat/completions", content=content).is_success
