@@ -75,7 +75,8 @@ class StaticEncoder:
     """
 
     def __init__(self, card: EncoderCard, table: Floats, tokenizer: Tokenizer) -> None:
-        self.card, self._table, self._tokenizer = card, table, tokenizer
+        self.card, self._table = card, table
+        self._tokenizer, self._model = tokenizer, tokenizer.model
         self.name = card.name
         self.dimensions = card.dimensions
         self.fingerprint = hashlib.sha256(msgspec.json.encode(card.sha256, order="sorted")).hexdigest()[:16]
@@ -156,15 +157,19 @@ class StaticEncoder:
         return memo
 
     def _pieces_of(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        if not words:
-            return {}
-        clean = [word.encode("utf-8", "replace").decode("utf-8") for word in words]
-        encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
-        pieces: list[list[int]] = [[] for _ in words]
-        for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            if word is not None:
-                pieces[word].append(piece)
-        return {word: tuple(ids) for word, ids in zip(words, pieces, strict=True)}
+        # Of plain words the tokenizer's own steps leave only lower case and the split into pieces.
+        plain = [word for word in words if _is_plain(word)]
+        found = {word: tuple(token.id for token in self._model.tokenize(word.lower())) for word in plain}
+        others = [word for word in words if word not in found]
+        if others:
+            clean = [word.encode("utf-8", "replace").decode("utf-8") for word in others]
+            encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
+            pieces: list[list[int]] = [[] for _ in others]
+            for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
+                if word is not None:
+                    pieces[word].append(piece)
+            found.update((word, tuple(ids)) for word, ids in zip(others, pieces, strict=True))
+        return found
 
 
 def _joined(pieces: Mapping[str, tuple[int, ...]], words: Sequence[str]) -> list[int]:
