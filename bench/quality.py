@@ -12,6 +12,7 @@ from pathlib import Path
 from router import settings
 from router.commands import options
 from router.commands.render import print_report
+from router.errors import PulvinarError
 from router.learn.dataset import load_set
 from router.learn.evaluate import evaluate
 
@@ -48,4 +49,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PulvinarError as error:
+        raise SystemExit(f"bench.quality: {error} (--data says where the sets lie)") from None

@@ -82,7 +82,7 @@ class Sweep:
             chosen[card] += 1
             qualities.append(routed.decision.candidates[0].quality)
             sight = Sight(self._router.catalog, routed.forecast, self._today)
-            values.append(float(self._number.values(sight)[self._router.catalog.ids.index(card)]))
+            values.append(float(self._number.values(sight)[self._router.catalog.position(card)]))
             if outcomes is not None:
                 scores.append(_score(self._router, outcomes, row, card))
         known = [value for value in values if not math.isnan(value)]

@@ -190,6 +190,11 @@ class Decision(Struct, frozen=True):
         return self.plan.card
 
 
+def encodable(text: str) -> str:
+    """`text` with lone surrogates, which JSON may carry but no tokenizer, file or answer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def known(value: float) -> float | None:
     """`value` as a float, or None where it is NaN."""
     return None if math.isnan(value) else float(value)
@@ -213,7 +218,7 @@ def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
     if not isinstance(role, str) or not role:
         raise CallerError(f"`{where}.role` must be a word such as user, assistant or system")
     if content is None or isinstance(content, str):
-        return Turn(role, _encodable(content or "")), set()
+        return Turn(role, encodable(content or "")), set()
     if not isinstance(content, list):
         raise CallerError(f"`{where}.content` must be a text or a list of parts")
     texts: list[str] = []
@@ -226,12 +231,7 @@ def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
             texts.append(part["text"])
         if kind in _PART_MODALITIES:
             modalities.add(_PART_MODALITIES[kind])
-    return Turn(role, _encodable("\n".join(texts))), modalities
-
-
-def _encodable(text: str) -> str:
-    # JSON may carry lone surrogates, which no tokenizer takes; the body that goes upstream keeps them.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return Turn(role, encodable("\n".join(texts))), modalities
 
 
 def _needs(body: Mapping[str, Any]) -> frozenset[str]:

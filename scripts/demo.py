@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 from rich.markup import escape
 
 from router.commands import options
@@ -27,7 +25,7 @@ def main() -> None:
     out = console()
     out.print(f"{len(router.catalog)} cards, predictor {router.predictor.id}\n")
     shown = table("prompt", "flags", "card", "quality", "±", "next best", right=("quality", "±"))
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = options.today()
     for prompt, flags in PROMPTS:
         decision = router.route(ChatRequest.from_prompt(prompt), flags=flags, today=today).decision
         best = decision.candidates[0]

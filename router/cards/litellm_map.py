@@ -110,12 +110,18 @@ def _key(name: str) -> str:
     raise UnknownModelError(f'litellm\'s price map has no chat model "{name}"{did_you_mean(name, providers)}')
 
 
+def package_folder() -> Path | None:
+    """Where litellm's files lie, found without importing it; None where it is not installed."""
+    spec = importlib.util.find_spec("litellm")
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
 @functools.cache
 def _entries() -> Mapping[str, msgspec.Raw]:
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder()
+    if folder is None:
         raise ConfigurationError(_NOT_INSTALLED)
-    file = Path(spec.submodule_search_locations[0]) / _FILE
+    file = folder / _FILE
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +78,11 @@ def load_router(cards: Path | None, policies: Path | None, artifact: Path | None
     from router.pipeline import Router
 
     return Router(load_cards(cards), load_policy_folder(policies), load_predictor(artifact))
+
+
+def today() -> datetime.date:
+    """The day that `age` limits count from."""
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 def print_json(value: Any) -> None:

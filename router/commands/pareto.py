@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +42,7 @@ def pareto(
         raise CallerError(f"--out ends in {', '.join(PLOT_SUFFIXES)}; got {out.name}")
     router = options.load_router(cards, policies, artifact)
     requests, outcomes = _requests(prompt, data, sample)
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = options.today()
     sweep = Sweep(router, goal, policy, flags, today)
     points = front_of(sweep.points(requests, outcomes))
     if out is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +43,7 @@ def prompt(
     request = _read_request(prompt, messages)
     router = options.load_router(cards, policies, artifact)
     unavailable = _unavailable(router.catalog) if reachable else {}
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = options.today()
     decision = router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today).decision
     if as_json:
         options.print_json(decision_document(decision))

@@ -80,9 +80,9 @@ def decide(
     sight = Sight(catalog, forecast, circumstances.today)
     needs = [*_availability(catalog, circumstances.unavailable), *_requirements(features, sight)]
     asked = [judge(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits]
-    kept, relaxed = _relaxed(needs, asked, policy, len(catalog))
+    kept, relaxed = _relaxed(needs, asked, policy)
     verdicts = [*needs, *kept]
-    fails = _fails(verdicts, len(catalog))
+    fails = _fails(verdicts)
     failing: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(verdicts, failing, sight, circumstances.unavailable)
     candidates = np.flatnonzero(~failing)
@@ -135,25 +135,22 @@ def _requirements(features: Features, sight: Sight) -> list[Verdict]:
     return verdicts
 
 
-def _relaxed(
-    needs: Sequence[Verdict], asked: list[Verdict], policy: Policy, cards: int
-) -> tuple[list[Verdict], tuple[str, ...]]:
+def _relaxed(needs: Sequence[Verdict], asked: list[Verdict], policy: Policy) -> tuple[list[Verdict], tuple[str, ...]]:
     """The limits asked for that are left once relaxing has found a candidate, and the texts of those dropped.
 
     What the request itself needs is never relaxed: no model would serve it.
     """
     relaxed: list[str] = []
     for field in policy.relax if policy.on_empty == "relax" else ():
-        if not _fails([*needs, *asked], cards).any(axis=0).all():
+        if not _fails([*needs, *asked]).any(axis=0).all():
             break
         relaxed += [each.limit.text for each in asked if each.limit.field == field]
         asked = [each for each in asked if each.limit.field != field]
     return asked, tuple(relaxed)
 
 
-def _fails(verdicts: Sequence[Verdict], cards: int) -> Mask:
-    if not verdicts:
-        return np.zeros((1, cards), dtype=np.bool_)
+def _fails(verdicts: Sequence[Verdict]) -> Mask:
+    """Of shape `(limits, cards)`. There is always a limit: the request's own need of context."""
     return np.stack([verdict.fails for verdict in verdicts])
 
 
@@ -163,9 +160,7 @@ def _binding(verdicts: Sequence[Verdict], fails: Mask, score: Doubles, best: int
     position = np.arange(len(score))
     better = (score < score[best]) | ((score == score[best]) & (position < best))
     return tuple(
-        verdict.limit.text
-        for verdict, failing in zip(verdicts, fails, strict=False)
-        if (failing & alone & better).any()
+        verdict.limit.text for verdict, failing in zip(verdicts, fails, strict=True) if (failing & alone & better).any()
     )
 
 

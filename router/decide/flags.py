@@ -25,7 +25,7 @@ from router.decide.fields import FIELD_NAMES, NUMBERS, WORDS
 from router.decide.goals import GOALS
 from router.decide.limits import Limit
 from router.errors import FlagError, did_you_mean
-from router.types import ChatRequest
+from router.types import ChatRequest, encodable
 
 MAX_LENGTH = 2_000
 _MAX_MARKS = 100
@@ -150,7 +150,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         # JSON may carry lone surrogates, which an answer with the error in it could not; positions stay.
-        self.text, self.at = text.encode("utf-8", "replace").decode("utf-8"), 0
+        self.text, self.at = encodable(text), 0
 
     def flags(self) -> Flags:
         if len(self.text) > MAX_LENGTH:
@@ -265,6 +265,7 @@ def _exclude_each_other(one: Limit, two: Limit) -> bool:
     for lower, upper in ((one, two), (two, one)):
         if lower.op in (">", ">=", "=") and upper.op in ("<", "<=", "="):
             both_reach = lower.op != ">" and upper.op != "<"
+            # Both are numbers: words have returned above.
             if lower.value > upper.value or (lower.value == upper.value and not both_reach):  # type: ignore[operator]
                 return True
     return {one.op, two.op} == {"=", "!="} and one.value == two.value

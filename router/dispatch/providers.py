@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 from pathlib import Path
 
 import httpx
 
 from router import settings
+from router.cards.litellm_map import package_folder
 from router.cards.schema import Card
 from router.errors import did_you_mean
 
@@ -134,11 +134,11 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
 @functools.cache
 def _litellms_own() -> frozenset[str]:
     """The providers that litellm speaks for; empty where its source cannot be read."""
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder()
+    if folder is None:
         return frozenset()
     try:
-        source = (Path(spec.submodule_search_locations[0]) / _LITELLMS_FILE).read_text("utf-8")
+        source = (folder / _LITELLMS_FILE).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return frozenset()
     found = _LITELLMS_CLASS.search(source)

@@ -16,6 +16,7 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies
 from router.dispatch import Answer
 from router.errors import CallerError, UnknownModelError, did_you_mean
+from router.types import encodable
 
 DEFAULT_POLICY = "default"
 _ROUTED = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
@@ -116,8 +117,7 @@ def refuse_flags(card: str, header_flags: str, body: Mapping[str, Any]) -> None:
 
 def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
     """An error as OpenAI's clients read it. Half of a surrogate pair in the message becomes a question mark."""
-    message = message.encode("utf-8", "replace").decode("utf-8")
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    return msgspec.json.encode({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})
 
 
 def refusal_body(answer: Answer) -> bytes:

@@ -26,7 +26,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.errors import CallerError, ConfigurationError, FileError, did_you_mean
-from router.types import ChatRequest, Floats, Indices
+from router.types import ChatRequest, Floats, Indices, encodable
 
 _LENGTHS = (("output_tokens", 1.0), ("completion_tokens", 1.0), ("out_chars", 0.25))
 _RANGE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\.\.(\d{1,6}(?:\.\d{1,6})?)")
@@ -121,8 +121,8 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
             break
     cost_file = _optional(folder, "cost_usd.csv")
     result = RoutingSet(
-        name=_encodable(str(meta.get("name", folder.name))),
-        license=_encodable(str(meta.get("licence", meta.get("license", "not stated")))),
+        name=encodable(str(meta.get("name", folder.name))),
+        license=encodable(str(meta.get("licence", meta.get("license", "not stated")))),
         sha256=hashlib.sha256(prompts_file.read_bytes() + scores_file.read_bytes()).hexdigest(),
         prompts=prompts,
         models=models,
@@ -214,11 +214,11 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
         except CallerError as error:
             raise FileError(str(file), number, str(error)) from None
     elif isinstance(text, str):
-        turns = (_encodable(text),)
+        turns = (encodable(text),)
     else:
         known = f"; found {json.dumps(text)[:40]}" if "prompt" in row else did_you_mean("prompt", row.keys())
         raise FileError(str(file), number, f"prompt: expected a text{known}")
-    return Prompt(_encodable(str(identity)), turns, _encodable(str(row.get("domain") or "")))
+    return Prompt(encodable(str(identity)), turns, encodable(str(row.get("domain") or "")))
 
 
 def _json(text: str, file: Path, line: int | None) -> Any:
@@ -228,11 +228,6 @@ def _json(text: str, file: Path, line: int | None) -> Any:
         raise FileError(str(file), line or error.lineno, f"is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
         raise FileError(str(file), line, "is not JSON: nested too deeply, or a number is too long") from None
-
-
-def _encodable(text: str) -> str:
-    # JSON may carry lone surrogates, which neither tokenizers nor files take.
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _matrix(file: Path, prompts: Sequence[Prompt], span: tuple[float, float]) -> tuple[tuple[str, ...], Floats]:

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.perceive.artifact import check_hashes, read_arrays, read_manifest
-from router.types import Floats
+from router.types import Floats, encodable
 
 FORMAT = "pulvinar-encoder"
 VERSION = 1
@@ -108,10 +108,7 @@ class StaticEncoder:
         for row, text in enumerate(texts):
             pieces = self.pieces(text)
             if pieces:
-                total = np.take(self._table, pieces, axis=0).sum(axis=0)
-                norm = float(np.sqrt(np.square(total).sum()))
-                if norm > 0:
-                    np.divide(total, norm, out=vectors[row])
+                vectors[row] = unit(np.take(self._table, pieces, axis=0).sum(axis=0))
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -162,14 +159,21 @@ class StaticEncoder:
         found = {word: tuple(token.id for token in self._model.tokenize(word.lower())) for word in plain}
         others = [word for word in words if word not in found]
         if others:
-            clean = [word.encode("utf-8", "replace").decode("utf-8") for word in others]
-            encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
+            encoding = self._tokenizer.encode(
+                [encodable(word) for word in others], is_pretokenized=True, add_special_tokens=False
+            )
             pieces: list[list[int]] = [[] for _ in others]
             for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
                 if word is not None:
                     pieces[word].append(piece)
             found.update((word, tuple(ids)) for word, ids in zip(others, pieces, strict=True))
         return found
+
+
+def unit(vector: Floats) -> Floats:
+    """`vector` scaled to length one; the zero vector as it is."""
+    norm = float(np.sqrt(np.square(vector).sum()))
+    return vector / norm if norm > 0 else vector
 
 
 def _joined(pieces: Mapping[str, tuple[int, ...]], words: Sequence[str]) -> list[int]:

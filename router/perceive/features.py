@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from router.perceive.encoder import MAX_CHARACTERS, Encoder
+from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
 from router.perceive.surface import WIDTH, surface_features
 from router.types import ChatRequest, Features, Floats
 
@@ -27,9 +27,7 @@ def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
     embedding = embeddings[-1]
     if len(recent) > 1:
         weights = TURN_DECAY ** np.arange(len(recent) - 1, -1, -1, dtype=np.float32)
-        total = (embeddings * weights[:, None]).sum(axis=0)
-        norm = float(np.sqrt(np.square(total).sum()))
-        embedding = total / norm if norm > 0 else total
+        embedding = unit((embeddings * weights[:, None]).sum(axis=0))
     return np.concatenate([embedding, surface_features(turns[-1][:MAX_CHARACTERS], len(turns))])
 
 

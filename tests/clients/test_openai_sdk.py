@@ -8,16 +8,9 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.gateway.servers import Upstream, gateway_server, make_card, upstream_server
+from tests.gateway.servers import Upstream, gateway_server, make_card
 
 MESSAGES: list = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
-    with upstream_server() as server:
-        yield server
 
 
 @pytest.fixture
