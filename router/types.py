@@ -86,14 +86,20 @@ class Features(Struct, frozen=True, eq=False):
 
 
 class Forecast(Struct, frozen=True, eq=False):
-    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known."""
+    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
+
+    `usual_quality` is what the card is expected to do on an average prompt. `novelty` is the share of training prompts
+    that are less unlike the training data than this prompt: 0.99 is stranger than 99 in 100.
+    """
 
     quality: Doubles
     quality_std: Doubles
+    usual_quality: Doubles
     output_tokens: Doubles
     cost_usd: Doubles
     ttft_ms: Doubles
     latency_ms: Doubles
+    novelty: float = 0.0
 
 
 class Candidate(Struct, frozen=True):

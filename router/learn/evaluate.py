@@ -19,9 +19,8 @@ from router.learn.dataset import RoutingSet
 from router.learn.embeddings import embeddings_of, vectors_of
 from router.learn.metrics import Quality, assess, best_single
 from router.learn.progress import tracked
-from router.learn.train import fit_head
+from router.learn.train import fit as fit_predictor
 from router.perceive.encoder import Encoder
-from router.perceive.predictor import FORMAT, VERSION, Manifest, ModelEvidence, Predictor
 from router.types import Doubles, Indices
 
 OURS = "pulvinar"
@@ -155,11 +154,8 @@ def _cross_validated(name: str, fit: Fit, data: RoutingSet, splits: Sequence[tup
 
 def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test: Indices) -> Doubles:
     """Forecasts of the served predictor itself, not of the estimator behind it."""
-    head = fit_head(vectors[train], data.rows(train))
-    models = tuple(ModelEvidence(name, 0, 0.0, ()) for name in data.models)
-    manifest = Manifest(FORMAT, VERSION, "", encoder.name, encoder.fingerprint, models, (), {})
-    predictor = Predictor(head, encoder, manifest)
-    return np.stack([predictor.expect(vector).quality[:-1] for vector in vectors[test]])
+    predictor = fit_predictor(vectors[train], data.rows(train), encoder)
+    return predictor.expect_all(vectors[test]).quality[:, :-1]
 
 
 def _ridge(embeddings: Any, scores: Doubles, train: Indices, test: Indices) -> Doubles:

@@ -18,7 +18,7 @@ def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
     for prompt in tracked(prompts, "forecasting"):
-        quality, deviation, _ = predictor.expect(feature_vector(predictor.encoder, prompt.turns))
+        quality, deviation, *_ = predictor.expect(feature_vector(predictor.encoder, prompt.turns))
         qualities.append(quality[:-1].tolist())
         deviations.append(deviation[:-1].tolist())
     _write(out, predictor.models, prompts, qualities)

@@ -57,6 +57,13 @@ def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "") -> Pr
     return Predictor(head, encoder, manifest)
 
 
+def fit(vectors: Floats, data: RoutingSet, encoder: Encoder) -> Predictor:
+    """A predictor from feature vectors `(prompts, width)` and the outcomes on them, without a record of its making."""
+    models = tuple(ModelEvidence(name, 0, 0.0, ()) for name in data.models)
+    manifest = Manifest(FORMAT, VERSION, router.__version__, encoder.name, encoder.fingerprint, models, (), {})
+    return Predictor(fit_head(vectors, data), encoder, manifest)
+
+
 def fit_head(vectors: Floats, data: RoutingSet) -> Head:
     """The arrays of a predictor from feature vectors `(prompts, width)` and the outcomes on them."""
     ridge = TwoLevelRidge().fit(vectors, data.scores)
@@ -88,7 +95,7 @@ def fit_head(vectors: Floats, data: RoutingSet) -> Head:
         directions=directions,
         direction_gain=gain,
         rest_gain=np.array([rest], dtype=np.float32),
-        usual_leverage=np.array([np.quantile(leverages, 0.95)], dtype=np.float32),
+        leverage_quantiles=np.quantile(leverages, np.linspace(0, 1, 101)).astype(np.float32),
         length_weights=length_weights,
         length_offset=length_offset,
     )

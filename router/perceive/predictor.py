@@ -76,7 +76,7 @@ class Head(Struct, frozen=True, eq=False):
     `greatest` `(models + 1,)`, how far these went on the prompts of the training; `bias`, `residual_std`,
     `data_ratio`, `spread`, `length_offset` float32 `(models + 1,)`; `center`, `scale`, `length_weights`
     float32 `(width,)`; `directions` float32 `(k, width)` with `direction_gain` `(k,)` and `rest_gain` `(1,)`
-    give a prompt's leverage.
+    give a prompt's leverage, `leverage_quantiles` `(101,)` those of the training.
     """
 
     weights: Floats
@@ -91,21 +91,23 @@ class Head(Struct, frozen=True, eq=False):
     directions: Floats
     direction_gain: Floats
     rest_gain: Floats
-    usual_leverage: Floats
+    leverage_quantiles: Floats
     length_weights: Floats
     length_offset: Floats
 
 
 class Expectation(NamedTuple):
-    """For each model, then for the population: float64 of shape `(models + 1,)`.
+    """For each model, then for the population: float64 of shape `(models + 1,)`, or `(prompts, models + 1)` for several
+    prompts, with `novelty` `()` or `(prompts,)`.
 
     `quality_std` is the doubt about the expected quality, not about one answer: residual variance times the prompt's
-    leverage, plus, for the population, how much models differ.
+    leverage, plus, for the population, how much models differ. `novelty` is that of `Forecast`.
     """
 
     quality: Doubles
     quality_std: Doubles
     output_tokens: Doubles
+    novelty: Doubles
 
 
 def encoder_name(folder: Path) -> str:
@@ -128,7 +130,7 @@ class Predictor:
         self._stacked = np.column_stack([head.weights, head.length_weights, head.directions.T]).astype(np.float32)
         self._variance = np.square(head.residual_std.astype(np.float64)) * head.data_ratio
         self._spread = np.square(head.spread.astype(np.float64))
-        self._usual_leverage = float(head.usual_leverage[0])
+        self._usual_leverage = float(head.leverage_quantiles[95])
         self.spread = float(head.spread[-1])
 
     @classmethod
@@ -185,7 +187,12 @@ class Predictor:
             quality=_squashed(quality).astype(np.float64).round(6),
             quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), _GREATEST_STD).round(6),
             output_tokens=np.minimum(np.maximum(tokens, 1.0), _LONGEST_ANSWER).astype(np.float64).round(),
+            novelty=np.float64(np.searchsorted(head.leverage_quantiles, leverage) / len(head.leverage_quantiles)),
         )
+
+    def expect_all(self, vectors: Floats) -> Expectation:
+        """What `expect` says of each row of `vectors` `(prompts, width)`."""
+        return Expectation(*map(np.stack, zip(*map(self.expect, vectors), strict=True)))
 
     def bind(self, catalog: Catalog) -> Forecaster:
         """A forecaster for the cards of `catalog`."""
@@ -215,6 +222,7 @@ class Forecaster:
         self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
         self._active_parameters = cards.active_parameters
         positions = range(len(catalog))
+        self._usual_quality = _squashed(predictor.head.bias).astype(np.float64).round(6)
         self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
         # What an adapter changes about its base is as unknown as how one model differs from another.
         measured = set(predictor.models)
@@ -235,10 +243,12 @@ class Forecaster:
             quality_std=np.minimum(
                 np.sqrt(np.square(expected.quality_std[self._column]) + self._added_variance), _GREATEST_STD
             ),
+            usual_quality=self._usual_quality[self._column],
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
             ttft_ms=ttft_ms,
             latency_ms=ttft_ms + output_tokens * self._tpot_ms,
+            novelty=float(expected.novelty),
         )
 
 
@@ -254,7 +264,7 @@ def _misshapen(head: Head, width: int, columns: int) -> str | None:
     """What is wrong with the arrays of `head`, or None."""
     directions = len(head.directions) if head.directions.ndim else 0
     shapes: dict[str, tuple[int, ...]] = {"weights": (width, columns), "directions": (directions, width)}
-    shapes |= {"direction_gain": (directions,), "rest_gain": (1,), "usual_leverage": (1,)}
+    shapes |= {"direction_gain": (directions,), "rest_gain": (1,), "leverage_quantiles": (101,)}
     shapes |= dict.fromkeys(("center", "scale", "length_weights"), (width,))
     for name, array in msgspec.structs.asdict(head).items():
         if array.shape != (expected := shapes.get(name, (columns,))):

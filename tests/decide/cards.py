@@ -45,6 +45,7 @@ def forecast(
     return Forecast(
         quality=column(quality, 0.5),
         quality_std=column(None, 0.1),
+        usual_quality=column(quality, 0.5),
         output_tokens=column(output_tokens, 100.0),
         cost_usd=column(cost_usd, 0.001),
         ttft_ms=column(ttft_ms, 200.0),

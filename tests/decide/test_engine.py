@@ -359,7 +359,7 @@ def test_nothing_is_made_of_ten_thousand_cards_until_it_is_looked_at() -> None:
 
 def test_neither_forecast_nor_catalogue_is_changed() -> None:
     expected = forecast([0.9, 0.6], cost_usd=[0.1, 0.2])
-    before = [column.copy() for column in msgspec.structs.astuple(expected)]
+    before = [np.copy(column) for column in msgspec.structs.astuple(expected)]
     choose([SMALL, LARGE], expected, "cheapest*2,smallest,newest,private,fastest,concise,best,size<7B")
     after = msgspec.structs.astuple(expected)
     assert all(np.array_equal(one, two, equal_nan=True) for one, two in zip(before, after, strict=True))

@@ -31,7 +31,7 @@ def test_scores_are_a_row_a_prompt_and_a_column_a_model(
 def test_deviations_go_into_a_file_of_their_own(predictor: Predictor, planted_set: RoutingSet, tmp_path: Path) -> None:
     write_scores(predictor, planted_set.prompts[:1], tmp_path / "out.csv", tmp_path / "std.csv")
     _, row = cells(tmp_path / "std.csv")
-    _, deviation, _ = predictor.expect(feature_vector(predictor.encoder, planted_set.prompts[0].turns))
+    _, deviation, *_ = predictor.expect(feature_vector(predictor.encoder, planted_set.prompts[0].turns))
     assert [float(cell) for cell in row[1:]] == deviation[:-1].tolist()
 
 
