@@ -187,7 +187,7 @@ class Predictor:
             quality=_squashed(quality).astype(np.float64).round(6),
             quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), _GREATEST_STD).round(6),
             output_tokens=np.minimum(np.maximum(tokens, 1.0), _LONGEST_ANSWER).astype(np.float64).round(),
-            novelty=np.float64(np.searchsorted(head.leverage_quantiles, leverage) / len(head.leverage_quantiles)),
+            novelty=np.array(np.searchsorted(head.leverage_quantiles, leverage) / len(head.leverage_quantiles)),
         )
 
     def expect_all(self, vectors: Floats) -> Expectation:
