@@ -1,51 +1,112 @@
-"""How well the predictor routes: `python -m bench.quality [--data DIR] [--by domain] [SET …]`.
+"""How well the predictor routes: `python -m bench.quality [--data DIR] [--out FILE] [--baselines LEVEL] [SET …]`.
 
-For each routing data set the report of `route eval`, with the baselines on the same folds beside it.
+For each routing data set, by folds and by domain, the report of `route eval` with the baselines on the same folds
+beside it; then means over the sets, and how often ours is better, level or worse.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from router import settings
 from router.commands import options
-from router.commands.render import print_report
-from router.errors import PulvinarError
-from router.learn.dataset import load_set
-from router.learn.evaluate import evaluate
+from router.commands.render import console, print_report, table
+from router.errors import CallerError, PulvinarError
+from router.learn.contenders import OURS
+from router.learn.dataset import RoutingSet, load_set, read_aliases
+from router.learn.evaluate import Report, evaluate
+from router.learn.prices import read_prices
 
-SETS = ("mmlu_pro", "llmrouter_default", "routerbench_part")
+FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
+PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
 
 
 def main() -> None:
-    """Print one table a set, and the mean AUC over the sets."""
+    """Print a table a set and protocol, then the means; write all reports where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", default=SETS)
+    parser.add_argument("sets", nargs="*", help="names of sets in --data; all that have outcomes")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--by", choices=["domain"])
+    parser.add_argument("--baselines", choices=["none", "quick", "all"], default="all")
+    parser.add_argument("--baseline", default="all-MiniLM-L6-v2", help="a second encoder for kNN and ridge, or none")
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
     arguments = parser.parse_args()
     encoder = options.load_encoder(options.STATIC)
-    areas: dict[str, list[float]] = {}
-    for name in arguments.sets:
-        start = time.monotonic()
-        report = evaluate(
-            load_set(arguments.data / name),
-            encoder,
-            folds=arguments.folds,
-            by=arguments.by,
-            baseline_encoder=lambda: options.load_encoder("all-MiniLM-L6-v2"),
-            cache=settings.cache_folder() / "embeddings",
-        )
-        print_report(report)
-        print(f"({time.monotonic() - start:.0f} s)\n", flush=True)
-        for line in report.methods:
-            if line.auc is not None:
-                areas.setdefault(line.method, []).append(line.auc)
-    for method, values in areas.items():
-        print(f"mean AUC over {len(values)} sets  {sum(values) / len(values):.4f}  {method}")
+    models = arguments.data / "models.json"
+    aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
+    second = None if arguments.baseline == "none" else lambda: options.load_encoder(arguments.baseline)
+    reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
+    for name in arguments.sets or _sets_in(arguments.data):
+        data = load_set(arguments.data / name, aliases)
+        for protocol in arguments.protocols:
+            if protocol == "domain" and _domains(data) < 2:
+                print(f"{name}: one domain only, none can be left out\n")
+                continue
+            start = time.monotonic()
+            report = evaluate(
+                data,
+                encoder,
+                folds=arguments.folds,
+                by=PROTOCOLS[protocol],
+                baselines=arguments.baselines,
+                baseline_encoder=second,
+                cache=settings.cache_folder() / "embeddings",
+                prices=prices,
+                draws=arguments.draws,
+            )
+            reports[protocol].append(report)
+            print_report(report)
+            print(f"({time.monotonic() - start:.0f} s)\n", flush=True)
+            if arguments.out is not None:
+                # After each set, so that a run that is stopped leaves what it has.
+                arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
+    for protocol, done in reports.items():
+        if done:
+            _print_means(protocol, done)
+
+
+def _sets_in(folder: Path) -> list[str]:
+    names = sorted(file.parent.name for file in folder.glob("*/scores.csv*"))
+    if not names:
+        raise CallerError(f"{folder} has no routing data set")
+    return names
+
+
+def _domains(data: RoutingSet) -> int:
+    return len(set(data.domains))
+
+
+def _print_means(protocol: str, reports: Sequence[Report]) -> None:
+    """Each method's mean over the sets that all methods in the table were run on, and the paired verdicts."""
+    methods = [line.method for line in reports[0].methods]
+    shared = [name for name in methods if all(name in {line.method for line in each.methods} for each in reports)]
+    heads = [head for _, head in FIGURES]
+    verdicts = ["AUC: ours + = -", "quality: ours + = -"]
+    shown = table(f"means over {len(reports)} sets", *heads, *verdicts, right=heads)
+    for name in shared:
+        lines = [next(line for line in each.methods if line.method == name) for each in reports]
+        cells = []
+        for figure, _ in FIGURES:
+            # A set without costs has no AIQ for anyone, so the sets in a column are the same for all methods.
+            values = [value for line in lines if (value := getattr(line, figure)) is not None]
+            cells.append(f"{statistics.fmean(values):.4f}" if values else "")
+        for figure in ("auc", "quality"):
+            apart = [line.minus_ours[figure] for line in lines if figure in line.minus_ours]
+            better = sum(each.high < 0 for each in apart)
+            worse = sum(each.low > 0 for each in apart)
+            cells.append(f"{better} {len(apart) - better - worse} {worse}" if apart and name != OURS else "")
+        shown.add_row(name, *cells)
+    console().print(f"[bold]{protocol}[/]")
+    console().print(shown)
+    print()
 
 
 if __name__ == "__main__":

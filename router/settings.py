@@ -68,6 +68,30 @@ def shipped_policies_folder() -> Path:
     return _shipped_folder("policies")
 
 
+def default_evidence_folder() -> Path:
+    """Where the outcomes of probes are kept: PULVINAR_EVIDENCE, else `./evidence` where it or `./model_cards` exists,
+    else the user's data folder.
+    """
+    override = variable("PULVINAR_EVIDENCE")
+    if override:
+        return Path(override).expanduser()
+    here = Path.cwd() / "evidence"
+    if here.is_dir() or (Path.cwd() / "model_cards").is_dir():
+        return here
+    base = variable("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "pulvinar" / "evidence"
+
+
+def shipped_probes_folder() -> Path:
+    """The probes that came with the package."""
+    return _SHIPPED / "probes"
+
+
+def shipped_facts_file() -> Path:
+    """What is published of the models that routing data sets measure."""
+    return _SHIPPED / "facts.yaml"
+
+
 def cache_folder() -> Path:
     """Where results that can be computed again are kept: PULVINAR_CACHE, else the user's cache folder."""
     override = variable("PULVINAR_CACHE")

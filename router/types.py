@@ -178,8 +178,31 @@ class Ranking(Sequence[Candidate]):
         )
 
 
+class Guard(Struct, frozen=True, omit_defaults=True):
+    """Whether the decision could leave the default card for the best one, and why.
+
+    `off`: the policy has no guard, and the best card answers. `same`: the default card is the best. `held`: the default
+    card answers. `released`: the best card answers. `advantage` is how much lower, so better, the best card's score is;
+    `advantage_std` its standard deviation; `confidence` the probability that it is truly above zero.
+    """
+
+    state: Literal["off", "same", "held", "released"]
+    reason: str = ""
+    default: str | None = None
+    best: str | None = None
+    advantage: float | None = None
+    advantage_std: float | None = None
+    confidence: float | None = None
+    confidence_needed: float | None = None
+    novelty: float | None = None
+    novelty_allowed: float | None = None
+
+
+NO_GUARD = Guard("off")
+
+
 class Decision(Struct, frozen=True):
-    """The choice and everything that explains it."""
+    """The choice and everything that explains it. `candidates` begins with the chosen card."""
 
     plan: Plan
     candidates: Sequence[Candidate]
@@ -189,6 +212,7 @@ class Decision(Struct, frozen=True):
     flags: str = ""
     binding: tuple[str, ...] = ()
     relaxed: tuple[str, ...] = ()
+    guard: Guard = NO_GUARD
 
     @property
     def card(self) -> str:

@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.schema import Card
 
 
 class LintReport(Struct, frozen=True):
-    """`completeness` is the share, in [0, 1], of the weighted facts that the card states."""
+    """`completeness` is the share, in [0, 1], of the weighted facts that the card states.
+
+    `hints` are one line each: facts that are stated, but in words that nothing here understands.
+    """
 
     card: str
     completeness: float
     missing: tuple[str, ...]
+    hints: tuple[str, ...] = ()
 
 
 # What each fact is used for decides its weight: limits and goals first, then what people read.
@@ -26,6 +31,7 @@ _FACTS: Mapping[str, tuple[int, Callable[[Card], bool]]] = {
     "released": (2, lambda card: card.released is not None),
     "weights": (2, lambda card: card.weights is not None),
     "source": (2, lambda card: card.source is not None),
+    "benchmarks": (2, lambda card: any(name in BENCHMARKS for name in card.benchmarks)),
     "max_output": (1, lambda card: card.max_output_tokens is not None),
     "family": (1, lambda card: card.family is not None),
     "latency": (1, lambda card: card.latency is not None),
@@ -42,4 +48,12 @@ def lint(card: Card) -> LintReport:
     stated = {name for name, (_, present) in _FACTS.items() if present(card)}
     total = sum(weight for weight, _ in _FACTS.values())
     reached = sum(weight for name, (weight, _) in _FACTS.items() if name in stated)
-    return LintReport(card.id, round(reached / total, 3), tuple(name for name in _FACTS if name not in stated))
+    missing = tuple(name for name in _FACTS if name not in stated)
+    return LintReport(card.id, round(reached / total, 3), missing, _hints(card))
+
+
+def _hints(card: Card) -> tuple[str, ...]:
+    near = {name: near_miss(name) for name in card.benchmarks}
+    return tuple(
+        f'benchmarks: "{name}" is no evidence; did you mean "{known}"?' for name, known in near.items() if known
+    )

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from router.cards import units
+from router.cards.benchmarks import share_of_scale
 
 CardId = Annotated[
     str,
@@ -86,7 +87,7 @@ class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda nam
 class Benchmark(Struct, frozen=True, forbid_unknown_fields=True):
     """A published score with where and when it was published."""
 
-    score: float
+    score: Annotated[float, Meta(description="On the scale it was published on: percent as 68.4, MT-Bench as 8.1.")]
     source: Word
     date: Day | None = None
 
@@ -173,6 +174,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
             raise ValueError("kind: an adapter names its `base` card, and only an adapter does")
         if "text" not in self.modalities:
             raise ValueError("modalities: must contain text")
+        for name, benchmark in self.benchmarks.items():
+            try:
+                share_of_scale(name, benchmark.score)
+            except ValueError as error:
+                raise ValueError(f"benchmarks.{name}.score: {error}") from None
         if self.base_url is not None and not _is_url(self.base_url):
             # Without saying what it is: a password may stand in it.
             raise ValueError("base_url: must be like https://host/v1, with http or https, without blanks, user or key")

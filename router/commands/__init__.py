@@ -48,7 +48,7 @@ HELP = (
 
 def build() -> typer.Typer:
     """The whole command line."""
-    from router.commands import cards, doctor, init, learn, pareto, policies, prompt, serve
+    from router.commands import cards, doctor, init, learn, onboard, pareto, policies, prompt, serve
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -59,7 +59,7 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    for module in (prompt, cards, policies, init, doctor, pareto, serve, learn):
+    for module in (prompt, cards, policies, init, doctor, pareto, serve, learn, onboard):
         module.register(app)
     return app
 

@@ -41,6 +41,7 @@ def train(
 ) -> None:
     """Fit a predictor on tables of outcomes."""
     from router.learn.dataset import load_set, read_aliases, read_ids, restrict
+    from router.learn.facts import load_facts
     from router.learn.train import train as fit
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
@@ -52,7 +53,8 @@ def train(
     # File names only: where they lay on this machine is nobody's business.
     files = [*(["--aliases", aliases.name] if aliases else []), *(["--ids", ids.name] if ids else [])]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
-    predictor = fit(data, options.load_encoder(encoder), command)
+    catalog = options.load_cards(cards)
+    predictor = fit(data, options.load_encoder(encoder), command, load_facts(settings.shipped_facts_file(), catalog))
     try:
         predictor.save(out)
     except OSError as error:
@@ -62,7 +64,6 @@ def train(
         return
     prompts = sum(len(each.prompts) for each in data)
     typer.echo(f"{out}: artifact {predictor.id}, {len(predictor.models)} models from {prompts} prompts")
-    catalog = options.load_cards(cards)
     if without := [model for model in predictor.models if catalog.position(model) is None]:
         shown = ", ".join(without[:5]) + (" …" if len(without) > 5 else "")
         typer.echo(f"{len(without)} of {len(predictor.models)} models have no card here (id or alias): {shown}")
@@ -95,34 +96,85 @@ def score(
 def evaluate(
     sets: Sets,
     folds: Annotated[int, typer.Option("--folds", help="How many folds.")] = 5,
-    by: Annotated[str | None, typer.Option("--by", help="`domain`: leave one domain out at a time.")] = None,
-    encoder: EncoderName = options.STATIC,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Leave one `domain` out at a time, or one `model`."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Learn from SETS and forecast this one, on the models of both.")
+    ] = None,
+    baselines: Annotated[
+        str,
+        typer.Option("--baselines", help="`quick`: kNN, ridge, k-means; `all`: every method and control; `none`."),
+    ] = "quick",
     baseline: Annotated[
-        str, typer.Option("--baseline", help="Encoder of the ridge baseline; `none` leaves it out.")
-    ] = "all-MiniLM-L6-v2",
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="Encoder of a second kNN and ridge; `none` leaves them out.",
+            show_default="all-MiniLM-L6-v2 with --baselines all",
+        ),
+    ] = None,
+    encoder: EncoderName = options.STATIC,
     aliases: Aliases = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option("--prices", help='List prices: {"name": {"usd_per_m_input": …, "usd_per_m_output": …}}.'),
+    ] = None,
+    pair: Annotated[
+        str | None, typer.Option("--pair", help="`strong,weak`: two models, for APGR and CPT as RouteLLM has them.")
+    ] = None,
+    unknown: Annotated[
+        Path | None, typer.Option("--unknown", help="Prompts of another kind: how well are they found to be new?")
+    ] = None,
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Ours without the embedding, and without surface features.")
+    ] = False,
+    draws: Annotated[int, typer.Option("--draws", help="Bootstrap draws of the intervals.")] = 500,
+    random_state: Annotated[int, typer.Option("--random-state", help="Seed of folds and draws.")] = 0,
+    wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with drawings.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Cross-validate on a data set, with baselines beside it."""
     from router.learn.dataset import join, load_set, read_aliases
     from router.learn.evaluate import evaluate as run
+    from router.learn.novelty import read_unknown
+    from router.learn.prices import read_prices
+    from router.learn.report import write_html
 
     names = read_aliases(aliases) if aliases else None
-    data = join([load_set(folder, names) for folder in sets])
+    second = baseline or ("all-MiniLM-L6-v2" if baselines == "all" else "none")
+    strong_and_weak = tuple(part.strip() for part in pair.split(",")) if pair else None
+    if strong_and_weak is not None and len(strong_and_weak) != 2:
+        raise CallerError(f'--pair takes two models, "strong,weak", got "{pair}"')
     report = run(
-        data,
+        join([load_set(folder, names) for folder in sets]),
         options.load_encoder(encoder),
         folds=folds,
         by=by,
-        baseline_encoder=None if baseline == "none" else lambda: options.load_encoder(baseline),
+        test=load_set(test, names) if test else None,
+        baselines=baselines,
+        baseline_encoder=None if second == "none" else lambda: options.load_encoder(second),
         cache=settings.cache_folder() / "embeddings",
+        prices=read_prices(prices) if prices else None,
+        pair=strong_and_weak,
+        unknown=read_unknown(unknown) if unknown else None,
+        ablations=ablations,
+        draws=draws,
+        prompt_map=html is not None,
+        random_state=random_state,
     )
+    if html is not None:
+        write_html(html, report)
     if as_json:
         options.print_json(report)
     else:
         from router.commands.render import print_report
 
-        print_report(report)
+        print_report(report, wide)
+        if html is not None:
+            typer.echo(f"{html}: report with drawings")
 
 
 def distil(

@@ -65,6 +65,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         "flags": decision.flags,
         "binding": decision.binding,
         "relaxed": decision.relaxed,
+        "guard": decision.guard,
     }
 
 

@@ -46,6 +46,9 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
     for name, texts in (("binding", decision.binding), ("relaxed", decision.relaxed)):
         if texts:
             out.print(f"{name}   {escape(', '.join(texts))}")
+    guard = decision.guard
+    if guard.state == "held" or (explain and guard.state != "off"):
+        out.print(f"guard     {guard.state}: {escape(guard.reason)}")
     out.print()
     parts = list(best.parts) if explain else []
     columns = ("card", "score", "quality", "±", "cost", "latency", *(f"+{part}" for part in parts))
@@ -65,7 +68,8 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
     if hidden > 0:
         out.print(f"… and {hidden} more candidates (--top {len(decision.candidates)})")
     if explain:
-        out.print("\nA score is the sum of its parts; the lowest wins.")
+        unless = ", unless the guard holds the default card" if guard.state == "held" else ""
+        out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
         _print_rejections(out, decision)
     elif decision.rejections:
         out.print(f"{len(decision.rejections)} cards rejected (--explain says why)")
@@ -114,30 +118,66 @@ def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
     console().print(shown)
 
 
-def print_report(report: Report) -> None:
-    """The methods of an evaluation, side by side."""
+def print_report(report: Report, wide: bool = False) -> None:
+    """An evaluation: the verdicts, the methods side by side, what was left out. `wide` shows every figure."""
+    from router.learn.report import FIGURES, MAIN_FIGURES
+
     out = console()
     out.print(
         f"[bold]{escape(report.data_set)}[/]: {report.prompts} prompts, {report.models} models, {report.protocol}; "
         f"best single model {escape(report.best_single)} ({report.best_single_quality:.4f}), "
         f"oracle {report.oracle_quality:.4f}\n"
     )
-    figures = (
-        "auc",
-        "quality",
-        "selection_accuracy",
-        "regret",
-        "captured",
-        "brier",
-        "ece",
-        "cost_95",
-        "cost_99",
-    )
-    headers = ("AUC", "quality", "selection", "regret", "captured", "Brier", "ECE", "cost@95", "cost@99")
-    shown = table("method", *headers, right=headers)
-    for line in report.methods:
-        values = (getattr(line, figure) for figure in figures)
-        shown.add_row(escape(line.method), *("" if value is None else f"{value:.4f}" for value in values))
-    out.print(shown)
-    for reason in report.skipped:
-        out.print(f"skipped: {escape(reason)}")
+    if report.methods:
+        wanted = [
+            (figure, head)
+            for figure, head in FIGURES
+            if (wide or figure in MAIN_FIGURES) and any(getattr(line, figure) is not None for line in report.methods)
+        ]
+        heads = [head for _, head in wanted]
+        shown = table("method", *heads, right=heads)
+        for line in report.methods:
+            values = (getattr(line, figure) for figure, _ in wanted)
+            shown.add_row(escape(line.method), *("" if value is None else f"{value:.4f}" for value in values))
+        out.print(shown)
+    if report.costs and any(line.aiq is not None for line in report.methods):
+        out.print(f"[dim]costs: {escape(report.costs)}[/]")
+    _print_verdicts(out, report)
+    _print_new(out, report)
+    for note in report.notes:
+        out.print(f"note: {escape(note)}")
+    if report.skipped:
+        out.print(f"not run: {escape('; '.join(report.skipped))}")
+
+
+def _print_verdicts(out: Console, report: Report) -> None:
+    colours = {"better": "green", "worse": "red", "gains": "red"}
+    for verdict in report.verdicts:
+        colour = colours.get(verdict.result, "default")
+        out.print(f"[{colour}]•[/] {escape(verdict.sentence)}")
+    if (seen := report.coverage) is not None and seen.by_bin is not None:
+        domains = "" if seen.by_domain is None else f", {seen.by_domain:.1%} of {seen.domain_cells} by domain"
+        out.print(f"• 80 % intervals cover {seen.by_bin:.1%} of {seen.bin_cells} cells by forecast{domains}")
+
+
+def _print_new(out: Console, report: Report) -> None:
+    """What the report says of new models and of new prompts."""
+    if report.left_out:
+        heads = ("probes", "AUC", "Brier", "share of the gain")
+        shown = table("models left out", *heads, right=heads)
+        for line in report.left_out:
+            shown.add_row(
+                escape(line.method),
+                "all" if line.probes is None else str(line.probes),
+                "" if line.auc is None else f"{line.auc:.4f}",
+                f"{line.brier:.4f}",
+                "" if line.gain is None else f"{line.gain:.1%}",
+            )
+        out.print(shown)
+    if report.novelty:
+        out.print()
+        shown = table("novelty", "known", "unknown", "AUROC", "FPR@95", right=("AUROC", "FPR@95"))
+        for each in report.novelty:
+            figures = (f"{each.auroc:.4f}", f"{each.fpr_95:.4f}")
+            shown.add_row(escape(each.method), escape(each.known), escape(each.unknown), *figures)
+        out.print(shown)

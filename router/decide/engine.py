@@ -1,10 +1,13 @@
-"""Decide: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61)."""
+"""Decide: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61).
+
+With a guard, the policy's default card answers wherever the forecast is not sure enough of the argmin.
+"""
 
 from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -12,14 +15,29 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.decide.fields import Sight
 from router.decide.flags import Flags
-from router.decide.goals import parts_of
+from router.decide.goals import LOSS, loss_of, loss_weight, parts_of
+from router.decide.guard import Guarding, doubt_of
 from router.decide.limits import Limit, Verdict, gap, judge, reason
 from router.decide.policy import Policy
 from router.errors import CallerError, NoCandidateError, did_you_mean
-from router.types import Decision, Doubles, Features, Forecast, Mask, Plan, Ranking, Rejection
+from router.types import (
+    NO_GUARD,
+    Decision,
+    Doubles,
+    Features,
+    Forecast,
+    Indices,
+    Mask,
+    Plan,
+    Ranking,
+    Rejection,
+)
 
 AVAILABLE = Limit("available", "=", "yes", "available")
 _CONTEXT_OF_ANY_CARD = 2_048
+
+Pick = Callable[[Indices], int]
+"""Positions of cards in rising order → that of the one to choose."""
 
 
 class Circumstances(Struct, frozen=True):
@@ -92,18 +110,61 @@ def decide(
     score = functools.reduce(np.add, parts.values())
     # Cards stand in the order of their ids, and a stable sort keeps it: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
-    ranking = Ranking(catalog.ids, order, score, parts, forecast)
-    best, *fallbacks = (catalog.ids[card] for card in order[: 1 + policy.fallbacks])
+    first, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
+    if guarding := _guarding(policy, wanted, sight, parts, score):
+        contest = guarding.contest(candidates)
+        guard = guarding.account(contest, catalog.ids, _missing_default(policy, sight, rejections))
+        pick = guarding.choose
+        if guard.state == "held":
+            first = contest.default
+            place = int((order == first).argmax())
+            order[1 : place + 1] = order[:place]
+            order[0] = first
     return Decision(
-        plan=Plan(best, tuple(fallbacks)),
-        candidates=ranking,
+        plan=Plan(catalog.ids[first], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
+        candidates=Ranking(catalog.ids, order, score, parts, forecast),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
         flags=str(flags),
-        binding=() if len(order) == len(score) else _binding(verdicts, fails, score, int(order[0])),
+        binding=() if len(order) == len(score) else _binding(verdicts, fails, first, pick),
         relaxed=relaxed,
+        guard=guard,
     )
+
+
+def _argmin(score: Doubles) -> Pick:
+    return lambda candidates: int(candidates[score[candidates].argmin()])
+
+
+def _guarding(
+    policy: Policy, wanted: Flags, sight: Sight, parts: Mapping[str, Doubles], score: Doubles
+) -> Guarding | None:
+    rule = policy.guard_rule
+    if rule is None:
+        return None
+    weight, forecast = loss_weight(wanted.goals), sight.forecast
+    doubt = weight * doubt_of(forecast.quality_std)
+    usual = {**parts, LOSS: weight * loss_of(forecast.usual_quality)}
+    return Guarding(
+        rule=rule,
+        score=score,
+        doubt=doubt,
+        safe_score=functools.reduce(np.add, usual.values()) + doubt,
+        novelty=forecast.novelty,
+        stated=None if policy.default is None else sight.catalog.position(policy.default),
+    )
+
+
+def _missing_default(policy: Policy, sight: Sight, rejections: Rejections) -> str:
+    """Why the default card that the policy names is no candidate; empty where it is one, or none is named."""
+    if policy.default is None:
+        return ""
+    position = sight.catalog.position(policy.default)
+    if position is None:
+        return f"the policy's default card {policy.default} is not in the catalogue"
+    rejection = rejections.get(sight.catalog.ids[position])
+    return "" if rejection is None else f"the policy's default card {policy.default} is rejected ({rejection.reason})"
 
 
 def _check_overrides(policy: Policy, flags: Flags) -> None:
@@ -154,14 +215,15 @@ def _fails(verdicts: Sequence[Verdict]) -> Mask:
     return np.stack([verdict.fails for verdict in verdicts])
 
 
-def _binding(verdicts: Sequence[Verdict], fails: Mask, score: Doubles, best: int) -> tuple[str, ...]:
-    """The limits without which another card would have been chosen."""
-    alone = fails.sum(axis=0) == 1
-    position = np.arange(len(score))
-    better = (score < score[best]) | ((score == score[best]) & (position < best))
-    return tuple(
-        verdict.limit.text for verdict, failing in zip(verdicts, fails, strict=True) if (failing & alone & better).any()
-    )
+def _binding(verdicts: Sequence[Verdict], fails: Mask, first: int, pick: Pick) -> tuple[str, ...]:
+    """The limits without which another card than `first` would have been chosen."""
+    counts = fails.sum(axis=0)
+    texts = []
+    for verdict, failing in zip(verdicts, fails, strict=True):
+        added = failing & (counts == 1)
+        if added.any() and pick(np.flatnonzero(added | (counts == 0))) != first:
+            texts.append(verdict.limit.text)
+    return tuple(texts)
 
 
 def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejections: Rejections) -> str:

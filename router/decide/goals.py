@@ -29,26 +29,35 @@ def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
     return _worst_where_unknown(((values - least) / width).round(9))
 
 
+def loss_of(quality: Doubles) -> Doubles:
+    """One minus quality; 1 where that is unknown."""
+    return _worst_where_unknown(1.0 - quality)
+
+
 def _worst_where_unknown(cost: Doubles) -> Doubles:
-    cost[np.isnan(cost)] = 1.0
-    return cost
+    # Of a number and NaN this takes the number.
+    return np.fmin(cost, 1.0)
 
 
 GOALS: Mapping[str, Callable[[Sight], Doubles]] = {
-    "best": lambda sight: _worst_where_unknown(1.0 - sight.forecast.quality),
+    "best": lambda sight: loss_of(sight.forecast.quality),
     "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
     "fastest": lambda sight: scaled(sight.forecast.latency_ms, logarithmic=True),
     "newest": lambda sight: scaled(-sight.catalog.columns.released_day, logarithmic=False),
-    "private": lambda sight: _worst_where_unknown(sight.catalog.columns.exposure.copy()),
+    "private": lambda sight: _worst_where_unknown(sight.catalog.columns.exposure),
     "concise": lambda sight: scaled(sight.forecast.output_tokens, logarithmic=True),
 }
 
 
+def loss_weight(weights: Mapping[str, float]) -> float:
+    """The weight of the loss in a score."""
+    return 1.0 + weights.get("best", 0.0)
+
+
 def parts_of(sight: Sight, weights: Mapping[str, float]) -> dict[str, Doubles]:
     """The parts of every card's score: the loss, then each goal's weight times its cost."""
-    loss = GOALS["best"](sight)
-    parts = {LOSS: loss * (1.0 + weights.get("best", 0.0))}
+    parts = {LOSS: GOALS["best"](sight) * loss_weight(weights)}
     for goal, weight in weights.items():
         if goal != "best" and weight:
             parts[goal] = weight * GOALS[goal](sight)

@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from router.cards.catalog import Catalog
 from router.cards.source import convert, read_yaml, yaml_files
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
+from router.decide.guard import GuardRule
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
+_GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +28,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     `unknown`: whether a card passes a limit on a fact it does not state. `on_empty`: what happens when no
     card passes; `relax` drops limits on the fields listed, in that order, until one does. `overrides`: what a
     client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how
-    many further cards a plan names.
+    many further cards a plan names. `guard`: how sure a decision must be before it leaves the default card; `on`
+    asks for what validation chose, `off` always takes the best forecast. `default`: the id of the guard's default
+    card; where the key is missing, it is the card that the goals choose for an average prompt.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -38,6 +43,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     overrides: tuple[Literal["limits", "goals"], ...] = ("limits", "goals")
     prompt_flags: bool = False
     fallbacks: Annotated[int, Meta(ge=0, le=20)] = 3
+    guard: Literal["on", "off"] | GuardRule = "off"
+    default: Annotated[str, Meta(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         for goal in self.goals:
@@ -57,6 +64,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"limits: {next(iter(own.goals))} is a goal; write it under goals")
 
     @property
+    def guard_rule(self) -> GuardRule | None:
+        """What the guard asks for; None where the policy has no guard."""
+        return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
+
+    @property
     def flags(self) -> Flags:
         """The policy's own limits and goals."""
         return _flags_of(self.limits, tuple(self.goals.items()))
@@ -65,7 +77,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a policy file, from which editors complete and check."""
     _, definitions = msgspec.json.schema_components([Policy])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **definitions["Policy"]}
+    policy = definitions.pop("Policy")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **policy, "$defs": definitions}
 
 
 class Policies(Mapping[str, Policy]):
@@ -92,10 +105,10 @@ class Policies(Mapping[str, Policy]):
         return self._policies[name]
 
 
-def load_policies(folder: Path) -> Policies:
+def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
     """Every `*.yaml` in `folder`, one policy a file, named as the file.
 
-    Raises ConfigurationError listing all faults.
+    With `catalog`, the default card that a policy names must be in it. Raises ConfigurationError listing all faults.
     """
     if not folder.is_dir():
         kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
@@ -104,7 +117,7 @@ def load_policies(folder: Path) -> Policies:
     problems: list[str] = []
     for file in yaml_files(folder):
         try:
-            policies.append(_load_policy(file))
+            policies.append(_load_policy(file, catalog))
         except FileError as error:
             problems.append(str(error))
     if problems:
@@ -114,13 +127,17 @@ def load_policies(folder: Path) -> Policies:
     return Policies(policies)
 
 
-def _load_policy(file: Path) -> Policy:
+def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
     document, lines = read_yaml(file)
     if not isinstance(document, dict):
         raise FileError(str(file), 1, "expected a policy (keys and values)")
     policy = convert(document, Policy, file, lines)
     if policy.id != file.stem:
         raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file\'s name')
+    if catalog is not None and policy.default is not None and catalog.position(policy.default) is None:
+        hint = did_you_mean(policy.default, catalog.ids)
+        problem = f'default: there is no card "{policy.default}"{hint}'
+        raise FileError(str(file), lines.get(("default",)), problem)
     return policy
 
 

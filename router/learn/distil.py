@@ -2,7 +2,8 @@
 
 Each token of the vocabulary is read by the model alone, between its start and end marks; the output at its
 place is its vector. PCA and frequency weighting, the usual recipe, made routing worse on the sets of
-`bench/`, so neither is done. Vectors are stored as int8 with one scale each.
+`bench/`, so neither is done. Vectors are stored as int8 with one scale each. Words of other scripts get English
+tokens by `router.learn.glosses`, which takes most of the time.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from router.errors import ConfigurationError, MissingExtraError
+from router.learn.glosses import make_lexicon, whole_words
 from router.perceive.artifact import hashes, write_manifest
-from router.perceive.encoder import FORMAT, VERSION, EncoderCard
+from router.perceive.encoder import FILES, FORMAT, VERSION, EncoderCard
 from router.types import Floats
 
 _BATCH = 1024
 
 
 def distil(out: Path, name: str = "static") -> EncoderCard:
-    """Write `encoder.json`, `vectors.npy`, `scales.npy` and `tokenizer.json` into `out`, from
-    all-MiniLM-L6-v2.
+    """Write `encoder.json`, `vectors.npy`, `scales.npy`, `tokenizer.json` and `lexicon.npz` into `out`, from
+    all-MiniLM-L6-v2 and multilingual-e5-small.
 
     Raises MissingExtraError without the extra `train`.
     """
@@ -42,15 +44,19 @@ def distil(out: Path, name: str = "static") -> EncoderCard:
     tokenizer = json.loads((get_model_path() / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    lexicon = make_lexicon(whole_words(tokenizer["model"]["vocab"]))
+    lexicon.save(out / "lexicon.npz")
     card = EncoderCard(
         format=FORMAT,
         version=VERSION,
         name=name,
         dimensions=int(table.shape[1]),
         tokens=int(table.shape[0]),
-        source="sentence-transformers/all-MiniLM-L6-v2, token vectors by router/learn/distil.py",
-        license="Apache-2.0",
-        sha256=hashes(out, ("vectors.npy", "scales.npy", "tokenizer.json")),
+        words=len(lexicon),
+        source="sentence-transformers/all-MiniLM-L6-v2, token vectors by router/learn/distil.py; "
+        "intfloat/multilingual-e5-small, lexicon by router/learn/glosses.py",
+        license="Apache-2.0 (vectors, tokenizer), MIT (lexicon)",
+        sha256=hashes(out, FILES),
     )
     write_manifest(out / "encoder.json", card)
     return card

@@ -2,38 +2,92 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 from msgspec import Struct
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
-from sklearn.preprocessing import StandardScaler
+from sklearn.decomposition import PCA
 
-from router.errors import CallerError, MissingExtraError
+from router.errors import CallerError, did_you_mean
+from router.learn.calibration import Coverage, Reliability, coverage, reliability
+from router.learn.comparison import best_of, compare
+from router.learn.contenders import HINDSIGHT, SHUFFLED, Baselines, Methods
 from router.learn.dataset import RoutingSet
-from router.learn.embeddings import embeddings_of, vectors_of
-from router.learn.metrics import Quality, assess, best_single
-from router.learn.progress import tracked
-from router.learn.train import fit as fit_predictor
+from router.learn.embeddings import vectors_of
+from router.learn.metrics import Quality, best_single, choices, mean_scores, single_scores
+from router.learn.newcomers import full_outcomes, strategies
+from router.learn.novelty import Novelty, Unknown, compare_novelty
+from router.learn.prices import Price, costs_of
+from router.learn.protocols import LeftOut, Split, domains_of, folds_of, leave_models_out, transfer
 from router.perceive.encoder import Encoder
-from router.types import Doubles, Indices
+from router.types import Doubles, Floats
 
-OURS = "pulvinar"
-_ALPHAS = tuple(np.logspace(0, 6, 13))
-_FIRST_OPTION = re.compile(r"\n\s*\(?A[).:]\s")
-_WORDS = re.compile(r"\w+")
+REPORT_VERSION = 1
 
-Fit = Callable[[Indices, Indices], Doubles]
-"""Rows to train on, rows to forecast → expected scores `(rows to forecast, models)`."""
+_MAP_PROMPTS = 600
+_DECIMALS = 6
 
 
-class Report(Struct, frozen=True):
-    """What `route eval` prints. `skipped` names baselines that could not run here, and why."""
+class Domain(Struct, frozen=True):
+    """One domain of the tested prompts: for each model its mean score (None where it was not run), our mean forecast
+    and the share of prompts on which ours chooses it.
+    """
+
+    name: str
+    prompts: int
+    scores: tuple[float | None, ...]
+    forecasts: tuple[float, ...]
+    chosen: tuple[float, ...]
+
+
+class Verdict(Struct, frozen=True):
+    """Ours against another method by one figure: `difference` is ours minus theirs, with a 95 % interval.
+
+    `result` is "level" where the interval holds 0. For the shuffled control it says whether it gains: there
+    `ours` is the control's share of the room above the best single model, and `theirs` 0.
+    """
+
+    figure: str
+    against: str
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    result: Literal["better", "level", "worse", "gains nothing", "gains"]
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in words."""
+        interval = f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        if self.against == SHUFFLED:
+            return f"taught shuffled labels, ours {self.result}: captured {interval}"
+        figure = {"auc": "AUC", "aiq": "AIQ"}.get(self.figure, self.figure)
+        rank = "" if self.against == HINDSIGHT else "the best baseline, "
+        words = {"better": "better than", "level": "level with", "worse": "worse than"}[self.result]
+        values = f"{self.ours:.4f} against {self.theirs:.4f}, {interval}"
+        return f"{figure}: {words} {rank}{self.against}: {values}"
+
+
+class PromptMap(Struct, frozen=True):
+    """Some of the prompts on the first two principal components of their embeddings."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    domains: tuple[str, ...]
+
+
+class Report(Struct, frozen=True, omit_defaults=False):
+    """What `route eval` prints, and what a trained artifact keeps.
+
+    `version` counts changes of this layout. `skipped` names methods that were not run, and why. `costs` says
+    where costs are from. `models` counts columns, `model_names` lists them in the order of `domains`. With
+    `--by model` there is `left_out` and no `methods`. `pair` is (strong, weak). `notes` are caveats of this
+    very run. There are no times and no dates in it, so the same inputs give the same report.
+    """
 
     data_set: str
     prompts: int
@@ -45,6 +99,20 @@ class Report(Struct, frozen=True):
     oracle_quality: float
     methods: tuple[Quality, ...]
     skipped: tuple[str, ...] = ()
+    version: int = REPORT_VERSION
+    model_names: tuple[str, ...] = ()
+    costs: str = ""
+    pair: tuple[str, str] | None = None
+    draws: int = 0
+    random_state: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+    calibration: tuple[Reliability, ...] = ()
+    coverage: Coverage | None = None
+    domains: tuple[Domain, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    novelty: tuple[Novelty, ...] = ()
+    map: PromptMap | None = None
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -53,49 +121,115 @@ def evaluate(
     *,
     folds: int = 5,
     by: str | None = None,
+    test: RoutingSet | None = None,
+    baselines: str = "quick",
     baseline_encoder: Callable[[], Encoder] | None = None,
     cache: Path | None = None,
-    seed: int = 0,
+    prices: Mapping[str, Price] | None = None,
+    pair: tuple[str, str] | None = None,
+    unknown: Unknown | None = None,
+    ablations: bool = False,
+    draws: int = 500,
+    prompt_map: bool = False,
+    random_state: int = 0,
 ) -> Report:
-    """Cross-validate on `data`: `folds` random folds, or one fold a domain where `by` is "domain".
+    """Cross-validate on `data`: `folds` random folds; or leave one "domain" or "model" out (`by`); or learn from `data`
+    and forecast `test`.
 
-    A prompt is never forecast from its own copies. `baseline_encoder` makes the encoder of the ridge
-    baseline; where its extra is missing the baseline is named under `skipped`.
+    A prompt is never forecast from its own copies. `baseline_encoder` makes the encoder of the baselines on
+    sentence embeddings; where its extra is missing they are named under `skipped`. `pair` names a strong and
+    a weak model. `draws` bootstrap resamples give the intervals; 0 gives none.
     """
+    if baselines not in get_args(Baselines):
+        raise CallerError(f'--baselines takes none, quick or all, got "{baselines}"')
+    if by not in (None, "domain", "model"):
+        raise CallerError(f'--by takes "domain" or "model", got "{by}"')
+    if by is not None and test is not None:
+        raise CallerError("--by and --test are two protocols; give one of them")
     data = _with_outcomes(data)
-    splits = tuple(_splits(data, folds, by, seed))
+    if test is None:
+        protocol, splits = _splits(data, folds, by, random_state)
+    else:
+        named = f"trained on {data.name}, tested on {test.name}"
+        data, split = transfer(data, _with_outcomes(test))
+        protocol, splits = f"{named} ({len(data.models)} shared models)", (split,)
+    pair_columns = _pair(data, pair)
     vectors = vectors_of(data.prompts, encoder)
-    scores = np.asarray(data.scores, dtype=np.float64)
-    methods: dict[str, Fit] = {OURS: lambda train, test: _ours(data, vectors, encoder, train, test)}
-    static = vectors[:, : encoder.dimensions]
-    methods[f"ridge, {encoder.name} embeddings"] = lambda train, test: _ridge(static, scores, train, test)
-    skipped = []
-    if baseline_encoder is not None:
-        try:
-            other = baseline_encoder()
-        except MissingExtraError as error:
-            skipped.append(str(error))
-        else:
-            embeddings = embeddings_of(data.prompts, other, cache)
-            methods[f"ridge, {other.name} embeddings"] = lambda train, test: _ridge(embeddings, scores, train, test)
-    with warnings.catch_warnings():
-        # A model that was never run in a fold has no mean there; it is never chosen either.
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        lines = [_cross_validated(name, fit, data, splits) for name, fit in methods.items()]
-        lines += _constants(data, splits, seed)
-        single = best_single(scores)
-    return Report(
-        data_set=data.name,
-        prompts=len(data.prompts),
-        models=len(data.models),
-        protocol=f"leave one {by} out ({len(splits)} folds)" if by else f"{len(splits)} folds",
-        encoder=encoder.name,
-        best_single=data.models[single],
-        best_single_quality=float(np.nanmean(scores[:, single])),
-        oracle_quality=float(np.nanmax(scores, axis=1).mean()),
-        methods=tuple(lines),
-        skipped=tuple(skipped),
+    novelty = () if unknown is None else compare_novelty(data, vectors, unknown, encoder, random_state)
+    if by == "model":
+        return _models_left_out(data, encoder, vectors, novelty, random_state)
+    tested = np.sort(np.concatenate([split.test for split in splits]))
+    costs, source = costs_of(data, encoder, prices)
+    methods = Methods(data, encoder, vectors, costs, splits, tested, random_state)
+    contenders = [methods.ours()]
+    if ablations:
+        contenders += methods.ablations()
+    skipped = methods.add_baselines(contenders, baselines, baseline_encoder, cache)
+    contenders += methods.constants(pair_columns)
+    if costs is None:
+        skipped.append(f"cheapest, AIQ and cost@: {source}")
+    scores = methods.scores[tested]
+    lines = compare(
+        contenders,
+        scores,
+        None if costs is None else costs[tested],
+        pair=pair_columns,
+        folds=methods.folds[tested],
+        draws=draws,
+        random_state=random_state,
     )
+    single = best_single(scores)
+    ours = np.asarray(contenders[0].values, dtype=np.float64)
+    rows = data.rows(tested)
+    assert methods.std is not None, "ours has run"
+    return _rounded(
+        Report(
+            data_set=rows.name,
+            prompts=len(tested),
+            models=len(data.models),
+            protocol=protocol,
+            encoder=encoder.name,
+            best_single=data.models[single],
+            best_single_quality=float(single_scores(scores).mean()),
+            oracle_quality=float(np.nanmax(scores, axis=1).mean()),
+            methods=lines,
+            skipped=tuple(skipped),
+            model_names=data.models,
+            costs=source,
+            pair=pair,
+            draws=draws,
+            random_state=random_state,
+            verdicts=verdicts(lines),
+            calibration=reliability(scores, ours),
+            coverage=coverage(scores, ours, methods.std[tested], rows.domains),
+            domains=_domains(rows, scores, ours),
+            novelty=novelty,
+            map=_prompt_map(rows, vectors[tested][:, : encoder.dimensions], random_state) if prompt_map else None,
+            notes=tuple(_notes(rows, scores)),
+        )
+    )
+
+
+def verdicts(lines: Sequence[Quality]) -> tuple[Verdict, ...]:
+    """Ours against the best trained baseline by each figure, against the best single model, and the control.
+
+    The best baseline is chosen in hindsight, by the very figure, which favours it.
+    """
+    ours, *others = lines
+    found: list[Verdict] = []
+    baselines = [line for line in others if line.trained]
+    for figure in ("auc", "quality", "aiq"):
+        best = best_of(baselines, figure)
+        if best is not None and (made := _verdict(ours, best, figure)) is not None:
+            found.append(made)
+    for line in others:
+        if line.method == HINDSIGHT and (made := _verdict(ours, line, "quality")) is not None:
+            found.append(made)
+        if line.method == SHUFFLED and line.captured is not None and "captured" in line.intervals:
+            low, high = line.intervals["captured"]
+            result: Literal["gains", "gains nothing"] = "gains" if low > 0 else "gains nothing"
+            found.append(Verdict("captured", SHUFFLED, line.captured, 0.0, line.captured, low, high, result))
+    return tuple(found)
 
 
 def _with_outcomes(data: RoutingSet) -> RoutingSet:
@@ -106,89 +240,121 @@ def _with_outcomes(data: RoutingSet) -> RoutingSet:
     return data.rows(rows)
 
 
-def question_of(turns: Sequence[str]) -> str:
-    """What a prompt asks, in lower case and without marks, so that its copies in other clothes are known.
-
-    The same question stands in several sets with other options, or after other examples: of a text with options only
-    what stands before the last list of them counts, and of one with several lists only its last paragraph.
-    """
-    lists = list(_FIRST_OPTION.finditer(turns[-1]))
-    asked = turns[-1][: lists[-1].start()] if lists else turns[-1]
-    if len(lists) > 1:
-        asked = asked[asked.rfind("\n\n") + 1 :]
-    words = _WORDS.findall(" ".join((*turns[:-1], asked)).lower())
-    return " ".join(words) if words else "\n".join(turns)
-
-
-def _splits(data: RoutingSet, folds: int, by: str | None, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    questions = [question_of(prompt.turns) for prompt in data.prompts]
-    first_of = {question: row for row, question in reversed(list(enumerate(questions)))}
-    copies = np.array([first_of[question] for question in questions])
-    rows = np.zeros(len(data.prompts))
+def _splits(data: RoutingSet, folds: int, by: str | None, random_state: int) -> tuple[str, tuple[Split, ...]]:
     if by == "domain":
-        domains = sorted(set(data.domains))
-        if len(domains) < 2:
-            raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(domains)}")
-        for others, test in LeaveOneGroupOut().split(rows, groups=data.domains):
-            # A prompt may stand in two domains; what is forecast must not have been learned from.
-            train = others[~np.isin(copies[others], copies[test])]
-            if not len(train):
-                raise CallerError(f"{data.name}: every prompt outside {data.domains[test[0]]} is also in it")
-            yield train, test
-        return
-    if by is not None:
-        raise CallerError(f'--by takes "domain", got "{by}"')
-    different = len(first_of)
-    if not 2 <= folds <= different:
-        raise CallerError(f"--folds must be between 2 and the number of different prompts ({different}), got {folds}")
-    yield from GroupKFold(folds, shuffle=True, random_state=seed).split(rows, groups=copies)
+        splits = tuple(domains_of(data))
+        domains = len(set(data.domains))
+        grouped = f"{domains} domains in {len(splits)} folds" if domains > len(splits) else f"{domains} folds"
+        return f"leave one domain out ({grouped})", splits
+    return f"{folds} folds", tuple(folds_of(data, folds, random_state))
 
 
-def _cross_validated(name: str, fit: Fit, data: RoutingSet, splits: Sequence[tuple[Indices, Indices]]) -> Quality:
+def _pair(data: RoutingSet, pair: tuple[str, str] | None) -> tuple[int, int] | None:
+    if pair is None:
+        return None
+    for model in pair:
+        if model not in data.models:
+            raise CallerError(f'--pair: {data.name} has no model "{model}"{did_you_mean(model, data.models)}')
+    if pair[0] == pair[1]:
+        raise CallerError(f"--pair takes two different models, got {pair[0]} twice")
+    return data.models.index(pair[0]), data.models.index(pair[1])
+
+
+def _models_left_out(
+    data: RoutingSet, encoder: Encoder, vectors: Floats, novelty: tuple[Novelty, ...], random_state: int
+) -> Report:
     scores = np.asarray(data.scores, dtype=np.float64)
-    expected = np.full(scores.shape, np.nan)
-    for train, test in tracked(splits, name, long=2):
-        expected[test] = fit(train, test)
-    return assess(name, scores, expected, data.cost_usd)
+    single = best_single(scores)
+    lines = leave_models_out(
+        data, vectors, strategies(encoder, random_state), full_outcomes(encoder), random_state=random_state
+    )
+    return _rounded(
+        Report(
+            data_set=data.name,
+            prompts=len(data.prompts),
+            models=len(data.models),
+            protocol="leave one model out (one prompt in five tested)",
+            encoder=encoder.name,
+            best_single=data.models[single],
+            best_single_quality=float(single_scores(scores).mean()),
+            oracle_quality=float(np.nanmax(scores, axis=1).mean()),
+            methods=(),
+            model_names=data.models,
+            random_state=random_state,
+            left_out=lines,
+            novelty=novelty,
+        )
+    )
 
 
-def _ours(data: RoutingSet, vectors: Any, encoder: Encoder, train: Indices, test: Indices) -> Doubles:
-    """Forecasts of the served predictor itself, not of the estimator behind it."""
-    predictor = fit_predictor(vectors[train], data.rows(train), encoder)
-    return predictor.expect_all(vectors[test]).quality[:, :-1]
+def _verdict(ours: Quality, theirs: Quality, figure: str) -> Verdict | None:
+    apart = theirs.minus_ours.get(figure)
+    if apart is None:
+        return None
+    result: Literal["better", "level", "worse"] = "level"
+    if apart.high < 0:
+        result = "better"
+    elif apart.low > 0:
+        result = "worse"
+    own, other = float(getattr(ours, figure)), float(getattr(theirs, figure))
+    difference, low, high = (0.0 - value for value in (apart.value, apart.high, apart.low))
+    return Verdict(figure, theirs.method, own, other, difference, low, high, result)
 
 
-def _ridge(embeddings: Any, scores: Doubles, train: Indices, test: Indices) -> Doubles:
-    """Plain ridge on standardised embeddings, a penalty a model by leave-one-out; holes take the model's
-    mean.
-    """
-    scaler = StandardScaler().fit(embeddings[train])
-    means = np.nan_to_num(np.nanmean(scores[train], axis=0), nan=0.5)
-    targets = np.where(np.isnan(scores[train]), means, scores[train])
-    ridge = RidgeCV(alphas=_ALPHAS, alpha_per_target=True).fit(scaler.transform(embeddings[train]), targets)
-    return np.asarray(ridge.predict(scaler.transform(embeddings[test]))).reshape(len(test), -1)
+def _domains(data: RoutingSet, scores: Doubles, expected: Doubles) -> tuple[Domain, ...]:
+    names = np.array(data.domains)
+    chosen = choices(scores, expected)
+    lines = []
+    for name in np.unique(names):
+        own = names == name
+        means = mean_scores(scores[own])
+        counts = np.bincount(chosen[own], minlength=len(data.models))
+        lines.append(
+            Domain(
+                str(name),
+                int(own.sum()),
+                tuple(None if np.isnan(mean) else float(mean) for mean in means),
+                tuple(float(mean) for mean in expected[own].mean(axis=0)),
+                tuple(float(count) for count in counts / own.sum()),
+            )
+        )
+    return tuple(lines)
 
 
-def _constants(data: RoutingSet, splits: Sequence[tuple[Indices, Indices]], seed: int) -> list[Quality]:
-    """Methods that never read the prompt: random, best single, best per domain (knows the label), oracle."""
-    scores = np.asarray(data.scores, dtype=np.float64)
-    domains = np.array(data.domains)
-    single = np.zeros(scores.shape)
-    per_domain = np.zeros(scores.shape)
-    for train, test in splits:
-        means = np.nan_to_num(np.nanmean(scores[train], axis=0))
-        single[test] = means
-        for domain in set(domains[test]):
-            own = train[domains[train] == domain]
-            mean = np.nan_to_num(np.nanmean(scores[own], axis=0)) if len(own) else means
-            per_domain[test[domains[test] == domain]] = mean
-    tables = {
-        "random": np.random.default_rng(seed).random(scores.shape),
-        "best single": single,
-        "best per domain": per_domain,
-        "oracle": np.nan_to_num(scores, nan=-1.0),
-    }
-    return [
-        assess(name, scores, table, None if name == "random" else data.cost_usd, forecasts=False)
-        for name, table in tables.items()
-    ]
+def _prompt_map(data: RoutingSet, embeddings: Floats, random_state: int) -> PromptMap | None:
+    if len(embeddings) < 3:
+        return None
+    rows = np.sort(np.random.default_rng(random_state).permutation(len(embeddings))[:_MAP_PROMPTS])
+    placed = PCA(2, svd_solver="covariance_eigh").fit(embeddings).transform(embeddings[rows])
+    return PromptMap(
+        tuple(float(x) for x in placed[:, 0]),
+        tuple(float(y) for y in placed[:, 1]),
+        tuple(data.prompts[row].domain for row in rows),
+    )
+
+
+def _notes(data: RoutingSet, scores: Doubles) -> list[str]:
+    notes = []
+    if len(data.prompts) < 500:
+        notes.append(f"only {len(data.prompts)} prompts: intervals are wide, and folds differ much")
+    if never := [name for name, column in zip(data.models, scores.T, strict=True) if np.isnan(column).all()]:
+        shown = ", ".join(never[:5]) + (" …" if len(never) > 5 else "")
+        notes.append(f"{len(never)} models have no outcome here: {shown}")
+    if holes := float(np.isnan(scores).mean()):
+        notes.append(f"{holes:.1%} of the outcomes are missing; a method chooses only among models that were run")
+    if len(set(data.domains)) == 1:
+        notes.append("one domain: best per domain is best single")
+    return notes
+
+
+def _rounded(report: Report) -> Report:
+    """Six decimals, so that the last bits of a sum do not change a stored report."""
+
+    def settle(value: Any) -> Any:
+        if isinstance(value, float):
+            return round(value, _DECIMALS) + 0.0
+        if isinstance(value, dict):
+            return {key: settle(each) for key, each in value.items()}
+        return [settle(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return msgspec.convert(settle(msgspec.to_builtins(report)), Report)

@@ -1,8 +1,11 @@
-"""What an evaluation reports. Every formula is in the docstring; `docs/evaluation.md` explains how to read
-them.
+"""What an evaluation reports of one method. Every formula is in a docstring; `docs/evaluation.md` explains how to
+read them.
 
 `scores` and `expected` are `(prompts, models)`; NaN in `scores` means that the model was not run on that
 prompt, and then no method may choose it. Ties between forecasts go to the earlier column.
+
+Every figure is a function of how often each prompt counts. With weights of one it is the figure itself; with
+the weights of a resample (`router.learn.resample`) it is the same figure on another draw of prompts.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from router.types import Doubles, Indices
 
@@ -20,20 +22,32 @@ Table = NDArray[np.floating[Any]]
 RIGHT = 0.5
 """A score of at least this counts as right where a metric needs right or wrong."""
 
-_BINS = 15
-_TRADE_OFFS = np.concatenate([[0.0], np.logspace(-4, 2, 61)])
+BINS = 15
+_TIE = 1e-9
+
+
+class Difference(Struct, frozen=True):
+    """A method's figure minus ours on the same prompts, with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 class Quality(Struct, frozen=True):
     """One method's line in a report; None where a figure does not apply.
 
-    `auc`: mean over models of the area under the ROC curve of "will this model get it right". `quality`: mean
-    score of the chosen models. `selection_accuracy`: share of prompts whose chosen model scores as high as
-    the best one there (ties count). `regret`: mean of best score minus chosen score. `captured`: (quality -
-    best single) / (oracle - best single). `brier`: mean squared difference of forecast and score. `ece`:
-    expected calibration error, 15 equal-width bins pooled over models. `cost_95`, `cost_99`: least mean cost,
-    along the sweep of λ, at which 95 / 99 % of the best single model's quality is kept, as a share of that
-    model's cost.
+    `auc`: mean over models of the area under the ROC curve of "will this model get it right"; `auc_within`: the
+    same inside each fold, averaged over prompts. `quality`: mean score of the chosen models.
+    `selection_accuracy`: share of prompts whose chosen model scores as high as the best one there (ties count);
+    `selection_strict`: the same, but a choice among `k` tied best models counts `1/k`. `regret`: mean of best
+    score minus chosen score. `captured`: (quality - best single) / (oracle - best single). `brier`: mean
+    squared difference of forecast and score. `ece`: expected calibration error, 15 equal-width bins pooled over
+    models. `cost_95`, `cost_99`, `cost_100`: least mean cost, along the sweep of λ, at which 95 / 99 / 100 % of
+    the best single model's quality is kept, as a share of that model's cost. `aiq`: area under the cost-quality
+    curve. `apgr`, `cpt_50`, `cpt_80`: for a pair of models, as in RouteLLM. `curve`: points (cost on the axis
+    of `aiq`, quality) of the curve's hull. `intervals`: 95 % bootstrap intervals by figure; `minus_ours`:
+    paired differences by figure.
     """
 
     method: str
@@ -46,17 +60,119 @@ class Quality(Struct, frozen=True):
     ece: float | None = None
     cost_95: float | None = None
     cost_99: float | None = None
+    cost_100: float | None = None
+    aiq: float | None = None
+    selection_strict: float | None = None
+    auc_within: float | None = None
+    apgr: float | None = None
+    cpt_50: float | None = None
+    cpt_80: float | None = None
+    trained: bool = False
+    curve: tuple[tuple[float, float], ...] = ()
+    intervals: dict[str, tuple[float, float]] = {}
+    minus_ours: dict[str, Difference] = {}
+
+
+class Tally(Struct, frozen=True, eq=False):
+    """What each prompt adds to the figures of one method.
+
+    `got`, `best`, `credit` `(prompts,)`: score of the chosen model, the best score, `1/k` where the choice is
+    one of `k` tied best. `single` `(prompts,)`: score of the model of greatest mean, or of the next where it
+    was not run. `placements` `(prompts, models)`: for a right answer the share of the model's wrong ones with a lower
+    forecast, for a wrong answer the share of right ones with a higher one (ties count half); NaN for models
+    without both. `right` bool of the same shape. `squared`, `run` `(prompts,)`: sum of squared differences,
+    number of outcomes. `gaps`, `counts` `(prompts, 15)`: sum of forecast minus score, and number, by bin of
+    the forecast. The last five are None where the method forecasts nothing.
+    """
+
+    got: Doubles
+    best: Doubles
+    credit: Doubles
+    single: Doubles
+    placements: Doubles | None = None
+    right: NDArray[np.bool_] | None = None
+    squared: Doubles | None = None
+    run: Doubles | None = None
+    gaps: Doubles | None = None
+    counts: Doubles | None = None
+
+
+def tally(scores: Table, values: Table, *, forecasts: bool = True) -> Tally:
+    """The tally of a method that chooses by `values`; these are clipped to [0, 1] where they must be probabilities."""
+    known = ~np.isnan(scores)
+    best = np.nanmax(scores, axis=1)
+    got = chosen_scores(scores, choices(scores, values))
+    ties = (known & (np.where(known, scores, -np.inf) >= best[:, None] - _TIE)).sum(axis=1)
+    chosen: dict[str, Any] = {
+        "got": got,
+        "best": np.asarray(best, dtype=np.float64),
+        "credit": np.where(got >= best - _TIE, 1.0 / ties, 0.0),
+        "single": single_scores(scores),
+    }
+    if not forecasts:
+        return Tally(**chosen)
+    placements, right = _placements(scores, values)
+    clipped = np.clip(values, 0, 1)
+    gap = np.where(known, clipped - scores, 0.0)
+    bins = np.minimum((np.nan_to_num(clipped) * BINS).astype(np.intp), BINS - 1)
+    cells = (np.arange(len(scores))[:, None] * BINS + bins)[known]
+    shape = (len(scores), BINS)
+    return Tally(
+        **chosen,
+        placements=placements,
+        right=right,
+        squared=np.square(gap).sum(axis=1),
+        run=known.sum(axis=1).astype(np.float64),
+        gaps=np.bincount(cells, gap[known], shape[0] * BINS).astype(np.float64).reshape(shape),
+        counts=np.bincount(cells, minlength=shape[0] * BINS).reshape(shape).astype(np.float64),
+    )
+
+
+def figures(each: Tally, weights: Doubles) -> dict[str, Doubles]:
+    """Every figure that needs no cost, float64 `(draws,)`, for weights `(draws, prompts)`; NaN where undefined."""
+    total = weights.sum(axis=1)
+    quality, best = weights @ each.got / total, weights @ each.best / total
+    single = weights @ each.single / total
+    room = best - single
+    captured = np.where(room > _TIE, (quality - single) / np.where(room > _TIE, room, 1.0), np.nan)
+    result = {
+        "quality": quality,
+        "selection_accuracy": weights @ (each.credit > 0).astype(np.float64) / total,
+        "selection_strict": weights @ each.credit / total,
+        "regret": best - quality,
+        "captured": captured,
+    }
+    if each.placements is None or each.right is None or each.squared is None or each.run is None:
+        return result
+    assert each.gaps is not None, "a forecast has bins"
+    assert each.counts is not None, "a forecast has bins"
+    outcomes = weights @ each.run
+    return result | {
+        "auc": _areas(each.placements, each.right, weights),
+        "brier": weights @ each.squared / outcomes,
+        "ece": np.abs(weights @ each.gaps).sum(axis=1) / outcomes,
+    }
 
 
 def mean_auc(scores: Table, expected: Table) -> float | None:
     """Mean ROC AUC over the models with both right and wrong answers; None where there is no such model."""
-    areas = []
-    for model in range(scores.shape[1]):
-        run = ~np.isnan(scores[:, model])
-        right = scores[run, model] >= RIGHT
-        if right.any() and not right.all():
-            areas.append(float(roc_auc_score(right, expected[run, model])))
-    return float(np.mean(areas)) if areas else None
+    placements, right = _placements(scores, expected)
+    area = float(_areas(placements, right, np.ones((1, len(scores))))[0])
+    return None if np.isnan(area) else area
+
+
+def auc_within(scores: Table, expected: Table, folds: Indices) -> float | None:
+    """`mean_auc` of each fold's prompts, averaged with the folds' sizes as weights; None where none has one.
+
+    Forecasts of different folds come from different fits, which this never compares with each other.
+    """
+    areas, sizes = [], []
+    for fold in np.unique(folds):
+        own = folds == fold
+        if (area := mean_auc(scores[own], expected[own])) is not None:
+            areas.append(area)
+            sizes.append(int(own.sum()))
+    return float(np.average(areas, weights=sizes)) if areas else None
 
 
 def choices(scores: Table, expected: Table) -> Indices:
@@ -65,9 +181,23 @@ def choices(scores: Table, expected: Table) -> Indices:
     return columns
 
 
+def mean_scores(scores: Table) -> Doubles:
+    """Mean score of each model over the prompts it was run on, `(models,)`; NaN for one that never was."""
+    known = ~np.isnan(scores)
+    count = known.sum(axis=0)
+    total = np.where(known, scores, 0.0).sum(axis=0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def best_single(scores: Table) -> int:
     """The model of greatest mean score."""
-    return int(np.nanargmax(np.nanmean(scores, axis=0)))
+    return int(np.nanargmax(mean_scores(scores)))
+
+
+def single_scores(scores: Table) -> Doubles:
+    """What the model of greatest mean scores on each prompt; where it was not run, the best of those that were."""
+    means = np.broadcast_to(np.nan_to_num(mean_scores(scores), nan=-1.0), scores.shape)
+    return chosen_scores(scores, choices(scores, means))
 
 
 def brier(scores: Table, expected: Table) -> float:
@@ -77,12 +207,7 @@ def brier(scores: Table, expected: Table) -> float:
 
 def calibration_error(scores: Table, expected: Table) -> float:
     """Expected calibration error: Σ_bins share · |mean forecast - mean score|."""
-    run = ~np.isnan(scores)
-    forecast, score = expected[run], scores[run]
-    bins = np.minimum((np.clip(forecast, 0, 1) * _BINS).astype(int), _BINS - 1)
-    count = np.bincount(bins, minlength=_BINS)
-    gap = np.abs(np.bincount(bins, forecast, _BINS) - np.bincount(bins, score, _BINS))
-    return float(gap[count > 0].sum() / count.sum())
+    return float(figures(tally(scores, expected), np.ones((1, len(scores))))["ece"][0])
 
 
 def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
@@ -90,54 +215,45 @@ def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
     return np.asarray(scores[np.arange(len(scores)), chosen], dtype=np.float64)
 
 
-def assess(method: str, scores: Table, values: Table, cost_usd: Table | None, *, forecasts: bool = True) -> Quality:
-    """All figures of a method that chooses by `values`; without AUC, Brier and ECE where these are no forecasts."""
-    oracle = np.nanmax(scores, axis=1)
-    got = chosen_scores(scores, choices(scores, values))
-    single = float(np.nanmean(scores[:, best_single(scores)]))
-    room = float(oracle.mean()) - single
-    return Quality(
-        method=method,
-        auc=mean_auc(scores, values) if forecasts else None,
-        quality=float(got.mean()),
-        selection_accuracy=float((got >= oracle - 1e-9).mean()),
-        regret=float((oracle - got).mean()),
-        captured=(float(got.mean()) - single) / room if room > 1e-9 else None,
-        brier=brier(scores, np.clip(values, 0, 1)) if forecasts else None,
-        ece=calibration_error(scores, np.clip(values, 0, 1)) if forecasts else None,
-        cost_95=None if cost_usd is None else cost_to_keep(scores, values, cost_usd, 0.95),
-        cost_99=None if cost_usd is None else cost_to_keep(scores, values, cost_usd, 0.99),
-    )
+def _placements(scores: Table, expected: Table) -> tuple[Doubles, NDArray[np.bool_]]:
+    right = np.nan_to_num(scores, nan=0.0) >= RIGHT
+    placements = np.full(scores.shape, np.nan)
+    for model in range(scores.shape[1]):
+        known = ~np.isnan(scores[:, model])
+        positive, negative = known & right[:, model], known & ~right[:, model]
+        if not positive.any() or not negative.any():
+            continue
+        high, low = np.sort(expected[positive, model]), np.sort(expected[negative, model])
+        placements[positive, model] = _share_below(low, expected[positive, model])
+        placements[negative, model] = 1.0 - _share_below(high, expected[negative, model])
+    return placements, right
 
 
-def cost_to_keep(scores: Table, expected: Table, cost_usd: Table, share: float) -> float | None:
-    """See `Quality.cost_95`. Only models with known cost take part; None where the level is never reached.
+def _share_below(ordered: Table, values: Table) -> Doubles:
+    """Share of `ordered` below each value; equal ones count half."""
+    twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(twice / (2 * len(ordered)), dtype=np.float64)
 
-    A prompt's model is `argmax expected - λ · mean cost / dearest mean cost`: a router knows a model's usual
-    cost beforehand, not the bill of the call.
+
+def _areas(placements: Doubles, right: NDArray[np.bool_], weights: Doubles) -> Doubles:
+    """Mean AUC over models for each row of weights.
+
+    Exact for equal weights. Otherwise the first-order expansion in the placements (DeLong, DeLong and
+    Clarke-Pearson 1988): mean placement of the right answers + that of the wrong ones - AUC.
     """
-    usual = np.nanmean(np.where(np.isnan(cost_usd), np.nan, cost_usd), axis=0) if len(cost_usd) else cost_usd
-    priced = ~np.isnan(usual)
-    if priced.sum() < 2:
-        return None
-    scores, expected, cost_usd, usual = (
-        scores[:, priced],
-        expected[:, priced],
-        cost_usd[:, priced],
-        usual[priced],
-    )
-    run = ~np.isnan(scores).all(axis=1)
-    scores, expected, cost_usd = scores[run], expected[run], cost_usd[run]
-    if not run.any() or not usual.max() > 0:
-        return None
-    single = best_single(scores)
-    target = share * float(np.nanmean(scores[:, single]))
-    # A call whose bill is missing counts with the model's usual cost.
-    bills = np.where(np.isnan(cost_usd), usual, cost_usd)
-    reached = []
-    for trade_off in _TRADE_OFFS:
-        chosen = choices(scores, expected - trade_off * usual / usual.max())
-        if chosen_scores(scores, chosen).mean() >= target:
-            reached.append(float(bills[np.arange(len(bills)), chosen].mean()))
-    single_bill = float(bills[:, single].mean())
-    return min(reached) / single_bill if reached and single_bill > 0 else None
+    defined = ~np.isnan(placements).all(axis=0)
+    if not defined.any():
+        return np.full(len(weights), np.nan)
+    placed = ~np.isnan(placements[:, defined])
+    filled = np.nan_to_num(placements[:, defined])
+    positive = placed & right[:, defined]
+    negative = placed & ~right[:, defined]
+    area = (filled * positive).sum(axis=0) / positive.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        ups = weights @ (filled * positive) / (weights @ positive)
+        downs = weights @ (filled * negative) / (weights @ negative)
+        each = ups + downs - area
+    # A small resample may hold no right answer of a model; then the mean is over the others.
+    lone = np.isnan(each)
+    counted = (~lone).sum(axis=1)
+    return np.where(counted > 0, np.where(lone, 0.0, each).sum(axis=1) / np.maximum(counted, 1), np.nan)

@@ -6,21 +6,26 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from router.errors import ConfigurationError
 from router.learn.dataset import Prompt
 from router.learn.progress import tracked
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
 
+_BATCH = 256
+
 
 def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None) -> None:
     """Rows `prompt_id`, a column a model: expected quality into `out`, its standard deviation into `std`."""
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
-    for prompt in tracked(prompts, "forecasting"):
-        quality, deviation, *_ = predictor.expect(feature_vector(predictor.encoder, prompt.turns))
-        qualities.append(quality[:-1].tolist())
-        deviations.append(deviation[:-1].tolist())
+    for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
+        vectors = np.stack([feature_vector(predictor.encoder, each.turns) for each in prompts[start : start + _BATCH]])
+        quality, deviation, *_ = predictor.expect_all(vectors)
+        qualities += quality[:, :-1].tolist()
+        deviations += deviation[:, :-1].tolist()
     _write(out, predictor.models, prompts, qualities)
     if std is not None:
         _write(std, predictor.models, prompts, deviations)

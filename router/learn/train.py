@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 import router
+from router.cards.facts import ModelFacts
 from router.errors import CallerError
 from router.learn.dataset import RoutingSet, join
 from router.learn.embeddings import vectors_of
-from router.learn.ridge import TwoLevelRidge
+from router.learn.factors import fit_factors
+from router.learn.moments import BLOCK, Moments, ridge
+from router.learn.stack import MIN_ROWS, SkillStack, additive_effects
+from router.perceive.ability import facts_row, profile_of
 from router.perceive.encoder import Encoder
 from router.perceive.predictor import (
     FORMAT,
@@ -22,19 +27,24 @@ from router.perceive.predictor import (
     ModelEvidence,
     Predictor,
 )
-from router.types import Floats
+from router.perceive.reading import Reader
+from router.types import Doubles, Floats
 
 ASSUMED_OUTPUT_TOKENS = 256
 """Expected length of an answer where no data set says."""
 
-_DIRECTIONS = 32
-_SPREAD_SAMPLE = 2_000
+_FAMILY_MODELS = 3
+_USUAL_ROWS = 20_000
+_PRIOR_OUTCOMES = 500
 _MIN_PROMPTS = 2
 
+Facts = Mapping[str, ModelFacts]
 
-def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "") -> Predictor:
+
+def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "", facts: Facts | None = None) -> Predictor:
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
+    `facts` are what is published of models, by name: from them it learns to place cards that nobody has measured.
     Raises CallerError where there is too little to learn from.
     """
     if not sets or sum(len(each.prompts) for each in sets) < _MIN_PROMPTS:
@@ -42,113 +52,102 @@ def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "") -> Pr
     data = join(sets)
     if not np.isfinite(data.scores).any():
         raise CallerError("training needs outcomes; every cell of the score table is empty")
-    head = fit_head(vectors_of(data.prompts, encoder), data)
+    # A domain of one set is none of another, whatever their names.
+    domains = tuple(f"{each.name}/{domain}" for each in sets for domain in each.domains)
+    fitted = fit(vectors_of(data.prompts, encoder), data, encoder, facts, domains)
+    manifest = msgspec.structs.replace(
+        fitted.manifest,
+        models=tuple(_evidence(model, column, sets, data) for column, model in enumerate(data.models)),
+        data_sets=tuple(DataSource(each.name, len(each.prompts), each.sha256, each.license) for each in sets),
+        command=command,
+    )
+    return Predictor(fitted.head, encoder, manifest)
+
+
+def fit(
+    vectors: Floats,
+    data: RoutingSet,
+    encoder: Encoder,
+    facts: Facts | None = None,
+    domains: Sequence[str] | None = None,
+) -> Predictor:
+    """A predictor from feature vectors `(prompts, width)` and the outcomes on them, without a record of its making."""
+    known = facts or {}
+    counted = [each.family for name in data.models if (each := known.get(name)) is not None and each.family]
+    families = tuple(sorted({name for name in counted if counted.count(name) >= _FAMILY_MODELS}))
+    head = fit_head(
+        vectors,
+        data,
+        encoder.dimensions,
+        [facts_row(known.get(each), families) for each in data.models],
+        data.domains if domains is None else domains,
+    )
+    models = tuple(_evidence(model, column, (), data) for column, model in enumerate(data.models))
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
         release=router.__version__,
         encoder=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
-        models=tuple(_evidence(model, column, sets, data) for column, model in enumerate(data.models)),
-        data_sets=tuple(DataSource(each.name, len(each.prompts), each.sha256, each.license) for each in sets),
+        models=models,
+        data_sets=(),
+        families=families,
         sha256={},
-        command=command,
     )
     return Predictor(head, encoder, manifest)
 
 
-def fit(vectors: Floats, data: RoutingSet, encoder: Encoder) -> Predictor:
-    """A predictor from feature vectors `(prompts, width)` and the outcomes on them, without a record of its making."""
-    models = tuple(ModelEvidence(name, 0, 0.0, ()) for name in data.models)
-    manifest = Manifest(FORMAT, VERSION, router.__version__, encoder.name, encoder.fingerprint, models, (), {})
-    return Predictor(fit_head(vectors, data), encoder, manifest)
-
-
-def fit_head(vectors: Floats, data: RoutingSet) -> Head:
+def fit_head(
+    vectors: Floats, data: RoutingSet, embedded: int, facts: Sequence[Doubles], domains: Sequence[str]
+) -> Head:
     """The arrays of a predictor from feature vectors `(prompts, width)` and the outcomes on them."""
-    ridge = TwoLevelRidge().fit(vectors, data.scores)
-    standard = (vectors - ridge.center_) / ridge.scale_
-    directions, gain, rest = leverage_of(standard)
-    leverages = np.square(standard).sum(axis=1) * rest + np.square(standard @ directions.T) @ gain
-    known = np.isfinite(data.scores).sum(axis=0)
-    weights = np.column_stack([ridge.particular_, ridge.common_])
-    least, greatest = _reach(standard, weights, np.isfinite(data.scores))
-    length_weights, length_offset = _length_head(vectors, data.output_tokens, len(data.models))
-    # A model nobody has measured may be any of those that somebody has.
-    spread = np.zeros(len(known) + 1)
-    sample = standard[:: max(1, len(standard) // _SPREAD_SAMPLE)]
-    spread[-1] = (sample @ ridge.particular_ + ridge.ability_).std(axis=1).mean()
-
-    def column(values: NDArray[np.floating], population: float) -> Floats:
-        return np.append(values, population).astype(np.float32)
-
+    stack = SkillStack(embedded=embedded).fit(vectors, data.scores, groups=np.array(domains))
+    outcomes = np.isfinite(data.scores).sum(axis=0)
+    ability = np.column_stack([stack.bias_, stack.ability_])
+    measured = outcomes > 0
+    variance = stack.doubt_.residual_variance * (1 + _PRIOR_OUTCOMES / np.maximum(outcomes, 1))
+    length, length_offset = _lengths(vectors, data.output_tokens, stack.reader_, len(data.models))
     return Head(
-        weights=np.ascontiguousarray(weights, dtype=np.float32),
-        least=least,
-        greatest=greatest,
-        bias=column(ridge.ability_, ridge.population_),
-        residual_std=column(ridge.residual_std_, float(ridge.residual_std_.mean())),
-        data_ratio=column(len(vectors) / np.maximum(known, 1), 1.0),
-        spread=spread.astype(np.float32),
-        center=ridge.center_.astype(np.float32),
-        scale=ridge.scale_.astype(np.float32),
-        directions=directions,
-        direction_gain=gain,
-        rest_gain=np.array([rest], dtype=np.float32),
-        leverage_quantiles=np.quantile(leverages, np.linspace(0, 1, 101)).astype(np.float32),
-        length_weights=length_weights,
+        lens=stack.reader_.lens,
+        ability=ability,
+        variance=np.append(variance, variance[measured].mean()),
+        doubt=np.array([stack.doubt_.near, stack.doubt_.far]),
+        usual=_usual(vectors, stack.reader_),
+        facts=fit_factors(ability[measured], np.array(facts)[measured]),
+        length=length,
         length_offset=length_offset,
     )
 
 
-def _reach(standard: Floats, weights: NDArray[np.floating], known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """How far each linear part went, from the first to the ninety-ninth percentile of its own prompts."""
-    linear = standard @ weights
-    rows = [*(known[:, model] for model in range(known.shape[1])), known.any(axis=1)]
-    ends = [
-        np.quantile(linear[own, column], (0.01, 0.99)) if own.any() else (0.0, 0.0) for column, own in enumerate(rows)
-    ]
-    least, greatest = np.array(ends, dtype=np.float32).T
-    return np.ascontiguousarray(least), np.ascontiguousarray(greatest)
+def _usual(vectors: Floats, reader: Reader) -> Doubles:
+    """The mean of `x xᵀ` over prompts' profiles."""
+    profiles = profile_of(reader(vectors[:: -(-len(vectors) // _USUAL_ROWS)]).skills)
+    usual: Doubles = profiles.T @ profiles / len(profiles)
+    return usual
 
 
-def leverage_of(standard: Floats, penalty: float = 300.0) -> tuple[Floats, Floats, float]:
-    """How much a prompt leans on few others: `zᵀ (ZᵀZ + αI)⁻¹ z`, exact along the largest directions of `Z`.
-
-    Returns directions `(k, width)`, what to add to the squared length along each, and the gain of all the
-    rest.
-    """
-    gram = standard.T.astype(np.float64) @ standard.astype(np.float64)
-    values, vectors = np.linalg.eigh(gram)
-    count = min(_DIRECTIONS, len(values))
-    top, rest = values[::-1][:count], values[::-1][count:]
-    rest = np.maximum(rest, 0.0)
-    # Weighted by how much of the prompts lies along each direction, so that the mean over the prompts is exact.
-    rest_gain = float((rest / (rest + penalty)).sum() / rest.sum()) if rest.sum() > 0 else 1.0 / penalty
-    gain = 1.0 / (np.maximum(top, 0.0) + penalty) - rest_gain
-    return vectors[:, ::-1][:, :count].T.astype(np.float32).copy(), gain.astype(np.float32), rest_gain
-
-
-def _length_head(vectors: Floats, output_tokens: Floats | None, models: int) -> tuple[Floats, Floats]:
-    """Weights `(width,)` and offsets `(models + 1,)` of the logarithm of one plus the answer's length in
-    tokens.
-    """
-    width = vectors.shape[1]
+def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, models: int) -> tuple[Doubles, Doubles]:
+    """Weights `(1 + width + landmarks,)` and offsets `(models + 1,)` of the logarithm of one plus an answer's length."""
+    weights = np.zeros(len(reader.lens.near))
     if output_tokens is None or not np.isfinite(output_tokens).any():
-        return np.zeros(width, np.float32), np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS), np.float32)
-    rows = np.isfinite(output_tokens).any(axis=1)
-    logarithms = np.log1p(output_tokens[rows])
-    ridge = TwoLevelRidge().fit(vectors[rows], logarithms)
-    # The common part only: shared by all models, it needs one product a prompt.
-    weights = ridge.common_ / ridge.scale_ * vectors.std(axis=0).clip(1e-9)
-    offset = ridge.ability_ + float(((vectors.mean(axis=0) - ridge.center_) / ridge.scale_) @ ridge.common_)
+        return weights, np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS))
+    rows = np.flatnonzero(np.isfinite(output_tokens).any(axis=1))
+    logarithms = np.log1p(output_tokens[rows].astype(np.float64))
+    offset, ease = additive_effects(logarithms)
+    parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    if len(rows) >= MIN_ROWS:
+        sums = (Moments.of(reader(vectors[rows[part]]).read[:, 1:], ease[part, None]) for part in parts)
+        about = functools.reduce(Moments.plus, sums).about_mean()
+        # What all models share only: then one product a prompt serves them all.
+        weights[1:] = ridge(about)[0][:, 0]
+        weights[0] = -(about.x @ weights[1:])
+    common = np.concatenate([reader(vectors[rows[part]]).read @ weights for part in parts])
     measured = np.isfinite(output_tokens).any(axis=0)
     # The mean of a length is more than the exponential of its mean logarithm (Duan's smearing estimate).
-    residual = logarithms - ridge.ability_ - (((vectors[rows] - ridge.center_) / ridge.scale_) @ ridge.common_)[:, None]
-    offset[measured] += [np.log(np.exp(column[np.isfinite(column)]).mean()) for column in residual[:, measured].T]
+    left = (logarithms - offset - common[:, None])[:, measured]
+    offset[measured] += [np.log(np.exp(column[np.isfinite(column)]).mean()) for column in left.T]
     population = float(offset[measured].mean())
-    offsets = np.append(np.where(measured, offset, population), population)
-    return weights.astype(np.float32), offsets.astype(np.float32)
+    return weights, np.append(np.where(measured, offset, population), population)
 
 
 def _evidence(model: str, column: int, sets: Sequence[RoutingSet], data: RoutingSet) -> ModelEvidence:

@@ -1,7 +1,8 @@
 """Encoders: texts in, float32 vectors of shape `(texts, dimensions)` out.
 
 The default is a table of token vectors distilled from a sentence-transformers model. A text's vector is the
-mean of its tokens' vectors, scaled to length one.
+mean of its tokens' vectors, scaled to length one. Words of other scripts than the Latin one, which the English
+tokenizer cannot read, stand for the English tokens that `router.perceive.lexicon` gives them.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from typing import Protocol
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.perceive.artifact import check_hashes, read_arrays, read_manifest
+from router.perceive.lexicon import DENSE, SPELLED, Lexicon, is_foreign, normalised, split
 from router.types import Floats, encodable
 
 FORMAT = "pulvinar-encoder"
-VERSION = 1
-_FILES = ("vectors.npy", "scales.npy", "tokenizer.json")
+VERSION = 2
+FILES = ("vectors.npy", "scales.npy", "tokenizer.json", "lexicon.npz")
 MAX_CHARACTERS = 16_000
 """Of a longer text the first and the last half of this many characters are read."""
+
+_COMMON = 6_000
+"""The ids below this are the most frequent tokens of English: their rows are kept scaled."""
 
 _MEMO_CHARACTERS = 400_000
 _PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
@@ -64,6 +70,7 @@ class EncoderCard(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     dimensions: int
     tokens: int
+    words: int
     source: str
     license: str
     sha256: dict[str, str]
@@ -71,15 +78,20 @@ class EncoderCard(Struct, frozen=True, forbid_unknown_fields=True):
 
 class StaticEncoder:
     """The token table in a folder: `encoder.json`, `vectors.npy` (int8), `scales.npy` (float32),
-    `tokenizer.json`.
+    `tokenizer.json`, `lexicon.npz`.
     """
 
-    def __init__(self, card: EncoderCard, table: Floats, tokenizer: Tokenizer) -> None:
-        self.card, self._table = card, table
+    def __init__(
+        self, card: EncoderCard, rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon: Lexicon
+    ) -> None:
+        self.card, self._rows, self._scales, self._lexicon = card, rows, scales, lexicon
+        self._common: Floats = np.multiply(rows[:_COMMON], scales[:_COMMON, None])
         self._tokenizer, self._model = tokenizer, tokenizer.model
         self.name = card.name
         self.dimensions = card.dimensions
-        self.fingerprint = hashlib.sha256(msgspec.json.encode(card.sha256, order="sorted")).hexdigest()[:16]
+        # The version stands for how this module reads the files.
+        read = msgspec.json.encode((card.version, card.sha256), order="sorted")
+        self.fingerprint = hashlib.sha256(read).hexdigest()[:16]
         self._memo: dict[str, tuple[int, ...]] = {}
         self._memo_characters = 0
         self._last: tuple[str, list[int]] = ("", [])
@@ -88,17 +100,20 @@ class StaticEncoder:
     def load(cls, folder: Path) -> StaticEncoder:
         """Read a folder. Raises ArtifactError where a file is missing, damaged or of another version."""
         card = read_manifest(folder / "encoder.json", EncoderCard, FORMAT, VERSION)
-        check_hashes(folder, card.sha256, _FILES)
+        check_hashes(folder, card.sha256, FILES)
         quantised = read_arrays(folder / "vectors.npy")["vectors"]
         scales = read_arrays(folder / "scales.npy")["scales"]
         if quantised.shape != (card.tokens, card.dimensions) or scales.shape != (card.tokens,):
             raise ArtifactError(f"{folder}: the token table has not the shape that encoder.json states")
-        table = quantised.astype(np.float32)
-        table *= scales[:, None]
+        if quantised.dtype != np.int8 or scales.dtype != np.float32:
+            raise ArtifactError(f"{folder}: the token table is not int8 with float32 scales")
         tokenizer = _tokenizer(folder / "tokenizer.json", card.tokens)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(card, table, tokenizer)
+        lexicon = Lexicon.load(folder / "lexicon.npz", card.tokens)
+        if len(lexicon) != card.words:
+            raise ArtifactError(f"{folder}: the lexicon has not as many words as encoder.json states")
+        return cls(card, quantised, scales, tokenizer, lexicon)
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """See `Encoder.encode`. Each text is encoded by itself, so a batch gives the same bits as single
@@ -108,24 +123,28 @@ class StaticEncoder:
         for row, text in enumerate(texts):
             pieces = self.pieces(text)
             if pieces:
-                vectors[row] = unit(np.take(self._table, pieces, axis=0).sum(axis=0))
+                vectors[row] = unit(self._sum(pieces))
         return vectors
 
     def count_tokens(self, text: str) -> int:
-        """Word pieces, or a quarter of the characters where that is more."""
+        """Word pieces, or a quarter of the characters where that is more. Of other scripts, whose pieces are longer
+        here than a language model's, each Han, kana or Hangul character counts as one, two other letters as one.
+        """
         read = min(len(text), MAX_CHARACTERS)
-        pieces = len(self.pieces(text))
+        found = self.pieces(text)
+        pieces = len(found)
+        if found and max(found) >= self.card.tokens:
+            pieces = sum(piece < self.card.tokens for piece in found) + _spelled(_ends(text))
         return max(-(-len(text) // 4), pieces * len(text) // max(read, 1), 1)
 
     def pieces(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens.
+        """Token ids of `text`, without special tokens; from `card.tokens` on, entries of the lexicon.
 
         The tokenizer never looks across white space, so what it says of a word is remembered. One difference
         is meant: the control characters that Python counts as white space (U+000B, U+000C, U+001C to U+001F,
         U+0085) end a word here, where the tokenizer alone would drop them and join their neighbours.
         """
-        if len(text) > MAX_CHARACTERS:
-            text = f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
+        text = _ends(text)
         # Encoding and counting ask for the same text, one after the other.
         last, found = self._last
         if last != text:
@@ -157,16 +176,58 @@ class StaticEncoder:
         # Of plain words the tokenizer's own steps leave only lower case and the split into pieces.
         plain = [word for word in words if _is_plain(word)]
         found = {word: tuple(token.id for token in self._model.tokenize(word.lower())) for word in plain}
+        foreign = [word for word in words if word not in found and is_foreign(word)]
+        found.update(zip(foreign, self._pieces_of_foreign(foreign), strict=True))
         others = [word for word in words if word not in found]
-        if others:
+        found.update(zip(others, self._pieces_by_tokenizer(others), strict=True))
+        return found
+
+    def _pieces_of_foreign(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        runs = [split(normalised(encodable(word))) for word in words]
+        between = iter(self._pieces_by_tokenizer([gap for parts in runs for gap in parts[::2]]))
+        base, entries = self.card.tokens, self._lexicon.entries
+        found = []
+        for parts in runs:
+            pieces: list[int] = []
+            for position, part in enumerate(parts):
+                pieces += [base + entry for entry in entries(part)] if position % 2 else next(between)
+            found.append(tuple(pieces))
+        return found
+
+    def _pieces_by_tokenizer(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        pieces: list[list[int]] = [[] for _ in words]
+        if any(words):
             encoding = self._tokenizer.encode(
-                [encodable(word) for word in others], is_pretokenized=True, add_special_tokens=False
+                [encodable(word) for word in words], is_pretokenized=True, add_special_tokens=False
             )
-            pieces: list[list[int]] = [[] for _ in others]
             for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
                 if word is not None:
                     pieces[word].append(piece)
-            found.update((word, tuple(ids)) for word, ids in zip(others, pieces, strict=True))
+        return [tuple(ids) for ids in pieces]
+
+    def _sum(self, pieces: Sequence[int]) -> Floats:
+        """The sum of the vectors of `pieces`, in their order: the last bits depend on it."""
+        ids = np.array(pieces, dtype=np.intp)
+        tokens = self.card.tokens
+        if ids.max() < tokens:
+            rows = self._scaled(ids)
+        else:
+            meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
+            # A long text means the same tokens again and again.
+            amounts = np.bincount(meant, weights)
+            meant = np.flatnonzero(amounts)
+            weights = amounts[meant].astype(np.float32)
+            rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
+        total: Floats = rows.sum(axis=0)
+        return total
+
+    def _scaled(self, ids: NDArray[np.intp]) -> Floats:
+        """The vectors of these tokens. Kept as int8 and scaled as they are used, rows take a quarter of the memory."""
+        found = self._common.take(ids, axis=0, mode="clip")
+        rare = np.flatnonzero(ids >= len(self._common))
+        if len(rare):
+            named = ids[rare]
+            found[rare] = np.multiply(self._rows.take(named, axis=0), self._scales.take(named)[:, None])
         return found
 
 
@@ -178,6 +239,18 @@ def unit(vector: Floats) -> Floats:
 
 def _joined(pieces: Mapping[str, tuple[int, ...]], words: Sequence[str]) -> list[int]:
     return list(itertools.chain.from_iterable(map(pieces.__getitem__, words)))
+
+
+def _ends(text: str) -> str:
+    """What is read of `text`."""
+    if len(text) <= MAX_CHARACTERS:
+        return text
+    return f"{text[: MAX_CHARACTERS // 2]} {text[-MAX_CHARACTERS // 2 :]}"
+
+
+def _spelled(text: str) -> int:
+    """About how many tokens the letters of other scripts make."""
+    return sum(map(len, DENSE.findall(text))) + (sum(map(len, SPELLED.findall(text))) + 1) // 2
 
 
 def _is_plain(word: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
+from router.perceive.harness import spoken
 from router.perceive.surface import WIDTH, surface_features
 from router.types import ChatRequest, Features, Floats
 
@@ -13,6 +14,8 @@ TURN_DECAY = 0.5
 """
 
 _TURNS_READ = 6
+_TURNS_LOOKED_AT = 30
+"""How far back a human's words are looked for, where an agent sends the results of its tools as the user's turns."""
 
 
 def vector_width(encoder: Encoder) -> int:
@@ -21,14 +24,34 @@ def vector_width(encoder: Encoder) -> int:
 
 
 def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
-    """float32 of shape `(vector_width(encoder),)` for the human turns of a conversation, oldest first."""
-    recent = turns[-_TURNS_READ:]
+    """float32 of shape `(vector_width(encoder),)` for the human turns of a conversation, oldest first.
+
+    What harnesses put into them is not read.
+    """
+    recent, passed_over = _asks(turns)
     embeddings = encoder.encode(recent)
     embedding = embeddings[-1]
     if len(recent) > 1:
         weights = TURN_DECAY ** np.arange(len(recent) - 1, -1, -1, dtype=np.float32)
         embedding = unit((embeddings * weights[:, None]).sum(axis=0))
-    return np.concatenate([embedding, surface_features(turns[-1][:MAX_CHARACTERS], len(turns))])
+    return np.concatenate([embedding, surface_features(recent[-1][:MAX_CHARACTERS], len(turns) - passed_over)])
+
+
+def _asks(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """What the human asked in the newest turns, oldest first, and how many of those are a harness's alone; the turns
+    as they are where no word is a human's.
+    """
+    asks: list[str] = []
+    looked_at = turns[: -_TURNS_LOOKED_AT - 1 : -1]
+    passed_over = 0
+    for turn in looked_at:
+        if words := spoken(turn):
+            asks.append(words)
+            if len(asks) == _TURNS_READ:
+                break
+        else:
+            passed_over += 1
+    return (tuple(asks[::-1]), passed_over) if asks else (turns[-_TURNS_READ:], 0)
 
 
 class Perceiver:

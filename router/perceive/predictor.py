@@ -1,14 +1,14 @@
 """The predictor: from features to a forecast for every card of a catalogue.
 
-First version: two levels of ridge regression. The population level forecasts how an average model does on
-this prompt; a model with outcomes of its own adds its ability and what is particular to it. A card without
-outcomes rests on the population level, an adapter on its base. Fitting is `router.learn.train`; here are only
-array operations.
+A prompt's features are read as skills (`router.perceive.reading`), a card's evidence as an ability in these skills
+(`router.perceive.ability`): outcomes first, else a few probes, else published facts, else the population. An adapter
+without evidence of its own rests on its base. Fitting is `router.learn.train`; here are only array operations.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,22 +17,23 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.cards.facts import facts_of
 from router.errors import ArtifactError
+from router.perceive.ability import Ability, FactsModel, fact_count, facts_row, profile_of
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
 from router.perceive.encoder import Encoder
 from router.perceive.features import vector_width
+from router.perceive.reading import Lens, Reader
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices
 
 FORMAT = "pulvinar-predictor"
-VERSION = 1
+VERSION = 2
 _ARRAYS = "head.npz"
 _LONGEST_ANSWER = 8192.0
 _LONGEST_LOGARITHM = 20.0
 _GREATEST_STD = 0.5
 _BEND = 0.05
-_CLIP = 8.0
-"""A standardised feature beyond this many standard deviations says no more than "far out"."""
 
 
 class ModelEvidence(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +57,9 @@ class DataSource(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`predictor.json`."""
+    """`predictor.json`. `families` are the model families that count as facts; `report` is where the evaluation that
+    came with the training lies beside it, if it does.
+    """
 
     format: str
     version: int
@@ -65,43 +68,36 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     encoder_fingerprint: str
     models: tuple[ModelEvidence, ...]
     data_sets: tuple[DataSource, ...]
+    families: tuple[str, ...]
     sha256: dict[str, str]
     command: str = ""
 
 
 class Head(Struct, frozen=True, eq=False):
-    """The fitted numbers. `width` is that of a feature vector; the last column is the population's.
+    """The fitted numbers.
 
-    `weights` float32 `(width, models + 1)`, what is particular to each model, then what is common; `least`,
-    `greatest` `(models + 1,)`, how far these went on the prompts of the training; `bias`, `residual_std`,
-    `data_ratio`, `spread`, `length_offset` float32 `(models + 1,)`; `center`, `scale`, `length_weights`
-    float32 `(width,)`; `directions` float32 `(k, width)` with `direction_gain` `(k,)` and `rest_gain` `(1,)`
-    give a prompt's leverage, `leverage_quantiles` `(101,)` those of the training.
+    `lens` reads a prompt. `ability` float64 `(models, 1 + skills)`; `variance` `(models + 1,)`, the residual variance
+    of single outcomes, the last the population's, of which the shares `doubt` `(2,)`, near the training and far from
+    it, are the variance of the expectation. `facts` gives the ability of cards without outcomes. `usual` `(1 + skills,
+    1 + skills)` is the mean of `x xᵀ` over the prompts. `length` `(1 + width + landmarks,)` and `length_offset`
+    `(models + 1,)` give the logarithm of one plus an answer's tokens.
     """
 
-    weights: Floats
-    least: Floats
-    greatest: Floats
-    bias: Floats
-    residual_std: Floats
-    data_ratio: Floats
-    spread: Floats
-    center: Floats
-    scale: Floats
-    directions: Floats
-    direction_gain: Floats
-    rest_gain: Floats
-    leverage_quantiles: Floats
-    length_weights: Floats
-    length_offset: Floats
+    lens: Lens
+    ability: Doubles
+    variance: Doubles
+    doubt: Doubles
+    usual: Doubles
+    facts: FactsModel
+    length: Doubles
+    length_offset: Doubles
 
 
 class Expectation(NamedTuple):
     """For each model, then for the population: float64 of shape `(models + 1,)`, or `(prompts, models + 1)` for several
     prompts, with `novelty` `()` or `(prompts,)`.
 
-    `quality_std` is the doubt about the expected quality, not about one answer: residual variance times the prompt's
-    leverage, plus, for the population, how much models differ. `novelty` is that of `Forecast`.
+    `quality_std` is the doubt about the expected quality, not about one answer. `novelty` is that of `Forecast`.
     """
 
     quality: Doubles
@@ -115,6 +111,13 @@ def encoder_name(folder: Path) -> str:
     return read_manifest(folder / "predictor.json", Manifest, FORMAT, VERSION).encoder
 
 
+class Evidence(Struct, frozen=True, eq=False):
+    """Outcomes of probes on one card: feature vectors `(probes, width)`, scores in [0, 1] `(probes,)`."""
+
+    vectors: Floats
+    scores: Doubles
+
+
 class Predictor:
     """A head, the encoder it was fitted with, and what is known of each model."""
 
@@ -122,16 +125,14 @@ class Predictor:
         self.head, self.encoder, self.manifest = head, encoder, manifest
         self.models = tuple(model.name for model in manifest.models)
         digest = hashlib.sha256(encoder.fingerprint.encode())
-        for array in msgspec.structs.astuple(head):
+        for array in _flat(head).values():
             digest.update(array.tobytes())
-        self.id = f"ridge-{digest.hexdigest()[:12]}"
-        self._column = {name: column for column, name in enumerate(self.models)}
-        # One product serves every linear map: the models and the population, the length, the directions.
-        self._stacked = np.column_stack([head.weights, head.length_weights, head.directions.T]).astype(np.float32)
-        self._variance = np.square(head.residual_std.astype(np.float64)) * head.data_ratio
-        self._spread = np.square(head.spread.astype(np.float64))
-        self._usual_leverage = float(head.leverage_quantiles[95])
-        self.spread = float(head.spread[-1])
+        self.id = f"skills-{digest.hexdigest()[:12]}"
+        self.reader = Reader(head.lens)
+        self._column = {model.name: row for row, model in enumerate(manifest.models) if model.outcomes}
+        self._length = head.length.astype(np.float64)
+        self.population = head.facts.ability(facts_row(None, manifest.families))
+        self._abilities = np.vstack([head.ability, self.population.mean])
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
@@ -140,10 +141,9 @@ class Predictor:
         """
         manifest = read_manifest(folder / "predictor.json", Manifest, FORMAT, VERSION)
         check_hashes(folder, manifest.sha256, (_ARRAYS,))
-        arrays = read_arrays(folder / _ARRAYS)
         try:
-            head = Head(**arrays)
-        except TypeError as error:
+            head = _nested(read_arrays(folder / _ARRAYS))
+        except (TypeError, KeyError) as error:
             raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {error}") from None
         if manifest.encoder_fingerprint != encoder.fingerprint:
             raise ArtifactError(
@@ -154,128 +154,239 @@ class Predictor:
         names = [model.name for model in manifest.models]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ArtifactError(f'{folder / "predictor.json"}: is damaged: the model "{twice}" stands twice')
-        if problem := _misshapen(head, vector_width(encoder), len(manifest.models) + 1):
+        facts = fact_count(manifest.families)
+        if problem := _misshapen(head, encoder.dimensions, vector_width(encoder), len(manifest.models), facts):
             raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
         return cls(head, encoder, manifest)
 
     def save(self, folder: Path) -> None:
         """Write `predictor.json` and `head.npz`; the encoder stays where it is."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / _ARRAYS, **msgspec.structs.asdict(self.head))
+        np.savez(folder / _ARRAYS, allow_pickle=False, **_flat(self.head))
         manifest = msgspec.structs.replace(self.manifest, sha256=hashes(folder, (_ARRAYS,)))
         write_manifest(folder / "predictor.json", manifest)
 
     def expect(self, vector: Floats) -> Expectation:
-        """What to expect of each model for a feature vector.
-
-        A prompt of more leverage than nineteen in twenty training prompts is drawn to the models' averages.
-        """
-        head, models = self.head, len(self.models)
-        standard = np.minimum(np.maximum((vector - head.center) / head.scale, -_CLIP), _CLIP)
-        # Row by row: a column's sum does not depend on the other columns, nor on how wide a machine's registers are.
-        product = np.einsum("ij,i->j", self._stacked, standard)
-        # A linear part says nothing beyond where it was fitted.
-        linear = np.minimum(np.maximum(product[: models + 1], head.least), head.greatest)
-        leverage = self._leverage(standard, product[models + 2 :])
-        if leverage > self._usual_leverage:
-            linear *= self._usual_leverage / leverage
-        quality = head.bias + linear[-1]
-        quality[:-1] += linear[:-1]
-        tokens = np.expm1(head.length_offset + product[models + 1])
-        return Expectation(
-            # Six decimals: the last bits of single precision say nothing.
-            quality=_squashed(quality).astype(np.float64).round(6),
-            quality_std=np.minimum(np.sqrt(self._variance * leverage + self._spread), _GREATEST_STD).round(6),
-            output_tokens=np.minimum(np.maximum(tokens, 1.0), _LONGEST_ANSWER).astype(np.float64).round(),
-            novelty=np.array(np.searchsorted(head.leverage_quantiles, leverage) / len(head.leverage_quantiles)),
-        )
+        """What to expect of each model for a feature vector `(width,)`."""
+        return Expectation(*(each[0] for each in self.expect_all(vector[None])))
 
     def expect_all(self, vectors: Floats) -> Expectation:
-        """What `expect` says of each row of `vectors` `(prompts, width)`."""
-        return Expectation(*map(np.stack, zip(*map(self.expect, vectors), strict=True)))
+        """What `expect` says of each row of `vectors` `(prompts, width)`, to the same bits."""
+        seen = self.look(vectors)
+        variance = np.broadcast_to(
+            seen.doubt[:, None] * self.head.variance, (len(vectors), len(self.models) + 1)
+        ).copy()
+        variance[:, -1] += _along(seen.profiles, self.population.covariance)
+        return Expectation(
+            quality=quality_of(seen.profiles @ self._abilities.T),
+            quality_std=deviation_of(variance),
+            output_tokens=_tokens(seen.length[:, None] + self.head.length_offset),
+            novelty=seen.novelty,
+        )
 
-    def bind(self, catalog: Catalog) -> Forecaster:
-        """A forecaster for the cards of `catalog`."""
-        return Forecaster(self, catalog)
+    def look(self, vectors: Floats) -> Look:
+        """What is seen of prompts before any card is looked at."""
+        reading = self.reader(vectors)
+        near, far = self.head.doubt
+        return Look(
+            profiles=profile_of(reading.skills),
+            doubt=near + reading.farness * (far - near),
+            length=reading.read @ self._length,
+            novelty=reading.novelty,
+        )
 
-    def column(self, catalog: Catalog, position: int) -> int:
-        """Which column forecasts the card at `position`: its own, its base's, or the population's."""
+    def bind(self, catalog: Catalog, evidence: Mapping[str, Evidence] | None = None) -> Forecaster:
+        """A forecaster for the cards of `catalog`; `evidence` holds outcomes of probes by card id."""
+        return Forecaster(self, catalog, evidence or {})
+
+    def column(self, catalog: Catalog, position: int) -> int | None:
+        """Which model's outcomes are those of the card at `position`; None where nobody has measured it."""
+        return next((self._column[name] for name in catalog[position].names if name in self._column), None)
+
+    def place(self, catalog: Catalog, position: int, evidence: Mapping[str, Evidence]) -> tuple[Ability, int]:
+        """The ability of the card at `position`, and the row of `variance` that goes with it.
+
+        From its outcomes; else from its base, its facts or the population, narrowed by its probes.
+        """
         card = catalog[position]
-        names = card.names if card.base is None else (*card.names, *catalog.named(card.base).names)
-        return next((self._column[name] for name in names if name in self._column), len(self.models))
+        column = self.column(catalog, position)
+        size = self.head.ability.shape[1]
+        if column is not None:
+            ability, row = Ability(self.head.ability[column], np.zeros((size, size))), column
+        elif card.base is not None and (base := catalog.position(card.base)) is not None:
+            # What an adapter changes about its base is as unknown as how one model differs from another.
+            resting, row = self.place(catalog, base, evidence)
+            ability = Ability(resting.mean, np.maximum(self.population.covariance, resting.covariance))
+        else:
+            ability = self.head.facts.ability(facts_row(facts_of(card), self.manifest.families))
+            row = len(self.models)
+        if card.id in evidence:
+            own = evidence[card.id]
+            ability = ability.observe(self.look(own.vectors).profiles, own.scores)
+        return ability, row
 
-    def _leverage(self, standard: Floats, along: Floats) -> float:
-        rest = float(np.square(standard).sum()) * float(self.head.rest_gain[0])
-        return max(rest + float((np.square(along) * self.head.direction_gain).sum()), 0.0)
+
+class Look(NamedTuple):
+    """Of each prompt: `profiles` `(prompts, 1 + skills)`; `doubt`, the share of a model's residual variance by which
+    its expectation is uncertain; `length`, the common part of the logarithm of an answer's tokens; `novelty`.
+    """
+
+    profiles: Doubles
+    doubt: Doubles
+    length: Doubles
+    novelty: Doubles
 
 
 class Forecaster:
     """Forecasts for one catalogue. A card's forecast depends on that card alone."""
 
-    def __init__(self, predictor: Predictor, catalog: Catalog) -> None:
+    def __init__(self, predictor: Predictor, catalog: Catalog, evidence: Mapping[str, Evidence]) -> None:
         self._predictor = predictor
-        cards = catalog.columns
+        head, cards = predictor.head, catalog.columns
         self._longest = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
         self._input_usd, self._output_usd = cards.input_price_usd_per_mtok / 1e6, cards.output_price_usd_per_mtok / 1e6
         self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
         estimated = time_per_token_ms(cards.active_parameters)
         self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
         self._active_parameters = cards.active_parameters
-        positions = range(len(catalog))
-        self._usual_quality = _squashed(predictor.head.bias).astype(np.float64).round(6)
-        self._column: Indices = np.array([predictor.column(catalog, each) for each in positions], dtype=np.intp)
-        # What an adapter changes about its base is as unknown as how one model differs from another.
-        measured = set(predictor.models)
-        rests_on_base = [card.base is not None and not measured.intersection(card.names) for card in catalog]
-        inherits = np.array(rests_on_base, dtype=np.bool_) & (self._column < len(measured))
-        self._added_variance = np.where(inherits, predictor.spread**2, 0.0)
+        placed = [predictor.place(catalog, position, evidence) for position in range(len(catalog))]
+        size = head.ability.shape[1]
+        self._abilities = np.array([ability.mean for ability, _ in placed]).reshape(-1, size)
+        rows: Indices = np.array([row for _, row in placed], dtype=np.intp)
+        self._usual_quality = quality_of(self._abilities[:, 0])
+        self._variance, self._length = head.variance[rows], head.length_offset[rows]
+        # Cards with the same doubt about their ability share one matrix.
+        kinds: dict[bytes, int] = {}
+        self._kind: Indices = np.array(
+            [kinds.setdefault(ability.covariance.tobytes(), len(kinds)) for ability, _ in placed], dtype=np.intp
+        )
+        self._covariances = [np.frombuffer(kind).reshape(size, size) for kind in kinds]
 
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order."""
-        expected = self._predictor.expect(features.vector)
-        output_tokens = np.minimum(expected.output_tokens[self._column], self._longest)
+        seen = self._predictor.look(features.vector[None])
+        profile = seen.profiles[0]
+        # Row by row: a card's sum does not depend on the other cards.
+        expected = np.einsum("ij,j->i", self._abilities, profile)
+        doubts = np.array([_along(seen.profiles, covariance)[0] for covariance in self._covariances])
+        output_tokens = np.minimum(_tokens(seen.length[0] + self._length), self._longest)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
         estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
-            quality=expected.quality[self._column],
-            quality_std=np.minimum(
-                np.sqrt(np.square(expected.quality_std[self._column]) + self._added_variance), _GREATEST_STD
-            ),
-            usual_quality=self._usual_quality[self._column],
+            quality=quality_of(expected),
+            quality_std=deviation_of(seen.doubt[0] * self._variance + doubts[self._kind]),
+            usual_quality=self._usual_quality,
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
             ttft_ms=ttft_ms,
             latency_ms=ttft_ms + output_tokens * self._tpot_ms,
-            novelty=float(expected.novelty),
+            novelty=float(seen.novelty[0]),
         )
 
 
-def _squashed(quality: Floats) -> Floats:
+def quality_of(expected: Doubles) -> Doubles:
+    """Expectations as qualities in (0, 1), to six decimals: the last bits say nothing."""
+    return _squashed(expected).round(6)
+
+
+def deviation_of(variance: Doubles) -> Doubles:
+    """The standard deviation of an expected quality, to six decimals."""
+    deviation: Doubles = np.minimum(np.sqrt(np.maximum(variance, 1e-10)), _GREATEST_STD).round(6)
+    return deviation
+
+
+def _along(profiles: Doubles, covariance: Doubles) -> Doubles:
+    variance: Doubles = np.maximum(((profiles @ covariance) * profiles).sum(axis=1), 0.0)
+    return variance
+
+
+def _tokens(logarithm: Doubles) -> Doubles:
+    tokens: Doubles = np.minimum(np.maximum(np.expm1(np.minimum(logarithm, _LONGEST_LOGARITHM)), 1.0), _LONGEST_ANSWER)
+    return tokens.round()
+
+
+def _squashed(quality: Doubles) -> Doubles:
     """`quality` as it is in the middle, bending towards 0 and 1 near the ends; what was greater stays greater."""
     low, high = np.maximum(_BEND - quality, 0.0), np.maximum(quality - (1.0 - _BEND), 0.0)
     middle = np.minimum(np.maximum(quality, _BEND), 1.0 - _BEND)
-    bent: Floats = middle + high * (_BEND / (_BEND + high)) - low * (_BEND / (_BEND + low))
+    bent: Doubles = middle + high * (_BEND / (_BEND + high)) - low * (_BEND / (_BEND + low))
     return bent
 
 
-def _misshapen(head: Head, width: int, columns: int) -> str | None:
+def _flat(head: Head) -> dict[str, np.ndarray]:
+    """The arrays of a head by name; those of its parts as `part.name`."""
+    flat: dict[str, np.ndarray] = {}
+    for name, value in msgspec.structs.asdict(head).items():
+        if isinstance(value, np.ndarray):
+            flat[name] = value
+        else:
+            flat |= {f"{name}.{part}": array for part, array in msgspec.structs.asdict(value).items()}
+    return flat
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> Head:
+    """The head of these arrays. Raises TypeError where one is missing or unknown."""
+    parts: dict[str, dict[str, np.ndarray]] = {"lens": {}, "facts": {}}
+    own = {}
+    for name, array in flat.items():
+        part, dot, rest = name.partition(".")
+        if dot:
+            parts[part][rest] = array
+        else:
+            own[name] = array
+    return Head(lens=Lens(**parts["lens"]), facts=FactsModel(**parts["facts"]), **own)
+
+
+def _misshapen(head: Head, embedded: int, width: int, models: int, facts: int) -> str | None:
     """What is wrong with the arrays of `head`, or None."""
-    directions = len(head.directions) if head.directions.ndim else 0
-    shapes: dict[str, tuple[int, ...]] = {"weights": (width, columns), "directions": (directions, width)}
-    shapes |= {"direction_gain": (directions,), "rest_gain": (1,), "leverage_quantiles": (101,)}
-    shapes |= dict.fromkeys(("center", "scale", "length_weights"), (width,))
-    for name, array in msgspec.structs.asdict(head).items():
-        if array.shape != (expected := shapes.get(name, (columns,))):
-            return f"{name} has the shape {array.shape} instead of {expected}"
-        if array.dtype != np.float32:
-            return f"{name} is {array.dtype} instead of float32"
-        if not np.isfinite(array).all():
-            return f"{name} holds a value that is not finite"
-    for name, least in (("scale", 1e-12), ("residual_std", 0.0), ("data_ratio", 0.0), ("spread", 0.0)):
-        if (getattr(head, name) < least).any():
-            return f"{name} holds a value below {least:g}"
+    lens = head.lens
+    if lens.near.ndim != 2 or lens.landmarks.ndim != 2 or head.facts.loadings.ndim != 2:
+        return "lens.near, lens.landmarks and facts.loadings must have two dimensions"
+    landmarks, skills, factors = len(lens.landmarks), lens.near.shape[1], head.facts.loadings.shape[1]
+    read, size = 1 + width + landmarks, 1 + skills
+    shapes: dict[str, tuple[int, ...]] = {
+        "lens.center": (width,),
+        "lens.scale": (width,),
+        "lens.topic_center": (embedded,),
+        "lens.landmarks": (landmarks, embedded),
+        "lens.landmark_scale": (landmarks,),
+        "lens.sharpness": (1,),
+        "lens.likeness_center": (landmarks,),
+        "lens.likeness_scale": (landmarks,),
+        "lens.gate": (2,),
+        "lens.near": (read, skills),
+        "lens.far": (read, skills),
+        "lens.closeness_quantiles": (101,),
+        "ability": (models, size),
+        "variance": (models + 1,),
+        "doubt": (2,),
+        "usual": (size, size),
+        "facts.mean": (size + facts,),
+        "facts.loadings": (size + facts, factors),
+        "facts.noise": (size + facts,),
+        "length": (read,),
+        "length_offset": (models + 1,),
+    }
+    for name, array in _flat(head).items():
+        if array.shape != shapes[name]:
+            return f"{name} has the shape {array.shape} instead of {shapes[name]}"
+        if problem := _unusable(name, array):
+            return f"{name} {problem}"
     if np.abs(head.length_offset).max() > _LONGEST_LOGARITHM:
         return "length_offset holds a value out of range"
+    return None
+
+
+def _unusable(name: str, array: np.ndarray) -> str | None:
+    """What is wrong with the values of the array of this name, or None."""
+    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if name.startswith("lens.") else np.float64)
+    if array.dtype != kind:
+        return f"is {array.dtype} instead of {kind}"
+    if not np.isfinite(array).all():
+        return "holds a value that is not finite"
+    least = 1e-12 if name in ("lens.scale", "lens.likeness_scale", "facts.noise") else 0.0
+    if (least or name in ("variance", "doubt")) and (array < least).any():
+        return f"holds a value below {least:g}"
     return None

@@ -11,27 +11,37 @@ from router.types import Floats
 
 # Character classes, one bit of a table lookup a character.
 _LOWER, _UPPER, _DIGIT, _SPACE, _NEWLINE, _OPERATOR, _BRACKET, _QUOTE, _OTHER_PUNCTUATION = range(9)
-_LATIN, _CYRILLIC_GREEK, _ARABIC_HEBREW, _INDIC, _CJK, _OTHER = range(9, 15)
-_CLASSES = 15
+_LATIN, _CYRILLIC, _ARABIC, _INDIC, _HAN, _OTHER = range(9, 15)
+_GREEK, _HEBREW, _SOUTH_EAST_ASIAN, _KANA, _HANGUL = range(15, 20)
+_CLASSES = 20
+# Each is a part of one of the wider shares before it.
+_PARTS = (
+    (_GREEK, _CYRILLIC),
+    (_HEBREW, _ARABIC),
+    (_SOUTH_EAST_ASIAN, _OTHER),
+    (_KANA, _HAN),
+    (_HANGUL, _HAN),
+)
+_WIDER = 15
 
 # Counted as they stand: a regular expression over the whole prompt costs more than all the rest of this
 # module.
 _OPTIONS = tuple((f"({letter})", f"\n{letter})", f"\n{letter}.", f"\n{letter}:") for letter in "ABCDEFGHIJ")
+# Each with a character that is counted anyway: where that is missing, the whole text need not be searched.
 _CODE = (
-    "```",
-    "def ",
-    "class ",
-    "return ",
-    "import ",
-    "assert ",
-    "#include",
-    "SELECT ",
-    "function ",
-    ";\n",
-    "=>",
-    "::",
+    ("`", "```"),
+    ("", "def "),
+    ("", "class "),
+    ("", "return "),
+    ("", "import "),
+    ("", "assert "),
+    ("#", "#include"),
+    ("S", "SELECT "),
+    ("", "function "),
+    (";", ";\n"),
+    ("=", "=>"),
+    (":", "::"),
 )
-_LATEX = ("\\", "$")
 _QUESTION_WORDS = {
     word: position
     for position, words in enumerate(
@@ -80,17 +90,30 @@ def _character_table() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         table[[ord(character) for character in characters]] = kind
     for first, last, kind in (
         (0x80, 0x36F, _LATIN),
-        (0x370, 0x52F, _CYRILLIC_GREEK),
-        (0x590, 0x8FF, _ARABIC_HEBREW),
+        (0x370, 0x3FF, _GREEK),
+        (0x400, 0x52F, _CYRILLIC),
+        (0x590, 0x8FF, _ARABIC),
+        (0x590, 0x5FF, _HEBREW),
         (0x900, 0xDFF, _INDIC),
-        (0x2E80, 0x9FFF, _CJK),
-        (0xAC00, 0xD7AF, _CJK),
+        (0xE00, 0xEFF, _SOUTH_EAST_ASIAN),
+        (0x1000, 0x109F, _SOUTH_EAST_ASIAN),
+        (0x1780, 0x17FF, _SOUTH_EAST_ASIAN),
+        (0x2E80, 0x9FFF, _HAN),
+        (0x3040, 0x30FF, _KANA),
+        (0x3130, 0x318F, _HANGUL),
+        (0x31F0, 0x31FF, _KANA),
+        (0xAC00, 0xD7AF, _HANGUL),
     ):
         table[first : last + 1] = kind
     return table
 
 
 _TABLE = _character_table()
+_AT = {chr(code): code for code in range(128)}
+_OF_ASCII = (_TABLE[:128, None] == np.arange(_CLASSES)).astype(np.float64)
+_ASCII_SPACES = np.isin(np.arange(128), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
+_LONG = 3_000
+"""Characters from which on words are counted without being made."""
 NAMES = (
     "log_characters",
     "log_words",
@@ -108,48 +131,80 @@ NAMES = (
     "log_turns",
     *(f"first_word_{position}" for position in range(_FIRST_WORDS)),
     *(f"phrase_{position}" for position in range(len(_PHRASES))),
+    *(f"share_{name}" for name in ("greek", "hebrew", "south_east_asian", "kana", "hangul")),
 )
 WIDTH = len(NAMES)
 
 
 def surface_features(text: str, turns: int = 1) -> Floats:
     """float32 of shape `(WIDTH,)`, named by `NAMES`; `turns` is how many human turns the conversation has."""
-    codes = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2")
-    classes = _TABLE[codes]
-    counts = np.bincount(classes, minlength=_CLASSES)
-    characters = max(len(codes), 1)
-    words = text.split()
+    units, ascii_counts, counts = _counted(text)
+    characters = max(len(units), 1)
+    words, first_word = _words(text, units)
     lowered = text.lower()
-    longest, numbers = _digit_runs(classes) if counts[_DIGIT] else (0, 0)
-    features = np.empty(WIDTH, dtype=np.float32)
-    features[0] = math.log1p(characters)
-    features[1] = math.log1p(len(words))
-    features[2] = min(characters / max(len(words), 1), 40.0)
-    features[3:18] = counts / characters
+    longest, numbers = _digit_runs(units) if counts[_DIGIT] else (0, 0)
+    shares = (counts / characters).tolist()
     first = [0.0] * _FIRST_WORDS
-    position = _QUESTION_WORDS.get(words[0].strip(",.:;!?\"'()").lower()) if words else None
+    position = _QUESTION_WORDS.get(first_word.strip(",.:;!?\"'()").lower())
     if position is not None:
         first[position] = 1.0
-    features[18:] = (
-        math.log1p(int(counts[_NEWLINE])),
-        math.log1p(_options(text)),
-        math.log1p(numbers),
-        math.log1p(longest),
-        math.log1p(sum(map(text.count, _CODE))),
-        math.log1p(sum(map(text.count, _LATEX))),
-        math.log1p(text.count("?")),
-        float(text.rstrip().endswith("?")),
-        math.log1p(turns),
-        *first,
-        *(float(phrase in lowered) for phrase in _PHRASES),
+    seen = ascii_counts.tolist()
+    return np.array(
+        (
+            math.log1p(characters),
+            math.log1p(words),
+            min(characters / max(words, 1), 40.0),
+            *shares[:_WIDER],
+            math.log1p(seen[_AT["\n"]]),
+            math.log1p(_options(text) if seen[_AT["("]] or seen[_AT["\n"]] else 0),
+            math.log1p(numbers),
+            math.log1p(longest),
+            math.log1p(sum([text.count(mark) for needed, mark in _CODE if not needed or seen[_AT[needed]]])),
+            math.log1p(seen[_AT["\\"]] + seen[_AT["$"]]),
+            math.log1p(seen[_AT["?"]]),
+            float(text.rstrip().endswith("?")),
+            math.log1p(turns),
+            *first,
+            *[float(phrase in lowered) for phrase in _PHRASES],
+            *shares[_WIDER:],
+        ),
+        dtype=np.float32,
     )
-    return features
 
 
-def _digit_runs(classes: NDArray[np.uint8]) -> tuple[int, int]:
+_Units = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def _counted(text: str) -> tuple[_Units, NDArray[np.intp], NDArray[np.float64]]:
+    """The text in units of UTF-16; how often each ASCII character occurs; and how many units of each class, the wider
+    classes with their parts.
+    """
+    if text.isascii():
+        characters = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+        ascii_counts = np.bincount(characters, minlength=128)
+        return characters, ascii_counts, ascii_counts @ _OF_ASCII
+    units = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2")
+    counts = np.bincount(_TABLE[units], minlength=_CLASSES).astype(np.float64)
+    for part, whole in _PARTS:
+        counts[whole] += counts[part]
+    return units, np.bincount(units[units < 128], minlength=128), counts
+
+
+def _words(text: str, units: _Units) -> tuple[int, str]:
+    """How many words, and the first of them, empty where there is none."""
+    if len(text) < _LONG or units.dtype != np.uint8:
+        words = text.split()
+        return len(words), words[0] if words else ""
+    spaces = _ASCII_SPACES[units]
+    starts = int(np.count_nonzero(spaces[:-1] > spaces[1:])) + int(not spaces[0])
+    return starts, text.split(None, 1)[0] if starts else ""
+
+
+def _digit_runs(units: _Units) -> tuple[int, int]:
     """Length of the longest number, and how many there are."""
-    inside = np.zeros(len(classes) + 2, dtype=np.bool_)
-    inside[1:-1] = classes == _DIGIT
+    inside = np.zeros(len(units) + 2, dtype=np.bool_)
+    # Below "0" the difference wraps around to a great number.
+    inside[1:-1] = units - units.dtype.type(ord("0")) < 10
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     lengths = edges[1::2] - edges[::2]
     return int(lengths.max()), len(lengths)

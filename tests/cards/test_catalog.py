@@ -59,6 +59,10 @@ def load_error(folder: Path) -> str:
         ),
         ("privacy: zzz", '4: privacy: unknown word "zzz"; known: local, private, public'),
         ("benchmarks:\n  mmlu: {scor: 1, source: s}", '4: benchmarks: unknown key "scor"; did you mean "score"?'),
+        (
+            "benchmarks:\n  mmlu: {score: 0.684, source: s}",
+            "5: benchmarks.mmlu.score: expected a score out of 100, got 0.684; did you mean 68.4?",
+        ),
         ("limits: {rpm: no}", "4: limits.rpm: expected `int | null`, got `str`"),
         ("limits: {rpm: 0}", "4: limits.rpm: expected `int` >= 1"),
         ("released: 2025-13", "4: released: expected a date such as 2025-03, got '2025-13'"),

@@ -6,12 +6,16 @@ import msgspec
 import pytest
 
 from router.cards import Card, Catalog, litellm_map, load_catalog
+from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.catalog import load_card
 from router.cards.schema import Dollars, Price, read_quantity
+from router.cards.source import read_yaml
+from router.learn.facts import load_facts
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
 EXAMPLES = CARDS / "examples"
+FACTS = ROOT / "router" / "shipped" / "facts.yaml"
 FILES = sorted([*CARDS.glob("*.yaml"), *EXAMPLES.glob("*.yaml")])
 CATALOG = load_catalog(CARDS)
 HOSTED = [card for card in CATALOG if card.privacy == "public"]
@@ -70,6 +74,36 @@ def test_a_local_card_is_an_open_model_of_stated_size_that_costs_nothing_by_the_
 
 def test_every_card_says_where_its_facts_come_from() -> None:
     assert [card.id for card in CATALOG if card.source is None] == []
+
+
+@pytest.mark.parametrize("card", CATALOG, ids=lambda card: card.id)
+def test_a_benchmark_on_a_card_is_evidence_and_dated(card: Card) -> None:
+    assert {name: near_miss(name) for name in card.benchmarks if name not in BENCHMARKS} == {}
+    assert [name for name, benchmark in card.benchmarks.items() if benchmark.date is None] == []
+
+
+def test_most_local_cards_state_benchmarks() -> None:
+    stated = [card for card in LOCAL if card.benchmarks]
+    assert len(stated) >= 0.9 * len(LOCAL)
+
+
+def test_a_measured_model_has_its_facts_in_one_place() -> None:
+    facts, _ = read_yaml(FACTS)
+    names = {name for model, entry in facts.items() for name in (model, *entry.get("aliases", ()))}
+    assert names & {name for card in CATALOG for name in card.names} == set()
+
+
+def test_every_shipped_fact_is_read_and_dated() -> None:
+    facts, _ = read_yaml(FACTS)
+    assert set(facts) <= set(load_facts(FACTS, CATALOG))
+    undated = [name for name, entry in facts.items() for b in entry.get("benchmarks", {}).values() if "date" not in b]
+    assert undated == []
+
+
+def test_a_shipped_open_model_states_its_size_and_a_closed_one_none() -> None:
+    facts = load_facts(FACTS, CATALOG).values()
+    assert [each.name for each in facts if each.weights == "open" and each.total_parameters is None] == []
+    assert [each.name for each in facts if each.weights == "closed" and each.total_parameters is not None] == []
 
 
 def test_the_examples_load_on_top_of_the_default_catalogue() -> None:

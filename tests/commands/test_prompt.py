@@ -75,6 +75,46 @@ def test_explain_shows_parts_and_rejections(run: Run) -> None:
     assert "size 70B > 9B" in out
 
 
+def policy_folder(folder: Path, guard: str, *lines: str) -> Path:
+    policy = "\n".join(("id: default", "description: d", f"guard: {guard}", *lines))
+    (folder / "default.yaml").write_text(f"{policy}\n", encoding="utf-8")
+    return folder
+
+
+STRANGER_THAN_NONE = "{novelty: 0}"
+"""Every prompt is newer than this guard allows."""
+
+
+def test_the_json_says_why_the_guard_held(run: Run, tmp_path: Path) -> None:
+    policies = policy_folder(tmp_path, STRANGER_THAN_NONE, "default: phi-3-mini-4k")
+    document = json.loads(run("What is 17*23?", "--policies", policies, "--json").out)
+    guard = document["guard"]
+    assert (guard["state"], guard["default"]) == ("held", "phi-3-mini-4k")
+    assert document["card"] == document["candidates"][0]["card"] == "phi-3-mini-4k"
+    assert guard["best"] in document["plan"]["fallbacks"]
+    assert guard["reason"]
+    assert {"advantage", "advantage_std", "confidence", "confidence_needed", "novelty", "novelty_allowed"} <= set(guard)
+
+
+def test_without_a_guard_the_json_says_that_it_is_off(run: Run, tmp_path: Path) -> None:
+    document = json.loads(run("What is 17*23?", "--policies", policy_folder(tmp_path, "off"), "--json").out)
+    assert document["guard"] == {"state": "off"}
+
+
+def test_a_held_decision_is_said_without_being_asked(run: Run, tmp_path: Path) -> None:
+    policies = policy_folder(tmp_path, STRANGER_THAN_NONE, "default: phi-3-mini-4k")
+    first, second, *_ = run("What is 17*23?", "--policies", policies).out.splitlines()
+    assert first.startswith("phi-3-mini-4k")
+    assert second.startswith("guard     held: ")
+
+
+def test_explain_tells_of_the_guard_where_it_did_not_hold_too(run: Run, tmp_path: Path) -> None:
+    policies = policy_folder(tmp_path, "{confidence: 0.5, novelty: 1}", "default: phi-3-mini-4k")
+    assert "guard " not in run("What is 17*23?", "--policies", policies).out
+    assert "guard     released: " in run("What is 17*23?", "--policies", policies, "--explain").out
+    assert "guard " not in run("What is 17*23?", "--policies", policy_folder(tmp_path, "off"), "--explain").out
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [

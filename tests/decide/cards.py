@@ -36,20 +36,24 @@ def forecast(
     latency_ms: Sequence[float] | None = None,
     ttft_ms: Sequence[float] | None = None,
     output_tokens: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    usual: Sequence[float] | None = None,
+    novelty: float = 0.0,
 ) -> Forecast:
-    """A forecast with these columns; the others are the same for every card."""
+    """A forecast with these columns; the others are the same for every card, but usual quality is quality."""
 
     def column(values: Sequence[float] | None, default: float) -> Any:
         return np.array([default] * len(quality) if values is None else values, dtype=np.float64)
 
     return Forecast(
         quality=column(quality, 0.5),
-        quality_std=column(None, 0.1),
-        usual_quality=column(quality, 0.5),
+        quality_std=column(std, 0.1),
+        usual_quality=column(quality if usual is None else usual, 0.5),
         output_tokens=column(output_tokens, 100.0),
         cost_usd=column(cost_usd, 0.001),
         ttft_ms=column(ttft_ms, 200.0),
         latency_ms=column(latency_ms, 1000.0),
+        novelty=novelty,
     )
 
 

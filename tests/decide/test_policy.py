@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from router.cards import Catalog
 from router.decide.flags import parse_flags
+from router.decide.guard import GuardRule
 from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError, UnknownModelError
+from tests.decide.cards import card
 
 SHIPPED = Path(__file__).parents[2] / "policies"
 
@@ -52,6 +55,43 @@ def test_a_policy_that_states_nothing_rejects_unknowns_and_has_three_fallbacks(t
     assert policy.overrides == ("limits", "goals")
 
 
+def test_a_policy_that_says_nothing_of_a_guard_has_none(tmp_path: Path) -> None:
+    write(tmp_path, "p")
+    assert load_policies(tmp_path)["p"].guard_rule is None
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("guard: off", None),
+        ("guard: on", GuardRule()),
+        ("guard: {}", GuardRule()),
+        ("guard: {confidence: 0.95}", GuardRule(confidence=0.95)),
+        ("guard: {novelty: 1}", GuardRule(novelty=1.0)),
+    ],
+)
+def test_a_guard_is_on_off_or_says_what_it_asks_for(tmp_path: Path, line: str, rule: GuardRule | None) -> None:
+    write(tmp_path, "p", line)
+    assert load_policies(tmp_path)["p"].guard_rule == rule
+
+
+def test_a_default_card_that_the_catalogue_lacks_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    file = write(tmp_path, "p", "guard: on", "default: gpt-5-mni")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(tmp_path, Catalog([card("gpt-5-mini"), card("qwen")]))
+    assert str(caught.value) == f'{file}:4: default: there is no card "gpt-5-mni"; did you mean "gpt-5-mini"?'
+
+
+def test_a_default_card_may_be_named_by_an_alias(tmp_path: Path) -> None:
+    write(tmp_path, "p", "guard: on", "default: mini")
+    assert load_policies(tmp_path, Catalog([card("gpt-5-mini", aliases=["mini"])]))["p"].default == "mini"
+
+
+def test_without_a_catalogue_a_default_card_is_taken_as_it_stands(tmp_path: Path) -> None:
+    write(tmp_path, "p", "guard: on", "default: gpt-5-mni")
+    assert load_policies(tmp_path)["p"].default == "gpt-5-mni"
+
+
 def test_policies_are_a_mapping_in_the_order_of_their_ids(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         write(tmp_path, name)
@@ -91,6 +131,21 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
         ("fallbacks: -1", ":3: fallbacks: "),
         ("fallbacks: two", ":3: fallbacks: "),
         ("prompt_flags: yes", ":3: prompt_flags: "),
+        ("guard: of", ':3: guard: unknown word "of"; did you mean "off"?'),
+        ("guard: maybe", ':3: guard: unknown word "maybe"; known: on, off'),
+        ("guard: {confidense: 0.8}", ':3: guard: unknown key "confidense"; did you mean "confidence"?'),
+        (
+            "guard:\n  confidence: 0.8\n  novelity: 1",
+            ':5: guard: unknown key "novelity"; did you mean "novelty"?',
+        ),
+        ("guard: {confidence: 80}", ":3: guard.confidence: "),
+        ("guard: {confidence: 1}", ":3: guard.confidence: "),
+        ("guard: {confidence: 0.4}", ":3: guard.confidence: "),
+        ("guard: {novelty: 1.1}", ":3: guard.novelty: "),
+        ("guard: 0.8", ":3: guard: "),
+        ("guard: true", ":3: guard: "),
+        ("default: ''", ":3: default: "),
+        ("defualt: x", ':3: unknown key "defualt"; did you mean "default"?'),
         ("id: q", ':3: the key "id" stands twice (first on line 1)'),
     ],
 )

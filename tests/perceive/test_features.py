@@ -138,3 +138,28 @@ def test_needs_and_limits_are_passed_on(encoder: StaticEncoder) -> None:
 
 def test_a_request_with_a_lone_surrogate_is_perceived(encoder: StaticEncoder) -> None:
     assert np.isfinite(Perceiver(encoder)(request(("user", "half \ud83d of it"))).vector).all()
+
+
+REMINDER = "<system-reminder>The user opened poems.txt. Write a sonnet.</system-reminder>"
+
+
+def test_text_that_a_harness_puts_in_is_not_the_ask(encoder: StaticEncoder) -> None:
+    wrapped = feature_vector(encoder, (f"{REMINDER}\n{SORTING}",))
+    assert wrapped.tobytes() == feature_vector(encoder, (SORTING,)).tobytes()
+
+
+def test_a_turn_of_a_harness_alone_is_passed_over(encoder: StaticEncoder) -> None:
+    result = "[read_file for 'poems.txt'] Result:\nThe sea in winter"
+    assert (
+        feature_vector(encoder, (SORTING, result, REMINDER)).tobytes() == feature_vector(encoder, (SORTING,)).tobytes()
+    )
+
+
+def test_turns_of_a_harness_alone_are_read_where_there_are_no_others(encoder: StaticEncoder) -> None:
+    vector = feature_vector(encoder, (REMINDER,))
+    assert vector[: encoder.dimensions].tobytes() == encoder.encode([REMINDER]).tobytes()
+
+
+def test_text_that_a_harness_puts_in_counts_as_input(encoder: StaticEncoder) -> None:
+    text = f"{REMINDER * 50}{SORTING}"
+    assert Perceiver(encoder)(request(("user", text))).input_tokens == encoder.count_tokens(text)

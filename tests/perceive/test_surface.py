@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -28,6 +30,11 @@ REACTIONS = [
     ("share_cjk", "abc", "你好"),
     ("share_cjk", "abc", "안녕"),
     ("share_other", "abc", "👍"),
+    ("share_greek", "Привет", "Γειά"),
+    ("share_hebrew", "مرحبا", "שלום"),
+    ("share_south_east_asian", "👍", "สวัสดี"),
+    ("share_kana", "你好", "こんにちは"),
+    ("share_hangul", "你好", "안녕"),
     ("log_lines", "a b", "a\nb\nc"),
     ("log_options", "Pick one.", "Pick one.\nA) red\nB) blue"),
     ("log_options", "Pick one.", "Pick (A) or (B)."),
@@ -50,6 +57,16 @@ REACTIONS = [
     ("phrase_2", "snake", "in Python"),
     ("phrase_9", "I am", "You are a helpful assistant"),
 ]
+
+# What each is a part of.
+PARTS = {
+    "share_greek": "share_cyrillic",
+    "share_hebrew": "share_arabic",
+    "share_south_east_asian": "share_other",
+    "share_kana": "share_cjk",
+    "share_hangul": "share_cjk",
+}
+GREETINGS = ("hello", "grüß", "Γειά", "Привет", "שלום", "مرحبا", "नमस्ते", "สวัสดี", "你好", "こんにちは", "안녕")
 
 
 def feature(name: str, text: str, turns: int = 1) -> float:
@@ -94,7 +111,11 @@ def test_features_of_any_text_are_finite_and_bounded(text: str, turns: int) -> N
 @given(st.text(max_size=300))
 @settings(deadline=None)
 def test_the_shares_of_a_text_sum_to_one(text: str) -> None:
-    shares = [value for name, value in zip(NAMES, surface_features(text), strict=True) if "share_" in name]
+    shares = [
+        value
+        for name, value in zip(NAMES, surface_features(text), strict=True)
+        if "share_" in name and name not in PARTS
+    ]
     assert sum(shares) == pytest.approx(1.0 if text else 0.0, abs=1e-5)
 
 
@@ -108,3 +129,23 @@ def test_features_of_a_megabyte_are_bounded() -> None:
     features = surface_features("9?$(A)```\n" * 100_000)
     assert np.isfinite(features).all()
     assert features.max() <= 40
+
+
+@pytest.mark.parametrize(("part", "whole"), PARTS.items())
+def test_a_scripts_own_share_is_part_of_the_wider_one(part: str, whole: str) -> None:
+    text = "".join(GREETINGS) + "👍"
+    assert 0 < feature(part, text) < feature(whole, text)
+
+
+def test_every_script_has_shares_of_its_own() -> None:
+    shares = {tuple(surface_features(text)[[name.startswith("share_") for name in NAMES]]) for text in GREETINGS[2:]}
+    assert len(shares) == len(GREETINGS) - 2
+
+
+@given(st.text(st.sampled_from("ab1 \n\t\x1c\x1f.($;=:#`S"), min_size=2_990, max_size=3_010))
+@settings(deadline=None, max_examples=20)
+def test_words_and_numbers_of_a_long_text_are_counted_as_of_a_short_one(text: str) -> None:
+    assert feature("log_words", text) == np.float32(np.log1p(len(text.split())))
+    numbers = re.findall("[0-9]+", text)
+    assert feature("log_numbers", text) == np.float32(np.log1p(len(numbers)))
+    assert feature("log_longest_number", text) == np.float32(np.log1p(max(map(len, numbers), default=0)))

@@ -1,0 +1,153 @@
+"""How well the encoder tells texts in other scripts apart, how quick it is and how much memory it takes:
+`python -m bench.encoder`.
+
+`sentences.tsv` holds the same 24 questions in ten languages, each in two wordings. Per language:
+
+- `cosine`: mean cosine between different questions. Near 1 the texts have collapsed to one point.
+- `unknown`: share of word pieces that the English tokenizer does not know at all.
+- `wording`: how often a question's nearest neighbour among the second wordings of its language is its own.
+- `English`: how often its nearest neighbour among the 24 English questions is its own (chance: 0.04).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.decision import texts
+from router.commands import options
+from router.perceive.encoder import Encoder, StaticEncoder
+from router.perceive.features import feature_vector
+from router.perceive.surface import surface_features
+from router.types import Floats
+
+SENTENCES = Path(__file__).with_name("sentences.tsv")
+_UNKNOWN = 100
+_MEMORY = """
+import resource, sys
+import numpy, msgspec, tokenizers
+from router.commands import options
+import router.perceive.predictor
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+before = resident()
+if {what!r} == "encoder":
+    kept = options.load_encoder("static")
+    kept.encode(["What is the capital of France?", "Какая столица Франции?"])
+else:
+    kept = options.load_router(None, None, None).predictor
+    kept.encoder.encode(["What is the capital of France?", "Какая столица Франции?"])
+print(resident() - before)
+"""
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=300)
+    rounds = parser.parse_args().rounds
+    encoder = options.load_encoder(options.STATIC)
+    languages(encoder)
+    speed(encoder, rounds)
+    memory()
+
+
+def sentences() -> dict[str, tuple[list[str], list[str]]]:
+    """For each language its questions, and their second wordings in the same order."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for line in SENTENCES.read_text(encoding="utf-8").splitlines():
+        language, first, second = line.split("\t")
+        own = found.setdefault(language, ([], []))
+        own[0].append(first)
+        own[1].append(second)
+    return found
+
+
+def languages(encoder: Encoder) -> None:
+    """One row a language."""
+    spoken = sentences()
+    english = encoder.encode(spoken["en"][0])
+    print(f"{'language':10s}{'cosine':>9s}{'unknown':>9s}{'wording':>9s}{'English':>9s}")
+    rows = []
+    for language, (first, second) in spoken.items():
+        one, other = encoder.encode(first), encoder.encode(second)
+        row = (_mean_cosine(one), _unknown(encoder, first), _own_first(one, other), _own_first(one, english))
+        rows.append(row)
+        print(f"{language:10s}" + "".join(f"{value:9.2f}" for value in row))
+    mean = np.nanmean(rows[1:], axis=0)
+    print(f"{'all but en':10s}" + "".join(f"{value:9.2f}" for value in mean) + "\n")
+
+
+def speed(encoder: Encoder, rounds: int) -> None:
+    """Time per text, new and known words, short and long, several scripts."""
+    short = texts(rounds)
+    long = [" ".join(short[first : first + 20]) for first in range(0, rounds - 20, 5)]
+    spoken = sentences()
+    print(f"{'µs a text, p50':44s}{'encode':>9s}{'surface':>9s}{'count':>9s}{'features':>9s}")
+    for name, sample in (
+        ("English, 100 tokens", short),
+        ("English, 2,000 tokens", long),
+        *(
+            (f"{language}, 24 questions", ["\n".join(spoken[language][0])] * 50)
+            for language in ("ru", "ar", "zh", "th")
+        ),
+    ):
+        row = [
+            _microseconds(lambda text: encoder.encode([text]), sample),
+            _microseconds(surface_features, sample),
+            _microseconds(encoder.count_tokens, sample),
+            _microseconds(lambda text: (feature_vector(encoder, (text,)), encoder.count_tokens(text)), sample),
+        ]
+        print(f"{name:44s}" + "".join(f"{value:9.0f}" for value in row))
+    fresh = options.load_encoder(options.STATIC)
+    first = _microseconds(lambda text: fresh.encode([text]), short, warm=0)
+    print(f"{'English, 100 tokens, new words':44s}{first:9.0f}\n")
+
+
+def memory() -> None:
+    """Growth of resident memory, each in a process of its own."""
+    for what in ("encoder", "encoder and predictor"):
+        code = _MEMORY.format(what=what)
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        if run.returncode:
+            print(f"{what:44s}  failed: {run.stderr.splitlines()[-1]}")
+            continue
+        print(f"{what:44s}{float(run.stdout):9.1f} MB of resident memory")
+
+
+def _mean_cosine(vectors: Floats) -> float:
+    cosine = vectors.astype(np.float64) @ vectors.T
+    return float(cosine[~np.eye(len(cosine), dtype=np.bool_)].mean())
+
+
+def _own_first(one: Floats, other: Floats) -> float:
+    return float((np.argmax(one @ other.T, axis=1) == np.arange(len(one))).mean())
+
+
+def _unknown(encoder: Encoder, sample: Sequence[str]) -> float:
+    if not isinstance(encoder, StaticEncoder):
+        return float("nan")
+    pieces = [piece for text in sample for piece in encoder.pieces(text)]
+    return pieces.count(_UNKNOWN) / len(pieces)
+
+
+def _microseconds(call: Callable[[str], object], sample: Sequence[str], warm: int = 50) -> float:
+    for text in sample[:warm]:
+        call(text)
+    times = []
+    for text in sample:
+        start = time.perf_counter()
+        call(text)
+        times.append((time.perf_counter() - start) * 1e6)
+    return float(np.percentile(times, 50))
+
+
+if __name__ == "__main__":
+    main()

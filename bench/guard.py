@@ -1,0 +1,148 @@
+"""What the guard does to the quality of real answers: `python -m bench.guard [--data DIR] [SET …]`.
+
+For each routing data set and protocol, a line for every confidence: how often the default card is left, the quality of
+the answers, the difference to always taking the default card and what the forecasts promised of it, and the difference
+to the model that is best on the whole set; with 95 % intervals over the prompts. Then limits of novelty. The rule named
+under each is the most daring that makes no set's answers significantly worse than the default card's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from router.commands import options
+from router.commands.render import console, table
+from router.decide.guard import GuardRule
+from router.errors import CallerError, PulvinarError
+from router.learn.dataset import load_set
+from router.learn.embeddings import vectors_of
+from router.learn.guard import Interval, Line, Trial, least_safe, outcomes, try_out
+from router.learn.protocols import Split, domains_of, folds_of
+from router.perceive.encoder import Encoder
+
+SETS = ("mmlu_pro", "llmrouter_default", "mmlu_helm", "mint", "arena_bench_v1", "routerbench_part")
+CONFIDENCES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
+NOVELTIES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.75, 0.5)
+
+
+def main() -> None:
+    """Print one table a set and protocol."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=SETS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=2_000, help="at most so many of each set; 0 takes all")
+    arguments = parser.parse_args()
+    encoder = options.load_encoder(options.STATIC)
+    start = time.monotonic()
+    trials = [
+        trial
+        for name in arguments.sets
+        for trial in trials_of(arguments.data / name, encoder, arguments.folds, arguments.prompts)
+    ]
+    print(f"({time.monotonic() - start:.0f} s of fitting and forecasting)\n")
+    safe = compare(trials, [GuardRule(confidence=each, novelty=1.0) for each in CONFIDENCES], "confidence")
+    confidence = GuardRule().confidence if safe is None else safe.confidence
+    print(f"With confidence {confidence:g}:\n")
+    compare(trials, [GuardRule(confidence, each) for each in NOVELTIES], "novelty", detailed=False)
+    by_novelty(trials)
+
+
+def trials_of(folder: Path, encoder: Encoder, folds: int, most: int) -> Iterator[Trial]:
+    """Random folds, then one fold a domain where the set has domains, on at most `most` of its prompts."""
+    data = load_set(folder)
+    order = np.random.default_rng(0).permutation(len(data.prompts))
+    data = data.rows(np.sort(order[:most]) if most else order)
+    vectors = vectors_of(data.prompts, encoder)
+    protocols: dict[str, Callable[[], Iterator[Split]]] = {
+        f"{folds} folds": lambda: folds_of(data, folds, 0),
+        "domains out": lambda: domains_of(data),
+    }
+    for protocol, split in protocols.items():
+        start = time.monotonic()
+        try:
+            splits = tuple(split())
+        except CallerError as error:
+            print(f"skipped: {error}")
+            continue
+        yield try_out(data, vectors, encoder, splits, protocol)
+        seconds = time.monotonic() - start
+        print(f"{data.name}, {len(data.prompts)} prompts, {protocol}: {len(splits)} fits, {seconds:.0f} s", flush=True)
+
+
+def compare(
+    trials: Sequence[Trial], rules: Sequence[GuardRule], field: str, *, detailed: bool = True
+) -> GuardRule | None:
+    """One table a trial, a line a rule; then the most daring rule that is safe, which is returned."""
+    lines = {f"{trial.data_set}, {trial.protocol}": outcomes(trial, rules) for trial in trials}
+    headers = (field, "released", "quality", "over default", "95 %", "promised", "over best single", "95 %")
+    for name, of_trial in lines.items() if detailed else ():
+        shown = table(*headers, right=headers)
+        for line in of_trial:
+            default, single = line.over_default, line.over_single
+            shown.add_row(
+                f"{getattr(line.rule, field):g}",
+                f"{line.released:.1%}",
+                f"{line.quality:.4f}",
+                f"{default.value:+.4f}",
+                span(default),
+                f"{line.promised:+.4f}",
+                f"{single.value:+.4f}",
+                span(single),
+            )
+        console().print(f"[bold]{name}[/]")
+        console().print(shown)
+        print()
+    summarise(lines, rules, field)
+    safe = least_safe(lines.values())
+    print(f"most daring safe {field}: {'none' if safe is None else getattr(safe, field)}\n")
+    return safe
+
+
+def summarise(lines: Mapping[str, Sequence[Line]], rules: Sequence[GuardRule], field: str) -> None:
+    """For each rule the mean and the worst gain, and where it loses significantly."""
+    headers = (field, "mean over default", "worst", "loses to default", "loses to best single")
+    shown = table(*headers, right=headers[:3])
+    for number, rule in enumerate(rules):
+        of_rule = {name: of_trial[number] for name, of_trial in lines.items()}
+        gains = [line.over_default.value for line in of_rule.values()]
+        shown.add_row(
+            f"{getattr(rule, field):g}",
+            f"{np.mean(gains):+.4f}",
+            f"{min(gains):+.4f}",
+            "; ".join(name for name, line in of_rule.items() if line.over_default.high < 0) or "never",
+            "; ".join(name for name, line in of_rule.items() if line.over_single.high < 0) or "never",
+        )
+    console().print(shown)
+
+
+def by_novelty(trials: Sequence[Trial]) -> None:
+    """What the best card gains over the default card, by how strange the prompt is."""
+    bands = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.95), (0.95, 0.98), (0.98, 0.99), (0.99, 1.0))
+    headers = [f"{low:g}-{high:g}" for low, high in bands]
+    shown = table("gain of the best card over the default card, by novelty", *headers, right=headers)
+    for trial in trials:
+        gain = trial.best_score - trial.default_score
+        cells = []
+        for low, high in bands:
+            inside = (trial.novelty > low) & (trial.novelty <= high) if low else trial.novelty <= high
+            cells.append(f"{gain[inside].mean():+.3f} ({inside.sum()})" if inside.any() else "")
+        shown.add_row(f"{trial.data_set}, {trial.protocol}", *cells)
+    console().print(shown)
+
+
+def span(interval: Interval) -> str:
+    """The interval as people write it."""
+    return f"{interval.low:+.4f} {interval.high:+.4f}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PulvinarError as error:
+        raise SystemExit(f"bench.guard: {error} (--data says where the sets lie)") from None

@@ -1,0 +1,246 @@
+"""Drawings of a report as SVG: curves, whiskers, reliability, a heat map, a map of prompts.
+
+Colours are CSS variables of the page, so that one drawing serves a light and a dark screen: `--ink`, `--faint`,
+`--paper`, `--accent`, and `--c0` to `--c9` for what must be told apart.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+COLOURS = 10
+
+_WIDTH, _HEIGHT = 760, 380
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44
+_TICKS = 6
+
+
+class Line(Struct, frozen=True):
+    """A curve. `colour` is one of the page's, `ours` draws it bold, `dashed` marks a reference."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    colour: int
+    ours: bool = False
+    dashed: bool = False
+
+
+class Whisker(Struct, frozen=True):
+    """A value with its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+class Cell(Struct, frozen=True):
+    """One field of a heat map: measured mean (None where not run), forecast mean, share of choices; all in [0, 1]."""
+
+    measured: float | None
+    forecast: float
+    chosen: float
+
+
+def curves(lines: Sequence[Line], x_label: str, y_label: str) -> str:
+    """Several lines over one another, with a legend; ours is drawn last."""
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    frame = _Frame(min(xs), max(xs), min(ys), max(ys))
+    drawn = []
+    for line in sorted(lines, key=lambda each: each.ours):
+        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
+        style = f'stroke="var(--c{line.colour})" stroke-width="{3.5 if line.ours else 1.6}"'
+        style += ' stroke-dasharray="5 4"' if line.dashed else ""
+        drawn.append(f'<polyline points="{path}" fill="none" {style}><title>{_text(line.name)}</title></polyline>')
+    legend = _legend([(line.name, line.colour) for line in lines])
+    return _figure(frame.axes(x_label, y_label) + "".join(drawn), f"{y_label} over {x_label}", legend)
+
+
+def whiskers(items: Sequence[Whisker], x_label: str) -> str:
+    """Values with intervals under one another, beside a line at zero."""
+    left, row = 250, 24
+    height = _TOP + row * len(items) + _BOTTOM
+    frame = _Frame(
+        min(0.0, *(item.low for item in items)),
+        max(0.0, *(item.high for item in items)),
+        0,
+        1,
+        left=left,
+        height=height,
+    )
+    zero = frame.x(0)
+    parts = [
+        frame.axes(x_label, "", horizontal=False),
+        f'<line class="zero" x1="{zero:.1f}" y1="{_TOP}" x2="{zero:.1f}" y2="{height - _BOTTOM}"/>',
+    ]
+    for number, item in enumerate(items):
+        y = _TOP + row * (number + 0.5)
+        kind = "below" if item.high < 0 else "above" if item.low > 0 else "level"
+        words = f"{item.name}: {item.value:+.4f} [{item.low:+.4f}, {item.high:+.4f}]"
+        parts.append(
+            f'<g class="{kind}"><title>{_text(words)}</title>'
+            f'<text x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{_text(_short(item.name, 38))}</text>'
+            f'<line x1="{frame.x(item.low):.1f}" y1="{y}" x2="{frame.x(item.high):.1f}" y2="{y}" stroke-width="2"/>'
+            f'<circle cx="{frame.x(item.value):.1f}" cy="{y}" r="4"/></g>'
+        )
+    return _figure("".join(parts), x_label, "", height)
+
+
+def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Mean score over mean forecast, the area of a dot by the number of outcomes, beside the diagonal."""
+    most = max(count for _, _, count in bins)
+    frame = _Frame(0, 1, 0, 1, width=440, height=420)
+    dots = "".join(
+        f'<circle cx="{frame.x(forecast):.1f}" cy="{frame.y(score):.1f}" r="{2.5 + 11 * (count / most) ** 0.5:.1f}" '
+        f'fill="var(--c0)" fill-opacity="0.65"><title>forecast {forecast:.3f}, score {score:.3f}, '
+        f"{count} outcomes</title></circle>"
+        for forecast, score, count in bins
+    )
+    line = f'<line class="zero" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>'
+    body = frame.axes("mean forecast", "mean score") + line + dots
+    return _figure(body, "mean score over mean forecast", "", 420, 440)
+
+
+def heat_map(rows: Sequence[tuple[str, int]], columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:
+    """A field a domain (`rows`: name, prompts) and model (`columns`): the left half its measured mean, the right half
+    the forecast, a dot of the area of its share of choices.
+    """
+    wide = 46 if len(columns) <= 14 else 26
+    high, left, top = 26, 190, 150
+    width, height = left + wide * len(columns) + 115, top + high * len(rows) + 6
+    parts = []
+    for number, name in enumerate(columns):
+        x = left + wide * (number + 0.5) + 4
+        parts.append(
+            f'<text transform="translate({x:.1f} {top - 8}) rotate(-50)"><title>{_text(name)}</title>'
+            f"{_text(_short(name, 26))}</text>"
+        )
+    for line, ((name, count), own) in enumerate(zip(rows, cells, strict=True)):
+        y = top + high * line
+        parts.append(
+            f'<text x="{left - 10}" y="{y + 17}" text-anchor="end"><title>{_text(name)}: {count} prompts</title>'
+            f"{_text(_short(name, 26))}</text>"
+        )
+        for number, cell in enumerate(own):
+            parts.append(_cell(cell, left + wide * number, y, wide, high, f"{name}, {columns[number]}"))
+    return _figure("".join(parts), "mean score by domain and model", "", height, width)
+
+
+def prompt_map(xs: Sequence[float], ys: Sequence[float], names: Sequence[str]) -> str:
+    """A dot a prompt, coloured by domain; domains beyond the ten largest share the last colour."""
+    sizes = sorted({name: names.count(name) for name in names}.items(), key=lambda item: (-item[1], item[0]))
+    named = [name for name, _ in sizes[: COLOURS - 1 if len(sizes) > COLOURS else COLOURS]]
+    colour = {name: number for number, name in enumerate(named)}
+    frame = _Frame(min(xs), max(xs), min(ys), max(ys), height=460)
+    dots = "".join(
+        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3.2" fill="var(--c{colour.get(name, COLOURS - 1)})" '
+        f'fill-opacity="0.75"><title>{_text(name)}</title></circle>'
+        for x, y, name in zip(xs, ys, names, strict=True)
+    )
+    legend = [(name or "no domain", number) for name, number in colour.items()]
+    if len(sizes) > len(named):
+        legend.append((f"{len(sizes) - len(named)} more", COLOURS - 1))
+    body = frame.axes("first component", "second component", numbers=False) + dots
+    return _figure(body, "map of prompts", _legend(legend), 460)
+
+
+class _Frame:
+    """From values to places in a drawing, with axes."""
+
+    def __init__(
+        self,
+        x_least: float,
+        x_most: float,
+        y_least: float,
+        y_most: float,
+        *,
+        left: int = _LEFT,
+        width: int = _WIDTH,
+        height: int = _HEIGHT,
+    ) -> None:
+        self._left, self._width, self._height = left, width, height
+        self._x_least, self._x_span = _span(x_least, x_most)
+        self._y_least, self._y_span = _span(y_least, y_most)
+
+    def x(self, value: float) -> float:
+        return self._left + (value - self._x_least) / self._x_span * (self._width - self._left - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return self._height - _BOTTOM - (value - self._y_least) / self._y_span * (self._height - _TOP - _BOTTOM)
+
+    def axes(self, x_label: str, y_label: str, *, horizontal: bool = True, numbers: bool = True) -> str:
+        low, right = self._height - _BOTTOM, self._width - _RIGHT
+        parts = []
+        for value in _ticks(self._x_least, self._x_span) if numbers else ():
+            x = self.x(value)
+            parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{low}"/>')
+            parts.append(f'<text x="{x:.1f}" y="{low + 17}" text-anchor="middle">{value:g}</text>')
+        for value in _ticks(self._y_least, self._y_span) if horizontal and numbers else ():
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{self._left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{self._left - 7}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        middle = (self._left + right) / 2
+        parts.append(f'<text x="{middle:.0f}" y="{self._height - 6}" text-anchor="middle">{_text(x_label)}</text>')
+        if y_label:
+            place = f"translate(13 {(_TOP + low) / 2:.0f}) rotate(-90)"
+            parts.append(f'<text transform="{place}" text-anchor="middle">{_text(y_label)}</text>')
+        return "".join(parts)
+
+
+def _cell(cell: Cell, x: float, y: float, wide: int, high: int, where: str) -> str:
+    half = (wide - 2) / 2
+    measured = "not run" if cell.measured is None else f"{cell.measured:.3f}"
+    words = f"{where}: measured {measured}, forecast {cell.forecast:.3f}, chosen {cell.chosen:.1%}"
+    parts = [f"<g><title>{_text(words)}</title>"]
+    for at, value in ((x, cell.measured), (x + half, cell.forecast)):
+        fill = "none" if value is None else f"color-mix(in srgb, var(--accent) {100 * _unit(value):.0f}%, var(--paper))"
+        parts.append(f'<rect x="{at:.1f}" y="{y}" width="{half:.1f}" height="{high - 2}" style="fill:{fill}"/>')
+    if cell.chosen >= 0.005:
+        radius = 0.46 * (high - 2) * cell.chosen**0.5
+        parts.append(f'<circle class="chosen" cx="{x + half:.1f}" cy="{y + high / 2 - 1}" r="{radius:.1f}"/>')
+    return "".join((*parts, "</g>"))
+
+
+def _span(least: float, most: float) -> tuple[float, float]:
+    """Where an axis begins and how long it is, with room at both ends unless it is the whole of [0, 1]."""
+    if (least, most) == (0, 1):
+        return 0.0, 1.0
+    room = 0.04 * (most - least) or 0.5
+    return least - room, most - least + 2 * room
+
+
+def _ticks(least: float, span: float) -> list[float]:
+    """Round numbers along an axis."""
+    rough = span / _TICKS
+    power = 10.0 ** len(f"{int(rough)}") / 10 if rough >= 1 else 1.0
+    while power > rough:
+        power /= 10
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first = -int(-least / step) if least < 0 else int(least / step) + (least > 0)
+    return [round(number * step, 10) for number in range(first, first + 3 * _TICKS) if number * step <= least + span]
+
+
+def _legend(names: Sequence[tuple[str, int]]) -> str:
+    items = "".join(f'<li><i style="background:var(--c{colour})"></i>{_text(name)}</li>' for name, colour in names)
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _figure(body: str, label: str, legend: str, height: float = _HEIGHT, width: float = _WIDTH) -> str:
+    drawing = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img"'
+    return f'<figure>{drawing} aria-label="{_text(label)}">{body}</svg>{legend}</figure>'
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _text(text: str) -> str:
+    return html.escape("".join(character if character.isprintable() else " " for character in text))
+
+
+def _unit(value: float) -> float:
+    return min(max(value, 0.0), 1.0)

@@ -1,0 +1,113 @@
+"""Ridge regression from sums: one pass over the rows serves every penalty, every fold and every subset of features.
+
+The sums over a part of the rows are those over all rows less those over the rest, so cross-validation costs nothing
+beyond one decomposition a fold, and a million rows need no more memory than one block of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.types import Doubles, Indices
+
+ALPHAS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 1e6)
+BLOCK = 16_384
+"""Rows that are held in memory at a time."""
+
+
+Rows = NDArray[np.floating[Any]]
+
+
+class Moments(NamedTuple):
+    """Sums over rows of features `x` `(p,)` and targets `y` `(q,)`: `rows`, `x`, `y`, `xx` `(p, p)`, `xy` `(p, q)`,
+    `yy` `(q,)`.
+    """
+
+    rows: int
+    x: Doubles
+    y: Doubles
+    xx: Doubles
+    xy: Doubles
+    yy: Doubles
+
+    @classmethod
+    def of(cls, features: Rows, targets: Rows) -> Moments:
+        """The sums over one block of rows."""
+        products = features.T @ np.concatenate([features, targets], axis=1)
+        width = features.shape[1]
+        return cls(
+            len(features),
+            features.sum(axis=0, dtype=np.float64),
+            targets.sum(axis=0, dtype=np.float64),
+            products[:, :width].astype(np.float64),
+            products[:, width:].astype(np.float64),
+            np.square(targets, dtype=np.float64).sum(axis=0),
+        )
+
+    def plus(self, other: Moments) -> Moments:
+        """The sums over both."""
+        return self._each(np.add, other)
+
+    def minus(self, other: Moments) -> Moments:
+        """The sums without those rows."""
+        return self._each(np.subtract, other)
+
+    def _each(self, combined: Callable[[Any, Any], Any], other: Moments) -> Moments:
+        return Moments(*map(combined, self, other))
+
+    def select(self, features: Indices, targets: Indices) -> Moments:
+        """The sums over some features and targets only."""
+        return Moments(
+            self.rows,
+            self.x[features],
+            self.y[targets],
+            self.xx[np.ix_(features, features)],
+            self.xy[np.ix_(features, targets)],
+            self.yy[targets],
+        )
+
+    def about_mean(self) -> Moments:
+        """The sums of the deviations from the means; `x` and `y` become the means."""
+        x, y = self.x / self.rows, self.y / self.rows
+        return Moments(
+            self.rows,
+            x,
+            y,
+            self.xx - self.rows * np.outer(x, x),
+            self.xy - self.rows * np.outer(x, y),
+            np.maximum(self.yy - self.rows * np.square(y), 0.0),
+        )
+
+    def without(self, weights: Doubles) -> Moments:
+        """Of sums about the mean: those with the linear part `x · weights` taken from every target."""
+        along = self.xx @ weights
+        return self._replace(
+            y=self.y - self.x @ weights,
+            xy=self.xy - along[:, None],
+            yy=np.maximum(self.yy - 2 * weights @ self.xy + weights @ along, 0.0),
+        )
+
+
+def ridge(moments: Moments, alphas: Sequence[float] = ALPHAS) -> tuple[Doubles, Doubles]:
+    """Weights `(p, q)` and the cross-validated mean squared error `(q,)` of ridge regression on sums about the mean.
+
+    Each target has the penalty of least generalised cross-validation error, `(RSS / n) / (1 - df / n)²` (Golub, Heath
+    and Wahba, 1979).
+    """
+    values, vectors = np.linalg.eigh(moments.xx)
+    values = np.maximum(values, 0.0)
+    along = vectors.T @ moments.xy
+    least = np.full(along.shape[1], np.inf)
+    weights = np.zeros_like(along)
+    for alpha in alphas:
+        shrunk = along / (values + alpha)[:, None]
+        freedom = 1 + (values / (values + alpha)).sum()
+        left = moments.yy - 2 * (shrunk * along).sum(axis=0) + (np.square(shrunk) * values[:, None]).sum(axis=0)
+        error = np.maximum(left, 0.0) / moments.rows / max(1 - freedom / moments.rows, 0.05) ** 2
+        better = error < least
+        least[better], weights[:, better] = error[better], shrunk[:, better]
+    return vectors @ weights, least

@@ -1,0 +1,134 @@
+"""Reading a prompt's features as skills: what the prompt asks of a model, as a few numbers.
+
+    s(z) = (1 - t) · B_near φ(z) + t · B_far φ(z)
+
+`φ(z)` is one, the standardised features, and the prompt's likeness to landmarks of the training prompts. `t` is how
+likely the prompt is of a kind that the training has not seen, judged by its nearest landmark: near the training the
+skills may lean on everything, far from it on the topic alone, because formats and lengths differ between data sets
+more than topics do. `docs/predictor.md` explains it; fitting is `router.learn.stack`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from router.types import Doubles, Floats
+
+CLIP = 8.0
+"""A standardised feature beyond this many standard deviations says no more than "far out"."""
+
+_EXACT_IN_FLOAT32 = 2**24
+
+
+class Lens(Struct, frozen=True, eq=False):
+    """The arrays through which a feature vector of `width` numbers, `embedded` of them the embedding, is read.
+
+    `center`, `scale` float32 `(width,)`; `topic_center` float32 `(embedded,)`; `landmarks` int8 `(landmarks, embedded)`
+    with `landmark_scale` `(landmarks,)`; `sharpness` `(1,)`, the inverse temperature of the likeness;
+    `likeness_center`, `likeness_scale` `(landmarks,)`; `gate` `(2,)`, offset and slope of the logit of `t`;
+    `near`, `far` float32 `(1 + width + landmarks, skills)`; `closeness_quantiles` `(101,)`, of the training prompts,
+    ascending.
+    """
+
+    center: Floats
+    scale: Floats
+    topic_center: Floats
+    landmarks: Floats
+    landmark_scale: Floats
+    sharpness: Floats
+    likeness_center: Floats
+    likeness_scale: Floats
+    gate: Floats
+    near: Floats
+    far: Floats
+    closeness_quantiles: Floats
+
+
+class Reading(NamedTuple):
+    """Of each prompt, float64: `read` `(prompts, 1 + width + landmarks)`, which is `φ`; `skills` `(prompts, skills)`;
+    `farness` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of training prompts that lie
+    nearer to a landmark.
+    """
+
+    read: Doubles
+    skills: Doubles
+    farness: Doubles
+    novelty: Doubles
+
+
+class Reader:
+    """Reads feature vectors through one lens. A prompt's reading is the same in a batch and alone."""
+
+    def __init__(self, lens: Lens) -> None:
+        self.lens = lens
+        self._landmarks = np.ascontiguousarray(lens.landmarks.T, dtype=np.float32)
+        self._levels = levels(lens.landmarks.shape[1])
+        self._near, self._far = lens.near.astype(np.float64), lens.far.astype(np.float64)
+
+    def __call__(self, vectors: Floats) -> Reading:
+        """The readings of feature vectors `(prompts, width)`."""
+        standard, likeness, nearest = self.features(vectors)
+        farness = self.farness(nearest)
+        read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
+        skills = read @ self._near
+        skills += farness[:, None] * (read @ self._far - skills)
+        return Reading(read, skills, farness, self._novelty(nearest))
+
+    def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
+        """Standardised features `(prompts, width)`, standardised likeness to each landmark `(prompts, landmarks)`, and
+        the closeness to the nearest `(prompts,)`.
+        """
+        closeness = self.closeness(vectors)
+        return self.standard(vectors), self.likeness(closeness), closeness.max(axis=1)
+
+    def standard(self, vectors: Floats) -> Floats:
+        """The features in standard deviations from the training's mean, clipped."""
+        lens = self.lens
+        standard: Floats = np.minimum(np.maximum((vectors - lens.center) / lens.scale, -CLIP), CLIP)
+        return standard
+
+    def closeness(self, vectors: Floats) -> Doubles:
+        """The cosine of each prompt's topic and each landmark, float64 `(prompts, landmarks)`.
+
+        Both are whole numbers small enough that every sum of products is exact in single precision: so the result
+        depends neither on the machine nor on the size of the batch.
+        """
+        lens = self.lens
+        topics = vectors[:, : len(lens.topic_center)] - lens.topic_center
+        length = np.sqrt(np.square(topics).sum(axis=1, keepdims=True))
+        whole, step = quantised(topics / np.maximum(length, 1e-12), self._levels)
+        return np.asarray((whole @ self._landmarks) * (step.astype(np.float64) * lens.landmark_scale))
+
+    def likeness(self, closeness: Doubles) -> Doubles:
+        """The softmax of the closeness to all landmarks, standardised."""
+        lens = self.lens
+        raised = np.exp((closeness - closeness.max(axis=1, keepdims=True)) * float(lens.sharpness[0]))
+        raised /= raised.sum(axis=1, keepdims=True)
+        raised -= lens.likeness_center
+        raised /= lens.likeness_scale
+        return np.minimum(np.maximum(raised, -CLIP), CLIP, out=raised)
+
+    def farness(self, nearest: Doubles) -> Doubles:
+        """`t` for the closeness to the nearest landmark."""
+        offset, slope = self.lens.gate.astype(np.float64)
+        farness: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-(offset + slope * nearest), -30.0), 30.0)))
+        return farness
+
+    def _novelty(self, nearest: Doubles) -> Doubles:
+        quantiles = self.lens.closeness_quantiles
+        novelty: Doubles = 1.0 - np.searchsorted(quantiles, nearest.astype(np.float32)) / len(quantiles)
+        return novelty
+
+
+def levels(width: int) -> int:
+    """The greatest whole number such that the sum of `width` products of two such numbers is exact in float32."""
+    return max(1, min(127, int((_EXACT_IN_FLOAT32 / max(width, 1)) ** 0.5)))
+
+
+def quantised(rows: Floats, greatest: int) -> tuple[Floats, Floats]:
+    """`rows` as whole numbers from `-greatest` to `greatest`, and the step `(rows, 1)` that gives them back."""
+    step = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12) / np.float32(greatest)
+    return np.rint(rows / step).astype(np.float32), step.astype(np.float32)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.learn.probes import load_probes
+from router.perceive.evidence import load_evidence
+from router.settings import default_evidence_folder, shipped_probes_folder
+from tests.commands.conftest import Run
+from tests.gateway.servers import wait_for
+from tests.learn.examinee import Examinee, examinee, knowing
+
+ROOT = Path(__file__).parent.parent.parent
+CARD = "vendor/mini"
+FILE = "vendor%2Fmini.jsonl"
+
+
+@pytest.fixture
+def model() -> Iterator[Examinee]:
+    with examinee(replies=knowing(load_probes(shipped_probes_folder()).probes)) as server:
+        yield server
+
+
+@pytest.fixture
+def here(model: Examinee, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a catalogue of one card, whose endpoint is the examinee."""
+    folder = tmp_path / "model_cards"
+    folder.mkdir()
+    (folder / "mini.yaml").write_text(
+        f"id: {CARD}\naliases: [mini]\nprovider: openai\nmodel: mini-1\nbase_url: {model.url}/v1\n"
+        "price: {input: 0.2$, output: 0.8$}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PULVINAR_EVIDENCE", raising=False)
+    monkeypatch.delenv("PULVINAR_CARDS", raising=False)
+    return tmp_path
+
+
+def test_a_card_is_onboarded_and_the_change_is_shown(run: Run, model: Examinee, here: Path) -> None:
+    ended = run("onboard", "mini", "--probes", "8", "--max-usd", "0.1")
+    assert ended.code == 0
+    assert "8 probes of pulvinar-probes answered, 8 of them now" in ended.out
+    assert "expected before" in ended.out
+    assert ended.err.splitlines()[-1].startswith("8 of 8 answered, 8 right")
+    assert len(model.asked) == len(load_evidence(here / "evidence")[CARD]) == 8
+
+
+def test_the_report_is_json_on_request(run: Run, here: Path) -> None:
+    report = json.loads(run("onboard", CARD, "--probes", "7", "--json").out)
+    assert (report["card"], report["answered"], report["stopped"]) == (CARD, 7, "done")
+    assert report["overall"]["after"] > report["overall"]["before"]
+    assert {change["domain"] for change in report["domains"]} >= {"arithmetic", "code"}
+    assert report["evidence"] == str(here / "evidence" / FILE)
+
+
+def test_a_dry_run_calls_nothing_and_writes_nothing(run: Run, model: Examinee, here: Path) -> None:
+    shown = run("onboard", CARD, "--probes", "5", "--dry-run").out
+    assert "would be asked 5 probes; cost: at most 0.0" in shown
+    planned = json.loads(run("onboard", CARD, "--probes", "5", "--dry-run", "--json").out)
+    assert len(planned["probes"]) == 5
+    assert planned["worst_usd"] == pytest.approx(sum(each["worst_usd"] for each in planned["probes"]))
+    assert model.asked == []
+    assert not (here / "evidence").exists()
+    run("onboard", CARD, "--probes", "5")
+    assert {outcome.probe for outcome in load_evidence(here / "evidence")[CARD]} == {
+        each["probe"] for each in planned["probes"]
+    }
+
+
+@pytest.mark.usefixtures("here")
+def test_a_budget_stops_the_run_and_the_report_says_so(run: Run) -> None:
+    ended = run("onboard", CARD, "--max-usd", "0.002")
+    assert ended.code == 0
+    assert "Stopped at --max-usd" in ended.out
+
+
+def test_a_run_that_is_killed_goes_on_and_asks_nothing_twice(run: Run, model: Examinee, here: Path) -> None:
+    model.delay_s = 0.1
+    command = [sys.executable, str(ROOT / "cli.py"), "onboard", CARD, "--probes", "24"]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    file = here / "evidence" / FILE
+    try:
+        assert wait_for(lambda: file.exists() and file.read_bytes().count(b"\n") >= 6, 60)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    kept = load_evidence(here / "evidence")[CARD]
+    assert 6 <= len(kept) < 24
+    model.delay_s = 0.0
+    report = json.loads(run("onboard", CARD, "--probes", "24", "--json").out)
+    assert (report["answered"], report["answered_now"]) == (24, 24 - len(kept))
+    assert len(model.asked) == len(set(model.asked)) <= 24 + report["lost"]
+    assert load_evidence(here / "evidence")[CARD][: len(kept)] == kept
+
+
+def test_a_line_that_was_torn_is_cut_off_and_its_probe_asked_anew(run: Run, here: Path) -> None:
+    run("onboard", CARD, "--probes", "5")
+    file = here / "evidence" / FILE
+    file.write_bytes(file.read_bytes()[:-20])
+    ended = run("onboard", CARD, "--probes", "5", "--json")
+    assert "the last line was never finished" in ended.err
+    assert json.loads(ended.out)["answered_now"] == 1
+    assert len(load_evidence(here / "evidence")[CARD]) == 5
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(run: Run, here: Path) -> None:
+    run("onboard", CARD, "--probes", "5")
+    file = here / "evidence" / FILE
+    lines = file.read_bytes().split(b"\n")
+    lines[2] = b"?"
+    file.write_bytes(b"\n".join(lines))
+    ended = run("onboard", CARD, "--probes", "5")
+    assert ended.code == 3
+    assert f"{file}:3: is damaged" in ended.err
+
+
+def test_starting_over_asks_first_and_keeps_the_old_answers(run: Run, model: Examinee, here: Path) -> None:
+    run("onboard", CARD, "--probes", "5")
+    ended = run("onboard", CARD, "--probes", "5", "--reset")
+    assert ended.code == 2
+    assert "add --yes" in ended.err
+    assert len(load_evidence(here / "evidence")[CARD]) == 5
+    report = json.loads(run("onboard", CARD, "--probes", "5", "--reset", "--yes", "--json").out)
+    assert report["answered_now"] == 5
+    assert len(model.asked) == 10
+    assert (here / "evidence" / f"{FILE}.old").read_bytes().count(b"\n") == 5
+
+
+def test_probes_come_from_a_set_of_ones_own(run: Run, model: Examinee, here: Path) -> None:
+    folder = here / "mine"
+    folder.mkdir()
+    rows = [{"prompt_id": str(n), "prompt": f"What is {n} + {n}?", "answer": 2 * n} for n in range(4)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model.replies = lambda prompt: f"Answer: {2 * int(prompt.split()[2])}"
+    report = json.loads(run("onboard", CARD, "--from", folder, "--json").out)
+    assert (report["probe_set"], report["answered"], report["stopped"]) == ("mine", 4, "all asked")
+    assert report["overall"]["score"] == 1.0
+
+
+def test_a_failing_endpoint_ends_with_one_line(run: Run, model: Examinee, here: Path) -> None:
+    model.statuses = [403]
+    ended = run("onboard", CARD)
+    assert ended.code == 4
+    assert ended.err.splitlines()[-1].startswith('route: the upstream of the card "vendor/mini" answered HTTP 403')
+    assert not (here / "evidence" / FILE).exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_card_that_does_not_exist_is_the_callers_fault(run: Run) -> None:
+    ended = run("onboard", "vendor/mimi")
+    assert ended.code == 2
+    assert 'did you mean "vendor/mini"?' in ended.err
+
+
+def test_evidence_goes_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PULVINAR_EVIDENCE", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert default_evidence_folder() == tmp_path / "data" / "pulvinar" / "evidence"
+    (tmp_path / "model_cards").mkdir()
+    assert default_evidence_folder() == tmp_path / "evidence"
+    (tmp_path / "model_cards").rmdir()
+    (tmp_path / "evidence").mkdir()
+    assert default_evidence_folder() == tmp_path / "evidence"
+    monkeypatch.setenv("PULVINAR_EVIDENCE", str(tmp_path / "elsewhere"))
+    assert default_evidence_folder() == tmp_path / "elsewhere"
