@@ -12,7 +12,7 @@ from router.decide.engine import Circumstances, decide
 from router.decide.flags import extract_flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.perceive.features import Perceiver
-from router.perceive.predictor import Predictor
+from router.perceive.predictor import Evidence, Predictor
 from router.types import ChatRequest, Decision, Forecast
 
 
@@ -25,12 +25,20 @@ class Routed(Struct, frozen=True):
 
 
 class Router:
-    """Perceive, then decide. Holds the catalogue, the policies and the predictor; keeps no state between requests."""
+    """Perceive, then decide. Holds the catalogue, the policies, the predictor and what probes told of cards; keeps no
+    state between requests.
+    """
 
-    def __init__(self, catalog: Catalog, policies: Policies, predictor: Predictor) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        policies: Policies,
+        predictor: Predictor,
+        evidence: Mapping[str, Evidence] | None = None,
+    ) -> None:
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
         self._perceive = Perceiver(predictor.encoder)
-        self._forecasts = predictor.bind(catalog)
+        self._forecasts = predictor.bind(catalog, evidence)
 
     def route(
         self,

@@ -88,12 +88,15 @@ class Features(Struct, frozen=True, eq=False):
 class Forecast(Struct, frozen=True, eq=False):
     """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
 
+    `quality_std` is the doubt about `quality`; `own_std` that part of it which is the card's own and not shared with
+    the others, so that the difference of two cards has the variance `own_std² + own_std²`.
     `usual_quality` is what the card is expected to do on an average prompt. `novelty` is the share of training prompts
     that are less unlike the training data than this prompt: 0.99 is stranger than 99 in 100.
     """
 
     quality: Doubles
     quality_std: Doubles
+    own_std: Doubles
     usual_quality: Doubles
     output_tokens: Doubles
     cost_usd: Doubles

@@ -76,6 +76,9 @@ def lint_cards(
     for report in reports:
         shown.add_row(escape(report.card), f"{report.completeness:.0%}", escape(", ".join(report.missing)))
     console().print(shown)
+    for report in reports:
+        for hint in report.hints:
+            console().print(escape(f"{report.card}: {hint}"))
 
 
 @app.command("schema")

@@ -14,15 +14,26 @@ def register(app: typer.Typer) -> None:
 
 def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """Which cards could be called now: credentials that are set, servers that answer on this machine."""
+    from router import settings
     from router.dispatch.reach import local_servers, unavailable_cards
+    from router.perceive.evidence import load_evidence, without_card
 
     catalog = options.load_cards(cards)
     predictor = options.load_predictor(artifact)
+    folder = settings.default_evidence_folder()
+    evidence = load_evidence(folder)
+    lost = without_card(evidence, catalog.ids)
     servers = local_servers()
     unavailable = unavailable_cards(catalog)
     ready = [card.id for card in catalog if card.id not in unavailable]
     if as_json:
-        document = {"ready": ready, "unavailable": unavailable, "servers": servers, "artifact": predictor.id}
+        document: dict[str, object] = {
+            "ready": ready,
+            "unavailable": unavailable,
+            "servers": servers,
+            "artifact": predictor.id,
+        }
+        document["probed"] = {card: len(outcomes) for card, outcomes in evidence.items()}
         options.print_json(document)
         return
     from rich.markup import escape
@@ -31,7 +42,12 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
 
     out = console()
     out.print(f"artifact {predictor.id}: {len(predictor.models)} measured models, encoder {predictor.manifest.encoder}")
-    out.print(f"cards    {len(catalog)} in the catalogue, {len(ready)} could be called now\n")
+    out.print(f"cards    {len(catalog)} in the catalogue, {len(ready)} could be called now")
+    if evidence:
+        out.print(f"evidence {sum(map(len, evidence.values()))} answers to probes of {len(evidence)} cards in {folder}")
+    for name in lost:
+        out.print(escape(f"{folder}: holds evidence of {name}, which is no card here"), style="yellow")
+    out.print()
     for server in servers:
         names = ", ".join(server.models[:5]) + (" …" if len(server.models) > 5 else "")
         out.print(f"[green]found[/] {server.name} at {server.url}: {escape(names) or 'no model loaded'}")

@@ -139,6 +139,7 @@ def evaluate(
     """Cross-validate on a data set, with baselines beside it."""
     from router.learn.dataset import join, load_set, read_aliases
     from router.learn.evaluate import evaluate as run
+    from router.learn.facts import load_facts
     from router.learn.novelty import read_unknown
     from router.learn.prices import read_prices
     from router.learn.report import write_html
@@ -160,6 +161,7 @@ def evaluate(
         prices=read_prices(prices) if prices else None,
         pair=strong_and_weak,
         unknown=read_unknown(unknown) if unknown else None,
+        facts=load_facts(settings.shipped_facts_file(), options.load_cards(None)) if by == "model" else None,
         ablations=ablations,
         draws=draws,
         prompt_map=html is not None,

@@ -75,9 +75,19 @@ def load_predictor(folder: Path | None) -> Predictor:
 
 def load_router(cards: Path | None, policies: Path | None, artifact: Path | None) -> Router:
     """Everything a decision needs."""
+    from router.decide.policy import load_policies
+    from router.perceive.evidence import load_evidence
+    from router.perceive.predictor import evidence_of
     from router.pipeline import Router
 
-    return Router(load_cards(cards), load_policy_folder(policies), load_predictor(artifact))
+    catalog, predictor = load_cards(cards), load_predictor(artifact)
+    evidence = load_evidence(settings.default_evidence_folder())
+    return Router(
+        catalog,
+        load_policies(policies or settings.default_policies_folder(), catalog),
+        predictor,
+        evidence_of(evidence, predictor.encoder),
+    )
 
 
 def today() -> datetime.date:

@@ -144,7 +144,7 @@ def _guarding(
     if rule is None:
         return None
     weight, forecast = loss_weight(wanted.goals), sight.forecast
-    doubt = weight * doubt_of(forecast.quality_std)
+    doubt = weight * doubt_of(forecast.own_std)
     usual = {**parts, LOSS: weight * loss_of(forecast.usual_quality)}
     return Guarding(
         rule=rule,

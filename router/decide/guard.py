@@ -68,7 +68,7 @@ class Guarding(NamedTuple):
     def contest(self, candidates: Indices) -> Contest:
         """The best against the default of `candidates`, positions in rising order, so that the id breaks ties.
 
-        Only quality counts as uncertain, and that of two cards as independent.
+        Only quality counts as uncertain: the part of its doubt that is each card's own.
         """
         best = int(candidates[self.score[candidates].argmin()])
         if self.stated is not None and (candidates == self.stated).any():
@@ -117,10 +117,10 @@ class Guarding(NamedTuple):
         )
 
 
-def doubt_of(quality_std: Doubles) -> Doubles:
-    """`quality_std`, the greatest there can be where it is unknown."""
+def doubt_of(own_std: Doubles) -> Doubles:
+    """`own_std`, the greatest there can be where it is unknown."""
     # Of a number and NaN this takes the number.
-    return np.fmin(quality_std, _GREATEST_STD)
+    return np.fmin(own_std, _GREATEST_STD)
 
 
 def confidence_of(advantage: float, std: float) -> float:

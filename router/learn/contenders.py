@@ -131,7 +131,7 @@ class Methods:
             train, test = split.train, split.test
             means = np.nan_to_num(mean_scores(scores[train]))
             tables[SINGLE][test] = means
-            usual = None if self.costs is None else mean_scores(self.costs[train])
+            usual = None if self.costs is None else self._usual_costs(self.costs, train)
             tables["cheapest"][test] = 0.0 if usual is None else -np.nan_to_num(usual, nan=1e9)
             strong, weak = pair or _strong_and_weak(means, usual)
             tables["length"][test] = longer_to_stronger(lengths, train, test, strong, weak, len(means))
@@ -155,6 +155,11 @@ class Methods:
             Contender("best per domain", tables["domain"][tested], forecasts=False),
             Contender("oracle", np.nan_to_num(scores, nan=-1.0)[tested], forecasts=False),
         ]
+
+    def _usual_costs(self, costs: Doubles, train: Indices) -> Doubles:
+        """Mean cost of each model where ours learns; of the whole table where that part has no costs at all."""
+        usual = mean_scores(costs[train])
+        return mean_scores(costs) if np.isnan(usual).all() else usual
 
     def _trained(self, name: str, embeddings: Floats, make: Callable[[int], Any]) -> Contender:
         def fit(split: Split) -> Doubles:

@@ -9,6 +9,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
@@ -19,18 +20,19 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
 from router.errors import CallerError, ConfigurationError, FileError, did_you_mean
-from router.types import ChatRequest, Floats, Indices, encodable
+from router.types import ChatRequest, Doubles, Floats, Indices, encodable
 
 _LENGTHS = (("output_tokens", 1.0), ("completion_tokens", 1.0), ("out_chars", 0.25))
 _RANGE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\.\.(\d{1,6}(?:\.\d{1,6})?)")
 _HUGE = 1e12
+_READ_AT_ONCE = 1 << 20
 
 
 class Prompt(Struct, frozen=True):
@@ -79,18 +81,20 @@ def read_prompts(file: Path) -> tuple[Prompt, ...]:
     """Every line of a `.jsonl` or `.jsonl.gz` file. Raises FileError naming the line."""
     prompts: list[Prompt] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(_text(file).split("\n"), start=1):
-        if not line.strip():
-            continue
-        prompt = _prompt(line, file, number)
-        if prompt.id in first_line:
-            raise FileError(
-                str(file),
-                number,
-                f'prompt_id "{prompt.id}" stands twice (first on line {first_line[prompt.id]})',
-            )
-        first_line[prompt.id] = number
-        prompts.append(prompt)
+    domains: dict[str, str] = {}
+    with _reading(file, "\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            prompt = _prompt(line, file, number, domains)
+            if prompt.id in first_line:
+                raise FileError(
+                    str(file),
+                    number,
+                    f'prompt_id "{prompt.id}" stands twice (first on line {first_line[prompt.id]})',
+                )
+            first_line[prompt.id] = number
+            prompts.append(prompt)
     if not prompts:
         raise FileError(str(file), None, "holds no prompt")
     return tuple(prompts)
@@ -120,13 +124,14 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
             output_tokens = _aligned(file, prompts, columns) * np.float32(factor)
             break
     cost_file = _optional(folder, "cost_usd.csv")
+    scores /= np.float32(top)
     result = RoutingSet(
         name=encodable(str(meta.get("name", folder.name))),
         license=encodable(str(meta.get("licence", meta.get("license", "not stated")))),
-        sha256=hashlib.sha256(prompts_file.read_bytes() + scores_file.read_bytes()).hexdigest(),
+        sha256=_sha256(prompts_file, scores_file),
         prompts=prompts,
         models=models,
-        scores=scores / np.float32(top),
+        scores=scores,
         cost_usd=None if cost_file is None else _aligned(cost_file, prompts, columns),
         output_tokens=output_tokens,
     )
@@ -201,7 +206,8 @@ def join(sets: Sequence[RoutingSet]) -> RoutingSet:
     )
 
 
-def _prompt(line: str, file: Path, number: int) -> Prompt:
+def _prompt(line: str, file: Path, number: int, domains: dict[str, str]) -> Prompt:
+    """The prompt on a line. `domains` holds the names met so far, so that each is kept once."""
     row = _json(line, file, number)
     if not isinstance(row, dict):
         raise FileError(str(file), number, "expected an object with prompt_id and prompt")
@@ -218,7 +224,8 @@ def _prompt(line: str, file: Path, number: int) -> Prompt:
     else:
         known = f"; found {json.dumps(text)[:40]}" if "prompt" in row else did_you_mean("prompt", row.keys())
         raise FileError(str(file), number, f"prompt: expected a text{known}")
-    return Prompt(encodable(str(identity)), turns, encodable(str(row.get("domain") or "")))
+    domain = encodable(str(row.get("domain") or ""))
+    return Prompt(encodable(str(identity)), turns, domains.setdefault(domain, domain))
 
 
 def _json(text: str, file: Path, line: int | None) -> Any:
@@ -231,44 +238,60 @@ def _json(text: str, file: Path, line: int | None) -> Any:
 
 
 def _matrix(file: Path, prompts: Sequence[Prompt], span: tuple[float, float]) -> tuple[tuple[str, ...], Floats]:
-    rows = _csv_rows(file)
-    _, header = next(rows, (1, []))
-    columns = tuple(column.strip() for column in header[1:])
-    if not columns:
-        raise FileError(str(file), 1, "expected a header: prompt_id, then one column a model")
-    if twice := sorted({column for column in columns if columns.count(column) > 1}):
-        raise FileError(str(file), 1, f'the column "{twice[0]}" stands twice')
-    if "" in columns:
-        raise FileError(str(file), 1, f"column {columns.index('') + 2} has no name")
-    row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
-    values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
-    seen: set[str] = set()
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise FileError(str(file), line, f"has {len(cells)} cells, the header {len(header)}")
-        row = row_of.get(cells[0])
-        if row is None:
-            hint = did_you_mean(cells[0], list(row_of)[:2000])
-            raise FileError(str(file), line, f'prompt_id "{cells[0]}" is not in {file.parent}/prompts.jsonl{hint}')
-        if cells[0] in seen:
-            raise FileError(str(file), line, f'prompt_id "{cells[0]}" stands twice')
-        seen.add(cells[0])
-        values[row] = [_number(cell, file, line, column, span) for cell, column in zip(cells[1:], columns, strict=True)]
-    if not seen:
+    with _reading(file, "") as lines:
+        rows = _csv_rows(lines, file)
+        _, header = next(rows, (1, []))
+        columns = tuple(column.strip() for column in header[1:])
+        if not columns:
+            raise FileError(str(file), 1, "expected a header: prompt_id, then one column a model")
+        if twice := sorted({column for column in columns if columns.count(column) > 1}):
+            raise FileError(str(file), 1, f'the column "{twice[0]}" stands twice')
+        if "" in columns:
+            raise FileError(str(file), 1, f"column {columns.index('') + 2} has no name")
+        row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
+        values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
+        seen = np.zeros(len(prompts), dtype=np.bool_)
+        for line, cells in rows:
+            if len(cells) != len(header):
+                raise FileError(str(file), line, f"has {len(cells)} cells, the header {len(header)}")
+            name = cells.pop(0)
+            row = row_of.get(name)
+            if row is None:
+                hint = did_you_mean(name, list(row_of)[:2000])
+                raise FileError(str(file), line, f'prompt_id "{name}" is not in {file.parent}/prompts.jsonl{hint}')
+            if seen[row]:
+                raise FileError(str(file), line, f'prompt_id "{name}" stands twice')
+            seen[row] = True
+            values[row] = _numbers(cells, file, line, columns, span)
+    if not seen.any():
         raise FileError(str(file), None, "holds no outcome")
-    if missing := next((prompt.id for prompt in prompts if prompt.id not in seen), None):
-        count = len(prompts) - len(seen)
+    if not seen.all():
+        missing, count = prompts[int(seen.argmin())].id, len(seen) - int(seen.sum())
         raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
     return columns, values
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(lines: TextIO, file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each row that is not blank."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""))
+    reader = csv.reader(lines)
     try:
         yield from ((reader.line_num, cells) for cells in reader if cells)
     except csv.Error as error:
         raise FileError(str(file), reader.line_num, f"is not CSV: {error}") from None
+
+
+def _numbers(cells: Sequence[str], file: Path, line: int, columns: Sequence[str], span: tuple[float, float]) -> Doubles:
+    """The cells of a row, NaN where one is blank."""
+    least, greatest = span
+    try:
+        values = np.array([float(cell) if cell else math.nan for cell in cells])
+    except ValueError:
+        pass
+    else:
+        # All in range but the empty ones: no cell needs a closer look.
+        if np.count_nonzero((values >= least) & (values <= greatest)) == len(cells) - cells.count(""):
+            return values
+    return np.array([_number(cell, file, line, column, span) for cell, column in zip(cells, columns, strict=True)])
 
 
 def _number(cell: str, file: Path, line: int, column: str, span: tuple[float, float]) -> float:
@@ -346,14 +369,47 @@ def _required(folder: Path, name: str) -> Path:
 
 
 def _text(file: Path) -> str:
+    with _reading(file, "\n") as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def _reading(file: Path, newline: str) -> Iterator[TextIO]:
+    """The text of a file, unpacked as it is read: it may be greater than the memory. What keeps it from being read is
+    raised as FileError.
+    """
     try:
-        raw = file.read_bytes()
-        if file.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        return raw.decode("utf-8-sig")
+        packed = file.suffix == ".gz"
+        if packed:
+            # Else the first garbled line would be named, and not the damage.
+            with gzip.open(file) as whole:
+                while whole.read(_READ_AT_ONCE):
+                    pass
+        with gzip.open(file) if packed else file.open("rb") as raw:
+            yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise FileError(str(file), None, f"is damaged: {error}") from None
     except OSError as error:
         raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise FileError(str(file), raw.count(b"\n", 0, error.start) + 1, "is not UTF-8") from None
+    except UnicodeDecodeError:
+        raise FileError(str(file), _undecodable_line(file), "is not UTF-8") from None
+
+
+def _undecodable_line(file: Path) -> int | None:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return None
+
+
+def _sha256(*files: Path) -> str:
+    """Of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while part := stream.read(_READ_AT_ONCE):
+                digest.update(part)
+    return digest.hexdigest()

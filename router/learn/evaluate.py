@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct
 from sklearn.decomposition import PCA
 
+from router.cards.facts import ModelFacts
 from router.errors import CallerError, did_you_mean
 from router.learn.calibration import Coverage, Reliability, coverage, reliability
 from router.learn.comparison import best_of, compare
@@ -128,6 +129,7 @@ def evaluate(
     prices: Mapping[str, Price] | None = None,
     pair: tuple[str, str] | None = None,
     unknown: Unknown | None = None,
+    facts: Mapping[str, ModelFacts] | None = None,
     ablations: bool = False,
     draws: int = 500,
     prompt_map: bool = False,
@@ -138,7 +140,8 @@ def evaluate(
 
     A prompt is never forecast from its own copies. `baseline_encoder` makes the encoder of the baselines on
     sentence embeddings; where its extra is missing they are named under `skipped`. `pair` names a strong and
-    a weak model. `draws` bootstrap resamples give the intervals; 0 gives none.
+    a weak model; `facts` are what is published of models, for `by="model"`. `draws` bootstrap resamples give the
+    intervals; 0 gives none.
     """
     if baselines not in get_args(Baselines):
         raise CallerError(f'--baselines takes none, quick or all, got "{baselines}"')
@@ -157,7 +160,7 @@ def evaluate(
     vectors = vectors_of(data.prompts, encoder)
     novelty = () if unknown is None else compare_novelty(data, vectors, unknown, encoder, random_state)
     if by == "model":
-        return _models_left_out(data, encoder, vectors, novelty, random_state)
+        return _models_left_out(data, encoder, vectors, novelty, facts or {}, random_state)
     tested = np.sort(np.concatenate([split.test for split in splits]))
     costs, source = costs_of(data, encoder, prices)
     methods = Methods(data, encoder, vectors, costs, splits, tested, random_state)
@@ -261,12 +264,17 @@ def _pair(data: RoutingSet, pair: tuple[str, str] | None) -> tuple[int, int] | N
 
 
 def _models_left_out(
-    data: RoutingSet, encoder: Encoder, vectors: Floats, novelty: tuple[Novelty, ...], random_state: int
+    data: RoutingSet,
+    encoder: Encoder,
+    vectors: Floats,
+    novelty: tuple[Novelty, ...],
+    facts: Mapping[str, ModelFacts],
+    random_state: int,
 ) -> Report:
     scores = np.asarray(data.scores, dtype=np.float64)
     single = best_single(scores)
     lines = leave_models_out(
-        data, vectors, strategies(encoder, random_state), full_outcomes(encoder), random_state=random_state
+        data, vectors, strategies(encoder, facts, random_state), full_outcomes(encoder), random_state=random_state
     )
     return _rounded(
         Report(

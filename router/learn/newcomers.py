@@ -6,16 +6,19 @@ measured against.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
+from router.cards.facts import ModelFacts
 from router.learn.dataset import RoutingSet
 from router.learn.protocols import HiddenOutcomes, Learn, Place
 from router.learn.train import fit
+from router.perceive.ability import Ability, facts_row, most_informative
 from router.perceive.encoder import Encoder
+from router.perceive.predictor import Predictor, quality_of
 from router.types import Doubles, Floats, Indices
 
 _SHRINK_OFFSET = 4.0
@@ -89,11 +92,68 @@ def error_vector(dimensions: int, random_state: int = 0) -> Learn:
     return learn
 
 
-def strategies(encoder: Encoder, random_state: int = 0) -> dict[str, Learn]:
+class OneFit:
+    """Fits a predictor once for all the strategies that ask for it on the same outcomes."""
+
+    def __init__(self, encoder: Encoder, facts: Mapping[str, ModelFacts]) -> None:
+        self._encoder, self.facts = encoder, facts
+        self._data: RoutingSet | None = None
+
+    def __call__(self, data: RoutingSet, vectors: Floats) -> Predictor:
+        """The predictor of these outcomes."""
+        if self._data is not data:
+            self._data, self._predictor = data, fit(vectors, data, self._encoder, self.facts)
+        return self._predictor
+
+
+def by_ability(fitted: OneFit, *, facts: bool, choose: Callable[..., Indices]) -> Learn:
+    """Ours: an ability from the model's published facts or the population, narrowed by probes that `choose` picks."""
+
+    def learn(data: RoutingSet, vectors: Floats) -> Place:
+        predictor = fitted(data, vectors)
+        profiles = predictor.look(vectors).profiles
+
+        def place(probes: HiddenOutcomes, asked: Floats) -> Doubles:
+            stated = fitted.facts.get(probes.model) if facts else None
+            ability = predictor.head.facts.ability(facts_row(stated, predictor.manifest.families))
+            rows = choose(predictor, ability, profiles, probes)
+            ability = ability.observe(profiles[rows], np.array([probes(int(row)) for row in rows]))
+            return quality_of(predictor.look(asked).profiles @ ability.mean)
+
+        return place
+
+    return learn
+
+
+def adaptively(predictor: Predictor, ability: Ability, profiles: Doubles, probes: HiddenOutcomes) -> Indices:
+    """The rows that narrow the forecast most, one after the other."""
+    allowed = np.zeros(len(profiles), np.bool_)
+    allowed[probes.rows] = True
+    chosen: list[int] = []
+    covariance = ability.covariance
+    for _ in range(min(probes.budget, len(probes.rows))):
+        row = most_informative(covariance, profiles, predictor.head.usual, allowed)
+        allowed[row] = False
+        chosen.append(row)
+        covariance = (
+            Ability(ability.mean, covariance).observe(profiles[[row]], profiles[[row]] @ ability.mean).covariance
+        )
+    return np.array(chosen, dtype=np.intp)
+
+
+def strategies(encoder: Encoder, facts: Mapping[str, ModelFacts], random_state: int = 0) -> dict[str, Learn]:
     """The ways by name; the first without probes is the prior."""
+    fitted = OneFit(encoder, facts)
+
+    def at_random(_: Predictor, __: Ability, ___: Doubles, probes: HiddenOutcomes) -> Indices:
+        return random_probes(probes, random_state)[0]
+
     return {
         "population": population(encoder, random_state),
         "k-means error vectors": error_vector(encoder.dimensions, random_state),
+        "pulvinar, random probes": by_ability(fitted, facts=False, choose=at_random),
+        "pulvinar, adaptive probes": by_ability(fitted, facts=False, choose=adaptively),
+        "pulvinar, facts and adaptive probes": by_ability(fitted, facts=True, choose=adaptively),
     }
 
 

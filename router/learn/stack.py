@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
-from router.learn.moments import BLOCK, Moments, ridge
+from router.learn.moments import ALPHAS, BLOCK, Moments, chosen_alphas, ridge
 from router.perceive.reading import Lens, Reader, levels, quantised
 from router.types import Doubles, Floats, Indices, Mask
 
@@ -46,21 +46,24 @@ _LANDMARK_ROUNDS = 4
 _PROMPTS_A_LANDMARK = 8
 _SKILL_ROWS = 4_000
 _DOMAINS_OUT = 8
+_FEW_DOMAINS = 3
 _MOST_GROUPS = 8
 _SAME_ROWS = (0.95, 0.7, 0.4, 0.0)
 _PRIOR_ROWS = 300
 _CELL_ROWS = 20
+_EASIEST = np.array(ALPHAS[-1:])
 _COVERED, _QUANTILE_80 = 0.8, 1.2816
+_LEAST_SHARE, _UNKNOWN_SHARE = 1e-4, 0.25
 
 
 class Doubt(NamedTuple):
-    """How far forecasts are off: `residual_variance` `(models,)` of single outcomes, out of fold, and the shares
-    `near` and `far` of it by which the expectation itself is uncertain.
+    """How far forecasts are off: `residual_variance` `(models,)` of single outcomes, out of fold, and `shares` `(2, 2)`
+    of it by which the expectation itself is uncertain: near the training and far from it; in all, and without what
+    all models have in common, which no comparison of models needs.
     """
 
     residual_variance: Doubles
-    near: float
-    far: float
+    shares: Doubles
 
 
 class _OutOfFold(NamedTuple):
@@ -91,7 +94,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         sharpness: float = 5.0,
         skills: int = 32,
         folds: int = 5,
-        far_share: float = 0.3,
+        far_share: float = 0.05,
         random_state: int = 0,
     ) -> None:
         self.embedded = embedded
@@ -125,13 +128,15 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
             rows = np.sort(rng.choice(rows, _INNER_ROWS, replace=False))
         inner = _Inner(X[rows], table.rows(rows), lens, embedded)
         domains = None if groups is None else np.asarray(groups)[rows]
-        near, far = inner.near(self.folds, self.random_state), inner.far(domains)
+        near, far = inner.out_of_fold(domains, self.folds, self.random_state)
         self.weights_ = _member_weights(near, inner.table)
         self.far_weight_ = _particular_weight(far, inner.table)
         lens = _with_gate(lens, near.nearest, far.nearest, self.far_share)
         self.doubt_ = _doubt(near, far, inner, lens, self.weights_, self.far_weight_, domains)
         sums = _added(_blocks(X, table, Reader(lens)))
-        members = _solved(sums, table, _members(embedded, lens), len(sums.common.x))
+        columns = _members(embedded, lens)
+        penalties = [_penalties(sums, table, each) for each in columns]
+        members = _solved(sums, table, columns, penalties, len(sums.common.x))
         self.reader_, self.bias_, self.ability_ = self._folded(X, table, lens, members, rng)
         return self
 
@@ -214,62 +219,49 @@ class _Inner:
         self.reader = Reader(lens)
         self._closeness = self.reader.closeness(vectors) if len(vectors) else np.zeros((0, 1))
 
-    def near(self, folds: int, seed: int) -> _OutOfFold:
-        """Forecasts by members that have not seen the prompt, though others of its kind."""
+    def out_of_fold(self, domains: Any, folds: int, seed: int) -> tuple[_OutOfFold, _OutOfFold]:
+        """Forecasts by members that have not seen the prompt, though others of its kind; and by topic members that
+        have seen no prompt of its domain, nor landmarks of it.
+        """
+        near, far = self._nothing(len(self._members)), self._nothing(1)
+        nobody = far._replace(rows=np.zeros(0, np.intp))
+        if len(self.vectors) < max(MIN_ROWS, folds):
+            return near, nobody
         standard, likeness = self.reader.standard(self.vectors), self.reader.likeness(self._closeness)
         read = np.concatenate([standard, likeness], axis=1, dtype=np.float32)
-        rows = len(read)
-        found = self._nothing(len(self._members), rows)
-        if rows < max(MIN_ROWS, folds):
-            return found
         parts = [test for _, test in KFold(folds, shuffle=True, random_state=seed).split(read)]
         sums = [_sums(read[part], self.table, part) for part in parts]
         total = _added(sums)
+        penalties = [_penalties(total, self.table, each) for each in self._members]
         for part, own in zip(parts, sums, strict=True):
-            fitted = _solved(total.minus(own), self.table, self._members, read.shape[1])
-            _forecast(found, fitted, read[part], part)
-        return found
+            fitted = _solved(total.minus(own), self.table, self._members, penalties, read.shape[1])
+            _forecast(near, fitted, read[part], part)
+        kinds = self.kinds(domains)
+        if len(np.unique(kinds)) < 2:
+            return near, nobody
+        return near, far._replace(rows=np.flatnonzero(self._forecast_new(far, kinds, penalties[-1])))
 
-    def far(self, domains: Any) -> _OutOfFold:
-        """Forecasts by topic members that have not seen the prompt's domain, nor landmarks of it."""
-        rows = len(self.vectors)
-        found = self._nothing(1, rows)
-        if rows < MIN_ROWS:
-            return found._replace(rows=np.zeros(0, np.intp))
-        if domains is None or len(set(domains.tolist())) < 3:
-            domains = self._topics()
-        kinds = len(set(domains.tolist()))
-        if kinds < 2:
-            return found._replace(rows=np.zeros(0, np.intp))
+    def _forecast_new(self, found: _OutOfFold, domains: Any, penalties: _Penalties) -> Mask:
+        """Fill `found` with forecasts of domains left out; says of which rows there is one."""
+        done = np.zeros(len(self.vectors), np.bool_)
         own = self._closeness.argmax(axis=1)
         count = np.maximum(np.bincount(own, minlength=self._closeness.shape[1]), 1)
-        done = np.zeros(rows, np.bool_)
-        for train, test in GroupKFold(min(_DOMAINS_OUT, kinds)).split(self.vectors, groups=domains):
+        folds = min(_DOMAINS_OUT, len(np.unique(domains)))
+        for train, test in GroupKFold(folds).split(self.vectors, groups=domains):
             left = np.flatnonzero(np.bincount(own[test], minlength=len(count)) < 0.5 * count)
             if not len(left) or len(train) < MIN_ROWS:
                 continue
-            reader = Reader(
-                _measured(
-                    _replaced(
-                        self._lens,
-                        landmarks=self._lens.landmarks[left],
-                        landmark_scale=self._lens.landmark_scale[left],
-                        likeness_center=self._lens.likeness_center[left],
-                        likeness_scale=self._lens.likeness_scale[left],
-                    ),
-                    self._closeness[train][:, left],
-                )
-            )
             closeness = self._closeness[:, left]
-            likeness = reader.likeness(closeness).astype(np.float32)
-            sums = _sums(likeness[train], self.table, train)
-            fitted = _solved(sums, self.table, [np.arange(len(left))], len(left))
-            _forecast(found, fitted, likeness[test], test)
+            likeness = Reader(_measured(_some_landmarks(self._lens, left), closeness[train])).likeness(closeness)
+            read, columns = likeness.astype(np.float32), np.arange(len(left))
+            fitted = _solved(_sums(read[train], self.table, train), self.table, [columns], [penalties], len(left))
+            _forecast(found, fitted, read[test], test)
             found.nearest[test] = closeness[test].max(axis=1)
             done[test] = True
-        return found._replace(rows=np.flatnonzero(done))
+        return done
 
-    def _nothing(self, members: int, rows: int) -> _OutOfFold:
+    def _nothing(self, members: int) -> _OutOfFold:
+        rows = len(self.vectors)
         return _OutOfFold(
             np.arange(rows),
             np.zeros((members, rows)),
@@ -277,7 +269,11 @@ class _Inner:
             self._closeness.max(axis=1) if rows else np.zeros(0),
         )
 
-    def _topics(self) -> Indices:
+    def kinds(self, domains: Any) -> Any:
+        """What is left out as a whole: the domains, or topics where there are hardly any."""
+        return self.topics() if domains is None or len(np.unique(domains)) < _FEW_DOMAINS else domains
+
+    def topics(self) -> Indices:
         """Which of a few clusters of landmarks each prompt belongs to, where nobody has named domains."""
         landmarks = self._lens.landmarks.astype(np.float32) * self._lens.landmark_scale[:, None]
         middles = _clustered(landmarks, landmarks[:: -(-len(landmarks) // _DOMAINS_OUT)])
@@ -312,7 +308,7 @@ def groups_with_same_rows(known: Mask) -> list[list[int]]:
             for group in groups:
                 first = known[:, group[0]]
                 both, either = (own & first).sum(), (own | first).sum()
-                if either and both >= share * either:
+                if both >= share * either:
                     group.append(model)
                     break
             else:
@@ -372,6 +368,16 @@ def _measured(lens: Lens, closeness: Doubles) -> Lens:
     )
 
 
+def _some_landmarks(lens: Lens, kept: Indices) -> Lens:
+    return _replaced(
+        lens,
+        landmarks=lens.landmarks[kept],
+        landmark_scale=lens.landmark_scale[kept],
+        likeness_center=lens.likeness_center[kept],
+        likeness_scale=lens.likeness_scale[kept],
+    )
+
+
 def _replaced(lens: Lens, landmarks: Any = None, **arrays: Any) -> Lens:
     fields = {name: getattr(lens, name) for name in Lens.__struct_fields__}
     fields |= {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
@@ -427,24 +433,50 @@ def _added(sums: Iterable[_Sums]) -> _Sums:
     return functools.reduce(_Sums.plus, sums)
 
 
-def _solved(sums: _Sums, table: _Table, members: Sequence[Indices], width: int) -> list[Doubles]:
+class _Penalties(NamedTuple):
+    """Of one member: the penalty of the common part `(1,)`, and of each group's models."""
+
+    common: Doubles
+    groups: tuple[Doubles, ...]
+
+
+def _penalties(sums: _Sums, table: _Table, columns: Indices) -> _Penalties:
+    """The penalties of the member on these columns, by generalised cross-validation on all rows."""
+    common, weights = _EASIEST, np.zeros(len(columns))
+    if sums.common.rows >= MIN_ROWS:
+        about = sums.common.select(columns, np.array([0])).about_mean()
+        common = chosen_alphas(about)
+        weights = ridge(about, common)[:, 0]
+    groups = []
+    for models, moments in zip(table.groups, sums.groups, strict=True):
+        if moments.rows < MIN_ROWS:
+            groups.append(np.repeat(_EASIEST, len(models)))
+            continue
+        left = moments.select(columns, np.arange(len(models))).about_mean().without(weights)
+        groups.append(chosen_alphas(left))
+    return _Penalties(common, tuple(groups))
+
+
+def _solved(
+    sums: _Sums, table: _Table, members: Sequence[Indices], penalties: Sequence[_Penalties], width: int
+) -> list[Doubles]:
     """Each member's weights `(1 + width, models + 1)`, intercept first: what is particular to each model, then what is
     common.
     """
     fitted = []
-    for columns in members:
+    for columns, penalty in zip(members, penalties, strict=True):
         weights = np.zeros((1 + width, table.scores.shape[1] + 1))
         common = np.zeros(len(columns))
         if sums.common.rows >= MIN_ROWS:
             about = sums.common.select(columns, np.array([0])).about_mean()
-            common = ridge(about)[0][:, 0]
+            common = ridge(about, penalty.common)[:, 0]
             weights[1 + columns, -1] = common
             weights[0, -1] = -(about.x @ common)
-        for models, moments in zip(table.groups, sums.groups, strict=True):
+        for models, moments, alphas in zip(table.groups, sums.groups, penalty.groups, strict=True):
             if moments.rows < MIN_ROWS:
                 continue
             left = moments.select(columns, np.arange(len(models))).about_mean().without(common)
-            own, _ = ridge(left)
+            own = ridge(left, alphas)
             weights[1 + columns[:, None], models] = own
             weights[0, models] = left.y - weights[0, -1] - left.x @ own
         fitted.append(weights)
@@ -518,47 +550,59 @@ def _doubt(
     mean = error.sum() / max(usual.sum(), 1) if usual.any() else 0.25
     variance = (error + MIN_ROWS * mean) / (usual + MIN_ROWS)
     kinds = np.zeros(len(expected), np.intp) if domains is None else np.unique(domains, return_inverse=True)[1]
-    tenths = np.minimum(_ranks(expected) * 10 // max(len(expected), 1), 9)
-    cells = [_cells(expected, table, variance, each) for each in (tenths, np.repeat(kinds[:, None], len(usual), 1))]
-    strange = []
-    if len(far.rows):
-        rows = far.rows
-        new = table.ability + far.common[0, rows, None] + far_weight * far.particular[0, rows]
-        kinds = kinds if domains is not None else np.unique(inner._topics(), return_inverse=True)[1]
-        strange = [_cells(new, table.rows(rows), variance, np.repeat(kinds[rows, None], len(usual), 1))]
-    share = _least_share(cells)
-    return Doubt(variance, share, max(_least_share(strange), share))
+    cells = [_cells(expected, table, variance, each) for each in (_tenths(expected), kinds[:, None])]
+    own_cells = [_cells(expected, table, variance, each[:, None]) for each in (_tenths(expected.mean(axis=1)), kinds)]
+    near_shares = np.array([_least_share(cells), _least_share(own_cells, apart=True)])
+    if not len(far.rows):
+        return Doubt(variance, np.stack([near_shares, np.maximum(near_shares, _UNKNOWN_SHARE)]))
+    rows = far.rows
+    new = table.ability + far.common[0, rows, None] + far_weight * far.particular[0, rows]
+    kinds = np.unique(inner.kinds(domains), return_inverse=True)[1]
+    strange = [_cells(new, table.rows(rows), variance, kinds[rows, None])]
+    far_shares = np.array([_least_share(strange), _least_share(strange, apart=True)])
+    return Doubt(variance, np.stack([near_shares, np.maximum(near_shares, far_shares)]))
 
 
-def _ranks(values: Doubles) -> Indices:
-    return np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
+def _tenths(values: Doubles) -> Indices:
+    """Which tenth of its column each value lies in."""
+    ranks = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
+    return np.minimum(ranks * 10 // max(len(values), 1), 9)
 
 
-def _cells(expected: Doubles, table: _Table, variance: Doubles, kinds: Indices) -> Doubles:
-    """Of each model's prompts of one kind, `(cells, 3)`: squared error of the mean, its scatter by chance, and the
-    residual variance. Cells of few prompts are left out.
+class _Cells(NamedTuple):
+    """Of each kind of prompt and model, `(kinds, models)`, NaN where there are few: the mean error, its variance by
+    chance; and `(models,)` the residual variance.
     """
-    rows = []
+
+    off: Doubles
+    scatter: Doubles
+    variance: Doubles
+
+
+def _cells(expected: Doubles, table: _Table, variance: Doubles, kinds: Indices) -> _Cells:
+    """The cells of kinds `(prompts, models)`, or `(prompts, 1)` where they are the same for all models."""
+    shape = int(kinds.max(initial=0)) + 1, expected.shape[1]
+    cell = (kinds * shape[1] + np.arange(shape[1]))[table.known]
     chance = np.clip(expected, 0.02, 0.98)
-    for model in range(expected.shape[1]):
-        known = table.known[:, model]
-        kind = kinds[known, model]
-        count = np.bincount(kind)
-        off = np.bincount(kind, (table.scores[:, model] - expected[:, model])[known])
-        scatter = np.bincount(kind, (chance * (1 - chance))[known, model])
-        large = count >= _CELL_ROWS
-        count = count[large]
-        rows.append(
-            np.stack([np.square(off[large] / count), scatter[large] / count**2, np.full(len(count), variance[model])])
-        )
-    return np.concatenate(rows, axis=1).T
+    values = np.ones_like(expected), table.scores - expected, chance * (1 - chance)
+    count, off, scatter = (
+        np.bincount(cell, each[table.known], minlength=shape[0] * shape[1]).reshape(shape) for each in values
+    )
+    count = np.where(count >= _CELL_ROWS, count, np.nan)
+    return _Cells(off / count, scatter / np.square(count), variance)
 
 
-def _least_share(cells: Sequence[Doubles]) -> float:
-    """The least share of the residual variance as doubt by which four in five cells lie in their 80 % intervals."""
-    rows = np.concatenate(cells) if cells else np.zeros((0, 3))
-    if not len(rows):
-        return 0.25
-    off, scatter, variance = rows.T
-    needed = (off / _QUANTILE_80**2 - scatter) / np.maximum(variance, 1e-9)
-    return float(np.clip(np.quantile(needed, _COVERED), 1e-4, 1.0))
+def _least_share(cells: Sequence[_Cells], *, apart: bool = False) -> float:
+    """The least share of the residual variance as doubt by which four in five cells lie in their 80 % intervals;
+    `apart`: once the mean error of all models in the cell is taken off.
+    """
+    needed = []
+    for each in cells:
+        off, scatter = each.off, each.scatter
+        known = np.isfinite(off)
+        if apart:
+            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+            off = off - np.where(known, off, 0.0).sum(axis=1, keepdims=True) / count
+        needed.append(((np.square(off) / _QUANTILE_80**2 - scatter) / np.maximum(each.variance, 1e-9))[known])
+    rows = np.concatenate(needed)
+    return float(np.clip(np.quantile(rows, _COVERED), _LEAST_SHARE, 1.0)) if len(rows) else _UNKNOWN_SHARE

@@ -14,7 +14,7 @@ from router.errors import CallerError
 from router.learn.dataset import RoutingSet, join
 from router.learn.embeddings import vectors_of
 from router.learn.factors import fit_factors
-from router.learn.moments import BLOCK, Moments, ridge
+from router.learn.moments import BLOCK, Moments, chosen_alphas, ridge
 from router.learn.stack import MIN_ROWS, SkillStack, additive_effects
 from router.perceive.ability import facts_row, profile_of
 from router.perceive.encoder import Encoder
@@ -111,7 +111,8 @@ def fit_head(
         lens=stack.reader_.lens,
         ability=ability,
         variance=np.append(variance, variance[measured].mean()),
-        doubt=np.array([stack.doubt_.near, stack.doubt_.far]),
+        # No expectation is surer than the mean of the model's outcomes would be.
+        doubt=np.maximum(stack.doubt_.shares, 1 / _PRIOR_OUTCOMES),
         usual=_usual(vectors, stack.reader_),
         facts=fit_factors(ability[measured], np.array(facts)[measured]),
         length=length,
@@ -127,7 +128,7 @@ def _usual(vectors: Floats, reader: Reader) -> Doubles:
 
 
 def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, models: int) -> tuple[Doubles, Doubles]:
-    """Weights `(1 + width + landmarks,)` and offsets `(models + 1,)` of the logarithm of one plus an answer's length."""
+    """Weights `(1 + width + landmarks,)` and offsets `(models + 1,)` of log(1 + tokens of an answer)."""
     weights = np.zeros(len(reader.lens.near))
     if output_tokens is None or not np.isfinite(output_tokens).any():
         return weights, np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS))
@@ -139,7 +140,7 @@ def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, mode
         sums = (Moments.of(reader(vectors[rows[part]]).read[:, 1:], ease[part, None]) for part in parts)
         about = functools.reduce(Moments.plus, sums).about_mean()
         # What all models share only: then one product a prompt serves them all.
-        weights[1:] = ridge(about)[0][:, 0]
+        weights[1:] = ridge(about, chosen_alphas(about))[:, 0]
         weights[0] = -(about.x @ weights[1:])
     common = np.concatenate([reader(vectors[rows[part]]).read @ weights for part in parts])
     measured = np.isfinite(output_tokens).any(axis=0)

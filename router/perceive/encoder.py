@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from tokenizers import Tokenizer
 from router.errors import ArtifactError
 from router.perceive.artifact import check_hashes, read_arrays, read_manifest
 from router.perceive.lexicon import DENSE, SPELLED, Lexicon, is_foreign, normalised, split
-from router.types import Floats, encodable
+from router.types import Floats, Indices, encodable
 
 FORMAT = "pulvinar-encoder"
 VERSION = 2
@@ -34,6 +35,7 @@ MAX_CHARACTERS = 16_000
 _COMMON = 6_000
 """The ids below this are the most frequent tokens of English: their rows are kept scaled."""
 
+_ROWS_AT_A_TIME = 128
 _MEMO_CHARACTERS = 400_000
 _PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _ENTRY_CHARACTERS = 8
@@ -92,9 +94,10 @@ class StaticEncoder:
         # The version stands for how this module reads the files.
         read = msgspec.json.encode((card.version, card.sha256), order="sorted")
         self.fingerprint = hashlib.sha256(read).hexdigest()[:16]
-        self._memo: dict[str, tuple[int, ...]] = {}
+        # Pieces as the bytes of an array: joining those of many words costs little.
+        self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
-        self._last: tuple[str, list[int]] = ("", [])
+        self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
 
     @classmethod
     def load(cls, folder: Path) -> StaticEncoder:
@@ -121,9 +124,9 @@ class StaticEncoder:
         """
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for row, text in enumerate(texts):
-            pieces = self.pieces(text)
-            if pieces:
-                vectors[row] = unit(self._sum(pieces))
+            ids = self._ids(text)
+            if len(ids):
+                vectors[row] = unit(self._sum(ids))
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -131,10 +134,10 @@ class StaticEncoder:
         here than a language model's, each Han, kana or Hangul character counts as one, two other letters as one.
         """
         read = min(len(text), MAX_CHARACTERS)
-        found = self.pieces(text)
-        pieces = len(found)
-        if found and max(found) >= self.card.tokens:
-            pieces = sum(piece < self.card.tokens for piece in found) + _spelled(_ends(text))
+        ids = self._ids(text)
+        pieces = len(ids)
+        if pieces and ids.max() >= self.card.tokens:
+            pieces = int(np.count_nonzero(ids < self.card.tokens)) + _spelled(_ends(text))
         return max(-(-len(text) // 4), pieces * len(text) // max(read, 1), 1)
 
     def pieces(self, text: str) -> list[int]:
@@ -144,6 +147,10 @@ class StaticEncoder:
         is meant: the control characters that Python counts as white space (U+000B, U+000C, U+001C to U+001F,
         U+0085) end a word here, where the tokenizer alone would drop them and join their neighbours.
         """
+        found: list[int] = self._ids(text).tolist()
+        return found
+
+    def _ids(self, text: str) -> Indices:
         text = _ends(text)
         # Encoding and counting ask for the same text, one after the other.
         last, found = self._last
@@ -156,7 +163,7 @@ class StaticEncoder:
             self._last = text, found
         return found
 
-    def _memo_with(self, words: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+    def _memo_with(self, words: Sequence[str]) -> Mapping[str, bytes]:
         """The memo, with the pieces of these words in it."""
         if self._memo_characters > _MEMO_CHARACTERS:
             self._memo, self._memo_characters = {}, 0
@@ -166,9 +173,8 @@ class StaticEncoder:
             # The tokenizer cuts at every mark, so a new word is often a known one with marks around it.
             parts = {word: _PARTS.findall(word) if _is_plain(word) else (word,) for word in missing}
             new = [part for part in dict.fromkeys(itertools.chain.from_iterable(parts.values())) if part not in memo]
-            memo.update(self._pieces_of(new))
-            for word, own in parts.items():
-                memo[word] = tuple(_joined(memo, own))
+            memo.update({part: np.array(ids, np.intp).tobytes() for part, ids in self._pieces_of(new).items()})
+            memo.update({word: b"".join(map(memo.__getitem__, own)) for word, own in parts.items()})
             self._memo_characters += sum(map(len, missing)) + _ENTRY_CHARACTERS * (len(missing) + len(new))
         return memo
 
@@ -205,23 +211,30 @@ class StaticEncoder:
                     pieces[word].append(piece)
         return [tuple(ids) for ids in pieces]
 
-    def _sum(self, pieces: Sequence[int]) -> Floats:
-        """The sum of the vectors of `pieces`, in their order: the last bits depend on it."""
-        ids = np.array(pieces, dtype=np.intp)
+    def _sum(self, ids: Indices) -> Floats:
+        """The sum of the vectors of these pieces, in their order: the last bits depend on it."""
         tokens = self.card.tokens
         if ids.max() < tokens:
-            rows = self._scaled(ids)
-        else:
-            meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
-            # A long text means the same tokens again and again.
-            amounts = np.bincount(meant, weights)
-            meant = np.flatnonzero(amounts)
-            weights = amounts[meant].astype(np.float32)
-            rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
+            return self._sum_of_tokens(ids)
+        meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
+        # A long text means the same tokens again and again.
+        amounts = np.bincount(meant, weights)
+        meant = np.flatnonzero(amounts)
+        weights = amounts[meant].astype(np.float32)
+        rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
         total: Floats = rows.sum(axis=0)
         return total
 
-    def _scaled(self, ids: NDArray[np.intp]) -> Floats:
+    def _sum_of_tokens(self, ids: Indices) -> Floats:
+        total = self._scaled(ids[:_ROWS_AT_A_TIME]).sum(axis=0)
+        # Part by part a long text's rows stay in the processor's cache.
+        for start in range(_ROWS_AT_A_TIME, len(ids), _ROWS_AT_A_TIME):
+            rows = self._scaled(ids[start : start + _ROWS_AT_A_TIME])
+            rows[0] += total
+            total = rows.sum(axis=0)
+        return total
+
+    def _scaled(self, ids: Indices) -> Floats:
         """The vectors of these tokens. Kept as int8 and scaled as they are used, rows take a quarter of the memory."""
         found = self._common.take(ids, axis=0, mode="clip")
         rare = np.flatnonzero(ids >= len(self._common))
@@ -233,12 +246,12 @@ class StaticEncoder:
 
 def unit(vector: Floats) -> Floats:
     """`vector` scaled to length one; the zero vector as it is."""
-    norm = float(np.sqrt(np.square(vector).sum()))
-    return vector / norm if norm > 0 else vector
+    norm = math.sqrt(np.add.reduce(np.square(vector)))
+    return vector / np.float32(norm) if norm > 0 else vector
 
 
-def _joined(pieces: Mapping[str, tuple[int, ...]], words: Sequence[str]) -> list[int]:
-    return list(itertools.chain.from_iterable(map(pieces.__getitem__, words)))
+def _joined(pieces: Mapping[str, bytes], words: Sequence[str]) -> Indices:
+    return np.frombuffer(b"".join(map(pieces.__getitem__, words)), dtype=np.intp)
 
 
 def _ends(text: str) -> str:

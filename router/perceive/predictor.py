@@ -8,7 +8,7 @@ without evidence of its own rests on its base. Fitting is `router.learn.train`; 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +22,9 @@ from router.errors import ArtifactError
 from router.perceive.ability import Ability, FactsModel, fact_count, facts_row, profile_of
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
 from router.perceive.encoder import Encoder
-from router.perceive.features import vector_width
-from router.perceive.reading import Lens, Reader
+from router.perceive.evidence import ProbeOutcome
+from router.perceive.features import feature_vector, vector_width
+from router.perceive.reading import Lens, Reader, row_by_row
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices
 
@@ -77,10 +78,10 @@ class Head(Struct, frozen=True, eq=False):
     """The fitted numbers.
 
     `lens` reads a prompt. `ability` float64 `(models, 1 + skills)`; `variance` `(models + 1,)`, the residual variance
-    of single outcomes, the last the population's, of which the shares `doubt` `(2,)`, near the training and far from
-    it, are the variance of the expectation. `facts` gives the ability of cards without outcomes. `usual` `(1 + skills,
-    1 + skills)` is the mean of `x xᵀ` over the prompts. `length` `(1 + width + landmarks,)` and `length_offset`
-    `(models + 1,)` give the logarithm of one plus an answer's tokens.
+    of single outcomes, the last the population's, of which the shares `doubt` `(2, 2)` are the variance of the
+    expectation: near the training and far from it; in all, and the model's own. `facts` gives the ability of cards
+    without outcomes. `usual` `(1 + skills, 1 + skills)` is the mean of `x xᵀ` over the prompts. `length`
+    `(1 + width + landmarks,)` and `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens.
     """
 
     lens: Lens
@@ -116,6 +117,18 @@ class Evidence(Struct, frozen=True, eq=False):
 
     vectors: Floats
     scores: Doubles
+
+
+def evidence_of(outcomes: Mapping[str, Sequence[ProbeOutcome]], encoder: Encoder) -> dict[str, Evidence]:
+    """The probes' outcomes by card id, as `Predictor.bind` takes them."""
+    return {
+        card: Evidence(
+            np.stack([feature_vector(encoder, (each.prompt,)) for each in own]),
+            np.array([each.score for each in own], dtype=np.float64),
+        )
+        for card, own in outcomes.items()
+        if own
+    }
 
 
 class Predictor:
@@ -178,7 +191,7 @@ class Predictor:
         ).copy()
         variance[:, -1] += _along(seen.profiles, self.population.covariance)
         return Expectation(
-            quality=quality_of(seen.profiles @ self._abilities.T),
+            quality=quality_of(row_by_row(seen.profiles, self._abilities.T)),
             quality_std=deviation_of(variance),
             output_tokens=_tokens(seen.length[:, None] + self.head.length_offset),
             novelty=seen.novelty,
@@ -188,10 +201,12 @@ class Predictor:
         """What is seen of prompts before any card is looked at."""
         reading = self.reader(vectors)
         near, far = self.head.doubt
+        doubt = near + reading.farness[:, None] * (far - near)
         return Look(
             profiles=profile_of(reading.skills),
-            doubt=near + reading.farness * (far - near),
-            length=reading.read @ self._length,
+            doubt=doubt[:, 0],
+            own_doubt=doubt[:, 1],
+            length=row_by_row(reading.read, self._length),
             novelty=reading.novelty,
         )
 
@@ -216,7 +231,7 @@ class Predictor:
         elif card.base is not None and (base := catalog.position(card.base)) is not None:
             # What an adapter changes about its base is as unknown as how one model differs from another.
             resting, row = self.place(catalog, base, evidence)
-            ability = Ability(resting.mean, np.maximum(self.population.covariance, resting.covariance))
+            ability = Ability(resting.mean, self.population.covariance)
         else:
             ability = self.head.facts.ability(facts_row(facts_of(card), self.manifest.families))
             row = len(self.models)
@@ -228,11 +243,13 @@ class Predictor:
 
 class Look(NamedTuple):
     """Of each prompt: `profiles` `(prompts, 1 + skills)`; `doubt`, the share of a model's residual variance by which
-    its expectation is uncertain; `length`, the common part of the logarithm of an answer's tokens; `novelty`.
+    its expectation is uncertain, and `own_doubt`, that by which it is apart from the other models; `length`, the common
+    part of the logarithm of an answer's tokens; `novelty`.
     """
 
     profiles: Doubles
     doubt: Doubles
+    own_doubt: Doubles
     length: Doubles
     novelty: Doubles
 
@@ -277,6 +294,7 @@ class Forecaster:
         return Forecast(
             quality=quality_of(expected),
             quality_std=deviation_of(seen.doubt[0] * self._variance + doubts[self._kind]),
+            own_std=deviation_of(seen.own_doubt[0] * self._variance + doubts[self._kind]),
             usual_quality=self._usual_quality,
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
@@ -298,7 +316,7 @@ def deviation_of(variance: Doubles) -> Doubles:
 
 
 def _along(profiles: Doubles, covariance: Doubles) -> Doubles:
-    variance: Doubles = np.maximum(((profiles @ covariance) * profiles).sum(axis=1), 0.0)
+    variance: Doubles = np.maximum((row_by_row(profiles, covariance) * profiles).sum(axis=1), 0.0)
     return variance
 
 
@@ -361,7 +379,7 @@ def _misshapen(head: Head, embedded: int, width: int, models: int, facts: int) -
         "lens.closeness_quantiles": (101,),
         "ability": (models, size),
         "variance": (models + 1,),
-        "doubt": (2,),
+        "doubt": (2, 2),
         "usual": (size, size),
         "facts.mean": (size + facts,),
         "facts.loadings": (size + facts, factors),

@@ -73,8 +73,8 @@ class Reader:
         standard, likeness, nearest = self.features(vectors)
         farness = self.farness(nearest)
         read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
-        skills = read @ self._near
-        skills += farness[:, None] * (read @ self._far - skills)
+        skills = row_by_row(read, self._near)
+        skills += farness[:, None] * (row_by_row(read, self._far) - skills)
         return Reading(read, skills, farness, self._novelty(nearest))
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
@@ -100,7 +100,8 @@ class Reader:
         topics = vectors[:, : len(lens.topic_center)] - lens.topic_center
         length = np.sqrt(np.square(topics).sum(axis=1, keepdims=True))
         whole, step = quantised(topics / np.maximum(length, 1e-12), self._levels)
-        return np.asarray((whole @ self._landmarks) * (step.astype(np.float64) * lens.landmark_scale))
+        cosines: Doubles = (whole @ self._landmarks) * (step.astype(np.float64) * lens.landmark_scale)
+        return cosines
 
     def likeness(self, closeness: Doubles) -> Doubles:
         """The softmax of the closeness to all landmarks, standardised."""
@@ -121,6 +122,14 @@ class Reader:
         quantiles = self.lens.closeness_quantiles
         novelty: Doubles = 1.0 - np.searchsorted(quantiles, nearest.astype(np.float32)) / len(quantiles)
         return novelty
+
+
+def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
+    """`rows @ matrix`, to the same bits for a row in a batch and alone: one product of the whole batch adds up its
+    terms in an order that depends on the batch's size.
+    """
+    product: Doubles = (rows[:, None, :] @ matrix)[:, 0]
+    return product
 
 
 def levels(width: int) -> int:

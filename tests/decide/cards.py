@@ -48,6 +48,7 @@ def forecast(
     return Forecast(
         quality=column(quality, 0.5),
         quality_std=column(std, 0.1),
+        own_std=column(std, 0.1),
         usual_quality=column(quality if usual is None else usual, 0.5),
         output_tokens=column(output_tokens, 100.0),
         cost_usd=column(cost_usd, 0.001),

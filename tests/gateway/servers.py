@@ -174,6 +174,7 @@ class IndifferentPredictor:
         forecast = Forecast(
             quality=half,
             quality_std=half / 5,
+            own_std=half / 5,
             usual_quality=half,
             output_tokens=half * 200,
             cost_usd=prices * 100,

@@ -15,6 +15,7 @@ from router.learn.metrics import Quality
 from router.learn.novelty import Unknown
 from router.learn.prices import Price
 from router.perceive.encoder import Encoder, StaticEncoder
+from tests.conftest import ENCODER_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +144,9 @@ def test_a_model_that_was_never_run_does_no_harm(planted_set: RoutingSet, encode
 
 
 def test_a_baseline_encoder_adds_a_line(planted_set: RoutingSet, encoder: StaticEncoder, tmp_path: Path) -> None:
-    class Other(StaticEncoder):
-        def __init__(self) -> None:
-            super().__init__(encoder.card, encoder._table, encoder._tokenizer)
-            self.name = "other"
-
-    report = evaluate(planted_set, encoder, baseline_encoder=Other, cache=tmp_path / "cache")
+    other = StaticEncoder.load(ENCODER_FOLDER)
+    other.name = "other"
+    report = evaluate(planted_set, encoder, baseline_encoder=lambda: other, cache=tmp_path / "cache", draws=0)
     assert any("other" in each.method for each in report.methods)
     assert list((tmp_path / "cache").iterdir())
 
@@ -268,6 +266,21 @@ def test_learning_from_one_set_and_forecasting_another(planted_set: RoutingSet, 
     assert report.protocol == "trained on planted, tested on other (3 shared models)"
     assert report.prompts == 40
     assert line(report, OURS).quality > line(report, "random").quality
+
+
+def test_the_cheapest_model_is_known_where_only_the_other_set_has_costs(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    # The first column is the cheapest; turned round, so that it is not found by its place.
+    turned = msgspec.structs.replace(
+        planted_set,
+        models=planted_set.models[::-1],
+        scores=planted_set.scores[:, ::-1],
+        cost_usd=planted_set.cost_usd[:, ::-1] if planted_set.cost_usd is not None else None,
+    )
+    learned = msgspec.structs.replace(turned.rows(np.arange(80)), cost_usd=None)
+    report = evaluate(learned, encoder, test=turned.rows(np.arange(80, 120)), baselines="none", draws=0)
+    assert line(report, "cheapest").quality == pytest.approx(planted_set.scores[80:, 0].mean())
 
 
 def test_two_protocols_at_once_are_an_error(planted_set: RoutingSet, encoder: StaticEncoder) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from router.errors import CallerError
 from router.learn.dataset import RoutingSet
-from router.learn.train import ASSUMED_OUTPUT_TOKENS, leverage_of, train
+from router.learn.train import ASSUMED_OUTPUT_TOKENS, train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor

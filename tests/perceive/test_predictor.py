@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.cards.catalog import Catalog
 from router.cards.schema import Card, Latency, Milliseconds, Price, Size, TokenCount
 from router.learn.dataset import RoutingSet
-from router.learn.train import leverage_of, train
+from router.learn.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector, vector_width
 from router.perceive.predictor import Predictor, _squashed

@@ -1,0 +1,164 @@
+"""How long training takes, and how much memory: `python -m bench.training [--rows N] [--models M]`.
+
+Writes a synthetic routing data set into a temporary folder: prompts of about sixty words on one subject each, and
+models that differ in how well they know the subjects. Then runs `route train` on it twice, each in a process of its
+own: once with an empty cache, once with the feature vectors of the first run in it. The artifacts must be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from router import settings
+from router.learn.dataset import Prompt
+from router.learn.embeddings import vectors_of
+from router.perceive.encoder import StaticEncoder
+from router.types import Doubles
+
+SUBJECTS = {
+    "cooking": "bake simmer knead flour butter oven recipe garlic pepper dough roast sauce pan whisk taste herb",
+    "gardening": "soil seed prune compost water bloom weed root shade harvest lawn bulb mulch frost graft hedge",
+    "astronomy": "orbit planet comet gravity telescope eclipse star galaxy mass spectrum moon dust crater light nova",
+    "finance": "interest loan bond yield tax dividend budget audit invoice asset credit margin hedge price ledger",
+    "medicine": "dose fever artery nerve vaccine symptom therapy tissue blood chronic acute trial lung heart scan",
+    "law": "contract clause court appeal statute tenant liable witness verdict breach trust permit damages lease",
+    "music": "chord tempo melody rhythm violin octave tune key bass drum verse chorus harmony note scale pitch",
+    "physics": "force energy momentum charge field wave particle heat entropy photon friction voltage current spin",
+    "programming": "function loop array string class test bug compile thread cache query index parse stack branch",
+    "chemistry": "acid base salt bond catalyst solvent ion metal oxide polymer reaction mole titrate enzyme gas",
+    "history": "empire treaty revolt dynasty trade siege colony reform king parliament crusade archive census war",
+    "sport": "goal sprint coach league tackle serve relay pitch medal referee season injury score defend racket",
+}
+_COMMON = (
+    "the of and a to in is that it for as with on be by at this from or an are which you how what why can we not does "
+    "when if more than into each other some could would should about between after before there their one two most"
+).split()
+_ENDINGS = ("", "", "", "s", "ed", "ing", "er", "less", "able", "ness")
+_WORDS_A_PROMPT = 60
+_SHARE_OF_SUBJECT, _SHARE_OF_NUMBERS = 0.4, 0.03
+_SHARE_NOT_RUN = 0.1
+_ROWS_AT_A_TIME = 5_000
+_ENCODED = 5_000
+
+
+def main() -> None:
+    """Print a row for each run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--models", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = time.perf_counter()
+        write_set(folder / "set", arguments.rows, arguments.models, arguments.seed)
+        size = sum(file.stat().st_size for file in (folder / "set").iterdir()) / 1e6
+        print(
+            f"{arguments.rows} prompts × {arguments.models} models, {size:.0f} MB, "
+            f"made in {time.perf_counter() - start:.0f} s"
+        )
+        print(f"one thread makes feature vectors of {encoded_a_second(arguments.seed):.0f} prompts/s\n")
+        print(f"{'':34s}{'wall s':>9s}{'CPU s':>9s}{'peak MB':>9s}", flush=True)
+        first = train(folder, "route train, empty cache")
+        second = train(folder, "route train, cached vectors")
+        print(f"\nthe two artifacts are {'the same' if first == second else 'DIFFERENT'}")
+
+
+def train(folder: Path, name: str) -> str:
+    """Run `route train` on `folder/set`, print what it took, and return the hash of what it made."""
+    out = folder / "artifact"
+    environment = os.environ | {"PULVINAR_CACHE": str(folder / "cache")}
+    start = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "cli.py", "train", str(folder / "set"), "--out", str(out)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    # Of this child alone: RUSAGE_CHILDREN would give the greatest peak of both runs.
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{name}: ended with {child.returncode}")
+    wall = time.perf_counter() - start
+    # Linux counts the peak in KiB, macOS in bytes.
+    peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+    print(f"{name:34s}{wall:9.1f}{used.ru_utime + used.ru_stime:9.1f}{peak:9.0f}", flush=True)
+    return hashlib.sha256((out / "head.npz").read_bytes()).hexdigest()
+
+
+def write_set(folder: Path, rows: int, models: int, seed: int) -> None:
+    """Write `prompts.jsonl` and `scores.csv`; the same for the same seed."""
+    folder.mkdir(parents=True)
+    names = [f"model-{number:03d}" for number in range(models)]
+    skills = np.random.default_rng([seed, 1]).normal(0.5, 1.0, size=(len(SUBJECTS), models))
+    rng = np.random.default_rng([seed, 2])
+    with (folder / "prompts.jsonl").open("wb") as prompts, (folder / "scores.csv").open("w") as scores:
+        scores.write(",".join(["prompt_id", *names]) + "\n")
+        for first, batch in prompts_of(rows, seed):
+            subjects = np.array([list(SUBJECTS).index(prompt.domain) for prompt in batch])
+            for prompt in batch:
+                row = {"prompt_id": prompt.id, "prompt": prompt.turns[0], "domain": prompt.domain}
+                prompts.write(msgspec.json.encode(row) + b"\n")
+            scores.writelines(
+                f"p{first + number},{','.join(row)}\n" for number, row in enumerate(_cells(skills[subjects], rng))
+            )
+    (folder / "meta.json").write_bytes(b'{"name": "synthetic", "licence": "CC0-1.0"}\n')
+
+
+def prompts_of(rows: int, seed: int) -> Iterator[tuple[int, list[Prompt]]]:
+    """Batches of prompts, each with the number of its first."""
+    rng = np.random.default_rng([seed, 3])
+    common = np.array(_COMMON)
+    own = {
+        subject: np.array([word + ending for word, ending in itertools.product(words.split(), _ENDINGS)])
+        for subject, words in SUBJECTS.items()
+    }
+    subjects = list(SUBJECTS)
+    for first in range(0, rows, _ROWS_AT_A_TIME):
+        batch = []
+        for number in range(first, min(first + _ROWS_AT_A_TIME, rows)):
+            subject = subjects[rng.integers(len(subjects))]
+            count = int(rng.integers(_WORDS_A_PROMPT // 2, _WORDS_A_PROMPT * 3 // 2))
+            kind = rng.random(count)
+            words = np.where(kind < _SHARE_OF_SUBJECT, rng.choice(own[subject], count), rng.choice(common, count))
+            words = np.where(kind > 1 - _SHARE_OF_NUMBERS, rng.integers(10_000, size=count).astype(str), words)
+            text = " ".join(words.tolist())
+            batch.append(Prompt(f"p{number}", (f"{text[0].upper()}{text[1:]}?",), subject))
+        yield first, batch
+
+
+def encoded_a_second(seed: int) -> float:
+    """Of how many prompts one thread makes feature vectors in a second."""
+    encoder = StaticEncoder.load(settings.default_encoder_folder())
+    _, prompts = next(prompts_of(_ENCODED, seed))
+    start = time.perf_counter()
+    vectors_of(prompts, encoder)
+    return len(prompts) / (time.perf_counter() - start)
+
+
+def _cells(skills: Doubles, rng: np.random.Generator) -> list[list[str]]:
+    """The cells of the score table: one model in three is graded in hundredths, the others right or wrong."""
+    ease = rng.normal(0.0, 1.0, size=(len(skills), 1))
+    chance = 1.0 / (1.0 + np.exp(-(skills + ease)))
+    hundredths = (100 * chance).round().astype(int)
+    graded = (np.arange(skills.shape[1]) % 3 == 2)[None]
+    codes = np.where(graded, hundredths, np.where(rng.random(chance.shape) < chance, 100, 0))
+    codes[rng.random(chance.shape) < _SHARE_NOT_RUN] = 101
+    spelled: list[list[str]] = np.array(["0", *(f"{n / 100:g}" for n in range(1, 101)), ""])[codes].tolist()
+    return spelled
+
+
+if __name__ == "__main__":
+    main()
