@@ -30,7 +30,7 @@ def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, a
     from router.commands.render import print_cards
 
     predictor = options.load_predictor(artifact)
-    measured = [predictor.column(catalog, position) < len(predictor.models) for position in range(len(catalog))]
+    measured = [predictor.column(catalog, position) is not None for position in range(len(catalog))]
     print_cards(catalog, measured)
 
 

@@ -54,7 +54,13 @@ def train(
     files = [*(["--aliases", aliases.name] if aliases else []), *(["--ids", ids.name] if ids else [])]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     catalog = options.load_cards(cards)
-    predictor = fit(data, options.load_encoder(encoder), command, load_facts(settings.shipped_facts_file(), catalog))
+    predictor = fit(
+        data,
+        options.load_encoder(encoder),
+        command,
+        load_facts(settings.shipped_facts_file(), catalog),
+        settings.cache_folder() / "features",
+    )
     try:
         predictor.save(out)
     except OSError as error:

@@ -28,7 +28,7 @@ class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
     strange than the prompt; 1 lets any prompt pass.
     """
 
-    confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.75
+    confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
     novelty: Annotated[float, Meta(ge=0, le=1)] = 0.99
 
     def releases(self, confidence: Any, novelty: Any) -> Any:

@@ -6,12 +6,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from router.errors import ConfigurationError
 from router.learn.dataset import Prompt
 from router.learn.progress import tracked
-from router.perceive.features import feature_vector
+from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor
 
 _BATCH = 256
@@ -22,7 +20,7 @@ def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
     for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
-        vectors = np.stack([feature_vector(predictor.encoder, each.turns) for each in prompts[start : start + _BATCH]])
+        vectors = feature_vectors(predictor.encoder, [each.turns for each in prompts[start : start + _BATCH]])
         quality, deviation, *_ = predictor.expect_all(vectors)
         qualities += quality[:, :-1].tolist()
         deviations += deviation[:, :-1].tolist()

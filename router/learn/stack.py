@@ -45,7 +45,10 @@ _LANDMARK_ROWS = 20_000
 _LANDMARK_ROUNDS = 4
 _PROMPTS_A_LANDMARK = 8
 _SKILL_ROWS = 4_000
+_COLUMNS = 32
 _DOMAINS_OUT = 8
+_DIRECTIONS = 64
+_SHRINK_VARIANCE = 0.1
 _FEW_DOMAINS = 3
 _MOST_GROUPS = 8
 _SAME_ROWS = (0.95, 0.7, 0.4, 0.0)
@@ -68,13 +71,13 @@ class Doubt(NamedTuple):
 
 class _OutOfFold(NamedTuple):
     """Forecasts of rows by members that have not seen them: `common` `(members, rows)`, `particular`
-    `(members, rows, models)`, and the closeness of the nearest landmark `(rows,)`.
+    `(members, rows, models)`, and how strange the rows are `(rows,)`.
     """
 
     rows: Indices
     common: Doubles
     particular: Floats
-    nearest: Doubles
+    strangeness: Doubles
 
 
 class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -94,7 +97,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         sharpness: float = 5.0,
         skills: int = 32,
         folds: int = 5,
-        far_share: float = 0.05,
+        far_share: float = 0.15,
         random_state: int = 0,
     ) -> None:
         self.embedded = embedded
@@ -131,7 +134,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         near, far = inner.out_of_fold(domains, self.folds, self.random_state)
         self.weights_ = _member_weights(near, inner.table)
         self.far_weight_ = _particular_weight(far, inner.table)
-        lens = _with_gate(lens, near.nearest, far.nearest, self.far_share)
+        lens = _with_gate(lens, near.strangeness, far.strangeness, self.far_share)
         self.doubt_ = _doubt(near, far, inner, lens, self.weights_, self.far_weight_, domains)
         sums = _added(_blocks(X, table, Reader(lens)))
         columns = _members(embedded, lens)
@@ -252,11 +255,15 @@ class _Inner:
             if not len(left) or len(train) < MIN_ROWS:
                 continue
             closeness = self._closeness[:, left]
-            likeness = Reader(_measured(_some_landmarks(self._lens, left), closeness[train])).likeness(closeness)
+            some = _some_landmarks(self._lens, left)
+            reader = Reader(_measured(some, self.vectors[train], closeness[train]))
+            likeness = reader.likeness(closeness)
             read, columns = likeness.astype(np.float32), np.arange(len(left))
             fitted = _solved(_sums(read[train], self.table, train), self.table, [columns], [penalties], len(left))
             _forecast(found, fitted, read[test], test)
-            found.nearest[test] = closeness[test].max(axis=1)
+            found.strangeness[test] = reader.strangeness(
+                reader.distance(self.vectors[test]), closeness[test].max(axis=1)
+            )
             done[test] = True
         return done
 
@@ -266,7 +273,7 @@ class _Inner:
             np.arange(rows),
             np.zeros((members, rows)),
             np.zeros((members, rows, self.table.scores.shape[1]), np.float32),
-            self._closeness.max(axis=1) if rows else np.zeros(0),
+            self.reader.strangeness(self.reader.distance(self.vectors), self._closeness.max(axis=1)),
         )
 
     def kinds(self, domains: Any) -> Any:
@@ -284,12 +291,14 @@ class _Inner:
 def additive_effects(outcomes: Any) -> tuple[Doubles, Doubles]:
     """`(ability (models,), ease (prompts,))` of the shrunk additive model `y ≈ ability + ease`, ease about zero."""
     known = ~np.isnan(outcomes)
-    filled = np.where(known, outcomes, 0.0).astype(np.float64)
+    filled = np.where(known, outcomes, 0.0).astype(np.float64, copy=False)
     per_model, per_prompt = known.sum(axis=0), known.sum(axis=1)
     mean = filled.sum() / max(known.sum(), 1)
     ease = np.zeros(outcomes.shape[0])
     ability = np.full(outcomes.shape[1], mean)
     of_model, of_prompt = filled.sum(axis=0), filled.sum(axis=1)
+    # Of a million prompts and a hundred models, each such table takes a tenth of the memory.
+    del filled
     flags = known.astype(np.float64)
     for _ in range(_EFFECT_ROUNDS):
         ability = (of_model - ease @ flags + _SHRINK_MODEL * mean) / (per_model + _SHRINK_MODEL)
@@ -301,13 +310,16 @@ def groups_with_same_rows(known: Mask) -> list[list[int]]:
     """Models that were run on much the same prompts, so that one decomposition serves them all; at most a few groups,
     for which "much the same" is loosened as far as it takes.
     """
+    # Blocks, because counts are exact in single precision only up to 2 ** 24.
+    blocks = (known[start : start + BLOCK].astype(np.float32) for start in range(0, len(known), BLOCK))
+    together = sum((np.asarray(block.T @ block, np.float64) for block in blocks), np.zeros((known.shape[1],) * 2))
+    runs = np.diag(together)
     for share in _SAME_ROWS:
         groups: list[list[int]] = []
         for model in range(known.shape[1]):
-            own = known[:, model]
             for group in groups:
-                first = known[:, group[0]]
-                both, either = (own & first).sum(), (own | first).sum()
+                both = together[model, group[0]]
+                either = runs[model] + runs[group[0]] - both
                 if both >= share * either:
                     group.append(model)
                     break
@@ -328,7 +340,9 @@ def _members(embedded: int, lens: Lens) -> list[Indices]:
 def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float, rng: np.random.Generator) -> Lens:
     """A lens that sees features and likeness, without skills as yet."""
     center = vectors.mean(axis=0, dtype=np.float64)
-    deviation = vectors.std(axis=0, dtype=np.float64)
+    # Some columns at a time: the deviations of all from their mean would take twice the memory of the vectors.
+    columns = np.array_split(vectors, -(-vectors.shape[1] // _COLUMNS), axis=1)
+    deviation = np.concatenate([each.std(axis=0, dtype=np.float64) for each in columns])
     topic_center = center[:embedded].astype(np.float32)
     count = max(1, min(landmarks, len(vectors) // _PROMPTS_A_LANDMARK))
     rows = np.arange(len(vectors))
@@ -351,21 +365,40 @@ def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float
         gate=np.array([-30.0, 0.0]),
         near=nothing,
         far=nothing,
-        closeness_quantiles=np.zeros(101),
+        directions=nothing[:1, :0],
+        precision=np.ones(1),
+        strangeness=np.zeros(3),
+        strangeness_quantiles=np.zeros(101),
         landmarks=whole,
     )
-    return _measured(lens, Reader(lens).closeness(vectors[rows]))
+    return _measured(lens, vectors[rows], Reader(lens).closeness(vectors[rows]))
 
 
-def _measured(lens: Lens, closeness: Doubles) -> Lens:
-    """The lens with the usual likeness to each landmark of prompts of this closeness."""
+def _measured(lens: Lens, vectors: Floats, closeness: Doubles) -> Lens:
+    """The lens with what is usual among prompts of these vectors and this closeness: the likeness to each landmark, and
+    how far topics lie from their mean and from the nearest landmark.
+    """
     likeness = Reader(_replaced(lens, likeness_center=np.zeros(1), likeness_scale=np.ones(1))).likeness(closeness)
-    return _replaced(
+    away = (vectors[:, : len(lens.topic_center)] - lens.topic_center).astype(np.float64)
+    values, directions = np.linalg.eigh(away.T @ away / len(away))
+    values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
+    precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
+    count = min(_DIRECTIONS, len(values) - 1)
+    # Weighted by how far topics lie along each direction, so that the mean distance is exact.
+    rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
+    lens = _replaced(
         lens,
         likeness_center=likeness.mean(axis=0),
         likeness_scale=np.maximum(likeness.std(axis=0), 1e-6),
-        closeness_quantiles=np.quantile(closeness.max(axis=1), np.linspace(0, 1, 101)),
+        directions=directions[:count],
+        precision=np.append(precision[:count], rest),
     )
+    nearest, distance = closeness.max(axis=1), Reader(lens).distance(vectors)
+    of_distance, of_closeness = (1.0 / max(float(each.std()), 1e-6) for each in (distance, nearest))
+    offset = nearest.mean() * of_closeness - distance.mean() * of_distance
+    lens = _replaced(lens, strangeness=np.array([offset, of_distance, -of_closeness]))
+    strangeness = Reader(lens).strangeness(distance, nearest)
+    return _replaced(lens, strangeness_quantiles=np.quantile(strangeness, np.linspace(0, 1, 101)))
 
 
 def _some_landmarks(lens: Lens, kept: Indices) -> Lens:
@@ -398,14 +431,14 @@ def _clustered(rows: Floats, middles: Floats) -> Floats:
 
 
 def _with_gate(lens: Lens, near: Doubles, far: Doubles, far_share: float) -> Lens:
-    """The lens with the chance that a prompt of this closeness is of a domain that the training has not seen."""
+    """The lens with the chance that a prompt of this strangeness is of a domain that the training has not seen."""
     if len(far) < MIN_ROWS or len(near) < MIN_ROWS:
         return lens
-    closeness = np.concatenate([near, far])
-    middle, spread = closeness.mean(), max(float(closeness.std()), 1e-6)
+    strangeness = np.concatenate([near, far])
+    middle, spread = strangeness.mean(), max(float(strangeness.std()), 1e-6)
     weight = np.concatenate([np.ones(len(near)), np.full(len(far), far_share)])
     label = np.concatenate([np.zeros(len(near)), np.ones(len(far))])
-    model = LogisticRegression(C=100.0).fit(((closeness - middle) / spread)[:, None], label, sample_weight=weight)
+    model = LogisticRegression(C=100.0).fit(((strangeness - middle) / spread)[:, None], label, sample_weight=weight)
     slope = float(model.coef_[0, 0]) / spread
     return _replaced(lens, gate=np.array([float(model.intercept_[0]) - slope * middle, slope]))
 
@@ -543,7 +576,7 @@ def _doubt(
     parts = np.concatenate([np.broadcast_to(near.common[..., None], near.particular.shape), near.particular])
     lean = table.ability + np.einsum("jnm,mj->nm", parts, weights)
     topic = table.ability + near.common[-1][:, None] + far_weight * near.particular[-1]
-    expected = lean + Reader(lens).farness(near.nearest)[:, None] * (topic - lean)
+    expected = lean + Reader(lens).farness(near.strangeness)[:, None] * (topic - lean)
     usual = table.known.sum(axis=0)
     error = np.square(np.where(table.known, table.scores - expected, 0.0)).sum(axis=0)
     # A model with few outcomes is thought to be as hard to forecast as others are.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -41,10 +42,17 @@ _MIN_PROMPTS = 2
 Facts = Mapping[str, ModelFacts]
 
 
-def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "", facts: Facts | None = None) -> Predictor:
+def train(
+    sets: Sequence[RoutingSet],
+    encoder: Encoder,
+    command: str = "",
+    facts: Facts | None = None,
+    cache: Path | None = None,
+) -> Predictor:
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
     `facts` are what is published of models, by name: from them it learns to place cards that nobody has measured.
+    `cache` is a folder where feature vectors are kept for the next time.
     Raises CallerError where there is too little to learn from.
     """
     if not sets or sum(len(each.prompts) for each in sets) < _MIN_PROMPTS:
@@ -54,7 +62,7 @@ def train(sets: Sequence[RoutingSet], encoder: Encoder, command: str = "", facts
         raise CallerError("training needs outcomes; every cell of the score table is empty")
     # A domain of one set is none of another, whatever their names.
     domains = tuple(f"{each.name}/{domain}" for each in sets for domain in each.domains)
-    fitted = fit(vectors_of(data.prompts, encoder), data, encoder, facts, domains)
+    fitted = fit(vectors_of(data.prompts, encoder, cache), data, encoder, facts, domains)
     manifest = msgspec.structs.replace(
         fitted.manifest,
         models=tuple(_evidence(model, column, sets, data) for column, model in enumerate(data.models)),
@@ -133,7 +141,8 @@ def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, mode
     if output_tokens is None or not np.isfinite(output_tokens).any():
         return weights, np.full(models + 1, np.log1p(ASSUMED_OUTPUT_TOKENS))
     rows = np.flatnonzero(np.isfinite(output_tokens).any(axis=1))
-    logarithms = np.log1p(output_tokens[rows].astype(np.float64))
+    logarithms = output_tokens[rows].astype(np.float64)
+    np.log1p(logarithms, out=logarithms)
     offset, ease = additive_effects(logarithms)
     parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
     if len(rows) >= MIN_ROWS:
@@ -145,8 +154,9 @@ def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, mode
     common = np.concatenate([reader(vectors[rows[part]]).read @ weights for part in parts])
     measured = np.isfinite(output_tokens).any(axis=0)
     # The mean of a length is more than the exponential of its mean logarithm (Duan's smearing estimate).
-    left = (logarithms - offset - common[:, None])[:, measured]
-    offset[measured] += [np.log(np.exp(column[np.isfinite(column)]).mean()) for column in left.T]
+    for model in np.flatnonzero(measured):
+        left = logarithms[:, model] - offset[model] - common
+        offset[model] += np.log(np.exp(left[np.isfinite(left)]).mean())
     population = float(offset[measured].mean())
     return weights, np.append(np.where(measured, offset, population), population)
 

@@ -35,7 +35,6 @@ MAX_CHARACTERS = 16_000
 _COMMON = 6_000
 """The ids below this are the most frequent tokens of English: their rows are kept scaled."""
 
-_ROWS_AT_A_TIME = 128
 _MEMO_CHARACTERS = 400_000
 _PARTS = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9]")
 _ENTRY_CHARACTERS = 8
@@ -215,23 +214,15 @@ class StaticEncoder:
         """The sum of the vectors of these pieces, in their order: the last bits depend on it."""
         tokens = self.card.tokens
         if ids.max() < tokens:
-            return self._sum_of_tokens(ids)
-        meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
-        # A long text means the same tokens again and again.
-        amounts = np.bincount(meant, weights)
-        meant = np.flatnonzero(amounts)
-        weights = amounts[meant].astype(np.float32)
-        rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
+            rows = self._scaled(ids)
+        else:
+            meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
+            # A long text means the same tokens again and again.
+            amounts = np.bincount(meant, weights)
+            meant = np.flatnonzero(amounts)
+            weights = amounts[meant].astype(np.float32)
+            rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
         total: Floats = rows.sum(axis=0)
-        return total
-
-    def _sum_of_tokens(self, ids: Indices) -> Floats:
-        total = self._scaled(ids[:_ROWS_AT_A_TIME]).sum(axis=0)
-        # Part by part a long text's rows stay in the processor's cache.
-        for start in range(_ROWS_AT_A_TIME, len(ids), _ROWS_AT_A_TIME):
-            rows = self._scaled(ids[start : start + _ROWS_AT_A_TIME])
-            rows[0] += total
-            total = rows.sum(axis=0)
         return total
 
     def _scaled(self, ids: Indices) -> Floats:
@@ -239,8 +230,10 @@ class StaticEncoder:
         found = self._common.take(ids, axis=0, mode="clip")
         rare = np.flatnonzero(ids >= len(self._common))
         if len(rare):
-            named = ids[rare]
-            found[rare] = np.multiply(self._rows.take(named, axis=0), self._scales.take(named)[:, None])
+            named = ids.take(rare)
+            rows = self._rows.take(named, axis=0).astype(np.float32)
+            rows *= self._scales.take(named)[:, None]
+            found[rare] = rows
         return found
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
 from router.perceive.harness import spoken
 from router.perceive.surface import WIDTH, surface_features
 from router.types import ChatRequest, Features, Floats
+
+VERSION = 1
+"""Raised whenever the same turns would give another vector from the same encoder: kept vectors are then made anew."""
 
 TURN_DECAY = 0.5
 """Weight of a human turn relative to the one after it (S24: a follow-up is understood with what came before).
@@ -28,13 +33,32 @@ def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
 
     What harnesses put into them is not read.
     """
-    recent, passed_over = _asks(turns)
-    embeddings = encoder.encode(recent)
-    embedding = embeddings[-1]
-    if len(recent) > 1:
-        weights = TURN_DECAY ** np.arange(len(recent) - 1, -1, -1, dtype=np.float32)
-        embedding = unit((embeddings * weights[:, None]).sum(axis=0))
-    return np.concatenate([embedding, surface_features(recent[-1][:MAX_CHARACTERS], len(turns) - passed_over)])
+    vector: Floats = feature_vectors(encoder, (turns,))[0]
+    return vector
+
+
+def feature_vectors(encoder: Encoder, conversations: Sequence[tuple[str, ...]]) -> Floats:
+    """float32 of shape `(conversations, vector_width(encoder))`: each row is the `feature_vector` of one, as exactly as
+    the encoder gives the same vector for a text among others and alone. The default one does so to the bit.
+    """
+    read = [_asks(turns) for turns in conversations]
+    embeddings = encoder.encode([text for recent, _ in read for text in recent])
+    vectors = np.empty((len(read), vector_width(encoder)), dtype=np.float32)
+    end = 0
+    for vector, turns, (recent, passed_over) in zip(vectors, conversations, read, strict=True):
+        start, end = end, end + len(recent)
+        vector[: encoder.dimensions] = _decayed(embeddings[start:end])
+        vector[encoder.dimensions :] = surface_features(recent[-1][:MAX_CHARACTERS], len(turns) - passed_over)
+    return vectors
+
+
+def _decayed(embeddings: Floats) -> Floats:
+    """The embedding of a conversation whose turns have these, oldest first."""
+    last: Floats = embeddings[-1]
+    if len(embeddings) == 1:
+        return last
+    weights = TURN_DECAY ** np.arange(len(embeddings) - 1, -1, -1, dtype=np.float32)
+    return unit((embeddings * weights[:, None]).sum(axis=0))
 
 
 def _asks(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:

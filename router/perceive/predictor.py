@@ -156,7 +156,7 @@ class Predictor:
         check_hashes(folder, manifest.sha256, (_ARRAYS,))
         try:
             head = _nested(read_arrays(folder / _ARRAYS))
-        except (TypeError, KeyError) as error:
+        except TypeError as error:
             raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {error}") from None
         if manifest.encoder_fingerprint != encoder.fingerprint:
             raise ArtifactError(
@@ -350,6 +350,8 @@ def _nested(flat: Mapping[str, np.ndarray]) -> Head:
     own = {}
     for name, array in flat.items():
         part, dot, rest = name.partition(".")
+        if dot and part not in parts:
+            raise TypeError(f"unexpected array '{name}'")
         if dot:
             parts[part][rest] = array
         else:
@@ -360,8 +362,8 @@ def _nested(flat: Mapping[str, np.ndarray]) -> Head:
 def _misshapen(head: Head, embedded: int, width: int, models: int, facts: int) -> str | None:
     """What is wrong with the arrays of `head`, or None."""
     lens = head.lens
-    if lens.near.ndim != 2 or lens.landmarks.ndim != 2 or head.facts.loadings.ndim != 2:
-        return "lens.near, lens.landmarks and facts.loadings must have two dimensions"
+    if any(each.ndim != 2 for each in (lens.near, lens.landmarks, lens.directions, head.facts.loadings)):
+        return "lens.near, lens.landmarks, lens.directions and facts.loadings must have two dimensions"
     landmarks, skills, factors = len(lens.landmarks), lens.near.shape[1], head.facts.loadings.shape[1]
     read, size = 1 + width + landmarks, 1 + skills
     shapes: dict[str, tuple[int, ...]] = {
@@ -376,7 +378,10 @@ def _misshapen(head: Head, embedded: int, width: int, models: int, facts: int) -
         "lens.gate": (2,),
         "lens.near": (read, skills),
         "lens.far": (read, skills),
-        "lens.closeness_quantiles": (101,),
+        "lens.directions": (len(lens.directions), embedded),
+        "lens.precision": (len(lens.directions) + 1,),
+        "lens.strangeness": (3,),
+        "lens.strangeness_quantiles": (101,),
         "ability": (models, size),
         "variance": (models + 1,),
         "doubt": (2, 2),

@@ -3,9 +3,10 @@
     s(z) = (1 - t) · B_near φ(z) + t · B_far φ(z)
 
 `φ(z)` is one, the standardised features, and the prompt's likeness to landmarks of the training prompts. `t` is how
-likely the prompt is of a kind that the training has not seen, judged by its nearest landmark: near the training the
-skills may lean on everything, far from it on the topic alone, because formats and lengths differ between data sets
-more than topics do. `docs/predictor.md` explains it; fitting is `router.learn.stack`.
+likely the prompt is of a kind that the training has not seen, judged by how strange its topic is: its Mahalanobis
+distance from the training's topics, and its distance from the nearest landmark. Near the training the skills may lean
+on everything, far from it on the topic alone, because formats and lengths differ between data sets more than topics do.
+`docs/predictor.md` explains it; fitting is `router.learn.stack`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class Lens(Struct, frozen=True, eq=False):
     `center`, `scale` float32 `(width,)`; `topic_center` float32 `(embedded,)`; `landmarks` int8 `(landmarks, embedded)`
     with `landmark_scale` `(landmarks,)`; `sharpness` `(1,)`, the inverse temperature of the likeness;
     `likeness_center`, `likeness_scale` `(landmarks,)`; `gate` `(2,)`, offset and slope of the logit of `t`;
-    `near`, `far` float32 `(1 + width + landmarks, skills)`; `closeness_quantiles` `(101,)`, of the training prompts,
-    ascending.
+    `near`, `far` float32 `(1 + width + landmarks, skills)`; `directions`
+    `(directions, embedded)`, along which topics vary most, with `precision` `(directions + 1,)`, the last for all other
+    directions; `strangeness` `(3,)`, its offset and what the distance and the closeness add to it;
+    `strangeness_quantiles` `(101,)`, of the training prompts, ascending.
     """
 
     center: Floats
@@ -44,13 +47,16 @@ class Lens(Struct, frozen=True, eq=False):
     gate: Floats
     near: Floats
     far: Floats
-    closeness_quantiles: Floats
+    directions: Floats
+    precision: Floats
+    strangeness: Floats
+    strangeness_quantiles: Floats
 
 
 class Reading(NamedTuple):
     """Of each prompt, float64: `read` `(prompts, 1 + width + landmarks)`, which is `φ`; `skills` `(prompts, skills)`;
-    `farness` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of training prompts that lie
-    nearer to a landmark.
+    `farness` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of training prompts that are
+    less strange.
     """
 
     read: Doubles
@@ -66,23 +72,25 @@ class Reader:
         self.lens = lens
         self._landmarks = np.ascontiguousarray(lens.landmarks.T, dtype=np.float32)
         self._levels = levels(lens.landmarks.shape[1])
+        self._directions = np.ascontiguousarray(lens.directions.T, dtype=np.float64)
         self._near, self._far = lens.near.astype(np.float64), lens.far.astype(np.float64)
 
     def __call__(self, vectors: Floats) -> Reading:
         """The readings of feature vectors `(prompts, width)`."""
-        standard, likeness, nearest = self.features(vectors)
-        farness = self.farness(nearest)
+        standard, likeness, strangeness = self.features(vectors)
+        farness = self.farness(strangeness)
         read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
         skills = row_by_row(read, self._near)
         skills += farness[:, None] * (row_by_row(read, self._far) - skills)
-        return Reading(read, skills, farness, self._novelty(nearest))
+        return Reading(read, skills, farness, self._novelty(strangeness))
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
         """Standardised features `(prompts, width)`, standardised likeness to each landmark `(prompts, landmarks)`, and
-        the closeness to the nearest `(prompts,)`.
+        strangeness `(prompts,)`.
         """
         closeness = self.closeness(vectors)
-        return self.standard(vectors), self.likeness(closeness), closeness.max(axis=1)
+        strangeness = self.strangeness(self.distance(vectors), closeness.max(axis=1))
+        return self.standard(vectors), self.likeness(closeness), strangeness
 
     def standard(self, vectors: Floats) -> Floats:
         """The features in standard deviations from the training's mean, clipped."""
@@ -112,23 +120,40 @@ class Reader:
         raised /= lens.likeness_scale
         return np.minimum(np.maximum(raised, -CLIP), CLIP, out=raised)
 
-    def farness(self, nearest: Doubles) -> Doubles:
-        """`t` for the closeness to the nearest landmark."""
+    def distance(self, vectors: Floats) -> Doubles:
+        """The squared Mahalanobis distance of each prompt's topic from the training's mean, float64 `(prompts,)`."""
+        lens = self.lens
+        away = (vectors[:, : len(lens.topic_center)] - lens.topic_center).astype(np.float64)
+        precision = lens.precision.astype(np.float64)
+        along, rest = precision[:-1], precision[-1]
+        distance: Doubles = np.square(away).sum(axis=1) * rest + row_by_row(
+            np.square(row_by_row(away, self._directions)), along - rest
+        )
+        return distance
+
+    def strangeness(self, distance: Doubles, nearest: Doubles) -> Doubles:
+        """How strange prompts at this distance are whose nearest landmark is this close."""
+        offset, of_distance, of_closeness = self.lens.strangeness.astype(np.float64)
+        strangeness: Doubles = offset + of_distance * distance + of_closeness * nearest
+        return strangeness
+
+    def farness(self, strangeness: Doubles) -> Doubles:
+        """`t` for prompts that are so strange."""
         offset, slope = self.lens.gate.astype(np.float64)
-        farness: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-(offset + slope * nearest), -30.0), 30.0)))
+        farness: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-(offset + slope * strangeness), -30.0), 30.0)))
         return farness
 
-    def _novelty(self, nearest: Doubles) -> Doubles:
-        quantiles = self.lens.closeness_quantiles
-        novelty: Doubles = 1.0 - np.searchsorted(quantiles, nearest.astype(np.float32)) / len(quantiles)
+    def _novelty(self, strangeness: Doubles) -> Doubles:
+        quantiles = self.lens.strangeness_quantiles
+        novelty: Doubles = np.searchsorted(quantiles, strangeness.astype(np.float32)) / len(quantiles)
         return novelty
 
 
 def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
-    """`rows @ matrix`, to the same bits for a row in a batch and alone: one product of the whole batch adds up its
-    terms in an order that depends on the batch's size.
-    """
-    product: Doubles = (rows[:, None, :] @ matrix)[:, 0]
+    """`rows @ matrix`, where each row of the product is the same to the bit whatever other rows there are."""
+    product = np.empty((len(rows), *matrix.shape[1:]))
+    for position, row in enumerate(rows):
+        product[position] = row @ matrix
     return product
 
 

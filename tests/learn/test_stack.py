@@ -246,6 +246,36 @@ def test_surface_features_are_no_topic() -> None:
     assert len(lens.center) == 12
 
 
+@pytest.mark.parametrize("width", [12, 90])
+def test_the_mean_distance_is_exact_however_few_directions_are_kept(width: int) -> None:
+    scales = np.geomspace(3, 0.1, width)
+    vectors = (np.random.default_rng(0).normal(size=(500, width)) * scales).astype(np.float32)
+    reader = small().fit(vectors, vectors[:, :2]).reader_
+    away = (vectors - vectors.mean(axis=0)).astype(np.float64)
+    covariance = away.T @ away / len(away)
+    shrunk = covariance + 0.1 * np.trace(covariance) / width * np.eye(width)
+    exact = np.einsum("ij,ij->i", away @ np.linalg.inv(shrunk), away)
+    assert reader.distance(vectors).mean() == pytest.approx(exact.mean(), rel=1e-3)
+    assert np.corrcoef(reader.distance(vectors), exact)[0, 1] > 0.99
+
+
+def test_training_prompts_are_evenly_spread_over_novelty() -> None:
+    vectors, outcomes, *_ = planted()
+    novelty = small().fit(vectors, outcomes).reader_(vectors.astype(np.float32)).novelty
+    np.testing.assert_allclose(np.quantile(novelty, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+
+
+def test_a_prompt_unlike_all_training_prompts_is_new_and_far() -> None:
+    vectors, outcomes, _, topics = planted()
+    elsewhere = np.zeros((2, 12), np.float32)
+    elsewhere[:, 9:] = 6.0
+    elsewhere[1] = -6.0
+    reader = small().fit(vectors, outcomes, groups=topics).reader_
+    strange, usual = reader(elsewhere), reader(vectors.astype(np.float32))
+    assert (strange.novelty > 0.98).all()
+    assert strange.farness.min() > np.quantile(usual.farness, 0.95)
+
+
 def test_one_column_comes_back_as_one_column() -> None:
     vectors, outcomes, *_ = planted(100)
     assert small().fit(vectors, outcomes[:, 0]).predict(vectors).shape == (100,)

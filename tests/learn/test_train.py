@@ -6,12 +6,18 @@ import msgspec
 import numpy as np
 import pytest
 
+from router.cards.catalog import Catalog
+from router.cards.facts import ModelFacts
+from router.cards.schema import Card
 from router.errors import CallerError
 from router.learn.dataset import RoutingSet
+from router.learn.stack import MIN_ROWS
 from router.learn.train import ASSUMED_OUTPUT_TOKENS, train
+from router.perceive.ability import fact_count
 from router.perceive.encoder import StaticEncoder
-from router.perceive.features import feature_vector
+from router.perceive.features import Perceiver, feature_vector
 from router.perceive.predictor import Predictor
+from router.types import ChatRequest
 
 SUM, POEM = "What is 321 plus 654?", "Write a poem about the moon in autumn."
 
@@ -19,6 +25,18 @@ SUM, POEM = "What is 321 plus 654?", "Write a poem about the moon in autumn."
 def quality(predictor: Predictor, prompt: str) -> dict[str, float]:
     values, *_ = predictor.expect(feature_vector(predictor.encoder, (prompt,)))
     return dict(zip((*predictor.models, "population"), values.tolist(), strict=True))
+
+
+def wide(data: RoutingSet, models: int) -> RoutingSet:
+    """`data` with its models over and over, up to so many, under names of their own."""
+    columns = np.arange(models) % len(data.models)
+    return msgspec.structs.replace(
+        data,
+        models=tuple(f"{data.models[column]}-{number}" for number, column in enumerate(columns)),
+        scores=data.scores[:, columns].copy(),
+        cost_usd=None,
+        output_tokens=None,
+    )
 
 
 def with_scores(data: RoutingSet, scores: np.ndarray) -> RoutingSet:
@@ -134,30 +152,6 @@ def test_a_model_without_lengths_is_assumed_to_write_as_the_others(
     assert tokens[0] == tokens[-1]
 
 
-@pytest.mark.parametrize("width", [1, 5, 32])
-def test_leverage_along_every_direction_is_the_exact_formula(width: int) -> None:
-    rng = np.random.default_rng(width)
-    table = rng.standard_normal((200, width)).astype(np.float32)
-    directions, gain, rest = leverage_of(table, penalty=50.0)
-    assert directions.shape == (width, width)
-    inverse = np.linalg.inv(table.T.astype(float) @ table + 50.0 * np.eye(width))
-    for z in rng.standard_normal((10, width)):
-        along = directions @ z
-        found = rest * (z @ z) + (along**2 * gain).sum()
-        assert found == pytest.approx(z @ inverse @ z, rel=1e-4)
-
-
-def test_leverage_of_a_wide_table_is_exact_along_the_largest_directions() -> None:
-    rng = np.random.default_rng(0)
-    spread = np.concatenate([np.full(20, 10.0), np.full(60, 0.5)])
-    table = (rng.standard_normal((300, 80)) * spread).astype(np.float32)
-    directions, gain, rest = leverage_of(table)
-    inverse = np.linalg.inv(table.T.astype(float) @ table + 300.0 * np.eye(80))
-    for z in np.linalg.eigh(table.T.astype(float) @ table)[1].T[-20:]:
-        found = rest * (z @ z) + ((directions @ z) ** 2 * gain).sum()
-        assert found == pytest.approx(z @ inverse @ z, rel=1e-3)
-
-
 def test_more_data_makes_surer(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     vector = feature_vector(encoder, (SUM,))
     _, little, *_ = train([planted_set.rows(np.arange(30))], encoder).expect(vector)
@@ -171,7 +165,94 @@ def test_a_model_with_fewer_outcomes_is_less_sure(planted_set: RoutingSet, encod
     data = msgspec.structs.replace(
         with_scores(planted_set, twin), models=(*planted_set.models, "twin"), cost_usd=None, output_tokens=None
     )
-    head = train([data], encoder).head
-    assert head.data_ratio[3] == 2 * head.data_ratio[0] == 2.0
-    _, std, *_ = train([data], encoder).expect(feature_vector(encoder, (SUM,)))
-    assert std[3] / head.residual_std[3] == pytest.approx(2**0.5 * std[0] / head.residual_std[0], rel=1e-3)
+    trained = train([data], encoder)
+    _, std, *_ = trained.expect(feature_vector(encoder, (SUM,)))
+    assert std[3] > 1.2 * std[0]
+
+
+def test_no_expectation_is_surer_than_the_mean_of_the_outcomes(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    trained = train([planted_set], encoder)
+    vectors = np.stack([feature_vector(encoder, prompt.turns) for prompt in planted_set.prompts])
+    quality, std, *_ = trained.expect_all(vectors)
+    residual = np.square(planted_set.scores - quality[:, :-1]).mean(axis=0)
+    assert (std[:, :-1] > np.sqrt(residual / len(vectors))).all()
+
+
+def test_the_doubts_shares_are_near_then_far_and_all_then_own(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    doubt = train([planted_set], encoder).head.doubt
+    assert doubt.shape == (2, 2)
+    assert ((doubt > 0) & (doubt <= 1)).all()
+    assert (doubt[1] >= doubt[0]).all()
+
+
+def test_usual_is_the_mean_product_of_two_coordinates_of_a_profile(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    trained = train([planted_set], encoder)
+    profiles = trained.look(np.stack([feature_vector(encoder, each.turns) for each in planted_set.prompts])).profiles
+    np.testing.assert_allclose(trained.head.usual, profiles.T @ profiles / len(profiles), atol=1e-9)
+
+
+def test_a_family_of_three_models_is_a_fact_and_one_of_two_is_none(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    data = wide(planted_set, 5)
+    families = ("llama", "llama", "llama", "gpt", "gpt")
+    facts = {name: ModelFacts(name, family=family) for name, family in zip(data.models, families, strict=True)}
+    trained = train([data], encoder, facts=facts)
+    assert trained.manifest.families == ("llama",)
+    size = trained.head.ability.shape[1]
+    assert len(trained.head.facts.mean) == size + fact_count(("llama",))
+
+
+def test_without_facts_there_are_no_families_and_the_population_is_the_mean_model(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    trained = train([planted_set], encoder)
+    assert trained.manifest.families == ()
+    np.testing.assert_allclose(trained.population.mean, trained.head.ability.mean(axis=0), atol=1e-12)
+
+
+def test_facts_about_models_that_are_not_in_the_sets_change_nothing(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    facts = {"somebody-else": ModelFacts("somebody-else", benchmarks={"mmlu": 0.9})}
+    assert train([planted_set], encoder, facts=facts).id == train([planted_set], encoder).id
+
+
+def test_a_model_without_outcomes_is_no_part_of_the_population(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    data = wide(planted_set, 4)
+    data.scores[:, 3] = np.nan
+    trained = train([data], encoder)
+    np.testing.assert_allclose(trained.population.mean, trained.head.ability[:3].mean(axis=0), atol=1e-12)
+
+
+def test_a_model_without_outcomes_is_placed_as_a_stranger_is(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    data = wide(planted_set, 4)
+    data.scores[:, 3] = np.nan
+    trained = train([data], encoder)
+    catalog = Catalog([Card(id=name, provider="openai", model=name) for name in (data.models[3], "stranger")])
+    forecast = trained.bind(catalog)(Perceiver(encoder)(ChatRequest.from_prompt(SUM)))
+    assert [trained.column(catalog, position) for position in (0, 1)] == [None, None]
+    assert forecast.quality[0] == forecast.quality[1]
+    assert forecast.quality_std[0] == forecast.quality_std[1]
+
+
+def test_scores_that_are_shares_are_learned_as_they_are(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    found = quality(train([with_scores(planted_set, 0.25 + planted_set.scores / 2)], encoder), SUM)
+    plain = quality(train([planted_set], encoder), SUM)
+    for model in planted_set.models:
+        assert found[model] == pytest.approx(0.25 + plain[model] / 2, abs=0.05)
+
+
+@pytest.mark.parametrize("prompts", [3, MIN_ROWS - 1, MIN_ROWS])
+def test_few_prompts_give_forecasts_near_the_means(
+    prompts: int, planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    data = planted_set.rows(np.arange(prompts))
+    predictor = train([data], encoder)
+    vectors = np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)])
+    expected = predictor.expect_all(vectors)
+    assert all(np.isfinite(each).all() for each in expected)
+    if prompts < MIN_ROWS:
+        assert np.ptp(expected.quality, axis=0).max() < 1e-6

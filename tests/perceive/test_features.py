@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from router.errors import CallerError
 from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
-from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, vector_width
+from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, feature_vectors, vector_width
 from router.perceive.surface import surface_features
 from router.types import ChatRequest
 
@@ -26,6 +28,17 @@ def test_the_vector_is_the_embedding_then_the_surface(encoder: StaticEncoder) ->
     assert vector.shape == (vector_width(encoder),)
     assert vector[: encoder.dimensions].tobytes() == encoder.encode([SORTING]).tobytes()
     assert vector[encoder.dimensions :].tobytes() == surface_features(SORTING).tobytes()
+
+
+@given(st.lists(st.lists(st.text(max_size=80), min_size=1, max_size=9).map(tuple), max_size=5))
+@example([(SORTING,), (POEM, SORTING), ("",), ("Привет", "你好", POEM)])
+def test_vectors_are_the_same_among_others_and_alone(
+    encoder: StaticEncoder, conversations: list[tuple[str, ...]]
+) -> None:
+    vectors = feature_vectors(encoder, conversations)
+    assert vectors.shape == (len(conversations), vector_width(encoder))
+    for vector, turns in zip(vectors, conversations, strict=True):
+        assert vector.tobytes() == feature_vector(encoder, turns).tobytes()
 
 
 def test_earlier_turns_weigh_half_as_much_each_time(encoder: StaticEncoder) -> None:

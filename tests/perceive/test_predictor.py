@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -9,17 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
-from router.cards.schema import Card, Latency, Milliseconds, Price, Size, TokenCount
+from router.cards.facts import ModelFacts
+from router.cards.schema import Benchmark, Card, Latency, Milliseconds, Price, Size, TokenCount
 from router.learn.dataset import RoutingSet
 from router.learn.train import train
 from router.perceive.encoder import StaticEncoder
+from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import Perceiver, feature_vector, vector_width
-from router.perceive.predictor import Predictor, _squashed
+from router.perceive.predictor import Evidence, Predictor, _squashed, evidence_of
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import ChatRequest, Features, Forecast
+from tests.conftest import planted
 
 SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."
-FIELDS = ("quality", "quality_std", "output_tokens", "cost_usd", "ttft_ms", "latency_ms")
+FIELDS = ("quality", "quality_std", "own_std", "usual_quality", "output_tokens", "cost_usd", "ttft_ms", "latency_ms")
 
 
 def card(name: str, **facts: object) -> Card:
@@ -34,13 +38,31 @@ CARDS = (
     card("sums", kind="adapter", base="calculator", price=Price(9.0, 9.0)),
     card("verses", kind="adapter", base="big-poet"),
     card("nobody", kind="adapter", base="stranger"),
+    card("asked", size=Size(7e9)),
+    card("asked-too"),
+    card("tuned", kind="adapter", base="calculator"),
 )
+ASKED = {"asked": (1.0, 0.0), "asked-too": (0.0, 0.0), "tuned": (0.0, 1.0)}
+"""What a card scored in probes of sums and of poems."""
 ALONE = tuple(each for each in CARDS if each.base is None)
 
 
 @pytest.fixture(scope="module")
 def features(encoder: StaticEncoder) -> Features:
     return Perceiver(encoder)(ChatRequest.from_prompt(SUM))
+
+
+def evidence_from(encoder: StaticEncoder, sums: float, poems: float, probes: int = 16) -> Evidence:
+    """As many probes of either kind as `probes`, with these scores."""
+    texts = [f"What is {number} plus {number * 7}?" for number in range(probes)]
+    texts += [f"Write a poem about the river, number {number}." for number in range(probes)]
+    vectors = np.stack([feature_vector(encoder, (text,)) for text in texts])
+    return Evidence(vectors, np.repeat([sums, poems], probes))
+
+
+@pytest.fixture(scope="module")
+def evidence(encoder: StaticEncoder) -> Mapping[str, Evidence]:
+    return {name: evidence_from(encoder, *scores) for name, scores in ASKED.items()}
 
 
 def of_card(forecast: Forecast, catalog: Catalog, name: str) -> bytes:
@@ -57,12 +79,25 @@ def with_bases(chosen: set[str]) -> Catalog:
 @given(st.sets(st.sampled_from([each.id for each in CARDS]), min_size=1))
 @settings(deadline=None)
 def test_the_other_cards_never_change_a_forecast_to_the_last_bit(
-    predictor: Predictor, features: Features, chosen: set[str]
+    predictor: Predictor, features: Features, evidence: Mapping[str, Evidence], chosen: set[str]
 ) -> None:
     everything, some = Catalog(CARDS), with_bases(chosen)
-    full, partial = predictor.bind(everything)(features), predictor.bind(some)(features)
+    full, partial = (predictor.bind(catalog, evidence)(features) for catalog in (everything, some))
     for name in some.ids:
         assert of_card(partial, some, name) == of_card(full, everything, name)
+
+
+@given(st.dictionaries(st.sampled_from([each.id for each in CARDS]), st.sampled_from([0.0, 0.5, 1.0])))
+@settings(deadline=None, max_examples=30)
+def test_probes_of_a_card_never_change_a_card_that_does_not_rest_on_it(
+    predictor: Predictor, encoder: StaticEncoder, features: Features, scores: dict[str, float]
+) -> None:
+    catalog = Catalog(CARDS)
+    asked = {name: evidence_from(encoder, score, score, probes=2) for name, score in scores.items()}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
+    for each in CARDS:
+        if each.id not in scores and each.base not in scores:
+            assert of_card(after, catalog, each.id) == of_card(before, catalog, each.id)
 
 
 @given(
@@ -77,18 +112,20 @@ def test_the_other_cards_never_change_a_forecast_to_the_last_bit(
 )
 @settings(deadline=None)
 def test_editing_a_card_never_changes_another_ones_forecast(
-    predictor: Predictor, features: Features, edited: str, facts: dict[str, object]
+    predictor: Predictor, features: Features, evidence: Mapping[str, Evidence], edited: str, facts: dict[str, object]
 ) -> None:
     new = card(edited, **facts)
     before, after = Catalog(ALONE), Catalog(new if each.id == edited else each for each in ALONE)
-    old, now = predictor.bind(before)(features), predictor.bind(after)(features)
+    old, now = predictor.bind(before, evidence)(features), predictor.bind(after, evidence)(features)
     for name in before.ids:
         if name != edited:
             assert of_card(now, after, name) == of_card(old, before, name)
 
 
-def test_the_order_of_the_cards_changes_nothing(predictor: Predictor, features: Features) -> None:
-    one, other = predictor.bind(Catalog(CARDS))(features), predictor.bind(Catalog(CARDS[::-1]))(features)
+def test_the_order_of_the_cards_changes_nothing(
+    predictor: Predictor, features: Features, evidence: Mapping[str, Evidence]
+) -> None:
+    one, other = (predictor.bind(Catalog(cards), evidence)(features) for cards in (CARDS, CARDS[::-1]))
     assert all(getattr(one, field).tobytes() == getattr(other, field).tobytes() for field in FIELDS)
 
 
@@ -123,7 +160,15 @@ def test_an_adapter_adds_to_the_doubt_as_much_as_models_differ(predictor: Predic
     forecast = predictor.bind(catalog)(features)
     base, adapter = catalog.position("calculator"), catalog.position("sums")
     added = np.square(forecast.quality_std[adapter]) - np.square(forecast.quality_std[base])
-    assert added == pytest.approx(predictor.spread**2)
+    profile = predictor.look(features.vector[None]).profiles[0]
+    assert added == pytest.approx(profile @ predictor.population.covariance @ profile, rel=1e-3)
+
+
+def test_an_adapter_of_a_stranger_is_in_as_much_doubt_as_the_stranger(predictor: Predictor, features: Features) -> None:
+    catalog = Catalog(CARDS)
+    forecast = predictor.bind(catalog)(features)
+    base, adapter = catalog.position("stranger"), catalog.position("nobody")
+    assert forecast.quality_std[adapter] == forecast.quality_std[base]
 
 
 def test_an_adapter_with_outcomes_of_its_own_is_as_sure_as_a_model(predictor: Predictor, features: Features) -> None:
@@ -152,26 +197,22 @@ def test_a_card_without_outcomes_is_less_sure_than_any_with(predictor: Predictor
     assert (quality_std[-1] > quality_std[:-1]).all()
 
 
-def shifted(predictor: Predictor, bias: np.ndarray) -> Predictor:
-    """`predictor` with the models (and the population) at these average qualities."""
-    head = msgspec.structs.replace(predictor.head, bias=bias.astype(np.float32))
-    return Predictor(head, predictor.encoder, predictor.manifest)
+def shifted(predictor: Predictor, biases: list[float]) -> Predictor:
+    """`predictor` with models that are as good as this at every prompt."""
+    ability = np.zeros_like(predictor.head.ability)
+    ability[:, 0] = biases
+    return Predictor(msgspec.structs.replace(predictor.head, ability=ability), predictor.encoder, predictor.manifest)
 
 
-@given(st.lists(st.floats(-3, 4, width=32), min_size=4, max_size=4))
+@given(st.lists(st.floats(-3, 4, width=32), min_size=3, max_size=3))
 @settings(deadline=None)
 def test_what_is_better_stays_better_beyond_either_end(predictor: Predictor, biases: list[float]) -> None:
-    # A forecast of no surprise: the linear parts are nil, so that the biases alone decide.
-    calm = msgspec.structs.replace(
-        predictor.head, least=np.zeros_like(predictor.head.least), greatest=np.zeros_like(predictor.head.greatest)
-    )
     vector = np.zeros(vector_width(predictor.encoder), dtype=np.float32)
-    bias = np.array(biases, dtype=np.float32)
-    quality = shifted(Predictor(calm, predictor.encoder, predictor.manifest), bias).expect(vector).quality
+    quality = shifted(predictor, biases).expect(vector).quality[:-1]
     assert ((quality > 0) & (quality < 1)).all()
-    for one, other in itertools.combinations(range(4), 2):
-        if abs(bias[one] - bias[other]) > 0.02:
-            assert (quality[one] > quality[other]) == (bias[one] > bias[other])
+    for one, other in itertools.combinations(range(3), 2):
+        if abs(biases[one] - biases[other]) > 0.02:
+            assert (quality[one] > quality[other]) == (biases[one] > biases[other])
 
 
 def test_a_forecast_away_from_the_ends_is_not_bent() -> None:
@@ -194,11 +235,11 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
     width = vector_width(predictor.encoder)
     noise = np.random.default_rng(seed).standard_normal(width)
     vector = (noise * np.resize(scales, width)).astype(np.float32)
-    quality, quality_std, *_ = predictor.expect(vector)
+    quality, quality_std, tokens, novelty = predictor.expect(vector)
     assert ((quality > 0) & (quality < 1)).all()
     assert ((quality_std > 0) & (quality_std <= 0.5)).all()
-    tokens = predictor.expect(vector).output_tokens
     assert ((tokens >= 1) & (tokens <= 8192)).all()
+    assert 0 <= novelty <= 1
 
 
 @pytest.mark.parametrize(
@@ -231,17 +272,6 @@ def test_the_expected_length_is_the_mean_and_not_the_median(planted_set: Routing
     means, medians = scatter.mean(axis=0), np.median(scatter, axis=0)
     np.testing.assert_allclose(expected, means, rtol=0.1)
     assert (expected > 1.2 * medians).all()
-
-
-@pytest.mark.parametrize("width", [20, 100])
-def test_the_mean_leverage_of_the_prompts_is_exact_however_few_directions_are_kept(width: int) -> None:
-    scales = np.geomspace(5, 0.1, width)
-    table = (np.random.default_rng(0).standard_normal((400, width)) * scales).astype(np.float32)
-    directions, gain, rest = leverage_of(table, penalty=50.0)
-    found = np.square(table).sum(axis=1) * rest + np.square(table @ directions.T) @ gain
-    gram = table.T.astype(np.float64) @ table
-    exact = np.einsum("ij,jk,ik->i", table, np.linalg.inv(gram + 50.0 * np.eye(width)), table)
-    assert found.mean() == pytest.approx(exact.mean(), rel=1e-4)
 
 
 def test_cost_is_tokens_times_price(predictor: Predictor, features: Features) -> None:
@@ -291,3 +321,184 @@ def test_latency_that_nobody_measured_comes_from_the_active_size(predictor: Pred
 def test_latency_without_size_or_measurement_is_unknown(predictor: Predictor, features: Features) -> None:
     forecast = predictor.bind(Catalog([card("poet")]))(features)
     assert np.isnan(forecast.latency_ms[0])
+
+
+@given(st.lists(st.sampled_from([SUM, POEM, "", "你好", "def f(): pass"]), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=30)
+def test_many_prompts_at_once_are_forecast_as_one_by_one_to_the_last_bit(
+    predictor: Predictor, encoder: StaticEncoder, prompts: list[str]
+) -> None:
+    vectors = np.stack([feature_vector(encoder, (f"{text} {number}",)) for number, text in enumerate(prompts)])
+    together = predictor.expect_all(vectors)
+    for position, vector in enumerate(vectors):
+        for one, all_of_them in zip(predictor.expect(vector), together, strict=True):
+            assert one.tobytes() == all_of_them[position].tobytes()
+
+
+def test_a_measured_card_is_forecast_as_its_model(predictor: Predictor, features: Features) -> None:
+    catalog = Catalog(CARDS)
+    forecast = predictor.bind(catalog)(features)
+    expected = predictor.expect(features.vector)
+    position, model = catalog.position("calculator"), predictor.models.index("calculator")
+    assert forecast.quality[position] == expected.quality[model]
+    assert forecast.quality_std[position] == expected.quality_std[model]
+    assert forecast.output_tokens[position] == expected.output_tokens[model]
+    assert forecast.novelty == expected.novelty
+
+
+def test_the_usual_quality_is_what_a_model_does_on_average(
+    predictor: Predictor, features: Features, planted_set: RoutingSet
+) -> None:
+    catalog = Catalog([card(name) for name in planted_set.models])
+    usual = predictor.bind(catalog)(features).usual_quality
+    means = dict(zip(planted_set.models, planted_set.scores.mean(axis=0).tolist(), strict=True))
+    np.testing.assert_allclose(usual, [means[name] for name in catalog.ids], atol=0.05)
+
+
+def test_the_doubt_about_a_difference_is_no_more_than_all_doubt(
+    predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
+) -> None:
+    for text in (SUM, POEM, "Привет, как дела?"):
+        forecast = predictor.bind(Catalog(CARDS), evidence)(Perceiver(encoder)(ChatRequest.from_prompt(text)))
+        assert (forecast.own_std > 0).all()
+        assert (forecast.own_std <= forecast.quality_std).all()
+
+
+def test_a_card_is_placed_by_its_probes(
+    predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
+) -> None:
+    catalog = Catalog(CARDS)
+    asked, stranger = catalog.position("asked"), catalog.position("stranger")
+    sums, poems = (
+        predictor.bind(catalog, evidence)(Perceiver(encoder)(ChatRequest.from_prompt(text))).quality
+        for text in (SUM, POEM)
+    )
+    assert sums[asked] > sums[stranger] + 0.1
+    assert poems[asked] < poems[stranger] - 0.1
+
+
+def test_probes_make_surer_of_the_card_and_of_no_other(
+    predictor: Predictor, features: Features, evidence: Mapping[str, Evidence]
+) -> None:
+    catalog = Catalog(CARDS)
+    before, after = (predictor.bind(catalog, asked)(features).quality_std for asked in (None, evidence))
+    for position, name in enumerate(catalog.ids):
+        if name in ASKED:
+            assert after[position] < before[position]
+        else:
+            assert after[position] == before[position]
+
+
+def test_more_probes_make_surer(predictor: Predictor, encoder: StaticEncoder, features: Features) -> None:
+    catalog = Catalog([card("asked")])
+    std = [
+        predictor.bind(catalog, {"asked": evidence_from(encoder, 1.0, 0.0, probes)})(features).quality_std[0]
+        for probes in (1, 4, 16, 64)
+    ]
+    assert std == sorted(std, reverse=True)
+    assert std[-1] < std[0]
+
+
+def test_an_adapter_moves_off_its_base_by_its_probes(
+    predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
+) -> None:
+    # It fails at the sums at which its base is good, and writes the poems that its base cannot.
+    catalog = Catalog(CARDS)
+    base, tuned = catalog.position("calculator"), catalog.position("tuned")
+    sums, poems = (
+        predictor.bind(catalog, evidence)(Perceiver(encoder)(ChatRequest.from_prompt(text))).quality
+        for text in (SUM, POEM)
+    )
+    assert sums[tuned] < sums[base] - 0.3
+    assert poems[tuned] > poems[base] + 0.3
+
+
+def test_an_adapter_rests_on_what_probes_say_of_its_base(
+    predictor: Predictor, encoder: StaticEncoder, features: Features
+) -> None:
+    catalog = Catalog(CARDS)
+    asked = {"stranger": evidence_from(encoder, 1.0, 1.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
+    base, adapter = catalog.position("stranger"), catalog.position("nobody")
+    assert after.quality[adapter] == after.quality[base] > before.quality[adapter]
+    assert after.quality_std[adapter] > after.quality_std[base]
+
+
+def test_probes_say_nothing_new_of_a_card_with_outcomes(
+    predictor: Predictor, encoder: StaticEncoder, features: Features
+) -> None:
+    catalog = Catalog([card("calculator")])
+    asked = {"calculator": evidence_from(encoder, 0.0, 0.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
+    assert of_card(after, catalog, "calculator") == of_card(before, catalog, "calculator")
+
+
+def test_probes_of_a_card_that_is_not_there_do_no_harm(
+    predictor: Predictor, encoder: StaticEncoder, features: Features
+) -> None:
+    catalog = Catalog([card("stranger")])
+    asked = {"gone": evidence_from(encoder, 1.0, 1.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
+    assert of_card(after, catalog, "stranger") == of_card(before, catalog, "stranger")
+
+
+def outcome(prompt: str, score: float) -> ProbeOutcome:
+    return ProbeOutcome("p", "", prompt, "text", score, "", "m", "2026-01-01T00:00:00Z", 1.0)
+
+
+def test_evidence_holds_each_outcomes_features_and_score(encoder: StaticEncoder) -> None:
+    found = evidence_of({"a": (outcome(SUM, 1.0), outcome(POEM, 0.25)), "b": ()}, encoder)
+    assert set(found) == {"a"}
+    assert np.array_equal(found["a"].vectors, np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)]))
+    assert found["a"].scores.tolist() == [1.0, 0.25]
+
+
+@pytest.fixture(scope="module")
+def informed(encoder: StaticEncoder) -> Predictor:
+    """A predictor that knows of twelve models what they scored in a benchmark, and that it is what they can do."""
+    models = [f"model-{number}" for number in range(12)]
+    strength = np.linspace(0.2, 0.9, 12)
+    data = planted(160)
+    scores = (np.random.default_rng(8).random((160, 12)) < strength).astype(np.float32)
+    facts = {name: ModelFacts(name, benchmarks={"mmlu": share}) for name, share in zip(models, strength, strict=True)}
+    wide = msgspec.structs.replace(data, models=tuple(models), scores=scores, cost_usd=None, output_tokens=None)
+    return train([wide], encoder, facts=facts)
+
+
+def stated(name: str, score: float) -> Card:
+    return card(name, benchmarks={"mmlu": Benchmark(score, "https://example.com")})
+
+
+def test_a_card_with_facts_differs_from_the_population(informed: Predictor, features: Features) -> None:
+    catalog = Catalog([card("unknown"), stated("known", 85.0)])
+    known, unknown = catalog.position("known"), catalog.position("unknown")
+    forecast = informed.bind(catalog)(features)
+    assert forecast.quality[unknown] == informed.expect(features.vector).quality[-1]
+    assert forecast.quality[known] > forecast.quality[unknown] + 0.05
+    assert forecast.quality_std[known] < forecast.quality_std[unknown]
+
+
+def test_a_card_with_better_benchmarks_is_forecast_better(informed: Predictor, features: Features) -> None:
+    catalog = Catalog([stated(f"c{score}", score) for score in (25.0, 50.0, 75.0, 90.0)])
+    forecast = informed.bind(catalog)(features)
+    assert (np.diff(forecast.quality) > 0.05).all()
+    assert (np.diff(forecast.usual_quality) > 0.05).all()
+    assert len(set(forecast.quality_std.tolist())) == 1
+
+
+def test_facts_say_nothing_new_of_a_card_with_outcomes(informed: Predictor, features: Features) -> None:
+    bare, praised = Catalog([card("model-0")]), Catalog([stated("model-0", 99.0)])
+    one, other = informed.bind(bare)(features), informed.bind(praised)(features)
+    assert of_card(one, bare, "model-0") == of_card(other, praised, "model-0")
+
+
+def test_probes_count_beside_facts(informed: Predictor, encoder: StaticEncoder, features: Features) -> None:
+    catalog = Catalog([stated("praised", 90.0)])
+    disappointing = {"praised": evidence_from(encoder, 0.0, 0.0)}
+    before, after = informed.bind(catalog)(features), informed.bind(catalog, disappointing)(features)
+    assert after.quality[0] < before.quality[0] - 0.1
+    assert after.quality_std[0] < before.quality_std[0]
+
+
+def test_an_empty_catalogue_has_an_empty_forecast(predictor: Predictor, features: Features) -> None:
+    assert predictor.bind(Catalog([]))(features).quality.shape == (0,)

@@ -14,7 +14,7 @@ from router.perceive.predictor import Predictor
 from router.perceive.reading import CLIP, Lens, Reader, Reading, levels, quantised, row_by_row
 from router.types import Floats
 
-WIDTH, EMBEDDED, LANDMARKS, SKILLS = 70, 64, 24, 7
+WIDTH, EMBEDDED, LANDMARKS, DIRECTIONS, SKILLS = 70, 64, 24, 10, 7
 SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."
 
 
@@ -33,10 +33,13 @@ def lens() -> Lens:
         "sharpness": np.array([5.0]),
         "likeness_center": np.full(LANDMARKS, 1 / LANDMARKS),
         "likeness_scale": np.full(LANDMARKS, 0.02),
-        "gate": np.array([2.0, -8.0]),
+        "gate": np.array([-1.0, 2.0]),
         "near": rng.normal(0, 0.1, (1 + WIDTH + LANDMARKS, SKILLS)),
         "far": rng.normal(0, 0.1, (1 + WIDTH + LANDMARKS, SKILLS)),
-        "closeness_quantiles": np.linspace(0.1, 0.9, 101),
+        "directions": np.linalg.qr(rng.normal(size=(EMBEDDED, DIRECTIONS)))[0].T,
+        "precision": np.append(np.geomspace(1.0, 8.0, DIRECTIONS), 10.0),
+        "strangeness": np.array([1.0, 0.02, -3.0]),
+        "strangeness_quantiles": np.linspace(-2.0, 2.0, 101),
     }
     return Lens(landmarks=whole.astype(np.int8), **{name: each.astype(np.float32) for name, each in arrays.items()})
 
@@ -166,30 +169,57 @@ def test_the_nearest_landmark_has_the_greatest_likeness() -> None:
     assert (Reader(plain).likeness(closeness).argmax(axis=1) == closeness.argmax(axis=1)).all()
 
 
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=30))
+def test_the_distance_is_mahalanobis_along_the_directions_and_alike_along_all_others() -> None:
+    directions = lens().directions.astype(np.float64)
+    precision = lens().precision.astype(np.float64)
+    matrix = precision[-1] * np.eye(EMBEDDED) + (directions.T * (precision[:-1] - precision[-1])) @ directions
+    away = (prompts()[:, :EMBEDDED] - lens().topic_center).astype(np.float64)
+    expected = np.einsum("ij,jk,ik->i", away, matrix, away)
+    np.testing.assert_allclose(reader().distance(prompts()), expected, rtol=1e-6)
+
+
+def test_strangeness_rises_with_the_distance_and_falls_with_closeness() -> None:
+    steps = np.linspace(0, 1, 11)
+    assert (np.diff(reader().strangeness(100 * steps, np.zeros(11))) > 0).all()
+    assert (np.diff(reader().strangeness(np.ones(11), steps)) < 0).all()
+    np.testing.assert_allclose(reader().strangeness(np.array([50.0]), np.array([0.5])), [0.5], atol=1e-6)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=30))
 @settings(deadline=None)
-def test_farness_rises_as_closeness_falls(closeness: list[float]) -> None:
-    farness = reader().farness(np.array(sorted(closeness)))
+def test_farness_rises_with_strangeness(strangeness: list[float]) -> None:
+    farness = reader().farness(np.array(sorted(strangeness)))
     assert ((farness >= 0) & (farness <= 1)).all()
-    assert (np.diff(farness) <= 0).all()
+    assert (np.diff(farness) >= 0).all()
 
 
 def test_farness_is_the_logistic_curve_of_the_gate() -> None:
     offset, slope = lens().gate.astype(np.float64)
-    closeness = np.linspace(-1, 1, 21)
-    np.testing.assert_allclose(reader().farness(closeness), 1 / (1 + np.exp(-(offset + slope * closeness))))
+    strangeness = np.linspace(-3, 3, 21)
+    np.testing.assert_allclose(reader().farness(strangeness), 1 / (1 + np.exp(-(offset + slope * strangeness))))
 
 
-@given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=30))
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=30))
 @settings(deadline=None)
-def test_novelty_is_a_share_that_falls_with_closeness(closeness: list[float]) -> None:
-    novelty = reader()._novelty(np.array(sorted(closeness)))
+def test_novelty_is_a_share_that_rises_with_strangeness(strangeness: list[float]) -> None:
+    novelty = reader()._novelty(np.array(sorted(strangeness)))
     assert ((novelty >= 0) & (novelty <= 1)).all()
-    assert (np.diff(novelty) <= 0).all()
+    assert (np.diff(novelty) >= 0).all()
 
 
-def test_novelty_is_the_share_of_training_prompts_that_lie_nearer() -> None:
-    assert reader()._novelty(np.array([-1.0, 0.5, 1.0])).tolist() == pytest.approx([1.0, 0.5, 0.0], abs=0.01)
+def test_novelty_is_the_share_of_training_prompts_that_are_less_strange() -> None:
+    assert reader()._novelty(np.array([-9.0, 0.0, 9.0])).tolist() == pytest.approx([0.0, 0.5, 1.0], abs=0.01)
+
+
+def test_a_prompt_that_moves_away_from_all_landmarks_becomes_farther_and_newer() -> None:
+    direction = np.linalg.svd(lens().landmarks.astype(np.float64))[2][-1]
+    vectors = np.zeros((6, WIDTH), np.float32)
+    vectors[:, :EMBEDDED] = lens().topic_center + 0.3 * lens().landmarks[0] * lens().landmark_scale[0]
+    vectors[:, :EMBEDDED] += (np.arange(6)[:, None] * direction).astype(np.float32)
+    reading = reader()(vectors)
+    assert (np.diff(reading.farness) > 0).all()
+    assert (np.diff(reading.novelty) >= 0).all()
+    assert reading.novelty[-1] > reading.novelty[0]
 
 
 def test_near_the_training_a_prompt_is_read_through_one_matrix_and_far_from_it_through_the_other() -> None:
@@ -207,12 +237,13 @@ def test_skills_lie_between_the_two_matrices_by_farness() -> None:
 
 
 def test_a_reading_is_one_then_standard_features_then_likeness() -> None:
-    standard, likeness, nearest = reader().features(prompts())
+    standard, likeness, strangeness = reader().features(prompts())
     reading = reader()(prompts())
     assert (reading.read[:, 0] == 1).all()
     assert np.array_equal(reading.read[:, 1 : 1 + WIDTH], standard)
     assert np.array_equal(reading.read[:, 1 + WIDTH :], likeness)
-    assert np.array_equal(nearest, reader().closeness(prompts()).max(axis=1))
+    nearest = reader().closeness(prompts()).max(axis=1)
+    assert np.array_equal(strangeness, reader().strangeness(reader().distance(prompts()), nearest))
 
 
 def test_a_standard_feature_is_counted_in_deviations_from_the_mean() -> None:
