@@ -44,7 +44,7 @@ SUBJECTS = {
 _COMMON = (
     "the of and a to in is that it for as with on be by at this from or an are which you how what why can we not does "
     "when if more than into each other some could would should about between after before there their one two most"
-).split()
+)
 _ENDINGS = ("", "", "", "s", "ed", "ing", "er", "less", "able", "ness")
 _WORDS_A_PROMPT = 60
 _SHARE_OF_SUBJECT, _SHARE_OF_NUMBERS = 0.4, 0.03
@@ -120,7 +120,7 @@ def write_set(folder: Path, rows: int, models: int, seed: int) -> None:
 def prompts_of(rows: int, seed: int) -> Iterator[tuple[int, list[Prompt]]]:
     """Batches of prompts, each with the number of its first."""
     rng = np.random.default_rng([seed, 3])
-    common = np.array(_COMMON)
+    common = np.array(_COMMON.split())
     own = {
         subject: np.array([word + ending for word, ending in itertools.product(words.split(), _ENDINGS)])
         for subject, words in SUBJECTS.items()

@@ -1,5 +1,5 @@
-"""Feature vectors and embeddings of many prompts, kept on disk by the hash of encoder and texts, so that a second run is
-quick.
+"""Feature vectors and embeddings of many prompts, kept on disk by the hash of encoder and texts, so that a second run
+is quick.
 """
 
 from __future__ import annotations

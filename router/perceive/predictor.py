@@ -186,10 +186,8 @@ class Predictor:
     def expect_all(self, vectors: Floats) -> Expectation:
         """What `expect` says of each row of `vectors` `(prompts, width)`, to the same bits."""
         seen = self.look(vectors)
-        variance = np.broadcast_to(
-            seen.doubt[:, None] * self.head.variance, (len(vectors), len(self.models) + 1)
-        ).copy()
-        variance[:, -1] += _along(seen.profiles, self.population.covariance)
+        variance = seen.doubt[:, None] * self.head.variance
+        variance[:, -1] += self.along(seen, self.population.covariance)
         return Expectation(
             quality=quality_of(row_by_row(seen.profiles, self._abilities.T)),
             quality_std=deviation_of(variance),
@@ -206,9 +204,18 @@ class Predictor:
             profiles=profile_of(reading.skills),
             doubt=doubt[:, 0],
             own_doubt=doubt[:, 1],
-            length=row_by_row(reading.read, self._length),
+            length=row_by_row(reading.read, self._length[:, None])[:, 0],
+            farness=reading.farness,
             novelty=reading.novelty,
         )
+
+    def along(self, seen: Look, covariance: Doubles) -> Doubles:
+        """The variance `(prompts,)` of expectations by an ability of this covariance.
+
+        Far from the training, where skills are small because nothing is known, it is no less than on average.
+        """
+        variance: Doubles = (row_by_row(seen.profiles, covariance) * seen.profiles).sum(axis=1)
+        return np.maximum(variance, seen.farness * float((covariance * self.head.usual).sum()))
 
     def bind(self, catalog: Catalog, evidence: Mapping[str, Evidence] | None = None) -> Forecaster:
         """A forecaster for the cards of `catalog`; `evidence` holds outcomes of probes by card id."""
@@ -244,13 +251,14 @@ class Predictor:
 class Look(NamedTuple):
     """Of each prompt: `profiles` `(prompts, 1 + skills)`; `doubt`, the share of a model's residual variance by which
     its expectation is uncertain, and `own_doubt`, that by which it is apart from the other models; `length`, the common
-    part of the logarithm of an answer's tokens; `novelty`.
+    part of the logarithm of an answer's tokens; `farness` and `novelty` as in `Reading`.
     """
 
     profiles: Doubles
     doubt: Doubles
     own_doubt: Doubles
     length: Doubles
+    farness: Doubles
     novelty: Doubles
 
 
@@ -277,7 +285,8 @@ class Forecaster:
         self._kind: Indices = np.array(
             [kinds.setdefault(ability.covariance.tobytes(), len(kinds)) for ability, _ in placed], dtype=np.intp
         )
-        self._covariances = [np.frombuffer(kind).reshape(size, size) for kind in kinds]
+        self._covariances = np.frombuffer(b"".join(kinds)).reshape(-1, size, size)
+        self._usual_doubts = (self._covariances * head.usual).sum(axis=(1, 2))
 
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order."""
@@ -285,7 +294,7 @@ class Forecaster:
         profile = seen.profiles[0]
         # Row by row: a card's sum does not depend on the other cards.
         expected = np.einsum("ij,j->i", self._abilities, profile)
-        doubts = np.array([_along(seen.profiles, covariance)[0] for covariance in self._covariances])
+        doubts = np.maximum(((self._covariances @ profile) * profile).sum(axis=1), seen.farness[0] * self._usual_doubts)
         output_tokens = np.minimum(_tokens(seen.length[0] + self._length), self._longest)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
@@ -313,11 +322,6 @@ def deviation_of(variance: Doubles) -> Doubles:
     """The standard deviation of an expected quality, to six decimals."""
     deviation: Doubles = np.minimum(np.sqrt(np.maximum(variance, 1e-10)), _GREATEST_STD).round(6)
     return deviation
-
-
-def _along(profiles: Doubles, covariance: Doubles) -> Doubles:
-    variance: Doubles = np.maximum((row_by_row(profiles, covariance) * profiles).sum(axis=1), 0.0)
-    return variance
 
 
 def _tokens(logarithm: Doubles) -> Doubles:

@@ -118,7 +118,8 @@ class Reader:
         raised /= raised.sum(axis=1, keepdims=True)
         raised -= lens.likeness_center
         raised /= lens.likeness_scale
-        return np.minimum(np.maximum(raised, -CLIP), CLIP, out=raised)
+        clipped: Doubles = np.minimum(np.maximum(raised, -CLIP), CLIP, out=raised)
+        return clipped
 
     def distance(self, vectors: Floats) -> Doubles:
         """The squared Mahalanobis distance of each prompt's topic from the training's mean, float64 `(prompts,)`."""
@@ -151,9 +152,8 @@ class Reader:
 
 def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
     """`rows @ matrix`, where each row of the product is the same to the bit whatever other rows there are."""
-    product = np.empty((len(rows), *matrix.shape[1:]))
-    for position, row in enumerate(rows):
-        product[position] = row @ matrix
+    # Of a stack of one-row matrices each is multiplied by itself.
+    product: Doubles = (rows[:, None, :] @ matrix)[:, 0]
     return product
 
 

@@ -230,6 +230,21 @@ def test_a_damaged_packed_file_is_named(damage: Callable[[bytes], bytes], write_
         load_set(file.parent)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_line_that_is_not_text_is_named(packed: bool, write_set: Write) -> None:
+    lines = [b'{"prompt_id": "a", "prompt": "x"}\n'] * 3
+    folder = write_set(prompts=b"\n" * 70_000 + lines[0] + b"\xff\n" + lines[2], packed=packed)
+    assert ":70002: is not UTF-8" in fault(folder)
+
+
+def test_a_table_with_the_line_ends_and_quotes_of_a_spreadsheet_is_read(write_set: Write) -> None:
+    rows = ("\ufeffprompt_id,calculator,poet", '"a\nb",1,0', 'c,"0.5",')
+    folder = write_set(
+        prompts=[{"prompt_id": "c", "prompt": "x"}, {"prompt_id": "a\nb", "prompt": "y"}], scores="\r\n".join(rows)
+    )
+    np.testing.assert_array_equal(load_set(folder).scores, np.float32([[0.5, np.nan], [1, 0]]))
+
+
 def test_a_set_that_is_no_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere is not a folder"):
         load_set(tmp_path / "nowhere")

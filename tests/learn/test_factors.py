@@ -35,7 +35,7 @@ def test_planted_factors_are_recovered_even_with_holes(holes: float, least: floa
 
 
 def test_the_covariance_of_what_is_shared_is_that_of_the_planted_factors() -> None:
-    abilities, facts, loadings = planted(models=2000)
+    abilities, facts, loadings = planted(models=800)
     model = fit_factors(abilities, facts)
     found, expected = model.loadings @ model.loadings.T, loadings @ loadings.T
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()

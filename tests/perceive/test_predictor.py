@@ -160,8 +160,8 @@ def test_an_adapter_adds_to_the_doubt_as_much_as_models_differ(predictor: Predic
     forecast = predictor.bind(catalog)(features)
     base, adapter = catalog.position("calculator"), catalog.position("sums")
     added = np.square(forecast.quality_std[adapter]) - np.square(forecast.quality_std[base])
-    profile = predictor.look(features.vector[None]).profiles[0]
-    assert added == pytest.approx(profile @ predictor.population.covariance @ profile, rel=1e-3)
+    apart = predictor.along(predictor.look(features.vector[None]), predictor.population.covariance)
+    assert added == pytest.approx(apart[0], rel=1e-3)
 
 
 def test_an_adapter_of_a_stranger_is_in_as_much_doubt_as_the_stranger(predictor: Predictor, features: Features) -> None:
