@@ -37,7 +37,8 @@ from router.perceive.surface import surface_features
 from router.pipeline import Router
 from router.types import ChatRequest
 
-WORDS = 78
+WORDS, MANY_WORDS = 62, 1_200
+"""About 100 and 2,000 tokens of such text."""
 SIZES = (100, 10_000)
 WARM_UP = 200
 SCORED = 10_000
@@ -106,7 +107,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(f"resident memory of encoder and predictor: {resident_mb():.0f} MB\n")
     router = options.load_router(None, None, None)
-    for tokens, words, count in ((100, WORDS, rounds), (2_000, 20 * WORDS, max(rounds // 4, 1))):
+    for tokens, words, count in ((100, WORDS, rounds), (2_000, MANY_WORDS, max(rounds // 4, 1))):
         requests = [ChatRequest.from_prompt(text) for text in texts(count + WARM_UP, words)]
         found = statistics.median(router.predictor.encoder.count_tokens(each.turns[0].text) for each in requests)
         print(f"{count} prompts of about {tokens} tokens ({found:.0f}, the median), one thread")

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -123,12 +123,8 @@ class StaticEncoder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_AT_A_TIME):
             ids = [self._ids(text) for text in texts[start : start + _TEXTS_AT_A_TIME]]
-            some = vectors[start : start + len(ids)]
-            if len(ids) >= _MANY:
-                self._sum_many(ids, some)
-            for vector, own in zip(some, ids, strict=True):
-                if len(own):
-                    vector[:] = unit(vector if len(ids) >= _MANY and own.max() < self.card.tokens else self._sum(own))
+            for row, total in self._sums(ids):
+                vectors[start + row] = unit(total)
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -213,6 +209,33 @@ class StaticEncoder:
                     pieces[word].append(piece)
         return [tuple(ids) for ids in pieces]
 
+    def _sums(self, texts: Sequence[Indices]) -> Iterator[tuple[int, Floats]]:
+        """Which texts have pieces, and the sum of the vectors of these."""
+        rest = [row for row, ids in enumerate(texts) if len(ids)]
+        if len(rest) >= _MANY:
+            plain = [row for row in rest if texts[row].max() < self.card.tokens]
+            yield from zip(plain, self._sums_of_tokens([texts[row] for row in plain]), strict=True)
+            rest = sorted(set(rest).difference(plain))
+        for row in rest:
+            yield row, self._sum(texts[row])
+
+    def _sums_of_tokens(self, texts: Sequence[Indices]) -> Iterable[Floats]:
+        """As `_sum` of each text, to the same bits, where no piece is an entry of the lexicon."""
+        if not texts:
+            return ()
+        # Only for long work on many texts: a gateway need not import it.
+        from scipy.sparse import csr_array
+
+        ids = np.concatenate(texts)
+        used = np.flatnonzero(np.bincount(ids, minlength=self.card.tokens))
+        place = np.zeros(self.card.tokens, dtype=np.intp)
+        place[used] = np.arange(len(used))
+        # Such a product adds the rows of a text in their order, as `_sum` does.
+        ends = np.cumsum([0, *map(len, texts)])
+        counts = csr_array((np.ones(len(ids), dtype=np.float32), place[ids], ends), shape=(len(texts), len(used)))
+        sums: Floats = counts @ self._scaled(used)
+        return sums
+
     def _sum(self, ids: Indices) -> Floats:
         """The sum of the vectors of these pieces, in their order: the last bits depend on it."""
         tokens = self.card.tokens
@@ -227,20 +250,6 @@ class StaticEncoder:
             rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
         total: Floats = rows.sum(axis=0)
         return total
-
-    def _sum_many(self, texts: Sequence[Indices], out: Floats) -> None:
-        """Write the sum of each text's pieces into a row of `out`, to the same bits as `_sum`, which adds in the same
-        order; of a text with entries of the lexicon only those of its tokens.
-        """
-        # Only long work on many texts is worth the import.
-        from scipy.sparse import csr_array
-
-        ends = np.cumsum([0, *map(len, texts)])
-        ids = np.concatenate(texts)
-        ids = np.where(ids < self.card.tokens, ids, 0)
-        used, columns = np.unique(ids, return_inverse=True)
-        ones = np.ones(len(ids), dtype=np.float32)
-        out[:] = csr_array((ones, columns, ends), shape=(len(texts), len(used))) @ self._scaled(used)
 
     def _scaled(self, ids: Indices) -> Floats:
         """The vectors of these tokens. Kept as int8 and scaled as they are used, rows take a quarter of the memory."""

@@ -168,7 +168,7 @@ class IndifferentPredictor:
     def __init__(self) -> None:
         self.encoder = LetterEncoder()
 
-    def bind(self, catalog: Catalog) -> Callable[[Features], Forecast]:
+    def bind(self, catalog: Catalog, _: object = None) -> Callable[[Features], Forecast]:
         half, none = np.full(len(catalog), 0.5), np.full(len(catalog), np.nan)
         prices = np.array([card.price.output_usd for card in catalog]) / 1e6
         forecast = Forecast(
