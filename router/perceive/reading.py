@@ -22,6 +22,8 @@ CLIP = 8.0
 """A standardised feature beyond this many standard deviations says no more than "far out"."""
 
 _EXACT_IN_FLOAT32 = 2**24
+_SHARES = np.linspace(0.0, 0.99, 101)
+"""The novelty at each quantile of the training's strangeness: what lies beyond the last has the rest."""
 
 
 class Lens(Struct, frozen=True, eq=False):
@@ -72,6 +74,7 @@ class Reader:
         self.lens = lens
         self._landmarks = np.ascontiguousarray(lens.landmarks.T, dtype=np.float32)
         self._levels = levels(lens.landmarks.shape[1])
+        self._quantiles = lens.strangeness_quantiles.astype(np.float64)
         self._directions = np.ascontiguousarray(lens.directions.T, dtype=np.float64)
         self._near, self._far = lens.near.astype(np.float64), lens.far.astype(np.float64)
 
@@ -145,8 +148,11 @@ class Reader:
         return farness
 
     def _novelty(self, strangeness: Doubles) -> Doubles:
-        quantiles = self.lens.strangeness_quantiles
-        novelty: Doubles = np.searchsorted(quantiles, strangeness.astype(np.float32)) / len(quantiles)
+        quantiles = self._quantiles
+        ranked = np.interp(strangeness, quantiles, _SHARES)
+        # Beyond the strangest training prompt too, what is stranger has the greater novelty.
+        beyond = np.maximum(strangeness - quantiles[-1], 0.0)
+        novelty: Doubles = ranked + (1.0 - _SHARES[-1]) * (beyond / (1.0 + beyond))
         return novelty
 
 

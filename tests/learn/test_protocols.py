@@ -164,12 +164,12 @@ def test_the_ladder_begins_at_the_prior_and_ends_at_full_outcomes(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     vectors = vectors_of(planted_set.prompts, encoder)
-    lines = leave_models_out(planted_set, vectors, strategies(encoder), full_outcomes(encoder), probes=(0, 16))
+    lines = leave_models_out(planted_set, vectors, strategies(encoder, {}), full_outcomes(encoder), probes=(0, 16))
     by_name = {(line.method, line.probes): line for line in lines}
     assert by_name["population", 0].gain == 0.0
     assert by_name["full outcomes", None].gain == 1.0
     assert set(by_name) == {
-        *((method, count) for method in strategies(encoder) for count in (0, 16)),
+        *((method, count) for method in strategies(encoder, {}) for count in (0, 16)),
         ("full outcomes", None),
     }
 
@@ -200,7 +200,7 @@ def test_leaving_one_of_two_models_out_leaves_too_little(planted_set: RoutingSet
     two = msgspec.structs.replace(planted_set, models=MODELS[:2], scores=planted_set.scores[:, :2])
     vectors = vectors_of(two.prompts, encoder)
     with pytest.raises(CallerError, match="--by model needs at least three models; planted has 2"):
-        leave_models_out(two, vectors, strategies(encoder), full_outcomes(encoder))
+        leave_models_out(two, vectors, strategies(encoder, {}), full_outcomes(encoder))
 
 
 def test_one_prompt_has_no_other_to_be_forecast_from(planted_set: RoutingSet) -> None:
