@@ -189,7 +189,7 @@ def distil(
     out: Annotated[Path, typer.Option("--out", help="Folder for the encoder.")],
     as_json: options.Json = False,
 ) -> None:
-    """Make the static encoder from all-MiniLM-L6-v2 (extra `train`)."""
+    """Make the static encoder anew, in about an hour (extras `train` and `distil`)."""
     from router.learn.distil import distil as make
 
     print("reading the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress

