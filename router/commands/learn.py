@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from router import settings
 from router.commands import options
 from router.errors import CallerError, ConfigurationError
+
+if TYPE_CHECKING:
+    from router.learn.dataset import RoutingSet
+    from router.perceive.encoder import Encoder
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
 Aliases = Annotated[
@@ -37,6 +42,9 @@ def train(
     encoder: EncoderName = options.STATIC,
     aliases: Aliases = None,
     cards: options.Cards = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Cross-validate on each set too, and keep report.json in the artifact.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Fit a predictor on tables of outcomes."""
@@ -63,6 +71,8 @@ def train(
     )
     try:
         predictor.save(out)
+        if report:
+            _write_reports(out / "report.json", data, predictor.encoder)
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
     if as_json:
@@ -74,6 +84,16 @@ def train(
         shown = ", ".join(without[:5]) + (" …" if len(without) > 5 else "")
         typer.echo(f"{len(without)} of {len(predictor.models)} models have no card here (id or alias): {shown}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
+
+
+def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> None:
+    """What `route eval SET --baselines none` says of each set, as a JSON list."""
+    import msgspec
+
+    from router.learn.evaluate import evaluate as run
+
+    reports = [run(each, encoder, baselines="none") for each in data]
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1) + b"\n")
 
 
 def score(

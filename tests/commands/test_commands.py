@@ -146,6 +146,14 @@ def test_an_id_that_no_set_has_is_the_callers_fault(run: Run, routing_set: Path,
     assert '"nowhere"' in ended.err
 
 
+def test_an_artifact_may_carry_its_report(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "artifact"
+    assert run("train", routing_set, "--out", artifact, "--report").code == 0
+    (report,) = json.loads((artifact / "report.json").read_text())
+    assert (report["protocol"], report["methods"][0]["method"]) == ("5 folds", "pulvinar")
+    assert 0.5 < report["methods"][0]["auc"] <= 1.0
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
 def test_pareto_draws_the_front(run: Run, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"front{suffix}"
