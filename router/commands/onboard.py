@@ -64,7 +64,8 @@ def onboard(
     terms = Terms(probes, max_usd, concurrency, max_tokens)
     catalog = options.load_cards(cards)
     chosen = catalog.named(card)
-    check(chosen, terms)
+    if not dry_run:
+        check(chosen, terms)
     probe_set = load_probes(from_set or settings.shipped_probes_folder())
     folder = evidence or settings.default_evidence_folder()
     placement = place(options.load_predictor(artifact), catalog, chosen, probe_set.probes)

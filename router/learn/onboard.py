@@ -113,6 +113,11 @@ def check(card: Card, terms: Terms) -> Price | None:
     """The card's price. Raises where the card cannot be called, or the budget could not be kept."""
     if reason := why_uncallable(card):
         raise ConfigurationError(f'the card "{card.id}" cannot be called: {reason}')
+    return affordable(card, terms)
+
+
+def affordable(card: Card, terms: Terms) -> Price | None:
+    """The card's price. Raises CallerError where the budget could not be kept."""
     price = price_of(card)
     if price is None and terms.max_usd is not None:
         raise CallerError(
@@ -136,7 +141,7 @@ def plan(
     card: Card, probe_set: ProbeSet, placement: Placement, earlier: Mapping[Key, ProbeOutcome], terms: Terms
 ) -> tuple[Planned, ...]:
     """The probes that a run would ask, as far as can be told before the answers. Calls nothing."""
-    price = check(card, terms)
+    price = affordable(card, terms)
     terms, probes = _within(card, terms), probe_set.probes
     seen = _seen(probes, earlier.values())
     placement, asked = placement.observe({row: earlier[_key(probes[row])].score for row in seen}), set(seen)

@@ -60,6 +60,14 @@ def test_the_report_is_json_on_request(run: Run, here: Path) -> None:
     assert report["evidence"] == str(here / "evidence" / FILE)
 
 
+def test_a_dry_run_needs_no_key(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINI_KEY", raising=False)
+    file = here / "model_cards" / "mini.yaml"
+    file.write_text(file.read_text() + "api_key_env: MINI_KEY\n")
+    assert "MINI_KEY is not set" in run("onboard", CARD).err
+    assert run("onboard", CARD, "--dry-run").code == 0
+
+
 def test_a_dry_run_calls_nothing_and_writes_nothing(run: Run, model: Examinee, here: Path) -> None:
     shown = run("onboard", CARD, "--probes", "5", "--dry-run").out
     assert "would be asked 5 probes; cost: at most 0.0" in shown
