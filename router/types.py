@@ -85,6 +85,10 @@ class Features(Struct, frozen=True, eq=False):
     output_limit: int | None = None
 
 
+GREATEST_STD = 0.5
+"""No quantity in [0, 1] has a greater standard deviation (Popoviciu)."""
+
+
 class Forecast(Struct, frozen=True, eq=False):
     """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
 

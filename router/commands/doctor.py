@@ -27,13 +27,13 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
     unavailable = unavailable_cards(catalog)
     ready = [card.id for card in catalog if card.id not in unavailable]
     if as_json:
-        document: dict[str, object] = {
+        document = {
             "ready": ready,
             "unavailable": unavailable,
             "servers": servers,
             "artifact": predictor.id,
+            "probed": {card: len(outcomes) for card, outcomes in evidence.items()},
         }
-        document["probed"] = {card: len(outcomes) for card, outcomes in evidence.items()}
         options.print_json(document)
         return
     from rich.markup import escape

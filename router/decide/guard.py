@@ -14,10 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from msgspec import Meta, Struct
 
-from router.types import Doubles, Guard, Indices
-
-_GREATEST_STD = 0.5
-"""No quantity in [0, 1] has a greater standard deviation (Popoviciu)."""
+from router.types import GREATEST_STD, Doubles, Guard, Indices
 
 
 class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,7 +117,7 @@ class Guarding(NamedTuple):
 def doubt_of(own_std: Doubles) -> Doubles:
     """`own_std`, the greatest there can be where it is unknown."""
     # Of a number and NaN this takes the number.
-    return np.fmin(own_std, _GREATEST_STD)
+    return np.fmin(own_std, GREATEST_STD)
 
 
 def confidence_of(advantage: float, std: float) -> float:

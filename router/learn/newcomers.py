@@ -130,14 +130,11 @@ def adaptively(predictor: Predictor, ability: Ability, profiles: Doubles, probes
     allowed = np.zeros(len(profiles), np.bool_)
     allowed[probes.rows] = True
     chosen: list[int] = []
-    covariance = ability.covariance
     for _ in range(min(probes.budget, len(probes.rows))):
-        row = most_informative(covariance, profiles, predictor.head.usual, allowed)
+        row = most_informative(ability.covariance, profiles, predictor.head.usual, allowed)
         allowed[row] = False
         chosen.append(row)
-        covariance = (
-            Ability(ability.mean, covariance).observe(profiles[[row]], profiles[[row]] @ ability.mean).covariance
-        )
+        ability = ability.without_surprise(profiles[[row]])
     return np.array(chosen, dtype=np.intp)
 
 

@@ -23,7 +23,7 @@ from router.learn.placement import AbilityPlacement, Placement
 from router.learn.probes import Probe, ProbeSet
 from router.learn.purse import Purse, cost_usd, price_of
 from router.perceive.evidence import ProbeOutcome
-from router.perceive.features import feature_vector
+from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor
 
 _SHOWN_CHARACTERS = 400
@@ -102,7 +102,7 @@ class Planned(Struct, frozen=True):
 
 def place(predictor: Predictor, catalog: Catalog, card: Card, probes: Sequence[Probe]) -> Placement:
     """What `predictor` believes of `card` on `probes` before it was asked."""
-    vectors = np.stack([feature_vector(predictor.encoder, probe.turns) for probe in probes])
+    vectors = feature_vectors(predictor.encoder, [probe.turns for probe in probes])
     position = catalog.position(card.id)
     assert position is not None, card.id
     ability, _ = predictor.place(catalog, position, {})

@@ -68,8 +68,7 @@ class AbilityPlacement:
         """
         in_turn = _next_in_turn(self._probes, asked)
         pending = sorted(set(asked) - self._observed)
-        expected = self._profiles[pending] @ self._ability.mean
-        covariance = self._ability.observe(self._profiles[pending], expected).covariance
+        covariance = self._ability.without_surprise(self._profiles[pending]).covariance
         if not np.trace(covariance) > 0:
             return in_turn
         allowed = np.ones(len(self._probes), dtype=np.bool_)

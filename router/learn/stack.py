@@ -30,8 +30,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
+from router.learn.calibration import LEAST_CELL
 from router.learn.moments import ALPHAS, BLOCK, Moments, chosen_alphas, ridge
-from router.perceive.reading import Lens, Reader, levels, quantised
+from router.perceive.reading import Lens, Reader, levels, quantised, topics_of, unit_rows
 from router.types import Doubles, Floats, Indices, Mask
 
 MIN_ROWS = 20
@@ -53,7 +54,6 @@ _FEW_DOMAINS = 3
 _MOST_GROUPS = 8
 _SAME_ROWS = (0.95, 0.7, 0.4, 0.0)
 _PRIOR_ROWS = 300
-_CELL_ROWS = 20
 _EASIEST = np.array(ALPHAS[-1:])
 _COVERED, _QUANTILE_80 = 0.8, 1.2816
 _LEAST_SHARE, _UNKNOWN_SHARE = 1e-4, 0.25
@@ -159,8 +159,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         near = sum(part * weight for part, weight in zip(parts, self.weights_.T, strict=True))
         far = members[-1][:, -1:] + self.far_weight_ * members[-1][:, :-1]
         rows = np.sort(rng.choice(len(vectors), min(_SKILL_ROWS, len(vectors)), replace=False))
-        standard, likeness, _ = Reader(lens).features(vectors[rows])
-        read = np.concatenate([np.ones((len(rows), 1)), standard, likeness], axis=1)
+        read = Reader(lens)(vectors[rows]).read
         usual = (read @ near).mean(axis=0)
         near[0] -= usual
         far[0] -= usual
@@ -348,8 +347,7 @@ def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float
     rows = np.arange(len(vectors))
     if len(rows) > _LANDMARK_ROWS:
         rows = np.sort(rng.choice(rows, _LANDMARK_ROWS, replace=False))
-    topics = vectors[rows, :embedded] - topic_center
-    topics /= np.maximum(np.sqrt(np.square(topics).sum(axis=1, keepdims=True)), 1e-12)
+    topics = unit_rows(vectors[rows, :embedded] - topic_center)
     marks = _clustered(topics, topics[np.sort(rng.choice(len(topics), count, replace=False))])
     whole, step = quantised(marks, levels(embedded))
     nothing = np.zeros((1 + vectors.shape[1] + count, 1))
@@ -379,7 +377,7 @@ def _measured(lens: Lens, vectors: Floats, closeness: Doubles) -> Lens:
     how far topics lie from their mean and from the nearest landmark.
     """
     likeness = Reader(_replaced(lens, likeness_center=np.zeros(1), likeness_scale=np.ones(1))).likeness(closeness)
-    away = (vectors[:, : len(lens.topic_center)] - lens.topic_center).astype(np.float64)
+    away = topics_of(vectors, lens).astype(np.float64)
     values, directions = np.linalg.eigh(away.T @ away / len(away))
     values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
     precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
@@ -621,7 +619,7 @@ def _cells(expected: Doubles, table: _Table, variance: Doubles, kinds: Indices) 
     count, off, scatter = (
         np.bincount(cell, each[table.known], minlength=shape[0] * shape[1]).reshape(shape) for each in values
     )
-    count = np.where(count >= _CELL_ROWS, count, np.nan)
+    count = np.where(count >= LEAST_CELL, count, np.nan)
     return _Cells(off / count, scatter / np.square(count), variance)
 
 

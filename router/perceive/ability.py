@@ -43,6 +43,10 @@ class Ability(NamedTuple):
         covariance = self.covariance - gain @ through.T
         return Ability(mean, (covariance + covariance.T) / 2)
 
+    def without_surprise(self, profiles: Doubles) -> Ability:
+        """The ability once prompts of these profiles are answered as it expects: as sure as it will then be."""
+        return self.observe(profiles, profiles @ self.mean)
+
 
 def noise_variance(expected: Doubles) -> Doubles:
     """How much a single score scatters about what is expected: that of right or wrong, `p (1 - p)`."""

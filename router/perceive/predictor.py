@@ -23,17 +23,16 @@ from router.perceive.ability import Ability, FactsModel, fact_count, facts_row, 
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
 from router.perceive.encoder import Encoder
 from router.perceive.evidence import ProbeOutcome
-from router.perceive.features import feature_vector, vector_width
+from router.perceive.features import feature_vectors, vector_width
 from router.perceive.reading import Lens, Reader, row_by_row
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.types import Doubles, Features, Floats, Forecast, Indices
+from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
 
 FORMAT = "pulvinar-predictor"
 VERSION = 2
 _ARRAYS = "head.npz"
 _LONGEST_ANSWER = 8192.0
 _LONGEST_LOGARITHM = 20.0
-_GREATEST_STD = 0.5
 _BEND = 0.05
 
 
@@ -58,9 +57,7 @@ class DataSource(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`predictor.json`. `families` are the model families that count as facts; `report` is where the evaluation that
-    came with the training lies beside it, if it does.
-    """
+    """`predictor.json`. `families` are the model families that count as facts."""
 
     format: str
     version: int
@@ -123,7 +120,7 @@ def evidence_of(outcomes: Mapping[str, Sequence[ProbeOutcome]], encoder: Encoder
     """The probes' outcomes by card id, as `Predictor.bind` takes them."""
     return {
         card: Evidence(
-            np.stack([feature_vector(encoder, (each.prompt,)) for each in own]),
+            feature_vectors(encoder, [(each.prompt,) for each in own]),
             np.array([each.score for each in own], dtype=np.float64),
         )
         for card, own in outcomes.items()
@@ -320,7 +317,7 @@ def quality_of(expected: Doubles) -> Doubles:
 
 def deviation_of(variance: Doubles) -> Doubles:
     """The standard deviation of an expected quality, to six decimals."""
-    deviation: Doubles = np.minimum(np.sqrt(np.maximum(variance, 1e-10)), _GREATEST_STD).round(6)
+    deviation: Doubles = np.minimum(np.sqrt(np.maximum(variance, 1e-10)), GREATEST_STD).round(6)
     return deviation
 
 

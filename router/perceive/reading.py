@@ -107,11 +107,8 @@ class Reader:
         Both are whole numbers small enough that every sum of products is exact in single precision: so the result
         depends neither on the machine nor on the size of the batch.
         """
-        lens = self.lens
-        topics = vectors[:, : len(lens.topic_center)] - lens.topic_center
-        length = np.sqrt(np.square(topics).sum(axis=1, keepdims=True))
-        whole, step = quantised(topics / np.maximum(length, 1e-12), self._levels)
-        cosines: Doubles = (whole @ self._landmarks) * (step.astype(np.float64) * lens.landmark_scale)
+        whole, step = quantised(unit_rows(topics_of(vectors, self.lens)), self._levels)
+        cosines: Doubles = (whole @ self._landmarks) * (step.astype(np.float64) * self.lens.landmark_scale)
         return cosines
 
     def likeness(self, closeness: Doubles) -> Doubles:
@@ -126,9 +123,8 @@ class Reader:
 
     def distance(self, vectors: Floats) -> Doubles:
         """The squared Mahalanobis distance of each prompt's topic from the training's mean, float64 `(prompts,)`."""
-        lens = self.lens
-        away = (vectors[:, : len(lens.topic_center)] - lens.topic_center).astype(np.float64)
-        precision = lens.precision.astype(np.float64)
+        away = topics_of(vectors, self.lens).astype(np.float64)
+        precision = self.lens.precision.astype(np.float64)
         along, rest = precision[:-1], precision[-1]
         distance: Doubles = np.square(away).sum(axis=1) * rest + row_by_row(
             np.square(row_by_row(away, self._directions)), along - rest
@@ -154,6 +150,19 @@ class Reader:
         beyond = np.maximum(strangeness - quantiles[-1], 0.0)
         novelty: Doubles = ranked + (1.0 - _SHARES[-1]) * (beyond / (1.0 + beyond))
         return novelty
+
+
+def topics_of(vectors: Floats, lens: Lens) -> Floats:
+    """The embeddings in `vectors` `(prompts, width)` less the training's mean, float32 `(prompts, embedded)`."""
+    topics: Floats = vectors[:, : len(lens.topic_center)] - lens.topic_center
+    return topics
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """`rows` scaled to length one; a row of zeros as it is."""
+    length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    scaled: Floats = rows / np.maximum(length, 1e-12)
+    return scaled
 
 
 def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
