@@ -1,4 +1,4 @@
-"""The frozen values that travel the path of a prompt: request, features, forecast, decision.
+"""The frozen values that travel the path of a prompt: request, features, forecast, decision, outcome.
 
 Forecasts and decisions are columnar: one array entry a card, in the catalogue's order. `Ranking` and `Rejections` show
 them as ordinary sequences and mappings, and make an entry only when it is looked at, so that ten thousand cards cost
@@ -225,6 +225,50 @@ class Decision(Struct, frozen=True):
     def card(self) -> str:
         """The chosen card's id."""
         return self.plan.card
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """The tokens that an upstream counted. `cached_input_tokens` is the part of the input read from a prompt cache."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True):
+    """One call to one deployment. `status` is the HTTP status, None where no answer came; `fault` says what was wrong
+    with it, None where nothing was.
+    """
+
+    card: str
+    deployment: str
+    status: int | None
+    elapsed_ms: float
+    fault: str | None = None
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """What happened to a request.
+
+    `status` is what the client got, 499 where it left first. `card` served it; `attempts` are in order. `ttft_ms` is
+    the time to the first content, `total_ms` to the last byte, `overhead_ms` what the gateway itself took before it
+    first called an upstream. `error` is the code of the error that the client got.
+    """
+
+    status: int
+    total_ms: float
+    card: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    ttft_ms: float | None = None
+    overhead_ms: float = 0.0
+    error: str | None = None
+
+    @property
+    def retries(self) -> int:
+        """How many calls came before the last."""
+        return max(len(self.attempts) - 1, 0)
 
 
 def encodable(text: str) -> str:

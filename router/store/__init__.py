@@ -1,0 +1,1 @@
+"""Remembering what was decided and what came of it."""
