@@ -82,6 +82,25 @@ def default_evidence_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "pulvinar" / "evidence"
 
 
+def default_store_folder() -> Path:
+    """Where records, budgets and conversations are kept: PULVINAR_STORE, else the user's state folder."""
+    override = variable("PULVINAR_STORE")
+    if override:
+        return Path(override).expanduser()
+    base = variable("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "pulvinar"
+
+
+def default_gateway_file() -> Path:
+    """PULVINAR_GATEWAY, else `./gateway.yaml`; it need not exist."""
+    return Path(variable("PULVINAR_GATEWAY") or "gateway.yaml").expanduser()
+
+
+def default_keys_file() -> Path:
+    """PULVINAR_KEYS, else `./keys.yaml`; it need not exist."""
+    return Path(variable("PULVINAR_KEYS") or "keys.yaml").expanduser()
+
+
 def shipped_probes_folder() -> Path:
     """The probes that came with the package."""
     return _SHIPPED / "probes"
