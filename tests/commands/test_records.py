@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from router.commands import options
+from router.commands.savings import read_since
+from router.errors import CallerError
+from router.pipeline import Router
+from router.store.journal import FOLDER_NAME, Journal
+from router.store.record import Entry, write_entry
+from router.store.records import FILE_NAME
+from router.store.snapshots import Snapshots
+from router.types import Attempt, ChatRequest, Outcome, Usage
+from tests.commands.conftest import Run
+from tests.store.examples import TODAY, record
+
+PROMPTS = ("What is 17*23?", "Write a haiku about rain.", "Prove that there are infinitely many primes.")
+AT = 1_795_000_000.0
+FAILED = Outcome(502, 30.0, attempts=(Attempt("gpt-4o", "gpt-4o", None, 30.0, "refused"),), error="upstream_error")
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    return options.load_router(None, None, None)
+
+
+@pytest.fixture
+def store(tmp_path: Path, router: Router) -> Path:
+    """Three routed requests, one by name and one that failed, from oldest to newest."""
+    journal = Journal.open(tmp_path / "store")
+    snapshots = Snapshots(router.catalog, router.evidence, journal.keep)
+    for number, prompt in enumerate(PROMPTS):
+        routed = router.route(ChatRequest.from_prompt(prompt), flags="cheapest*0.2", today=TODAY)
+        outcome = Outcome(200, 900.0 + number, "gpt-4o", usage=Usage(100, 200), cost_usd=0.00225, ttft_ms=210.0)
+        decision = snapshots.recorded(routed)
+        journal.append(
+            record(f"req-{number}", at=AT + number, outcome=outcome, decision=decision, key=f"k{number % 2}")
+        )
+    named = Outcome(200, 400.0, "gpt-4o-mini", usage=Usage(5, 6), cost_usd=0.0001)
+    journal.append(record("by-name", at=AT + 3, asked="gpt-4o-mini", outcome=named, prompt=b'{"model": "gpt-4o-mini"}'))
+    journal.append(record("failed", at=AT + 4, outcome=FAILED))
+    journal.close()
+    return tmp_path / "store"
+
+
+def ids(lines: str) -> list[str]:
+    return [json.loads(line)["id"] for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize("command", [("tail",), ("show", "x"), ("replay", "--last", "3")])
+def test_an_empty_store_is_said_in_a_friendly_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = run("records", *command, "--store", tmp_path)
+    assert ended.err == f"no records in {tmp_path} yet: `route serve` keeps them\n"
+    assert ended.code == (0 if command == ("tail",) else 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_savings_of_an_empty_store_are_said_in_a_friendly_line(run: Run, tmp_path: Path) -> None:
+    ended = run("savings", "--store", tmp_path)
+    assert (ended.code, ended.err) == (0, f"no records in {tmp_path} yet: `route serve` keeps them\n")
+
+
+def test_the_store_is_the_one_of_the_settings(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULVINAR_STORE", str(store))
+    assert "by-name" in run("records", "tail").out
+
+
+def test_the_tail_is_a_table_with_the_newest_last(run: Run, store: Path) -> None:
+    head, *rows = run("records", "tail", "--store", store).out.splitlines()
+    assert head.split() == [
+        "time",
+        "(UTC)",
+        "id",
+        "card",
+        "policy",
+        "status",
+        "tokens",
+        "cost",
+        "time",
+        "calls",
+        "error",
+    ]
+    assert [row.split()[2] for row in rows] == ["req-0", "req-1", "req-2", "by-name", "failed"]
+    assert rows[0].split() == [
+        "2026-11-18",
+        "11:06:40",
+        "req-0",
+        "gpt-4o",
+        "default",
+        "200",
+        "100+200",
+        "0.00225$",
+        "900ms",
+        "0",
+    ]
+    assert rows[-1].split()[3:] == ["-", "-", "502", "?", "?", "30ms", "1", "upstream_error"]
+
+
+def test_the_tail_can_be_filtered(run: Run, store: Path) -> None:
+    tail = ("records", "tail", "--store", store, "--json")
+    assert ids(run(*tail, "-n", "2").out) == ["by-name", "failed"]
+    assert ids(run(*tail, "--card", "gpt-4o-mini").out) == ["by-name"]
+    assert ids(run(*tail, "--key", "k1").out) == ["req-1"]
+    assert ids(run(*tail, "--errors").out) == ["failed"]
+
+
+def test_records_that_a_killed_gateway_left_are_listed(run: Run, store: Path) -> None:
+    (store / FOLDER_NAME / "1-dead.jsonl").write_bytes(write_entry(Entry(record=record("left", at=AT + 9))))
+    assert ids(run("records", "tail", "--store", store, "--json", "-n", "1").out) == ["left"]
+
+
+@contextmanager
+def following(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`route records tail --follow`, until it is interrupted."""
+    command = [sys.executable, "-c", "from router.commands import main; main()", "records", "tail", "--follow"]
+    process = subprocess.Popen(
+        [*command, "--store", str(store), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        complaints = process.communicate()[1]
+    assert (process.returncode, complaints) == (0, "")
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_following_prints_new_records_until_it_is_interrupted(store: Path) -> None:
+    with following(store, "--json", "-n", "1") as process:
+        assert ids(next_line(process)) == ["failed"]
+        journal = Journal.open(store, interval_s=0.01)
+        for name in ("new-1", "new-2"):
+            journal.append(record(name, at=time.time()))
+            assert ids(next_line(process)) == [name]
+        journal.close()
+
+
+def test_following_as_a_table_keeps_its_columns(store: Path) -> None:
+    with following(store) as process:
+        lines = [next_line(process) for _ in range(6)]
+    assert {line.find("gpt-4o") for line in lines if "gpt-4o" in line} == {lines[0].index("card")}
+
+
+def test_a_record_is_shown_by_how_its_id_begins(run: Run, store: Path) -> None:
+    out = run("records", "show", "req-2", "--store", store).out
+    assert out.splitlines()[0] == "req-2  2026-11-18 11:06:42 UTC"
+    for line in (
+        "asked      auto (chat, key k0)",
+        "answered   200 by gpt-4o",
+        "time       902ms in all, first token 210ms, gateway 0ms",
+        "tokens     100 in, 200 out",
+        "cost       0.00225$",
+        "flags      cheapest*0.2",
+    ):
+        assert line in out.splitlines()
+    assert run("records", "show", "by", "--store", store).out.startswith("by-name")
+
+
+def test_a_failed_record_shows_its_calls(run: Run, store: Path) -> None:
+    out = run("records", "show", "failed", "--store", store).out
+    assert "answered   502, upstream_error" in out
+    assert out.splitlines()[-1].split() == ["1", "gpt-4o", "gpt-4o", "-", "30ms", "refused"]
+
+
+def test_the_json_of_a_record_is_complete(run: Run, store: Path) -> None:
+    document = json.loads(run("records", "show", "by-name", "--store", store, "--json").out)
+    assert base64.b64decode(document["prompt"]) == b'{"model": "gpt-4o-mini"}'
+    routed = json.loads(run("records", "show", "req-0", "--store", store, "--json").out)
+    assert len(base64.b64decode(routed["decision"]["vector"])) == 435 * 4
+
+
+def test_an_id_that_is_unknown_or_ambiguous_is_the_callers_fault(run: Run, store: Path) -> None:
+    unknown, ambiguous = (run("records", "show", name, "--store", store) for name in ("nobody", "req"))
+    assert (unknown.code, ambiguous.code) == (2, 2)
+    assert 'there is no record "nobody"' in unknown.err
+    assert "begins the ids of several records, such as req-0 and req-1" in ambiguous.err
+
+
+def test_a_decision_is_replayed_and_shown(run: Run, store: Path) -> None:
+    ended = run("records", "replay", "req-1", "--store", store)
+    assert ended.code == 0
+    assert ended.out.startswith("req-1  2026-11-18 11:06:41 UTC  the same decision\n")
+    chosen = json.loads(run("records", "show", "req-1", "--store", store, "--json").out)["decision"]["card"]
+    assert f"\n{chosen}  quality" in ended.out
+    assert "+cheapest" in run("records", "replay", "req-1", "--store", store, "--explain").out
+
+
+def test_the_newest_decisions_are_replayed_together(run: Run, store: Path) -> None:
+    ended = run("records", "replay", "--last", "9", "--store", store)
+    assert "3 of 3 decisions are the same" in ended.out
+    document = json.loads(run("records", "replay", "--last", "2", "--store", store, "--json").out)
+    assert [(each["id"], each["same"]) for each in document] == [("req-1", True), ("req-2", True)]
+
+
+def test_an_edited_card_changes_nothing_about_a_replay_but_is_named_with_now(
+    run: Run, store: Path, tmp_path: Path
+) -> None:
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    chosen = json.loads(run("records", "show", "req-1", "--store", store, "--json").out)["decision"]["card"]
+    for file in Path("model_cards").glob("*.yaml"):
+        (cards / file.name).write_bytes(file.read_bytes())
+    card = cards / f"{chosen}.yaml"
+    card.write_text(yaml.safe_dump({**yaml.safe_load(card.read_text()), "tags": ["edited"]}))
+    replay = ("records", "replay", "req-1", "--store", store, "--cards", cards)
+    assert run(*replay).out.startswith("req-1  2026-11-18 11:06:41 UTC  the same decision")
+    assert f"• card edited: {chosen}" in run(*replay, "--now").out
+
+
+def test_a_replay_that_differs_ends_with_code_1(run: Run, store: Path) -> None:
+    database = sqlite3.connect(store / FILE_NAME)
+    change = "UPDATE records SET record = json_set(record, '$.decision.card', 'gpt-9') WHERE id = 'req-1'"
+    database.execute(change)
+    database.commit()
+    database.close()
+    ended = run("records", "replay", "req-1", "--store", store)
+    assert ended.code == 1
+    assert "not the same decision" in ended.out
+    assert "gpt-9" in ended.out
+    assert "this is a fault of ours" in ended.out
+
+
+def test_a_record_without_a_decision_cannot_be_replayed(run: Run, store: Path) -> None:
+    ended = run("records", "replay", "by-name", "--store", store)
+    assert ended.code == 2
+    assert "by-name has no decision to replay" in ended.err
+
+
+def test_replay_takes_an_id_or_a_number(run: Run, store: Path) -> None:
+    for arguments in ((), ("req-1", "--last", "2")):
+        ended = run("records", "replay", *arguments, "--store", store)
+        assert (ended.code, "give a record's id, or --last N" in ended.err) == (2, True)
+
+
+def test_a_damaged_database_is_a_clear_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"no database" * 100)
+    ended = run("records", "tail", "--store", tmp_path)
+    assert ended.code == 3
+    assert f"{tmp_path / FILE_NAME}: is damaged or no database" in ended.err
+
+
+def test_savings_compare_with_the_best_single_model(run: Run, store: Path) -> None:
+    ended = run("savings", "--store", store)
+    assert ended.code == 0
+    assert ended.out.startswith("5 requests, 0.00685$ spent\n3 routed requests compared:\n")
+    assert "(best single model)" in ended.out
+    assert "• left out: 1 request: no complete answer" in ended.out
+    assert "• left out: 1 request: not routed: the client named the card" in ended.out
+
+
+def test_savings_against_the_card_that_answered_are_none(run: Run, store: Path) -> None:
+    document = json.loads(run("savings", "--store", store, "--against", "gpt-4o", "--json").out)
+    total = document["total"]
+    assert total["routed"]["cost_usd"] == pytest.approx(0.00675)
+    assert total["single"]["cost_usd"] == pytest.approx(3 * (100 * 2.5 + 200 * 10) / 1e6)
+    assert total["routed"]["quality"] == pytest.approx(total["single"]["quality"])
+
+
+def test_savings_can_be_grouped_and_limited_in_time(run: Run, store: Path) -> None:
+    document = json.loads(run("savings", "--store", store, "--by", "key", "--json").out)
+    assert [(line["group"], line["requests"]) for line in document["groups"]] == [("k0", 2), ("k1", 1)]
+    assert "k1" in run("savings", "--store", store, "--by", "key").out
+    later = json.loads(run("savings", "--store", store, "--since", "2026-11-19", "--json").out)
+    assert (later["requests"], later["total"]) == (0, None)
+
+
+def test_since_is_an_age_or_a_date() -> None:
+    assert read_since("2026-11-18") == 1_794_960_000.0
+    assert read_since("2026-11") == 1_793_491_200.0
+    assert abs(read_since("7d") - (time.time() - 7 * 86_400)) < 60
+    for nonsense in ("yesterday", "7", "", "-3d", "9999999999999y"):
+        with pytest.raises(CallerError, match="--since takes an age such as 7d"):
+            read_since(nonsense)
