@@ -22,6 +22,14 @@ class CallerError(PulvinarError):
     exit_code: ClassVar[int] = 2
 
 
+class FieldError(CallerError):
+    """A field of the request is wrong; `param` names it."""
+
+    def __init__(self, param: str, problem: str) -> None:
+        self.param = param
+        super().__init__(f"`{param}` {problem}")
+
+
 class FlagError(CallerError):
     """A flag cannot be read.
 
@@ -39,6 +47,26 @@ class NoCandidateError(CallerError):
 
 class UnknownModelError(CallerError):
     """The caller asked for a model, card or policy that does not exist."""
+
+
+class InvalidKeyError(CallerError):
+    """The request has no key, or one that opens nothing."""
+
+
+class RateLimitError(CallerError):
+    """The caller asks too often. `retry_after_s` is how many seconds to wait."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class BudgetError(CallerError):
+    """The caller's money for today is spent. `retry_after_s` is how many seconds are left of the day, in UTC."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class ConfigurationError(PulvinarError):
@@ -68,12 +96,26 @@ class MissingExtraError(ConfigurationError):
 
 
 class UpstreamError(PulvinarError):
-    """The model's server is at fault. `status` is the HTTP status that the client should see."""
+    """The model's server is at fault. `status` is the HTTP status that the client should see, `fault` the kind of
+    failure in a word: `unreachable`, `late`, `cut` …
+    """
 
     exit_code: ClassVar[int] = 4
 
-    def __init__(self, message: str, status: int = 502, body: bytes | None = None) -> None:
-        self.status, self.body = status, body
+    def __init__(self, message: str, status: int = 502, fault: str = "failed") -> None:
+        self.status, self.fault = status, fault
+        super().__init__(message)
+
+
+class BusyError(PulvinarError):
+    """Everything that could answer is busy, resting or at its limits; `retry_after_s` says when to ask again.
+    `status` is 429 where upstreams' limits are the cause, and 503 where the gateway's are.
+    """
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, message: str, retry_after_s: float, status: int = 503) -> None:
+        self.retry_after_s, self.status = retry_after_s, status
         super().__init__(message)
 
 

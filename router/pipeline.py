@@ -13,15 +13,20 @@ from router.decide.flags import extract_flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Evidence, Predictor
-from router.types import ChatRequest, Decision, Forecast
+from router.types import ChatRequest, Decision, Features, Forecast
 
 
 class Routed(Struct, frozen=True):
-    """A decision, and the request as it goes upstream: without the flags that stood in its prompt."""
+    """A decision with all that it was made from, and the request as it goes upstream: without the flags that stood in
+    its prompt.
+    """
 
     decision: Decision
     request: ChatRequest
     forecast: Forecast
+    features: Features
+    policy: Policy
+    circumstances: Circumstances
 
 
 class Router:
@@ -37,8 +42,9 @@ class Router:
         evidence: Mapping[str, Evidence] | None = None,
     ) -> None:
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
+        self.evidence = evidence or {}
         self._perceive = Perceiver(predictor.encoder)
-        self._forecasts = predictor.bind(catalog, evidence)
+        self._forecasts = predictor.bind(catalog, self.evidence)
 
     def route(
         self,
@@ -48,10 +54,12 @@ class Router:
         policy: str | Policy = "default",
         unavailable: Mapping[str, str] | None = None,
         today: datetime.date | None = None,
+        kept: str | None = None,
     ) -> Routed:
         """Choose a card for `request`.
 
-        `unavailable` maps card ids to why they cannot be called now; `today` is what `age` limits count from.
+        `unavailable` maps card ids to why they cannot be called now; `today` is what `age` limits count from;
+        `kept` is the card that has answered the conversation so far.
         Raises CallerError for flags that cannot be read or met.
         """
         chosen = policy if isinstance(policy, Policy) else self.policies.named(policy)
@@ -61,6 +69,6 @@ class Router:
             wanted = spoken.overridden_by(wanted)
         features = self._perceive(request)
         forecast = self._forecasts(features)
-        circumstances = Circumstances(unavailable or {}, today)
+        circumstances = Circumstances(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, circumstances)
-        return Routed(decision, request, forecast)
+        return Routed(decision, request, forecast, features, chosen, circumstances)

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from router.errors import CallerError
+from router.errors import CallerError, FieldError
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -50,7 +50,7 @@ class ChatRequest(Struct, frozen=True):
         """The request in an OpenAI chat-completions body. Raises CallerError naming the field that is wrong."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
-            raise CallerError("`messages` must be a list with at least one message")
+            raise FieldError("messages", "must be a list with at least one message")
         turns: list[Turn] = []
         modalities = {"text"}
         for position, message in enumerate(messages):
@@ -226,6 +226,11 @@ class Decision(Struct, frozen=True):
         """The chosen card's id."""
         return self.plan.card
 
+    def document(self) -> dict[str, Any]:
+        """The decision as JSON shows it, with every candidate and rejection made."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {"card": self.card, **fields, "candidates": list(self.candidates), "rejections": dict(self.rejections)}
+
 
 class Usage(Struct, frozen=True, omit_defaults=True):
     """The tokens that an upstream counted. `cached_input_tokens` is the part of the input read from a prompt cache."""
@@ -233,6 +238,11 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output."""
+        return self.input_tokens + self.output_tokens
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True):
@@ -294,20 +304,20 @@ _PART_MODALITIES = {
 
 def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
     if not isinstance(message, Mapping):
-        raise CallerError(f"`{where}` must be an object with `role` and `content`")
+        raise FieldError(where, "must be an object with `role` and `content`")
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or not role:
-        raise CallerError(f"`{where}.role` must be a word such as user, assistant or system")
+        raise FieldError(f"{where}.role", "must be a word such as user, assistant or system")
     if content is None or isinstance(content, str):
         return Turn(role, encodable(content or "")), set()
     if not isinstance(content, list):
-        raise CallerError(f"`{where}.content` must be a text or a list of parts")
+        raise FieldError(f"{where}.content", "must be a text or a list of parts")
     texts: list[str] = []
     modalities: set[str] = set()
     for number, part in enumerate(content):
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(kind, str):
-            raise CallerError(f"`{where}.content[{number}]` must be an object with a `type`")
+            raise FieldError(f"{where}.content[{number}]", "must be an object with a `type`")
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
         if kind in _PART_MODALITIES:
@@ -330,7 +340,7 @@ def _tool_characters(body: Mapping[str, Any]) -> int:
     if not tools:
         return 0
     if not isinstance(tools, list):
-        raise CallerError("`tools` must be a list")
+        raise FieldError("tools", "must be a list")
     return len(repr(tools))
 
 
@@ -339,7 +349,8 @@ def _output_limit(body: Mapping[str, Any]) -> int | None:
         limit = body.get(field)
         if limit is None:
             continue
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_OUTPUT:
-            raise CallerError(f"`{field}` must be a whole number between 1 and {_MAX_OUTPUT}")
-        return limit
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= _MAX_OUTPUT:
+            raise FieldError(field, f"must be a whole number between 0 and {_MAX_OUTPUT}")
+        # What asking for nothing means is the upstream's to say.
+        return limit or None
     return None

@@ -31,6 +31,7 @@ Privacy = Annotated[
     Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
 ]
 Modality = Literal["text", "image", "audio", "video", "pdf"]
+Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
 Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
 
 
@@ -100,6 +101,24 @@ class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(gt=0)] | None = None
 
 
+Url = Annotated[
+    str,
+    Meta(description="Where the server's protocol begins, such as http://127.0.0.1:8000/v1."),
+]
+KeyVariable = Annotated[str, Meta(description="The environment variable that holds the key.")]
+
+
+class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limits": "limits"}):
+    """One of several servers that serve a card's model."""
+
+    base_url: Url
+    api_key_env: KeyVariable | None = None
+    rate_limits: RateLimits | None = None
+
+    def __post_init__(self) -> None:
+        _check_place(self.base_url, self.api_key_env)
+
+
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a low-rank adapter, and where its weights lie."""
 
@@ -138,14 +157,22 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         tuple[Word, ...],
         Meta(description="Other names: in tables of outcomes, and in requests."),
     ] = ()
-    base_url: (
+    base_url: Url | None = None
+    api_key_env: KeyVariable | None = None
+    deployments: Annotated[
+        tuple[Place, ...],
+        Meta(description="Several servers of the same model, in place of base_url; the least busy is called."),
+    ] = ()
+    apis: (
         Annotated[
-            str,
-            Meta(description="Where the server's OpenAI protocol begins, such as http://127.0.0.1:8000/v1."),
+            tuple[Api, ...],
+            Meta(
+                min_length=1,
+                description="What the server speaks; other requests are converted to chat. Usual for its provider.",
+            ),
         ]
         | None
     ) = None
-    api_key_env: Annotated[str, Meta(description="The environment variable that holds the key.")] | None = None
     size: Size | None = None
     context_tokens: TokenCount | None = None
     max_output_tokens: TokenCount | None = None
@@ -179,13 +206,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
                 share_of_scale(name, benchmark.score)
             except ValueError as error:
                 raise ValueError(f"benchmarks.{name}.score: {error}") from None
-        if self.base_url is not None and not _is_url(self.base_url):
-            # Without saying what it is: a password may stand in it.
-            raise ValueError("base_url: must be like https://host/v1, with http or https, without blanks, user or key")
-        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+        if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError(
-                "api_key_env: must be the name of a variable, such as OPENAI_API_KEY; never the key itself"
+                "deployments: each has its own base_url, api_key_env and limits; move the card's into them"
             )
+        _check_place(self.base_url, self.api_key_env)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -262,6 +287,14 @@ def _quantity_schema(kind: type) -> dict[str, Any]:
     if kind is Day:
         return {"type": ["string", "integer"], "pattern": _DATE_PATTERN, "examples": ["2025-03"]}
     raise NotImplementedError(kind)
+
+
+def _check_place(url: str | None, variable: str | None) -> None:
+    if url is not None and not _is_url(url):
+        # Without saying what it is: a password may stand in it.
+        raise ValueError("base_url: must be like https://host/v1, with http or https, without blanks, user or key")
+    if variable is not None and not variable.isidentifier():
+        raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY; never the key itself")
 
 
 def _is_url(text: str) -> bool:

@@ -16,7 +16,7 @@ from router.cards.catalog import Catalog
 from router.decide.fields import Sight
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, loss_of, loss_weight, parts_of
-from router.decide.guard import Guarding, doubt_of
+from router.decide.guard import Guarding, GuardRule, doubt_of
 from router.decide.limits import Limit, Verdict, gap, judge, reason
 from router.decide.policy import Policy
 from router.errors import CallerError, NoCandidateError, did_you_mean
@@ -36,15 +36,21 @@ from router.types import (
 AVAILABLE = Limit("available", "=", "yes", "available")
 _CONTEXT_OF_ANY_CARD = 2_048
 
+# Clearly better: changing the model in mid-conversation loses the prompt cache, and its voice.
+_KEEPING = GuardRule(confidence=0.9, novelty=1.0)
+
 Pick = Callable[[Indices], int]
 """Positions of cards in rising order → that of the one to choose."""
 
 
 class Circumstances(Struct, frozen=True):
-    """What the engine cannot know by itself: which cards cannot be called now and why, and the day."""
+    """What the engine cannot know by itself: which cards cannot be called now and why, the day, and the card that has
+    answered the conversation so far.
+    """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
+    kept: str | None = None
 
 
 class Rejections(Mapping[str, Rejection]):
@@ -111,9 +117,11 @@ def decide(
     # Cards stand in the order of their ids, and a stable sort keeps it: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     first, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    if guarding := _guarding(policy, wanted, sight, parts, score):
+    staying = _staying(policy, circumstances.kept, catalog, failing)
+    if guarding := _guarding(policy, wanted, sight, parts, score, staying):
         contest = guarding.contest(candidates)
-        guard = guarding.account(contest, catalog.ids, _missing_default(policy, sight, rejections))
+        missing = "" if staying is not None else _missing_default(policy, sight, rejections)
+        guard = guarding.account(contest, catalog.ids, missing)
         pick = guarding.choose
         if guard.state == "held":
             first = contest.default
@@ -137,10 +145,16 @@ def _argmin(score: Doubles) -> Pick:
     return lambda candidates: int(candidates[score[candidates].argmin()])
 
 
+def _staying(policy: Policy, card: str | None, catalog: Catalog, failing: Mask) -> int | None:
+    """Where the conversation's card stands, if it is to be kept and still passes every limit."""
+    position = None if card is None or policy.conversations == "free" else catalog.position(card)
+    return None if position is None or failing[position] else position
+
+
 def _guarding(
-    policy: Policy, wanted: Flags, sight: Sight, parts: Mapping[str, Doubles], score: Doubles
+    policy: Policy, wanted: Flags, sight: Sight, parts: Mapping[str, Doubles], score: Doubles, staying: int | None
 ) -> Guarding | None:
-    rule = policy.guard_rule
+    rule = policy.guard_rule if staying is None else _KEEPING
     if rule is None:
         return None
     weight, forecast = loss_weight(wanted.goals), sight.forecast
@@ -152,8 +166,13 @@ def _guarding(
         doubt=doubt,
         safe_score=functools.reduce(np.add, usual.values()) + doubt,
         novelty=forecast.novelty,
-        stated=None if policy.default is None else sight.catalog.position(policy.default),
+        stated=_stated_default(policy, sight.catalog) if staying is None else staying,
+        role="default" if staying is None else "conversation's",
     )
+
+
+def _stated_default(policy: Policy, catalog: Catalog) -> int | None:
+    return None if policy.default is None else catalog.position(policy.default)
 
 
 def _missing_default(policy: Policy, sight: Sight, rejections: Rejections) -> str:

@@ -24,12 +24,14 @@ from router.cards.facets import MANY_VALUED
 from router.decide.fields import FIELD_NAMES, NUMBERS, WORDS
 from router.decide.goals import GOALS
 from router.decide.limits import Limit
-from router.errors import FlagError, did_you_mean
-from router.types import ChatRequest, encodable
+from router.errors import CallerError, FlagError, did_you_mean
+from router.types import ChatRequest, Turn, encodable
 
 MAX_LENGTH = 2_000
 _MAX_MARKS = 100
 _LONGEST_NAME = 20
+# Where the protocols hold what the human said.
+_SAID_IN = ("messages", "input", "prompt")
 _WORD = re.compile(r"[A-Za-z_]+")
 _SHELL_OPERATORS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=", "ne": "!="}
 _OPERATOR = re.compile(r"<=|>=|!=|==|<|>|=|\.\.|\.(?:lt|le|gt|ge|eq|ne)=", re.IGNORECASE)
@@ -70,18 +72,29 @@ def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
     A mark whose first word is no flag, nor nearly one, is text: packet dumps have `[Flags: 0x002]`. Raises FlagError
     for any other that cannot be read, and CallerError where nothing but marks was said.
     """
-    messages = request.body.get("messages")
-    if messages is None:
-        messages = [{"role": turn.role, "content": turn.text} for turn in request.turns]
-    texts = [text for message in messages for text in _human_texts(message)]
-    marks = [mark[1] for text in texts for mark in _marks(text)]
+    marks = [mark[1] for text in _texts_of(request) for mark in _marks(text)]
     if not marks:
         return request, Flags()
     spoken = Flags()
     for mark in marks:
         spoken = spoken.overridden_by(parse_flags(mark))
-    body = {**request.body, "messages": [_message_without_marks(message) for message in messages]}
-    return msgspec.structs.replace(request, turns=ChatRequest.from_body(body).turns, body=body), spoken
+    turns = tuple(Turn(turn.role, _without_marks(turn.text)) if turn.role == "user" else turn for turn in request.turns)
+    if request.modalities == {"text"} and not any(turn.text.strip() for turn in turns):
+        raise CallerError("the prompt is empty")
+    said = {field: _said_without_marks(request.body[field]) for field in _SAID_IN if field in request.body}
+    return msgspec.structs.replace(request, turns=turns, body={**request.body, **said}), spoken
+
+
+def _texts_of(request: ChatRequest) -> Iterator[str]:
+    """What the human said, part by part: a mark does not span two."""
+    fields = [request.body[field] for field in _SAID_IN if field in request.body]
+    if not fields:
+        yield from (turn.text for turn in request.turns if turn.role == "user")
+    for said in fields:
+        if isinstance(said, str):
+            yield said
+        elif isinstance(said, list):
+            yield from (text for message in said if isinstance(message, Mapping) for text in _human_texts(message))
 
 
 def _marks(text: str) -> Iterator[re.Match[str]]:
@@ -107,7 +120,9 @@ def _human_texts(message: Mapping[str, Any]) -> list[str]:
     content = message.get("content")
     if message.get("role") != "user" or not content:
         return []
-    texts = [content] if isinstance(content, str) else [part.get("text") for part in content]
+    texts = (
+        [content] if isinstance(content, str) else [part.get("text") for part in content if isinstance(part, Mapping)]
+    )
     return [text for text in texts if isinstance(text, str)]
 
 
@@ -126,8 +141,14 @@ def _without_marks(text: str) -> str:
     return "".join((*kept, text[at:]))
 
 
-def _message_without_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not _human_texts(message):
+def _said_without_marks(said: Any) -> Any:
+    if isinstance(said, str):
+        return _without_marks(said)
+    return [_message_without_marks(message) for message in said] if isinstance(said, list) else said
+
+
+def _message_without_marks(message: Any) -> Any:
+    if not isinstance(message, Mapping) or not _human_texts(message):
         return message
     content = message["content"]
     if isinstance(content, str):
@@ -138,8 +159,8 @@ def _message_without_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "content": left or parts}
 
 
-def _part_without_marks(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    text = part.get("text")
+def _part_without_marks(part: Any) -> Any:
+    text = part.get("text") if isinstance(part, Mapping) else None
     if not isinstance(text, str) or not any(_marks(text)):
         return part
     return {**part, "text": _without_marks(text)}

@@ -52,7 +52,7 @@ class Guarding(NamedTuple):
 
     `score` is that of this prompt and `doubt` its standard deviation. `safe_score` ranks default cards: the score on an
     average prompt plus `doubt`, since a card of which little is known is no safe choice. `stated` is the position of
-    the default card that the policy names, None where it names none that exists.
+    the default card that is named, None where none is that exists; `role` is what that card is to the request.
     """
 
     rule: GuardRule
@@ -61,6 +61,7 @@ class Guarding(NamedTuple):
     safe_score: Doubles
     novelty: float
     stated: int | None = None
+    role: str = "default"
 
     def contest(self, candidates: Indices) -> Contest:
         """The best against the default of `candidates`, positions in rising order, so that the id breaks ties.
@@ -89,15 +90,16 @@ class Guarding(NamedTuple):
         best, default = ids[contest.best], ids[contest.default]
         before = f"{missing}; " if missing else ""
         if best == default:
-            return Guard("same", f"{before}the default card is the best", default, best)
+            return Guard("same", f"{before}the {self.role} card is the best", default, best)
         if self.novelty > self.rule.novelty:
             reason = (
                 f"the prompt is stranger than {_percent(self.novelty)} of the training prompts; "
-                f"above {_percent(self.rule.novelty)} the default card answers"
+                f"above {_percent(self.rule.novelty)} the {self.role} card answers"
             )
         else:
             reason = (
-                f"{best} scores {contest.advantage:.3f} ± {contest.std:.3f} better than the default card {default}: "
+                f"{best} scores {contest.advantage:.3f} ± {contest.std:.3f} better than the {self.role} card "
+                f"{default}: "
                 f"{_percent(contest.confidence)} sure, more than {_percent(self.rule.confidence)} is needed"
             )
         return Guard(

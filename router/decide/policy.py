@@ -30,7 +30,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how
     many further cards a plan names. `guard`: how sure a decision must be before it leaves the default card; `on`
     asks for what validation chose, `off` always takes the best forecast. `default`: the id of the guard's default
-    card; where the key is missing, it is the card that the goals choose for an average prompt.
+    card; where the key is missing, it is the card that the goals choose for an average prompt. `conversations`:
+    whether a conversation keeps its card unless another is clearly better (`keep`), or every turn is decided afresh.
+    `headers`: whether answers carry `x-route-card`, `x-route-quality` and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -45,6 +47,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     fallbacks: Annotated[int, Meta(ge=0, le=20)] = 3
     guard: Literal["on", "off"] | GuardRule = "off"
     default: Annotated[str, Meta(min_length=1)] | None = None
+    conversations: Literal["keep", "free"] = "keep"
+    headers: Literal["on", "off"] = "off"
 
     def __post_init__(self) -> None:
         for goal in self.goals:

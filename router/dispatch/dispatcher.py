@@ -3,82 +3,121 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
 
-from router.cards.schema import Card
-from router.dispatch.answer import Answer, Timeouts
-from router.dispatch.providers import base_url, is_relayed, missing_credentials, unknown_provider
-from router.dispatch.relay import Relay, models_url
+import msgspec
+from msgspec import Struct
+
+from router.cards.schema import Api, Card
+from router.dispatch.answer import Answer, retry_after_s
+from router.dispatch.call import Call
+from router.dispatch.convert import CONVERSIONS, dialect_of
+from router.dispatch.converted import converted
+from router.dispatch.deployments import Deployment, deployments_of
+from router.dispatch.fleet import Fleet, Queue
+from router.dispatch.health import Cooldown
+from router.dispatch.protocols import MESSAGES
+from router.dispatch.providers import base_url, is_translated, missing_credentials, speaks, unknown_provider
+from router.dispatch.relay import Relay, is_url
+from router.dispatch.stream import Timeouts
 from router.dispatch.translate import Translator
 from router.errors import UpstreamError
+from router.types import Attempt
 
 _LOG = logging.getLogger(__name__)
 
 # What the next card would refuse as well. Every other error says something about this upstream.
 _FAULT_OF_THE_REQUEST = frozenset({400, 413, 422})
-_NO_HEADERS: Mapping[str, str] = {}
+# Another model may have room for what this one has not.
+_TOO_LONG = b"context_length_exceeded"
+# The connection was at fault, perhaps by chance: worth another try at the same place.
+_BROKEN = frozenset({"unreachable", "cut", "empty"})
+
+
+class Dispatching(Struct, frozen=True):
+    """How calls are made. `retries`: how often a call whose connection broke is made again at the same place."""
+
+    timeouts: Timeouts = Timeouts()
+    cooldown: Cooldown = Cooldown()
+    queue: Queue = Queue()
+    retries: int = 1
 
 
 def why_uncallable(card: Card) -> str | None:
-    """What the configuration lacks for calling `card`, or None where it can be called."""
-    if is_relayed(card) and base_url(card) is None:
-        return "its card states no base_url"
-    if is_relayed(card) and models_url(card) is None:
-        return "its base_url is not a URL"
-    return unknown_provider(card) or missing_credentials(card)
+    """What the configuration lacks for calling `card`, or None where any of its deployments can be called."""
+    reasons = [_why_uncallable(deployment.card) for deployment in deployments_of(card)]
+    return None if None in reasons else reasons[0]
+
+
+def why_not_served(card: Card, api: Api) -> str | None:
+    """Why `card` cannot answer requests of `api`, or None where it can: as it is, or by conversion."""
+    spoken = speaks(card)
+    if api in spoken or is_translated(card) or ("chat" in spoken and api != "embeddings"):
+        return None
+    return f"its upstream speaks {', '.join(sorted(spoken))}, and {api} cannot be converted to that"
 
 
 class Dispatcher:
-    """Relays to OpenAI-compatible upstreams, and has the others translated.
+    """Relays to upstreams that speak the client's protocol, has the others translated, and knows how each does.
 
-    One attempt a card: clients retry by themselves.
+    Made and used on one event loop.
     """
 
-    def __init__(self, timeouts: Timeouts | None = None) -> None:
-        timeouts = timeouts or Timeouts()
-        self._relay, self._translator = Relay(timeouts), Translator(timeouts)
+    def __init__(self, dispatching: Dispatching = Dispatching()) -> None:  # noqa: B008 - frozen
+        self.fleet = Fleet(dispatching.cooldown, dispatching.queue)
+        self._relay, self._translator = Relay(dispatching.timeouts), Translator(dispatching.timeouts)
+        self._retries = dispatching.retries
 
-    async def send(
-        self,
-        card: Card,
-        body: Mapping[str, Any],
-        *,
-        stream: bool = False,
-        headers: Mapping[str, str] = _NO_HEADERS,
-    ) -> Answer:
-        """The upstream's answer, whatever its status.
+    def configure(self, dispatching: Dispatching) -> None:
+        """Make calls like this from now on. Those that run go on as they began."""
+        self.fleet.cooldown, self.fleet.queue = dispatching.cooldown, dispatching.queue
+        self._relay.timeouts = self._translator.timeouts = dispatching.timeouts
+        self._retries = dispatching.retries
 
-        `headers` are the client's, in lower case; those that concern the model are forwarded. A stream has
-        begun when this returns; close it. Raises UpstreamError where no HTTP answer came.
+    async def send(self, card: Card, call: Call) -> Answer:
+        """One attempt at the card's first deployment: the upstream's answer, whatever its status.
+
+        A stream has begun when this returns; close it. Raises UpstreamError where no HTTP answer came, or a stream
+        broke off before it showed anything.
         """
-        upstream = self._relay if is_relayed(card) else self._translator
-        return await upstream.send(card, body, stream, headers)
+        return await self._send(self.fleet.deployments_of(card)[0].card, call)
+
+    async def count_tokens(self, card: Card, call: Call) -> Answer | None:
+        """What the card's upstream counts for an Anthropic request; None where it does not count."""
+        deployment = self.fleet.deployments_of(card)[0].card
+        if MESSAGES.api not in speaks(deployment):
+            return None
+        return await self._relay.send(deployment, call, f"{MESSAGES.path}/count_tokens")
 
     async def send_first_healthy(
         self,
         cards: Sequence[Card],
-        body: Mapping[str, Any],
-        *,
-        stream: bool = False,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        call: Call,
+        attempts: list[Attempt] | None = None,
+        announce: Callable[[], Mapping[str, str]] | None = None,
     ) -> Answer:
         """The first answer that is a success or faults the request itself. Each card gets the same request.
 
-        Where there is none, the last HTTP answer. Raises UpstreamError where no card gave any.
+        Every call is added to `attempts`; `announce` is told of each before, and gives headers for it. Where there is
+        no such answer, the last HTTP answer. Raises UpstreamError where no card gave any, and BusyError where none
+        could be called.
         """
         if not cards:
             raise ValueError("no card to call")
+        attempts = [] if attempts is None else attempts
         refusal: Answer | None = None
         failure: UpstreamError | None = None
-        for card in cards:
+        tried: set[str] = set()
+        while deployment := await self.fleet.next(cards, tried):
+            tried.add(deployment.name)
             try:
-                answer = await self.send(card, body, stream=stream, headers=headers)
+                answer = await self._attempt(deployment, call, attempts, announce)
             except UpstreamError as error:
                 failure = error
                 _LOG.warning("%s", error)
                 continue
-            if answer.status < 400 or answer.status in _FAULT_OF_THE_REQUEST:
+            if answer.status < 400 or _faults_the_request(answer):
                 return answer
             refusal = answer
         if refusal is not None:
@@ -90,3 +129,94 @@ class Dispatcher:
         """Close every connection."""
         await self._relay.aclose()
         await self._translator.aclose()
+
+    async def _attempt(
+        self,
+        deployment: Deployment,
+        call: Call,
+        attempts: list[Attempt],
+        announce: Callable[[], Mapping[str, str]] | None,
+    ) -> Answer:
+        for left in range(self._retries, -1, -1):
+            marked = call
+            if announce is not None:
+                marked = msgspec.structs.replace(call, headers={**call.headers, **announce()})
+            try:
+                return await self._attempt_once(deployment, marked, attempts)
+            except UpstreamError as error:
+                if not left or error.fault not in _BROKEN:
+                    raise
+        raise AssertionError("a call was neither answered nor refused")
+
+    async def _attempt_once(self, deployment: Deployment, call: Call, attempts: list[Attempt]) -> Answer:
+        started_s = time.monotonic()
+
+        def note(status: int | None, fault: str | None = None) -> None:
+            elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
+            attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault))
+
+        self.fleet.begin(deployment)
+        streaming = False
+        try:
+            answer = await self._send(deployment.card, call)
+            if answer.status >= 400 and not _faults_the_request(answer):
+                note(answer.status, f"http_{answer.status}")
+                pause_s = retry_after_s(answer.headers) if answer.status in (429, 503) else None
+                self.fleet.failed(deployment, pause_s)
+                return answer
+            note(answer.status)
+            if isinstance(answer.body, bytes):
+                self.fleet.well(deployment, 0 if answer.usage is None else answer.usage.total_tokens)
+            else:
+                self._follow(deployment, answer)
+                streaming = True
+            return answer
+        except UpstreamError as error:
+            note(None, error.fault)
+            self.fleet.failed(deployment)
+            raise
+        finally:
+            if not streaming:
+                self.fleet.end(deployment)
+
+    def _follow(self, deployment: Deployment, answer: Answer) -> None:
+        stream = answer.body
+        assert not isinstance(stream, bytes)
+
+        def over() -> None:
+            if stream.failed:
+                self.fleet.failed(deployment)
+            elif stream.complete:
+                self.fleet.well(deployment, 0 if stream.usage is None else stream.usage.total_tokens)
+            self.fleet.end(deployment)
+
+        stream.when_over(over)
+
+    async def _send(self, card: Card, call: Call) -> Answer:
+        if call.api in speaks(card):
+            return await self._relay.send(card, call)
+        if problem := why_not_served(card, call.api):
+            raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
+        if call.api == "embeddings":
+            return await self._translator.embed(card, call)
+        upstream = self._translator if is_translated(card) else self._relay
+        if call.api == "chat":
+            return await upstream.send(card, call)
+        conversion = CONVERSIONS[call.api]
+        chat = Call("chat", conversion.to_chat(call.body, dialect_of(card)), call.stream, call.headers)
+        return converted(await upstream.send(card, chat), conversion, call.body)
+
+
+def _why_uncallable(card: Card) -> str | None:
+    if not is_translated(card):
+        if base_url(card) is None:
+            return "its card states no base_url"
+        if not is_url(card):
+            return "its base_url is not a URL"
+    return unknown_provider(card) or missing_credentials(card)
+
+
+def _faults_the_request(answer: Answer) -> bool:
+    if answer.status not in _FAULT_OF_THE_REQUEST:
+        return False
+    return not (isinstance(answer.body, bytes) and _TOO_LONG in answer.body)

@@ -6,11 +6,11 @@ import functools
 import re
 from pathlib import Path
 
-import httpx
+from yarl import URL
 
 from router import settings
 from router.cards.litellm_map import package_folder
-from router.cards.schema import Card
+from router.cards.schema import Api, Card
 from router.errors import did_you_mean
 
 # Providers that speak the OpenAI protocol, and where; None where every deployment has its own place.
@@ -40,6 +40,11 @@ _OPENAI_PROTOCOL: dict[str, str | None] = {
     "vllm": "http://localhost:8000/v1",
     "xai": "https://api.x.ai/v1",
 }
+_WELL_KNOWN = {**_OPENAI_PROTOCOL, "anthropic": "https://api.anthropic.com/v1"}
+_OPENAI_APIS: frozenset[Api] = frozenset({"chat", "completions", "embeddings"})
+_OPENAIS_APIS: frozenset[Api] = _OPENAI_APIS | {"responses"}
+_ANTHROPIC_APIS: frozenset[Api] = frozenset({"messages"})
+_NO_APIS: frozenset[Api] = frozenset()
 # Servers that people run themselves, without a key unless the card names one.
 _KEYLESS = frozenset({"hosted_vllm", "vllm", "ollama", "ollama_chat", "lm_studio", "llamafile"})
 # Clouds whose own SDK finds the credentials (profiles, metadata servers); no variable tells if there are any.
@@ -62,14 +67,23 @@ _LITELLMS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re
 _LITELLMS_MEMBER = re.compile(r'^    \w+ = "([^"]+)"', re.MULTILINE)
 
 
-def is_relayed(card: Card) -> bool:
-    """Whether the card's provider speaks the OpenAI protocol."""
-    return card.provider in _OPENAI_PROTOCOL
+def speaks(card: Card) -> frozenset[Api]:
+    """What the card's upstream understands as it is: as the card says, else what is usual for its provider."""
+    if card.apis is not None:
+        return frozenset(card.apis)
+    if card.provider in _OPENAI_PROTOCOL:
+        return _OPENAIS_APIS if card.provider == "openai" and not card.base_url else _OPENAI_APIS
+    return _ANTHROPIC_APIS if card.provider == "anthropic" else _NO_APIS
+
+
+def is_translated(card: Card) -> bool:
+    """Whether chat requests reach the card's upstream by way of litellm."""
+    return card.provider not in _OPENAI_PROTOCOL and "chat" not in speaks(card)
 
 
 def base_url(card: Card) -> str | None:
     """Where a relayed card's upstream is: as the card says, else its provider's well-known place."""
-    return card.base_url or _OPENAI_PROTOCOL.get(card.provider)
+    return card.base_url or _WELL_KNOWN.get(card.provider)
 
 
 def has_ambient_credentials(card: Card) -> bool:
@@ -97,7 +111,7 @@ def missing_credentials(card: Card) -> str | None:
 
 def unknown_provider(card: Card) -> str | None:
     """That nothing here speaks the protocol of the card's provider, with the nearest name, or None."""
-    if is_relayed(card):
+    if not is_translated(card):
         return None
     translated = _litellms_own()
     # Without the list nobody is called unknown; the call itself will tell.
@@ -118,17 +132,17 @@ def _key_variables(card: Card) -> tuple[str, ...]:
 def _at_its_well_known_place(card: Card) -> bool:
     if not card.base_url:
         return True
-    place = _OPENAI_PROTOCOL.get(card.provider)
+    place = _WELL_KNOWN.get(card.provider)
     return place is not None and _origin(card.base_url) == _origin(place)
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:
     # Read as the relay reads it: two readers of one URL may see two hosts.
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        parsed = URL(url)
+        return parsed.scheme, parsed.host or "", parsed.port
+    except ValueError:
         return None
-    return parsed.scheme, parsed.host, parsed.port
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from router import settings
 from router.cards import Card
+from router.dispatch.deployments import deployments_of
 from router.dispatch.dispatcher import why_uncallable
 from router.dispatch.providers import api_key
 from router.dispatch.relay import models_url
@@ -65,11 +66,17 @@ def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
     """
     catalog = tuple(cards)
     reasons = {card.id: why_uncallable(card) for card in catalog}
-    places = {card.id: _place(card) for card in catalog if reasons[card.id] is None}
-    servers = _ask({place for place in places.values() if place is not None})
+    places = {
+        card.id: tuple(_place(deployment.card) for deployment in deployments_of(card))
+        for card in catalog
+        if reasons[card.id] is None
+    }
+    servers = _ask({place for several in places.values() for place in several if place is not None})
     for card in catalog:
-        if place := places.get(card.id):
-            reasons[card.id] = _absence(card, place[0], servers[place])
+        absences = [place and _absence(card, place[0], servers[place]) for place in places.get(card.id, ())]
+        # One server that may answer is enough.
+        if absences and None not in absences:
+            reasons[card.id] = absences[0]
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 

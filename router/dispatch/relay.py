@@ -1,47 +1,61 @@
-"""OpenAI-compatible upstreams: bytes in, bytes out."""
+"""Upstreams that speak the client's own protocol: bytes in, bytes out."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
+import io
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import httpx
+import aiohttp
 import msgspec
+from yarl import URL
 
 from router import __version__
 from router.cards.schema import Card
-from router.dispatch.answer import Answer, Stream, Timeouts, late, passed_back, redacted, unreachable
+from router.dispatch.answer import Answer, late, passed_back, redacted, unreachable
 from router.dispatch.body import encode, for_upstream
-from router.dispatch.providers import api_key, base_url, is_relayed
+from router.dispatch.call import Call
+from router.dispatch.protocols import PROTOCOLS, WireProtocol, usage_in
+from router.dispatch.providers import api_key, base_url, speaks
+from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 
 _LOG = logging.getLogger(__name__)
 
-# Servers whose documentation names them without the path that their OpenAI protocol lives under.
-_PATH_OFTEN_OMITTED = frozenset({"hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
-_FORWARDED = frozenset(
-    {"anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate"}
-)
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# Servers whose documentation names them without the path that their protocol lives under.
+_PATH_OFTEN_OMITTED = frozenset({"anthropic", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
+_FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
+_ANTHROPIC_VERSION = "2023-06-01"
+# These refuse fields that they do not know, and tell the usage unasked.
+_TELL_USAGE_UNASKED = frozenset({"mistral"})
 # Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
 _KEEP_ALIVE_S = 4.0
+_READ_BUFFER_BYTES = 256 * 1024
+_BLANKS = b" \t\r\n"
+_SENT_AT_ONCE_BYTES = 1024 * 1024
 
 
-class _Object(msgspec.Struct):
-    """Any JSON object; what it holds is checked and skipped."""
+class _Told(msgspec.Struct):
+    """What matters of a whole answer; the rest is checked and skipped."""
+
+    usage: Any = None
+    error: Any = None
+    choices: msgspec.Raw = msgspec.Raw(b"")
 
 
-_OBJECT = msgspec.json.Decoder(_Object)
+_TOLD = msgspec.json.Decoder(_Told)
 
 
 def models_url(card: Card) -> str | None:
     """Where a relayed card's upstream lists its models; None where that is not known."""
     base = base_url(card)
-    if base is None or not is_relayed(card):
+    if base is None or "chat" not in speaks(card):
         return None
     try:
         return str(_endpoint(base, card.provider in _PATH_OFTEN_OMITTED, "models"))
@@ -49,102 +63,197 @@ def models_url(card: Card) -> str | None:
         return None
 
 
+def is_url(card: Card) -> bool:
+    """Whether the place of the card's upstream can be asked at all."""
+    try:
+        _endpoint(base_url(card) or "", False, "models")
+    except UpstreamError:
+        return False
+    return True
+
+
 class Relay:
-    """Connections to OpenAI-compatible upstreams, kept open between calls."""
+    """Connections to upstreams, kept open between calls. Made and used on one event loop."""
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
-        # Reading has two limits, which `Stream` and `send` keep; httpx knows only one.
-        limits = httpx.Timeout(None, connect=timeouts.connect_s, write=timeouts.idle_s)
-        self._extensions = {"timeout": limits.as_dict()}
-        self._client = httpx.AsyncClient(
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEP_ALIVE_S),
-        )
+        self.timeouts = timeouts
+        self._session: aiohttp.ClientSession | None = None
+        # Places that refuse to be asked for a stream's usage.
+        self._tell_no_usage: set[str | None] = set()
 
-    async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
-        """One attempt. Raises UpstreamError where no answer came that a client can read, or no byte of a stream."""
-        key = api_key(card)
-        request = self._request(card, key, body, headers)
+    async def send(self, card: Card, call: Call, path: str = "") -> Answer:
+        """One attempt, at the endpoint of the call's protocol or at `path`.
+
+        Raises UpstreamError where no answer came that a client can read, or a stream broke off before it showed
+        anything.
+        """
+        limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
         try:
-            async with asyncio.timeout(self._timeouts.first_byte_s):
-                response = await self._client.send(request, stream=True)
-        except (TimeoutError, httpx.TimeoutException):
+            async with asyncio.timeout(limit_s):
+                return await self._send(card, call, PROTOCOLS[call.api], path)
+        except TimeoutError:
             raise late(card) from None
-        except httpx.HTTPError as error:
-            _LOG.warning("%s: %s: %s", card.id, type(error).__name__, error)
-            raise unreachable(card) from None
-        async with contextlib.AsyncExitStack() as on_the_way_out:
-            upstream = Stream(card, _chunks(card, response), response.aclose, self._timeouts)
-            on_the_way_out.push_async_callback(upstream.aclose)
-            status, passed = response.status_code, passed_back(response.headers)
-            if not 200 <= status < 600:
-                raise UpstreamError(f'the upstream of the card "{card.id}" answered with the odd status {status}')
-            if stream and status < 300:
-                if not _is_event_stream(passed):
-                    raise UpstreamError(f'the upstream of the card "{card.id}" answered with no event stream')
-                await upstream.start()
-                on_the_way_out.pop_all()
-                return Answer(card, status, passed, upstream)
-            answered = await upstream.whole()
-        if status < 300:
-            if not _is_object(answered):
-                raise UpstreamError(f'the upstream of the card "{card.id}" answered with no JSON object')
-            return Answer(card, status, passed, answered)
-        return _refusal(card, key, status, passed, answered)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _broken(card, error) from None
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
 
-    def _request(
-        self, card: Card, key: str | None, body: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> httpx.Request:
+    async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> Answer:
+        asks = call.stream and protocol.tells_usage_if_asked and base_url(card) not in self._tell_no_usage
+        answer = await self._send_once(card, call, protocol, path, asks and card.provider not in _TELL_USAGE_UNASKED)
+        if asks and _refuses_to_tell_usage(answer):
+            self._tell_no_usage.add(base_url(card))
+            if call.asks_for_usage:
+                return answer
+            answer = await self._send_once(card, call, protocol, path, asks_for_usage=False)
+        return answer
+
+    async def _send_once(
+        self, card: Card, call: Call, protocol: WireProtocol, path: str, asks_for_usage: bool
+    ) -> Answer:
+        key = api_key(card)
+        payload = _payload(card, call, asks_for_usage)
+        response = await self._post(card, path or protocol.path, payload, _headers(card, key, call))
+        async with contextlib.AsyncExitStack() as on_the_way_out:
+            on_the_way_out.callback(response.close)
+            status, passed = response.status, passed_back(response.headers)
+            if not 200 <= status < 600:
+                raise UpstreamError(f'the upstream of the card "{card.id}" answered with the odd status {status}')
+            if not call.stream or status >= 300:
+                answered = await _read_whole(card, response, self.timeouts.idle_s)
+                return _whole(card, key, status, passed, answered)
+            if not _is_event_stream(passed):
+                raise UpstreamError(
+                    f'the upstream of the card "{card.id}" answered with no event stream', 502, "garbage"
+                )
+            source = _source(card, key, response)
+            stream = EventStream(source, protocol, self.timeouts, keep_usage=call.asks_for_usage)
+            await stream.start()
+            on_the_way_out.pop_all()
+            return Answer(card, status, passed, stream)
+
+    async def _post(self, card: Card, path: str, payload: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         url = base_url(card)
         if url is None:
             raise UpstreamError(f'the card "{card.id}" states no base_url')
-        sent = {name: headers[name] for name in _FORWARDED if name in headers}
-        sent |= {
-            "accept": "*/*",
-            # Bytes pass through as they come, and not every client understands compressed ones.
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": f"pulvinar/{__version__}",
-        }
-        if key is not None:
-            sent["authorization"] = f"Bearer {key}"
-        return httpx.Request(
-            "POST",
-            _endpoint(url, card.provider in _PATH_OFTEN_OMITTED, "chat/completions"),
-            headers=sent,
-            content=encode(for_upstream(body, card.model)),
-            extensions=self._extensions,
-        )
+        if self._session is None:
+            self._session = _session()
+        endpoint = _endpoint(url, card.provider in _PATH_OFTEN_OMITTED, path)
+        # aiohttp warns of sending much at once, which would keep other calls waiting.
+        body = payload if len(payload) < _SENT_AT_ONCE_BYTES else io.BytesIO(payload)
+        # Streams and whole answers have their own limits.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
+        return await self._session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
 
 
-async def _chunks(card: Card, response: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.aiter_bytes():
-            yield chunk
-    except httpx.HTTPError as error:
-        _LOG.warning("%s: %s: %s", card.id, type(error).__name__, error)
-        raise unreachable(card) from None
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        read_bufsize=_READ_BUFFER_BYTES,
+    )
+
+
+def _payload(card: Card, call: Call, asks_for_usage: bool) -> bytes:
+    body = for_upstream(call.body, card.model)
+    if asks_for_usage:
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
+    return encode(body)
+
+
+def _refuses_to_tell_usage(answer: Answer) -> bool:
+    return answer.status in (400, 422) and isinstance(answer.body, bytes) and b"stream_options" in answer.body
+
+
+def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
+    sent = {name: value for name in _FORWARDED if (value := call.headers.get(name, "")) and value.isascii()}
+    sent |= {
+        "accept": "*/*",
+        # Bytes pass through as they come, and not every client understands compressed ones.
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": f"pulvinar/{__version__}",
+    }
+    if call.api == "messages":
+        sent.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+    if key is not None:
+        name, value = ("x-api-key", key) if card.provider == "anthropic" else ("authorization", f"Bearer {key}")
+        sent[name] = value
+    return sent
+
+
+def _source(card: Card, key: str | None, response: aiohttp.ClientResponse) -> Source:
+    async def read() -> bytes:
+        try:
+            return await response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _broken(card, error) from None
+
+    async def close() -> None:
+        response.close()
+
+    return Source(card.id, read, close, lambda words: redacted(words.encode(), key, base_url(card)).decode())
+
+
+async def _read_whole(card: Card, response: aiohttp.ClientResponse, idle_s: float) -> bytes:
+    """The body. What its length says is believed only where it is too long."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= MAX_ANSWER_BYTES and (response.content_length or 0) <= MAX_ANSWER_BYTES:
+        async with asyncio.timeout(idle_s):
+            piece = await response.content.readany()
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+    raise UpstreamError(f'the upstream of the card "{card.id}" sent too large an answer', 502, "too_large")
+
+
+def _broken(card: Card, error: Exception) -> UpstreamError:
+    _LOG.warning("%s: %s", card.id, type(error).__name__)
+    return unreachable(card)
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def _is_object(answered: bytes) -> bool:
+def _whole(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:
+    if status >= 300:
+        return _refusal(card, key, status, headers, answered)
+    told = _told(answered)
+    if told is None:
+        raise UpstreamError(f'the upstream of the card "{card.id}" answered with no JSON object', 502, "garbage")
+    if told.error:
+        code = told.error.get("code") if isinstance(told.error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        return _refusal(card, key, status, headers, answered)
+    if bytes(told.choices).translate(None, _BLANKS) == b"[]":
+        raise UpstreamError(f'the upstream of the card "{card.id}" answered without `choices`', 502, "empty")
+    usage = usage_in({"usage": told.usage})
+    return Answer(card, status, {**headers, "content-type": "application/json"}, answered, usage)
+
+
+def _told(answered: bytes) -> _Told | None:
     try:
-        _OBJECT.decode(answered.decode())
-    except (ValueError, RecursionError):
+        return _TOLD.decode(answered.decode())
+    except msgspec.DecodeError:
         # The escape of half a surrogate pair, which msgspec refuses, is no reason to lose an answer.
         try:
-            return isinstance(json.loads(answered), dict)
+            said = json.loads(answered)
         except (ValueError, RecursionError):
-            return False
-    return True
+            return None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    return _Told(said.get("usage"), said.get("error"), msgspec.Raw(b"[]" if said.get("choices") == [] else b""))
 
 
 def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:
@@ -157,12 +266,13 @@ def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], 
 
 
 @functools.lru_cache(maxsize=4096)
-def _endpoint(base: str, path_omitted: bool, name: str) -> httpx.URL:
+def _endpoint(base: str, path_omitted: bool, name: str) -> URL:
     try:
-        url = httpx.URL(base)
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if not url.host or (url.port or 0) > 65535:
+        url = URL(base)
+        usable = bool(url.host) and (url.port or 0) <= 65535
+    except ValueError:
+        usable = False
+    if not usable:
         raise UpstreamError("the base_url of a card is not a URL")
-    path = url.path.rstrip("/") or ("/v1" if path_omitted else "")
-    return url.copy_with(path=f"{path}/{name}")
+    path = url.raw_path.rstrip("/") or ("/v1" if path_omitted else "")
+    return url.with_path(f"{path}/{name}", encoded=True, keep_query=True)

@@ -16,9 +16,12 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
-from router.dispatch.answer import Answer, Stream, Timeouts, late, passed_back, redacted, unreachable
+from router.dispatch.answer import Answer, late, passed_back, redacted, unreachable
 from router.dispatch.body import encode
+from router.dispatch.call import Call
+from router.dispatch.protocols import CHAT, usage_in
 from router.dispatch.providers import api_key, has_ambient_credentials
+from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +52,6 @@ _FIELDS = frozenset(
         "service_tier",
         "stop",
         "store",
-        "stream_options",
         "temperature",
         "thinking",
         "tool_choice",
@@ -62,6 +64,7 @@ _FIELDS = frozenset(
         "web_search_options",
     }
 )
+_EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 
 
@@ -69,49 +72,92 @@ class Translator:
     """Calls that litellm translates from the OpenAI protocol and back."""
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._litellm: Any = None
 
-    async def send(self, card: Card, body: Mapping[str, Any], stream: bool, headers: Mapping[str, str]) -> Answer:
-        """One attempt, answered in OpenAI's shapes. Raises UpstreamError where no HTTP answer came."""
-        litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
-        if card.provider not in litellm.provider_list:
-            raise UpstreamError(f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks')
+    async def send(self, card: Card, call: Call) -> Answer:
+        """One attempt at a chat call, answered in OpenAI's shapes. Raises UpstreamError where no HTTP answer came."""
+        litellm = await self._ready(card)
         key = api_key(card)
-        fields = {name: value for name, value in body.items() if name in _FIELDS}
-        extra = {name: headers[name] for name in _FORWARDED if name in headers and card.provider == "anthropic"}
+        fields = {name: value for name, value in call.body.items() if name in _FIELDS}
+        if call.stream:
+            fields["stream_options"] = {"include_usage": True}
+        limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
         try:
-            async with asyncio.timeout(self._timeouts.first_byte_s):
+            async with asyncio.timeout(limit_s):
                 response = await litellm.acompletion(
                     **fields,
                     model=f"{card.provider}/{card.model}",
-                    stream=stream,
+                    stream=call.stream,
                     api_key=key or _no_key(card),
-                    api_base=card.base_url,
-                    extra_headers=extra or None,
-                    timeout=self._timeouts.first_byte_s,
+                    api_base=_place(card),
+                    extra_headers=_forwarded(card, call) or None,
+                    timeout=limit_s,
                     max_retries=0,
                     num_retries=0,
+                    # Tools of a client's own servers are for the model's provider, never for this process; litellm's
+                    # handler for them needs another package.
+                    _skip_mcp_handler=True,
                 )
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
             return _refusal(litellm, card, key, error)
-        if not stream:
-            answered = encode(response.model_dump(exclude_unset=True, warnings=False))
-            return Answer(card, 200, {"content-type": "application/json"}, answered)
-        asked_for_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        chunks = _events(litellm, card, key, response, asked_for_usage)
+        if not call.stream:
+            said = response.model_dump(exclude_unset=True, warnings=False)
+            return Answer(card, 200, {"content-type": "application/json"}, encode(said), usage_in(said))
+        chunks = _events(litellm, card, key, response)
+        source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
+        stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.asks_for_usage)
         async with contextlib.AsyncExitStack() as on_the_way_out:
-            upstream = Stream(card, chunks, lambda: _close(chunks, response), self._timeouts)
-            on_the_way_out.push_async_callback(upstream.aclose)
-            await upstream.start()
+            on_the_way_out.push_async_callback(stream.aclose)
+            await stream.start()
             on_the_way_out.pop_all()
-        return Answer(card, 200, {"content-type": "text/event-stream"}, upstream)
+        return Answer(card, 200, {"content-type": "text/event-stream"}, stream)
+
+    async def embed(self, card: Card, call: Call) -> Answer:
+        """One attempt at a call for embeddings. Raises UpstreamError where no HTTP answer came."""
+        litellm = await self._ready(card)
+        key = api_key(card)
+        fields = {name: value for name, value in call.body.items() if name in _EMBEDDING_FIELDS}
+        try:
+            async with asyncio.timeout(self.timeouts.total_s):
+                response = await litellm.aembedding(
+                    **fields,
+                    model=f"{card.provider}/{card.model}",
+                    api_key=key or _no_key(card),
+                    api_base=card.base_url,
+                    max_retries=0,
+                )
+        except TimeoutError:
+            raise late(card) from None
+        except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
+            return _refusal(litellm, card, key, error)
+        said = response.model_dump(exclude_unset=True, warnings=False)
+        return Answer(card, 200, {"content-type": "application/json"}, encode(said), usage_in(said))
+
+    async def _ready(self, card: Card) -> Any:
+        litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
+        if card.provider not in litellm.provider_list:
+            raise UpstreamError(f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks')
+        return litellm
 
     async def aclose(self) -> None:
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
+
+
+def _place(card: Card) -> str | None:
+    # litellm adds the path that the relay expects to be there.
+    return (
+        card.base_url.rstrip("/").removesuffix("/v1")
+        if card.base_url and card.provider == "anthropic"
+        else card.base_url
+    )
+
+
+def _forwarded(card: Card, call: Call) -> dict[str, str]:
+    return {name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"}
 
 
 def _no_key(card: Card) -> str | None:
@@ -130,13 +176,11 @@ def _load() -> Any:
     return litellm
 
 
-async def _events(litellm: Any, card: Card, key: str | None, response: Any, usage: bool) -> AsyncIterator[bytes]:
+async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> AsyncIterator[bytes]:
     try:
         async for chunk in response:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
             if "usage" in event and not any(_says_something(choice) for choice in event["choices"]):
-                if not usage:
-                    continue
                 event["choices"] = []
             for choice in event["choices"]:
                 choice.setdefault("finish_reason", None)
@@ -144,7 +188,7 @@ async def _events(litellm: Any, card: Card, key: str | None, response: Any, usag
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         refusal = _refusal(litellm, card, key, error)
         message = f'the upstream of the card "{card.id}" broke off (HTTP {refusal.status})'
-        raise UpstreamError(message, refusal.status) from None
+        raise UpstreamError(message, refusal.status, "cut") from None
     yield b"data: [DONE]\n\n"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import email.utils
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,7 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch import Answer, Dispatcher, Stream
+from router.dispatch import Answer, Call, Dispatcher
+from router.dispatch.answer import retry_after_s
+from router.dispatch.stream import Events
 from router.errors import UpstreamError
 
 _AGAIN_LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -95,7 +95,7 @@ class Endpoint:
         """One call; no reply where the answer is a refusal."""
         body = {"model": self._card.id, "messages": list(messages), **fields}
         start = time.perf_counter()
-        answer = await self._dispatcher.send(self._card, body, stream=fields["stream"])
+        answer = await self._dispatcher.send(self._card, Call("chat", body, fields["stream"]))
         if answer.status >= 400:
             return answer, None
         if isinstance(answer.body, bytes):
@@ -129,15 +129,8 @@ def _since(start: float) -> float:
 
 def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
     """How long the upstream wants us to wait, else one second, then two, then four."""
-    with contextlib.suppress(ValueError):
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        if "retry-after" in headers:
-            return max(float(headers["retry-after"]), 0.0)
-    with contextlib.suppress(ValueError, TypeError):
-        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-        return max((date - datetime.datetime.now(datetime.UTC)).total_seconds(), 0.0)
-    return float(2 ** (attempt - 1))
+    asked_s = retry_after_s(headers)
+    return float(2 ** (attempt - 1)) if asked_s is None else asked_s
 
 
 def _words(answer: Answer) -> str:
@@ -171,7 +164,7 @@ def _whole_reply(card: Card, body: bytes, latency_ms: float) -> Reply:
     return Reply(text, latency_ms, None, *_usage(said), choice.get("finish_reason") == "length")
 
 
-async def _streamed_reply(card: Card, stream: Stream, start: float) -> Reply:
+async def _streamed_reply(card: Card, stream: Events, start: float) -> Reply:
     """The reply in server-sent events. Raises UpstreamError where they tell of an error, or end too early."""
     text: list[str] = []
     ttft_ms: float | None = None

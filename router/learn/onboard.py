@@ -16,15 +16,17 @@ from router.cards import Catalog
 from router.cards.schema import Card, Price
 from router.dispatch import Dispatcher
 from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.prices import cost_usd, price_of
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.learn.endpoint import Endpoint, Reply
 from router.learn.evidence_log import EvidenceLog, Key, UnderWay
 from router.learn.placement import AbilityPlacement, Placement
 from router.learn.probes import Probe, ProbeSet
-from router.learn.purse import Purse, cost_usd, price_of
+from router.learn.purse import Purse
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor
+from router.types import Usage
 
 _SHOWN_CHARACTERS = 400
 _DECIMALS = 9
@@ -286,7 +288,7 @@ class _Run:
         graded = probe.grade(reply.text)
         cost: float | None = None
         if self._price is not None and reply.input_tokens is not None and reply.output_tokens is not None:
-            cost = round(cost_usd(self._price, reply.input_tokens, reply.output_tokens), _DECIMALS)
+            cost = round(cost_usd(self._price, Usage(reply.input_tokens, reply.output_tokens)), _DECIMALS)
         elif self._price is not None and self._purse.worst_usd(probe) == 0:
             cost = 0.0
         return ProbeOutcome(

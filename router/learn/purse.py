@@ -7,26 +7,14 @@ from typing import Any
 
 import msgspec
 
-from router.cards.schema import Card, Dollars, Price
-from router.dispatch.providers import base_url
+from router.cards.schema import Price
+from router.dispatch.prices import cost_usd
 from router.learn.probes import Probe
 from router.perceive.evidence import ProbeOutcome
-from router.settings import on_this_machine
+from router.types import Usage
 
 _OVERHEAD_TOKENS = 16
 """What a chat template adds to a message, and to the whole, at most."""
-
-
-def price_of(card: Card) -> Price | None:
-    """What the card's tokens cost. Nothing where they are made on this machine; None where nobody stated it."""
-    if card.price is None and (card.privacy == "local" or on_this_machine(base_url(card))):
-        return Price(Dollars(0), Dollars(0))
-    return card.price
-
-
-def cost_usd(price: Price, input_tokens: float, output_tokens: float) -> float:
-    """What a call costs; input from a cache counts in full, as no endpoint promises it."""
-    return (input_tokens * price.input_usd + output_tokens * price.output_usd) / 1e6
 
 
 def most_input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -48,14 +36,14 @@ class Purse:
         """What asking `probe` once costs at most."""
         if self._price is None:
             return 0.0
-        return cost_usd(self._price, most_input_tokens(probe.asked()), self._max_tokens)
+        return cost_usd(self._price, Usage(most_input_tokens(probe.asked()), self._max_tokens))
 
     def count(self, outcomes: Iterable[ProbeOutcome]) -> None:
         """Count what earlier answers cost; at most, where their endpoint did not tell."""
         for outcome in outcomes:
             worst = 0.0
             if self._price is not None:
-                worst = cost_usd(self._price, most_input_tokens([{"content": outcome.prompt}]), self._max_tokens)
+                worst = cost_usd(self._price, Usage(most_input_tokens([{"content": outcome.prompt}]), self._max_tokens))
             self.spent_usd += worst if outcome.cost_usd is None else outcome.cost_usd
 
     def reserve(self, probe: Probe) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.cards import Card
-from router.dispatch import Answer, Dispatcher, Timeouts
+from router.dispatch import Answer, Call, Dispatcher, Dispatching, Timeouts
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -26,9 +26,10 @@ def call(
     """The answer, and its body read to the end."""
 
     async def main() -> tuple[Answer, bytes]:
-        dispatcher = Dispatcher(timeouts)
+        # One try a card, and no card rests: these tests are about single calls.
+        dispatcher = Dispatcher(Dispatching(timeouts or Timeouts(), retries=0))
         try:
-            answer = await dispatcher.send_first_healthy(cards, body, stream=stream, headers=headers or {})
+            answer = await dispatcher.send_first_healthy(cards, Call("chat", body, stream, headers or {}))
             if isinstance(answer.body, bytes):
                 return answer, answer.body
             try:

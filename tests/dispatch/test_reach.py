@@ -76,5 +76,5 @@ def test_a_server_is_asked_with_its_cards_key(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_card_whose_address_is_no_url_cannot_be_called_and_stops_nothing() -> None:
     with served(listing("org/a")) as url:
-        broken = msgspec.structs.replace(local("b", url), base_url="http://☃_.example/v1")
+        broken = msgspec.structs.replace(local("b", url), base_url="http://a..é/v1")
         assert unavailable_cards([local("a", url), broken]) == {"b": "its base_url is not a URL"}

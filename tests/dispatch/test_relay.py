@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from router.cards import Card
-from router.dispatch import Answer, Dispatcher, Stream, Timeouts
+from router.dispatch import Answer, Call, Dispatcher, EventStream, Timeouts
 from router.errors import UpstreamError
 from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import CHUNKS, Upstream, make_card
@@ -68,7 +68,7 @@ def test_an_ollama_address_works_with_and_without_its_path(upstream: Upstream, b
 
 def test_a_stream_passes_byte_for_byte(upstream: Upstream) -> None:
     answer, received = call(make_card("a", upstream.url), body={**BODY, "stream": True}, stream=True)
-    assert isinstance(answer.body, Stream)
+    assert isinstance(answer.body, EventStream)
     assert received == b"".join(CHUNKS)
 
 
@@ -105,7 +105,8 @@ def test_a_fault_of_the_request_is_not_tried_elsewhere(upstream: Upstream, statu
 def test_every_card_gets_the_same_request_once(upstream: Upstream) -> None:
     cards: Sequence[Card] = [make_card(name, upstream.url, "status-500") for name in "abc"]
     call(*cards, body={**BODY, "stream": True, "seed": 1}, stream=True)
-    assert [seen.body for seen in upstream.seen] == [{**BODY, "model": "status-500", "stream": True, "seed": 1}] * 3
+    sent = {**BODY, "model": "status-500", "stream": True, "seed": 1, "stream_options": {"include_usage": True}}
+    assert [seen.body for seen in upstream.seen] == [sent] * 3
 
 
 def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> None:
@@ -170,7 +171,7 @@ def test_no_connection_at_all_is_a_502_that_names_no_address() -> None:
 
 def test_an_upstream_that_says_nothing_in_time_is_a_504(upstream: Upstream) -> None:
     with pytest.raises(UpstreamError) as caught:
-        call(make_card("a", upstream.url, "hang"), timeouts=Timeouts(first_byte_s=0.1))
+        call(make_card("a", upstream.url, "hang"), timeouts=Timeouts(total_s=0.1))
     assert caught.value.status == 504
     assert upstream.left.wait(2)
 
@@ -190,8 +191,10 @@ def test_a_stream_that_falls_silent_is_a_504(upstream: Upstream) -> None:
 def test_a_stream_that_is_closed_unread_ends_the_upstream_call(upstream: Upstream) -> None:
     async def main() -> None:
         dispatcher = Dispatcher()
-        answer = await dispatcher.send(make_card("a", upstream.url, "quiet"), {**BODY, "stream": True}, stream=True)
-        assert isinstance(answer.body, Stream)
+        answer = await dispatcher.send(
+            make_card("a", upstream.url, "quiet"), Call("chat", {**BODY, "stream": True}, stream=True)
+        )
+        assert isinstance(answer.body, EventStream)
         await answer.body.aclose()
         assert await asyncio.to_thread(upstream.left.wait, 2)
         await dispatcher.aclose()
@@ -213,4 +216,4 @@ def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(upstream
 
 def test_an_address_that_is_none_is_an_upstream_error() -> None:
     with pytest.raises(UpstreamError):
-        call(make_card("a", "", base_url="http://☃_.example/v1"))
+        call(make_card("a", "", base_url="http://a..é/v1"))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from router.cards import Card
-from router.dispatch import Dispatcher, Stream
+from router.dispatch import Call, Dispatcher, EventStream
 from router.dispatch.providers import _litellms_own
 from router.errors import UpstreamError
 from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
@@ -126,8 +126,8 @@ def test_a_connection_that_breaks_inside_a_stream_is_an_error(claude: AnthropicU
 def test_a_stream_that_is_closed_early_ends_the_upstream_call(claude: AnthropicUpstream) -> None:
     async def main() -> None:
         dispatcher = Dispatcher()
-        answer = await dispatcher.send(card(claude.url, "quiet"), {**BODY, "stream": True}, stream=True)
-        assert isinstance(answer.body, Stream)
+        answer = await dispatcher.send(card(claude.url, "quiet"), Call("chat", {**BODY, "stream": True}, True))
+        assert isinstance(answer.body, EventStream)
         await anext(answer.body)
         await answer.body.aclose()
         assert await asyncio.to_thread(claude.left.wait, 2)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
 from router.cards.schema import Dollars, Price, RateLimits, TokenCount
-from router.dispatch import Dispatcher, Timeouts
+from router.dispatch import Dispatcher, Dispatching, Timeouts
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.learn.evidence_log import EvidenceLog, UnderWay
 from router.learn.onboard import Onboarding, Progress, Terms, onboard, place, plan
@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Ran:
                 waited.append(seconds)
 
         async def main() -> Onboarding:
-            dispatcher = Dispatcher(timeouts)
+            dispatcher = Dispatcher(Dispatching(timeouts or Timeouts(), retries=0))
             try:
                 with EvidenceLog(tmp_path, card.id) as log:
                     placement = undecided(probe_set)
@@ -152,7 +152,7 @@ def test_an_endpoint_that_nobody_listens_at_is_named(run: Ran) -> None:
 
 def test_an_endpoint_that_takes_too_long_ends_the_run(run: Ran) -> None:
     with examinee(delay_s=30) as model, pytest.raises(UpstreamError, match="did not answer in time"):
-        run(card_of(model), timeouts=Timeouts(first_byte_s=0.05))
+        run(card_of(model), timeouts=Timeouts(first_token_s=0.05, total_s=0.05))
 
 
 def test_a_busy_endpoint_is_asked_again_when_it_says(run: Ran) -> None:

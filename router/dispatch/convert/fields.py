@@ -1,0 +1,53 @@
+"""Reading the client's body, field by field, and refusing what cannot be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from router.errors import CallerError
+
+
+class ConversionError(CallerError):
+    """A field of the body is wrong, or chat completions cannot say it; `param` names the field."""
+
+    def __init__(self, param: str, problem: str) -> None:
+        self.param = param
+        super().__init__(f"`{param}` {problem}")
+
+
+def refuse(where: str, problem: str) -> NoReturn:
+    """Raise ConversionError."""
+    raise ConversionError(where, problem)
+
+
+def text_of(value: Any, where: str) -> str:
+    """`value`, which must be a text."""
+    return value if isinstance(value, str) else refuse(where, "must be a text")
+
+
+def named(value: Any, where: str) -> str:
+    """`value`, which must be a text that is not empty."""
+    return value if isinstance(value, str) and value else refuse(where, "must be a text, and not an empty one")
+
+
+def fields_of(value: Any, where: str) -> Mapping[str, Any]:
+    """`value`, which must be an object."""
+    # Decoded JSON has no other mappings, and asking for any is four times as slow.
+    return value if isinstance(value, dict) else refuse(where, "must be an object")
+
+
+def entries(value: Any, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The objects of the list `value`, each with its place, such as `tools[0]`; none where `value` is None."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        refuse(where, "must be a list")
+    for position, entry in enumerate(value):
+        place = f"{where}[{position}]"
+        yield fields_of(entry, place), place
+
+
+def kind_of(entry: Mapping[str, Any], where: str) -> str:
+    """The `type` of an object."""
+    return named(entry.get("type"), f"{where}.type")

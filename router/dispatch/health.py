@@ -1,0 +1,123 @@
+"""How each deployment does: calls running, limits reached, cooling after failures."""
+
+from __future__ import annotations
+
+import collections
+from typing import Literal
+
+from msgspec import Struct
+
+from router.cards.schema import RateLimits
+
+_MINUTE_S = 60.0
+_LONGEST_COOLING_S = 300.0
+_MOST_DOUBLINGS = 5
+
+
+class Cooldown(Struct, frozen=True):
+    """After `failures` failed calls in a row, none within `window_s` of the next, a deployment rests for `time_s`.
+
+    When it has rested, one call tries it; a failure doubles the rest.
+    """
+
+    failures: int = 3
+    window_s: float = 30.0
+    time_s: float = 10.0
+
+
+class Unready(Struct, frozen=True):
+    """Why a deployment is not to be called now, and in how many seconds it may be.
+
+    `resting`: it failed. `told`: its server asked to be left alone, or one of its limits a minute is reached. `full`:
+    as many calls run as it accepts.
+    """
+
+    kind: Literal["resting", "told", "full"]
+    seconds: float
+
+
+class Health:
+    """One deployment's state. Every time is in seconds of one clock that never goes back."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._failures = 0
+        self._rests = 0
+        self._last_failure_s = 0.0
+        self._resting_until_s = 0.0
+        self._told_until_s = 0.0
+        self._probing = False
+        self._started: collections.deque[float] = collections.deque()
+        self._spent: collections.deque[tuple[float, int]] = collections.deque()
+
+    def unready(self, limits: RateLimits, now_s: float) -> Unready | None:
+        """Why the deployment is not to be called now; None where it may be."""
+        if now_s < self._told_until_s:
+            return Unready("told", self._told_until_s - now_s)
+        if now_s < self._resting_until_s:
+            return Unready("resting", self._resting_until_s - now_s)
+        if self._rests and self._probing:
+            return Unready("resting", 1.0)
+        if limits.concurrency is not None and self.running >= limits.concurrency:
+            return Unready("full", 1.0)
+        wait_s = max(self._request_wait_s(limits.rpm, now_s), self._token_wait_s(limits.tpm, now_s))
+        return Unready("told", wait_s) if wait_s > 0 else None
+
+    def begin(self, limits: RateLimits, now_s: float) -> None:
+        """A call starts."""
+        self.running += 1
+        self._probing = self._rests > 0
+        if limits.rpm is not None:
+            self._started.append(now_s)
+
+    def end(self) -> None:
+        """A call is over, whatever came of it."""
+        self.running -= 1
+        self._probing = False
+
+    def spend(self, limits: RateLimits, tokens: int, now_s: float) -> None:
+        """Count tokens against the limit a minute."""
+        if limits.tpm is not None:
+            self._spent.append((now_s, tokens))
+
+    def succeeded(self) -> None:
+        """The deployment answered."""
+        self._failures = self._rests = 0
+        self._resting_until_s = 0.0
+
+    def failed(self, cooldown: Cooldown, now_s: float) -> None:
+        """The deployment did not answer, or badly. It may have to rest; never for less long than it must already."""
+        if now_s - self._last_failure_s > cooldown.window_s:
+            self._failures = 0
+        self._failures += 1
+        self._last_failure_s = now_s
+        if self._rests or self._failures >= cooldown.failures:
+            rest_s = min(cooldown.time_s * 2 ** min(self._rests, _MOST_DOUBLINGS), _LONGEST_COOLING_S)
+            self._rests += 1
+            self._failures = 0
+            self._resting_until_s = max(self._resting_until_s, now_s + rest_s)
+
+    def leave_alone(self, seconds: float, now_s: float) -> None:
+        """The server said `Retry-After`."""
+        self._told_until_s = max(self._told_until_s, now_s + min(seconds, _LONGEST_COOLING_S))
+
+    def _request_wait_s(self, rpm: int | None, now_s: float) -> float:
+        while self._started and self._started[0] <= now_s - _MINUTE_S:
+            self._started.popleft()
+        if rpm is None or len(self._started) < rpm:
+            return 0.0
+        return self._started[len(self._started) - rpm] + _MINUTE_S - now_s
+
+    def _token_wait_s(self, tpm: int | None, now_s: float) -> float:
+        while self._spent and self._spent[0][0] <= now_s - _MINUTE_S:
+            self._spent.popleft()
+        if tpm is None:
+            return 0.0
+        over = sum(tokens for _, tokens in self._spent) - tpm
+        if over < 0:
+            return 0.0
+        for at_s, tokens in self._spent:
+            over -= tokens
+            if over < 0:
+                return at_s + _MINUTE_S - now_s
+        return 0.0
