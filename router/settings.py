@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from router.errors import ConfigurationError
+
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "shipped"
 
@@ -123,6 +125,28 @@ def cache_folder() -> Path:
 def debugging() -> bool:
     """PULVINAR_DEBUG: whether a fault of ours shows its traceback."""
     return variable("PULVINAR_DEBUG") is not None
+
+
+def tracing() -> bool:
+    """Whether OpenTelemetry's variables ask for traces: an OTLP endpoint, or OTEL_TRACES_EXPORTER=otlp.
+
+    Raises ConfigurationError for an exporter or a protocol that there is none for here.
+    """
+    exporter = (variable("OTEL_TRACES_EXPORTER") or "").lower()
+    if (variable("OTEL_SDK_DISABLED") or "").lower() == "true" or exporter == "none":
+        return False
+    if exporter not in ("", "otlp"):
+        raise ConfigurationError(f'OTEL_TRACES_EXPORTER is "{exporter}"; traces go out by otlp only, or none')
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    if exporter != "otlp" and not any(map(variable, endpoints)):
+        return False
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = variable(name)
+        if protocol is not None:
+            if protocol != "http/protobuf":
+                raise ConfigurationError(f'{name} is "{protocol}"; traces go out by http/protobuf only (port 4318)')
+            break
+    return True
 
 
 def prepare_litellm() -> None:

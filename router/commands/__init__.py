@@ -48,7 +48,21 @@ HELP = (
 
 def build() -> typer.Typer:
     """The whole command line."""
-    from router.commands import cards, doctor, init, learn, onboard, pareto, policies, prompt, serve
+    from router.commands import (
+        cards,
+        doctor,
+        gateway,
+        init,
+        keys,
+        learn,
+        onboard,
+        pareto,
+        policies,
+        prompt,
+        records,
+        savings,
+        serve,
+    )
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -59,7 +73,8 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    for module in (prompt, cards, policies, init, doctor, pareto, serve, learn, onboard):
+    own = prompt, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
+    for module in own:
         module.register(app)
     return app
 

@@ -55,7 +55,7 @@ def onboard(
     as_json: options.Json = False,
 ) -> None:
     """Ask a card's live endpoint some probes, grade its answers, and say what they change."""
-    from router.dispatch import Dispatcher, Timeouts
+    from router.dispatch import Dispatcher, Dispatching, Timeouts
     from router.learn.evidence_log import EvidenceLog, earlier_outcomes, set_aside
     from router.learn.onboard import Terms, check, place, plan
     from router.learn.onboard import onboard as run
@@ -80,8 +80,11 @@ def onboard(
         if aside := set_aside(folder, chosen.id):
             typer.echo(f"{aside}: earlier answers", err=True)
 
+    # The endpoint asks again by itself, for every call may cost money.
+    patience = Dispatching(Timeouts(first_token_s=timeout, total_s=max(timeout, Timeouts().total_s)), retries=0)
+
     async def ask(log: EvidenceLog) -> Onboarding:
-        dispatcher, line = Dispatcher(Timeouts(first_byte_s=timeout)), _ProgressLine(sys.stderr.isatty())
+        dispatcher, line = Dispatcher(patience), _ProgressLine(sys.stderr.isatty())
         try:
             return await run(chosen, probe_set, placement, log, dispatcher, terms, line)
         finally:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router import settings
-from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
@@ -54,23 +53,16 @@ def load_policy_folder(folder: Path | None) -> Policies:
 
 def load_encoder(name: str) -> Encoder:
     """The encoder of this name: `static`, or a sentence-transformers model."""
-    from router.perceive.encoder import StaticEncoder
+    from router import loading
 
-    if not name.strip():
-        raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
-    if name == STATIC:
-        return StaticEncoder.load(settings.default_encoder_folder())
-    from router.perceive.sentence import SentenceEncoder
-
-    return SentenceEncoder(name)
+    return loading.load_encoder(name)
 
 
 def load_predictor(folder: Path | None) -> Predictor:
     """The artifact in `folder` with its encoder, or the one that came with the package."""
-    from router.perceive.predictor import Predictor, encoder_name
+    from router import loading
 
-    chosen = folder or settings.default_artifact_folder()
-    return Predictor.load(chosen, load_encoder(encoder_name(chosen)))
+    return loading.load_predictor(folder or settings.default_artifact_folder())
 
 
 def load_router(cards: Path | None, policies: Path | None, artifact: Path | None) -> Router:

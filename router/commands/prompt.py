@@ -12,7 +12,7 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.types import ChatRequest, Decision
+    from router.types import ChatRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -46,27 +46,11 @@ def prompt(
     today = options.today()
     decision = router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today).decision
     if as_json:
-        options.print_json(decision_document(decision))
+        options.print_json(decision.document())
     else:
         from router.commands.render import print_decision
 
         print_decision(decision, top, explain)
-
-
-def decision_document(decision: Decision) -> dict[str, Any]:
-    """The decision as `--json` prints it."""
-    return {
-        "card": decision.card,
-        "plan": decision.plan,
-        "candidates": list(decision.candidates),
-        "rejections": dict(decision.rejections),
-        "policy": decision.policy,
-        "artifact": decision.artifact,
-        "flags": decision.flags,
-        "binding": decision.binding,
-        "relaxed": decision.relaxed,
-        "guard": decision.guard,
-    }
 
 
 def _unavailable(catalog: Any) -> dict[str, str]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router import settings
 from router.commands import options
+
+GatewayFile = Annotated[
+    Path | None, typer.Option("--gateway", help="The gateway's own settings.", show_default="./gateway.yaml, if any")
+]
+KeysFile = Annotated[Path | None, typer.Option("--keys", help="The clients' keys.", show_default="./keys.yaml, if any")]
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of records and counters.", show_default="the user's state folder"),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,10 +29,44 @@ def serve(
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
-    host: Annotated[str, typer.Option("--host", help="Loopback address to listen on.")] = settings.DEFAULT_HOST,
+    gateway: GatewayFile = None,
+    keys: KeysFile = None,
+    store: Store = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; beyond this machine only with keys.")
+    ] = settings.DEFAULT_HOST,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = settings.DEFAULT_PORT,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes that share the port.")] = 1,
+    drain_s: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds of /readyz saying 503 before SIGTERM takes effect.")
+    ] = 2.0,
+    records: Annotated[bool, typer.Option(help="Keep a record of every request.")] = True,
+    access_log: Annotated[bool, typer.Option(help="Write a line of JSON for every request.")] = True,
 ) -> None:
-    """Run the gateway that OpenAI clients can use as their base URL."""
+    """Run the gateway that OpenAI and Anthropic clients can use as their base URL."""
+    from router.gateway.serve import Serving
     from router.gateway.serve import serve as run
+    from router.gateway.sources import Sources
 
-    run(options.load_router(cards, policies, artifact), host, port, tell=typer.echo)
+    sources = Sources(
+        cards=cards or settings.default_cards_folder(),
+        policies=policies or settings.default_policies_folder(),
+        evidence=settings.default_evidence_folder(),
+        gateway=gateway or settings.default_gateway_file(),
+        keys=keys or settings.default_keys_file(),
+    )
+    serving = Serving(
+        sources=sources,
+        artifact=artifact or settings.default_artifact_folder(),
+        store=store or settings.default_store_folder() if records else None,
+        host=host,
+        port=port,
+        workers=workers,
+        drain_s=drain_s,
+        access_log=access_log,
+    )
+    run(serving, tell=_tell)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)

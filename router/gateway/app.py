@@ -1,80 +1,284 @@
-"""The endpoints."""
+"""The endpoints, and what stands behind them in one worker."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from router import __version__
-from router.dispatch import Answer, Dispatcher, Stream
-from router.errors import ConfigurationError, NoCandidateError, PulvinarError
+from router.dispatch import Cooldown, Dispatcher, Dispatching, Queue, Timeouts
+from router.errors import PulvinarError
+from router.gateway.access_log import AccessLog
+from router.gateway.admission import Admission
+from router.gateway.choosing import Chooser
+from router.gateway.config import GatewayConfig
 from router.gateway.edge import Edge
-from router.gateway.faults import on_http_fault, on_our_fault
-from router.gateway.openai import (
-    DEFAULT_POLICY,
-    ModelList,
-    Target,
-    flags_in,
-    joined_flags,
-    read_body,
-    read_target,
-    refusal_body,
-    refuse_flags,
-    wants_stream,
+from router.gateway.exchange import Exchange, Parts, Sink
+from router.gateway.faults import fault_of, fault_of_http
+from router.gateway.inquiry import Inquiries
+from router.gateway.keys import presented_key
+from router.gateway.live import Live, Loaded
+from router.gateway.metrics import Metrics
+from router.gateway.models import ModelList
+from router.gateway.openapi import openapi_document
+from router.gateway.recorder import Recorder
+from router.gateway.surfaces import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    Surface,
+    error_body,
 )
-from router.gateway.streaming import UpstreamResponse, unless_client_leaves
-from router.gateway.watch import Watch
-from router.pipeline import Routed, Router
-from router.types import ChatRequest
+from router.gateway.watch import Probe, Watch
+from router.store.journal import Journal
+from router.store.record import Record
+from router.store.state import State
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
-# Choosing a model for more than this takes long enough for other clients to notice.
-_LARGE_BODY_BYTES = 256 * 1024
+if TYPE_CHECKING:
+    from router.gateway.spans import Traces
+
 _JSON = "application/json"
 _GREETING = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
+_SHARE_EVERY_S = 1.0
+_SURFACES = {
+    "/chat/completions": CHAT,
+    "/completions": COMPLETIONS,
+    "/embeddings": EMBEDDINGS,
+    "/responses": RESPONSES,
+    "/messages": MESSAGES,
+}
 
 
-def make_app(router: Router, dispatcher: Dispatcher, watch: Watch | None = None) -> Starlette:
-    """The gateway as an ASGI application. It closes `dispatcher` when it shuts down.
+class Gateway:
+    """Everything that one worker answers requests with. Made before its event loop runs, used on it alone.
 
-    `watch` looks at the start and then again and again; the cards it finds unavailable are not chosen, but a client
-    may still name those that are configured. Raises ConfigurationError where there is no policy for the model name
-    `auto`.
+    `probe` tells which of the cards cannot be called; it is asked at the start and then again and again. Without a
+    `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway.
     """
-    if DEFAULT_POLICY not in router.policies.ids:
-        raise ConfigurationError(f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for')
-    watch = watch or Watch(router.catalog)
-    gateway = Gateway(router, dispatcher, watch)
+
+    def __init__(
+        self,
+        live: Live,
+        *,
+        probe: Probe = lambda _: {},
+        state: State | None = None,
+        journal: Journal | None = None,
+        access_log: AccessLog | None = None,
+        traces: Traces | None = None,
+        metrics_folder: Path | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.live, self.state, self.journal = live, state or State(), journal
+        self.access_log, self.traces = access_log, traces
+        self.is_draining = False
+        config = live.current.config
+        self.dispatcher = Dispatcher(_dispatching(config))
+        self.admission = Admission(config.max_concurrency, _queue(config))
+        self.watch = Watch(live.current.router.catalog, probe, tell)
+        self.metrics = Metrics(self._readings(), metrics_folder)
+        self.models = _models(live.current)
+        chooser = Chooser(self.watch, self.dispatcher.fleet, self._card_of)
+        self.parts = Parts(
+            live=live,
+            chooser=chooser,
+            dispatcher=self.dispatcher,
+            admission=self.admission,
+            state=self.state,
+            recorder=Recorder(lambda _: True if journal is None else journal.keep(_)),
+            sinks=tuple(self._sinks()),
+            traces=traces,
+        )
+        live.on_change = self._take_over
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look after everything that goes on beside requests; close it all at the end."""
+        await self.watch.look()
+        beside = [
+            asyncio.create_task(self.watch.keep_looking()),
+            asyncio.create_task(self.live.watch()),
+            asyncio.create_task(self.state.tend()),
+            asyncio.create_task(self._share()),
+        ]
+        try:
+            yield
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self.dispatcher.aclose()
+            await asyncio.to_thread(self._close)
+
+    @property
+    def needs_no_key(self) -> bool:
+        """Whether anybody who reaches the gateway may use it."""
+        return not self.live.current.keys
+
+    def _close(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
+        if self.access_log is not None:
+            self.access_log.close()
+        if self.traces is not None:
+            self.traces.close()
+        self.state.close()
+
+    def _take_over(self, loaded: Loaded) -> None:
+        self.models = _models(loaded)
+        self.dispatcher.configure(_dispatching(loaded.config))
+        self.admission.most, self.admission.queue = loaded.config.max_concurrency, _queue(loaded.config)
+        self.watch.turn_to(loaded.router.catalog)
+        if self.journal is not None:
+            self.journal.keep_days = loaded.config.records.keep_days
+
+    def _card_of(self, session: str, key: str) -> str | None:
+        return self.state.card_of(session, time.time(), key)
+
+    def _sinks(self) -> Iterable[Sink]:
+        # First: what is acknowledged must be safe, whatever becomes of the rest.
+        if self.journal is not None:
+            yield self._keep
+        if self.access_log is not None:
+            yield self.access_log.sink
+        yield self.metrics.sink
+
+    def _keep(self, record: Record) -> None:
+        # Whoever has no key could fill the disk.
+        if self.journal is not None and self.live.current.config.records.enabled and record.outcome.status != 401:
+            self.journal.append(record)
+
+    def _readings(self) -> Mapping[str, Callable[[], float]]:
+        readings: dict[str, Callable[[], float]] = {
+            "in_flight": lambda: self.admission.running,
+            "queued": lambda: self.admission.waiting + self.dispatcher.fleet.waiting,
+            "cooling": lambda: len(self.dispatcher.fleet.resting()),
+            "callable": lambda: self.watch.callable_cards,
+            "config_version": lambda: self.live.current.number,
+            "config_ok": lambda: self.live.problem is None,
+        }
+        if self.journal is not None:
+            journal = self.journal
+            readings["records_dropped"] = lambda: journal.dropped
+        if self.access_log is not None:
+            log = self.access_log
+            readings["log_dropped"] = lambda: log.dropped
+        return readings
+
+    async def _share(self) -> None:
+        while True:
+            await asyncio.sleep(_SHARE_EVERY_S)
+            self.metrics.share()
+
+
+class SurfaceEndpoint:
+    """One protocol's endpoint, as an ASGI application."""
+
+    def __init__(self, gateway: Gateway, surface: Surface) -> None:
+        self._parts, self._surface = gateway.parts, surface
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Exchange(self._parts, self._surface, scope, receive, send).run()
+
+
+class Status:
+    """What operators and clients ask beside requests."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def greet(self, _: Request) -> Response:
+        """`GET /`."""
+        return Response(_GREETING, media_type=_JSON)
+
+    async def healthy(self, _: Request) -> Response:
+        """`GET /healthz`: the process runs."""
+        return Response(b'{"status":"ok"}', media_type=_JSON)
+
+    async def ready(self, _: Request) -> Response:
+        """`GET /readyz`: whether requests should come here, and what is wrong with the configuration on disk."""
+        gateway = self._gateway
+        current = gateway.live.current
+        said = {
+            "status": "draining" if gateway.is_draining else "ready",
+            "cards": {"callable": gateway.watch.callable_cards, "all": len(current.router.catalog)},
+            "configuration": {"number": current.number, "fingerprint": current.fingerprint},
+            "refused_edit": gateway.live.problem,
+        }
+        return Response(msgspec.json.encode(said), 503 if gateway.is_draining else 200, media_type=_JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`, for Prometheus."""
+        current = self._gateway.live.current
+        if not current.config.open_metrics:
+            current.keys.opened_by(presented_key(request.headers))
+        accept = request.headers.get("accept", "")
+        kind, body = await asyncio.to_thread(self._gateway.metrics.exposition, accept)
+        return Response(body, headers={"content-type": kind})
+
+    async def openapi(self, _: Request) -> Response:
+        """`GET /openapi.json`."""
+        current = self._gateway.live.current
+        document = openapi_document(keyed=bool(current.keys), open_metrics=current.config.open_metrics)
+        return Response(msgspec.json.encode(document), media_type=_JSON)
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`."""
+        key = self._gateway.live.current.keys.opened_by(presented_key(request.headers))
+        return Response(self._gateway.models.listed(key), media_type=_JSON)
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/models/{name}`."""
+        key = self._gateway.live.current.keys.opened_by(presented_key(request.headers))
+        return Response(self._gateway.models.one(request.path_params["name"], key), media_type=_JSON)
+
+
+def make_app(gateway: Gateway) -> Starlette:
+    """The gateway as an ASGI application, which closes it when it shuts down."""
+    status, inquiries = Status(gateway), Inquiries(gateway.parts)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await watch.look()
-        looking = asyncio.create_task(watch.keep_looking())
-        yield
-        looking.cancel()
-        await dispatcher.aclose()
+        async with gateway.running():
+            yield
 
-    routes = [Route("/", _greet), Route("/healthz", _healthy)]
+    routes: list[Route] = []
     for prefix in ("/v1", ""):
         routes += [
-            Route(f"{prefix}/chat/completions", gateway.chat, methods=["POST"]),
-            Route(f"{prefix}/models", gateway.models),
-            Route(f"{prefix}/models/{{name:path}}", gateway.model),
+            Route(prefix + path, SurfaceEndpoint(gateway, surface), methods=["POST"])
+            for path, surface in _SURFACES.items()
         ]
+        routes += [
+            Route(f"{prefix}/messages/count_tokens", inquiries.count_tokens, methods=["POST"]),
+            Route(f"{prefix}/route", inquiries.route, methods=["POST"]),
+            Route(f"{prefix}/models", status.models),
+            Route(f"{prefix}/models/{{name:path}}", status.model),
+        ]
+    routes += [
+        Route("/", status.greet),
+        Route("/healthz", status.healthy),
+        Route("/readyz", status.ready),
+        Route("/metrics", status.metrics),
+        Route("/openapi.json", status.openapi),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Edge)],
-        exception_handlers={PulvinarError: on_our_fault, HTTPException: on_http_fault},
+        middleware=[Middleware(Edge, needs_no_key=lambda: gateway.needs_no_key)],
+        exception_handlers={PulvinarError: _on_our_fault, HTTPException: _on_http_fault},
         lifespan=lifespan,
     )
     # A redirect would be built from the Host header, which anyone may choose.
@@ -82,100 +286,31 @@ def make_app(router: Router, dispatcher: Dispatcher, watch: Watch | None = None)
     return app
 
 
-class Gateway:
-    """Answers chat requests with the router's choice, or with the card that the client names."""
-
-    def __init__(self, router: Router, dispatcher: Dispatcher, watch: Watch) -> None:
-        self._router, self._dispatcher, self._watch = router, dispatcher, watch
-        self._models = ModelList(router.catalog, router.policies)
-
-    async def chat(self, request: Request) -> Response:
-        """`POST /v1/chat/completions`."""
-        raw = await _read(request)
-        large = len(raw) > _LARGE_BODY_BYTES
-        body = await asyncio.to_thread(read_body, raw) if large else read_body(raw)
-        stream, target = wants_stream(body), read_target(body)
-        headers = dict(request.headers)
-        shown: dict[str, str] = {}
-        if target.card is None:
-            wish = target, headers.get("x-route-flags", ""), body
-            routed = await asyncio.to_thread(self._route, *wish) if large else self._route(*wish)
-            shown["x-route-policy"] = routed.decision.policy
-            plan, body = routed.decision.plan, dict(routed.request.body)
-            cards = [self._router.catalog.named(card) for card in (plan.card, *plan.fallbacks)]
-        else:
-            cards = [self._router.catalog.named(target.card)]
-            refuse_flags(target.card, headers.get("x-route-flags", ""), body)
-            _check_callable(self._watch.unconfigured, cards[0].id)
-        call = self._dispatcher.send_first_healthy(cards, body, stream=stream, headers=headers)
-        answer = await unless_client_leaves(request.receive, call)
-        return _respond(answer, {**shown, "x-route-card": answer.card.id})
-
-    async def models(self, _: Request) -> Response:
-        """`GET /v1/models`."""
-        return Response(self._models.listed, media_type=_JSON)
-
-    async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{name}`."""
-        return Response(self._models.one(request.path_params["name"]), media_type=_JSON)
-
-    def _route(self, target: Target, header_flags: str, body: Mapping[str, Any]) -> Routed:
-        # The nearer to the single request, the stronger: an application's settings often fix the name.
-        flags = joined_flags(target.flags, flags_in(body), header_flags)
-        request = ChatRequest.from_body(body)
-        policy = self._router.policies.named(target.policy or DEFAULT_POLICY)
-        # Read once: the watch may look while a thread decides.
-        unavailable = self._watch.unavailable
-        today = datetime.datetime.now(datetime.UTC).date()
-        try:
-            return self._router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today)
-        except NoCandidateError:
-            if not unavailable:
-                raise
-        # Where the limits leave no card either way, this says so; else what is missing gets named.
-        wished = self._router.route(request, flags=flags, policy=policy, today=today)
-        _check_callable(unavailable, *(candidate.card for candidate in wished.decision.candidates))
-        return wished
+async def _on_our_fault(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PulvinarError)
+    fault = fault_of(error)
+    return Response(error_body(request.scope["path"], fault), fault.status, dict(fault.headers), media_type=_JSON)
 
 
-async def _greet(_: Request) -> Response:
-    return Response(_GREETING, media_type=_JSON)
+async def _on_http_fault(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    fault = fault_of_http(error, request.method, request.scope["path"])
+    return Response(error_body(request.scope["path"], fault), fault.status, dict(fault.headers), media_type=_JSON)
 
 
-async def _healthy(_: Request) -> Response:
-    return Response(b'{"status":"ok"}', media_type=_JSON)
+def _models(loaded: Loaded) -> ModelList:
+    return ModelList(loaded.router.catalog, loaded.router.policies, loaded.config.aliases)
 
 
-def _check_callable(faults: Mapping[str, str], *cards: str) -> None:
-    reasons = list(dict.fromkeys(faults[card] for card in cards if card in faults))
-    if reasons:
-        more = f" (and {len(reasons) - 5} more)" if len(reasons) > 5 else ""
-        problem = f"no model that fits can be called: {'; '.join(reasons[:5])}{more}"
-        raise ConfigurationError(f"{problem}. `route doctor` shows what is missing")
+def _dispatching(config: GatewayConfig) -> Dispatching:
+    limits, cooldown = config.timeouts, config.cooldown
+    return Dispatching(
+        timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
+        cooldown=Cooldown(cooldown.failures, cooldown.window_s, cooldown.time_s),
+        queue=_queue(config),
+        retries=config.retries,
+    )
 
 
-async def _read(request: Request) -> bytes:
-    """The body, at most MAX_BODY_BYTES long."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            chunks.append(chunk)
-            continue
-        # Most clients read the answer only after sending everything, so some more is taken in and dropped.
-        chunks.clear()
-        if size > 4 * MAX_BODY_BYTES:
-            break
-    if size > MAX_BODY_BYTES:
-        raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB")
-    return b"".join(chunks)
-
-
-def _respond(answer: Answer, shown: Mapping[str, str]) -> Response:
-    headers = {**answer.headers, **shown}
-    if isinstance(answer.body, Stream):
-        return UpstreamResponse(answer.body, answer.status, headers)
-    if answer.status >= 400:
-        return Response(refusal_body(answer), answer.status, {**headers, "content-type": _JSON})
-    return Response(answer.body, answer.status, headers)
+def _queue(config: GatewayConfig) -> Queue:
+    return Queue(config.queue.size, config.queue.wait_s)

@@ -6,52 +6,56 @@ import functools
 import logging
 import re
 import secrets
+from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router import settings
-from router.gateway.openai import error_body
+from router.gateway.faults import Fault
+from router.gateway.surfaces import error_body
 
 _LOG = logging.getLogger(__name__)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _FOREIGN = (
-    "only programs and pages of this machine may ask: the Host of a request, and its Origin where it has one, must be "
+    "without keys (`route keys add`) only programs and pages of this machine may ask: the Host of a request, and its "
+    "Origin where it has one, must be "
     "a loopback address or localhost (a proxy in front has to set them so)"
 )
 
 
 class Edge:
-    """Gives every answer an `x-request-id`, the client's own where it sent a sane one.
+    """Gives every answer an `x-request-id`, the client's own where it sent a sane one; Anthropic's clients read it as
+    `request-id`.
 
-    Refuses what a web page elsewhere made a browser of this machine send: its Origin tells, or its Host, where the
-    page's owner has pointed a name at this machine. A stray exception becomes an answer of
-    status 500 that says nothing of its cause, and a line in the log.
+    Where no key is needed (`needs_no_key`), refuses what a web page elsewhere made a browser of this machine send: its
+    Origin tells, or its Host, where the page's owner has pointed a name at this machine. A stray exception becomes an
+    answer of status 500 that says nothing of its cause, and a line in the log.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, needs_no_key: Callable[[], bool]) -> None:
+        self.app, self._needs_no_key = app, needs_no_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _SANE_ID.fullmatch(asked) else f"req_{secrets.token_hex(12)}"
+        request_id = _asked_id(scope) or f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        name = request_id.encode()
         started = False
 
         async def send_named(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", name), (b"request-id", name)]
             await send(message)
 
-        if not _from_this_machine(scope):
-            body = error_body(_FOREIGN, "invalid_request_error", "forbidden_origin")
-            await Response(body, 403, media_type="application/json")(scope, receive, send_named)
+        if self._needs_no_key() and not _from_this_machine(scope):
+            fault = Fault(403, _FOREIGN, "invalid_request_error", "forbidden_origin")
+            await _answer(scope, fault)(scope, receive, send_named)
             return
         try:
             await self.app(scope, receive, send_named)
@@ -63,8 +67,20 @@ class Edge:
                 # The server must break the connection: a quiet end would look like a whole answer.
                 raise
             _LOG.exception("request %s failed", request_id)
-            body = error_body(f"internal error (request {request_id})", "server_error", "internal_error")
-            await Response(body, 500, media_type="application/json")(scope, receive, send_named)
+            fault = Fault(500, f"internal error (request {request_id})", "server_error", "internal_error")
+            await _answer(scope, fault)(scope, receive, send_named)
+
+
+def _answer(scope: Scope, fault: Fault) -> Response:
+    return Response(error_body(scope["path"], fault), fault.status, media_type="application/json")
+
+
+def _asked_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            asked: str = value.decode("latin-1")
+            return asked if _SANE_ID.fullmatch(asked) else None
+    return None
 
 
 def _from_this_machine(scope: Scope) -> bool:

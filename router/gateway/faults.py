@@ -2,57 +2,140 @@
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+
+from router.dispatch import Answer
 from router.errors import (
+    BudgetError,
+    BusyError,
     CallerError,
     ConfigurationError,
+    FieldError,
     FlagError,
+    InvalidKeyError,
     NoCandidateError,
     PulvinarError,
+    RateLimitError,
     UnknownModelError,
     UpstreamError,
 )
-from router.gateway.openai import FieldError, error_body
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
-_CALLER_CODES: dict[type[CallerError], str] = {FlagError: "invalid_flag", NoCandidateError: "no_candidate"}
 
 
-async def on_our_fault(_: Request, error: Exception) -> Response:
-    """The answer to any PulvinarError."""
-    message = str(error)
-    if isinstance(error, UnknownModelError):
-        return _answer(404, error_body(message, "invalid_request_error", "model_not_found", "model"))
-    if isinstance(error, CallerError):
-        param = error.param if isinstance(error, FieldError) else None
-        code = _CALLER_CODES.get(type(error), "invalid_request")
-        return _answer(400, error_body(message, "invalid_request_error", code, param))
-    if isinstance(error, ConfigurationError):
-        # Clients retry a 503 twice, and no retry sets a variable.
-        unmendable = {"x-should-retry": "false"}
-        return _answer(503, error_body(message, "configuration_error", "not_configured"), unmendable)
-    if isinstance(error, UpstreamError):
-        code = "upstream_timeout" if error.status == 504 else "upstream_unreachable"
-        return _answer(error.status, error_body(message, "upstream_error", code))
-    assert isinstance(error, PulvinarError)
+class TooLargeError(CallerError):
+    """The body is larger than is taken."""
+
+    def __init__(self, most_bytes: int) -> None:
+        size = f"{most_bytes / 2**20:g} MiB" if most_bytes >= 2**20 else f"{most_bytes} bytes"
+        super().__init__(f"the body is larger than {size}")
+
+
+class Fault(Struct, frozen=True):
+    """An error as clients get it, whatever protocol they speak. `kind` and `code` are OpenAI's words."""
+
+    status: int
+    message: str
+    kind: str
+    code: str | None
+    param: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+def fault_of(error: PulvinarError) -> Fault:
+    """The fault that any of our errors is to a client."""
+    for kind, fault in _FAULTS.items():
+        if isinstance(error, kind):
+            return fault(error, str(error))
     raise error
 
 
-async def on_http_fault(request: Request, error: Exception) -> Response:
-    """The answer to an unknown path, a wrong method or a body that is too large."""
-    assert isinstance(error, HTTPException)
+def _of_caller(error: Any, message: str) -> Fault:
+    code = {FlagError: "invalid_flag", NoCandidateError: "no_candidate"}.get(type(error), "invalid_request")
+    return Fault(400, message, "invalid_request_error", code, error.param if isinstance(error, FieldError) else None)
+
+
+def _of_budget(error: Any, message: str) -> Fault:
+    # Clients would ask again at once, and be refused until the day is over.
+    return Fault(429, message, "insufficient_quota", "insufficient_quota", None, _later(error.retry_after_s, False))
+
+
+def _of_busy(error: Any, message: str) -> Fault:
+    code = "rate_limit_exceeded" if error.status == 429 else "overloaded"
+    return Fault(error.status, message, "overloaded_error", code, None, _later(error.retry_after_s))
+
+
+def _of_upstream(error: Any, message: str) -> Fault:
+    code = {504: "upstream_timeout", 502: "upstream_unreachable"}.get(error.status, str(error.status))
+    return Fault(error.status, message, "upstream_error", code)
+
+
+# The first that fits: the special before the general.
+_FAULTS: Mapping[type[PulvinarError], Callable[[Any, str], Fault]] = {
+    InvalidKeyError: lambda _, message: Fault(401, message, "invalid_request_error", "invalid_api_key"),
+    BudgetError: _of_budget,
+    RateLimitError: lambda error, message: Fault(
+        429, message, "requests", "rate_limit_exceeded", None, _later(error.retry_after_s)
+    ),
+    UnknownModelError: lambda _, message: Fault(404, message, "invalid_request_error", "model_not_found", "model"),
+    TooLargeError: lambda _, message: Fault(413, message, "invalid_request_error", "request_too_large"),
+    CallerError: _of_caller,
+    # Clients retry a 503 twice, and no retry sets a variable.
+    ConfigurationError: lambda _, message: Fault(
+        503, message, "configuration_error", "not_configured", None, {"x-should-retry": "false"}
+    ),
+    BusyError: _of_busy,
+    UpstreamError: _of_upstream,
+}
+
+
+def fault_of_http(error: HTTPException, method: str, path: str) -> Fault:
+    """The fault that an unknown path, a wrong method or a body that is too large is."""
     message = error.detail
     if error.status_code == 404:
-        message = f"there is nothing at {request.scope['path']}"
+        message = f"there is nothing at {path}"
     elif error.status_code == 405:
-        message = f"{request.method} is not allowed at {request.scope['path']}"
+        message = f"{method} is not allowed at {path}"
     code = _HTTP_CODES.get(error.status_code)
-    return _answer(error.status_code, error_body(message, "invalid_request_error", code), error.headers)
+    return Fault(error.status_code, message, "invalid_request_error", code, None, dict(error.headers or {}))
 
 
-def _answer(status: int, body: bytes, headers: object = None) -> Response:
-    extra = dict(headers) if isinstance(headers, dict) else {}
-    return Response(body, status, {**extra, "content-type": "application/json"})
+def fault_of_refusal(answer: Answer) -> Fault:
+    """The fault in an upstream's error, in the upstream's words where it has any that clients may see."""
+    assert isinstance(answer.body, bytes)
+    said = decoded(answer.body)
+    error = said.get("error", said) if isinstance(said, dict) else None
+    did = "refused the gateway's credentials: HTTP" if answer.status in (401, 403) else "answered HTTP"
+    message = f'the upstream of the card "{answer.card.id}" {did} {answer.status}'
+    kind, code, param = "upstream_error", str(answer.status), None
+    if isinstance(error, str) and error:
+        message = error
+    elif isinstance(error, dict):
+        message = _word(error.get("message")) or _word(error.get("detail")) or message
+        kind, code = _word(error.get("type")) or kind, _word(error.get("code")) or code
+        param = _word(error.get("param"))
+    headers = {name: value for name, value in answer.headers.items() if name != "content-type"}
+    return Fault(answer.status, message, kind, code, param, headers)
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON in `body`; None where there is none."""
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _word(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+
+def _later(seconds: float, retry: bool = True) -> dict[str, str]:
+    headers = {"retry-after": str(max(math.ceil(seconds), 1))}
+    return headers if retry else {**headers, "x-should-retry": "false"}

@@ -1,83 +1,167 @@
-"""Running the gateway."""
+"""Running the gateway: one process, or several that share a port."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import logging
+import functools
+import signal
 import socket
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 
+import msgspec
 import uvicorn
+from msgspec import Struct
 from starlette.types import ASGIApp
 
 from router import settings
-from router.dispatch import Dispatcher, Timeouts
+from router.cards import Card
 from router.dispatch.reach import unavailable_cards
 from router.errors import ConfigurationError
-from router.gateway.app import make_app
-from router.gateway.watch import Watch
-from router.pipeline import Router
+from router.gateway.access_log import AccessLog
+from router.gateway.app import Gateway, make_app
+from router.gateway.crew import Crew
+from router.gateway.live import Live, loader
+from router.gateway.sources import Sources
+from router.gateway.traces import open_traces
+from router.loading import load_predictor
+from router.store.journal import Journal
+from router.store.state import State
 
-_LOG = logging.getLogger(__name__)
+_STANDARD_OUTPUT = 1
 
 
-def serve(
-    router: Router,
-    host: str = settings.DEFAULT_HOST,
-    port: int = settings.DEFAULT_PORT,
-    *,
-    timeouts: Timeouts | None = None,
-    tell: Callable[[str], None] = _LOG.info,
-) -> None:
-    """Serve `router` until SIGINT or SIGTERM.
+class Serving(Struct, frozen=True):
+    """How the gateway runs: what it reads, where it listens, by how many processes, and what it keeps.
+
+    `drain_s`: how long `/readyz` says that requests should go elsewhere before the gateway takes no more of them.
+    `store` is where records and counters lie, None to keep none.
+    """
+
+    sources: Sources
+    artifact: Path
+    store: Path | None = None
+    host: str = settings.DEFAULT_HOST
+    port: int = settings.DEFAULT_PORT
+    workers: int = 1
+    drain_s: float = 2.0
+    access_log: bool = True
+    metrics_folder: Path | None = None
+
+
+def serve(serving: Serving, tell: Callable[[str], None] = print) -> None:
+    """Serve until SIGINT or SIGTERM. Answers that run then end before the process does; SIGHUP reads everything anew.
 
     `tell` gets what a person at a terminal wants to know, in lines: when requests are answered, where and by how many
-    cards, and later which cards have come or gone.
+    cards, and later what has changed.
 
-    Raises ConfigurationError where the address cannot be had, or is not on this machine's loopback interface: there
-    are no client keys yet, so anybody who reaches the gateway spends the keys it holds.
+    Raises ConfigurationError where something configured cannot be read, the address cannot be had, or can be reached
+    from other machines though there are no keys: anybody could spend the providers' keys that the gateway holds.
     """
-    if not settings.on_this_machine(f"http://[{host}]" if ":" in host else f"http://{host}"):
+    with listen(serving.host, serving.port) as listener:
+        if serving.workers == 1:
+            work(serving, listener, tell)
+            return
+        with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
+            sharing = msgspec.structs.replace(serving, metrics_folder=Path(folder))
+            Crew(functools.partial(_work_in_crew, sharing, listener, tell), serving.workers, tell).run()
+
+
+def _work_in_crew(serving: Serving, listener: socket.socket, tell: Callable[[str], None], number: int) -> None:
+    # What all workers would say, the first one says.
+    work(serving, listener, tell if number == 0 else _say_nothing)
+
+
+def _say_nothing(_: str) -> None:
+    """Take a line and leave it."""
+
+
+def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None]) -> None:
+    """Serve with this process alone."""
+    predictor = load_predictor(serving.artifact)
+    live = Live(loader(serving.sources, predictor), serving.sources, tell=tell)
+    if not live.current.keys and not _is_local(serving.host):
         raise ConfigurationError(
-            f"{host} can be reached from other machines, and the gateway has no client keys yet; "
-            "listen on 127.0.0.1 and put a proxy that authenticates in front"
+            f"{serving.host} can be reached from other machines, and {serving.sources.keys} holds no key, so anybody "
+            "could spend the providers' keys that the gateway holds; make one with `route keys add NAME`, or listen on "
+            "127.0.0.1"
         )
-    watch = Watch(router.catalog, lambda: unavailable_cards(router.catalog), tell)
+    shared = serving.store is not None and (serving.workers > 1 or bool(live.current.keys))
+    catalog = live.current.router.catalog
+    gateway = Gateway(
+        live,
+        probe=unavailable_cards,
+        state=State(serving.store / "state.sqlite" if shared and serving.store is not None else None),
+        journal=_journal(serving, live),
+        access_log=AccessLog(_STANDARD_OUTPUT) if serving.access_log else None,
+        traces=open_traces(_card_in(live)) if settings.tracing() else None,
+        metrics_folder=serving.metrics_folder,
+        tell=tell,
+    )
 
     def announce() -> None:
-        shown = f"[{host}]" if ":" in host else host
-        tell(f"{watch.callable_cards} of {len(router.catalog)} cards can be called now (`route doctor` says why)")
-        tell(f'Point a client at it: base_url="http://{shown}:{port}/v1", model="auto"')
+        host = f"[{serving.host}]" if ":" in serving.host else serving.host
+        port = listener.getsockname()[1]
+        tell(f"{gateway.watch.callable_cards} of {len(catalog)} cards can be called now (`route doctor` says why)")
+        tell(f'Point a client at it: base_url="http://{host}:{port}/v1", model="auto"')
 
-    run(make_app(router, Dispatcher(timeouts), watch), host, port, announce)
+    def drain() -> float:
+        gateway.is_draining = True
+        return serving.drain_s
+
+    run(make_app(gateway), listener, announce, drain, live.reload_soon)
 
 
 def run(
     app: ASGIApp,
-    host: str = settings.DEFAULT_HOST,
-    port: int = settings.DEFAULT_PORT,
+    listener: socket.socket,
     when_ready: Callable[[], None] = lambda: None,
+    drain: Callable[[], float] = lambda: 0.0,
+    on_hangup: Callable[[], None] | None = None,
 ) -> None:
     """Serve any ASGI application as the gateway is served: running answers end before the process does.
 
-    `when_ready` is called once, when requests are answered.
+    `when_ready` is called once, when requests are answered; `drain` at the first SIGTERM, and gives the seconds after
+    which no more requests are taken; `on_hangup` at every SIGHUP.
     """
-    listener = listen(host, port)
     # uvicorn raises SIGINT once more when it has shut down.
-    with listener, contextlib.suppress(KeyboardInterrupt):
-        _Server(server_config(app), when_ready).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(server_config(app), when_ready, drain, on_hangup).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, which no hook of uvicorn's does."""
+    """Says when it listens, and drains, which no hooks of uvicorn's do."""
 
-    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        when_ready: Callable[[], None],
+        drain: Callable[[], float],
+        on_hangup: Callable[[], None] | None,
+    ) -> None:
         super().__init__(config)
-        self._when_ready = when_ready
+        self._when_ready, self._drain, self._on_hangup = when_ready, drain, on_hangup
+        self._is_draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        if self._on_hangup is not None:
+            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._when_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, at SIGTERM after a while in which balancers can see that requests should go elsewhere."""
+        if sig != signal.SIGTERM or self._is_draining:
+            super().handle_exit(sig, frame)
+            return
+        self._is_draining = True
+        after_s = self._drain()
+        stop = super().handle_exit
+        self._loop.call_soon_threadsafe(self._loop.call_later, after_s, stop, sig, frame)
 
 
 def server_config(app: ASGIApp) -> uvicorn.Config:
@@ -107,3 +191,22 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listener
+
+
+def _is_local(host: str) -> bool:
+    return settings.on_this_machine(f"http://[{host}]" if ":" in host else f"http://{host}")
+
+
+def _journal(serving: Serving, live: Live) -> Journal | None:
+    if serving.store is None or not live.current.config.records.enabled:
+        return None
+    return Journal.open(serving.store, keep_days=live.current.config.records.keep_days)
+
+
+def _card_in(live: Live) -> Callable[[str], Card | None]:
+    def card(name: str) -> Card | None:
+        catalog = live.current.router.catalog
+        position = catalog.position(name)
+        return None if position is None else catalog[position]
+
+    return card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -14,7 +15,7 @@ INTERVAL_S = 10.0
 _LOG = logging.getLogger(__name__)
 _NAMED_AT_MOST = 3
 
-Probe = Callable[[], Mapping[str, str]]
+Probe = Callable[[Catalog], Mapping[str, str]]
 """Asks which cards cannot be called now: their ids, and why. May block."""
 
 
@@ -25,11 +26,20 @@ class Watch:
     called become others.
     """
 
-    def __init__(self, catalog: Catalog, probe: Probe = dict, tell: Callable[[str], None] = _LOG.info) -> None:
-        self._catalog, self._probe, self._tell = catalog, probe, tell
+    def __init__(self, catalog: Catalog, probe: Probe = lambda _: {}, tell: Callable[[str], None] = _LOG.info) -> None:
+        self._probe, self._tell = probe, tell
+        self._found: Mapping[str, str] = {}
+        self._turned = asyncio.Event()
+        self.turn_to(catalog)
+        self._turned.clear()
+
+    def turn_to(self, catalog: Catalog) -> None:
+        """Watch other cards from now on. What was found of those that stay is believed until the next look."""
+        self._catalog = catalog
         reasons = {card.id: why_uncallable(card) for card in catalog}
         self.unconfigured: Mapping[str, str] = {card: reason for card, reason in reasons.items() if reason}
-        self.unavailable: Mapping[str, str] = self.unconfigured
+        self._know(self._found)
+        self._turned.set()
 
     @property
     def callable_cards(self) -> int:
@@ -38,19 +48,29 @@ class Watch:
 
     async def look(self) -> None:
         """Ask the probe, off the event loop, and keep to what it says. Where it fails, what was known stays."""
+        catalog = self._catalog
         try:
-            self.unavailable = {**await asyncio.to_thread(self._probe), **self.unconfigured}
+            self._know(await asyncio.to_thread(self._probe, catalog))
         except (PulvinarError, OSError, RuntimeError, ValueError) as error:
             _LOG.warning("cannot tell which cards can be called: %s: %s", type(error).__name__, error)
 
     async def keep_looking(self, interval_s: float = INTERVAL_S) -> None:
         """Look every `interval_s` seconds until cancelled, and tell what changes."""
         while True:
-            await asyncio.sleep(interval_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._turned.wait(), interval_s)
+            self._turned.clear()
             before = self.unavailable
             await self.look()
             if before.keys() != self.unavailable.keys():
                 self._report(_changes(before, self.unavailable))
+
+    def _know(self, found: Mapping[str, str]) -> None:
+        self._found = {card: reason for card, reason in found.items() if self._catalog.position(card) is not None}
+        unavailable = {**self._found, **self.unconfigured}
+        # The same mapping as long as it says the same: many decisions refer to it.
+        if unavailable != getattr(self, "unavailable", None):
+            self.unavailable: Mapping[str, str] = unavailable
 
     def _report(self, line: str) -> None:
         try:

@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from router.cards import Card, Catalog
 from router.cards.schema import Dollars, Price
 from router.decide.policy import Policies, Policy
-from router.dispatch import Dispatcher, Timeouts
-from router.gateway.app import make_app
+from router.dispatch import Timeouts
+from router.gateway.app import Gateway, make_app
+from router.gateway.config import GatewayConfig, TimeoutLimits
+from router.gateway.keys import Keys
+from router.gateway.live import Live, Loaded
+from router.gateway.quantities import Seconds
 from router.gateway.serve import listen, server_config
+from router.gateway.sources import Sources
 from router.pipeline import Router
 from router.types import Features, Forecast
 
@@ -84,6 +91,9 @@ class Upstream:
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
         return Response(json.dumps(COMPLETION), headers={"content-type": "application/json", "set-cookie": "a=b"})
 
+    async def models_listed(self, _: Request) -> Response:
+        return JSONResponse({"data": [{"id": model} for model in ("ok", "slow", "quiet", "hang")]})
+
     async def _stream(self, model: str) -> AsyncIterator[bytes]:
         if model == "empty":
             return
@@ -141,7 +151,10 @@ def served(app: ASGIApp) -> Iterator[str]:
 @contextlib.contextmanager
 def upstream_server() -> Iterator[Upstream]:
     upstream = Upstream()
-    routes = [Route("/v1/chat/completions", upstream.answer, methods=["POST"])]
+    routes = [
+        Route("/v1/chat/completions", upstream.answer, methods=["POST"]),
+        Route("/v1/models", upstream.models_listed),
+    ]
     with served(Starlette(routes=routes)) as url:
         upstream.url = url
         yield upstream
@@ -193,16 +206,35 @@ def make_card(id_: str, url: str, model: str = "ok", price: float = 1.0, **facts
 def make_router(*cards: Card) -> Router:
     """A router over `cards` whose policies all prefer what is cheap."""
     policies = [
-        Policy(id="default", description="Cheap first.", goals={"cheapest": 1.0}, fallbacks=3),
-        Policy(id="alone", description="Cheap, nothing else.", goals={"cheapest": 1.0}, fallbacks=0),
+        Policy(id="default", description="Cheap first.", goals={"cheapest": 1.0}, fallbacks=3, headers="on"),
+        Policy(id="alone", description="Cheap, nothing else.", goals={"cheapest": 1.0}, fallbacks=0, headers="on"),
     ]
     return Router(Catalog(cards), Policies(policies), IndifferentPredictor())
 
 
+def make_gateway(router: Router, config: GatewayConfig = GatewayConfig(), keys: Keys = Keys(), **parts: Any) -> Gateway:
+    """A gateway whose configuration is made of values, and never changes."""
+    nowhere = Path(os.devnull)
+    loaded = Loaded(router, config, keys, 1, "fixed", 0.0)
+    return Gateway(Live(lambda _: loaded, Sources(nowhere, nowhere, nowhere, nowhere, nowhere)), **parts)
+
+
+def with_timeouts(timeouts: Timeouts) -> GatewayConfig:
+    """The default settings with other limits of time."""
+    return GatewayConfig(
+        timeouts=TimeoutLimits(
+            Seconds(timeouts.connect_s),
+            Seconds(timeouts.first_token_s),
+            Seconds(timeouts.idle_s),
+            Seconds(timeouts.total_s),
+        )
+    )
+
+
 @contextlib.contextmanager
-def gateway_server(*cards: Card, timeouts: Timeouts | None = None) -> Iterator[str]:
+def gateway_server(*cards: Card, config: GatewayConfig = GatewayConfig(), **parts: Any) -> Iterator[str]:
     """A gateway over `cards`; the value is its URL."""
-    with served(make_app(make_router(*cards), Dispatcher(timeouts))) as url:
+    with served(make_app(make_gateway(make_router(*cards), config, **parts))) as url:
         yield url
 
 

@@ -1,54 +1,69 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from router.dispatch import Dispatcher
+from router.cards import Card
+from router.cards.schema import to_plain
 from router.errors import ConfigurationError
-from router.gateway.app import make_app
-from router.gateway.serve import listen, run
-from tests.gateway.servers import Upstream, make_card, make_router
+from router.gateway.serve import listen
+from tests.dispatch.calls import unused_address
+from tests.gateway.servers import Upstream, make_card, wait_for
 
-SCRIPT = """
-import sys
-from router.gateway.serve import serve
-from tests.gateway.servers import make_card, make_router
-serve(make_router(make_card("slow", sys.argv[1], "slow")), "127.0.0.1", int(sys.argv[2]))
-"""
-ANNOUNCED = """
-import os, sys, urllib.request
-import router.gateway.serve as gateway
-from tests.gateway.servers import make_card, make_router
-looks = []
-gateway.unavailable_cards = lambda cards: looks.append(1) or {"b": "down"}
-def tell(line):
-    print(line, len(looks), flush=True)
-    if line.startswith("Point"):
-        # The event loop is busy with this very call, so only what listens already takes the connection.
-        import socket
-        socket.create_connection(("127.0.0.1", int(sys.argv[1])), 2).close()
-        print("listens", flush=True)
-        os._exit(0)
-cards = [make_card(name, "http://127.0.0.1:1") for name in "ab"]
-gateway.serve(make_router(*cards), "127.0.0.1", int(sys.argv[1]), tell=tell)
-"""
+ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`route serve` in a process of its own, with cards in files; the process, and its URL once it answers."""
+    (folder / "cards").mkdir(exist_ok=True)
+    for card in cards:
+        (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
+    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0.5", *options]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def wait_until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(f"{url}/healthz", trust_env=False).raise_for_status()
+            return
+        except httpx.TransportError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_port_that_is_taken_is_a_configuration_error() -> None:
-    app = make_app(make_router(make_card("a", "http://127.0.0.1:1")), Dispatcher())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
-            run(app, "127.0.0.1", port)
+            listen("127.0.0.1", port)
 
 
 def test_connections_do_not_hold_small_events_back() -> None:
@@ -67,23 +82,15 @@ def test_connections_do_not_hold_small_events_back() -> None:
     assert asyncio.run(main()) != 0
 
 
-def test_the_address_is_announced_once_it_listens_with_the_findings_of_the_only_look() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", ANNOUNCED, str(port)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert done.stdout.splitlines() == [
-        "1 of 2 cards can be called now (`route doctor` says why) 1",
-        f'Point a client at it: base_url="http://127.0.0.1:{port}/v1", model="auto" 1',
-        "listens",
-    ], done.stderr
+def test_the_address_is_announced_once_it_listens(upstream: Upstream, tmp_path: Path) -> None:
+    cards = make_card("a", upstream.url), make_card("b", unused_address())
+    with serving(tmp_path, *cards) as (process, url):
+        process.terminate()
+        _, said = process.communicate(timeout=10)
+    assert said.splitlines()[:2] == [
+        "1 of 2 cards can be called now (`route doctor` says why)",
+        f'Point a client at it: base_url="{url}/v1", model="auto"',
+    ]
 
 
 def test_the_command_imports_no_server_before_it_runs() -> None:
@@ -92,32 +99,51 @@ def test_the_command_imports_no_server_before_it_runs() -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_an_answer_that_runs_ends_before_the_process_does(upstream: Upstream, stop: signal.Signals) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, upstream.url, str(port)], env=environment)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            wait_until_it_answers(client)
-            body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-            with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-                chunks = answer.iter_raw()
-                next(chunks)
-                process.send_signal(stop)
-                assert b"".join(chunks).endswith(b"data: [DONE]\n\n")
+def test_an_answer_that_runs_ends_before_the_process_does(
+    upstream: Upstream, tmp_path: Path, stop: signal.Signals
+) -> None:
+    with serving(tmp_path, make_card("slow", upstream.url, "slow")) as (process, url):
+        body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, trust_env=False) as answer:
+            chunks = answer.iter_raw()
+            next(chunks)
+            process.send_signal(stop)
+            assert b"".join(chunks).endswith(b"data: [DONE]\n\n")
         assert process.wait(5) in (0, -stop)
-    finally:
-        process.kill()
-        process.wait()
 
 
-def wait_until_it_answers(client: httpx.Client) -> None:
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            client.get("/healthz").raise_for_status()
-            return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+def test_readiness_says_that_requests_should_go_elsewhere_while_it_drains(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(tmp_path, make_card("slow", upstream.url, "slow"), options=("--drain", "3")) as (process, url):
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        process.terminate()
+        assert wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) in (0, -signal.SIGINT)
+
+
+def test_it_listens_beyond_this_machine_only_with_keys(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "a.yaml").write_bytes(msgspec.yaml.encode(to_plain(make_card("a", upstream.url))))
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--host", "0.0.0.0", "--cards", "cards"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "route keys add" in done.stderr
+
+
+def test_several_workers_share_the_port_and_are_replaced(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(tmp_path, make_card("a", upstream.url), options=("--workers", "2")) as (process, url):
+
+        def workers() -> set[int]:
+            listed = subprocess.run(
+                ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=False
+            )
+            return {int(line) for line in listed.stdout.split()}
+
+        before = workers()
+        assert len(before) == 2
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+        answers = [httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False) for _ in range(10)]
+        assert {answer.status_code for answer in answers} == {200}
+        process.terminate()
+        assert process.wait(10) == 0
+        assert wait_for(lambda: not workers())

@@ -20,7 +20,7 @@ def told(*findings: Mapping[str, str] | Exception, gone: bool = False) -> tuple[
     left: Iterator[Mapping[str, str] | Exception] = iter(findings)
     done = asyncio.Event()
 
-    def probe() -> Mapping[str, str]:
+    def probe(_: Catalog) -> Mapping[str, str]:
         found = next(left, None)
         if found is None:
             loop.call_soon_threadsafe(done.set)

@@ -1,0 +1,99 @@
+"""The body of a request: bounded, then read as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from router.errors import CallerError, FieldError
+from router.gateway.faults import TooLargeError
+
+_DRAINED_TIMES = 4
+
+
+async def read_raw(receive: Receive, most_bytes: int) -> bytes:
+    """The whole body. Raises TooLargeError above `most_bytes`, and ClientDisconnect where the client leaves."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        whole: bytes = message.get("body", b"")
+        if len(whole) > most_bytes:
+            raise TooLargeError(most_bytes)
+        return whole
+    pieces: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        size += len(message.get("body", b""))
+        if size <= most_bytes:
+            pieces.append(message.get("body", b""))
+        else:
+            # Most clients read the answer only after sending everything, so some more is taken in and dropped.
+            pieces.clear()
+        if not message.get("more_body") or size > _DRAINED_TIMES * most_bytes:
+            break
+        message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    if size > most_bytes:
+        raise TooLargeError(most_bytes)
+    return b"".join(pieces)
+
+
+def read_object(raw: bytes, deepest: int) -> dict[str, Any]:
+    """The JSON object in `raw`, nested at most `deepest` levels. Raises CallerError saying what is wrong with it."""
+    try:
+        body = _decode(raw)
+    except UnicodeDecodeError as error:
+        raise CallerError(f"the body is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise CallerError("the body is nested too deeply") from None
+    except ValueError as error:
+        raise CallerError(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise CallerError("the body must be a JSON object")
+    if raw.count(b"[") + raw.count(b"{") > deepest and _is_deeper(body, deepest):
+        raise CallerError(f"the body is nested too deeply: more than {deepest} levels")
+    return body
+
+
+def wants_stream(body: dict[str, Any]) -> bool:
+    """Whether the answer is to come as server-sent events."""
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise FieldError("stream", "must be true or false")
+    return bool(stream)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        # A text cut inside an emoji holds the escape of half a surrogate pair, which msgspec refuses.
+        if b"\\u" not in raw:
+            raise
+        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

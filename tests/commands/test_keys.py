@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import typer
+
+from router import commands
+from router.commands import gateway, keys
+from router.gateway.keys import hash_of, load_keys
+from router.gateway.keys_file import revoke
+from tests.commands.conftest import Run
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The two command groups by themselves, whatever else the command line holds."""
+
+    def build() -> typer.Typer:
+        app = typer.Typer(pretty_exceptions_enable=False)
+        keys.register(app)
+        gateway.register(app)
+        return app
+
+    monkeypatch.setattr(commands, "build", build)
+    return run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.yaml"
+
+
+def added(run: Run, file: Path, name: str, *options: str) -> str:
+    """The key that `route keys add` printed."""
+    ended = run("keys", "add", name, "--file", file, *options)
+    assert ended.code == 0, ended.err
+    return ended.out.strip()
+
+
+def test_a_key_is_printed_once_and_only_its_hash_kept(run: Run, file: Path) -> None:
+    ended = run("keys", "add", "ci", "--file", file)
+    key = ended.out.strip()
+    assert re.fullmatch(r"pv-[A-Za-z0-9_-]{43}", key)
+    assert key not in ended.err
+    assert key not in file.read_text()
+    found = load_keys(file).find(key)
+    assert found is not None
+    assert found.id == "ci"
+
+
+def test_a_key_is_made_with_everything_that_was_asked_for(run: Run, file: Path) -> None:
+    options = [
+        "--card",
+        "llama-*",
+        "--card",
+        "gpt-4o",
+        "--policy",
+        "best",
+        "--policy",
+        "cheap",
+        "--default-policy",
+        "cheap",
+    ]
+    limits = ["--rpm", "60", "--budget", "2.5$", "--expires", "2099-01", "--description", "no: [really] # yes"]
+    added(run, file, "alice@example.com", *options, *limits)
+    (key,) = load_keys(file)
+    assert key.cards == ("llama-*", "gpt-4o")
+    assert (key.policies, key.policy) == (("best", "cheap"), "cheap")
+    assert (key.rpm, key.budget_usd_per_day) == (60, 2.5)
+    assert str(key.expires) == "2099-01-01"
+    assert key.description == "no: [really] # yes"
+    assert key.created is not None
+
+
+def test_adding_leaves_what_people_wrote_as_it_is(run: Run, file: Path) -> None:
+    before = f"""# ours
+keys:
+
+    # the first one
+    - {{id: first, hash: {hash_of("1")}}}   # flow style
+    -   id: second
+        # two lines on
+        hash: {hash_of("2")}
+# the end, without a line break"""
+    file.write_text(before)
+    third = added(run, file, "third")
+    assert file.read_text().startswith(before + "\n    - id: third\n      hash: sha256:")
+    assert [key.id for key in load_keys(file)] == ["first", "second", "third"]
+    assert load_keys(file).find(third) is not None
+
+
+@pytest.mark.parametrize("before", ["", "# a note\n", "keys:\n", "# a note\nkeys:   # none yet\n"])
+def test_adding_to_a_file_without_keys_begins_the_list(run: Run, file: Path, before: str) -> None:
+    file.write_text(before)
+    added(run, file, "ci")
+    assert file.read_text().startswith(before)
+    assert [key.id for key in load_keys(file)] == ["ci"]
+
+
+@pytest.mark.parametrize("before", ["keys: []\n", f"keys: [{{id: a, hash: '{hash_of('a')}'}}]\n"])
+def test_where_nothing_can_be_appended_the_entry_is_shown_and_the_file_left(run: Run, file: Path, before: str) -> None:
+    file.write_text(before)
+    ended = run("keys", "add", "ci", "--file", file)
+    assert ended.code == 2
+    assert "has a form to which nothing can be appended; put this into it:\n" in ended.err
+    assert "- id: ci\n" in ended.err
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["ci", "--card", "gpt-4oo"], 'cards: there is no card "gpt-4oo"; did you mean "gpt-4o"?'),
+        (["ci", "--policy", "bst"], 'policies: the key does not allow "default"; name one of the allowed ones'),
+        (["ci", "--default-policy", "bst"], 'policy: there is no policy "bst"; did you mean "best"?'),
+        (["ci", "--rpm", "0"], "rpm: expected `int` >= 1"),
+        (["ci", "--budget", "much"], "budget_usd_per_day: expected an amount in US dollars such as 0.15$"),
+        (["ci", "--expires", "soon"], "expires: expected a date such as 2025-03"),
+        (["a b"], "id: expected `str` matching regex"),
+    ],
+)
+def test_what_a_key_cannot_be_given_is_said_and_no_file_made(
+    run: Run, file: Path, options: list[str], problem: str
+) -> None:
+    ended = run("keys", "add", *options, "--file", file)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"route: {problem}")
+    assert not file.exists()
+
+
+def test_an_id_is_given_once(run: Run, file: Path) -> None:
+    added(run, file, "ci")
+    ended = run("keys", "add", "ci", "--file", file)
+    assert (ended.code, ended.err) == (2, "route: id: another key has this id\n")
+
+
+def test_a_broken_file_is_named_and_not_added_to(run: Run, file: Path) -> None:
+    file.write_text("keys:\n- id: ci\n")
+    ended = run("keys", "add", "other", "--file", file)
+    assert ended.code == 3
+    assert ended.err.startswith(f"route: {file}:2: ")
+    assert file.read_text() == "keys:\n- id: ci\n"
+
+
+def test_revoking_adds_one_line_and_leaves_the_rest(run: Run, file: Path) -> None:
+    key = added(run, file, "ci")
+    added(run, file, "other")
+    before = file.read_text().replace("  - id: other", "  # a note\n  - id: other")
+    file.write_text(before)
+    file.chmod(0o640)
+    assert run("keys", "revoke", "ci", "--file", file).code == 0
+    lines = file.read_text().splitlines(keepends=True)
+    new = [line for line in lines if line.startswith("    revoked: ")]
+    assert len(new) == 1
+    assert "".join(line for line in lines if line not in new) == before
+    assert file.stat().st_mode & 0o777 == 0o640
+    found = load_keys(file).find(key)
+    assert found is not None
+    assert found.revoked is not None
+    assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
+
+
+def test_revoking_follows_a_link_and_takes_other_ways_of_writing(run: Run, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.yaml", tmp_path / "keys.yaml"
+    real.write_text(f"keys:\n- hash: {hash_of('1')}\n  id: first\n- id: second\n  hash: {hash_of('2')}")
+    link.symlink_to(real)
+    for name in ("first", "second"):
+        assert run("keys", "revoke", name, "--file", link).code == 0
+    assert link.is_symlink()
+    assert all(key.revoked for key in load_keys(real))
+
+
+def test_what_cannot_be_revoked_is_said(run: Run, file: Path) -> None:
+    file.write_text(f"keys:\n- {{id: ci, hash: {hash_of('1')}}}\n")
+    before = file.read_text()
+    ended = run("keys", "revoke", "c1", "--file", file)
+    assert (ended.code, ended.err) == (2, f'route: there is no key "c1" in {file}; known: ci\n')
+    ended = run("keys", "revoke", "ci", "--file", file)
+    assert ended.code == 2
+    assert ended.err.startswith(f"route: {file}:2: nothing can be written here; put `revoked: ")
+    assert file.read_text() == before
+
+
+def test_a_key_is_revoked_once(run: Run, file: Path) -> None:
+    added(run, file, "ci")
+    run("keys", "revoke", "ci", "--file", file)
+    ended = run("keys", "revoke", "ci", "--file", file)
+    assert ended.code == 2
+    assert ended.err.startswith('route: the key "ci" was revoked on ')
+
+
+def test_a_file_stays_whole_where_writing_it_fails(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added(run, file, "ci")
+    before = file.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        revoke(file, "ci", commands.options.today())
+    assert file.read_bytes() == before
+    assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
+
+
+def test_keys_are_listed_without_their_hashes(run: Run, file: Path) -> None:
+    added(run, file, "ci", "--card", "llama-*", "--budget", "5$", "--rpm", "60")
+    added(run, file, "old", "--expires", "2020-01-01")
+    plain = run("keys", "list", "--file", file)
+    assert plain.code == 0
+    assert "sha256" not in plain.out
+    for word in ("ci", "llama-*", "5$", "60", "old", "expired on 2020-01-01"):
+        assert word in plain.out
+    listed = json.loads(run("keys", "list", "--file", file, "--json").out)
+    assert [key["id"] for key in listed] == ["ci", "old"]
+    assert [key["closed"] for key in listed] == [None, "expired on 2020-01-01"]
+    assert all("hash" not in key for key in listed)
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_a_key_from_standard_input_is_named(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    key = added(run, file, "ci")
+    monkeypatch.setattr("sys.stdin", io.StringIO(key + ending))
+    ended = run("keys", "check", "--file", file)
+    assert (ended.code, ended.out) == (0, 'the key "ci" is open\n')
+
+
+def test_an_unknown_or_closed_key_ends_with_a_code_of_its_own(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = added(run, file, "ci")
+    monkeypatch.setattr("sys.stdin", io.StringIO("pv-wrong"))
+    ended = run("keys", "check", "--file", file)
+    assert (ended.code, ended.err) == (2, "route: there is no such key\n")
+    run("keys", "revoke", "ci", "--file", file)
+    monkeypatch.setattr("sys.stdin", io.StringIO(key))
+    ended = run("keys", "check", "--file", file)
+    assert ended.code == 2
+    assert ended.out.startswith('the key "ci" was revoked on ')
+
+
+def test_the_schemas_are_printed(run: Run) -> None:
+    for group in ("keys", "gateway"):
+        jsonschema.Draft202012Validator.check_schema(json.loads(run(group, "schema").out))
+
+
+def test_what_the_gateway_would_read_is_checked(run: Run, file: Path, tmp_path: Path) -> None:
+    added(run, file, "ci")
+    config = tmp_path / "gateway.yaml"
+    config.write_text("aliases: {gpt-4-turbo: auto/best}\n")
+    ended = run("gateway", "check", "--gateway", config, "--keys", file)
+    assert ended.code == 0
+    assert re.search(r"\d+ cards, \d+ policies, 1 aliases, 1 keys: all of it can be read", ended.out)
+    config.write_text("aliases: {gpt-4-turbo: auto/bst}\n")
+    ended = run("gateway", "check", "--gateway", config, "--keys", file)
+    assert ended.code == 3
+    assert ended.err == (f'route: {config}:1: aliases.gpt-4-turbo: there is no policy "bst"; did you mean "best"?\n')
