@@ -7,6 +7,7 @@ plain numbers whose names state the unit. None means that the fact is not known.
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -327,8 +328,13 @@ def _read_sizes(value: Mapping[str, Any]) -> Size:
 def to_plain(card: Card) -> dict[str, Any]:
     """The card as YAML would hold it, without what is not known."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
-    unset = {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
+    unset = _defaults()
     return {key: _stated(value) for key, value in plain.items() if value not in (None, {}, unset[key])}
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
 
 
 def _stated(value: Any) -> Any:

@@ -9,6 +9,7 @@ import typer
 
 from router import settings
 from router.commands import options
+from router.errors import ConfigurationError
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="The gateway's own settings.", show_default="./gateway.yaml, if any")
@@ -48,6 +49,9 @@ def serve(
     from router.gateway.serve import serve as run
     from router.gateway.sources import Sources
 
+    for file in (gateway, keys):
+        if file is not None and not file.exists():
+            raise ConfigurationError(f"{file}: does not exist (`route gateway schema` and `route keys add` show how)")
     sources = Sources(
         cards=cards or settings.default_cards_folder(),
         policies=policies or settings.default_policies_folder(),
@@ -58,7 +62,8 @@ def serve(
     serving = Serving(
         sources=sources,
         artifact=artifact or settings.default_artifact_folder(),
-        store=store or settings.default_store_folder() if records else None,
+        store=store or settings.default_store_folder(),
+        records=records,
         host=host,
         port=port,
         workers=workers,

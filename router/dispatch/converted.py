@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,8 +24,16 @@ def converted(answer: Answer, conversion: Conversion, asked: Mapping[str, Any]) 
         return msgspec.structs.replace(answer, body=stream)
     if answer.status >= 300:
         return answer
-    said = conversion.answer(msgspec.json.decode(answer.body), asked)
+    said = conversion.answer(_decoded(answer.body), asked)
     return msgspec.structs.replace(answer, body=encode(said))
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        # The escape of half a surrogate pair, which msgspec refuses; that this is JSON is known already.
+        return json.loads(body)
 
 
 class ConvertedStream:

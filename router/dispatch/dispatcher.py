@@ -12,7 +12,7 @@ from msgspec import Struct
 from router.cards.schema import Api, Card
 from router.dispatch.answer import Answer, retry_after_s
 from router.dispatch.call import Call
-from router.dispatch.convert import CONVERSIONS, dialect_of
+from router.dispatch.convert import CONVERSIONS, dialect_of, without_unsigned_thinking
 from router.dispatch.converted import converted
 from router.dispatch.deployments import Deployment, deployments_of
 from router.dispatch.fleet import Fleet, Queue
@@ -194,7 +194,7 @@ class Dispatcher:
 
     async def _send(self, card: Card, call: Call) -> Answer:
         if call.api in speaks(card):
-            return await self._relay.send(card, call)
+            return await self._relay.send(card, _as_understood(card, call))
         if problem := why_not_served(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
@@ -205,6 +205,12 @@ class Dispatcher:
         conversion = CONVERSIONS[call.api]
         chat = Call("chat", conversion.to_chat(call.body, dialect_of(card)), call.stream, call.headers)
         return converted(await upstream.send(card, chat), conversion, call.body)
+
+
+def _as_understood(card: Card, call: Call) -> Call:
+    if call.api != "messages" or card.provider != "anthropic":
+        return call
+    return msgspec.structs.replace(call, body=without_unsigned_thinking(call.body))
 
 
 def _why_uncallable(card: Card) -> str | None:

@@ -19,6 +19,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
 _WORTH_READING = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
+_LONGEST_BLANK = 4
 _STREAM_END = b"data: [DONE]\n\n"
 
 
@@ -115,6 +116,8 @@ class EventStream:
             pieces.append(await self._piece(deadline_s))
             if self._broken is not None and not self._shown:
                 raise self._broken
+        if not self._shown:
+            raise self._failure("sent a stream that says nothing", 502, "empty")
         self._ready = b"".join(pieces)
 
     def __aiter__(self) -> EventStream:
@@ -165,7 +168,7 @@ class EventStream:
         if not chunk:
             return self._end()
         self._held += chunk
-        whole = self._whole_events()
+        whole = self._whole_events(len(chunk))
         if not whole:
             if len(self._held) > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
@@ -190,11 +193,14 @@ class EventStream:
             raise self._failure("ended the stream before it was complete", 502, "cut")
         raise self._failure("sent an empty stream", 502, "empty")
 
-    def _whole_events(self) -> bytes:
+    def _whole_events(self, new: int) -> bytes:
+        """What is held up to the last blank line, which stands among the `new` bytes or began just before them."""
         held = self._held
-        end = max((held.rfind(blank) + len(blank) for blank in _BLANK_LINES if blank in held), default=0)
-        if not end:
+        start = max(len(held) - new - _LONGEST_BLANK + 1, 0)
+        ends = [found + len(blank) for blank in _BLANK_LINES if (found := held.rfind(blank, start)) >= 0]
+        if not ends:
             return b""
+        end = max(ends)
         whole = bytes(held[:end])
         del held[:end]
         return whole

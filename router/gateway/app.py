@@ -46,7 +46,7 @@ from router.gateway.surfaces import (
 )
 from router.gateway.watch import Probe, Watch
 from router.store.journal import Journal
-from router.store.record import Record
+from router.store.record import Record, Snapshot
 from router.store.state import State
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Gateway:
             dispatcher=self.dispatcher,
             admission=self.admission,
             state=self.state,
-            recorder=Recorder(lambda _: True if journal is None else journal.keep(_)),
+            recorder=Recorder(self._keep_snapshot),
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -161,6 +161,11 @@ class Gateway:
         # Whoever has no key could fill the disk.
         if self.journal is not None and self.live.current.config.records.enabled and record.outcome.status != 401:
             self.journal.append(record)
+
+    def _keep_snapshot(self, snapshot: Snapshot) -> bool:
+        if self.journal is None or not self.live.current.config.records.enabled:
+            return True
+        return self.journal.keep(snapshot)
 
     def _readings(self) -> Mapping[str, Callable[[], float]]:
         readings: dict[str, Callable[[], float]] = {

@@ -41,8 +41,10 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _asked_id(scope) or f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        own, asked = secrets.token_hex(12), _asked_id(scope)
+        request_id = asked or f"req_{own}"
+        # Clients may send one id twice; a record's is unique, and begins with what the client sees.
+        scope.setdefault("state", {})["record_id"] = f"{asked}.{own}" if asked else request_id
         name = request_id.encode()
         started = False
 

@@ -72,7 +72,7 @@ class Exchange:
         self._parts, self._surface = parts, surface
         self._receive, self._send = receive, send
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self._id: str = scope["state"]["request_id"]
+        self._id: str = scope["state"]["record_id"]
         self._at, self._started_s = time.time(), time.monotonic()
         self._asked: Asked | None = None
         self._choice: Choice | None = None

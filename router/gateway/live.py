@@ -24,6 +24,8 @@ from router.gateway.sources import Said, Sources
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor, evidence_of
 from router.pipeline import Router
+from router.store.record import Snapshot
+from router.store.snapshots import catalogue_snapshot
 
 _LOG = logging.getLogger(__name__)
 _STEP_MS, _DEBOUNCE_MS = 50, 500
@@ -38,10 +40,12 @@ _FAULTS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupEr
 class Loaded(Struct, frozen=True, eq=False):
     """A configuration. `number` counts from 1; `loaded_at` is in seconds since 1970, UTC.
 
-    `fingerprint` tells configurations apart, on every machine in the same way.
+    `catalogue` is what records keep of the cards; `fingerprint` tells configurations apart, on every machine in the
+    same way.
     """
 
     router: Router
+    catalogue: Snapshot
     config: GatewayConfig
     keys: Keys
     number: int
@@ -66,11 +70,12 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
                 "stay (a restart serves without)"
             )
         if before is not None and _routes_the_same(before, said):
-            router = before.router
+            router, catalogue = before.router, before.catalogue
         else:
             router = Router(said.catalog, said.policies, predictor, evidence_of(said.evidence, predictor.encoder))
+            catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
-        return Loaded(router, said.config, said.keys, number, fingerprint, clock(), said.evidence)
+        return Loaded(router, catalogue, said.config, said.keys, number, fingerprint, clock(), said.evidence)
 
     return load
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import msgspec
 
 from router.gateway.choosing import Asked, Choice
-from router.pipeline import Router
 from router.store.record import Record, Snapshot
 from router.store.snapshots import Snapshots
 from router.types import Outcome
@@ -20,7 +19,7 @@ class Recorder:
 
     def __init__(self, keep: Callable[[Snapshot], bool]) -> None:
         self._keep = keep
-        self._snapshots: tuple[Router, Snapshots] | None = None
+        self._snapshots: tuple[Snapshot, Snapshots] | None = None
 
     def record_of(
         self, id_: str, at: float, surface: str, asked: Asked | None, choice: Choice | None, outcome: Outcome
@@ -39,11 +38,11 @@ class Recorder:
             outcome=outcome,
             key=None if asked.key is None else asked.key.id,
             session=None if choice is None else choice.session,
-            decision=None if routed is None else self._snapshots_of(asked.loaded.router).recorded(routed),
+            decision=None if routed is None else self._snapshots_of(asked.loaded.catalogue).recorded(routed),
             prompt=msgspec.json.encode(asked.body) if asked.loaded.config.records.prompts else None,
         )
 
-    def _snapshots_of(self, router: Router) -> Snapshots:
-        if self._snapshots is None or self._snapshots[0] is not router:
-            self._snapshots = router, Snapshots(router.catalog, router.evidence, self._keep)
+    def _snapshots_of(self, catalogue: Snapshot) -> Snapshots:
+        if self._snapshots is None or self._snapshots[0] is not catalogue:
+            self._snapshots = catalogue, Snapshots(catalogue, self._keep)
         return self._snapshots[1]

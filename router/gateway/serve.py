@@ -32,18 +32,21 @@ from router.store.journal import Journal
 from router.store.state import State
 
 _STANDARD_OUTPUT = 1
+# Money stays set aside for as long as a request may take, and then some.
+_LEAST_HOLD_S, _SETTLING_S = 900.0, 60.0
 
 
 class Serving(Struct, frozen=True):
     """How the gateway runs: what it reads, where it listens, by how many processes, and what it keeps.
 
     `drain_s`: how long `/readyz` says that requests should go elsewhere before the gateway takes no more of them.
-    `store` is where records and counters lie, None to keep none.
+    `store` is where counters lie, and, with `records`, the record of every request.
     """
 
     sources: Sources
     artifact: Path
-    store: Path | None = None
+    store: Path
+    records: bool = True
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
     workers: int = 1
@@ -89,12 +92,12 @@ def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None])
             "could spend the providers' keys that the gateway holds; make one with `route keys add NAME`, or listen on "
             "127.0.0.1"
         )
-    shared = serving.store is not None and (serving.workers > 1 or bool(live.current.keys))
+    hold_s = live.current.config.timeouts.total_s + _SETTLING_S
     catalog = live.current.router.catalog
     gateway = Gateway(
         live,
         probe=unavailable_cards,
-        state=State(serving.store / "state.sqlite" if shared and serving.store is not None else None),
+        state=State(serving.store / "state.sqlite", hold_s=max(hold_s, _LEAST_HOLD_S)),
         journal=_journal(serving, live),
         access_log=AccessLog(_STANDARD_OUTPUT) if serving.access_log else None,
         traces=open_traces(_card_in(live)) if settings.tracing() else None,
@@ -198,7 +201,7 @@ def _is_local(host: str) -> bool:
 
 
 def _journal(serving: Serving, live: Live) -> Journal | None:
-    if serving.store is None or not live.current.config.records.enabled:
+    if not serving.records:
         return None
     return Journal.open(serving.store, keep_days=live.current.config.records.keep_days)
 

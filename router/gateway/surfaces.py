@@ -84,8 +84,10 @@ def _anthropic_failure(fault: Fault) -> bytes:
 
 
 def _response_failure(fault: Fault) -> bytes:
-    shape = {"type": "error", "code": fault.code, "message": encodable(fault.message), "param": fault.param}
-    return b"event: error\ndata: " + msgspec.json.encode({**shape, "sequence_number": 0}) + b"\n\n"
+    said = {"code": fault.code, "message": encodable(fault.message), "param": fault.param}
+    # The protocol has these fields beside `type`; OpenAI's SDK raises only where they stand under `error`.
+    event = {"type": "error", **said, "sequence_number": 0, "error": {**said, "type": fault.kind}}
+    return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
 
 CHAT = Surface("chat", "chat", openai_error, _openai_failure)

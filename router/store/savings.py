@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.dispatch.prices import price_of
 from router.errors import CallerError
 from router.perceive.predictor import Predictor, quality_of
 from router.store.record import Record
@@ -234,7 +235,7 @@ class _Comparison:
 
     def _named(self, against: str) -> int:
         card = self._catalog.named(against)
-        if card.price is None:
+        if price_of(card) is None:
             raise CallerError(f"{card.id} has no price, so what it would have cost is not known")
         return self._catalog.ids.index(card.id)
 
@@ -250,7 +251,7 @@ def _prices(catalog: Catalog) -> Doubles:
     """USD a token `(3, cards)`: input, input from a cache, output. NaN where unknown."""
     rows = []
     for card in catalog:
-        price = card.price
+        price = price_of(card)
         if price is None:
             rows.append((math.nan,) * 3)
         else:

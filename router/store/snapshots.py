@@ -52,16 +52,15 @@ class Setting(Struct, frozen=True, eq=False):
 
 
 class Snapshots:
-    """Makes `Recorded` of the decisions of one catalogue.
+    """Makes `Recorded` of the decisions of one catalogue, given as its `catalogue_snapshot`.
 
     `keep` takes in a snapshot before the first record that names it, and returns whether it did
     (`router.store.journal.Journal.keep`). What `circumstances.unavailable` holds must not change while it is used; a
     new mapping must take its place.
     """
 
-    def __init__(self, catalog: Catalog, evidence: Mapping[str, Evidence], keep: Callable[[Snapshot], bool]) -> None:
-        self._keep = keep
-        self._catalogue = catalogue_snapshot(catalog, evidence)
+    def __init__(self, catalogue: Snapshot, keep: Callable[[Snapshot], bool]) -> None:
+        self._keep, self._catalogue = keep, catalogue
         # By the identity of a policy or mapping, which is kept here so that no other can get the same one.
         self._known: dict[int, tuple[object, Snapshot]] = {}
         self._keep_again_at: dict[str, float] = {}

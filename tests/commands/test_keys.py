@@ -7,29 +7,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import typer
 
-from router import commands
-from router.commands import gateway, keys
+from router.commands import options
 from router.gateway.keys import hash_of, load_keys
 from router.gateway.keys_file import revoke
 from tests.commands.conftest import Run
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The two command groups by themselves, whatever else the command line holds."""
-
-    def build() -> typer.Typer:
-        app = typer.Typer(pretty_exceptions_enable=False)
-        keys.register(app)
-        gateway.register(app)
-        return app
-
-    monkeypatch.setattr(commands, "build", build)
-    return run
 
 
 @pytest.fixture
@@ -205,7 +187,7 @@ def test_a_file_stays_whole_where_writing_it_fails(run: Run, file: Path, monkeyp
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        revoke(file, "ci", commands.options.today())
+        revoke(file, "ci", options.today())
     assert file.read_bytes() == before
     assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
 

@@ -21,7 +21,7 @@ from router.pipeline import Router
 from router.store.journal import FOLDER_NAME, Journal
 from router.store.record import Entry, write_entry
 from router.store.records import FILE_NAME
-from router.store.snapshots import Snapshots
+from router.store.snapshots import Snapshots, catalogue_snapshot
 from router.types import Attempt, ChatRequest, Outcome, Usage
 from tests.commands.conftest import Run
 from tests.store.examples import TODAY, record
@@ -40,7 +40,7 @@ def router() -> Router:
 def store(tmp_path: Path, router: Router) -> Path:
     """Three routed requests, one by name and one that failed, from oldest to newest."""
     journal = Journal.open(tmp_path / "store")
-    snapshots = Snapshots(router.catalog, router.evidence, journal.keep)
+    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), journal.keep)
     for number, prompt in enumerate(PROMPTS):
         routed = router.route(ChatRequest.from_prompt(prompt), flags="cheapest*0.2", today=TODAY)
         outcome = Outcome(200, 900.0 + number, "gpt-4o", usage=Usage(100, 200), cost_usd=0.00225, ttft_ms=210.0)

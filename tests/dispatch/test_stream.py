@@ -83,7 +83,7 @@ def test_words_that_look_like_done_inside_a_text_end_nothing() -> None:
 
 
 def test_comments_and_events_of_other_kinds_pass() -> None:
-    said = b": waiting\n\nevent: x\nid: 1\ndata: {}\n\ndata: [DONE]\n\n"
+    said = b": waiting\n\nevent: x\nid: 1\ndata: {}\n\n" + CHUNKS[0] + b"data: [DONE]\n\n"
     assert read(stream_of(said)) == said
 
 
@@ -101,6 +101,7 @@ def test_nothing_comes_before_something_is_shown() -> None:
     [
         ((), "empty"),
         ((ROLE,), "empty"),
+        ((USAGE, DONE), "empty"),
         ((ROLE, b'data: {"error":{"message":"no"}}\n\n', DONE), "error_event"),
         ((ROLE, b'data: {"error":"no"}\n\n'), "error_event"),
     ],

@@ -33,6 +33,7 @@ from router.gateway.quantities import Seconds
 from router.gateway.serve import listen, server_config
 from router.gateway.sources import Sources
 from router.pipeline import Router
+from router.store.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
 
 CHUNKS = (
@@ -215,7 +216,7 @@ def make_router(*cards: Card) -> Router:
 def make_gateway(router: Router, config: GatewayConfig = GatewayConfig(), keys: Keys = Keys(), **parts: Any) -> Gateway:
     """A gateway whose configuration is made of values, and never changes."""
     nowhere = Path(os.devnull)
-    loaded = Loaded(router, config, keys, 1, "fixed", 0.0)
+    loaded = Loaded(router, catalogue_snapshot(router.catalog, {}), config, keys, 1, "fixed", 0.0)
     return Gateway(Live(lambda _: loaded, Sources(nowhere, nowhere, nowhere, nowhere, nowhere)), **parts)
 
 
@@ -232,7 +233,7 @@ def with_timeouts(timeouts: Timeouts) -> GatewayConfig:
 
 
 @contextlib.contextmanager
-def gateway_server(*cards: Card, config: GatewayConfig = GatewayConfig(), **parts: Any) -> Iterator[str]:
+def gateway_server(*cards: Card, config: GatewayConfig = _CONFIG, **parts: Any) -> Iterator[str]:
     """A gateway over `cards`; the value is its URL."""
     with served(make_app(make_gateway(make_router(*cards), config, **parts))) as url:
         yield url

@@ -51,7 +51,7 @@ class Store:
 
     def keep(self, own: Router, routed: Routed) -> Recorded:
         self._count += 1
-        snapshots = Snapshots(own.catalog, own.evidence, self.journal.keep)
+        snapshots = Snapshots(catalogue_snapshot(own.catalog, own.evidence), self.journal.keep)
         self.journal.append(record(f"r{self._count:06}", decision=snapshots.recorded(routed)))
         self.journal.flush()
         kept = self.records.named(f"r{self._count:06}").decision
@@ -189,7 +189,7 @@ def test_equal_cards_have_one_fingerprint_and_other_cards_another() -> None:
 
 def kept_by(snapshots_of: Router) -> tuple[Snapshots, list[Snapshot]]:
     kept: list[Snapshot] = []
-    return Snapshots(snapshots_of.catalog, {}, lambda each: not kept.append(each)), kept
+    return Snapshots(catalogue_snapshot(snapshots_of.catalog, {}), lambda each: not kept.append(each)), kept
 
 
 def test_a_snapshot_is_kept_once_for_many_decisions(predictor: Predictor) -> None:
@@ -222,7 +222,7 @@ def test_a_snapshot_in_use_is_kept_anew_after_an_hour(predictor: Predictor, monk
 def test_a_snapshot_that_was_dropped_is_tried_again(predictor: Predictor) -> None:
     own = router(predictor)
     tried: list[str] = []
-    snapshots = Snapshots(own.catalog, {}, lambda each: bool(tried.append(each.fingerprint)))
+    snapshots = Snapshots(catalogue_snapshot(own.catalog, {}), lambda each: bool(tried.append(each.fingerprint)))
     routed = own.route(ChatRequest.from_prompt(SUM))
     snapshots.recorded(routed)
     snapshots.recorded(routed)

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from router.dispatch.prices import cost_usd, price_of
 from router.errors import CallerError, UnknownModelError
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.store.record import Record
 from router.store.savings import Savings, savings
-from router.store.snapshots import Setting, Snapshots
+from router.store.snapshots import Setting, Snapshots, catalogue_snapshot
 from router.types import ChatRequest, Outcome, Usage
 from tests.store.examples import DAY_S, record, router
 
@@ -27,21 +28,15 @@ class Traffic:
     def __init__(self, own: Router) -> None:
         self.router = own
         self.kept: list[Record] = []
-        self._snapshots = Snapshots(own.catalog, {}, lambda _: True)
+        self._snapshots = Snapshots(catalogue_snapshot(own.catalog, {}), lambda _: True)
 
     def ask(self, prompt: str, card: str, usage: Usage | None = USUAL, **fields: Any) -> Record:
         """`card` answered `prompt`, at its card's price."""
         body = {"messages": [{"role": "user", "content": prompt}], **fields.pop("body", {})}
         routed = self.router.route(ChatRequest.from_body(body))
         position = self.router.catalog.position(card)
-        price = None if position is None else self.router.catalog[position].price
-        cost = None
-        if price and usage:
-            cached = price.cached_input_usd or price.input_usd
-            fresh = usage.input_tokens - usage.cached_input_tokens
-            cost = (
-                fresh * price.input_usd + usage.cached_input_tokens * cached + usage.output_tokens * price.output_usd
-            ) / 1e6
+        price = None if position is None else price_of(self.router.catalog[position])
+        cost = cost_usd(price, usage) if price and usage else None
         outcome = fields.pop("outcome", Outcome(200, 1.0, card, usage=usage, cost_usd=cost))
         decision = fields.pop("decision", self._snapshots.recorded(routed))
         self.kept.append(record(outcome=outcome, decision=decision, **fields))
@@ -257,6 +252,15 @@ def test_a_free_model_has_no_share_of_its_cost(predictor: Predictor) -> None:
     found = traffic.savings(against="poet")
     assert found.total is not None
     assert found.total.saved is None
+
+
+def test_a_model_on_this_machine_costs_nothing(predictor: Predictor) -> None:
+    traffic = Traffic(router(predictor, poet={"price": None, "privacy": "local"}))
+    traffic.ask(POEMS[0], "calculator")
+    found = traffic.savings()
+    assert found.unpriced == ()
+    assert found.total is not None
+    assert (found.card, found.total.single.cost_usd) == ("poet", 0.0)
 
 
 def test_an_unknown_grouping_or_card_is_the_callers_fault(traffic: Traffic) -> None:

@@ -19,7 +19,6 @@ from router.dispatch.convert.completions import COMPLETIONS
 from router.dispatch.convert.conversion import Conversion, EventWriter
 from router.dispatch.convert.count import InputParts, count_input
 from router.dispatch.convert.dialect import Dialect, dialect_of
-from router.dispatch.convert.fields import ConversionError
 from router.dispatch.convert.messages import MESSAGES, without_unsigned_thinking
 from router.dispatch.convert.responses import RESPONSES
 
@@ -28,7 +27,6 @@ CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages":
 __all__ = [
     "CONVERSIONS",
     "Conversion",
-    "ConversionError",
     "Dialect",
     "EventWriter",
     "InputParts",

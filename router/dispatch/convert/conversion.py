@@ -36,7 +36,7 @@ class ToChat(Protocol):
     """A client's body as a chat-completions body."""
 
     def __call__(self, body: Body, dialect: Dialect = COMMON) -> dict[str, Any]:
-        """The body, its model left as it is. Raises ConversionError naming the field that is wrong, or that chat
+        """The body, its model left as it is. Raises FieldError naming the field that is wrong, or that chat
         cannot say.
         """
 

@@ -28,7 +28,7 @@ class InputParts(Struct, frozen=True):
 
 
 def count_input(body: Mapping[str, Any]) -> InputParts:
-    """What an upstream that speaks chat would read of an Anthropic body. Raises ConversionError as `to_chat` does."""
+    """What an upstream that speaks chat would read of an Anthropic body. Raises FieldError as `to_chat` does."""
     chat = to_chat(body, Dialect(cache_control=False))
     texts: list[str] = []
     other = 0

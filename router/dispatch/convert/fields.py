@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from router.errors import CallerError
-
-
-class ConversionError(CallerError):
-    """A field of the body is wrong, or chat completions cannot say it; `param` names the field."""
-
-    def __init__(self, param: str, problem: str) -> None:
-        self.param = param
-        super().__init__(f"`{param}` {problem}")
+from router.errors import FieldError
 
 
 def refuse(where: str, problem: str) -> NoReturn:
-    """Raise ConversionError."""
-    raise ConversionError(where, problem)
+    """Raise FieldError."""
+    raise FieldError(where, problem)
 
 
 def text_of(value: Any, where: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import openai
 import pytest
 
-from router.dispatch.convert import CONVERSIONS, ConversionError, Dialect
+from router.dispatch.convert import CONVERSIONS, Dialect
 from router.dispatch.convert.dialect import COMMON
+from router.errors import FieldError
 from tests.dispatch.convert.chats import USAGE, Converting, chunk, completion, events, streamed, usage_chunk
 
 
@@ -67,7 +68,7 @@ def test_a_number_of_logprobs_becomes_chats_two_fields() -> None:
     ],
 )
 def test_what_chat_cannot_say_is_refused(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(ConversionError) as raised:
+    with pytest.raises(FieldError) as raised:
         chat(**fields)
 
     assert raised.value.param == param

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.convert import ConversionError, InputParts, count_input
+from router.dispatch.convert import InputParts, count_input
 from router.dispatch.convert.count import DOCUMENT_TOKENS, IMAGE_TOKENS, MESSAGE_TOKENS
+from router.errors import FieldError
 
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 4000}}
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "J" * 4000}}
@@ -58,5 +59,5 @@ def test_texts_can_be_given_to_a_tokenizer() -> None:
 
 
 def test_what_cannot_be_converted_cannot_be_counted() -> None:
-    with pytest.raises(ConversionError, match=r"tools\[0\]\.type"):
+    with pytest.raises(FieldError, match=r"tools\[0\]\.type"):
         parts(("user", "a"), tools=[{"type": "web_search_20250305", "name": "web_search"}])

@@ -14,8 +14,8 @@ from openai.types import Completion
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from router.dispatch.convert import CONVERSIONS, ConversionError, Dialect
-from router.errors import UpstreamError
+from router.dispatch.convert import CONVERSIONS, Dialect
+from router.errors import FieldError, UpstreamError
 from tests.dispatch.convert.chats import call_delta, call_message, chunk, completion, events, streamed, usage_chunk
 
 THINK = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
@@ -275,7 +275,7 @@ def test_no_body_breaks_but_as_the_callers_error(surface: Any, data: st.DataObje
 
     try:
         chat = CONVERSIONS[surface].to_chat(body, Dialect())
-    except ConversionError:
+    except FieldError:
         return
 
     assert all(message["role"] in ("system", "user", "assistant", "tool") for message in chat["messages"])

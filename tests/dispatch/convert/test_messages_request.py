@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.convert import CONVERSIONS, ConversionError, Dialect, without_unsigned_thinking
+from router.dispatch.convert import CONVERSIONS, Dialect, without_unsigned_thinking
 from router.dispatch.convert.dialect import COMMON
+from router.errors import FieldError
 
 MARK = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
@@ -40,7 +41,7 @@ def result(id_: str, content: Any = "done", **more: Any) -> dict[str, Any]:
 
 
 def refused(**fields: Any) -> str:
-    with pytest.raises(ConversionError) as raised:
+    with pytest.raises(FieldError) as raised:
         chat(**fields)
     return raised.value.param
 

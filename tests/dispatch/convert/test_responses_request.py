@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.convert import CONVERSIONS, ConversionError, Dialect
+from router.dispatch.convert import CONVERSIONS, Dialect
 from router.dispatch.convert.dialect import COMMON
+from router.errors import FieldError
 
 URL = "https://example.com/a.png"
 
@@ -22,7 +23,7 @@ def conversation(*items: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def refused(**fields: Any) -> str:
-    with pytest.raises(ConversionError) as raised:
+    with pytest.raises(FieldError) as raised:
         chat(**fields)
     return raised.value.param
 
