@@ -213,7 +213,10 @@ def make_router(*cards: Card) -> Router:
     return Router(Catalog(cards), Policies(policies), IndifferentPredictor())
 
 
-def make_gateway(router: Router, config: GatewayConfig = GatewayConfig(), keys: Keys = Keys(), **parts: Any) -> Gateway:
+_CONFIG, _NO_KEYS = GatewayConfig(), Keys()
+
+
+def make_gateway(router: Router, config: GatewayConfig = _CONFIG, keys: Keys = _NO_KEYS, **parts: Any) -> Gateway:
     """A gateway whose configuration is made of values, and never changes."""
     nowhere = Path(os.devnull)
     loaded = Loaded(router, catalogue_snapshot(router.catalog, {}), config, keys, 1, "fixed", 0.0)
