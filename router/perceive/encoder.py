@@ -244,9 +244,8 @@ class StaticEncoder:
         else:
             meant, weights = self._lexicon.expand(ids[ids >= tokens] - tokens)
             # A long text means the same tokens again and again.
-            amounts = np.bincount(meant, weights)
-            meant = np.flatnonzero(amounts)
-            weights = amounts[meant].astype(np.float32)
+            meant, place = np.unique(meant, return_inverse=True)
+            weights = np.bincount(place, weights).astype(np.float32)
             rows = np.concatenate([self._scaled(ids[ids < tokens]), self._scaled(meant) * weights[:, None]])
         total: Floats = rows.sum(axis=0)
         return total

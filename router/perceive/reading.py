@@ -77,6 +77,9 @@ class Reader:
         self._quantiles = lens.strangeness_quantiles.astype(np.float64)
         self._directions = np.ascontiguousarray(lens.directions.T, dtype=np.float64)
         self._near, self._far = lens.near.astype(np.float64), lens.far.astype(np.float64)
+        precision = lens.precision.astype(np.float64)
+        self._rest, self._along = precision[-1], precision[:-1] - precision[-1]
+        self._strangeness, self._gate = lens.strangeness.astype(np.float64), lens.gate.astype(np.float64)
 
     def __call__(self, vectors: Floats) -> Reading:
         """The readings of feature vectors `(prompts, width)`."""
@@ -124,22 +127,20 @@ class Reader:
     def distance(self, vectors: Floats) -> Doubles:
         """The squared Mahalanobis distance of each prompt's topic from the training's mean, float64 `(prompts,)`."""
         away = topics_of(vectors, self.lens).astype(np.float64)
-        precision = self.lens.precision.astype(np.float64)
-        along, rest = precision[:-1], precision[-1]
-        distance: Doubles = np.square(away).sum(axis=1) * rest + row_by_row(
-            np.square(row_by_row(away, self._directions)), along - rest
+        distance: Doubles = np.square(away).sum(axis=1) * self._rest + row_by_row(
+            np.square(row_by_row(away, self._directions)), self._along
         )
         return distance
 
     def strangeness(self, distance: Doubles, nearest: Doubles) -> Doubles:
         """How strange prompts at this distance are whose nearest landmark is this close."""
-        offset, of_distance, of_closeness = self.lens.strangeness.astype(np.float64)
+        offset, of_distance, of_closeness = self._strangeness
         strangeness: Doubles = offset + of_distance * distance + of_closeness * nearest
         return strangeness
 
     def farness(self, strangeness: Doubles) -> Doubles:
         """`t` for prompts that are so strange."""
-        offset, slope = self.lens.gate.astype(np.float64)
+        offset, slope = self._gate
         farness: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-(offset + slope * strangeness), -30.0), 30.0)))
         return farness
 
