@@ -13,13 +13,15 @@ from router.cards.schema import Api
 class Call(Struct, frozen=True, eq=False):
     """A client's request as it goes to any card: `api` is the protocol that the client speaks.
 
-    `headers` are the client's, in lower case; only those that concern the model are forwarded.
+    `headers` are the client's, in lower case; only those that concern the model are forwarded. `again`: the same call
+    has just failed at the same place.
     """
 
     api: Api
     body: Mapping[str, Any]
     stream: bool = False
     headers: Mapping[str, str] = {}
+    again: bool = False
 
     @property
     def asks_for_usage(self) -> bool:

@@ -146,6 +146,7 @@ class Dispatcher:
             except UpstreamError as error:
                 if not left or error.fault not in _BROKEN:
                     raise
+                call = msgspec.structs.replace(call, again=True)
         raise AssertionError("a call was neither answered nor refused")
 
     async def _attempt_once(self, deployment: Deployment, call: Call, attempts: list[Attempt]) -> Answer:
@@ -203,7 +204,7 @@ class Dispatcher:
         if call.api == "chat":
             return await upstream.send(card, call)
         conversion = CONVERSIONS[call.api]
-        chat = Call("chat", conversion.to_chat(call.body, dialect_of(card)), call.stream, call.headers)
+        chat = msgspec.structs.replace(call, api="chat", body=conversion.to_chat(call.body, dialect_of(card)))
         return converted(await upstream.send(card, chat), conversion, call.body)
 
 

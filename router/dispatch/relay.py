@@ -77,15 +77,16 @@ class Relay:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        self._session: aiohttp.ClientSession | None = None
+        # By whether their connections are kept.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         # Places that refuse to be asked for a stream's usage.
         self._tell_no_usage: set[str | None] = set()
 
     async def send(self, card: Card, call: Call, path: str = "") -> Answer:
         """One attempt, at the endpoint of the call's protocol or at `path`.
 
-        Raises UpstreamError where no answer came that a client can read, or a stream broke off before it showed
-        anything.
+        A call that is made again gets a new connection: others that were kept may be dead as well. Raises
+        UpstreamError where no answer came that a client can read, or a stream broke off before it showed anything.
         """
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
         try:
@@ -98,8 +99,8 @@ class Relay:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> Answer:
         asks = call.stream and protocol.tells_usage_if_asked and base_url(card) not in self._tell_no_usage
@@ -116,7 +117,8 @@ class Relay:
     ) -> Answer:
         key = api_key(card)
         payload = _payload(card, call, asks_for_usage)
-        response = await self._post(card, path or protocol.path, payload, _headers(card, key, call))
+        session = self._session(keeps=not call.again)
+        response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
         async with contextlib.AsyncExitStack() as on_the_way_out:
             on_the_way_out.callback(response.close)
             status, passed = response.status, passed_back(response.headers)
@@ -135,23 +137,29 @@ class Relay:
             on_the_way_out.pop_all()
             return Answer(card, status, passed, stream)
 
-    async def _post(self, card: Card, path: str, payload: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    def _session(self, keeps: bool) -> aiohttp.ClientSession:
+        if keeps not in self._sessions:
+            self._sessions[keeps] = _session(keeps)
+        return self._sessions[keeps]
+
+    async def _post(
+        self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         url = base_url(card)
         if url is None:
             raise UpstreamError(f'the card "{card.id}" states no base_url')
-        if self._session is None:
-            self._session = _session()
         endpoint = _endpoint(url, card.provider in _PATH_OFTEN_OMITTED, path)
         # aiohttp warns of sending much at once, which would keep other calls waiting.
         body = payload if len(payload) < _SENT_AT_ONCE_BYTES else io.BytesIO(payload)
         # Streams and whole answers have their own limits.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
-        return await self._session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
+        return await session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
 
 
-def _session() -> aiohttp.ClientSession:
+def _session(keeps: bool) -> aiohttp.ClientSession:
+    kept = {"keepalive_timeout": _KEEP_ALIVE_S} if keeps else {"force_close": True}
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+        connector=aiohttp.TCPConnector(limit=0, **kept),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -65,6 +65,8 @@ _FIELDS = frozenset(
     }
 )
 _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
+# litellm gives a stream that was cut a clean end. These providers tell the usage last, so its absence gives that away.
+_ENDS_WITH_USAGE = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 
 
@@ -177,11 +179,13 @@ def _load() -> Any:
 
 
 async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> AsyncIterator[bytes]:
+    told_usage = False
     try:
         async for chunk in response:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
             if "usage" in event and not any(_says_something(choice) for choice in event["choices"]):
                 event["choices"] = []
+            told_usage = told_usage or "usage" in event
             for choice in event["choices"]:
                 choice.setdefault("finish_reason", None)
             yield b"data: " + encode(event) + b"\n\n"
@@ -189,6 +193,8 @@ async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> A
         refusal = _refusal(litellm, card, key, error)
         message = f'the upstream of the card "{card.id}" broke off (HTTP {refusal.status})'
         raise UpstreamError(message, refusal.status, "cut") from None
+    if not told_usage and card.provider in _ENDS_WITH_USAGE:
+        raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
     yield b"data: [DONE]\n\n"
 
 

@@ -67,6 +67,7 @@ _SURFACES = {
 class Gateway:
     """Everything that one worker answers requests with. Made before its event loop runs, used on it alone.
 
+    `state` counts what keys use, `conversations` remembers which card answers which; by default it is the same.
     `probe` tells which of the cards cannot be called; it is asked at the start and then again and again. Without a
     `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway.
     """
@@ -77,6 +78,7 @@ class Gateway:
         *,
         probe: Probe = lambda _: {},
         state: State | None = None,
+        conversations: State | None = None,
         journal: Journal | None = None,
         access_log: AccessLog | None = None,
         traces: Traces | None = None,
@@ -84,6 +86,7 @@ class Gateway:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.live, self.state, self.journal = live, state or State(), journal
+        self.conversations = conversations or self.state
         self.access_log, self.traces = access_log, traces
         self.is_draining = False
         config = live.current.config
@@ -99,6 +102,7 @@ class Gateway:
             dispatcher=self.dispatcher,
             admission=self.admission,
             state=self.state,
+            conversations=self.conversations,
             recorder=Recorder(self._keep_snapshot),
             sinks=tuple(self._sinks()),
             traces=traces,
@@ -112,7 +116,7 @@ class Gateway:
         beside = [
             asyncio.create_task(self.watch.keep_looking()),
             asyncio.create_task(self.live.watch()),
-            asyncio.create_task(self.state.tend()),
+            *(asyncio.create_task(each.tend()) for each in {self.state, self.conversations}),
             asyncio.create_task(self._share()),
         ]
         try:
@@ -136,7 +140,8 @@ class Gateway:
             self.access_log.close()
         if self.traces is not None:
             self.traces.close()
-        self.state.close()
+        for each in {self.state, self.conversations}:
+            each.close()
 
     def _take_over(self, loaded: Loaded) -> None:
         self.models = _models(loaded)
@@ -147,7 +152,7 @@ class Gateway:
             self.journal.keep_days = loaded.config.records.keep_days
 
     def _card_of(self, session: str, key: str) -> str | None:
-        return self.state.card_of(session, time.time(), key)
+        return self.conversations.card_of(session, time.time(), key)
 
     def _sinks(self) -> Iterable[Sink]:
         # First: what is acknowledged must be safe, whatever becomes of the rest.

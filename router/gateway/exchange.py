@@ -60,6 +60,7 @@ class Parts(Struct, frozen=True, eq=False):
     dispatcher: Dispatcher
     admission: Admission
     state: State
+    conversations: State
     recorder: Recorder
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
@@ -287,7 +288,7 @@ class Exchange:
     def _remember(self, session: str, card: str) -> None:
         key = self._asked.key if self._asked is not None else None
         with contextlib.suppress(StateError):
-            self._parts.state.remember(session, card, self._at, "" if key is None else key.id)
+            self._parts.conversations.remember(session, card, self._at, "" if key is None else key.id)
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:

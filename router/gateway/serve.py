@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import signal
 import socket
 import tempfile
@@ -98,6 +99,8 @@ def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None])
         live,
         probe=unavailable_cards,
         state=State(serving.store / "state.sqlite", hold_s=max(hold_s, _LEAST_HOLD_S)),
+        # A single worker remembers them faster by itself.
+        conversations=State() if serving.workers == 1 else None,
         journal=_journal(serving, live),
         access_log=AccessLog(_STANDARD_OUTPUT) if serving.access_log else None,
         traces=open_traces(_card_in(live)) if settings.tracing() else None,
@@ -106,6 +109,9 @@ def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None])
     )
 
     def announce() -> None:
+        # What is there now stays until the end, and need not be looked through again and again.
+        gc.collect()
+        gc.freeze()
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         port = listener.getsockname()[1]
         tell(f"{gateway.watch.callable_cards} of {len(catalog)} cards can be called now (`route doctor` says why)")
@@ -179,6 +185,8 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         lifespan="on",
         # Clients keep connections for longer than uvicorn's 5 seconds, and would meet it hanging up.
         timeout_keep_alive=75,
+        # There are no websockets here, and looking for a library of them takes time.
+        ws="none",
     )
 
 

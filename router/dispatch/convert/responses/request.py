@@ -26,7 +26,9 @@ _CONVERTED = frozenset(
 )
 # What concerns the keeping of answers or OpenAI's own tools, and leaves this answer what it is. OpenAI takes a chat's
 # metadata only where it keeps the answer; ours carries it back to the client.
-_DROPPED = frozenset({"background", "context_management", "max_tool_calls", "metadata", "store", "truncation"})
+_DROPPED = frozenset(
+    {"background", "client_metadata", "context_management", "max_tool_calls", "metadata", "store", "truncation"}
+)
 _NOT_KEPT = "names something that is kept between requests, and the gateway keeps no answers; send all of `input`"
 _REFUSED = {
     "background": "asks for an answer to be fetched later, and the gateway keeps no answers",
