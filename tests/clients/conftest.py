@@ -1,5 +1,95 @@
+"""One provider's double and one gateway in front of it, for all tests of clients; real servers both."""
+
 from __future__ import annotations
 
-from tests.gateway.conftest import upstream
+from collections.abc import Iterator
 
-__all__ = ["upstream"]
+import pytest
+
+from router.cards import Card
+from tests.clients.upstream import Upstream, upstream_server
+from tests.gateway.servers import Upstream as ScriptedUpstream
+from tests.gateway.servers import gateway_server, make_card
+from tests.gateway.servers import upstream_server as scripted_server
+
+CLIENT_KEY = "client-key"
+UPSTREAM_KEY = "sk-of-the-upstream"
+# The first such call in a process imports litellm, which takes seconds.
+THROUGH_LITELLM = (
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
+)
+_KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
+_ABLE = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
+
+
+def cards(upstream: str) -> list[Card]:
+    """Models of four kinds, all played by the server at `upstream`.
+
+    `gpt-5.4` speaks chat and responses, `open-model` what OpenAI-compatible servers usually do (no responses), `claude`
+    Anthropic's messages; the models of texts and vectors speak one protocol each.
+    """
+    facts = {
+        "api_key_env": _KEY_VARIABLE,
+        "context_tokens": 200_000,
+        "modalities": ("text", "image"),
+        "capabilities": _ABLE,
+    }
+    aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1")
+    claude = {**facts, "provider": "anthropic", "base_url": upstream}
+    return [
+        make_card("gpt-5.4", upstream, "gpt-5.4", 2.0, aliases=aliases, apis=("chat", "responses"), **facts),
+        make_card("open-model", upstream, "open-model", 3.0, provider="hosted_vllm", **facts),
+        make_card("claude", upstream, "claude-opus-4-5", 4.0, **claude),
+        make_card("gpt-3.5-turbo-instruct", upstream, "gpt-3.5-turbo-instruct", 5.0, apis=("completions",), **facts),
+        *(
+            make_card(model, upstream, model, 6.0, apis=("embeddings",), **facts)
+            for model in ("text-embedding-3-small", "text-embedding-3-large")
+        ),
+        *(
+            make_card(model, upstream, model, 7.0, apis=("chat", "responses"), **facts)
+            for model in ("cut", "status-400", "status-429")
+        ),
+        make_card("cut-in-chat", upstream, "cut", 7.0, provider="hosted_vllm", **facts),
+        *(
+            make_card(f"claude-{model}", upstream, model, 8.0, **claude)
+            for model in ("cut", "status-400", "status-429")
+        ),
+    ]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[tuple[Upstream, str]]:
+    """The provider's double, and the URL of the gateway in front of it."""
+    with pytest.MonkeyPatch.context() as patch, upstream_server() as upstream:
+        patch.setenv(_KEY_VARIABLE, UPSTREAM_KEY)
+        with gateway_server(*cards(upstream.url)) as url:
+            yield upstream, url
+
+
+@pytest.fixture
+def upstream(servers: tuple[Upstream, str]) -> Upstream:
+    """The provider's double, which has seen nothing yet."""
+    upstream, _ = servers
+    upstream.seen.clear()
+    return upstream
+
+
+@pytest.fixture(scope="session")
+def gateway(servers: tuple[Upstream, str]) -> str:
+    """The gateway's URL, without /v1."""
+    return servers[1]
+
+
+@pytest.fixture(scope="session")
+def base_url(gateway: str) -> str:
+    """The gateway's URL as OpenAI's clients want it."""
+    return f"{gateway}/v1"
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedUpstream]:
+    """An upstream whose faults go by the model's name."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
+    with scripted_server() as server:
+        yield server

@@ -1,0 +1,84 @@
+"""A provider's double on a loopback port: it speaks OpenAI's and Anthropic's protocols, and keeps what reached it.
+
+A model named `status-<n>` refuses with that status, one named `cut` breaks off in the middle of its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.clients import chat_wire, messages_wire, responses_wire
+from tests.gateway.servers import Seen, served
+
+Body = Mapping[str, Any]
+Whole = Callable[[Body], dict[str, Any]]
+Pieces = Callable[[Body], Iterator[str]]
+
+_SURFACES: dict[str, tuple[Whole, Pieces | None]] = {
+    "/v1/chat/completions": (chat_wire.chat, chat_wire.chat_events),
+    "/v1/completions": (chat_wire.completion, chat_wire.completion_events),
+    "/v1/embeddings": (chat_wire.embeddings, None),
+    "/v1/responses": (responses_wire.response, responses_wire.response_events),
+    "/v1/messages": (messages_wire.message, messages_wire.message_events),
+    "/v1/messages/count_tokens": (messages_wire.token_count, None),
+}
+
+
+@dataclass
+class Upstream:
+    """What the double saw, in order."""
+
+    url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def last(self) -> Seen:
+        """The newest request."""
+        return self.seen[-1]
+
+    async def answer(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        path = request.url.path
+        self.seen.append(Seen(path, dict(request.headers), body))
+        model = body.get("model", "")
+        if model.startswith("status-"):
+            return _refusal(int(model.removeprefix("status-")), path)
+        whole, pieces = _SURFACES[path]
+        if body.get("stream") and pieces is not None:
+            return StreamingResponse(_sent(list(pieces(body)), model == "cut"), media_type="text/event-stream")
+        return JSONResponse(whole(body), headers={"x-ratelimit-remaining-requests": "41"})
+
+
+@contextlib.contextmanager
+def upstream_server() -> Iterator[Upstream]:
+    upstream = Upstream()
+    with served(Starlette(routes=[Route(path, upstream.answer, methods=["POST"]) for path in _SURFACES])) as url:
+        upstream.url = url
+        yield upstream
+
+
+async def _sent(events: list[str], cut: bool) -> AsyncIterator[str]:
+    for number, event in enumerate(events):
+        if cut and number >= len(events) // 2:
+            # A moment for the first half to get out.
+            await asyncio.sleep(0.05)
+            raise ConnectionAbortedError
+        yield event
+
+
+def _refusal(status: int, path: str) -> Response:
+    said = {"type": "invalid_request_error", "message": "the upstream says no"}
+    error: dict[str, Any] = {"error": {**said, "param": None, "code": "refused"}}
+    if path.startswith("/v1/messages"):
+        error = {"type": "error", "error": said}
+    return JSONResponse(error, status, {"retry-after-ms": "1"})
