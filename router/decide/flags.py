@@ -118,11 +118,10 @@ def _is_nearly_a_name(word: str) -> bool:
 
 def _human_texts(message: Mapping[str, Any]) -> list[str]:
     content = message.get("content")
-    if message.get("role") != "user" or not content:
+    if message.get("role") != "user" or not isinstance(content, str | list):
         return []
-    texts = (
-        [content] if isinstance(content, str) else [part.get("text") for part in content if isinstance(part, Mapping)]
-    )
+    parts = [{"text": content}] if isinstance(content, str) else content
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
     return [text for text in texts if isinstance(text, str)]
 
 

@@ -23,7 +23,7 @@ from router.gateway.surfaces import Reading, Surface
 from router.gateway.target import DEFAULT_POLICY, Target, Wishes, joined_flags, read_target, read_wishes
 from router.gateway.watch import Watch
 from router.pipeline import Routed
-from router.types import ChatRequest, known
+from router.types import ChatRequest, encodable, known
 
 _NAMED_AT_MOST = 5
 
@@ -179,7 +179,7 @@ def _session(request: ChatRequest, wishes: Wishes) -> str:
         return f"said:{wishes.session}"
     head = hashlib.blake2b(digest_size=16)
     for turn in request.turns:
-        head.update(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n".encode())
+        head.update(encodable(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n").encode())
         if turn.role == "user":
             break
     return head.hexdigest()

@@ -44,7 +44,9 @@ def count_input(body: Mapping[str, Any]) -> InputParts:
             texts += (call["function"]["name"], call["function"]["arguments"])
     # Templates write tools and schemas as JSON.
     written = [*(tool["function"] for tool in chat.get("tools", ()))]
-    if "response_format" in chat:
-        written.append(chat["response_format"]["json_schema"]["schema"])
+    # A client may have sent any `response_format` of its own.
+    form = chat.get("response_format")
+    if isinstance(form, Mapping) and isinstance(form.get("json_schema"), Mapping):
+        written.append(form["json_schema"].get("schema"))
     texts += (json_bytes(entry).decode() for entry in written)
     return InputParts(tuple(encodable(text) for text in texts if text), other)
