@@ -14,6 +14,7 @@ from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.types import Usage
 
+_SHORTEST_SECRET = 6
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 
 
@@ -63,6 +64,7 @@ def redacted(words: bytes, key: str | None, url: str | None) -> bytes:
     """`words` without the key, the URL and its host."""
     host = url.partition("://")[2].partition("/")[0] if url else ""
     for secret in (key, url, host):
-        if secret:
+        # What is shorter is no secret, and stands in many words.
+        if secret and len(secret) >= _SHORTEST_SECRET:
             words = words.replace(secret.encode(), b"[hidden]")
     return words

@@ -65,9 +65,49 @@ _FIELDS = frozenset(
     }
 )
 _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
-# litellm gives a stream that was cut a clean end. These providers tell the usage last, so its absence gives that away.
+# These providers tell the usage last. Where it is missing, litellm has made the end up.
 _ENDS_WITH_USAGE = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+
+
+# litellm reads an answer whole, and where it is no JSON, searches it for secrets on the event loop: all other requests
+# wait for as long as that takes.
+_MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+
+# litellm gives an Anthropic stream that was cut a clean end; between these two it is not over.
+_ANTHROPIC_BEGINS, _ANTHROPIC_ENDS = b"message_start", b"message_stop"
+
+
+class _Watched(httpx.AsyncHTTPTransport):
+    """Breaks answers off that are longer than any is, and says so where a stream was cut."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _WatchedStream(response.stream)
+        return response
+
+
+class _WatchedStream(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left, tail, is_open = _MAX_ANSWER_BYTES, b"", False
+        async for piece in self._stream:
+            left -= len(piece)
+            if left < 0:
+                raise httpx.ReadError("the answer is too large")
+            tail += piece
+            is_open = (is_open or _ANTHROPIC_BEGINS in tail) and _ANTHROPIC_ENDS not in tail
+            tail = tail[-len(_ANTHROPIC_BEGINS) :]
+            yield piece
+        if is_open:
+            raise httpx.ReadError("the stream was cut")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class Translator:
@@ -170,7 +210,9 @@ def _no_key(card: Card) -> str | None:
 def _load() -> Any:
     settings.prepare_litellm()
     import litellm
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
+    AsyncHTTPHandler._create_httpx_transport = staticmethod(_Watched)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True
@@ -180,6 +222,7 @@ def _load() -> Any:
 
 async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> AsyncIterator[bytes]:
     told_usage = False
+    last: list[bytes] = []
     try:
         async for chunk in response:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
@@ -188,14 +231,24 @@ async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> A
             told_usage = told_usage or "usage" in event
             for choice in event["choices"]:
                 choice.setdefault("finish_reason", None)
-            yield b"data: " + encode(event) + b"\n\n"
+            said = b"data: " + encode(event) + b"\n\n"
+            if last or _only_ends(event):
+                # Perhaps litellm made the end up; what follows tells.
+                last.append(said)
+            else:
+                yield said
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         refusal = _refusal(litellm, card, key, error)
         message = f'the upstream of the card "{card.id}" broke off (HTTP {refusal.status})'
         raise UpstreamError(message, refusal.status, "cut") from None
     if not told_usage and card.provider in _ENDS_WITH_USAGE:
         raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
-    yield b"data: [DONE]\n\n"
+    yield b"".join(last) + b"data: [DONE]\n\n"
+
+
+def _only_ends(event: Mapping[str, Any]) -> bool:
+    choices = event["choices"]
+    return bool(choices) and all(not choice.get("delta") and choice["finish_reason"] is not None for choice in choices)
 
 
 def _says_something(choice: Mapping[str, Any]) -> bool:

@@ -41,8 +41,8 @@ def _by_default(value: Any) -> Any:
 
 
 class TimeoutLimits(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s")):
-    """How long an upstream may take to accept a connection, to send the first token (or, where it does not stream,
-    the answer's beginning), between two pieces, and for everything.
+    """How long an upstream may take to accept a connection, to send the first content of a stream, between two pieces,
+    and for everything.
     """
 
     connect_s: Seconds = _by_default(Seconds(5))
@@ -67,7 +67,9 @@ class Recording(Struct, frozen=True, forbid_unknown_fields=True, rename=_without
 
 
 class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s")):
-    """A deployment that fails `failures` times within `window_s` is left alone for `time_s`."""
+    """A deployment rests for `time_s` after `failures` in a row, each within `window_s` of the one before. Then one
+    call tries it; a failure doubles the rest.
+    """
 
     failures: Count = 3
     window_s: Seconds = _by_default(Seconds(30))

@@ -174,9 +174,7 @@ class Live:
                 break
         if problem != self.problem or asked:
             self.problem = problem
-            line = f"refused an edit, the last good configuration stays: {problem}"
-            _LOG.error("%s", line)
-            self._say(line)
+            self._say(f"refused an edit, the last good configuration stays: {problem}")
 
     async def _try(self, asked: bool) -> str | None:
         """What is wrong with the configuration as it is now; where nothing is, it is in use after this."""
