@@ -104,8 +104,6 @@ class Soak:
         """Ask, and say what is wrong with the answer."""
         body: dict[str, Any] = {"model": self._model(kind), "max_tokens": 64, "stream": stream}
         body["messages"] = [{"role": "user", "content": next(self._prompts)}]
-        if kind == "refused":
-            body["messages"] = "none"
         async with contextlib.AsyncExitStack() as stack:
             if kind == "leaves":
                 # The upstream pauses for longer, before its headers or in the middle.
@@ -123,6 +121,8 @@ class Soak:
             return f"auto[tag={self._dice.choice(FAULTS)}]"
         if kind == "shown":
             return self._dice.choice(_SHOWN)
+        if kind == "refused":
+            return "nobody-by-this-name"
         if kind == "leaves":
             return self._dice.choice(("hangs-before-headers", "hangs-mid-stream"))
         return self._dice.choice(("auto[tag=healthy]", "healthy-1", "auto/cheap[tag=healthy]"))

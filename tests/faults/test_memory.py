@@ -1,0 +1,67 @@
+"""What is huge passes through, or is refused, and is never held in memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench.gateway.processes import Server
+from router.dispatch.relay import MAX_ANSWER_BYTES
+from tests.faults.gateways import fault_card
+from tests.faults.process import peak_mb, route_serve, served
+from tests.faults.surfaces import ask, request_body
+from tests.faults.upstream import HUGE_BYTES, Upstream
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+# Less than what passes through, or is refused, would take if it were held once.
+FLAT_MB = HUGE_BYTES / 2e6
+REFUSED_MB = 1.25 * MAX_ANSWER_BYTES / 1e6
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Server]]:
+    cards = [fault_card(name, upstream.url, name) for name in ("ok", "huge-body", "long-stream")]
+    folder: Path = tmp_path_factory.mktemp("memory")
+    with (
+        served(route_serve(folder, cards)) as (url, server),
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
+    ):
+        # What the first requests of all take once, they do not take again.
+        for stream in (False, True):
+            for _ in range(20):
+                assert ask(client, "openai", "ok", stream).status == 200
+        yield client, server
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_huge_answer_is_refused_without_being_held(gateway: tuple[httpx.Client, Server], stream: bool) -> None:
+    client, server = gateway
+    before = peak_mb(server.pid)
+    assert ask(client, "openai", "huge-body", stream).status == 502
+    assert peak_mb(server.pid) - before < REFUSED_MB < HUGE_BYTES / 1e6
+
+
+def test_a_long_stream_passes_through_without_being_held(gateway: tuple[httpx.Client, Server]) -> None:
+    client, server = gateway
+    before, size, last = peak_mb(server.pid), 0, b""
+    with client.stream("POST", "/v1/chat/completions", json=request_body("openai", "long-stream", True)) as answer:
+        for piece in answer.iter_raw():
+            size += len(piece)
+            last = (last + piece)[-40:]
+    assert size > HUGE_BYTES
+    assert last.endswith(b"data: [DONE]\n\n")
+    assert peak_mb(server.pid) - before < FLAT_MB
+
+
+def test_a_client_that_reads_slowly_makes_the_upstream_wait(gateway: tuple[httpx.Client, Server]) -> None:
+    client, server = gateway
+    before = peak_mb(server.pid)
+    with client.stream("POST", "/v1/chat/completions", json=request_body("openai", "long-stream", True)) as answer:
+        next(answer.iter_raw())
+        time.sleep(1)
+        assert peak_mb(server.pid) - before < FLAT_MB

@@ -1,0 +1,61 @@
+"""What `/openapi.json` promises, tried out by schemathesis: no 5xx, and answers as described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import msgspec
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from router.gateway.openapi import openapi_document
+from tests.faults.gateways import KEY, KEY_VARIABLE, fault_card
+from tests.faults.upstream import fault_upstream
+from tests.gateway.servers import gateway_server
+
+EXAMPLES = 30
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+DOCUMENT = msgspec.to_builtins(openapi_document(keyed=False, open_metrics=True))
+# Its own plugin for pytest does not know the newest pytest.
+FOUND = list(schemathesis.openapi.from_dict(DOCUMENT).get_all_operations())
+OPERATIONS = [found.ok() for found in FOUND if isinstance(found, Ok)]
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, fault_upstream() as upstream:
+        patch.setenv(KEY_VARIABLE, KEY)
+        apis = ("chat", "completions", "embeddings", "messages")
+        able = ("tools", "json_schema", "reasoning", "logprobs")
+        with gateway_server(fault_card("one", upstream.url, "ok", apis=apis, capabilities=able)) as url:
+            yield url
+
+
+def test_the_document_can_be_read() -> None:
+    assert len(OPERATIONS) == len(FOUND) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_an_operation_answers_as_it_is_described(gateway: str, operation: Any) -> None:
+    @hypothesis.given(operation.as_strategy())
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    def check(case: Any) -> None:
+        case.validate_response(case.call(base_url=gateway), checks=CHECKS)
+
+    check()
