@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPU_TORCH := torch==2.13.0
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench docs clean
 
 run: $(VENV)/.run
 	$(BIN)/python scripts/demo.py
@@ -18,6 +18,9 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.decision
 	$(BIN)/python -m bench.quality
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -33,6 +36,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 
 # torch comes first and alone, so that nothing pulls a build with CUDA.
 $(VENV)/.dev: $(VENV)/.run
+	scripts/system
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(CPU_TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,plot]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,plot,otel]' --group dev
 	touch $@
