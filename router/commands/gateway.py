@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from router import settings
 from router.commands import options
 
 app = typer.Typer(help="Check what the gateway would read, and the schema of gateway.yaml.", no_args_is_help=True)
@@ -29,15 +28,7 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Read cards, policies, settings, keys and evidence as `route serve` does. A fault ends with exit code 3."""
-    from router.gateway.sources import Sources
-
-    sources = Sources(
-        cards=cards or settings.default_cards_folder(),
-        policies=policies or settings.default_policies_folder(),
-        evidence=settings.default_evidence_folder(),
-        gateway=gateway or settings.default_gateway_file(),
-        keys=keys or settings.default_keys_file(),
-    )
+    sources = options.load_sources(cards, policies, gateway, keys)
     said = sources.read()
     counts = {
         "cards": len(said.catalog),

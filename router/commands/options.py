@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router import settings
+from router.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.decide.policy import Policies
+    from router.gateway.sources import Sources
     from router.perceive.encoder import Encoder
     from router.perceive.predictor import Predictor
     from router.pipeline import Router
@@ -79,6 +81,22 @@ def load_router(cards: Path | None, policies: Path | None, artifact: Path | None
         load_policies(policies or settings.default_policies_folder(), catalog),
         predictor,
         evidence_of(evidence, predictor.encoder),
+    )
+
+
+def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None, keys: Path | None) -> Sources:
+    """Where the gateway's configuration lies. Raises ConfigurationError for a file that is named and does not exist."""
+    from router.gateway.sources import Sources
+
+    for file in (gateway, keys):
+        if file is not None and not file.exists():
+            raise ConfigurationError(f"{file}: does not exist (`route gateway schema` and `route keys add` show how)")
+    return Sources(
+        cards=cards or settings.default_cards_folder(),
+        policies=policies or settings.default_policies_folder(),
+        evidence=settings.default_evidence_folder(),
+        gateway=gateway or settings.default_gateway_file(),
+        keys=keys or settings.default_keys_file(),
     )
 
 

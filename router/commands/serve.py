@@ -9,7 +9,6 @@ import typer
 
 from router import settings
 from router.commands import options
-from router.errors import ConfigurationError
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="The gateway's own settings.", show_default="./gateway.yaml, if any")
@@ -47,18 +46,8 @@ def serve(
     """Run the gateway that OpenAI and Anthropic clients can use as their base URL."""
     from router.gateway.serve import Serving
     from router.gateway.serve import serve as run
-    from router.gateway.sources import Sources
 
-    for file in (gateway, keys):
-        if file is not None and not file.exists():
-            raise ConfigurationError(f"{file}: does not exist (`route gateway schema` and `route keys add` show how)")
-    sources = Sources(
-        cards=cards or settings.default_cards_folder(),
-        policies=policies or settings.default_policies_folder(),
-        evidence=settings.default_evidence_folder(),
-        gateway=gateway or settings.default_gateway_file(),
-        keys=keys or settings.default_keys_file(),
-    )
+    sources = options.load_sources(cards, policies, gateway, keys)
     serving = Serving(
         sources=sources,
         artifact=artifact or settings.default_artifact_folder(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -11,13 +12,24 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from router.errors import CallerError, FieldError
-from router.gateway.faults import TooLargeError
+from router.gateway.faults import SlowBodyError, TooLargeError
 
 _DRAINED_TIMES = 4
+_LONGEST_S = 60.0
 
 
 async def read_raw(receive: Receive, most_bytes: int) -> bytes:
-    """The whole body. Raises TooLargeError above `most_bytes`, and ClientDisconnect where the client leaves."""
+    """The whole body. Raises TooLargeError above `most_bytes`, SlowBodyError where it takes longer than a minute, and
+    ClientDisconnect where the client leaves.
+    """
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            return await _read_raw(receive, most_bytes)
+    except TimeoutError:
+        raise SlowBodyError(_LONGEST_S) from None
+
+
+async def _read_raw(receive: Receive, most_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         whole: bytes = message.get("body", b"")

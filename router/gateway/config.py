@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +15,7 @@ from router.decide.flags import parse_flags
 from router.decide.policy import Policies
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.gateway.quantities import ByteCount, Days, Pause, Seconds, quantity_schema, read_quantity
-
-DEFAULT_POLICY = "default"
-_AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
+from router.gateway.target import AUTO, DEFAULT_POLICY, is_auto
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -140,7 +137,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catalog, policies: Policies) -> str | None:
-    if _is_auto(name):
+    if is_auto(name):
         return "names that begin with auto have a meaning already"
     # Not `catalog.named`, which also finds the upstream's name for a model; that one may be aliased.
     position = catalog.position(name)
@@ -151,7 +148,7 @@ def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catal
             f'the card "{card}" has this name too{named}; rename one, or set `aliases_hide_cards: true` '
             "to have the alias answer in the card's place"
         )
-    if _is_auto(target):
+    if is_auto(target):
         return _auto_problem(target, policies)
     if catalog.position(target) is not None:
         return None
@@ -162,7 +159,7 @@ def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catal
 
 
 def _auto_problem(target: str, policies: Policies) -> str | None:
-    found = _AUTO.fullmatch(target)
+    found = AUTO.fullmatch(target)
     if found is None:
         return f'"{target}" cannot be read; write auto, auto/<policy> or auto/<policy>[<flags>]'
     policy = found["policy"] or DEFAULT_POLICY
@@ -174,7 +171,3 @@ def _auto_problem(target: str, policies: Policies) -> str | None:
     except FlagError as error:
         return f'the flags of "{target}": {error.problem}'
     return None
-
-
-def _is_auto(name: str) -> bool:
-    return name == "auto" or name.startswith(("auto/", "auto["))

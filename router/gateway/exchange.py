@@ -96,7 +96,7 @@ class Exchange:
             except PulvinarError as error:
                 await self._refuse(fault_of(error))
         except ClientDisconnect:
-            self._record(_CLIENT_LEFT, None, "client_left")
+            self._record(_CLIENT_LEFT, self._usage(), "client_left")
         finally:
             await self._let_go()
 

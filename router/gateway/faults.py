@@ -37,6 +37,13 @@ class TooLargeError(CallerError):
         super().__init__(f"the body is larger than {size}")
 
 
+class SlowBodyError(CallerError):
+    """The body takes too long to arrive."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s")
+
+
 class Fault(Struct, frozen=True):
     """An error as clients get it, whatever protocol they speak. `kind` and `code` are OpenAI's words."""
 
@@ -85,6 +92,7 @@ _FAULTS: Mapping[type[PulvinarError], Callable[[Any, str], Fault]] = {
     ),
     UnknownModelError: lambda _, message: Fault(404, message, "invalid_request_error", "model_not_found", "model"),
     TooLargeError: lambda _, message: Fault(413, message, "invalid_request_error", "request_too_large"),
+    SlowBodyError: lambda _, message: Fault(408, message, "invalid_request_error", "request_timeout"),
     CallerError: _of_caller,
     # Clients retry a 503 twice, and no retry sets a variable.
     ConfigurationError: lambda _, message: Fault(

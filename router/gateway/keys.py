@@ -28,8 +28,8 @@ from router.cards.schema import Day, Dollars
 from router.cards.source import convert, read_yaml
 from router.decide.policy import Policies
 from router.errors import ConfigurationError, FileError, InvalidKeyError, did_you_mean
-from router.gateway.config import DEFAULT_POLICY
 from router.gateway.quantities import quantity_schema, read_quantity
+from router.gateway.target import DEFAULT_POLICY
 
 _LOG = logging.getLogger(__name__)
 PREFIX = "pv-"

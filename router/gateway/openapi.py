@@ -20,6 +20,7 @@ _ERRORS: Mapping[int, str] = {
     401: "There is no key, or one that opens nothing.",
     403: "The request comes from a web page elsewhere, or an upstream refuses it.",
     404: "There is no such model, card or policy, or the key may not use it.",
+    408: "The body took too long to arrive.",
     413: "The body is larger than is taken.",
     429: "The key's or every upstream's limit is reached; `retry-after` says when to ask again.",
     500: "The gateway is at fault.",

@@ -12,8 +12,9 @@ from msgspec import Struct
 from router.cards.catalog import Catalog, load_catalog
 from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
-from router.gateway.config import DEFAULT_POLICY, GatewayConfig, load_config
+from router.gateway.config import GatewayConfig, load_config
 from router.gateway.keys import Keys, load_keys
+from router.gateway.target import DEFAULT_POLICY
 from router.perceive.evidence import ProbeOutcome, load_evidence
 
 _MOST_LINKS = 40

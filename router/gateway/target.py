@@ -12,7 +12,7 @@ from router.decide.flags import Flags, parse_flags
 from router.errors import FieldError
 
 DEFAULT_POLICY = "default"
-_AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
+AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _WISHES = frozenset({"flags", "policy", "session"})
 _LONGEST_WISH = 2_000
 
@@ -54,7 +54,7 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     meant = aliases.get(name, name)
     if not is_auto(meant):
         return Target(card=meant)
-    found = _AUTO.fullmatch(meant)
+    found = AUTO.fullmatch(meant)
     if found is None:
         raise FieldError("model", f'is "{name}": flags stand in brackets at its end, as in auto[cheapest]')
     return Target(found["policy"], found["flags"] or "")
