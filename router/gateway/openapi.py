@@ -122,7 +122,8 @@ def _post(
     wished = {**_WISHES, **(_FORWARDED if dialect == "Anthropic" else {})}
     said: Document = {"application/json": {"schema": _reference(answer) if answer else {"type": "object"}}}
     if stream:
-        said["text/event-stream"] = {"schema": {"type": "string"}}
+        # Tools take the schema for that of one event, whose `data` is another thing in every protocol.
+        said["text/event-stream"] = {"schema": {}}
     return {
         "method": "post",
         "operationId": name,

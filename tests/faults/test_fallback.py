@@ -84,7 +84,8 @@ def test_a_fallback_is_asked_what_the_client_asked(
     answer = gateway.post("/v1/chat/completions", content=json.dumps(asked).encode())
     assert answer.status_code == 200
     calls = [*upstream.seen_at(f"{name}.bad"), *upstream.seen_at(f"{name}.good")]
-    assert [call.model for call in calls] == [fault, "ok"]
+    # A connection that broke is tried once more.
+    assert [call.model for call in calls] in ([fault, "ok"], [fault, fault, "ok"])
     for call in calls:
         # The gateway may ask for the usage by itself.
         arrived = {key: value for key, value in call.body.items() if key != "stream_options"}

@@ -122,9 +122,9 @@ def test_tools_that_are_no_list_are_the_callers_fault(tools: object) -> None:
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("limit", [10**9 + 1, 10**30, 0, -1, True, 1.5, "7"])
+@pytest.mark.parametrize("limit", [10**9 + 1, 10**30, -1, True, 1.5, "7"])
 def test_an_output_limit_out_of_range_is_the_callers_fault(field: str, limit: object) -> None:
-    with pytest.raises(CallerError, match=f"`{field}` must be a whole number between 1 and 1000000000"):
+    with pytest.raises(CallerError, match=f"`{field}` must be a whole number between 0 and 1000000000"):
         request(("user", "hi"), **{field: limit})
 
 
