@@ -134,11 +134,12 @@ class Chooser:
         except NoCandidateError:
             if not unavailable:
                 raise
-        if reading.native and not any(asked.surface.api in speaks(card) for card in router.catalog):
-            raise CallerError(f"{reading.native}; no model here speaks {asked.surface.api} itself")
         # Where the limits leave no card either way, this says so; else what is missing gets named.
         wished = router.route(reading.request, flags=flags, policy=policy, today=today)
-        _check_callable(unavailable, *(candidate.card for candidate in wished.decision.candidates))
+        candidates = [candidate.card for candidate in wished.decision.candidates]
+        if reading.native and not any(asked.surface.api in speaks(router.catalog.named(card)) for card in candidates):
+            raise CallerError(f"{reading.native}; no model that may answer speaks {asked.surface.api} itself")
+        _check_callable(unavailable, *candidates)
         return wished
 
     def _unavailable_to(self, asked: Asked, *, native: bool) -> Mapping[str, str]:
