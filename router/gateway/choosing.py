@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 from collections.abc import Callable, Mapping
@@ -125,12 +126,20 @@ class Chooser:
 
     def _route(self, asked: Asked, reading: Reading, flags: str, policy: Policy, kept: str | None) -> Routed:
         today = datetime.datetime.now(datetime.UTC).date()
-        unavailable = self._unavailable_to(asked, native=bool(reading.native))
-        router = asked.loaded.router
-        try:
+        router, native = asked.loaded.router, bool(reading.native)
+
+        def route(unavailable: Mapping[str, str]) -> Routed:
             return router.route(
                 reading.request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept
             )
+
+        if resting := self._fleet.resting():
+            # Where only resting cards are left, the dispatcher tries one of them, or says when to come back.
+            with contextlib.suppress(NoCandidateError):
+                return route(self._unavailable_to(asked, resting, native=native))
+        unavailable = self._unavailable_to(asked, {}, native=native)
+        try:
+            return route(unavailable)
         except NoCandidateError:
             if not unavailable:
                 raise
@@ -142,11 +151,11 @@ class Chooser:
         _check_callable(unavailable, *candidates)
         return wished
 
-    def _unavailable_to(self, asked: Asked, *, native: bool) -> Mapping[str, str]:
+    def _unavailable_to(self, asked: Asked, resting: Mapping[str, str], *, native: bool) -> Mapping[str, str]:
         """Why cards cannot answer a request such as this now. The same mapping as long as nothing changes."""
         api, key = asked.surface.api, asked.key
         place = api, native, "" if key is None else key.id
-        basis = asked.loaded, self._watch.unavailable, self._fleet.resting()
+        basis = asked.loaded, self._watch.unavailable, resting
         known = self._unavailable.get(place)
         if known is not None and known[0][0] is basis[0] and known[0][1] is basis[1] and known[0][2] == basis[2]:
             return known[1]

@@ -133,10 +133,11 @@ class Exchange:
     async def _pass_on(self, answer: Answer, body: bytes) -> None:
         error = None
         if answer.status >= 400:
-            body, error = self._surface.refusal(answer), fault_of_refusal(answer).code
+            fault = fault_of_refusal(answer)
             if self._has_begun:
-                await self._fail(fault_of_refusal(answer))
+                await self._fail(fault)
                 return
+            body, error = self._surface.refusal(answer), fault.code
         self._record(answer.status, answer.usage, error)
         headers = {name: value for name, value in answer.headers.items() if name != "content-type"}
         await self._end(answer.status, headers, body)

@@ -288,3 +288,10 @@ def test_an_error_has_the_shape_of_the_protocol_that_was_spoken(two: tuple[Card,
     assert (anthropic.status_code, anthropic.json()["error"]["type"]) == (404, "not_found_error")
     assert (lost.status_code, lost.json()["type"]) == (404, "error")
     assert anthropic.headers["request-id"] == anthropic.headers["x-request-id"]
+
+
+def test_where_only_a_resting_card_is_left_it_is_tried_all_the_same(upstream: Upstream) -> None:
+    with asked(make_card("bad", upstream.url, "status-500")) as (client, _):
+        answers = [chat(client) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [500] * 5
+    assert len(upstream.seen) == 5
