@@ -16,11 +16,15 @@ from types import FrameType
 from router.errors import PulvinarError
 
 _LOOK_EVERY_S = 0.1
-# A worker that dies sooner was badly started, and another would be too.
-_SOUND_AFTER_S = 10.0
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HELD_BACK = (signal.SIGHUP,)
 
 Work = Callable[[int], None]
+
+
+def ready_for_signals() -> None:
+    """Let this process have the signals that were held back while it could not handle them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
 
 
 class WorkerError(PulvinarError):
@@ -36,10 +40,13 @@ class Crew:
 
     The process that calls `run` does nothing but look after them: it passes SIGTERM, SIGINT and SIGHUP on, and ends
     when all have ended.
+
+    A worker that dies within `sound_after_s` seconds was badly started, and another would be too; one that dies later
+    is replaced. SIGHUP is kept from a worker until `ready_for_signals` is called in it.
     """
 
-    def __init__(self, work: Work, count: int, tell: Callable[[str], None]) -> None:
-        self._work, self._count, self._tell = work, count, tell
+    def __init__(self, work: Work, count: int, tell: Callable[[str], None], sound_after_s: float = 10.0) -> None:
+        self._work, self._count, self._tell, self._sound_after_s = work, count, tell, sound_after_s
         # A fork would copy threads' locks as they happen to be.
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, tuple[BaseProcess, float]] = {}
@@ -61,14 +68,22 @@ class Crew:
 
     def _start(self, number: int) -> None:
         worker = self._context.Process(target=self._work, args=(number,), name=f"worker-{number}")
-        worker.start()
-        self._workers[number] = worker, time.monotonic()
+        # A child begins with its parent's mask, and would die of a signal that it does not handle yet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            worker.start()
+            self._workers[number] = worker, time.monotonic()
+        finally:
+            ready_for_signals()
+        if self._is_ending:
+            # Told while this one was not yet among the workers.
+            worker.terminate()
 
     def _replace_the_dead(self) -> None:
         for number, (worker, started_s) in list(self._workers.items()):
             if self._is_ending or worker.exitcode is None:
                 continue
-            if time.monotonic() - started_s < _SOUND_AFTER_S:
+            if time.monotonic() - started_s < self._sound_after_s:
                 self._end(signal.SIGTERM)
                 raise WorkerError(worker.exitcode)
             self._tell(f"worker {number + 1} died (exit status {worker.exitcode}); another takes its place")

@@ -24,7 +24,7 @@ from router.dispatch.reach import unavailable_cards
 from router.errors import ConfigurationError
 from router.gateway.access_log import AccessLog
 from router.gateway.app import Gateway, make_app
-from router.gateway.crew import Crew
+from router.gateway.crew import Crew, ready_for_signals
 from router.gateway.live import Live, loader
 from router.gateway.sources import Sources
 from router.gateway.traces import open_traces
@@ -155,11 +155,16 @@ class _Server(uvicorn.Server):
         self._when_ready, self._drain, self._on_hangup = when_ready, drain, on_hangup
         self._is_draining = False
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # A signal may come at any time from here on.
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
         if self._on_hangup is not None:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            ready_for_signals()
         self._when_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ KEY_VARIABLE = "FAULT_UPSTREAM_KEY"
 
 def short_timeouts(**seconds: float) -> GatewayConfig:
     """Settings whose timeouts end a test soon, and that a dripping answer keeps."""
-    limits = {"connect_s": 0.5, "first_token_s": 0.8, "idle_s": 0.8, "total_s": 3.0, **seconds}
+    limits = {"connect_s": 0.5, "first_token_s": 1.5, "idle_s": 1.5, "total_s": 5.0, **seconds}
     return with_timeouts(Timeouts(**limits))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -19,8 +20,9 @@ from tests.gateway.servers import gateway_server, wait_for
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydantic")
 WALL = cells()
 AT_ONCE = 8
-# Several of these at once would take longer than the others' limits of time.
+# These keep a machine busy for longer than the others' limits of time, several at once the more so.
 HEAVY = ("huge-body",)
+PATIENT = {"first_token_s": 20.0, "idle_s": 20.0, "total_s": 25.0}
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +30,16 @@ def secrets(upstream: Upstream) -> tuple[str, ...]:
     return KEY, upstream.url.removeprefix("http://")
 
 
-@pytest.fixture(scope="module")
-def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
-    """One gateway for the whole wall, so that a fault that harms the next request shows as well."""
+@contextlib.contextmanager
+def gateway(upstream: Upstream, **limits_s: float) -> Iterator[httpx.Client]:
+    """A gateway with the cards of the whole wall, so that a fault that harms the next request shows as well."""
     with pytest.MonkeyPatch.context() as patch, refusing_port() as port:
         patch.setenv(KEY_VARIABLE, KEY)
         cards = [card for cell in WALL for card in cell_cards(cell, upstream.url, f"http://127.0.0.1:{port}")]
         protocols: tuple[Protocol, ...] = ("chat", "messages")
         cards += [fault_card(f"warm-{protocol}", upstream.url, "ok", protocol) for protocol in protocols]
         with (
-            gateway_server(*cards, config=short_timeouts()) as url,
+            gateway_server(*cards, config=short_timeouts(**limits_s)) as url,
             httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
         ):
             # What the first call of all imports, no other should wait for.
@@ -47,17 +49,22 @@ def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def answers(gateway: httpx.Client, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Answer]]]:
+def answers(upstream: Upstream, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Answer]]]:
     """The answers to all cells that are tested, asked for side by side: most of them wait most of the time."""
     parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     chosen = [each["cell"] for each in parameters if isinstance(each.get("cell"), Cell)]
-    with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(1) as in_turn:
-        yield {
-            cell.name: (in_turn if cell.fault.name in HEAVY else pool).submit(
-                ask, gateway, cell.surface, f"auto[tag={cell.name}]", cell.stream
-            )
-            for cell in chosen
-        }
+    with (
+        gateway(upstream) as quick,
+        gateway(upstream, **PATIENT) as patient,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+        ThreadPoolExecutor(1) as in_turn,
+    ):
+
+        def asked(cell: Cell) -> Future[Answer]:
+            threads, client = (in_turn, patient) if cell.fault.name in HEAVY else (pool, quick)
+            return threads.submit(ask, client, cell.surface, f"auto[tag={cell.name}]", cell.stream)
+
+        yield {cell.name: asked(cell) for cell in chosen}
 
 
 @pytest.mark.parametrize("cell", WALL, ids=lambda cell: cell.name)

@@ -130,7 +130,7 @@ def test_it_listens_beyond_this_machine_only_with_keys(upstream: Upstream, tmp_p
     assert "route keys add" in done.stderr
 
 
-def test_several_workers_share_the_port_and_are_replaced(upstream: Upstream, tmp_path: Path) -> None:
+def test_several_workers_share_the_port_and_end_together(upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, make_card("a", upstream.url), options=("--workers", "2")) as (process, url):
 
         def workers() -> set[int]:
