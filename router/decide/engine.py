@@ -231,7 +231,7 @@ def _relaxed(needs: Sequence[Verdict], asked: list[Verdict], policy: Policy) -> 
 
 def _fails(verdicts: Sequence[Verdict]) -> Mask:
     """Of shape `(limits, cards)`. There is always a limit: the request's own need of context."""
-    return np.stack([verdict.fails for verdict in verdicts])
+    return np.array([verdict.fails for verdict in verdicts])
 
 
 def _binding(verdicts: Sequence[Verdict], fails: Mask, first: int, pick: Pick) -> tuple[str, ...]:

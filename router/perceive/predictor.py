@@ -289,9 +289,11 @@ class Forecaster:
         """The forecast of every card, in the catalogue's order."""
         seen = self._predictor.look(features.vector[None])
         profile = seen.profiles[0]
-        # Row by row: a card's sum does not depend on the other cards.
-        expected = np.einsum("ij,j->i", self._abilities, profile)
+        # A card's sum does not depend on the other cards, as a product of matrices might.
+        expected = (self._abilities * profile).sum(axis=1)
         doubts = np.maximum(((self._covariances @ profile) * profile).sum(axis=1), seen.farness[0] * self._usual_doubts)
+        shares = np.array([seen.doubt, seen.own_doubt])
+        quality_std, own_std = deviation_of(shares * self._variance + doubts[self._kind])
         output_tokens = np.minimum(_tokens(seen.length[0] + self._length), self._longest)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
@@ -299,8 +301,8 @@ class Forecaster:
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
             quality=quality_of(expected),
-            quality_std=deviation_of(seen.doubt[0] * self._variance + doubts[self._kind]),
-            own_std=deviation_of(seen.own_doubt[0] * self._variance + doubts[self._kind]),
+            quality_std=quality_std,
+            own_std=own_std,
             usual_quality=self._usual_quality,
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,

@@ -76,7 +76,7 @@ class Reader:
         self._levels = levels(lens.landmarks.shape[1])
         self._quantiles = lens.strangeness_quantiles.astype(np.float64)
         self._directions = np.ascontiguousarray(lens.directions.T, dtype=np.float64)
-        self._near, self._far = lens.near.astype(np.float64), lens.far.astype(np.float64)
+        self._near_and_far = np.concatenate([lens.near, lens.far], axis=1).astype(np.float64)
         precision = lens.precision.astype(np.float64)
         self._rest, self._along = precision[-1], precision[:-1] - precision[-1]
         self._strangeness, self._gate = lens.strangeness.astype(np.float64), lens.gate.astype(np.float64)
@@ -86,8 +86,8 @@ class Reader:
         standard, likeness, strangeness = self.features(vectors)
         farness = self.farness(strangeness)
         read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
-        skills = row_by_row(read, self._near)
-        skills += farness[:, None] * (row_by_row(read, self._far) - skills)
+        near, far = np.split(row_by_row(read, self._near_and_far), 2, axis=1)
+        skills = near + farness[:, None] * (far - near)
         return Reading(read, skills, farness, self._novelty(strangeness))
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
@@ -181,4 +181,4 @@ def levels(width: int) -> int:
 def quantised(rows: Floats, greatest: int) -> tuple[Floats, Floats]:
     """`rows` as whole numbers from `-greatest` to `greatest`, and the step `(rows, 1)` that gives them back."""
     step = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12) / np.float32(greatest)
-    return np.rint(rows / step).astype(np.float32), step.astype(np.float32)
+    return np.rint(rows / step).astype(np.float32, copy=False), step.astype(np.float32, copy=False)
