@@ -34,7 +34,7 @@ from router.store.state import State
 
 _STANDARD_OUTPUT = 1
 # Python looks for cycles after 700 new objects, which is several times a request; a request leaves hardly any behind.
-_COLLECT_AFTER = (20_000, 20, 50)
+_COLLECT_AFTER = 20_000
 # Money stays set aside for as long as a request may take, and then some.
 _LEAST_HOLD_S, _SETTLING_S = 900.0, 60.0
 
@@ -114,7 +114,7 @@ def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None])
         # What is there now stays until the end, and need not be looked through again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*_COLLECT_AFTER)
+        gc.set_threshold(_COLLECT_AFTER)
         host = f"[{serving.host}]" if ":" in serving.host else serving.host
         port = listener.getsockname()[1]
         tell(f"{gateway.watch.callable_cards} of {len(catalog)} cards can be called now (`route doctor` says why)")
