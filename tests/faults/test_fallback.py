@@ -90,3 +90,15 @@ def test_a_fallback_is_asked_what_the_client_asked(
         # The gateway may ask for the usage by itself.
         arrived = {key: value for key, value in call.body.items() if key != "stream_options"}
         assert arrived == {**asked, "model": call.model}
+
+
+def test_vectors_come_whole_though_a_stream_was_asked_for(upstream: Upstream) -> None:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        gateway_server(fault_card("ok", upstream.url, "ok"), config=short_timeouts()) as url,
+    ):
+        patch.setenv(KEY_VARIABLE, KEY)
+        body = {"model": "ok", "input": "hi", "stream": True}
+        answer = httpx.post(f"{url}/v1/embeddings", json=body, trust_env=False)
+    assert answer.status_code == 200
+    assert answer.json()["data"][0]["embedding"]

@@ -66,7 +66,7 @@ class Call:
     @property
     def stream(self) -> bool:
         """Whether the caller asked for events."""
-        return self.seen.body.get("stream") is True
+        return self.seen.body.get("stream") is True and bool(self.wire.tail)
 
     async def answer(
         self, status: int = 200, body: bytes | None = None, kind: str = _JSON, headers: tuple[str, ...] = ()
