@@ -109,9 +109,7 @@ class Exchange:
         deepest = loaded.config.max_depth
         body = await asyncio.to_thread(read_object, raw, deepest) if is_large else read_object(raw, deepest)
         asked = self._asked = msgspec.structs.replace(asked, body=body, is_large=is_large)
-        # Vectors come whole, whatever a client says; servers do not look at the field either.
-        stream = wants_stream(body) and self._surface.api != "embeddings"
-        asked = self._asked = msgspec.structs.replace(asked, stream=stream)
+        asked = self._asked = msgspec.structs.replace(asked, stream=wants_stream(body) and self._surface.streams)
         return asked
 
     async def _serve(self, asked: Asked) -> None:

@@ -29,13 +29,14 @@ class Reading(Struct, frozen=True):
 
 class Surface(Struct, frozen=True, eq=False):
     """One protocol. `name` is that of its metrics; `error` writes an error's body, `failure` the event that ends a
-    stream with one.
+    stream with one. One that never `streams` answers whole, whatever the client says.
     """
 
     name: str
     api: Api
     error: Callable[[Fault], bytes]
     failure: Callable[[Fault], bytes]
+    streams: bool = True
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The request in a client's body, which stays the request's `body`. Raises CallerError."""
@@ -92,7 +93,7 @@ def _response_failure(fault: Fault) -> bytes:
 
 CHAT = Surface("chat", "chat", openai_error, _openai_failure)
 COMPLETIONS = Surface("completions", "completions", openai_error, _openai_failure)
-EMBEDDINGS = Surface("embeddings", "embeddings", openai_error, _openai_failure)
+EMBEDDINGS = Surface("embeddings", "embeddings", openai_error, _openai_failure, streams=False)
 RESPONSES = Surface("responses", "responses", openai_error, _response_failure)
 MESSAGES = Surface("messages", "messages", anthropic_error, _anthropic_failure)
 COUNT_TOKENS = Surface("count_tokens", "messages", anthropic_error, _anthropic_failure)

@@ -92,12 +92,9 @@ def test_a_fallback_is_asked_what_the_client_asked(
         assert arrived == {**asked, "model": call.model}
 
 
-def test_vectors_come_whole_though_a_stream_was_asked_for(upstream: Upstream) -> None:
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        gateway_server(fault_card("ok", upstream.url, "ok"), config=short_timeouts()) as url,
-    ):
-        patch.setenv(KEY_VARIABLE, KEY)
+def test_vectors_come_whole_though_a_stream_was_asked_for(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with gateway_server(fault_card("ok", upstream.url, "ok"), config=short_timeouts()) as url:
         body = {"model": "ok", "input": "hi", "stream": True}
         answer = httpx.post(f"{url}/v1/embeddings", json=body, trust_env=False)
     assert answer.status_code == 200
