@@ -29,13 +29,13 @@ from router.commands import options
 from router.decide.engine import decide
 from router.decide.flags import parse_flags
 from router.errors import MissingExtraError
-from router.learn.dataset import Prompt
-from router.learn.score import write_scores
+from router.learn.data.routing_set import Prompt
+from router.learn.evaluation.score import write_scores
 from router.perceive.features import Perceiver, vector_width
 from router.perceive.predictor import Predictor
-from router.perceive.surface import surface_features
+from router.perceive.text_features import surface_features
 from router.pipeline import Router
-from router.types import ChatRequest
+from router.wire.chat.request import ChatRequest
 
 WORDS, MANY_WORDS = 62, 1_200
 """About 100 and 2,000 tokens of such text."""

@@ -24,7 +24,7 @@ from bench.decision import texts
 from router.commands import options
 from router.perceive.encoder import Encoder, StaticEncoder
 from router.perceive.features import feature_vector
-from router.perceive.surface import surface_features
+from router.perceive.text_features import surface_features
 from router.types import Floats
 
 SENTENCES = Path(__file__).with_name("sentences.tsv")

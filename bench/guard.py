@@ -19,10 +19,10 @@ from router.commands import options
 from router.commands.render import console, table
 from router.decide.guard import GuardRule
 from router.errors import CallerError, PulvinarError
-from router.learn.dataset import load_set
-from router.learn.embeddings import vectors_of
-from router.learn.guard import Interval, Line, Trial, least_safe, outcomes, try_out
-from router.learn.protocols import Split, domains_of, folds_of
+from router.learn.data.routing_set import load_set
+from router.learn.data.vectors import vectors_of
+from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
+from router.learn.evaluation.splits import Split, domains_of, folds_of
 from router.perceive.encoder import Encoder
 
 SETS = ("mmlu_pro", "llmrouter_default", "mmlu_helm", "mint", "arena_bench_v1", "routerbench_part")

@@ -18,10 +18,10 @@ from router import settings
 from router.commands import options
 from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
-from router.learn.contenders import OURS
-from router.learn.dataset import RoutingSet, load_set, read_aliases
-from router.learn.evaluate import Report, evaluate
-from router.learn.prices import read_prices
+from router.learn.data.list_prices import read_prices
+from router.learn.data.routing_set import RoutingSet, load_set, read_aliases
+from router.learn.evaluation.evaluate import Report, evaluate
+from router.learn.evaluation.methods import OURS
 
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
 PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}

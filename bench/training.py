@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 
 from router import settings
-from router.learn.dataset import Prompt
-from router.learn.embeddings import vectors_of
+from router.learn.data.routing_set import Prompt
+from router.learn.data.vectors import vectors_of
 from router.perceive.encoder import StaticEncoder
 from router.types import Doubles
 

@@ -18,7 +18,7 @@ def load_encoder(name: str) -> Encoder:
         raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
     if name == STATIC:
         return StaticEncoder.load(settings.default_encoder_folder())
-    from router.perceive.sentence import SentenceEncoder
+    from router.perceive.sentence_encoder import SentenceEncoder
 
     return SentenceEncoder(name)
 

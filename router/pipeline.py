@@ -9,11 +9,13 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.decide.engine import Circumstances, decide
-from router.decide.flags import extract_flags, parse_flags
+from router.decide.flags import parse_flags
 from router.decide.policy import Policies, Policy
+from router.decide.prompt_flags import extract_flags
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Evidence, Predictor
-from router.types import ChatRequest, Decision, Features, Forecast
+from router.types import Decision, Features, Forecast
+from router.wire.chat.request import ChatRequest
 
 
 class Routed(Struct, frozen=True):

@@ -5,10 +5,8 @@ Everything is read when asked, never at import.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from router.errors import ConfigurationError
 
@@ -23,20 +21,6 @@ def variable(name: str) -> str | None:
     """The environment variable's value; None where it is not set or blank."""
     # A key pasted with its line break would otherwise end up in a header.
     return os.environ.get(name, "").strip() or None
-
-
-def on_this_machine(url: str | None) -> bool:
-    """Whether the URL's host is the loopback interface; false for what is no URL."""
-    try:
-        host = urlsplit(url).hostname if url else None
-    except ValueError:
-        return False
-    if not host:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def default_cards_folder() -> Path:

@@ -15,64 +15,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from router.errors import CallerError, FieldError
-
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
-class Turn(Struct, frozen=True):
-    """One message of a conversation, its text parts joined."""
-
-    role: str
-    text: str
-
-
-class ChatRequest(Struct, frozen=True):
-    """What the client asked, decoded once. `body` keeps every field of it, known or not."""
-
-    turns: tuple[Turn, ...]
-    modalities: frozenset[str] = frozenset({"text"})
-    needs: frozenset[str] = frozenset()
-    output_limit: int | None = None
-    tool_characters: int = 0
-    body: Mapping[str, Any] = {}
-
-    @classmethod
-    def from_prompt(cls, prompt: str) -> ChatRequest:
-        """A request of one human turn."""
-        return cls.from_body({"messages": [{"role": "user", "content": prompt}]})
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> ChatRequest:
-        """The request in an OpenAI chat-completions body. Raises CallerError naming the field that is wrong."""
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise FieldError("messages", "must be a list with at least one message")
-        turns: list[Turn] = []
-        modalities = {"text"}
-        for position, message in enumerate(messages):
-            turn, seen = _read_message(message, f"messages[{position}]")
-            turns.append(turn)
-            modalities |= seen
-        if not any(turn.text.strip() for turn in turns) and modalities == {"text"}:
-            raise CallerError("the prompt is empty")
-        return cls(
-            turns=tuple(turns),
-            modalities=frozenset(modalities),
-            needs=_needs(body),
-            output_limit=_output_limit(body),
-            tool_characters=_tool_characters(body),
-            body=body,
-        )
-
-    @property
-    def human_turns(self) -> tuple[str, ...]:
-        """The texts of the user's turns, oldest first; every turn's where no turn is the user's."""
-        human = tuple(turn.text for turn in self.turns if turn.role == "user" and turn.text.strip())
-        return human or tuple(turn.text for turn in self.turns)
+Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
+"""The wire protocols that clients and upstreams speak."""
 
 
 class Features(Struct, frozen=True, eq=False):
@@ -281,76 +231,6 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
         return max(len(self.attempts) - 1, 0)
 
 
-def encodable(text: str) -> str:
-    """`text` with lone surrogates, which JSON may carry but no tokenizer, file or answer takes, as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def known(value: float) -> float | None:
     """`value` as a float, or None where it is NaN."""
     return None if math.isnan(value) else float(value)
-
-
-_MAX_OUTPUT = 1_000_000_000
-_PART_MODALITIES = {
-    "image_url": "image",
-    "input_image": "image",
-    "image": "image",
-    "input_audio": "audio",
-    "video_url": "video",
-    "file": "pdf",
-}
-
-
-def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
-    if not isinstance(message, Mapping):
-        raise FieldError(where, "must be an object with `role` and `content`")
-    role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str) or not role:
-        raise FieldError(f"{where}.role", "must be a word such as user, assistant or system")
-    if content is None or isinstance(content, str):
-        return Turn(role, encodable(content or "")), set()
-    if not isinstance(content, list):
-        raise FieldError(f"{where}.content", "must be a text or a list of parts")
-    texts: list[str] = []
-    modalities: set[str] = set()
-    for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if not isinstance(kind, str):
-            raise FieldError(f"{where}.content[{number}]", "must be an object with a `type`")
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        if kind in _PART_MODALITIES:
-            modalities.add(_PART_MODALITIES[kind])
-    return Turn(role, encodable("\n".join(texts))), modalities
-
-
-def _needs(body: Mapping[str, Any]) -> frozenset[str]:
-    needs = set()
-    if body.get("tools") or body.get("functions"):
-        needs.add("tools")
-    response_format = body.get("response_format")
-    if isinstance(response_format, Mapping) and response_format.get("type") == "json_schema":
-        needs.add("json_schema")
-    return frozenset(needs)
-
-
-def _tool_characters(body: Mapping[str, Any]) -> int:
-    tools = body.get("tools") or body.get("functions")
-    if not tools:
-        return 0
-    if not isinstance(tools, list):
-        raise FieldError("tools", "must be a list")
-    return len(repr(tools))
-
-
-def _output_limit(body: Mapping[str, Any]) -> int | None:
-    for field in ("max_completion_tokens", "max_tokens"):
-        limit = body.get(field)
-        if limit is None:
-            continue
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= _MAX_OUTPUT:
-            raise FieldError(field, f"must be a whole number between 0 and {_MAX_OUTPUT}")
-        # What asking for nothing means is the upstream's to say.
-        return limit or None
-    return None

@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from router.commands import options
 from router.commands.render import console, table
-from router.types import ChatRequest
+from router.wire.chat.request import ChatRequest
 
 PROMPTS = (
     ("What is the capital of Australia?", ""),

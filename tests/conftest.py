@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.learn.dataset import Prompt, RoutingSet
-from router.learn.train import train
+from router.learn.data.routing_set import Prompt, RoutingSet
+from router.learn.training.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.predictor import Predictor
 

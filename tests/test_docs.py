@@ -22,7 +22,7 @@ from typer.exceptions import TyperException
 from router.cards.catalog import Catalog, load_catalog
 from router.commands import build
 from router.decide.policy import Policies, load_policies
-from router.gateway.config import GatewayConfig, load_config
+from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 
 ROOT = Path(__file__).parents[1]
 DOCS, DEPLOY = ROOT / "docs", ROOT / "deploy"

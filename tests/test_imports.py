@@ -16,7 +16,7 @@ from router.decide.policy import load_policies
 from router.perceive.encoder import StaticEncoder
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
-from router.types import ChatRequest
+from router.wire.chat.request import ChatRequest
 
 root, artifact = map(Path, sys.argv[1:])
 encoder = StaticEncoder.load(root / "router" / "shipped" / "encoder")

@@ -10,9 +10,10 @@ from typing import overload
 
 from router.cards.columns import Columns, columns_of
 from router.cards.facets import Facet, facets_of
-from router.cards.schema import Card, read_quantity
-from router.cards.source import convert, read_yaml, yaml_files
+from router.cards.schema import Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
+from router.formats.quantities import read_quantity
+from router.formats.yaml_file import convert, read_yaml, yaml_files
 
 
 class CatalogError(ConfigurationError):

@@ -12,7 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from router.cards.benchmarks import share_of_scale
-from router.cards.schema import Benchmark, Card, Price, Size
+from router.cards.schema import Benchmark, Card, Price
+from router.formats.quantities import Size
 
 
 class ModelFacts(Struct, frozen=True):

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from router.cards import units
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
+from router.formats import units
 
 _FILE = "model_prices_and_context_window_backup.json"
 _NOT_INSTALLED = "litellm is not installed: pip install litellm"

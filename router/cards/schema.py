@@ -6,17 +6,17 @@ plain numbers whose names state the unit. None means that the fact is not known.
 
 from __future__ import annotations
 
-import datetime
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards import units
 from router.cards.benchmarks import share_of_scale
+from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, quantity_schema, write_quantity
+from router.types import Api
 
 CardId = Annotated[
     str,
@@ -32,43 +32,7 @@ Privacy = Annotated[
     Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
 ]
 Modality = Literal["text", "image", "audio", "video", "pdf"]
-Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
 Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
-
-
-class TokenCount(int):
-    """Tokens; in YAML `128k` or `131072`."""
-
-
-class Dollars(float):
-    """US dollars; in YAML `0.15$` or `0.15`."""
-
-
-class Milliseconds(float):
-    """Milliseconds; in YAML `250ms` or `1.5s`."""
-
-
-class Day(datetime.date):
-    """A date; in YAML `2025-03-14`, `2025-03` or `2025`, a missing part counting as the first."""
-
-
-class Size:
-    """Number of parameters: those stored (`total`) and those used for one token (`active`)."""
-
-    __slots__ = ("active", "total")
-
-    def __init__(self, total: float, active: float | None = None) -> None:
-        self.total = total
-        self.active = total if active is None else active
-
-    def __repr__(self) -> str:
-        return f"Size({self.total!r}, {self.active!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Size) and (self.total, self.active) == (other.total, other.active)
-
-    def __hash__(self) -> int:
-        return hash((self.total, self.active))
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_usd")):
@@ -219,40 +183,9 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         return (self.id, *self.aliases)
 
 
-def read_quantity(kind: type, value: Any) -> Any:
-    """msgspec's hook for the types that YAML writes in human units.
-
-    Raises ValueError with what was expected.
-    """
-    if kind is Size:
-        if isinstance(value, Mapping):
-            return _read_sizes(value)
-        return Size(units.parameters(_scalar(value, "a size such as 7B")))
-    reader = _READERS.get(kind)
-    if reader is None:
-        raise NotImplementedError(kind)
-    return reader(_scalar(value, "one value"))
-
-
-def write_quantity(value: Any) -> Any:
-    """The inverse of `read_quantity`, for printing a card; nothing is rounded."""
-    if isinstance(value, Size):
-        total, active = units.write_parameters(value.total), units.write_parameters(value.active)
-        return total if total == active else {"total": total, "active": active}
-    if isinstance(value, TokenCount):
-        return units.show_tokens(value)
-    if isinstance(value, Milliseconds):
-        return units.write_milliseconds(value)
-    if isinstance(value, Dollars):
-        return units.write_usd(value)
-    if isinstance(value, Day):
-        return value.isoformat()
-    raise NotImplementedError(type(value))
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a card file, from which editors complete and check."""
-    (reference,), definitions = msgspec.json.schema_components([Card], schema_hook=_quantity_schema)
+    (reference,), definitions = msgspec.json.schema_components([Card], schema_hook=quantity_schema)
     del reference
     card = definitions.pop("Card")
     return {
@@ -261,33 +194,6 @@ def json_schema() -> dict[str, Any]:
         **{key: value for key, value in card.items() if key != "title"},
         "$defs": definitions,
     }
-
-
-_READERS: dict[type, Callable[[str | float], Any]] = {
-    TokenCount: lambda value: TokenCount(units.tokens(value)),
-    Dollars: lambda value: Dollars(units.usd(value)),
-    Milliseconds: lambda value: Milliseconds(units.milliseconds(value)),
-    Day: lambda value: Day.fromordinal(units.date(value).toordinal()),
-}
-_QUANTITY = ["string", "number"]
-_DATE_PATTERN = r"^\d{4}(-\d{1,2}(-\d{1,2})?)?$"
-_SIZE_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*[kKmMbBtT]$", "examples": ["7B", "350M"]}
-
-
-def _quantity_schema(kind: type) -> dict[str, Any]:
-    if kind is Size:
-        both = {"total": _SIZE_SCHEMA, "active": _SIZE_SCHEMA}
-        shape = {"type": "object", "properties": both, "required": ["total"], "additionalProperties": False}
-        return {"anyOf": [_SIZE_SCHEMA, shape]}
-    if kind is TokenCount:
-        return {"type": ["string", "integer"], "examples": ["128k", 8192]}
-    if kind is Dollars:
-        return {"type": _QUANTITY, "examples": ["0.15$"]}
-    if kind is Milliseconds:
-        return {"type": _QUANTITY, "examples": ["250ms"]}
-    if kind is Day:
-        return {"type": ["string", "integer"], "pattern": _DATE_PATTERN, "examples": ["2025-03"]}
-    raise NotImplementedError(kind)
 
 
 def _check_place(url: str | None, variable: str | None) -> None:
@@ -305,24 +211,6 @@ def _is_url(text: str) -> bool:
     except ValueError:
         return False
     return usable and "@" not in parts.netloc and not any(character.isspace() for character in text)
-
-
-def _scalar(value: Any, expected: str) -> str | float:
-    if not isinstance(value, str | int | float):
-        kind = "nothing" if value is None else "a list" if isinstance(value, list) else "a mapping"
-        raise ValueError(f"expected {expected}, got {kind}")
-    return value
-
-
-def _read_sizes(value: Mapping[str, Any]) -> Size:
-    unknown = sorted(set(value) - {"total", "active"})
-    if unknown or "total" not in value:
-        raise ValueError(f"expected {{total: 47B, active: 13B}}, got the keys {', '.join(map(str, value))}")
-    total = units.parameters(_scalar(value["total"], "a size such as 47B"))
-    active = units.parameters(_scalar(value.get("active", total), "a size such as 13B"))
-    if active > total:
-        raise ValueError("`active` is larger than `total`")
-    return Size(total, active)
 
 
 def to_plain(card: Card) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """Which cards could be called now: credentials that are set, servers that answer on this machine."""
     from router import settings
-    from router.dispatch.reach import local_servers, unavailable_cards
+    from router.dispatch.availability import local_servers, unavailable_cards
     from router.perceive.evidence import load_evidence, without_card
 
     catalog = options.load_cards(cards)

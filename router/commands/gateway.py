@@ -49,6 +49,6 @@ def check(
 @app.command("schema")
 def schema() -> None:
     """The JSON Schema of `gateway.yaml`, for editors."""
-    from router.gateway.config import json_schema
+    from router.gateway.config.gateway_yaml import json_schema
 
     options.print_json(json_schema())

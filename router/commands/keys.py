@@ -39,8 +39,8 @@ def add_key(
 ) -> None:
     """Make a key, append its hash to the file, and print the key: this once, for it is kept nowhere."""
     from router.decide.policy import load_policies
-    from router.gateway.keys import hash_of, new_key
-    from router.gateway.keys_file import append_key
+    from router.gateway.config.keys import hash_of, new_key
+    from router.gateway.config.keys_file import append_key
 
     key = new_key()
     facts: dict[str, Any] = {
@@ -73,8 +73,8 @@ def list_keys(file: KeysFile = None, as_json: options.Json = False) -> None:
     """One line a key. What a key opens nobody can tell from its hash."""
     import msgspec
 
-    from router.cards.schema import write_quantity
-    from router.gateway.keys import load_keys
+    from router.formats.quantities import write_quantity
+    from router.gateway.config.keys import load_keys
 
     today = options.today()
     keys = load_keys(file or settings.default_keys_file())
@@ -109,7 +109,7 @@ def revoke_key(
     as_json: options.Json = False,
 ) -> None:
     """Note that the key opens nothing any more. Its entry stays, so that records still say whose it was."""
-    from router.gateway.keys_file import revoke
+    from router.gateway.config.keys_file import revoke
 
     chosen = file or settings.default_keys_file()
     revoke(chosen, name, options.today())
@@ -122,7 +122,7 @@ def revoke_key(
 @app.command("check")
 def check_key(file: KeysFile = None, as_json: options.Json = False) -> None:
     """Read a key from standard input, and say which one it is. An unknown or closed one ends with exit code 2."""
-    from router.gateway.keys import load_keys
+    from router.gateway.config.keys import load_keys
 
     # Not an argument: those end up in the shell's history.
     typed = sys.stdin is not None and sys.stdin.isatty()
@@ -147,7 +147,7 @@ def check_key(file: KeysFile = None, as_json: options.Json = False) -> None:
 @app.command("schema")
 def schema() -> None:
     """The JSON Schema of `keys.yaml`, for editors."""
-    from router.gateway.keys import json_schema
+    from router.gateway.config.keys import json_schema
 
     options.print_json(json_schema())
 

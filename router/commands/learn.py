@@ -15,7 +15,7 @@ from router.commands import options
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
-    from router.learn.dataset import RoutingSet
+    from router.learn.data.routing_set import RoutingSet
     from router.perceive.encoder import Encoder
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
@@ -48,9 +48,9 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Fit a predictor on tables of outcomes."""
-    from router.learn.dataset import load_set, read_aliases, read_ids, restrict
-    from router.learn.facts import load_facts
-    from router.learn.train import train as fit
+    from router.learn.data.facts import load_facts
+    from router.learn.data.routing_set import load_set, read_aliases, read_ids, restrict
+    from router.learn.training.train import train as fit
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is no artifact; name another folder")
@@ -90,7 +90,7 @@ def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> 
     """What `route eval SET --baselines none` says of each set, as a JSON list."""
     import msgspec
 
-    from router.learn.evaluate import evaluate as run
+    from router.learn.evaluation.evaluate import evaluate as run
 
     reports = [run(each, encoder, baselines="none") for each in data]
     file.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1) + b"\n")
@@ -104,8 +104,8 @@ def score(
     as_json: options.Json = False,
 ) -> None:
     """Forecast every model's quality on a file of prompts."""
-    from router.learn.dataset import read_prompts
-    from router.learn.score import write_scores
+    from router.learn.data.routing_set import read_prompts
+    from router.learn.evaluation.score import write_scores
 
     files = [file.resolve() for file in (prompts, out, std) if file is not None]
     if len(set(files)) < len(files):
@@ -163,12 +163,12 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Cross-validate on a data set, with baselines beside it."""
-    from router.learn.dataset import join, load_set, read_aliases
-    from router.learn.evaluate import evaluate as run
-    from router.learn.facts import load_facts
-    from router.learn.novelty import read_unknown
-    from router.learn.prices import read_prices
-    from router.learn.report import write_html
+    from router.learn.data.facts import load_facts
+    from router.learn.data.list_prices import read_prices
+    from router.learn.data.routing_set import join, load_set, read_aliases
+    from router.learn.evaluation.evaluate import evaluate as run
+    from router.learn.evaluation.ood import read_unknown
+    from router.learn.report.page import write_html
 
     names = read_aliases(aliases) if aliases else None
     second = baseline or ("all-MiniLM-L6-v2" if baselines == "all" else "none")
@@ -210,7 +210,7 @@ def distil(
     as_json: options.Json = False,
 ) -> None:
     """Make the static encoder anew, in about an hour (extras `train` and `distil`)."""
-    from router.learn.distil import distil as make
+    from router.learn.encoder.distil import distil as make
 
     print("reading the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress
     card = make(out)

@@ -14,7 +14,7 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.learn.onboard import Change, Onboarding, Planned, Progress
+    from router.learn.onboarding.session import Change, Onboarding, Planned, Progress
 
 _SHOW_EVERY = 8
 
@@ -56,10 +56,10 @@ def onboard(
 ) -> None:
     """Ask a card's live endpoint some probes, grade its answers, and say what they change."""
     from router.dispatch import Dispatcher, Dispatching, Timeouts
-    from router.learn.evidence_log import EvidenceLog, earlier_outcomes, set_aside
-    from router.learn.onboard import Terms, check, place, plan
-    from router.learn.onboard import onboard as run
-    from router.learn.probes import load_probes
+    from router.learn.onboarding.evidence_log import EvidenceLog, earlier_outcomes, set_aside
+    from router.learn.onboarding.probes import load_probes
+    from router.learn.onboarding.session import Terms, check, place, plan
+    from router.learn.onboarding.session import onboard as run
 
     terms = Terms(probes, max_usd, concurrency, max_tokens)
     catalog = options.load_cards(cards)

@@ -14,7 +14,7 @@ from router.errors import ConfigurationError
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.decide.policy import Policies
-    from router.gateway.sources import Sources
+    from router.gateway.config.sources import Sources
     from router.perceive.encoder import Encoder
     from router.perceive.predictor import Predictor
     from router.pipeline import Router
@@ -86,7 +86,7 @@ def load_router(cards: Path | None, policies: Path | None, artifact: Path | None
 
 def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None, keys: Path | None) -> Sources:
     """Where the gateway's configuration lies. Raises ConfigurationError for a file that is named and does not exist."""
-    from router.gateway.sources import Sources
+    from router.gateway.config.sources import Sources
 
     for file in (gateway, keys):
         if file is not None and not file.exists():

@@ -11,8 +11,8 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.learn.dataset import RoutingSet
-    from router.types import ChatRequest
+    from router.learn.data.routing_set import RoutingSet
+    from router.wire.chat.request import ChatRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def pareto(
     as_json: options.Json = False,
 ) -> None:
     """Sweep the weight λ of a goal and print the front: quality against cost, latency or size."""
-    from router.pareto import PLOT_SUFFIXES, Sweep, front_of
+    from router.analysis.pareto import PLOT_SUFFIXES, Sweep, front_of
 
     if (prompt is None) == (data is None):
         raise CallerError("give a prompt, or a data set with --data")
@@ -74,8 +74,8 @@ def pareto(
 def _requests(prompt: str | None, data: Path | None, sample: int) -> tuple[list[ChatRequest], RoutingSet | None]:
     import numpy as np
 
-    from router.learn.dataset import load_set
-    from router.types import ChatRequest
+    from router.learn.data.routing_set import load_set
+    from router.wire.chat.request import ChatRequest
 
     if data is None:
         return [ChatRequest.from_prompt(prompt or "")], None

@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.analysis.pareto import Point
 from router.errors import ConfigurationError, MissingExtraError
-from router.pareto import Point
 
 _AXES = {
     "cheapest": ("mean cost in USD", 1.0),

@@ -12,7 +12,7 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.types import ChatRequest
+    from router.wire.chat.request import ChatRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +54,13 @@ def prompt(
 
 
 def _unavailable(catalog: Any) -> dict[str, str]:
-    from router.dispatch.reach import unavailable_cards
+    from router.dispatch.availability import unavailable_cards
 
     return unavailable_cards(catalog)
 
 
 def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
-    from router.types import ChatRequest
+    from router.wire.chat.request import ChatRequest
 
     if messages is not None:
         if prompt is not None:

@@ -17,9 +17,9 @@ from router.errors import CallerError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from router.store.record import Record, Recorded
-    from router.store.records import Records
-    from router.store.replay import Replayed
+    from router.analysis.replay import Replayed
+    from router.store.records.record import Record, Recorded
+    from router.store.records.sqlite import Records
 
 app = typer.Typer(help="List, show and replay what the gateway has answered.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def register(parent: typer.Typer) -> None:
 
 def open_store(folder: Path | None) -> Records | None:
     """The records in `folder`, or the default one; None where there are none, which it says."""
-    from router.store.journal import open_records
+    from router.store.records.journal import open_records
 
     chosen = folder or settings.default_store_folder()
     records = open_records(chosen)
@@ -63,7 +63,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a record.")] = False,
 ) -> None:
     """The newest records, the newest last."""
-    from router.store.records import Filter
+    from router.store.records.sqlite import Filter
 
     records = open_store(store)
     if records is None:
@@ -120,9 +120,9 @@ def replay(
     """
     if (record is None) == (last is None):
         raise CallerError("give a record's id, or --last N")
-    from router.store.records import Filter
-    from router.store.replay import Replayer
-    from router.store.snapshots import Setting
+    from router.analysis.replay import Replayer
+    from router.store.records.snapshots import Setting
+    from router.store.records.sqlite import Filter
 
     records = open_store(store)
     if records is None:
@@ -207,13 +207,13 @@ def _tokens(record: Record) -> str:
 
 
 def _usd(amount: float | None) -> str:
-    from router.cards import units
+    from router.formats import units
 
     return _UNKNOWN if amount is None else units.show_usd(amount, 4)
 
 
 def _milliseconds(duration: float | None) -> str:
-    from router.cards import units
+    from router.formats import units
 
     return _UNKNOWN if duration is None else units.show_milliseconds(duration)
 

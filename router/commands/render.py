@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from router.cards import units
+from router.formats import units
 
 if TYPE_CHECKING:
     from router.cards import Card
-    from router.learn.evaluate import Report
+    from router.learn.evaluation.evaluate import Report
     from router.types import Candidate, Decision
 
 _PIPE_WIDTH = 160
@@ -120,7 +120,7 @@ def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
 
 def print_report(report: Report, wide: bool = False) -> None:
     """An evaluation: the verdicts, the methods side by side, what was left out. `wide` shows every figure."""
-    from router.learn.report import FIGURES, MAIN_FIGURES
+    from router.learn.report.page import FIGURES, MAIN_FIGURES
 
     out = console()
     out.print(

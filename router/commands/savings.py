@@ -11,7 +11,7 @@ from router.commands import options, records
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.store.savings import Savings, Side
+    from router.analysis.savings import Savings, Side
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +35,9 @@ def savings(
     as_json: options.Json = False,
 ) -> None:
     """What routed requests cost, and what the best single model would have cost, with the forecast quality of both."""
-    from router.store.records import Filter
-    from router.store.savings import savings as compare
-    from router.store.snapshots import Setting, read_unavailable
+    from router.analysis.savings import savings as compare
+    from router.store.records.snapshots import Setting, read_unavailable
+    from router.store.records.sqlite import Filter
 
     start = None if since is None else read_since(since)
     kept = records.open_store(store)
@@ -60,7 +60,7 @@ def savings(
 
 def read_since(text: str) -> float:
     """`7d` or a date as seconds since 1970. Raises CallerError."""
-    from router.cards import units
+    from router.formats import units
 
     try:
         day = datetime.datetime.combine(units.date(text), datetime.time(), datetime.UTC)
@@ -150,6 +150,6 @@ def _percent(share: float) -> str:
 
 
 def _usd(amount: float) -> str:
-    from router.cards import units
+    from router.formats import units
 
     return units.show_usd(amount, 4)

@@ -44,8 +44,8 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Write a line of JSON for every request.")] = True,
 ) -> None:
     """Run the gateway that OpenAI and Anthropic clients can use as their base URL."""
-    from router.gateway.serve import Serving
-    from router.gateway.serve import serve as run
+    from router.gateway.server.serve import Serving
+    from router.gateway.server.serve import serve as run
 
     sources = options.load_sources(cards, policies, gateway, keys)
     serving = Serving(

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from msgspec import Struct
 
-from router.cards import units
 from router.cards.catalog import Catalog
 from router.cards.facets import FACETS
+from router.formats import units
 from router.types import Doubles, Forecast
 
 

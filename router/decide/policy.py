@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.catalog import Catalog
-from router.cards.source import convert, read_yaml, yaml_files
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
+from router.formats.yaml_file import convert, read_yaml, yaml_files
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from router.cards.schema import Api
+from router.types import Api
 
 
 class Call(Struct, frozen=True, eq=False):

@@ -9,21 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from router.cards.schema import Api, Card
-from router.dispatch.answer import Answer, retry_after_s
+from router.cards.schema import Card
 from router.dispatch.call import Call
-from router.dispatch.convert import CONVERSIONS, dialect_of, without_unsigned_thinking
-from router.dispatch.converted import converted
-from router.dispatch.deployments import Deployment, deployments_of
-from router.dispatch.fleet import Fleet, Queue
+from router.dispatch.converted_response import converted
+from router.dispatch.deployments import Deployment, Fleet, Queue, deployments_of
 from router.dispatch.health import Cooldown
-from router.dispatch.protocols import MESSAGES
-from router.dispatch.providers import base_url, is_translated, missing_credentials, speaks, unknown_provider
+from router.dispatch.litellm_client import Translator
+from router.dispatch.providers import base_url, dialect_of, is_translated, missing_credentials, speaks, unknown_provider
 from router.dispatch.relay import Relay, is_url
+from router.dispatch.response import Answer, retry_after_s
 from router.dispatch.stream import Timeouts
-from router.dispatch.translate import Translator
 from router.errors import UpstreamError
-from router.types import Attempt
+from router.types import Api, Attempt
+from router.wire import CONVERSIONS, without_unsigned_thinking
+from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 

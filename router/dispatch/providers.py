@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from yarl import URL
 
 from router import settings
 from router.cards.litellm_map import package_folder
-from router.cards.schema import Api, Card
+from router.cards.schema import Card
 from router.errors import did_you_mean
+from router.types import Api
+from router.wire.dialect import Dialect
 
 # Providers that speak the OpenAI protocol, and where; None where every deployment has its own place.
 _OPENAI_PROTOCOL: dict[str, str | None] = {
@@ -61,6 +64,17 @@ _UNUSUAL_KEYS = {
     "replicate": ("REPLICATE_API_TOKEN", "REPLICATE_API_KEY"),
     "together_ai": ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
 }
+# They answer 400 or 422 to a field that they do not know, so a cache mark would cost the whole request.
+_STRICT_HOSTS = (
+    "api.openai.com",
+    "openai.azure.com",
+    "api.mistral.ai",
+    "api.groq.com",
+    "api.cerebras.ai",
+    "api.fireworks.ai",
+)
+# Their reasoning models refuse `max_tokens`; elsewhere `max_completion_tokens` is not always known.
+_OPENAIS_HOSTS = ("api.openai.com", "openai.azure.com")
 # litellm's enumeration of its providers. Importing it takes seconds and 200 MB.
 _LITELLMS_FILE = Path("types", "utils.py")
 _LITELLMS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re.MULTILINE)
@@ -121,6 +135,17 @@ def unknown_provider(card: Card) -> str | None:
     return f'its provider "{card.provider}" is not one that Pulvinar knows{hint}'
 
 
+def dialect_of(card: Card, url: str | None = None) -> Dialect:
+    """The dialect of the card's upstream at `url`, by default the card's own place."""
+    host = urlsplit(url or base_url(card) or "").hostname or ""
+    openais = card.provider == "azure" or _is_at(host, _OPENAIS_HOSTS)
+    return Dialect(
+        cache_control=not (openais or _is_at(host, _STRICT_HOSTS)),
+        completion_limit=openais,
+        reasons=card.capabilities is None or "reasoning" in card.capabilities,
+    )
+
+
 def _key_variables(card: Card) -> tuple[str, ...]:
     if card.api_key_env is not None:
         return (card.api_key_env,)
@@ -143,6 +168,10 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
         return parsed.scheme, parsed.host or "", parsed.port
     except ValueError:
         return None
+
+
+def _is_at(host: str, places: tuple[str, ...]) -> bool:
+    return any(host == place or host.endswith(f".{place}") for place in places)
 
 
 @functools.cache

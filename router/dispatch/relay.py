@@ -17,13 +17,13 @@ from yarl import URL
 
 from router import __version__
 from router.cards.schema import Card
-from router.dispatch.answer import Answer, late, passed_back, redacted, unreachable
-from router.dispatch.body import encode, for_upstream
 from router.dispatch.call import Call
-from router.dispatch.protocols import PROTOCOLS, WireProtocol, usage_in
 from router.dispatch.providers import api_key, base_url, speaks
+from router.dispatch.response import Answer, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
+from router.formats.json import json_bytes
+from router.wire.protocols import PROTOCOLS, WireProtocol, usage_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ _KEEP_ALIVE_S = 4.0
 _READ_BUFFER_BYTES = 256 * 1024
 _BLANKS = b" \t\r\n"
 _SENT_AT_ONCE_BYTES = 1024 * 1024
+
+# `route` is the gateway's own; the others would choose another upstream or another account.
+_NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
+_OWN_METADATA = "route_flags"
 
 
 class _Told(msgspec.Struct):
@@ -167,12 +171,26 @@ def _session(keeps: bool) -> aiohttp.ClientSession:
     )
 
 
+def for_upstream(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """`body` with the upstream's name of the model, without what is meant for the gateway; else as it was."""
+    forwarded = {**body, "model": model}
+    for field in _NEVER_FORWARDED:
+        forwarded.pop(field, None)
+    metadata = forwarded.get("metadata")
+    if isinstance(metadata, Mapping) and _OWN_METADATA in metadata:
+        others = {key: value for key, value in metadata.items() if key != _OWN_METADATA}
+        forwarded["metadata"] = others
+        if not others:
+            del forwarded["metadata"]
+    return forwarded
+
+
 def _payload(card: Card, call: Call, asks_for_usage: bool) -> bytes:
     body = for_upstream(call.body, card.model)
     if asks_for_usage:
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
-    return encode(body)
+    return json_bytes(body)
 
 
 def _refuses_to_tell_usage(answer: Answer) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from router.dispatch.protocols import WireProtocol, data_of, events_of, usage_in
 from router.errors import UpstreamError
 from router.types import Usage
+from router.wire.protocols import WireProtocol, data_of, events_of, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5

@@ -20,22 +20,18 @@ from starlette.types import Receive, Scope, Send
 
 from router import __version__
 from router.dispatch import Cooldown, Dispatcher, Dispatching, Queue, Timeouts
+from router.dispatch.queue import Admission
 from router.errors import PulvinarError
-from router.gateway.access_log import AccessLog
-from router.gateway.admission import Admission
-from router.gateway.choosing import Chooser
-from router.gateway.config import GatewayConfig
-from router.gateway.edge import Edge
-from router.gateway.exchange import Exchange, Parts, Sink
-from router.gateway.faults import fault_of, fault_of_http
-from router.gateway.inquiry import Inquiries
-from router.gateway.keys import presented_key
-from router.gateway.live import Live, Loaded
-from router.gateway.metrics import Metrics
-from router.gateway.models import ModelList
-from router.gateway.openapi import openapi_document
-from router.gateway.recorder import Recorder
-from router.gateway.surfaces import (
+from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.config.keys import presented_key
+from router.gateway.config.reload import Live, Loaded
+from router.gateway.endpoints.completion import Exchange, Parts, Sink
+from router.gateway.endpoints.dry_run import Inquiries
+from router.gateway.endpoints.models import ModelList
+from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.http.errors import fault_of, fault_of_http
+from router.gateway.http.middleware import Edge
+from router.gateway.http.surfaces import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
@@ -44,13 +40,17 @@ from router.gateway.surfaces import (
     Surface,
     error_body,
 )
-from router.gateway.watch import Probe, Watch
-from router.store.journal import Journal
-from router.store.record import Record, Snapshot
-from router.store.state import State
+from router.gateway.routing.availability import Probe, Watch
+from router.gateway.routing.recorder import Recorder
+from router.gateway.routing.selection import Chooser
+from router.gateway.telemetry.access_log import AccessLog
+from router.gateway.telemetry.metrics import Metrics
+from router.store.records.journal import Journal
+from router.store.records.record import Record, Snapshot
+from router.store.state.sqlite import State
 
 if TYPE_CHECKING:
-    from router.gateway.spans import Traces
+    from router.gateway.telemetry.spans import Traces
 
 _JSON = "application/json"
 _GREETING = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
+from router.formats.json import encodable
 from router.perceive.artifact import check_hashes, read_arrays, read_manifest
 from router.perceive.lexicon import DENSE, SPELLED, Lexicon, is_foreign, normalised, split
-from router.types import Floats, Indices, encodable
+from router.types import Floats, Indices
 
 FORMAT = "pulvinar-encoder"
 VERSION = 2

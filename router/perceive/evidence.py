@@ -1,7 +1,7 @@
 """Evidence: what cards answered to probes, one JSON line an outcome, one file a card: `evidence/<card id>.jsonl`.
 
 A predictor places a card by it. Signs of a card's id that file names do without stand there as in a URL (`/` is `%2F`).
-`router.learn.onboard` writes these files.
+`router.learn.onboarding.session` writes these files.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
-from router.perceive.harness import spoken
-from router.perceive.surface import WIDTH, surface_features
-from router.types import ChatRequest, Features, Floats
+from router.perceive.human_text import spoken
+from router.perceive.text_features import WIDTH, surface_features
+from router.types import Features, Floats
+from router.wire.chat.request import ChatRequest
 
 VERSION = 1
 """Raised whenever the same turns would give another vector from the same encoder: kept vectors are then made anew."""

@@ -2,8 +2,8 @@
 
 The tokenizer of the static encoder is an English one: of Russian it sees letters, of Chinese mostly nothing. So runs of
 other scripts are cut by a list of words and word pieces, longest first, each of which stands for a few English
-tokens with a weight each (made by `router.learn.distil`). A character that no entry holds becomes hashed n-grams,
-which mean nothing but tell texts apart.
+tokens with a weight each (made by `router.learn.encoder.distil`). A character that no entry holds becomes hashed
+n-grams, which mean nothing but tell texts apart.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The predictor: from features to a forecast for every card of a catalogue.
 
-A prompt's features are read as skills (`router.perceive.reading`), a card's evidence as an ability in these skills
+A prompt's features are read as skills (`router.perceive.skills`), a card's evidence as an ability in these skills
 (`router.perceive.ability`): outcomes first, else a few probes, else published facts, else the population. An adapter
-without evidence of its own rests on its base. Fitting is `router.learn.train`; here are only array operations.
+without evidence of its own rests on its base. Fitting is `router.learn.training.train`; here are only array operations.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from router.perceive.artifact import check_hashes, hashes, read_arrays, read_man
 from router.perceive.encoder import Encoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors, vector_width
-from router.perceive.reading import Lens, Reader, row_by_row
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
+from router.perceive.skills import Lens, Reader, row_by_row
 from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
 
 FORMAT = "pulvinar-predictor"

@@ -8,8 +8,8 @@ import pytest
 
 from router.cards import Card, Catalog, load_catalog
 from router.cards.catalog import CatalogError, load_card
-from router.cards.schema import read_quantity
 from router.errors import ConfigurationError, FileError, UnknownModelError
+from router.formats.quantities import read_quantity
 
 
 def card(name: str, **facts: Any) -> Card:

@@ -8,9 +8,10 @@ import pytest
 from router.cards import Card, Catalog, litellm_map, load_catalog
 from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.catalog import load_card
-from router.cards.schema import Dollars, Price, read_quantity
-from router.cards.source import read_yaml
-from router.learn.facts import load_facts
+from router.cards.schema import Price
+from router.formats.quantities import Dollars, read_quantity
+from router.formats.yaml_file import read_yaml
+from router.learn.data.facts import load_facts
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"

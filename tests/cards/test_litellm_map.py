@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from router.cards import Card, litellm_map
-from router.cards.schema import read_quantity
 from router.errors import UnknownModelError
+from router.formats.quantities import read_quantity
 
 
 def card_from(name: str) -> Card:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from router.cards import Card, load_catalog
 from router.cards.catalog import load_card
-from router.cards.schema import Size, json_schema, read_quantity, to_plain
+from router.cards.schema import json_schema, to_plain
+from router.formats.quantities import Size, read_quantity
 
 CARDS = load_catalog(Path(__file__).parents[2] / "model_cards")
 REQUIRED = {"id": "a", "provider": "p", "model": "m"}

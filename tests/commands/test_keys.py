@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from router.commands import options
-from router.gateway.keys import hash_of, load_keys
-from router.gateway.keys_file import revoke
+from router.gateway.config.keys import hash_of, load_keys
+from router.gateway.config.keys_file import revoke
 from tests.commands.conftest import Run
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from router.learn.probes import load_probes
+from router.learn.onboarding.probes import load_probes
 from router.perceive.evidence import load_evidence
 from router.settings import default_evidence_folder, shipped_probes_folder
 from tests.commands.conftest import Run
 from tests.gateway.servers import wait_for
-from tests.learn.examinee import Examinee, examinee, knowing
+from tests.learn.onboarding.examinee import Examinee, examinee, knowing
 
 ROOT = Path(__file__).parent.parent.parent
 CARD = "vendor/mini"

@@ -18,13 +18,14 @@ from router.commands import options
 from router.commands.savings import read_since
 from router.errors import CallerError
 from router.pipeline import Router
-from router.store.journal import FOLDER_NAME, Journal
-from router.store.record import Entry, write_entry
-from router.store.records import FILE_NAME
-from router.store.snapshots import Snapshots, catalogue_snapshot
-from router.types import Attempt, ChatRequest, Outcome, Usage
+from router.store.records.journal import FOLDER_NAME, Journal
+from router.store.records.record import Entry, write_entry
+from router.store.records.snapshots import Snapshots, catalogue_snapshot
+from router.store.records.sqlite import FILE_NAME
+from router.types import Attempt, Outcome, Usage
+from router.wire.chat.request import ChatRequest
 from tests.commands.conftest import Run
-from tests.store.examples import TODAY, record
+from tests.store.records.examples import TODAY, record
 
 PROMPTS = ("What is 17*23?", "Write a haiku about rain.", "Prove that there are infinitely many primes.")
 AT = 1_795_000_000.0

@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
-from router.cards.schema import read_quantity
 from router.decide.engine import Circumstances, Rejections, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy
+from router.formats.quantities import read_quantity
 from router.types import Decision, Features, Forecast, Ranking
 
 TODAY = datetime.date(2026, 1, 1)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.decide.fields import FIELD_NAMES, NUMBERS, WORDS
-from router.decide.flags import MAX_LENGTH, Flags, extract_flags, parse_flags
+from router.decide.flags import MAX_LENGTH, Flags, parse_flags
 from router.decide.goals import GOALS
+from router.decide.prompt_flags import extract_flags
 from router.errors import CallerError, FlagError
-from router.types import ChatRequest
+from router.wire.chat.request import ChatRequest
 
 
 def only_limit(text: str) -> tuple[str, str, float | str]:

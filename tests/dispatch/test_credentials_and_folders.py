@@ -6,6 +6,7 @@ from router import settings
 from router.cards import Card
 from router.dispatch import providers
 from router.dispatch.dispatcher import why_uncallable
+from router.formats.net import is_loopback
 
 
 def card(provider: str = "openai", **facts: str) -> Card:
@@ -81,7 +82,7 @@ def test_a_server_elsewhere_may_need_no_key(provider: str) -> None:
 
 
 def test_what_is_no_url_is_not_on_this_machine() -> None:
-    assert not settings.on_this_machine("http://[::1")
+    assert not is_loopback("http://[::1")
     assert why_uncallable(card(base_url="http://a..é/v1")) == "its base_url is not a URL"
 
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from router.dispatch import EventStream, Timeouts
-from router.dispatch.protocols import CHAT, MESSAGES, RESPONSES, WireProtocol
 from router.dispatch.stream import Source
 from router.errors import UpstreamError
 from router.types import Usage
+from router.wire.protocols import CHAT, MESSAGES, RESPONSES, WireProtocol
 from tests.gateway.servers import CHUNKS
 
 ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'

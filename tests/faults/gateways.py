@@ -6,7 +6,7 @@ from typing import Any
 
 from router.cards import Card
 from router.dispatch import Timeouts
-from router.gateway.config import GatewayConfig
+from router.gateway.config.gateway_yaml import GatewayConfig
 from tests.faults.cells import Cell
 from tests.faults.faults import REFUSES, Protocol
 from tests.gateway.servers import make_card, with_timeouts

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from router.store.records import Records
+from router.store.records.sqlite import Records
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.surfaces import Surface, ask

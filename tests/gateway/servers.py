@@ -22,18 +22,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from router.cards import Card, Catalog
-from router.cards.schema import Dollars, Price
+from router.cards.schema import Price
 from router.decide.policy import Policies, Policy
 from router.dispatch import Timeouts
+from router.formats.quantities import Dollars, Seconds
 from router.gateway.app import Gateway, make_app
-from router.gateway.config import GatewayConfig, TimeoutLimits
-from router.gateway.keys import Keys
-from router.gateway.live import Live, Loaded
-from router.gateway.quantities import Seconds
-from router.gateway.serve import listen, server_config
-from router.gateway.sources import Sources
+from router.gateway.config.gateway_yaml import GatewayConfig, TimeoutLimits
+from router.gateway.config.keys import Keys
+from router.gateway.config.reload import Live, Loaded
+from router.gateway.config.sources import Sources
+from router.gateway.server.serve import listen, server_config
 from router.pipeline import Router
-from router.store.snapshots import catalogue_snapshot
+from router.store.records.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
 
 CHUNKS = (

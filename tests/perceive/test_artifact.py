@@ -17,8 +17,8 @@ from router.perceive.artifact import hashes
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector
 from router.perceive.predictor import Evidence, Head, Predictor
-from router.perceive.reading import Lens
-from router.types import ChatRequest
+from router.perceive.skills import Lens
+from router.wire.chat.request import ChatRequest
 
 ARRAYS = (
     *(name for name in Head.__struct_fields__ if name not in ("lens", "facts")),

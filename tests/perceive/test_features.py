@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from router.errors import CallerError
 from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
 from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, feature_vectors, vector_width
-from router.perceive.surface import surface_features
-from router.types import ChatRequest
+from router.perceive.text_features import surface_features
+from router.wire.chat.request import ChatRequest
 
 SORTING = "How do I sort a list of dictionaries in Python?"
 POEM = "Write a sonnet about the sea in winter."

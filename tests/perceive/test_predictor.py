@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
-from router.cards.schema import Benchmark, Card, Latency, Milliseconds, Price, Size, TokenCount
-from router.learn.dataset import RoutingSet
-from router.learn.train import train
+from router.cards.schema import Benchmark, Card, Latency, Price
+from router.formats.quantities import Milliseconds, Size, TokenCount
+from router.learn.data.routing_set import RoutingSet
+from router.learn.training.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import Perceiver, feature_vector, vector_width
 from router.perceive.predictor import Evidence, Predictor, _squashed, evidence_of
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.types import ChatRequest, Features, Forecast
+from router.types import Features, Forecast
+from router.wire.chat.request import ChatRequest
 from tests.conftest import planted
 
 SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."

@@ -9,8 +9,8 @@ import pytest
 
 from router.errors import FileError
 from router.store.database import ForeignDatabaseError, Transaction, open_database
-from router.store.records import FILE_NAME, MIGRATIONS, Records
-from tests.store.examples import record, recorded
+from router.store.records.sqlite import FILE_NAME, MIGRATIONS, Records
+from tests.store.records.examples import record, recorded
 
 ONE = ("CREATE TABLE things (name TEXT)",)
 TWO = ("ALTER TABLE things ADD COLUMN size INTEGER DEFAULT 7", "CREATE INDEX by_size ON things (size)")
@@ -44,7 +44,7 @@ def test_the_records_of_every_earlier_version_are_kept(
 ) -> None:
     one = record("one", decision=recorded())
     with monkeypatch.context() as earlier:
-        earlier.setattr("router.store.records.MIGRATIONS", MIGRATIONS[:version])
+        earlier.setattr("router.store.records.sqlite.MIGRATIONS", MIGRATIONS[:version])
         with Records.open(tmp_path) as old:
             old.add([one], 0.0)
     with Records.open(tmp_path) as new:
@@ -110,7 +110,7 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_processes_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> None:
-    code = "import sys, pathlib, router.store.records as r; r.Records.open(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, router.store.records.sqlite as r; r.Records.open(pathlib.Path(sys.argv[1]))"
     started = [
         subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
         for _ in range(4)

@@ -1,0 +1,57 @@
+"""JSON that may hold half of a surrogate pair: what remains of an emoji when a text is cut inside it.
+
+msgspec neither reads nor writes such text; the standard library does both, more slowly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as JSON in UTF-8."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        # Only the escape of half of a surrogate pair is valid UTF-8.
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def read_json(raw: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError (msgspec's and UnicodeDecodeError among them), and RecursionError."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        if b"\\u" not in raw:
+            raise
+        return json.loads(raw.decode("utf-8"), parse_constant=_reject_constant, parse_float=_finite)
+
+
+def json_or_none(raw: bytes) -> Any:
+    """The value of a JSON text; None where `raw` is no JSON."""
+    try:
+        return read_json(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def encodable(text: str) -> str:
+    """`text` with lone surrogates, which JSON may carry but no tokenizer, file or answer takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

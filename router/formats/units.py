@@ -1,0 +1,177 @@
+"""Quantities as people write them: `7B`, `0.15$`, `250ms`, `128k`, `2025-03`, `180d`.
+
+Each reader takes what YAML or a flag holds and returns the plain number in the unit its name states. Every
+reader raises ValueError with what was expected; the caller adds where it stood. `show_…` rounds for reading,
+`write_…` states the number exactly, so that it reads back the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+_NUMBER = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)", re.ASCII)
+_PARAMETERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_TOKENS = {"": 1.0, "k": 1e3, "m": 1e6}
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "mo": 30.4375, "y": 365.25}
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
+
+
+def parameters(value: str | float) -> float:
+    """Number of parameters: `7B`, `1.1T`, `350M`."""
+    return _scaled(value, _PARAMETERS, "a size such as 7B or 350M")
+
+
+def tokens(value: str | float) -> int:
+    """Tokens: `128k`, `1M`, `8192`."""
+    count = round(_scaled(value, _TOKENS, "a number of tokens such as 128k or 8192"), 6)
+    if count != int(count) or count < 1:
+        raise ValueError(f"expected a whole number of tokens, got {value!r}")
+    return int(count)
+
+
+def milliseconds(value: str | float) -> float:
+    """Duration in milliseconds: `250ms`, `1.5s`."""
+    return _scaled(value, _MILLISECONDS, "a duration such as 250ms or 1.5s")
+
+
+def seconds(value: str | float) -> float:
+    """Duration in seconds: `800ms`, `30s`, `10m`, `1h`."""
+    return _scaled(value, _SECONDS, "a duration such as 800ms, 30s or 10m")
+
+
+def byte_count(value: str | float) -> int:
+    """Size in bytes: `16MiB`, `500kB`, `1048576`."""
+    count = round(_scaled(value, _BYTES, "a size such as 16MiB"), 6)
+    if count != int(count) or count < 1:
+        raise ValueError(f"expected a whole number of bytes, got {value!r}")
+    return int(count)
+
+
+def days(value: str | float) -> float:
+    """Age in days: `180d`, `6mo`, `1y`."""
+    return _scaled(value, _DAYS, "an age such as 180d, 6mo or 1y")
+
+
+def usd(value: str | float) -> float:
+    """US dollars: `0.15$`, `$0.15`, `0.15`."""
+    if isinstance(value, str):
+        value = value.replace("$", " ").replace("USD", " ").strip()
+    return _scaled(value, {"": 1.0}, "an amount in US dollars such as 0.15$")
+
+
+def fraction(value: str | float) -> float:
+    """A share in [0, 1]: `0.8`, `80%`."""
+    share = _scaled(value, {"": 1.0, "%": 0.01}, "a share such as 0.8 or 80%")
+    if share > 1:
+        raise ValueError(f"expected a share between 0 and 1, got {value!r}")
+    return share
+
+
+def date(value: str | float) -> datetime.date:
+    """A date; a missing day or month counts as the first: `2025-03-14`, `2025-03`, `2025`."""
+    found = _DATE.fullmatch(str(value).strip())
+    if found is None:
+        raise ValueError(f"expected a date such as 2025-03 or 2025-03-14, got {value!r}")
+    year, month, day = (int(part) if part else 1 for part in found.groups())
+    try:
+        return datetime.date(year, month, day)
+    except ValueError as error:
+        raise ValueError(f"expected a date such as 2025-03, got {value!r}: {error}") from None
+
+
+def show_parameters(count: float, digits: int = 4) -> str:
+    """`7e9` as `7B`."""
+    rounded = float(f"{count:.{digits}g}")
+    unit = next((unit for unit in ("t", "b", "m", "k") if rounded >= _PARAMETERS[unit]), None)
+    return f"{_rounded(count / _PARAMETERS[unit], digits)}{unit.upper()}" if unit else _rounded(count, digits)
+
+
+def show_tokens(count: float) -> str:
+    """`128000` as `128k`, `8192` as `8192`; never rounded."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if count >= size and count * 10 % size == 0:
+            return f"{_plain(Decimal(count) / size)}{unit}"
+    return _plain(Decimal(count))
+
+
+def show_milliseconds(duration: float, digits: int = 3) -> str:
+    """`1500` as `1.5s`, `250` as `250ms`."""
+    if float(f"{duration:.{digits}g}") >= 1e3:
+        return f"{_rounded(duration / 1e3, digits)}s"
+    return f"{_rounded(duration, digits)}ms"
+
+
+def show_usd(amount: float, digits: int = 6) -> str:
+    """`0.00015` as `0.00015$`."""
+    return f"{_rounded(amount, digits)}$"
+
+
+def show_days(age: float, digits: int = 6) -> str:
+    """`180.0` as `180d`."""
+    return f"{_rounded(age, digits)}d"
+
+
+def show_fraction(share: float, digits: int = 3) -> str:
+    """`0.8125` as `0.812`."""
+    return _rounded(share, digits)
+
+
+def write_parameters(count: float) -> str:
+    """`7241600000.0` as `7.2416B`."""
+    unit = next((unit for unit in ("t", "b", "m") if count >= _PARAMETERS[unit]), "k")
+    return f"{_plain(_exact(count) / _exact(_PARAMETERS[unit]))}{unit.upper()}"
+
+
+def write_milliseconds(duration: float) -> str:
+    """`1234.5` as `1.2345s`."""
+    return f"{_plain(_exact(duration) / 1000)}s" if duration >= 1e3 else f"{_plain(_exact(duration))}ms"
+
+
+def write_usd(amount: float) -> str:
+    """`0.1234567` as `0.1234567$`."""
+    return f"{_plain(_exact(amount))}$"
+
+
+def _rounded(number: float, digits: int) -> str:
+    """`number` to so many significant digits, without an exponent and without closing zeros."""
+    return _plain(Decimal(f"{number:.{digits}g}"))
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exact(number: float) -> Decimal:
+    return Decimal(repr(float(number)))
+
+
+def _scaled(value: str | float, units: Mapping[str, float], expected: str) -> float:
+    if isinstance(value, bool):
+        raise ValueError(f"expected {expected}, got {str(value).lower()}")
+    text, unit = (str(value), "") if isinstance(value, int | float) else _split(value, expected)
+    number = float(text)
+    scale = units.get(unit.lower())
+    if scale is None and not unit and number == 0:
+        scale = 1.0
+    if scale is None:
+        named = f"unit {unit!r}" if unit else "no unit"
+        raise ValueError(f"expected {expected}, got {value!r} ({named})")
+    if not math.isfinite(number) or not math.isfinite(number * scale) or number < 0:
+        raise ValueError(f"expected {expected}, got {value!r}")
+    # In decimal, so that 8.03B and 8030M are the same number.
+    return float(Decimal(text) * _exact(scale)) if number else 0.0
+
+
+def _split(text: str, expected: str) -> tuple[str, str]:
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"expected {expected}, got {text!r}")
+    return found[1].replace("_", ""), found[2]

@@ -1,0 +1,59 @@
+"""The list of models that a client may ask for."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.cards import Catalog
+from router.decide.policy import Policies
+from router.errors import UnknownModelError, did_you_mean
+from router.gateway.config.keys import Key
+
+
+class ModelList:
+    """`auto`, a name a policy, then every alias and card; filtered by what a key may use."""
+
+    def __init__(self, catalog: Catalog, policies: Policies, aliases: Mapping[str, str]) -> None:
+        self._policies = {"auto": "", **{f"auto/{id_}": id_ for id_ in policies.ids}}
+        self._cards = {
+            card.id: _entry(card.id, calendar.timegm(card.released.timetuple()) if card.released else 0, card.provider)
+            for card in catalog
+        }
+        self._aliases = {name: name for name in aliases}
+        self._other_names = {alias: card.id for card in catalog for alias in card.aliases}
+
+    def listed(self, key: Key | None) -> bytes:
+        """The list as JSON."""
+        entries = [
+            *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _may(key, policy)),
+            *(_entry(name, 0, "pulvinar") for name in self._aliases),
+            *(entry for id_, entry in self._cards.items() if key is None or key.allows_card(id_)),
+        ]
+        return msgspec.json.encode({"object": "list", "data": entries})
+
+    def one(self, name: str, key: Key | None) -> bytes:
+        """The entry of this name or alias as JSON. Raises UnknownModelError with the nearest."""
+        card = self._other_names.get(name, name)
+        if name in self._aliases or (name in self._policies and _may(key, self._policies[name])):
+            return msgspec.json.encode(_entry(name, 0, "pulvinar"))
+        if card in self._cards and (key is None or key.allows_card(card)):
+            return msgspec.json.encode(self._cards[card])
+        raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
+
+
+def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> UnknownModelError:
+    """That there is no such model, with the nearest that the key may use."""
+    allowed = [each for each in known if key is None or key.allows_card(each)]
+    return UnknownModelError(f'there is no model "{name}"{did_you_mean(name, allowed)}')
+
+
+def _may(key: Key | None, policy: str) -> bool:
+    return key is None or not policy or key.allows_policy(policy)
+
+
+def _entry(name: str, created: int, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner}

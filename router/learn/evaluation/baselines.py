@@ -1,0 +1,346 @@
+"""What others do: the methods that ours is measured against, on the same folds and embeddings.
+
+Each is an estimator with scikit-learn's contract for tables with holes: `fit(X, y, groups)` takes embeddings
+float `(prompts, width)`, outcomes `(prompts, models)` with NaN where a model was not run, and the number of
+each prompt's question; `predict(X)` gives expected scores `(prompts, models)`. Hyper-parameters are chosen on
+a part of the training rows by the Brier score; no question lies in both parts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.preprocessing import StandardScaler, normalize
+
+from router.learn.evaluation.metrics import Table, brier
+from router.types import Doubles, Floats, Indices
+
+_SHRINK = 10.0
+"""Outcomes of a model's mean that are mixed into every local mean."""
+
+_UNKNOWN = 0.5
+_CHUNK = 512
+_LOOK_EVERY = 30
+
+
+class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
+    """Mean outcome of the `k` most similar prompts by cosine, shrunk to the model's mean; `k` is chosen among `ks`."""
+
+    def __init__(self, ks: tuple[int, ...] = (10, 30, 60, 100, 300), random_state: int = 0) -> None:
+        self.ks = ks
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803 - scikit-learn's names
+        """Keep the prompts and choose `k_`."""
+        unit = np.asarray(normalize(X), dtype=np.float32)
+        inner, outer = _inner(len(unit), groups, self.random_state)
+        self.k_ = self.ks[-1]
+        if len(outer):
+            means = _means(y[inner])
+            tables = _neighbour_means(unit[inner], y[inner], means, unit[outer], self.ks)
+            self.k_ = min(self.ks, key=lambda k: brier(y[outer], tables[k]))
+        self.prompts_, self.outcomes_, self.means_ = unit, y, _means(y)
+        return self
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores."""
+        unit = np.asarray(normalize(X), dtype=np.float32)
+        return _neighbour_means(self.prompts_, self.outcomes_, self.means_, unit, (self.k_,))[self.k_]
+
+
+class Ridge(BaseEstimator):  # type: ignore[misc]
+    """Ridge regression on standardised embeddings, a penalty a model by leave-one-out error; holes take the model's
+    mean.
+    """
+
+    def __init__(self, alphas: tuple[float, ...] = tuple(np.logspace(0, 6, 13))) -> None:
+        self.alphas = alphas
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
+        """Fit; `groups` are not needed."""
+        self.scaler_ = StandardScaler().fit(X)
+        targets = np.where(np.isnan(y), _means(y), y)
+        self.ridge_ = RidgeCV(alphas=self.alphas, alpha_per_target=True).fit(self.scaler_.transform(X), targets)
+        self.models_ = y.shape[1]
+        return self
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores; not clipped."""
+        return np.asarray(self.ridge_.predict(self.scaler_.transform(X))).reshape(-1, self.models_)
+
+
+class Boosting(BaseEstimator):  # type: ignore[misc]
+    """Gradient-boosted trees on the first principal components, one ensemble a model."""
+
+    def __init__(
+        self, components: int = 24, trees: int = 60, leaves: int = 15, rate: float = 0.08, random_state: int = 0
+    ) -> None:
+        self.components = components
+        self.trees = trees
+        self.leaves = leaves
+        self.rate = rate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
+        """Fit; the number of trees is fixed, so `groups` are not needed."""
+        count = min(self.components, *np.shape(X))
+        self.pca_ = PCA(count, svd_solver="covariance_eigh", random_state=self.random_state).fit(X)
+        parts = self.pca_.transform(X)
+        self.means_ = _means(y)
+        self.ensembles_ = []
+        for column in y.T:
+            known = ~np.isnan(column)
+            # Trees need two outcomes that differ; else the mean says everything.
+            made = None
+            if known.sum() >= 2 * self.leaves and np.ptp(column[known]) > 0:
+                made = HistGradientBoostingRegressor(
+                    max_iter=self.trees,
+                    max_leaf_nodes=self.leaves,
+                    learning_rate=self.rate,
+                    early_stopping=False,
+                    random_state=self.random_state,
+                ).fit(parts[known], column[known])
+            self.ensembles_.append(made)
+        return self
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores; not clipped."""
+        parts = self.pca_.transform(X)
+        return np.column_stack(
+            [
+                np.full(len(parts), mean) if ensemble is None else ensemble.predict(parts)
+                for mean, ensemble in zip(self.means_, self.ensembles_, strict=True)
+            ]
+        )
+
+
+class ErrorVectors(BaseEstimator):  # type: ignore[misc]
+    """Each model is a vector of its mean outcomes in k-means clusters of prompts (UniRoute, Avengers), shrunk to its
+    mean; the number of clusters is chosen among `clusters`.
+    """
+
+    def __init__(self, clusters: tuple[int, ...] = (8, 32, 96), random_state: int = 0) -> None:
+        self.clusters = clusters
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
+        """Cluster the prompts and choose how finely."""
+        unit = np.asarray(normalize(X), dtype=np.float32)
+        inner, outer = _inner(len(unit), groups, self.random_state)
+        counts = [count for count in self.clusters if count <= len(inner)]
+        if not len(outer) or not counts:
+            return self._fit(unit, y, min(self.clusters[0], len(unit)))
+        losses = {
+            count: brier(y[outer], self._fit(unit[inner], y[inner], count).predict(unit[outer])) for count in counts
+        }
+        return self._fit(unit, y, min(losses, key=losses.__getitem__))
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores."""
+        table: Doubles = self.table_[self.kmeans_.predict(np.asarray(normalize(X), dtype=np.float32))]
+        return table
+
+    def _fit(self, unit: Floats, y: Table, count: int) -> Self:
+        with warnings.catch_warnings():
+            # Fewer different prompts than clusters: the rest stay empty.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.kmeans_ = KMeans(count, n_init=1, max_iter=30, random_state=self.random_state).fit(unit)
+        members = np.eye(count)[self.kmeans_.labels_]
+        known = ~np.isnan(y)
+        means = _means(y)
+        total = members.T @ np.where(known, y, 0.0) + _SHRINK * means
+        self.table_ = total / (members.T @ known + _SHRINK)
+        return self
+
+
+class LowRank(BaseEstimator):  # type: ignore[misc]
+    """`σ(b_m + p_m · h(W x))`: a hidden layer shared by all models, a vector and an offset a model.
+
+    With `activation="linear"` it is RouteLLM's matrix factorisation, `p_m` the model's embedding and `W` the
+    projection of the prompt's, fitted to outcomes instead of to battles; with `"relu"` a multi-layer
+    perceptron. Without hidden units it is a logistic regression a model. Holes in `y` and scores between 0
+    and 1 are handled, which scikit-learn's classifiers do not. Cross-entropy; Adam with decoupled weight decay
+    (AdamW), which is chosen among `penalties`; training stops at the least loss on the inner part.
+    """
+
+    def __init__(
+        self,
+        hidden: int = 0,
+        activation: str = "linear",
+        penalties: tuple[float, ...] = (0.3, 3.0, 10.0, 30.0),
+        steps: int = 1500,
+        rate: float = 2e-3,
+        batch: int = 256,
+        patience: int = 4,
+        random_state: int = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.penalties = penalties
+        self.steps = steps
+        self.rate = rate
+        self.batch = batch
+        self.patience = patience
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
+        """Fit the best of the penalties."""
+        self.scaler_ = StandardScaler().fit(X)
+        standard = self.scaler_.transform(X).astype(np.float32) / np.float32(np.sqrt(np.shape(X)[1]))
+        inner, outer = _inner(len(standard), groups, self.random_state)
+        if not len(outer):
+            inner = outer = np.arange(len(standard))
+        best = np.inf
+        for penalty in self.penalties:
+            loss, weights = self._descend(standard, y, inner, outer, penalty)
+            if loss < best:
+                best, self.weights_ = loss, weights
+        return self
+
+    def predict(self, X: Any) -> Doubles:  # noqa: N803
+        """Expected scores."""
+        standard = self.scaler_.transform(X).astype(np.float32) / np.float32(np.sqrt(np.shape(X)[1]))
+        return self._forward(self.weights_, standard)[0].astype(np.float64)
+
+    def _descend(
+        self, standard: Floats, y: Table, inner: Indices, outer: Indices, penalty: float
+    ) -> tuple[float, list[Floats]]:
+        rng = np.random.default_rng(self.random_state)
+        weights = self._start(rng, standard.shape[1], _means(y[inner]))
+        first, second = [np.zeros_like(each) for each in weights], [np.zeros_like(each) for each in weights]
+        known, targets = ~np.isnan(y), np.nan_to_num(y).astype(np.float32)
+        best, kept, since = np.inf, [each.copy() for each in weights], 0
+        for step, rows in enumerate(_batches(inner, self.batch, self.steps, rng), start=1):
+            slopes = self._slopes(weights, standard[rows], targets[rows], known[rows])
+            size = np.float32(self.rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step))
+            for at, slope in enumerate(slopes):
+                first[at] += np.float32(0.1) * (slope - first[at])
+                second[at] += np.float32(0.001) * (slope * slope - second[at])
+                # Offsets are the models' means and are not drawn to zero.
+                if at > 0:
+                    weights[at] *= np.float32(1 - self.rate * penalty)
+                weights[at] -= size * first[at] / (np.sqrt(second[at]) + np.float32(1e-8))
+            if step % _LOOK_EVERY:
+                continue
+            loss = brier(y[outer], self._forward(weights, standard[outer])[0])
+            if loss < best - 1e-6:
+                best, kept, since = loss, [each.copy() for each in weights], 0
+            else:
+                since += 1
+                if since >= self.patience:
+                    break
+        return best, kept
+
+    def _start(self, rng: np.random.Generator, width: int, means: Doubles) -> list[Floats]:
+        """Offsets, then the layers from the last to the first."""
+        clipped = np.clip(means, 0.01, 0.99)
+        offsets = np.log(clipped / (1 - clipped)).astype(np.float32)
+        if not self.hidden:
+            return [offsets, np.zeros((width, len(means)), np.float32)]
+        last = rng.normal(0, self.hidden**-0.5, (self.hidden, len(means))).astype(np.float32)
+        return [offsets, last, rng.normal(0, 1, (width, self.hidden)).astype(np.float32)]
+
+    def _forward(self, weights: list[Floats], standard: Floats) -> tuple[Floats, Floats]:
+        hidden = standard
+        if self.hidden:
+            hidden = standard @ weights[2]
+            if self.activation == "relu":
+                hidden = np.maximum(hidden, 0)
+        logits = np.clip(hidden @ weights[1] + weights[0], -15, 15)
+        return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32), hidden
+
+    def _slopes(self, weights: list[Floats], standard: Floats, targets: Floats, known: Any) -> list[Floats]:
+        forecast, hidden = self._forward(weights, standard)
+        error = np.where(known, forecast - targets, 0).astype(np.float32) / np.float32(len(standard))
+        slopes = [error.sum(axis=0), hidden.T @ error]
+        if self.hidden:
+            back = error @ weights[1].T
+            if self.activation == "relu":
+                back = np.where(hidden > 0, back, np.float32(0))
+            slopes.append(standard.T @ back)
+        return slopes
+
+
+QUICK: Mapping[str, Callable[[int], BaseEstimator]] = {
+    "kNN": lambda seed: NearestNeighbours(random_state=seed),
+    "ridge": lambda _: Ridge(),
+    "k-means error vectors": lambda seed: ErrorVectors(random_state=seed),
+}
+SLOW: Mapping[str, Callable[[int], BaseEstimator]] = {
+    "logistic regression": lambda seed: LowRank(random_state=seed),
+    "MLP": lambda seed: LowRank(hidden=64, activation="relu", random_state=seed),
+    "matrix factorisation": lambda seed: LowRank(hidden=32, random_state=seed),
+    "gradient boosting": lambda seed: Boosting(random_state=seed),
+}
+
+
+def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: int, weak: int, models: int) -> Doubles:
+    """The control that reads nothing but the length: values `(test, models)` that send the longer half to the strong
+    model.
+
+    The strong model's value is the share of training prompts that are shorter, the weak one's a half, every
+    other's -1, so that a sweep of λ moves the threshold.
+    """
+    values = np.full((len(test), models), -1.0)
+    values[:, weak] = 0.5
+    values[:, strong] = np.searchsorted(np.sort(lengths[train]), lengths[test]) / max(len(train), 1)
+    return values
+
+
+def _means(y: Table) -> Doubles:
+    """Mean outcome of each model; one that was never run takes the mean of the others."""
+    known = ~np.isnan(y)
+    count = known.sum(axis=0)
+    total = np.where(known, y, 0.0).sum(axis=0, dtype=np.float64)
+    overall = total.sum() / count.sum() if count.any() else _UNKNOWN
+    return np.where(count > 0, total / np.maximum(count, 1), overall)
+
+
+def _batches(rows: Indices, size: int, steps: int, rng: np.random.Generator) -> Iterator[Indices]:
+    """So many batches; each row stands once in every pass over the rows."""
+    done = 0
+    while done < steps:
+        order = rng.permutation(rows)
+        for start in range(0, len(order), size):
+            if done < steps:
+                yield order[start : start + size]
+                done += 1
+
+
+def _inner(rows: int, groups: Indices | None, random_state: int) -> tuple[Indices, Indices]:
+    """Four fifths to fit and one fifth to choose by; the second is empty where there are too few questions."""
+    own = np.arange(rows) if groups is None else groups
+    if len(np.unique(own)) < 10:
+        return np.arange(rows), np.array([], dtype=np.intp)
+    inner, outer = next(GroupShuffleSplit(1, test_size=0.2, random_state=random_state).split(own, groups=own))
+    return inner, outer
+
+
+def _neighbour_means(
+    prompts: Floats, outcomes: Table, means: Doubles, asked: Floats, ks: tuple[int, ...]
+) -> dict[int, Doubles]:
+    """For each k the shrunk means of the k nearest `prompts` of each of `asked`."""
+    known = ~np.isnan(outcomes)
+    filled = np.where(known, outcomes, 0.0).astype(np.float32)
+    widest = min(max(ks), len(prompts))
+    result = {k: np.empty((len(asked), outcomes.shape[1])) for k in ks}
+    for start in range(0, len(asked), _CHUNK):
+        similar = asked[start : start + _CHUNK] @ prompts.T
+        near = np.argpartition(-similar, widest - 1, axis=1)[:, :widest]
+        order = np.argsort(-np.take_along_axis(similar, near, axis=1), axis=1, kind="stable")
+        near = np.take_along_axis(near, order, axis=1)
+        for k in ks:
+            own = near[:, :k]
+            total, count = filled[own].sum(axis=1), known[own].sum(axis=1)
+            result[k][start : start + _CHUNK] = (total + _SHRINK * means) / (count + _SHRINK)
+    return result

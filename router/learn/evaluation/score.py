@@ -1,0 +1,39 @@
+"""Expected quality of every model of an artifact on a file of prompts, as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from router.errors import ConfigurationError
+from router.learn.data.routing_set import Prompt
+from router.learn.progress import tracked
+from router.perceive.features import feature_vectors
+from router.perceive.predictor import Predictor
+
+_BATCH = 256
+
+
+def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None) -> None:
+    """Rows `prompt_id`, a column a model: expected quality into `out`, its standard deviation into `std`."""
+    qualities: list[list[float]] = []
+    deviations: list[list[float]] = []
+    for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
+        vectors = feature_vectors(predictor.encoder, [each.turns for each in prompts[start : start + _BATCH]])
+        quality, deviation, *_ = predictor.expect_all(vectors)
+        qualities += quality[:, :-1].tolist()
+        deviations += deviation[:, :-1].tolist()
+    _write(out, predictor.models, prompts, qualities)
+    if std is not None:
+        _write(std, predictor.models, prompts, deviations)
+
+
+def _write(file: Path, models: Sequence[str], prompts: Sequence[Prompt], rows: Sequence[Sequence[float]]) -> None:
+    try:
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["prompt_id", *models])
+            writer.writerows([prompt.id, *row] for prompt, row in zip(prompts, rows, strict=True))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,154 @@
+"""Graders: whether a model's reply holds the right answer. Pure functions of two texts.
+
+They forgive what a reasonable person would forgive (`The answer is **B**.`, `1,234 km`, `\\boxed{7}`, full-width
+digits) and nothing else: a reply that names two answers, or refuses, is wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from router.learn.onboarding.answers import (
+    final_answer,
+    in_ascii,
+    normal_text,
+    only_emphasised,
+    read_choice,
+    read_number,
+    same_number,
+    spoken,
+    stripped,
+)
+
+GRADERS = ("choice", "number", "text", "list", "output", "json", "whole")
+"""The letter of an option · a number · words, in any case · several items in order · what a program prints ·
+a JSON value and nothing else · the whole reply to the letter."""
+
+
+class Grade(Struct, frozen=True):
+    """1 for right and 0 for wrong, with what was read as the answer; empty where none was found."""
+
+    score: float
+    read: str
+
+
+def grade(grader: str, reply: str, answers: Sequence[Any], options: Mapping[str, str] | None = None) -> Grade:
+    """Grade `reply` by one of GRADERS. Any of `answers` is right. `options` are a choice's texts by letter.
+
+    `answers` are texts; for `list` sequences of texts, for `json` any JSON value.
+    """
+    said = spoken(reply)
+    if grader == "json":
+        return _grade_json(said, answers)
+    if grader == "whole":
+        read = "\n".join(line.rstrip() for line in said.strip().splitlines())
+        return Grade(float(read in answers), read)
+    said = in_ascii(said)
+    content, marked = final_answer(said)
+    if grader == "choice":
+        letter = read_choice(content, options or {}) or ("" if marked else only_emphasised(said, options or {}))
+        return Grade(float(letter != "" and letter in [answer.strip().upper() for answer in answers]), letter)
+    if grader == "number":
+        readings = read_number(content, lenient=not marked)
+        right = any(same_number(readings, answer) for answer in answers)
+        return Grade(float(right), content if readings else "")
+    if grader == "text":
+        right = any(_same_text(content, answer) or (marked and _says(content, answer)) for answer in answers)
+    else:
+        same = {"list": _same_list, "output": _same_output}[grader]
+        right = content != "" and any(same(content, answer) for answer in answers)
+    return Grade(float(right), content)
+
+
+_SENTENCE_WORDS = 12
+_HEDGE = re.compile(
+    r"n't|,|;|/|\b(?:not|no|never|nor|or|and|either|neither|than|but|nicht|kein\w*|oder|und|als|pas|ni|ou|et|que|y|o|e|не|или|и)\b"
+)
+_SPLIT = re.compile(r"\s*(?:[,;、،>→\n]|->)\s*(?:and\s+|und\s+|et\s+|y\s+|и\s+)?|\s+(?:and|und|et|then)\s+")
+
+
+def _same_text(content: str, answer: str) -> bool:
+    # A remark may stand behind, as in `knave (because he lies)`.
+    said = {normal_text(content), normal_text(re.sub(r"(?<=\S)\s*\([^()]*\)\W*\Z", "", content))}
+    return normal_text(answer) in said - {""}
+
+
+def _says(content: str, answer: str) -> bool:
+    """Whether a short sentence comes to `answer`: `Ben owns a parrot`, `Goran is the tallest`."""
+    said, right = normal_text(content), normal_text(answer)
+    if not right or len(said.split()) > _SENTENCE_WORDS or _HEDGE.search(said):
+        return False
+    return said.endswith(f" {right}") or said.startswith(f"{right} is ")
+
+
+def _same_list(content: str, answer: Sequence[str]) -> bool:
+    inner = content.strip()
+    if inner[:1] in "[({" and inner[-1:] in "])}":
+        inner = inner[1:-1]
+    parts = [normal_text(part) for part in _SPLIT.split(inner)]
+    if len(parts) == 1 != len(answer):
+        parts = [normal_text(part) for part in inner.split()]
+    return parts == [normal_text(item) for item in answer]
+
+
+def _same_output(content: str, answer: str) -> bool:
+    if " ".join(content.split()) == " ".join(stripped(answer).split()) or _compact(content) == _compact(answer) != "":
+        return True
+    given, right = _literal(content), _literal(answer)
+    return given is not None and right is not None and _identical(given[0], right[0])
+
+
+def _compact(text: str) -> str:
+    """A list, dict or tuple without blanks around brackets and commas, in one kind of quotes; else empty."""
+    if not re.search(r"[\[{(]", text):
+        return ""
+    return re.sub(r"\s*([\[\](){},:])\s*", r"\1", text.strip()).replace('"', "'")
+
+
+def _literal(text: str) -> tuple[Any] | None:
+    """The Python value that `text` writes, in a tuple of one; None where it writes none."""
+    if len(text) > 2000:
+        return None
+    try:
+        return (ast.literal_eval(text.strip()),)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _grade_json(said: str, answers: Sequence[Any]) -> Grade:
+    text = said.strip()
+    if fence := re.fullmatch(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", text, re.DOTALL):
+        text = fence[1]
+    try:
+        given = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError):
+        return Grade(0.0, "")
+    return Grade(float(any(_identical(given, answer) for answer in answers)), text)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+def _identical(given: Any, right: Any) -> bool:
+    """Whether both are the same value; 1 and 1.0 are, 1 and true are not."""
+    if isinstance(given, bool) or isinstance(right, bool):
+        return given is right
+    if isinstance(given, dict) and isinstance(right, dict):
+        return given.keys() == right.keys() and all(_identical(given[key], right[key]) for key in right)
+    if isinstance(given, list | tuple):
+        return type(given) is type(right) and len(given) == len(right) and all(map(_identical, given, right))
+    return bool(given == right)

@@ -1,0 +1,212 @@
+"""Probes: labelled prompts that a card is asked in order to place it, from a folder laid out as a routing data set.
+
+`prompts.jsonl[.gz]` holds, beside `prompt_id`, `prompt` (or `messages`) and `domain`, an `answer` (several in a list:
+any of them is right), and optionally `grader`, `difficulty` (1 easy … 5 hard) and `language` (`en`, `de` …).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from router.errors import FileError, did_you_mean
+from router.learn.data.routing_set import Prompt, read_prompts
+from router.learn.onboarding.answers import exact_number, normal_text, options_in
+from router.learn.onboarding.graders import GRADERS, Grade, grade
+
+_FILE = "prompts.jsonl"
+_LEVELS = range(1, 6)
+# What a prompt that asks for a final line of its own contains.
+_ASKS_FOR_A_LINE = re.compile(
+    r"(answer|antwort|réponse|respuesta|ответ|答案|答え|الإجابة|उत्तर|resposta)\s?[::]|\\boxed", re.I
+)
+_KINDS = {"choice": "letter", "number": "number", "text": "words", "list": "items", "output": "output"}
+_LAST_LINE: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "en": (
+        'End your reply with a line of the form "Answer: {}".',
+        {"letter": "<letter>", "number": "<number>", "words": "<answer>", "items": "<items, separated by commas>"}
+        | {"output": "<output>"},
+    ),
+    "de": (
+        'Beende deine Antwort mit einer Zeile der Form "Antwort: {}".',
+        {"letter": "<Buchstabe>", "number": "<Zahl>", "words": "<Antwort>"},
+    ),
+    "fr": (
+        'Termine ta réponse par une ligne de la forme "Réponse : {}".',
+        {"letter": "<lettre>", "number": "<nombre>", "words": "<réponse>"},
+    ),
+    "es": (
+        'Termina tu respuesta con una línea de la forma "Respuesta: {}".',
+        {"letter": "<letra>", "number": "<número>", "words": "<respuesta>"},
+    ),
+    "pt": (
+        'Termina a tua resposta com uma linha da forma "Resposta: {}".',
+        {"letter": "<letra>", "number": "<número>", "words": "<resposta>"},
+    ),
+    "ru": (
+        'Закончи свой ответ строкой вида "Ответ: {}".',
+        {"letter": "<буква>", "number": "<число>", "words": "<ответ>"},
+    ),
+    "zh": ("请在最后一行写“答案:{}”。", {"letter": "<字母>", "number": "<数字>", "words": "<答案>"}),
+    "ja": ("最後の行に「答え:{}」と書いてください。", {"letter": "<記号>", "number": "<数字>", "words": "<答え>"}),
+    "ar": (
+        'اختم إجابتك بسطر على الشكل "الإجابة: {}".',
+        {"letter": "<الحرف>", "number": "<العدد>", "words": "<الجواب>"},
+    ),
+    "hi": (
+        'अपने जवाब के अंत में एक पंक्ति लिखें: "उत्तर: {}"।',
+        {"letter": "<अक्षर>", "number": "<संख्या>", "words": "<उत्तर>"},
+    ),
+}
+
+
+class Probe(Struct, frozen=True):
+    """A prompt with its right answers, and how they are recognised.
+
+    `turns` are the human's words, which a predictor places; `messages` are what is sent, without the request for a
+    last line. `difficulty` runs from 1 to 5, 0 where the set does not say.
+    """
+
+    id: str
+    turns: tuple[str, ...]
+    messages: tuple[dict[str, Any], ...]
+    answers: tuple[Any, ...]
+    grader: str
+    domain: str = ""
+    difficulty: int = 0
+    language: str = "en"
+
+    @property
+    def prompt(self) -> str:
+        """The newest human turn."""
+        return self.turns[-1]
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The messages to send: with a request for a last line that states the answer, where they lack one."""
+        kind = _KINDS.get(self.grader)
+        *before, last = self.messages
+        if kind is None or not isinstance(last.get("content"), str) or _ASKS_FOR_A_LINE.search(last["content"]):
+            return [*before, last]
+        wish, places = _LAST_LINE.get(self.language, _LAST_LINE["en"])
+        if kind not in places:
+            wish, places = _LAST_LINE["en"]
+        return [*before, {**last, "content": f"{last['content']}\n\n{wish.format(places[kind])}"}]
+
+    def grade(self, reply: str) -> Grade:
+        """Whether `reply` holds a right answer."""
+        return grade(self.grader, reply, self.answers, options_in(self.prompt) if self.grader == "choice" else None)
+
+
+class _Meta(Struct):
+    name: str | None = None
+
+
+class ProbeSet(Struct, frozen=True):
+    """Probes with the name of their set."""
+
+    name: str
+    probes: tuple[Probe, ...]
+
+
+def load_probes(folder: Path) -> ProbeSet:
+    """The probes in `folder`. Raises FileError naming the line that has no answer, or one that cannot be graded.
+
+    Where a line names no grader, its answer tells: one letter for a prompt with options is a `choice`, a number a
+    `number`, an object `json`, anything else `text`.
+    """
+    file = next((folder / each for each in (_FILE, f"{_FILE}.gz") if (folder / each).is_file()), None)
+    if file is None:
+        missing = "is a file; name the folder it lies in" if folder.is_file() else f"holds no {_FILE} (or {_FILE}.gz)"
+        raise FileError(str(folder), None, missing if folder.exists() else "there is no such folder of probes")
+    prompts = read_prompts(file)
+    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    lines = enumerate(raw.decode("utf-8-sig").split("\n"), start=1)
+    written = ((number, json.loads(line)) for number, line in lines if line.strip())
+    probes = (_probe(prompt, row, file, number) for prompt, (number, row) in zip(prompts, written, strict=True))
+    return ProbeSet(_name(folder), tuple(probes))
+
+
+def _name(folder: Path) -> str:
+    """The set's name: as its `meta.json` says, else that of the folder."""
+    file = folder / "meta.json"
+    try:
+        stated = msgspec.json.decode(file.read_bytes(), type=_Meta).name if file.is_file() else None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FileError(str(file), None, f"cannot be read: {error}") from None
+    return stated or folder.resolve().name
+
+
+def _probe(prompt: Prompt, row: Mapping[str, Any], file: Path, line: int) -> Probe:
+    if row.get("answer") in (None, "", []):
+        hint = did_you_mean("answer", row) if "answer" not in row else ""
+        raise FileError(str(file), line, f"answer: is missing, and a probe needs one to be graded{hint}")
+    grader, answers = row.get("grader"), row["answer"]
+    if grader is None:
+        grader = _likely_grader(answers, prompt.turns[-1])
+    elif grader not in GRADERS:
+        known = f"expected one of {', '.join(GRADERS)}"
+        raise FileError(str(file), line, f"grader: {known}{did_you_mean(str(grader), GRADERS)}")
+    difficulty, language = row.get("difficulty", 0), row.get("language", "en")
+    if difficulty != 0 and (isinstance(difficulty, bool) or difficulty not in _LEVELS):
+        raise FileError(str(file), line, "difficulty: expected a whole number from 1 (easy) to 5 (hard)")
+    if not isinstance(language, str):
+        raise FileError(str(file), line, "language: expected a code such as en")
+    try:
+        accepted = _answers(grader, answers)
+    except ValueError as error:
+        raise FileError(str(file), line, f"answer: {error}") from None
+    messages = row.get("messages") or ({"role": "user", "content": prompt.turns[-1]},)
+    return Probe(
+        id=prompt.id,
+        turns=prompt.turns,
+        messages=tuple(messages),
+        answers=accepted,
+        grader=grader,
+        domain=prompt.domain,
+        difficulty=difficulty,
+        language=language,
+    )
+
+
+def _likely_grader(answer: Any, prompt: str) -> str:
+    first = answer[0] if isinstance(answer, list) else answer
+    if isinstance(first, dict):
+        return "json"
+    if str(first).strip().upper() in options_in(prompt):
+        return "choice"
+    return "number" if exact_number(str(first)) is not None else "text"
+
+
+def _answers(grader: str, answer: Any) -> tuple[Any, ...]:
+    """The right answers in the shape that `grade` takes. Raises ValueError saying what was expected."""
+    if grader == "json":
+        return (answer,)
+    if grader == "list":
+        several: Sequence[Any] = answer if isinstance(answer, list) else str(answer).split(",")
+        items = tuple(str(item).strip() for item in several)
+        if not all(map(normal_text, items)):
+            raise ValueError('expected items in order, such as ["3", "5"] or 3, 5')
+        return (items,)
+    texts = tuple(_text(each) for each in (answer if isinstance(answer, list) else [answer]))
+    if grader == "choice" and (
+        odd := next((text for text in texts if not re.fullmatch("[A-Ja-j]", text.strip())), None)
+    ):
+        raise ValueError(f'the grader `choice` expects the letter of an option, got "{odd[:40]}"')
+    if grader == "number" and (odd := next((text for text in texts if exact_number(text) is None), None)):
+        raise ValueError(f'the grader `number` expects a number such as 1234.5 or 3/4, got "{odd[:40]}"')
+    if grader == "text" and not all(map(normal_text, texts)):
+        raise ValueError("holds nothing but marks; name the grader `output` or `whole`")
+    return texts
+
+
+def _text(answer: Any) -> str:
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise ValueError(f"expected a text or a number, or a list of them, got {json.dumps(answer)[:40]}")
+    return answer if isinstance(answer, str) else f"{answer!r}"

@@ -1,0 +1,293 @@
+"""The report of an evaluation as one HTML file that needs nothing else: no script, no font, no network."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from router.errors import ConfigurationError
+from router.learn.evaluation.evaluate import Report
+from router.learn.evaluation.methods import HINDSIGHT, OURS, SHUFFLED
+from router.learn.evaluation.metrics import Quality
+from router.learn.report.svg import (
+    COLOURS,
+    Cell,
+    Line,
+    Whisker,
+    curves,
+    heat_map,
+    prompt_map,
+    reliability,
+    whiskers,
+)
+
+FIGURES = (
+    ("auc", "AUC"),
+    ("quality", "quality"),
+    ("captured", "captured"),
+    ("auc_within", "AUC in fold"),
+    ("selection_accuracy", "selection"),
+    ("selection_strict", "strict"),
+    ("regret", "regret"),
+    ("brier", "Brier"),
+    ("ece", "ECE"),
+    ("aiq", "AIQ"),
+    ("cost_95", "cost@95"),
+    ("cost_99", "cost@99"),
+    ("cost_100", "cost@100"),
+    ("apgr", "APGR"),
+    ("cpt_50", "CPT(50%)"),
+    ("cpt_80", "CPT(80%)"),
+)
+"""The figures of a method and the heads of their columns."""
+
+MAIN_FIGURES = ("auc", "quality", "captured", "ece", "aiq", "cost_99", "apgr", "cpt_50")
+"""Those that a reader looks at first."""
+
+_MOST_DOMAINS = 40
+_UNDRAWN = ("oracle", SHUFFLED, HINDSIGHT, "control: prompt length", "cheapest", "random")
+_STYLE = """
+:root{color-scheme:light dark;--paper:#fff;--ink:#1d2329;--faint:#6b7680;--rule:#dde2e6;--accent:#1f6f8b;--good:#2b7a4b;
+--bad:#b3432b;--wash:#f4f6f8;--c0:#1f6f8b;--c1:#d1682b;--c2:#5b8c2a;--c3:#8a4fb0;--c4:#c43e6f;--c5:#8c6d1f;--c6:#3f7fd1;
+--c7:#2a9d8f;--c8:#a05a3c;--c9:#7d868e}
+@media(prefers-color-scheme:dark){:root{--paper:#14181c;--ink:#e4e8eb;--faint:#97a2ab;--rule:#313a42;--accent:#4fb3d1;
+--good:#63c48b;--bad:#ef8a72;--wash:#1c2227;--c0:#4fb3d1;--c1:#f0945a;--c2:#98cf60;--c3:#c394e6;--c4:#f07ba3;--c5:#d9b75a;
+--c6:#86b4f2;--c7:#5fd1c2;--c8:#d79a7c;--c9:#9aa4ac}}
+*{box-sizing:border-box}
+body{font:16px/1.5 system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;background:var(--paper);color:var(--ink);
+max-width:68rem;margin:0 auto;padding:2rem 1.2rem 4rem}
+h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.6rem 0 .4rem}
+p{max-width:46rem;margin:.4rem 0}.faint{color:var(--faint)}
+.verdicts{list-style:none;padding:0;margin:1.2rem 0}.verdicts li{padding:.45rem .8rem;border-left:4px solid var(--rule);
+background:var(--wash);margin:.35rem 0}.verdicts .better,.verdicts .nothing{border-color:var(--good)}
+.verdicts .worse,.verdicts .gains{border-color:var(--bad)}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
+th,td{padding:.28rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
+th:first-child,td:first-child{text-align:left}th{color:var(--faint);font-weight:600}
+tr.ours td{font-weight:700;background:var(--wash)}
+td small{display:block;color:var(--faint);font-weight:400;line-height:1.1}
+summary{cursor:pointer;color:var(--faint);margin:.8rem 0 .3rem}
+figure{margin:.6rem 0;overflow-x:auto}svg{display:block;width:100%;height:auto;font-size:12px;fill:var(--ink)}
+svg text{fill:var(--ink)}svg .grid{stroke:var(--rule)}svg .zero{stroke:var(--faint);stroke-dasharray:3 3}
+svg .below line{stroke:var(--good)}svg .below circle{fill:var(--good)}svg .above line{stroke:var(--bad)}
+svg .above circle{fill:var(--bad)}svg .level line{stroke:var(--faint)}svg .level circle{fill:var(--faint)}
+svg .chosen{fill:none;stroke:var(--c1);stroke-width:2.5}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;padding:0;margin:.3rem 0;font-size:.86rem}
+.legend i{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.4em;vertical-align:-.08em}
+"""
+
+
+def write_html(file: Path, report: Report) -> None:
+    """Write the page. Raises ConfigurationError where the file cannot be written."""
+    try:
+        file.write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def page(report: Report) -> str:
+    """The report as HTML."""
+    title = f"{report.data_set}: {report.protocol}"
+    sections = [
+        *_methods(report),
+        *_costs(report),
+        *_calibration(report),
+        *_domains(report),
+        *_map(report),
+        *_left_out(report),
+        *_novelty(report),
+        *_remarks(report),
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body><h1>{_text(report.data_set)}</h1>{_opening(report)}"
+        f"{''.join(sections)}</body></html>\n"
+    )
+
+
+def _opening(report: Report) -> str:
+    facts = (
+        f"{report.prompts:,} prompts, {report.models} models; {report.protocol}; encoder {report.encoder}. Best single "
+        f"model {report.best_single} ({report.best_single_quality:.4f}), oracle {report.oracle_quality:.4f}."
+    )
+    classes = {"gains nothing": "nothing"}
+    verdicts = "".join(
+        f'<li class="{classes.get(verdict.result, verdict.result)}">{_text(verdict.sentence)}</li>'
+        for verdict in report.verdicts
+    )
+    return f'<p class="faint">{_text(facts)}</p><ul class="verdicts">{verdicts}</ul>'
+
+
+def _methods(report: Report) -> list[str]:
+    if not report.methods:
+        return []
+    shown = [(name, head) for name, head in FIGURES if any(getattr(line, name) is not None for line in report.methods)]
+    main = [(name, head) for name, head in shown if name in MAIN_FIGURES]
+    rest = [(name, head) for name, head in shown if name not in MAIN_FIGURES]
+    about = "Every method on the same folds. Small numbers are 95 % bootstrap intervals over prompts."
+    parts = [_section("Methods", about), _method_table(report.methods, main)]
+    parts.append(f"<details><summary>more figures</summary>{_method_table(report.methods, rest)}</details>")
+    for figure, head in (("auc", "AUC"), ("quality", "quality")):
+        items = [
+            Whisker(line.method, apart.value, apart.low, apart.high)
+            for line in report.methods
+            if (apart := line.minus_ours.get(figure)) is not None and line.method != "oracle"
+        ]
+        items = [item for item in items if abs(item.value) < 0.15]
+        if items:
+            said = "Paired, with 95 % intervals. Left of zero ours is better. Methods far off are in the tables only."
+            parts += [_section(f"{head}: each method minus ours", said), whiskers(items, f"{head} minus ours")]
+    return parts
+
+
+def _costs(report: Report) -> list[str]:
+    drawable = [line for line in report.methods if line.curve and line.method not in _UNDRAWN]
+    if not drawable:
+        return []
+    # More than ten lines nobody can tell apart: the weakest baselines are in the table only.
+    baselines = sorted((line for line in drawable if line.trained), key=lambda line: -(line.aiq or 0.0))
+    others = [line for line in drawable if not line.trained]
+    lines = [*others, *baselines][:COLOURS]
+    drawn = [
+        Line(line.method, line.curve, number, line.method == OURS, not line.trained and line.method != OURS)
+        for number, line in enumerate(lines)
+    ]
+    about = (
+        f"Costs: {report.costs}. 0 is the cheapest single model, 1 the dearest. A curve is the hull of a sweep of λ. "
+        "The best single model's curve mixes models without reading the prompt."
+    )
+    return [_section("Quality over cost", about), curves(drawn, "cost", "quality")]
+
+
+def _calibration(report: Report) -> list[str]:
+    if not report.calibration:
+        return []
+    about = "Our forecasts in 15 bins, pooled over models; on the dashed line they mean what they say."
+    if (seen := report.coverage) is not None:
+        shares = [
+            f"{share:.1%} of {count} cells by {what}"
+            for share, count, what in (
+                (seen.by_bin, seen.bin_cells, "model and forecast"),
+                (seen.by_domain, seen.domain_cells, "model and domain"),
+            )
+            if share is not None
+        ]
+        about += f" The 80 % intervals cover {' and '.join(shares)}." if shares else ""
+    bins = [(each.forecast, each.score, each.outcomes) for each in report.calibration]
+    return [_section("Calibration", about), reliability(bins)]
+
+
+def _domains(report: Report) -> list[str]:
+    if not report.domains:
+        return []
+    largest = sorted(report.domains, key=lambda domain: (-domain.prompts, domain.name))[:_MOST_DOMAINS]
+    means = [
+        sum(domain.prompts * (domain.scores[model] or 0.0) for domain in report.domains)
+        for model in range(len(report.model_names))
+    ]
+    order = sorted(range(len(means)), key=lambda model: (-means[model], report.model_names[model]))
+    cells = [
+        [Cell(domain.scores[model], domain.forecasts[model], domain.chosen[model]) for model in order]
+        for domain in largest
+    ]
+    about = (
+        "The left half of a field is the mean score, the right half our mean forecast: the stronger the colour, the "
+        "better. The area of a ring is how often ours chooses the model."
+    )
+    if len(report.domains) > len(largest):
+        about += f" The {len(largest)} largest of {len(report.domains)} domains."
+    rows = [(domain.name or "no domain", domain.prompts) for domain in largest]
+    return [_section("Domains", about), heat_map(rows, [report.model_names[model] for model in order], cells)]
+
+
+def _map(report: Report) -> list[str]:
+    if report.map is None:
+        return []
+    about = f"{len(report.map.x)} of the prompts on the first two principal components of their embeddings."
+    return [_section("Map of prompts", about), prompt_map(report.map.x, report.map.y, report.map.domains)]
+
+
+def _left_out(report: Report) -> list[str]:
+    if not report.left_out:
+        return []
+    rows = "".join(
+        _row(
+            line.method,
+            "all" if line.probes is None else str(line.probes),
+            "" if line.auc is None else f"{line.auc:.4f}",
+            f"{line.brier:.4f}",
+            "" if line.gain is None else f"{line.gain:.1%}",
+        )
+        for line in report.left_out
+    )
+    about = "Models that the training never saw, from so many of their outcomes; means over the left-out models."
+    heads = ("method", "probes", "AUC", "Brier", "share of the gain")
+    return [_section("New models", about), _table(heads, rows)]
+
+
+def _novelty(report: Report) -> list[str]:
+    if not report.novelty:
+        return []
+    rows = "".join(
+        _row(
+            line.method,
+            f"{line.known} ({line.known_prompts})",
+            f"{line.unknown} ({line.unknown_prompts})",
+            f"{line.auroc:.4f}",
+            f"{line.fpr_95:.4f}",
+        )
+        for line in report.novelty
+    )
+    about = "How well prompts of another kind are told from known ones that were held out."
+    return [_section("Novelty", about), _table(("method", "known", "unknown", "AUROC", "FPR@95"), rows)]
+
+
+def _remarks(report: Report) -> list[str]:
+    lines = [*report.notes, *(f"not run: {reason}" for reason in report.skipped)]
+    if report.draws:
+        lines.append(f"{report.draws} bootstrap draws, random state {report.random_state}")
+    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
+    return [_section("Remarks", ""), f"<ul>{items}</ul>"] if lines else []
+
+
+def _method_table(methods: Sequence[Quality], figures: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(
+        f"<tr{' class=ours' if line.method == OURS else ''}><td>{_text(line.method)}</td>"
+        + "".join(f"<td>{_figure(line, name)}</td>" for name, _ in figures)
+        + "</tr>"
+        for line in methods
+    )
+    return _table(("method", *(head for _, head in figures)), rows)
+
+
+def _figure(line: Quality, name: str) -> str:
+    value = getattr(line, name)
+    if value is None:
+        return ""
+    interval = line.intervals.get(name)
+    small = "" if interval is None else f"<small>{interval[0]:.3f} – {interval[1]:.3f}</small>"
+    return f"{value:.4f}{small}"
+
+
+def _section(title: str, about: str) -> str:
+    said = f'<p class="faint">{_text(about)}</p>' if about else ""
+    return f"<h2>{_text(title)}</h2>{said}"
+
+
+def _table(heads: Sequence[str], rows: str) -> str:
+    shown = "".join(f"<th>{_text(head)}</th>" for head in heads)
+    return f'<div class="wide"><table><thead><tr>{shown}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(*cells: str) -> str:
+    return f"<tr>{''.join(_cells(cells))}</tr>"
+
+
+def _cells(cells: Iterable[str]) -> list[str]:
+    return [f"<td>{_text(cell)}</td>" for cell in cells]
+
+
+def _text(text: str) -> str:
+    return html.escape("".join(character if character.isprintable() else " " for character in text))

@@ -1,0 +1,156 @@
+"""OpenAI's legacy text completions, answered by chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.errors import UpstreamError
+from router.formats.json import encodable, json_bytes
+from router.wire.chat.answer import Chunk, Ending, choices_of, ending, identity, malformed, objects, pieces
+from router.wire.conversion import Conversion
+from router.wire.dialect import COMMON, Dialect
+from router.wire.fields import fields_of, refuse
+from router.wire.sse import DONE, data
+
+_CONVERTED = frozenset(
+    {"best_of", "echo", "logprobs", "max_tokens", "prompt", "stream", "stream_options", "suffix"},
+)
+
+
+def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any]:
+    """See `ToChat`."""
+    if body.get("suffix"):
+        refuse("suffix", "asks to fill a gap, which chat models cannot be asked for")
+    if body.get("echo"):
+        refuse("echo", "asks for the prompt's own tokens, which chat models do not give")
+    if body.get("best_of") not in (None, 1, body.get("n")):
+        refuse("best_of", "asks for more answers than `n`, which chat models cannot be asked for")
+    passed = {field: value for field, value in body.items() if field not in _CONVERTED}
+    chat = {**passed, "messages": [{"role": "user", "content": _prompt(body.get("prompt"))}]}
+    if body.get("max_tokens") is not None:
+        chat[dialect.limit_field] = body["max_tokens"]
+    logprobs = body.get("logprobs")
+    if logprobs is not None:
+        if isinstance(logprobs, bool) or not isinstance(logprobs, int):
+            refuse("logprobs", "must be a whole number")
+        chat |= {"logprobs": True, "top_logprobs": logprobs}
+    if body.get("stream"):
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return chat
+
+
+def answer(chat: Mapping[str, Any], _body: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Conversion.answer`."""
+    choices = choices_of(chat) if isinstance(chat, dict) else None
+    if not choices:
+        malformed("it has no choices")
+    whole = [_choice(choice, "message", ending(choice) or Ending("stop"), 0)[0] for choice in choices]
+    usage = chat.get("usage")
+    return {**_head(chat), "choices": whole, **({"usage": usage} if isinstance(usage, dict) else {})}
+
+
+class CompletionEvents:
+    """See `EventWriter`."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._wants_usage = bool(fields_of(body.get("stream_options") or {}, "stream_options").get("include_usage"))
+        self._head: dict[str, Any] = {}
+        self._usage: Any = None
+        self._offsets: dict[int, int] = {}
+        self._finished: set[int] = set()
+
+    def feed(self, chunk: Chunk) -> Sequence[bytes]:
+        """See `EventWriter.feed`."""
+        if not isinstance(chunk, dict):
+            malformed("a chunk is no object")
+        choices = choices_of(chunk)
+        if choices and not self._head:
+            self._head = _head(chunk)
+        if isinstance(chunk.get("usage"), dict):
+            self._usage = chunk["usage"]
+        return [written for choice in choices if (written := self._written(choice))]
+
+    def end(self) -> Sequence[bytes]:
+        """See `EventWriter.end`."""
+        if not self._offsets or self._offsets.keys() - self._finished:
+            raise UpstreamError("the upstream ended the stream without a finish reason", fault="cut")
+        if self._wants_usage and self._usage is not None:
+            return data({**self._head, "choices": [], "usage": self._usage}), DONE
+        return (DONE,)
+
+    def fail(self, message: str, kind: str, code: str | None) -> bytes:
+        """See `EventWriter.fail`."""
+        return b"data: " + error(500, message, kind, code, None) + b"\n\n"
+
+    def _written(self, choice: Mapping[str, Any]) -> bytes | None:
+        index = _index(choice)
+        why = ending(choice)
+        before = self._offsets.setdefault(index, 0)
+        if why:
+            self._finished.add(index)
+        said, self._offsets[index] = _choice(choice, "delta", why, before)
+        return data({**self._head, "choices": [said]}) if said["text"] or why else None
+
+
+def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
+    """See `Conversion.error`."""
+    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})
+
+
+def _prompt(prompt: Any) -> str:
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if isinstance(prompt, str) and prompt:
+        return prompt
+    if isinstance(prompt, list) and prompt and all(isinstance(entry, str) for entry in prompt):
+        refuse("prompt", "holds several prompts; send each by itself to a model that speaks only chat")
+    if isinstance(prompt, list) and prompt:
+        refuse("prompt", "holds token numbers, which mean nothing to another model; send the text")
+    return refuse("prompt", "must be a text, and not an empty one")
+
+
+def _head(chat: Mapping[str, Any]) -> dict[str, Any]:
+    id_, model, created = identity(chat)
+    return {"id": f"cmpl-{id_}", "object": "text_completion", "created": created, "model": model}
+
+
+def _index(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _choice(choice: Mapping[str, Any], field: str, why: Ending | None, offset: int) -> tuple[dict[str, Any], int]:
+    """The choice, and how many characters its text has come to. Reasoning has no place in a text completion."""
+    text = "".join(piece.text for piece in pieces(choice.get(field)) if piece.kind in ("text", "refusal"))
+    reason = why and (why.reason if why.reason in ("stop", "length", "content_filter") else "stop")
+    logprobs = _logprobs(choice.get("logprobs"), offset)
+    said = {"text": text, "index": _index(choice), "logprobs": logprobs, "finish_reason": reason}
+    return said, offset + len(text)
+
+
+def _logprobs(chats: Any, offset: int) -> dict[str, Any] | None:
+    if not isinstance(chats, dict) or not chats.get("content"):
+        return None
+    entries = objects(chats["content"])
+    tokens = [_token(entry) for entry in entries]
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token)
+    return {
+        "tokens": tokens,
+        "token_logprobs": [entry.get("logprob") for entry in entries],
+        "top_logprobs": [
+            {_token(top): top.get("logprob") for top in objects(entry.get("top_logprobs"))} for entry in entries
+        ],
+        "text_offset": offsets,
+    }
+
+
+def _token(entry: Mapping[str, Any]) -> str:
+    token = entry.get("token")
+    return token if isinstance(token, str) else ""
+
+
+COMPLETIONS = Conversion(to_chat, answer, CompletionEvents, error)

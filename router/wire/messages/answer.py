@@ -1,0 +1,180 @@
+"""A chat answer as Anthropic's, whole or in events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from router.formats.json import encodable, json_bytes
+from router.wire.chat.answer import Ending, Kind, Tokens, ending, identity, tokens
+from router.wire.chat.blocks import Block, blocks_of
+from router.wire.chat.stream_writer import Growing, only_choice
+from router.wire.sse import event
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+_ERROR_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_CODES = {"rate_limit_exceeded": 429, "upstream_timeout": 504, "overloaded": 529}
+# What the model has for arguments that are not JSON; the key is the one that Anthropic's documentation gives for it.
+_INVALID = "INVALID_JSON"
+_DELTAS = {
+    "thinking": ("thinking_delta", "thinking"),
+    "text": ("text_delta", "text"),
+    "refusal": ("text_delta", "text"),
+    "tool": ("input_json_delta", "partial_json"),
+}
+
+
+def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Conversion.answer`."""
+    choice = only_choice(chat)
+    id_, model, _ = identity(chat)
+    blocks = blocks_of(choice.get("message"), id_)
+    calls = any(block.kind == "tool" for block in blocks)
+    refusal = "".join(block.text for block in blocks if block.kind == "refusal")
+    shown = [block for block in blocks if block.kind != "thinking" or _shows_thinking(body)]
+    return {
+        **_message(id_, model),
+        "content": [_block(block, block.text) for block in shown],
+        **_stopped(ending(choice) or Ending("stop"), calls, refusal),
+        "usage": _usage(tokens(chat.get("usage"))),
+    }
+
+
+class MessageEvents(Growing):
+    """See `EventWriter`."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._shows_thinking = _shows_thinking(body)
+        self._refusal = ""
+
+    def fail(self, message: str, kind: str, code: str | None) -> bytes:
+        """See `EventWriter.fail`."""
+        status = int(code) if code and code.isdecimal() and len(code) == 3 else _CODES.get(code or "", 500)
+        return event({"type": "error", "error": {"type": _error_type(status, kind), "message": encodable(message)}})
+
+    def _is_shown(self, kind: Kind) -> bool:
+        return kind != "thinking" or self._shows_thinking
+
+    def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]:
+        usage = _usage(self._tokens)
+        return (event({"type": "message_start", "message": {**_message(id_, model), "usage": usage}}),)
+
+    def opened(self, block: Block) -> bytes:
+        """See `Writer.opened`."""
+        kind, field = _DELTAS[block.kind]
+        head = f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
+        block.head = f'{head}"delta":{{"type":"{kind}","{field}":'.encode()
+        begun = {"type": "content_block_start", "index": block.index, "content_block": _block(block, "")}
+        return event(begun)
+
+    def grew(self, block: Block, text: str) -> bytes:
+        """See `Writer.grew`."""
+        return block.head + json_bytes(text) + b"}}\n\n"
+
+    def closed(self, block: Block) -> bytes:
+        """See `Writer.closed`."""
+        if block.kind == "refusal":
+            self._refusal += block.text
+        return event({"type": "content_block_stop", "index": block.index})
+
+    def _ended(self, ending: Ending, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]:
+        stopped = _stopped(ending, has_calls, self._refusal)
+        delta = {"type": "message_delta", "delta": stopped, "usage": _usage(tokens)}
+        return event(delta), event({"type": "message_stop"})
+
+
+def error(status: int, message: str, kind: str, _code: str | None, _param: str | None) -> bytes:
+    """See `Conversion.error`; Anthropic's errors have neither code nor param."""
+    shape = {"type": _error_type(status, kind), "message": encodable(message)}
+    return json_bytes({"type": "error", "error": shape})
+
+
+def _message(id_: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"msg_{id_}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+
+
+def _block(block: Block, text: str) -> dict[str, Any]:
+    if block.kind == "thinking":
+        # Only Anthropic signs thinking. Clients send the block back as it is; converting drops it.
+        return {"type": "thinking", "thinking": text, "signature": ""}
+    if block.kind == "tool":
+        return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(text)}
+    return {"type": "text", "text": text}
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    if not arguments.strip():
+        return {}
+    try:
+        read = msgspec.json.decode(arguments)
+    except (ValueError, RecursionError):
+        read = None
+    return read if isinstance(read, dict) else {_INVALID: arguments}
+
+
+def _stopped(ending: Ending, has_calls: bool, refusal: str) -> dict[str, Any]:
+    # OpenAI says `stop` where one named tool was forced.
+    reason = "tool_use" if has_calls and ending.reason == "stop" else _STOP_REASONS.get(ending.reason, "end_turn")
+    if refusal:
+        reason = "refusal"
+    if reason == "end_turn" and ending.sequence is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": ending.sequence}
+    stopped: dict[str, Any] = {"stop_reason": reason, "stop_sequence": None}
+    if reason == "refusal":
+        stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": refusal or None}
+    return stopped
+
+
+def _usage(counted: Tokens | None) -> dict[str, Any]:
+    """Anthropic's count: the tokens read from and written to the cache stand beside the input, not in it."""
+    counted = counted or Tokens()
+    usage: dict[str, Any] = {
+        "input_tokens": counted.input - counted.cached - counted.cache_written,
+        "output_tokens": counted.output,
+        "cache_creation_input_tokens": counted.cache_written,
+        "cache_read_input_tokens": counted.cached,
+    }
+    if counted.reasoning:
+        usage["output_tokens_details"] = {"thinking_tokens": counted.reasoning}
+    return usage
+
+
+def _shows_thinking(body: Mapping[str, Any]) -> bool:
+    # Who did not ask for thinking reads the answer in `content[0]`, as is usual.
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("display") == "omitted":
+        return False
+    return thinking.get("type") not in (None, "disabled")
+
+
+def _error_type(status: int, kind: str) -> str:
+    if status in _ERROR_TYPES:
+        return _ERROR_TYPES[status]
+    return "api_error" if status >= 500 else "invalid_request_error"

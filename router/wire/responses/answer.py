@@ -1,0 +1,216 @@
+"""A chat answer as a Responses object, whole or in events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.formats.json import encodable, json_bytes
+from router.wire.chat.answer import (
+    Ending,
+    Tokens,
+    ending,
+    identity,
+    objects,
+    tokens,
+)
+from router.wire.chat.blocks import Block, blocks_of
+from router.wire.chat.stream_writer import Growing, only_choice
+from router.wire.sse import event
+
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+# What the answer repeats of the request, and what stands there where the request does not say.
+_REPEATED: dict[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": None, "summary": None},
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+_ADDED = {
+    "thinking": ("reasoning_text", "text"),
+    "text": ("output_text", "text"),
+    "refusal": ("refusal", "refusal"),
+    "tool": ("function_call_arguments", "arguments"),
+}
+_PREFIXES = {"thinking": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
+
+
+def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Conversion.answer`."""
+    choice = only_choice(chat)
+    id_, model, created = identity(chat)
+    why = ending(choice) or Ending("stop")
+    blocks = blocks_of(choice.get("message"), id_)
+    # What was cut short is the last.
+    statuses = [*["completed"] * (len(blocks) - 1), _status(why)]
+    output = [
+        _item(block, id_, status, block.text, _logprobs(choice))
+        for block, status in zip(blocks, statuses, strict=False)
+    ]
+    return _ended({**_response(body, id_, model, created), "output": output}, why, tokens(chat.get("usage")))
+
+
+class ResponseEvents(Growing):
+    """See `EventWriter`."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._body = body
+        self._sequence = 0
+        self._id = ""
+        self._response: dict[str, Any] = {}
+        self._output: list[dict[str, Any]] = []
+        self._logprobs: list[Mapping[str, Any]] = []
+
+    def fail(self, message: str, kind: str, code: str | None) -> bytes:
+        """See `EventWriter.fail`: `response.failed`, then an error that makes OpenAI's SDKs raise."""
+        message = encodable(message)
+        failed = b""
+        if self._response:
+            told = {"code": "rate_limit_exceeded" if code in ("429", "rate_limit_exceeded") else "server_error"}
+            ended = {"status": "failed", "output": self._output, "error": {**told, "message": message}}
+            failed = self._event("response.failed", {"response": {**self._response, **ended}})
+        words = {"message": message, "type": kind, "param": None, "code": code}
+        return failed + self._event("error", {"code": code, "message": message, "param": None, "error": words})
+
+    def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]:
+        self._id = id_
+        self._response = _response(self._body, id_, model, created)
+        said = {"response": self._response}
+        return self._event("response.created", said), self._event("response.in_progress", said)
+
+    def opened(self, block: Block) -> bytes:
+        """See `Writer.opened`."""
+        kind, _ = _ADDED[block.kind]
+        place = _place(block, self._id)
+        name = f"response.{kind}.delta"
+        # Written by hand: this is what every chunk costs.
+        head = json_bytes({"type": name, **place})[:-1]
+        block.head = b"event: " + name.encode() + b"\ndata: " + head + b',"delta":'
+        item = {**_item(block, self._id, "in_progress", "", ()), **({} if block.kind == "tool" else {"content": []})}
+        begun = self._event("response.output_item.added", {"output_index": block.index, "item": item})
+        if block.kind == "tool":
+            return begun
+        return begun + self._event("response.content_part.added", {**place, "part": _part(block, "", ())})
+
+    def grew(self, block: Block, text: str) -> bytes:
+        """See `Writer.grew`."""
+        self._sequence += 1
+        tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
+        if block.kind == "text":
+            told = _logprobs(self._choice)
+            self._logprobs += told
+            tail = b',"logprobs":' + (json_bytes(told) if told else b"[]") + tail
+        return block.head + json_bytes(text) + tail
+
+    def closed(self, block: Block) -> bytes:
+        """See `Writer.closed`."""
+        kind, field = _ADDED[block.kind]
+        place, text = _place(block, self._id), block.text
+        status = "completed" if self._ending is None else _status(self._ending)
+        item = _item(block, self._id, status, text, self._logprobs)
+        self._output.append(item)
+        done = {**place, field: text}
+        if block.kind == "text":
+            done["logprobs"] = self._logprobs
+        elif block.kind == "tool":
+            done["name"] = block.name
+        written = self._event(f"response.{kind}.done", done)
+        if block.kind != "tool":
+            part = _part(block, text, self._logprobs)
+            written += self._event("response.content_part.done", {**place, "part": part})
+        if block.kind == "text":
+            self._logprobs = []
+        return written + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+
+    def _ended(self, ending: Ending, tokens: Tokens | None, _has_calls: bool) -> Sequence[bytes]:
+        response = _ended({**self._response, "output": self._output}, ending, tokens)
+        return (self._event(f"response.{response['status']}", {"response": response}),)
+
+    def _event(self, name: str, said: dict[str, Any]) -> bytes:
+        self._sequence += 1
+        return event({"type": name, "sequence_number": self._sequence - 1, **said})
+
+
+def _response(body: Mapping[str, Any], id_: str, model: str, created: int) -> dict[str, Any]:
+    return {
+        "id": f"resp_{id_}",
+        "object": "response",
+        "created_at": created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [],
+        "previous_response_id": None,
+        "store": False,
+        "usage": None,
+        **{field: body[field] if body.get(field) is not None else usual for field, usual in _REPEATED.items()},
+    }
+
+
+def _ended(response: dict[str, Any], why: Ending, counted: Tokens | None) -> dict[str, Any]:
+    ended = {**response, "status": _status(why), "usage": _usage(counted)}
+    if why.reason in _INCOMPLETE:
+        ended["incomplete_details"] = {"reason": _INCOMPLETE[why.reason]}
+    return ended
+
+
+def _status(why: Ending) -> str:
+    return "incomplete" if why.reason in _INCOMPLETE else "completed"
+
+
+def _place(block: Block, answer: str) -> dict[str, Any]:
+    place: dict[str, Any] = {"item_id": _item_id(block, answer), "output_index": block.index}
+    return place if block.kind == "tool" else {**place, "content_index": 0}
+
+
+def _item_id(block: Block, answer: str) -> str:
+    return f"{_PREFIXES[block.kind]}_{answer}_{block.index}"
+
+
+def _item(block: Block, answer: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    head = {"id": _item_id(block, answer), "status": status}
+    if block.kind == "tool":
+        return {**head, "type": "function_call", "call_id": block.id, "name": block.name, "arguments": text}
+    content = [_part(block, text, logprobs)]
+    if block.kind == "thinking":
+        return {**head, "type": "reasoning", "summary": [], "content": content}
+    return {**head, "type": "message", "role": "assistant", "content": content}
+
+
+def _part(block: Block, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kind, field = _ADDED[block.kind]
+    part: dict[str, Any] = {"type": kind, field: text}
+    return {**part, "annotations": [], "logprobs": logprobs} if block.kind == "text" else part
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    told = choice.get("logprobs")
+    return objects(told.get("content")) if isinstance(told, dict) else []
+
+
+def _usage(counted: Tokens | None) -> dict[str, Any] | None:
+    if counted is None:
+        return None
+    return {
+        "input_tokens": counted.input,
+        "input_tokens_details": {"cached_tokens": counted.cached, "cache_write_tokens": counted.cache_written},
+        "output_tokens": counted.output,
+        "output_tokens_details": {"reasoning_tokens": counted.reasoning},
+        "total_tokens": counted.input + counted.output,
+    }
+
+
+def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
+    """See `Conversion.error`."""
+    return json_bytes({"error": {"message": encodable(message), "type": kind, "param": param, "code": code}})

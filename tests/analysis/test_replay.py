@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from router.analysis.replay import Replayer, read_flags
+from router.cards import Catalog
+from router.cards.schema import to_plain
+from router.decide.policy import Policies, Policy
+from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
+from router.perceive.predictor import Evidence, Predictor
+from router.pipeline import Routed, Router
+from router.store.records.journal import Journal
+from router.store.records.record import Recorded, Snapshot
+from router.store.records.snapshots import (
+    KEEP_AGAIN_S,
+    Setting,
+    Snapshots,
+    catalogue_snapshot,
+    policy_snapshot,
+    read_catalogue,
+    read_policy,
+)
+from router.store.records.sqlite import Records
+from router.wire.chat.request import ChatRequest
+from tests.decide.cards import card, situations
+from tests.store.records.examples import TODAY, record, router
+
+POEM = "Write a poem about the moon in spring."
+SUM = "What is 17 plus 25?"
+
+
+class Store:
+    """Records decisions through a journal, and replays what the database then holds."""
+
+    def __init__(self, folder: Path, predictor: Predictor) -> None:
+        self.journal = Journal.open(folder, interval_s=60)
+        self.records = Records.open(folder)
+        self.replayer = Replayer(self.records, predictor)
+        self._count = 0
+
+    def keep(self, own: Router, routed: Routed) -> Recorded:
+        self._count += 1
+        snapshots = Snapshots(catalogue_snapshot(own.catalog, own.evidence), self.journal.keep)
+        self.journal.append(record(f"r{self._count:06}", decision=snapshots.recorded(routed)))
+        self.journal.flush()
+        kept = self.records.named(f"r{self._count:06}").decision
+        assert kept is not None
+        return kept
+
+    def close(self) -> None:
+        self.records.close()
+        self.journal.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, predictor: Predictor) -> Iterator[Store]:
+    opened = Store(tmp_path, predictor)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def shared(predictor: Predictor) -> Iterator[Store]:
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Store(Path(folder), predictor)
+        yield opened
+        opened.close()
+
+
+requests = st.builds(
+    lambda text, tools, limit: ChatRequest.from_body(
+        {
+            "messages": [{"role": "user", "content": text}],
+            **({"tools": [{"type": "function", "function": {"name": "clock"}}]} if tools else {}),
+            **({"max_tokens": limit} if limit else {}),
+        }
+    ),
+    st.sampled_from([POEM, SUM, "[Flag: cheapest*0.3, size<70B] hello", "q" * 3000])
+    | st.text(min_size=1).map("x".__add__),
+    st.booleans(),
+    st.none() | st.integers(1, 4000),
+)
+flag_texts = st.lists(
+    st.sampled_from(["cheapest*0.25", "fastest", "smallest=1e-5", "price<=6$", "cost..1$", "!beta", "quality>0.2"]),
+    max_size=3,
+).map(",".join)
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(
+    request=requests,
+    flags=flag_texts,
+    policy=st.sampled_from(["default", "cheap"]),
+    unavailable=st.dictionaries(st.sampled_from(["poet", "calculator"]), st.sampled_from(["no key", "rests"])),
+    today=st.none() | st.just(TODAY),
+    kept=st.none() | st.sampled_from(["poet", "calculator", "gone"]),
+    facts=st.dictionaries(
+        st.sampled_from(["poet", "calculator", "generalist"]),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "size": st.sampled_from(["7B", "70B", {"total": "47B", "active": "13B"}]),
+                "released": st.just("2025-03"),
+                "capabilities": st.just(["tools"]),
+                "latency": st.just({"ttft": "250ms", "tpot": "12.5ms"}),
+                "context": st.sampled_from(["512", "128k"]),
+                "max_output": st.sampled_from(["100", "4k"]),
+                "tags": st.just(["beta"]),
+            },
+        ),
+    ),
+    probed=st.booleans(),
+)
+def test_every_decision_replays_exactly_from_its_record(
+    shared: Store,
+    predictor: Predictor,
+    request: ChatRequest,
+    flags: str,
+    policy: str,
+    unavailable: dict[str, str],
+    today: Any,
+    kept: str | None,
+    facts: dict[str, dict[str, Any]],
+    probed: bool,
+) -> None:
+    own = router(predictor, **facts)
+    if probed:
+        vectors = np.random.default_rng(1).normal(size=(3, len(predictor.head.lens.center))).astype(np.float32)
+        evidence = {"poet": Evidence(vectors, np.array([0.0, 1.0, 1 / 3])), "gone": Evidence(vectors, np.ones(3))}
+        own = Router(own.catalog, own.policies, predictor, evidence)
+    try:
+        routed = own.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
+    except NoCandidateError:
+        assume(False)
+    again = shared.replayer.again(shared.keep(own, routed))
+    assert (again.same, again.differences, again.reasons) == (True, (), ())
+    assert again.decision is not None
+    assert msgspec.json.encode(again.decision.document()) == msgspec.json.encode(routed.decision.document())
+
+
+@given(situations())
+def test_cards_are_the_same_after_a_snapshot(situation: Any) -> None:
+    cards = Catalog(situation[0])
+    read = read_catalogue(catalogue_snapshot(cards, {}).content)
+    assert tuple(read.catalog) == tuple(cards)
+
+
+def test_a_card_with_everything_nested_is_the_same_after_a_snapshot() -> None:
+    whole = card(
+        "a",
+        deployments=[{"base_url": "http://127.0.0.1:1/v1", "limits": {"rpm": 3}}, {"base_url": "https://host/v1"}],
+        price={"input": "0.1234567$", "output": 0.3},
+        latency={"tpot": "12.345ms"},
+        benchmarks={"mmlu": {"score": 68.4, "source": "paper", "date": "2024-03"}},
+        lineage={"parents": ["b"], "note": "n"},
+        knowledge_cutoff="2023",
+    )
+    assert tuple(read_catalogue(catalogue_snapshot(Catalog([whole]), {}).content).catalog) == (whole,)
+
+
+def test_the_shipped_cards_and_policies_are_the_same_after_a_snapshot() -> None:
+    from router import settings
+    from router.cards import load_catalog
+    from router.decide.policy import load_policies
+
+    cards = load_catalog(settings.shipped_cards_folder())
+    assert tuple(read_catalogue(catalogue_snapshot(cards, {}).content).catalog) == tuple(cards)
+    for policy in load_policies(settings.shipped_policies_folder()).values():
+        assert read_policy(policy_snapshot(policy).content) == policy
+
+
+def test_equal_cards_have_one_fingerprint_and_other_cards_another() -> None:
+    one, two = [card("a", size="7B"), card("b")], [card("b"), card("a", size="7B")]
+    assert catalogue_snapshot(Catalog(one), {}) == catalogue_snapshot(Catalog(two), {})
+    edited = Catalog([card("a", size="8B"), card("b")])
+    assert catalogue_snapshot(Catalog(one), {}).fingerprint != catalogue_snapshot(edited, {}).fingerprint
+
+
+def kept_by(snapshots_of: Router) -> tuple[Snapshots, list[Snapshot]]:
+    kept: list[Snapshot] = []
+    return Snapshots(catalogue_snapshot(snapshots_of.catalog, {}), lambda each: not kept.append(each)), kept
+
+
+def test_a_snapshot_is_kept_once_for_many_decisions(predictor: Predictor) -> None:
+    own = router(predictor)
+    snapshots, kept = kept_by(own)
+    for _ in range(3):
+        # Equal reasons in a new mapping each time, as a gateway may make them.
+        snapshots.recorded(own.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "rests"}))
+    assert len(kept) == 3
+    assert len({each.fingerprint for each in kept}) == 3
+    snapshots.recorded(own.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "no key"}))
+    assert len(kept) == 4
+
+
+def test_a_snapshot_in_use_is_kept_anew_after_an_hour(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = router(predictor)
+    snapshots, kept = kept_by(own)
+    routed = own.route(ChatRequest.from_prompt(SUM))
+    now = 1000.0
+    monkeypatch.setattr("router.store.records.snapshots.time.monotonic", lambda: now)
+    snapshots.recorded(routed)
+    now += KEEP_AGAIN_S - 1
+    snapshots.recorded(routed)
+    assert len(kept) == 2
+    now += 2
+    snapshots.recorded(routed)
+    assert len(kept) == 4
+
+
+def test_a_snapshot_that_was_dropped_is_tried_again(predictor: Predictor) -> None:
+    own = router(predictor)
+    tried: list[str] = []
+    snapshots = Snapshots(catalogue_snapshot(own.catalog, {}), lambda each: bool(tried.append(each.fingerprint)))
+    routed = own.route(ChatRequest.from_prompt(SUM))
+    snapshots.recorded(routed)
+    snapshots.recorded(routed)
+    assert len(tried) == 4
+
+
+def now(store: Store, recorded: Recorded, **changes: Mapping[str, Any]) -> Any:
+    own = router(store.replayer._predictor, **changes)
+    return store.replayer.now(recorded, Setting(own.catalog, own.evidence), own.policies, TODAY)
+
+
+def test_with_the_cards_of_now_an_edit_is_named_as_the_reason(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM), flags="size<=70B", policy="cheap"))
+    unchanged = now(store, recorded)
+    assert (unchanged.same, unchanged.reasons) == (True, ())
+    edited = now(store, recorded, poet={"price": {"input": 90, "output": 90}})
+    assert not edited.same
+    assert edited.reasons == ("card edited: poet",)
+    assert (recorded.card, edited.decision.card) == ("poet", "generalist")
+    assert {"card", "cost_usd", "quality"} <= {each.what for each in edited.differences}
+
+
+def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
+    cards = Catalog([*(each for each in own.catalog if each.id != "poet"), card("new")])
+    policies = Policies([Policy(id="default", description="now another")])
+    replayed = store.replayer.now(recorded, Setting(cards, {}), policies, None)
+    assert replayed.reasons == ("card deleted: poet", "card added: new", "the policy default was edited")
+
+
+def test_other_probes_are_named(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
+    vectors = np.zeros((1, len(predictor.head.lens.center)), dtype=np.float32)
+    evidence = {"poet": Evidence(vectors, np.array([1.0]))}
+    replayed = store.replayer.now(recorded, Setting(own.catalog, evidence), own.policies, None)
+    assert replayed.reasons == ("other probes of: poet",)
+
+
+def test_limits_that_no_card_meets_any_more_are_said(store: Store, predictor: Predictor) -> None:
+    own = router(predictor, poet={"size": "7B"})
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM), flags="size<9B"))
+    replayed = now(store, recorded)
+    assert (replayed.decision, replayed.same) == (None, False)
+    assert "no card meets every limit" in replayed.problem
+
+
+def test_a_policy_that_is_gone_is_said(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(UnknownModelError, match='there is no policy "default"'):
+        store.replayer.now(recorded, Setting(own.catalog, {}), Policies([own.policies["cheap"]]), None)
+
+
+def test_another_artifact_and_release_are_named(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
+    foreign = msgspec.structs.replace(recorded, artifact="skills-old", release="0.0.1")
+    first, second = store.replayer.again(foreign).reasons
+    assert first == f"another artifact: skills-old then, {predictor.id} now"
+    assert second.startswith("another release: 0.0.1 then, ")
+
+
+def test_a_vector_of_another_encoder_is_a_clear_error(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(ConfigurationError, match=r"from 4 numbers, but .* reads"):
+        store.replayer.again(msgspec.structs.replace(recorded, vector=bytes(16)))
+
+
+def test_a_snapshot_that_is_not_kept_is_a_clear_error(store: Store, predictor: Predictor) -> None:
+    own = router(predictor)
+    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(ConfigurationError, match=r"the cards that the decision was made with are not kept"):
+        store.replayer.again(msgspec.structs.replace(recorded, catalogue="f" * 32))
+
+
+def test_cards_of_another_releases_kind_are_a_clear_error() -> None:
+    plain = {"cards": [{**to_plain(card("a")), "charm": 3}]}
+    with pytest.raises(ConfigurationError, match="the recorded cards cannot be read by this release"):
+        read_catalogue(zlib.compress(msgspec.json.encode(plain)))
+
+
+def test_flags_that_contradict_each_other_are_read() -> None:
+    # A prompt and a header may ask for both; a policy that relaxes then decides all the same.
+    assert str(read_flags("size<7B,size>70B,cheapest*0.5")) == "size<7B,size>70B,cheapest*0.5"
+    assert str(read_flags("")) == ""
+
+
+def test_a_decision_whose_flags_contradict_each_other_replays(store: Store, predictor: Predictor) -> None:
+    own = router(predictor, poet={"size": "7B"})
+    free = msgspec.structs.replace(own.policies["cheap"], prompt_flags=True)
+    request = ChatRequest.from_prompt("[Flag: size<1B] hello")
+    recorded = store.keep(own, own.route(request, flags="size>2B", policy=free))
+    assert recorded.flags == "size<1B,size>2B"
+    assert store.replayer.again(recorded).same

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.errors import FileError
+from router.formats.yaml_file import read_yaml
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "file.yaml"
+
+
+def read(file: Path, content: str | bytes) -> Any:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_yaml(file)[0]
+
+
+def refused(file: Path, content: str | bytes) -> tuple[int | None, str]:
+    with pytest.raises(FileError) as caught:
+        read(file, content)
+    assert str(caught.value).startswith(str(file))
+    return caught.value.line, caught.value.problem
+
+
+def test_every_key_and_item_has_its_line(file: Path) -> None:
+    file.write_text("a: 1\n\n# note\nb:\n  c: x\n  d: [1,\n      2]\n", encoding="utf-8")
+    _, lines = read_yaml(file)
+    found = {path: lines[path] for path in [("a",), ("b",), ("b", "c"), ("b", "d", 0), ("b", "d", 1)]}
+    assert found == {("a",): 1, ("b",): 4, ("b", "c"): 5, ("b", "d", 0): 6, ("b", "d", 1): 7}
+
+
+@pytest.mark.parametrize(
+    "word", ["no", "off", "yes", "on", "y", "2025-03-14", "1:30", "0x10", "0o7", "1e", "=", ".inf"]
+)
+def test_what_only_yaml_1_1_gives_a_meaning_is_a_word(file: Path, word: str) -> None:
+    assert read(file, f"a: {word}") == {"a": word}
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("7", 7),
+        ("-7", -7),
+        ("0.5", 0.5),
+        ("1e3", 1000.0),
+        ("'7'", "7"),
+        ('"true"', "true"),
+        ("|\n  two\n  lines\n", "two\nlines\n"),
+        ("[1, x]", [1, "x"]),
+        ("{x: {y: 1}}", {"x": {"y": 1}}),
+    ],
+)
+def test_the_core_schema_is_read(file: Path, written: str, value: Any) -> None:
+    assert read(file, f"a: {written}") == {"a": value}
+
+
+def test_a_key_is_a_word_whatever_it_looks_like(file: Path) -> None:
+    assert read(file, "1: a\nno: b\n2025-01-01: c") == {"1": "a", "no": "b", "2025-01-01": "c"}
+
+
+def test_an_integer_too_long_for_a_float_stays_a_word(file: Path) -> None:
+    assert read(file, "a: " + "9" * 400) == {"a": "9" * 400}
+    assert read(file, "a: " + "9" * 299) == {"a": int("9" * 299)}
+
+
+@pytest.mark.parametrize("content", ["", "\n", "# only a note\n", "---\n", "\ufeff"])
+def test_a_file_without_content_holds_nothing(file: Path, content: str) -> None:
+    assert read(file, content) is None
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(file: Path) -> None:
+    assert read(file, "\ufeffa: 1\r\nb: 2\r\n") == {"a": 1, "b": 2}
+
+
+def test_a_key_that_stands_twice_is_refused(file: Path) -> None:
+    assert refused(file, "a: 1\nb: 2\na: 3\n") == (3, 'the key "a" stands twice (first on line 1)')
+    assert refused(file, "x:\n  a: 1\n  a: 2\n") == (3, 'the key "a" stands twice (first on line 2)')
+
+
+@pytest.mark.parametrize(
+    ("content", "tag"),
+    [
+        ("a: !!python/object/apply:os.system [ls]", "!!python/object/apply:os.system"),
+        ("a: !!python/name:os.system x", "!!python/name:os.system"),
+        ("a: !thing x", "!thing"),
+        ("a: !!binary aGk=", "!!binary"),
+        ("a: !!str 5", "!!str"),
+        ("!!set {a, b}", "!!set"),
+        ("!thing a: 1", "!thing"),
+    ],
+)
+def test_tags_are_refused(file: Path, content: str, tag: str) -> None:
+    assert refused(file, content) == (1, f"the tag {tag} is not allowed here")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a: &x {b: 1}\n", 1),
+        ("a: 1\nb: *x\n", 2),
+        ("a: &x word\nb: *x\n", 1),
+        ("a: &x [*x]\n", 1),
+        ("base: &b {k: v}\nc:\n  <<: *b\n", 1),
+    ],
+)
+def test_anchors_and_aliases_are_refused(file: Path, content: str, line: int) -> None:
+    assert refused(file, content) == (line, "anchors and aliases are not supported; write it out")
+
+
+def test_a_billion_laughs_are_refused_at_the_first(file: Path) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    assert refused(file, "\n".join(["a0: &a0 [lol]", *levels]))[0] == 1
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "a: " + "{a: " * 50_000, "- " * 50_000 + "x", "? " * 50_000])
+def test_deep_nesting_is_refused_before_it_can_overflow_the_stack(file: Path, content: str) -> None:
+    assert refused(file, content)[1] == "is nested more than 50 levels deep"
+
+
+def test_fifty_levels_are_read_and_one_more_is_refused(file: Path) -> None:
+    assert read(file, "[" * 50 + "]" * 50)
+    assert refused(file, "[" * 51 + "]" * 51)[0] == 1
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(file: Path) -> None:
+    assert refused(file, b"a: 1\nb: caf\xe9\n") == (2, "is not UTF-8 (byte 11); save it as UTF-8")
+    assert refused(file, "a: 1".encode("utf-16"))[1].startswith("is not UTF-8")
+
+
+def test_a_tab_in_the_indentation_is_refused_with_its_line(file: Path) -> None:
+    line, problem = refused(file, "a:\n\tb: 1\n")
+    assert line == 2
+    assert problem.startswith("is not YAML: found ")
+
+
+def test_a_control_character_is_refused_with_its_line(file: Path) -> None:
+    line, problem = refused(file, "a: 1\nb: x\x00y\n")
+    assert line == 2
+    assert problem == "is not YAML: unacceptable character #x0000: control characters are not allowed"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("a: [1, 2", 1), ("a: 1\nb: 'x\n", 3), ("a: 1\n b: 2\n", 2), ("a: b: c", 1), ("a: 1\n---\nb: 2\n", 2), ("{", 1)],
+)
+def test_what_is_no_yaml_is_refused_with_its_line(file: Path, content: str, line: int) -> None:
+    found, problem = refused(file, content)
+    assert problem.startswith("is not YAML: ")
+    assert found is not None
+    assert abs(found - line) <= 1
+
+
+def test_a_key_must_be_a_word(file: Path) -> None:
+    assert refused(file, "? [a, b]\n: 1\n") == (1, "a key must be a plain word")
+
+
+def test_a_huge_file_is_refused_unread(file: Path) -> None:
+    assert refused(file, b"#" * 1_000_001) == (None, "is 1000001 bytes; at most 1000000 are read")
+
+
+def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
+    with pytest.raises(FileError, match="cannot be read: No such file"):
+        read_yaml(file)
+    with pytest.raises(FileError, match="cannot be read: Is a directory"):
+        read_yaml(file.parent)

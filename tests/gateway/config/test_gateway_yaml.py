@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+import yaml
+
+from router.cards import Card, Catalog, load_catalog
+from router.decide.policy import Policies, Policy, load_policies
+from router.errors import ConfigurationError
+from router.gateway.config.gateway_yaml import GatewayConfig, json_schema, load_config
+
+ROOT = Path(__file__).parents[3]
+CATALOG = Catalog(
+    [
+        Card(id="gpt-4o", provider="openai", model="gpt-4o-2024-08-06", aliases=("vendor/gpt-4o",)),
+        Card(id="llama-8b", provider="openai", model="llama-8b"),
+    ]
+)
+POLICIES = Policies([Policy(id=id_, description="For tests.") for id_ in ("default", "best", "cheap")])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.yaml"
+
+
+def load(file: Path, text: str) -> GatewayConfig:
+    file.write_text(text)
+    return load_config(file, CATALOG, POLICIES)
+
+
+def refused(file: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as fault:
+        load(file, text)
+    return str(fault.value).replace(str(file), "gateway.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a note\n", "{}"])
+def test_a_file_that_says_nothing_leaves_the_defaults(file: Path, text: str) -> None:
+    assert load(file, text) == GatewayConfig()
+
+
+def test_a_missing_file_leaves_the_defaults(file: Path) -> None:
+    assert load_config(file, CATALOG, POLICIES) == GatewayConfig()
+
+
+def test_the_defaults_are_those_that_the_docs_show() -> None:
+    example = ROOT / "docs" / "gateway.yaml"
+    shown = load_config(example, load_catalog(ROOT / "model_cards"), load_policies(ROOT / "policies"))
+    assert msgspec.structs.replace(shown, aliases={}, aliases_hide_cards=False) == GatewayConfig()
+    documented = yaml.safe_load(example.read_text())
+    assert set(documented) == {field.encode_name for field in msgspec.structs.fields(GatewayConfig)}
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("timeouts: {connect: 800ms}", "timeouts.connect_s", 0.8),
+        ("timeouts: {first_token: 1.5m}", "timeouts.first_token_s", 90),
+        ("timeouts: {total: 1 h}", "timeouts.total_s", 3600),
+        ("timeouts: {idle: 2min}", "timeouts.idle_s", 120),
+        ("queue: {size: 0, wait: .5s}", "queue.wait_s", 0.5),
+        ("max_body: 1.5MiB", "max_body_bytes", 1572864),
+        ("max_body: 500kB", "max_body_bytes", 500_000),
+        ("max_body: 4096", "max_body_bytes", 4096),
+        ("keepalive: 15s", "keepalive_s", 15),
+        ("keepalive: off", "keepalive_s", 0),
+        ("keepalive: false", "keepalive_s", 0),
+        ("records: {keep: 12h}", "records.keep_days", 0.5),
+        ("records: {keep: 2w}", "records.keep_days", 14),
+        ("cooldown: {time: 1m}", "cooldown.time_s", 60),
+        ("open_metrics: true", "open_metrics", True),
+    ],
+)
+def test_quantities_are_read_as_people_write_them(file: Path, text: str, field: str, value: Any) -> None:
+    found: Any = load(file, text)
+    for name in field.split("."):
+        found = getattr(found, name)
+    assert found == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("max_concurency: 5", '1: unknown key "max_concurency"; did you mean "max_concurrency"?'),
+        ("timeouts:\n  conect: 5s", '2: timeouts: unknown key "conect"; did you mean "connect"?'),
+        (
+            "timeouts:\n  idle: 5s\n  connect: 5",
+            "3: timeouts.connect: expected a duration such as 800ms, 30s or 10m, got 5 (no unit)",
+        ),
+        ("timeouts: {total: 0s}", "1: timeouts.total: expected a duration of more than 0 and at most 7d, got '0s'"),
+        ("timeouts: {total: 9999d}", "1: timeouts.total: expected a duration of more than 0 and at most 7d, got "),
+        ("timeouts: 5s", "1: timeouts: expected `object`, got `str`"),
+        ("keepalive: often", "1: keepalive: expected a duration such as 15s, or off, got 'often'"),
+        ("keepalive:", "1: keepalive: expected a duration such as 15s, or off, got None"),
+        ("max_body: -1MiB", "1: max_body: expected a size such as 16MiB, got '-1MiB'"),
+        ("max_body: 0.1", "1: max_body: expected a whole number of bytes, got 0.1"),
+        ("max_body: true", "1: max_body: expected a size such as 16MiB, got True"),
+        ("records: {keep: 30}", "1: records.keep: expected a time such as 30d, 2w or 1y, got 30 (no unit)"),
+        ("records: {keep: 0d}", "1: records.keep: expected a time of more than 0, got '0d'"),
+        ("retries: -1", "1: retries: expected `int` >= 0"),
+        ("max_depth: 100000", "1: max_depth: expected `int` <= 500"),
+        ("- a", "1: expected the gateway's settings (keys and values)"),
+        ("a: !!python/name:os.system x", "1: the tag !!python/name:os.system is not allowed here"),
+    ],
+)
+def test_a_slip_is_named_with_its_line_and_key(file: Path, text: str, problem: str) -> None:
+    assert refused(file, text).startswith(f"gateway.yaml:{problem}")
+
+
+@pytest.mark.parametrize(
+    "target", ["auto", "auto/best", "auto[cheapest]", "auto/best[cheapest,size<9B]", "llama-8b", "vendor/gpt-4o"]
+)
+def test_an_alias_may_stand_for_whatever_a_client_may_ask_for(file: Path, target: str) -> None:
+    config = load(file, f"aliases: {{gpt-3.5-turbo: '{target}'}}")
+    assert config.meaning("gpt-3.5-turbo") == target
+    assert config.meaning("another") == "another"
+
+
+@pytest.mark.parametrize(
+    ("alias", "problem"),
+    [
+        ("mine: auto/bst", 'there is no policy "bst"; did you mean "best"?'),
+        ("mine: auto/xyz", 'there is no policy "xyz"; known: best, cheap, default'),
+        ("mine: 'auto[chepest]'", 'the flags of "auto[chepest]": unknown flag "chepest"; did you mean "cheapest"?'),
+        ("mine: 'auto/best[cheapest'", '"auto/best[cheapest" cannot be read; write auto, auto/<policy> or auto/'),
+        ("mine: llama-8", '"llama-8" is neither auto nor a card; did you mean "llama-8b"?'),
+        ("mine: auto-best", '"auto-best" is neither auto nor a card; did you mean "auto/best"?'),
+        ("mine: mine", '"mine" is an alias itself; write what it stands for'),
+        ("auto/mine: gpt-4o", "names that begin with auto have a meaning already"),
+        ("gpt-4o: auto", 'the card "gpt-4o" has this name too; rename one, or set `aliases_hide_cards: true`'),
+        ("vendor/gpt-4o: auto", 'the card "gpt-4o" has this name too, as an alias of its own; rename one, or set '),
+    ],
+)
+def test_an_alias_that_leads_nowhere_is_refused(file: Path, alias: str, problem: str) -> None:
+    name = alias.split(":", maxsplit=1)[0]
+    assert refused(file, f"aliases:\n  {alias}").startswith(f"gateway.yaml:2: aliases.{name}: {problem}")
+
+
+def test_every_alias_that_leads_nowhere_is_listed(file: Path) -> None:
+    lines = refused(file, "aliases:\n  a: x1\n  b: auto\n  c: x2\n").splitlines()
+    assert [line.split(": ", maxsplit=2)[:2] for line in lines] == [
+        ["gateway.yaml:2", "aliases.a"],
+        ["gateway.yaml:4", "aliases.c"],
+    ]
+
+
+def test_an_alias_may_hide_a_card_where_that_is_asked_for(file: Path) -> None:
+    config = load(file, "aliases_hide_cards: true\naliases: {gpt-4o: auto/best}\n")
+    assert config.meaning("gpt-4o") == "auto/best"
+
+
+def test_an_alias_may_have_the_name_that_an_upstream_uses(file: Path) -> None:
+    assert load(file, "aliases: {gpt-4o-2024-08-06: auto/best}").meaning("gpt-4o-2024-08-06") == "auto/best"
+
+
+def test_the_schema_takes_the_example_of_the_docs_and_refuses_slips() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    checked = jsonschema.Draft202012Validator(schema)
+    example = yaml.safe_load((ROOT / "docs" / "gateway.yaml").read_text())
+    assert not list(checked.iter_errors(example))
+    for slip in ({"retrys": 1}, {"timeouts": {"connect": 5}}, {"max_depth": 100_000}, {"keepalive": "often"}):
+        assert list(checked.iter_errors(slip)), slip

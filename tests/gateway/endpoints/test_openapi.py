@@ -1,0 +1,210 @@
+"""/openapi.json: a valid document that says of bodies what the gateway does with them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from router.decide.model_name import read_target, read_wishes
+from router.errors import CallerError
+from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.http.body import wants_stream
+from router.gateway.http.errors import Fault
+from router.gateway.http.surfaces import anthropic_error, openai_error
+from router.types import Candidate, Decision, Guard, Plan, Rejection
+from router.wire.chat.request import ChatRequest
+
+DOCUMENT: dict[str, Any] = json.loads(msgspec.json.encode(openapi_document()))
+POSTS = {
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/route",
+}
+GETS = {"/v1/models", "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+ASK = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def fits(shape: str, value: Any) -> bool:
+    """Whether `value` is what the document's schema of this name describes."""
+    schema = {"$ref": f"#/components/schemas/{shape}", "components": DOCUMENT["components"]}
+    return Draft202012Validator(schema).is_valid(value)
+
+
+def is_read(body: dict[str, Any]) -> bool:
+    """Whether the gateway can read a chat body."""
+    try:
+        wants_stream(body)
+        read_target(body.get("model"), {})
+        read_wishes({}, body)
+        ChatRequest.from_body(body)
+    except CallerError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("open_metrics", [True, False])
+def test_the_document_is_valid(keyed: bool, open_metrics: bool) -> None:
+    document = json.loads(msgspec.json.encode(openapi_document(keyed=keyed, open_metrics=open_metrics)))
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_endpoint_is_in_it_with_its_method() -> None:
+    methods = {path: set(operations) for path, operations in DOCUMENT["paths"].items()}
+    assert methods == {**{path: {"post"} for path in POSTS}, **{path: {"get"} for path in GETS}}
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [each["operationId"] for operations in DOCUMENT["paths"].values() for each in operations.values()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", sorted(POSTS))
+def test_what_can_go_wrong_is_said(path: str) -> None:
+    said = set(DOCUMENT["paths"][path]["post"]["responses"])
+    assert {"200", "400", "401", "403", "404", "408", "413", "429", "500", "502", "503", "504", "default"} == said
+
+
+@pytest.mark.parametrize("path", sorted(POSTS))
+def test_errors_have_the_shape_of_their_protocol(path: str) -> None:
+    shape = "AnthropicError" if "messages" in path else "OpenAIError"
+    refused = DOCUMENT["paths"][path]["post"]["responses"]["429"]
+    assert refused["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{shape}"}
+    assert "retry-after" in refused["headers"]
+
+
+def test_errors_as_they_are_written_fit_their_shapes() -> None:
+    fault = Fault(404, "there is no model", "invalid_request_error", "model_not_found", "model")
+    assert fits("OpenAIError", json.loads(openai_error(fault)))
+    assert fits("AnthropicError", json.loads(anthropic_error(fault)))
+    assert not fits("AnthropicError", json.loads(openai_error(fault)))
+    assert not fits("OpenAIError", json.loads(anthropic_error(fault)))
+
+
+def test_either_kind_of_key_opens_what_needs_one() -> None:
+    assert DOCUMENT["security"] == [{"bearer": []}, {"x-api-key": []}]
+    unlocked = {path for path, each in DOCUMENT["paths"].items() if each.get("get", {}).get("security") == []}
+    assert unlocked == {"/healthz", "/readyz", "/openapi.json"}
+    assert "401" not in DOCUMENT["paths"]["/healthz"]["get"]["responses"]
+
+
+def test_without_keys_nothing_needs_one() -> None:
+    assert openapi_document(keyed=False)["security"] == []
+
+
+def test_metrics_may_be_open() -> None:
+    document = openapi_document(open_metrics=True)
+    assert document["paths"]["/metrics"]["get"]["security"] == []
+
+
+READ: list[dict[str, Any]] = [
+    {},
+    {"model": None},
+    {"model": "auto/cheap[size<9B]"},
+    {"stream": None},
+    {"stream": True, "stream_options": {"include_usage": True}},
+    {"max_tokens": 1},
+    {"max_completion_tokens": None},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto"},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
+    {"route": {"flags": "cheapest", "policy": "cheap", "session": "s"}, "metadata": {"route_flags": "best", "a": "b"}},
+    {"route": None, "metadata": None, "odd": [1, {"x": None}]},
+    {"messages": [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "user", "content": "x"}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]},
+]
+REFUSED: list[dict[str, Any]] = [
+    {"messages": None},
+    {"messages": []},
+    {"messages": "Hello"},
+    {"messages": ["Hello"]},
+    {"messages": [{"content": "x"}]},
+    {"messages": [{"role": "", "content": "x"}]},
+    {"messages": [{"role": "user", "content": 5}]},
+    {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
+    {"messages": [{"role": "user", "content": ["x"]}]},
+    {"model": ""},
+    {"model": 5},
+    {"stream": "yes"},
+    {"max_tokens": -1},
+    {"max_tokens": "5"},
+    {"max_completion_tokens": 10**10},
+    {"tools": "f"},
+    {"route": "cheapest"},
+    {"route": {"flag": "cheapest"}},
+    {"route": {"flags": 5}},
+    {"route": {"policy": ["cheap"]}},
+    {"metadata": {"route_flags": 5}},
+]
+
+
+@pytest.mark.parametrize("fields", READ, ids=json.dumps)
+def test_what_the_gateway_reads_is_in_the_document(fields: dict[str, Any]) -> None:
+    assert is_read(ASK | fields)
+    assert fits("ChatBody", ASK | fields)
+
+
+@pytest.mark.parametrize("fields", REFUSED, ids=json.dumps)
+def test_what_the_gateway_refuses_is_not_in_the_document(fields: dict[str, Any]) -> None:
+    assert not is_read(ASK | fields)
+    assert not fits("ChatBody", ASK | fields)
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        ("CompletionsBody", {"model": "auto", "prompt": "Once", "stream": True, "echo": False}),
+        ("CompletionsBody", {"prompt": [[1, 2], [3]]}),
+        ("EmbeddingsBody", {"model": "embed", "input": ["a", "b"], "encoding_format": "float"}),
+        ("ResponsesBody", {}),
+        ("ResponsesBody", {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]}),
+        ("MessagesBody", {"max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "system": "Be brief."}),
+        (
+            "CountTokensBody",
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]}]},
+        ),
+    ],
+)
+def test_bodies_of_the_other_protocols_fit(shape: str, body: dict[str, Any]) -> None:
+    assert fits(shape, body)
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        ("CompletionsBody", {"prompt": ""}),
+        ("EmbeddingsBody", {"input": "x"}),
+        ("ResponsesBody", {"input": []}),
+        ("MessagesBody", {"messages": [{"role": "robot", "content": "x"}]}),
+        ("CountTokensBody", {"messages": []}),
+    ],
+)
+def test_bodies_of_the_other_protocols_may_be_wrong(shape: str, body: dict[str, Any]) -> None:
+    assert not fits(shape, body)
+
+
+def test_a_decision_as_it_is_written_fits_its_shape() -> None:
+    decision = Decision(
+        plan=Plan("a", ("b",)),
+        candidates=[Candidate("a", 0.3, 0.7, 0.1, None, 5.0, {"loss": 0.3})],
+        rejections={"c": Rejection("size", "size 70B > 9B", ("price 5$ > 1$",))},
+        policy="default",
+        artifact="irt-1",
+        guard=Guard("held", "the default card answers", "a", "b", 0.1, 0.2, 0.6, 0.9),
+    )
+    written = json.loads(msgspec.json.encode(decision.document()))
+    assert fits("RouteAnswer", written)
+    assert not fits("RouteAnswer", {**written, "card": None})
+
+
+def test_a_dry_run_of_a_named_card_has_nothing_to_decide() -> None:
+    assert fits("RouteAnswer", {"card": "a", "named": True})

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from router.cards import Card
+from router.cards.schema import to_plain
+from router.errors import ConfigurationError
+from router.gateway.server.serve import listen
+from tests.dispatch.calls import unused_address
+from tests.gateway.servers import Upstream, make_card, wait_for
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`route serve` in a process of its own, with cards in files; the process, and its URL once it answers."""
+    (folder / "cards").mkdir(exist_ok=True)
+    for card in cards:
+        (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
+    command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0.5", *options]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def wait_until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(f"{url}/healthz", trust_env=False).raise_for_status()
+            return
+        except httpx.TransportError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_port_that_is_taken_is_a_configuration_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
+            listen("127.0.0.1", port)
+
+
+def test_connections_do_not_hold_small_events_back() -> None:
+    async def main() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(meet, sock=listener):
+            with socket.create_connection(listener.getsockname()):
+                return await accepted
+
+    assert asyncio.run(main()) != 0
+
+
+def test_the_address_is_announced_once_it_listens(upstream: Upstream, tmp_path: Path) -> None:
+    cards = make_card("a", upstream.url), make_card("b", unused_address())
+    with serving(tmp_path, *cards) as (process, url):
+        process.terminate()
+        _, said = process.communicate(timeout=10)
+    assert said.splitlines()[:2] == [
+        "1 of 2 cards can be called now (`route doctor` says why)",
+        f'Point a client at it: base_url="{url}/v1", model="auto"',
+    ]
+
+
+def test_the_command_imports_no_server_before_it_runs() -> None:
+    code = "import sys, router.commands.serve; print(*{'starlette', 'uvicorn', 'httpx'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_an_answer_that_runs_ends_before_the_process_does(
+    upstream: Upstream, tmp_path: Path, stop: signal.Signals
+) -> None:
+    with serving(tmp_path, make_card("slow", upstream.url, "slow")) as (process, url):
+        body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, trust_env=False) as answer:
+            chunks = answer.iter_raw()
+            next(chunks)
+            process.send_signal(stop)
+            assert b"".join(chunks).endswith(b"data: [DONE]\n\n")
+        assert process.wait(5) in (0, -stop)
+
+
+def test_readiness_says_that_requests_should_go_elsewhere_while_it_drains(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(tmp_path, make_card("slow", upstream.url, "slow"), options=("--drain", "3")) as (process, url):
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        process.terminate()
+        assert wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) in (0, -signal.SIGINT)
+
+
+def test_it_listens_beyond_this_machine_only_with_keys(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "a.yaml").write_bytes(msgspec.yaml.encode(to_plain(make_card("a", upstream.url))))
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--host", "0.0.0.0", "--cards", "cards"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "route keys add" in done.stderr
+
+
+def test_several_workers_share_the_port_and_end_together(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(tmp_path, make_card("a", upstream.url), options=("--workers", "2")) as (process, url):
+
+        def workers() -> set[int]:
+            listed = subprocess.run(
+                ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=False
+            )
+            return {int(line) for line in listed.stdout.split()}
+
+        before = workers()
+        assert len(before) == 2
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+        answers = [httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False) for _ in range(10)]
+        assert {answer.status_code for answer in answers} == {200}
+        process.terminate()
+        assert process.wait(10) == 0
+        assert wait_for(lambda: not workers())

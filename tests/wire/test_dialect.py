@@ -1,0 +1,57 @@
+"""What an upstream's chat completions take."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.cards import Card
+from router.dispatch.providers import dialect_of
+from router.wire import Dialect
+
+
+def dialect(provider: str, url: str | None = None) -> Dialect:
+    return dialect_of(Card(id="c", provider=provider, model="m", base_url=url))
+
+
+@pytest.mark.parametrize(
+    ("provider", "url"),
+    [("openai", None), ("openai", "https://api.openai.com/v1"), ("azure", "https://x.openai.azure.com/openai/v1")],
+)
+def test_openai_takes_its_own_limit_and_no_cache_marks(provider: str, url: str | None) -> None:
+    assert dialect(provider, url) == Dialect(cache_control=False, completion_limit=True)
+
+
+@pytest.mark.parametrize("provider", ["mistral", "groq"])
+def test_strict_servers_take_no_cache_marks(provider: str) -> None:
+    assert dialect(provider) == Dialect(cache_control=False)
+
+
+@pytest.mark.parametrize(
+    ("provider", "url"),
+    [("openrouter", None), ("hosted_vllm", None), ("openai", "http://127.0.0.1:4000/v1"), ("bedrock", None)],
+)
+def test_others_keep_the_clients_cache_marks(provider: str, url: str | None) -> None:
+    assert dialect(provider, url) == Dialect()
+
+
+def test_a_name_that_ends_like_a_strict_servers_is_another() -> None:
+    assert dialect("openai", "https://notapi.openai.com.example/v1").cache_control
+    assert dialect("openai", "https://evilapi.openai.com/v1").cache_control
+
+
+def test_the_place_of_a_deployment_comes_before_the_cards() -> None:
+    card = Card(id="c", provider="openai", model="m", base_url="https://api.openai.com/v1")
+
+    assert dialect_of(card, "http://127.0.0.1:8000/v1") == Dialect()
+
+
+def test_a_card_known_not_to_reason_is_not_asked_to() -> None:
+    cards = {
+        known: Card(id="c", provider="x", model="m", capabilities=known) for known in (None, ("tools",), ("reasoning",))
+    }
+
+    assert {known: dialect_of(card).reasons for known, card in cards.items()} == {
+        None: True,
+        ("tools",): False,
+        ("reasoning",): True,
+    }

@@ -1,0 +1,218 @@
+"""Responses requests as chat requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.errors import FieldError
+from router.wire import CONVERSIONS, Dialect
+from router.wire.dialect import COMMON
+
+URL = "https://example.com/a.png"
+
+
+def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
+    return CONVERSIONS["responses"].to_chat({"model": "auto", "input": "hi", **fields}, dialect)
+
+
+def conversation(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = chat(input=list(items))["messages"]
+    return messages
+
+
+def refused(**fields: Any) -> str:
+    with pytest.raises(FieldError) as raised:
+        chat(**fields)
+    return raised.value.param
+
+
+def called(id_: str) -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{id_}", "call_id": id_, "name": "f", "arguments": "{}"}
+
+
+def returned(id_: str, output: Any = "done") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": id_, "output": output}
+
+
+def test_a_text_is_the_users() -> None:
+    assert chat() == {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_instructions_are_the_first_message() -> None:
+    assert chat(instructions="Be brief.")["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_messages_keep_their_order_and_developers_are_the_system() -> None:
+    assert conversation(
+        {"role": "developer", "content": "d"},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": []}]},
+    ) == [
+        {"role": "system", "content": "d"},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": "a"},
+    ]
+
+
+def test_images_files_and_sound_become_parts() -> None:
+    sound = {"data": "AAAA", "format": "wav"}
+    parts = [
+        {"type": "input_text", "text": "look"},
+        {"type": "input_image", "image_url": URL, "detail": "low"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"},
+        {"type": "input_audio", "input_audio": sound},
+    ]
+
+    assert conversation({"role": "user", "content": parts})[0]["content"] == [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": URL, "detail": "low"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}},
+        {"type": "input_audio", "input_audio": sound},
+    ]
+
+
+def test_calls_side_by_side_are_one_turn() -> None:
+    messages = conversation(
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": "Sure."},
+        called("1"),
+        called("2"),
+        returned("1"),
+        returned("2", [{"type": "input_text", "text": "done"}]),
+        {"role": "user", "content": "and?"},
+    )
+
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool", "user"]
+    assert [call["id"] for call in messages[1]["tool_calls"]] == ["1", "2"]
+    assert (messages[1]["content"], messages[3]["content"]) == ("Sure.", "done")
+
+
+def test_calls_one_after_the_other_are_turns_of_their_own() -> None:
+    messages = conversation(called("1"), returned("1"), called("2"), returned("2"))
+
+    assert [message["role"] for message in messages] == ["assistant", "tool", "assistant", "tool"]
+    assert messages[0]["content"] is None
+
+
+def test_reasoning_between_calls_is_left_out() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+
+    assert [message["role"] for message in conversation(thought, called("1"), thought, returned("1"))] == [
+        "assistant",
+        "tool",
+    ]
+
+
+def test_an_image_from_a_tool_follows_the_result() -> None:
+    messages = conversation(called("1"), returned("1", [{"type": "input_image", "image_url": URL}]))
+
+    assert messages[-1] == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "The result of the tool call 1:"},
+            {"type": "image_url", "image_url": {"url": URL}},
+        ],
+    }
+
+
+def test_functions_are_nested() -> None:
+    schema = {"type": "object", "properties": {}}
+    tool = {"type": "function", "name": "f", "description": "does", "parameters": schema, "strict": True}
+
+    assert chat(tools=[tool])["tools"] == [
+        {"type": "function", "function": {"name": "f", "description": "does", "parameters": schema, "strict": True}}
+    ]
+
+
+@pytest.mark.parametrize("kind", ["web_search", "file_search", "code_interpreter", "mcp", "custom"])
+def test_openais_own_tools_are_refused(kind: str) -> None:
+    assert refused(tools=[{"type": kind, "name": "x"}]) == "tools[0].type"
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("required", "required"),
+        ({"type": "function", "name": "f"}, {"type": "function", "function": {"name": "f"}}),
+        (
+            {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            },
+        ),
+    ],
+    ids=["word", "function", "allowed"],
+)
+def test_the_choice_of_tools_is_said_in_chats_words(choice: Any, said: Any) -> None:
+    assert chat(tool_choice=choice)["tool_choice"] == said
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "json_object"}),
+        (
+            {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True, "description": None},
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}},
+        ),
+    ],
+    ids=["text", "object", "schema"],
+)
+def test_the_form_of_the_text_becomes_a_response_format(shape: dict[str, Any], said: Any) -> None:
+    assert chat(text={"format": shape, "verbosity": "low"}).get("response_format") == said
+    assert chat(text={"format": shape, "verbosity": "low"})["verbosity"] == "low"
+
+
+def test_limits_and_effort_go_by_the_upstreams_dialect() -> None:
+    asked = {"max_output_tokens": 5, "reasoning": {"effort": "low", "summary": "auto"}}
+
+    assert chat(**asked) == {**chat(), "max_tokens": 5, "reasoning_effort": "low"}
+    assert chat(Dialect(completion_limit=True, reasons=False), **asked) == {**chat(), "max_completion_tokens": 5}
+
+
+def test_logprobs_are_asked_for() -> None:
+    assert chat(include=["message.output_text.logprobs"])["logprobs"] is True
+    assert chat(top_logprobs=3) == {**chat(), "logprobs": True, "top_logprobs": 3}
+
+
+def test_a_stream_asks_for_usage() -> None:
+    asked = chat(stream=True, stream_options={"include_obfuscation": False})
+
+    assert (asked["stream"], asked["stream_options"]) == (True, {"include_usage": True})
+
+
+def test_what_concerns_only_the_keeping_of_answers_is_left_out() -> None:
+    assert chat(store=True, truncation="auto", metadata={"a": "b"}, background=False) == chat()
+
+
+def test_fields_that_nobody_knows_pass_through() -> None:
+    assert chat(min_p=0.1, parallel_tool_calls=False) == {**chat(), "min_p": 0.1, "parallel_tool_calls": False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"input": [{"type": "web_search_call", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "u"}]}]}, "input[0].content[0]"),
+        ({"input": [{"type": "function_call", "call_id": "1", "name": "f"}]}, "input[0].arguments"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+        ({"include": "x"}, "include"),
+    ],
+)
+def test_a_field_that_cannot_be_converted_is_named(fields: dict[str, Any], param: str) -> None:
+    assert refused(**fields) == param
