@@ -24,13 +24,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from router import Router
 from router.cards import Catalog
-from router.commands import options
 from router.decide.engine import decide
 from router.decide.flags import parse_flags
 from router.errors import MissingExtraError
 from router.learn.data.routing_set import Prompt
 from router.learn.evaluation.score import write_scores
+from router.loading import load_encoder, load_predictor
 from router.perceive.features import Perceiver, vector_width
 from router.perceive.predictor import Predictor
 from router.perceive.text_features import surface_features
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1_000)
     rounds = parser.parse_args().rounds
     print(f"resident memory of encoder and predictor: {resident_mb():.0f} MB\n")
-    router = options.load_router(None, None, None)
+    router = Router.default()
     for tokens, words, count in ((100, WORDS, rounds), (2_000, MANY_WORDS, max(rounds // 4, 1))):
         requests = [ChatRequest.from_prompt(text) for text in texts(count + WARM_UP, words)]
         found = statistics.median(router.predictor.encoder.count_tokens(each.turns[0].text) for each in requests)
@@ -177,7 +178,7 @@ def resident_mb() -> float:
 def print_resident() -> None:
     """Print what `resident_mb` asks for, in MB."""
     before = _resident_mb()
-    predictor = options.load_predictor(None)
+    predictor = load_predictor()
     predictor.expect(Perceiver(predictor.encoder)(ChatRequest.from_prompt("What is 17 * 23?")).vector)
     print(_resident_mb() - before)
 
@@ -197,7 +198,7 @@ def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:
     vector = random.normal(size=(1, width))
     report("instead of the forecast: sklearn Ridge.predict", lambda _: ridge.predict(vector), requests)
     try:
-        encoder = options.load_encoder("all-MiniLM-L6-v2")
+        encoder = load_encoder("all-MiniLM-L6-v2")
     except MissingExtraError as error:
         print(f"instead of the encoder: skipped ({error})")
         return

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.decision import texts
-from router.commands import options
+from router import settings
+from router.loading import load_encoder
 from router.perceive.encoder import Encoder, StaticEncoder
 from router.perceive.features import feature_vector
 from router.perceive.text_features import surface_features
@@ -39,10 +40,10 @@ def resident():
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 before = resident()
 if {what!r} == "encoder":
-    kept = options.load_encoder("static")
+    kept = load_encoder("static")
     kept.encode(["What is the capital of France?", "Какая столица Франции?"])
 else:
-    kept = options.load_router(None, None, None).predictor
+    kept = Router.default().predictor
     kept.encoder.encode(["What is the capital of France?", "Какая столица Франции?"])
 print(resident() - before)
 """
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=300)
     rounds = parser.parse_args().rounds
-    encoder = options.load_encoder(options.STATIC)
+    encoder = load_encoder(settings.STATIC_ENCODER)
     languages(encoder)
     speed(encoder, rounds)
     memory()
@@ -106,7 +107,7 @@ def speed(encoder: Encoder, rounds: int) -> None:
             _microseconds(lambda text: (feature_vector(encoder, (text,)), encoder.count_tokens(text)), sample),
         ]
         print(f"{name:44s}" + "".join(f"{value:9.0f}" for value in row))
-    fresh = options.load_encoder(options.STATIC)
+    fresh = load_encoder(settings.STATIC_ENCODER)
     first = _microseconds(lambda text: fresh.encode([text]), short, warm=0)
     print(f"{'English, 100 tokens, new words':44s}{first:9.0f}\n")
 

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from router.commands import options
+from router import settings
 from router.commands.render import console, table
 from router.decide.guard import GuardRule
 from router.errors import CallerError, PulvinarError
 from router.learn.data.routing_set import load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
-from router.learn.evaluation.splits import Split, domains_of, folds_of
+from router.learn.evaluation.splits import Split, k_folds, leave_domain_out
+from router.loading import load_encoder
 from router.perceive.encoder import Encoder
 
 SETS = ("mmlu_pro", "llmrouter_default", "mmlu_helm", "mint", "arena_bench_v1", "routerbench_part")
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=2_000, help="at most so many of each set; 0 takes all")
     arguments = parser.parse_args()
-    encoder = options.load_encoder(options.STATIC)
+    encoder = load_encoder(settings.STATIC_ENCODER)
     start = time.monotonic()
     trials = [
         trial
@@ -60,8 +61,8 @@ def trials_of(folder: Path, encoder: Encoder, folds: int, most: int) -> Iterator
     data = data.rows(np.sort(order[:most]) if most else order)
     vectors = vectors_of(data.prompts, encoder)
     protocols: dict[str, Callable[[], Iterator[Split]]] = {
-        f"{folds} folds": lambda: folds_of(data, folds, 0),
-        "domains out": lambda: domains_of(data),
+        f"{folds} folds": lambda: k_folds(data, folds, 0),
+        "domains out": lambda: leave_domain_out(data),
     }
     for protocol, split in protocols.items():
         start = time.monotonic()

@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 
 from router import settings
-from router.commands import options
 from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
 from router.learn.data.list_prices import read_prices
 from router.learn.data.routing_set import RoutingSet, load_set, read_aliases
 from router.learn.evaluation.evaluate import Report, evaluate
 from router.learn.evaluation.methods import OURS
+from router.loading import load_encoder
 
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
 PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
@@ -39,10 +39,10 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--out", type=Path, help="write every report to this file, as JSON")
     arguments = parser.parse_args()
-    encoder = options.load_encoder(options.STATIC)
+    encoder = load_encoder(settings.STATIC_ENCODER)
     models = arguments.data / "models.json"
     aliases, prices = (read_aliases(models), read_prices(models)) if models.is_file() else (None, None)
-    second = None if arguments.baseline == "none" else lambda: options.load_encoder(arguments.baseline)
+    second = None if arguments.baseline == "none" else lambda: load_encoder(arguments.baseline)
     reports: dict[str, list[Report]] = {protocol: [] for protocol in arguments.protocols}
     for name in arguments.sets or _sets_in(arguments.data):
         data = load_set(arguments.data / name, aliases)

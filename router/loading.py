@@ -1,28 +1,53 @@
-"""Encoders and predictors by name and folder."""
+"""Load what a `Router` needs: encoder, predictor, catalogue, policies and evidence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from router import settings
+from router.cards.catalog import Catalog, load_catalog
+from router.decide.policy import Policies, load_policies
 from router.errors import CallerError
 from router.perceive.encoder import Encoder, StaticEncoder
-from router.perceive.predictor import Predictor, encoder_name
-
-STATIC = "static"
+from router.perceive.evidence import ProbeOutcome, load_evidence
+from router.perceive.predictor import Predictor, encoder_name, evidence_of
+from router.pipeline import Router
 
 
 def load_encoder(name: str) -> Encoder:
-    """The encoder of this name: `static`, or a sentence-transformers model."""
+    """The encoder of this name: `static`, or a sentence-transformers model. Raises CallerError for an empty name."""
     if not name.strip():
         raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
-    if name == STATIC:
+    if name == settings.STATIC_ENCODER:
         return StaticEncoder.load(settings.default_encoder_folder())
     from router.perceive.sentence_encoder import SentenceEncoder
 
     return SentenceEncoder(name)
 
 
-def load_predictor(folder: Path) -> Predictor:
-    """The artifact in `folder` with its encoder. Raises ArtifactError."""
+def load_predictor(folder: Path | None = None) -> Predictor:
+    """The artifact in `folder`, or the default one, with its encoder. Raises ArtifactError."""
+    folder = folder or settings.default_artifact_folder()
     return Predictor.load(folder, load_encoder(encoder_name(folder)))
+
+
+def load_router(cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
+    """A router made from these folders, or the default ones, and from the default evidence folder.
+
+    Raises ConfigurationError naming file, line and key.
+    """
+    predictor = load_predictor(artifact)
+    catalog = load_catalog(cards or settings.default_cards_folder())
+    loaded = load_policies(policies or settings.default_policies_folder(), catalog)
+    return make_router(catalog, loaded, predictor, load_evidence(settings.default_evidence_folder()))
+
+
+def make_router(
+    catalog: Catalog,
+    policies: Policies,
+    predictor: Predictor,
+    evidence: Mapping[str, tuple[ProbeOutcome, ...]],
+) -> Router:
+    """A router whose forecasts take the probe outcomes in `evidence`, by card id, into account."""
+    return Router(catalog, policies, predictor, evidence_of(evidence, predictor.encoder))

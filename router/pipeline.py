@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.engine import Circumstances, decide
+from router.decide.engine import RequestContext, decide
 from router.decide.flags import parse_flags
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags
@@ -28,7 +29,7 @@ class Routed(Struct, frozen=True):
     forecast: Forecast
     features: Features
     policy: Policy
-    circumstances: Circumstances
+    circumstances: RequestContext
 
 
 class Router:
@@ -47,6 +48,17 @@ class Router:
         self.evidence = evidence or {}
         self._perceive = Perceiver(predictor.encoder)
         self._forecasts = predictor.bind(catalog, self.evidence)
+
+    @classmethod
+    def default(cls, cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
+        """The router that the command line uses: from these folders, or the default ones where one is left out.
+
+        The defaults are `./model_cards` and `./policies` where they exist, else those of the package, and the shipped
+        predictor. Raises ConfigurationError.
+        """
+        from router.loading import load_router
+
+        return load_router(cards, policies, artifact)
 
     def route(
         self,
@@ -71,6 +83,6 @@ class Router:
             wanted = spoken.overridden_by(wanted)
         features = self._perceive(request)
         forecast = self._forecasts(features)
-        circumstances = Circumstances(unavailable or {}, today, kept)
+        circumstances = RequestContext(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, circumstances)
         return Routed(decision, request, forecast, features, chosen, circumstances)

@@ -13,7 +13,10 @@ from router.errors import ConfigurationError
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "shipped"
 
-# Where the gateway listens unless told otherwise.
+STATIC_ENCODER = "static"
+"""The name of the encoder that came with the package."""
+
+# Where the gateway listens by default.
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8686
 
 

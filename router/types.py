@@ -42,16 +42,16 @@ GREATEST_STD = 0.5
 class Forecast(Struct, frozen=True, eq=False):
     """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
 
-    `quality_std` is the doubt about `quality`; `own_std` that part of it which is the card's own and not shared with
-    the others, so that the difference of two cards has the variance `own_std² + own_std²`.
-    `usual_quality` is what the card is expected to do on an average prompt. `novelty` is the share of training prompts
+    `quality_std` is the standard deviation of `quality`; `independent_std` the part of it that is not shared between
+    cards, so that the difference of two cards has the variance `independent_std² + independent_std²`.
+    `mean_quality` is the quality expected on an average prompt. `novelty` is the share of training prompts
     that are less unlike the training data than this prompt: 0.99 is stranger than 99 in 100.
     """
 
     quality: Doubles
     quality_std: Doubles
-    own_std: Doubles
-    usual_quality: Doubles
+    independent_std: Doubles
+    mean_quality: Doubles
     output_tokens: Doubles
     cost_usd: Doubles
     ttft_ms: Doubles

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from router import ChatRequest, Router
 from router.commands import options
 from router.commands.render import console, table
-from router.wire.chat.request import ChatRequest
 
 PROMPTS = (
     ("What is the capital of Australia?", ""),
@@ -21,7 +21,7 @@ PROMPTS = (
 
 def main() -> None:
     """Print one row a prompt."""
-    router = options.load_router(None, None, None)
+    router = Router.default()
     out = console()
     out.print(f"{len(router.catalog)} cards, predictor {router.predictor.id}\n")
     shown = table("prompt", "flags", "card", "quality", "±", "next best", right=("quality", "±"))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from router.decide.fields import NUMBERS, Sight
+from router.decide.fields import NUMBERS, DecisionInputs
 from router.errors import CallerError, did_you_mean
 from router.pipeline import Router
 from router.wire.chat.request import ChatRequest
@@ -81,7 +81,7 @@ class Sweep:
             card = routed.decision.card
             chosen[card] += 1
             qualities.append(routed.decision.candidates[0].quality)
-            sight = Sight(self._router.catalog, routed.forecast, self._today)
+            sight = DecisionInputs(self._router.catalog, routed.forecast, self._today)
             values.append(float(self._number.values(sight)[self._router.catalog.position(card)]))
             if outcomes is not None:
                 scores.append(_score(self._router, outcomes, row, card))

@@ -11,13 +11,13 @@ import numpy as np
 from msgspec import Struct
 
 from router import __version__
-from router.decide.engine import Circumstances, decide
+from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.errors import CallerError, ConfigurationError
 from router.perceive.predictor import Evidence, Predictor
-from router.store.records.record import Recorded
-from router.store.records.snapshots import Setting, read_catalogue, read_policy, read_unavailable
+from router.store.records.record import DecisionRecord
+from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read_policy, read_unavailable
 from router.store.records.sqlite import Records
 from router.types import Decision, Features
 
@@ -56,7 +56,7 @@ class Replayer:
         self._forecaster = functools.lru_cache(maxsize=8)(lambda each: predictor.bind(each.catalog, each.evidence))
         self._edits = functools.lru_cache(maxsize=8)(_edits)
 
-    def again(self, recorded: Recorded) -> Replayed:
+    def again(self, recorded: DecisionRecord) -> Replayed:
         """With the cards, the probes' outcomes and the policy that it was made with.
 
         Raises ConfigurationError where these are not kept any more, or the vector is of another encoder.
@@ -65,7 +65,9 @@ class Replayer:
         setting, policy = self._setting(recorded.catalogue), self._policy(recorded)
         return self._replayed(recorded, setting, policy, today, self._strangers(recorded))
 
-    def now(self, recorded: Recorded, setting: Setting, policies: Policies, today: datetime.date | None) -> Replayed:
+    def now(
+        self, recorded: DecisionRecord, setting: CatalogSnapshot, policies: Policies, today: datetime.date | None
+    ) -> Replayed:
         """With other cards and policies, such as today's. Cards that could not be called then still cannot.
 
         Raises as `again`, and UnknownModelError where there is no policy of this name any more.
@@ -77,8 +79,8 @@ class Replayer:
 
     def _replayed(
         self,
-        recorded: Recorded,
-        setting: Setting,
+        recorded: DecisionRecord,
+        setting: CatalogSnapshot,
         policy: Policy,
         today: datetime.date | None,
         reasons: tuple[str, ...],
@@ -93,14 +95,14 @@ class Replayer:
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
-                Circumstances(unavailable, today, recorded.kept),
+                RequestContext(unavailable, today, recorded.kept),
             )
         except CallerError as error:
             return Replayed(None, False, (), reasons, str(error))
         differences = _differences(recorded, decision)
         return Replayed(decision, not differences, differences, reasons)
 
-    def _strangers(self, recorded: Recorded) -> tuple[str, ...]:
+    def _strangers(self, recorded: DecisionRecord) -> tuple[str, ...]:
         """What decides now that did not decide then."""
         pairs = (
             ("artifact", recorded.artifact, self._predictor.id),
@@ -108,10 +110,10 @@ class Replayer:
         )
         return tuple(f"another {what}: {then} then, {now} now" for what, then, now in pairs if then != now)
 
-    def _read_setting(self, fingerprint: str) -> Setting:
+    def _read_setting(self, fingerprint: str) -> CatalogSnapshot:
         return read_catalogue(self._content(fingerprint, "cards"))
 
-    def _policy(self, recorded: Recorded) -> Policy:
+    def _policy(self, recorded: DecisionRecord) -> Policy:
         return read_policy(self._content(recorded.settings, "policy"))
 
     def _content(self, fingerprint: str, what: str) -> bytes:
@@ -123,7 +125,7 @@ class Replayer:
         return content
 
 
-def features_of(recorded: Recorded, predictor: Predictor) -> Features:
+def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
     """What was observed about the request. Raises ConfigurationError where `predictor` reads other vectors."""
     vector = np.frombuffer(recorded.vector, dtype="<f4").astype(np.float32)
     width = len(predictor.head.lens.center)
@@ -151,7 +153,7 @@ def read_flags(text: str) -> Flags:
     )
 
 
-def _differences(recorded: Recorded, decision: Decision) -> tuple[Difference, ...]:
+def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Difference, ...]:
     best = decision.candidates[0]
     again = dict(
         zip(
@@ -175,7 +177,7 @@ def _differences(recorded: Recorded, decision: Decision) -> tuple[Difference, ..
     )
 
 
-def _edits(then: Setting, now: Setting) -> tuple[str, ...]:
+def _edits(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...]:
     """What happened to the cards and their evidence since."""
     old = {card.id: card for card in then.catalog}
     new = {card.id: card for card in now.catalog}

@@ -22,7 +22,7 @@ from router.dispatch.costs import price_of
 from router.errors import CallerError
 from router.perceive.predictor import Predictor, quality_of
 from router.store.records.record import Record
-from router.store.records.snapshots import Setting
+from router.store.records.snapshots import CatalogSnapshot
 from router.types import Doubles, Features, Floats, Mask
 
 _BATCH = 1024
@@ -113,7 +113,7 @@ class _Comparable(Struct, frozen=True):
 
 def savings(
     records: Iterable[Record],
-    setting: Setting,
+    setting: CatalogSnapshot,
     predictor: Predictor,
     unavailable: Unavailable,
     *,
@@ -135,7 +135,7 @@ def savings(
 
 class _Comparison:
     def __init__(
-        self, setting: Setting, predictor: Predictor, unavailable: Unavailable, group: Grouping | None
+        self, setting: CatalogSnapshot, predictor: Predictor, unavailable: Unavailable, group: Grouping | None
     ) -> None:
         self._catalog, self._predictor, self._group = setting.catalog, predictor, group
         self._uncallable = functools.lru_cache(maxsize=256)(lambda name: self._held(unavailable(name)))

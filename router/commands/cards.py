@@ -22,6 +22,7 @@ def register(parent: typer.Typer) -> None:
 def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """One line a card."""
     from router.cards.schema import to_plain
+    from router.loading import load_predictor
 
     catalog = options.load_cards(cards)
     if as_json:
@@ -29,7 +30,7 @@ def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, a
         return
     from router.commands.render import print_cards
 
-    predictor = options.load_predictor(artifact)
+    predictor = load_predictor(artifact)
     measured = [predictor.column(catalog, position) is not None for position in range(len(catalog))]
     print_cards(catalog, measured)
 

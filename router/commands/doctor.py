@@ -16,10 +16,11 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
     """Which cards could be called now: credentials that are set, servers that answer on this machine."""
     from router import settings
     from router.dispatch.availability import local_servers, unavailable_cards
+    from router.loading import load_predictor
     from router.perceive.evidence import load_evidence, without_card
 
     catalog = options.load_cards(cards)
-    predictor = options.load_predictor(artifact)
+    predictor = load_predictor(artifact)
     folder = settings.default_evidence_folder()
     evidence = load_evidence(folder)
     lost = without_card(evidence, catalog.ids)

@@ -79,7 +79,9 @@ def list_keys(file: KeysFile = None, as_json: options.Json = False) -> None:
     today = options.today()
     keys = load_keys(file or settings.default_keys_file())
     if as_json:
-        plain = [{**msgspec.to_builtins(key, enc_hook=write_quantity), "closed": key.why_closed(today)} for key in keys]
+        plain = [
+            {**msgspec.to_builtins(key, enc_hook=write_quantity), "closed": key.inactive_reason(today)} for key in keys
+        ]
         for each in plain:
             del each["hash"]
         options.print_json(plain)
@@ -97,7 +99,7 @@ def list_keys(file: KeysFile = None, as_json: options.Json = False) -> None:
             escape(key.default_policy),
             str(key.rpm or ""),
             "" if key.budget_usd_per_day is None else write_quantity(key.budget_usd_per_day),
-            key.why_closed(today) or (f"open until {key.expires}" if key.expires else "open"),
+            key.inactive_reason(today) or (f"open until {key.expires}" if key.expires else "open"),
         )
     console().print(shown)
 
@@ -135,7 +137,7 @@ def check_key(file: KeysFile = None, as_json: options.Json = False) -> None:
     key = keys.find(presented)
     if key is None:
         raise InvalidKeyError("there is no such key")
-    closed = key.why_closed(options.today())
+    closed = key.inactive_reason(options.today())
     if as_json:
         options.print_json({"id": key.id, "closed": closed})
     else:

@@ -39,7 +39,7 @@ def train(
     sets: Sets,
     out: Annotated[Path, typer.Option("--out", help="Folder for the artifact.")],
     ids: Annotated[Path | None, typer.Option("--ids", help="File of prompt ids, one a line: train on these.")] = None,
-    encoder: EncoderName = options.STATIC,
+    encoder: EncoderName = settings.STATIC_ENCODER,
     aliases: Aliases = None,
     cards: options.Cards = None,
     report: Annotated[
@@ -51,6 +51,7 @@ def train(
     from router.learn.data.facts import load_facts
     from router.learn.data.routing_set import load_set, read_aliases, read_ids, restrict
     from router.learn.training.train import train as fit
+    from router.loading import load_encoder
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is no artifact; name another folder")
@@ -64,7 +65,7 @@ def train(
     catalog = options.load_cards(cards)
     predictor = fit(
         data,
-        options.load_encoder(encoder),
+        load_encoder(encoder),
         command,
         load_facts(settings.shipped_facts_file(), catalog),
         settings.cache_folder() / "features",
@@ -106,12 +107,13 @@ def score(
     """Forecast every model's quality on a file of prompts."""
     from router.learn.data.routing_set import read_prompts
     from router.learn.evaluation.score import write_scores
+    from router.loading import load_predictor
 
     files = [file.resolve() for file in (prompts, out, std) if file is not None]
     if len(set(files)) < len(files):
         raise CallerError("--prompts, --out and --std must be different files")
     read = read_prompts(prompts)
-    predictor = options.load_predictor(artifact)
+    predictor = load_predictor(artifact)
     write_scores(predictor, read, out, std)
     if as_json:
         options.print_json({"out": str(out), "prompts": len(read), "models": predictor.models})
@@ -141,7 +143,7 @@ def evaluate(
             show_default="all-MiniLM-L6-v2 with --baselines all",
         ),
     ] = None,
-    encoder: EncoderName = options.STATIC,
+    encoder: EncoderName = settings.STATIC_ENCODER,
     aliases: Aliases = None,
     prices: Annotated[
         Path | None,
@@ -169,6 +171,7 @@ def evaluate(
     from router.learn.evaluation.evaluate import evaluate as run
     from router.learn.evaluation.ood import read_unknown
     from router.learn.report.page import write_html
+    from router.loading import load_encoder
 
     names = read_aliases(aliases) if aliases else None
     second = baseline or ("all-MiniLM-L6-v2" if baselines == "all" else "none")
@@ -177,12 +180,12 @@ def evaluate(
         raise CallerError(f'--pair takes two models, "strong,weak", got "{pair}"')
     report = run(
         join([load_set(folder, names) for folder in sets]),
-        options.load_encoder(encoder),
+        load_encoder(encoder),
         folds=folds,
         by=by,
         test=load_set(test, names) if test else None,
         baselines=baselines,
-        baseline_encoder=None if second == "none" else lambda: options.load_encoder(second),
+        baseline_encoder=None if second == "none" else lambda: load_encoder(second),
         cache=settings.cache_folder() / "embeddings",
         prices=read_prices(prices) if prices else None,
         pair=strong_and_weak,

@@ -55,11 +55,12 @@ def onboard(
     as_json: options.Json = False,
 ) -> None:
     """Ask a card's live endpoint some probes, grade its answers, and say what they change."""
-    from router.dispatch import Dispatcher, Dispatching, Timeouts
+    from router.dispatch import Dispatcher, DispatchSettings, Timeouts
     from router.learn.onboarding.evidence_log import EvidenceLog, earlier_outcomes, set_aside
     from router.learn.onboarding.probes import load_probes
     from router.learn.onboarding.session import Terms, check, place, plan
     from router.learn.onboarding.session import onboard as run
+    from router.loading import load_predictor
 
     terms = Terms(probes, max_usd, concurrency, max_tokens)
     catalog = options.load_cards(cards)
@@ -68,7 +69,7 @@ def onboard(
         check(chosen, terms)
     probe_set = load_probes(from_set or settings.shipped_probes_folder())
     folder = evidence or settings.default_evidence_folder()
-    placement = place(options.load_predictor(artifact), catalog, chosen, probe_set.probes)
+    placement = place(load_predictor(artifact), catalog, chosen, probe_set.probes)
     if dry_run:
         earlier = {} if reset else earlier_outcomes(folder, chosen.id)
         _print_plan(plan(chosen, probe_set, placement, earlier, terms), chosen.id, as_json)
@@ -81,7 +82,7 @@ def onboard(
             typer.echo(f"{aside}: earlier answers", err=True)
 
     # The endpoint asks again by itself, for every call may cost money.
-    patience = Dispatching(Timeouts(first_token_s=timeout, total_s=max(timeout, Timeouts().total_s)), retries=0)
+    patience = DispatchSettings(Timeouts(first_token_s=timeout, total_s=max(timeout, Timeouts().total_s)), retries=0)
 
     async def ask(log: EvidenceLog) -> Onboarding:
         dispatcher, line = Dispatcher(patience), _ProgressLine(sys.stderr.isatty())

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from router.cards import Catalog
     from router.decide.policy import Policies
     from router.gateway.config.sources import Sources
-    from router.perceive.encoder import Encoder
-    from router.perceive.predictor import Predictor
-    from router.pipeline import Router
 
 Cards = Annotated[
     Path | None,
@@ -36,8 +33,6 @@ Flags = Annotated[
 PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to weigh by.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-STATIC = "static"
-
 
 def load_cards(folder: Path | None) -> Catalog:
     """The catalogue in `folder`, or the default one."""
@@ -51,37 +46,6 @@ def load_policy_folder(folder: Path | None) -> Policies:
     from router.decide.policy import load_policies
 
     return load_policies(folder or settings.default_policies_folder())
-
-
-def load_encoder(name: str) -> Encoder:
-    """The encoder of this name: `static`, or a sentence-transformers model."""
-    from router import loading
-
-    return loading.load_encoder(name)
-
-
-def load_predictor(folder: Path | None) -> Predictor:
-    """The artifact in `folder` with its encoder, or the one that came with the package."""
-    from router import loading
-
-    return loading.load_predictor(folder or settings.default_artifact_folder())
-
-
-def load_router(cards: Path | None, policies: Path | None, artifact: Path | None) -> Router:
-    """Everything a decision needs."""
-    from router.decide.policy import load_policies
-    from router.perceive.evidence import load_evidence
-    from router.perceive.predictor import evidence_of
-    from router.pipeline import Router
-
-    catalog, predictor = load_cards(cards), load_predictor(artifact)
-    evidence = load_evidence(settings.default_evidence_folder())
-    return Router(
-        catalog,
-        load_policies(policies or settings.default_policies_folder(), catalog),
-        predictor,
-        evidence_of(evidence, predictor.encoder),
-    )
 
 
 def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None, keys: Path | None) -> Sources:

@@ -34,13 +34,14 @@ def pareto(
     as_json: options.Json = False,
 ) -> None:
     """Sweep the weight λ of a goal and print the front: quality against cost, latency or size."""
+    from router import Router
     from router.analysis.pareto import PLOT_SUFFIXES, Sweep, front_of
 
     if (prompt is None) == (data is None):
         raise CallerError("give a prompt, or a data set with --data")
     if out is not None and out.suffix.lower() not in PLOT_SUFFIXES:
         raise CallerError(f"--out ends in {', '.join(PLOT_SUFFIXES)}; got {out.name}")
-    router = options.load_router(cards, policies, artifact)
+    router = Router.default(cards, policies, artifact)
     requests, outcomes = _requests(prompt, data, sample)
     today = options.today()
     sweep = Sweep(router, goal, policy, flags, today)

@@ -40,8 +40,10 @@ def prompt(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
+    from router import Router
+
     request = _read_request(prompt, messages)
-    router = options.load_router(cards, policies, artifact)
+    router = Router.default(cards, policies, artifact)
     unavailable = _unavailable(router.catalog) if reachable else {}
     today = options.today()
     decision = router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today).decision

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from router.analysis.replay import Replayed
-    from router.store.records.record import Record, Recorded
+    from router.store.records.record import DecisionRecord, Record
     from router.store.records.sqlite import Records
 
 app = typer.Typer(help="List, show and replay what the gateway has answered.", no_args_is_help=True)
@@ -118,21 +118,23 @@ def replay(
     The cards and the policy are those of then, even if they were edited or deleted since; --now takes today's. Without
     --now the exit code is 1 where a decision is not the same.
     """
+    from router import Router
+
     if (record is None) == (last is None):
         raise CallerError("give a record's id, or --last N")
     from router.analysis.replay import Replayer
-    from router.store.records.snapshots import Setting
+    from router.store.records.snapshots import CatalogSnapshot
     from router.store.records.sqlite import Filter
 
     records = open_store(store)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
-    router = options.load_router(cards, policies, artifact)
-    setting, today = Setting(router.catalog, router.evidence), options.today()
+    router = Router.default(cards, policies, artifact)
+    setting, today = CatalogSnapshot(router.catalog, router.evidence), options.today()
     with records:
         chosen = [records.named(record)] if record else records.tail(last or 1, Filter(routed=True))
         replayer = Replayer(records, router.predictor)
-        done: list[tuple[Record, Recorded, Replayed]] = []
+        done: list[tuple[Record, DecisionRecord, Replayed]] = []
         for each in chosen:
             if each.decision is None:
                 raise CallerError(f"{each.id} has no decision to replay: the client named the card, or none was found")
@@ -244,7 +246,7 @@ def _print_record(record: Record) -> None:
     _print_attempts(out, record)
 
 
-def _decision_lines(decision: Recorded | None) -> list[tuple[str, str]]:
+def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
     if decision is None:
         return []
     forecast = f"quality {decision.quality:.2f} ± {decision.quality_std:.2f}, cost {_usd(decision.cost_usd)}"
@@ -291,7 +293,7 @@ def _replay_document(record: Record, again: Replayed) -> dict[str, object]:
     }
 
 
-def _print_replay(record: Record, recorded: Recorded, again: Replayed, top: int, explain: bool) -> None:
+def _print_replay(record: Record, recorded: DecisionRecord, again: Replayed, top: int, explain: bool) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, print_decision, table
@@ -321,7 +323,7 @@ def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else _UNKNOWN if value is None else str(value)
 
 
-def _print_replays(done: list[tuple[Record, Recorded, Replayed]]) -> None:
+def _print_replays(done: list[tuple[Record, DecisionRecord, Replayed]]) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, table

@@ -35,21 +35,22 @@ def savings(
     as_json: options.Json = False,
 ) -> None:
     """What routed requests cost, and what the best single model would have cost, with the forecast quality of both."""
+    from router import Router
     from router.analysis.savings import savings as compare
-    from router.store.records.snapshots import Setting, read_unavailable
+    from router.store.records.snapshots import CatalogSnapshot, read_unavailable
     from router.store.records.sqlite import Filter
 
     start = None if since is None else read_since(since)
     kept = records.open_store(store)
     if kept is None:
         return
-    router = options.load_router(cards, policies, artifact)
+    router = Router.default(cards, policies, artifact)
 
     def unavailable(fingerprint: str) -> dict[str, str]:
         content = kept.snapshot(fingerprint)
         return {} if content is None else dict(read_unavailable(content))
 
-    setting = Setting(router.catalog, router.evidence)
+    setting = CatalogSnapshot(router.catalog, router.evidence)
     with kept:
         found = compare(kept.each(Filter(since=start)), setting, router.predictor, unavailable, by=by, against=against)
     if as_json:

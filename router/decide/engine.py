@@ -13,11 +13,11 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import Sight
+from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, loss_of, loss_weight, parts_of
-from router.decide.guard import Guarding, GuardRule, doubt_of
-from router.decide.limits import Limit, Verdict, gap, judge, reason
+from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
+from router.decide.limits import Limit, LimitResult, evaluate, gap, reason
 from router.decide.policy import Policy
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.types import (
@@ -43,7 +43,7 @@ Pick = Callable[[Indices], int]
 """Positions of cards in rising order → that of the one to choose."""
 
 
-class Circumstances(Struct, frozen=True):
+class RequestContext(Struct, frozen=True):
     """What the engine cannot know by itself: which cards cannot be called now and why, the day, and the card that has
     answered the conversation so far.
     """
@@ -57,7 +57,7 @@ class Rejections(Mapping[str, Rejection]):
     """Every card that fails a limit, with its reasons, made when looked at."""
 
     def __init__(
-        self, verdicts: Sequence[Verdict], failing: Mask, sight: Sight, unavailable: Mapping[str, str]
+        self, verdicts: Sequence[LimitResult], failing: Mask, sight: DecisionInputs, unavailable: Mapping[str, str]
     ) -> None:
         self._verdicts, self._sight, self._unavailable = verdicts, sight, unavailable
         self._failing = failing
@@ -79,7 +79,7 @@ class Rejections(Mapping[str, Rejection]):
     def __repr__(self) -> str:
         return f"Rejections({dict(self)!r})"
 
-    def _reason(self, verdict: Verdict, card: int) -> str:
+    def _reason(self, verdict: LimitResult, card: int) -> str:
         if verdict.limit is AVAILABLE:
             return self._unavailable[self._sight.catalog.ids[card]]
         return reason(verdict, card, self._sight)
@@ -92,7 +92,7 @@ def decide(
     policy: Policy,
     flags: Flags,
     artifact: str,
-    circumstances: Circumstances = Circumstances(),  # noqa: B008 - frozen
+    circumstances: RequestContext = RequestContext(),  # noqa: B008 - frozen
 ) -> Decision:
     """Choose a card, and say why.
 
@@ -101,9 +101,9 @@ def decide(
     """
     _check_overrides(policy, flags)
     wanted = policy.flags.overridden_by(flags)
-    sight = Sight(catalog, forecast, circumstances.today)
+    sight = DecisionInputs(catalog, forecast, circumstances.today)
     needs = [*_availability(catalog, circumstances.unavailable), *_requirements(features, sight)]
-    asked = [judge(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits]
+    asked = [evaluate(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits]
     kept, relaxed = _relaxed(needs, asked, policy)
     verdicts = [*needs, *kept]
     fails = _fails(verdicts)
@@ -152,15 +152,20 @@ def _staying(policy: Policy, card: str | None, catalog: Catalog, failing: Mask) 
 
 
 def _guarding(
-    policy: Policy, wanted: Flags, sight: Sight, parts: Mapping[str, Doubles], score: Doubles, staying: int | None
-) -> Guarding | None:
+    policy: Policy,
+    wanted: Flags,
+    sight: DecisionInputs,
+    parts: Mapping[str, Doubles],
+    score: Doubles,
+    staying: int | None,
+) -> GuardEvaluation | None:
     rule = policy.guard_rule if staying is None else _KEEPING
     if rule is None:
         return None
     weight, forecast = loss_weight(wanted.goals), sight.forecast
-    doubt = weight * doubt_of(forecast.own_std)
-    usual = {**parts, LOSS: weight * loss_of(forecast.usual_quality)}
-    return Guarding(
+    doubt = weight * uncertainty_of(forecast.independent_std)
+    usual = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
+    return GuardEvaluation(
         rule=rule,
         score=score,
         doubt=doubt,
@@ -175,7 +180,7 @@ def _stated_default(policy: Policy, catalog: Catalog) -> int | None:
     return None if policy.default is None else catalog.position(policy.default)
 
 
-def _missing_default(policy: Policy, sight: Sight, rejections: Rejections) -> str:
+def _missing_default(policy: Policy, sight: DecisionInputs, rejections: Rejections) -> str:
     """Why the default card that the policy names is no candidate; empty where it is one, or none is named."""
     if policy.default is None:
         return ""
@@ -193,29 +198,31 @@ def _check_overrides(policy: Policy, flags: Flags) -> None:
             raise CallerError(f'the policy "{policy.id}" lets clients set {allowed}, not {kind}: {flags}')
 
 
-def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[Verdict]:
+def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[LimitResult]:
     if not unavailable:
         return []
     fails = np.array([name in unavailable for name in catalog.ids])
-    return [Verdict(AVAILABLE, fails, np.zeros_like(fails))]
+    return [LimitResult(AVAILABLE, fails, np.zeros_like(fails))]
 
 
-def _requirements(features: Features, sight: Sight) -> list[Verdict]:
+def _requirements(features: Features, sight: DecisionInputs) -> list[LimitResult]:
     """What the request itself needs: room for prompt and answer, its modalities, tools, a JSON schema."""
     needed = features.input_tokens + (features.output_limit or 0)
     room = Limit("context", ">=", needed, f"context>={needed}")
-    verdicts = [judge(room, sight, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD)]
+    verdicts = [evaluate(room, sight, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
-        verdicts.append(judge(longest, sight, unknown_passes=True))
+        verdicts.append(evaluate(longest, sight, unknown_passes=True))
     words = [("modality", each) for each in sorted(features.modalities - {"text"})]
     words += [("capability", each) for each in sorted(features.needs)]
     for field, word in words:
-        verdicts.append(judge(Limit(field, "=", word, f"{field}={word}"), sight, unknown_passes=False))
+        verdicts.append(evaluate(Limit(field, "=", word, f"{field}={word}"), sight, unknown_passes=False))
     return verdicts
 
 
-def _relaxed(needs: Sequence[Verdict], asked: list[Verdict], policy: Policy) -> tuple[list[Verdict], tuple[str, ...]]:
+def _relaxed(
+    needs: Sequence[LimitResult], asked: list[LimitResult], policy: Policy
+) -> tuple[list[LimitResult], tuple[str, ...]]:
     """The limits asked for that are left once relaxing has found a candidate, and the texts of those dropped.
 
     What the request itself needs is never relaxed: no model would serve it.
@@ -229,12 +236,12 @@ def _relaxed(needs: Sequence[Verdict], asked: list[Verdict], policy: Policy) -> 
     return asked, tuple(relaxed)
 
 
-def _fails(verdicts: Sequence[Verdict]) -> Mask:
+def _fails(verdicts: Sequence[LimitResult]) -> Mask:
     """Of shape `(limits, cards)`. There is always a limit: the request's own need of context."""
     return np.array([verdict.fails for verdict in verdicts])
 
 
-def _binding(verdicts: Sequence[Verdict], fails: Mask, first: int, pick: Pick) -> tuple[str, ...]:
+def _binding(verdicts: Sequence[LimitResult], fails: Mask, first: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `first` would have been chosen."""
     counts = fails.sum(axis=0)
     texts = []
@@ -245,7 +252,7 @@ def _binding(verdicts: Sequence[Verdict], fails: Mask, first: int, pick: Pick) -
     return tuple(texts)
 
 
-def _explain_empty(verdicts: Sequence[Verdict], fails: Mask, sight: Sight, rejections: Rejections) -> str:
+def _explain_empty(verdicts: Sequence[LimitResult], fails: Mask, sight: DecisionInputs, rejections: Rejections) -> str:
     if not len(sight.catalog):
         return "the catalogue holds no card"
     counts = fails.sum(axis=0)

@@ -14,7 +14,7 @@ from router.formats import units
 from router.types import Doubles, Forecast
 
 
-class Sight(Struct, frozen=True, eq=False):
+class DecisionInputs(Struct, frozen=True, eq=False):
     """All that a limit or goal may look at: the cards, this prompt's forecast, and the day of the request."""
 
     catalog: Catalog
@@ -30,7 +30,7 @@ class Number(Struct, frozen=True):
 
     read: Callable[[str], float]
     show: Callable[..., str]
-    values: Callable[[Sight], Doubles]
+    values: Callable[[DecisionInputs], Doubles]
     what: str
 
 
@@ -42,7 +42,7 @@ def _show_day(day: float) -> str:
     return datetime.date.fromordinal(int(day)).isoformat()
 
 
-def _age_days(sight: Sight) -> Doubles:
+def _age_days(sight: DecisionInputs) -> Doubles:
     released = sight.catalog.columns.released_day
     if sight.today is None:
         return np.full_like(released, np.nan)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from router.decide.fields import Sight
+from router.decide.fields import DecisionInputs
 from router.types import Doubles
 
 LOSS = "loss"
@@ -39,7 +39,7 @@ def _worst_where_unknown(cost: Doubles) -> Doubles:
     return np.fmin(cost, 1.0)
 
 
-GOALS: Mapping[str, Callable[[Sight], Doubles]] = {
+GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda sight: loss_of(sight.forecast.quality),
     "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
@@ -55,7 +55,7 @@ def loss_weight(weights: Mapping[str, float]) -> float:
     return 1.0 + weights.get("best", 0.0)
 
 
-def parts_of(sight: Sight, weights: Mapping[str, float]) -> dict[str, Doubles]:
+def parts_of(sight: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
     """The parts of every card's score: the loss, then each goal's weight times its cost."""
     parts = {LOSS: GOALS["best"](sight) * loss_weight(weights)}
     for goal, weight in weights.items():

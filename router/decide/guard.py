@@ -33,7 +33,7 @@ class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
         return (confidence > self.confidence) & (novelty <= self.novelty)
 
 
-class Contest(NamedTuple):
+class Comparison(NamedTuple):
     """The best card against the default card, both as positions in the catalogue.
 
     `advantage` is how much lower, so better, the best card's score is; `std` its standard deviation; `confidence` the
@@ -47,7 +47,7 @@ class Contest(NamedTuple):
     confidence: float
 
 
-class Guarding(NamedTuple):
+class GuardEvaluation(NamedTuple):
     """A rule, and what it weighs the cards with on one prompt; arrays have one entry a card.
 
     `score` is that of this prompt and `doubt` its standard deviation. `safe_score` ranks default cards: the score on an
@@ -63,7 +63,7 @@ class Guarding(NamedTuple):
     stated: int | None = None
     role: str = "default"
 
-    def contest(self, candidates: Indices) -> Contest:
+    def contest(self, candidates: Indices) -> Comparison:
         """The best against the default of `candidates`, positions in rising order, so that the id breaks ties.
 
         Only quality counts as uncertain: the part of its doubt that is each card's own.
@@ -75,14 +75,14 @@ class Guarding(NamedTuple):
             default = int(candidates[self.safe_score[candidates].argmin()])
         advantage = float(self.score[default] - self.score[best])
         std = math.hypot(self.doubt[best], self.doubt[default])
-        return Contest(best, default, advantage, std, confidence_of(advantage, std))
+        return Comparison(best, default, advantage, std, confidence_of(advantage, std))
 
     def choose(self, candidates: Indices) -> int:
         """The position of the card that answers."""
         contest = self.contest(candidates)
         return contest.best if self.rule.releases(contest.confidence, self.novelty) else contest.default
 
-    def account(self, contest: Contest, ids: Sequence[str], missing: str = "") -> Guard:
+    def account(self, contest: Comparison, ids: Sequence[str], missing: str = "") -> Guard:
         """What the guard did, in numbers and words.
 
         `missing` says why the default card that the policy names is no candidate, where that is so.
@@ -116,10 +116,10 @@ class Guarding(NamedTuple):
         )
 
 
-def doubt_of(own_std: Doubles) -> Doubles:
-    """`own_std`, the greatest there can be where it is unknown."""
+def uncertainty_of(independent_std: Doubles) -> Doubles:
+    """`independent_std`, the greatest there can be where it is unknown."""
     # Of a number and NaN this takes the number.
-    return np.fmin(own_std, GREATEST_STD)
+    return np.fmin(independent_std, GREATEST_STD)
 
 
 def confidence_of(advantage: float, std: float) -> float:

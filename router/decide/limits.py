@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from router.decide.fields import NUMBERS, Sight
+from router.decide.fields import NUMBERS, DecisionInputs
 from router.types import Mask
 
 COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -30,7 +30,7 @@ class Limit(Struct, frozen=True):
     text: str
 
 
-class Verdict(Struct, frozen=True, eq=False):
+class LimitResult(Struct, frozen=True, eq=False):
     """One limit looked at on every card: which fail it, and for which of those the fact is unknown."""
 
     limit: Limit
@@ -38,7 +38,7 @@ class Verdict(Struct, frozen=True, eq=False):
     unknown: Mask
 
 
-def judge(limit: Limit, sight: Sight, *, unknown_passes: bool) -> Verdict:
+def evaluate(limit: Limit, sight: DecisionInputs, *, unknown_passes: bool) -> LimitResult:
     """Which cards fail `limit`. A card whose fact is unknown fails it, unless `unknown_passes`."""
     if isinstance(limit.value, str):
         facet = sight.catalog.facets[limit.field]
@@ -48,10 +48,10 @@ def judge(limit: Limit, sight: Sight, *, unknown_passes: bool) -> Verdict:
         values = NUMBERS[limit.field].values(sight)
         unknown = np.isnan(values)
         fails = ~COMPARE[limit.op](values, limit.value)
-    return Verdict(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
+    return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
 
-def reason(verdict: Verdict, card: int, sight: Sight) -> str:
+def reason(verdict: LimitResult, card: int, sight: DecisionInputs) -> str:
     """Why the card at this position fails: `size 70B > 7B`, `size unknown`, `has not tag code`."""
     limit = verdict.limit
     if verdict.unknown[card]:
@@ -71,7 +71,7 @@ def reason(verdict: Verdict, card: int, sight: Sight) -> str:
     return f"{limit.field} {shown} {relation} {bound}"
 
 
-def gap(verdict: Verdict, card: int, sight: Sight) -> float:
+def gap(verdict: LimitResult, card: int, sight: DecisionInputs) -> float:
     """How far the card is from passing, as a share of the limit; 1 where there is no number to compare."""
     limit = verdict.limit
     if isinstance(limit.value, str) or verdict.unknown[card]:

@@ -25,7 +25,7 @@ class Target(Struct, frozen=True):
     card: str | None = None
 
 
-class Wishes(Struct, frozen=True):
+class RoutingOptions(Struct, frozen=True):
     """What stands beside the model's name, in the headers or the body; empty where nothing does.
 
     `places` names where flags or a policy were found, for errors.
@@ -60,7 +60,7 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     return Target(found["policy"], found["flags"] or "")
 
 
-def read_wishes(headers: Mapping[str, str], body: Mapping[str, Any]) -> Wishes:
+def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) -> RoutingOptions:
     """The wishes in the headers, which are the strongest, and in the body. Raises FieldError, or FlagError."""
     metadata, route = body.get("metadata"), body.get("route")
     spoken = _text(metadata, "route_flags", "metadata.route_flags") if isinstance(metadata, Mapping) else ""
@@ -77,7 +77,7 @@ def read_wishes(headers: Mapping[str, str], body: Mapping[str, Any]) -> Wishes:
         "route.policy": _text(route, "policy", "route.policy"),
         "x-route-policy": headers.get("x-route-policy", ""),
     }
-    return Wishes(
+    return RoutingOptions(
         flags=joined_flags(*flags.values()),
         policy=policies["x-route-policy"] or policies["route.policy"],
         session=headers.get("x-route-session", "") or _text(route, "session", "route.session"),

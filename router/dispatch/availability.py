@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from router.cards import Card
 from router.dispatch.deployments import deployments_of
-from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.dispatcher import missing_configuration
 from router.dispatch.providers import api_key
 from router.dispatch.relay import models_url
 from router.formats.net import is_loopback
@@ -67,7 +67,7 @@ def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
     Servers on this machine are asked for their models. Servers elsewhere are taken to be up: only a call would tell.
     """
     catalog = tuple(cards)
-    reasons = {card.id: why_uncallable(card) for card in catalog}
+    reasons = {card.id: missing_configuration(card) for card in catalog}
     places = {
         card.id: tuple(_place(deployment.card) for deployment in deployments_of(card))
         for card in catalog

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from router.dispatch.response import Answer
+from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, read_json
@@ -16,7 +16,7 @@ from router.wire import Conversion, EventWriter
 from router.wire.protocols import data_of, events_of
 
 
-def converted(answer: Answer, conversion: Conversion, asked: Mapping[str, Any]) -> Answer:
+def converted(answer: UpstreamResponse, conversion: Conversion, asked: Mapping[str, Any]) -> UpstreamResponse:
     """A chat answer in the shape of the client's protocol; errors stay as they are. `asked` is the client's body."""
     if not isinstance(answer.body, bytes):
         stream = ConvertedStream(answer.body, conversion.events(asked))
@@ -45,9 +45,9 @@ class ConvertedStream:
         """Whether the upstream is at fault."""
         return self._is_bad or self._chat.failed
 
-    def when_over(self, told: Callable[[], object]) -> None:
+    def on_close(self, told: Callable[[], object]) -> None:
         """Have `told` called once, when the call has ended."""
-        self._chat.when_over(told)
+        self._chat.on_close(told)
 
     def __aiter__(self) -> ConvertedStream:
         return self

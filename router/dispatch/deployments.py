@@ -56,7 +56,7 @@ class Queue(Struct, frozen=True):
     wait_s: float = 10.0
 
 
-class Fleet:
+class DeploymentPool:
     """The deployments of all cards. Used on one event loop; both settings may be changed at any time."""
 
     def __init__(self, cooldown: Cooldown, queue: Queue) -> None:
@@ -156,7 +156,7 @@ class Fleet:
         if leave_alone_s is None:
             health.failed(self.cooldown, now_s)
         else:
-            health.leave_alone(leave_alone_s, now_s)
+            health.back_off(leave_alone_s, now_s)
         self._unwell[deployment.card.id] = self._deployments[deployment.card.id][0]
 
     def _unready(self, deployment: Deployment, now_s: float) -> Unready | None:

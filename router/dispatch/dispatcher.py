@@ -12,12 +12,19 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.converted_response import converted
-from router.dispatch.deployments import Deployment, Fleet, Queue, deployments_of
+from router.dispatch.deployments import Deployment, DeploymentPool, Queue, deployments_of
 from router.dispatch.health import Cooldown
-from router.dispatch.litellm_client import Translator
-from router.dispatch.providers import base_url, dialect_of, is_translated, missing_credentials, speaks, unknown_provider
+from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.providers import (
+    base_url,
+    dialect_of,
+    missing_credentials,
+    native_apis,
+    unknown_provider,
+    uses_litellm,
+)
 from router.dispatch.relay import Relay, is_url
-from router.dispatch.response import Answer, retry_after_s
+from router.dispatch.response import UpstreamResponse, retry_after_s
 from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.types import Api, Attempt
@@ -34,7 +41,7 @@ _TOO_LONG = b"context_length_exceeded"
 _BROKEN = frozenset({"unreachable", "cut", "empty"})
 
 
-class Dispatching(Struct, frozen=True):
+class DispatchSettings(Struct, frozen=True):
     """How calls are made. `retries`: how often a call whose connection broke is made again at the same place."""
 
     timeouts: Timeouts = Timeouts()
@@ -43,16 +50,16 @@ class Dispatching(Struct, frozen=True):
     retries: int = 1
 
 
-def why_uncallable(card: Card) -> str | None:
+def missing_configuration(card: Card) -> str | None:
     """What the configuration lacks for calling `card`, or None where any of its deployments can be called."""
     reasons = [_why_uncallable(deployment.card) for deployment in deployments_of(card)]
     return None if None in reasons else reasons[0]
 
 
-def why_not_served(card: Card, api: Api) -> str | None:
+def unsupported_api(card: Card, api: Api) -> str | None:
     """Why `card` cannot answer requests of `api`, or None where it can: as it is, or by conversion."""
-    spoken = speaks(card)
-    if api in spoken or is_translated(card) or ("chat" in spoken and api != "embeddings"):
+    spoken = native_apis(card)
+    if api in spoken or uses_litellm(card) or ("chat" in spoken and api != "embeddings"):
         return None
     return f"its upstream speaks {', '.join(sorted(spoken))}, and {api} cannot be converted to that"
 
@@ -63,18 +70,18 @@ class Dispatcher:
     Made and used on one event loop.
     """
 
-    def __init__(self, dispatching: Dispatching = Dispatching()) -> None:  # noqa: B008 - frozen
-        self.fleet = Fleet(dispatching.cooldown, dispatching.queue)
-        self._relay, self._translator = Relay(dispatching.timeouts), Translator(dispatching.timeouts)
+    def __init__(self, dispatching: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
+        self.fleet = DeploymentPool(dispatching.cooldown, dispatching.queue)
+        self._relay, self._translator = Relay(dispatching.timeouts), LitellmClient(dispatching.timeouts)
         self._retries = dispatching.retries
 
-    def configure(self, dispatching: Dispatching) -> None:
+    def configure(self, dispatching: DispatchSettings) -> None:
         """Make calls like this from now on. Those that run go on as they began."""
         self.fleet.cooldown, self.fleet.queue = dispatching.cooldown, dispatching.queue
         self._relay.timeouts = self._translator.timeouts = dispatching.timeouts
         self._retries = dispatching.retries
 
-    async def send(self, card: Card, call: Call) -> Answer:
+    async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at the card's first deployment: the upstream's answer, whatever its status.
 
         A stream has begun when this returns; close it. Raises UpstreamError where no HTTP answer came, or a stream
@@ -82,10 +89,10 @@ class Dispatcher:
         """
         return await self._send(self.fleet.deployments_of(card)[0].card, call)
 
-    async def count_tokens(self, card: Card, call: Call) -> Answer | None:
+    async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """What the card's upstream counts for an Anthropic request; None where it does not count."""
         deployment = self.fleet.deployments_of(card)[0].card
-        if MESSAGES.api not in speaks(deployment):
+        if MESSAGES.api not in native_apis(deployment):
             return None
         return await self._relay.send(deployment, call, f"{MESSAGES.path}/count_tokens")
 
@@ -95,7 +102,7 @@ class Dispatcher:
         call: Call,
         attempts: list[Attempt] | None = None,
         announce: Callable[[], Mapping[str, str]] | None = None,
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """The first answer that is a success or faults the request itself. Each card gets the same request.
 
         Every call is added to `attempts`; `announce` is told of each before, and gives headers for it. Where there is
@@ -105,7 +112,7 @@ class Dispatcher:
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
-        refusal: Answer | None = None
+        refusal: UpstreamResponse | None = None
         failure: UpstreamError | None = None
         tried: set[str] = set()
         while deployment := await self.fleet.next(cards, tried):
@@ -135,7 +142,7 @@ class Dispatcher:
         call: Call,
         attempts: list[Attempt],
         announce: Callable[[], Mapping[str, str]] | None,
-    ) -> Answer:
+    ) -> UpstreamResponse:
         for left in range(self._retries, -1, -1):
             marked = call
             if announce is not None:
@@ -148,7 +155,7 @@ class Dispatcher:
                 call = msgspec.structs.replace(call, again=True)
         raise AssertionError("a call was neither answered nor refused")
 
-    async def _attempt_once(self, deployment: Deployment, call: Call, attempts: list[Attempt]) -> Answer:
+    async def _attempt_once(self, deployment: Deployment, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
         started_s = time.monotonic()
 
         def note(status: int | None, fault: str | None = None) -> None:
@@ -179,7 +186,7 @@ class Dispatcher:
             if not streaming:
                 self.fleet.end(deployment)
 
-    def _follow(self, deployment: Deployment, answer: Answer) -> None:
+    def _follow(self, deployment: Deployment, answer: UpstreamResponse) -> None:
         stream = answer.body
         assert not isinstance(stream, bytes)
 
@@ -190,16 +197,16 @@ class Dispatcher:
                 self.fleet.well(deployment, 0 if stream.usage is None else stream.usage.total_tokens)
             self.fleet.end(deployment)
 
-        stream.when_over(over)
+        stream.on_close(over)
 
-    async def _send(self, card: Card, call: Call) -> Answer:
-        if call.api in speaks(card):
+    async def _send(self, card: Card, call: Call) -> UpstreamResponse:
+        if call.api in native_apis(card):
             return await self._relay.send(card, _as_understood(card, call))
-        if problem := why_not_served(card, call.api):
+        if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
             return await self._translator.embed(card, call)
-        upstream = self._translator if is_translated(card) else self._relay
+        upstream = self._translator if uses_litellm(card) else self._relay
         if call.api == "chat":
             return await upstream.send(card, call)
         conversion = CONVERSIONS[call.api]
@@ -214,7 +221,7 @@ def _as_understood(card: Card, call: Call) -> Call:
 
 
 def _why_uncallable(card: Card) -> str | None:
-    if not is_translated(card):
+    if not uses_litellm(card):
         if base_url(card) is None:
             return "its card states no base_url"
         if not is_url(card):
@@ -222,7 +229,7 @@ def _why_uncallable(card: Card) -> str | None:
     return unknown_provider(card) or missing_credentials(card)
 
 
-def _faults_the_request(answer: Answer) -> bool:
+def _faults_the_request(answer: UpstreamResponse) -> bool:
     if answer.status not in _FAULT_OF_THE_REQUEST:
         return False
     return not (isinstance(answer.body, bytes) and _TOO_LONG in answer.body)

@@ -97,7 +97,7 @@ class Health:
             self._failures = 0
             self._resting_until_s = max(self._resting_until_s, now_s + rest_s)
 
-    def leave_alone(self, seconds: float, now_s: float) -> None:
+    def back_off(self, seconds: float, now_s: float) -> None:
         """The server said `Retry-After`."""
         self._told_until_s = max(self._told_until_s, now_s + min(seconds, _LONGEST_COOLING_S))
 

@@ -18,7 +18,7 @@ from router import settings
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.providers import api_key, has_ambient_credentials
-from router.dispatch.response import Answer, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
@@ -110,14 +110,14 @@ class _WatchedStream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-class Translator:
+class LitellmClient:
     """Calls that litellm translates from the OpenAI protocol and back."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
         self._litellm: Any = None
 
-    async def send(self, card: Card, call: Call) -> Answer:
+    async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at a chat call, answered in OpenAI's shapes. Raises UpstreamError where no HTTP answer came."""
         litellm = await self._ready(card)
         key = api_key(card)
@@ -147,7 +147,7 @@ class Translator:
             return _refusal(litellm, card, key, error)
         if not call.stream:
             said = response.model_dump(exclude_unset=True, warnings=False)
-            return Answer(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
+            return UpstreamResponse(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.asks_for_usage)
@@ -155,9 +155,9 @@ class Translator:
             on_the_way_out.push_async_callback(stream.aclose)
             await stream.start()
             on_the_way_out.pop_all()
-        return Answer(card, 200, {"content-type": "text/event-stream"}, stream)
+        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream)
 
-    async def embed(self, card: Card, call: Call) -> Answer:
+    async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at a call for embeddings. Raises UpstreamError where no HTTP answer came."""
         litellm = await self._ready(card)
         key = api_key(card)
@@ -176,7 +176,7 @@ class Translator:
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
             return _refusal(litellm, card, key, error)
         said = response.model_dump(exclude_unset=True, warnings=False)
-        return Answer(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
+        return UpstreamResponse(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
 
     async def _ready(self, card: Card) -> Any:
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
@@ -276,7 +276,7 @@ def _broke_in_transport(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
+def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
     """What litellm raised, as the HTTP answer it came from. Raises UpstreamError where there was none."""
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
@@ -291,7 +291,7 @@ def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> Answer:
     )
     passed = {**passed_back(headers), "content-type": "application/json"}
     if status in (401, 403) or status >= 500:
-        return Answer(card, status, passed, b"")
+        return UpstreamResponse(card, status, passed, b"")
     words = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)
     shape = {"message": words.decode(), "type": "upstream_error", "param": None, "code": str(status)}
-    return Answer(card, status, passed, msgspec.json.encode({"error": shape}))
+    return UpstreamResponse(card, status, passed, msgspec.json.encode({"error": shape}))

@@ -81,7 +81,7 @@ _LITELLMS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re
 _LITELLMS_MEMBER = re.compile(r'^    \w+ = "([^"]+)"', re.MULTILINE)
 
 
-def speaks(card: Card) -> frozenset[Api]:
+def native_apis(card: Card) -> frozenset[Api]:
     """What the card's upstream understands as it is: as the card says, else what is usual for its provider."""
     if card.apis is not None:
         return frozenset(card.apis)
@@ -90,9 +90,9 @@ def speaks(card: Card) -> frozenset[Api]:
     return _ANTHROPIC_APIS if card.provider == "anthropic" else _NO_APIS
 
 
-def is_translated(card: Card) -> bool:
+def uses_litellm(card: Card) -> bool:
     """Whether chat requests reach the card's upstream by way of litellm."""
-    return card.provider not in _OPENAI_PROTOCOL and "chat" not in speaks(card)
+    return card.provider not in _OPENAI_PROTOCOL and "chat" not in native_apis(card)
 
 
 def base_url(card: Card) -> str | None:
@@ -125,7 +125,7 @@ def missing_credentials(card: Card) -> str | None:
 
 def unknown_provider(card: Card) -> str | None:
     """That nothing here speaks the protocol of the card's provider, with the nearest name, or None."""
-    if not is_translated(card):
+    if not uses_litellm(card):
         return None
     translated = _litellms_own()
     # Without the list nobody is called unknown; the call itself will tell.

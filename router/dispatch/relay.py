@@ -18,8 +18,8 @@ from yarl import URL
 from router import __version__
 from router.cards.schema import Card
 from router.dispatch.call import Call
-from router.dispatch.providers import api_key, base_url, speaks
-from router.dispatch.response import Answer, late, passed_back, redacted, unreachable
+from router.dispatch.providers import api_key, base_url, native_apis
+from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
@@ -59,7 +59,7 @@ _TOLD = msgspec.json.Decoder(_Told)
 def models_url(card: Card) -> str | None:
     """Where a relayed card's upstream lists its models; None where that is not known."""
     base = base_url(card)
-    if base is None or "chat" not in speaks(card):
+    if base is None or "chat" not in native_apis(card):
         return None
     try:
         return str(_endpoint(base, card.provider in _PATH_OFTEN_OMITTED, "models"))
@@ -86,7 +86,7 @@ class Relay:
         # Places that refuse to be asked for a stream's usage.
         self._tell_no_usage: set[str | None] = set()
 
-    async def send(self, card: Card, call: Call, path: str = "") -> Answer:
+    async def send(self, card: Card, call: Call, path: str = "") -> UpstreamResponse:
         """One attempt, at the endpoint of the call's protocol or at `path`.
 
         A call that is made again gets a new connection: others that were kept may be dead as well. Raises
@@ -106,8 +106,8 @@ class Relay:
         for session in self._sessions.values():
             await session.close()
 
-    async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> Answer:
-        asks = call.stream and protocol.tells_usage_if_asked and base_url(card) not in self._tell_no_usage
+    async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> UpstreamResponse:
+        asks = call.stream and protocol.supports_include_usage and base_url(card) not in self._tell_no_usage
         answer = await self._send_once(card, call, protocol, path, asks and card.provider not in _TELL_USAGE_UNASKED)
         if asks and _refuses_to_tell_usage(answer):
             self._tell_no_usage.add(base_url(card))
@@ -118,7 +118,7 @@ class Relay:
 
     async def _send_once(
         self, card: Card, call: Call, protocol: WireProtocol, path: str, asks_for_usage: bool
-    ) -> Answer:
+    ) -> UpstreamResponse:
         key = api_key(card)
         payload = _payload(card, call, asks_for_usage)
         session = self._session(keeps=not call.again)
@@ -139,7 +139,7 @@ class Relay:
             stream = EventStream(source, protocol, self.timeouts, keep_usage=call.asks_for_usage)
             await stream.start()
             on_the_way_out.pop_all()
-            return Answer(card, status, passed, stream)
+            return UpstreamResponse(card, status, passed, stream)
 
     def _session(self, keeps: bool) -> aiohttp.ClientSession:
         if keeps not in self._sessions:
@@ -193,7 +193,7 @@ def _payload(card: Card, call: Call, asks_for_usage: bool) -> bytes:
     return json_bytes(body)
 
 
-def _refuses_to_tell_usage(answer: Answer) -> bool:
+def _refuses_to_tell_usage(answer: UpstreamResponse) -> bool:
     return answer.status in (400, 422) and isinstance(answer.body, bytes) and b"stream_options" in answer.body
 
 
@@ -250,7 +250,7 @@ def _is_event_stream(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def _whole(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:
+def _whole(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> UpstreamResponse:
     if status >= 300:
         return _refusal(card, key, status, headers, answered)
     told = _told(answered)
@@ -263,7 +263,7 @@ def _whole(card: Card, key: str | None, status: int, headers: dict[str, str], an
     if bytes(told.choices).translate(None, _BLANKS) == b"[]":
         raise UpstreamError(f'the upstream of the card "{card.id}" answered without `choices`', 502, "empty")
     usage = usage_in({"usage": told.usage})
-    return Answer(card, status, {**headers, "content-type": "application/json"}, answered, usage)
+    return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, answered, usage)
 
 
 def _told(answered: bytes) -> _Told | None:
@@ -282,13 +282,13 @@ def _told(answered: bytes) -> _Told | None:
     return _Told(said.get("usage"), said.get("error"), msgspec.Raw(b"[]" if said.get("choices") == [] else b""))
 
 
-def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> Answer:
+def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> UpstreamResponse:
     _LOG.warning("%s: HTTP %d", card.id, status)
     if status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" answered with a redirect')
     if status in (401, 403):
-        return Answer(card, status, headers, b"")
-    return Answer(card, status, headers, redacted(answered, key, base_url(card)))
+        return UpstreamResponse(card, status, headers, b"")
+    return UpstreamResponse(card, status, headers, redacted(answered, key, base_url(card)))
 
 
 @functools.lru_cache(maxsize=4096)

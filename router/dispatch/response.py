@@ -18,7 +18,7 @@ _SHORTEST_SECRET = 6
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 
 
-class Answer(Struct, frozen=True, eq=False):
+class UpstreamResponse(Struct, frozen=True, eq=False):
     """An upstream's HTTP answer. `headers` holds only what a client may see; keys are in lower case.
 
     An error's `body` may be empty, where the upstream's own words would tell of the gateway's credentials. `usage` is

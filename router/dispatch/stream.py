@@ -62,7 +62,7 @@ class Events(Protocol):
     def failed(self) -> bool:
         """Whether the upstream is at fault."""
 
-    def when_over(self, told: Callable[[], object]) -> None:
+    def on_close(self, told: Callable[[], object]) -> None:
         """Have `told` called once, when the call has ended."""
 
     def failure(self, message: str, kind: str, code: str | None) -> bytes | None:
@@ -101,7 +101,7 @@ class EventStream:
         """Whether the last piece has been given."""
         return self._done and not self._ready
 
-    def when_over(self, told: Callable[[], object]) -> None:
+    def on_close(self, told: Callable[[], object]) -> None:
         """Have `told` called once, when the call has ended."""
         self._when_over = told
 

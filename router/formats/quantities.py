@@ -143,11 +143,13 @@ def _read_optional_seconds(value: Any) -> OptionalSeconds:
     # `false` and `0` mean it as well; YAML's own `off` is a word here.
     if value == "off" or (not isinstance(value, str) and not value and value is not None):
         return OptionalSeconds(0.0)
-    return OptionalSeconds(units.seconds(_scalar(value, "a duration such as 15s, or off")))
+    expected = "a duration such as 15s, or off"
+    return OptionalSeconds(units.seconds(_scalar(value, expected), expected))
 
 
 def _read_days(value: Any) -> Days:
-    days = units.days(_scalar(value, "a time such as 30d, 2w or 1y"))
+    expected = "a time such as 30d, 2w or 1y"
+    days = units.days(_scalar(value, expected), expected)
     if days <= 0:
         raise ValueError(f"expected a time of more than 0, got {value!r}")
     return Days(days)

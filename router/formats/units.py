@@ -41,9 +41,9 @@ def milliseconds(value: str | float) -> float:
     return _scaled(value, _MILLISECONDS, "a duration such as 250ms or 1.5s")
 
 
-def seconds(value: str | float) -> float:
+def seconds(value: str | float, expected: str = "a duration such as 800ms, 30s or 10m") -> float:
     """Duration in seconds: `800ms`, `30s`, `10m`, `1h`."""
-    return _scaled(value, _SECONDS, "a duration such as 800ms, 30s or 10m")
+    return _scaled(value, _SECONDS, expected)
 
 
 def byte_count(value: str | float) -> int:
@@ -54,9 +54,9 @@ def byte_count(value: str | float) -> int:
     return int(count)
 
 
-def days(value: str | float) -> float:
+def days(value: str | float, expected: str = "an age such as 180d, 6mo or 1y") -> float:
     """Age in days: `180d`, `6mo`, `1y`."""
-    return _scaled(value, _DAYS, "an age such as 180d, 6mo or 1y")
+    return _scaled(value, _DAYS, expected)
 
 
 def usd(value: str | float) -> float:

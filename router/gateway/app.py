@@ -19,18 +19,18 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from router import __version__
-from router.dispatch import Cooldown, Dispatcher, Dispatching, Queue, Timeouts
+from router.dispatch import Cooldown, Dispatcher, DispatchSettings, Queue, Timeouts
 from router.dispatch.queue import Admission
 from router.errors import PulvinarError
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import presented_key
-from router.gateway.config.reload import Live, Loaded
-from router.gateway.endpoints.completion import Exchange, Parts, Sink
-from router.gateway.endpoints.dry_run import Inquiries
+from router.gateway.config.reload import ActiveConfig, ConfigReloader
+from router.gateway.endpoints.completion import CompletionHandler, Services, Sink
+from router.gateway.endpoints.dry_run import DryRun
 from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.openapi import openapi_document
-from router.gateway.http.errors import fault_of, fault_of_http
-from router.gateway.http.middleware import Edge
+from router.gateway.http.errors import error_response, http_error_response
+from router.gateway.http.middleware import RequestMiddleware
 from router.gateway.http.surfaces import (
     CHAT,
     COMPLETIONS,
@@ -40,9 +40,9 @@ from router.gateway.http.surfaces import (
     Surface,
     error_body,
 )
-from router.gateway.routing.availability import Probe, Watch
+from router.gateway.routing.availability import AvailabilityMonitor, Probe
 from router.gateway.routing.recorder import Recorder
-from router.gateway.routing.selection import Chooser
+from router.gateway.routing.selection import Selector
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
 from router.store.records.journal import Journal
@@ -74,7 +74,7 @@ class Gateway:
 
     def __init__(
         self,
-        live: Live,
+        live: ConfigReloader,
         *,
         probe: Probe = lambda _: {},
         state: State | None = None,
@@ -92,11 +92,11 @@ class Gateway:
         config = live.current.config
         self.dispatcher = Dispatcher(_dispatching(config))
         self.admission = Admission(config.max_concurrency, _queue(config))
-        self.watch = Watch(live.current.router.catalog, probe, tell)
+        self.watch = AvailabilityMonitor(live.current.router.catalog, probe, tell)
         self.metrics = Metrics(self._readings(), metrics_folder)
         self.models = _models(live.current)
-        chooser = Chooser(self.watch, self.dispatcher.fleet, self._card_of)
-        self.parts = Parts(
+        chooser = Selector(self.watch, self.dispatcher.fleet, self._card_of)
+        self.parts = Services(
             live=live,
             chooser=chooser,
             dispatcher=self.dispatcher,
@@ -143,11 +143,11 @@ class Gateway:
         for each in {self.state, self.conversations}:
             each.close()
 
-    def _take_over(self, loaded: Loaded) -> None:
+    def _take_over(self, loaded: ActiveConfig) -> None:
         self.models = _models(loaded)
         self.dispatcher.configure(_dispatching(loaded.config))
         self.admission.most, self.admission.queue = loaded.config.max_concurrency, _queue(loaded.config)
-        self.watch.turn_to(loaded.router.catalog)
+        self.watch.set_catalog(loaded.router.catalog)
         if self.journal is not None:
             self.journal.keep_days = loaded.config.records.keep_days
 
@@ -202,7 +202,7 @@ class SurfaceEndpoint:
         self._parts, self._surface = gateway.parts, surface
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Exchange(self._parts, self._surface, scope, receive, send).run()
+        await CompletionHandler(self._parts, self._surface, scope, receive, send).run()
 
 
 class Status:
@@ -235,7 +235,7 @@ class Status:
         """`GET /metrics`, for Prometheus."""
         current = self._gateway.live.current
         if not current.config.open_metrics:
-            current.keys.opened_by(presented_key(request.headers))
+            current.keys.authenticate(presented_key(request.headers))
         accept = request.headers.get("accept", "")
         kind, body = await asyncio.to_thread(self._gateway.metrics.exposition, accept)
         return Response(body, headers={"content-type": kind})
@@ -248,18 +248,18 @@ class Status:
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
-        key = self._gateway.live.current.keys.opened_by(presented_key(request.headers))
+        key = self._gateway.live.current.keys.authenticate(presented_key(request.headers))
         return Response(self._gateway.models.listed(key), media_type=_JSON)
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{name}`."""
-        key = self._gateway.live.current.keys.opened_by(presented_key(request.headers))
+        key = self._gateway.live.current.keys.authenticate(presented_key(request.headers))
         return Response(self._gateway.models.one(request.path_params["name"], key), media_type=_JSON)
 
 
 def make_app(gateway: Gateway) -> Starlette:
     """The gateway as an ASGI application, which closes it when it shuts down."""
-    status, inquiries = Status(gateway), Inquiries(gateway.parts)
+    status, inquiries = Status(gateway), DryRun(gateway.parts)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -287,7 +287,7 @@ def make_app(gateway: Gateway) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Edge, needs_no_key=lambda: gateway.needs_no_key)],
+        middleware=[Middleware(RequestMiddleware, needs_no_key=lambda: gateway.needs_no_key)],
         exception_handlers={PulvinarError: _on_our_fault, HTTPException: _on_http_fault},
         lifespan=lifespan,
     )
@@ -298,23 +298,23 @@ def make_app(gateway: Gateway) -> Starlette:
 
 async def _on_our_fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, PulvinarError)
-    fault = fault_of(error)
+    fault = error_response(error)
     return Response(error_body(request.scope["path"], fault), fault.status, dict(fault.headers), media_type=_JSON)
 
 
 async def _on_http_fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    fault = fault_of_http(error, request.method, request.scope["path"])
+    fault = http_error_response(error, request.method, request.scope["path"])
     return Response(error_body(request.scope["path"], fault), fault.status, dict(fault.headers), media_type=_JSON)
 
 
-def _models(loaded: Loaded) -> ModelList:
+def _models(loaded: ActiveConfig) -> ModelList:
     return ModelList(loaded.router.catalog, loaded.router.policies, loaded.config.aliases)
 
 
-def _dispatching(config: GatewayConfig) -> Dispatching:
+def _dispatching(config: GatewayConfig) -> DispatchSettings:
     limits, cooldown = config.timeouts, config.cooldown
-    return Dispatching(
+    return DispatchSettings(
         timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
         cooldown=Cooldown(cooldown.failures, cooldown.window_s, cooldown.time_s),
         queue=_queue(config),

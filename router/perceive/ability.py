@@ -43,7 +43,7 @@ class Ability(NamedTuple):
         covariance = self.covariance - gain @ through.T
         return Ability(mean, (covariance + covariance.T) / 2)
 
-    def without_surprise(self, profiles: Doubles) -> Ability:
+    def expected_posterior(self, profiles: Doubles) -> Ability:
         """The ability once prompts of these profiles are answered as it expects: as sure as it will then be."""
         return self.observe(profiles, profiles @ self.mean)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
-from router.perceive.human_text import spoken
+from router.perceive.human_text import human_text
 from router.perceive.text_features import WIDTH, surface_features
 from router.types import Features, Floats
 from router.wire.chat.request import ChatRequest
@@ -70,7 +70,7 @@ def _asks(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     looked_at = turns[: -_TURNS_LOOKED_AT - 1 : -1]
     passed_over = 0
     for turn in looked_at:
-        if words := spoken(turn):
+        if words := human_text(turn):
             asks.append(words)
             if len(asks) == _TURNS_READ:
                 break

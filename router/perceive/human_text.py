@@ -168,13 +168,13 @@ _Span = tuple[int, int]
 _Blocks = dict[str, list[tuple[_Span, _Span]]]
 
 
-def asked(text: str) -> str:
+def newest_ask(text: str) -> str:
     """What the human asks in `text`: without what a harness put around it, or `text` itself where nothing is left."""
-    return spoken(text) or text
+    return human_text(text) or text
 
 
-def spoken(text: str) -> str:
-    """As `asked`, but empty where no word of a human is left."""
+def human_text(text: str) -> str:
+    """As `newest_ask`, but empty where no word of a human is left."""
     # Most turns come from no harness, and cost no more than these searches.
     if "<" in text or text.startswith("["):
         text = _without_blocks(text)

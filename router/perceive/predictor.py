@@ -25,7 +25,7 @@ from router.perceive.encoder import Encoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors, vector_width
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.perceive.skills import Lens, Reader, row_by_row
+from router.perceive.skills import SkillParameters, SkillProjector, row_by_row
 from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
 
 FORMAT = "pulvinar-predictor"
@@ -81,7 +81,7 @@ class Head(Struct, frozen=True, eq=False):
     `(1 + width + landmarks,)` and `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens.
     """
 
-    lens: Lens
+    lens: SkillParameters
     ability: Doubles
     variance: Doubles
     doubt: Doubles
@@ -138,7 +138,7 @@ class Predictor:
         for array in _flat(head).values():
             digest.update(array.tobytes())
         self.id = f"skills-{digest.hexdigest()[:12]}"
-        self.reader = Reader(head.lens)
+        self.reader = SkillProjector(head.lens)
         self._column = {model.name: row for row, model in enumerate(manifest.models) if model.outcomes}
         self._length = head.length.astype(np.float64)
         self.population = head.facts.ability(facts_row(None, manifest.families))
@@ -192,12 +192,12 @@ class Predictor:
             novelty=seen.novelty,
         )
 
-    def look(self, vectors: Floats) -> Look:
+    def look(self, vectors: Floats) -> PromptProfile:
         """What is seen of prompts before any card is looked at."""
         reading = self.reader(vectors)
         near, far = self.head.doubt
         doubt = near + reading.farness[:, None] * (far - near)
-        return Look(
+        return PromptProfile(
             profiles=profile_of(reading.skills),
             doubt=doubt[:, 0],
             own_doubt=doubt[:, 1],
@@ -206,7 +206,7 @@ class Predictor:
             novelty=reading.novelty,
         )
 
-    def along(self, seen: Look, covariance: Doubles) -> Doubles:
+    def along(self, seen: PromptProfile, covariance: Doubles) -> Doubles:
         """The variance `(prompts,)` of expectations by an ability of this covariance.
 
         Far from the training, where skills are small because nothing is known, it is no less than on average.
@@ -245,7 +245,7 @@ class Predictor:
         return ability, row
 
 
-class Look(NamedTuple):
+class PromptProfile(NamedTuple):
     """Of each prompt: `profiles` `(prompts, 1 + skills)`; `doubt`, the share of a model's residual variance by which
     its expectation is uncertain, and `own_doubt`, that by which it is apart from the other models; `length`, the common
     part of the logarithm of an answer's tokens; `farness` and `novelty` as in `Reading`.
@@ -293,7 +293,7 @@ class Forecaster:
         expected = (self._abilities * profile).sum(axis=1)
         doubts = np.maximum(((self._covariances @ profile) * profile).sum(axis=1), seen.farness[0] * self._usual_doubts)
         shares = np.array([seen.doubt, seen.own_doubt])
-        quality_std, own_std = deviation_of(shares * self._variance + doubts[self._kind])
+        quality_std, independent_std = deviation_of(shares * self._variance + doubts[self._kind])
         output_tokens = np.minimum(_tokens(seen.length[0] + self._length), self._longest)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
@@ -302,8 +302,8 @@ class Forecaster:
         return Forecast(
             quality=quality_of(expected),
             quality_std=quality_std,
-            own_std=own_std,
-            usual_quality=self._usual_quality,
+            independent_std=independent_std,
+            mean_quality=self._usual_quality,
             output_tokens=output_tokens,
             cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
             ttft_ms=ttft_ms,
@@ -359,7 +359,7 @@ def _nested(flat: Mapping[str, np.ndarray]) -> Head:
             parts[part][rest] = array
         else:
             own[name] = array
-    return Head(lens=Lens(**parts["lens"]), facts=FactsModel(**parts["facts"]), **own)
+    return Head(lens=SkillParameters(**parts["lens"]), facts=FactsModel(**parts["facts"]), **own)
 
 
 def _misshapen(head: Head, embedded: int, width: int, models: int, facts: int) -> str | None:

@@ -26,7 +26,7 @@ _SHARES = np.linspace(0.0, 0.99, 101)
 """The novelty at each quantile of the training's strangeness: what lies beyond the last has the rest."""
 
 
-class Lens(Struct, frozen=True, eq=False):
+class SkillParameters(Struct, frozen=True, eq=False):
     """The arrays through which a feature vector of `width` numbers, `embedded` of them the embedding, is read.
 
     `center`, `scale` float32 `(width,)`; `topic_center` float32 `(embedded,)`; `landmarks` int8 `(landmarks, embedded)`
@@ -55,7 +55,7 @@ class Lens(Struct, frozen=True, eq=False):
     strangeness_quantiles: Floats
 
 
-class Reading(NamedTuple):
+class SkillProjection(NamedTuple):
     """Of each prompt, float64: `read` `(prompts, 1 + width + landmarks)`, which is `φ`; `skills` `(prompts, skills)`;
     `farness` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of training prompts that are
     less strange.
@@ -67,10 +67,10 @@ class Reading(NamedTuple):
     novelty: Doubles
 
 
-class Reader:
+class SkillProjector:
     """Reads feature vectors through one lens. A prompt's reading is the same in a batch and alone."""
 
-    def __init__(self, lens: Lens) -> None:
+    def __init__(self, lens: SkillParameters) -> None:
         self.lens = lens
         self._landmarks = np.ascontiguousarray(lens.landmarks.T, dtype=np.float32)
         self._levels = levels(lens.landmarks.shape[1])
@@ -81,14 +81,14 @@ class Reader:
         self._rest, self._along = precision[-1], precision[:-1] - precision[-1]
         self._strangeness, self._gate = lens.strangeness.astype(np.float64), lens.gate.astype(np.float64)
 
-    def __call__(self, vectors: Floats) -> Reading:
+    def __call__(self, vectors: Floats) -> SkillProjection:
         """The readings of feature vectors `(prompts, width)`."""
         standard, likeness, strangeness = self.features(vectors)
         farness = self.farness(strangeness)
         read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
         near, far = np.split(row_by_row(read, self._near_and_far), 2, axis=1)
         skills = near + farness[:, None] * (far - near)
-        return Reading(read, skills, farness, self._novelty(strangeness))
+        return SkillProjection(read, skills, farness, self._novelty(strangeness))
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
         """Standardised features `(prompts, width)`, standardised likeness to each landmark `(prompts, landmarks)`, and
@@ -153,7 +153,7 @@ class Reader:
         return novelty
 
 
-def topics_of(vectors: Floats, lens: Lens) -> Floats:
+def topics_of(vectors: Floats, lens: SkillParameters) -> Floats:
     """The embeddings in `vectors` `(prompts, width)` less the training's mean, float32 `(prompts, embedded)`."""
     topics: Floats = vectors[:, : len(lens.topic_center)] - lens.topic_center
     return topics

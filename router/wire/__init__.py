@@ -15,6 +15,7 @@ litellm has adapters for the same. Version 1.106.2 was judged by real cases and 
 from collections.abc import Mapping
 
 from router.types import Api
+from router.wire.chat.request import ChatRequest, Turn
 from router.wire.completions import COMPLETIONS
 from router.wire.conversion import Conversion, EventWriter
 from router.wire.dialect import Dialect
@@ -26,10 +27,12 @@ CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages":
 
 __all__ = [
     "CONVERSIONS",
+    "ChatRequest",
     "Conversion",
     "Dialect",
     "EventWriter",
     "InputParts",
+    "Turn",
     "count_input",
     "without_unsigned_thinking",
 ]

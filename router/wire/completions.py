@@ -7,10 +7,10 @@ from typing import Any
 
 from router.errors import UpstreamError
 from router.formats.json import encodable, json_bytes
-from router.wire.chat.answer import Chunk, Ending, choices_of, ending, identity, malformed, objects, pieces
+from router.wire.chat.answer import Chunk, Finish, choices_of, deltas, finish_of, identity, malformed, objects
 from router.wire.conversion import Conversion
 from router.wire.dialect import COMMON, Dialect
-from router.wire.fields import fields_of, refuse
+from router.wire.fields import fields_of, reject
 from router.wire.sse import DONE, data
 
 _CONVERTED = frozenset(
@@ -21,11 +21,11 @@ _CONVERTED = frozenset(
 def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any]:
     """See `ToChat`."""
     if body.get("suffix"):
-        refuse("suffix", "asks to fill a gap, which chat models cannot be asked for")
+        reject("suffix", "asks to fill a gap, which chat models cannot be asked for")
     if body.get("echo"):
-        refuse("echo", "asks for the prompt's own tokens, which chat models do not give")
+        reject("echo", "asks for the prompt's own tokens, which chat models do not give")
     if body.get("best_of") not in (None, 1, body.get("n")):
-        refuse("best_of", "asks for more answers than `n`, which chat models cannot be asked for")
+        reject("best_of", "asks for more answers than `n`, which chat models cannot be asked for")
     passed = {field: value for field, value in body.items() if field not in _CONVERTED}
     chat = {**passed, "messages": [{"role": "user", "content": _prompt(body.get("prompt"))}]}
     if body.get("max_tokens") is not None:
@@ -33,7 +33,7 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     logprobs = body.get("logprobs")
     if logprobs is not None:
         if isinstance(logprobs, bool) or not isinstance(logprobs, int):
-            refuse("logprobs", "must be a whole number")
+            reject("logprobs", "must be a whole number")
         chat |= {"logprobs": True, "top_logprobs": logprobs}
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -45,7 +45,7 @@ def answer(chat: Mapping[str, Any], _body: Mapping[str, Any]) -> dict[str, Any]:
     choices = choices_of(chat) if isinstance(chat, dict) else None
     if not choices:
         malformed("it has no choices")
-    whole = [_choice(choice, "message", ending(choice) or Ending("stop"), 0)[0] for choice in choices]
+    whole = [_choice(choice, "message", finish_of(choice) or Finish("stop"), 0)[0] for choice in choices]
     usage = chat.get("usage")
     return {**_head(chat), "choices": whole, **({"usage": usage} if isinstance(usage, dict) else {})}
 
@@ -85,7 +85,7 @@ class CompletionEvents:
 
     def _written(self, choice: Mapping[str, Any]) -> bytes | None:
         index = _index(choice)
-        why = ending(choice)
+        why = finish_of(choice)
         before = self._offsets.setdefault(index, 0)
         if why:
             self._finished.add(index)
@@ -104,10 +104,10 @@ def _prompt(prompt: Any) -> str:
     if isinstance(prompt, str) and prompt:
         return prompt
     if isinstance(prompt, list) and prompt and all(isinstance(entry, str) for entry in prompt):
-        refuse("prompt", "holds several prompts; send each by itself to a model that speaks only chat")
+        reject("prompt", "holds several prompts; send each by itself to a model that speaks only chat")
     if isinstance(prompt, list) and prompt:
-        refuse("prompt", "holds token numbers, which mean nothing to another model; send the text")
-    return refuse("prompt", "must be a text, and not an empty one")
+        reject("prompt", "holds token numbers, which mean nothing to another model; send the text")
+    return reject("prompt", "must be a text, and not an empty one")
 
 
 def _head(chat: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,9 +120,9 @@ def _index(choice: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def _choice(choice: Mapping[str, Any], field: str, why: Ending | None, offset: int) -> tuple[dict[str, Any], int]:
+def _choice(choice: Mapping[str, Any], field: str, why: Finish | None, offset: int) -> tuple[dict[str, Any], int]:
     """The choice, and how many characters its text has come to. Reasoning has no place in a text completion."""
-    text = "".join(piece.text for piece in pieces(choice.get(field)) if piece.kind in ("text", "refusal"))
+    text = "".join(piece.text for piece in deltas(choice.get(field)) if piece.kind in ("text", "refusal"))
     reason = why and (why.reason if why.reason in ("stop", "length", "content_filter") else "stop")
     logprobs = _logprobs(choice.get("logprobs"), offset)
     said = {"text": text, "index": _index(choice), "logprobs": logprobs, "finish_reason": reason}

@@ -8,25 +8,25 @@ from typing import Any, NoReturn
 from router.errors import FieldError
 
 
-def refuse(where: str, problem: str) -> NoReturn:
+def reject(where: str, problem: str) -> NoReturn:
     """Raise FieldError."""
     raise FieldError(where, problem)
 
 
 def text_of(value: Any, where: str) -> str:
     """`value`, which must be a text."""
-    return value if isinstance(value, str) else refuse(where, "must be a text")
+    return value if isinstance(value, str) else reject(where, "must be a text")
 
 
-def named(value: Any, where: str) -> str:
+def non_empty_text(value: Any, where: str) -> str:
     """`value`, which must be a text that is not empty."""
-    return value if isinstance(value, str) and value else refuse(where, "must be a text, and not an empty one")
+    return value if isinstance(value, str) and value else reject(where, "must be a text, and not an empty one")
 
 
 def fields_of(value: Any, where: str) -> Mapping[str, Any]:
     """`value`, which must be an object."""
     # Decoded JSON has no other mappings, and asking for any is four times as slow.
-    return value if isinstance(value, dict) else refuse(where, "must be an object")
+    return value if isinstance(value, dict) else reject(where, "must be an object")
 
 
 def entries(value: Any, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -34,7 +34,7 @@ def entries(value: Any, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
     if value is None:
         return
     if not isinstance(value, list):
-        refuse(where, "must be a list")
+        reject(where, "must be a list")
     for position, entry in enumerate(value):
         place = f"{where}[{position}]"
         yield fields_of(entry, place), place
@@ -42,4 +42,4 @@ def entries(value: Any, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 def kind_of(entry: Mapping[str, Any], where: str) -> str:
     """The `type` of an object."""
-    return named(entry.get("type"), f"{where}.type")
+    return non_empty_text(entry.get("type"), f"{where}.type")

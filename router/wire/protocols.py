@@ -26,7 +26,7 @@ class WireProtocol(Struct, frozen=True, eq=False):
     done: re.Pattern[bytes]
     finished: re.Pattern[bytes]
     shows: Callable[[Mapping[str, Any]], bool]
-    tells_usage_if_asked: bool = False
+    supports_include_usage: bool = False
 
 
 def events_of(piece: bytes) -> Iterator[bytes]:
@@ -113,8 +113,10 @@ _NEVER = re.compile(rb"(?!)")
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
-CHAT = WireProtocol("chat", "chat/completions", _DONE, _FINISHED, _chat_shows, tells_usage_if_asked=True)
-COMPLETIONS = WireProtocol("completions", "completions", _DONE, _FINISHED, _completion_shows, tells_usage_if_asked=True)
+CHAT = WireProtocol("chat", "chat/completions", _DONE, _FINISHED, _chat_shows, supports_include_usage=True)
+COMPLETIONS = WireProtocol(
+    "completions", "completions", _DONE, _FINISHED, _completion_shows, supports_include_usage=True
+)
 EMBEDDINGS = WireProtocol("embeddings", "embeddings", _NEVER, _NEVER, lambda _: True)
 RESPONSES = WireProtocol(
     "responses",

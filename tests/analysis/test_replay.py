@@ -21,10 +21,10 @@ from router.errors import ConfigurationError, NoCandidateError, UnknownModelErro
 from router.perceive.predictor import Evidence, Predictor
 from router.pipeline import Routed, Router
 from router.store.records.journal import Journal
-from router.store.records.record import Recorded, Snapshot
+from router.store.records.record import DecisionRecord, Snapshot
 from router.store.records.snapshots import (
     KEEP_AGAIN_S,
-    Setting,
+    CatalogSnapshot,
     Snapshots,
     catalogue_snapshot,
     policy_snapshot,
@@ -49,7 +49,7 @@ class Store:
         self.replayer = Replayer(self.records, predictor)
         self._count = 0
 
-    def keep(self, own: Router, routed: Routed) -> Recorded:
+    def keep(self, own: Router, routed: Routed) -> DecisionRecord:
         self._count += 1
         snapshots = Snapshots(catalogue_snapshot(own.catalog, own.evidence), self.journal.keep)
         self.journal.append(record(f"r{self._count:06}", decision=snapshots.recorded(routed)))
@@ -229,9 +229,9 @@ def test_a_snapshot_that_was_dropped_is_tried_again(predictor: Predictor) -> Non
     assert len(tried) == 4
 
 
-def now(store: Store, recorded: Recorded, **changes: Mapping[str, Any]) -> Any:
+def now(store: Store, recorded: DecisionRecord, **changes: Mapping[str, Any]) -> Any:
     own = router(store.replayer._predictor, **changes)
-    return store.replayer.now(recorded, Setting(own.catalog, own.evidence), own.policies, TODAY)
+    return store.replayer.now(recorded, CatalogSnapshot(own.catalog, own.evidence), own.policies, TODAY)
 
 
 def test_with_the_cards_of_now_an_edit_is_named_as_the_reason(store: Store, predictor: Predictor) -> None:
@@ -251,7 +251,7 @@ def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, pr
     recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
     cards = Catalog([*(each for each in own.catalog if each.id != "poet"), card("new")])
     policies = Policies([Policy(id="default", description="now another")])
-    replayed = store.replayer.now(recorded, Setting(cards, {}), policies, None)
+    replayed = store.replayer.now(recorded, CatalogSnapshot(cards, {}), policies, None)
     assert replayed.reasons == ("card deleted: poet", "card added: new", "the policy default was edited")
 
 
@@ -260,7 +260,7 @@ def test_other_probes_are_named(store: Store, predictor: Predictor) -> None:
     recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
     vectors = np.zeros((1, len(predictor.head.lens.center)), dtype=np.float32)
     evidence = {"poet": Evidence(vectors, np.array([1.0]))}
-    replayed = store.replayer.now(recorded, Setting(own.catalog, evidence), own.policies, None)
+    replayed = store.replayer.now(recorded, CatalogSnapshot(own.catalog, evidence), own.policies, None)
     assert replayed.reasons == ("other probes of: poet",)
 
 
@@ -276,7 +276,7 @@ def test_a_policy_that_is_gone_is_said(store: Store, predictor: Predictor) -> No
     own = router(predictor)
     recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
     with pytest.raises(UnknownModelError, match='there is no policy "default"'):
-        store.replayer.now(recorded, Setting(own.catalog, {}), Policies([own.policies["cheap"]]), None)
+        store.replayer.now(recorded, CatalogSnapshot(own.catalog, {}), Policies([own.policies["cheap"]]), None)
 
 
 def test_another_artifact_and_release_are_named(store: Store, predictor: Predictor) -> None:

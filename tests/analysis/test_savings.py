@@ -12,7 +12,7 @@ from router.errors import CallerError, UnknownModelError
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.store.records.record import Record
-from router.store.records.snapshots import Setting, Snapshots, catalogue_snapshot
+from router.store.records.snapshots import CatalogSnapshot, Snapshots, catalogue_snapshot
 from router.types import Outcome, Usage
 from router.wire.chat.request import ChatRequest
 from tests.store.records.examples import DAY_S, record, router
@@ -45,7 +45,9 @@ class Traffic:
 
     def savings(self, **options: Any) -> Savings:
         own = self.router
-        return savings(self.kept, Setting(own.catalog, own.evidence), own.predictor, REASONS.__getitem__, **options)
+        return savings(
+            self.kept, CatalogSnapshot(own.catalog, own.evidence), own.predictor, REASONS.__getitem__, **options
+        )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from router.commands import options
+from router import Router
 from router.commands.savings import read_since
 from router.errors import CallerError
 from router.pipeline import Router
@@ -34,7 +34,7 @@ FAILED = Outcome(502, 30.0, attempts=(Attempt("gpt-4o", "gpt-4o", None, 30.0, "r
 
 @pytest.fixture(scope="module")
 def router() -> Router:
-    return options.load_router(None, None, None)
+    return Router.default()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
-from router.decide.engine import Circumstances, Rejections, decide
+from router.decide.engine import Rejections, RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy
 from router.formats.quantities import read_quantity
@@ -48,8 +48,8 @@ def forecast(
     return Forecast(
         quality=column(quality, 0.5),
         quality_std=column(std, 0.1),
-        own_std=column(std, 0.1),
-        usual_quality=column(quality if usual is None else usual, 0.5),
+        independent_std=column(std, 0.1),
+        mean_quality=column(quality if usual is None else usual, 0.5),
         output_tokens=column(output_tokens, 100.0),
         cost_usd=column(cost_usd, 0.001),
         ttft_ms=column(ttft_ms, 200.0),
@@ -87,7 +87,7 @@ def choose(
         policy,
         parse_flags(flags) if isinstance(flags, str) else flags,
         "artifact",
-        Circumstances(unavailable or {}, TODAY),
+        RequestContext(unavailable or {}, TODAY),
     )
 
 

@@ -204,8 +204,8 @@ def doubtful(draw: st.DrawFn) -> Situation:
     twentieths = st.integers(0, 20).map(lambda number: number / 20)
     return cards, msgspec.structs.replace(
         expected,
-        own_std=np.array(draw(st.lists(shares, min_size=count, max_size=count))),
-        usual_quality=np.array(draw(st.lists(twentieths, min_size=count, max_size=count))),
+        independent_std=np.array(draw(st.lists(shares, min_size=count, max_size=count))),
+        mean_quality=np.array(draw(st.lists(twentieths, min_size=count, max_size=count))),
         novelty=draw(st.sampled_from([0.0, 0.5, 0.97, 0.99, 1.0])),
     )
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
-from router.decide.fields import Sight
+from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS, LOSS
 from router.decide.policy import Policy
@@ -46,7 +46,7 @@ def candidates(situation: Situation, flags: Flags, policy: Policy = PLAIN) -> li
 def goal_costs(situation: Situation, goal: str) -> dict[str, float]:
     cards, expected = situation
     catalog = Catalog(cards)
-    return dict(zip(catalog.ids, GOALS[goal](Sight(catalog, expected, TODAY)).tolist(), strict=True))
+    return dict(zip(catalog.ids, GOALS[goal](DecisionInputs(catalog, expected, TODAY)).tolist(), strict=True))
 
 
 @given(situations(), st.sampled_from(sorted(BOUNDS)), limit_lists, st.data())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.cards import Card
-from router.dispatch import Answer, Call, Dispatcher, Dispatching, Timeouts
+from router.dispatch import Call, Dispatcher, DispatchSettings, Timeouts, UpstreamResponse
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -22,12 +22,12 @@ def call(
     stream: bool = False,
     headers: Mapping[str, str] | None = None,
     timeouts: Timeouts | None = None,
-) -> tuple[Answer, bytes]:
+) -> tuple[UpstreamResponse, bytes]:
     """The answer, and its body read to the end."""
 
-    async def main() -> tuple[Answer, bytes]:
+    async def main() -> tuple[UpstreamResponse, bytes]:
         # One try a card, and no card rests: these tests are about single calls.
-        dispatcher = Dispatcher(Dispatching(timeouts or Timeouts(), retries=0))
+        dispatcher = Dispatcher(DispatchSettings(timeouts or Timeouts(), retries=0))
         try:
             answer = await dispatcher.send_first_healthy(cards, Call("chat", body, stream, headers or {}))
             if isinstance(answer.body, bytes):

@@ -5,7 +5,7 @@ import pytest
 from router import settings
 from router.cards import Card
 from router.dispatch import providers
-from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.dispatcher import missing_configuration
 from router.formats.net import is_loopback
 
 
@@ -83,12 +83,12 @@ def test_a_server_elsewhere_may_need_no_key(provider: str) -> None:
 
 def test_what_is_no_url_is_not_on_this_machine() -> None:
     assert not is_loopback("http://[::1")
-    assert why_uncallable(card(base_url="http://a..é/v1")) == "its base_url is not a URL"
+    assert missing_configuration(card(base_url="http://a..é/v1")) == "its base_url is not a URL"
 
 
 def test_a_misspelt_provider_makes_a_card_uncallable() -> None:
     reason = 'its provider "hosted_vlm" is not one that Pulvinar knows; did you mean "hosted_vllm"?'
-    assert why_uncallable(card("hosted_vlm", base_url="http://127.0.0.1:8000/v1")) == reason
+    assert missing_configuration(card("hosted_vlm", base_url="http://127.0.0.1:8000/v1")) == reason
 
 
 @pytest.mark.parametrize("provider", ["vertex_ai_beta", "gemini", "bedrock", "text-completion-openai"])

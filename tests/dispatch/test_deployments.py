@@ -8,15 +8,15 @@ import pytest
 from router.cards import Card
 from router.cards.schema import Place, RateLimits
 from router.dispatch import Cooldown, Queue
-from router.dispatch.deployments import Fleet
+from router.dispatch.deployments import DeploymentPool
 from router.errors import BusyError
 from tests.gateway.servers import make_card
 
 ONE_AT_A_TIME = RateLimits(concurrency=1)
 
 
-def fleet(**queue: float) -> Fleet:
-    return Fleet(Cooldown(failures=1), Queue(**queue) if queue else Queue())
+def fleet(**queue: float) -> DeploymentPool:
+    return DeploymentPool(Cooldown(failures=1), Queue(**queue) if queue else Queue())
 
 
 def card(name: str, servers: int = 1, limits: RateLimits | None = None) -> Card:
@@ -24,7 +24,7 @@ def card(name: str, servers: int = 1, limits: RateLimits | None = None) -> Card:
     return msgspec.structs.replace(make_card(name, "http://127.0.0.1:1"), base_url=None, deployments=places)
 
 
-def chosen(fleet: Fleet, *cards: Card, tried: set[str] | None = None) -> str | None:
+def chosen(fleet: DeploymentPool, *cards: Card, tried: set[str] | None = None) -> str | None:
     deployment = asyncio.run(fleet.next(cards, tried or set()))
     return None if deployment is None else deployment.name
 

@@ -66,8 +66,8 @@ def test_a_failure_never_shortens_a_rest(times: list[float]) -> None:
 
 def test_a_shorter_retry_after_does_not_shorten_a_longer_one() -> None:
     health = Health()
-    health.leave_alone(30, 0)
-    health.leave_alone(5, 1)
+    health.back_off(30, 0)
+    health.back_off(5, 1)
     assert health.unready(FREE, 10) == Unready("told", 20)
 
 

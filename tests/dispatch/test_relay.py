@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import pytest
 
 from router.cards import Card
-from router.dispatch import Answer, Call, Dispatcher, EventStream, Timeouts
+from router.dispatch import Call, Dispatcher, EventStream, Timeouts, UpstreamResponse
 from router.errors import UpstreamError
 from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import CHUNKS, Upstream, make_card
 
 
-def served_by(answer: tuple[Answer, bytes]) -> str:
+def served_by(answer: tuple[UpstreamResponse, bytes]) -> str:
     return answer[0].card.id
 
 

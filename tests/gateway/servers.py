@@ -29,7 +29,7 @@ from router.formats.quantities import Dollars, Seconds
 from router.gateway.app import Gateway, make_app
 from router.gateway.config.gateway_yaml import GatewayConfig, TimeoutLimits
 from router.gateway.config.keys import Keys
-from router.gateway.config.reload import Live, Loaded
+from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
 from router.gateway.server.serve import listen, server_config
 from router.pipeline import Router
@@ -188,8 +188,8 @@ class IndifferentPredictor:
         forecast = Forecast(
             quality=half,
             quality_std=half / 5,
-            own_std=half / 5,
-            usual_quality=half,
+            independent_std=half / 5,
+            mean_quality=half,
             output_tokens=half * 200,
             cost_usd=prices * 100,
             ttft_ms=none,
@@ -219,8 +219,8 @@ _CONFIG, _NO_KEYS = GatewayConfig(), Keys()
 def make_gateway(router: Router, config: GatewayConfig = _CONFIG, keys: Keys = _NO_KEYS, **parts: Any) -> Gateway:
     """A gateway whose configuration is made of values, and never changes."""
     nowhere = Path(os.devnull)
-    loaded = Loaded(router, catalogue_snapshot(router.catalog, {}), config, keys, 1, "fixed", 0.0)
-    return Gateway(Live(lambda _: loaded, Sources(nowhere, nowhere, nowhere, nowhere, nowhere)), **parts)
+    loaded = ActiveConfig(router, catalogue_snapshot(router.catalog, {}), config, keys, 1, "fixed", 0.0)
+    return Gateway(ConfigReloader(lambda _: loaded, Sources(nowhere, nowhere, nowhere, nowhere, nowhere)), **parts)
 
 
 def with_timeouts(timeouts: Timeouts) -> GatewayConfig:

@@ -17,12 +17,12 @@ from router.perceive.artifact import hashes
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector
 from router.perceive.predictor import Evidence, Head, Predictor
-from router.perceive.skills import Lens
+from router.perceive.skills import SkillParameters
 from router.wire.chat.request import ChatRequest
 
 ARRAYS = (
     *(name for name in Head.__struct_fields__ if name not in ("lens", "facts")),
-    *(f"lens.{name}" for name in Lens.__struct_fields__),
+    *(f"lens.{name}" for name in SkillParameters.__struct_fields__),
     *(f"facts.{name}" for name in FactsModel.__struct_fields__),
 )
 MANY_ROWS = ("lens.near", "lens.landmarks", "lens.directions", "facts.loadings")
@@ -72,7 +72,7 @@ def test_a_saved_predictor_places_cards_by_the_same_bits(
     evidence = {name: Evidence(vectors, np.array([1.0, 0.0, 1.0, 0.0, 0.5])) for name in ("stranger", "tuned")}
     features = Perceiver(encoder)(ChatRequest.from_prompt(PROMPTS[0]))
     ours, theirs = (each.bind(catalog, evidence)(features) for each in (predictor, Predictor.load(folder, encoder)))
-    for name in ("quality", "quality_std", "own_std", "usual_quality", "output_tokens"):
+    for name in ("quality", "quality_std", "independent_std", "mean_quality", "output_tokens"):
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.perceive.human_text import AT_LINE_START, INJECTED, asked, spoken
+from router.perceive.human_text import AT_LINE_START, INJECTED, human_text, newest_ask
 
 ASK = "Why does the login test fail?"
 TURNS = {
@@ -204,46 +204,46 @@ ORDINARY = [
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
 def test_what_the_harness_adds_is_not_the_ask(turn: str) -> None:
-    assert asked(turn) == ASK
+    assert newest_ask(turn) == ASK
 
 
 @pytest.mark.parametrize("turn", NOBODY.values(), ids=NOBODY.keys())
 def test_a_turn_without_a_humans_words_is_told_apart_and_kept_whole(turn: str) -> None:
-    assert spoken(turn) == ""
-    assert asked(turn) == turn
+    assert human_text(turn) == ""
+    assert newest_ask(turn) == turn
 
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_an_ordinary_turn_stays_as_it_is(text: str) -> None:
-    assert asked(text) == text
+    assert newest_ask(text) == text
 
 
 def test_words_before_and_after_a_block_are_kept() -> None:
-    assert asked("one <system-reminder>x</system-reminder>two") == "one two"
+    assert newest_ask("one <system-reminder>x</system-reminder>two") == "one two"
 
 
 def test_blocks_inside_blocks_are_cut_whole() -> None:
     nested = "<system-reminder>a<system-reminder>b</system-reminder>c</system-reminder>"
-    assert asked(f"{nested}{ASK}") == ASK
+    assert newest_ask(f"{nested}{ASK}") == ASK
 
 
 def test_a_block_that_is_never_closed_hides_nothing() -> None:
     text = f"<system-reminder>{ASK}"
-    assert asked(text) == text
+    assert newest_ask(text) == text
 
 
 def test_a_closed_block_inside_one_that_is_not_is_cut() -> None:
-    assert asked(f"<context>\n<git_status>\nM a\n</git_status>\n{ASK}") == f"<context>\n\n{ASK}"
+    assert newest_ask(f"<context>\n<git_status>\nM a\n</git_status>\n{ASK}") == f"<context>\n\n{ASK}"
 
 
 def test_an_empty_query_mark_does_not_hide_the_rest() -> None:
-    assert asked(f"<user_query></user_query>{ASK}") == ASK
+    assert newest_ask(f"<user_query></user_query>{ASK}") == ASK
 
 
 @pytest.mark.parametrize("name", AT_LINE_START)
 def test_a_common_mark_inside_a_line_is_the_humans(name: str) -> None:
     text = f"Is <{name}>a</{name}> valid?"
-    assert asked(text) == text
+    assert newest_ask(text) == text
 
 
 _PARTS = st.sampled_from(
@@ -259,7 +259,7 @@ _PARTS = st.sampled_from(
 @given(st.lists(_PARTS, max_size=40).map("".join))
 @settings(deadline=None)
 def test_only_words_of_the_turn_are_kept_and_never_none(text: str) -> None:
-    kept = asked(text)
+    kept = newest_ask(text)
     assert (kept == text) or kept.strip()
     position = 0
     for line in kept.split("\n"):
@@ -270,7 +270,7 @@ def test_only_words_of_the_turn_are_kept_and_never_none(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_asked(text: str) -> None:
-    assert asked(text) == (spoken(text) or text)
+    assert newest_ask(text) == (human_text(text) or text)
 
 
 HOSTILE = {
@@ -292,5 +292,5 @@ HOSTILE = {
 def test_a_megabyte_made_to_be_slow_is_read(part: str) -> None:
     # Quadratic time would be hours.
     text = part * (1_000_000 // len(part))
-    assert len(spoken(text + ASK)) <= len(text + ASK)
-    assert asked(text)
+    assert len(human_text(text + ASK)) <= len(text + ASK)
+    assert newest_ask(text)

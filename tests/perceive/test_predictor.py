@@ -25,7 +25,16 @@ from router.wire.chat.request import ChatRequest
 from tests.conftest import planted
 
 SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."
-FIELDS = ("quality", "quality_std", "own_std", "usual_quality", "output_tokens", "cost_usd", "ttft_ms", "latency_ms")
+FIELDS = (
+    "quality",
+    "quality_std",
+    "independent_std",
+    "mean_quality",
+    "output_tokens",
+    "cost_usd",
+    "ttft_ms",
+    "latency_ms",
+)
 
 
 def card(name: str, **facts: object) -> Card:
@@ -352,7 +361,7 @@ def test_the_usual_quality_is_what_a_model_does_on_average(
     predictor: Predictor, features: Features, planted_set: RoutingSet
 ) -> None:
     catalog = Catalog([card(name) for name in planted_set.models])
-    usual = predictor.bind(catalog)(features).usual_quality
+    usual = predictor.bind(catalog)(features).mean_quality
     means = dict(zip(planted_set.models, planted_set.scores.mean(axis=0).tolist(), strict=True))
     np.testing.assert_allclose(usual, [means[name] for name in catalog.ids], atol=0.05)
 
@@ -362,8 +371,8 @@ def test_the_doubt_about_a_difference_is_no_more_than_all_doubt(
 ) -> None:
     for text in (SUM, POEM, "Привет, как дела?"):
         forecast = predictor.bind(Catalog(CARDS), evidence)(Perceiver(encoder)(ChatRequest.from_prompt(text)))
-        assert (forecast.own_std > 0).all()
-        assert (forecast.own_std <= forecast.quality_std).all()
+        assert (forecast.independent_std > 0).all()
+        assert (forecast.independent_std <= forecast.quality_std).all()
 
 
 def test_a_card_is_placed_by_its_probes(
@@ -484,7 +493,7 @@ def test_a_card_with_better_benchmarks_is_forecast_better(informed: Predictor, f
     catalog = Catalog([stated(f"c{score}", score) for score in (25.0, 50.0, 75.0, 90.0)])
     forecast = informed.bind(catalog)(features)
     assert (np.diff(forecast.quality) > 0.05).all()
-    assert (np.diff(forecast.usual_quality) > 0.05).all()
+    assert (np.diff(forecast.mean_quality) > 0.05).all()
     assert len(set(forecast.quality_std.tolist())) == 1
 
 

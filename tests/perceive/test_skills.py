@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
-from router.perceive.skills import CLIP, Lens, Reader, Reading, levels, quantised, row_by_row
+from router.perceive.skills import CLIP, SkillParameters, SkillProjection, SkillProjector, levels, quantised, row_by_row
 from router.types import Floats
 
 WIDTH, EMBEDDED, LANDMARKS, DIRECTIONS, SKILLS = 70, 64, 24, 10, 7
@@ -19,7 +19,7 @@ SUM, POEM = "What is 123 plus 456?", "Write a poem about the river in spring."
 
 
 @functools.cache
-def lens() -> Lens:
+def lens() -> SkillParameters:
     """A lens of plausible numbers, near which prompts of `prompts` lie."""
     rng = np.random.default_rng(0)
     middles = rng.normal(size=(LANDMARKS, EMBEDDED))
@@ -41,12 +41,14 @@ def lens() -> Lens:
         "strangeness": np.array([1.0, 0.02, -3.0]),
         "strangeness_quantiles": np.linspace(-2.0, 2.0, 101),
     }
-    return Lens(landmarks=whole.astype(np.int8), **{name: each.astype(np.float32) for name, each in arrays.items()})
+    return SkillParameters(
+        landmarks=whole.astype(np.int8), **{name: each.astype(np.float32) for name, each in arrays.items()}
+    )
 
 
 @functools.cache
-def reader() -> Reader:
-    return Reader(lens())
+def reader() -> SkillProjector:
+    return SkillProjector(lens())
 
 
 @functools.cache
@@ -54,12 +56,12 @@ def prompts(count: int = 80) -> Floats:
     return np.random.default_rng(1).normal(0, 0.3, (count, WIDTH)).astype(np.float32)
 
 
-def same_bits(one: Reading, other: Reading) -> bool:
+def same_bits(one: SkillProjection, other: SkillProjection) -> bool:
     return all(ours.tobytes() == theirs.tobytes() for ours, theirs in zip(one, other, strict=True))
 
 
-def row(reading: Reading, position: int) -> Reading:
-    return Reading(*(each[position : position + 1] for each in reading))
+def row(reading: SkillProjection, position: int) -> SkillProjection:
+    return SkillProjection(*(each[position : position + 1] for each in reading))
 
 
 @given(st.lists(st.integers(0, 79), min_size=1, max_size=80))
@@ -158,7 +160,7 @@ def test_likeness_to_all_landmarks_sums_to_one() -> None:
         likeness_center=np.zeros(LANDMARKS, np.float32),
         likeness_scale=np.ones(LANDMARKS, np.float32),
     )
-    likeness = Reader(plain).likeness(reader().closeness(prompts()))
+    likeness = SkillProjector(plain).likeness(reader().closeness(prompts()))
     assert (likeness > 0).all()
     np.testing.assert_allclose(likeness.sum(axis=1), 1.0, rtol=1e-12)
 
@@ -166,7 +168,7 @@ def test_likeness_to_all_landmarks_sums_to_one() -> None:
 def test_the_nearest_landmark_has_the_greatest_likeness() -> None:
     plain = msgspec.structs.replace(lens(), likeness_scale=np.ones(LANDMARKS, np.float32))
     closeness = reader().closeness(prompts())
-    assert (Reader(plain).likeness(closeness).argmax(axis=1) == closeness.argmax(axis=1)).all()
+    assert (SkillProjector(plain).likeness(closeness).argmax(axis=1) == closeness.argmax(axis=1)).all()
 
 
 def test_the_distance_is_mahalanobis_along_the_directions_and_alike_along_all_others() -> None:
@@ -225,7 +227,7 @@ def test_a_prompt_that_moves_away_from_all_landmarks_becomes_farther_and_newer()
 def test_near_the_training_a_prompt_is_read_through_one_matrix_and_far_from_it_through_the_other() -> None:
     for offset, matrix in ((-30.0, lens().near), (30.0, lens().far)):
         fixed = msgspec.structs.replace(lens(), gate=np.array([offset, 0.0], np.float32))
-        reading = Reader(fixed)(prompts())
+        reading = SkillProjector(fixed)(prompts())
         np.testing.assert_allclose(reading.skills, reading.read @ matrix.astype(np.float64), atol=1e-9)
 
 

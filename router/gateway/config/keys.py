@@ -75,7 +75,7 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The id of the policy that `auto` stands for."""
         return self.policy or DEFAULT_POLICY
 
-    def why_closed(self, today: datetime.date) -> str | None:
+    def inactive_reason(self, today: datetime.date) -> str | None:
         """Why the key opens nothing on this day (UTC), or None."""
         if self.revoked is not None and self.revoked <= today:
             return f"was revoked on {self.revoked}"
@@ -118,7 +118,7 @@ class Keys(Sequence[Key]):
         # The dictionary compares hashes, whose beginnings nobody can choose; the whole one is compared once more.
         return key if key is not None and hmac.compare_digest(key.hash, digest) else None
 
-    def opened_by(self, presented: str | None, today: datetime.date | None = None) -> Key | None:
+    def authenticate(self, presented: str | None, today: datetime.date | None = None) -> Key | None:
         """The key that a request runs under; None where there are no keys at all, and whoever reaches the gateway may
         use it. Raises InvalidKeyError.
 
@@ -131,7 +131,7 @@ class Keys(Sequence[Key]):
         key = self.find(presented)
         if key is None:
             raise InvalidKeyError("there is no such key; ask whoever runs this gateway for one")
-        closed = key.why_closed(today or datetime.datetime.now(datetime.UTC).date())
+        closed = key.inactive_reason(today or datetime.datetime.now(datetime.UTC).date())
         if closed is not None:
             raise InvalidKeyError(f'the key "{key.id}" {closed}; ask whoever runs this gateway for another')
         return key

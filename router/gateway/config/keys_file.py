@@ -64,7 +64,7 @@ def revoke(file: Path, key_id: str, day: datetime.date) -> None:
             known = ", ".join(key.id for key in before) or "none"
             raise CallerError(f'there is no key "{key_id}" in {file}; known: {known}')
         if before[position].revoked is not None:
-            raise CallerError(f'the key "{key_id}" {before[position].why_closed(day) or "is revoked already"}')
+            raise CallerError(f'the key "{key_id}" {before[position].inactive_reason(day) or "is revoked already"}')
         line = read_yaml(file)[1]["keys", position, "hash"]
         lines = file.read_bytes().splitlines(keepends=True)
         beginning = re.match(rb"[ \t]*(?:-[ \t]+)?", lines[line - 1])

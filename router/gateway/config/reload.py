@@ -1,7 +1,7 @@
 """The configuration of a running gateway, read anew when it changes.
 
-Whoever answers a request takes `Live.current` once and keeps to it until the end, so a change never meets a request
-half-way. An edit that cannot be read is refused, and what was good stays.
+A request takes `ConfigReloader.current` once and uses it until the end, so a change never affects a running request.
+An invalid edit is rejected, and the previous configuration stays active.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from router.decide.policy import Policies
 from router.errors import ConfigurationError, PulvinarError
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Keys
-from router.gateway.config.sources import Said, Sources
+from router.gateway.config.sources import ParsedConfig, Sources
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor, evidence_of
 from router.pipeline import Router
@@ -37,7 +37,7 @@ _NAMED_AT_MOST = 5
 _FAULTS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupError)
 
 
-class Loaded(Struct, frozen=True, eq=False):
+class ActiveConfig(Struct, frozen=True, eq=False):
     """A configuration. `number` counts from 1; `loaded_at` is in seconds since 1970, UTC.
 
     `catalogue` is what records keep of the cards; `fingerprint` tells configurations apart, on every machine in the
@@ -54,14 +54,14 @@ class Loaded(Struct, frozen=True, eq=False):
     evidence: Mapping[str, tuple[ProbeOutcome, ...]] = {}
 
 
-Load = Callable[[Loaded | None], Loaded]
+Load = Callable[[ActiveConfig | None], ActiveConfig]
 """Reads the configuration anew; takes the one that is in use, None at the start. Raises ConfigurationError."""
 
 
 def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = time.time) -> Load:
     """What reads `sources`. The predictor stays the same, and so does the router where only settings or keys change."""
 
-    def load(before: Loaded | None) -> Loaded:
+    def load(before: ActiveConfig | None) -> ActiveConfig:
         fingerprint = sources.fingerprint()
         said = sources.read()
         if before is not None and before.keys and not said.keys:
@@ -75,12 +75,12 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
             router = Router(said.catalog, said.policies, predictor, evidence_of(said.evidence, predictor.encoder))
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
-        return Loaded(router, catalogue, said.config, said.keys, number, fingerprint, clock(), said.evidence)
+        return ActiveConfig(router, catalogue, said.config, said.keys, number, fingerprint, clock(), said.evidence)
 
     return load
 
 
-class Live:
+class ConfigReloader:
     """Holds the configuration in use, and looks for changes.
 
     `problem` says why the last edit was refused, in lines of `file:line: key: problem`; None where none was. `tell`
@@ -94,7 +94,7 @@ class Live:
         sources: Sources,
         *,
         tell: Callable[[str], None] = _LOG.info,
-        on_change: Callable[[Loaded], None] = lambda _: None,
+        on_change: Callable[[ActiveConfig], None] = lambda _: None,
     ) -> None:
         """Loads at once. Raises ConfigurationError where that fails: at the start nothing good is there to keep."""
         self._load, self._sources = load, sources
@@ -218,7 +218,7 @@ class Live:
         return self._sources.concerns(path)
 
 
-def changes(before: Loaded, after: Loaded) -> str:
+def changes(before: ActiveConfig, after: ActiveConfig) -> str:
     """What has changed, such as `cards: +a, -b, ~c; policies: ~default`; empty where nothing has."""
     old, new = before.router, after.router
     parts = {
@@ -231,7 +231,7 @@ def changes(before: Loaded, after: Loaded) -> str:
     return "; ".join(f"{part}: {said}" for part, said in parts.items() if said)
 
 
-def _routes_the_same(before: Loaded, said: Said) -> bool:
+def _routes_the_same(before: ActiveConfig, said: ParsedConfig) -> bool:
     router: Router = before.router
     return (
         list(router.catalog) == list(said.catalog)

@@ -23,7 +23,7 @@ Stamp = tuple[str, int, int, int]
 """A file's path, inode, size, and when its content or its attributes last changed, in nanoseconds."""
 
 
-class Said(Struct, frozen=True, eq=False):
+class ParsedConfig(Struct, frozen=True, eq=False):
     """What the sources say, checked together. `evidence` holds the outcomes of probes by card."""
 
     catalog: Catalog
@@ -45,14 +45,14 @@ class Sources(Struct, frozen=True):
     gateway: Path
     keys: Path
 
-    def read(self) -> Said:
+    def read(self) -> ParsedConfig:
         """What all of them say. Raises ConfigurationError naming file, line and key."""
         catalog = load_catalog(self.cards)
         policies = load_policies(self.policies, catalog)
         if DEFAULT_POLICY not in policies:
             problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for'
             raise ConfigurationError(f"{self.policies}: {problem}")
-        return Said(
+        return ParsedConfig(
             catalog,
             policies,
             load_config(self.gateway, catalog, policies),

@@ -13,19 +13,19 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from router.dispatch import Answer, Call, Dispatcher
+from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.costs import cost_usd, price_of
 from router.dispatch.queue import Admission
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.config.keys import Key, presented_key
-from router.gateway.config.reload import Live
+from router.gateway.config.reload import ConfigReloader
 from router.gateway.http.body import read_object, read_raw, wants_stream
-from router.gateway.http.disconnect import UnlessClientLeaves
-from router.gateway.http.errors import Fault, fault_of, fault_of_refusal
+from router.gateway.http.disconnect import CancelOnDisconnect
+from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.recorder import Recorder
-from router.gateway.routing.selection import Asked, Choice, Chooser
+from router.gateway.routing.selection import GatewayRequest, Selection, Selector
 from router.store.records.record import Record
 from router.store.state.sqlite import Reservation, State, StateError
 from router.types import Attempt, Outcome, Usage
@@ -52,11 +52,11 @@ _SSE: Headers = [
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class Parts(Struct, frozen=True, eq=False):
+class Services(Struct, frozen=True, eq=False):
     """What every exchange of a worker uses."""
 
-    live: Live
-    chooser: Chooser
+    live: ConfigReloader
+    chooser: Selector
     dispatcher: Dispatcher
     admission: Admission
     state: State
@@ -66,21 +66,21 @@ class Parts(Struct, frozen=True, eq=False):
     traces: Traces | None = None
 
 
-class Exchange:
+class CompletionHandler:
     """Reads one request, has it answered, and leaves a record. Whatever happens, the client is told."""
 
-    def __init__(self, parts: Parts, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, parts: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
         self._parts, self._surface = parts, surface
         self._receive, self._send = receive, send
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._id: str = scope["state"]["record_id"]
         self._at, self._started_s = time.time(), time.monotonic()
-        self._asked: Asked | None = None
-        self._choice: Choice | None = None
-        self._answer: Answer | None = None
+        self._asked: GatewayRequest | None = None
+        self._choice: Selection | None = None
+        self._answer: UpstreamResponse | None = None
         self._reservation: Reservation | None = None
         self._attempts: list[Attempt] = []
-        self._departure: UnlessClientLeaves | None = None
+        self._departure: CancelOnDisconnect | None = None
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._has_begun = self._is_recorded = False
@@ -91,19 +91,19 @@ class Exchange:
         try:
             try:
                 asked = await self._read()
-                async with UnlessClientLeaves(self._receive) as self._departure, self._parts.admission.turn():
+                async with CancelOnDisconnect(self._receive) as self._departure, self._parts.admission.turn():
                     await self._serve(asked)
             except PulvinarError as error:
-                await self._refuse(fault_of(error))
+                await self._refuse(error_response(error))
         except ClientDisconnect:
             self._record(_CLIENT_LEFT, self._usage(), "client_left")
         finally:
             await self._let_go()
 
-    async def _read(self) -> Asked:
+    async def _read(self) -> GatewayRequest:
         loaded = self._parts.live.current
-        key = loaded.keys.opened_by(presented_key(self._headers))
-        asked = self._asked = Asked(self._surface, loaded, key, self._headers, {})
+        key = loaded.keys.authenticate(presented_key(self._headers))
+        asked = self._asked = GatewayRequest(self._surface, loaded, key, self._headers, {})
         raw = await read_raw(self._receive, loaded.config.max_body_bytes)
         is_large = len(raw) > _LARGE_BODY_BYTES
         deepest = loaded.config.max_depth
@@ -112,7 +112,7 @@ class Exchange:
         asked = self._asked = msgspec.structs.replace(asked, stream=wants_stream(body) and self._surface.streams)
         return asked
 
-    async def _serve(self, asked: Asked) -> None:
+    async def _serve(self, asked: GatewayRequest) -> None:
         if asked.key is not None and asked.key.rpm is not None:
             self._parts.state.take_request(asked.key.id, asked.key.rpm, self._at)
         choose = self._parts.chooser.choose
@@ -130,10 +130,10 @@ class Exchange:
         else:
             await self._stream(answer, answer.body)
 
-    async def _pass_on(self, answer: Answer, body: bytes) -> None:
+    async def _pass_on(self, answer: UpstreamResponse, body: bytes) -> None:
         error = None
         if answer.status >= 400:
-            fault = fault_of_refusal(answer)
+            fault = upstream_error_response(answer)
             if self._has_begun:
                 await self._fail(fault)
                 return
@@ -142,7 +142,7 @@ class Exchange:
         headers = {name: value for name, value in answer.headers.items() if name != "content-type"}
         await self._end(answer.status, headers, body)
 
-    async def _stream(self, answer: Answer, events: Events) -> None:
+    async def _stream(self, answer: UpstreamResponse, events: Events) -> None:
         await self._begin_stream()
         try:
             while not events.complete:
@@ -153,7 +153,7 @@ class Exchange:
                     self._stop_watching()
                 await self._send({"type": "http.response.body", "body": piece, "more_body": not events.complete})
         except UpstreamError as error:
-            fault = fault_of(error)
+            fault = error_response(error)
             await self._fail(fault, events.failure(fault.message, fault.kind, fault.code))
 
     async def _patiently(self, work: Awaitable[T]) -> T:
@@ -179,14 +179,14 @@ class Exchange:
             headers = [*_SSE, *_encoded(self._shown())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    async def _refuse(self, fault: Fault) -> None:
+    async def _refuse(self, fault: ErrorResponse) -> None:
         if self._has_begun:
             await self._fail(fault)
             return
         self._record(fault.status, None, fault.code)
         await self._end(fault.status, fault.headers, self._surface.error(fault))
 
-    async def _fail(self, fault: Fault, event: bytes | None = None) -> None:
+    async def _fail(self, fault: ErrorResponse, event: bytes | None = None) -> None:
         """End a stream that has begun with an error."""
         self._record(200, self._usage(), fault.code)
         self._stop_watching()
@@ -212,7 +212,7 @@ class Exchange:
             # The gateway itself failed, or is going down.
             self._record(500, self._usage(), "internal_error")
 
-    def _set_aside(self, key: Key | None, choice: Choice) -> None:
+    def _set_aside(self, key: Key | None, choice: Selection) -> None:
         if key is None or key.budget_usd_per_day is None:
             return
         expected_usd = _expected_cost_usd(choice)
@@ -296,7 +296,7 @@ def _encoded(headers: Mapping[str, str]) -> Headers:
     return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
-def _expected_cost_usd(choice: Choice) -> float:
+def _expected_cost_usd(choice: Selection) -> float:
     """The forecast, else that of a usual answer; nothing where no price is known."""
     expected = choice.expected(choice.cards[0].id)
     if expected is not None and expected.cost_usd is not None:

@@ -14,20 +14,20 @@ from router.decide.model_name import read_target
 from router.dispatch import Call
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.config.keys import presented_key
-from router.gateway.endpoints.completion import Parts
+from router.gateway.endpoints.completion import Services
 from router.gateway.http.body import read_object, read_raw
-from router.gateway.http.errors import fault_of
+from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
-from router.gateway.routing.selection import Asked
+from router.gateway.routing.selection import GatewayRequest
 from router.wire import count_input
 
 _JSON = "application/json"
 
 
-class Inquiries:
+class DryRun:
     """Answers them for whoever may use the gateway."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Services) -> None:
         self._parts = parts
 
     async def route(self, request: Request) -> Response:
@@ -39,30 +39,30 @@ class Inquiries:
         return await self._answered(request, COUNT_TOKENS, self._count)
 
     async def _answered(
-        self, request: Request, surface: Surface, answer: Callable[[Asked], Awaitable[bytes]]
+        self, request: Request, surface: Surface, answer: Callable[[GatewayRequest], Awaitable[bytes]]
     ) -> Response:
         try:
             return Response(await answer(await self._asked(request, surface)), media_type=_JSON)
         except PulvinarError as error:
-            fault = fault_of(error)
+            fault = error_response(error)
             return Response(surface.error(fault), fault.status, dict(fault.headers), media_type=_JSON)
 
-    async def _asked(self, request: Request, surface: Surface) -> Asked:
+    async def _asked(self, request: Request, surface: Surface) -> GatewayRequest:
         loaded = self._parts.live.current
         headers = dict(request.headers)
-        key = loaded.keys.opened_by(presented_key(headers))
+        key = loaded.keys.authenticate(presented_key(headers))
         raw = await read_raw(request.receive, loaded.config.max_body_bytes)
         body = await asyncio.to_thread(read_object, raw, loaded.config.max_depth)
-        return Asked(surface, loaded, key, headers, body)
+        return GatewayRequest(surface, loaded, key, headers, body)
 
-    async def _decision(self, asked: Asked) -> bytes:
+    async def _decision(self, asked: GatewayRequest) -> bytes:
         asked = msgspec.structs.replace(asked, surface=_surface_of(asked.body))
         choice = await asyncio.to_thread(self._parts.chooser.choose, asked)
         if choice.routed is None:
             return msgspec.json.encode({"card": choice.cards[0].id, "named": True})
         return msgspec.json.encode(choice.routed.decision.document())
 
-    async def _count(self, asked: Asked) -> bytes:
+    async def _count(self, asked: GatewayRequest) -> bytes:
         target = read_target(asked.body.get("model"), asked.loaded.config.aliases)
         if target.card is not None:
             choice = self._parts.chooser.choose(asked)
@@ -77,7 +77,7 @@ class Inquiries:
         return await asyncio.to_thread(_estimate, asked)
 
 
-def _estimate(asked: Asked) -> bytes:
+def _estimate(asked: GatewayRequest) -> bytes:
     parts = count_input(asked.body)
     count = asked.loaded.router.predictor.encoder.count_tokens
     return msgspec.json.encode({"input_tokens": parts.other_tokens + sum(count(text) for text in parts.texts)})

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 
-class UnlessClientLeaves:
+class CancelOnDisconnect:
     """A block that ends with ClientDisconnect as soon as the client leaves. The body must have been read before.
 
     `stop` ends the watch early: a server says "disconnect" too when the answer is complete.
@@ -19,7 +19,7 @@ class UnlessClientLeaves:
         self._receive = receive
         self._left = False
 
-    async def __aenter__(self) -> UnlessClientLeaves:
+    async def __aenter__(self) -> CancelOnDisconnect:
         self._task = asyncio.current_task()
         self._watch = asyncio.ensure_future(self._wait())
         return self

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 
-from router.dispatch import Answer
+from router.dispatch import UpstreamResponse
 from router.errors import (
     BudgetError,
     BusyError,
@@ -44,7 +44,7 @@ class SlowBodyError(CallerError):
         super().__init__(f"the body did not arrive within {seconds:g} s")
 
 
-class Fault(Struct, frozen=True):
+class ErrorResponse(Struct, frozen=True):
     """An error as clients get it, whatever protocol they speak. `kind` and `code` are OpenAI's words."""
 
     status: int
@@ -55,7 +55,7 @@ class Fault(Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-def fault_of(error: PulvinarError) -> Fault:
+def error_response(error: PulvinarError) -> ErrorResponse:
     """The fault that any of our errors is to a client."""
     for kind, fault in _FAULTS.items():
         if isinstance(error, kind):
@@ -63,39 +63,45 @@ def fault_of(error: PulvinarError) -> Fault:
     raise error
 
 
-def _of_caller(error: Any, message: str) -> Fault:
+def _of_caller(error: Any, message: str) -> ErrorResponse:
     code = {FlagError: "invalid_flag", NoCandidateError: "no_candidate"}.get(type(error), "invalid_request")
-    return Fault(400, message, "invalid_request_error", code, error.param if isinstance(error, FieldError) else None)
+    return ErrorResponse(
+        400, message, "invalid_request_error", code, error.param if isinstance(error, FieldError) else None
+    )
 
 
-def _of_budget(error: Any, message: str) -> Fault:
+def _of_budget(error: Any, message: str) -> ErrorResponse:
     # Clients would ask again at once, and be refused until the day is over.
-    return Fault(429, message, "insufficient_quota", "insufficient_quota", None, _later(error.retry_after_s, False))
+    return ErrorResponse(
+        429, message, "insufficient_quota", "insufficient_quota", None, _later(error.retry_after_s, False)
+    )
 
 
-def _of_busy(error: Any, message: str) -> Fault:
+def _of_busy(error: Any, message: str) -> ErrorResponse:
     code = "rate_limit_exceeded" if error.status == 429 else "overloaded"
-    return Fault(error.status, message, "overloaded_error", code, None, _later(error.retry_after_s))
+    return ErrorResponse(error.status, message, "overloaded_error", code, None, _later(error.retry_after_s))
 
 
-def _of_upstream(error: Any, message: str) -> Fault:
+def _of_upstream(error: Any, message: str) -> ErrorResponse:
     code = {504: "upstream_timeout", 502: "upstream_unreachable"}.get(error.status, str(error.status))
-    return Fault(error.status, message, "upstream_error", code)
+    return ErrorResponse(error.status, message, "upstream_error", code)
 
 
 # The first that fits: the special before the general.
-_FAULTS: Mapping[type[PulvinarError], Callable[[Any, str], Fault]] = {
-    InvalidKeyError: lambda _, message: Fault(401, message, "invalid_request_error", "invalid_api_key"),
+_FAULTS: Mapping[type[PulvinarError], Callable[[Any, str], ErrorResponse]] = {
+    InvalidKeyError: lambda _, message: ErrorResponse(401, message, "invalid_request_error", "invalid_api_key"),
     BudgetError: _of_budget,
-    RateLimitError: lambda error, message: Fault(
+    RateLimitError: lambda error, message: ErrorResponse(
         429, message, "requests", "rate_limit_exceeded", None, _later(error.retry_after_s)
     ),
-    UnknownModelError: lambda _, message: Fault(404, message, "invalid_request_error", "model_not_found", "model"),
-    TooLargeError: lambda _, message: Fault(413, message, "invalid_request_error", "request_too_large"),
-    SlowBodyError: lambda _, message: Fault(408, message, "invalid_request_error", "request_timeout"),
+    UnknownModelError: lambda _, message: ErrorResponse(
+        404, message, "invalid_request_error", "model_not_found", "model"
+    ),
+    TooLargeError: lambda _, message: ErrorResponse(413, message, "invalid_request_error", "request_too_large"),
+    SlowBodyError: lambda _, message: ErrorResponse(408, message, "invalid_request_error", "request_timeout"),
     CallerError: _of_caller,
     # Clients retry a 503 twice, and no retry sets a variable.
-    ConfigurationError: lambda _, message: Fault(
+    ConfigurationError: lambda _, message: ErrorResponse(
         503, message, "configuration_error", "not_configured", None, {"x-should-retry": "false"}
     ),
     BusyError: _of_busy,
@@ -103,7 +109,7 @@ _FAULTS: Mapping[type[PulvinarError], Callable[[Any, str], Fault]] = {
 }
 
 
-def fault_of_http(error: HTTPException, method: str, path: str) -> Fault:
+def http_error_response(error: HTTPException, method: str, path: str) -> ErrorResponse:
     """The fault that an unknown path, a wrong method or a body that is too large is."""
     message = error.detail
     if error.status_code == 404:
@@ -111,10 +117,10 @@ def fault_of_http(error: HTTPException, method: str, path: str) -> Fault:
     elif error.status_code == 405:
         message = f"{method} is not allowed at {path}"
     code = _HTTP_CODES.get(error.status_code)
-    return Fault(error.status_code, message, "invalid_request_error", code, None, dict(error.headers or {}))
+    return ErrorResponse(error.status_code, message, "invalid_request_error", code, None, dict(error.headers or {}))
 
 
-def fault_of_refusal(answer: Answer) -> Fault:
+def upstream_error_response(answer: UpstreamResponse) -> ErrorResponse:
     """The fault in an upstream's error, in the upstream's words where it has any that clients may see."""
     assert isinstance(answer.body, bytes)
     said = decoded(answer.body)
@@ -129,7 +135,7 @@ def fault_of_refusal(answer: Answer) -> Fault:
         kind, code = _word(error.get("type")) or kind, _word(error.get("code")) or code
         param = _word(error.get("param"))
     headers = {name: value for name, value in answer.headers.items() if name != "content-type"}
-    return Fault(answer.status, message, kind, code, param, headers)
+    return ErrorResponse(answer.status, message, kind, code, param, headers)
 
 
 def decoded(body: bytes) -> Any:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.formats.net import is_loopback
-from router.gateway.http.errors import Fault
+from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import error_body
 
 _LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _FOREIGN = (
 )
 
 
-class Edge:
+class RequestMiddleware:
     """Gives every answer an `x-request-id`, the client's own where it sent a sane one; Anthropic's clients read it as
     `request-id`.
 
@@ -56,7 +56,7 @@ class Edge:
             await send(message)
 
         if self._needs_no_key() and not _from_this_machine(scope):
-            fault = Fault(403, _FOREIGN, "invalid_request_error", "forbidden_origin")
+            fault = ErrorResponse(403, _FOREIGN, "invalid_request_error", "forbidden_origin")
             await _answer(scope, fault)(scope, receive, send_named)
             return
         try:
@@ -69,11 +69,11 @@ class Edge:
                 # The server must break the connection: a quiet end would look like a whole answer.
                 raise
             _LOG.exception("request %s failed", request_id)
-            fault = Fault(500, f"internal error (request {request_id})", "server_error", "internal_error")
+            fault = ErrorResponse(500, f"internal error (request {request_id})", "server_error", "internal_error")
             await _answer(scope, fault)(scope, receive, send_named)
 
 
-def _answer(scope: Scope, fault: Fault) -> Response:
+def _answer(scope: Scope, fault: ErrorResponse) -> Response:
     return Response(error_body(scope["path"], fault), fault.status, media_type="application/json")
 
 

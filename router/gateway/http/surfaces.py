@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from router.dispatch import Answer
+from router.dispatch import UpstreamResponse
 from router.errors import CallerError
 from router.formats.json import encodable
-from router.gateway.http.errors import Fault, decoded, fault_of_refusal
+from router.gateway.http.errors import ErrorResponse, decoded, upstream_error_response
 from router.types import Api
 from router.wire import CONVERSIONS, Dialect
 from router.wire.chat.request import ChatRequest, Turn
@@ -35,8 +35,8 @@ class Surface(Struct, frozen=True, eq=False):
 
     name: str
     api: Api
-    error: Callable[[Fault], bytes]
-    failure: Callable[[Fault], bytes]
+    error: Callable[[ErrorResponse], bytes]
+    failure: Callable[[ErrorResponse], bytes]
     streams: bool = True
 
     def read(self, body: Mapping[str, Any]) -> Reading:
@@ -50,7 +50,7 @@ class Surface(Struct, frozen=True, eq=False):
             return Reading(ChatRequest((Turn("user", _words(body)),), body=body), str(error))
         return Reading(msgspec.structs.replace(request, body=body))
 
-    def refusal(self, answer: Answer) -> bytes:
+    def refusal(self, answer: UpstreamResponse) -> bytes:
         """The body of an upstream's error: as it is, where it has this protocol's shape, else put into it."""
         assert isinstance(answer.body, bytes)
         said = decoded(answer.body)
@@ -58,34 +58,34 @@ class Surface(Struct, frozen=True, eq=False):
         fitting = isinstance(error, dict) and isinstance(error.get("message"), str)
         if fitting and (self.api != "messages" or said.get("type") == "error"):
             return answer.body
-        return self.error(fault_of_refusal(answer))
+        return self.error(upstream_error_response(answer))
 
 
-def openai_error(fault: Fault) -> bytes:
+def openai_error(fault: ErrorResponse) -> bytes:
     """An error as OpenAI's clients read it. Half of a surrogate pair in the message becomes a question mark."""
     shape = {"message": encodable(fault.message), "type": fault.kind, "param": fault.param, "code": fault.code}
     return msgspec.json.encode({"error": shape})
 
 
-def anthropic_error(fault: Fault) -> bytes:
+def anthropic_error(fault: ErrorResponse) -> bytes:
     """An error as Anthropic's clients read it."""
     return CONVERSIONS["messages"].error(fault.status, encodable(fault.message), fault.kind, fault.code, fault.param)
 
 
-def error_body(path: str, fault: Fault) -> bytes:
+def error_body(path: str, fault: ErrorResponse) -> bytes:
     """An error where no surface has taken the request: in the shape that the clients of `path` read."""
     return (anthropic_error if path.removeprefix("/v1").startswith("/messages") else openai_error)(fault)
 
 
-def _openai_failure(fault: Fault) -> bytes:
+def _openai_failure(fault: ErrorResponse) -> bytes:
     return b"data: " + openai_error(fault) + b"\n\n"
 
 
-def _anthropic_failure(fault: Fault) -> bytes:
+def _anthropic_failure(fault: ErrorResponse) -> bytes:
     return b"event: error\ndata: " + anthropic_error(fault) + b"\n\n"
 
 
-def _response_failure(fault: Fault) -> bytes:
+def _response_failure(fault: ErrorResponse) -> bytes:
     said = {"code": fault.code, "message": encodable(fault.message), "param": fault.param}
     # The protocol has these fields beside `type`; OpenAI's SDK raises only where they stand under `error`.
     event = {"type": "error", **said, "sequence_number": 0, "error": {**said, "type": fault.kind}}

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from router.cards import Catalog
-from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.dispatcher import missing_configuration
 from router.errors import PulvinarError
 
 INTERVAL_S = 10.0
@@ -19,7 +19,7 @@ Probe = Callable[[Catalog], Mapping[str, str]]
 """Asks which cards cannot be called now: their ids, and why. May block."""
 
 
-class Watch:
+class AvailabilityMonitor:
     """Knows why cards cannot be called: what the configuration lacks, and what `probe` found last.
 
     `probe` need not name cards that the configuration makes uncallable. `tell` gets a line when the cards that can be
@@ -30,13 +30,13 @@ class Watch:
         self._probe, self._tell = probe, tell
         self._found: Mapping[str, str] = {}
         self._turned = asyncio.Event()
-        self.turn_to(catalog)
+        self.set_catalog(catalog)
         self._turned.clear()
 
-    def turn_to(self, catalog: Catalog) -> None:
+    def set_catalog(self, catalog: Catalog) -> None:
         """Watch other cards from now on. What was found of those that stay is believed until the next look."""
         self._catalog = catalog
-        reasons = {card.id: why_uncallable(card) for card in catalog}
+        reasons = {card.id: missing_configuration(card) for card in catalog}
         self.unconfigured: Mapping[str, str] = {card: reason for card, reason in reasons.items() if reason}
         self._know(self._found)
         self._turned.set()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from router.gateway.routing.selection import Asked, Choice
+from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots
 from router.types import Outcome
@@ -22,7 +22,13 @@ class Recorder:
         self._snapshots: tuple[Snapshot, Snapshots] | None = None
 
     def record_of(
-        self, id_: str, at: float, surface: str, asked: Asked | None, choice: Choice | None, outcome: Outcome
+        self,
+        id_: str,
+        at: float,
+        surface: str,
+        asked: GatewayRequest | None,
+        choice: Selection | None,
+        outcome: Outcome,
     ) -> Record:
         """The record of one request, as far as it came."""
         if asked is None:

@@ -12,18 +12,25 @@ from msgspec import Struct
 
 from router.cards import Catalog
 from router.cards.schema import Card
-from router.decide.model_name import DEFAULT_POLICY, Target, Wishes, joined_flags, read_target, read_wishes
+from router.decide.model_name import (
+    DEFAULT_POLICY,
+    RoutingOptions,
+    Target,
+    joined_flags,
+    read_routing_options,
+    read_target,
+)
 from router.decide.policy import Policy
-from router.dispatch.deployments import Fleet
-from router.dispatch.dispatcher import why_not_served
-from router.dispatch.providers import speaks
+from router.dispatch.deployments import DeploymentPool
+from router.dispatch.dispatcher import unsupported_api
+from router.dispatch.providers import native_apis
 from router.errors import CallerError, ConfigurationError, FieldError, NoCandidateError
 from router.formats.json import encodable
 from router.gateway.config.keys import Key
-from router.gateway.config.reload import Loaded
+from router.gateway.config.reload import ActiveConfig
 from router.gateway.endpoints.models import unknown_model
 from router.gateway.http.surfaces import Reading, Surface
-from router.gateway.routing.availability import Watch
+from router.gateway.routing.availability import AvailabilityMonitor
 from router.pipeline import Routed
 from router.types import Api, known
 from router.wire.chat.request import ChatRequest
@@ -31,11 +38,11 @@ from router.wire.chat.request import ChatRequest
 _NAMED_AT_MOST = 5
 
 
-class Asked(Struct, frozen=True, eq=False):
+class GatewayRequest(Struct, frozen=True, eq=False):
     """A client's request, read: who asks for what, in which protocol."""
 
     surface: Surface
-    loaded: Loaded
+    loaded: ActiveConfig
     key: Key | None
     headers: Mapping[str, str]
     body: Mapping[str, Any]
@@ -50,7 +57,7 @@ class Expected(NamedTuple):
     cost_usd: float | None
 
 
-class Choice(Struct, frozen=True, eq=False):
+class Selection(Struct, frozen=True, eq=False):
     """The cards to call, one after the other, and the body to call them with. `routed` is None where the client named
     the card itself, `session` where the request belongs to no conversation.
     """
@@ -71,25 +78,27 @@ class Choice(Struct, frozen=True, eq=False):
         return Expected(float(forecast.quality[position]), known(forecast.cost_usd[position]))
 
 
-class Chooser:
+class Selector:
     """Chooses by the model's name, the wishes beside it, what the key may use and what can be called now.
 
     `card_of` gives the card that answered last in a key's conversation.
     """
 
-    def __init__(self, watch: Watch, fleet: Fleet, card_of: Callable[[str, str], str | None]) -> None:
+    def __init__(
+        self, watch: AvailabilityMonitor, fleet: DeploymentPool, card_of: Callable[[str, str], str | None]
+    ) -> None:
         self._watch, self._fleet, self._card_of = watch, fleet, card_of
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
-    def choose(self, asked: Asked) -> Choice:
+    def choose(self, asked: GatewayRequest) -> Selection:
         """The cards for a request. Raises CallerError, or ConfigurationError where none that fits can be called."""
         target = read_target(asked.body.get("model"), asked.loaded.config.aliases)
-        wishes = read_wishes(asked.headers, asked.body)
+        wishes = read_routing_options(asked.headers, asked.body)
         if target.card is None:
             return self._routed(asked, target, wishes)
         return self._named(asked, target.card, wishes)
 
-    def _named(self, asked: Asked, name: str, wishes: Wishes) -> Choice:
+    def _named(self, asked: GatewayRequest, name: str, wishes: RoutingOptions) -> Selection:
         catalog = asked.loaded.router.catalog
         position = catalog.position(name)
         card = None if position is None else catalog[position]
@@ -98,12 +107,12 @@ class Chooser:
         if wishes.places:
             problem = f'needs the model name auto; "{name}" names one card, which leaves nothing to choose'
             raise FieldError(wishes.places[0], problem)
-        if unserved := why_not_served(card, asked.surface.api):
+        if unserved := unsupported_api(card, asked.surface.api):
             raise FieldError("model", f'is "{name}", which cannot answer this: {unserved}')
         _check_callable(self._watch.unconfigured, card.id)
-        return Choice((card,), asked.body, asked.loaded.router.policies.named(DEFAULT_POLICY), catalog)
+        return Selection((card,), asked.body, asked.loaded.router.policies.named(DEFAULT_POLICY), catalog)
 
-    def _routed(self, asked: Asked, target: Target, wishes: Wishes) -> Choice:
+    def _routed(self, asked: GatewayRequest, target: Target, wishes: RoutingOptions) -> Selection:
         if asked.surface.api == "embeddings":
             raise FieldError("model", "must name a card: vectors of different models cannot be compared")
         policy = self._policy(asked, target, wishes)
@@ -117,16 +126,16 @@ class Chooser:
         plan = routed.decision.plan
         catalog = asked.loaded.router.catalog
         cards = tuple(catalog.named(card) for card in (plan.card, *plan.fallbacks))
-        return Choice(cards, routed.request.body, policy, catalog, routed, session)
+        return Selection(cards, routed.request.body, policy, catalog, routed, session)
 
-    def _policy(self, asked: Asked, target: Target, wishes: Wishes) -> Policy:
+    def _policy(self, asked: GatewayRequest, target: Target, wishes: RoutingOptions) -> Policy:
         own = DEFAULT_POLICY if asked.key is None else asked.key.default_policy
         name: str = wishes.policy or target.policy or own
         if asked.key is not None and not asked.key.allows_policy(name):
             raise unknown_model(f"auto/{name}", (), None)
         return asked.loaded.router.policies.named(name)
 
-    def _route(self, asked: Asked, reading: Reading, flags: str, policy: Policy, kept: str | None) -> Routed:
+    def _route(self, asked: GatewayRequest, reading: Reading, flags: str, policy: Policy, kept: str | None) -> Routed:
         today = datetime.datetime.now(datetime.UTC).date()
         router, native = asked.loaded.router, bool(reading.native)
 
@@ -148,12 +157,14 @@ class Chooser:
         # Where the limits leave no card either way, this says so; else what is missing gets named.
         wished = router.route(reading.request, flags=flags, policy=policy, today=today)
         candidates = [candidate.card for candidate in wished.decision.candidates]
-        if reading.native and not any(asked.surface.api in speaks(router.catalog.named(card)) for card in candidates):
+        if reading.native and not any(
+            asked.surface.api in native_apis(router.catalog.named(card)) for card in candidates
+        ):
             raise CallerError(f"{reading.native}; no model that may answer speaks {asked.surface.api} itself")
         _check_callable(unavailable, *candidates)
         return wished
 
-    def _unavailable_to(self, asked: Asked, resting: Mapping[str, str], *, native: bool) -> Mapping[str, str]:
+    def _unavailable_to(self, asked: GatewayRequest, resting: Mapping[str, str], *, native: bool) -> Mapping[str, str]:
         """Why cards cannot answer a request such as this now. The same mapping as long as nothing changes."""
         api, key = asked.surface.api, asked.key
         place = api, native, "" if key is None else key.id
@@ -172,9 +183,9 @@ class Chooser:
 
 
 def _why_not(card: Card, api: Api, *, native: bool) -> str | None:
-    if native and api not in speaks(card):
+    if native and api not in native_apis(card):
         return f"its upstream does not speak {api}, and this request cannot be converted"
-    return why_not_served(card, api)
+    return unsupported_api(card, api)
 
 
 def _check_callable(faults: Mapping[str, str], *cards: str) -> None:
@@ -185,7 +196,7 @@ def _check_callable(faults: Mapping[str, str], *cards: str) -> None:
         raise ConfigurationError(f"{problem}. `route doctor` shows what is missing")
 
 
-def _session(request: ChatRequest, wishes: Wishes) -> str:
+def _session(request: ChatRequest, wishes: RoutingOptions) -> str:
     """The conversation that the request belongs to: as the client says, else known by how it began."""
     if wishes.session:
         return f"said:{wishes.session}"

@@ -24,9 +24,9 @@ from router.dispatch.availability import unavailable_cards
 from router.errors import ConfigurationError
 from router.formats.net import is_loopback
 from router.gateway.app import Gateway, make_app
-from router.gateway.config.reload import Live, loader
+from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
-from router.gateway.server.workers import Crew, ready_for_signals
+from router.gateway.server.workers import WorkerSupervisor, ready_for_signals
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.traces import open_traces
 from router.loading import load_predictor
@@ -74,7 +74,7 @@ def serve(serving: Serving, tell: Callable[[str], None] = print) -> None:
             return
         with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
             sharing = msgspec.structs.replace(serving, metrics_folder=Path(folder))
-            Crew(functools.partial(_work_in_crew, sharing, listener, tell), serving.workers, tell).run()
+            WorkerSupervisor(functools.partial(_work_in_crew, sharing, listener, tell), serving.workers, tell).run()
 
 
 def _work_in_crew(serving: Serving, listener: socket.socket, tell: Callable[[str], None], number: int) -> None:
@@ -89,7 +89,7 @@ def _say_nothing(_: str) -> None:
 def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None]) -> None:
     """Serve with this process alone."""
     predictor = load_predictor(serving.artifact)
-    live = Live(loader(serving.sources, predictor), serving.sources, tell=tell)
+    live = ConfigReloader(loader(serving.sources, predictor), serving.sources, tell=tell)
     if not live.current.keys and not _is_local(serving.host):
         raise ConfigurationError(
             f"{serving.host} can be reached from other machines, and {serving.sources.keys} holds no key, so anybody "
@@ -217,13 +217,13 @@ def _is_local(host: str) -> bool:
     return is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
 
 
-def _journal(serving: Serving, live: Live) -> Journal | None:
+def _journal(serving: Serving, live: ConfigReloader) -> Journal | None:
     if not serving.records:
         return None
     return Journal.open(serving.store, keep_days=live.current.config.records.keep_days)
 
 
-def _card_in(live: Live) -> Callable[[str], Card | None]:
+def _card_in(live: ConfigReloader) -> Callable[[str], Card | None]:
     def card(name: str) -> Card | None:
         catalog = live.current.router.catalog
         position = catalog.position(name)

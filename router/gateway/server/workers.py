@@ -35,7 +35,7 @@ class WorkerError(PulvinarError):
         super().__init__("a worker could not start; what it said stands above")
 
 
-class Crew:
+class WorkerSupervisor:
     """`count` processes that each run `work(number)`, a function that pickle knows by its name.
 
     The process that calls `run` does nothing but look after them: it passes SIGTERM, SIGINT and SIGHUP on, and ends

@@ -24,14 +24,15 @@ Labels = tuple[str, ...]
 Merge = Literal["sum", "min", "max"]
 
 MOST_COUNTS, MOST_SPREADS = 1000, 200
-"""Combinations of labels that `Counts` and `Spreads` keep apart; whatever comes later is counted under `other`. Writing
-out a spread takes some twenty times as long as a count.
+"""The most combinations of labels that `Counters` and `Histograms` keep; later ones are counted under `other`.
+
+Writing one histogram takes about twenty times as long as one counter.
 """
 STALE_S = 15.0
 """A worker that has written nothing for so long has ended: what it counted stays, its readings do not."""
 
 
-class Counts:
+class Counters:
     """A number for each combination of labels, which only grows."""
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Counts:
         numbers[labels] = numbers.get(labels, 0.0) + amount
 
 
-class Spreads:
+class Histograms:
     """How many values fell at or below each of `bounds`, ascending, and what they sum to, for each combination of
     labels. An entry holds the number of values in each bucket, that of those above every bound, then the sum.
     """
@@ -73,7 +74,7 @@ class Snapshot(Struct, frozen=True):
     readings: dict[str, float]
 
 
-class Board:
+class SharedFolder:
     """A folder where each worker of one gateway leaves its snapshot for the others."""
 
     def __init__(self, folder: Path) -> None:
@@ -125,7 +126,7 @@ def merged(snapshots: Sequence[Snapshot], how: Mapping[str, Merge]) -> Snapshot:
 
 
 def snapshot_of(
-    counts: Mapping[str, Counts], spreads: Mapping[str, Spreads], readings: Iterable[tuple[str, float]]
+    counts: Mapping[str, Counters], spreads: Mapping[str, Histograms], readings: Iterable[tuple[str, float]]
 ) -> Snapshot:
     """A copy of the tallies as they stand; other threads may add to them meanwhile."""
     return Snapshot(

@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 from router import __version__
 from router.errors import did_you_mean
 from router.gateway.telemetry.access_log import word
-from router.gateway.telemetry.counters import Board, Counts, Merge, Snapshot, Spreads, merged, snapshot_of
+from router.gateway.telemetry.counters import Counters, Histograms, Merge, SharedFolder, Snapshot, merged, snapshot_of
 from router.store.records.record import Record
 from router.types import Outcome
 
@@ -35,7 +35,7 @@ _QUALITY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _MOST_TOKENS, _MOST_USD, _MOST_MS = 10**9, 1e6, 1e9
 
 
-class Shown(Struct, frozen=True):
+class MetricSpec(Struct, frozen=True):
     """A metric as Prometheus knows it; a counter's name has its `_total` added there."""
 
     name: str
@@ -47,27 +47,29 @@ class Shown(Struct, frozen=True):
 COUNTERS = {
     shown.name: shown
     for shown in (
-        Shown("pulvinar_requests", "Requests answered.", ("surface", "card", "policy", "status")),
-        Shown("pulvinar_tokens", "Tokens that upstreams counted.", ("card", "direction")),
-        Shown("pulvinar_cached_input_tokens", "Input tokens read from a prompt cache.", ("card",)),
-        Shown("pulvinar_cost_usd", "What was spent, in US dollars.", ("card", "key")),
-        Shown("pulvinar_streams_broken", "Streams that ended with an error after they had begun.", ("card",)),
-        Shown("pulvinar_upstream_attempts", "Calls to upstreams; no fault where all went well.", ("card", "fault")),
-        Shown("pulvinar_decisions", "Choices made.", ("policy", "guard")),
+        MetricSpec("pulvinar_requests", "Requests answered.", ("surface", "card", "policy", "status")),
+        MetricSpec("pulvinar_tokens", "Tokens that upstreams counted.", ("card", "direction")),
+        MetricSpec("pulvinar_cached_input_tokens", "Input tokens read from a prompt cache.", ("card",)),
+        MetricSpec("pulvinar_cost_usd", "What was spent, in US dollars.", ("card", "key")),
+        MetricSpec("pulvinar_streams_broken", "Streams that ended with an error after they had begun.", ("card",)),
+        MetricSpec(
+            "pulvinar_upstream_attempts", "Calls to upstreams; no fault where all went well.", ("card", "fault")
+        ),
+        MetricSpec("pulvinar_decisions", "Choices made.", ("policy", "guard")),
     )
 }
 HISTOGRAMS = {
     shown.name: shown
     for shown in (
-        Shown("pulvinar_request_duration_seconds", "Time to the last byte.", ("surface", "card"), _DURATION_S),
-        Shown("pulvinar_time_to_first_token_seconds", "Time to the first content.", ("card",), _FIRST_TOKEN_S),
-        Shown("pulvinar_overhead_seconds", "What the gateway took before the first call.", (), _OVERHEAD_S),
-        Shown("pulvinar_forecast_quality", "Quality expected of the chosen card.", ("policy",), _QUALITY),
+        MetricSpec("pulvinar_request_duration_seconds", "Time to the last byte.", ("surface", "card"), _DURATION_S),
+        MetricSpec("pulvinar_time_to_first_token_seconds", "Time to the first content.", ("card",), _FIRST_TOKEN_S),
+        MetricSpec("pulvinar_overhead_seconds", "What the gateway took before the first call.", (), _OVERHEAD_S),
+        MetricSpec("pulvinar_forecast_quality", "Quality expected of the chosen card.", ("policy",), _QUALITY),
     )
 }
 
 
-class Reading(Struct, frozen=True):
+class Gauge(Struct, frozen=True):
     """A number that the gateway tells when asked, and what is shown of several workers' numbers."""
 
     name: str
@@ -76,15 +78,15 @@ class Reading(Struct, frozen=True):
     counter: bool = False
 
 
-READINGS: Mapping[str, Reading] = {
-    "in_flight": Reading("pulvinar_requests_in_flight", "Requests being answered now."),
-    "queued": Reading("pulvinar_requests_queued", "Requests that wait until an upstream may be called."),
-    "cooling": Reading("pulvinar_deployments_cooling", "Deployments that rest after failures.", "max"),
-    "callable": Reading("pulvinar_cards_callable", "Cards that can be called now.", "min"),
-    "config_version": Reading("pulvinar_config_version", "The configuration in force, counted from the start.", "min"),
-    "config_ok": Reading("pulvinar_config_last_reload_ok", "1, or 0 where the last edit was refused.", "min"),
-    "records_dropped": Reading("pulvinar_records_dropped", "Records that a full queue did not take.", counter=True),
-    "log_dropped": Reading("pulvinar_access_log_dropped", "Lines that the access log did not write.", counter=True),
+GAUGES: Mapping[str, Gauge] = {
+    "in_flight": Gauge("pulvinar_requests_in_flight", "Requests being answered now."),
+    "queued": Gauge("pulvinar_requests_queued", "Requests that wait until an upstream may be called."),
+    "cooling": Gauge("pulvinar_deployments_cooling", "Deployments that rest after failures.", "max"),
+    "callable": Gauge("pulvinar_cards_callable", "Cards that can be called now.", "min"),
+    "config_version": Gauge("pulvinar_config_version", "The configuration in force, counted from the start.", "min"),
+    "config_ok": Gauge("pulvinar_config_last_reload_ok", "1, or 0 where the last edit was refused.", "min"),
+    "records_dropped": Gauge("pulvinar_records_dropped", "Records that a full queue did not take.", counter=True),
+    "log_dropped": Gauge("pulvinar_access_log_dropped", "Lines that the access log did not write.", counter=True),
 }
 """What may be read, by the names that `Metrics` takes."""
 
@@ -99,11 +101,11 @@ class Metrics:
     def __init__(self, readings: Mapping[str, Callable[[], float]] | None = None, folder: Path | None = None) -> None:
         self._readings = dict(readings or {})
         for name in self._readings:
-            if name not in READINGS:
-                raise ValueError(f'there is no reading "{name}"{did_you_mean(name, READINGS)}')
-        self._board = None if folder is None else Board(folder)
-        self._counts = {name: Counts() for name in COUNTERS}
-        self._spreads = {name: Spreads(shown.bounds) for name, shown in HISTOGRAMS.items()}
+            if name not in GAUGES:
+                raise ValueError(f'there is no reading "{name}"{did_you_mean(name, GAUGES)}')
+        self._board = None if folder is None else SharedFolder(folder)
+        self._counts = {name: Counters() for name in COUNTERS}
+        self._spreads = {name: Histograms(shown.bounds) for name, shown in HISTOGRAMS.items()}
         self._requests = self._counts["pulvinar_requests"].add
         self._tokens = self._counts["pulvinar_tokens"].add
         self._cached = self._counts["pulvinar_cached_input_tokens"].add
@@ -152,7 +154,7 @@ class Metrics:
         else:
             # Written before it is shown: else a worker asked next would show less, which looks like a restart.
             self._board.write(snapshot)
-            how = {name: reading.merge for name, reading in READINGS.items()}
+            how = {name: reading.merge for name, reading in GAUGES.items()}
             snapshot = merged([snapshot, *self._board.others()], how)
         registry.register(_Families(snapshot))
         encode, content_type = choose_encoder(accept)
@@ -183,7 +185,7 @@ class _Families(Collector):
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("pulvinar_build", "What runs.", {"version": __version__})
         for name, value in self._snapshot.readings.items():
-            reading = READINGS[name]
+            reading = GAUGES[name]
             kind = CounterMetricFamily if reading.counter else GaugeMetricFamily
             yield kind(reading.name, reading.documentation, value=value)
         for name, shown in COUNTERS.items():

@@ -124,7 +124,7 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
         )
 
 
-class ErrorVectors(BaseEstimator):  # type: ignore[misc]
+class ClusterMeans(BaseEstimator):  # type: ignore[misc]
     """Each model is a vector of its mean outcomes in k-means clusters of prompts (UniRoute, Avengers), shrunk to its
     mean; the number of clusters is chosen among `clusters`.
     """
@@ -274,7 +274,7 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
 QUICK: Mapping[str, Callable[[int], BaseEstimator]] = {
     "kNN": lambda seed: NearestNeighbours(random_state=seed),
     "ridge": lambda _: Ridge(),
-    "k-means error vectors": lambda seed: ErrorVectors(random_state=seed),
+    "k-means error vectors": lambda seed: ClusterMeans(random_state=seed),
 }
 SLOW: Mapping[str, Callable[[int], BaseEstimator]] = {
     "logistic regression": lambda seed: LowRank(random_state=seed),

@@ -29,7 +29,7 @@ _TAILS = (2.5, 97.5)
 _SHIFTED = ("ece",)
 
 
-class Contender(Struct, frozen=True, eq=False):
+class MethodScores(Struct, frozen=True, eq=False):
     """A method and what it would choose by: `values` float64 `(prompts, models)`, the larger the better.
 
     `forecasts`: whether the values are expected scores. `trained`: whether the method learns from prompts.
@@ -53,7 +53,7 @@ def resamples(prompts: int, draws: int, random_state: int) -> Doubles:
 
 
 def compare(
-    contenders: Sequence[Contender],
+    contenders: Sequence[MethodScores],
     scores: Table,
     cost_usd: Table | None = None,
     *,
@@ -84,7 +84,7 @@ def compare(
 
 def assess(method: str, scores: Table, values: Table, cost_usd: Table | None, *, forecasts: bool = True) -> Quality:
     """All figures of one method, without intervals."""
-    (line,) = compare([Contender(method, values, forecasts)], scores, cost_usd, draws=0)
+    (line,) = compare([MethodScores(method, values, forecasts)], scores, cost_usd, draws=0)
     return line
 
 
@@ -99,7 +99,7 @@ def difference(ours: Doubles, theirs: Doubles) -> Difference | None:
 
 
 def _draws(
-    contender: Contender, scores: Table, axis: CostAxis | None, pair: tuple[int, int] | None, weights: Doubles
+    contender: MethodScores, scores: Table, axis: CostAxis | None, pair: tuple[int, int] | None, weights: Doubles
 ) -> dict[str, Doubles]:
     """Every figure that has draws, `(1 + draws,)`: the first is that of the prompts themselves."""
     own = figures(tally(scores, contender.values, forecasts=contender.forecasts), weights)
@@ -112,7 +112,7 @@ def _draws(
 
 
 def _line(
-    contender: Contender,
+    contender: MethodScores,
     own: dict[str, Doubles],
     ours: dict[str, Doubles] | None,
     scores: Table,

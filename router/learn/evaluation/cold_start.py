@@ -134,7 +134,7 @@ def adaptively(predictor: Predictor, ability: Ability, profiles: Doubles, probes
         row = most_informative(ability.covariance, profiles, predictor.head.usual, allowed)
         allowed[row] = False
         chosen.append(row)
-        ability = ability.without_surprise(profiles[[row]])
+        ability = ability.expected_posterior(profiles[[row]])
     return np.array(chosen, dtype=np.intp)
 
 

@@ -22,7 +22,7 @@ from router.learn.evaluation.cold_start import full_outcomes, strategies
 from router.learn.evaluation.methods import HINDSIGHT, SHUFFLED, Baselines, Methods
 from router.learn.evaluation.metrics import Quality, best_single, choices, mean_scores, single_scores
 from router.learn.evaluation.ood import Novelty, Unknown, compare_novelty
-from router.learn.evaluation.splits import LeftOut, Split, domains_of, folds_of, leave_models_out, transfer
+from router.learn.evaluation.splits import LeftOut, Split, k_folds, leave_domain_out, leave_models_out, transfer
 from router.perceive.encoder import Encoder
 from router.types import Doubles, Floats
 
@@ -245,11 +245,11 @@ def _with_outcomes(data: RoutingSet) -> RoutingSet:
 
 def _splits(data: RoutingSet, folds: int, by: str | None, random_state: int) -> tuple[str, tuple[Split, ...]]:
     if by == "domain":
-        splits = tuple(domains_of(data))
+        splits = tuple(leave_domain_out(data))
         domains = len(set(data.domains))
         grouped = f"{domains} domains in {len(splits)} folds" if domains > len(splits) else f"{domains} folds"
         return f"leave one domain out ({grouped})", splits
-    return f"{folds} folds", tuple(folds_of(data, folds, random_state))
+    return f"{folds} folds", tuple(k_folds(data, folds, random_state))
 
 
 def _pair(data: RoutingSet, pair: tuple[str, str] | None) -> tuple[int, int] | None:

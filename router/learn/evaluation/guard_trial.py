@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards import Card, Catalog
 from router.decide.goals import loss_of
-from router.decide.guard import Contest, Guarding, GuardRule, doubt_of
+from router.decide.guard import Comparison, GuardEvaluation, GuardRule, uncertainty_of
 from router.errors import CallerError
 from router.learn.data.routing_set import RoutingSet
 from router.learn.evaluation.metrics import best_single
@@ -126,7 +126,7 @@ def least_safe(lines: Iterable[Sequence[Line]]) -> GuardRule | None:
 
 def _contests(
     predictor: Predictor, models: Sequence[str], vectors: Floats, test: Indices, run: Mask
-) -> Iterator[tuple[int, Contest, float]]:
+) -> Iterator[tuple[int, Comparison, float]]:
     """Row, the contest of that row's models, novelty."""
     # Ids in the order of the columns, and the name that the predictor knows as an alias.
     cards = [
@@ -138,12 +138,12 @@ def _contests(
         if not len(candidates):
             continue
         forecast = forecast_of(Features(vectors[row], 1, frozenset({"text"}), frozenset()))
-        doubt = doubt_of(forecast.own_std)
-        guarding = Guarding(
+        doubt = uncertainty_of(forecast.independent_std)
+        guarding = GuardEvaluation(
             rule=GuardRule(),
             score=loss_of(forecast.quality),
             doubt=doubt,
-            safe_score=loss_of(forecast.usual_quality) + doubt,
+            safe_score=loss_of(forecast.mean_quality) + doubt,
             novelty=forecast.novelty,
         )
         yield int(row), guarding.contest(candidates), forecast.novelty

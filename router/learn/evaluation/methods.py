@@ -13,7 +13,7 @@ from router.errors import MissingExtraError
 from router.learn.data.routing_set import RoutingSet
 from router.learn.data.vectors import embeddings_of
 from router.learn.evaluation.baselines import QUICK, SLOW, longer_to_stronger
-from router.learn.evaluation.bootstrap import Contender
+from router.learn.evaluation.bootstrap import MethodScores
 from router.learn.evaluation.metrics import mean_scores
 from router.learn.evaluation.splits import Split
 from router.learn.progress import tracked
@@ -58,7 +58,7 @@ class Methods:
         for number, split in enumerate(splits):
             self.folds[split.test] = number
 
-    def ours(self) -> Contender:
+    def ours(self) -> MethodScores:
         """Forecasts of the served predictor itself, not of the estimator behind it."""
         self.std = np.full(self.scores.shape, np.nan)
         std = self.std
@@ -69,9 +69,9 @@ class Methods:
             std[split.test] = expected.quality_std[:, :-1]
             return expected.quality[:, :-1]
 
-        return Contender(OURS, self._cross_validated(OURS, fit))
+        return MethodScores(OURS, self._cross_validated(OURS, fit))
 
-    def ablations(self) -> list[Contender]:
+    def ablations(self) -> list[MethodScores]:
         """Ours without the embedding, and without the surface features."""
         width = self.encoder.dimensions
         blocks = {"without embedding": slice(0, width), "without surface features": slice(width, None)}
@@ -84,12 +84,12 @@ class Methods:
                 predictor = fit_predictor(vectors[split.train], self.data.rows(split.train), self.encoder)
                 return predictor.expect_all(vectors[split.test]).quality[:, :-1]
 
-            made.append(Contender(f"{OURS} {name}", self._cross_validated(name, fit)))
+            made.append(MethodScores(f"{OURS} {name}", self._cross_validated(name, fit)))
         return made
 
     def add_baselines(
         self,
-        contenders: list[Contender],
+        contenders: list[MethodScores],
         wanted: str,
         baseline_encoder: Callable[[], Encoder] | None,
         cache: Path | None,
@@ -115,12 +115,12 @@ class Methods:
                 for name in ("kNN", "ridge"):
                     contenders.append(self._trained(f"{name}, {other.name}", embeddings, QUICK[name]))
         if wanted == "all":
-            contenders.append(Contender(SHUFFLED, self._cross_validated("shuffled labels", self._shuffled)))
+            contenders.append(MethodScores(SHUFFLED, self._cross_validated("shuffled labels", self._shuffled)))
         else:
             skipped.append(f"{SHUFFLED} (--baselines all)")
         return skipped
 
-    def constants(self, pair: tuple[int, int] | None) -> list[Contender]:
+    def constants(self, pair: tuple[int, int] | None) -> list[MethodScores]:
         """Methods that are not trained on prompts: length alone, random, cheapest, best single, best per domain (knows
         the label), oracle.
         """
@@ -143,17 +143,17 @@ class Methods:
         overall = np.nan_to_num(mean_scores(scores[tested]), nan=-1.0)
         rng = np.random.default_rng(self.random_state)
         made = [
-            Contender("control: prompt length", tables["length"][tested], forecasts=False),
-            Contender("random", rng.random(scores.shape)[tested], forecasts=False, priced=False),
+            MethodScores("control: prompt length", tables["length"][tested], forecasts=False),
+            MethodScores("random", rng.random(scores.shape)[tested], forecasts=False, priced=False),
         ]
         if self.costs is not None:
-            made.append(Contender("cheapest", tables["cheapest"][tested], forecasts=False))
+            made.append(MethodScores("cheapest", tables["cheapest"][tested], forecasts=False))
         return [
             *made,
-            Contender(SINGLE, tables[SINGLE][tested], forecasts=False),
-            Contender(HINDSIGHT, np.tile(overall, (len(tested), 1)), forecasts=False),
-            Contender("best per domain", tables["domain"][tested], forecasts=False),
-            Contender("oracle", np.nan_to_num(scores, nan=-1.0)[tested], forecasts=False),
+            MethodScores(SINGLE, tables[SINGLE][tested], forecasts=False),
+            MethodScores(HINDSIGHT, np.tile(overall, (len(tested), 1)), forecasts=False),
+            MethodScores("best per domain", tables["domain"][tested], forecasts=False),
+            MethodScores("oracle", np.nan_to_num(scores, nan=-1.0)[tested], forecasts=False),
         ]
 
     def _usual_costs(self, costs: Doubles, train: Indices) -> Doubles:
@@ -161,13 +161,13 @@ class Methods:
         usual = mean_scores(costs[train])
         return mean_scores(costs) if np.isnan(usual).all() else usual
 
-    def _trained(self, name: str, embeddings: Floats, make: Callable[[int], Any]) -> Contender:
+    def _trained(self, name: str, embeddings: Floats, make: Callable[[int], Any]) -> MethodScores:
         def fit(split: Split) -> Doubles:
             estimator = make(self.random_state)
             estimator.fit(embeddings[split.train], self.scores[split.train], split.copies[split.train])
             return np.asarray(estimator.predict(embeddings[split.test]), dtype=np.float64)
 
-        return Contender(name, self._cross_validated(name, fit), trained=True)
+        return MethodScores(name, self._cross_validated(name, fit), trained=True)
 
     def _shuffled(self, split: Split) -> Doubles:
         """Ours, taught with the outcomes of other prompts: what it gains then, it gains by a leak."""

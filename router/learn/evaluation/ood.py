@@ -23,7 +23,7 @@ from router.formats.json import encodable
 from router.learn.data.routing_set import Prompt, RoutingSet, read_prompts
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.metrics import mean_auc
-from router.learn.evaluation.splits import copies_of, question_of
+from router.learn.evaluation.splits import duplicate_groups, normalized_question
 from router.learn.training.train import fit
 from router.perceive.encoder import Encoder
 from router.types import Doubles, Floats
@@ -76,9 +76,9 @@ def compare_novelty(
     data: RoutingSet, vectors: Floats, unknown: Unknown, encoder: Encoder, random_state: int = 0
 ) -> tuple[Novelty, ...]:
     """Held-out prompts of `data` against the unknown ones, and the file's own scope against what is outside it."""
-    known_questions = {question_of(prompt.turns) for prompt in data.prompts}
+    known_questions = {normalized_question(prompt.turns) for prompt in data.prompts}
     everything = (*unknown.prompts, *unknown.scope)
-    strangers = tuple(each for each in everything if question_of(each.turns) not in known_questions)
+    strangers = tuple(each for each in everything if normalized_question(each.turns) not in known_questions)
     if not strangers:
         raise CallerError(f"--unknown: every prompt of {unknown.name} is also in {data.name}")
     lines = _pair(data, vectors, unknown.name, strangers, encoder, random_state)
@@ -106,7 +106,7 @@ def _pair(
     data: RoutingSet, vectors: Floats, name: str, strangers: Sequence[Prompt], encoder: Encoder, random_state: int
 ) -> list[Novelty]:
     rng = np.random.default_rng(random_state)
-    copies = copies_of(data)
+    copies = duplicate_groups(data)
     different = rng.permutation(np.unique(copies))
     held = np.isin(copies, different[: max(1, len(different) // 5)])
     train, test = rng.permutation(np.flatnonzero(~held))[: 2 * _MOST], rng.permutation(np.flatnonzero(held))[:_MOST]

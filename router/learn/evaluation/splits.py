@@ -1,6 +1,6 @@
 """Who is tested on what: folds, one domain left out, another data set, one model left out.
 
-A prompt is never forecast from its own copies: `question_of` knows the same question in other clothes.
+A prompt is never forecast from its own copies: `normalized_question` knows the same question in other clothes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Split(Struct, frozen=True, eq=False):
     copies: Indices
 
 
-def question_of(turns: Sequence[str]) -> str:
+def normalized_question(turns: Sequence[str]) -> str:
     """What a prompt asks, in lower case and without marks, so that its copies in other clothes are known.
 
     The same question stands in several sets with other options, or after other examples: of a text with options only
@@ -50,16 +50,16 @@ def question_of(turns: Sequence[str]) -> str:
     return " ".join(words) if words else "\n".join(turns)
 
 
-def copies_of(data: RoutingSet) -> Indices:
+def duplicate_groups(data: RoutingSet) -> Indices:
     """For each prompt the first row that asks the same."""
-    questions = [question_of(prompt.turns) for prompt in data.prompts]
+    questions = [normalized_question(prompt.turns) for prompt in data.prompts]
     first_of = {question: row for row, question in reversed(list(enumerate(questions)))}
     return np.array([first_of[question] for question in questions], dtype=np.intp)
 
 
-def folds_of(data: RoutingSet, folds: int, random_state: int) -> Iterator[Split]:
+def k_folds(data: RoutingSet, folds: int, random_state: int) -> Iterator[Split]:
     """`folds` random folds; copies of a question lie in the same one."""
-    copies = copies_of(data)
+    copies = duplicate_groups(data)
     different = len(set(copies.tolist()))
     if not 2 <= folds <= different:
         raise CallerError(f"--folds must be between 2 and the number of different prompts ({different}), got {folds}")
@@ -68,9 +68,9 @@ def folds_of(data: RoutingSet, folds: int, random_state: int) -> Iterator[Split]
         yield Split(train, test, copies)
 
 
-def domains_of(data: RoutingSet) -> Iterator[Split]:
+def leave_domain_out(data: RoutingSet) -> Iterator[Split]:
     """One domain left out at a time; of more than fifteen, several at a time in fifteen folds."""
-    copies = copies_of(data)
+    copies = duplicate_groups(data)
     names, domains = np.unique(np.array(data.domains), return_inverse=True)
     if len(names) < 2:
         raise CallerError(f"--by domain needs at least two domains; {data.name} has {len(names)}")
@@ -91,7 +91,7 @@ def transfer(learned: RoutingSet, tested: RoutingSet) -> tuple[RoutingSet, Split
             f"{learned.name} and {tested.name} share {len(shared)} models; --test needs two, and --aliases joins names"
         )
     data = join([_columns(learned, shared), _columns(tested, shared)])
-    copies = copies_of(data)
+    copies = duplicate_groups(data)
     rows = np.arange(len(data.prompts))
     known = np.isfinite(data.scores).any(axis=1)
     test = rows[(rows >= len(learned.prompts)) & known]
@@ -181,7 +181,7 @@ def leave_models_out(
     """
     if len(data.models) < 3:
         raise CallerError(f"--by model needs at least three models; {data.name} has {len(data.models)}")
-    split = next(folds_of(data, 5, random_state))
+    split = next(k_folds(data, 5, random_state))
     learned = data.rows(split.train)
     scores = np.asarray(data.scores, dtype=np.float64)
     reference = full(learned, vectors[split.train], vectors[split.test])

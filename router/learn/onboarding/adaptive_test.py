@@ -68,7 +68,7 @@ class AbilityPlacement:
         """
         in_turn = _next_in_turn(self._probes, asked)
         pending = sorted(set(asked) - self._observed)
-        covariance = self._ability.without_surprise(self._profiles[pending]).covariance
+        covariance = self._ability.expected_posterior(self._profiles[pending]).covariance
         if not np.trace(covariance) > 0:
             return in_turn
         allowed = np.ones(len(self._probes), dtype=np.bool_)

@@ -24,7 +24,7 @@ def most_input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     )
 
 
-class Purse:
+class Budget:
     """Money spent and reserved, against a limit. With no price there is no limit either, and all is 0."""
 
     def __init__(self, limit_usd: float | None, price: Price | None, max_tokens: int) -> None:

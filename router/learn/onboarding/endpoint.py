@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch import Answer, Call, Dispatcher
+from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.response import retry_after_s
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
@@ -91,7 +91,7 @@ class Endpoint:
 
     async def _call(
         self, messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]
-    ) -> tuple[Answer, Reply | None]:
+    ) -> tuple[UpstreamResponse, Reply | None]:
         """One call; no reply where the answer is a refusal."""
         body = {"model": self._card.id, "messages": list(messages), **fields}
         start = time.perf_counter()
@@ -133,7 +133,7 @@ def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
     return float(2 ** (attempt - 1)) if asked_s is None else asked_s
 
 
-def _words(answer: Answer) -> str:
+def _words(answer: UpstreamResponse) -> str:
     """What the upstream says is wrong."""
     assert isinstance(answer.body, bytes)
     try:
@@ -146,7 +146,7 @@ def _words(answer: Answer) -> str:
     return str(error)
 
 
-def _refusal(answer: Answer) -> str:
+def _refusal(answer: UpstreamResponse) -> str:
     did = f'the upstream of the card "{answer.card.id}" answered HTTP {answer.status}'
     if answer.status in (401, 403):
         return f"{did}: it refuses the key"

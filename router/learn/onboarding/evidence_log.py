@@ -23,7 +23,7 @@ except ImportError:  # Windows has no flock; there two runs at once are the user
 Key = tuple[str, str]
 
 
-class UnderWay(Struct, frozen=True):
+class PendingProbe(Struct, frozen=True):
     """A probe that was sent and whose answer is not there yet, with what it may cost at most."""
 
     probe: str
@@ -57,13 +57,13 @@ class EvidenceLog:
         try:
             self._lock()
             self.outcomes, self.mended = self._read()
-            self.lost: dict[Key, UnderWay] = {each.key: each for each in self._read_sent()}
+            self.lost: dict[Key, PendingProbe] = {each.key: each for each in self._read_sent()}
         except BaseException:
             self._stream.close()
             raise
         for outcome in self.outcomes:
             self.lost.pop(outcome.key, None)
-        self._sent: dict[Key, UnderWay] = {}
+        self._sent: dict[Key, PendingProbe] = {}
 
     def __enter__(self) -> EvidenceLog:
         return self
@@ -75,7 +75,7 @@ class EvidenceLog:
         if self.file.exists() and self.file.stat().st_size == 0:
             self.file.unlink()
 
-    def begin(self, batch: Iterable[UnderWay]) -> None:
+    def begin(self, batch: Iterable[PendingProbe]) -> None:
         """Note what is about to be sent; it is on the disk when this returns."""
         self._sent = {each.key: each for each in batch}
         self._write_sent({**self.lost, **self._sent}.values())
@@ -122,15 +122,15 @@ class EvidenceLog:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
-    def _read_sent(self) -> list[UnderWay]:
+    def _read_sent(self) -> list[PendingProbe]:
         try:
-            return msgspec.json.decode(self._sent_file.read_bytes(), type=list[UnderWay])
+            return msgspec.json.decode(self._sent_file.read_bytes(), type=list[PendingProbe])
         except FileNotFoundError:
             return []
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FileError(str(self._sent_file), None, f"is damaged: {error}; delete it to go on") from None
 
-    def _write_sent(self, sent: Iterable[UnderWay]) -> None:
+    def _write_sent(self, sent: Iterable[PendingProbe]) -> None:
         # Replaced whole, so that a crash leaves the old list or the new one.
         draft = self._sent_file.with_suffix(".new")
         with draft.open("wb") as stream:

@@ -16,12 +16,12 @@ from router.cards import Catalog
 from router.cards.schema import Card, Price
 from router.dispatch import Dispatcher
 from router.dispatch.costs import cost_usd, price_of
-from router.dispatch.dispatcher import why_uncallable
+from router.dispatch.dispatcher import missing_configuration
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.learn.onboarding.adaptive_test import AbilityPlacement, Placement
-from router.learn.onboarding.budget import Purse
+from router.learn.onboarding.budget import Budget
 from router.learn.onboarding.endpoint import Endpoint, Reply
-from router.learn.onboarding.evidence_log import EvidenceLog, Key, UnderWay
+from router.learn.onboarding.evidence_log import EvidenceLog, Key, PendingProbe
 from router.learn.onboarding.probes import Probe, ProbeSet
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors
@@ -113,7 +113,7 @@ def place(predictor: Predictor, catalog: Catalog, card: Card, probes: Sequence[P
 
 def check(card: Card, terms: Terms) -> Price | None:
     """The card's price. Raises where the card cannot be called, or the budget could not be kept."""
-    if reason := why_uncallable(card):
+    if reason := missing_configuration(card):
         raise ConfigurationError(f'the card "{card.id}" cannot be called: {reason}')
     return affordable(card, terms)
 
@@ -147,7 +147,7 @@ def plan(
     terms, probes = _within(card, terms), probe_set.probes
     seen = _seen(probes, earlier.values())
     placement, asked = placement.observe({row: earlier[_key(probes[row])].score for row in seen}), set(seen)
-    purse = Purse(terms.max_usd, price, terms.max_tokens)
+    purse = Budget(terms.max_usd, price, terms.max_tokens)
     purse.count(earlier[_key(probes[row])] for row in seen)
     planned = []
     while len(asked) < min(terms.probes, len(probes)):
@@ -208,7 +208,7 @@ class _Run:
         # Their answers are gone and may have been paid for; they are asked again only when nothing else is left.
         self._lost = {row for row, probe in enumerate(probes) if _key(probe) in log.lost}
         self._update()
-        self._purse = Purse(terms.max_usd, price, terms.max_tokens)
+        self._purse = Budget(terms.max_usd, price, terms.max_tokens)
         self._purse.count(self._outcomes.values())
         self._purse.spent_usd += sum(each.worst_usd for each in log.lost.values())
         self._spent_before_usd = self._purse.spent_usd
@@ -245,7 +245,7 @@ class _Run:
 
     async def _ask_all(self, batch: Sequence[int], endpoint: Endpoint) -> None:
         probes = [self._probes[row] for row in batch]
-        self._log.begin(UnderWay(*_key(probe), self._purse.worst_usd(probe)) for probe in probes)
+        self._log.begin(PendingProbe(*_key(probe), self._purse.worst_usd(probe)) for probe in probes)
         ended = await asyncio.gather(*(self._ask(row, endpoint) for row in batch), return_exceptions=True)
         self._log.finish()
         self._update()

@@ -32,7 +32,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from router.learn.evaluation.calibration import LEAST_CELL
 from router.learn.training.ridge import ALPHAS, BLOCK, Moments, chosen_alphas, ridge
-from router.perceive.skills import Lens, Reader, levels, quantised, topics_of, unit_rows
+from router.perceive.skills import SkillParameters, SkillProjector, levels, quantised, topics_of, unit_rows
 from router.types import Doubles, Floats, Indices, Mask
 
 MIN_ROWS = 20
@@ -136,7 +136,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         self.far_weight_ = _particular_weight(far, inner.table)
         lens = _with_gate(lens, near.strangeness, far.strangeness, self.far_share)
         self.doubt_ = _doubt(near, far, inner, lens, self.weights_, self.far_weight_, domains)
-        sums = _added(_blocks(X, table, Reader(lens)))
+        sums = _added(_blocks(X, table, SkillProjector(lens)))
         columns = _members(embedded, lens)
         penalties = [_penalties(sums, table, each) for each in columns]
         members = _solved(sums, table, columns, penalties, len(sums.common.x))
@@ -151,15 +151,20 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         return expected[:, 0] if self.single_ else expected
 
     def _folded(
-        self, vectors: Floats, table: _Table, lens: Lens, members: Sequence[Doubles], rng: np.random.Generator
-    ) -> tuple[Reader, Doubles, Doubles]:
+        self,
+        vectors: Floats,
+        table: _Table,
+        lens: SkillParameters,
+        members: Sequence[Doubles],
+        rng: np.random.Generator,
+    ) -> tuple[SkillProjector, Doubles, Doubles]:
         """The members, weighed and written as skills and abilities."""
         models = table.scores.shape[1]
         parts = [member[:, -1:] for member in members] + [member[:, :-1] for member in members]
         near = sum(part * weight for part, weight in zip(parts, self.weights_.T, strict=True))
         far = members[-1][:, -1:] + self.far_weight_ * members[-1][:, :-1]
         rows = np.sort(rng.choice(len(vectors), min(_SKILL_ROWS, len(vectors)), replace=False))
-        read = Reader(lens)(vectors[rows]).read
+        read = SkillProjector(lens)(vectors[rows]).read
         usual = (read @ near).mean(axis=0)
         near[0] -= usual
         far[0] -= usual
@@ -169,7 +174,7 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         kept = directions[:count] * np.where(directions[:count].sum(axis=1) < 0, -1.0, 1.0)[:, None]
         spread = np.maximum(sizes[:count] / np.sqrt(2 * len(rows)), 1e-9)
         lens = _replaced(lens, near=near @ kept.T / spread, far=far @ kept.T / spread)
-        return Reader(lens), table.ability + usual, np.asarray(kept.T * spread)
+        return SkillProjector(lens), table.ability + usual, np.asarray(kept.T * spread)
 
 
 class _Table:
@@ -215,10 +220,10 @@ class _Sums(NamedTuple):
 class _Inner:
     """The rows on which members are compared, held in memory."""
 
-    def __init__(self, vectors: Floats, table: _Table, lens: Lens, embedded: int) -> None:
+    def __init__(self, vectors: Floats, table: _Table, lens: SkillParameters, embedded: int) -> None:
         self.vectors, self.table, self._lens = vectors, table, lens
         self._members = _members(embedded, lens)
-        self.reader = Reader(lens)
+        self.reader = SkillProjector(lens)
         self._closeness = self.reader.closeness(vectors) if len(vectors) else np.zeros((0, 1))
 
     def out_of_fold(self, domains: Any, folds: int, seed: int) -> tuple[_OutOfFold, _OutOfFold]:
@@ -255,7 +260,7 @@ class _Inner:
                 continue
             closeness = self._closeness[:, left]
             some = _some_landmarks(self._lens, left)
-            reader = Reader(_measured(some, self.vectors[train], closeness[train]))
+            reader = SkillProjector(_measured(some, self.vectors[train], closeness[train]))
             likeness = reader.likeness(closeness)
             read, columns = likeness.astype(np.float32), np.arange(len(left))
             fitted = _solved(_sums(read[train], self.table, train), self.table, [columns], [penalties], len(left))
@@ -329,14 +334,16 @@ def groups_with_same_rows(known: Mask) -> list[list[int]]:
     return groups
 
 
-def _members(embedded: int, lens: Lens) -> list[Indices]:
+def _members(embedded: int, lens: SkillParameters) -> list[Indices]:
     """The columns of `(standardised features, likeness)` on which each member rests; the topic member comes last."""
     width, landmarks = len(lens.center), len(lens.landmarks)
     topic = width + np.arange(landmarks)
     return [np.arange(width), np.concatenate([np.arange(embedded, width), topic]), topic]
 
 
-def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float, rng: np.random.Generator) -> Lens:
+def _blank_lens(
+    vectors: Floats, embedded: int, landmarks: int, sharpness: float, rng: np.random.Generator
+) -> SkillParameters:
     """A lens that sees features and likeness, without skills as yet."""
     center = vectors.mean(axis=0, dtype=np.float64)
     # Some columns at a time: the deviations of all from their mean would take twice the memory of the vectors.
@@ -352,7 +359,7 @@ def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float
     whole, step = quantised(marks, levels(embedded))
     nothing = np.zeros((1 + vectors.shape[1] + count, 1))
     lens = _replaced(
-        Lens(*[np.zeros(1, np.float32)] * len(Lens.__struct_fields__)),
+        SkillParameters(*[np.zeros(1, np.float32)] * len(SkillParameters.__struct_fields__)),
         center=center,
         scale=np.where(deviation > 1e-6, deviation, 1.0),
         topic_center=topic_center,
@@ -369,14 +376,16 @@ def _blank_lens(vectors: Floats, embedded: int, landmarks: int, sharpness: float
         strangeness_quantiles=np.zeros(101),
         landmarks=whole,
     )
-    return _measured(lens, vectors[rows], Reader(lens).closeness(vectors[rows]))
+    return _measured(lens, vectors[rows], SkillProjector(lens).closeness(vectors[rows]))
 
 
-def _measured(lens: Lens, vectors: Floats, closeness: Doubles) -> Lens:
+def _measured(lens: SkillParameters, vectors: Floats, closeness: Doubles) -> SkillParameters:
     """The lens with what is usual among prompts of these vectors and this closeness: the likeness to each landmark, and
     how far topics lie from their mean and from the nearest landmark.
     """
-    likeness = Reader(_replaced(lens, likeness_center=np.zeros(1), likeness_scale=np.ones(1))).likeness(closeness)
+    likeness = SkillProjector(_replaced(lens, likeness_center=np.zeros(1), likeness_scale=np.ones(1))).likeness(
+        closeness
+    )
     away = topics_of(vectors, lens).astype(np.float64)
     values, directions = np.linalg.eigh(away.T @ away / len(away))
     values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
@@ -391,15 +400,15 @@ def _measured(lens: Lens, vectors: Floats, closeness: Doubles) -> Lens:
         directions=directions[:count],
         precision=np.append(precision[:count], rest),
     )
-    nearest, distance = closeness.max(axis=1), Reader(lens).distance(vectors)
+    nearest, distance = closeness.max(axis=1), SkillProjector(lens).distance(vectors)
     of_distance, of_closeness = (1.0 / max(float(each.std()), 1e-6) for each in (distance, nearest))
     offset = nearest.mean() * of_closeness - distance.mean() * of_distance
     lens = _replaced(lens, strangeness=np.array([offset, of_distance, -of_closeness]))
-    strangeness = Reader(lens).strangeness(distance, nearest)
+    strangeness = SkillProjector(lens).strangeness(distance, nearest)
     return _replaced(lens, strangeness_quantiles=np.quantile(strangeness, np.linspace(0, 1, 101)))
 
 
-def _some_landmarks(lens: Lens, kept: Indices) -> Lens:
+def _some_landmarks(lens: SkillParameters, kept: Indices) -> SkillParameters:
     return _replaced(
         lens,
         landmarks=lens.landmarks[kept],
@@ -409,12 +418,12 @@ def _some_landmarks(lens: Lens, kept: Indices) -> Lens:
     )
 
 
-def _replaced(lens: Lens, landmarks: Any = None, **arrays: Any) -> Lens:
-    fields = {name: getattr(lens, name) for name in Lens.__struct_fields__}
+def _replaced(lens: SkillParameters, landmarks: Any = None, **arrays: Any) -> SkillParameters:
+    fields = {name: getattr(lens, name) for name in SkillParameters.__struct_fields__}
     fields |= {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
     if landmarks is not None:
         fields["landmarks"] = np.ascontiguousarray(landmarks, dtype=np.int8)
-    return Lens(**fields)
+    return SkillParameters(**fields)
 
 
 def _clustered(rows: Floats, middles: Floats) -> Floats:
@@ -428,7 +437,7 @@ def _clustered(rows: Floats, middles: Floats) -> Floats:
     return middles
 
 
-def _with_gate(lens: Lens, near: Doubles, far: Doubles, far_share: float) -> Lens:
+def _with_gate(lens: SkillParameters, near: Doubles, far: Doubles, far_share: float) -> SkillParameters:
     """The lens with the chance that a prompt of this strangeness is of a domain that the training has not seen."""
     if len(far) < MIN_ROWS or len(near) < MIN_ROWS:
         return lens
@@ -441,7 +450,7 @@ def _with_gate(lens: Lens, near: Doubles, far: Doubles, far_share: float) -> Len
     return _replaced(lens, gate=np.array([float(model.intercept_[0]) - slope * middle, slope]))
 
 
-def _blocks(vectors: Floats, table: _Table, reader: Reader) -> Iterator[_Sums]:
+def _blocks(vectors: Floats, table: _Table, reader: SkillProjector) -> Iterator[_Sums]:
     """The sums of each block of rows."""
     for start in range(0, len(vectors), BLOCK):
         standard, likeness, _ = reader.features(vectors[start : start + BLOCK])
@@ -567,14 +576,20 @@ def _least_squares(product: Doubles, along: Doubles, prior: Doubles, toward: Dou
 
 
 def _doubt(
-    near: _OutOfFold, far: _OutOfFold, inner: _Inner, lens: Lens, weights: Doubles, far_weight: float, domains: Any
+    near: _OutOfFold,
+    far: _OutOfFold,
+    inner: _Inner,
+    lens: SkillParameters,
+    weights: Doubles,
+    far_weight: float,
+    domains: Any,
 ) -> Doubt:
     """How far the finished stack is off, judged by its out-of-fold forecasts."""
     table = inner.table
     parts = np.concatenate([np.broadcast_to(near.common[..., None], near.particular.shape), near.particular])
     lean = table.ability + np.einsum("jnm,mj->nm", parts, weights)
     topic = table.ability + near.common[-1][:, None] + far_weight * near.particular[-1]
-    expected = lean + Reader(lens).farness(near.strangeness)[:, None] * (topic - lean)
+    expected = lean + SkillProjector(lens).farness(near.strangeness)[:, None] * (topic - lean)
     usual = table.known.sum(axis=0)
     error = np.square(np.where(table.known, table.scores - expected, 0.0)).sum(axis=0)
     # A model with few outcomes is thought to be as hard to forecast as others are.

@@ -28,7 +28,7 @@ from router.perceive.predictor import (
     ModelEvidence,
     Predictor,
 )
-from router.perceive.skills import Reader
+from router.perceive.skills import SkillProjector
 from router.types import Doubles, Floats
 
 ASSUMED_OUTPUT_TOKENS = 256
@@ -128,14 +128,16 @@ def fit_head(
     )
 
 
-def _usual(vectors: Floats, reader: Reader) -> Doubles:
+def _usual(vectors: Floats, reader: SkillProjector) -> Doubles:
     """The mean of `x xᵀ` over prompts' profiles."""
     profiles = profile_of(reader(vectors[:: -(-len(vectors) // _USUAL_ROWS)]).skills)
     usual: Doubles = profiles.T @ profiles / len(profiles)
     return usual
 
 
-def _lengths(vectors: Floats, output_tokens: Floats | None, reader: Reader, models: int) -> tuple[Doubles, Doubles]:
+def _lengths(
+    vectors: Floats, output_tokens: Floats | None, reader: SkillProjector, models: int
+) -> tuple[Doubles, Doubles]:
     """Weights `(1 + width + landmarks,)` and offsets `(models + 1,)` of log(1 + tokens of an answer)."""
     weights = np.zeros(len(reader.lens.near))
     if output_tokens is None or not np.isfinite(output_tokens).any():

@@ -11,7 +11,7 @@ from router.formats.json import encodable
 from router.types import Outcome
 
 
-class Recorded(Struct, frozen=True, omit_defaults=True):
+class DecisionRecord(Struct, frozen=True, omit_defaults=True):
     """What a decision was made from and what it was, so that it can be made again.
 
     `vector` holds the little-endian float32 of `Features.vector`. `catalogue`, `settings` and `unavailable` name
@@ -60,7 +60,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     outcome: Outcome
     key: str | None = None
     session: str | None = None
-    decision: Recorded | None = None
+    decision: DecisionRecord | None = None
     prompt: bytes | None = None
 
 

@@ -18,12 +18,12 @@ from msgspec import Struct
 from router import __version__
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
-from router.decide.engine import Circumstances
+from router.decide.engine import RequestContext
 from router.decide.policy import Policy
 from router.errors import ConfigurationError
 from router.formats.quantities import read_quantity, write_quantity
 from router.perceive.predictor import Evidence
-from router.store.records.record import Recorded, Snapshot
+from router.store.records.record import DecisionRecord, Snapshot
 from router.types import Decision, Features
 
 KEEP_AGAIN_S = 3_600.0
@@ -42,10 +42,10 @@ class Choice(Protocol):
     @property
     def policy(self) -> Policy: ...
     @property
-    def circumstances(self) -> Circumstances: ...
+    def circumstances(self) -> RequestContext: ...
 
 
-class Setting(Struct, frozen=True, eq=False):
+class CatalogSnapshot(Struct, frozen=True, eq=False):
     """The cards, and what probes told of them."""
 
     catalog: Catalog
@@ -53,7 +53,7 @@ class Setting(Struct, frozen=True, eq=False):
 
 
 class Snapshots:
-    """Makes `Recorded` of the decisions of one catalogue, given as its `catalogue_snapshot`.
+    """Makes `DecisionRecord` of the decisions of one catalogue, given as its `catalogue_snapshot`.
 
     `keep` takes in a snapshot before the first record that names it, and returns whether it did
     (`router.store.records.journal.Journal.keep`). What `circumstances.unavailable` holds must not change while it is
@@ -67,11 +67,11 @@ class Snapshots:
         self._keep_again_at: dict[str, float] = {}
         self._newest_unavailable: Mapping[str, str] = {}
 
-    def recorded(self, choice: Choice) -> Recorded:
+    def recorded(self, choice: Choice) -> DecisionRecord:
         """What to record of `choice`."""
         decision, features, circumstances = choice.decision, choice.features, choice.circumstances
         chosen = decision.candidates[0]
-        return Recorded(
+        return DecisionRecord(
             policy=decision.policy,
             settings=self._noted(self._of(choice.policy, policy_snapshot)),
             flags=decision.flags,
@@ -155,7 +155,7 @@ def unavailable_snapshot(unavailable: Mapping[str, str]) -> Snapshot:
     return _snapshot(dict(unavailable))
 
 
-def read_catalogue(content: bytes) -> Setting:
+def read_catalogue(content: bytes) -> CatalogSnapshot:
     """The inverse of `catalogue_snapshot`. Raises ConfigurationError where this release cannot read it."""
     setting = _read(content, _Setting, "cards")
     try:
@@ -169,7 +169,7 @@ def read_catalogue(content: bytes) -> Setting:
         }
     except ValueError as error:
         raise ConfigurationError(f"the recorded cards cannot be read by this release: {error}") from None
-    return Setting(Catalog(cards), evidence)
+    return CatalogSnapshot(Catalog(cards), evidence)
 
 
 def read_policy(content: bytes) -> Policy:

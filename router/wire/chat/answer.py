@@ -32,7 +32,7 @@ class Tokens(Struct, frozen=True):
     reasoning: int = 0
 
 
-class Piece(NamedTuple):
+class Delta(NamedTuple):
     """A piece of an answer: words of some kind, or of a tool call's JSON arguments. `slot`, `id` and `name` are a
     call's, each None where the upstream does not say."""
 
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
     name: str | None = None
 
 
-class Ending(Struct, frozen=True):
+class Finish(Struct, frozen=True):
     """Why an answer stopped, in chat's words; `sequence` is the stop sequence where the upstream tells it."""
 
     reason: str
@@ -83,7 +83,7 @@ def first_choice(chat: Chunk) -> Mapping[str, Any] | None:
     return next((choice for choice in choices_of(chat) if choice.get("index") in (0, None)), None)
 
 
-def pieces(said: Any) -> Iterator[Piece]:
+def deltas(said: Any) -> Iterator[Delta]:
     """What a message, or a chunk's delta, says: reasoning, then text, then tool calls."""
     if said is None:
         return
@@ -91,18 +91,18 @@ def pieces(said: Any) -> Iterator[Piece]:
         malformed("what it says is no object")
     thought = said.get("reasoning_content") or said.get("reasoning")
     if isinstance(thought, str) and thought:
-        yield Piece("thinking", thought)
+        yield Delta("thinking", thought)
     content = said.get("content")
     if isinstance(content, str):
         if content:
-            yield Piece("text", content)
+            yield Delta("text", content)
     elif content is not None:
         yield from _parts(content)
     refusal = said.get("refusal")
     if refusal:
         if not isinstance(refusal, str):
             malformed("`refusal` is no text")
-        yield Piece("refusal", refusal)
+        yield Delta("refusal", refusal)
     calls = said.get("tool_calls")
     if calls:
         if not isinstance(calls, list):
@@ -111,7 +111,7 @@ def pieces(said: Any) -> Iterator[Piece]:
             yield _call(call)
 
 
-def ending(choice: Mapping[str, Any]) -> Ending | None:
+def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     """Why this choice stopped, or None where it has not. Raises UpstreamError where it broke off."""
     reason = choice.get("finish_reason")
     if reason is None or reason == "":
@@ -124,7 +124,7 @@ def ending(choice: Mapping[str, Any]) -> Ending | None:
     told = choice.get("stop_reason")
     if told is None:
         told = choice.get("matched_stop")
-    return Ending(reason, told if isinstance(told, str) and reason == "stop" else None)
+    return Finish(reason, told if isinstance(told, str) and reason == "stop" else None)
 
 
 def tokens(usage: Any) -> Tokens | None:
@@ -149,7 +149,7 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def _parts(content: Any) -> Iterator[Piece]:
+def _parts(content: Any) -> Iterator[Delta]:
     # Mistral's reasoning models send their content as a list of parts.
     if not isinstance(content, list):
         malformed("`content` is neither a text nor a list of parts")
@@ -169,10 +169,10 @@ def _parts(content: Any) -> Iterator[Piece]:
         if not isinstance(text, str):
             malformed("`content` holds a part without text")
         if text:
-            yield Piece("thinking" if kind == "thinking" else "text", text)
+            yield Delta("thinking" if kind == "thinking" else "text", text)
 
 
-def _call(call: Any) -> Piece:
+def _call(call: Any) -> Delta:
     if not isinstance(call, dict):
         malformed("`tool_calls` holds something that is no call")
     function = call.get("function")
@@ -192,7 +192,7 @@ def _call(call: Any) -> Piece:
         malformed("a call's `index` is no number")
     if not all(word is None or isinstance(word, str) for word in (id_, name)):
         malformed("a call's `id` or `name` is no text")
-    return Piece("tool", arguments, slot, id_ or None, name or None)
+    return Delta("tool", arguments, slot, id_ or None, name or None)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

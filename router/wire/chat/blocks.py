@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from router.wire.chat.answer import Kind, Piece, malformed, pieces
+from router.wire.chat.answer import Delta, Kind, deltas, malformed
 
 
 class Block:
@@ -91,7 +91,7 @@ class Blocks:
         """Whether a tool was called."""
         return bool(self._slots)
 
-    def add(self, piece: Piece) -> Sequence[bytes]:
+    def add(self, piece: Delta) -> Sequence[bytes]:
         """The events of a piece. Raises UpstreamError where a call goes on that was complete."""
         block = self._call_of(piece) if piece.kind == "tool" else self._words_of(piece.kind)
         if block.is_closed:
@@ -141,7 +141,7 @@ class Blocks:
                     return block
         return self._new(kind, f"{self._answer}_{self._count}")
 
-    def _call_of(self, piece: Piece) -> Block:
+    def _call_of(self, piece: Delta) -> Block:
         slot = self._slot_of(piece) if piece.slot is None else piece.slot
         block = self._slots.get(slot)
         # Some upstreams give every call the index 0; then the id tells them apart.
@@ -154,7 +154,7 @@ class Blocks:
         self._newest_slot = slot
         return block
 
-    def _slot_of(self, piece: Piece) -> int:
+    def _slot_of(self, piece: Delta) -> int:
         """The slot of a call without an index: that of its id, else the newest, unless a name begins another."""
         if piece.id:
             known = (slot for slot, block in self._slots.items() if block.id == piece.id)
@@ -191,7 +191,7 @@ def blocks_of(message: Any, answer: str) -> list[Block]:
     """The blocks of a whole chat message."""
     writer = _Silent()
     blocks = Blocks(writer, answer)
-    for piece in pieces(message):
+    for piece in deltas(message):
         blocks.add(piece)
     blocks.end()
     return writer.blocks

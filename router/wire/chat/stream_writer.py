@@ -9,26 +9,26 @@ from typing import Any
 from router.errors import UpstreamError
 from router.wire.chat.answer import (
     Chunk,
-    Ending,
+    Finish,
     Kind,
     Tokens,
     choices_of,
-    ending,
+    deltas,
+    finish_of,
     first_choice,
     identity,
     malformed,
-    pieces,
     tokens,
 )
 from router.wire.chat.blocks import Block, Blocks
 
 
-class Growing(ABC):
+class StreamWriter(ABC):
     """What the event writers of messages and responses share: reading chunks, and the order of blocks."""
 
     def __init__(self) -> None:
         self._blocks: Blocks | None = None
-        self._ending: Ending | None = None
+        self._ending: Finish | None = None
         self._tokens: Tokens | None = None
         self._choice: Mapping[str, Any] = {}
 
@@ -49,10 +49,10 @@ class Growing(ABC):
             id_, model, created = identity(chunk)
             blocks = self._blocks = Blocks(self, id_)
             written += self._begun(id_, model, created)
-        for piece in pieces(choice.get("delta")):
+        for piece in deltas(choice.get("delta")):
             if self._is_shown(piece.kind):
                 written += blocks.add(piece)
-        self._ending = ending(choice) or self._ending
+        self._ending = finish_of(choice) or self._ending
         return written
 
     def end(self) -> Sequence[bytes]:
@@ -68,7 +68,7 @@ class Growing(ABC):
     def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]: ...
 
     @abstractmethod
-    def _ended(self, ending: Ending, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]: ...
+    def _ended(self, finish_of: Finish, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]: ...
 
     @abstractmethod
     def opened(self, block: Block) -> bytes:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from router.formats.json import encodable, json_bytes
-from router.wire.chat.answer import Ending, Kind, Tokens, ending, identity, tokens
+from router.wire.chat.answer import Finish, Kind, Tokens, finish_of, identity, tokens
 from router.wire.chat.blocks import Block, blocks_of
-from router.wire.chat.stream_writer import Growing, only_choice
+from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.sse import event
 
 _STOP_REASONS = {
@@ -53,12 +53,12 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **_message(id_, model),
         "content": [_block(block, block.text) for block in shown],
-        **_stopped(ending(choice) or Ending("stop"), calls, refusal),
+        **_stopped(finish_of(choice) or Finish("stop"), calls, refusal),
         "usage": _usage(tokens(chat.get("usage"))),
     }
 
 
-class MessageEvents(Growing):
+class MessageEvents(StreamWriter):
     """See `EventWriter`."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
@@ -96,8 +96,8 @@ class MessageEvents(Growing):
             self._refusal += block.text
         return event({"type": "content_block_stop", "index": block.index})
 
-    def _ended(self, ending: Ending, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]:
-        stopped = _stopped(ending, has_calls, self._refusal)
+    def _ended(self, finish_of: Finish, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]:
+        stopped = _stopped(finish_of, has_calls, self._refusal)
         delta = {"type": "message_delta", "delta": stopped, "usage": _usage(tokens)}
         return event(delta), event({"type": "message_stop"})
 
@@ -139,13 +139,13 @@ def _input(arguments: str) -> dict[str, Any]:
     return read if isinstance(read, dict) else {_INVALID: arguments}
 
 
-def _stopped(ending: Ending, has_calls: bool, refusal: str) -> dict[str, Any]:
+def _stopped(finish_of: Finish, has_calls: bool, refusal: str) -> dict[str, Any]:
     # OpenAI says `stop` where one named tool was forced.
-    reason = "tool_use" if has_calls and ending.reason == "stop" else _STOP_REASONS.get(ending.reason, "end_turn")
+    reason = "tool_use" if has_calls and finish_of.reason == "stop" else _STOP_REASONS.get(finish_of.reason, "end_turn")
     if refusal:
         reason = "refusal"
-    if reason == "end_turn" and ending.sequence is not None:
-        return {"stop_reason": "stop_sequence", "stop_sequence": ending.sequence}
+    if reason == "end_turn" and finish_of.sequence is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": finish_of.sequence}
     stopped: dict[str, Any] = {"stop_reason": reason, "stop_sequence": None}
     if reason == "refusal":
         stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": refusal or None}

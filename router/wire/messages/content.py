@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.wire.chat.transcript import Part
-from router.wire.fields import entries, fields_of, kind_of, named, refuse, text_of
+from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 
 Marks = Mapping[str, Any]
 """What a block carries over to whatever it becomes: its cache mark, or nothing."""
@@ -36,7 +36,7 @@ class Content:
         blocks = list(entries(content, where))
         for block, place in blocks:
             if kind_of(block, place) != "text":
-                refuse(f"{place}.type", f'is "{block["type"]}": only text can stand here')
+                reject(f"{place}.type", f'is "{block["type"]}": only text can stand here')
         return [part for block, place in blocks for part in self.shown(block, place)]
 
     def shown(self, block: Mapping[str, Any], where: str) -> list[Part]:
@@ -55,7 +55,7 @@ class Content:
             found = self.words(block.get("content"), f"{where}.content")
             lines = (block.get("title"), block.get("source"), *(part["text"] for part in found))
             return [{"type": "text", "text": _lines(*lines), **marks}]
-        return refuse(f"{where}.type", f'is "{kind}", which only Anthropic\'s own models read')
+        return reject(f"{where}.type", f'is "{kind}", which only Anthropic\'s own models read')
 
     def _text_and_images(self, content: Any, where: str) -> list[Part]:
         if isinstance(content, str):
@@ -63,7 +63,7 @@ class Content:
         blocks = list(entries(content, where))
         for block, place in blocks:
             if kind_of(block, place) not in ("text", "image"):
-                refuse(f"{place}.type", f'is "{block["type"]}": only text and images can stand in a document')
+                reject(f"{place}.type", f'is "{block["type"]}": only text and images can stand in a document')
         return [part for block, place in blocks for part in self.shown(block, place)]
 
     def _document(self, block: Mapping[str, Any], where: str, marks: Marks) -> list[Part]:
@@ -79,12 +79,12 @@ class Content:
             parts: list[Part] = [{"type": "text", "text": about}, *within] if about else within
             return [*parts[:-1], {**parts[-1], **marks}] if parts else []
         if kind == "base64":
-            media = named(source.get("media_type"), f"{where}.source.media_type")
-            data = named(source.get("data"), f"{where}.source.data")
+            media = non_empty_text(source.get("media_type"), f"{where}.source.media_type")
+            data = non_empty_text(source.get("data"), f"{where}.source.data")
             name = title if isinstance(title, str) and title else "document.pdf"
             file = {"filename": name, "file_data": f"data:{media};base64,{data}"}
             return [{"type": "file", "file": file, **marks}]
-        return refuse(
+        return reject(
             f"{where}.source.type", f'is "{kind}": send the document itself, as base64, to a model not Anthropic\'s'
         )
 
@@ -93,11 +93,11 @@ def _image(block: Mapping[str, Any], where: str) -> str:
     source = fields_of(block.get("source"), f"{where}.source")
     kind = kind_of(source, f"{where}.source")
     if kind == "url":
-        return named(source.get("url"), f"{where}.source.url")
+        return non_empty_text(source.get("url"), f"{where}.source.url")
     if kind == "base64":
-        media = named(source.get("media_type"), f"{where}.source.media_type")
-        return f"data:{media};base64,{named(source.get('data'), f'{where}.source.data')}"
-    return refuse(
+        media = non_empty_text(source.get("media_type"), f"{where}.source.media_type")
+        return f"data:{media};base64,{non_empty_text(source.get('data'), f'{where}.source.data')}"
+    return reject(
         f"{where}.source.type", f'is "{kind}": send the image itself, or its URL, to a model not Anthropic\'s'
     )
 

@@ -9,7 +9,7 @@ from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.dialect import COMMON, Dialect
-from router.wire.fields import entries, fields_of, kind_of, named, refuse, text_of
+from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 from router.wire.messages.content import Content
 
 # What chat says in another way.
@@ -57,7 +57,7 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     """See `ToChat`."""
     for field, problem in _REFUSED.items():
         if body.get(field):
-            refuse(field, problem)
+            reject(field, problem)
     passed = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
     if not dialect.cache_control:
         passed.pop("cache_control", None)
@@ -84,14 +84,14 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
         where = "output_config.format" if config.get("format") else "output_format"
         shape = fields_of(wanted, where)
         if kind_of(shape, where) != "json_schema":
-            refuse(f"{where}.type", "must be json_schema")
+            reject(f"{where}.type", "must be json_schema")
         chat["response_format"] = response_format("answer", fields_of(shape.get("schema"), f"{where}.schema"))
     return chat
 
 
 def _messages(body: Mapping[str, Any], content: Content) -> list[dict[str, Any]]:
     if not body.get("messages"):
-        refuse("messages", "must be a list with at least one message")
+        reject("messages", "must be a list with at least one message")
     transcript = Transcript()
     if body.get("system") is not None:
         transcript.say("system", content.words(body["system"], "system"))
@@ -105,9 +105,9 @@ def _messages(body: Mapping[str, Any], content: Content) -> list[dict[str, Any]]
         elif role == "system":
             transcript.say("system", content.words(message.get("content"), place))
         else:
-            refuse(f"{where}.role", "must be user, assistant or system")
+            reject(f"{where}.role", "must be user, assistant or system")
     if not transcript.messages:
-        refuse("messages", "says nothing: every message is empty")
+        reject("messages", "says nothing: every message is empty")
     return transcript.messages
 
 
@@ -124,7 +124,7 @@ def _user_turn(transcript: Transcript, said: Any, where: str, content: Content) 
         if block.get("is_error"):
             # Chat cannot mark a failed call; without a word the model would take its output for a success.
             result = [{"type": "text", "text": "The tool failed."}, *result]
-        id_ = named(block.get("tool_use_id"), f"{place}.tool_use_id")
+        id_ = non_empty_text(block.get("tool_use_id"), f"{place}.tool_use_id")
         transcript.answer_call(id_, result, content.marks(block))
     transcript.say("user", parts)
 
@@ -139,18 +139,18 @@ def _assistant_turn(transcript: Transcript, said: Any, where: str, content: Cont
     for block, place, kind in blocks:
         if kind == "tool_use":
             arguments = json_bytes(fields_of(block.get("input"), f"{place}.input")).decode()
-            name = named(block.get("name"), f"{place}.name")
-            transcript.call(named(block.get("id"), f"{place}.id"), name, arguments, content.marks(block))
+            name = non_empty_text(block.get("name"), f"{place}.name")
+            transcript.call(non_empty_text(block.get("id"), f"{place}.id"), name, arguments, content.marks(block))
         elif kind not in ("text", "thinking", "redacted_thinking"):
-            refuse(f"{place}.type", f'is "{kind}", which only Anthropic\'s own models read')
+            reject(f"{place}.type", f'is "{kind}", which only Anthropic\'s own models read')
 
 
 def _tools(body: Mapping[str, Any], content: Content) -> dict[str, Any]:
     tools = []
     for tool, where in entries(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):
-            refuse(f"{where}.type", f'is "{tool["type"]}", a tool that only Anthropic\'s own models know')
-        function: dict[str, Any] = {"name": named(tool.get("name"), f"{where}.name")}
+            reject(f"{where}.type", f'is "{tool["type"]}", a tool that only Anthropic\'s own models know')
+        function: dict[str, Any] = {"name": non_empty_text(tool.get("name"), f"{where}.name")}
         if tool.get("description") is not None:
             function["description"] = text_of(tool["description"], f"{where}.description")
         function["parameters"] = fields_of(tool.get("input_schema"), f"{where}.input_schema")
@@ -169,9 +169,9 @@ def _tools(body: Mapping[str, Any], content: Content) -> dict[str, Any]:
 def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
     kind = kind_of(choice, "tool_choice")
     if kind == "tool":
-        return {"type": "function", "function": {"name": named(choice.get("name"), "tool_choice.name")}}
+        return {"type": "function", "function": {"name": non_empty_text(choice.get("name"), "tool_choice.name")}}
     known = {"auto": "auto", "any": "required", "none": "none"}
-    return known[kind] if kind in known else refuse("tool_choice.type", "must be auto, any, tool or none")
+    return known[kind] if kind in known else reject("tool_choice.type", "must be auto, any, tool or none")
 
 
 def _effort(body: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
@@ -185,5 +185,5 @@ def _effort(body: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
     if thinking.get("type") != "enabled" or budget is None:
         return None
     if not isinstance(budget, int) or isinstance(budget, bool):
-        refuse("thinking.budget_tokens", "must be a whole number")
+        reject("thinking.budget_tokens", "must be a whole number")
     return "high" if budget >= _HIGH_BUDGET else "medium" if budget >= _MEDIUM_BUDGET else "low"

@@ -6,16 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.formats.json import encodable, json_bytes
-from router.wire.chat.answer import (
-    Ending,
-    Tokens,
-    ending,
-    identity,
-    objects,
-    tokens,
-)
+from router.wire.chat.answer import Finish, Tokens, finish_of, identity, objects, tokens
 from router.wire.chat.blocks import Block, blocks_of
-from router.wire.chat.stream_writer import Growing, only_choice
+from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.sse import event
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -47,7 +40,7 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     """See `Conversion.answer`."""
     choice = only_choice(chat)
     id_, model, created = identity(chat)
-    why = ending(choice) or Ending("stop")
+    why = finish_of(choice) or Finish("stop")
     blocks = blocks_of(choice.get("message"), id_)
     # What was cut short is the last.
     statuses = [*["completed"] * (len(blocks) - 1), _status(why)]
@@ -58,7 +51,7 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     return _ended({**_response(body, id_, model, created), "output": output}, why, tokens(chat.get("usage")))
 
 
-class ResponseEvents(Growing):
+class ResponseEvents(StreamWriter):
     """See `EventWriter`."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
@@ -131,8 +124,8 @@ class ResponseEvents(Growing):
             self._logprobs = []
         return written + self._event("response.output_item.done", {"output_index": block.index, "item": item})
 
-    def _ended(self, ending: Ending, tokens: Tokens | None, _has_calls: bool) -> Sequence[bytes]:
-        response = _ended({**self._response, "output": self._output}, ending, tokens)
+    def _ended(self, finish_of: Finish, tokens: Tokens | None, _has_calls: bool) -> Sequence[bytes]:
+        response = _ended({**self._response, "output": self._output}, finish_of, tokens)
         return (self._event(f"response.{response['status']}", {"response": response}),)
 
     def _event(self, name: str, said: dict[str, Any]) -> bytes:
@@ -158,14 +151,14 @@ def _response(body: Mapping[str, Any], id_: str, model: str, created: int) -> di
     }
 
 
-def _ended(response: dict[str, Any], why: Ending, counted: Tokens | None) -> dict[str, Any]:
+def _ended(response: dict[str, Any], why: Finish, counted: Tokens | None) -> dict[str, Any]:
     ended = {**response, "status": _status(why), "usage": _usage(counted)}
     if why.reason in _INCOMPLETE:
         ended["incomplete_details"] = {"reason": _INCOMPLETE[why.reason]}
     return ended
 
 
-def _status(why: Ending) -> str:
+def _status(why: Finish) -> str:
     return "incomplete" if why.reason in _INCOMPLETE else "completed"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.dialect import COMMON, Dialect
-from router.wire.fields import entries, fields_of, kind_of, named, refuse, text_of
+from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 
 _CONVERTED = frozenset(
     {
@@ -45,7 +45,7 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     """See `ToChat`."""
     for field, problem in _REFUSED.items():
         if body.get(field):
-            refuse(field, problem)
+            reject(field, problem)
     chat = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
     chat["messages"] = _messages(body)
     if body.get("max_output_tokens") is not None:
@@ -64,14 +64,14 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         transcript.say("system", [_words(body["instructions"], "instructions")])
     given = body.get("input")
     if not given:
-        refuse("input", "must be a text, or a list with at least one item")
+        reject("input", "must be a text, or a list with at least one item")
     if isinstance(given, str):
         transcript.say("user", [_words(given, "input")])
         return transcript.messages
     for item, where in entries(given, "input"):
         _item(transcript, item, where)
     if not transcript.messages:
-        refuse("input", "holds nothing but reasoning")
+        reject("input", "holds nothing but reasoning")
     return transcript.messages
 
 
@@ -80,19 +80,22 @@ def _item(transcript: Transcript, item: Mapping[str, Any], where: str) -> None:
     if kind == "message":
         role = item.get("role")
         if not isinstance(role, str) or role not in _ROLES:
-            refuse(f"{where}.role", "must be user, assistant, system or developer")
+            reject(f"{where}.role", "must be user, assistant, system or developer")
         transcript.say(_ROLES[role], _parts(item.get("content"), f"{where}.content"))
     elif kind == "function_call":
         arguments = text_of(item.get("arguments"), f"{where}.arguments")
-        name, id_ = named(item.get("name"), f"{where}.name"), named(item.get("call_id"), f"{where}.call_id")
+        name, id_ = (
+            non_empty_text(item.get("name"), f"{where}.name"),
+            non_empty_text(item.get("call_id"), f"{where}.call_id"),
+        )
         transcript.call(id_, name, arguments, {})
     elif kind == "function_call_output":
-        id_ = named(item.get("call_id"), f"{where}.call_id")
+        id_ = non_empty_text(item.get("call_id"), f"{where}.call_id")
         transcript.answer_call(id_, _parts(item.get("output"), f"{where}.output"), {})
     elif kind == "item_reference":
-        refuse(where, _NOT_KEPT)
+        reject(where, _NOT_KEPT)
     elif kind != "reasoning":
-        refuse(f"{where}.type", f'is "{kind}", which only OpenAI\'s own models and tools know')
+        reject(f"{where}.type", f'is "{kind}", which only OpenAI\'s own models and tools know')
 
 
 def _parts(content: Any, where: str) -> list[Part]:
@@ -120,13 +123,13 @@ def _part(part: Mapping[str, Any], where: str) -> Part:
         return {"type": "file", "file": file}
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": fields_of(part.get("input_audio"), f"{where}.input_audio")}
-    return refuse(f"{where}.type", f'is "{kind}", which chat cannot say')
+    return reject(f"{where}.type", f'is "{kind}", which chat cannot say')
 
 
 def _given(part: Mapping[str, Any], field: str, where: str, instead: str) -> str:
     if not part.get(field):
-        refuse(where, f"must hold {instead}; what is kept elsewhere cannot be reached")
-    return named(part[field], f"{where}.{field}")
+        reject(where, f"must hold {instead}; what is kept elsewhere cannot be reached")
+    return non_empty_text(part[field], f"{where}.{field}")
 
 
 def _words(text: Any, where: str) -> Part:
@@ -146,13 +149,13 @@ def _text(body: Mapping[str, Any]) -> dict[str, Any]:
         schema = {field: value for field, value in shape.items() if field != "type" and value is not None}
         fields_of(schema.get("schema"), "text.format.schema")
         return {**said, "response_format": {"type": "json_schema", "json_schema": schema}}
-    return said if kind == "text" else refuse("text.format.type", "must be text, json_object or json_schema")
+    return said if kind == "text" else reject("text.format.type", "must be text, json_object or json_schema")
 
 
 def _logprobs(body: Mapping[str, Any]) -> dict[str, Any]:
     include = body.get("include") or []
     if not isinstance(include, list):
-        refuse("include", "must be a list")
+        reject("include", "must be a list")
     asked = {"top_logprobs": body["top_logprobs"]} if body.get("top_logprobs") is not None else {}
     return {"logprobs": True, **asked} if asked or _LOGPROBS in include else {}
 
@@ -162,8 +165,8 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     for tool, where in entries(body.get("tools"), "tools"):
         kind = kind_of(tool, where)
         if kind != "function":
-            refuse(f"{where}.type", f'is "{kind}", a tool that only OpenAI\'s own service has; chat takes functions')
-        named(tool.get("name"), f"{where}.name")
+            reject(f"{where}.type", f'is "{kind}", a tool that only OpenAI\'s own service has; chat takes functions')
+        non_empty_text(tool.get("name"), f"{where}.name")
         kept = ("name", "description", "parameters", "strict")
         function = {field: tool[field] for field in kept if tool.get(field) is not None}
         tools.append({"type": "function", "function": function})
@@ -182,8 +185,8 @@ def _choice(choice: Any) -> Any:
     if kind == "allowed_tools":
         allowed = [_function(tool, where) for tool, where in entries(choice.get("tools"), "tool_choice.tools")]
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": allowed}}
-    return refuse("tool_choice.type", f'is "{kind}", a tool that only OpenAI\'s own service has')
+    return reject("tool_choice.type", f'is "{kind}", a tool that only OpenAI\'s own service has')
 
 
 def _function(choice: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": named(choice.get("name"), f"{where}.name")}}
+    return {"type": "function", "function": {"name": non_empty_text(choice.get("name"), f"{where}.name")}}

@@ -74,8 +74,8 @@ def test_new_keys_are_long_and_never_the_same() -> None:
 
 
 def test_without_keys_nobody_needs_one() -> None:
-    assert Keys().opened_by(None) is None
-    assert Keys().opened_by("anything") is None
+    assert Keys().authenticate(None) is None
+    assert Keys().authenticate("anything") is None
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_without_keys_nobody_needs_one() -> None:
 )
 def test_where_there_are_keys_one_is_needed(presented: str | None, problem: str) -> None:
     with pytest.raises(InvalidKeyError, match=problem) as fault:
-        Keys([key()]).opened_by(presented)
+        Keys([key()]).authenticate(presented)
     assert "pv-wrong" not in str(fault.value)
 
 
 def test_a_key_opens_until_the_day_on_which_it_expires() -> None:
     keys = Keys([key(expires=Day(2026, 12, 1))])
-    assert keys.opened_by(SECRET, datetime.date(2026, 11, 30)) is not None
+    assert keys.authenticate(SECRET, datetime.date(2026, 11, 30)) is not None
     with pytest.raises(InvalidKeyError, match='the key "ci" expired on 2026-12-01'):
-        keys.opened_by(SECRET, datetime.date(2026, 12, 1))
+        keys.authenticate(SECRET, datetime.date(2026, 12, 1))
 
 
 def test_a_revoked_key_opens_nothing_and_still_counts_as_a_key() -> None:
     keys = Keys([key(revoked=Day(2026, 11, 23))])
     assert keys
     with pytest.raises(InvalidKeyError, match='the key "ci" was revoked on 2026-11-23'):
-        keys.opened_by(SECRET, TODAY)
+        keys.authenticate(SECRET, TODAY)
     with pytest.raises(InvalidKeyError):
-        keys.opened_by(None, TODAY)
+        keys.authenticate(None, TODAY)
 
 
 def test_a_key_that_expired_long_ago_is_closed_today() -> None:
     with pytest.raises(InvalidKeyError, match="expired"):
-        Keys([key(expires=Day(2020, 1, 1))]).opened_by(SECRET)
+        Keys([key(expires=Day(2020, 1, 1))]).authenticate(SECRET)
 
 
 # On the wire

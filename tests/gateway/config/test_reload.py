@@ -13,7 +13,7 @@ import pytest
 
 from router.errors import ConfigurationError
 from router.gateway.config.keys import hash_of
-from router.gateway.config.reload import Live, Loaded, loader
+from router.gateway.config.reload import ActiveConfig, ConfigReloader, loader
 from router.gateway.config.sources import Sources
 from tests.gateway.servers import IndifferentPredictor
 
@@ -47,9 +47,9 @@ class Folder:
         entries = [f"  - id: {id_}\n    hash: {hash_of(id_)}\n" for id_ in ids]
         self.sources.keys.write_text("keys:\n" + "".join(entries))
 
-    def live(self, lines: list[str] | None = None, **options: Any) -> Live:
+    def live(self, lines: list[str] | None = None, **options: Any) -> ConfigReloader:
         load = loader(self.sources, IndifferentPredictor())  # type: ignore[arg-type]
-        return Live(load, self.sources, tell=(lines if lines is not None else []).append, **options)
+        return ConfigReloader(load, self.sources, tell=(lines if lines is not None else []).append, **options)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(live: Live) -> AsyncIterator[Live]:
+async def watching(live: ConfigReloader) -> AsyncIterator[ConfigReloader]:
     task = asyncio.create_task(live.watch())
     try:
         yield live
@@ -74,7 +74,7 @@ async def watching(live: Live) -> AsyncIterator[Live]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def run(folder: Folder, steps: Callable[[Live], Awaitable[None]], **options: Any) -> list[str]:
+def run(folder: Folder, steps: Callable[[ConfigReloader], Awaitable[None]], **options: Any) -> list[str]:
     """Runs `steps` while the folder is watched; the lines that were told."""
     lines: list[str] = []
 
@@ -86,7 +86,7 @@ def run(folder: Folder, steps: Callable[[Live], Awaitable[None]], **options: Any
     return lines
 
 
-def ids(live: Live) -> tuple[str, ...]:
+def ids(live: ConfigReloader) -> tuple[str, ...]:
     return live.current.router.catalog.ids
 
 
@@ -104,7 +104,7 @@ def test_a_start_without_the_policy_that_auto_stands_for_fails(folder: Folder) -
 
 
 def test_cards_come_go_and_change_while_it_runs(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         folder.card("c")
         (folder.sources.cards / "a.yaml").unlink()
         folder.card("b", price=2.0)
@@ -116,7 +116,7 @@ def test_cards_come_go_and_change_while_it_runs(folder: Folder) -> None:
 
 
 def test_policies_settings_and_keys_change_while_it_runs(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         folder.policy("default", fallbacks=1)
         await until(lambda: live.current.router.policies["default"].fallbacks == 1)
         folder.sources.gateway.write_text("retries: 0\n")
@@ -134,7 +134,7 @@ def test_policies_settings_and_keys_change_while_it_runs(folder: Folder) -> None
 
 
 def test_new_keys_or_settings_leave_the_router_as_it_is(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         router = live.current.router
         folder.keys("ci")
         await until(lambda: bool(live.current.keys))
@@ -158,7 +158,7 @@ def test_evidence_of_a_card_is_taken_over(folder: Folder) -> None:
         "latency_ms": 1.0,
     }
 
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         # The folder did not exist, so this is also one that appears.
         folder.sources.evidence.mkdir()
         (folder.sources.evidence / "a.jsonl").write_text(json.dumps(outcome) + "\n")
@@ -168,7 +168,7 @@ def test_evidence_of_a_card_is_taken_over(folder: Folder) -> None:
 
 
 def test_a_broken_edit_is_refused_told_once_and_mended(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         broken = folder.sources.cards / "c.yaml"
         broken.write_text("id: c\nprovidr: openai\n")
         await until(lambda: live.problem is not None)
@@ -189,7 +189,7 @@ def test_a_broken_edit_is_refused_told_once_and_mended(folder: Folder) -> None:
 
 
 def test_a_broken_edit_that_is_undone_is_mended_without_a_new_configuration(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         (folder.sources.cards / "c.yaml").write_text("id: c\n")
         await until(lambda: live.problem is not None)
         (folder.sources.cards / "c.yaml").unlink()
@@ -200,9 +200,9 @@ def test_a_broken_edit_that_is_undone_is_mended_without_a_new_configuration(fold
 
 
 def test_a_file_that_says_the_same_as_before_is_no_change(folder: Folder) -> None:
-    changed: list[Loaded] = []
+    changed: list[ActiveConfig] = []
 
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         folder.card("a")
         os.utime(folder.sources.cards / "b.yaml")
         (folder.sources.cards / "notes.txt").write_text("no card")
@@ -218,13 +218,13 @@ def test_a_file_that_says_the_same_as_before_is_no_change(folder: Folder) -> Non
 
 def test_whoever_asked_to_know_is_called_after_the_swap(folder: Folder) -> None:
     seen: list[bool] = []
-    holder: list[Live] = []
+    holder: list[ConfigReloader] = []
 
-    def note(loaded: Loaded) -> None:
+    def note(loaded: ActiveConfig) -> None:
         seen.append(holder[0].current is loaded)
         raise ConfigurationError("stumbles")
 
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         holder.append(live)
         folder.card("c")
         await until(lambda: len(seen) == 1)
@@ -237,7 +237,7 @@ def test_whoever_asked_to_know_is_called_after_the_swap(folder: Folder) -> None:
 
 
 def test_a_file_replaced_by_another_one_as_editors_do_is_seen_every_time(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         folder.sources.gateway.write_text("retries: 2\n")
         for retries in (3, 4, 5):
             other = folder.root / f".gateway.yaml.{retries}"
@@ -252,7 +252,7 @@ def test_a_file_that_is_gone_for_a_moment_is_not_missed(folder: Folder) -> None:
     folder.sources.gateway.write_text("retries: 2\n")
     seen: list[int] = []
 
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         # As vim does with `backupcopy=no`, on a slow disk.
         folder.sources.gateway.rename(folder.root / "gateway.yaml~")
         await asyncio.sleep(0.2)
@@ -264,7 +264,7 @@ def test_a_file_that_is_gone_for_a_moment_is_not_missed(folder: Folder) -> None:
 
 
 def test_a_folder_that_is_deleted_and_made_again_is_watched_again(folder: Folder) -> None:
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         for name in ("c", "d", "e"):
             shutil.rmtree(folder.sources.cards)
             await until(lambda: live.problem is not None)
@@ -287,7 +287,7 @@ def test_a_config_map_of_kubernetes_is_followed_through_its_links(tmp_path: Path
         (mount / name).symlink_to(Path("..data") / name)
     folder.sources.gateway.write_text("retries: 2\n")
     linked = Sources(mount / "model_cards", mount / "policies", mount / "evidence", mount / "gateway.yaml", mount / "k")
-    live = Live(loader(linked, IndifferentPredictor()), linked, tell=lambda _: None)  # type: ignore[arg-type]
+    live = ConfigReloader(loader(linked, IndifferentPredictor()), linked, tell=lambda _: None)  # type: ignore[arg-type]
 
     async def main() -> None:
         async with watching(live):
@@ -307,7 +307,7 @@ def test_a_config_map_of_kubernetes_is_followed_through_its_links(tmp_path: Path
 def test_the_last_keys_stay_where_the_file_of_keys_goes_or_is_emptied(folder: Folder) -> None:
     folder.keys("ci")
 
-    async def steps(live: Live) -> None:
+    async def steps(live: ConfigReloader) -> None:
         folder.sources.keys.unlink()
         await until(lambda: live.problem is not None)
         assert "holds no key any more" in str(live.problem)
@@ -344,12 +344,12 @@ def test_sighup_reads_everything_anew_and_says_what_it_found(folder: Folder) -> 
 def test_an_edit_that_makes_the_reader_stumble_ends_nothing(folder: Folder) -> None:
     good = loader(folder.sources, IndifferentPredictor())  # type: ignore[arg-type]
 
-    def load(before: Loaded | None) -> Loaded:
+    def load(before: ActiveConfig | None) -> ActiveConfig:
         if (folder.sources.cards / "odd.yaml").exists():
             raise ZeroDivisionError if (folder.root / "never").exists() else RuntimeError("odd")
         return good(before)
 
-    live = Live(load, folder.sources, tell=lambda _: None)
+    live = ConfigReloader(load, folder.sources, tell=lambda _: None)
 
     async def main() -> None:
         async with watching(live):

@@ -10,11 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from router.decide.model_name import read_target, read_wishes
+from router.decide.model_name import read_routing_options, read_target
 from router.errors import CallerError
 from router.gateway.endpoints.openapi import openapi_document
 from router.gateway.http.body import wants_stream
-from router.gateway.http.errors import Fault
+from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import anthropic_error, openai_error
 from router.types import Candidate, Decision, Guard, Plan, Rejection
 from router.wire.chat.request import ChatRequest
@@ -44,7 +44,7 @@ def is_read(body: dict[str, Any]) -> bool:
     try:
         wants_stream(body)
         read_target(body.get("model"), {})
-        read_wishes({}, body)
+        read_routing_options({}, body)
         ChatRequest.from_body(body)
     except CallerError:
         return False
@@ -83,7 +83,7 @@ def test_errors_have_the_shape_of_their_protocol(path: str) -> None:
 
 
 def test_errors_as_they_are_written_fit_their_shapes() -> None:
-    fault = Fault(404, "there is no model", "invalid_request_error", "model_not_found", "model")
+    fault = ErrorResponse(404, "there is no model", "invalid_request_error", "model_not_found", "model")
     assert fits("OpenAIError", json.loads(openai_error(fault)))
     assert fits("AnthropicError", json.loads(anthropic_error(fault)))
     assert not fits("AnthropicError", json.loads(openai_error(fault)))

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from router.errors import CallerError
 from router.gateway.http import body
 from router.gateway.http.body import read_object, read_raw
-from router.gateway.http.errors import SlowBodyError, TooLargeError, fault_of
+from router.gateway.http.errors import SlowBodyError, TooLargeError, error_response
 
 
 def receiving(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -57,7 +57,7 @@ def test_a_body_that_never_arrives_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(body, "_LONGEST_S", 0.05)
     with pytest.raises(SlowBodyError) as caught:
         read(piece(b"x", more=True))
-    assert fault_of(caught.value).status == 408
+    assert error_response(caught.value).status == 408
 
 
 @pytest.mark.parametrize(("levels", "deepest"), [(5, 4), (300, 200)])

@@ -7,14 +7,14 @@ import pytest
 
 from router.cards import Catalog
 from router.errors import ConfigurationError
-from router.gateway.routing.availability import Watch
+from router.gateway.routing.availability import AvailabilityMonitor
 from tests.gateway.servers import make_card
 
 CATALOG = Catalog([make_card(name, "http://127.0.0.1:1") for name in "abcde"])
 DOWN = "no server answers"
 
 
-def told(*findings: Mapping[str, str] | Exception, gone: bool = False) -> tuple[Watch, list[str]]:
+def told(*findings: Mapping[str, str] | Exception, gone: bool = False) -> tuple[AvailabilityMonitor, list[str]]:
     """A watch over the five cards, after it has found all of these, and what it told."""
     lines: list[str] = []
     left: Iterator[Mapping[str, str] | Exception] = iter(findings)
@@ -34,7 +34,7 @@ def told(*findings: Mapping[str, str] | Exception, gone: bool = False) -> tuple[
         if gone:
             raise BrokenPipeError
 
-    watch = Watch(CATALOG, probe, tell)
+    watch = AvailabilityMonitor(CATALOG, probe, tell)
 
     async def main() -> None:
         nonlocal loop

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from router.gateway.server.serve import listen, run
-from router.gateway.server.workers import Crew, WorkerError, ready_for_signals
+from router.gateway.server.workers import WorkerError, WorkerSupervisor, ready_for_signals
 from tests.gateway.servers import wait_for
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +54,7 @@ def fail(_: int) -> None:
 
 def main(work: str, sound_after_s: float) -> None:
     try:
-        Crew(globals()[work], 2, note, sound_after_s).run()
+        WorkerSupervisor(globals()[work], 2, note, sound_after_s).run()
     except WorkerError as error:
         sys.exit(error.exit_code)
 

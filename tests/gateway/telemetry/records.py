@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from router.store.records.record import Record, Recorded
+from router.store.records.record import DecisionRecord, Record
 from router.types import Attempt, Outcome, Usage
 
-DECISION = Recorded(
+DECISION = DecisionRecord(
     policy="cheap",
     flags="size<9B",
     artifact="irt-1",

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.gateway.telemetry import counters
-from router.gateway.telemetry.counters import STALE_S, Board, Counts, Snapshot, Spreads, merged, snapshot_of
+from router.gateway.telemetry.counters import STALE_S, Counters, Histograms, SharedFolder, Snapshot, merged, snapshot_of
 
 ADDED = st.lists(st.tuples(st.sampled_from([("a",), ("b",)]), st.integers(0, 1000)), max_size=20)
 VALUES = st.lists(st.floats(0, 10), max_size=20)
 
 
-def counted(added: list[tuple[tuple[str, ...], int]]) -> dict[str, Counts]:
-    counts = Counts()
+def counted(added: list[tuple[tuple[str, ...], int]]) -> dict[str, Counters]:
+    counts = Counters()
     for labels, amount in added:
         counts.add(labels, amount)
     return {"n": counts}
 
 
-def spread(values: list[float]) -> dict[str, Spreads]:
-    spreads = Spreads([1.0, 5.0])
+def spread(values: list[float]) -> dict[str, Histograms]:
+    spreads = Histograms([1.0, 5.0])
     for value in values:
         spreads.observe((), value)
     return {"s": spreads}
@@ -66,7 +66,7 @@ def test_a_snapshot_does_not_change_with_what_comes_after_it() -> None:
 def test_combinations_of_labels_beyond_the_most_are_counted_as_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counters, "MOST_COUNTS", 2)
     monkeypatch.setattr(counters, "MOST_SPREADS", 3)
-    counts, spreads = Counts(), Spreads([1.0])
+    counts, spreads = Counters(), Histograms([1.0])
     for name in "abcda":
         counts.add((name, "x"))
         spreads.observe((name,), 0.5)
@@ -80,7 +80,7 @@ def test_combinations_of_labels_beyond_the_most_are_counted_as_other(monkeypatch
 
 
 def test_workers_find_each_others_snapshots_and_not_their_own(tmp_path: Path) -> None:
-    boards = [Board(tmp_path) for _ in range(3)]
+    boards = [SharedFolder(tmp_path) for _ in range(3)]
     for number, board in enumerate(boards):
         board.write(Snapshot(0.0, {}, {}, {"r": number}))
         board.write(Snapshot(1.0, {}, {}, {"r": number}))
@@ -88,8 +88,8 @@ def test_workers_find_each_others_snapshots_and_not_their_own(tmp_path: Path) ->
 
 
 def test_a_truth_value_is_a_reading_as_well(tmp_path: Path) -> None:
-    Board(tmp_path).write(snapshot_of({}, {}, [("ok", True), ("number", 3)]))
-    assert [found.readings for found in Board(tmp_path).others()] == [{"ok": 1, "number": 3}]
+    SharedFolder(tmp_path).write(snapshot_of({}, {}, [("ok", True), ("number", 3)]))
+    assert [found.readings for found in SharedFolder(tmp_path).others()] == [{"ok": 1, "number": 3}]
 
 
 def test_readings_are_merged_each_in_its_own_way() -> None:
@@ -108,10 +108,10 @@ def test_a_worker_that_has_ended_keeps_its_counts_and_loses_its_readings() -> No
 def test_a_damaged_snapshot_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "1-a.tally").write_bytes(b"not msgpack")
     (tmp_path / "2-b.tally").write_bytes(msgspec.msgpack.encode(Snapshot(1.0, {}, {}, {"r": 2.0})))
-    assert [found.readings for found in Board(tmp_path).others()] == [{"r": 2}]
+    assert [found.readings for found in SharedFolder(tmp_path).others()] == [{"r": 2}]
     assert "cannot be read" in caplog.text
 
 
 def test_a_folder_that_has_gone_is_logged_and_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Board(tmp_path / "gone").write(Snapshot(1.0, {}, {}, {}))
+    SharedFolder(tmp_path / "gone").write(Snapshot(1.0, {}, {}, {}))
     assert "cannot be shared" in caplog.text

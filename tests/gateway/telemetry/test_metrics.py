@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from router.gateway.telemetry.metrics import COUNTERS, HISTOGRAMS, READINGS, Metrics
+from router.gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS, Metrics
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records
@@ -222,5 +222,5 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         assert f"| `{each.name}_total` | {labels} |" in documentation
     for each in HISTOGRAMS.values():
         assert f"| `{each.name}` | {', '.join(each.labels)} |" in documentation
-    for reading in READINGS.values():
+    for reading in GAUGES.values():
         assert f"`{reading.name}{'_total' if reading.counter else ''}`" in documentation

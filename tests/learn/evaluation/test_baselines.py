@@ -11,7 +11,7 @@ from router.learn.evaluation.baselines import (
     QUICK,
     SLOW,
     Boosting,
-    ErrorVectors,
+    ClusterMeans,
     LowRank,
     NearestNeighbours,
     Ridge,
@@ -121,7 +121,7 @@ def test_the_number_of_neighbours_is_chosen_on_a_part_of_the_training() -> None:
 def test_a_cluster_without_outcomes_of_a_model_has_its_mean() -> None:
     prompts = np.array([[1.0, 0.0]] * 10 + [[0.0, 1.0]] * 10)
     outcomes = np.column_stack([np.repeat([1.0, 0.0], 10), np.r_[np.ones(5), np.zeros(5), np.full(10, np.nan)]])
-    forecasts = ErrorVectors(clusters=(2,)).fit(prompts, outcomes, np.arange(20)).predict(prompts)
+    forecasts = ClusterMeans(clusters=(2,)).fit(prompts, outcomes, np.arange(20)).predict(prompts)
     assert forecasts[-1, 1] == pytest.approx(0.5)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.learn.evaluation.bootstrap import Contender, best_of, compare, resamples
+from router.learn.evaluation.bootstrap import MethodScores, best_of, compare, resamples
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +22,20 @@ def test_every_draw_has_as_many_prompts_as_the_set() -> None:
 
 
 def test_the_same_random_state_gives_the_same_intervals(scores: np.ndarray) -> None:
-    method = [Contender("x", noisy(scores, 1))]
+    method = [MethodScores("x", noisy(scores, 1))]
     assert compare(method, scores, draws=50) == compare(method, scores, draws=50)
     assert compare(method, scores, draws=50) != compare(method, scores, draws=50, random_state=1)
 
 
 def test_an_interval_holds_its_figure(scores: np.ndarray) -> None:
-    (line,) = compare([Contender("x", noisy(scores, 1))], scores, np.tile([1.0, 2.0, 4.0], (400, 1)), draws=200)
+    (line,) = compare([MethodScores("x", noisy(scores, 1))], scores, np.tile([1.0, 2.0, 4.0], (400, 1)), draws=200)
     for figure in ("auc", "quality", "captured", "brier", "ece", "aiq", "regret"):
         low, high = line.intervals[figure]
         assert low <= getattr(line, figure) <= high, figure
 
 
 def test_a_bootstrap_interval_of_a_mean_is_as_wide_as_theory_says(scores: np.ndarray) -> None:
-    (line,) = compare([Contender("constant", np.tile([0.0, 0.0, 1.0], (400, 1)), False)], scores, draws=2000)
+    (line,) = compare([MethodScores("constant", np.tile([0.0, 0.0, 1.0], (400, 1)), False)], scores, draws=2000)
     low, high = line.intervals["quality"]
     deviation = np.sqrt(line.quality * (1 - line.quality) / 400)
     assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
@@ -43,7 +43,7 @@ def test_a_bootstrap_interval_of_a_mean_is_as_wide_as_theory_says(scores: np.nda
 
 def test_more_prompts_make_narrower_intervals(scores: np.ndarray) -> None:
     def width(rows: int) -> float:
-        (line,) = compare([Contender("x", noisy(scores, 1)[:rows])], scores[:rows], draws=200)
+        (line,) = compare([MethodScores("x", noisy(scores, 1)[:rows])], scores[:rows], draws=200)
         return line.intervals["auc"][1] - line.intervals["auc"][0]
 
     assert width(400) < width(50)
@@ -51,35 +51,41 @@ def test_more_prompts_make_narrower_intervals(scores: np.ndarray) -> None:
 
 def test_a_method_is_exactly_level_with_itself(scores: np.ndarray) -> None:
     values = noisy(scores, 1)
-    _, line = compare([Contender("ours", values), Contender("twin", values)], scores, draws=50)
+    _, line = compare([MethodScores("ours", values), MethodScores("twin", values)], scores, draws=50)
     assert {(each.value, each.low, each.high) for each in line.minus_ours.values()} == {(0.0, 0.0, 0.0)}
 
 
 def test_a_paired_difference_is_surer_than_two_intervals(scores: np.ndarray) -> None:
     values = noisy(scores, 1)
-    ours, line = compare([Contender("ours", values), Contender("x", noisy(values, 0.05))], scores, draws=200)
+    ours, line = compare([MethodScores("ours", values), MethodScores("x", noisy(values, 0.05))], scores, draws=200)
     apart = line.minus_ours["quality"]
     assert apart.high - apart.low < ours.intervals["quality"][1] - ours.intervals["quality"][0]
 
 
 def test_a_clearly_better_method_has_a_difference_above_zero(scores: np.ndarray) -> None:
-    _, line = compare([Contender("ours", noisy(scores, 2)), Contender("x", noisy(scores, 0.5))], scores, draws=100)
+    _, line = compare(
+        [MethodScores("ours", noisy(scores, 2)), MethodScores("x", noisy(scores, 0.5))], scores, draws=100
+    )
     assert line.minus_ours["auc"].low > 0
 
 
 def test_without_draws_there_are_no_intervals(scores: np.ndarray) -> None:
-    (line,) = compare([Contender("x", noisy(scores, 1))], scores, draws=0)
+    (line,) = compare([MethodScores("x", noisy(scores, 1))], scores, draws=0)
     assert (line.intervals, line.minus_ours) == ({}, {})
 
 
 def test_a_method_without_a_price_has_no_place_on_the_cost_axis(scores: np.ndarray) -> None:
-    (line,) = compare([Contender("random", noisy(scores, 9), priced=False)], scores, np.tile([1.0, 2, 4], (400, 1)))
+    (line,) = compare([MethodScores("random", noisy(scores, 9), priced=False)], scores, np.tile([1.0, 2, 4], (400, 1)))
     assert (line.aiq, line.cost_99, line.curve) == (None, None, ())
 
 
 def test_the_best_line_is_found_among_those_that_have_the_figure(scores: np.ndarray) -> None:
     lines = compare(
-        [Contender("a", noisy(scores, 2)), Contender("b", noisy(scores, 1)), Contender("c", scores, forecasts=False)],
+        [
+            MethodScores("a", noisy(scores, 2)),
+            MethodScores("b", noisy(scores, 1)),
+            MethodScores("c", scores, forecasts=False),
+        ],
         scores,
         draws=0,
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.learn.evaluation.bootstrap import Contender as Method
+from router.learn.evaluation.bootstrap import MethodScores as Method
 from router.learn.evaluation.bootstrap import assess, compare
 from router.learn.evaluation.cost_quality import aiq, cost_axis, curve, hull, pair_figures, pair_sweep, sweep
 

@@ -11,7 +11,7 @@ from router.errors import CallerError
 from router.learn.data.routing_set import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
-from router.learn.evaluation.splits import Split, folds_of
+from router.learn.evaluation.splits import Split, k_folds
 from router.perceive.encoder import StaticEncoder
 
 DARING, CAREFUL = GuardRule(0.5, 1.0), GuardRule(0.99, 1.0)
@@ -99,7 +99,7 @@ def test_where_every_rule_loses_somewhere_none_is_named() -> None:
 @pytest.fixture(scope="module")
 def tried(planted_set: RoutingSet, encoder: StaticEncoder) -> Trial:
     vectors = vectors_of(planted_set.prompts, encoder)
-    return try_out(planted_set, vectors, encoder, tuple(folds_of(planted_set, 3, 0)), "3 folds")
+    return try_out(planted_set, vectors, encoder, tuple(k_folds(planted_set, 3, 0)), "3 folds")
 
 
 def test_every_prompt_is_tried_once(planted_set: RoutingSet, tried: Trial) -> None:

@@ -10,11 +10,11 @@ from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.cold_start import error_vector, full_outcomes, population, strategies
 from router.learn.evaluation.splits import (
     HiddenOutcomes,
-    copies_of,
-    domains_of,
-    folds_of,
+    duplicate_groups,
+    k_folds,
+    leave_domain_out,
     leave_models_out,
-    question_of,
+    normalized_question,
     transfer,
 )
 from router.perceive.encoder import StaticEncoder
@@ -32,22 +32,22 @@ def twice(data: RoutingSet, domain: str | None = None) -> RoutingSet:
 
 def test_copies_of_a_prompt_are_in_the_same_fold(planted_set: RoutingSet) -> None:
     data = twice(planted_set)
-    for split in folds_of(data, 5, 0):
+    for split in k_folds(data, 5, 0):
         assert not {data.prompts[row].turns for row in split.train} & {data.prompts[row].turns for row in split.test}
 
 
 def test_folds_cover_every_prompt_once(planted_set: RoutingSet) -> None:
-    tested = np.concatenate([split.test for split in folds_of(planted_set, 5, 0)])
+    tested = np.concatenate([split.test for split in k_folds(planted_set, 5, 0)])
     assert sorted(tested) == list(range(120))
 
 
 def test_another_random_state_makes_other_folds(planted_set: RoutingSet) -> None:
-    first, second = (next(folds_of(planted_set, 5, state)).test.tolist() for state in (0, 1))
+    first, second = (next(k_folds(planted_set, 5, state)).test.tolist() for state in (0, 1))
     assert first != second
 
 
 def test_by_domain_each_domain_is_forecast_from_the_others(planted_set: RoutingSet) -> None:
-    for split in domains_of(planted_set):
+    for split in leave_domain_out(planted_set):
         assert len({planted_set.domains[row] for row in split.test}) == 1
         assert not {planted_set.domains[row] for row in split.test} & {planted_set.domains[row] for row in split.train}
 
@@ -55,7 +55,7 @@ def test_by_domain_each_domain_is_forecast_from_the_others(planted_set: RoutingS
 def test_many_domains_are_left_out_several_at_a_time(planted_set: RoutingSet) -> None:
     prompts = tuple(msgspec.structs.replace(each, domain=f"d{n % 40}") for n, each in enumerate(planted_set.prompts))
     data = msgspec.structs.replace(planted_set, prompts=prompts)
-    splits = list(domains_of(data))
+    splits = list(leave_domain_out(data))
     assert len(splits) == 15
     assert sorted(np.concatenate([split.test for split in splits])) == list(range(120))
     for split in splits:
@@ -64,7 +64,7 @@ def test_many_domains_are_left_out_several_at_a_time(planted_set: RoutingSet) ->
 
 def test_by_domain_a_prompt_is_not_forecast_from_its_copy_in_another(planted_set: RoutingSet) -> None:
     data = twice(planted_set, domain="copies").rows(np.arange(130))
-    splits = list(domains_of(data))
+    splits = list(leave_domain_out(data))
     assert sorted(np.concatenate([split.test for split in splits])) == list(range(130))
     for split in splits:
         assert not {data.prompts[row].turns for row in split.train} & {data.prompts[row].turns for row in split.test}
@@ -81,19 +81,21 @@ def test_by_domain_a_prompt_is_not_forecast_from_its_copy_in_another(planted_set
     ],
 )
 def test_a_question_is_known_again_with_other_options_and_examples(one: str, two: str) -> None:
-    assert question_of((one,)) == question_of((two,))
+    assert normalized_question((one,)) == normalized_question((two,))
 
 
 def test_questions_that_share_only_their_last_instruction_stay_apart() -> None:
-    assert question_of(("Cats purr.\n\nSummarise this.",)) != question_of(("Dogs bark.\n\nSummarise this.",))
+    assert normalized_question(("Cats purr.\n\nSummarise this.",)) != normalized_question(
+        ("Dogs bark.\n\nSummarise this.",)
+    )
 
 
 def test_an_earlier_turn_makes_another_question() -> None:
-    assert question_of(("In Python?", "And now?")) != question_of(("In Rust?", "And now?"))
+    assert normalized_question(("In Python?", "And now?")) != normalized_question(("In Rust?", "And now?"))
 
 
 def test_copies_have_the_number_of_the_first_row_that_asks_the_same(planted_set: RoutingSet) -> None:
-    assert copies_of(twice(planted_set)).tolist() == [*range(120), *range(120)]
+    assert duplicate_groups(twice(planted_set)).tolist() == [*range(120), *range(120)]
 
 
 def renamed(data: RoutingSet, name: str, models: tuple[str, ...]) -> RoutingSet:
@@ -206,4 +208,4 @@ def test_leaving_one_of_two_models_out_leaves_too_little(planted_set: RoutingSet
 def test_one_prompt_has_no_other_to_be_forecast_from(planted_set: RoutingSet) -> None:
     one = msgspec.structs.replace(planted_set.rows(np.array([0])), prompts=(Prompt("a", ("hi",)),))
     with pytest.raises(CallerError, match=r"different prompts \(1\), got 5"):
-        list(folds_of(one, 5, 0))
+        list(k_folds(one, 5, 0))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from router.errors import CallerError, ConfigurationError, FileError
-from router.learn.onboarding.evidence_log import EvidenceLog, UnderWay, earlier_outcomes, set_aside
+from router.learn.onboarding.evidence_log import EvidenceLog, PendingProbe, earlier_outcomes, set_aside
 from router.perceive.evidence import ProbeOutcome, load_evidence
 
 FIRST = ProbeOutcome("a", "sums", "1 + 1?", "number", 1.0, "2", "m-1", "2026-01-01T00:00:00+00:00", 12.5)
@@ -50,7 +50,7 @@ def test_two_runs_of_one_card_do_not_write_at_once(tmp_path: Path) -> None:
 
 
 def test_what_was_under_way_at_a_crash_is_known_to_the_next_run(tmp_path: Path) -> None:
-    sent = [UnderWay("a", "1 + 1?", 0.5), UnderWay("b", "2 + 2?", 0.25)]
+    sent = [PendingProbe("a", "1 + 1?", 0.5), PendingProbe("b", "2 + 2?", 0.25)]
     with EvidenceLog(tmp_path, "m") as log:
         log.begin(sent)
         log.append(FIRST)
@@ -64,7 +64,7 @@ def test_what_was_under_way_at_a_crash_is_known_to_the_next_run(tmp_path: Path) 
 
 def test_what_failed_may_be_asked_again(tmp_path: Path) -> None:
     with EvidenceLog(tmp_path, "m") as log:
-        log.begin([UnderWay("a", "1 + 1?", 0.5)])
+        log.begin([PendingProbe("a", "1 + 1?", 0.5)])
         log.finish()
     with EvidenceLog(tmp_path, "m") as log:
         assert not log.lost
@@ -79,7 +79,7 @@ def test_a_run_without_answers_leaves_no_file(tmp_path: Path) -> None:
 def test_evidence_is_set_aside_not_deleted(tmp_path: Path) -> None:
     assert set_aside(tmp_path, "m") is None
     with EvidenceLog(tmp_path, "m") as log:
-        log.begin([UnderWay("b", "2 + 2?", 0.5)])
+        log.begin([PendingProbe("b", "2 + 2?", 0.5)])
         log.append(FIRST)
     aside = set_aside(tmp_path, "m")
     assert aside is not None

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
 from router.cards.schema import Price, RateLimits
-from router.dispatch import Dispatcher, Dispatching, Timeouts
+from router.dispatch import Dispatcher, DispatchSettings, Timeouts
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.formats.quantities import Dollars, TokenCount
 from router.learn.onboarding.adaptive_test import AbilityPlacement
-from router.learn.onboarding.evidence_log import EvidenceLog, UnderWay
+from router.learn.onboarding.evidence_log import EvidenceLog, PendingProbe
 from router.learn.onboarding.probes import ProbeSet, load_probes
 from router.learn.onboarding.session import Onboarding, Progress, Terms, onboard, place, plan
 from router.perceive.ability import Ability, profile_of
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Ran:
                 waited.append(seconds)
 
         async def main() -> Onboarding:
-            dispatcher = Dispatcher(Dispatching(timeouts or Timeouts(), retries=0))
+            dispatcher = Dispatcher(DispatchSettings(timeouts or Timeouts(), retries=0))
             try:
                 with EvidenceLog(tmp_path, card.id) as log:
                     placement = undecided(probe_set)
@@ -317,7 +317,7 @@ def test_what_a_crash_lost_is_paid_for_and_asked_last(run: Ran, tmp_path: Path) 
     small = ProbeSet("small", FEW.probes[:6])
     lost = small.probes[0]
     with EvidenceLog(tmp_path, "vendor/examinee") as log:
-        log.begin([UnderWay(lost.id, lost.prompt, 0.5)])
+        log.begin([PendingProbe(lost.id, lost.prompt, 0.5)])
     with examinee(replies=KNOWS_ALL) as model:
         report = run(card_of(model), Terms(probes=5), small)
         assert (report.answered, report.lost) == (5, 1)

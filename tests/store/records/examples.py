@@ -13,7 +13,7 @@ from router.cards import Catalog
 from router.decide.policy import Policies, Policy
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
-from router.store.records.record import Record, Recorded
+from router.store.records.record import DecisionRecord, Record
 from router.types import Attempt, Outcome, Usage
 from tests.decide.cards import card
 
@@ -32,7 +32,7 @@ def record(name: str | None = None, *, at: float = 1_000_000.0, **fields: Any) -
     return Record(id=name or uuid.uuid4().hex, at=at, **{**plain, **fields})
 
 
-def recorded(**fields: Any) -> Recorded:
+def recorded(**fields: Any) -> DecisionRecord:
     """A decision for `poet`."""
     plain = {
         "policy": "default",
@@ -52,7 +52,7 @@ def recorded(**fields: Any) -> Recorded:
         "vector": bytes(range(256)),
         "input_tokens": 9,
     }
-    return Recorded(**{**plain, **fields})
+    return DecisionRecord(**{**plain, **fields})
 
 
 def router(predictor: Predictor, **cards: dict[str, Any]) -> Router:
