@@ -35,7 +35,6 @@ from router.loading import load_encoder, load_predictor
 from router.perceive.features import Perceiver, vector_width
 from router.perceive.predictor import Predictor
 from router.perceive.text_features import surface_features
-from router.pipeline import Router
 from router.wire.chat.request import ChatRequest
 
 WORDS, MANY_WORDS = 62, 1_200

@@ -17,7 +17,6 @@ import yaml
 from router import Router
 from router.commands.savings import read_since
 from router.errors import CallerError
-from router.pipeline import Router
 from router.store.records.journal import FOLDER_NAME, Journal
 from router.store.records.record import Entry, write_entry
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
