@@ -12,8 +12,7 @@ from router.cards.columns import Columns, columns_of
 from router.cards.facets import Facet, facets_of
 from router.cards.schema import Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
-from router.formats.quantities import read_quantity
-from router.formats.yaml_file import convert, read_yaml, yaml_files
+from router.formats.yaml_file import load, read_yaml, yaml_files
 
 
 class CatalogError(ConfigurationError):
@@ -93,12 +92,8 @@ class Catalog(Sequence[Card]):
 
 
 def load_card(file: Path) -> Card:
-    """The card in one YAML file. Raises FileError naming file, line and key."""
-    document, lines = read_yaml(file)
-    if not isinstance(document, Mapping):
-        found = "nothing" if document is None else f"a {type(document).__name__}"
-        raise FileError(str(file), 1, f"expected a card (keys and values), found {found}")
-    return convert(document, Card, file, lines, read_quantity)
+    """Read the card in one YAML file. Raises FileError naming file, line and key."""
+    return load(file, Card, "a card (keys and values)")[0]
 
 
 def load_catalog(folder: Path) -> Catalog:

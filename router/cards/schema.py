@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.benchmarks import share_of_scale
-from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, quantity_schema, write_quantity
+from router.formats.json_schema import file_schema
+from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, write_quantity
 from router.types import Api
 
 CardId = Annotated[
@@ -185,15 +186,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a card file, from which editors complete and check."""
-    (reference,), definitions = msgspec.json.schema_components([Card], schema_hook=quantity_schema)
-    del reference
-    card = definitions.pop("Card")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Pulvinar model card",
-        **{key: value for key, value in card.items() if key != "title"},
-        "$defs": definitions,
-    }
+    return file_schema(Card, "Pulvinar model card")
 
 
 def _check_place(url: str | None, variable: str | None) -> None:

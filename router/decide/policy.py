@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.catalog import Catalog
@@ -16,7 +15,8 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
-from router.formats.yaml_file import convert, read_yaml, yaml_files
+from router.formats.json_schema import file_schema
+from router.formats.yaml_file import load, yaml_files
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
@@ -80,9 +80,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a policy file, from which editors complete and check."""
-    _, definitions = msgspec.json.schema_components([Policy])
-    policy = definitions.pop("Policy")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **policy, "$defs": definitions}
+    return file_schema(Policy, "Pulvinar policy")
 
 
 class Policies(Mapping[str, Policy]):
@@ -132,10 +130,7 @@ def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
 
 
 def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
-    document, lines = read_yaml(file)
-    if not isinstance(document, dict):
-        raise FileError(str(file), 1, "expected a policy (keys and values)")
-    policy = convert(document, Policy, file, lines)
+    policy, lines = load(file, Policy, "a policy (keys and values)")
     if policy.id != file.stem:
         raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file\'s name')
     if catalog is not None and policy.default is not None and catalog.position(policy.default) is None:

@@ -1,7 +1,7 @@
-"""YAML with its line numbers kept, so that an error can point at the line it is about.
+"""YAML files read into Structs; every error names the file, the line and the key.
 
-The YAML 1.2 core schema: `no` and `off` are words, dates are words, a key may stand only once. Tags, anchors,
-aliases and deep nesting are refused, so that a file can build no object and needs little memory.
+The YAML 1.2 core schema: `no`, `off` and dates are strings, and a key may occur only once. Tags, anchors, aliases and
+deep nesting are rejected, so that a file cannot construct objects and needs little memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from router.errors import ConfigurationError, FileError, did_you_mean
+from router.formats.quantities import read_quantity
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
@@ -24,18 +25,40 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _ERROR_PATH = re.compile(r" - at `(?:key in )?\$?(.*?)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
-_OWN_KEY = re.compile(r"([a-z_]+(?:\.[^\s:]+)*): ")
+_STATED_KEY = re.compile(r"([a-z_]+(?:\.[^\s:]+)*): ")
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
 _INVALID_WORD = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 50
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""The keys and list positions that lead to a value: `("keys", 0, "id")`."""
+
 T = TypeVar("T")
 
 
-def read_yaml(file: Path) -> tuple[Any, dict[Path_, int]]:
-    """The document in `file` and the line (from 1) of every key and list item, by its path."""
+def load(file: Path, into: type[T], expected: str, *, may_be_empty: bool = False) -> tuple[T, dict[KeyPath, int]]:
+    """Read `file` as a value of the Struct `into`, and the line (from 1) of every key and list item.
+
+    `expected` says in errors what the file should contain: `a card (keys and values)`. With `may_be_empty`, a file
+    without content is read as a mapping without keys. Raises FileError naming file, line and key.
+    """
+    document, lines = read_mapping(file, expected, may_be_empty=may_be_empty)
+    return convert(document, into, file, lines), lines
+
+
+def read_mapping(file: Path, expected: str, *, may_be_empty: bool = False) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """Like `load`, with the keys and values as plain values. Raises FileError where the document is no mapping."""
+    document, lines = read_yaml(file)
+    if document is None and may_be_empty:
+        return {}, lines
+    if not isinstance(document, dict):
+        raise FileError(str(file), 1, f"expected {expected}, got {_kind_name(document)}")
+    return document, lines
+
+
+def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
+    """Read the document in `file` and the line (from 1) of every key and list item. Raises FileError."""
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -60,23 +83,22 @@ def read_yaml(file: Path) -> tuple[Any, dict[Path_, int]]:
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files directly inside `folder`, in the order of their names. Raises ConfigurationError."""
+    """The YAML files directly inside `folder`, sorted by name. Raises ConfigurationError."""
     try:
-        found = sorted(folder.iterdir())
-        return [file for file in found if file.suffix in (".yaml", ".yml") and file.is_file()]
+        return [file for file in sorted(folder.iterdir()) if file.suffix in (".yaml", ".yml") and file.is_file()]
     except OSError as error:
         raise ConfigurationError(f"the folder {folder} cannot be read: {error.strerror}") from None
 
 
-def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int], dec_hook: Any = None) -> T:
-    """`document` as a value of type `into`; a mismatch becomes a FileError at the key's line."""
+def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, int], dec_hook: Any = read_quantity) -> T:
+    """Convert `document` to the type `into`. Raises FileError at the line of the key that does not match."""
     try:
         return msgspec.convert(document, into, dec_hook=dec_hook, strict=True)
     except msgspec.ValidationError as error:
         message = str(error)
-    found = _ERROR_PATH.search(message)
-    path = _steps(found[1]) if found else ()
-    problem = message[: found.start()] if found else message
+    location = _ERROR_PATH.search(message)
+    path = _steps(location[1]) if location else ()
+    problem = message[: location.start()] if location else message
     if unknown := _UNKNOWN_FIELD.match(problem):
         path = (*path, unknown[1])
         known = _field_names(_kind_at(into, path[:-1]))
@@ -85,9 +107,9 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int]
         problem = f'the key "{missing[1]}" is missing'
     elif invalid := _INVALID_WORD.fullmatch(problem):
         words = _literals(_kind_at(into, path))
-        problem = f'unknown word "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
-    elif not path and (own := _OWN_KEY.match(problem)):
-        path, problem = tuple(own[1].split(".")), problem[own.end() :]
+        problem = f'unknown value "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
+    elif not path and (stated := _STATED_KEY.match(problem)):
+        path, problem = tuple(stated[1].split(".")), problem[stated.end() :]
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
     key = _key(path[:-1] if unknown else path)
     problem = problem[0].lower() + problem[1:]
@@ -95,16 +117,16 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[Path_, int]
 
 
 def _check_events(text: str, file: Path) -> None:
-    """Refuses what must not reach the composer, whose C code recurses and follows aliases."""
+    """Reject what must not reach the composer, whose C code is recursive and follows aliases."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else None
         if getattr(event, "anchor", None) is not None:
-            raise FileError(str(file), line, "anchors and aliases are not supported; write it out")
+            raise FileError(str(file), line, "anchors and aliases are not supported; repeat the value instead")
         tag: str | None = getattr(event, "tag", None)
         if tag is not None:
             short = tag.replace("tag:yaml.org,2002:", "!!")
-            raise FileError(str(file), line, f"the tag {short} is not allowed here")
+            raise FileError(str(file), line, f"the tag {short} is not supported")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")
@@ -116,13 +138,13 @@ def _line_of_character(text: str, error: yaml.YAMLError) -> int | None:
 
 
 class _Reader:
-    """Turns one document's nodes into plain values, keeping the line of every path."""
+    """Converts the nodes of one document to plain values, and records the line of every path."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.lines: dict[Path_, int] = {}
+        self.lines: dict[KeyPath, int] = {}
 
-    def plain(self, node: yaml.Node, path: Path_ = ()) -> Any:
+    def plain(self, node: yaml.Node, path: KeyPath = ()) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
@@ -130,16 +152,16 @@ class _Reader:
             return self._mapping(node, path)
         return [self.plain(item, (*path, n)) for n, item in enumerate(node.value)]
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise FileError(str(self.file), line, "a key must be a plain word")
+                raise FileError(str(self.file), line, "a key must be a plain string")
             key = str(key_node.value)
             if key in result:
                 first = self.lines[(*path, key)]
-                raise FileError(str(self.file), line, f'the key "{key}" stands twice (first on line {first})')
+                raise FileError(str(self.file), line, f'duplicate key "{key}" (first on line {first})')
             self.lines[(*path, key)] = line
             result[key] = self.plain(value_node, (*path, key))
         return result
@@ -152,37 +174,43 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _INTEGER.fullmatch(text):
-        # Longer ones would not fit a float.
+        # A longer one would not fit into a float.
         return int(text) if len(text) < 300 else text
     if _FLOAT.fullmatch(text):
         return float(text)
     return text
 
 
-def _steps(path: str) -> Path_:
+def _kind_name(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "a list" if isinstance(value, list) else "a single value"
+
+
+def _steps(path: str) -> KeyPath:
     return tuple(name or (int(index) if index != "..." else "...") for name, index in _STEP.findall(path))
 
 
-def _key(path: Path_) -> str:
+def _key(path: KeyPath) -> str:
     return ".".join(str(step) for step in path if step != "...")
 
 
-def _kind_at(into: Any, path: Path_) -> Any:
-    """The type that `into` declares at `path`, or None."""
+def _kind_at(into: Any, path: KeyPath) -> Any:
+    """The type that `into` declares at `path`; None where it declares none."""
     for step in path:
         structs = [kind for kind in _kinds(into) if hasattr(kind, "__struct_fields__")]
         if structs:
             declared = {field.encode_name: field.type for field in msgspec.structs.fields(structs[0])}
             into = declared.get(str(step))
         else:
-            # An item of a list or a value of a mapping; the last argument that is a type is its.
-            inner = [kind for each in _kinds(into) for kind in get_args(each) if kind is not ...]
+            # For the items of a list and the values of a mapping, the last type argument counts.
+            inner = [argument for kind in _kinds(into) for argument in get_args(kind) if argument is not ...]
             into = inner[-1] if inner else None
     return into
 
 
 def _kinds(into: Any) -> list[Any]:
-    """The members of a union, and what annotations wrap."""
+    """The member types of a union, without their annotations."""
     while get_origin(into) is Annotated:
         into = get_args(into)[0]
     if get_origin(into) in (Union, types.UnionType):

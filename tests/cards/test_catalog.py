@@ -50,14 +50,14 @@ def load_error(folder: Path) -> str:
             '7: price: unknown key "cached"; did you mean "cached_input"?',
         ),
         ("price:\n  input: 1$\n  output: -1$", "6: price.output: expected an amount"),
-        ("privacy: publc", '4: privacy: unknown word "publc"; did you mean "public"?'),
+        ("privacy: publc", '4: privacy: unknown value "publc"; did you mean "public"?'),
         ("weights: 7", "4: weights: "),
-        ("modalities: [text, imge]", '4: modalities.1: unknown word "imge"; did you mean "image"?'),
+        ("modalities: [text, imge]", '4: modalities.1: unknown value "imge"; did you mean "image"?'),
         (
             "capabilities:\n  - tools\n  - reasonin",
-            '6: capabilities.1: unknown word "reasonin"; did you mean "reasoning"?',
+            '6: capabilities.1: unknown value "reasonin"; did you mean "reasoning"?',
         ),
-        ("privacy: zzz", '4: privacy: unknown word "zzz"; known: local, private, public'),
+        ("privacy: zzz", '4: privacy: unknown value "zzz"; known: local, private, public'),
         ("benchmarks:\n  mmlu: {scor: 1, source: s}", '4: benchmarks: unknown key "scor"; did you mean "score"?'),
         (
             "benchmarks:\n  mmlu: {score: 0.684, source: s}",
@@ -77,7 +77,7 @@ def load_error(folder: Path) -> str:
         ("base: x", "1: kind: an adapter names its `base` card, and only an adapter does"),
         ("modalities: [image]", "4: modalities: must contain text"),
         ("lora: {alpha: 16}", '4: lora: the key "rank" is missing'),
-        ("id: b", '4: the key "id" stands twice (first on line 1)'),
+        ("id: b", '4: duplicate key "id" (first on line 1)'),
     ],
 )
 def test_a_broken_card_is_answered_with_file_line_key_and_problem(tmp_path: Path, line: str, problem: str) -> None:
@@ -92,9 +92,9 @@ def test_a_broken_card_is_answered_with_file_line_key_and_problem(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "1: expected a card (keys and values), found nothing"),
-        ("- a", "1: expected a card (keys and values), found a list"),
-        ("word", "1: expected a card (keys and values), found a str"),
+        ("", "1: expected a card (keys and values), got nothing"),
+        ("- a", "1: expected a card (keys and values), got a list"),
+        ("word", "1: expected a card (keys and values), got a single value"),
         ("model: m\nprovider: p\n", '1: the key "id" is missing'),
         ("id: a b\nmodel: m\nprovider: p\n", "1: id: "),
     ],

@@ -123,16 +123,16 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
         ("limits: ['size<7B,size>70B']", "no card can meet both size<7B and size>70B"),
         ("limits: [size<7B, size>70B]", "no card can meet both size<7B and size>70B"),
         ("limits: [cheapest]", ":3: limits: cheapest is a goal; write it under goals"),
-        ("unknown: alow", ':3: unknown: unknown word "alow"; did you mean "allow"?'),
-        ("overrides: [limit]", ':3: overrides.0: unknown word "limit"; did you mean "limits"?'),
+        ("unknown: alow", ':3: unknown: unknown value "alow"; did you mean "allow"?'),
+        ("overrides: [limit]", ':3: overrides.0: unknown value "limit"; did you mean "limits"?'),
         ("on_empty: relax", ":3: on_empty: `on_empty: relax` and the list `relax` go together"),
         ("relax: [size]", ":1: on_empty: `on_empty: relax` and the list `relax` go together"),
         ("fallbacks: 21", ":3: fallbacks: "),
         ("fallbacks: -1", ":3: fallbacks: "),
         ("fallbacks: two", ":3: fallbacks: "),
         ("prompt_flags: yes", ":3: prompt_flags: "),
-        ("guard: of", ':3: guard: unknown word "of"; did you mean "off"?'),
-        ("guard: maybe", ':3: guard: unknown word "maybe"; known: on, off'),
+        ("guard: of", ':3: guard: unknown value "of"; did you mean "off"?'),
+        ("guard: maybe", ':3: guard: unknown value "maybe"; known: on, off'),
         ("guard: {confidense: 0.8}", ':3: guard: unknown key "confidense"; did you mean "confidence"?'),
         (
             "guard:\n  confidence: 0.8\n  novelity: 1",
@@ -146,7 +146,7 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
         ("guard: true", ":3: guard: "),
         ("default: ''", ":3: default: "),
         ("defualt: x", ':3: unknown key "defualt"; did you mean "default"?'),
-        ("id: q", ':3: the key "id" stands twice (first on line 1)'),
+        ("id: q", ':3: duplicate key "id" (first on line 1)'),
     ],
 )
 def test_a_broken_policy_names_its_file_and_what_is_wrong(tmp_path: Path, line: str, problem: str) -> None:
@@ -167,7 +167,7 @@ def test_a_policy_whose_id_is_not_its_files_name_is_refused(tmp_path: Path) -> N
 
 def test_a_file_that_holds_no_policy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("- a\n", encoding="utf-8")
-    assert error_of(tmp_path).endswith("p.yaml:1: expected a policy (keys and values)")
+    assert error_of(tmp_path).endswith("p.yaml:1: expected a policy (keys and values), got a list")
 
 
 def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:

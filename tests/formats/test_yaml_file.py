@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from router.errors import FileError
-from router.formats.yaml_file import read_yaml
+from router.formats.quantities import TokenCount
+from router.formats.yaml_file import load, read_yaml
+
+
+class Window(Struct, forbid_unknown_fields=True):
+    tokens: TokenCount = TokenCount(1)
 
 
 @pytest.fixture
@@ -19,14 +25,14 @@ def read(file: Path, content: str | bytes) -> Any:
     return read_yaml(file)[0]
 
 
-def refused(file: Path, content: str | bytes) -> tuple[int | None, str]:
+def rejected(file: Path, content: str | bytes) -> tuple[int | None, str]:
     with pytest.raises(FileError) as caught:
         read(file, content)
     assert str(caught.value).startswith(str(file))
     return caught.value.line, caught.value.problem
 
 
-def test_every_key_and_item_has_its_line(file: Path) -> None:
+def test_every_key_and_list_item_has_its_line(file: Path) -> None:
     file.write_text("a: 1\n\n# note\nb:\n  c: x\n  d: [1,\n      2]\n", encoding="utf-8")
     _, lines = read_yaml(file)
     found = {path: lines[path] for path in [("a",), ("b",), ("b", "c"), ("b", "d", 0), ("b", "d", 1)]}
@@ -36,7 +42,7 @@ def test_every_key_and_item_has_its_line(file: Path) -> None:
 @pytest.mark.parametrize(
     "word", ["no", "off", "yes", "on", "y", "2025-03-14", "1:30", "0x10", "0o7", "1e", "=", ".inf"]
 )
-def test_what_only_yaml_1_1_gives_a_meaning_is_a_word(file: Path, word: str) -> None:
+def test_a_scalar_that_only_yaml_1_1_gives_a_meaning_is_a_string(file: Path, word: str) -> None:
     assert read(file, f"a: {word}") == {"a": word}
 
 
@@ -63,17 +69,17 @@ def test_the_core_schema_is_read(file: Path, written: str, value: Any) -> None:
     assert read(file, f"a: {written}") == {"a": value}
 
 
-def test_a_key_is_a_word_whatever_it_looks_like(file: Path) -> None:
+def test_a_key_is_a_string_whatever_it_looks_like(file: Path) -> None:
     assert read(file, "1: a\nno: b\n2025-01-01: c") == {"1": "a", "no": "b", "2025-01-01": "c"}
 
 
-def test_an_integer_too_long_for_a_float_stays_a_word(file: Path) -> None:
+def test_an_integer_too_long_for_a_float_stays_a_string(file: Path) -> None:
     assert read(file, "a: " + "9" * 400) == {"a": "9" * 400}
     assert read(file, "a: " + "9" * 299) == {"a": int("9" * 299)}
 
 
 @pytest.mark.parametrize("content", ["", "\n", "# only a note\n", "---\n", "\ufeff"])
-def test_a_file_without_content_holds_nothing(file: Path, content: str) -> None:
+def test_a_file_without_content_is_read_as_none(file: Path, content: str) -> None:
     assert read(file, content) is None
 
 
@@ -81,9 +87,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(file: Path) -> None:
     assert read(file, "\ufeffa: 1\r\nb: 2\r\n") == {"a": 1, "b": 2}
 
 
-def test_a_key_that_stands_twice_is_refused(file: Path) -> None:
-    assert refused(file, "a: 1\nb: 2\na: 3\n") == (3, 'the key "a" stands twice (first on line 1)')
-    assert refused(file, "x:\n  a: 1\n  a: 2\n") == (3, 'the key "a" stands twice (first on line 2)')
+def test_a_duplicate_key_is_rejected(file: Path) -> None:
+    assert rejected(file, "a: 1\nb: 2\na: 3\n") == (3, 'duplicate key "a" (first on line 1)')
+    assert rejected(file, "x:\n  a: 1\n  a: 2\n") == (3, 'duplicate key "a" (first on line 2)')
 
 
 @pytest.mark.parametrize(
@@ -98,8 +104,8 @@ def test_a_key_that_stands_twice_is_refused(file: Path) -> None:
         ("!thing a: 1", "!thing"),
     ],
 )
-def test_tags_are_refused(file: Path, content: str, tag: str) -> None:
-    assert refused(file, content) == (1, f"the tag {tag} is not allowed here")
+def test_tags_are_rejected(file: Path, content: str, tag: str) -> None:
+    assert rejected(file, content) == (1, f"the tag {tag} is not supported")
 
 
 @pytest.mark.parametrize(
@@ -112,38 +118,38 @@ def test_tags_are_refused(file: Path, content: str, tag: str) -> None:
         ("base: &b {k: v}\nc:\n  <<: *b\n", 1),
     ],
 )
-def test_anchors_and_aliases_are_refused(file: Path, content: str, line: int) -> None:
-    assert refused(file, content) == (line, "anchors and aliases are not supported; write it out")
+def test_anchors_and_aliases_are_rejected(file: Path, content: str, line: int) -> None:
+    assert rejected(file, content) == (line, "anchors and aliases are not supported; repeat the value instead")
 
 
-def test_a_billion_laughs_are_refused_at_the_first(file: Path) -> None:
+def test_a_billion_laughs_are_rejected_at_the_first_anchor(file: Path) -> None:
     levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
-    assert refused(file, "\n".join(["a0: &a0 [lol]", *levels]))[0] == 1
+    assert rejected(file, "\n".join(["a0: &a0 [lol]", *levels]))[0] == 1
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "a: " + "{a: " * 50_000, "- " * 50_000 + "x", "? " * 50_000])
-def test_deep_nesting_is_refused_before_it_can_overflow_the_stack(file: Path, content: str) -> None:
-    assert refused(file, content)[1] == "is nested more than 50 levels deep"
+def test_deep_nesting_is_rejected_before_it_can_overflow_the_stack(file: Path, content: str) -> None:
+    assert rejected(file, content)[1] == "is nested more than 50 levels deep"
 
 
-def test_fifty_levels_are_read_and_one_more_is_refused(file: Path) -> None:
+def test_fifty_levels_are_read_and_one_more_is_rejected(file: Path) -> None:
     assert read(file, "[" * 50 + "]" * 50)
-    assert refused(file, "[" * 51 + "]" * 51)[0] == 1
+    assert rejected(file, "[" * 51 + "]" * 51)[0] == 1
 
 
-def test_a_file_that_is_not_utf8_is_refused_with_its_line(file: Path) -> None:
-    assert refused(file, b"a: 1\nb: caf\xe9\n") == (2, "is not UTF-8 (byte 11); save it as UTF-8")
-    assert refused(file, "a: 1".encode("utf-16"))[1].startswith("is not UTF-8")
+def test_a_file_that_is_not_utf8_is_rejected_with_its_line(file: Path) -> None:
+    assert rejected(file, b"a: 1\nb: caf\xe9\n") == (2, "is not UTF-8 (byte 11); save it as UTF-8")
+    assert rejected(file, "a: 1".encode("utf-16"))[1].startswith("is not UTF-8")
 
 
-def test_a_tab_in_the_indentation_is_refused_with_its_line(file: Path) -> None:
-    line, problem = refused(file, "a:\n\tb: 1\n")
+def test_a_tab_in_the_indentation_is_rejected_with_its_line(file: Path) -> None:
+    line, problem = rejected(file, "a:\n\tb: 1\n")
     assert line == 2
     assert problem.startswith("is not YAML: found ")
 
 
-def test_a_control_character_is_refused_with_its_line(file: Path) -> None:
-    line, problem = refused(file, "a: 1\nb: x\x00y\n")
+def test_a_control_character_is_rejected_with_its_line(file: Path) -> None:
+    line, problem = rejected(file, "a: 1\nb: x\x00y\n")
     assert line == 2
     assert problem == "is not YAML: unacceptable character #x0000: control characters are not allowed"
 
@@ -152,19 +158,19 @@ def test_a_control_character_is_refused_with_its_line(file: Path) -> None:
     ("content", "line"),
     [("a: [1, 2", 1), ("a: 1\nb: 'x\n", 3), ("a: 1\n b: 2\n", 2), ("a: b: c", 1), ("a: 1\n---\nb: 2\n", 2), ("{", 1)],
 )
-def test_what_is_no_yaml_is_refused_with_its_line(file: Path, content: str, line: int) -> None:
-    found, problem = refused(file, content)
+def test_invalid_yaml_is_rejected_with_its_line(file: Path, content: str, line: int) -> None:
+    found, problem = rejected(file, content)
     assert problem.startswith("is not YAML: ")
     assert found is not None
     assert abs(found - line) <= 1
 
 
-def test_a_key_must_be_a_word(file: Path) -> None:
-    assert refused(file, "? [a, b]\n: 1\n") == (1, "a key must be a plain word")
+def test_a_key_must_be_a_string(file: Path) -> None:
+    assert rejected(file, "? [a, b]\n: 1\n") == (1, "a key must be a plain string")
 
 
-def test_a_huge_file_is_refused_unread(file: Path) -> None:
-    assert refused(file, b"#" * 1_000_001) == (None, "is 1000001 bytes; at most 1000000 are read")
+def test_a_huge_file_is_rejected_without_parsing(file: Path) -> None:
+    assert rejected(file, b"#" * 1_000_001) == (None, "is 1000001 bytes; at most 1000000 are read")
 
 
 def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
@@ -172,3 +178,30 @@ def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
         read_yaml(file)
     with pytest.raises(FileError, match="cannot be read: Is a directory"):
         read_yaml(file.parent)
+
+
+def test_a_file_is_read_as_a_struct_with_its_quantities_and_lines(file: Path) -> None:
+    file.write_text("# note\ntokens: 8k\n", encoding="utf-8")
+    assert load(file, Window, "a window") == (Window(TokenCount(8000)), {(): 2, ("tokens",): 2})
+
+
+@pytest.mark.parametrize(
+    ("content", "got"), [("", "nothing"), ("- a", "a list"), ("word", "a single value"), ("7", "a single value")]
+)
+def test_a_document_that_is_no_mapping_is_rejected(file: Path, content: str, got: str) -> None:
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(FileError) as caught:
+        load(file, Window, "a window (keys and values)")
+    assert (caught.value.line, caught.value.problem) == (1, f"expected a window (keys and values), got {got}")
+
+
+def test_an_empty_file_may_stand_for_the_defaults(file: Path) -> None:
+    file.write_text("# nothing yet\n", encoding="utf-8")
+    assert load(file, Window, "a window", may_be_empty=True)[0] == Window()
+
+
+def test_a_value_of_the_wrong_type_is_reported_at_its_line(file: Path) -> None:
+    file.write_text("tokens:\n  - 8k\n", encoding="utf-8")
+    with pytest.raises(FileError) as caught:
+        load(file, Window, "a window")
+    assert (caught.value.line, caught.value.problem) == (1, "tokens: expected one value, got a list")

@@ -19,7 +19,7 @@ from router.cards.facts import ModelFacts, facts_of, plain_facts
 from router.cards.schema import Benchmark, Price, Word
 from router.errors import FileError
 from router.formats.quantities import Day, Size, read_quantity
-from router.formats.yaml_file import Path_, convert, read_yaml
+from router.formats.yaml_file import KeyPath, convert, read_yaml
 
 __all__ = ["ModelFacts", "load_facts"]
 
@@ -91,7 +91,7 @@ def _entries(file: Path) -> dict[tuple[str, ...], ModelFacts]:
     return entries
 
 
-def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[Path_, int]) -> dict[str, Benchmark]:
+def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[KeyPath, int]) -> dict[str, Benchmark]:
     """Stricter than a card, which may state any benchmark: here each one is meant as evidence."""
     benchmarks = {}
     for name, value in plain.items():
@@ -108,6 +108,6 @@ def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[Path_, int]
     return benchmarks
 
 
-def _below(lines: Mapping[Path_, int], path: Path_) -> dict[Path_, int]:
+def _below(lines: Mapping[KeyPath, int], path: KeyPath) -> dict[KeyPath, int]:
     """The lines of what stands under `path`, by the rest of its path."""
     return {each[len(path) :]: line for each, line in lines.items() if each[: len(path)] == path}

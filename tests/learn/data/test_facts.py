@@ -129,8 +129,8 @@ def test_a_benchmark_that_is_no_evidence_is_left_out_of_a_cards_facts() -> None:
         ("", ":1: expected models by name, such as `llama-13b: {family: llama, size: 13B}`"),
         ("a: {}\nb:\n  famly: x", ':3: unknown key "famly"; did you mean "family"?'),
         ("a: {}\nb:\n  size: big", ":3: size: expected a size such as 7B or 350M, got 'big'"),
-        ("a:\n  weights: opn", ':2: weights: unknown word "opn"; did you mean "open"?'),
-        ("a: {}\na: {}", ':2: the key "a" stands twice (first on line 1)'),
+        ("a:\n  weights: opn", ':2: weights: unknown value "opn"; did you mean "open"?'),
+        ("a: {}\na: {}", ':2: duplicate key "a" (first on line 1)'),
         ("a:\n  aliases: [x]\nb:\n  aliases:\n    - y\n    - x", ':6: the name "x" already belongs to a'),
         ("a:\n  aliases: [b]\nb: {}", ':3: the name "b" already belongs to a'),
         (
