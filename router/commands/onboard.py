@@ -56,6 +56,7 @@ def onboard(
 ) -> None:
     """Ask a card's live endpoint some probes, grade its answers, and say what they change."""
     from router.dispatch import Dispatcher, DispatchSettings, Timeouts
+    from router.formats.quantities import Seconds
     from router.learn.onboarding.evidence_log import EvidenceLog, earlier_outcomes, set_aside
     from router.learn.onboarding.probes import load_probes
     from router.learn.onboarding.session import Terms, check, place, plan
@@ -82,7 +83,8 @@ def onboard(
             typer.echo(f"{aside}: earlier answers", err=True)
 
     # The endpoint asks again by itself, for every call may cost money.
-    patience = DispatchSettings(Timeouts(first_token_s=timeout, total_s=max(timeout, Timeouts().total_s)), retries=0)
+    total_s = Seconds(max(timeout, Timeouts().total_s))
+    patience = DispatchSettings(Timeouts(first_token_s=Seconds(timeout), total_s=total_s), retries=0)
 
     async def ask(log: EvidenceLog) -> Onboarding:
         dispatcher, line = Dispatcher(patience), _ProgressLine(sys.stderr.isatty())

@@ -6,13 +6,15 @@ import asyncio
 import collections
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from router.cards.schema import Card, RateLimits
 from router.dispatch.health import Cooldown, Health, Unready
 from router.errors import BusyError
+from router.formats.quantities import Seconds
 
 _SHORTEST_WAIT_S = 1.0
 _NO_LIMITS = RateLimits()
@@ -49,11 +51,12 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
-class Queue(Struct, frozen=True):
-    """How many calls may wait for a deployment that is full, and for how long."""
+class Queue(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait_s": "wait"}):
+    """How many requests may wait for a free slot, and for how long. Any further request is rejected."""
 
-    size: int = 1024
-    wait_s: float = 10.0
+    size: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    # A factory, because msgspec cannot write a quantity's default into a JSON Schema.
+    wait_s: Seconds = msgspec.field(default_factory=lambda: Seconds(10))
 
 
 class DeploymentPool:

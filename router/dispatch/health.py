@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import collections
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from router.cards.schema import RateLimits
+from router.formats.quantities import Seconds
 
 _MINUTE_S = 60.0
 _LONGEST_COOLING_S = 300.0
 _MOST_DOUBLINGS = 5
 
 
-class Cooldown(Struct, frozen=True):
-    """After `failures` failed calls in a row, none within `window_s` of the next, a deployment rests for `time_s`.
-
-    When it has rested, one call tries it; a failure doubles the rest.
+class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_s": "window", "time_s": "time"}):
+    """After `failures` consecutive failures, each within `window_s` of the one before, a deployment cools down for
+    `time_s`. Then one call probes it; another failure doubles the cooldown.
     """
 
-    failures: int = 3
-    window_s: float = 30.0
-    time_s: float = 10.0
+    failures: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    # Factories, because msgspec cannot write a quantity's default into a JSON Schema.
+    window_s: Seconds = msgspec.field(default_factory=lambda: Seconds(30))
+    time_s: Seconds = msgspec.field(default_factory=lambda: Seconds(30))
 
 
 class Unready(Struct, frozen=True):

@@ -9,9 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from router.errors import UpstreamError
+from router.formats.quantities import Seconds
 from router.types import Usage
 from router.wire.protocols import WireProtocol, data_of, events_of, usage_in
 
@@ -23,15 +25,19 @@ _LONGEST_BLANK = 4
 _STREAM_END = b"data: [DONE]\n\n"
 
 
-class Timeouts(Struct, frozen=True):
-    """Seconds to wait: for a connection, for the first content of a stream, between two pieces of it, for all of an
-    answer.
-    """
+class Timeouts(
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"connect_s": "connect", "first_token_s": "first_token", "idle_s": "idle", "total_s": "total"},
+):
+    """Time limits of an upstream call: to connect, to the first content, between two chunks of a stream, in total."""
 
-    connect_s: float = 5.0
-    first_token_s: float = 120.0
-    idle_s: float = 120.0
-    total_s: float = 600.0
+    # Factories, because msgspec cannot write a quantity's default into a JSON Schema.
+    connect_s: Seconds = msgspec.field(default_factory=lambda: Seconds(5))
+    first_token_s: Seconds = msgspec.field(default_factory=lambda: Seconds(60))
+    idle_s: Seconds = msgspec.field(default_factory=lambda: Seconds(120))
+    total_s: Seconds = msgspec.field(default_factory=lambda: Seconds(600))
 
 
 class Source(Struct, frozen=True, eq=False):

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from router import __version__
-from router.dispatch import Cooldown, Dispatcher, DispatchSettings, Queue, Timeouts
+from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.queue import Admission
 from router.errors import PulvinarError
 from router.gateway.config.gateway_yaml import GatewayConfig
@@ -91,7 +91,7 @@ class Gateway:
         self.is_draining = False
         config = live.current.config
         self.dispatcher = Dispatcher(_dispatching(config))
-        self.admission = Admission(config.max_concurrency, _queue(config))
+        self.admission = Admission(config.max_concurrency, config.queue)
         self.watch = AvailabilityMonitor(live.current.router.catalog, probe, tell)
         self.metrics = Metrics(self._readings(), metrics_folder)
         self.models = _models(live.current)
@@ -146,7 +146,7 @@ class Gateway:
     def _take_over(self, loaded: ActiveConfig) -> None:
         self.models = _models(loaded)
         self.dispatcher.configure(_dispatching(loaded.config))
-        self.admission.most, self.admission.queue = loaded.config.max_concurrency, _queue(loaded.config)
+        self.admission.most, self.admission.queue = loaded.config.max_concurrency, loaded.config.queue
         self.watch.set_catalog(loaded.router.catalog)
         if self.journal is not None:
             self.journal.keep_days = loaded.config.records.keep_days
@@ -313,14 +313,4 @@ def _models(loaded: ActiveConfig) -> ModelList:
 
 
 def _dispatching(config: GatewayConfig) -> DispatchSettings:
-    limits, cooldown = config.timeouts, config.cooldown
-    return DispatchSettings(
-        timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
-        cooldown=Cooldown(cooldown.failures, cooldown.window_s, cooldown.time_s),
-        queue=_queue(config),
-        retries=config.retries,
-    )
-
-
-def _queue(config: GatewayConfig) -> Queue:
-    return Queue(config.queue.size, config.queue.wait_s)
+    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries)

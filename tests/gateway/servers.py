@@ -25,9 +25,9 @@ from router.cards import Card, Catalog
 from router.cards.schema import Price
 from router.decide.policy import Policies, Policy
 from router.dispatch import Timeouts
-from router.formats.quantities import Dollars, Seconds
+from router.formats.quantities import Dollars
 from router.gateway.app import Gateway, make_app
-from router.gateway.config.gateway_yaml import GatewayConfig, TimeoutLimits
+from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Keys
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
@@ -225,14 +225,7 @@ def make_gateway(router: Router, config: GatewayConfig = _CONFIG, keys: Keys = _
 
 def with_timeouts(timeouts: Timeouts) -> GatewayConfig:
     """The default settings with other limits of time."""
-    return GatewayConfig(
-        timeouts=TimeoutLimits(
-            Seconds(timeouts.connect_s),
-            Seconds(timeouts.first_token_s),
-            Seconds(timeouts.idle_s),
-            Seconds(timeouts.total_s),
-        )
-    )
+    return GatewayConfig(timeouts=timeouts)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from router.cards.catalog import Catalog
 from router.decide.flags import parse_flags
 from router.decide.model_name import AUTO, DEFAULT_POLICY, is_auto
 from router.decide.policy import Policies
+from router.dispatch import Cooldown, Queue, Timeouts
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
-from router.formats.quantities import ByteCount, Days, OptionalSeconds, Seconds, quantity_schema, read_quantity
+from router.formats.quantities import ByteCount, Days, OptionalSeconds, quantity_schema, read_quantity
 from router.formats.yaml_file import convert, read_yaml
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -37,40 +38,12 @@ def _by_default(value: Any) -> Any:
     return msgspec.field(default_factory=lambda: value)
 
 
-class TimeoutLimits(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s")):
-    """How long an upstream may take to accept a connection, to send the first content of a stream, between two pieces,
-    and for everything.
-    """
-
-    connect_s: Seconds = _by_default(Seconds(5))
-    first_token_s: Seconds = _by_default(Seconds(60))
-    idle_s: Seconds = _by_default(Seconds(120))
-    total_s: Seconds = _by_default(Seconds(600))
-
-
-class QueueLimits(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s")):
-    """How many requests of a worker may wait for their turn, and how long; what is beyond gets 503."""
-
-    size: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
-    wait_s: Seconds = _by_default(Seconds(10))
-
-
 class Recording(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_days")):
     """Whether requests are recorded, whether with their prompts, and for how long."""
 
     enabled: bool = True
     prompts: bool = False
     keep_days: Days = _by_default(Days(30))
-
-
-class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s")):
-    """A deployment rests for `time_s` after `failures` in a row, each within `window_s` of the one before. Then one
-    call tries it; a failure doubles the rest.
-    """
-
-    failures: Count = 3
-    window_s: Seconds = _by_default(Seconds(30))
-    time_s: Seconds = _by_default(Seconds(30))
 
 
 class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s", "_bytes"), kw_only=True):
@@ -85,9 +58,9 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, rename=_wit
 
     aliases: Mapping[Alias, Alias] = {}
     aliases_hide_cards: bool = False
-    timeouts: TimeoutLimits = _by_default(TimeoutLimits())
+    timeouts: Timeouts = _by_default(Timeouts())
     max_concurrency: Count = 512
-    queue: QueueLimits = _by_default(QueueLimits())
+    queue: Queue = _by_default(Queue())
     max_body_bytes: ByteCount = _by_default(ByteCount(16 * 2**20))
     max_depth: Annotated[int, Meta(ge=8, le=500)] = 200
     keepalive_s: OptionalSeconds = _by_default(OptionalSeconds(0))

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from router.cards import Card
+from router.dispatch import Queue
 from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import Gateway, make_app
-from router.gateway.config.gateway_yaml import GatewayConfig, QueueLimits, Recording
+from router.gateway.config.gateway_yaml import GatewayConfig, Recording
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.store.records.journal import Journal
 from router.store.records.record import Record
@@ -207,7 +208,7 @@ def test_a_call_that_fails_after_a_sign_of_life_is_an_error_in_the_stream(upstre
 
 
 def test_requests_beyond_the_limit_wait_and_beyond_the_queue_are_sent_away(upstream: Upstream) -> None:
-    config = GatewayConfig(max_concurrency=1, queue=QueueLimits(size=1, wait_s=Seconds(20)))
+    config = GatewayConfig(max_concurrency=1, queue=Queue(size=1, wait_s=Seconds(20)))
     with asked(make_card("slow", upstream.url, "slow"), config=config) as (client, _):
         answers: list[httpx.Response] = []
         threads = [threading.Thread(target=lambda: answers.append(chat(client, "slow", stream=True))) for _ in range(4)]
