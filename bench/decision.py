@@ -29,7 +29,7 @@ from router.cards import Catalog
 from router.decide.engine import decide
 from router.decide.flags import parse_flags
 from router.errors import MissingExtraError
-from router.learn.data.routing_set import Prompt
+from router.learn.data import Prompt
 from router.learn.evaluation.score import write_scores
 from router.loading import load_encoder, load_predictor
 from router.perceive.features import Perceiver, vector_width

@@ -19,7 +19,7 @@ from router import settings
 from router.commands.render import console, table
 from router.decide.guard import GuardRule
 from router.errors import CallerError, PulvinarError
-from router.learn.data.routing_set import load_set
+from router.learn.data import load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
 from router.learn.evaluation.splits import Split, k_folds, leave_domain_out

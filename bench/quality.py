@@ -17,8 +17,8 @@ import msgspec
 from router import settings
 from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
+from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
-from router.learn.data.routing_set import RoutingSet, load_set, read_aliases
 from router.learn.evaluation.evaluate import Report, evaluate
 from router.learn.evaluation.methods import OURS
 from router.loading import load_encoder

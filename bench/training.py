@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from router import settings
-from router.learn.data.routing_set import Prompt
+from router.learn.data import Prompt
 from router.learn.data.vectors import vectors_of
 from router.perceive.encoder import StaticEncoder
 from router.types import Doubles

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.learn.data.routing_set import Prompt, RoutingSet
+from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.predictor import Predictor

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from bench.decision import texts
-from router.learn.data.routing_set import read_prompts
+from router.learn.data import read_prompts
 
 _SENTENCES = Path(__file__).parents[1] / "sentences.tsv"
 _WORDS = 55

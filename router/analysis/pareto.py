@@ -18,7 +18,7 @@ from router.pipeline import Router
 from router.wire.chat.request import ChatRequest
 
 if TYPE_CHECKING:
-    from router.learn.data.routing_set import RoutingSet
+    from router.learn.data import RoutingSet
 
 PLOT_SUFFIXES = (".png", ".svg", ".html")
 _FIELD_OF = {"cheapest": "cost", "fastest": "latency", "smallest": "size"}

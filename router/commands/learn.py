@@ -15,7 +15,7 @@ from router.commands import options
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
-    from router.learn.data.routing_set import RoutingSet
+    from router.learn.data import RoutingSet
     from router.perceive.encoder import Encoder
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
@@ -48,8 +48,8 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Fit a predictor on tables of outcomes."""
+    from router.learn.data import load_set, read_aliases, read_ids, restrict
     from router.learn.data.facts import load_facts
-    from router.learn.data.routing_set import load_set, read_aliases, read_ids, restrict
     from router.learn.training.train import train as fit
     from router.loading import load_encoder
 
@@ -105,7 +105,7 @@ def score(
     as_json: options.Json = False,
 ) -> None:
     """Forecast every model's quality on a file of prompts."""
-    from router.learn.data.routing_set import read_prompts
+    from router.learn.data import read_prompts
     from router.learn.evaluation.score import write_scores
     from router.loading import load_predictor
 
@@ -165,9 +165,9 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Cross-validate on a data set, with baselines beside it."""
+    from router.learn.data import join, load_set, read_aliases
     from router.learn.data.facts import load_facts
     from router.learn.data.list_prices import read_prices
-    from router.learn.data.routing_set import join, load_set, read_aliases
     from router.learn.evaluation.evaluate import evaluate as run
     from router.learn.evaluation.ood import read_unknown
     from router.learn.report.page import write_html

@@ -11,7 +11,7 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.learn.data.routing_set import RoutingSet
+    from router.learn.data import RoutingSet
     from router.wire.chat.request import ChatRequest
 
 
@@ -75,7 +75,7 @@ def pareto(
 def _requests(prompt: str | None, data: Path | None, sample: int) -> tuple[list[ChatRequest], RoutingSet | None]:
     import numpy as np
 
-    from router.learn.data.routing_set import load_set
+    from router.learn.data import load_set
     from router.wire.chat.request import ChatRequest
 
     if data is None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error for long work at a terminal; silent otherwise."""
+"""A progress bar on standard error for long-running work at a terminal; silent otherwise."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-_LONG = 2_000
+_MIN_ITEMS = 2_000
 
 
-def tracked(items: Sequence[T], what: str, long: int = _LONG) -> Iterable[T]:
-    """`items`, with a bar while they are gone through, where there are `long` or more."""
-    if len(items) < long or not sys.stderr.isatty():
+def tracked(items: Sequence[T], description: str, min_items: int = _MIN_ITEMS) -> Iterable[T]:
+    """Iterate over `items`, with a progress bar where there are at least `min_items`."""
+    if len(items) < min_items or not sys.stderr.isatty():
         return items
     from rich.console import Console
     from rich.progress import track
 
-    return track(items, description=what, console=Console(stderr=True), transient=True)
+    return track(items, description=description, console=Console(stderr=True), transient=True)

@@ -1,4 +1,4 @@
-"""Writes routing data sets into a folder, whole or with one fault in them."""
+"""Writes routing data sets into a folder, valid or with an error in them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def as_csv(rows: Rows) -> str:
 
 @pytest.fixture
 def write_set(tmp_path: Path) -> Write:
-    """Writes `prompts`, `scores`, `meta` and further tables by name; a text or bytes stands as it is."""
+    """Writes `prompts`, `scores`, `meta` and further tables by name; a text or bytes is written unchanged."""
 
     def write(
         prompts: Iterable[Mapping[str, Any]] | str | bytes = PROMPTS,
         scores: Rows | str | bytes = SCORES,
         meta: Mapping[str, Any] | str | None = None,
-        packed: bool = False,
+        compressed: bool = False,
         **tables: Rows | str,
     ) -> Path:
         folder = tmp_path / "set"
@@ -46,8 +46,8 @@ def write_set(tmp_path: Path) -> Write:
             contents[f"{name}.csv"] = table if isinstance(table, str | bytes) else as_csv(table)
         for name, content in contents.items():
             raw = content.encode() if isinstance(content, str) else content
-            file = folder / (f"{name}.gz" if packed else name)
-            file.write_bytes(gzip.compress(raw) if packed else raw)
+            file = folder / (f"{name}.gz" if compressed else name)
+            file.write_bytes(gzip.compress(raw) if compressed else raw)
         if meta is not None:
             (folder / "meta.json").write_text(meta if isinstance(meta, str) else json.dumps(meta))
         return folder

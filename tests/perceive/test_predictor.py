@@ -13,7 +13,7 @@ from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
 from router.cards.schema import Benchmark, Card, Latency, Price
 from router.formats.quantities import Milliseconds, Size, TokenCount
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.training.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.evidence import ProbeOutcome

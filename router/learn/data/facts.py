@@ -1,7 +1,7 @@
 """Published facts about the models of routing data sets: from their cards, else from a file of facts.
 
-Most measured models are too old to have a card in anyone's catalogue, yet they are what the link between facts
-and ability is learned from.
+Most measured models are too old to have a card in any catalogue, but the relation between facts and ability is
+learned from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ModelFacts", "load_facts"]
 
 
 class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
-    """One model in a file of facts; the keys mean what they mean on a card."""
+    """One model in a file of facts; the keys have the same meaning as on a card."""
 
     aliases: tuple[Word, ...] = ()
     family: Word | None = None
@@ -38,46 +38,47 @@ class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_facts(file: Path, catalog: Catalog) -> Mapping[str, ModelFacts]:
-    """Every model's facts by each of its names: the card's id and aliases, the entry's name and aliases.
+    """Map every name of a model to its facts: the card's id and aliases, the entry's name and aliases.
 
-    Where a card and an entry share a name they are one model: the card's facts count, the entry fills in those
+    A card and an entry that share a name are the same model: facts on the card take precedence, the entry adds those
     that the card does not state. Raises FileError naming file, line and key.
     """
     facts: dict[str, ModelFacts] = {}
-    for each in catalog:
-        facts.update(dict.fromkeys(each.names, facts_of(each)))
+    for card in catalog:
+        facts.update(dict.fromkeys(card.names, facts_of(card)))
     for names, entry in _entries(file).items():
-        # By position, so that the name which the card's upstream has for it counts too.
-        found = (catalog.position(name) for name in names)
-        card = next((catalog[position] for position in found if position is not None), None)
-        if card is None:
+        # By position, so that the upstream's name for the card counts too.
+        positions = (catalog.position(name) for name in names)
+        same_model = next((catalog[position] for position in positions if position is not None), None)
+        if same_model is None:
             facts.update(dict.fromkeys(names, entry))
         else:
-            facts.update(dict.fromkeys((*card.names, *names), _filled(facts[card.id], entry)))
+            combined = _with_missing(facts[same_model.id], entry)
+            facts.update(dict.fromkeys((*same_model.names, *names), combined))
     return facts
 
 
-def _filled(stated: ModelFacts, more: ModelFacts) -> ModelFacts:
-    """`stated`, with what it lacks taken from `more`."""
-    lacking = {name: getattr(more, name) for name in stated.__struct_fields__ if getattr(stated, name) is None}
-    return msgspec.structs.replace(stated, **lacking, benchmarks={**more.benchmarks, **stated.benchmarks})
+def _with_missing(facts: ModelFacts, other: ModelFacts) -> ModelFacts:
+    """`facts`, with unknown values taken from `other`."""
+    missing = {name: getattr(other, name) for name in facts.__struct_fields__ if getattr(facts, name) is None}
+    return msgspec.structs.replace(facts, **missing, benchmarks={**other.benchmarks, **facts.benchmarks})
 
 
 def _entries(file: Path) -> dict[tuple[str, ...], ModelFacts]:
-    """The facts of each entry by its names, the entry's own first."""
+    """The facts of each entry by its names; the first is the key of the entry."""
     document, lines = read_yaml(file)
     if not isinstance(document, Mapping):
         raise FileError(str(file), 1, "expected models by name, such as `llama-13b: {family: llama, size: 13B}`")
     owner: dict[str, str] = {}
     entries: dict[tuple[str, ...], ModelFacts] = {}
     for name, plain in document.items():
-        # One entry at a time: msgspec does not say in which value of a mapping an error is.
+        # One entry at a time: msgspec does not report in which value of a mapping an error is.
         entry = convert(plain, _Entry, file, _below(lines, (name,)), read_quantity)
-        for at, each in enumerate((name, *entry.aliases)):
-            if each in owner:
-                line = lines[(name, "aliases", at - 1) if at else (name,)]
-                raise FileError(str(file), line, f'the name "{each}" already belongs to {owner[each]}')
-            owner[each] = name
+        for index, alias in enumerate((name, *entry.aliases)):
+            if alias in owner:
+                line = lines[(name, "aliases", index - 1) if index else (name,)]
+                raise FileError(str(file), line, f'the name "{alias}" already belongs to {owner[alias]}')
+            owner[alias] = name
         entries[name, *entry.aliases] = plain_facts(
             name,
             family=entry.family,
@@ -92,7 +93,7 @@ def _entries(file: Path) -> dict[tuple[str, ...], ModelFacts]:
 
 
 def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[KeyPath, int]) -> dict[str, Benchmark]:
-    """Stricter than a card, which may state any benchmark: here each one is meant as evidence."""
+    """The benchmark results of an entry. Unlike on a card, an unknown benchmark is an error: all serve as evidence."""
     benchmarks = {}
     for name, value in plain.items():
         if name not in BENCHMARKS:
@@ -109,5 +110,5 @@ def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[KeyPath, in
 
 
 def _below(lines: Mapping[KeyPath, int], path: KeyPath) -> dict[KeyPath, int]:
-    """The lines of what stands under `path`, by the rest of its path."""
-    return {each[len(path) :]: line for each, line in lines.items() if each[: len(path)] == path}
+    """The lines of the keys under `path`, by the remainder of their paths."""
+    return {key[len(path) :]: line for key, line in lines.items() if key[: len(path)] == path}

@@ -1,4 +1,4 @@
-"""What each call cost: as recorded, or from list prices where the caller gives them."""
+"""The cost of each call in a data set: as recorded, or estimated from list prices."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.errors import FileError
-from router.learn.data.routing_set import RoutingSet
-from router.learn.training.train import ASSUMED_OUTPUT_TOKENS
+from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS, RoutingSet
 from router.perceive.encoder import Encoder
 from router.types import Doubles
 
@@ -32,9 +31,9 @@ class _Entry(Struct):
 
 
 def read_prices(file: Path) -> dict[str, Price]:
-    """`{"name": {"usd_per_m_input": 0.15, "usd_per_m_output": 0.6, "aliases": ["other name"]}}` by name and alias.
+    """Read `{"name": {"usd_per_m_input": 0.15, "usd_per_m_output": 0.6, "aliases": ["other name"]}}`.
 
-    Entries without both prices are left out. Raises FileError.
+    Returns the prices by name and alias, without entries that do not state both prices. Raises FileError.
     """
     try:
         document = msgspec.json.decode(file.read_bytes(), type=dict[str, _Entry])
@@ -55,26 +54,26 @@ def read_prices(file: Path) -> dict[str, Price]:
 
 
 def costs_of(data: RoutingSet, encoder: Encoder, prices: Mapping[str, Price] | None) -> tuple[Doubles | None, str]:
-    """USD a call `(prompts, models)`, NaN where unknown, and in words where it is from; None where nothing is known.
+    """USD per call `(prompts, models)`, NaN where unknown, and a description of the source. None without any costs.
 
-    With list prices a call costs the prompt's tokens (as `encoder` counts them) and the recorded length of the
-    answer; where the set has no lengths, every answer is taken to be equally long.
+    With list prices, a call is charged for the prompt's tokens (as `encoder` counts them) and the recorded length of
+    the answer; where the set has no lengths, all answers are assumed to be equally long.
     """
     if data.cost_usd is not None and np.isfinite(data.cost_usd).any():
         return np.asarray(data.cost_usd, dtype=np.float64), "recorded with the set"
     if prices is None:
         return None, NO_COSTS
     unknown = Price(np.nan, np.nan)
-    known = [prices.get(model, unknown) for model in data.models]
-    priced = sum(price is not unknown for price in known)
+    price_of = [prices.get(model, unknown) for model in data.models]
+    priced = sum(price is not unknown for price in price_of)
     if not priced:
         return None, "no costs: --prices has none of the models"
-    incoming = np.array([encoder.count_tokens(prompt.turns[-1]) for prompt in data.prompts], dtype=np.float64)
-    lengths, words = data.output_tokens, "recorded lengths"
-    if lengths is None or not np.isfinite(lengths).any():
-        lengths = np.full(data.scores.shape, ASSUMED_OUTPUT_TOKENS, dtype=np.float32)
-        words = f"{ASSUMED_OUTPUT_TOKENS} tokens an answer, as the set has no lengths"
-    per_input = np.array([price.input_usd for price in known]) / 1e6
-    per_output = np.array([price.output_usd for price in known]) / 1e6
-    cost = incoming[:, None] * per_input + lengths.astype(np.float64) * per_output
-    return cost, f"list prices of {priced} of {len(known)} models × {words}"
+    input_tokens = np.array([encoder.count_tokens(prompt.turns[-1]) for prompt in data.prompts], dtype=np.float64)
+    output_tokens, source = data.output_tokens, "recorded lengths"
+    if output_tokens is None or not np.isfinite(output_tokens).any():
+        output_tokens = np.full(data.scores.shape, ASSUMED_OUTPUT_TOKENS, dtype=np.float32)
+        source = f"{ASSUMED_OUTPUT_TOKENS} tokens an answer, as the set has no lengths"
+    input_usd = np.array([price.input_usd for price in price_of]) / 1e6
+    output_usd = np.array([price.output_usd for price in price_of]) / 1e6
+    cost = input_tokens[:, None] * input_usd + output_tokens.astype(np.float64) * output_usd
+    return cost, f"list prices of {priced} of {len(price_of)} models × {source}"

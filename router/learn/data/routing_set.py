@@ -9,18 +9,11 @@ end.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import gzip
 import hashlib
-import io
-import json
-import math
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,21 +21,16 @@ from msgspec import Struct
 
 from router.errors import CallerError, ConfigurationError, FileError, did_you_mean
 from router.formats.json import encodable
-from router.types import Doubles, Floats, Indices
-from router.wire.chat.request import ChatRequest
+from router.learn.data.prompts import Prompt, read_prompts
+from router.learn.data.score_table import read_aligned_table, read_table
+from router.learn.data.text_file import decode_json, optional_file, read_text, required_file, sha256_of
+from router.types import Floats, Indices
 
-_LENGTHS = (("output_tokens", 1.0), ("completion_tokens", 1.0), ("out_chars", 0.25))
-_RANGE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\.\.(\d{1,6}(?:\.\d{1,6})?)")
-_HUGE = 1e12
-_READ_AT_ONCE = 1 << 20
+ASSUMED_OUTPUT_TOKENS = 256
+"""Length of an answer in tokens where a data set records no lengths."""
 
-
-class Prompt(Struct, frozen=True):
-    """One prompt: its human turns, oldest first, and the domain it is from."""
-
-    id: str
-    turns: tuple[str, ...]
-    domain: str = ""
+_TOKENS_PER_UNIT = {"output_tokens": 1.0, "completion_tokens": 1.0, "out_chars": 0.25}
+_SCORE_RANGE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\.\.(\d{1,6}(?:\.\d{1,6})?)")
 
 
 class RoutingSet(Struct, frozen=True, eq=False):
@@ -74,32 +62,20 @@ class RoutingSet(Struct, frozen=True, eq=False):
             output_tokens=None if self.output_tokens is None else self.output_tokens[index],
         )
 
+    def columns(self, models: Sequence[str]) -> RoutingSet:
+        """The set restricted to these models, in this order."""
+        columns = [self.models.index(model) for model in models]
+        return msgspec.structs.replace(
+            self,
+            models=tuple(models),
+            scores=self.scores[:, columns],
+            cost_usd=None if self.cost_usd is None else self.cost_usd[:, columns],
+            output_tokens=None if self.output_tokens is None else self.output_tokens[:, columns],
+        )
+
 
 class _ModelNames(Struct):
     aliases: list[str]
-
-
-def read_prompts(file: Path) -> tuple[Prompt, ...]:
-    """Every line of a `.jsonl` or `.jsonl.gz` file. Raises FileError naming the line."""
-    prompts: list[Prompt] = []
-    first_line: dict[str, int] = {}
-    domains: dict[str, str] = {}
-    with _reading(file, "\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            prompt = _prompt(line, file, number, domains)
-            if prompt.id in first_line:
-                raise FileError(
-                    str(file),
-                    number,
-                    f'prompt_id "{prompt.id}" stands twice (first on line {first_line[prompt.id]})',
-                )
-            first_line[prompt.id] = number
-            prompts.append(prompt)
-    if not prompts:
-        raise FileError(str(file), None, "holds no prompt")
-    return tuple(prompts)
 
 
 def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingSet:
@@ -110,40 +86,30 @@ def load_set(folder: Path, aliases: Mapping[str, str] | None = None) -> RoutingS
     """
     if not folder.is_dir():
         raise ConfigurationError(f"the data set {folder} is not a folder")
-    prompts_file, scores_file = _required(folder, "prompts.jsonl"), _required(folder, "scores.csv")
-    meta = _meta(folder)
+    prompts_file, scores_file = required_file(folder, "prompts.jsonl"), required_file(folder, "scores.csv")
+    meta = _read_meta(folder)
     prompts = read_prompts(prompts_file)
-    found = _RANGE.match(str(meta.get("score_type", "")))
-    least, top = (float(found[1]), float(found[2])) if found else (0.0, 1.0)
-    if top <= 0:
-        raise FileError(str(folder / "meta.json"), None, f"score_type: the range ends at {top:g}")
-    columns, scores = _matrix(scores_file, prompts, (least, top))
-    models = tuple((aliases or {}).get(column, column) for column in columns)
-    twice = sorted({model for model in models if models.count(model) > 1})
-    output_tokens = None
-    for name, factor in _LENGTHS:
-        if (file := _optional(folder, f"{name}.csv")) is not None:
-            output_tokens = _aligned(file, prompts, columns) * np.float32(factor)
-            break
-    cost_file = _optional(folder, "cost_usd.csv")
-    scores /= np.float32(top)
-    result = RoutingSet(
+    score_range = _score_range(meta, folder)
+    columns, scores = read_table(scores_file, prompts, score_range)
+    scores /= np.float32(score_range[1])
+    cost_file = optional_file(folder, "cost_usd.csv")
+    data = RoutingSet(
         name=encodable(str(meta.get("name", folder.name))),
         license=encodable(str(meta.get("licence", meta.get("license", "not stated")))),
-        sha256=_sha256(prompts_file, scores_file),
+        sha256=sha256_of(prompts_file, scores_file),
         prompts=prompts,
-        models=models,
+        models=tuple((aliases or {}).get(column, column) for column in columns),
         scores=scores,
-        cost_usd=None if cost_file is None else _aligned(cost_file, prompts, columns),
-        output_tokens=output_tokens,
+        cost_usd=None if cost_file is None else read_aligned_table(cost_file, prompts, columns),
+        output_tokens=_read_output_tokens(folder, prompts, columns),
     )
-    return _merge_columns(result, twice) if twice else result
+    return _merge_equal_names(data)
 
 
 def read_aliases(file: Path) -> dict[str, str]:
     """`{"name": {"aliases": [...]}}` as a mapping from every alias to its name. Raises FileError."""
     try:
-        document = msgspec.json.decode(_text(file), type=dict[str, _ModelNames])
+        document = msgspec.json.decode(read_text(file), type=dict[str, _ModelNames])
     except msgspec.DecodeError as error:
         expected = 'expected {"name": {"aliases": ["other name", …]}, …}'
         raise FileError(str(file), None, f"{expected}: {error}") from None
@@ -151,194 +117,110 @@ def read_aliases(file: Path) -> dict[str, str]:
     for name, entry in document.items():
         for alias in (name, *entry.aliases):
             if names.setdefault(alias, name) != name:
-                raise FileError(str(file), None, f'"{alias}" stands for both {names[alias]} and {name}')
+                raise FileError(str(file), None, f'"{alias}" names both {names[alias]} and {name}')
     return names
 
 
 def read_ids(file: Path) -> tuple[str, ...]:
-    """One prompt id a line."""
-    ids = tuple(line.strip() for line in _text(file).splitlines() if line.strip())
+    """Read a file with one prompt id a line. Raises FileError."""
+    ids = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     if not ids:
-        raise FileError(str(file), None, "holds no prompt id")
+        raise FileError(str(file), None, "contains no prompt ids")
     return ids
 
 
 def restrict(sets: Sequence[RoutingSet], ids: Iterable[str], origin: str) -> tuple[RoutingSet, ...]:
-    """The sets' rows whose prompt id is listed. Raises CallerError for an id that no set has."""
+    """The rows of the sets whose prompt id is listed; sets without such rows are left out.
+
+    `origin` names the list. Raises CallerError for an id that no set has.
+    """
     wanted = set(ids)
-    known = {prompt.id for each in sets for prompt in each.prompts}
+    known = {prompt.id for data in sets for prompt in data.prompts}
     if missing := sorted(wanted - known):
-        names = ", ".join(each.name for each in sets)
+        names = ", ".join(data.name for data in sets)
         hint = did_you_mean(missing[0], sorted(known)[:2000])
         raise CallerError(f'{origin}: {len(missing)} ids are in none of {names}, for example "{missing[0]}"{hint}')
-    chosen = (
-        each.rows(np.array([row for row, prompt in enumerate(each.prompts) if prompt.id in wanted], dtype=np.intp))
-        for each in sets
+    restricted = (
+        data.rows(np.array([row for row, prompt in enumerate(data.prompts) if prompt.id in wanted], dtype=np.intp))
+        for data in sets
     )
-    return tuple(each for each in chosen if each.prompts)
+    return tuple(data for data in restricted if data.prompts)
 
 
 def join(sets: Sequence[RoutingSet]) -> RoutingSet:
-    """One set of all rows; models that share a name share a column."""
+    """One set of all rows; models with the same name share a column."""
     if len(sets) == 1:
         return sets[0]
-    models = tuple(dict.fromkeys(model for each in sets for model in each.models))
+    models = tuple(dict.fromkeys(model for data in sets for model in data.models))
 
-    def stacked(matrix_of: Any) -> Floats:
+    def stacked(table_of: Callable[[RoutingSet], Floats | None]) -> Floats:
         blocks = []
-        for each in sets:
-            block = np.full((len(each.prompts), len(models)), np.nan, dtype=np.float32)
-            matrix = matrix_of(each)
-            if matrix is not None:
-                block[:, [models.index(model) for model in each.models]] = matrix
+        for data in sets:
+            block = np.full((len(data.prompts), len(models)), np.nan, dtype=np.float32)
+            table = table_of(data)
+            if table is not None:
+                block[:, [models.index(model) for model in data.models]] = table
             blocks.append(block)
         return np.vstack(blocks)
 
     return RoutingSet(
-        name="+".join(each.name for each in sets),
-        license=", ".join(dict.fromkeys(each.license for each in sets)),
-        sha256=hashlib.sha256("".join(each.sha256 for each in sets).encode()).hexdigest(),
+        name="+".join(data.name for data in sets),
+        license=", ".join(dict.fromkeys(data.license for data in sets)),
+        sha256=hashlib.sha256("".join(data.sha256 for data in sets).encode()).hexdigest(),
         prompts=tuple(
-            msgspec.structs.replace(prompt, id=f"{each.name}/{prompt.id}") for each in sets for prompt in each.prompts
+            msgspec.structs.replace(prompt, id=f"{data.name}/{prompt.id}") for data in sets for prompt in data.prompts
         ),
         models=models,
-        scores=stacked(lambda each: each.scores),
-        cost_usd=stacked(lambda each: each.cost_usd),
-        output_tokens=stacked(lambda each: each.output_tokens),
+        scores=stacked(lambda data: data.scores),
+        cost_usd=stacked(lambda data: data.cost_usd),
+        output_tokens=stacked(lambda data: data.output_tokens),
     )
 
 
-def _prompt(line: str, file: Path, number: int, domains: dict[str, str]) -> Prompt:
-    """The prompt on a line. `domains` holds the names met so far, so that each is kept once."""
-    row = _json(line, file, number)
-    if not isinstance(row, dict):
-        raise FileError(str(file), number, "expected an object with prompt_id and prompt")
-    identity, text = row.get("prompt_id"), row.get("prompt")
-    if not str(identity).strip() or identity is None or isinstance(identity, dict | list | bool | float):
-        raise FileError(str(file), number, "prompt_id: is missing" if identity is None else "prompt_id: not a word")
-    if "messages" in row:
-        try:
-            turns = ChatRequest.from_body(row).human_turns
-        except CallerError as error:
-            raise FileError(str(file), number, str(error)) from None
-    elif isinstance(text, str):
-        turns = (encodable(text),)
-    else:
-        known = f"; found {json.dumps(text)[:40]}" if "prompt" in row else did_you_mean("prompt", row.keys())
-        raise FileError(str(file), number, f"prompt: expected a text{known}")
-    domain = encodable(str(row.get("domain") or ""))
-    return Prompt(encodable(str(identity)), turns, domains.setdefault(domain, domain))
+def _read_meta(folder: Path) -> dict[str, Any]:
+    file = folder / "meta.json"
+    if not file.exists():
+        return {}
+    meta = decode_json(read_text(file), file, None)
+    if not isinstance(meta, dict):
+        raise FileError(str(file), 1, "expected an object")
+    return meta
 
 
-def _json(text: str, file: Path, line: int | None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FileError(str(file), line or error.lineno, f"is not JSON: {error.msg}") from None
-    except (RecursionError, ValueError):
-        raise FileError(str(file), line, "is not JSON: nested too deeply, or a number is too long") from None
+def _score_range(meta: Mapping[str, Any], folder: Path) -> tuple[float, float]:
+    """The least and the greatest score, as `score_type` states them, else 0 and 1."""
+    stated = _SCORE_RANGE.match(str(meta.get("score_type", "")))
+    if stated is None:
+        return 0.0, 1.0
+    greatest = float(stated[2])
+    if greatest <= 0:
+        raise FileError(str(folder / "meta.json"), None, f"score_type: the range ends at {greatest:g}")
+    return float(stated[1]), greatest
 
 
-def _matrix(file: Path, prompts: Sequence[Prompt], span: tuple[float, float]) -> tuple[tuple[str, ...], Floats]:
-    with _reading(file, "") as lines:
-        rows = _csv_rows(lines, file)
-        _, header = next(rows, (1, []))
-        columns = tuple(column.strip() for column in header[1:])
-        if not columns:
-            raise FileError(str(file), 1, "expected a header: prompt_id, then one column a model")
-        if twice := sorted({column for column in columns if columns.count(column) > 1}):
-            raise FileError(str(file), 1, f'the column "{twice[0]}" stands twice')
-        if "" in columns:
-            raise FileError(str(file), 1, f"column {columns.index('') + 2} has no name")
-        row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
-        values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
-        seen = np.zeros(len(prompts), dtype=np.bool_)
-        for line, cells in rows:
-            if len(cells) != len(header):
-                raise FileError(str(file), line, f"has {len(cells)} cells, the header {len(header)}")
-            name = cells.pop(0)
-            row = row_of.get(name)
-            if row is None:
-                hint = did_you_mean(name, list(row_of)[:2000])
-                raise FileError(str(file), line, f'prompt_id "{name}" is not in {file.parent}/prompts.jsonl{hint}')
-            if seen[row]:
-                raise FileError(str(file), line, f'prompt_id "{name}" stands twice')
-            seen[row] = True
-            values[row] = _numbers(cells, file, line, columns, span)
-    if not seen.any():
-        raise FileError(str(file), None, "holds no outcome")
-    if not seen.all():
-        missing, count = prompts[int(seen.argmin())].id, len(seen) - int(seen.sum())
-        raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
-    return columns, values
+def _read_output_tokens(folder: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> Floats | None:
+    for name, tokens_per_unit in _TOKENS_PER_UNIT.items():
+        if (file := optional_file(folder, f"{name}.csv")) is not None:
+            return read_aligned_table(file, prompts, columns) * np.float32(tokens_per_unit)
+    return None
 
 
-def _csv_rows(lines: TextIO, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row that is not blank."""
-    reader = csv.reader(lines)
-    try:
-        yield from ((reader.line_num, cells) for cells in reader if cells)
-    except csv.Error as error:
-        raise FileError(str(file), reader.line_num, f"is not CSV: {error}") from None
-
-
-def _numbers(cells: Sequence[str], file: Path, line: int, columns: Sequence[str], span: tuple[float, float]) -> Doubles:
-    """The cells of a row, NaN where one is blank."""
-    least, greatest = span
-    try:
-        values = np.array([float(cell) if cell else math.nan for cell in cells])
-    except ValueError:
-        pass
-    else:
-        # All in range but the empty ones: no cell needs a closer look.
-        if np.count_nonzero((values >= least) & (values <= greatest)) == len(cells) - cells.count(""):
-            return values
-    return np.array([_number(cell, file, line, column, span) for cell, column in zip(cells, columns, strict=True)])
-
-
-def _number(cell: str, file: Path, line: int, column: str, span: tuple[float, float]) -> float:
-    if not cell.strip():
-        return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        raise FileError(str(file), line, f'{column}: expected a number or nothing, got "{cell[:40]}"') from None
-    if not math.isfinite(value):
-        raise FileError(str(file), line, f'{column}: got "{cell}"; leave the cell empty where a model was not run')
-    least, greatest = span
-    if not least <= value <= greatest:
-        raise FileError(str(file), line, f"{column}: {value:g} is not between {least:g} and {greatest:g}")
-    return value
-
-
-def _aligned(file: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> Floats:
-    """A side table in the order of the score table's columns; columns it has not are unknown."""
-    own, values = _matrix(file, prompts, (0.0, _HUGE))
-    result = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
-    for position, column in enumerate(columns):
-        if column in own:
-            result[:, position] = values[:, own.index(column)]
-    return result
-
-
-def _merge_columns(each: RoutingSet, twice: Sequence[str]) -> RoutingSet:
+def _merge_equal_names(data: RoutingSet) -> RoutingSet:
     """Average the columns that aliases gave the same name, such as two runs of one model."""
-    models = tuple(dict.fromkeys(each.models))
+    models = tuple(dict.fromkeys(data.models))
+    if len(models) == len(data.models):
+        return data
 
-    def merged(matrix: Floats | None) -> Floats | None:
-        if matrix is None:
-            return None
-        columns = [matrix[:, [name == model for name in each.models]] for model in models]
+    def merged(table: Floats) -> Floats:
+        columns = [table[:, [name == model for name in data.models]] for model in models]
         return np.column_stack([_mean_of_known(column) for column in columns])
 
-    scores = merged(each.scores)
-    assert scores is not None, twice
     return msgspec.structs.replace(
-        each,
+        data,
         models=models,
-        scores=scores,
-        cost_usd=merged(each.cost_usd),
-        output_tokens=merged(each.output_tokens),
+        scores=merged(data.scores),
+        cost_usd=None if data.cost_usd is None else merged(data.cost_usd),
+        output_tokens=None if data.output_tokens is None else merged(data.output_tokens),
     )
 
 
@@ -347,71 +229,3 @@ def _mean_of_known(columns: Floats) -> Floats:
     count = known.sum(axis=1)
     total = np.where(known, columns, 0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
-def _meta(folder: Path) -> dict[str, Any]:
-    file = folder / "meta.json"
-    if not file.exists():
-        return {}
-    meta = _json(_text(file), file, None)
-    if not isinstance(meta, dict):
-        raise FileError(str(file), 1, "expected an object")
-    return meta
-
-
-def _optional(folder: Path, name: str) -> Path | None:
-    return next((folder / each for each in (name, f"{name}.gz") if (folder / each).is_file()), None)
-
-
-def _required(folder: Path, name: str) -> Path:
-    file = _optional(folder, name)
-    if file is None:
-        raise ConfigurationError(f"the data set {folder} has no {name} (or {name}.gz)")
-    return file
-
-
-def _text(file: Path) -> str:
-    with _reading(file, "\n") as stream:
-        return stream.read()
-
-
-@contextlib.contextmanager
-def _reading(file: Path, newline: str) -> Iterator[TextIO]:
-    """The text of a file, unpacked as it is read: it may be greater than the memory. What keeps it from being read is
-    raised as FileError.
-    """
-    try:
-        packed = file.suffix == ".gz"
-        if packed:
-            # Else the first garbled line would be named, and not the damage.
-            with gzip.open(file) as whole:
-                while whole.read(_READ_AT_ONCE):
-                    pass
-        with gzip.open(file) if packed else file.open("rb") as raw:
-            yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FileError(str(file), None, f"is damaged: {error}") from None
-    except OSError as error:
-        raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise FileError(str(file), _undecodable_line(file), "is not UTF-8") from None
-
-
-def _undecodable_line(file: Path) -> int | None:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return None
-
-
-def _sha256(*files: Path) -> str:
-    """Of the files' bytes, one after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while part := stream.read(_READ_AT_ONCE):
-                digest.update(part)
-    return digest.hexdigest()

@@ -1,6 +1,4 @@
-"""Feature vectors and embeddings of many prompts, kept on disk by the hash of encoder and texts, so that a second run
-is quick.
-"""
+"""Feature vectors and embeddings of many prompts, cached on disk by a hash of the encoder and the texts."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from router.errors import ArtifactError, ConfigurationError
-from router.learn.data.routing_set import Prompt
+from router.learn.data.prompts import Prompt
 from router.learn.progress import tracked
 from router.perceive import features
 from router.perceive.artifact import read_arrays
@@ -22,18 +20,18 @@ from router.perceive.text_features import NAMES
 from router.types import Floats
 
 CACHE_BYTES = 8_000_000_000
-"""Of kept feature vectors those that have not been used for longest are deleted beyond this."""
+"""Size of the cache of feature vectors; beyond it the least recently used files are deleted."""
 
-_AT_ONCE = 512
-_TRACKED = 4
-_SAMPLE = 32
+_BATCH = 512
+_MIN_TRACKED_BATCHES = 4
+_CHECKED_ROWS = 32
 
 
 def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None = None) -> Floats:
-    """Feature vectors float32 `(prompts, width)`, each made as for a single request.
+    """Feature vectors float32 `(prompts, width)`, each computed as for a single request.
 
-    With a folder `cache` they lie in a file there, which the array is a view of: they need no memory of their own, and
-    the next time they are not made again. Raises ConfigurationError where the folder cannot be written.
+    With a folder `cache`, the vectors are stored in a file there and the result is a memory map of it: it needs no
+    memory of its own, and the next run reads it. Raises ConfigurationError where the folder cannot be written.
     """
     shape = len(prompts), vector_width(encoder)
     if cache is None or not prompts:
@@ -42,13 +40,13 @@ def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None =
             vectors[start : start + len(block)] = block
         return vectors
     file = cache / f"{_digest(prompts, encoder)}.npy"
-    kept = _kept(file, shape)
-    if kept is not None and _is_current(kept, prompts, encoder):
+    cached = _map_cached(file, shape)
+    if cached is not None and _is_current(cached, prompts, encoder):
         file.touch()
-        return kept
+        return cached
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # Written beside and then moved, so that a run that is stopped leaves no torn file.
+        # Written under another name and then moved, so that an interrupted run leaves no truncated file.
         part = file.with_suffix(".part")
         with part.open("wb") as stream:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -60,14 +58,14 @@ def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None =
     except OSError as error:
         hint = "set PULVINAR_CACHE to a folder with room"
         raise ConfigurationError(f"{cache}: cannot be written: {error.strerror}; {hint}") from None
-    written = _kept(file, shape)
+    written = _map_cached(file, shape)
     assert written is not None, file
     return written
 
 
 def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None) -> Floats:
-    """The bare embeddings of the newest turns, float32 `(prompts, dimensions)`, from `cache` where they lie
-    there.
+    """Embeddings of the newest turns, without other features, float32 `(prompts, dimensions)`; read from the folder
+    `cache` where it has them, else stored there.
     """
     texts = [prompt.turns[-1] for prompt in prompts]
     digest = hashlib.sha256(encoder.fingerprint.encode())
@@ -75,7 +73,7 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
         digest.update(len(text).to_bytes(8, "little") + text.encode("utf-8", "replace"))
     file = None if cache is None else cache / f"{digest.hexdigest()[:32]}.npy"
     if file is not None and file.exists():
-        # A damaged file is made anew.
+        # A damaged file is written again.
         with contextlib.suppress(ArtifactError):
             stored: Floats = read_arrays(file)[file.stem]
             if stored.shape == (len(texts), encoder.dimensions):
@@ -83,7 +81,7 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
     vectors = encoder.encode(texts)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside and then moved, so that a run that is stopped leaves no torn file.
+        # Written under another name and then moved, so that an interrupted run leaves no truncated file.
         part = file.with_suffix(".part.npy")
         np.save(part, vectors)
         part.replace(file)
@@ -91,13 +89,13 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
 
 
 def _blocks(prompts: Sequence[Prompt], encoder: Encoder) -> Iterator[tuple[int, Floats]]:
-    """The feature vectors of some prompts at a time, and the number of the first."""
-    for start in tracked(range(0, len(prompts), _AT_ONCE), "reading prompts", _TRACKED):
-        yield start, feature_vectors(encoder, [prompt.turns for prompt in prompts[start : start + _AT_ONCE]])
+    """The feature vectors of the prompts, batch by batch, with the row of the first in each batch."""
+    for start in tracked(range(0, len(prompts), _BATCH), "encoding prompts", _MIN_TRACKED_BATCHES):
+        yield start, feature_vectors(encoder, [prompt.turns for prompt in prompts[start : start + _BATCH]])
 
 
 def _digest(prompts: Sequence[Prompt], encoder: Encoder) -> str:
-    """Of all that feature vectors depend on."""
+    """A hash of everything that the feature vectors depend on: encoder, version of the features, texts."""
     digest = hashlib.sha256(f"{encoder.fingerprint} {features.VERSION} {' '.join(NAMES)}".encode())
     for prompt in prompts:
         for turn in prompt.turns:
@@ -107,23 +105,24 @@ def _digest(prompts: Sequence[Prompt], encoder: Encoder) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kept(file: Path, shape: tuple[int, int]) -> Floats | None:
-    """The vectors in `file`; None where it is missing, damaged or holds something else."""
+def _map_cached(file: Path, shape: tuple[int, int]) -> Floats | None:
+    """A memory map of the vectors in `file`; None where it is missing, damaged or has another shape."""
     try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return found if isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32 else None
+    return array if isinstance(array, np.ndarray) and array.shape == shape and array.dtype == np.float32 else None
 
 
-def _is_current(kept: Floats, prompts: Sequence[Prompt], encoder: Encoder) -> bool:
-    """Whether a sample, made again, comes out the same: else another release or a damaged disk is behind the file."""
-    rows = np.unique(np.linspace(0, len(prompts) - 1, _SAMPLE).astype(int))
-    again = feature_vectors(encoder, [prompts[row].turns for row in rows])
-    return np.allclose(kept[rows], again, rtol=1e-5, atol=1e-6)
+def _is_current(cached: Floats, prompts: Sequence[Prompt], encoder: Encoder) -> bool:
+    """Whether recomputing a sample gives the cached vectors; another release or a damaged disk makes a difference."""
+    rows = np.unique(np.linspace(0, len(prompts) - 1, _CHECKED_ROWS).astype(int))
+    recomputed = feature_vectors(encoder, [prompts[row].turns for row in rows])
+    return np.allclose(cached[rows], recomputed, rtol=1e-5, atol=1e-6)
 
 
 def _delete_oldest(cache: Path, newest: Path) -> None:
+    """Delete the least recently used files until the cache is no larger than CACHE_BYTES."""
     files = sorted((file for file in cache.glob("*.npy") if file != newest), key=lambda file: -file.stat().st_mtime)
     total = newest.stat().st_size
     for file in files:

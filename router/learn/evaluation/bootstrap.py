@@ -71,7 +71,7 @@ def compare(
     weights = np.vstack([np.ones((1, len(scores))), resamples(len(scores), draws, random_state)])
     lines: list[Quality] = []
     ours: dict[str, Doubles] | None = None
-    for contender in tracked(contenders, "comparing", long=2):
+    for contender in tracked(contenders, "comparing", min_items=2):
         own = _draws(contender, scores, axis, pair, weights)
         if ours is None:
             ours = own

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
 from router.cards.facts import ModelFacts
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.evaluation.splits import HiddenOutcomes, Learn, Place
 from router.learn.training.train import fit
 from router.perceive.ability import Ability, facts_row, most_informative

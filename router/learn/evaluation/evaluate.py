@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 
 from router.cards.facts import ModelFacts
 from router.errors import CallerError, did_you_mean
+from router.learn.data import RoutingSet
 from router.learn.data.list_prices import Price, costs_of
-from router.learn.data.routing_set import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.bootstrap import best_of, compare
 from router.learn.evaluation.calibration import Coverage, Reliability, coverage, reliability

@@ -14,7 +14,7 @@ from router.cards import Card, Catalog
 from router.decide.goals import loss_of
 from router.decide.guard import Comparison, GuardEvaluation, GuardRule, uncertainty_of
 from router.errors import CallerError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.evaluation.metrics import best_single
 from router.learn.evaluation.splits import Split
 from router.learn.progress import tracked
@@ -77,7 +77,7 @@ def try_out(data: RoutingSet, vectors: Floats, encoder: Encoder, splits: Sequenc
     run = np.isfinite(data.scores)
     found: list[tuple[float, ...]] = []
     single = best_single(np.asarray(data.scores, dtype=np.float64))
-    for split in tracked(splits, f"{data.name}, {protocol}", long=2):
+    for split in tracked(splits, f"{data.name}, {protocol}", min_items=2):
         predictor = fit(vectors[split.train], data.rows(split.train), encoder)
         for row, contest, novelty in _contests(predictor, data.models, vectors, split.test, run):
             scores = data.scores[row]

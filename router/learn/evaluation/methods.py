@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from router.errors import MissingExtraError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.data.vectors import embeddings_of
 from router.learn.evaluation.baselines import QUICK, SLOW, longer_to_stronger
 from router.learn.evaluation.bootstrap import MethodScores
@@ -181,7 +181,7 @@ class Methods:
     def _cross_validated(self, name: str, fit: Fit) -> Doubles:
         """Forecasts of the tested rows, in their order."""
         expected = np.full(self.scores.shape, np.nan)
-        for split in tracked(self.splits, name, long=2):
+        for split in tracked(self.splits, name, min_items=2):
             expected[split.test] = fit(split)
         table: Doubles = expected[self.tested]
         return table

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.formats.json import encodable
-from router.learn.data.routing_set import Prompt, RoutingSet, read_prompts
+from router.learn.data import Prompt, RoutingSet, read_prompts
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.metrics import mean_auc
 from router.learn.evaluation.splits import duplicate_groups, normalized_question

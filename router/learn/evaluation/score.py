@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.errors import ConfigurationError
-from router.learn.data.routing_set import Prompt
+from router.learn.data import Prompt
 from router.learn.progress import tracked
 from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor

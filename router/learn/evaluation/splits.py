@@ -15,7 +15,7 @@ from msgspec import Struct
 from sklearn.model_selection import GroupKFold
 
 from router.errors import CallerError
-from router.learn.data.routing_set import RoutingSet, join
+from router.learn.data import RoutingSet, join
 from router.learn.evaluation.metrics import brier, mean_auc
 from router.learn.progress import tracked
 from router.types import Doubles, Floats, Indices
@@ -194,7 +194,7 @@ def leave_models_out(
         if known.any():
             results.setdefault((name, count), []).append((mean_auc(truth[known], own[known]), brier(truth, own)))
 
-    for model in tracked(out, "leaving models out", long=2):
+    for model in tracked(out, "leaving models out", min_items=2):
         others = [each for position, each in enumerate(data.models) if position != model]
         without = _columns(learned, others)
         for name, learn in strategies.items():

@@ -6,7 +6,6 @@ any of them is right), and optionally `grader`, `difficulty` (1 easy … 5 hard)
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from router.errors import FileError, did_you_mean
-from router.learn.data.routing_set import Prompt, read_prompts
+from router.learn.data.prompts import PromptRow, read_prompt_rows
+from router.learn.data.text_file import optional_file
 from router.learn.onboarding.answers import exact_number, normal_text, options_in
 from router.learn.onboarding.graders import GRADERS, Grade, grade
 
@@ -121,16 +121,17 @@ def load_probes(folder: Path) -> ProbeSet:
     Where a line names no grader, its answer tells: one letter for a prompt with options is a `choice`, a number a
     `number`, an object `json`, anything else `text`.
     """
-    file = next((folder / each for each in (_FILE, f"{_FILE}.gz") if (folder / each).is_file()), None)
+    file = optional_file(folder, _FILE)
     if file is None:
-        missing = "is a file; name the folder it lies in" if folder.is_file() else f"holds no {_FILE} (or {_FILE}.gz)"
-        raise FileError(str(folder), None, missing if folder.exists() else "there is no such folder of probes")
-    prompts = read_prompts(file)
-    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    lines = enumerate(raw.decode("utf-8-sig").split("\n"), start=1)
-    written = ((number, json.loads(line)) for number, line in lines if line.strip())
-    probes = (_probe(prompt, row, file, number) for prompt, (number, row) in zip(prompts, written, strict=True))
-    return ProbeSet(_name(folder), tuple(probes))
+        if not folder.exists():
+            problem = "there is no such folder of probes"
+        elif folder.is_file():
+            problem = "is a file; name the folder that contains it"
+        else:
+            problem = f"contains no {_FILE} (or {_FILE}.gz)"
+        raise FileError(str(folder), None, problem)
+    probes = tuple(_probe(row, file) for row in read_prompt_rows(file))
+    return ProbeSet(_name(folder), probes)
 
 
 def _name(folder: Path) -> str:
@@ -143,17 +144,18 @@ def _name(folder: Path) -> str:
     return stated or folder.resolve().name
 
 
-def _probe(prompt: Prompt, row: Mapping[str, Any], file: Path, line: int) -> Probe:
-    if row.get("answer") in (None, "", []):
-        hint = did_you_mean("answer", row) if "answer" not in row else ""
+def _probe(row: PromptRow, file: Path) -> Probe:
+    line, fields, prompt = row
+    if fields.get("answer") in (None, "", []):
+        hint = did_you_mean("answer", fields) if "answer" not in fields else ""
         raise FileError(str(file), line, f"answer: is missing, and a probe needs one to be graded{hint}")
-    grader, answers = row.get("grader"), row["answer"]
+    grader, answers = fields.get("grader"), fields["answer"]
     if grader is None:
         grader = _likely_grader(answers, prompt.turns[-1])
     elif grader not in GRADERS:
         known = f"expected one of {', '.join(GRADERS)}"
         raise FileError(str(file), line, f"grader: {known}{did_you_mean(str(grader), GRADERS)}")
-    difficulty, language = row.get("difficulty", 0), row.get("language", "en")
+    difficulty, language = fields.get("difficulty", 0), fields.get("language", "en")
     if difficulty != 0 and (isinstance(difficulty, bool) or difficulty not in _LEVELS):
         raise FileError(str(file), line, "difficulty: expected a whole number from 1 (easy) to 5 (hard)")
     if not isinstance(language, str):
@@ -162,7 +164,7 @@ def _probe(prompt: Prompt, row: Mapping[str, Any], file: Path, line: int) -> Pro
         accepted = _answers(grader, answers)
     except ValueError as error:
         raise FileError(str(file), line, f"answer: {error}") from None
-    messages = row.get("messages") or ({"role": "user", "content": prompt.turns[-1]},)
+    messages = fields.get("messages") or ({"role": "user", "content": prompt.turns[-1]},)
     return Probe(
         id=prompt.id,
         turns=prompt.turns,

@@ -12,7 +12,7 @@ import numpy as np
 import router
 from router.cards.facts import ModelFacts
 from router.errors import CallerError
-from router.learn.data.routing_set import RoutingSet, join
+from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet, join
 from router.learn.data.vectors import vectors_of
 from router.learn.training.factor_model import fit_factors
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
@@ -30,9 +30,6 @@ from router.perceive.predictor import (
 )
 from router.perceive.skills import SkillProjector
 from router.types import Doubles, Floats
-
-ASSUMED_OUTPUT_TOKENS = 256
-"""Expected length of an answer where no data set says."""
 
 _FAMILY_MODELS = 3
 _USUAL_ROWS = 20_000

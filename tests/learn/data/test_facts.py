@@ -48,13 +48,13 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def fault(file: Path) -> str:
+def load_error(file: Path) -> str:
     with pytest.raises(FileError) as caught:
         load_facts(file, NO_CARDS)
     return str(caught.value).removeprefix(str(file))
 
 
-def test_an_entry_is_read_in_human_units(write: Write) -> None:
+def test_an_entry_is_read_with_units(write: Write) -> None:
     facts = load_facts(write(LLAMA), NO_CARDS)["llama-13b"]
     assert facts == ModelFacts(
         name="llama-13b",
@@ -77,12 +77,12 @@ def test_a_mixture_of_experts_has_fewer_active_parameters(write: Write) -> None:
     assert (facts.total_parameters, facts.active_parameters) == (47e9, 13e9)
 
 
-def test_the_price_is_the_dearer_of_input_and_output(write: Write) -> None:
+def test_the_price_is_the_higher_of_input_and_output(write: Write) -> None:
     facts = load_facts(write("gpt: {price: {input: 30$, output: 60$}}"), NO_CARDS)
     assert facts["gpt"].price_usd_per_mtok == 60
 
 
-def test_what_an_entry_does_not_state_is_unknown(write: Write) -> None:
+def test_facts_that_an_entry_does_not_state_are_unknown(write: Write) -> None:
     assert load_facts(write("mystery: {family: llama}"), NO_CARDS)["mystery"] == ModelFacts("mystery", family="llama")
 
 
@@ -93,7 +93,7 @@ def test_every_card_is_found_by_its_id_and_aliases(write: Write) -> None:
 
 
 @pytest.mark.parametrize("names", [{"id": "llama-one"}, {"id": "mine", "aliases": ["llama-13b"]}])
-def test_a_cards_own_facts_count_and_the_entry_fills_in_the_rest(names: dict[str, Any], write: Write) -> None:
+def test_facts_on_the_card_take_precedence_and_the_entry_adds_the_rest(names: dict[str, Any], write: Write) -> None:
     benchmarks = {"mmlu": {"score": 50, "source": "own"}, "gsm8k": {"score": 20, "source": "own"}}
     facts = load_facts(write(LLAMA), Catalog([card(**names, size="14B", benchmarks=benchmarks)]))
     merged = facts[names["id"]]
@@ -102,22 +102,22 @@ def test_a_cards_own_facts_count_and_the_entry_fills_in_the_rest(names: dict[str
     assert merged.benchmarks == {"mmlu": 0.5, "gsm8k": 0.2}
 
 
-def test_an_entry_is_joined_with_the_card_whose_upstream_has_its_name(write: Write) -> None:
+def test_an_entry_is_joined_with_the_card_whose_upstream_model_has_its_name(write: Write) -> None:
     facts = load_facts(write(LLAMA), Catalog([card(id="mine", model="llama-13b")]))
     assert facts["mine"].benchmarks == {"mmlu": 0.469}
 
 
-def test_a_local_servers_price_of_nothing_is_no_evidence() -> None:
+def test_a_price_of_zero_is_not_evidence() -> None:
     assert facts_of(card(id="local", price={"input": "0$", "output": "0$"})).price_usd_per_mtok is None
 
 
-def test_the_model_a_card_was_tuned_from_is_its_first_parent_or_an_adapters_base() -> None:
+def test_the_base_of_a_card_is_its_first_parent_or_the_base_of_an_adapter() -> None:
     assert facts_of(card(id="tuned", lineage={"parents": ["llama-13b", "other"]})).base == "llama-13b"
     assert facts_of(card(id="lora", kind="adapter", base="tuned")).base == "tuned"
     assert facts_of(card(id="own")).base is None
 
 
-def test_a_benchmark_that_is_no_evidence_is_left_out_of_a_cards_facts() -> None:
+def test_an_unknown_benchmark_is_left_out_of_the_facts_of_a_card() -> None:
     stated = {"mmlu": {"score": 70, "source": "s"}, "our_own_eval": {"score": 1234, "source": "s"}}
     assert facts_of(card(id="c", benchmarks=stated)).benchmarks == {"mmlu": 0.7}
 
@@ -148,17 +148,17 @@ def test_a_benchmark_that_is_no_evidence_is_left_out_of_a_cards_facts() -> None:
         ),
     ],
 )
-def test_a_fault_names_file_line_and_key(text: str, message: str, write: Write) -> None:
-    assert fault(write(text)) == message
+def test_an_error_names_file_line_and_key(text: str, message: str, write: Write) -> None:
+    assert load_error(write(text)) == message
 
 
-def test_an_unlike_benchmark_is_answered_with_the_known_ones(write: Write) -> None:
-    message = fault(write("a:\n  benchmarks:\n    triviaqa: {score: 70, source: s}"))
+def test_the_error_of_an_unknown_benchmark_lists_the_known_ones(write: Write) -> None:
+    message = load_error(write("a:\n  benchmarks:\n    triviaqa: {score: 70, source: s}"))
     assert message.startswith(':3: benchmarks: unknown benchmark "triviaqa"; known: mmlu, ')
 
 
 @given(st.sampled_from(sorted(BENCHMARKS)), st.floats(allow_nan=True))
-def test_a_score_is_refused_or_a_share_of_its_scale(name: str, score: float) -> None:
+def test_a_score_is_rejected_or_becomes_a_share_of_its_scale(name: str, score: float) -> None:
     try:
         share = share_of_scale(name, score)
     except ValueError:
@@ -196,7 +196,7 @@ def test_another_spelling_is_recognised_and_another_benchmark_is_not(written: st
     assert near_miss(written) == known
 
 
-def test_lint_hints_at_a_benchmark_that_is_nearly_known() -> None:
+def test_lint_suggests_a_known_benchmark_with_a_similar_name() -> None:
     score = {"score": 70, "source": "s"}
     report = lint(card(id="c", benchmarks={"MMLU": score, "our_own_eval": score}))
     assert report.hints == ('benchmarks: "MMLU" is no evidence; did you mean "mmlu"?',)

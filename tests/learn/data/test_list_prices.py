@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from router.errors import FileError
+from router.learn.data import RoutingSet
 from router.learn.data.list_prices import NO_COSTS, Price, costs_of, read_prices
-from router.learn.data.routing_set import RoutingSet
 from router.perceive.encoder import StaticEncoder
 
 ENTRY = {"usd_per_m_input": 1.0, "usd_per_m_output": 2.0, "aliases": ["poet-v1"], "price_source": "a list"}
@@ -21,7 +21,7 @@ def write(folder: Path, document: object) -> Path:
     return file
 
 
-def test_prices_are_known_by_name_and_alias(tmp_path: Path) -> None:
+def test_prices_are_read_by_name_and_alias(tmp_path: Path) -> None:
     prices = read_prices(write(tmp_path, {"poet": ENTRY}))
     assert prices == {"poet": Price(1.0, 2.0), "poet-v1": Price(1.0, 2.0)}
 
@@ -38,17 +38,17 @@ def test_a_model_without_a_price_is_left_out(tmp_path: Path) -> None:
         ({"poet": {**ENTRY, "usd_per_m_output": -1}}, "poet: a price is below 0"),
     ],
 )
-def test_a_file_that_is_no_price_list_is_named(tmp_path: Path, document: object, problem: str) -> None:
+def test_the_error_names_a_file_that_is_not_a_price_list(tmp_path: Path, document: object, problem: str) -> None:
     with pytest.raises(FileError, match=problem):
         read_prices(write(tmp_path, document))
 
 
-def test_a_missing_price_list_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_price_list(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"none\.json: cannot be read"):
         read_prices(tmp_path / "none.json")
 
 
-def test_recorded_costs_come_before_list_prices(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_recorded_costs_take_precedence_over_list_prices(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     costs, source = costs_of(planted_set, encoder, {"poet": Price(9.0, 9.0)})
     assert source == "recorded with the set"
     assert planted_set.cost_usd is not None
@@ -64,11 +64,11 @@ def test_list_prices_count_the_prompts_tokens_and_the_recorded_length(
     assert costs is not None
     assert np.isnan(costs[:, [0, 2]]).all()
     assert bare.output_tokens is not None
-    incoming = encoder.count_tokens(bare.prompts[5].turns[-1])
-    assert costs[5, 1] == pytest.approx((10 * incoming + 20 * bare.output_tokens[5, 1]) / 1e6)
+    input_tokens = encoder.count_tokens(bare.prompts[5].turns[-1])
+    assert costs[5, 1] == pytest.approx((10 * input_tokens + 20 * bare.output_tokens[5, 1]) / 1e6)
 
 
-def test_without_lengths_every_answer_is_as_long_and_the_report_says_so(
+def test_without_lengths_all_answers_are_assumed_equally_long_and_the_source_states_it(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     bare = msgspec.structs.replace(planted_set, cost_usd=None, output_tokens=None)
@@ -78,7 +78,7 @@ def test_without_lengths_every_answer_is_as_long_and_the_report_says_so(
     assert "256 tokens an answer, as the set has no lengths" in source
 
 
-def test_nothing_is_made_up_where_nothing_is_known(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_without_costs_and_prices_there_are_no_costs(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     bare = msgspec.structs.replace(planted_set, cost_usd=None)
     assert costs_of(bare, encoder, None) == (None, NO_COSTS)
-    assert costs_of(bare, encoder, {"stranger": Price(1.0, 1.0)}) == (None, "no costs: --prices has none of the models")
+    assert costs_of(bare, encoder, {"unlisted": Price(1.0, 1.0)}) == (None, "no costs: --prices has none of the models")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from router.errors import ConfigurationError
-from router.learn.data import vectors
-from router.learn.data.routing_set import Prompt
+from router.learn.data import Prompt, vectors
 from router.learn.data.vectors import embeddings_of, vectors_of
 from router.perceive import features
 from router.perceive.encoder import StaticEncoder
@@ -20,7 +19,7 @@ PROMPTS = (Prompt("a", ("old", "What is new?")), Prompt("b", ("A poem",)))
 
 
 class Counting(StaticEncoder):
-    """The shipped encoder, counting how often it is asked."""
+    """The shipped encoder, which counts its calls."""
 
     calls = 0
 
@@ -62,8 +61,8 @@ def test_other_prompts_are_not_read_from_the_cache(
     others: tuple[Prompt, ...], counting: Counting, tmp_path: Path
 ) -> None:
     embeddings_of(PROMPTS, counting, tmp_path)
-    found = embeddings_of(others, counting, tmp_path)
-    assert found.tobytes() == counting.encode([prompt.turns[-1] for prompt in others]).tobytes()
+    embeddings = embeddings_of(others, counting, tmp_path)
+    assert embeddings.tobytes() == counting.encode([prompt.turns[-1] for prompt in others]).tobytes()
     assert counting.calls == 3
 
 
@@ -75,7 +74,7 @@ def test_another_encoder_is_not_served_from_the_cache(counting: Counting, tmp_pa
 
 
 @pytest.mark.parametrize("cut", [0, 40, 200])
-def test_a_torn_cache_file_is_made_anew(cut: int, counting: Counting, tmp_path: Path) -> None:
+def test_a_truncated_cache_file_is_written_again(cut: int, counting: Counting, tmp_path: Path) -> None:
     first = embeddings_of(PROMPTS, counting, tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
@@ -84,39 +83,37 @@ def test_a_torn_cache_file_is_made_anew(cut: int, counting: Counting, tmp_path: 
     assert file.read_bytes() == whole
 
 
-def test_a_cache_file_of_another_shape_is_made_anew(counting: Counting, tmp_path: Path) -> None:
+def test_a_cache_file_with_another_shape_is_not_used(counting: Counting, tmp_path: Path) -> None:
     first = embeddings_of(PROMPTS, counting, tmp_path)
     (file,) = tmp_path.iterdir()
     np.save(file, np.zeros(3, dtype=np.float32))
     assert embeddings_of(PROMPTS, counting, tmp_path).tobytes() == first.tobytes()
 
 
-def test_kept_vectors_are_those_that_are_made(encoder: StaticEncoder, tmp_path: Path) -> None:
-    made = vectors_of(PROMPTS, encoder)
-    assert vectors_of(PROMPTS, encoder, tmp_path / "cache").tobytes() == made.tobytes()
-    assert vectors_of(PROMPTS, encoder, tmp_path / "cache").tobytes() == made.tobytes()
+def test_cached_vectors_equal_computed_ones(encoder: StaticEncoder, tmp_path: Path) -> None:
+    computed = vectors_of(PROMPTS, encoder)
+    assert vectors_of(PROMPTS, encoder, tmp_path / "cache").tobytes() == computed.tobytes()
+    assert vectors_of(PROMPTS, encoder, tmp_path / "cache").tobytes() == computed.tobytes()
 
 
-def test_vectors_of_a_long_list_do_not_depend_on_how_many_are_made_at_once(
-    encoder: StaticEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vectors_do_not_depend_on_the_batch_size(encoder: StaticEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [Prompt(str(number), (f"What is {number} plus {number}?",)) for number in range(7)]
     whole = vectors_of(prompts, encoder)
-    monkeypatch.setattr(vectors, "_AT_ONCE", 3)
+    monkeypatch.setattr(vectors, "_BATCH", 3)
     assert vectors_of(prompts, encoder).tobytes() == whole.tobytes()
 
 
 def test_a_second_run_encodes_a_sample_only(
     counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors, "_AT_ONCE", 1)
+    monkeypatch.setattr(vectors, "_BATCH", 1)
     vectors_of(PROMPTS, counting, tmp_path)
     assert counting.calls == len(PROMPTS)
     vectors_of(PROMPTS, counting, tmp_path)
     assert counting.calls == len(PROMPTS) + 1
 
 
-def test_kept_vectors_need_no_memory_of_their_own(encoder: StaticEncoder, tmp_path: Path) -> None:
+def test_cached_vectors_are_memory_mapped(encoder: StaticEncoder, tmp_path: Path) -> None:
     assert isinstance(vectors_of(PROMPTS, encoder, tmp_path), np.memmap)
 
 
@@ -125,7 +122,7 @@ def test_kept_vectors_need_no_memory_of_their_own(encoder: StaticEncoder, tmp_pa
     [PROMPTS[::-1], (PROMPTS[0], Prompt("b", ("A", "poem"))), (Prompt("a", ("old What is new?",)), PROMPTS[1])],
     ids=["another order", "a turn more", "turns joined"],
 )
-def test_vectors_of_other_turns_are_kept_apart(
+def test_vectors_of_other_turns_are_cached_separately(
     others: tuple[Prompt, ...], encoder: StaticEncoder, tmp_path: Path
 ) -> None:
     vectors_of(PROMPTS, encoder, tmp_path)
@@ -133,7 +130,7 @@ def test_vectors_of_other_turns_are_kept_apart(
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
-def test_another_version_of_the_features_is_made_anew(
+def test_another_version_of_the_features_is_cached_separately(
     encoder: StaticEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors_of(PROMPTS, encoder, tmp_path)
@@ -145,21 +142,21 @@ def test_another_version_of_the_features_is_made_anew(
 @pytest.mark.parametrize(
     "damage",
     [lambda raw: raw[:40], lambda raw: raw[:-8], lambda raw: raw[:128] + bytes(len(raw) - 128)],
-    ids=["torn header", "torn end", "other numbers"],
+    ids=["truncated header", "truncated end", "other numbers"],
 )
-def test_damaged_vectors_are_made_anew(
+def test_damaged_vectors_are_computed_again(
     damage: Callable[[bytes], bytes], encoder: StaticEncoder, tmp_path: Path
 ) -> None:
-    made = vectors_of(PROMPTS, encoder, tmp_path).tobytes()
+    computed = vectors_of(PROMPTS, encoder, tmp_path).tobytes()
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    assert vectors_of(PROMPTS, encoder, tmp_path).tobytes() == made
+    assert vectors_of(PROMPTS, encoder, tmp_path).tobytes() == computed
 
 
-def test_vectors_that_were_not_used_for_longest_go_first(
+def test_the_least_recently_used_vectors_are_deleted_first(
     encoder: StaticEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kept() -> set[str]:
+    def cached_files() -> set[str]:
         return {file.name for file in tmp_path.iterdir()}
 
     vectors_of(PROMPTS, encoder, tmp_path)
@@ -167,16 +164,16 @@ def test_vectors_that_were_not_used_for_longest_go_first(
     monkeypatch.setattr(vectors, "CACHE_BYTES", 2 * first.stat().st_size)
     os.utime(first, (1, 1))
     vectors_of(PROMPTS[::-1], encoder, tmp_path)
-    (second,) = kept() - {first.name}
+    (second,) = cached_files() - {first.name}
     os.utime(tmp_path / second, (2, 2))
     vectors_of(PROMPTS, encoder, tmp_path)
     vectors_of((PROMPTS[0], PROMPTS[0]), encoder, tmp_path)
-    assert first.name in kept()
-    assert second not in kept()
-    assert len(kept()) == 2
+    assert first.name in cached_files()
+    assert second not in cached_files()
+    assert len(cached_files()) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_named(encoder: StaticEncoder, tmp_path: Path) -> None:
+def test_the_error_names_a_cache_that_cannot_be_written(encoder: StaticEncoder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"file/cache: cannot be written: .*; set PULVINAR_CACHE"):
         vectors_of(PROMPTS, encoder, tmp_path / "file" / "cache")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from router.errors import CallerError, MissingExtraError
+from router.learn.data import RoutingSet
 from router.learn.data.list_prices import Price
-from router.learn.data.routing_set import RoutingSet
 from router.learn.evaluation.baselines import QUICK, SLOW
 from router.learn.evaluation.evaluate import Report, evaluate
 from router.learn.evaluation.methods import HINDSIGHT, OURS, SHUFFLED

@@ -8,7 +8,7 @@ import pytest
 
 from router.decide.guard import GuardRule
 from router.errors import CallerError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
 from router.learn.evaluation.splits import Split, k_folds

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from router.errors import CallerError, ConfigurationError, FileError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.ood import Unknown, auroc, compare_novelty, fpr_95, read_unknown
 from router.perceive.encoder import StaticEncoder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigurationError
-from router.learn.data.routing_set import Prompt, RoutingSet
+from router.learn.data import Prompt, RoutingSet
 from router.learn.evaluation.score import write_scores
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor

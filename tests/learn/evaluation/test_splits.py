@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from router.errors import CallerError
-from router.learn.data.routing_set import Prompt, RoutingSet
+from router.learn.data import Prompt, RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.cold_start import error_vector, full_outcomes, population, strategies
 from router.learn.evaluation.splits import (

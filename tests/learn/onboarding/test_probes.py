@@ -19,9 +19,11 @@ SCRIPTS = Path(__file__).parents[3] / "scripts"
 SHIPPED = load_probes(shipped_probes_folder()).probes
 
 
-def write(folder: Path, *rows: Any, packed: bool = False, meta: str | None = None) -> Path:
+def write(folder: Path, *rows: Any, compressed: bool = False, meta: str | None = None) -> Path:
     text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
-    (folder / ("prompts.jsonl.gz" if packed else "prompts.jsonl")).write_bytes(gzip.compress(text) if packed else text)
+    (folder / ("prompts.jsonl.gz" if compressed else "prompts.jsonl")).write_bytes(
+        gzip.compress(text) if compressed else text
+    )
     if meta is not None:
         (folder / "meta.json").write_text(meta)
     return folder
@@ -123,10 +125,10 @@ def test_a_reply_to_the_letter_is_asked_for_as_it_stands() -> None:
     assert verbatim.asked() == [{"role": "user", "content": verbatim.prompt}]
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_set_of_ones_own_is_read_plain_or_packed(packed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_set_of_ones_own_is_read_plain_or_compressed(compressed: bool, tmp_path: Path) -> None:
     row = {"prompt_id": 7, "prompt": "What is 6 times 7?", "answer": 42, "domain": "sums", "note": "kept out"}
-    read = load_probes(write(tmp_path, row, packed=packed, meta='{"name": "mine", "license": "CC0-1.0"}'))
+    read = load_probes(write(tmp_path, row, compressed=compressed, meta='{"name": "mine", "license": "CC0-1.0"}'))
     (probe,) = read.probes
     assert (read.name, probe.id, probe.answers, probe.grader, probe.domain) == ("mine", "7", ("42",), "number", "sums")
 
@@ -185,7 +187,7 @@ def test_a_conversation_is_sent_as_it_is_but_for_its_end(tmp_path: Path) -> None
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "difficulty": "hard"}, "difficulty: expected a whole number"),
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "language": 5}, "language: expected a code"),
         ({"prompt_id": "b", "answer": "x"}, "prompt: expected a text"),
-        ({"prompt_id": "a", "prompt": "?", "answer": "x"}, "stands twice"),
+        ({"prompt_id": "a", "prompt": "?", "answer": "x"}, 'duplicate prompt_id "a" (first on line 1)'),
         ("{", "is not JSON"),
     ],
 )
@@ -197,7 +199,7 @@ def test_a_faulty_line_is_named(row: Any, problem: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_probes_is_named(tmp_path: Path) -> None:
-    assert fault(tmp_path) == f"{tmp_path}: holds no prompts.jsonl (or prompts.jsonl.gz)"
+    assert fault(tmp_path) == f"{tmp_path}: contains no prompts.jsonl (or prompts.jsonl.gz)"
     assert "there is no such folder" in fault(tmp_path / "nowhere")
     assert "name the folder it lies in" in fault(write(tmp_path, "{}") / "prompts.jsonl")
 

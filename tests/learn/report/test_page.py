@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from router.errors import ConfigurationError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import RoutingSet
 from router.learn.evaluation.evaluate import Report, evaluate
 from router.learn.evaluation.ood import Unknown
 from router.learn.report.page import page, write_html

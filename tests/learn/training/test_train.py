@@ -10,9 +10,9 @@ from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
 from router.cards.schema import Card
 from router.errors import CallerError
-from router.learn.data.routing_set import RoutingSet
+from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet
 from router.learn.training.skill_stack import MIN_ROWS
-from router.learn.training.train import ASSUMED_OUTPUT_TOKENS, train
+from router.learn.training.train import train
 from router.perceive.ability import fact_count
 from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector
