@@ -1,4 +1,4 @@
-"""The stages in order, on one screen."""
+"""The stages of routing in order: read flags, perceive, forecast, decide."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from router.wire.chat.request import ChatRequest
 
 
 class Routed(Struct, frozen=True):
-    """A decision with all that it was made from, and the request as it goes upstream: without the flags that stood in
-    its prompt.
-    """
+    """A decision and its inputs. `request` is the request to send upstream: without the flags in its prompt."""
 
     decision: Decision
     request: ChatRequest
@@ -33,9 +31,7 @@ class Routed(Struct, frozen=True):
 
 
 class Router:
-    """Perceive, then decide. Holds the catalogue, the policies, the predictor and what probes told of cards; keeps no
-    state between requests.
-    """
+    """Chooses a card for a request. Keeps no state between requests."""
 
     def __init__(
         self,
@@ -44,6 +40,7 @@ class Router:
         predictor: Predictor,
         evidence: Mapping[str, Evidence] | None = None,
     ) -> None:
+        """`evidence` are the probe outcomes by card id, as the forecasts use them."""
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
         self.evidence = evidence or {}
         self._perceive = Perceiver(predictor.encoder)
@@ -51,10 +48,10 @@ class Router:
 
     @classmethod
     def default(cls, cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
-        """The router that the command line uses: from these folders, or the default ones where one is left out.
+        """The router of the command line, from these folders; None means the default folder.
 
-        The defaults are `./model_cards` and `./policies` where they exist, else those of the package, and the shipped
-        predictor. Raises ConfigurationError.
+        The defaults are `./model_cards` and `./policies` where they exist, else those of the package, and the predictor
+        of the package; see `router.settings`. Raises ConfigurationError.
         """
         from router.loading import load_router
 
@@ -72,17 +69,17 @@ class Router:
     ) -> Routed:
         """Choose a card for `request`.
 
-        `unavailable` maps card ids to why they cannot be called now; `today` is what `age` limits count from;
-        `kept` is the card that has answered the conversation so far.
-        Raises CallerError for flags that cannot be read or met.
+        `flags` override those in the prompt. `unavailable` maps the ids of cards that cannot be called now to the
+        reason; `today` is the date from which `age` is counted; `kept` is the id of the card that answered the
+        conversation so far. Raises CallerError for flags that cannot be read, and for limits that no card meets.
         """
-        chosen = policy if isinstance(policy, Policy) else self.policies.named(policy)
-        wanted = parse_flags(flags)
-        if chosen.prompt_flags:
-            request, spoken = extract_flags(request)
-            wanted = spoken.overridden_by(wanted)
+        applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
+        requested = parse_flags(flags)
+        if applied.prompt_flags:
+            request, from_prompt = extract_flags(request)
+            requested = from_prompt.overridden_by(requested)
         features = self._perceive(request)
         forecast = self._forecasts(features)
         circumstances = RequestContext(unavailable or {}, today, kept)
-        decision = decide(self.catalog, features, forecast, chosen, wanted, self.predictor.id, circumstances)
-        return Routed(decision, request, forecast, features, chosen, circumstances)
+        decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, circumstances)
+        return Routed(decision, request, forecast, features, applied, circumstances)

@@ -1,8 +1,6 @@
-"""The frozen values that travel the path of a prompt: request, features, forecast, decision, outcome.
+"""The frozen values on the path of a request: features, forecast, decision, outcome.
 
-Forecasts and decisions are columnar: one array entry a card, in the catalogue's order. `Ranking` and `Rejections` show
-them as ordinary sequences and mappings, and make an entry only when it is looked at, so that ten thousand cards cost
-no ten thousand objects.
+Names state units. Arrays over cards have one entry per card, in the order of the catalogue.
 """
 
 from __future__ import annotations
@@ -22,11 +20,16 @@ Mask = NDArray[np.bool_]
 
 
 Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
-"""The wire protocols that clients and upstreams speak."""
+"""The wire protocols that clients and upstreams use."""
 
 
 class Features(Struct, frozen=True, eq=False):
-    """What was observed about a request. `vector` is float32 of shape `(width,)`: embedding, then surface features."""
+    """What is known about a request before routing.
+
+    `vector` is float32 of shape `(width,)`: the embedding, then the text features. `input_tokens` is an estimate.
+    `modalities` are the kinds of content (`text`, `image` …), `needs` the capabilities that a card must have (`tools`,
+    `json_schema` …). `output_limit` is the greatest number of tokens of the answer, None where the request sets none.
+    """
 
     vector: Floats
     input_tokens: int
@@ -36,16 +39,17 @@ class Features(Struct, frozen=True, eq=False):
 
 
 GREATEST_STD = 0.5
-"""No quantity in [0, 1] has a greater standard deviation (Popoviciu)."""
+"""The greatest possible standard deviation of a quantity in [0, 1] (Popoviciu's inequality)."""
 
 
 class Forecast(Struct, frozen=True, eq=False):
-    """What is expected of each card, float64 of shape `(cards,)`; NaN where nothing is known.
+    """What is expected of every card on one prompt: float64 of shape `(cards,)`, NaN where unknown.
 
-    `quality_std` is the standard deviation of `quality`; `independent_std` the part of it that is not shared between
-    cards, so that the difference of two cards has the variance `independent_std² + independent_std²`.
-    `mean_quality` is the quality expected on an average prompt. `novelty` is the share of training prompts
-    that are less unlike the training data than this prompt: 0.99 is stranger than 99 in 100.
+    `quality` is in [0, 1], and `quality_std` its standard deviation. `independent_std` is the part of that deviation
+    that cards do not share: the difference of two cards has the variance `independent_std_1² + independent_std_2²`.
+    `mean_quality` is the quality expected on an average prompt. `output_tokens` is the length of the answer, `cost_usd`
+    the cost of the call, `ttft_ms` the time to the first token and `latency_ms` the time to the last one. `novelty`, a
+    single number in [0, 1], is the share of training prompts that are closer to the training data than this prompt.
     """
 
     quality: Doubles
@@ -60,7 +64,11 @@ class Forecast(Struct, frozen=True, eq=False):
 
 
 class Candidate(Struct, frozen=True):
-    """A card that passed every limit. `score` is the sum of `parts`; lower is better."""
+    """A card that passes every limit.
+
+    `score` is the sum of `parts`, the weighted loss and the weighted costs of the goals; lower is better. `quality` and
+    `quality_std` are in [0, 1]. `cost_usd` and `latency_ms` are the forecast for this request, None where unknown.
+    """
 
     card: str
     score: float
@@ -72,7 +80,7 @@ class Candidate(Struct, frozen=True):
 
 
 class Rejection(Struct, frozen=True, omit_defaults=True):
-    """Why a card is no candidate: the first limit it fails, the reason with both numbers, further limits it fails."""
+    """Why a card is rejected: the first limit that it fails, the reason, and the reasons of further failed limits."""
 
     limit: str
     reason: str
@@ -80,67 +88,21 @@ class Rejection(Struct, frozen=True, omit_defaults=True):
 
 
 class Plan(Struct, frozen=True):
-    """What to call: one card, then, should it fail, the next best."""
+    """Which card to call, and the ids of the cards to try in turn if it fails."""
 
     card: str
     fallbacks: tuple[str, ...] = ()
     kind: Literal["single"] = "single"
 
 
-class Ranking(Sequence[Candidate]):
-    """The candidates, best first, made when looked at."""
-
-    def __init__(
-        self,
-        ids: Sequence[str],
-        order: Indices,
-        score: Doubles,
-        parts: Mapping[str, Doubles],
-        forecast: Forecast,
-    ) -> None:
-        self._ids, self._order, self._score, self._parts, self._forecast = ids, order, score, parts, forecast
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return tuple(self._candidate(int(card)) for card in self._order[index])
-        return self._candidate(int(self._order[index]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(self.cards)
-
-    def __repr__(self) -> str:
-        return f"Ranking({list(self[:3])!r}{'…' if len(self) > 3 else ''})"
-
-    @property
-    def cards(self) -> tuple[str, ...]:
-        """The ids, best first."""
-        return tuple(self._ids[int(card)] for card in self._order)
-
-    def _candidate(self, card: int) -> Candidate:
-        forecast = self._forecast
-        return Candidate(
-            card=self._ids[card],
-            score=float(self._score[card]),
-            quality=float(forecast.quality[card]),
-            quality_std=float(forecast.quality_std[card]),
-            cost_usd=known(forecast.cost_usd[card]),
-            latency_ms=known(forecast.latency_ms[card]),
-            parts={name: float(part[card]) for name, part in self._parts.items()},
-        )
-
-
 class Guard(Struct, frozen=True, omit_defaults=True):
-    """Whether the decision could leave the default card for the best one, and why.
+    """Whether the best card or the default card answers, and why.
 
     `off`: the policy has no guard, and the best card answers. `same`: the default card is the best. `held`: the default
-    card answers. `released`: the best card answers. `advantage` is how much lower, so better, the best card's score is;
-    `advantage_std` its standard deviation; `confidence` the probability that it is truly above zero.
+    card answers. `released`: the best card answers. `default` and `best` are card ids. `advantage` is how much lower,
+    so better, the best card's score is; `advantage_std` its standard deviation; `confidence` the probability that it is
+    truly above zero, `confidence_needed` the policy's threshold. `novelty` is the prompt's (see `Forecast`),
+    `novelty_allowed` the policy's threshold.
     """
 
     state: Literal["off", "same", "held", "released"]
@@ -156,10 +118,16 @@ class Guard(Struct, frozen=True, omit_defaults=True):
 
 
 NO_GUARD = Guard("off")
+"""The guard of a policy without one."""
 
 
 class Decision(Struct, frozen=True):
-    """The choice and everything that explains it. `candidates` begins with the chosen card."""
+    """The chosen card and the explanation of the choice.
+
+    `candidates` begins with the chosen card; `rejections` are by card id. `policy` and `artifact` are the ids of the
+    policy and of the predictor, `flags` the flags of the request. `binding` are the limits without which another card
+    would have been chosen; `relaxed` the limits that were dropped because no card passed them.
+    """
 
     plan: Plan
     candidates: Sequence[Candidate]
@@ -177,27 +145,31 @@ class Decision(Struct, frozen=True):
         return self.plan.card
 
     def document(self) -> dict[str, Any]:
-        """The decision as JSON shows it, with every candidate and rejection made."""
+        """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         return {"card": self.card, **fields, "candidates": list(self.candidates), "rejections": dict(self.rejections)}
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """The tokens that an upstream counted. `cached_input_tokens` is the part of the input read from a prompt cache."""
+    """The tokens that an upstream reports. `cached_input_tokens` is the part of the input read from a prompt cache."""
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
-        """Input and output."""
+        """Input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True):
-    """One call to one deployment. `status` is the HTTP status, None where no answer came; `fault` says what was wrong
-    with it, None where nothing was.
+    """One call of one deployment.
+
+    `status` is the HTTP status, None where no response arrived. `elapsed_ms` is the duration of the call. `fault` is
+    the kind of failure in one word, None where the call succeeded.
     """
 
     card: str
@@ -208,11 +180,12 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
-    """What happened to a request.
+    """The result of a request.
 
-    `status` is what the client got, 499 where it left first. `card` served it; `attempts` are in order. `ttft_ms` is
-    the time to the first content, `total_ms` to the last byte, `overhead_ms` what the gateway itself took before it
-    first called an upstream. `error` is the code of the error that the client got.
+    `status` is the HTTP status of the response, 499 where the client disconnected first. `card` is the id of the card
+    that answered; `attempts` are in order. `cost_usd` is the cost of `usage`. `ttft_ms` is the time to the first
+    content, `total_ms` the time to the last byte, `overhead_ms` the gateway's own time before the first upstream call.
+    `error` is the error code in the response.
     """
 
     status: int
@@ -227,7 +200,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
     @property
     def retries(self) -> int:
-        """How many calls came before the last."""
+        """The number of calls before the last one."""
         return max(len(self.attempts) - 1, 0)
 
 

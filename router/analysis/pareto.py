@@ -1,4 +1,4 @@
-"""The front between quality and a goal: the router's own decisions, for one weight λ of the goal after the other."""
+"""The Pareto front between quality and a goal: the router's decisions at a series of weights λ of the goal."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ WEIGHTS = (0.0, *(float(f"{weight:.2g}") for weight in np.logspace(-2.5, 1.5, 25
 
 
 class Point(Struct, frozen=True):
-    """The decisions at one weight: mean forecast quality, mean of the goal's quantity, and the share of each card.
+    """The decisions at one weight of the goal.
 
-    `measured_quality` is the mean real score of the chosen cards over the prompts where the data set has one, None
-    where it never has. A card whose quantity is not known does not count in `value`; `value` is None where none is.
+    `quality` is the mean forecast quality, `value` the mean of the goal's quantity in its unit (USD, ms or parameters)
+    over the chosen cards whose quantity is known, None where no quantity is known. `cards` are the chosen cards with
+    their shares of the prompts. `measured_quality` is the mean measured score of the chosen cards over the prompts
+    where the data set has one, None where it has none.
     """
 
     weight: float
@@ -41,10 +43,10 @@ class Point(Struct, frozen=True):
 
 
 class Sweep:
-    """Decides the same requests with one weight of `goal` after the other."""
+    """Decides the same requests at every weight of `goal`."""
 
     def __init__(self, router: Router, goal: str, policy: str, flags: str, today: datetime.date | None) -> None:
-        """Raises CallerError for a goal that has no quantity to plot."""
+        """Raise CallerError for a goal without a quantity to plot."""
         if goal not in _FIELD_OF:
             known = ", ".join(_FIELD_OF)
             raise CallerError(f'--goal takes {known}; got "{goal}"{did_you_mean(goal, _FIELD_OF)}')
@@ -54,11 +56,11 @@ class Sweep:
         self._number = NUMBERS[self.field]
 
     def unit(self, value: float | None) -> str:
-        """`value` as people write it."""
+        """Format `value` with its unit; `?` where it is unknown."""
         return "?" if value is None else self._number.show(value)
 
     def points(self, requests: Sequence[ChatRequest], outcomes: RoutingSet | None = None) -> list[Point]:
-        """One point a weight, in rising order of the weight. With outcomes, only cards that have some take part."""
+        """One point per weight, in ascending order. With `outcomes`, only cards that occur in them can be chosen."""
         unmeasured = {} if outcomes is None else _unmeasured(self._router, outcomes)
         return [self._point(weight, requests, outcomes, unmeasured) for weight in WEIGHTS]
 
@@ -81,8 +83,8 @@ class Sweep:
             card = routed.decision.card
             chosen[card] += 1
             qualities.append(routed.decision.candidates[0].quality)
-            sight = DecisionInputs(self._router.catalog, routed.forecast, self._today)
-            values.append(float(self._number.values(sight)[self._router.catalog.position(card)]))
+            inputs = DecisionInputs(self._router.catalog, routed.forecast, self._today)
+            values.append(float(self._number.values(inputs)[self._router.catalog.position(card)]))
             if outcomes is not None:
                 scores.append(_score(self._router, outcomes, row, card))
         known = [value for value in values if not math.isnan(value)]
@@ -97,16 +99,16 @@ class Sweep:
 
 
 def front_of(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other beats in both quality and value; of equal ones the first."""
-    kept: list[Point] = []
+    """The points that no other point dominates; of points with the same cards the first."""
+    front: list[Point] = []
     for point in points:
-        beaten = any(_beats(other, point) for other in points)
-        if not beaten and all(other.cards != point.cards for other in kept):
-            kept.append(point)
-    return tuple(kept)
+        dominated = any(_dominates(other, point) for other in points)
+        if not dominated and all(other.cards != point.cards for other in front):
+            front.append(point)
+    return tuple(front)
 
 
-def _beats(one: Point, two: Point) -> bool:
+def _dominates(one: Point, two: Point) -> bool:
     if one.value is None or two.value is None:
         return False
     as_good = one.quality >= two.quality and one.value <= two.value

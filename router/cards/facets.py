@@ -1,4 +1,4 @@
-"""The catalogue's words: which cards hold which tag, provider, modality …"""
+"""The catalogue's words: which cards have which tag, provider, modality …"""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ def _word(value: str | None) -> tuple[str, ...]:
     return () if value is None else (value,)
 
 
-# A card that states none of these words leaves the fact unknown, except for tags: no tag is a statement.
 FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "card": lambda card: card.names,
     "kind": lambda card: (card.kind,),
@@ -33,35 +32,43 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "language": lambda card: card.languages,
     "tag": lambda card: card.tags,
 }
+"""The words of a card for each facet."""
+
 MANY_VALUED = frozenset({"card", "modality", "capability", "language", "tag"})
-_ALWAYS_STATED = frozenset({"tag", "base"})
+"""The facets of which a card can have several words."""
+
+# A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model.
+_NEVER_UNKNOWN = frozenset({"tag", "base"})
 
 
 class Facet(Struct, frozen=True, eq=False):
-    """For one facet: each word (lower case) with the cards that hold it, and the cards that state nothing."""
+    """One facet of all cards; masks have the shape `(cards,)`.
 
-    holders: Mapping[str, Mask]
+    `cards_of` maps a word in lower case to the cards that have it. `unknown` are the cards that do not state the fact.
+    """
+
+    cards_of: Mapping[str, Mask]
     unknown: Mask
 
-    def holding(self, word: str) -> Mask:
-        """Which cards hold `word`, whatever its case."""
-        found = self.holders.get(word.lower())
-        return np.zeros_like(self.unknown) if found is None else found
+    def cards_with(self, word: str) -> Mask:
+        """Which cards have `word`, in any case."""
+        cards = self.cards_of.get(word.lower())
+        return np.zeros_like(self.unknown) if cards is None else cards
 
 
 def facets_of(cards: Sequence[Card]) -> dict[str, Facet]:
-    """Every facet of `cards`, in their order."""
+    """The facets of `cards`, with masks in the order of `cards`."""
     return {name: _facet(cards, words, name) for name, words in FACETS.items()}
 
 
 def _facet(cards: Sequence[Card], words: Callable[[Card], Iterable[str]], name: str) -> Facet:
-    holders: dict[str, Mask] = {}
+    cards_of: dict[str, Mask] = {}
     unknown = np.zeros(len(cards), dtype=np.bool_)
     for position, card in enumerate(cards):
         stated = tuple(words(card))
-        unknown[position] = not stated and name not in _ALWAYS_STATED
+        unknown[position] = not stated and name not in _NEVER_UNKNOWN
         if name == "capability":
             unknown[position] = card.capabilities is None
         for word in stated:
-            holders.setdefault(word.lower(), np.zeros(len(cards), dtype=np.bool_))[position] = True
-    return Facet(holders, unknown)
+            cards_of.setdefault(word.lower(), np.zeros(len(cards), dtype=np.bool_))[position] = True
+    return Facet(cards_of, unknown)

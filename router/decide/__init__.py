@@ -1,1 +1,1 @@
-"""Choose: flags and policies become limits and goals, and the engine weighs the cards with them. Pure."""
+"""Choose a card: flags and policies become limits and goals, by which the engine filters and ranks cards. Pure."""

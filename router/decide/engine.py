@@ -1,13 +1,13 @@
-"""Decide: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61).
+"""The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61).
 
-With a guard, the policy's default card answers wherever the forecast is not sure enough of the argmin.
+With a guard, the policy's default card answers unless the forecast is confident that another card is better.
 """
 
 from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -17,72 +17,31 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import Limit, LimitResult, evaluate, gap, reason
+from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
+from router.decide.ranking import AVAILABLE, Ranking, Rejections
 from router.errors import CallerError, NoCandidateError, did_you_mean
-from router.types import (
-    NO_GUARD,
-    Decision,
-    Doubles,
-    Features,
-    Forecast,
-    Indices,
-    Mask,
-    Plan,
-    Ranking,
-    Rejection,
-)
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan
 
-AVAILABLE = Limit("available", "=", "yes", "available")
-_CONTEXT_OF_ANY_CARD = 2_048
+_CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 
-# Clearly better: changing the model in mid-conversation loses the prompt cache, and its voice.
-_KEEPING = GuardRule(confidence=0.9, novelty=1.0)
+# Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style.
+_CONVERSATION_GUARD = GuardRule(confidence=0.9, novelty=1.0)
 
 Pick = Callable[[Indices], int]
-"""Positions of cards in rising order → that of the one to choose."""
+"""Maps the positions of candidate cards, in ascending order, to the position of the chosen one."""
 
 
 class RequestContext(Struct, frozen=True):
-    """What the engine cannot know by itself: which cards cannot be called now and why, the day, and the card that has
-    answered the conversation so far.
+    """What a decision depends on besides the request, the catalogue and the policy.
+
+    `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date from which `age` is
+    counted. `kept` is the id of the card that answered the conversation so far.
     """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
     kept: str | None = None
-
-
-class Rejections(Mapping[str, Rejection]):
-    """Every card that fails a limit, with its reasons, made when looked at."""
-
-    def __init__(
-        self, verdicts: Sequence[LimitResult], failing: Mask, sight: DecisionInputs, unavailable: Mapping[str, str]
-    ) -> None:
-        self._verdicts, self._sight, self._unavailable = verdicts, sight, unavailable
-        self._failing = failing
-
-    def __len__(self) -> int:
-        return int(self._failing.sum())
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._sight.catalog.ids[card] for card in np.flatnonzero(self._failing))
-
-    def __getitem__(self, name: str) -> Rejection:
-        card = self._sight.catalog.position(name)
-        failed = [] if card is None else [verdict for verdict in self._verdicts if verdict.fails[card]]
-        if card is None or not failed or self._sight.catalog.ids[card] != name:
-            raise KeyError(name)
-        first, *rest = failed
-        return Rejection(first.limit.text, self._reason(first, card), tuple(self._reason(each, card) for each in rest))
-
-    def __repr__(self) -> str:
-        return f"Rejections({dict(self)!r})"
-
-    def _reason(self, verdict: LimitResult, card: int) -> str:
-        if verdict.limit is AVAILABLE:
-            return self._unavailable[self._sight.catalog.ids[card]]
-        return reason(verdict, card, self._sight)
 
 
 def decide(
@@ -94,48 +53,50 @@ def decide(
     artifact: str,
     circumstances: RequestContext = RequestContext(),  # noqa: B008 - frozen
 ) -> Decision:
-    """Choose a card, and say why.
+    """Choose a card and explain the choice.
 
-    Raises CallerError where the flags ask for what the policy does not let clients change, and
-    NoCandidateError where no card passes every limit.
+    `forecast` is in the order of `catalog`; `artifact` is the id of the predictor that made it. Raises CallerError
+    where `flags` set something that the policy does not let clients set, and NoCandidateError where no card passes
+    every limit.
     """
     _check_overrides(policy, flags)
-    wanted = policy.flags.overridden_by(flags)
-    sight = DecisionInputs(catalog, forecast, circumstances.today)
-    needs = [*_availability(catalog, circumstances.unavailable), *_requirements(features, sight)]
-    asked = [evaluate(limit, sight, unknown_passes=policy.unknown == "allow") for limit in wanted.limits]
-    kept, relaxed = _relaxed(needs, asked, policy)
-    verdicts = [*needs, *kept]
-    fails = _fails(verdicts)
-    failing: Mask = np.logical_or.reduce(fails)
-    rejections = Rejections(verdicts, failing, sight, circumstances.unavailable)
-    candidates = np.flatnonzero(~failing)
+    combined = policy.flags.overridden_by(flags)
+    inputs = DecisionInputs(catalog, forecast, circumstances.today)
+    required = [*_availability(catalog, circumstances.unavailable), *_requirements(features, inputs)]
+    requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
+    remaining, relaxed = _relaxed(required, requested, policy)
+    results = [*required, *remaining]
+    fails = _fails(results)
+    rejected: Mask = np.logical_or.reduce(fails)
+    rejections = Rejections(results, rejected, inputs, circumstances.unavailable)
+    candidates = np.flatnonzero(~rejected)
     if not len(candidates):
-        raise NoCandidateError(_explain_empty(verdicts, fails, sight, rejections))
-    parts = parts_of(sight, wanted.goals)
+        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections))
+    parts = parts_of(inputs, combined.goals)
     score = functools.reduce(np.add, parts.values())
-    # Cards stand in the order of their ids, and a stable sort keeps it: the id breaks ties.
+    # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
-    first, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    staying = _staying(policy, circumstances.kept, catalog, failing)
-    if guarding := _guarding(policy, wanted, sight, parts, score, staying):
-        contest = guarding.contest(candidates)
-        missing = "" if staying is not None else _missing_default(policy, sight, rejections)
-        guard = guarding.account(contest, catalog.ids, missing)
-        pick = guarding.choose
+    chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
+    current = _conversation_card(policy, circumstances.kept, catalog, rejected)
+    evaluation = _guard_evaluation(policy, combined, inputs, parts, score, current)
+    if evaluation is not None:
+        comparison = evaluation.compare(candidates)
+        missing = "" if current is not None else _missing_default(policy, inputs, rejections)
+        guard = evaluation.explain(comparison, catalog.ids, missing)
+        pick = evaluation.choose
         if guard.state == "held":
-            first = contest.default
-            place = int((order == first).argmax())
-            order[1 : place + 1] = order[:place]
-            order[0] = first
+            chosen = comparison.default
+            rank = int((order == chosen).argmax())
+            order[1 : rank + 1] = order[:rank]
+            order[0] = chosen
     return Decision(
-        plan=Plan(catalog.ids[first], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
+        plan=Plan(catalog.ids[chosen], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
         candidates=Ranking(catalog.ids, order, score, parts, forecast),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
         flags=str(flags),
-        binding=() if len(order) == len(score) else _binding(verdicts, fails, first, pick),
+        binding=() if len(order) == len(score) else _binding(results, fails, chosen, pick),
         relaxed=relaxed,
         guard=guard,
     )
@@ -145,34 +106,35 @@ def _argmin(score: Doubles) -> Pick:
     return lambda candidates: int(candidates[score[candidates].argmin()])
 
 
-def _staying(policy: Policy, card: str | None, catalog: Catalog, failing: Mask) -> int | None:
-    """Where the conversation's card stands, if it is to be kept and still passes every limit."""
+def _conversation_card(policy: Policy, card: str | None, catalog: Catalog, rejected: Mask) -> int | None:
+    """The position of the conversation's card where the policy keeps it and it passes every limit; else None."""
     position = None if card is None or policy.conversations == "free" else catalog.position(card)
-    return None if position is None or failing[position] else position
+    return None if position is None or rejected[position] else position
 
 
-def _guarding(
+def _guard_evaluation(
     policy: Policy,
-    wanted: Flags,
-    sight: DecisionInputs,
+    flags: Flags,
+    inputs: DecisionInputs,
     parts: Mapping[str, Doubles],
     score: Doubles,
-    staying: int | None,
+    current: int | None,
 ) -> GuardEvaluation | None:
-    rule = policy.guard_rule if staying is None else _KEEPING
+    """The guard of this request, None where it has none; `current` is the conversation's card."""
+    rule = policy.guard_rule if current is None else _CONVERSATION_GUARD
     if rule is None:
         return None
-    weight, forecast = loss_weight(wanted.goals), sight.forecast
-    doubt = weight * uncertainty_of(forecast.independent_std)
-    usual = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
+    weight, forecast = loss_weight(flags.goals), inputs.forecast
+    uncertainty = weight * uncertainty_of(forecast.independent_std)
+    average_prompt_parts = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
     return GuardEvaluation(
         rule=rule,
         score=score,
-        doubt=doubt,
-        safe_score=functools.reduce(np.add, usual.values()) + doubt,
+        uncertainty=uncertainty,
+        safe_score=functools.reduce(np.add, average_prompt_parts.values()) + uncertainty,
         novelty=forecast.novelty,
-        stated=_stated_default(policy, sight.catalog) if staying is None else staying,
-        role="default" if staying is None else "conversation's",
+        stated_default=_stated_default(policy, inputs.catalog) if current is None else current,
+        role="default" if current is None else "conversation's",
     )
 
 
@@ -180,20 +142,20 @@ def _stated_default(policy: Policy, catalog: Catalog) -> int | None:
     return None if policy.default is None else catalog.position(policy.default)
 
 
-def _missing_default(policy: Policy, sight: DecisionInputs, rejections: Rejections) -> str:
-    """Why the default card that the policy names is no candidate; empty where it is one, or none is named."""
+def _missing_default(policy: Policy, inputs: DecisionInputs, rejections: Rejections) -> str:
+    """Why the policy's default card is not a candidate; empty where it is one or the policy states none."""
     if policy.default is None:
         return ""
-    position = sight.catalog.position(policy.default)
+    position = inputs.catalog.position(policy.default)
     if position is None:
         return f"the policy's default card {policy.default} is not in the catalogue"
-    rejection = rejections.get(sight.catalog.ids[position])
+    rejection = rejections.get(inputs.catalog.ids[position])
     return "" if rejection is None else f"the policy's default card {policy.default} is rejected ({rejection.reason})"
 
 
 def _check_overrides(policy: Policy, flags: Flags) -> None:
-    for kind, asked in (("limits", flags.limits), ("goals", flags.goals)):
-        if asked and kind not in policy.overrides:
+    for kind, stated in (("limits", flags.limits), ("goals", flags.goals)):
+        if stated and kind not in policy.overrides:
             allowed = " and ".join(policy.overrides) or "nothing"
             raise CallerError(f'the policy "{policy.id}" lets clients set {allowed}, not {kind}: {flags}')
 
@@ -205,75 +167,76 @@ def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[Limi
     return [LimitResult(AVAILABLE, fails, np.zeros_like(fails))]
 
 
-def _requirements(features: Features, sight: DecisionInputs) -> list[LimitResult]:
-    """What the request itself needs: room for prompt and answer, its modalities, tools, a JSON schema."""
+def _requirements(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
+    """The limits that the request itself sets: context for prompt and answer, modalities, tools, a JSON schema."""
     needed = features.input_tokens + (features.output_limit or 0)
-    room = Limit("context", ">=", needed, f"context>={needed}")
-    verdicts = [evaluate(room, sight, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD)]
+    context = Limit("context", ">=", needed, f"context>={needed}")
+    results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
-        verdicts.append(evaluate(longest, sight, unknown_passes=True))
-    words = [("modality", each) for each in sorted(features.modalities - {"text"})]
-    words += [("capability", each) for each in sorted(features.needs)]
+        results.append(evaluate(longest, inputs, unknown_passes=True))
+    words = [("modality", modality) for modality in sorted(features.modalities - {"text"})]
+    words += [("capability", capability) for capability in sorted(features.needs)]
     for field, word in words:
-        verdicts.append(evaluate(Limit(field, "=", word, f"{field}={word}"), sight, unknown_passes=False))
-    return verdicts
+        results.append(evaluate(Limit(field, "=", word, f"{field}={word}"), inputs, unknown_passes=False))
+    return results
 
 
 def _relaxed(
-    needs: Sequence[LimitResult], asked: list[LimitResult], policy: Policy
+    required: Sequence[LimitResult], requested: list[LimitResult], policy: Policy
 ) -> tuple[list[LimitResult], tuple[str, ...]]:
-    """The limits asked for that are left once relaxing has found a candidate, and the texts of those dropped.
+    """The requested limits that remain once relaxing has found a candidate, and the texts of the dropped ones.
 
-    What the request itself needs is never relaxed: no model would serve it.
+    What the request itself requires is never relaxed: a card that fails it could not serve the request.
     """
     relaxed: list[str] = []
     for field in policy.relax if policy.on_empty == "relax" else ():
-        if not _fails([*needs, *asked]).any(axis=0).all():
+        if not _fails([*required, *requested]).any(axis=0).all():
             break
-        relaxed += [each.limit.text for each in asked if each.limit.field == field]
-        asked = [each for each in asked if each.limit.field != field]
-    return asked, tuple(relaxed)
+        relaxed += [result.limit.text for result in requested if result.limit.field == field]
+        requested = [result for result in requested if result.limit.field != field]
+    return requested, tuple(relaxed)
 
 
-def _fails(verdicts: Sequence[LimitResult]) -> Mask:
-    """Of shape `(limits, cards)`. There is always a limit: the request's own need of context."""
-    return np.array([verdict.fails for verdict in verdicts])
+def _fails(results: Sequence[LimitResult]) -> Mask:
+    """Of shape `(limits, cards)`. Never empty: every request requires some context."""
+    return np.array([result.fails for result in results])
 
 
-def _binding(verdicts: Sequence[LimitResult], fails: Mask, first: int, pick: Pick) -> tuple[str, ...]:
-    """The limits without which another card than `first` would have been chosen."""
+def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pick) -> tuple[str, ...]:
+    """The limits without which another card than `chosen` would have been chosen."""
     counts = fails.sum(axis=0)
     texts = []
-    for verdict, failing in zip(verdicts, fails, strict=True):
+    for result, failing in zip(results, fails, strict=True):
         added = failing & (counts == 1)
-        if added.any() and pick(np.flatnonzero(added | (counts == 0))) != first:
-            texts.append(verdict.limit.text)
+        if added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
+            texts.append(result.limit.text)
     return tuple(texts)
 
 
-def _explain_empty(verdicts: Sequence[LimitResult], fails: Mask, sight: DecisionInputs, rejections: Rejections) -> str:
-    if not len(sight.catalog):
-        return "the catalogue holds no card"
+def _explain_empty(results: Sequence[LimitResult], fails: Mask, inputs: DecisionInputs, rejections: Rejections) -> str:
+    """Which limits reject how many cards, which card comes nearest, and which words occur on no card."""
+    if not len(inputs.catalog):
+        return "the catalogue has no cards"
     counts = fails.sum(axis=0)
     distance = [
-        sum(gap(verdict, card, sight) for verdict in verdicts if verdict.fails[card]) for card in range(len(counts))
+        sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in range(len(counts))
     ]
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
-    rejection = rejections[sight.catalog.ids[nearest]]
+    rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(verdict.fails.sum()), verdict.limit.text) for verdict in verdicts if verdict.fails.any()),
+        ((int(result.fails.sum()), result.limit.text) for result in results if result.fails.any()),
         reverse=True,
     )
-    listed = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
-    why = "; ".join((rejection.reason, *rejection.also))
-    lines = [f"no card meets every limit: {listed}", f"nearest is {sight.catalog.ids[nearest]}: {why}"]
-    for verdict in verdicts:
-        limit = verdict.limit
-        if isinstance(limit.value, str) and limit.op == "=" and limit.field in sight.catalog.facets:
-            held = sight.catalog.facets[limit.field].holders
-            if limit.value not in held:
-                known = f"; known: {', '.join(sorted(held)[:12])}" if held else ""
-                hint = did_you_mean(limit.value, held) or known
-                lines.append(f"no card at all has {limit.field} {limit.value}{hint}")
+    effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
+    reasons = "; ".join((rejection.reason, *rejection.also))
+    lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}"]
+    for result in results:
+        limit = result.limit
+        if isinstance(limit.value, str) and limit.op == "=" and limit.field in inputs.catalog.facets:
+            stated = inputs.catalog.facets[limit.field].cards_of
+            if limit.value not in stated:
+                known = f"; known: {', '.join(sorted(stated)[:12])}" if stated else ""
+                hint = did_you_mean(limit.value, stated) or known
+                lines.append(f"no card has {limit.field} {limit.value}{hint}")
     return "\n  ".join(lines)

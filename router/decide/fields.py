@@ -1,4 +1,4 @@
-"""The fields a flag can name: how each reads its value, shows a number, and finds it on the cards."""
+"""The fields that a limit can name: how a field's value is read, shown and looked up on the cards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from router.types import Doubles, Forecast
 
 
 class DecisionInputs(Struct, frozen=True, eq=False):
-    """All that a limit or goal may look at: the cards, this prompt's forecast, and the day of the request."""
+    """What limits and goals are evaluated on: the cards, the prompt's forecast, and the date of the request."""
 
     catalog: Catalog
     forecast: Forecast
@@ -23,15 +23,17 @@ class DecisionInputs(Struct, frozen=True, eq=False):
 
 
 class Number(Struct, frozen=True):
-    """A field whose cards have a number: `values` finds them, `read` takes a flag's value, `show` prints one.
+    """A numeric field.
 
-    `show` takes the number of significant digits as its second argument, where it rounds at all.
+    `read` converts the text of a flag to a number, and raises ValueError. `show` formats a number for people; where it
+    rounds, its second argument is the number of significant digits. `values` gives the number of every card, NaN where
+    it is unknown. `meaning` describes the field, with an example.
     """
 
     read: Callable[[str], float]
     show: Callable[..., str]
     values: Callable[[DecisionInputs], Doubles]
-    what: str
+    meaning: str
 
 
 def _day(text: str) -> float:
@@ -42,77 +44,77 @@ def _show_day(day: float) -> str:
     return datetime.date.fromordinal(int(day)).isoformat()
 
 
-def _age_days(sight: DecisionInputs) -> Doubles:
-    released = sight.catalog.columns.released_day
-    if sight.today is None:
+def _age_days(inputs: DecisionInputs) -> Doubles:
+    released = inputs.catalog.columns.released_day
+    if inputs.today is None:
         return np.full_like(released, np.nan)
-    return sight.today.toordinal() - released
+    return inputs.today.toordinal() - released
 
 
 NUMBERS: Mapping[str, Number] = {
     "size": Number(
         units.parameters,
         units.show_parameters,
-        lambda sight: sight.catalog.columns.size_parameters,
+        lambda inputs: inputs.catalog.columns.size_parameters,
         "number of parameters: 7B",
     ),
     "active": Number(
         units.parameters,
         units.show_parameters,
-        lambda sight: sight.catalog.columns.active_parameters,
+        lambda inputs: inputs.catalog.columns.active_parameters,
         "parameters used for one token: 13B",
     ),
     "context": Number(
         units.tokens,
         units.show_tokens,
-        lambda sight: sight.catalog.columns.context_tokens,
+        lambda inputs: inputs.catalog.columns.context_tokens,
         "context window in tokens: 128k",
     ),
     "max_output": Number(
         units.tokens,
         units.show_tokens,
-        lambda sight: sight.catalog.columns.max_output_tokens,
-        "longest answer in tokens: 8k",
+        lambda inputs: inputs.catalog.columns.max_output_tokens,
+        "maximum length of an answer in tokens: 8k",
     ),
     "cost": Number(
         units.usd,
         units.show_usd,
-        lambda sight: sight.forecast.cost_usd,
+        lambda inputs: inputs.forecast.cost_usd,
         "forecast cost of this request: 0.002$",
     ),
     "price": Number(
         units.usd,
         units.show_usd,
-        lambda sight: sight.catalog.columns.price_usd_per_mtok,
-        "USD per million tokens, the dearer of input and output: 1$",
+        lambda inputs: inputs.catalog.columns.price_usd_per_mtok,
+        "USD per million tokens, the higher of input and output: 1$",
     ),
     "latency": Number(
         units.milliseconds,
         units.show_milliseconds,
-        lambda sight: sight.forecast.latency_ms,
+        lambda inputs: inputs.forecast.latency_ms,
         "forecast time to the last token: 2s",
     ),
     "ttft": Number(
         units.milliseconds,
         units.show_milliseconds,
-        lambda sight: sight.forecast.ttft_ms,
+        lambda inputs: inputs.forecast.ttft_ms,
         "forecast time to the first token: 800ms",
     ),
     "released": Number(
         _day,
         _show_day,
-        lambda sight: sight.catalog.columns.released_day,
+        lambda inputs: inputs.catalog.columns.released_day,
         "release date: 2025-06",
     ),
     "age": Number(units.days, units.show_days, _age_days, "days since the release: 180d"),
     "quality": Number(
         units.fraction,
         units.show_fraction,
-        lambda sight: sight.forecast.quality,
+        lambda inputs: inputs.forecast.quality,
         "forecast quality of the answer: 0.8",
     ),
 }
 WORDS = tuple(FACETS)
-"""Fields whose cards have words; they take `=` and `!=`."""
+"""The fields whose values are words; they take only `=` and `!=`."""
 
 FIELD_NAMES = (*NUMBERS, *WORDS)

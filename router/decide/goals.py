@@ -1,8 +1,8 @@
-"""Soft goals: each gives every card a cost in [0, 1], normalised over the whole catalogue.
+"""Soft goals: each goal gives every card a cost in [0, 1], normalised over the whole catalogue.
 
-Normalising over the catalogue, not over the cards that are left, means that a filter never reorders the rest.
-Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A card
-whose fact is unknown gets the worst cost, 1.
+Normalising over the whole catalogue, not over the cards that pass the limits, means that a limit never reorders the
+remaining cards. Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A
+card whose quantity is unknown gets the worst cost, 1.
 """
 
 from __future__ import annotations
@@ -19,35 +19,36 @@ LOSS = "loss"
 
 
 def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
-    """`values` mapped to [0, 1] over all that are known: least 0, greatest 1; unknown 1; all equal 0."""
+    """Map the known `values` linearly to [0, 1]: smallest 0, largest 1, all equal 0. Unknown values (NaN) become 1."""
     if logarithmic:
         positive = values[values > 0]
         if positive.size:
             values = np.log1p(values / positive.min())
-    least, greatest = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
-    width = greatest - least if greatest > least else 1.0
-    return _worst_where_unknown(((values - least) / width).round(9))
+    smallest, largest = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
+    width = largest - smallest if largest > smallest else 1.0
+    return _worst_where_unknown(((values - smallest) / width).round(9))
 
 
 def loss_of(quality: Doubles) -> Doubles:
-    """One minus quality; 1 where that is unknown."""
+    """One minus quality; 1 where the quality is unknown."""
     return _worst_where_unknown(1.0 - quality)
 
 
 def _worst_where_unknown(cost: Doubles) -> Doubles:
-    # Of a number and NaN this takes the number.
+    # `fmin` ignores NaN.
     return np.fmin(cost, 1.0)
 
 
 GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
-    "best": lambda sight: loss_of(sight.forecast.quality),
-    "smallest": lambda sight: scaled(sight.catalog.columns.size_parameters, logarithmic=True),
-    "cheapest": lambda sight: scaled(sight.forecast.cost_usd, logarithmic=True),
-    "fastest": lambda sight: scaled(sight.forecast.latency_ms, logarithmic=True),
-    "newest": lambda sight: scaled(-sight.catalog.columns.released_day, logarithmic=False),
-    "private": lambda sight: _worst_where_unknown(sight.catalog.columns.exposure),
-    "concise": lambda sight: scaled(sight.forecast.output_tokens, logarithmic=True),
+    "best": lambda inputs: loss_of(inputs.forecast.quality),
+    "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
+    "cheapest": lambda inputs: scaled(inputs.forecast.cost_usd, logarithmic=True),
+    "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True),
+    "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
+    "private": lambda inputs: _worst_where_unknown(inputs.catalog.columns.exposure),
+    "concise": lambda inputs: scaled(inputs.forecast.output_tokens, logarithmic=True),
 }
+"""The cost of every card for each goal, of shape `(cards,)`."""
 
 
 def loss_weight(weights: Mapping[str, float]) -> float:
@@ -55,10 +56,10 @@ def loss_weight(weights: Mapping[str, float]) -> float:
     return 1.0 + weights.get("best", 0.0)
 
 
-def parts_of(sight: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
-    """The parts of every card's score: the loss, then each goal's weight times its cost."""
-    parts = {LOSS: GOALS["best"](sight) * loss_weight(weights)}
+def parts_of(inputs: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
+    """The parts of every card's score: the weighted loss, then for each goal its weight times its cost."""
+    parts = {LOSS: GOALS["best"](inputs) * loss_weight(weights)}
     for goal, weight in weights.items():
         if goal != "best" and weight:
-            parts[goal] = weight * GOALS[goal](sight)
+            parts[goal] = weight * GOALS[goal](inputs)
     return parts

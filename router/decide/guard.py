@@ -1,8 +1,8 @@
-"""The guard: a decision leaves its default card only where the forecast is sure enough that another does better.
+"""The guard: a decision leaves the default card only where the forecast is confident that another card is better.
 
 The best of many forecasts is often the luckiest one, so following every small difference loses quality. The default
-card is the one that the policy names, else the one that the same goals choose for an average prompt, where a card of
-which little is known is not chosen.
+card is the one that the policy states; otherwise the one that the same goals choose for an average prompt, with
+uncertain cards ranked lower.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from router.types import GREATEST_STD, Doubles, Guard, Indices
 
 
 class GuardRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the guard asks for. `python -m bench.guard` chose the defaults.
+    """The guard's two thresholds. `python -m bench.guard` chose the defaults.
 
-    `confidence`: the probability, to be exceeded, that the best card's score is truly better than the default card's;
-    0.5 asks for no more than an advantage. `novelty`: the greatest share of training prompts that may be less
-    strange than the prompt; 1 lets any prompt pass.
+    `confidence`: the best card answers only where the probability that its score is truly better than the default
+    card's exceeds this; 0.5 requires no more than an advantage. `novelty`: the best card answers only where at most
+    this share of the training prompts is less novel than the prompt; 1 lets any prompt pass.
     """
 
     confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
@@ -48,68 +48,71 @@ class Comparison(NamedTuple):
 
 
 class GuardEvaluation(NamedTuple):
-    """A rule, and what it weighs the cards with on one prompt; arrays have one entry a card.
+    """The guard applied to one prompt; arrays have one entry per card.
 
-    `score` is that of this prompt and `doubt` its standard deviation. `safe_score` ranks default cards: the score on an
-    average prompt plus `doubt`, since a card of which little is known is no safe choice. `stated` is the position of
-    the default card that is named, None where none is that exists; `role` is what that card is to the request.
+    `score` is the score on this prompt, `uncertainty` its standard deviation, `novelty` the prompt's. `safe_score`
+    ranks default cards: the score on an average prompt plus `uncertainty`, since a card of which little is known is not
+    a safe choice. `stated_default` is the position of the default card that the policy or the conversation states, None
+    where there is none. `role` says in reasons which card it is: the `default` card or the `conversation's` card.
     """
 
     rule: GuardRule
     score: Doubles
-    doubt: Doubles
+    uncertainty: Doubles
     safe_score: Doubles
     novelty: float
-    stated: int | None = None
+    stated_default: int | None = None
     role: str = "default"
 
-    def contest(self, candidates: Indices) -> Comparison:
-        """The best against the default of `candidates`, positions in rising order, so that the id breaks ties.
+    def compare(self, candidates: Indices) -> Comparison:
+        """The best of `candidates` against the default card among them.
 
-        Only quality counts as uncertain: the part of its doubt that is each card's own.
+        `candidates` are positions in ascending order, so that the id breaks ties. Only quality counts as uncertain, and
+        of its uncertainty only the part that is independent between cards.
         """
         best = int(candidates[self.score[candidates].argmin()])
-        if self.stated is not None and (candidates == self.stated).any():
-            default = self.stated
+        if self.stated_default is not None and (candidates == self.stated_default).any():
+            default = self.stated_default
         else:
             default = int(candidates[self.safe_score[candidates].argmin()])
         advantage = float(self.score[default] - self.score[best])
-        std = math.hypot(self.doubt[best], self.doubt[default])
+        std = math.hypot(self.uncertainty[best], self.uncertainty[default])
         return Comparison(best, default, advantage, std, confidence_of(advantage, std))
 
     def choose(self, candidates: Indices) -> int:
         """The position of the card that answers."""
-        contest = self.contest(candidates)
-        return contest.best if self.rule.releases(contest.confidence, self.novelty) else contest.default
+        comparison = self.compare(candidates)
+        released = self.rule.releases(comparison.confidence, self.novelty)
+        return comparison.best if released else comparison.default
 
-    def account(self, contest: Comparison, ids: Sequence[str], missing: str = "") -> Guard:
+    def explain(self, comparison: Comparison, ids: Sequence[str], missing: str = "") -> Guard:
         """What the guard did, in numbers and words.
 
-        `missing` says why the default card that the policy names is no candidate, where that is so.
+        `missing` is the reason why the policy's default card is not a candidate, where that is so.
         """
-        best, default = ids[contest.best], ids[contest.default]
-        before = f"{missing}; " if missing else ""
+        best, default = ids[comparison.best], ids[comparison.default]
+        prefix = f"{missing}; " if missing else ""
         if best == default:
-            return Guard("same", f"{before}the {self.role} card is the best", default, best)
+            return Guard("same", f"{prefix}the {self.role} card is the best", default, best)
         if self.novelty > self.rule.novelty:
             reason = (
-                f"the prompt is stranger than {_percent(self.novelty)} of the training prompts; "
+                f"the prompt is more novel than {_percent(self.novelty)} of the training prompts; "
                 f"above {_percent(self.rule.novelty)} the {self.role} card answers"
             )
         else:
             reason = (
-                f"{best} scores {contest.advantage:.3f} ± {contest.std:.3f} better than the {self.role} card "
-                f"{default}: "
-                f"{_percent(contest.confidence)} sure, more than {_percent(self.rule.confidence)} is needed"
+                f"{best} scores {comparison.advantage:.3f} ± {comparison.std:.3f} better than the {self.role} card "
+                f"{default}: confidence {_percent(comparison.confidence)}, "
+                f"more than {_percent(self.rule.confidence)} is required"
             )
         return Guard(
-            state="released" if self.rule.releases(contest.confidence, self.novelty) else "held",
-            reason=before + reason,
+            state="released" if self.rule.releases(comparison.confidence, self.novelty) else "held",
+            reason=prefix + reason,
             default=default,
             best=best,
-            advantage=contest.advantage,
-            advantage_std=contest.std,
-            confidence=contest.confidence,
+            advantage=comparison.advantage,
+            advantage_std=comparison.std,
+            confidence=comparison.confidence,
             confidence_needed=self.rule.confidence,
             novelty=self.novelty,
             novelty_allowed=self.rule.novelty,
@@ -117,8 +120,8 @@ class GuardEvaluation(NamedTuple):
 
 
 def uncertainty_of(independent_std: Doubles) -> Doubles:
-    """`independent_std`, the greatest there can be where it is unknown."""
-    # Of a number and NaN this takes the number.
+    """`independent_std`, with the greatest possible value where it is unknown."""
+    # `fmin` ignores NaN.
     return np.fmin(independent_std, GREATEST_STD)
 
 

@@ -1,4 +1,4 @@
-"""Hard limits: which cards pass, and why each other does not, with both numbers where there are two."""
+"""Hard limits: which cards pass, and the reason why a card does not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 class Limit(Struct, frozen=True):
-    """`field op value`; `value` is a plain number or a lower-case word, `text` how it was written."""
+    """`field op value`, such as `size<7B`.
+
+    `value` is a number in the field's unit, or a word in lower case; `text` is the limit as it was written.
+    """
 
     field: str
     op: str
@@ -31,50 +34,50 @@ class Limit(Struct, frozen=True):
 
 
 class LimitResult(Struct, frozen=True, eq=False):
-    """One limit looked at on every card: which fail it, and for which of those the fact is unknown."""
+    """One limit evaluated on every card: which cards fail, and of which the field is unknown. Of shape `(cards,)`."""
 
     limit: Limit
     fails: Mask
     unknown: Mask
 
 
-def evaluate(limit: Limit, sight: DecisionInputs, *, unknown_passes: bool) -> LimitResult:
-    """Which cards fail `limit`. A card whose fact is unknown fails it, unless `unknown_passes`."""
+def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> LimitResult:
+    """Evaluate `limit` on every card. A card whose field is unknown fails, unless `unknown_passes`."""
     if isinstance(limit.value, str):
-        facet = sight.catalog.facets[limit.field]
-        holds, unknown = facet.holding(limit.value), facet.unknown
-        fails = ~holds if limit.op == "=" else holds
+        facet = inputs.catalog.facets[limit.field]
+        matches, unknown = facet.cards_with(limit.value), facet.unknown
+        fails = ~matches if limit.op == "=" else matches
     else:
-        values = NUMBERS[limit.field].values(sight)
+        values = NUMBERS[limit.field].values(inputs)
         unknown = np.isnan(values)
         fails = ~COMPARE[limit.op](values, limit.value)
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
 
-def reason(verdict: LimitResult, card: int, sight: DecisionInputs) -> str:
-    """Why the card at this position fails: `size 70B > 7B`, `size unknown`, `has not tag code`."""
-    limit = verdict.limit
-    if verdict.unknown[card]:
+def reason(result: LimitResult, card: int, inputs: DecisionInputs) -> str:
+    """Why the card at this position fails: `size 70B > 7B`, `size unknown`, `does not have tag code`."""
+    limit = result.limit
+    if result.unknown[card]:
         return f"{limit.field} unknown"
     if isinstance(limit.value, str):
-        has = "has not" if limit.op == "=" else "has"
+        has = "does not have" if limit.op == "=" else "has"
         return f"{has} {limit.field} {limit.value}"
     number = NUMBERS[limit.field]
-    actual = float(number.values(sight)[card])
+    actual = float(number.values(inputs)[card])
     relation = ">" if actual > limit.value else "<" if actual < limit.value else f"is not {limit.op}"
     shown, bound = number.show(actual), number.show(limit.value)
+    # Show as many digits as it takes to tell the two numbers apart.
     for digits in range(5, 18):
         if shown != bound or actual == limit.value:
             break
-        # Rounded they look the same.
         shown, bound = number.show(actual, digits), number.show(limit.value, digits)
     return f"{limit.field} {shown} {relation} {bound}"
 
 
-def gap(verdict: LimitResult, card: int, sight: DecisionInputs) -> float:
-    """How far the card is from passing, as a share of the limit; 1 where there is no number to compare."""
-    limit = verdict.limit
-    if isinstance(limit.value, str) or verdict.unknown[card]:
+def gap(result: LimitResult, card: int, inputs: DecisionInputs) -> float:
+    """How far the card is from passing, in [0, 1], relative to the limit; 1 where there is no number to compare."""
+    limit = result.limit
+    if isinstance(limit.value, str) or result.unknown[card]:
         return 1.0
-    actual = float(NUMBERS[limit.field].values(sight)[card])
+    actual = float(NUMBERS[limit.field].values(inputs)[card])
     return min(1.0, abs(actual - limit.value) / max(abs(limit.value), abs(actual), 1e-12))

@@ -11,11 +11,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
-from router.decide.engine import Rejections, RequestContext, decide
+from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy
+from router.decide.ranking import Ranking, Rejections
 from router.formats.quantities import read_quantity
-from router.types import Decision, Features, Forecast, Ranking
+from router.types import Decision, Features, Forecast
 
 TODAY = datetime.date(2026, 1, 1)
 PLAIN = Policy(id="plain", description="no limits, no goals")

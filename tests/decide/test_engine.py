@@ -125,7 +125,7 @@ def test_a_long_prompt_needs_a_stated_context_even_where_unknowns_pass() -> None
             {"modalities": ["text", "image"]},
             {"modalities": ["text", "image"]},
             "modality=image",
-            "has not modality image",
+            "does not have modality image",
         ),
         ({"needs": ["tools"]}, {"capabilities": ["tools"]}, "capability=tools", "capability unknown"),
         (
@@ -148,7 +148,7 @@ def test_a_card_must_be_able_to_do_what_the_request_needs(
 def test_a_card_that_denies_tools_is_rejected_as_not_having_them() -> None:
     cards = [card("able", capabilities=["tools"]), card("unable", capabilities=[])]
     decision = choose(cards, seen=features(needs=["tools"]))
-    assert decision.rejections["unable"].reason == "has not capability tools"
+    assert decision.rejections["unable"].reason == "does not have capability tools"
 
 
 def test_an_answer_longer_than_a_card_can_write_rejects_it() -> None:
@@ -225,28 +225,28 @@ def test_the_nearest_card_fails_the_fewest_limits_then_by_the_least() -> None:
 def test_a_word_that_no_card_has_is_answered_with_those_they_have() -> None:
     cards = [card("a", capabilities=["tools", "json_schema"]), card("b", capabilities=["reasoning"])]
     assert no_candidate(cards, flags="capability=telepathy").endswith(
-        "\n  no card at all has capability telepathy; known: json_schema, reasoning, tools"
+        "\n  no card has capability telepathy; known: json_schema, reasoning, tools"
     )
 
 
 def test_a_word_that_no_card_has_is_answered_with_a_near_one() -> None:
     message = no_candidate([card("a", tags=["code"]), card("b")], flags="tag=coed")
-    assert message.endswith('\n  no card at all has tag coed; did you mean "code"?')
+    assert message.endswith('\n  no card has tag coed; did you mean "code"?')
 
 
 def test_where_no_card_states_a_field_no_words_are_listed() -> None:
     message = no_candidate([card("a")], seen=features(needs=["tools"]))
-    assert message.endswith("\n  no card at all has capability tools")
+    assert message.endswith("\n  no card has capability tools")
 
 
 @pytest.mark.parametrize("flags", ["tag=code,license=mit", "tag!=code,size<1B"])
 def test_a_word_that_some_card_has_is_not_said_to_be_nowhere(flags: str) -> None:
     cards = [card("a", tags=["code"], size="7B"), card("b", license="mit", size="7B")]
-    assert "no card at all" not in no_candidate(cards, flags=flags)
+    assert "no card has" not in no_candidate(cards, flags=flags)
 
 
 def test_a_catalogue_without_cards_is_no_crash() -> None:
-    assert no_candidate([]) == "the catalogue holds no card"
+    assert no_candidate([]) == "the catalogue has no cards"
 
 
 @pytest.mark.parametrize(

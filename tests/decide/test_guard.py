@@ -60,7 +60,7 @@ def test_the_numbers_are_those_of_a_difference_of_two_normal_variables() -> None
 def test_the_reason_of_a_doubt_is_a_sentence_with_the_numbers() -> None:
     guard = choose(CARDS, outlook(0.75), policy=guarded()).guard
     assert guard.reason == (
-        "able scores 0.050 ± 0.141 better than the default card safe: 63.8 % sure, more than 80 % is needed"
+        "able scores 0.050 ± 0.141 better than the default card safe: confidence 63.8 %, more than 80 % is required"
     )
 
 
@@ -68,7 +68,7 @@ def test_on_a_prompt_that_is_too_new_the_default_card_answers_however_sure_the_f
     decision = choose(CARDS, outlook(1.0, 0.0, novelty=0.995), policy=guarded())
     assert (decision.card, decision.guard.state, decision.guard.confidence) == ("safe", "held", 1.0)
     assert decision.guard.reason == (
-        "the prompt is stranger than 99.5 % of the training prompts; above 99 % the default card answers"
+        "the prompt is more novel than 99.5 % of the training prompts; above 99 % the default card answers"
     )
 
 

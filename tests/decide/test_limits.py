@@ -102,7 +102,7 @@ def test_an_unknown_fact_passes_where_the_policy_allows_it(flags: str) -> None:
 def test_no_tag_is_a_statement_and_not_unknown() -> None:
     assert choose([card("bare")], flags="!beta").card == "bare"
     tagged = card("tagged", tags=["a"])
-    assert choose([card("bare"), tagged], flags="tag=a").rejections["bare"].reason == "has not tag a"
+    assert choose([card("bare"), tagged], flags="tag=a").rejections["bare"].reason == "does not have tag a"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_word_limit_looks_at_every_word_of_the_card_whatever_its_case(flag: st
     assert choose(cards, flags=flag).card == "stated"
     limits = failing.replace("!CODE", "tag!=code")
     field, word = limits.replace("!=", "=").split("=")
-    has = "has" if "!=" in limits else "has not"
+    has = "has" if "!=" in limits else "does not have"
     decision = choose([*cards, card("zz", **_opposite(field, word, has))], flags=failing)
     assert decision.rejections["stated"].reason == f"{has} {field} {word.lower()}"
 

@@ -138,15 +138,15 @@ def _contests(
         if not len(candidates):
             continue
         forecast = forecast_of(Features(vectors[row], 1, frozenset({"text"}), frozenset()))
-        doubt = uncertainty_of(forecast.independent_std)
+        uncertainty = uncertainty_of(forecast.independent_std)
         guarding = GuardEvaluation(
             rule=GuardRule(),
             score=loss_of(forecast.quality),
-            doubt=doubt,
-            safe_score=loss_of(forecast.mean_quality) + doubt,
+            uncertainty=uncertainty,
+            safe_score=loss_of(forecast.mean_quality) + uncertainty,
             novelty=forecast.novelty,
         )
-        yield int(row), guarding.contest(candidates), forecast.novelty
+        yield int(row), guarding.compare(candidates), forecast.novelty
 
 
 def _intervals(differences: Doubles, seed: int) -> list[Interval]:

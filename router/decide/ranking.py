@@ -1,0 +1,100 @@
+"""The candidates and the rejected cards of a decision.
+
+The engine computes with arrays of one entry per card. `Ranking` and `Rejections` present these arrays as a sequence and
+a mapping, and build an entry only when it is read: ten thousand cards do not cost ten thousand objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from router.decide.fields import DecisionInputs
+from router.decide.limits import Limit, LimitResult, reason
+from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection, known
+
+AVAILABLE = Limit("available", "=", "yes", "available")
+"""The limit that a card fails while it cannot be called."""
+
+
+class Ranking(Sequence[Candidate]):
+    """The candidates, best first."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        order: Indices,
+        score: Doubles,
+        parts: Mapping[str, Doubles],
+        forecast: Forecast,
+    ) -> None:
+        self._ids, self._order, self._score, self._parts, self._forecast = ids, order, score, parts, forecast
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return tuple(self._candidate(int(card)) for card in self._order[index])
+        return self._candidate(int(self._order[index]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.cards)
+
+    def __repr__(self) -> str:
+        return f"Ranking({list(self[:3])!r}{'…' if len(self) > 3 else ''})"
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """The ids, best first."""
+        return tuple(self._ids[int(card)] for card in self._order)
+
+    def _candidate(self, card: int) -> Candidate:
+        forecast = self._forecast
+        return Candidate(
+            card=self._ids[card],
+            score=float(self._score[card]),
+            quality=float(forecast.quality[card]),
+            quality_std=float(forecast.quality_std[card]),
+            cost_usd=known(forecast.cost_usd[card]),
+            latency_ms=known(forecast.latency_ms[card]),
+            parts={name: float(part[card]) for name, part in self._parts.items()},
+        )
+
+
+class Rejections(Mapping[str, Rejection]):
+    """The rejected cards by id, each with the reasons."""
+
+    def __init__(
+        self, results: Sequence[LimitResult], rejected: Mask, inputs: DecisionInputs, unavailable: Mapping[str, str]
+    ) -> None:
+        self._results, self._rejected, self._inputs, self._unavailable = results, rejected, inputs, unavailable
+
+    def __len__(self) -> int:
+        return int(self._rejected.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._inputs.catalog.ids[card] for card in np.flatnonzero(self._rejected))
+
+    def __getitem__(self, name: str) -> Rejection:
+        card = self._inputs.catalog.position(name)
+        failed = [] if card is None else [result for result in self._results if result.fails[card]]
+        # `position` also finds aliases; only ids are keys.
+        if card is None or not failed or self._inputs.catalog.ids[card] != name:
+            raise KeyError(name)
+        first, *others = failed
+        also = tuple(self._reason(other, card) for other in others)
+        return Rejection(first.limit.text, self._reason(first, card), also)
+
+    def __repr__(self) -> str:
+        return f"Rejections({dict(self)!r})"
+
+    def _reason(self, result: LimitResult, card: int) -> str:
+        if result.limit is AVAILABLE:
+            return self._unavailable[self._inputs.catalog.ids[card]]
+        return reason(result, card, self._inputs)
