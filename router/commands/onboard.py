@@ -1,4 +1,4 @@
-"""`route onboard`: place a card by asking it probes."""
+"""`route onboard`: estimate the ability of a card by asking it probes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.learn.onboarding.session import Change, Onboarding, Planned, Progress
+    from router.dispatch import Dispatcher
+    from router.learn.onboarding import Change, OnboardingResult, PlannedProbe, Progress
 
-_SHOW_EVERY = 8
+_USD_DIGITS = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +26,13 @@ def register(app: typer.Typer) -> None:
 
 
 def onboard(
-    card: Annotated[str, typer.Argument(help="The card to ask: its id, or an alias.")],
+    card: Annotated[str, typer.Argument(help="Id or alias of the card to ask.")],
     probes: Annotated[
-        int, typer.Option("--probes", min=1, help="How many probes, those of earlier runs included.")
+        int, typer.Option("--probes", min=1, help="Number of probes, including those of earlier runs.")
     ] = 32,
     max_usd: Annotated[
         float | None,
-        typer.Option(
-            "--max-usd", min=0, help="Ask no more than this pays for, earlier runs included. Default: no limit."
-        ),
+        typer.Option("--max-usd", min=0, help="Budget in USD, including earlier runs. Default: no limit."),
     ] = None,
     from_set: Annotated[
         Path | None,
@@ -42,105 +41,103 @@ def onboard(
     evidence: Annotated[
         Path | None, typer.Option("--evidence", help="Folder for the outcomes.", show_default="./evidence")
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Calls at once.")] = 4,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Maximum number of concurrent calls.")] = 4,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Tokens that an answer may have, thoughts included.")
+        int, typer.Option("--max-tokens", min=1, help="Maximum tokens per answer, including reasoning.")
     ] = 2048,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for an answer to begin.")] = 120.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, and call nothing.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Set earlier answers aside and start over.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --reset: do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the planned probes; call nothing.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Archive earlier answers and start over.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --reset: do not ask for confirmation.")] = False,
     cards: options.Cards = None,
     artifact: options.Artifact = None,
     as_json: options.Json = False,
 ) -> None:
-    """Ask a card's live endpoint some probes, grade its answers, and say what they change."""
-    from router.dispatch import Dispatcher, DispatchSettings, Timeouts
-    from router.formats.quantities import Seconds
-    from router.learn.onboarding.evidence_log import EvidenceLog, earlier_outcomes, set_aside
-    from router.learn.onboarding.probes import load_probes
-    from router.learn.onboarding.session import Terms, check, place, plan
-    from router.learn.onboarding.session import onboard as run
+    """Ask a card's live endpoint probes, grade its answers, and show how its expected quality changes."""
+    from router.learn.onboarding import (
+        EvidenceLog,
+        Terms,
+        check_callable,
+        earlier_outcomes,
+        load_probes,
+        plan_probes,
+        set_aside,
+        start_test,
+    )
+    from router.learn.onboarding import onboard as run
+    from router.learn.progress import step_progress
     from router.loading import load_predictor
 
     terms = Terms(probes, max_usd, concurrency, max_tokens)
     catalog = options.load_cards(cards)
     chosen = catalog.named(card)
     if not dry_run:
-        check(chosen, terms)
+        check_callable(chosen, terms)
     probe_set = load_probes(from_set or settings.shipped_probes_folder())
     folder = evidence or settings.default_evidence_folder()
-    placement = place(load_predictor(artifact), catalog, chosen, probe_set.probes)
+    test = start_test(load_predictor(artifact), catalog, chosen, probe_set.probes)
     if dry_run:
         earlier = {} if reset else earlier_outcomes(folder, chosen.id)
-        _print_plan(plan(chosen, probe_set, placement, earlier, terms), chosen.id, as_json)
+        _print_plan(plan_probes(chosen, probe_set, test, earlier, terms), chosen.id, as_json)
         return
     if reset:
         count = len(earlier_outcomes(folder, chosen.id))
         if count and not yes:
-            _confirm(f"Set {count} answers of {chosen.id} aside and start over?")
-        if aside := set_aside(folder, chosen.id):
-            typer.echo(f"{aside}: earlier answers", err=True)
+            _confirm(f"Archive {count} answers of {chosen.id} and start over?")
+        if archived := set_aside(folder, chosen.id):
+            typer.echo(f"{archived}: earlier answers", err=True)
 
-    # The endpoint asks again by itself, for every call may cost money.
-    total_s = Seconds(max(timeout, Timeouts().total_s))
-    patience = DispatchSettings(Timeouts(first_token_s=Seconds(timeout), total_s=total_s), retries=0)
-
-    async def ask(log: EvidenceLog) -> Onboarding:
-        dispatcher, line = Dispatcher(patience), _ProgressLine(sys.stderr.isatty())
+    async def ask(log: EvidenceLog) -> OnboardingResult:
+        dispatcher = _dispatcher(timeout)
         try:
-            return await run(chosen, probe_set, placement, log, dispatcher, terms, line)
+            with step_progress() as show:
+
+                def on_progress(progress: Progress) -> None:
+                    show(progress.answered, progress.wanted, _progress_text(progress))
+
+                return await run(chosen, probe_set, test, log, dispatcher, terms, on_progress)
         finally:
-            line.end()
             await dispatcher.aclose()
 
     with EvidenceLog(folder, chosen.id) as log:
-        if log.mended:
-            typer.echo(f"{log.file}: the last line was never finished, and is cut off", err=True)
+        if log.repaired:
+            typer.echo(f"{log.file}: removed an incomplete last line", err=True)
         try:
-            report = asyncio.run(ask(log))
+            result = asyncio.run(ask(log))
         except KeyboardInterrupt:
-            typer.echo(f"route: stopped; {log.file} keeps the answers, and the same command goes on", err=True)
+            typer.echo(f"route: interrupted; the answers are stored in {log.file}; run again to continue", err=True)
             raise SystemExit(130) from None
     if as_json:
-        options.print_json(report)
+        options.print_json(result)
     else:
-        _print_report(report)
+        _print_result(result)
 
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise CallerError("--reset asks before it starts over, and nobody is there to answer: add --yes")
+        raise CallerError("--reset asks for confirmation, which needs a terminal: add --yes")
     typer.confirm(question, abort=True, err=True)
 
 
-class _ProgressLine:
-    """Shows progress on standard error: one line that is rewritten at a terminal, some lines elsewhere."""
+def _dispatcher(timeout_s: float) -> Dispatcher:
+    """A dispatcher without retries: `Endpoint` retries by itself, since every call may cost money."""
+    from router.dispatch import Dispatcher, DispatchSettings, Timeouts
+    from router.formats.quantities import Seconds
 
-    def __init__(self, terminal: bool) -> None:
-        self._terminal = terminal
-
-    def __call__(self, progress: Progress) -> None:
-        done, wanted = progress.answered, progress.wanted
-        spent = "" if progress.spent_usd is None else f", {_usd(progress.spent_usd)}"
-        words = f"{done} of {wanted} answered, {progress.score:g} right{spent}"
-        if self._terminal:
-            bar = "━" * round(24 * done / max(wanted, 1))
-            typer.echo(f"\r\x1b[2K{bar:<24} {words}", err=True, nl=False)
-        elif done % _SHOW_EVERY == 0 or done == wanted:
-            typer.echo(words, err=True)
-
-    def end(self) -> None:
-        """Leave the line, so that what follows does not stand behind it."""
-        if self._terminal:
-            typer.echo(err=True)
+    total_s = Seconds(max(timeout_s, Timeouts().total_s))
+    return Dispatcher(DispatchSettings(Timeouts(first_token_s=Seconds(timeout_s), total_s=total_s), retries=0))
 
 
-def _print_plan(planned: tuple[Planned, ...], card: str, as_json: bool) -> None:
-    known = [each.worst_usd for each in planned if each.worst_usd is not None]
-    worst = sum(known) if len(known) == len(planned) else None
+def _progress_text(progress: Progress) -> str:
+    spent = "" if progress.spent_usd is None else f", {_usd(progress.spent_usd)}"
+    return f"{progress.answered} of {progress.wanted} answered, {progress.score:g} right{spent}"
+
+
+def _print_plan(planned: tuple[PlannedProbe, ...], card: str, as_json: bool) -> None:
+    known = [probe.max_cost_usd for probe in planned if probe.max_cost_usd is not None]
+    total_usd = sum(known) if len(known) == len(planned) else None
     if as_json:
-        options.print_json({"card": card, "probes": planned, "worst_usd": worst})
+        options.print_json({"card": card, "probes": planned, "worst_usd": total_usd})
         return
     from rich.markup import escape
 
@@ -148,64 +145,67 @@ def _print_plan(planned: tuple[Planned, ...], card: str, as_json: bool) -> None:
 
     out = console()
     shown = table("probe", "domain", "difficulty", "at most", right=("difficulty", "at most"))
-    for each in planned:
-        price = "?" if each.worst_usd is None else _usd(each.worst_usd)
-        shown.add_row(escape(each.probe), escape(each.domain), str(each.difficulty or ""), price)
+    for probe in planned:
+        cost = "?" if probe.max_cost_usd is None else _usd(probe.max_cost_usd)
+        shown.add_row(escape(probe.probe), escape(probe.domain), str(probe.difficulty or ""), cost)
     out.print(shown)
-    total = "unknown, as the card states no price" if worst is None else f"at most {_usd(worst)}"
-    out.print(f"\n{escape(card)} would be asked {len(planned)} probes; cost: {total}. Nothing was called.")
+    total = "unknown, since the card states no price" if total_usd is None else f"at most {_usd(total_usd)}"
+    out.print(f"\n{escape(card)} would be asked {len(planned)} probes; cost: {total}. No calls were made.")
 
 
-def _print_report(report: Onboarding) -> None:
+def _print_result(result: OnboardingResult) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, table
 
     out = console()
-    spent = "price unknown" if report.spent_usd is None else f"{_usd(report.spent_usd)} spent"
-    now = "" if report.spent_now_usd is None else f", {_usd(report.spent_now_usd)} of it now"
+    spent = "price unknown" if result.spent_usd is None else f"{_usd(result.spent_usd)} spent"
+    now = "" if result.spent_now_usd is None else f", {_usd(result.spent_now_usd)} of it now"
     out.print(
-        f"[bold green]{escape(report.card)}[/]  {report.answered} probes of {escape(report.probe_set)} answered, "
-        f"{report.answered_now} of them now; {spent}{now}"
+        f"[bold green]{escape(result.card)}[/]  {result.answered} probes of {escape(result.probe_set)} answered, "
+        f"{result.answered_now} of them now; {spent}{now}"
     )
-    figures = (("latency", report.latency_ms, " ms"), ("first token", report.ttft_ms, " ms"))
-    known = [f"{name} {value:.0f}{unit}" for name, value, unit in figures if value is not None]
-    if report.output_tokens is not None:
-        known.append(f"{report.output_tokens:g} output tokens")
-    out.print(f"median: {', '.join(known)}\n" if known else "")
+    times = (("latency", result.latency_ms), ("first token", result.ttft_ms))
+    medians = [f"{name} {time_ms:.0f} ms" for name, time_ms in times if time_ms is not None]
+    if result.output_tokens is not None:
+        medians.append(f"{result.output_tokens:g} output tokens")
+    out.print(f"median: {', '.join(medians)}\n" if medians else "")
     headers = ("asked", "right", "expected before", "after", "change")
     shown = table("domain", *headers, right=headers)
-    for change in (*report.domains, report.overall):
+    for change in (*result.domains, result.overall):
         shown.add_row(escape(change.domain), *_cells(change))
     out.print(shown)
     out.print("\nExpected quality is over all probes of the domain; ± is one standard deviation.")
-    out.print(_why_it_ended(report), soft_wrap=True)
-    if report.cut_off:
-        out.print(f"{report.cut_off} answers were cut off at the limit of tokens: --max-tokens raises it.")
-    if report.lost:
+    out.print(_stop_message(result), soft_wrap=True)
+    if result.cut_off:
+        out.print(f"{result.cut_off} answers were cut off at the token limit; --max-tokens raises it.")
+    if result.unconfirmed:
         out.print(
-            f"{report.lost} calls were under way when an earlier run was killed; they count for the most they cost."
+            f"{result.unconfirmed} calls were in progress when an earlier run was killed; they are counted at their "
+            "maximum cost."
         )
-    out.print(f"[dim]evidence {escape(report.evidence)}[/]", soft_wrap=True)
+    out.print(f"[dim]evidence {escape(result.evidence)}[/]", soft_wrap=True)
 
 
 def _cells(change: Change) -> tuple[str, ...]:
     return (
         str(change.answered),
         "" if change.score is None else f"{change.score:.0%}",
-        f"{change.before:.2f} ± {change.before_doubt:.2f}",
-        f"{change.after:.2f} ± {change.after_doubt:.2f}",
+        f"{change.before:.2f} ± {change.before_std:.2f}",
+        f"{change.after:.2f} ± {change.after_std:.2f}",
         f"{change.after - change.before:+.2f}",
     )
 
 
-def _why_it_ended(report: Onboarding) -> str:
-    if report.stopped == "budget":
-        return "Stopped at --max-usd: the next answer might have cost more than is left."
-    if report.stopped == "all asked":
-        return f"Every probe of {report.probe_set} is answered."
-    return "More probes narrow the doubt: the same command with a larger --probes asks only the further ones."
+def _stop_message(result: OnboardingResult) -> str:
+    if result.stopped == "budget":
+        return "Stopped at --max-usd: the next answer might exceed the budget."
+    if result.stopped == "all asked":
+        return f"Every probe of {result.probe_set} is answered."
+    return "More probes reduce the uncertainty: a run with a larger --probes asks only the additional ones."
 
 
 def _usd(amount: float) -> str:
-    return f"{amount:.2f}$" if amount >= 1 else f"{float(f'{amount:.3g}'):.10f}".rstrip("0").rstrip(".") + "$"
+    from router.formats import units
+
+    return units.show_usd(amount, _USD_DIGITS)

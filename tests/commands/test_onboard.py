@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router.learn.onboarding.probes import load_probes
+from router.learn.onboarding import load_probes
 from router.perceive.evidence import load_evidence
 from router.settings import default_evidence_folder, shipped_probes_folder
 from tests.commands.conftest import Run
@@ -52,7 +52,7 @@ def test_a_card_is_onboarded_and_the_change_is_shown(run: Run, model: Examinee, 
     assert len(model.asked) == len(load_evidence(here / "evidence")[CARD]) == 8
 
 
-def test_the_report_is_json_on_request(run: Run, here: Path) -> None:
+def test_the_result_is_printed_as_json_on_request(run: Run, here: Path) -> None:
     report = json.loads(run("onboard", CARD, "--probes", "7", "--json").out)
     assert (report["card"], report["answered"], report["stopped"]) == (CARD, 7, "done")
     assert report["overall"]["after"] > report["overall"]["before"]
@@ -73,23 +73,23 @@ def test_a_dry_run_calls_nothing_and_writes_nothing(run: Run, model: Examinee, h
     assert "would be asked 5 probes; cost: at most 0.0" in shown
     planned = json.loads(run("onboard", CARD, "--probes", "5", "--dry-run", "--json").out)
     assert len(planned["probes"]) == 5
-    assert planned["worst_usd"] == pytest.approx(sum(each["worst_usd"] for each in planned["probes"]))
+    assert planned["worst_usd"] == pytest.approx(sum(probe["worst_usd"] for probe in planned["probes"]))
     assert model.asked == []
     assert not (here / "evidence").exists()
     run("onboard", CARD, "--probes", "5")
     assert {outcome.probe for outcome in load_evidence(here / "evidence")[CARD]} == {
-        each["probe"] for each in planned["probes"]
+        probe["probe"] for probe in planned["probes"]
     }
 
 
 @pytest.mark.usefixtures("here")
-def test_a_budget_stops_the_run_and_the_report_says_so(run: Run) -> None:
+def test_a_budget_stops_the_run_and_the_result_states_it(run: Run) -> None:
     ended = run("onboard", CARD, "--max-usd", "0.002")
     assert ended.code == 0
     assert "Stopped at --max-usd" in ended.out
 
 
-def test_a_run_that_is_killed_goes_on_and_asks_nothing_twice(run: Run, model: Examinee, here: Path) -> None:
+def test_a_killed_run_can_be_continued_and_asks_nothing_twice(run: Run, model: Examinee, here: Path) -> None:
     model.delay_s = 0.1
     command = [sys.executable, str(ROOT / "cli.py"), "onboard", CARD, "--probes", "24"]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
@@ -100,21 +100,21 @@ def test_a_run_that_is_killed_goes_on_and_asks_nothing_twice(run: Run, model: Ex
     finally:
         process.kill()
         process.communicate()
-    kept = load_evidence(here / "evidence")[CARD]
-    assert 6 <= len(kept) < 24
+    stored = load_evidence(here / "evidence")[CARD]
+    assert 6 <= len(stored) < 24
     model.delay_s = 0.0
     report = json.loads(run("onboard", CARD, "--probes", "24", "--json").out)
-    assert (report["answered"], report["answered_now"]) == (24, 24 - len(kept))
+    assert (report["answered"], report["answered_now"]) == (24, 24 - len(stored))
     assert len(model.asked) == len(set(model.asked)) <= 24 + report["lost"]
-    assert load_evidence(here / "evidence")[CARD][: len(kept)] == kept
+    assert load_evidence(here / "evidence")[CARD][: len(stored)] == stored
 
 
-def test_a_line_that_was_torn_is_cut_off_and_its_probe_asked_anew(run: Run, here: Path) -> None:
+def test_a_truncated_line_is_removed_and_its_probe_asked_again(run: Run, here: Path) -> None:
     run("onboard", CARD, "--probes", "5")
     file = here / "evidence" / FILE
     file.write_bytes(file.read_bytes()[:-20])
     ended = run("onboard", CARD, "--probes", "5", "--json")
-    assert "the last line was never finished" in ended.err
+    assert "removed an incomplete last line" in ended.err
     assert json.loads(ended.out)["answered_now"] == 1
     assert len(load_evidence(here / "evidence")[CARD]) == 5
 
@@ -130,7 +130,9 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(run: Run, here: 
     assert f"{file}:3: is damaged" in ended.err
 
 
-def test_starting_over_asks_first_and_keeps_the_old_answers(run: Run, model: Examinee, here: Path) -> None:
+def test_starting_over_asks_for_confirmation_and_archives_the_old_answers(
+    run: Run, model: Examinee, here: Path
+) -> None:
     run("onboard", CARD, "--probes", "5")
     ended = run("onboard", CARD, "--probes", "5", "--reset")
     assert ended.code == 2
@@ -142,7 +144,7 @@ def test_starting_over_asks_first_and_keeps_the_old_answers(run: Run, model: Exa
     assert (here / "evidence" / f"{FILE}.old").read_bytes().count(b"\n") == 5
 
 
-def test_probes_come_from_a_set_of_ones_own(run: Run, model: Examinee, here: Path) -> None:
+def test_probes_are_read_from_a_users_set(run: Run, model: Examinee, here: Path) -> None:
     folder = here / "mine"
     folder.mkdir()
     rows = [{"prompt_id": str(n), "prompt": f"What is {n} + {n}?", "answer": 2 * n} for n in range(4)]
@@ -153,7 +155,7 @@ def test_probes_come_from_a_set_of_ones_own(run: Run, model: Examinee, here: Pat
     assert report["overall"]["score"] == 1.0
 
 
-def test_a_failing_endpoint_ends_with_one_line(run: Run, model: Examinee, here: Path) -> None:
+def test_a_failing_endpoint_ends_the_run_with_a_one_line_error(run: Run, model: Examinee, here: Path) -> None:
     model.statuses = [403]
     ended = run("onboard", CARD)
     assert ended.code == 4
@@ -162,13 +164,13 @@ def test_a_failing_endpoint_ends_with_one_line(run: Run, model: Examinee, here: 
 
 
 @pytest.mark.usefixtures("here")
-def test_a_card_that_does_not_exist_is_the_callers_fault(run: Run) -> None:
+def test_an_unknown_card_is_a_caller_error(run: Run) -> None:
     ended = run("onboard", "vendor/mimi")
     assert ended.code == 2
     assert 'did you mean "vendor/mini"?' in ended.err
 
 
-def test_evidence_goes_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_evidence_folder_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PULVINAR_EVIDENCE", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

@@ -1,10 +1,10 @@
-"""What is believed of one card before and after its answers, and which probe to ask next."""
+"""Computerised adaptive testing: the expected quality of a card given its answers, and the next probe to ask."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,58 +13,45 @@ from router.perceive.ability import Ability, most_informative
 from router.perceive.predictor import quality_of
 from router.types import Doubles, Indices
 
-_MIDDLE = 3
+_MIDDLE_DIFFICULTY = 3
 
 
-class Expected(NamedTuple):
+class QualityEstimate(NamedTuple):
     """Expected quality, averaged over some probes, and the standard deviation of that average."""
 
     quality: float
-    doubt: float
+    std: float
 
 
-class Placement(Protocol):
-    """A belief about one card over the rows of a probe set. It never changes; `observe` gives another."""
-
-    def observe(self, outcomes: Mapping[int, float]) -> Placement:
-        """The belief after these further outcomes: scores in [0, 1] by row."""
-
-    def choose_next(self, asked: Collection[int]) -> int:
-        """The row to ask next, none of `asked`. Raises ValueError where every row is."""
-
-    def average(self, rows: Indices) -> Expected:
-        """What to expect on `rows`."""
-
-
-class AbilityPlacement:
-    """Asks what narrows the card's ability most, and forecasts by that ability (`router.perceive.ability`)."""
+class AdaptiveTest:
+    """The ability posterior of one card over the rows of a probe set. It is immutable: `observe` returns a new one."""
 
     def __init__(
         self,
         probes: Sequence[Probe],
         ability: Ability,
         profiles: Doubles,
-        usual: Doubles,
+        second_moment: Doubles,
         observed: frozenset[int] = frozenset(),
     ) -> None:
-        """`profiles`, float64 `(probes, 1 + skills)`, are the probes' own; `usual` says what prompts are like that the
-        card will get, as in `most_informative`; `observed` are the rows that `ability` has learnt from.
+        """`profiles`, float64 `(probes, 1 + skills)`, are those of the probes; `second_moment` describes the prompts
+        that the card will get, as in `most_informative`; `observed` are the rows that `ability` was updated with.
         """
-        self._probes, self._profiles, self._usual = tuple(probes), profiles, usual
+        self._probes, self._profiles, self._second_moment = tuple(probes), profiles, second_moment
         self._ability, self._observed = ability, observed
 
-    def observe(self, outcomes: Mapping[int, float]) -> AbilityPlacement:
-        """The belief after these further outcomes."""
+    def observe(self, outcomes: Mapping[int, float]) -> AdaptiveTest:
+        """The posterior after further outcomes: scores in [0, 1] by row."""
         rows = sorted(outcomes)
         scores = np.array([outcomes[row] for row in rows], dtype=np.float64)
         ability = self._ability.observe(self._profiles[rows], scores) if rows else self._ability
-        return AbilityPlacement(self._probes, ability, self._profiles, self._usual, self._observed | set(rows))
+        return AdaptiveTest(self._probes, ability, self._profiles, self._second_moment, self._observed | set(rows))
 
     def choose_next(self, asked: Collection[int]) -> int:
-        """The row whose answer narrows the forecast most; in turn, where the ability is not in doubt at all.
+        """The row, not in `asked`, whose answer narrows the forecast most; in turn, where the ability is certain.
 
-        Rows that were asked and not yet observed count as answered: how much an answer narrows the doubt does not
-        depend on what it is.
+        Rows that were asked but not yet observed count as answered: how much an answer reduces the uncertainty does
+        not depend on the answer. Raises ValueError where every row is asked.
         """
         in_turn = _next_in_turn(self._probes, asked)
         pending = sorted(set(asked) - self._observed)
@@ -73,31 +60,31 @@ class AbilityPlacement:
             return in_turn
         allowed = np.ones(len(self._probes), dtype=np.bool_)
         allowed[list(asked)] = False
-        return most_informative(covariance, self._profiles, self._usual, allowed)
+        return most_informative(covariance, self._profiles, self._second_moment, allowed)
 
-    def average(self, rows: Indices) -> Expected:
-        """What to expect on `rows`."""
+    def average(self, rows: Indices) -> QualityEstimate:
+        """The expected quality on `rows`."""
         profiles = self._profiles[rows]
-        middle = profiles.mean(axis=0)
-        variance = float(middle @ self._ability.covariance @ middle)
-        return Expected(float(quality_of(profiles @ self._ability.mean).mean()), max(variance, 0.0) ** 0.5)
+        mean_profile = profiles.mean(axis=0)
+        variance = float(mean_profile @ self._ability.covariance @ mean_profile)
+        return QualityEstimate(float(quality_of(profiles @ self._ability.mean).mean()), max(variance, 0.0) ** 0.5)
 
 
 def _next_in_turn(probes: Sequence[Probe], asked: Collection[int]) -> int:
-    """The row of the domain asked least, in it of the difficulty asked least, the middle ones first.
+    """A row of the domain asked least often, within it of the difficulty asked least often, medium difficulties first.
 
     Raises ValueError where every row is asked.
     """
-    left = [row for row in range(len(probes)) if row not in asked]
-    if not left:
+    remaining = [row for row in range(len(probes)) if row not in asked]
+    if not remaining:
         raise ValueError("every probe is asked")
     domains = [probes[row].domain for row in asked]
     cells = [(probes[row].domain, probes[row].difficulty) for row in asked]
 
     def turn(row: int) -> tuple[int, int, int, bytes]:
         domain, difficulty = probes[row].domain, probes[row].difficulty
-        # By content, not by chance: the same set is asked in the same order everywhere.
+        # The hash of the id breaks ties, so that the same set is asked in the same order on every machine.
         order = hashlib.sha256(probes[row].id.encode()).digest()
-        return domains.count(domain), cells.count((domain, difficulty)), abs(difficulty - _MIDDLE), order
+        return domains.count(domain), cells.count((domain, difficulty)), abs(difficulty - _MIDDLE_DIFFICULTY), order
 
-    return min(left, key=turn)
+    return min(remaining, key=turn)

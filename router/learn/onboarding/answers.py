@@ -1,4 +1,4 @@
-"""What a model's reply says: its final answer, and the choice or the number in it. Pure functions of texts."""
+"""Parsing of model replies: the final answer, and the option letter or the number in it. Pure functions of texts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import unicodedata
 from collections.abc import Mapping
 from fractions import Fraction
 
-_LONGEST_REPLY = 200_000
-_LONGEST_NUMBER = 60
-_GREATEST_POWER = 300
+_MAX_REPLY_CHARACTERS = 200_000
+_MAX_NUMBER_CHARACTERS = 60
+_MAX_EXPONENT = 300
 _FEW_WORDS = 5
 
 
@@ -18,15 +18,15 @@ _THOUGHTS_END = re.compile(r"\A.*</(?:think|thinking|reasoning|thought)>", re.DO
 _ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0x2044: "/", 0x2212: "-", 0x00AD: None}
 
 
-def spoken(reply: str) -> str:
-    """`reply` without the model's thoughts."""
-    said = _THOUGHTS.sub("", reply[:_LONGEST_REPLY])
-    # Some servers hand on only the closing tag.
-    return _THOUGHTS_END.sub("", said)
+def without_thoughts(reply: str) -> str:
+    """`reply` without the model's reasoning between `<think>` tags."""
+    text = _THOUGHTS.sub("", reply[:_MAX_REPLY_CHARACTERS])
+    # Some servers forward only the closing tag.
+    return _THOUGHTS_END.sub("", text)
 
 
 def in_ascii(text: str) -> str:
-    """`text` with ASCII signs for full-width ones, and ASCII digits for those of any script."""
+    """`text` with full-width characters and the digits of any script replaced by ASCII ones."""
     text = text.translate(_ASCII)
     if text.isascii():
         return text
@@ -40,7 +40,7 @@ _WORDS = (
     r"cevap|yanıt|(?:최종\s*)?(?:정답|답변|답)"
 )
 _MARKUP = r"[*_`~]*"
-# Chinese, Japanese and Korean put no blank before a word or a number.
+# Chinese, Japanese and Korean write no space before a word or a number.
 _NO_LETTER_BEFORE = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
 _AT_LINE_START = re.compile(
     rf"^[ \t]*(?:[#>\-•]+[ \t]*)?{_MARKUP}(?:{_WORDS}){_MARKUP}[ \t]*:{_MARKUP}|^\s*####(?=\s*[-+$]?[\d.])",
@@ -55,37 +55,39 @@ _FENCE = re.compile(r"\s*```\w*\s*\Z")
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
-def final_answer(said: str) -> tuple[str, bool]:
-    """The text of the final answer, and whether the reply marks it as such; else it is the reply's last line.
+def final_answer(reply: str) -> tuple[str, bool]:
+    """The text of the final answer, and whether it is marked as such; without a mark it is the last line of `reply`.
 
-    A mark is a line that begins with `Answer:` in one of a dozen languages, or a LaTeX box; the last one counts.
-    Where there is none, `the answer is …` inside a line does.
+    A mark is a line that begins with `Answer:` in one of a dozen languages, or a LaTeX box; the last mark counts.
+    Where there is none, `the answer is …` inside a line is a mark.
     """
-    marks = [match.end() for pattern in (_AT_LINE_START, _HEADING) for match in pattern.finditer(said)]
-    boxes = [match.start() for match in _BOXED.finditer(said)]
+    marks = [match.end() for pattern in (_AT_LINE_START, _HEADING) for match in pattern.finditer(reply)]
+    boxes = [match.start() for match in _BOXED.finditer(reply)]
     if boxes and boxes[-1] > max(marks, default=-1):
-        return stripped(_unboxed(said[boxes[-1] :])), True
+        return stripped(_unboxed(reply[boxes[-1] :])), True
     if not marks:
-        marks = [match.end() for match in _ANYWHERE.finditer(said)]
+        marks = [match.end() for match in _ANYWHERE.finditer(reply)]
     if marks:
-        lines = (stripped(line) for line in said[max(marks) :].splitlines() if not _FENCE.match(line))
+        lines = (stripped(line) for line in reply[max(marks) :].splitlines() if not _FENCE.match(line))
         return next((line for line in lines if line), ""), True
-    return _unmarked(said), False
+    return _unmarked_answer(reply), False
 
 
-def _unmarked(said: str) -> str:
-    """The answer of a reply that marks none: its last line, or a short first one that a longer text follows."""
-    lines = [stripped(line) for line in said.strip().splitlines() if not _FENCE.match(line)]
-    stated = [line for line in lines if line]
-    if not stated:
+def _unmarked_answer(reply: str) -> str:
+    """The answer in a reply without a mark: its last line, or a short first line that a longer text follows."""
+    lines = [stripped(line) for line in reply.strip().splitlines() if not _FENCE.match(line)]
+    filled = [line for line in lines if line]
+    if not filled:
         return ""
-    first, last = stated[0], stated[-1]
+    first, last = filled[0], filled[-1]
     alone = len(lines) > 1 and lines[0] == first and not lines[1]
     return first if alone and len(first.split()) <= _FEW_WORDS < len(last.split()) else last
 
 
 def _unboxed(text: str) -> str:
-    """What the first LaTeX box in `text` holds; `text` where there is none, or where it is not closed."""
+    """The content of the first LaTeX box in `text`, or the rest of `text` where the box is not closed; `text` where
+    there is no box.
+    """
     box = _BOXED.search(text)
     if box is None:
         return text
@@ -112,7 +114,7 @@ _QUOTES = (("`", "`"), ("*", "*"), ('"', '"'), ("'", "'"), ("“", "”"), ("„
 
 
 def stripped(line: str) -> str:
-    """`line` without LaTeX, Markdown and quotes around it, and without the full stop at its end."""
+    """`line` without surrounding LaTeX, Markdown and quotes, and without the full stop at its end."""
     line = _LATEX_TEXT.sub(r"\1", _unboxed(line)).strip()
     before = None
     while line != before:
@@ -129,13 +131,13 @@ def stripped(line: str) -> str:
 
 
 _ARTICLE = re.compile(r"\A(?:the|an?|der|die|das|le|la|les|el|los|las|il|o|os|as)\s+(?=\S)")
-_AROUND = "".join((*" .。!?!?,;:…\"'“”„«»「」_()[]",))
+_PUNCTUATION = "".join((*" .。!?!?,;:…\"'“”„«»「」_()[]",))
 
 
 def normal_text(text: str) -> str:
-    """`text` in one case and one form of each character, without an article in front and marks around it."""
+    """`text` case-folded and in Unicode NFKC form, without a leading article and surrounding punctuation."""
     text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    text = " ".join(text.replace("*", "").replace("`", "").split()).strip(_AROUND)
+    text = " ".join(text.replace("*", "").replace("`", "").split()).strip(_PUNCTUATION)
     return _ARTICLE.sub("", text)
 
 
@@ -144,7 +146,7 @@ _REJECTED = re.compile(r"\b(?:not|nicht|pas|no)\s+\(?[A-J]\b\)?", re.IGNORECASE)
 _LEADING = re.compile(
     r"\A(?:(?:option|choice|answer)\s+)?[(\[*]*([A-Ja-j])[)\]*]*(?=\Z|\s*[).:,;—–\-]|\s)(.*)", re.DOTALL
 )
-_STANDING = re.compile(r"(?<![\w'’])[(\[*]*([A-J])[)\]*]*(?![\w'’])")
+_SINGLE_LETTER = re.compile(r"(?<![\w'’])[(\[*]*([A-J])[)\]*]*(?![\w'’])")
 _REASON = re.compile(
     r"\A\s*(?:[.:,;—–(-]\s*)?(?:because|since|as|is|was|would|seems|weil|da|parce|car|porque|ist|est|es)\b",
     re.IGNORECASE,
@@ -152,19 +154,19 @@ _REASON = re.compile(
 
 
 def options_in(prompt: str) -> dict[str, str]:
-    """The options that stand in `prompt` as lines `A) …`, `(A) …`, `A. …`; empty unless they run from A on."""
-    found: dict[str, str] = {}
+    """The options in `prompt`: lines `A) …`, `(A) …`, `A. …` with consecutive letters from A on; else empty."""
+    options: dict[str, str] = {}
     for letter, text in _OPTION.findall(prompt.translate(_ASCII)):
-        if letter == chr(ord("A") + len(found)):
-            found[letter] = text
+        if letter == chr(ord("A") + len(options)):
+            options[letter] = text
         elif letter == "A":
-            # A worked example with options of its own may stand first.
-            found = {"A": text}
-    return found if len(found) > 1 else {}
+            # The options before belong to a worked example.
+            options = {"A": text}
+    return options if len(options) > 1 else {}
 
 
 def read_choice(content: str, options: Mapping[str, str]) -> str:
-    """The one letter that `content` names, alone, with its text or by its text; empty where it is none or several."""
+    """The letter that `content` names: alone, with the option's text, or by that text; empty for none or several."""
     letters = {letter: normal_text(text) for letter, text in options.items()}
     if named := [letter for letter, text in letters.items() if text == normal_text(content)]:
         return named[0] if len(named) == 1 else ""
@@ -185,14 +187,14 @@ def read_choice(content: str, options: Mapping[str, str]) -> str:
     is_article = rest[:1].isspace() and lead[0][0] in "AaIi" and not _REASON.match(rest)
     if is_article or text in letters.values():
         return ""
-    others = {other for other in _STANDING.findall(rest) if other in allowed and other not in {letter, "A", "I"}}
+    others = {other for other in _SINGLE_LETTER.findall(rest) if other in allowed and other not in {letter, "A", "I"}}
     others |= {other for other in re.findall(r"(?:\(|\bor |\band |/|, ?|\boder )([A-J])\b", rest) if other in allowed}
     return letter if others <= {letter} else ""
 
 
-def only_emphasised(said: str, options: Mapping[str, str]) -> str:
-    """The one option that is set in bold in an unmarked reply."""
-    bold = {read_choice(stripped(part), options) for part in re.findall(r"\*\*(.+?)\*\*", said)} - {""}
+def only_emphasised(reply: str, options: Mapping[str, str]) -> str:
+    """The only option that is set in bold in a reply without a mark; empty for none or several."""
+    bold = {read_choice(stripped(part), options) for part in re.findall(r"\*\*(.+?)\*\*", reply)} - {""}
     return bold.pop() if len(bold) == 1 else ""
 
 
@@ -214,30 +216,30 @@ _SEVERAL = re.compile(r"\b(?:or|oder|ou|или|between|zwischen|entre)\b|或|或
 
 
 def read_number(content: str, *, lenient: bool = False) -> frozenset[Fraction]:
-    """What the number in `content` may mean: `1.234` is 1.234 or, as in German, 1234. Empty where there is none.
+    """The possible values of the number in `content`: `1.234` is 1.234 or, as in German, 1234. Empty without a number.
 
-    `= 7` at the end of a calculation counts, a remark in parentheses does not. Several different numbers are no
-    answer; where `lenient`, the last one is.
+    In a calculation, the number after the last `=` counts; a remark in parentheses is ignored. Several different
+    numbers are not an answer, but with `lenient` the last one is.
     """
     text = content.replace("{,}", ",").replace(r"\,", "").replace(r"\!", "").replace(r"\%", "%").replace(r"\$", "$")
     text = _LATEX_FRACTION.sub(r"\1/\2", text)
     text = _POWER_OF_TEN.sub(lambda power: f"10^{power[1].translate(_SUPERSCRIPTS)}", text)
-    found = _readings(text)
-    if len(found) > 1 and (without := _readings(_ASIDE.sub(" ", text))):
-        found = without
-    if len(found) > 1 and re.search("[=≈]", text):
-        found = _readings(re.split("[=≈]", text)[-1])
-    if not found or (len(found) > 1 and not lenient) or (len(found) > 1 and _SEVERAL.search(text)):
+    numbers = _numbers_in(text)
+    if len(numbers) > 1 and (without := _numbers_in(_ASIDE.sub(" ", text))):
+        numbers = without
+    if len(numbers) > 1 and re.search("[=≈]", text):
+        numbers = _numbers_in(re.split("[=≈]", text)[-1])
+    if not numbers or (len(numbers) > 1 and not lenient) or (len(numbers) > 1 and _SEVERAL.search(text)):
         return frozenset()
-    return found[-1]
+    return numbers[-1]
 
 
 def exact_number(text: str) -> Fraction | None:
-    """The number that an answer key states: `1,234.5`, `-3/4`, `2e-3`; None where it is none."""
+    """The number in an answer key: `1,234.5`, `-3/4`, `2e-3`; None where it is not a number."""
     text = text.strip().translate(_ASCII).lstrip("+")
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", text):
         text = text.replace(",", "")
-    if len(text) > _LONGEST_NUMBER or not re.fullmatch(
+    if len(text) > _MAX_NUMBER_CHARACTERS or not re.fullmatch(
         r"-?(\d+/\d+|(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?)", text, re.ASCII
     ):
         return None
@@ -247,23 +249,23 @@ def exact_number(text: str) -> Fraction | None:
         return None
 
 
-def _readings(text: str) -> list[frozenset[Fraction]]:
-    """The different numbers in `text`, each with what it may mean."""
-    found: dict[frozenset[Fraction], None] = {}
+def _numbers_in(text: str) -> list[frozenset[Fraction]]:
+    """The different numbers in `text`, each as the set of its possible values."""
+    numbers: dict[frozenset[Fraction], None] = {}
     for match in _NUMBER.finditer(text):
         power = int(match["e"] or match["power"] or 0)
-        if abs(power) > _GREATEST_POWER or len(match[0]) > _LONGEST_NUMBER:
+        if abs(power) > _MAX_EXPONENT or len(match[0]) > _MAX_NUMBER_CHARACTERS:
             continue
         sign = -1 if (match["sign"] or "").strip() not in ("", "+") else 1
         factor = Fraction(10) ** power * sign * _SCALES.get((match["scale"] or "").lower(), 1)
         below = _values(match["below"]) if match["below"] else {Fraction(1)}
         values = frozenset(value / under * factor for value in _values(match["digits"]) for under in below if under)
-        found[values] = None
-    return [values for values in found if values]
+        numbers[values] = None
+    return [values for values in numbers if values]
 
 
 def _values(digits: str) -> set[Fraction]:
-    """What digits with separators may stand for."""
+    """The possible values of digits with separators."""
     digits = digits.replace("٫", ".").replace("٬", ",")
     digits = digits.translate({ord(gap): None for gap in _GAP})
     marks = [sign for sign in digits if sign in ".,"]
@@ -283,20 +285,21 @@ def _values(digits: str) -> set[Fraction]:
 
 
 def same_number(readings: frozenset[Fraction], answer: str) -> bool:
-    """Whether a number read as `readings` is the one that the answer key states."""
+    """Whether one of the possible values `readings` equals the number in the answer key."""
     right = exact_number(answer)
     if right is None or not readings:
         return False
     decimals = len(answer.partition(".")[2]) if "." in answer and "e" not in answer.lower() else 0
     for given in readings:
-        # A fraction without end, such as 1/3, can only equal a decimal answer when rounded.
-        endless = _has_no_end(given) and decimals and abs(given - right) <= Fraction(1, 2 * 10**decimals)
-        if given == right or endless:
+        # A fraction with a repeating decimal, such as 1/3, can equal a decimal answer only after rounding.
+        rounds_to_right = _is_repeating(given) and decimals and abs(given - right) <= Fraction(1, 2 * 10**decimals)
+        if given == right or rounds_to_right:
             return True
     return False
 
 
-def _has_no_end(value: Fraction) -> bool:
+def _is_repeating(value: Fraction) -> bool:
+    """Whether the decimal expansion of `value` does not terminate."""
     below = value.denominator
     for prime in (2, 5):
         while below % prime == 0:

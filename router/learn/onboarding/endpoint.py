@@ -1,4 +1,4 @@
-"""One card's live endpoint, asked for whole answers, with the figures that each answer came with."""
+"""The live endpoint of one card: complete answers, with their latency and usage, and with retries."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from router.dispatch.response import retry_after_s
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
 
-_AGAIN_LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
-_LONGEST_WAIT_S = 90.0
+_MAX_WAIT_S = 90.0
 
 
 class Reply(Struct, frozen=True):
-    """What the model said. Tokens are None where the endpoint did not tell; `cut_off` is whether the limit of tokens
-    ended it.
+    """An answer of the model. Tokens are None where the endpoint did not report them; `cut_off` is whether the answer
+    ended at the token limit.
     """
 
     text: str
@@ -37,10 +37,9 @@ class Reply(Struct, frozen=True):
 
 
 class Endpoint:
-    """Asks one card, at temperature 0, again where it is busy.
+    """Sends requests to one card, at temperature 0, and retries where the endpoint is busy.
 
-    It learns what the endpoint cannot take (streams, `max_tokens`, `temperature`) from its first refusal, and leaves
-    that out from then on.
+    A field that the endpoint rejects (`stream`, `max_tokens`, `temperature`) is omitted from then on.
     """
 
     def __init__(
@@ -59,40 +58,40 @@ class Endpoint:
         }
         self._has_streamed = False
 
-    async def ask(self, messages: Sequence[Mapping[str, Any]], may_repeat: Callable[[], bool] = lambda: True) -> Reply:
-        """The answer to `messages`. Raises UpstreamError where there is none after some attempts.
+    async def ask(self, messages: Sequence[Mapping[str, Any]], may_retry: Callable[[], bool] = lambda: True) -> Reply:
+        """The answer to `messages`. Raises UpstreamError where there is none after several attempts.
 
-        `may_repeat` is called after each call that broke off, for it may have been paid for.
+        `may_retry` is called after an interrupted call, which may have been charged.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             fields = dict(self._fields)
             try:
                 answer, reply = await self._call(messages, fields)
             except UpstreamError:
-                may = may_repeat()
-                if attempt == _ATTEMPTS or not may:
+                allowed = may_retry()
+                if attempt == _ATTEMPTS or not allowed:
                     raise
                 if fields["stream"] and not self._has_streamed:
-                    # Perhaps this server has no streams.
-                    self._leave_out("stream")
+                    # This server may not support streaming.
+                    self._omit("stream")
                 await self._wait(_pause_s({}, attempt))
                 continue
             if reply is not None:
                 return reply
-            if answer.status in (400, 422) and (self._fields != fields or self._concede(_words(answer))):
+            if answer.status in (400, 422) and (self._fields != fields or self._omit_rejected(_words(answer))):
                 continue
-            if answer.status not in _AGAIN_LATER or attempt == _ATTEMPTS:
+            if answer.status not in _RETRIED_STATUSES or attempt == _ATTEMPTS:
                 raise UpstreamError(_refusal(answer), answer.status)
             pause_s = _pause_s(answer.headers, attempt)
-            if pause_s > _LONGEST_WAIT_S:
-                raise UpstreamError(f"{_refusal(answer)}; it asks to come back in {pause_s:.0f} s", answer.status)
+            if pause_s > _MAX_WAIT_S:
+                raise UpstreamError(f"{_refusal(answer)}; it asks to retry in {pause_s:.0f} s", answer.status)
             await self._wait(pause_s)
-        raise UpstreamError(f'the upstream of the card "{self._card.id}" refuses every form of the request', 400)
+        raise UpstreamError(f'the upstream of the card "{self._card.id}" rejects every form of the request', 400)
 
     async def _call(
         self, messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]
     ) -> tuple[UpstreamResponse, Reply | None]:
-        """One call; no reply where the answer is a refusal."""
+        """Make one call; no reply where the endpoint answered with an error."""
         body = {"model": self._card.id, "messages": list(messages), **fields}
         start = time.perf_counter()
         answer = await self._dispatcher.send(self._card, Call("chat", body, fields["stream"]))
@@ -105,15 +104,15 @@ class Endpoint:
         self._has_streamed = True
         return answer, reply
 
-    def _concede(self, words: str) -> bool:
-        """Leave out a field that the endpoint's refusal names. False where it names none that is still sent."""
+    def _omit_rejected(self, words: str) -> bool:
+        """Omit a field that the endpoint's error names. False where it names none that is still sent."""
         for field in ("stream_options", "max_tokens", "temperature", "stream"):
             if re.search(rf"\b{field}\b", words) and field in self._fields and self._fields[field] is not False:
-                self._leave_out(field)
+                self._omit(field)
                 return True
         return False
 
-    def _leave_out(self, field: str) -> None:
+    def _omit(self, field: str) -> None:
         if field == "stream":
             self._fields["stream"] = False
             self._fields.pop("stream_options", None)
@@ -128,13 +127,13 @@ def _since(start: float) -> float:
 
 
 def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
-    """How long the upstream wants us to wait, else one second, then two, then four."""
+    """The wait that the upstream asks for, else one second, then two, then four."""
     asked_s = retry_after_s(headers)
     return float(2 ** (attempt - 1)) if asked_s is None else asked_s
 
 
 def _words(answer: UpstreamResponse) -> str:
-    """What the upstream says is wrong."""
+    """The error message of the upstream."""
     assert isinstance(answer.body, bytes)
     try:
         said = msgspec.json.decode(answer.body)
@@ -147,11 +146,11 @@ def _words(answer: UpstreamResponse) -> str:
 
 
 def _refusal(answer: UpstreamResponse) -> str:
-    did = f'the upstream of the card "{answer.card.id}" answered HTTP {answer.status}'
+    status = f'the upstream of the card "{answer.card.id}" answered HTTP {answer.status}'
     if answer.status in (401, 403):
-        return f"{did}: it refuses the key"
+        return f"{status}: it rejects the API key"
     words = " ".join(_words(answer).split())[:300]
-    return f"{did}: {words}" if words else did
+    return f"{status}: {words}" if words else status
 
 
 def _whole_reply(card: Card, body: bytes, latency_ms: float) -> Reply:

@@ -1,4 +1,4 @@
-"""Writing evidence so that a crash loses at most what was under way, and a second run asks nothing twice."""
+"""The writer of evidence files: a crash loses at most the calls in progress, and the next run asks nothing twice."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from types import TracebackType
 from typing import IO
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.perceive.evidence import ProbeOutcome, file_name, read_evidence
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock; there two runs at once are the user's own care.
+except ImportError:  # Windows has no flock: there, the user must not start two runs of one card.
     fcntl = None  # type: ignore[assignment]
 
 Key = tuple[str, str]
 
 
 class PendingProbe(Struct, frozen=True):
-    """A probe that was sent and whose answer is not there yet, with what it may cost at most."""
+    """A probe that was sent and is not answered yet, with its maximum cost."""
 
     probe: str
     prompt: str
-    worst_usd: float
+    max_cost_usd: float = field(name="worst_usd")
 
     @property
     def key(self) -> Key:
-        """As that of an outcome."""
+        """The probe's id and text, as in the key of an outcome."""
         return self.probe, self.prompt
 
 
 class EvidenceLog:
-    """The evidence file of one card, open for appending by this process alone.
+    """The evidence file of one card, open for appending and locked for other processes.
 
-    `outcomes` are those it holds, `lost` the probes that were under way when an earlier run was killed: they may have
-    been paid for, and their answers are gone. `mended` is whether the file ended in a torn line, now cut off.
+    `outcomes` are those in the file, `unconfirmed` the probes that were being asked when an earlier run was killed:
+    they may have been charged, and their answers are lost. `repaired` is whether a truncated line at the end of the
+    file was removed.
 
     Raises CallerError where another run writes the file, FileError where it is damaged, ConfigurationError where it
     cannot be written.
@@ -48,7 +49,7 @@ class EvidenceLog:
 
     def __init__(self, folder: Path, card: str) -> None:
         self.file = folder / file_name(card)
-        self._sent_file = self.file.with_suffix(".underway.json")
+        self._pending_file = self.file.with_suffix(".underway.json")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._stream: IO[bytes] = self.file.open("ab")
@@ -56,14 +57,13 @@ class EvidenceLog:
             raise ConfigurationError(f"{self.file}: cannot be written: {error.strerror}") from None
         try:
             self._lock()
-            self.outcomes, self.mended = self._read()
-            self.lost: dict[Key, PendingProbe] = {each.key: each for each in self._read_sent()}
+            self.outcomes, self.repaired = self._read()
+            self.unconfirmed: dict[Key, PendingProbe] = {probe.key: probe for probe in self._read_pending()}
         except BaseException:
             self._stream.close()
             raise
         for outcome in self.outcomes:
-            self.lost.pop(outcome.key, None)
-        self._sent: dict[Key, PendingProbe] = {}
+            self.unconfirmed.pop(outcome.key, None)
 
     def __enter__(self) -> EvidenceLog:
         return self
@@ -76,24 +76,22 @@ class EvidenceLog:
             self.file.unlink()
 
     def begin(self, batch: Iterable[PendingProbe]) -> None:
-        """Note what is about to be sent; it is on the disk when this returns."""
-        self._sent = {each.key: each for each in batch}
-        self._write_sent({**self.lost, **self._sent}.values())
+        """Record the probes that are about to be sent; the record is on the disk when this returns."""
+        self._write_pending({**self.unconfirmed, **{probe.key: probe for probe in batch}}.values())
 
     def append(self, outcome: ProbeOutcome) -> None:
-        """Keep an outcome; it is on the disk when this returns."""
+        """Append an outcome; it is on the disk when this returns."""
         self._stream.write(msgspec.json.encode(outcome) + b"\n")
         self._flush()
         self.outcomes.append(outcome)
-        self.lost.pop(outcome.key, None)
+        self.unconfirmed.pop(outcome.key, None)
 
     def finish(self) -> None:
-        """Note that nothing is under way: what has no outcome got no answer, and may be asked again."""
-        self._sent = {}
-        if self.lost:
-            self._write_sent(self.lost.values())
+        """Record that no call is in progress: a probe of the batch without an outcome may be asked again."""
+        if self.unconfirmed:
+            self._write_pending(self.unconfirmed.values())
         else:
-            self._sent_file.unlink(missing_ok=True)
+            self._pending_file.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         if fcntl is None:
@@ -122,31 +120,31 @@ class EvidenceLog:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
-    def _read_sent(self) -> list[PendingProbe]:
+    def _read_pending(self) -> list[PendingProbe]:
         try:
-            return msgspec.json.decode(self._sent_file.read_bytes(), type=list[PendingProbe])
+            return msgspec.json.decode(self._pending_file.read_bytes(), type=list[PendingProbe])
         except FileNotFoundError:
             return []
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FileError(str(self._sent_file), None, f"is damaged: {error}; delete it to go on") from None
+            raise FileError(str(self._pending_file), None, f"is damaged: {error}; delete it to continue") from None
 
-    def _write_sent(self, sent: Iterable[PendingProbe]) -> None:
-        # Replaced whole, so that a crash leaves the old list or the new one.
-        draft = self._sent_file.with_suffix(".new")
+    def _write_pending(self, pending: Iterable[PendingProbe]) -> None:
+        # Replaced in one step, so that a crash leaves the old list or the new one.
+        draft = self._pending_file.with_suffix(".new")
         with draft.open("wb") as stream:
-            stream.write(msgspec.json.encode(list(sent)))
+            stream.write(msgspec.json.encode(list(pending)))
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(self._sent_file)
+        draft.replace(self._pending_file)
 
 
 def earlier_outcomes(folder: Path, card: str) -> Mapping[Key, ProbeOutcome]:
-    """What the evidence file of `card` holds, without opening it for writing."""
+    """The outcomes in the evidence file of `card`, which is not opened for writing."""
     return {outcome.key: outcome for outcome in read_evidence(folder / file_name(card)).outcomes}
 
 
 def set_aside(folder: Path, card: str) -> Path | None:
-    """Rename the evidence file of `card` to `….jsonl.old`, replacing an older one; None where there is no file."""
+    """Rename the evidence file of `card` to `….jsonl.old`, which replaces an older one; None where there is no file."""
     file = folder / file_name(card)
     with contextlib.suppress(FileNotFoundError):
         file.with_suffix(".underway.json").unlink()

@@ -1,7 +1,7 @@
-"""Graders: whether a model's reply holds the right answer. Pure functions of two texts.
+"""Graders: whether a model's reply gives the right answer. Pure functions of two texts.
 
-They forgive what a reasonable person would forgive (`The answer is **B**.`, `1,234 km`, `\\boxed{7}`, full-width
-digits) and nothing else: a reply that names two answers, or refuses, is wrong.
+They accept the forms that a reasonable person would accept (`The answer is **B**.`, `1,234 km`, `\\boxed{7}`,
+full-width digits) and no others: a reply that names two answers, or refuses, is wrong.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from router.learn.onboarding.answers import (
     read_choice,
     read_number,
     same_number,
-    spoken,
     stripped,
+    without_thoughts,
 )
 
 GRADERS = ("choice", "number", "text", "list", "output", "json", "whole")
-"""The letter of an option · a number · words, in any case · several items in order · what a program prints ·
-a JSON value and nothing else · the whole reply to the letter."""
+"""The letter of an option · a number · words, in any case · several items in order · the output of a program ·
+a JSON value and nothing else · the whole reply, character for character."""
 
 
 class Grade(Struct, frozen=True):
-    """1 for right and 0 for wrong, with what was read as the answer; empty where none was found."""
+    """1 for right and 0 for wrong, with the text that was read as the answer; empty where there was none."""
 
     score: float
     read: str
 
 
 def grade(grader: str, reply: str, answers: Sequence[Any], options: Mapping[str, str] | None = None) -> Grade:
-    """Grade `reply` by one of GRADERS. Any of `answers` is right. `options` are a choice's texts by letter.
+    """Grade `reply` with one of GRADERS. Any of `answers` is right. `options` are the texts of a choice by letter.
 
     `answers` are texts; for `list` sequences of texts, for `json` any JSON value.
     """
-    said = spoken(reply)
+    text = without_thoughts(reply)
     if grader == "json":
-        return _grade_json(said, answers)
+        return _grade_json(text, answers)
     if grader == "whole":
-        read = "\n".join(line.rstrip() for line in said.strip().splitlines())
+        read = "\n".join(line.rstrip() for line in text.strip().splitlines())
         return Grade(float(read in answers), read)
-    said = in_ascii(said)
-    content, marked = final_answer(said)
+    text = in_ascii(text)
+    content, marked = final_answer(text)
     if grader == "choice":
-        letter = read_choice(content, options or {}) or ("" if marked else only_emphasised(said, options or {}))
+        letter = read_choice(content, options or {}) or ("" if marked else only_emphasised(text, options or {}))
         return Grade(float(letter != "" and letter in [answer.strip().upper() for answer in answers]), letter)
     if grader == "number":
         readings = read_number(content, lenient=not marked)
         right = any(same_number(readings, answer) for answer in answers)
         return Grade(float(right), content if readings else "")
     if grader == "text":
-        right = any(_same_text(content, answer) or (marked and _says(content, answer)) for answer in answers)
+        right = any(_same_text(content, answer) or (marked and _states(content, answer)) for answer in answers)
     else:
         same = {"list": _same_list, "output": _same_output}[grader]
         right = content != "" and any(same(content, answer) for answer in answers)
     return Grade(float(right), content)
 
 
-_SENTENCE_WORDS = 12
+_MAX_SENTENCE_WORDS = 12
 _HEDGE = re.compile(
     r"n't|,|;|/|\b(?:not|no|never|nor|or|and|either|neither|than|but|nicht|kein\w*|oder|und|als|pas|ni|ou|et|que|y|o|e|не|или|и)\b"
 )
@@ -74,17 +74,17 @@ _SPLIT = re.compile(r"\s*(?:[,;、،>→\n]|->)\s*(?:and\s+|und\s+|et\s+|y\s+|и
 
 
 def _same_text(content: str, answer: str) -> bool:
-    # A remark may stand behind, as in `knave (because he lies)`.
-    said = {normal_text(content), normal_text(re.sub(r"(?<=\S)\s*\([^()]*\)\W*\Z", "", content))}
-    return normal_text(answer) in said - {""}
+    # A remark may follow the answer, as in `knave (because he lies)`.
+    given = {normal_text(content), normal_text(re.sub(r"(?<=\S)\s*\([^()]*\)\W*\Z", "", content))}
+    return normal_text(answer) in given - {""}
 
 
-def _says(content: str, answer: str) -> bool:
-    """Whether a short sentence comes to `answer`: `Ben owns a parrot`, `Goran is the tallest`."""
-    said, right = normal_text(content), normal_text(answer)
-    if not right or len(said.split()) > _SENTENCE_WORDS or _HEDGE.search(said):
+def _states(content: str, answer: str) -> bool:
+    """Whether a short sentence states `answer`: `Ben owns a parrot`, `Goran is the tallest`."""
+    sentence, right = normal_text(content), normal_text(answer)
+    if not right or len(sentence.split()) > _MAX_SENTENCE_WORDS or _HEDGE.search(sentence):
         return False
-    return said.endswith(f" {right}") or said.startswith(f"{right} is ")
+    return sentence.endswith(f" {right}") or sentence.startswith(f"{right} is ")
 
 
 def _same_list(content: str, answer: Sequence[str]) -> bool:
@@ -105,14 +105,14 @@ def _same_output(content: str, answer: str) -> bool:
 
 
 def _compact(text: str) -> str:
-    """A list, dict or tuple without blanks around brackets and commas, in one kind of quotes; else empty."""
+    """A list, dict or tuple without spaces around brackets and commas, in one kind of quotes; else empty."""
     if not re.search(r"[\[{(]", text):
         return ""
     return re.sub(r"\s*([\[\](){},:])\s*", r"\1", text.strip()).replace('"', "'")
 
 
 def _literal(text: str) -> tuple[Any] | None:
-    """The Python value that `text` writes, in a tuple of one; None where it writes none."""
+    """The Python literal in `text`, in a tuple of one; None where it is not a literal."""
     if len(text) > 2000:
         return None
     try:
@@ -121,8 +121,8 @@ def _literal(text: str) -> tuple[Any] | None:
         return None
 
 
-def _grade_json(said: str, answers: Sequence[Any]) -> Grade:
-    text = said.strip()
+def _grade_json(reply: str, answers: Sequence[Any]) -> Grade:
+    text = reply.strip()
     if fence := re.fullmatch(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", text, re.DOTALL):
         text = fence[1]
     try:
@@ -137,14 +137,14 @@ def _no_constant(name: str) -> None:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a key stands twice")
-    return made
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("duplicate key")
+    return mapping
 
 
 def _identical(given: Any, right: Any) -> bool:
-    """Whether both are the same value; 1 and 1.0 are, 1 and true are not."""
+    """Whether both are the same value: 1 equals 1.0 but not true."""
     if isinstance(given, bool) or isinstance(right, bool):
         return given is right
     if isinstance(given, dict) and isinstance(right, dict):

@@ -1,7 +1,7 @@
-"""Probes: labelled prompts that a card is asked in order to place it, from a folder laid out as a routing data set.
+"""Probes: labelled prompts that a card is asked to estimate its ability, from a folder laid out as a routing data set.
 
-`prompts.jsonl[.gz]` holds, beside `prompt_id`, `prompt` (or `messages`) and `domain`, an `answer` (several in a list:
-any of them is right), and optionally `grader`, `difficulty` (1 easy … 5 hard) and `language` (`en`, `de` …).
+A line of `prompts.jsonl[.gz]` has, beside `prompt_id`, `prompt` (or `messages`) and `domain`, an `answer` (several in a
+list: any of them is right), and optionally `grader`, `difficulty` (1 easy … 5 hard) and `language` (`en`, `de` …).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from router.learn.onboarding.graders import GRADERS, Grade, grade
 
 _FILE = "prompts.jsonl"
 _LEVELS = range(1, 6)
-# What a prompt that asks for a final line of its own contains.
-_ASKS_FOR_A_LINE = re.compile(
+# Matches a prompt that already asks for a final answer in some form.
+_HAS_ANSWER_FORMAT = re.compile(
     r"(answer|antwort|réponse|respuesta|ответ|答案|答え|الإجابة|उत्तर|resposta)\s?[::]|\\boxed", re.I
 )
-_KINDS = {"choice": "letter", "number": "number", "text": "words", "list": "items", "output": "output"}
-_LAST_LINE: Mapping[str, tuple[str, Mapping[str, str]]] = {
+_PLACEHOLDERS = {"choice": "letter", "number": "number", "text": "words", "list": "items", "output": "output"}
+_ANSWER_FORMAT: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "en": (
         'End your reply with a line of the form "Answer: {}".',
         {"letter": "<letter>", "number": "<number>", "words": "<answer>", "items": "<items, separated by commas>"}
@@ -68,10 +68,10 @@ _LAST_LINE: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 class Probe(Struct, frozen=True):
-    """A prompt with its right answers, and how they are recognised.
+    """A prompt with its right answers and the grader that recognises them.
 
-    `turns` are the human's words, which a predictor places; `messages` are what is sent, without the request for a
-    last line. `difficulty` runs from 1 to 5, 0 where the set does not say.
+    `turns` are the human turns, from which a predictor computes features; `messages` are what is sent, without the
+    request for an answer line. `difficulty` is from 1 to 5, 0 where the set states none.
     """
 
     id: str
@@ -88,19 +88,28 @@ class Probe(Struct, frozen=True):
         """The newest human turn."""
         return self.turns[-1]
 
-    def asked(self) -> list[dict[str, Any]]:
-        """The messages to send: with a request for a last line that states the answer, where they lack one."""
-        kind = _KINDS.get(self.grader)
+    @property
+    def key(self) -> tuple[str, str]:
+        """The probe's id and text, as in the key of an outcome."""
+        return self.id, self.prompt
+
+    def request_messages(self) -> list[dict[str, Any]]:
+        """The messages to send; a request for an answer line is added where they have none."""
+        placeholder = _PLACEHOLDERS.get(self.grader)
         *before, last = self.messages
-        if kind is None or not isinstance(last.get("content"), str) or _ASKS_FOR_A_LINE.search(last["content"]):
+        if (
+            placeholder is None
+            or not isinstance(last.get("content"), str)
+            or _HAS_ANSWER_FORMAT.search(last["content"])
+        ):
             return [*before, last]
-        wish, places = _LAST_LINE.get(self.language, _LAST_LINE["en"])
-        if kind not in places:
-            wish, places = _LAST_LINE["en"]
-        return [*before, {**last, "content": f"{last['content']}\n\n{wish.format(places[kind])}"}]
+        sentence, words = _ANSWER_FORMAT.get(self.language, _ANSWER_FORMAT["en"])
+        if placeholder not in words:
+            sentence, words = _ANSWER_FORMAT["en"]
+        return [*before, {**last, "content": f"{last['content']}\n\n{sentence.format(words[placeholder])}"}]
 
     def grade(self, reply: str) -> Grade:
-        """Whether `reply` holds a right answer."""
+        """Grade `reply`: whether it gives a right answer."""
         return grade(self.grader, reply, self.answers, options_in(self.prompt) if self.grader == "choice" else None)
 
 
@@ -109,17 +118,17 @@ class _Meta(Struct):
 
 
 class ProbeSet(Struct, frozen=True):
-    """Probes with the name of their set."""
+    """A named set of probes."""
 
     name: str
     probes: tuple[Probe, ...]
 
 
 def load_probes(folder: Path) -> ProbeSet:
-    """The probes in `folder`. Raises FileError naming the line that has no answer, or one that cannot be graded.
+    """Read the probes in `folder`. Raises FileError naming the line whose answer is missing or cannot be graded.
 
-    Where a line names no grader, its answer tells: one letter for a prompt with options is a `choice`, a number a
-    `number`, an object `json`, anything else `text`.
+    Where a line names no grader, the answer determines it: the letter of an option is a `choice`, a number a `number`,
+    an object `json`, anything else `text`.
     """
     file = optional_file(folder, _FILE)
     if file is None:
@@ -135,7 +144,7 @@ def load_probes(folder: Path) -> ProbeSet:
 
 
 def _name(folder: Path) -> str:
-    """The set's name: as its `meta.json` says, else that of the folder."""
+    """The name of the set: as `meta.json` states it, else that of the folder."""
     file = folder / "meta.json"
     try:
         stated = msgspec.json.decode(file.read_bytes(), type=_Meta).name if file.is_file() else None
@@ -148,7 +157,7 @@ def _probe(row: PromptRow, file: Path) -> Probe:
     line, fields, prompt = row
     if fields.get("answer") in (None, "", []):
         hint = did_you_mean("answer", fields) if "answer" not in fields else ""
-        raise FileError(str(file), line, f"answer: is missing, and a probe needs one to be graded{hint}")
+        raise FileError(str(file), line, f"answer: is missing; a probe needs one to be graded{hint}")
     grader, answers = fields.get("grader"), fields["answer"]
     if grader is None:
         grader = _likely_grader(answers, prompt.turns[-1])
@@ -187,7 +196,7 @@ def _likely_grader(answer: Any, prompt: str) -> str:
 
 
 def _answers(grader: str, answer: Any) -> tuple[Any, ...]:
-    """The right answers in the shape that `grade` takes. Raises ValueError saying what was expected."""
+    """The right answers in the form that `grade` takes. Raises ValueError that states what was expected."""
     if grader == "json":
         return (answer,)
     if grader == "list":
@@ -196,15 +205,15 @@ def _answers(grader: str, answer: Any) -> tuple[Any, ...]:
         if not all(map(normal_text, items)):
             raise ValueError('expected items in order, such as ["3", "5"] or 3, 5')
         return (items,)
-    texts = tuple(_text(each) for each in (answer if isinstance(answer, list) else [answer]))
+    texts = tuple(_text(text) for text in (answer if isinstance(answer, list) else [answer]))
     if grader == "choice" and (
-        odd := next((text for text in texts if not re.fullmatch("[A-Ja-j]", text.strip())), None)
+        invalid := next((text for text in texts if not re.fullmatch("[A-Ja-j]", text.strip())), None)
     ):
-        raise ValueError(f'the grader `choice` expects the letter of an option, got "{odd[:40]}"')
-    if grader == "number" and (odd := next((text for text in texts if exact_number(text) is None), None)):
-        raise ValueError(f'the grader `number` expects a number such as 1234.5 or 3/4, got "{odd[:40]}"')
+        raise ValueError(f'the grader `choice` expects the letter of an option, got "{invalid[:40]}"')
+    if grader == "number" and (invalid := next((text for text in texts if exact_number(text) is None), None)):
+        raise ValueError(f'the grader `number` expects a number such as 1234.5 or 3/4, got "{invalid[:40]}"')
     if grader == "text" and not all(map(normal_text, texts)):
-        raise ValueError("holds nothing but marks; name the grader `output` or `whole`")
+        raise ValueError("contains only punctuation; use the grader `output` or `whole`")
     return texts
 
 

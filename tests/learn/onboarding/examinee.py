@@ -1,4 +1,4 @@
-"""A model server that answers probes, well or badly, and remembers what it was asked."""
+"""A model server that answers probes, rightly or wrongly, and records the requests."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from tests.gateway.servers import served
 
 
 def ideal(probe: Probe) -> str:
-    """The right answer, worded as a model would."""
+    """A reply with the right answer, in the words of a model."""
     answer = probe.answers[0]
     if probe.grader == "json":
         return json.dumps(answer, ensure_ascii=False)
     if probe.grader == "whole":
         return str(answer)
-    said = ", ".join(answer) if probe.grader == "list" else answer
-    return f"Let me go through this step by step. First, 3 things matter.\n\n**Answer:** {said}"
+    text = ", ".join(answer) if probe.grader == "list" else answer
+    return f"Let me go through this step by step. First, 3 things matter.\n\n**Answer:** {text}"
 
 
 @dataclass
 class Examinee:
-    """Its replies, and its faults: `refuses` fields by name, fails from the `fails_after`th call on, answers first with
-    `statuses`, has no streams, tells no usage, breaks off in the middle, waits `delay_s`.
+    """The server's replies, and its faults: it `rejects` fields by name, fails after `fails_after` calls, begins with
+    `statuses`, does not support streams, reports no usage, interrupts its answers, waits `delay_s`.
     """
 
     replies: Callable[[str], str] = lambda _: "Answer: no idea"
-    refuses: tuple[str, ...] = ()
+    rejects: tuple[str, ...] = ()
     statuses: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     fails_after: int | None = None
     streams: bool = True
     usage: bool = True
-    breaks_off: bool = False
+    interrupts: bool = False
     finish: str = "stop"
     delay_s: float = 0.0
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
+    concurrent: int = 0
+    max_concurrent: int = 0
 
     @property
     def asked(self) -> list[str]:
@@ -62,48 +62,48 @@ class Examinee:
         body = json.loads(await request.body())
         self.bodies.append(body)
         number = len(self.bodies)
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
-            # Long enough for calls that are under way together to meet.
+            # Long enough for concurrent calls to overlap.
             await asyncio.sleep(max(self.delay_s, 0.005))
         finally:
-            self.at_once -= 1
+            self.concurrent -= 1
         if self.statuses or (self.fails_after is not None and number > self.fails_after):
             status = self.statuses.pop(0) if self.statuses else 503
             return JSONResponse({"error": {"message": "not now"}}, status, self.headers)
-        for name in self.refuses:
+        for name in self.rejects:
             if name in body and body[name] is not False:
                 return JSONResponse({"error": {"message": f"Unsupported parameter: '{name}'", "param": name}}, 400)
-        said = self.replies(body["messages"][-1]["content"])
+        text = self.replies(body["messages"][-1]["content"])
         if body.get("stream") and self.streams:
-            return StreamingResponse(self._stream(said), media_type="text/event-stream")
-        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": self.finish}
-        return JSONResponse({"choices": [choice], **self._usage(said)})
+            return StreamingResponse(self._stream(text), media_type="text/event-stream")
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": self.finish}
+        return JSONResponse({"choices": [choice], **self._usage(text)})
 
-    def _usage(self, said: str) -> dict[str, Any]:
-        return {"usage": {"prompt_tokens": 100, "completion_tokens": len(said)}} if self.usage else {}
+    def _usage(self, text: str) -> dict[str, Any]:
+        return {"usage": {"prompt_tokens": 100, "completion_tokens": len(text)}} if self.usage else {}
 
-    async def _stream(self, said: str) -> AsyncIterator[bytes]:
-        half = len(said) // 2
+    async def _stream(self, text: str) -> AsyncIterator[bytes]:
+        half = len(text) // 2
         events: list[dict[str, Any]] = [
             {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]},
-            {"choices": [{"index": 0, "delta": {"content": said[:half]}, "finish_reason": None}]},
-            {"choices": [{"index": 0, "delta": {"content": said[half:]}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {"content": text[:half]}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {"content": text[half:]}, "finish_reason": None}]},
             {"choices": [{"index": 0, "delta": {}, "finish_reason": self.finish}]},
-            {"choices": [], **self._usage(said)},
+            {"choices": [], **self._usage(text)},
         ]
         whole = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
-        if self.breaks_off:
+        if self.interrupts:
             whole = whole[: len(whole) // 3]
-        # Pieces that end in the middle of lines, and of characters.
+        # Chunks that end in the middle of lines, and of characters.
         for start in range(0, len(whole), 97):
             yield whole[start : start + 97]
 
 
 def knowing(probes: tuple[Probe, ...]) -> Callable[[str], str]:
     """Replies with the right answer to each of `probes`."""
-    right = {probe.asked()[-1]["content"]: ideal(probe) for probe in probes}
+    right = {probe.request_messages()[-1]["content"]: ideal(probe) for probe in probes}
     return lambda prompt: right[prompt]
 
 

@@ -13,27 +13,27 @@ FIRST = ProbeOutcome("a", "sums", "1 + 1?", "number", 1.0, "2", "m-1", "2026-01-
 SECOND = msgspec.structs.replace(FIRST, probe="b", prompt="2 + 2?")
 
 
-def test_what_is_appended_is_read_by_the_next_run(tmp_path: Path) -> None:
+def test_an_appended_outcome_is_read_by_the_next_run(tmp_path: Path) -> None:
     with EvidenceLog(tmp_path / "new" / "folder", "m") as log:
         log.append(FIRST)
         assert load_evidence(tmp_path / "new" / "folder") == {"m": (FIRST,)}
     with EvidenceLog(tmp_path / "new" / "folder", "m") as log:
         assert log.outcomes == [FIRST]
-        assert not log.mended
+        assert not log.repaired
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"probe": "b", "dom'])
-def test_a_file_that_ends_in_the_middle_of_a_line_is_mended(torn: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("truncated", [b"", b'{"probe": "b", "dom'])
+def test_a_file_that_ends_in_the_middle_of_a_line_is_repaired(truncated: bytes, tmp_path: Path) -> None:
     file = tmp_path / "m.jsonl"
-    # Without `torn`, only the newline is missing.
-    file.write_bytes(msgspec.json.encode(FIRST) + (b"\n" + torn if torn else b""))
+    # Without `truncated`, only the newline is missing.
+    file.write_bytes(msgspec.json.encode(FIRST) + (b"\n" + truncated if truncated else b""))
     with EvidenceLog(tmp_path, "m") as log:
-        assert log.mended == bool(torn)
+        assert log.repaired == bool(truncated)
         log.append(SECOND)
     assert load_evidence(tmp_path) == {"m": (FIRST, SECOND)}
 
 
-def test_a_damaged_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_changed(tmp_path: Path) -> None:
     file = tmp_path / "m.jsonl"
     file.write_bytes(b"damage\n" + msgspec.json.encode(FIRST) + b"\n")
     before = file.read_bytes()
@@ -42,32 +42,32 @@ def test_a_damaged_file_is_left_as_it_is(tmp_path: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_two_runs_of_one_card_do_not_write_at_once(tmp_path: Path) -> None:
+def test_two_runs_of_one_card_cannot_write_at_the_same_time(tmp_path: Path) -> None:
     with EvidenceLog(tmp_path, "m"), pytest.raises(CallerError, match="another `route onboard`"):
         EvidenceLog(tmp_path, "m")
     with EvidenceLog(tmp_path, "m"), EvidenceLog(tmp_path, "other"):
         pass
 
 
-def test_what_was_under_way_at_a_crash_is_known_to_the_next_run(tmp_path: Path) -> None:
+def test_the_next_run_reads_the_calls_that_were_in_progress_at_a_crash(tmp_path: Path) -> None:
     sent = [PendingProbe("a", "1 + 1?", 0.5), PendingProbe("b", "2 + 2?", 0.25)]
     with EvidenceLog(tmp_path, "m") as log:
         log.begin(sent)
         log.append(FIRST)
     with EvidenceLog(tmp_path, "m") as log:
-        assert list(log.lost.values()) == [sent[1]]
+        assert list(log.unconfirmed.values()) == [sent[1]]
         log.append(SECOND)
         log.finish()
     with EvidenceLog(tmp_path, "m") as log:
-        assert not log.lost
+        assert not log.unconfirmed
 
 
-def test_what_failed_may_be_asked_again(tmp_path: Path) -> None:
+def test_a_probe_that_failed_may_be_asked_again(tmp_path: Path) -> None:
     with EvidenceLog(tmp_path, "m") as log:
         log.begin([PendingProbe("a", "1 + 1?", 0.5)])
         log.finish()
     with EvidenceLog(tmp_path, "m") as log:
-        assert not log.lost
+        assert not log.unconfirmed
 
 
 def test_a_run_without_answers_leaves_no_file(tmp_path: Path) -> None:
@@ -76,26 +76,26 @@ def test_a_run_without_answers_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_evidence_is_set_aside_not_deleted(tmp_path: Path) -> None:
+def test_evidence_is_archived_and_not_deleted(tmp_path: Path) -> None:
     assert set_aside(tmp_path, "m") is None
     with EvidenceLog(tmp_path, "m") as log:
         log.begin([PendingProbe("b", "2 + 2?", 0.5)])
         log.append(FIRST)
-    aside = set_aside(tmp_path, "m")
-    assert aside is not None
-    assert aside.read_bytes() == msgspec.json.encode(FIRST) + b"\n"
+    archived = set_aside(tmp_path, "m")
+    assert archived is not None
+    assert archived.read_bytes() == msgspec.json.encode(FIRST) + b"\n"
     assert earlier_outcomes(tmp_path, "m") == {}
     with EvidenceLog(tmp_path, "m") as log:
-        assert (log.outcomes, log.lost) == ([], {})
+        assert (log.outcomes, log.unconfirmed) == ([], {})
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         EvidenceLog(tmp_path / "file", "m")
 
 
-def test_a_damaged_list_of_what_was_under_way_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_damaged_list_of_pending_probes(tmp_path: Path) -> None:
     (tmp_path / "m.underway.json").write_text("{")
     with pytest.raises(FileError, match=r"m\.underway\.json: is damaged"):
         EvidenceLog(tmp_path, "m")

@@ -80,7 +80,7 @@ def test_a_choice_is_recognised(reply: str) -> None:
         "Because B follows A, C and D come last.",
     ],
 )
-def test_no_other_reply_is_taken_for_the_choice(reply: str) -> None:
+def test_other_replies_are_not_accepted_as_the_choice(reply: str) -> None:
     assert not right("choice", reply, "B")
 
 
@@ -162,7 +162,7 @@ def test_a_number_is_recognised(reply: str, answer: str) -> None:
         ("Answer: 1e99999999", "1"),
     ],
 )
-def test_no_other_reply_is_taken_for_the_number(reply: str, answer: str) -> None:
+def test_other_replies_are_not_accepted_as_the_number(reply: str, answer: str) -> None:
     assert not right("number", reply, answer)
 
 
@@ -210,7 +210,7 @@ def test_a_text_that_names_two_answers_is_wrong() -> None:
         "Answer: Ada, as everybody who reads this long story about the taller ones can see at once, is Goran",
     ],
 )
-def test_a_sentence_that_does_not_come_to_the_answer_is_wrong(reply: str) -> None:
+def test_a_sentence_that_does_not_state_the_answer_is_wrong(reply: str) -> None:
     assert not right("text", reply, "Goran")
 
 
@@ -219,7 +219,7 @@ def test_any_of_several_answers_is_right() -> None:
 
 
 @pytest.mark.parametrize("reply", ["Answer: Ada, Ben and Cem", "Answer: [Ada, Ben, Cem]", "Answer: Ada > Ben > Cem"])
-def test_a_list_is_recognised_however_it_is_separated(reply: str) -> None:
+def test_a_list_is_recognised_with_any_separator(reply: str) -> None:
     assert right("list", reply, ("Ada", "Ben", "Cem"))
 
 
@@ -278,18 +278,18 @@ def test_json_is_compared_by_value(reply: str) -> None:
         "[" * 100_000,
     ],
 )
-def test_what_is_not_the_json_value_alone_is_wrong(reply: str) -> None:
+def test_a_reply_that_is_not_only_the_json_value_is_wrong(reply: str) -> None:
     assert not right("json", reply, {"a": 1, "b": [1]})
 
 
-def test_a_whole_reply_is_compared_to_the_letter_but_for_blanks_at_the_ends() -> None:
+def test_a_whole_reply_is_compared_exactly_except_for_spaces_at_the_ends() -> None:
     assert right("whole", "<think>easy</think>\nRIVER \n", "RIVER")
     assert not right("whole", "RIVER.", "RIVER")
     assert not right("whole", "River", "RIVER")
     assert not right("whole", "Answer: RIVER", "RIVER")
 
 
-def test_the_last_mark_counts_and_a_line_of_its_own_counts_more() -> None:
+def test_the_last_mark_counts_and_a_separate_line_takes_precedence() -> None:
     assert final_answer("Answer: 1\nNo, wait.\nAnswer: 2") == ("2", True)
     assert final_answer("Answer: 2\nI hope that the answer is clear.") == ("2", True)
     assert final_answer(r"Answer: 1, or rather \boxed{2}") == ("2", True)
@@ -306,7 +306,7 @@ def test_options_are_read_from_the_prompt() -> None:
 
 
 @given(st.sampled_from(GRADERS), st.text(), st.text(min_size=1))
-def test_no_reply_breaks_a_grader(grader: str, reply: str, answer: str) -> None:
+def test_no_reply_makes_a_grader_fail(grader: str, reply: str, answer: str) -> None:
     answers = [tuple(answer)] if grader == "list" else [answer]
     graded = grade(grader, reply, answers, OPTIONS)
     assert graded.score in (0.0, 1.0)
@@ -341,13 +341,13 @@ def test_decimals_are_exact(number: Any, frame: str) -> None:
 
 
 @given(st.sampled_from("ABCD"), st.sampled_from("ABCD"), FRAMES, st.booleans())
-def test_a_letter_is_right_exactly_where_it_is_the_answer(letter: str, answer: str, frame: str, worded: bool) -> None:
-    said = f"{letter}) {OPTIONS[letter]}" if worded else letter
-    assert right("choice", frame.format(said), answer) is (letter == answer)
+def test_only_the_letter_of_the_answer_is_right(letter: str, answer: str, frame: str, worded: bool) -> None:
+    content = f"{letter}) {OPTIONS[letter]}" if worded else letter
+    assert right("choice", frame.format(content), answer) is (letter == answer)
 
 
 @given(NUMBERS, st.integers(0, 9))
-def test_thoughts_never_count(number: int, digit: int) -> None:
+def test_reasoning_is_ignored(number: int, digit: int) -> None:
     assert right("number", f"<think>\nAnswer: {number}\n</think>\nAnswer: {digit}", str(digit))
 
 
@@ -355,15 +355,15 @@ def test_thoughts_never_count(number: int, digit: int) -> None:
     ("key", "value"),
     [("1,234.5", "1234.5"), ("-3/4", "-0.75"), ("2e-3", "0.002"), (" +7 ", "7"), ("7.", "7"), (".5", "0.5")],
 )
-def test_an_answer_key_is_read_as_written(key: str, value: str) -> None:
+def test_an_answer_key_is_read_exactly(key: str, value: str) -> None:
     assert exact_number(key) == Fraction(value)
 
 
 @pytest.mark.parametrize("key", ["", "seven", "1,23", "1/0", "1.2.3", "12 km", "9" * 100, "٤"])
-def test_an_answer_key_that_is_no_number_is_none(key: str) -> None:
+def test_an_answer_key_that_is_not_a_number_is_rejected(key: str) -> None:
     assert exact_number(key) is None
 
 
-def test_a_single_point_before_three_digits_may_mean_either() -> None:
+def test_a_point_before_three_digits_is_a_decimal_point_or_a_separator() -> None:
     assert read_number("1.234") == {Fraction("1.234"), Fraction(1234)}
     assert read_number("0.234") == {Fraction("0.234")}
