@@ -1,6 +1,6 @@
-"""One tree of errors, split by whose fault it is.
+"""One tree of errors, divided by who can correct them: the caller, the operator, the upstream.
 
-Each branch has the exit code that the command line ends with. Only the gateway turns an error into JSON.
+Each branch has the exit code of the command line. Only the gateway turns errors into JSON.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import ClassVar
 
 
 class PulvinarError(Exception):
-    """Something went wrong, and `str(error)` tells the reader what to change."""
+    """The base of all errors; `str(error)` is a message for the user that says what to change."""
 
     exit_code: ClassVar[int] = 1
 
 
 class CallerError(PulvinarError):
-    """The request is at fault: a bad flag, an empty prompt, limits that no card meets."""
+    """The request is invalid: a bad flag, an empty prompt, limits that no card meets."""
 
     exit_code: ClassVar[int] = 2
 
 
 class FieldError(CallerError):
-    """A field of the request is wrong; `param` names it."""
+    """The field `param` of the request is invalid."""
 
     def __init__(self, param: str, problem: str) -> None:
         self.param = param
@@ -31,10 +31,7 @@ class FieldError(CallerError):
 
 
 class FlagError(CallerError):
-    """A flag cannot be read.
-
-    `position` is the zero-based offset in `source` at which reading stopped.
-    """
+    """A flag cannot be parsed. `position` is the offset in `source`, from 0, at which parsing stopped."""
 
     def __init__(self, problem: str, source: str, position: int) -> None:
         self.problem, self.source, self.position = problem, source, position
@@ -46,15 +43,15 @@ class NoCandidateError(CallerError):
 
 
 class UnknownModelError(CallerError):
-    """The caller asked for a model, card or policy that does not exist."""
+    """The request names a model, card or policy that does not exist."""
 
 
 class InvalidKeyError(CallerError):
-    """The request has no key, or one that opens nothing."""
+    """The request has no API key, or an invalid one."""
 
 
 class RateLimitError(CallerError):
-    """The caller asks too often. `retry_after_s` is how many seconds to wait."""
+    """The API key's rate limit is exceeded. `retry_after_s` is the number of seconds to wait."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -62,7 +59,7 @@ class RateLimitError(CallerError):
 
 
 class BudgetError(CallerError):
-    """The caller's money for today is spent. `retry_after_s` is how many seconds are left of the day, in UTC."""
+    """The API key's daily budget is spent. `retry_after_s` is the number of seconds until the next day in UTC."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -70,13 +67,13 @@ class BudgetError(CallerError):
 
 
 class ConfigurationError(PulvinarError):
-    """A card, policy, artifact, data set or setting is at fault."""
+    """A card, policy, artifact, data set or setting is invalid."""
 
     exit_code: ClassVar[int] = 3
 
 
 class FileError(ConfigurationError):
-    """A file is at fault; the message begins with `file:line:`, so that editors can jump there."""
+    """A file is invalid. The message begins with `file:line:`, so that editors can jump to the place."""
 
     def __init__(self, file: str, line: int | None, problem: str) -> None:
         self.file, self.line, self.problem = file, line, problem
@@ -89,15 +86,16 @@ class ArtifactError(ConfigurationError):
 
 
 class MissingExtraError(ConfigurationError):
-    """An optional dependency is needed for what was asked."""
+    """An optional dependency is not installed; `extra` installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'pulvinar[{extra}]'")
 
 
 class UpstreamError(PulvinarError):
-    """The model's server is at fault. `status` is the HTTP status that the client should see, `fault` the kind of
-    failure in a word: `unreachable`, `late`, `cut` …
+    """The model's server failed.
+
+    `status` is the HTTP status for the client, `fault` the kind of failure in one word: `unreachable`, `late`, `cut` …
     """
 
     exit_code: ClassVar[int] = 4
@@ -108,8 +106,10 @@ class UpstreamError(PulvinarError):
 
 
 class BusyError(PulvinarError):
-    """Everything that could answer is busy, resting or at its limits; `retry_after_s` says when to ask again.
-    `status` is 429 where upstreams' limits are the cause, and 503 where the gateway's are.
+    """Every model that could answer is at capacity, rate limited or cooling down.
+
+    `retry_after_s` is the number of seconds to wait. `status` is 429 where limits of the upstreams are the cause, and
+    503 where limits of the gateway are.
     """
 
     exit_code: ClassVar[int] = 4
@@ -120,6 +120,6 @@ class BusyError(PulvinarError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A closing clause such as `; did you mean "price"?`, or an empty string where nothing is near."""
+    """A suffix for an error message, such as `; did you mean "price"?`; empty where no known word is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

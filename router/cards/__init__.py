@@ -1,4 +1,4 @@
-"""What exists: model cards, and the catalogue they form."""
+"""Model cards: the declared facts about models and adapters, and the catalogue of all cards."""
 
 from router.cards.catalog import Catalog, load_catalog
 from router.cards.schema import Card

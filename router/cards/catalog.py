@@ -1,4 +1,4 @@
-"""The catalogue: every card of one or more folders, checked together."""
+"""The catalogue: all cards of a folder, checked together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from router.formats.yaml_file import load, read_yaml, yaml_files
 
 
 class CatalogError(ConfigurationError):
-    """A card does not go with the others; `key` of the card `card` is at fault."""
+    """The card `card` conflicts with the others because of its key `key`."""
 
     def __init__(self, card: str, key: str, problem: str) -> None:
         self.card, self.key, self.problem = card, key, problem
@@ -24,13 +24,10 @@ class CatalogError(ConfigurationError):
 
 
 class Catalog(Sequence[Card]):
-    """Cards in the order of their ids, found by id, alias or the model's upstream name.
-
-    Never changes after it is made.
-    """
+    """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable."""
 
     def __init__(self, cards: Iterable[Card]) -> None:
-        """Raises CatalogError where ids or aliases clash, or a base is missing or no model."""
+        """Raise CatalogError for a name that occurs twice, and for a base that is missing or not a model."""
         self._cards = tuple(sorted(cards, key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
@@ -49,8 +46,8 @@ class Catalog(Sequence[Card]):
                 hint = did_you_mean(card.base, self.ids)
                 raise CatalogError(card.id, "base", f'there is no card "{card.base}"{hint}')
             if card.base is not None and kinds[card.base] != "model":
-                raise CatalogError(card.id, "base", f'"{card.base}" is an adapter too; name a model')
-        # What an upstream calls its model, where that means one card only; answers carry it as `model`.
+                raise CatalogError(card.id, "base", f'"{card.base}" is an adapter; state the card of a model')
+        # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
         upstream = Counter(card.model for card in self._cards)
         for position, card in enumerate(self._cards):
             if upstream[card.model] == 1:
@@ -70,11 +67,11 @@ class Catalog(Sequence[Card]):
         return self._cards[index]
 
     def position(self, name: str) -> int | None:
-        """Where the card with this id or alias stands, or None."""
+        """The position of the card with this id, alias or unique upstream name; None where there is none."""
         return self._position.get(name)
 
     def named(self, name: str) -> Card:
-        """The card with this id or alias. Raises UnknownModelError with the nearest name."""
+        """The card that `position` finds. Raises UnknownModelError with the most similar name."""
         position = self.position(name)
         if position is None:
             raise UnknownModelError(f'there is no card "{name}"{did_you_mean(name, self._position)}')
@@ -82,12 +79,12 @@ class Catalog(Sequence[Card]):
 
     @functools.cached_property
     def columns(self) -> Columns:
-        """The numeric facts as arrays."""
+        """The numeric facts of all cards."""
         return columns_of(self._cards)
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:
-        """The facts that are words, as masks over the cards."""
+        """The facts of all cards that are words."""
         return facets_of(self._cards)
 
 
@@ -97,14 +94,13 @@ def load_card(file: Path) -> Card:
 
 
 def load_catalog(folder: Path) -> Catalog:
-    """Every `*.yaml` and `*.yml` directly inside `folder`.
+    """Load every `*.yaml` and `*.yml` directly inside `folder`.
 
-    Raises ConfigurationError that lists every broken file as `file:line: key: problem`, so that all can be mended at
-    once.
+    Raises ConfigurationError that lists every invalid file as `file:line: key: problem`.
     """
     if not folder.is_dir():
-        kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
-        raise ConfigurationError(f"the card folder {folder} {kind} (`route init` makes one)")
+        kind = "is a file; give the folder that contains it" if folder.is_file() else "does not exist"
+        raise ConfigurationError(f"the card folder {folder} {kind} (`route init` creates one)")
     cards: dict[str, Card] = {}
     origin: dict[str, Path] = {}
     problems: list[str] = []
@@ -121,7 +117,7 @@ def load_catalog(folder: Path) -> Catalog:
     if problems:
         raise ConfigurationError("\n".join(problems))
     if not cards:
-        raise ConfigurationError(f"the card folder {folder} holds no card (*.yaml)")
+        raise ConfigurationError(f"the card folder {folder} contains no cards (*.yaml)")
     try:
         return Catalog(cards.values())
     except CatalogError as error:

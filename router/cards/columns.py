@@ -1,6 +1,6 @@
-"""The catalogue's numeric facts as arrays, one entry a card: limits and goals work on all cards at once.
+"""The catalogue's numeric facts as arrays with one entry per card, so that limits and goals evaluate all cards at once.
 
-NaN stands for a fact that no card states. The order is the catalogue's, which is by id.
+The order is the catalogue's. NaN is a fact that the card does not state.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from router.cards.schema import Card
 Column = NDArray[np.float64]
 
 PRIVACY_EXPOSURE = {"local": 0.0, "private": 0.5, "public": 1.0}
+"""The cost of the goal `private`, in [0, 1], for each value of `privacy`."""
 
 
 class Columns(Struct, frozen=True, eq=False):
-    """Arrays of shape `(cards,)`; the name of each states its unit."""
+    """Arrays of shape `(cards,)`; their names state the units.
+
+    `ttft_ms` is the time to the first token, `tpot_ms` the time per token after it, `released_day` the proleptic
+    ordinal of the release date, `exposure` the privacy cost in [0, 1].
+    """
 
     size_parameters: Column
     active_parameters: Column
@@ -35,12 +40,12 @@ class Columns(Struct, frozen=True, eq=False):
 
     @property
     def price_usd_per_mtok(self) -> Column:
-        """The dearer of input and output."""
+        """The higher of the prices of input and output."""
         return cast("Column", np.maximum(self.input_price_usd_per_mtok, self.output_price_usd_per_mtok))
 
 
 def columns_of(cards: Sequence[Card]) -> Columns:
-    """The columns of `cards`, in their order."""
+    """The columns of `cards`, in the order of `cards`."""
 
     def column(fact: Callable[[Card], float | None]) -> Column:
         values = (fact(card) for card in cards)

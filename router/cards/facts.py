@@ -1,6 +1,6 @@
-"""A model's facts in the form in which they are evidence: plain numbers, benchmarks as shares of their scales.
+"""The facts about a model that the predictor uses: plain numbers, benchmark scores mapped to [0, 1].
 
-Training and forecasting read the same facts by the same function, so a card means the same to both.
+Training and forecasting use the same functions, so that a card means the same to both.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from router.formats.quantities import Size
 
 
 class ModelFacts(Struct, frozen=True):
-    """What is published about one model. None means that the fact is not known.
+    """Published facts about one model; None where a fact is unknown.
 
-    `benchmarks` are shares in [0, 1] of the scales of `router.cards.benchmarks`. `price_usd_per_mtok` is the
-    dearer of input and output. `base` is the model or adapter base that this one was tuned from.
+    `benchmarks` are scores mapped to [0, 1] (see `router.cards.benchmarks`). `price_usd_per_mtok` is the higher of the
+    prices of input and output. `base` is the model from which this one was fine-tuned.
     """
 
     name: str
@@ -60,13 +60,13 @@ def plain_facts(
     price: Price | None,
     benchmarks: Mapping[str, Benchmark],
 ) -> ModelFacts:
-    """The facts as plain numbers; benchmarks that are no evidence are left out.
+    """The facts as plain numbers, without the benchmarks that are not listed in `router.cards.benchmarks`.
 
-    Raises ValueError for a score that is not on its benchmark's scale.
+    Raises ValueError for a score outside its benchmark's scale.
     """
-    shares = {each: share_of_scale(each, benchmark.score) for each, benchmark in benchmarks.items()}
-    # Nothing is known of ability from a price of nothing: it is what one's own server charges.
-    dearer = max(price.input_usd, price.output_usd) if price else 0.0
+    shares = {benchmark: share_of_scale(benchmark, stated.score) for benchmark, stated in benchmarks.items()}
+    # A price of zero is that of a self-hosted model and says nothing about ability.
+    price_usd = max(price.input_usd, price.output_usd) if price else 0.0
     return ModelFacts(
         name=name,
         family=family,
@@ -75,6 +75,6 @@ def plain_facts(
         total_parameters=size.total if size else None,
         active_parameters=size.active if size else None,
         released=released,
-        price_usd_per_mtok=float(dearer) or None,
-        benchmarks={each: share for each, share in shares.items() if share is not None},
+        price_usd_per_mtok=float(price_usd) or None,
+        benchmarks={benchmark: share for benchmark, share in shares.items() if share is not None},
     )

@@ -1,4 +1,4 @@
-"""How complete a card is, and which facts would help most."""
+"""The completeness of a card, and hints about facts that the predictor ignores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from router.cards.schema import Card
 
 
 class LintReport(Struct, frozen=True):
-    """`completeness` is the share, in [0, 1], of the weighted facts that the card states.
+    """The result of checking one card.
 
-    `hints` are one line each: facts that are stated, but in words that nothing here understands.
+    `completeness` is the weighted share, in [0, 1], of the facts that the card states; `missing` are the others.
+    `hints` are sentences about stated facts that are ignored.
     """
 
     card: str
@@ -22,7 +23,7 @@ class LintReport(Struct, frozen=True):
     hints: tuple[str, ...] = ()
 
 
-# What each fact is used for decides its weight: limits and goals first, then what people read.
+# Each fact with its weight and a test whether a card states it. Facts that limits and goals use weigh most.
 _FACTS: Mapping[str, tuple[int, Callable[[Card], bool]]] = {
     "context": (3, lambda card: card.context_tokens is not None),
     "price": (3, lambda card: card.price is not None),
@@ -44,7 +45,7 @@ _FACTS: Mapping[str, tuple[int, Callable[[Card], bool]]] = {
 
 
 def lint(card: Card) -> LintReport:
-    """Score one card. A fact that cannot apply (the size of closed weights) counts as stated."""
+    """Check one card. A fact that does not apply (the size of closed weights) counts as stated."""
     stated = {name for name, (_, present) in _FACTS.items() if present(card)}
     total = sum(weight for weight, _ in _FACTS.values())
     reached = sum(weight for name, (weight, _) in _FACTS.items() if name in stated)
@@ -55,5 +56,7 @@ def lint(card: Card) -> LintReport:
 def _hints(card: Card) -> tuple[str, ...]:
     near = {name: near_miss(name) for name in card.benchmarks}
     return tuple(
-        f'benchmarks: "{name}" is no evidence; did you mean "{known}"?' for name, known in near.items() if known
+        f'unknown benchmark "{name}" (ignored by the predictor); did you mean "{known}"?'
+        for name, known in near.items()
+        if known
     )

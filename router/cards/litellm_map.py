@@ -1,6 +1,6 @@
-"""Facts about hosted models from the price map that litellm ships, read without importing litellm.
+"""Facts about hosted models from litellm's bundled price map, read without importing litellm.
 
-The map knows no parameter counts, no licences and no cut-off dates, so a card made from it does not either.
+The map has no parameter counts, licences or cut-off dates, so a card made from it has none either.
 """
 
 from __future__ import annotations
@@ -42,28 +42,27 @@ _PRICES = {
     "cached_input": "cache_read_input_token_cost",
     "output": "output_cost_per_token",
 }
-# The map tells litellm's code paths apart; whoever calls litellm names the service.
+# The map names a code path of litellm; calls to litellm need the name of the service.
 _SERVICES = {"bedrock_converse": "bedrock"}
 _SNAPSHOT = re.compile(r"[-@](20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
 
 
 class _Kind(Struct):
-    """The two facts that say whether an entry is a chat model, and whose."""
+    """The two fields of an entry that identify a chat model and its provider."""
 
     litellm_provider: str = ""
     mode: str | None = None
 
 
 def card_facts(name: str) -> dict[str, Any]:
-    """What the map states about the chat model `name`, as a card's YAML has it; the caller chooses the `id`.
+    """What the map states about the chat model `name`, as the keys and values of a card's YAML without `id`.
 
-    `name` is the map's own (`gpt-4o-mini`, `mistral/mistral-large-4`), or has the provider before it
-    (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens, and `price` is its base rate:
-    surcharges for long prompts, batches and times of day are not in it. `released` is the date in a
-    snapshot's name. A capability that the map does not mention counts as absent; where it mentions none at
-    all, they are unknown.
+    `name` is a name of the map (`gpt-4o-mini`, `mistral/mistral-large-4`), or one prefixed with its provider
+    (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens. `price` is its base rate, without surcharges
+    for long prompts, batches and times of day. `released` is the date in the name of a snapshot. A capability that the
+    map does not mention counts as absent; where it mentions none at all, capabilities are unknown.
 
-    Raises UnknownModelError, with the nearest name, where the map has no such chat model.
+    Raises UnknownModelError, with the most similar name, where the map has no such chat model.
     """
     key = _key(name)
     entry: dict[str, Any] = msgspec.json.decode(_entries()[key])
@@ -85,13 +84,13 @@ def card_facts(name: str) -> dict[str, Any]:
 
 
 def names() -> tuple[str, ...]:
-    """Every chat model of the map, in its order."""
+    """Every chat model of the map, in the order of the map."""
     return tuple(_providers())
 
 
 @functools.cache
 def version() -> str:
-    """The version of litellm whose map is read."""
+    """The installed version of litellm."""
     try:
         return importlib.metadata.version("litellm")
     except importlib.metadata.PackageNotFoundError:
@@ -111,7 +110,7 @@ def _key(name: str) -> str:
 
 
 def package_folder() -> Path | None:
-    """Where litellm's files lie, found without importing it; None where it is not installed."""
+    """The folder of the litellm package, without importing it; None where it is not installed."""
     spec = importlib.util.find_spec("litellm")
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
@@ -138,29 +137,29 @@ def _providers() -> Mapping[str, str]:
 
 
 def _provider_and_model(key: str, provider: str) -> tuple[str, str]:
-    """`vertex_ai-anthropic_models` and `vertex_ai/claude-haiku-4-5` as `vertex_ai` and `claude-haiku-4-5`."""
+    """Turn `vertex_ai-anthropic_models` and `vertex_ai/claude-haiku-4-5` into `vertex_ai` and `claude-haiku-4-5`."""
     service = "vertex_ai" if provider.startswith("vertex_ai-") else _SERVICES.get(provider, provider)
     prefix, _, rest = key.partition("/")
-    # The map writes amazon-nova/ before the models of amazon_nova.
+    # The models of amazon_nova have the prefix amazon-nova/.
     return service, rest if rest and prefix.replace("-", "_") == service.replace("-", "_") else key
 
 
 def _tokens(count: int) -> str | int:
-    # Rounded forms are for reading; a fact is written exactly.
+    # Only whole thousands are abbreviated, so that the fact stays exact and readable.
     return units.show_tokens(count) if count % 1000 == 0 else count
 
 
 def _dollars(per_token: float) -> str:
-    """Dollars per token as dollars per million, without the noise of binary fractions."""
+    """Convert dollars per token to dollars per million tokens, without binary rounding noise."""
     per_million = round(Decimal(repr(per_token)) * 1_000_000, 9).normalize()
     return f"{per_million:f}$"
 
 
 def _snapshot_day(name: str) -> str | None:
-    found = _SNAPSHOT.search(name)
-    if found is None:
+    match = _SNAPSHOT.search(name)
+    if match is None:
         return None
-    day = "-".join(found.groups())
+    day = "-".join(match.groups())
     try:
         return units.date(day).isoformat()
     except ValueError:

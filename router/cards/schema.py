@@ -1,7 +1,7 @@
-"""The model card: declared facts about one model or adapter, and nothing that nobody published.
+"""The model card: published facts about one model or adapter.
 
-In YAML the quantities are written as people write them (`7B`, `0.15$`, `250ms`, `2025-03`); here they are
-plain numbers whose names state the unit. None means that the fact is not known.
+In YAML, quantities have units (`7B`, `0.15$`, `250ms`, `2025-03`); here they are plain numbers whose names state the
+unit. None is a fact that is unknown.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CardId = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
-        description="Unique name of the card; what clients ask for and what answers carry.",
+        description="Unique name of the card; requests and responses name the card by it.",
     ),
 ]
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Base = Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")]
 Privacy = Annotated[
     Literal["local", "private", "public"],
-    Meta(description="Who sees the prompt: this machine, your own servers, or somebody else's."),
+    Meta(description="Where prompts are processed: on this machine, on your own servers, or by a third party."),
 ]
 Modality = Literal["text", "image", "audio", "video", "pdf"]
 Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
@@ -45,22 +45,22 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name:
 
 
 class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_ms")):
-    """Measured time to the first token, and per token after it."""
+    """Measured time to the first token (`ttft`), and time per further token (`tpot`)."""
 
     ttft_ms: Milliseconds | None = None
     tpot_ms: Milliseconds | None = None
 
 
 class Benchmark(Struct, frozen=True, forbid_unknown_fields=True):
-    """A published score with where and when it was published."""
+    """A published score, with its source and the date of publication."""
 
-    score: Annotated[float, Meta(description="On the scale it was published on: percent as 68.4, MT-Bench as 8.1.")]
+    score: Annotated[float, Meta(description="On the published scale: percent as 68.4, MT-Bench as 8.1.")]
     source: Word
     date: Day | None = None
 
 
 class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the deployment accepts: requests and tokens a minute, calls at once."""
+    """The limits of a deployment: requests and tokens per minute, concurrent calls."""
 
     rpm: Annotated[int, Meta(gt=0)] | None = None
     tpm: Annotated[int, Meta(gt=0)] | None = None
@@ -69,24 +69,24 @@ class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
 
 Url = Annotated[
     str,
-    Meta(description="Where the server's protocol begins, such as http://127.0.0.1:8000/v1."),
+    Meta(description="Base URL of the server's API, such as http://127.0.0.1:8000/v1."),
 ]
-KeyVariable = Annotated[str, Meta(description="The environment variable that holds the key.")]
+KeyVariable = Annotated[str, Meta(description="Name of the environment variable that contains the API key.")]
 
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limits": "limits"}):
-    """One of several servers that serve a card's model."""
+    """One of several servers of a card's model."""
 
     base_url: Url
     api_key_env: KeyVariable | None = None
     rate_limits: RateLimits | None = None
 
     def __post_init__(self) -> None:
-        _check_place(self.base_url, self.api_key_env)
+        _check_server(self.base_url, self.api_key_env)
 
 
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
-    """The shape of a low-rank adapter, and where its weights lie."""
+    """The shape of a low-rank adapter, and the path of its weights."""
 
     rank: Annotated[int, Meta(gt=0)]
     alpha: float | None = None
@@ -95,7 +95,7 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a card comes from."""
+    """The origin of a model: the cards it was made from."""
 
     parents: tuple[CardId, ...] = ()
     migrated_from: CardId | None = None
@@ -114,27 +114,27 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
     id: CardId
     provider: Annotated[Word, Meta(description="litellm's provider name (openai, anthropic, hosted_vllm, ollama …).")]
-    model: Annotated[Word, Meta(description="The model's name as that provider knows it.")]
+    model: Annotated[Word, Meta(description="The provider's name for the model.")]
     kind: Literal["model", "adapter"] = "model"
     base: Base | None = None
     description: Annotated[str, Meta(max_length=2000)] | None = None
     family: Word | None = None
     aliases: Annotated[
         tuple[Word, ...],
-        Meta(description="Other names: in tables of outcomes, and in requests."),
+        Meta(description="Other names of the card in requests and in data sets."),
     ] = ()
     base_url: Url | None = None
     api_key_env: KeyVariable | None = None
     deployments: Annotated[
         tuple[Place, ...],
-        Meta(description="Several servers of the same model, in place of base_url; the least busy is called."),
+        Meta(description="Several servers of the same model, instead of base_url; the least busy one is called."),
     ] = ()
     apis: (
         Annotated[
             tuple[Api, ...],
             Meta(
                 min_length=1,
-                description="What the server speaks; other requests are converted to chat. Usual for its provider.",
+                description="The server's APIs (default: the provider's); other requests are converted to chat.",
             ),
         ]
         | None
@@ -164,7 +164,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
     def __post_init__(self) -> None:
         if (self.kind == "adapter") != (self.base is not None):
-            raise ValueError("kind: an adapter names its `base` card, and only an adapter does")
+            raise ValueError("kind: an adapter must state its `base` card, and a model must not")
         if "text" not in self.modalities:
             raise ValueError("modalities: must contain text")
         for name, benchmark in self.benchmarks.items():
@@ -173,10 +173,8 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
             except ValueError as error:
                 raise ValueError(f"benchmarks.{name}.score: {error}") from None
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
-            raise ValueError(
-                "deployments: each has its own base_url, api_key_env and limits; move the card's into them"
-            )
-        _check_place(self.base_url, self.api_key_env)
+            raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
+        _check_server(self.base_url, self.api_key_env)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -189,12 +187,12 @@ def json_schema() -> dict[str, Any]:
     return file_schema(Card, "Pulvinar model card")
 
 
-def _check_place(url: str | None, variable: str | None) -> None:
+def _check_server(url: str | None, variable: str | None) -> None:
     if url is not None and not _is_url(url):
-        # Without saying what it is: a password may stand in it.
-        raise ValueError("base_url: must be like https://host/v1, with http or https, without blanks, user or key")
+        # The message does not repeat the URL, since it may contain a password.
+        raise ValueError("base_url: must be an http or https URL such as https://host/v1, without blanks, user or key")
     if variable is not None and not variable.isidentifier():
-        raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY; never the key itself")
+        raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY, not the key itself")
 
 
 def _is_url(text: str) -> bool:
@@ -207,10 +205,10 @@ def _is_url(text: str) -> bool:
 
 
 def to_plain(card: Card) -> dict[str, Any]:
-    """The card as YAML would hold it, without what is not known."""
+    """The card as the keys and values of its YAML, without unknown facts and defaults."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
     unset = _defaults()
-    return {key: _stated(value) for key, value in plain.items() if value not in (None, {}, unset[key])}
+    return {key: _without_unset(value) for key, value in plain.items() if value not in (None, {}, unset[key])}
 
 
 @functools.cache
@@ -218,8 +216,8 @@ def _defaults() -> dict[str, Any]:
     return {field.encode_name: field.default for field in msgspec.structs.fields(Card)}
 
 
-def _stated(value: Any) -> Any:
-    """`value` with lists for tuples, and without the keys of nested mappings that hold nothing."""
+def _without_unset(value: Any) -> Any:
+    """`value` with lists for tuples, and without the unset keys of nested mappings."""
     if isinstance(value, Mapping):
-        return {key: _stated(inner) for key, inner in value.items() if inner is not None and inner != ()}
-    return [_stated(item) for item in value] if isinstance(value, tuple) else value
+        return {key: _without_unset(inner) for key, inner in value.items() if inner is not None and inner != ()}
+    return [_without_unset(item) for item in value] if isinstance(value, tuple) else value

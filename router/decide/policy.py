@@ -1,4 +1,4 @@
-"""A policy: the limits and goals that a gateway's owner sets, and what clients may add to them."""
+"""A policy: the operator's limits and goals, and which of them clients may add or change."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request is weighed by.
+    """The rules by which cards are filtered and ranked.
 
-    `unknown`: whether a card passes a limit on a fact it does not state. `on_empty`: what happens when no
-    card passes; `relax` drops limits on the fields listed, in that order, until one does. `overrides`: what a
-    client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt counts. `fallbacks`: how
-    many further cards a plan names. `guard`: how sure a decision must be before it leaves the default card; `on`
-    asks for what validation chose, `off` always takes the best forecast. `default`: the id of the guard's default
-    card; where the key is missing, it is the card that the goals choose for an average prompt. `conversations`:
-    whether a conversation keeps its card unless another is clearly better (`keep`), or every turn is decided afresh.
-    `headers`: whether answers carry `x-route-card`, `x-route-quality` and so on.
+    `unknown`: whether a card passes a limit on a fact that it does not state. `on_empty`: what happens when no card
+    passes; `relax` drops the limits on the fields listed under `relax`, in that order, until one does. `overrides`:
+    what a client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt is read. `fallbacks`: the
+    number of further cards in a plan. `guard`: how confident a forecast must be before another card than the default
+    one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast. `default`: the id
+    of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
+    `conversations`: whether a conversation keeps its card unless another one is clearly better (`keep`), or every turn
+    is decided independently (`free`). `headers`: whether responses have the headers `x-route-card`, `x-route-quality`
+    and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -59,22 +60,22 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
                 hint = did_you_mean(field, FIELD_NAMES) or _known(FIELD_NAMES)
                 raise ValueError(f'relax: unknown field "{field}"{hint}')
         if (self.on_empty == "relax") != bool(self.relax):
-            raise ValueError("on_empty: `on_empty: relax` and the list `relax` go together")
+            raise ValueError("on_empty: `on_empty: relax` and the list `relax` require each other")
         try:
-            own = parse_flags(",".join(self.limits))
+            flags = parse_flags(",".join(self.limits))
         except FlagError as error:
             raise ValueError(f"limits: {error.problem}") from None
-        if own.goals:
-            raise ValueError(f"limits: {next(iter(own.goals))} is a goal; write it under goals")
+        if flags.goals:
+            raise ValueError(f"limits: {next(iter(flags.goals))} is a goal; move it to `goals`")
 
     @property
     def guard_rule(self) -> GuardRule | None:
-        """What the guard asks for; None where the policy has no guard."""
+        """The guard's thresholds; None where the policy has no guard."""
         return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
 
     @property
     def flags(self) -> Flags:
-        """The policy's own limits and goals."""
+        """The policy's limits and goals."""
         return _flags_of(self.limits, tuple(self.goals.items()))
 
 
@@ -84,7 +85,7 @@ def json_schema() -> dict[str, Any]:
 
 
 class Policies(Mapping[str, Policy]):
-    """The policies by id."""
+    """The policies by id, in the order of their ids."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = {policy.id: policy for policy in sorted(policies, key=lambda policy: policy.id)}
@@ -100,7 +101,7 @@ class Policies(Mapping[str, Policy]):
         return len(self._policies)
 
     def named(self, name: str) -> Policy:
-        """The policy of this id. Raises UnknownModelError with the nearest."""
+        """The policy with this id. Raises UnknownModelError with the most similar id."""
         if name not in self._policies:
             hint = did_you_mean(name, self.ids) or _known(self.ids)
             raise UnknownModelError(f'there is no policy "{name}"{hint}')
@@ -108,13 +109,13 @@ class Policies(Mapping[str, Policy]):
 
 
 def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
-    """Every `*.yaml` in `folder`, one policy a file, named as the file.
+    """Load every `*.yaml` in `folder`: one policy per file, with the file's name as its id.
 
-    With `catalog`, the default card that a policy names must be in it. Raises ConfigurationError listing all faults.
+    With `catalog`, a policy's default card must be in it. Raises ConfigurationError that lists all problems.
     """
     if not folder.is_dir():
-        kind = "is a file; name the folder it lies in" if folder.is_file() else "does not exist"
-        raise ConfigurationError(f"the policy folder {folder} {kind} (`route init` makes one)")
+        kind = "is a file; give the folder that contains it" if folder.is_file() else "does not exist"
+        raise ConfigurationError(f"the policy folder {folder} {kind} (`route init` creates one)")
     policies: list[Policy] = []
     problems: list[str] = []
     for file in yaml_files(folder):
@@ -125,14 +126,14 @@ def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
     if problems:
         raise ConfigurationError("\n".join(problems))
     if not policies:
-        raise ConfigurationError(f"the policy folder {folder} holds no policy (*.yaml)")
+        raise ConfigurationError(f"the policy folder {folder} contains no policies (*.yaml)")
     return Policies(policies)
 
 
 def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
     policy, lines = load(file, Policy, "a policy (keys and values)")
     if policy.id != file.stem:
-        raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file\'s name')
+        raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file name')
     if catalog is not None and policy.default is not None and catalog.position(policy.default) is None:
         hint = did_you_mean(policy.default, catalog.ids)
         problem = f'default: there is no card "{policy.default}"{hint}'

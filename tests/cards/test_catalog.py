@@ -68,13 +68,13 @@ def load_error(folder: Path) -> str:
         ("released: 2025-13", "4: released: expected a date such as 2025-03, got '2025-13'"),
         ("context: 1e308M", "4: context: expected a number of tokens"),
         ("context: " + "9" * 350, "4: context: expected a number of tokens"),
-        ("base_url: ftp://x", "4: base_url: must be like https://host/v1"),
+        ("base_url: ftp://x", "4: base_url: must be an http or https URL such as https://host/v1"),
         ("api_key_env: sk-secret", "4: api_key_env: must be the name of a variable"),
         ("family: x\napi_key_env: 'two words'", "5: api_key_env: must be the name of a variable"),
         ("tags: [two words]", "4: tags.0: "),
         ("family: 5", "4: family: expected `str | null`, got `int`"),
-        ("kind: adapter", "4: kind: an adapter names its `base` card, and only an adapter does"),
-        ("base: x", "1: kind: an adapter names its `base` card, and only an adapter does"),
+        ("kind: adapter", "4: kind: an adapter must state its `base` card, and a model must not"),
+        ("base: x", "1: kind: an adapter must state its `base` card, and a model must not"),
         ("modalities: [image]", "4: modalities: must contain text"),
         ("lora: {alpha: 16}", '4: lora: the key "rank" is missing'),
         ("id: b", '4: duplicate key "id" (first on line 1)'),
@@ -134,9 +134,9 @@ def test_only_yaml_files_directly_inside_a_folder_are_cards(tmp_path: Path) -> N
 def test_an_empty_folder_a_missing_one_and_a_file_are_told_apart(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert load_error(empty) == f"the card folder {empty} holds no card (*.yaml)"
-    assert f"{tmp_path / 'nowhere'} does not exist (`route init` makes one)" in load_error(tmp_path / "nowhere")
-    assert "is a file; name the folder it lies in" in load_error(write(tmp_path, "a"))
+    assert load_error(empty) == f"the card folder {empty} contains no cards (*.yaml)"
+    assert f"{tmp_path / 'nowhere'} does not exist (`route init` creates one)" in load_error(tmp_path / "nowhere")
+    assert "is a file; give the folder that contains it" in load_error(write(tmp_path, "a"))
 
 
 @pytest.mark.parametrize("name", ["a", "other"])
@@ -156,7 +156,7 @@ def test_a_name_that_a_card_states_twice_is_refused() -> None:
     [
         (("family: f", "aliases: [a]"), '5: aliases: the name "a" already belongs to a'),
         (("kind: adapter", "base: aa"), '5: base: there is no card "aa"; did you mean "a"?'),
-        (("kind: adapter", "base: b"), '5: base: "b" is an adapter too; name a model'),
+        (("kind: adapter", "base: b"), '5: base: "b" is an adapter; state the card of a model'),
     ],
 )
 def test_a_card_that_does_not_go_with_the_others_is_answered_with_file_line_key_and_problem(
@@ -190,7 +190,7 @@ def test_a_base_is_named_by_its_id_not_by_an_alias() -> None:
 @pytest.mark.parametrize("base", ["a", "b"])
 def test_the_base_of_an_adapter_is_a_model(base: str) -> None:
     adapters = [card("a", kind="adapter", base=base), card("b", kind="adapter", base="a")]
-    with pytest.raises(CatalogError, match=f'a: base: "{base}" is an adapter too; name a model'):
+    with pytest.raises(CatalogError, match=f'a: base: "{base}" is an adapter; state the card of a model'):
         Catalog(adapters)
 
 

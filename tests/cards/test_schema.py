@@ -112,7 +112,7 @@ def test_a_base_url_is_where_a_server_answers(url: str) -> None:
     ],
 )
 def test_what_no_server_answers_at_is_no_base_url(url: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match="base_url: must be like https://host/v1"):
+    with pytest.raises(msgspec.ValidationError, match="base_url: must be an http or https URL such as https://host/v1"):
         convert({**REQUIRED, "base_url": url})
 
 

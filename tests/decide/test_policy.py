@@ -122,11 +122,11 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
         ("limits: [siez<7B]", ':3: limits: unknown flag "siez"; did you mean "size"?'),
         ("limits: ['size<7B,size>70B']", "no card can meet both size<7B and size>70B"),
         ("limits: [size<7B, size>70B]", "no card can meet both size<7B and size>70B"),
-        ("limits: [cheapest]", ":3: limits: cheapest is a goal; write it under goals"),
+        ("limits: [cheapest]", ":3: limits: cheapest is a goal; move it to `goals`"),
         ("unknown: alow", ':3: unknown: unknown value "alow"; did you mean "allow"?'),
         ("overrides: [limit]", ':3: overrides.0: unknown value "limit"; did you mean "limits"?'),
-        ("on_empty: relax", ":3: on_empty: `on_empty: relax` and the list `relax` go together"),
-        ("relax: [size]", ":1: on_empty: `on_empty: relax` and the list `relax` go together"),
+        ("on_empty: relax", ":3: on_empty: `on_empty: relax` and the list `relax` require each other"),
+        ("relax: [size]", ":1: on_empty: `on_empty: relax` and the list `relax` require each other"),
         ("fallbacks: 21", ":3: fallbacks: "),
         ("fallbacks: -1", ":3: fallbacks: "),
         ("fallbacks: two", ":3: fallbacks: "),
@@ -162,7 +162,7 @@ def test_an_unknown_field_to_relax_is_answered_with_the_nearest(tmp_path: Path) 
 
 def test_a_policy_whose_id_is_not_its_files_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("description: d\nid: q\n", encoding="utf-8")
-    assert error_of(tmp_path) == f'{tmp_path / "p.yaml"}:2: id: "q" differs from the file\'s name'
+    assert error_of(tmp_path) == f'{tmp_path / "p.yaml"}:2: id: "q" differs from the file name'
 
 
 def test_a_file_that_holds_no_policy_is_refused(tmp_path: Path) -> None:
@@ -179,12 +179,12 @@ def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:
 
 
 def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
-    assert "holds no policy" in error_of(tmp_path)
+    assert "contains no policies" in error_of(tmp_path)
     assert "does not exist" in error_of(tmp_path / "nowhere")
 
 
 def test_a_file_in_place_of_the_policy_folder_is_told_so(tmp_path: Path) -> None:
-    assert "is a file; name the folder it lies in" in error_of(write(tmp_path, "p"))
+    assert "is a file; give the folder that contains it" in error_of(write(tmp_path, "p"))
 
 
 def test_policies_made_in_code_are_found_too() -> None:
