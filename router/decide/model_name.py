@@ -1,4 +1,4 @@
-"""What a request asks to be answered by: the model's name, and the wishes beside it."""
+"""How a request asks to be routed: by the model's name, and by options in its headers or body."""
 
 from __future__ import annotations
 
@@ -13,63 +13,69 @@ from router.errors import FieldError
 
 DEFAULT_POLICY = "default"
 AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
-_WISHES = frozenset({"flags", "policy", "session"})
-_LONGEST_WISH = 2_000
+_OPTIONS = frozenset({"flags", "policy", "session"})
+_MAX_CHARACTERS = 2_000
 
 
 class Target(Struct, frozen=True):
-    """What a model name asks for: a choice, perhaps by a policy and with flags, or one card."""
+    """What a model name asks for: routing, perhaps by a policy and with flags, or one card."""
 
     policy: str | None = None
-    flags: str = ""
+    flags: Flags = Flags()
     card: str | None = None
 
 
 class RoutingOptions(Struct, frozen=True):
-    """What stands beside the model's name, in the headers or the body; empty where nothing does.
+    """The options beside the model's name, in the headers or the body; empty where there are none.
 
-    `places` names where flags or a policy were found, for errors.
+    `flag_texts` are in rising precedence. `places` names where flags or a policy were given, for errors.
     """
 
-    flags: str = ""
+    flag_texts: tuple[str, ...] = ()
     policy: str = ""
     session: str = ""
     places: tuple[str, ...] = ()
 
+    def added_to(self, flags: Flags) -> Flags:
+        """`flags` with these options' flags added; a later goal overrides an earlier one. Raises FlagError."""
+        for text in self.flag_texts:
+            flags = flags.overridden_by(parse_flags(text))
+        return flags
+
 
 def is_auto(name: str) -> bool:
-    """Whether a model's name leaves the choice to the gateway, or tries to."""
+    """Whether a model's name asks for routing, or tries to."""
     return name == "auto" or name.startswith(("auto/", "auto["))
 
 
 def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     """What `model` asks for: `auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card's name.
 
-    A body without a model leaves the choice to the gateway. Raises FieldError.
+    A body without a model asks for routing. Raises FieldError, or FlagError.
     """
     if name is None:
         return Target()
     if not isinstance(name, str) or not name:
-        raise FieldError("model", "must be the name of a model; `auto` leaves the choice to the gateway")
-    meant = aliases.get(name, name)
-    if not is_auto(meant):
-        return Target(card=meant)
-    found = AUTO.fullmatch(meant)
-    if found is None:
-        raise FieldError("model", f'is "{name}": flags stand in brackets at its end, as in auto[cheapest]')
-    return Target(found["policy"], found["flags"] or "")
+        raise FieldError("model", "must be the name of a model, or `auto` for routing")
+    target = aliases.get(name, name)
+    if not is_auto(target):
+        return Target(card=target)
+    match = AUTO.fullmatch(target)
+    if match is None:
+        raise FieldError("model", f'is "{name}": flags belong in brackets at its end, as in auto[cheapest]')
+    return Target(match["policy"], parse_flags(match["flags"] or ""))
 
 
 def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) -> RoutingOptions:
-    """The wishes in the headers, which are the strongest, and in the body. Raises FieldError, or FlagError."""
+    """The options in the headers, which take precedence, and in the body. Raises FieldError."""
     metadata, route = body.get("metadata"), body.get("route")
-    spoken = _text(metadata, "route_flags", "metadata.route_flags") if isinstance(metadata, Mapping) else ""
     if route is None:
         route = {}
-    elif not isinstance(route, Mapping) or set(route) - _WISHES:
+    elif not isinstance(route, Mapping) or set(route) - _OPTIONS:
         raise FieldError("route", 'must be an object such as {"flags": "cheapest,size<7B", "policy": "cheap"}')
+    in_metadata = metadata if isinstance(metadata, Mapping) else {}
     flags = {
-        "metadata.route_flags": spoken,
+        "metadata.route_flags": _text(in_metadata, "route_flags", "metadata.route_flags"),
         "route.flags": _text(route, "flags", "route.flags"),
         "x-route-flags": headers.get("x-route-flags", ""),
     }
@@ -78,29 +84,18 @@ def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) ->
         "x-route-policy": headers.get("x-route-policy", ""),
     }
     return RoutingOptions(
-        flags=joined_flags(*flags.values()),
+        flag_texts=tuple(text for text in flags.values() if text.strip()),
         policy=policies["x-route-policy"] or policies["route.policy"],
         session=headers.get("x-route-session", "") or _text(route, "session", "route.session"),
-        places=tuple(place for place, wish in (flags | policies).items() if wish.strip()),
+        places=tuple(place for place, value in (flags | policies).items() if value.strip()),
     )
-
-
-def joined_flags(*texts: str) -> str:
-    """The flags of all `texts`; a later text's goals override an earlier one's. Raises FlagError."""
-    given = [text for text in texts if text.strip()]
-    if len(given) < 2:
-        return "".join(given)
-    flags = Flags()
-    for text in given:
-        flags = flags.overridden_by(parse_flags(text))
-    return str(flags)
 
 
 def _text(holder: Mapping[str, Any], field: str, place: str) -> str:
     value = holder.get(field)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > _LONGEST_WISH:
+    if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
         raise FieldError(
             place, "must be a text such as cheapest,size<7B" if "flags" in place else "must be a short text"
         )

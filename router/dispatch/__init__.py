@@ -1,10 +1,19 @@
-"""Calling the chosen model."""
+"""Call the chosen models: relay or convert, with health, queues and retries of every deployment."""
 
 from router.dispatch.call import Call
-from router.dispatch.deployments import Queue
 from router.dispatch.dispatcher import Dispatcher, DispatchSettings
 from router.dispatch.health import Cooldown
+from router.dispatch.queue import QueueLimits
 from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import EventStream, Timeouts
 
-__all__ = ["Call", "Cooldown", "DispatchSettings", "Dispatcher", "EventStream", "Queue", "Timeouts", "UpstreamResponse"]
+__all__ = [
+    "Call",
+    "Cooldown",
+    "DispatchSettings",
+    "Dispatcher",
+    "EventStream",
+    "QueueLimits",
+    "Timeouts",
+    "UpstreamResponse",
+]

@@ -1,4 +1,4 @@
-"""What is asked of an upstream."""
+"""A call to an upstream."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Any
 from msgspec import Struct
 
 from router.types import Api
+from router.wire import wants_stream_usage
 
 
 class Call(Struct, frozen=True, eq=False):
-    """A client's request as it goes to any card: `api` is the protocol that the client speaks.
+    """A client's request as it goes to any card. `api` is the protocol that the client uses, `body` its JSON, and
+    `chat_body` the same as a chat-completions body where it has been converted already.
 
-    `headers` are the client's, in lower case; only those that concern the model are forwarded. `again`: the same call
-    has just failed at the same place.
+    `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
+    `fresh_connection`: the call is a retry after a broken connection. `decode`: the answer will be converted, so its
+    decoded form is needed too.
     """
 
     api: Api
     body: Mapping[str, Any]
     stream: bool = False
     headers: Mapping[str, str] = {}
-    again: bool = False
+    chat_body: Mapping[str, Any] | None = None
+    fresh_connection: bool = False
+    decode: bool = False
 
     @property
-    def asks_for_usage(self) -> bool:
-        """Whether the client wants the event that tells a stream's usage."""
-        options = self.body.get("stream_options")
-        return bool(options.get("include_usage")) if isinstance(options, Mapping) else False
+    def wants_usage(self) -> bool:
+        """Whether the client wants the event that reports a stream's usage."""
+        return wants_stream_usage(self.body)

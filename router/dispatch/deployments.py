@@ -1,27 +1,23 @@
-"""Every deployment with its health: which one to call next, and which cards to leave out of a decision."""
+"""The deployments of cards with their health: which one to call next, and which cards to leave out of a decision."""
 
 from __future__ import annotations
 
-import asyncio
-import collections
 import time
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection, Sequence
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from router.cards.schema import Card, RateLimits
 from router.dispatch.health import Cooldown, Health, Unready
+from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
-from router.formats.quantities import Seconds
 
-_SHORTEST_WAIT_S = 1.0
 _NO_LIMITS = RateLimits()
 
 
 class Deployment(Struct, frozen=True, eq=False):
-    """One server of a card. `card` is the card as if this were its only one."""
+    """One server of a card. `card` is the card as if this were its only server."""
 
     name: str
     card: Card
@@ -51,39 +47,31 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
-class Queue(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait_s": "wait"}):
-    """How many requests may wait for a free slot, and for how long. Any further request is rejected."""
-
-    size: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
-    # A factory, because msgspec cannot write a quantity's default into a JSON Schema.
-    wait_s: Seconds = msgspec.field(default_factory=lambda: Seconds(10))
-
-
 class DeploymentPool:
     """The deployments of all cards. Used on one event loop; both settings may be changed at any time."""
 
-    def __init__(self, cooldown: Cooldown, queue: Queue) -> None:
-        self.cooldown, self.queue = cooldown, queue
+    def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits) -> None:
+        self.cooldown, self.queue_limits = cooldown, queue_limits
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
-        self._unwell: dict[str, Card] = {}
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._failing: dict[str, Card] = {}
+        self._queue: WaitingQueue[Deployment] = WaitingQueue(self.end)
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a deployment that is full."""
-        return len(self._waiting)
+        """How many calls wait for a deployment that is at capacity."""
+        return len(self._queue)
 
-    def resting(self) -> dict[str, str]:
-        """The cards none of whose deployments should be called now, and why; those that never failed are left out."""
-        if not self._unwell:
+    def cooling_down(self) -> dict[str, str]:
+        """The cards none of whose deployments should be called now, and why. Cards that never failed are left out."""
+        if not self._failing:
             return {}
         now_s = time.monotonic()
         reasons = {}
-        for card in self._unwell.values():
+        for card in self._failing.values():
             unready = [self._unready(deployment, now_s) for deployment in self.deployments_of(card)]
-            if all(each is not None and each.kind != "full" for each in unready):
-                reasons[card.id] = "its upstream failed lately, and rests"
+            if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
+                reasons[card.id] = "cooling down after recent upstream failures"
         return reasons
 
     def deployments_of(self, card: Card) -> tuple[Deployment, ...]:
@@ -101,88 +89,78 @@ class DeploymentPool:
             health = self._health[place] = Health()
         return health
 
-    async def next(self, cards: Sequence[Card], tried: set[str]) -> Deployment | None:
-        """The next deployment to call: a ready one, in the order of `cards`, the least busy of a card first.
+    async def acquire(self, cards: Sequence[Card], tried: Collection[str]) -> Deployment | None:
+        """Begin a call at the best deployment that is not in `tried`: of the first card that has a ready one, the least
+        busy. End it with `end`. None where nothing is left to try.
 
-        For the first call of a request (nothing `tried`), a full one is waited for where none is ready, and where all
-        rest, the one that has rested longest is called. None where nothing is left. Raises BusyError where nothing may
-        be called at all.
+        For the first call of a request (`tried` is empty), this waits for a deployment that is at capacity where none
+        is ready, and where all are cooling down, takes the one that is due first. Raises BusyError where none may be
+        called at all, or waiting takes too long.
         """
-        left_s = self.queue.wait_s
-        while True:
-            unready: list[tuple[Unready, Deployment]] = []
-            now_s = time.monotonic()
-            for card in cards:
-                ready: list[Deployment] = []
-                for deployment in self.deployments_of(card):
-                    if deployment.name in tried:
-                        continue
-                    problem = self._unready(deployment, now_s)
-                    if problem is None:
-                        ready.append(deployment)
-                    else:
-                        unready.append((problem, deployment))
-                if ready:
-                    return min(ready, key=lambda each: self.health_of(each).running)
-            if tried or not unready:
-                return None
-            problem, deployment = min(unready, key=lambda pair: (_PATIENCE[pair[0].kind], pair[0].seconds))
-            if problem.kind == "resting":
-                return deployment
-            if problem.kind == "told":
-                raise BusyError("every model that fits asked to be left alone for a while", problem.seconds, 429)
-            left_s -= await self._room(left_s)
+        found = self._take(cards, tried)
+        if found is not None or tried:
+            return found
+        busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
+        eligible = frozenset(card.id for card in cards)
+        return await self._queue.wait(lambda: self._take(cards, tried), self.queue_limits, busy, eligible)
 
     def begin(self, deployment: Deployment) -> None:
-        """A call starts."""
+        """Count a call that starts."""
         self.health_of(deployment).begin(deployment.limits, time.monotonic())
 
     def end(self, deployment: Deployment) -> None:
-        """A call is over: whoever waits for room may look again."""
+        """Count a call that has ended, and grant its slot to the first waiting call that it fits."""
         self.health_of(deployment).end()
-        while self._waiting:
-            room = self._waiting.popleft()
-            if not room.done():
-                room.set_result(None)
-                return
+        self._queue.notify(deployment.card.id)
 
-    def well(self, deployment: Deployment, tokens: int = 0) -> None:
-        """The deployment answered, with so many tokens."""
+    def record_success(self, deployment: Deployment, tokens: int = 0) -> None:
+        """The deployment answered; the answer used this many tokens."""
         health = self.health_of(deployment)
-        health.succeeded()
+        health.record_success()
         health.spend(deployment.limits, tokens, time.monotonic())
-        self._unwell.pop(deployment.card.id, None)
+        self._failing.pop(deployment.card.id, None)
 
-    def failed(self, deployment: Deployment, leave_alone_s: float | None = None) -> None:
-        """The deployment failed, or asked to be left alone for so many seconds."""
+    def record_failure(self, deployment: Deployment, retry_after_s: float | None = None) -> None:
+        """The deployment failed, or asked not to be called for `retry_after_s` seconds."""
         health, now_s = self.health_of(deployment), time.monotonic()
-        if leave_alone_s is None:
-            health.failed(self.cooldown, now_s)
+        if retry_after_s is None:
+            health.record_failure(self.cooldown, now_s)
         else:
-            health.back_off(leave_alone_s, now_s)
-        self._unwell[deployment.card.id] = self._deployments[deployment.card.id][0]
+            health.back_off(retry_after_s, now_s)
+        self._failing[deployment.card.id] = self._deployments[deployment.card.id][0]
+
+    def _take(self, cards: Sequence[Card], tried: Collection[str]) -> Deployment | None:
+        """Begin a call at a deployment, as `acquire` does without waiting. None where one at capacity is worth waiting
+        for, or where nothing is left to try.
+        """
+        unready: list[tuple[Unready, Deployment]] = []
+        now_s = time.monotonic()
+        for card in cards:
+            ready: list[Deployment] = []
+            for deployment in self.deployments_of(card):
+                if deployment.name in tried:
+                    continue
+                problem = self._unready(deployment, now_s)
+                if problem is None:
+                    ready.append(deployment)
+                else:
+                    unready.append((problem, deployment))
+            if ready:
+                return self._begun(min(ready, key=lambda deployment: self.health_of(deployment).running))
+        if tried or not unready:
+            return None
+        problem, deployment = min(unready, key=lambda pair: (_PREFERENCE[pair[0].kind], pair[0].seconds))
+        if problem.kind == "rate_limited":
+            raise BusyError("all eligible models are rate limited", problem.seconds, 429)
+        return self._begun(deployment) if problem.kind == "cooling_down" else None
+
+    def _begun(self, deployment: Deployment) -> Deployment:
+        self.begin(deployment)
+        return deployment
 
     def _unready(self, deployment: Deployment, now_s: float) -> Unready | None:
         return self.health_of(deployment).unready(deployment.limits, now_s)
 
-    async def _room(self, left_s: float) -> float:
-        """Wait until a call ends somewhere; the seconds that it took. Raises BusyError where it takes too long."""
-        full = BusyError("every model that fits is busy; try again soon", _SHORTEST_WAIT_S)
-        if left_s <= 0 or len(self._waiting) >= self.queue.size:
-            raise full
-        started_s = time.monotonic()
-        room = asyncio.get_running_loop().create_future()
-        self._waiting.append(room)
-        try:
-            async with asyncio.timeout(left_s):
-                await room
-        except TimeoutError:
-            raise full from None
-        finally:
-            if room in self._waiting:
-                self._waiting.remove(room)
-        return time.monotonic() - started_s
 
-
-# What to do where nothing is ready: wait for one that is full, else call one that rests.
-_PATIENCE = {"full": 0, "resting": 1, "told": 2}
+# What to do where nothing is ready: wait for a deployment at capacity, else call one that is cooling down.
+_PREFERENCE = {"at_capacity": 0, "cooling_down": 1, "rate_limited": 2}

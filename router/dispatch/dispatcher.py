@@ -1,4 +1,4 @@
-"""Calls the cards of a plan, one after the other, until one answers."""
+"""Call cards, one after the other, until one answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.converted_response import converted
-from router.dispatch.deployments import Deployment, DeploymentPool, Queue, deployments_of
+from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import Cooldown
 from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.queue import QueueLimits
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -25,73 +26,73 @@ from router.dispatch.providers import (
 )
 from router.dispatch.relay import Relay, is_url
 from router.dispatch.response import UpstreamResponse, retry_after_s
-from router.dispatch.stream import Timeouts
+from router.dispatch.stream import Events, Timeouts
 from router.errors import UpstreamError
-from router.types import Api, Attempt
+from router.types import Api, Attempt, Usage
 from router.wire import CONVERSIONS, without_unsigned_thinking
+from router.wire.dialect import adapt
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
-# What the next card would refuse as well. Every other error says something about this upstream.
-_FAULT_OF_THE_REQUEST = frozenset({400, 413, 422})
-# Another model may have room for what this one has not.
+# Errors that the next card would give as well. Any other status is a fault of this upstream.
+_REQUEST_FAULTS = frozenset({400, 413, 422})
+# Another model may have a longer context.
 _TOO_LONG = b"context_length_exceeded"
-# The connection was at fault, perhaps by chance: worth another try at the same place.
-_BROKEN = frozenset({"unreachable", "cut", "empty"})
+# The connection failed, perhaps by chance: worth a retry at the same deployment.
+_CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
-    """How calls are made. `retries`: how often a call whose connection broke is made again at the same place."""
+    """How calls are made. `retries`: how often a call whose connection broke is retried at the same deployment."""
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
-    queue: Queue = Queue()
+    queue: QueueLimits = QueueLimits()
     retries: int = 1
 
 
 def missing_configuration(card: Card) -> str | None:
     """What the configuration lacks for calling `card`, or None where any of its deployments can be called."""
-    reasons = [_why_uncallable(deployment.card) for deployment in deployments_of(card)]
+    reasons = [_missing_configuration(deployment.card) for deployment in deployments_of(card)]
     return None if None in reasons else reasons[0]
 
 
 def unsupported_api(card: Card, api: Api) -> str | None:
     """Why `card` cannot answer requests of `api`, or None where it can: as it is, or by conversion."""
-    spoken = native_apis(card)
-    if api in spoken or uses_litellm(card) or ("chat" in spoken and api != "embeddings"):
+    native = native_apis(card)
+    if api in native or uses_litellm(card) or ("chat" in native and api != "embeddings"):
         return None
-    return f"its upstream speaks {', '.join(sorted(spoken))}, and {api} cannot be converted to that"
+    return f"its upstream supports {', '.join(sorted(native))}, and {api} cannot be converted to that"
 
 
 class Dispatcher:
-    """Relays to upstreams that speak the client's protocol, has the others translated, and knows how each does.
-
-    Made and used on one event loop.
+    """Relays calls to upstreams that support the client's protocol, converts them for the others, and records the
+    health of every deployment. Made and used on one event loop.
     """
 
-    def __init__(self, dispatching: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
-        self.fleet = DeploymentPool(dispatching.cooldown, dispatching.queue)
-        self._relay, self._translator = Relay(dispatching.timeouts), LitellmClient(dispatching.timeouts)
-        self._retries = dispatching.retries
+    def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
+        self.pool = DeploymentPool(settings.cooldown, settings.queue)
+        self._relay, self._litellm = Relay(settings.timeouts), LitellmClient(settings.timeouts)
+        self._retries = settings.retries
 
-    def configure(self, dispatching: DispatchSettings) -> None:
-        """Make calls like this from now on. Those that run go on as they began."""
-        self.fleet.cooldown, self.fleet.queue = dispatching.cooldown, dispatching.queue
-        self._relay.timeouts = self._translator.timeouts = dispatching.timeouts
-        self._retries = dispatching.retries
+    def configure(self, settings: DispatchSettings) -> None:
+        """Use other settings for further calls. Running calls keep those that they began with."""
+        self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
+        self._relay.timeouts = self._litellm.timeouts = settings.timeouts
+        self._retries = settings.retries
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
-        """One attempt at the card's first deployment: the upstream's answer, whatever its status.
+        """One attempt at the card's first deployment: the upstream's response, whatever its status.
 
-        A stream has begun when this returns; close it. Raises UpstreamError where no HTTP answer came, or a stream
-        broke off before it showed anything.
+        A stream has begun when this returns; close it. Raises UpstreamError where there is no HTTP response, or a
+        stream broke off before its first content.
         """
-        return await self._send(self.fleet.deployments_of(card)[0].card, call)
+        return await self._send(self.pool.deployments_of(card)[0].card, call)
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
-        """What the card's upstream counts for an Anthropic request; None where it does not count."""
-        deployment = self.fleet.deployments_of(card)[0].card
+        """The count of the card's upstream for an Anthropic request; None where it does not offer counting."""
+        deployment = self.pool.deployments_of(card)[0].card
         if MESSAGES.api not in native_apis(deployment):
             return None
         return await self._relay.send(deployment, call, f"{MESSAGES.path}/count_tokens")
@@ -101,31 +102,32 @@ class Dispatcher:
         cards: Sequence[Card],
         call: Call,
         attempts: list[Attempt] | None = None,
-        announce: Callable[[], Mapping[str, str]] | None = None,
+        on_attempt: Callable[[], Mapping[str, str]] | None = None,
     ) -> UpstreamResponse:
-        """The first answer that is a success or faults the request itself. Each card gets the same request.
+        """The first response that is a success, or an error that the request itself causes.
 
-        Every call is added to `attempts`; `announce` is told of each before, and gives headers for it. Where there is
-        no such answer, the last HTTP answer. Raises UpstreamError where no card gave any, and BusyError where none
-        could be called.
+        Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. Where
+        every card fails, the last HTTP response is returned. Raises UpstreamError where no card gave any, BusyError
+        where none could be called, and FieldError where the body cannot be converted for these cards.
         """
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
+        call = _converted_once(cards, call)
         refusal: UpstreamResponse | None = None
         failure: UpstreamError | None = None
         tried: set[str] = set()
-        while deployment := await self.fleet.next(cards, tried):
+        while deployment := await self.pool.acquire(cards, tried):
             tried.add(deployment.name)
             try:
-                answer = await self._attempt(deployment, call, attempts, announce)
+                response = await self._attempt(deployment, call, attempts, on_attempt)
             except UpstreamError as error:
                 failure = error
                 _LOG.warning("%s", error)
                 continue
-            if answer.status < 400 or _faults_the_request(answer):
-                return answer
-            refusal = answer
+            if response.status < 400 or _is_request_fault(response):
+                return response
+            refusal = response
         if refusal is not None:
             return refusal
         assert failure is not None
@@ -134,93 +136,109 @@ class Dispatcher:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._relay.aclose()
-        await self._translator.aclose()
+        await self._litellm.aclose()
 
     async def _attempt(
         self,
         deployment: Deployment,
         call: Call,
         attempts: list[Attempt],
-        announce: Callable[[], Mapping[str, str]] | None,
+        on_attempt: Callable[[], Mapping[str, str]] | None,
     ) -> UpstreamResponse:
-        for left in range(self._retries, -1, -1):
-            marked = call
-            if announce is not None:
-                marked = msgspec.structs.replace(call, headers={**call.headers, **announce()})
+        """Call the deployment, whose slot has been acquired, and retry where the connection breaks."""
+        for retry in range(self._retries + 1):
+            if retry:
+                self.pool.begin(deployment)
             try:
-                return await self._attempt_once(deployment, marked, attempts)
+                return await self._attempt_once(deployment, call, attempts, on_attempt)
             except UpstreamError as error:
-                if not left or error.fault not in _BROKEN:
+                if retry == self._retries or error.fault not in _CONNECTION_FAULTS:
                     raise
-                call = msgspec.structs.replace(call, again=True)
-        raise AssertionError("a call was neither answered nor refused")
+                call = msgspec.structs.replace(call, fresh_connection=True)
+        raise AssertionError("an attempt neither returned nor raised")
 
-    async def _attempt_once(self, deployment: Deployment, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
+    async def _attempt_once(
+        self,
+        deployment: Deployment,
+        call: Call,
+        attempts: list[Attempt],
+        on_attempt: Callable[[], Mapping[str, str]] | None,
+    ) -> UpstreamResponse:
         started_s = time.monotonic()
 
-        def note(status: int | None, fault: str | None = None) -> None:
+        def record(status: int | None, fault: str | None = None) -> None:
             elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
             attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault))
 
-        self.fleet.begin(deployment)
         streaming = False
         try:
-            answer = await self._send(deployment.card, call)
-            if answer.status >= 400 and not _faults_the_request(answer):
-                note(answer.status, f"http_{answer.status}")
-                pause_s = retry_after_s(answer.headers) if answer.status in (429, 503) else None
-                self.fleet.failed(deployment, pause_s)
-                return answer
-            note(answer.status)
-            if isinstance(answer.body, bytes):
-                self.fleet.well(deployment, 0 if answer.usage is None else answer.usage.total_tokens)
+            if on_attempt is not None:
+                call = msgspec.structs.replace(call, headers={**call.headers, **on_attempt()})
+            response = await self._send(deployment.card, call)
+            if response.status >= 400 and not _is_request_fault(response):
+                record(response.status, f"http_{response.status}")
+                pause_s = retry_after_s(response.headers) if response.status in (429, 503) else None
+                self.pool.record_failure(deployment, pause_s)
+                return response
+            record(response.status)
+            if isinstance(response.body, bytes):
+                self.pool.record_success(deployment, _total_tokens(response.usage))
             else:
-                self._follow(deployment, answer)
+                self._follow(deployment, response.body)
                 streaming = True
-            return answer
+            return response
         except UpstreamError as error:
-            note(None, error.fault)
-            self.fleet.failed(deployment)
+            record(None, error.fault)
+            self.pool.record_failure(deployment)
             raise
         finally:
             if not streaming:
-                self.fleet.end(deployment)
+                self.pool.end(deployment)
 
-    def _follow(self, deployment: Deployment, answer: UpstreamResponse) -> None:
-        stream = answer.body
-        assert not isinstance(stream, bytes)
+    def _follow(self, deployment: Deployment, stream: Events) -> None:
+        """Record how the stream ends, and keep the deployment's slot until then."""
 
-        def over() -> None:
+        def on_close() -> None:
             if stream.failed:
-                self.fleet.failed(deployment)
+                self.pool.record_failure(deployment)
             elif stream.complete:
-                self.fleet.well(deployment, 0 if stream.usage is None else stream.usage.total_tokens)
-            self.fleet.end(deployment)
+                self.pool.record_success(deployment, _total_tokens(stream.usage))
+            self.pool.end(deployment)
 
-        stream.on_close(over)
+        stream.on_close(on_close)
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
         if call.api in native_apis(card):
-            return await self._relay.send(card, _as_understood(card, call))
+            return await self._relay.send(card, _with_signed_thinking(card, call))
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
-            return await self._translator.embed(card, call)
-        upstream = self._translator if uses_litellm(card) else self._relay
+            return await self._litellm.embed(card, call)
+        upstream = self._litellm if uses_litellm(card) else self._relay
         if call.api == "chat":
             return await upstream.send(card, call)
         conversion = CONVERSIONS[call.api]
-        chat = msgspec.structs.replace(call, api="chat", body=conversion.to_chat(call.body, dialect_of(card)))
+        chat_body = conversion.to_chat(call.body) if call.chat_body is None else call.chat_body
+        chat = msgspec.structs.replace(call, api="chat", body=adapt(chat_body, dialect_of(card)), decode=True)
         return converted(await upstream.send(card, chat), conversion, call.body)
 
 
-def _as_understood(card: Card, call: Call) -> Call:
+def _converted_once(cards: Sequence[Card], call: Call) -> Call:
+    """The call with its chat body, where any of the cards needs one and it has not been made yet."""
+    if call.chat_body is not None or call.api not in CONVERSIONS:
+        return call
+    if all(call.api in native_apis(card) for card in cards):
+        return call
+    return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
+
+
+def _with_signed_thinking(card: Card, call: Call) -> Call:
     if call.api != "messages" or card.provider != "anthropic":
         return call
     return msgspec.structs.replace(call, body=without_unsigned_thinking(call.body))
 
 
-def _why_uncallable(card: Card) -> str | None:
+def _missing_configuration(card: Card) -> str | None:
     if not uses_litellm(card):
         if base_url(card) is None:
             return "its card states no base_url"
@@ -229,7 +247,11 @@ def _why_uncallable(card: Card) -> str | None:
     return unknown_provider(card) or missing_credentials(card)
 
 
-def _faults_the_request(answer: UpstreamResponse) -> bool:
-    if answer.status not in _FAULT_OF_THE_REQUEST:
+def _is_request_fault(response: UpstreamResponse) -> bool:
+    if response.status not in _REQUEST_FAULTS:
         return False
-    return not (isinstance(answer.body, bytes) and _TOO_LONG in answer.body)
+    return not (isinstance(response.body, bytes) and _TOO_LONG in response.body)
+
+
+def _total_tokens(usage: Usage | None) -> int:
+    return 0 if usage is None else usage.total_tokens

@@ -1,4 +1,4 @@
-"""How each deployment does: calls running, limits reached, cooling after failures."""
+"""The state of each deployment: running calls, rate limits, cooldown after failures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from router.cards.schema import RateLimits
 from router.formats.quantities import Seconds
 
 _MINUTE_S = 60.0
-_LONGEST_COOLING_S = 300.0
-_MOST_DOUBLINGS = 5
+_MAX_COOLDOWN_S = 300.0
+_MAX_DOUBLINGS = 5
 
 
 class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_s": "window", "time_s": "time"}):
@@ -28,52 +28,52 @@ class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_
 
 
 class Unready(Struct, frozen=True):
-    """Why a deployment is not to be called now, and in how many seconds it may be.
+    """Why a deployment should not be called now, and in how many seconds it may be.
 
-    `resting`: it failed. `told`: its server asked to be left alone, or one of its limits a minute is reached. `full`:
-    as many calls run as it accepts.
+    `cooling_down`: it failed. `rate_limited`: its server sent `Retry-After`, or a limit a minute is reached.
+    `at_capacity`: as many calls are running as it accepts.
     """
 
-    kind: Literal["resting", "told", "full"]
+    kind: Literal["cooling_down", "rate_limited", "at_capacity"]
     seconds: float
 
 
 class Health:
-    """One deployment's state. Every time is in seconds of one clock that never goes back."""
+    """The state of one deployment. All times are in seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self.running = 0
         self._failures = 0
-        self._rests = 0
+        self._cooldowns = 0
         self._last_failure_s = 0.0
-        self._resting_until_s = 0.0
-        self._told_until_s = 0.0
+        self._cooling_until_s = 0.0
+        self._limited_until_s = 0.0
         self._probing = False
         self._started: collections.deque[float] = collections.deque()
         self._spent: collections.deque[tuple[float, int]] = collections.deque()
 
     def unready(self, limits: RateLimits, now_s: float) -> Unready | None:
-        """Why the deployment is not to be called now; None where it may be."""
-        if now_s < self._told_until_s:
-            return Unready("told", self._told_until_s - now_s)
-        if now_s < self._resting_until_s:
-            return Unready("resting", self._resting_until_s - now_s)
-        if self._rests and self._probing:
-            return Unready("resting", 1.0)
+        """Why the deployment should not be called now; None where it may be called."""
+        if now_s < self._limited_until_s:
+            return Unready("rate_limited", self._limited_until_s - now_s)
+        if now_s < self._cooling_until_s:
+            return Unready("cooling_down", self._cooling_until_s - now_s)
+        if self._cooldowns and self._probing:
+            return Unready("cooling_down", 1.0)
         if limits.concurrency is not None and self.running >= limits.concurrency:
-            return Unready("full", 1.0)
+            return Unready("at_capacity", 1.0)
         wait_s = max(self._request_wait_s(limits.rpm, now_s), self._token_wait_s(limits.tpm, now_s))
-        return Unready("told", wait_s) if wait_s > 0 else None
+        return Unready("rate_limited", wait_s) if wait_s > 0 else None
 
     def begin(self, limits: RateLimits, now_s: float) -> None:
         """A call starts."""
         self.running += 1
-        self._probing = self._rests > 0
+        self._probing = self._cooldowns > 0
         if limits.rpm is not None:
             self._started.append(now_s)
 
     def end(self) -> None:
-        """A call is over, whatever came of it."""
+        """A call has ended, whatever its outcome."""
         self.running -= 1
         self._probing = False
 
@@ -82,26 +82,26 @@ class Health:
         if limits.tpm is not None:
             self._spent.append((now_s, tokens))
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """The deployment answered."""
-        self._failures = self._rests = 0
-        self._resting_until_s = 0.0
+        self._failures = self._cooldowns = 0
+        self._cooling_until_s = 0.0
 
-    def failed(self, cooldown: Cooldown, now_s: float) -> None:
-        """The deployment did not answer, or badly. It may have to rest; never for less long than it must already."""
+    def record_failure(self, cooldown: Cooldown, now_s: float) -> None:
+        """The deployment gave no usable answer. It may begin to cool down; a cooldown is never shortened."""
         if now_s - self._last_failure_s > cooldown.window_s:
             self._failures = 0
         self._failures += 1
         self._last_failure_s = now_s
-        if self._rests or self._failures >= cooldown.failures:
-            rest_s = min(cooldown.time_s * 2 ** min(self._rests, _MOST_DOUBLINGS), _LONGEST_COOLING_S)
-            self._rests += 1
+        if self._cooldowns or self._failures >= cooldown.failures:
+            cooldown_s = min(cooldown.time_s * 2 ** min(self._cooldowns, _MAX_DOUBLINGS), _MAX_COOLDOWN_S)
+            self._cooldowns += 1
             self._failures = 0
-            self._resting_until_s = max(self._resting_until_s, now_s + rest_s)
+            self._cooling_until_s = max(self._cooling_until_s, now_s + cooldown_s)
 
     def back_off(self, seconds: float, now_s: float) -> None:
-        """The server said `Retry-After`."""
-        self._told_until_s = max(self._told_until_s, now_s + min(seconds, _LONGEST_COOLING_S))
+        """The server sent `Retry-After`."""
+        self._limited_until_s = max(self._limited_until_s, now_s + min(seconds, _MAX_COOLDOWN_S))
 
     def _request_wait_s(self, rpm: int | None, now_s: float) -> float:
         while self._started and self._started[0] <= now_s - _MINUTE_S:
@@ -115,11 +115,11 @@ class Health:
             self._spent.popleft()
         if tpm is None:
             return 0.0
-        over = sum(tokens for _, tokens in self._spent) - tpm
-        if over < 0:
+        excess = sum(tokens for _, tokens in self._spent) - tpm
+        if excess < 0:
             return 0.0
         for at_s, tokens in self._spent:
-            over -= tokens
-            if over < 0:
+            excess -= tokens
+            if excess < 0:
                 return at_s + _MINUTE_S - now_s
         return 0.0

@@ -22,7 +22,8 @@ from router.dispatch.response import UpstreamResponse, late, passed_back, redact
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
-from router.wire.protocols import CHAT, usage_in
+from router.wire.protocols import CHAT
+from router.wire.usage import usage_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,11 +147,10 @@ class LitellmClient:
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
             return _refusal(litellm, card, key, error)
         if not call.stream:
-            said = response.model_dump(exclude_unset=True, warnings=False)
-            return UpstreamResponse(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
+            return _whole(card, response)
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
-        stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.asks_for_usage)
+        stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
         async with contextlib.AsyncExitStack() as on_the_way_out:
             on_the_way_out.push_async_callback(stream.aclose)
             await stream.start()
@@ -175,8 +175,7 @@ class LitellmClient:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
             return _refusal(litellm, card, key, error)
-        said = response.model_dump(exclude_unset=True, warnings=False)
-        return UpstreamResponse(card, 200, {"content-type": "application/json"}, json_bytes(said), usage_in(said))
+        return _whole(card, response)
 
     async def _ready(self, card: Card) -> Any:
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
@@ -187,6 +186,12 @@ class LitellmClient:
     async def aclose(self) -> None:
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
+
+
+def _whole(card: Card, response: Any) -> UpstreamResponse:
+    decoded = response.model_dump(exclude_unset=True, warnings=False)
+    headers = {"content-type": "application/json"}
+    return UpstreamResponse(card, 200, headers, json_bytes(decoded), usage_in(decoded), decoded)
 
 
 def _place(card: Card) -> str | None:

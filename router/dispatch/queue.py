@@ -1,66 +1,135 @@
-"""How many requests run at once: beyond that they wait, and beyond what may wait they are sent away."""
+"""Waiting for a free slot: of a deployment, or of the gateway itself.
+
+A freed slot goes to the first waiter that it fits, and is taken for that waiter at once, so nobody else can take it
+before the waiter runs again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Annotated, Generic, TypeVar
 
-from router.dispatch import Queue
+import msgspec
+from msgspec import Meta, Struct
+
 from router.errors import BusyError
+from router.formats.quantities import Seconds
 
-_RETRY_AFTER_S = 1.0
+T = TypeVar("T")
+RETRY_AFTER_S = 1.0
+"""When a client that found the queue full should ask again."""
+
+# A waiter may also fit a slot that no call frees, such as that of a deployment whose cooldown ends.
+_RECHECK_S = 1.0
+
+
+class QueueLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait_s": "wait"}):
+    """How many requests may wait for a free slot, and for how long. Any further request is rejected."""
+
+    size: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    # A factory, because msgspec cannot write a quantity's default into a JSON Schema.
+    wait_s: Seconds = msgspec.field(default_factory=lambda: Seconds(10))
+
+
+class _Waiter(Generic[T]):
+    """One request in the queue. `take` takes a slot that fits, returns None where there is none, or raises BusyError
+    where waiting is of no use; `keys` names the slots it may get.
+    """
+
+    def __init__(self, take: Callable[[], T | None], keys: Collection[str] | None) -> None:
+        self.take, self.keys = take, keys
+        self.granted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+
+class WaitingQueue(Generic[T]):
+    """Requests that wait for a slot, first come, first served. Used on one event loop.
+
+    `release` returns a slot that was granted to a request which has been cancelled meanwhile; it must call `notify`.
+    """
+
+    def __init__(self, release: Callable[[T], None]) -> None:
+        self._release = release
+        self._waiters: collections.deque[_Waiter[T]] = collections.deque()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    async def wait(
+        self, take: Callable[[], T | None], limits: QueueLimits, busy: BusyError, keys: Collection[str] | None = None
+    ) -> T:
+        """Wait until `take` gets a slot. Raises `busy` where too many wait, or it takes longer than `limits` allow."""
+        if len(self._waiters) >= limits.size:
+            raise busy
+        waiter = _Waiter(take, keys)
+        self._waiters.append(waiter)
+        granted, loop = waiter.granted, asyncio.get_running_loop()
+        deadline_s = loop.time() + limits.wait_s
+        try:
+            while (left_s := deadline_s - loop.time()) > 0:
+                await asyncio.wait((granted,), timeout=min(left_s, _RECHECK_S))
+                slot = granted.result() if granted.done() else take()
+                if slot is not None:
+                    return slot
+            raise busy
+        except asyncio.CancelledError:
+            if granted.done() and granted.exception() is None:
+                self._release(granted.result())
+            raise
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+
+    def notify(self, key: str | None = None) -> None:
+        """A slot is free: grant it to the first waiter that it fits. `key` names the slot where waiters name theirs."""
+        for waiter in tuple(self._waiters):
+            if key is not None and waiter.keys is not None and key not in waiter.keys:
+                continue
+            try:
+                slot = waiter.take()
+            except BusyError as error:
+                self._waiters.remove(waiter)
+                waiter.granted.set_exception(error)
+                continue
+            if slot is not None:
+                self._waiters.remove(waiter)
+                waiter.granted.set_result(slot)
+            return
 
 
 class Admission:
-    """Lets `most` requests of one worker run at once. Both limits may be changed at any time."""
+    """Lets `max_running` requests of one worker run at once. Both limits may be changed at any time."""
 
-    def __init__(self, most: int, queue: Queue) -> None:
-        self.most, self.queue = most, queue
+    def __init__(self, max_running: int, limits: QueueLimits) -> None:
+        self.max_running, self.limits = max_running, limits
         self.running = 0
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._queue: WaitingQueue[bool] = WaitingQueue(self._release)
 
     @property
     def waiting(self) -> int:
         """How many requests wait for their turn."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn, and hold it. Raises BusyError where too many wait, or it takes too long."""
-        if self.running >= self.most:
-            await self._wait()
-        self.running += 1
+        taken = self._take()
+        if taken is None:
+            busy = BusyError("the gateway is busy; try again soon", RETRY_AFTER_S)
+            taken = await self._queue.wait(self._take, self.limits, busy)
         try:
             yield
         finally:
-            self.running -= 1
-            self._wake()
+            self._release(taken)
 
-    async def _wait(self) -> None:
-        busy = BusyError("the gateway is busy; try again soon", _RETRY_AFTER_S)
-        if len(self._waiting) >= self.queue.size:
-            raise busy
-        mine = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
-        try:
-            async with asyncio.timeout(self.queue.wait_s):
-                await mine
-        except TimeoutError:
-            raise busy from None
-        except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():
-                # The turn was given to a request whose client has left.
-                self._wake()
-            raise
-        finally:
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(mine)
+    def _take(self) -> bool | None:
+        if self.running >= self.max_running:
+            return None
+        self.running += 1
+        return True
 
-    def _wake(self) -> None:
-        while self._waiting and self.running < self.most:
-            first = self._waiting.popleft()
-            if not first.done():
-                first.set_result(None)
-                return
+    def _release(self, _: bool) -> None:
+        self.running -= 1
+        self._queue.notify()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import io
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +21,9 @@ from router.dispatch.providers import api_key, base_url, native_apis
 from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
-from router.formats.json import json_bytes
-from router.wire.protocols import PROTOCOLS, WireProtocol, usage_in
+from router.formats.json import json_bytes, json_or_none
+from router.wire.protocols import PROTOCOLS, WireProtocol
+from router.wire.usage import usage_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,28 +32,28 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _PATH_OFTEN_OMITTED = frozenset({"anthropic", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
-# These refuse fields that they do not know, and tell the usage unasked.
-_TELL_USAGE_UNASKED = frozenset({"mistral"})
+# These reject unknown fields, and report a stream's usage without being asked.
+_REPORT_USAGE_UNASKED = frozenset({"mistral"})
 # Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
 _KEEP_ALIVE_S = 4.0
 _READ_BUFFER_BYTES = 256 * 1024
 _BLANKS = b" \t\r\n"
 _SENT_AT_ONCE_BYTES = 1024 * 1024
 
-# `route` is the gateway's own; the others would choose another upstream or another account.
+# `route` is for the gateway; the others would choose another upstream or another account.
 _NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
 _OWN_METADATA = "route_flags"
 
 
-class _Told(msgspec.Struct):
-    """What matters of a whole answer; the rest is checked and skipped."""
+class _Summary(msgspec.Struct):
+    """The fields of a whole answer that matter to the gateway; the rest is checked and skipped."""
 
     usage: Any = None
     error: Any = None
     choices: msgspec.Raw = msgspec.Raw(b"")
 
 
-_TOLD = msgspec.json.Decoder(_Told)
+_SUMMARY = msgspec.json.Decoder(_Summary)
 
 
 def models_url(card: Card) -> str | None:
@@ -83,8 +83,8 @@ class Relay:
         self.timeouts = timeouts
         # By whether their connections are kept.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        # Places that refuse to be asked for a stream's usage.
-        self._tell_no_usage: set[str | None] = set()
+        # Servers that reject `stream_options`, by their base URLs.
+        self._rejects_include_usage: set[str | None] = set()
 
     async def send(self, card: Card, call: Call, path: str = "") -> UpstreamResponse:
         """One attempt, at the endpoint of the call's protocol or at `path`.
@@ -107,11 +107,11 @@ class Relay:
             await session.close()
 
     async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> UpstreamResponse:
-        asks = call.stream and protocol.supports_include_usage and base_url(card) not in self._tell_no_usage
-        answer = await self._send_once(card, call, protocol, path, asks and card.provider not in _TELL_USAGE_UNASKED)
-        if asks and _refuses_to_tell_usage(answer):
-            self._tell_no_usage.add(base_url(card))
-            if call.asks_for_usage:
+        asks = call.stream and protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
+        answer = await self._send_once(card, call, protocol, path, asks and card.provider not in _REPORT_USAGE_UNASKED)
+        if asks and _rejects_stream_options(answer):
+            self._rejects_include_usage.add(base_url(card))
+            if call.wants_usage:
                 return answer
             answer = await self._send_once(card, call, protocol, path, asks_for_usage=False)
         return answer
@@ -121,7 +121,7 @@ class Relay:
     ) -> UpstreamResponse:
         key = api_key(card)
         payload = _payload(card, call, asks_for_usage)
-        session = self._session(keeps=not call.again)
+        session = self._session(keeps=not call.fresh_connection)
         response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
         async with contextlib.AsyncExitStack() as on_the_way_out:
             on_the_way_out.callback(response.close)
@@ -129,14 +129,14 @@ class Relay:
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" answered with the odd status {status}')
             if not call.stream or status >= 300:
-                answered = await _read_whole(card, response, self.timeouts.idle_s)
-                return _whole(card, key, status, passed, answered)
+                body = await _read_whole(card, response, self.timeouts.idle_s)
+                return _whole(card, key, status, passed, body, call.decode)
             if not _is_event_stream(passed):
                 raise UpstreamError(
                     f'the upstream of the card "{card.id}" answered with no event stream', 502, "garbage"
                 )
             source = _source(card, key, response)
-            stream = EventStream(source, protocol, self.timeouts, keep_usage=call.asks_for_usage)
+            stream = EventStream(source, protocol, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
             await stream.start()
             on_the_way_out.pop_all()
             return UpstreamResponse(card, status, passed, stream)
@@ -171,8 +171,8 @@ def _session(keeps: bool) -> aiohttp.ClientSession:
     )
 
 
-def for_upstream(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """`body` with the upstream's name of the model, without what is meant for the gateway; else as it was."""
+def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """`body` with the upstream's name for the model, and without the fields that are for the gateway."""
     forwarded = {**body, "model": model}
     for field in _NEVER_FORWARDED:
         forwarded.pop(field, None)
@@ -186,14 +186,14 @@ def for_upstream(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _payload(card: Card, call: Call, asks_for_usage: bool) -> bytes:
-    body = for_upstream(call.body, card.model)
+    body = _forwarded_body(call.body, card.model)
     if asks_for_usage:
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
     return json_bytes(body)
 
 
-def _refuses_to_tell_usage(answer: UpstreamResponse) -> bool:
+def _rejects_stream_options(answer: UpstreamResponse) -> bool:
     return answer.status in (400, 422) and isinstance(answer.body, bytes) and b"stream_options" in answer.body
 
 
@@ -250,45 +250,49 @@ def _is_event_stream(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def _whole(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> UpstreamResponse:
+def _whole(
+    card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes, decode: bool
+) -> UpstreamResponse:
     if status >= 300:
-        return _refusal(card, key, status, headers, answered)
-    told = _told(answered)
-    if told is None:
+        return _refusal(card, key, status, headers, body)
+    decoded = json_or_none(body) if decode else None
+    summary = _summary_of(decoded) if decode else _summary_in(body)
+    if summary is None:
         raise UpstreamError(f'the upstream of the card "{card.id}" answered with no JSON object', 502, "garbage")
-    if told.error:
-        code = told.error.get("code") if isinstance(told.error, dict) else None
+    if summary.error:
+        code = summary.error.get("code") if isinstance(summary.error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return _refusal(card, key, status, headers, answered)
-    if bytes(told.choices).translate(None, _BLANKS) == b"[]":
+        return _refusal(card, key, status, headers, body)
+    if bytes(summary.choices).translate(None, _BLANKS) == b"[]":
         raise UpstreamError(f'the upstream of the card "{card.id}" answered without `choices`', 502, "empty")
-    usage = usage_in({"usage": told.usage})
-    return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, answered, usage)
+    usage = usage_in({"usage": summary.usage})
+    return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
 
-def _told(answered: bytes) -> _Told | None:
+def _summary_in(body: bytes) -> _Summary | None:
     try:
-        return _TOLD.decode(answered.decode())
+        return _SUMMARY.decode(body.decode())
     except msgspec.DecodeError:
-        # The escape of half a surrogate pair, which msgspec refuses, is no reason to lose an answer.
-        try:
-            said = json.loads(answered)
-        except (ValueError, RecursionError):
-            return None
+        # Half of a surrogate pair, which msgspec rejects, is no reason to lose an answer.
+        return _summary_of(json_or_none(body))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict):
+
+
+def _summary_of(decoded: Any) -> _Summary | None:
+    if not isinstance(decoded, dict):
         return None
-    return _Told(said.get("usage"), said.get("error"), msgspec.Raw(b"[]" if said.get("choices") == [] else b""))
+    choices = msgspec.Raw(b"[]" if decoded.get("choices") == [] else b"")
+    return _Summary(decoded.get("usage"), decoded.get("error"), choices)
 
 
-def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], answered: bytes) -> UpstreamResponse:
+def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:
     _LOG.warning("%s: HTTP %d", card.id, status)
     if status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" answered with a redirect')
     if status in (401, 403):
         return UpstreamResponse(card, status, headers, b"")
-    return UpstreamResponse(card, status, headers, redacted(answered, key, base_url(card)))
+    return UpstreamResponse(card, status, headers, redacted(body, key, base_url(card)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""What an upstream answered."""
+"""The response of an upstream."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import email.utils
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -14,15 +15,16 @@ from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.types import Usage
 
-_SHORTEST_SECRET = 6
+_MIN_SECRET_CHARACTERS = 6
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 
 
 class UpstreamResponse(Struct, frozen=True, eq=False):
-    """An upstream's HTTP answer. `headers` holds only what a client may see; keys are in lower case.
+    """An upstream's HTTP response. `headers` contains only what a client may see; names are in lower case.
 
-    An error's `body` may be empty, where the upstream's own words would tell of the gateway's credentials. `usage` is
-    what a whole body tells; a stream tells its own when it is done.
+    An error's `body` may be empty, where the upstream's own message would reveal the gateway's credentials. `usage` is
+    what a whole body reports; a stream reports its own when it is complete. `decoded` is the decoded body where the
+    call asked for it.
     """
 
     card: Card
@@ -30,15 +32,16 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     headers: Mapping[str, str]
     body: bytes | Events
     usage: Usage | None = None
+    decoded: Any = None
 
 
 def passed_back(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of an upstream's headers that a client may see."""
+    """The upstream's headers that a client may see."""
     return {name: headers[name] for name in _PASSED_BACK if name in headers}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the upstream asks to be left alone; None where it does not say."""
+    """The seconds to wait before the next call, from `Retry-After`; None without such a header."""
     with contextlib.suppress(ValueError):
         if "retry-after-ms" in headers:
             return max(float(headers["retry-after-ms"]) / 1000, 0.0)
@@ -51,20 +54,20 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def late(card: Card) -> UpstreamError:
-    """The upstream did not answer, or did not go on, in time."""
+    """The error of an upstream that did not answer, or did not continue, in time."""
     return UpstreamError(f'the upstream of the card "{card.id}" did not answer in time', 504, "late")
 
 
 def unreachable(card: Card) -> UpstreamError:
-    """The upstream cannot be reached, or hung up."""
+    """The error of an upstream that cannot be reached, or closed the connection."""
     return UpstreamError(f'the upstream of the card "{card.id}" cannot be reached, or hung up', 502, "unreachable")
 
 
-def redacted(words: bytes, key: str | None, url: str | None) -> bytes:
-    """`words` without the key, the URL and its host."""
+def redacted(text: bytes, key: str | None, url: str | None) -> bytes:
+    """`text` without the key, the URL and its host."""
     host = url.partition("://")[2].partition("/")[0] if url else ""
     for secret in (key, url, host):
-        # What is shorter is no secret, and stands in many words.
-        if secret and len(secret) >= _SHORTEST_SECRET:
-            words = words.replace(secret.encode(), b"[hidden]")
-    return words
+        # Anything shorter is no secret, and part of many words.
+        if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
+            text = text.replace(secret.encode(), b"[hidden]")
+    return text

@@ -1,4 +1,4 @@
-"""An answer as it arrives: whole events, held back until the first that shows something."""
+"""An answer as a stream: whole events, held back until the first one with content."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from msgspec import Struct
 from router.errors import UpstreamError
 from router.formats.quantities import Seconds
 from router.types import Usage
-from router.wire.protocols import WireProtocol, data_of, events_of, usage_in
+from router.wire.errors import error_in_event
+from router.wire.protocols import WireProtocol
+from router.wire.sse import DONE, data_of, events_of
+from router.wire.usage import usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
 _WORTH_READING = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
-_LONGEST_BLANK = 4
-_STREAM_END = b"data: [DONE]\n\n"
+_MAX_BLANK_BYTES = 4
 
 
 class Timeouts(
@@ -41,10 +43,10 @@ class Timeouts(
 
 
 class Source(Struct, frozen=True, eq=False):
-    """Where a stream's bytes come from. `read` gives b"" at the end and raises UpstreamError where they break off;
-    `close` ends the call, and may keep the connection where `read` has come to the end.
+    """Where a stream's bytes come from. `read` returns b"" at the end and raises UpstreamError where they break off;
+    `close` ends the call, and may keep the connection where `read` has reached the end.
 
-    `hide` takes the gateway's secrets out of the upstream's words.
+    `hide` redacts the gateway's secrets in the upstream's error messages.
     """
 
     card: str
@@ -54,25 +56,27 @@ class Source(Struct, frozen=True, eq=False):
 
 
 class Events(Protocol):
-    """An answer's events as they arrive, whole ones only; ends after a complete stream, else raises UpstreamError."""
+    """An answer's events as they arrive: pieces of whole events. Ends after a complete stream, else raises
+    UpstreamError.
+    """
 
     @property
     def usage(self) -> Usage | None:
-        """What the upstream told of the tokens used."""
+        """The token usage that the upstream has reported so far."""
 
     @property
     def complete(self) -> bool:
-        """Whether the last piece has been given."""
+        """Whether the last piece has been returned."""
 
     @property
     def failed(self) -> bool:
         """Whether the upstream is at fault."""
 
-    def on_close(self, told: Callable[[], object]) -> None:
-        """Have `told` called once, when the call has ended."""
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, when the upstream call ends."""
 
     def failure(self, message: str, kind: str, code: str | None) -> bytes | None:
-        """The event that ends the stream where it broke off; None where any of the protocol's errors does."""
+        """The event that ends a stream which broke off; None where any error event of the protocol does."""
 
     def __aiter__(self) -> Events: ...
 
@@ -83,47 +87,61 @@ class Events(Protocol):
 
 
 class EventStream:
-    """The events of one answer. Iterating gives pieces of whole events, byte for byte, and ends after a complete
-    stream; a stream that breaks off, stays out too long or tells of an error raises UpstreamError.
+    """The events of one answer. Iterating returns pieces of whole events, byte for byte, and ends after a complete
+    stream; a stream that breaks off, pauses too long or reports an error raises UpstreamError.
 
-    Where the client did not ask for it (`keep_usage`), the event that tells nothing but the usage is left out.
-    `complete` turns true with the last piece, `failed` where the upstream is at fault. `aclose` ends the upstream call
-    at any time.
+    Without `keep_usage`, an event that contains nothing but usage is left out, since the client did not ask for it.
+    With `decode`, every event is decoded once and `take_decoded` returns those of the pieces returned so far; without
+    it, only the events that matter to the gateway are.
     """
 
-    def __init__(self, source: Source, protocol: WireProtocol, timeouts: Timeouts, *, keep_usage: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        protocol: WireProtocol,
+        timeouts: Timeouts,
+        *,
+        keep_usage: bool,
+        decode: bool = False,
+    ) -> None:
         self.protocol = protocol
         self.usage: Usage | None = None
         self.failed = False
-        self._source, self._timeouts, self._keep_usage = source, timeouts, keep_usage
+        self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s
-        self._held, self._ready = bytearray(), b""
-        self._shown = self._finished = self._done = False
-        self._broken: UpstreamError | None = None
-        self._when_over: Callable[[], object] | None = None
+        self._buffer, self._ready = bytearray(), b""
+        self._decoded: list[Mapping[str, Any]] = []
+        self._has_content = self._finished = self._done = False
+        self._error: UpstreamError | None = None
+        self._callback: Callable[[], object] | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the last piece has been given."""
+        """Whether the last piece has been returned."""
         return self._done and not self._ready
 
-    def on_close(self, told: Callable[[], object]) -> None:
-        """Have `told` called once, when the call has ended."""
-        self._when_over = told
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, when the upstream call ends."""
+        self._callback = callback
 
     def failure(self, message: str, kind: str, code: str | None) -> None:
         """See `Events.failure`."""
 
+    def take_decoded(self) -> list[Mapping[str, Any]]:
+        """The decoded events of the pieces returned since the last call. Needs `decode`."""
+        decoded, self._decoded = self._decoded, []
+        return decoded
+
     async def start(self) -> None:
-        """Read until something is shown, so that a failure before that is one of the whole call."""
+        """Read up to the first content, so that a failure before it is a failure of the whole call."""
         deadline_s = min(time.monotonic() + self._timeouts.first_token_s, self._ends_s)
         pieces: list[bytes] = []
-        while not self._shown and not self._done:
+        while not self._has_content and not self._done:
             pieces.append(await self._piece(deadline_s))
-            if self._broken is not None and not self._shown:
-                raise self._broken
-        if not self._shown:
-            raise self._failure("sent a stream that says nothing", 502, "empty")
+            if self._error is not None and not self._has_content:
+                raise self._error
+        if not self._has_content:
+            raise self._failure("sent a stream without content", 502, "empty")
         self._ready = b"".join(pieces)
 
     def __aiter__(self) -> EventStream:
@@ -133,14 +151,14 @@ class EventStream:
         if self._ready:
             piece, self._ready = self._ready, b""
             return piece
-        if self._broken is not None:
-            raise self._broken
+        if self._error is not None:
+            raise self._error
         while not self._done:
             piece = await self._piece(min(time.monotonic() + self._timeouts.idle_s, self._ends_s))
             if piece:
                 return piece
-            if self._broken is not None:
-                raise self._broken
+            if self._error is not None:
+                raise self._error
         raise StopAsyncIteration
 
     async def whole(self) -> bytes:
@@ -157,9 +175,9 @@ class EventStream:
                             pass
             await self._source.close()
         finally:
-            if self._when_over is not None:
-                told, self._when_over = self._when_over, None
-                told()
+            if self._callback is not None:
+                callback, self._callback = self._callback, None
+                callback()
 
     async def _piece(self, deadline_s: float) -> bytes:
         """The next whole events, which may be none."""
@@ -173,79 +191,67 @@ class EventStream:
             raise
         if not chunk:
             return self._end()
-        self._held += chunk
+        self._buffer += chunk
         whole = self._whole_events(len(chunk))
         if not whole:
-            if len(self._held) > MAX_EVENT_BYTES:
+            if len(self._buffer) > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if not self._shown or _WORTH_READING.search(whole):
+        if self._decode or not self._has_content or _WORTH_READING.search(whole):
             whole = self._read(whole)
         if not self._finished and self.protocol.finished.search(whole):
             self._finished = True
-        if self._broken is None and self.protocol.done.search(whole):
+        if self._error is None and self.protocol.done.search(whole):
             self._done = True
         return whole
 
     def _end(self) -> bytes:
-        if self.protocol.done.search(self._held):
+        if self.protocol.done.search(self._buffer):
             self._done = True
-            return bytes(self._held)
+            return bytes(self._buffer)
         if self._finished:
-            # Everything was said; only the closing line is missing, which clients wait for.
+            # The answer is whole; only the closing event is missing, which clients wait for.
             self._done = True
-            return _STREAM_END
-        if self._shown:
+            return DONE
+        if self._has_content:
             raise self._failure("ended the stream before it was complete", 502, "cut")
         raise self._failure("sent an empty stream", 502, "empty")
 
     def _whole_events(self, new: int) -> bytes:
-        """What is held up to the last blank line, which stands among the `new` bytes or began just before them."""
-        held = self._held
-        start = max(len(held) - new - _LONGEST_BLANK + 1, 0)
-        ends = [found + len(blank) for blank in _BLANK_LINES if (found := held.rfind(blank, start)) >= 0]
+        """The buffer up to the last blank line, which is among the `new` bytes or began just before them."""
+        buffer = self._buffer
+        start = max(len(buffer) - new - _MAX_BLANK_BYTES + 1, 0)
+        ends = [position + len(blank) for blank in _BLANK_LINES if (position := buffer.rfind(blank, start)) >= 0]
         if not ends:
             return b""
         end = max(ends)
-        whole = bytes(held[:end])
-        del held[:end]
+        whole = bytes(buffer[:end])
+        del buffer[:end]
         return whole
 
     def _read(self, piece: bytes) -> bytes:
-        """`piece` without what the client did not ask for, up to the event that tells of an error."""
-        kept: list[bytes] = []
+        """`piece` without events that the client did not ask for, up to the event that reports an error."""
+        passed: list[bytes] = []
         for event in events_of(piece):
-            said = data_of(event)
-            if isinstance(said, dict):
-                if fault := self._fault_in(said):
-                    self._broken = fault
+            message = data_of(event)
+            if isinstance(message, dict):
+                if error := error_in_event(message, at_start=not self._has_content):
+                    reason = f": {self._source.hide(error.message)}" if error.message else ""
+                    self._error = self._failure(f"broke off with an error{reason}", error.status or 502, "error_event")
                     break
-                self.usage = usage_in(said, self.usage)
-                self._shown = self._shown or self.protocol.shows(said)
-                if not self._keep_usage and _tells_only_usage(said):
+                self.usage = usage_in(message, self.usage)
+                self._has_content = self._has_content or self.protocol.has_content(message)
+                if not self._keep_usage and _reports_only_usage(message):
                     continue
-            kept.append(event)
-        return b"".join(kept)
-
-    def _fault_in(self, said: Mapping[str, Any]) -> UpstreamError | None:
-        error = said.get("error")
-        response = said.get("response")
-        if said.get("type") == "error":
-            error = error or said
-        elif said.get("type") == "response.failed" and not self._shown and isinstance(response, dict):
-            error = response.get("error") or response
-        if not error:
-            return None
-        words = error.get("message") if isinstance(error, dict) else error
-        code = error.get("code", error.get("status")) if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        told = f": {self._source.hide(words)}" if isinstance(words, str) and words else ""
-        return self._failure(f"broke off with an error{told}", status, "error_event")
+                if self._decode:
+                    self._decoded.append(message)
+            passed.append(event)
+        return b"".join(passed)
 
     def _failure(self, did: str, status: int, fault: str) -> UpstreamError:
         self.failed = True
         return UpstreamError(f'the upstream of the card "{self._source.card}" {did}', status, fault)
 
 
-def _tells_only_usage(said: Mapping[str, Any]) -> bool:
-    return said.get("choices") == [] and isinstance(said.get("usage"), dict)
+def _reports_only_usage(message: Mapping[str, Any]) -> bool:
+    return message.get("choices") == [] and isinstance(message.get("usage"), dict)

@@ -34,11 +34,14 @@ def read_json(raw: bytes) -> Any:
 
 
 def json_or_none(raw: bytes) -> Any:
-    """The value of a JSON text; None where `raw` is no JSON."""
+    """The value of a JSON text that an upstream sent, Infinity and NaN allowed; None where `raw` is no JSON."""
     try:
-        return read_json(raw)
+        return msgspec.json.decode(raw)
     except (ValueError, RecursionError):
-        return None
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            return None
 
 
 def encodable(text: str) -> str:

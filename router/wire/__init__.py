@@ -12,18 +12,12 @@ litellm has adapters for the same. Version 1.106.2 was judged by real cases and 
 - it costs 145 and 125 µs of CPU a chunk, and importing it 3.9 s.
 """
 
-from collections.abc import Mapping
-
-from router.types import Api
-from router.wire.chat.request import ChatRequest, Turn
-from router.wire.completions import COMPLETIONS
+from router.wire.chat.request import ChatRequest, Turn, wants_stream, wants_stream_usage
 from router.wire.conversion import Conversion, EventWriter
 from router.wire.dialect import Dialect
-from router.wire.messages import MESSAGES, without_unsigned_thinking
+from router.wire.messages import without_unsigned_thinking
 from router.wire.messages.count_tokens import InputParts, count_input
-from router.wire.responses import RESPONSES
-
-CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages": MESSAGES, "responses": RESPONSES}
+from router.wire.request import CONVERSIONS, read_request
 
 __all__ = [
     "CONVERSIONS",
@@ -34,5 +28,8 @@ __all__ = [
     "InputParts",
     "Turn",
     "count_input",
+    "read_request",
+    "wants_stream",
+    "wants_stream_usage",
     "without_unsigned_thinking",
 ]

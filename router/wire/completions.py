@@ -9,7 +9,6 @@ from router.errors import UpstreamError
 from router.formats.json import encodable, json_bytes
 from router.wire.chat.answer import Chunk, Finish, choices_of, deltas, finish_of, identity, malformed, objects
 from router.wire.conversion import Conversion
-from router.wire.dialect import COMMON, Dialect
 from router.wire.fields import fields_of, reject
 from router.wire.sse import DONE, data
 
@@ -18,7 +17,7 @@ _CONVERTED = frozenset(
 )
 
 
-def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any]:
+def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
     if body.get("suffix"):
         reject("suffix", "asks to fill a gap, which chat models cannot be asked for")
@@ -29,7 +28,7 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     passed = {field: value for field, value in body.items() if field not in _CONVERTED}
     chat = {**passed, "messages": [{"role": "user", "content": _prompt(body.get("prompt"))}]}
     if body.get("max_tokens") is not None:
-        chat[dialect.limit_field] = body["max_tokens"]
+        chat["max_tokens"] = body["max_tokens"]
     logprobs = body.get("logprobs")
     if logprobs is not None:
         if isinstance(logprobs, bool) or not isinstance(logprobs, int):

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from router.wire.chat.answer import Chunk
-from router.wire.dialect import COMMON, Dialect
 
 Body = Mapping[str, Any]
 
@@ -35,7 +34,7 @@ class EventWriter(Protocol):
 class ToChat(Protocol):
     """A client's body as a chat-completions body."""
 
-    def __call__(self, body: Body, dialect: Dialect = COMMON) -> dict[str, Any]:
+    def __call__(self, body: Body) -> dict[str, Any]:
         """The body, its model left as it is. Raises FieldError naming the field that is wrong, or that chat
         cannot say.
         """
@@ -46,7 +45,7 @@ class Conversion(Struct, frozen=True):
 
     Pure: ids and times come from the upstream's answer. `body` is the client's own, in all of them.
 
-    - `to_chat(body, dialect)`: see `ToChat`.
+    - `to_chat(body)`: see `ToChat`.
     - `answer(chat, body)`: a whole chat completion as this surface's answer. Raises UpstreamError.
     - `events(body)`: a writer for the stream.
     - `error(status, message, kind, code, param)`: an error's body; `kind` and `code` are OpenAI's.

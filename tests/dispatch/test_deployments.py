@@ -7,7 +7,7 @@ import pytest
 
 from router.cards import Card
 from router.cards.schema import Place, RateLimits
-from router.dispatch import Cooldown, Queue
+from router.dispatch import Cooldown, QueueLimits
 from router.dispatch.deployments import DeploymentPool
 from router.errors import BusyError
 from tests.gateway.servers import make_card
@@ -15,8 +15,8 @@ from tests.gateway.servers import make_card
 ONE_AT_A_TIME = RateLimits(concurrency=1)
 
 
-def fleet(**queue: float) -> DeploymentPool:
-    return DeploymentPool(Cooldown(failures=1), Queue(**queue) if queue else Queue())
+def pool(**queue: float) -> DeploymentPool:
+    return DeploymentPool(Cooldown(failures=1), QueueLimits(**queue) if queue else QueueLimits())
 
 
 def card(name: str, servers: int = 1, limits: RateLimits | None = None) -> Card:
@@ -24,62 +24,62 @@ def card(name: str, servers: int = 1, limits: RateLimits | None = None) -> Card:
     return msgspec.structs.replace(make_card(name, "http://127.0.0.1:1"), base_url=None, deployments=places)
 
 
-def chosen(fleet: DeploymentPool, *cards: Card, tried: set[str] | None = None) -> str | None:
-    deployment = asyncio.run(fleet.next(cards, tried or set()))
+def chosen(calls: DeploymentPool, *cards: Card, tried: set[str] | None = None) -> str | None:
+    deployment = asyncio.run(calls.acquire(cards, tried or set()))
     return None if deployment is None else deployment.name
 
 
 def test_the_least_busy_server_of_the_first_card_is_called() -> None:
-    calls, twice = fleet(), card("a", servers=2)
+    calls, twice = pool(), card("a", servers=2)
     calls.begin(calls.deployments_of(twice)[0])
     assert chosen(calls, twice, card("b")) == "a#2"
 
 
-def test_a_full_server_is_passed_over() -> None:
-    calls, small = fleet(), card("a", limits=ONE_AT_A_TIME)
+def test_a_server_at_capacity_is_skipped() -> None:
+    calls, small = pool(), card("a", limits=ONE_AT_A_TIME)
     calls.begin(calls.deployments_of(small)[0])
     assert chosen(calls, small, card("b")) == "b#1"
 
 
-def test_a_card_that_rests_is_left_out_of_decisions_until_it_is_well() -> None:
-    calls, bad = fleet(), card("a")
+def test_a_card_that_cools_down_is_excluded_from_decisions_until_it_succeeds() -> None:
+    calls, bad = pool(), card("a")
     deployment = calls.deployments_of(bad)[0]
-    assert calls.resting() == {}
-    calls.failed(deployment)
-    assert set(calls.resting()) == {"a"}
-    calls.well(deployment)
-    assert calls.resting() == {}
+    assert calls.cooling_down() == {}
+    calls.record_failure(deployment)
+    assert set(calls.cooling_down()) == {"a"}
+    calls.record_success(deployment)
+    assert calls.cooling_down() == {}
 
 
-def test_a_card_rests_only_where_all_its_servers_do() -> None:
-    calls, twice = fleet(), card("a", servers=2)
-    calls.failed(calls.deployments_of(twice)[0])
-    assert calls.resting() == {}
+def test_a_card_cools_down_only_when_all_its_servers_do() -> None:
+    calls, twice = pool(), card("a", servers=2)
+    calls.record_failure(calls.deployments_of(twice)[0])
+    assert calls.cooling_down() == {}
     assert chosen(calls, twice) == "a#2"
 
 
-def test_where_all_rest_a_request_that_tried_nothing_calls_one_all_the_same() -> None:
-    calls, bad = fleet(), card("a")
-    calls.failed(calls.deployments_of(bad)[0])
+def test_when_all_cards_cool_down_the_first_attempt_of_a_request_probes_one() -> None:
+    calls, bad = pool(), card("a")
+    calls.record_failure(calls.deployments_of(bad)[0])
     assert chosen(calls, bad) == "a#1"
     assert chosen(calls, bad, card("b"), tried={"b#1"}) is None
 
 
-def test_what_asked_to_be_left_alone_is_left_alone() -> None:
-    calls, limited = fleet(), card("a")
-    calls.failed(calls.deployments_of(limited)[0], leave_alone_s=20)
+def test_a_rate_limited_server_is_not_called() -> None:
+    calls, limited = pool(), card("a")
+    calls.record_failure(calls.deployments_of(limited)[0], retry_after_s=20)
     with pytest.raises(BusyError) as caught:
         chosen(calls, limited)
     assert caught.value.status == 429
     assert 19 < caught.value.retry_after_s <= 20
 
 
-def test_a_call_waits_until_a_full_server_has_room() -> None:
+def test_a_call_waits_until_a_server_at_capacity_has_a_free_slot() -> None:
     async def main() -> str:
-        calls, small = fleet(size=1, wait_s=5), card("a", limits=ONE_AT_A_TIME)
+        calls, small = pool(size=1, wait_s=5), card("a", limits=ONE_AT_A_TIME)
         deployment = calls.deployments_of(small)[0]
         calls.begin(deployment)
-        waiting = asyncio.create_task(calls.next([small], set()))
+        waiting = asyncio.create_task(calls.acquire([small], set()))
         await asyncio.sleep(0.01)
         assert calls.waiting == 1
         calls.end(deployment)
@@ -91,9 +91,60 @@ def test_a_call_waits_until_a_full_server_has_room() -> None:
 
 
 @pytest.mark.parametrize("queue", [{"size": 0, "wait_s": 5}, {"size": 5, "wait_s": 0.01}])
-def test_a_queue_that_is_full_or_too_slow_sends_the_call_away(queue: dict[str, float]) -> None:
-    calls, small = fleet(**queue), card("a", limits=ONE_AT_A_TIME)
+def test_a_full_or_too_slow_queue_rejects_the_call(queue: dict[str, float]) -> None:
+    calls, small = pool(**queue), card("a", limits=ONE_AT_A_TIME)
     calls.begin(calls.deployments_of(small)[0])
     with pytest.raises(BusyError) as caught:
         chosen(calls, small)
     assert caught.value.status == 503
+
+
+def test_a_freed_server_goes_to_the_waiting_call_that_it_fits() -> None:
+    async def main() -> tuple[str, int]:
+        calls = pool(size=5, wait_s=5)
+        busy, idle = card("a", limits=ONE_AT_A_TIME), card("b", limits=ONE_AT_A_TIME)
+        for each in (busy, idle):
+            calls.begin(calls.deployments_of(each)[0])
+        first = asyncio.create_task(calls.acquire([busy], set()))
+        second = asyncio.create_task(calls.acquire([idle], set()))
+        await asyncio.sleep(0.01)
+        calls.end(calls.deployments_of(idle)[0])
+        deployment = await asyncio.wait_for(second, 1)
+        still_waiting = calls.waiting
+        first.cancel()
+        assert deployment is not None
+        return deployment.name, still_waiting
+
+    assert asyncio.run(main()) == ("b#1", 1)
+
+
+def test_a_slot_granted_to_a_call_that_is_cancelled_goes_to_the_next() -> None:
+    async def main() -> str:
+        calls, small = pool(size=5, wait_s=5), card("a", limits=ONE_AT_A_TIME)
+        calls.begin(calls.deployments_of(small)[0])
+        leaving = asyncio.create_task(calls.acquire([small], set()))
+        staying = asyncio.create_task(calls.acquire([small], set()))
+        await asyncio.sleep(0.01)
+        calls.end(calls.deployments_of(small)[0])
+        leaving.cancel()
+        deployment = await asyncio.wait_for(staying, 1)
+        assert deployment is not None
+        return deployment.name
+
+    assert asyncio.run(main()) == "a#1"
+
+
+def test_a_waiting_call_ends_as_soon_as_every_server_is_rate_limited() -> None:
+    async def main() -> int:
+        calls, small = pool(size=5, wait_s=5), card("a", limits=ONE_AT_A_TIME)
+        deployment = calls.deployments_of(small)[0]
+        calls.begin(deployment)
+        waiting = asyncio.create_task(calls.acquire([small], set()))
+        await asyncio.sleep(0.01)
+        calls.record_failure(deployment, retry_after_s=20)
+        calls.end(deployment)
+        with pytest.raises(BusyError) as caught:
+            await asyncio.wait_for(waiting, 1)
+        return caught.value.status
+
+    assert asyncio.run(main()) == 429

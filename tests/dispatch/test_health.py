@@ -14,19 +14,19 @@ RULE = Cooldown(failures=3, window_s=30.0, time_s=10.0)
 def failed(*at_s: float) -> Health:
     health = Health()
     for now_s in at_s:
-        health.failed(RULE, now_s)
+        health.record_failure(RULE, now_s)
     return health
 
 
 def test_a_deployment_rests_after_failures_in_a_row() -> None:
     assert failed(1, 2).unready(FREE, 2) is None
-    assert failed(1, 2, 3).unready(FREE, 4) == Unready("resting", 9)
+    assert failed(1, 2, 3).unready(FREE, 4) == Unready("cooling_down", 9)
 
 
 def test_a_success_between_two_failures_keeps_it_awake() -> None:
     health = failed(1, 2)
-    health.succeeded()
-    health.failed(RULE, 3)
+    health.record_success()
+    health.record_failure(RULE, 3)
     assert health.unready(FREE, 3) is None
 
 
@@ -40,18 +40,18 @@ def test_after_the_rest_one_call_tries_while_others_wait() -> None:
     health.begin(FREE, 14)
     problem = health.unready(FREE, 14)
     assert problem is not None
-    assert problem.kind == "resting"
+    assert problem.kind == "cooling_down"
     health.end()
-    health.succeeded()
+    health.record_success()
     assert health.unready(FREE, 14) is None
 
 
 def test_a_try_that_fails_doubles_the_rest() -> None:
     health = failed(1, 2, 3)
     health.begin(FREE, 14)
-    health.failed(RULE, 15)
+    health.record_failure(RULE, 15)
     health.end()
-    assert health.unready(FREE, 15) == Unready("resting", 20)
+    assert health.unready(FREE, 15) == Unready("cooling_down", 20)
 
 
 @given(st.lists(st.floats(0, 100), min_size=4, max_size=20).map(sorted))
@@ -59,7 +59,7 @@ def test_a_failure_never_shortens_a_rest(times: list[float]) -> None:
     health = failed(*times[:3])
     for now_s in times[3:]:
         before = health.unready(FREE, now_s)
-        health.failed(RULE, now_s)
+        health.record_failure(RULE, now_s)
         after = health.unready(FREE, now_s)
         assert before is None or (after is not None and after.seconds >= before.seconds)
 
@@ -68,14 +68,14 @@ def test_a_shorter_retry_after_does_not_shorten_a_longer_one() -> None:
     health = Health()
     health.back_off(30, 0)
     health.back_off(5, 1)
-    assert health.unready(FREE, 10) == Unready("told", 20)
+    assert health.unready(FREE, 10) == Unready("rate_limited", 20)
 
 
 def test_as_many_calls_run_as_it_accepts() -> None:
     health, limits = Health(), RateLimits(concurrency=2)
     health.begin(limits, 0)
     health.begin(limits, 0)
-    assert health.unready(limits, 0) == Unready("full", 1.0)
+    assert health.unready(limits, 0) == Unready("at_capacity", 1.0)
     health.end()
     assert health.unready(limits, 0) is None
 
@@ -85,7 +85,7 @@ def test_requests_a_minute_are_counted_over_the_last_minute() -> None:
     for now_s in (0.0, 10.0):
         health.begin(limits, now_s)
         health.end()
-    assert health.unready(limits, 20) == Unready("told", 40)
+    assert health.unready(limits, 20) == Unready("rate_limited", 40)
     assert health.unready(limits, 60) is None
 
 
@@ -94,4 +94,4 @@ def test_tokens_a_minute_are_counted_when_they_are_known() -> None:
     health.spend(limits, 60, 0)
     assert health.unready(limits, 1) is None
     health.spend(limits, 60, 5)
-    assert health.unready(limits, 10) == Unready("told", 50)
+    assert health.unready(limits, 10) == Unready("rate_limited", 50)

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from router.errors import UpstreamError
-from router.wire import CONVERSIONS, Dialect
+from router.wire import CONVERSIONS
 
 USAGE = {
     "prompt_tokens": 100,
@@ -92,7 +92,7 @@ class Converting:
         if self.refusal:
             status, message, kind, code = self.refusal
             return status, "application/json", conversion.error(status, message, kind, code, None)
-        self.asked = conversion.to_chat(body, Dialect())
+        self.asked = conversion.to_chat(body)
         if body.get("stream"):
             return 200, "text/event-stream", streamed(surface, self.chunks, body)
         return 200, "application/json", json.dumps(conversion.answer(self.chat, body)).encode()

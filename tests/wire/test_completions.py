@@ -10,7 +10,7 @@ import pytest
 
 from router.errors import FieldError
 from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect import COMMON
+from router.wire.dialect import adapt
 from tests.wire.chats import USAGE, Converting, chunk, completion, events, streamed, usage_chunk
 
 
@@ -20,8 +20,11 @@ def client(one_server: Converting) -> Iterator[openai.OpenAI]:
         yield client
 
 
+COMMON = Dialect()
+
+
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
-    return CONVERSIONS["completions"].to_chat({"model": "auto", "prompt": "Say hi.", **fields}, dialect)
+    return dict(adapt(CONVERSIONS["completions"].to_chat({"model": "auto", "prompt": "Say hi.", **fields}), dialect))
 
 
 def told(*tokens: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from router.errors import FieldError, UpstreamError
-from router.wire import CONVERSIONS, Dialect
+from router.wire import CONVERSIONS
 from tests.wire.chats import call_delta, call_message, chunk, completion, events, streamed, usage_chunk
 
 THINK = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
@@ -274,7 +274,7 @@ def test_no_body_breaks_but_as_the_callers_error(surface: Any, data: st.DataObje
     body = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(REQUESTS[surface], inside)))
 
     try:
-        chat = CONVERSIONS[surface].to_chat(body, Dialect())
+        chat = CONVERSIONS[surface].to_chat(body)
     except FieldError:
         return
 

@@ -8,7 +8,7 @@ import pytest
 
 from router.errors import FieldError
 from router.wire import CONVERSIONS, Dialect, without_unsigned_thinking
-from router.wire.dialect import COMMON
+from router.wire.dialect import adapt
 
 MARK = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
@@ -16,9 +16,12 @@ PNG_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAA
 STRICT = Dialect(cache_control=False, completion_limit=True, reasons=False)
 
 
+COMMON = Dialect()
+
+
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
     body = {"model": "auto", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}], **fields}
-    return CONVERSIONS["messages"].to_chat(body, dialect)
+    return dict(adapt(CONVERSIONS["messages"].to_chat(body), dialect))
 
 
 def conversation(*turns: tuple[str, Any]) -> list[dict[str, Any]]:

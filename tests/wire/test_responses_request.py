@@ -8,13 +8,16 @@ import pytest
 
 from router.errors import FieldError
 from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect import COMMON
+from router.wire.dialect import adapt
 
 URL = "https://example.com/a.png"
 
 
+COMMON = Dialect()
+
+
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
-    return CONVERSIONS["responses"].to_chat({"model": "auto", "input": "hi", **fields}, dialect)
+    return dict(adapt(CONVERSIONS["responses"].to_chat({"model": "auto", "input": "hi", **fields}), dialect))
 
 
 def conversation(*items: dict[str, Any]) -> list[dict[str, Any]]:

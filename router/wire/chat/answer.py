@@ -21,17 +21,6 @@ Chunk = Mapping[str, Any]
 _BROKEN = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
-class Tokens(Struct, frozen=True):
-    """What an upstream counted. `input` includes the tokens read from and written to a prompt cache, `output` those
-    spent on reasoning."""
-
-    input: int = 0
-    output: int = 0
-    cached: int = 0
-    cache_written: int = 0
-    reasoning: int = 0
-
-
 class Delta(NamedTuple):
     """A piece of an answer: words of some kind, or of a tool call's JSON arguments. `slot`, `id` and `name` are a
     call's, each None where the upstream does not say."""
@@ -127,23 +116,6 @@ def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     return Finish(reason, told if isinstance(told, str) and reason == "stop" else None)
 
 
-def tokens(usage: Any) -> Tokens | None:
-    """An upstream's `usage`, or None where it gives none."""
-    if not isinstance(usage, dict) or not usage:
-        return None
-    read, spent = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
-    counted = _count(usage.get("prompt_tokens"))
-    # DeepSeek's name for cached_tokens.
-    cached = min(_count(read.get("cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens")), counted)
-    return Tokens(
-        input=counted,
-        output=_count(usage.get("completion_tokens")),
-        cached=cached,
-        cache_written=min(_count(read.get("cache_write_tokens")), counted - cached),
-        reasoning=_count(spent.get("reasoning_tokens")),
-    )
-
-
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """The objects in a list that an upstream may leave out or spoil."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
@@ -193,11 +165,3 @@ def _call(call: Any) -> Delta:
     if not all(word is None or isinstance(word, str) for word in (id_, name)):
         malformed("a call's `id` or `name` is no text")
     return Delta("tool", arguments, slot, id_ or None, name or None)
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -62,13 +62,13 @@ class Block:
 class Writer(Protocol):
     """Says what becomes of a block."""
 
-    def opened(self, block: Block) -> bytes:
+    def on_start(self, block: Block) -> bytes:
         """The block begins; it has no text yet."""
 
-    def grew(self, block: Block, text: str) -> bytes:
+    def on_delta(self, block: Block, text: str) -> bytes:
         """The block's next words."""
 
-    def closed(self, block: Block) -> bytes:
+    def on_stop(self, block: Block) -> bytes:
         """The block is complete."""
 
 
@@ -102,7 +102,7 @@ class Blocks:
             return self._settled()
         if block.is_open and len(self._queue) == 1:
             block.add(piece.text, shown=True)
-            return (self._writer.grew(block, piece.text),)
+            return (self._writer.on_delta(block, piece.text),)
         block.add(piece.text, shown=False)
         return self._settled()
 
@@ -120,13 +120,13 @@ class Blocks:
                         malformed("a tool call has no name")
                     break
                 block.is_open = True
-                written.append(self._writer.opened(block))
+                written.append(self._writer.on_start(block))
             if waiting := block.released():
-                written.append(self._writer.grew(block, waiting))
+                written.append(self._writer.on_delta(block, waiting))
             if not at_end and (len(self._queue) == 1 or not block.is_whole):
                 break
             block.is_closed = True
-            written.append(self._writer.closed(block))
+            written.append(self._writer.on_stop(block))
             self._queue.popleft()
         return written
 
@@ -176,14 +176,14 @@ class _Silent:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
 
-    def opened(self, block: Block) -> bytes:
+    def on_start(self, block: Block) -> bytes:
         self.blocks.append(block)
         return b""
 
-    def grew(self, _block: Block, _text: str) -> bytes:
+    def on_delta(self, _block: Block, _text: str) -> bytes:
         return b""
 
-    def closed(self, _block: Block) -> bytes:
+    def on_stop(self, _block: Block) -> bytes:
         return b""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from router.errors import CallerError, FieldError
 from router.formats.json import encodable
+from router.types import Api
 
 
 class Turn(Struct, frozen=True):
@@ -19,7 +21,12 @@ class Turn(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True):
-    """What the client asked, decoded once. `body` keeps every field of it, known or not."""
+    """A client's request: what the predictor reads of it, and the body that goes upstream.
+
+    `body` is the client's JSON in the protocol `api`, with every field, known or not; `chat_body` the same as a
+    chat-completions body, converted once, None where chat cannot express it. Then `native_only` is the reason why only
+    an upstream that supports `api` itself can answer; it is empty otherwise.
+    """
 
     turns: tuple[Turn, ...]
     modalities: frozenset[str] = frozenset({"text"})
@@ -27,10 +34,13 @@ class ChatRequest(Struct, frozen=True):
     output_limit: int | None = None
     tool_characters: int = 0
     body: Mapping[str, Any] = {}
+    api: Api = "chat"
+    chat_body: Mapping[str, Any] | None = None
+    native_only: str = ""
 
     @classmethod
     def from_prompt(cls, prompt: str) -> ChatRequest:
-        """A request of one human turn."""
+        """A request of one human turn. Raises CallerError for an empty prompt."""
         return cls.from_body({"messages": [{"role": "user", "content": prompt}]})
 
     @classmethod
@@ -54,6 +64,7 @@ class ChatRequest(Struct, frozen=True):
             output_limit=_output_limit(body),
             tool_characters=_tool_characters(body),
             body=body,
+            chat_body=body,
         )
 
     @property
@@ -61,6 +72,30 @@ class ChatRequest(Struct, frozen=True):
         """The texts of the user's turns, oldest first; every turn's where no turn is the user's."""
         human = tuple(turn.text for turn in self.turns if turn.role == "user" and turn.text.strip())
         return human or tuple(turn.text for turn in self.turns)
+
+    @property
+    def conversation_id(self) -> str:
+        """A hash of the conversation's beginning, up to the first human turn: the same for all its requests."""
+        head = hashlib.blake2b(digest_size=16)
+        for turn in self.turns:
+            head.update(encodable(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n").encode())
+            if turn.role == "user":
+                break
+        return head.hexdigest()
+
+
+def wants_stream(body: Mapping[str, Any]) -> bool:
+    """Whether the client wants the answer as server-sent events. Raises FieldError where `stream` is no boolean."""
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise FieldError("stream", "must be true or false")
+    return bool(stream)
+
+
+def wants_stream_usage(body: Mapping[str, Any]) -> bool:
+    """Whether the client wants the event that reports a stream's usage."""
+    options = body.get("stream_options")
+    return bool(options.get("include_usage")) if isinstance(options, Mapping) else False
 
 
 _MAX_OUTPUT = 1_000_000_000

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.errors import UpstreamError
+from router.types import Usage
 from router.wire.chat.answer import (
     Chunk,
     Finish,
     Kind,
-    Tokens,
     choices_of,
     deltas,
     finish_of,
     first_choice,
     identity,
     malformed,
-    tokens,
 )
 from router.wire.chat.blocks import Block, Blocks
+from router.wire.usage import usage_in
 
 
 class StreamWriter(ABC):
@@ -28,8 +28,8 @@ class StreamWriter(ABC):
 
     def __init__(self) -> None:
         self._blocks: Blocks | None = None
-        self._ending: Finish | None = None
-        self._tokens: Tokens | None = None
+        self._finish: Finish | None = None
+        self._usage: Usage | None = None
         self._choice: Mapping[str, Any] = {}
 
     def feed(self, chunk: Chunk) -> Sequence[bytes]:
@@ -37,8 +37,7 @@ class StreamWriter(ABC):
         if not isinstance(chunk, dict):
             malformed("a chunk is no object")
         choice = first_choice(chunk)
-        if usage := chunk.get("usage"):
-            self._tokens = tokens(usage) or self._tokens
+        self._usage = usage_in(chunk, self._usage)
         written: list[bytes] = []
         if choice is None:
             # Azure's first chunk has neither choices nor an id.
@@ -52,14 +51,14 @@ class StreamWriter(ABC):
         for piece in deltas(choice.get("delta")):
             if self._is_shown(piece.kind):
                 written += blocks.add(piece)
-        self._ending = finish_of(choice) or self._ending
+        self._finish = finish_of(choice) or self._finish
         return written
 
     def end(self) -> Sequence[bytes]:
         """See `EventWriter.end`."""
-        if self._blocks is None or self._ending is None:
+        if self._blocks is None or self._finish is None:
             raise UpstreamError("the upstream ended the stream without a finish reason", fault="cut")
-        return [*self._blocks.end(), *self._ended(self._ending, self._tokens, self._blocks.has_calls)]
+        return [*self._blocks.end(), *self._ended(self._finish, self._usage, self._blocks.has_calls)]
 
     def _is_shown(self, _kind: Kind) -> bool:
         return True
@@ -68,19 +67,19 @@ class StreamWriter(ABC):
     def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]: ...
 
     @abstractmethod
-    def _ended(self, finish_of: Finish, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]: ...
+    def _ended(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]: ...
 
     @abstractmethod
-    def opened(self, block: Block) -> bytes:
-        """See `Writer.opened`."""
+    def on_start(self, block: Block) -> bytes:
+        """See `Writer.on_start`."""
 
     @abstractmethod
-    def grew(self, block: Block, text: str) -> bytes:
-        """See `Writer.grew`."""
+    def on_delta(self, block: Block, text: str) -> bytes:
+        """See `Writer.on_delta`."""
 
     @abstractmethod
-    def closed(self, block: Block) -> bytes:
-        """See `Writer.closed`."""
+    def on_stop(self, block: Block) -> bytes:
+        """See `Writer.on_stop`."""
 
 
 def only_choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:

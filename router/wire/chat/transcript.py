@@ -23,7 +23,7 @@ class Transcript:
         """Add a turn. One of no parts counts only for the assistant, whose calls may follow."""
         if not parts and role != "assistant":
             return
-        self.messages.append({"role": role, "content": _content(role, parts)})
+        self.messages.append({"role": role, "content": content_of(role, parts)})
         if role != "user":
             self._after_results = len(self.messages)
 
@@ -46,14 +46,15 @@ class Transcript:
         shown = [part for part in parts if part["type"] != "text"]
         if words and extra:
             words[-1] = {**words[-1], **extra}
-        content = _content("tool", words) if words else "(the result follows)" if shown else ""
+        content = content_of("tool", words) if words else "(the result follows)" if shown else ""
         self.messages.insert(self._after_results, {"role": "tool", "tool_call_id": id_, "content": content})
         self._after_results += 1
         if shown:
             self.say("user", [{"type": "text", "text": f"The result of the tool call {id_}:"}, *shown])
 
 
-def _content(role: str, parts: Sequence[Part]) -> str | list[Part]:
+def content_of(role: str, parts: Sequence[Part]) -> str | list[Part]:
+    """A message's content: a plain text where every server takes one, else the list of parts."""
     # A plain text is what every server and every chat template takes; many know a list of parts only from the user.
     plain = all(part["type"] == "text" and len(part) == 2 for part in parts)
     if plain and (role != "user" or len(parts) < 2):

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from router.formats.json import encodable, json_bytes
-from router.wire.chat.answer import Finish, Kind, Tokens, finish_of, identity, tokens
+from router.types import Usage
+from router.wire.chat.answer import Finish, Kind, finish_of, identity
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.sse import event
+from router.wire.usage import usage_in
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -54,7 +56,7 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
         **_message(id_, model),
         "content": [_block(block, block.text) for block in shown],
         **_stopped(finish_of(choice) or Finish("stop"), calls, refusal),
-        "usage": _usage(tokens(chat.get("usage"))),
+        "usage": _usage(usage_in(chat)),
     }
 
 
@@ -75,30 +77,30 @@ class MessageEvents(StreamWriter):
         return kind != "thinking" or self._shows_thinking
 
     def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]:
-        usage = _usage(self._tokens)
+        usage = _usage(self._usage)
         return (event({"type": "message_start", "message": {**_message(id_, model), "usage": usage}}),)
 
-    def opened(self, block: Block) -> bytes:
-        """See `Writer.opened`."""
+    def on_start(self, block: Block) -> bytes:
+        """See `Writer.on_start`."""
         kind, field = _DELTAS[block.kind]
         head = f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         block.head = f'{head}"delta":{{"type":"{kind}","{field}":'.encode()
         begun = {"type": "content_block_start", "index": block.index, "content_block": _block(block, "")}
         return event(begun)
 
-    def grew(self, block: Block, text: str) -> bytes:
-        """See `Writer.grew`."""
+    def on_delta(self, block: Block, text: str) -> bytes:
+        """See `Writer.on_delta`."""
         return block.head + json_bytes(text) + b"}}\n\n"
 
-    def closed(self, block: Block) -> bytes:
-        """See `Writer.closed`."""
+    def on_stop(self, block: Block) -> bytes:
+        """See `Writer.on_stop`."""
         if block.kind == "refusal":
             self._refusal += block.text
         return event({"type": "content_block_stop", "index": block.index})
 
-    def _ended(self, finish_of: Finish, tokens: Tokens | None, has_calls: bool) -> Sequence[bytes]:
-        stopped = _stopped(finish_of, has_calls, self._refusal)
-        delta = {"type": "message_delta", "delta": stopped, "usage": _usage(tokens)}
+    def _ended(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]:
+        stopped = _stopped(finish, has_calls, self._refusal)
+        delta = {"type": "message_delta", "delta": stopped, "usage": _usage(usage)}
         return event(delta), event({"type": "message_stop"})
 
 
@@ -152,18 +154,18 @@ def _stopped(finish_of: Finish, has_calls: bool, refusal: str) -> dict[str, Any]
     return stopped
 
 
-def _usage(counted: Tokens | None) -> dict[str, Any]:
-    """Anthropic's count: the tokens read from and written to the cache stand beside the input, not in it."""
-    counted = counted or Tokens()
-    usage: dict[str, Any] = {
-        "input_tokens": counted.input - counted.cached - counted.cache_written,
-        "output_tokens": counted.output,
-        "cache_creation_input_tokens": counted.cache_written,
-        "cache_read_input_tokens": counted.cached,
+def _usage(usage: Usage | None) -> dict[str, Any]:
+    """Anthropic's `usage` object: cache reads and writes are counted beside the input, not in it."""
+    usage = usage or Usage(0, 0)
+    written: dict[str, Any] = {
+        "input_tokens": usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_input_tokens,
     }
-    if counted.reasoning:
-        usage["output_tokens_details"] = {"thinking_tokens": counted.reasoning}
-    return usage
+    if usage.reasoning_tokens:
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return written
 
 
 def _shows_thinking(body: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from router.formats.json import encodable, json_bytes
-from router.wire.dialect import Dialect
+from router.wire.dialect import Dialect, adapt
 from router.wire.messages.request import to_chat
 
 IMAGE_TOKENS = 1_600
@@ -28,7 +28,7 @@ class InputParts(Struct, frozen=True):
 
 def count_input(body: Mapping[str, Any]) -> InputParts:
     """What an upstream that speaks chat would read of an Anthropic body. Raises FieldError as `to_chat` does."""
-    chat = to_chat(body, Dialect(cache_control=False))
+    chat = adapt(to_chat(body), Dialect(cache_control=False))
     texts: list[str] = []
     other = 0
     for message in chat["messages"]:

@@ -8,9 +8,8 @@ from typing import Any
 from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
-from router.wire.dialect import COMMON, Dialect
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
-from router.wire.messages.content import Content
+from router.wire.messages.content import marks_of, parts_of, parts_of_block, text_parts
 
 # What chat says in another way.
 _CONVERTED = frozenset(
@@ -53,18 +52,15 @@ _MEDIUM_BUDGET, _HIGH_BUDGET = 4_096, 16_384
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
-def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any]:
+def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
     for field, problem in _REFUSED.items():
         if body.get(field):
             reject(field, problem)
     passed = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
-    if not dialect.cache_control:
-        passed.pop("cache_control", None)
-    content = Content(dialect.cache_control)
-    chat = {**passed, "messages": _messages(body, content)}
+    chat = {**passed, "messages": _messages(body)}
     if body.get("max_tokens") is not None:
-        chat[dialect.limit_field] = body["max_tokens"]
+        chat["max_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
         chat["stop"] = body["stop_sequences"]
     if body.get("stream"):
@@ -74,9 +70,9 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     if user is not None:
         # OpenAI refuses longer ones. The head of Claude Code's is a hash of the user.
         chat["user"] = text_of(user, "metadata.user_id")[:_LONGEST_USER]
-    chat |= _tools(body, content)
+    chat |= _tools(body)
     config = fields_of(body.get("output_config") or {}, "output_config")
-    effort = _effort(body, config) if dialect.reasons else None
+    effort = _effort(body, config)
     if effort is not None:
         chat["reasoning_effort"] = effort
     wanted = config.get("format") or body.get("output_format")
@@ -89,21 +85,21 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     return chat
 
 
-def _messages(body: Mapping[str, Any], content: Content) -> list[dict[str, Any]]:
+def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not body.get("messages"):
         reject("messages", "must be a list with at least one message")
     transcript = Transcript()
     if body.get("system") is not None:
-        transcript.say("system", content.words(body["system"], "system"))
+        transcript.say("system", text_parts(body["system"], "system"))
     for message, where in entries(body["messages"], "messages"):
         role = message.get("role")
         place = f"{where}.content"
         if role == "user":
-            _user_turn(transcript, message.get("content"), place, content)
+            _user_turn(transcript, message.get("content"), place)
         elif role == "assistant":
-            _assistant_turn(transcript, message.get("content"), place, content)
+            _assistant_turn(transcript, message.get("content"), place)
         elif role == "system":
-            transcript.say("system", content.words(message.get("content"), place))
+            transcript.say("system", text_parts(message.get("content"), place))
         else:
             reject(f"{where}.role", "must be user, assistant or system")
     if not transcript.messages:
@@ -111,41 +107,41 @@ def _messages(body: Mapping[str, Any], content: Content) -> list[dict[str, Any]]
     return transcript.messages
 
 
-def _user_turn(transcript: Transcript, said: Any, where: str, content: Content) -> None:
+def _user_turn(transcript: Transcript, said: Any, where: str) -> None:
     if isinstance(said, str):
-        transcript.say("user", content.parts(said, where))
+        transcript.say("user", parts_of(said, where))
         return
     parts: list[Part] = []
     for block, place in entries(said, where):
         if kind_of(block, place) != "tool_result":
-            parts += content.shown(block, place)
+            parts += parts_of_block(block, place)
             continue
-        result = content.parts(block.get("content"), f"{place}.content")
+        result = parts_of(block.get("content"), f"{place}.content")
         if block.get("is_error"):
             # Chat cannot mark a failed call; without a word the model would take its output for a success.
             result = [{"type": "text", "text": "The tool failed."}, *result]
         id_ = non_empty_text(block.get("tool_use_id"), f"{place}.tool_use_id")
-        transcript.answer_call(id_, result, content.marks(block))
+        transcript.answer_call(id_, result, marks_of(block))
     transcript.say("user", parts)
 
 
-def _assistant_turn(transcript: Transcript, said: Any, where: str, content: Content) -> None:
+def _assistant_turn(transcript: Transcript, said: Any, where: str) -> None:
     if isinstance(said, str):
-        transcript.say("assistant", content.parts(said, where))
+        transcript.say("assistant", parts_of(said, where))
         return
     blocks = [(block, place, kind_of(block, place)) for block, place in entries(said, where)]
     words = [block for block, _, kind in blocks if kind == "text"]
-    transcript.say("assistant", content.words(words, where))
+    transcript.say("assistant", text_parts(words, where))
     for block, place, kind in blocks:
         if kind == "tool_use":
             arguments = json_bytes(fields_of(block.get("input"), f"{place}.input")).decode()
             name = non_empty_text(block.get("name"), f"{place}.name")
-            transcript.call(non_empty_text(block.get("id"), f"{place}.id"), name, arguments, content.marks(block))
+            transcript.call(non_empty_text(block.get("id"), f"{place}.id"), name, arguments, marks_of(block))
         elif kind not in ("text", "thinking", "redacted_thinking"):
             reject(f"{place}.type", f'is "{kind}", which only Anthropic\'s own models read')
 
 
-def _tools(body: Mapping[str, Any], content: Content) -> dict[str, Any]:
+def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     tools = []
     for tool, where in entries(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):
@@ -156,7 +152,7 @@ def _tools(body: Mapping[str, Any], content: Content) -> dict[str, Any]:
         function["parameters"] = fields_of(tool.get("input_schema"), f"{where}.input_schema")
         if tool.get("strict") is not None:
             function["strict"] = tool["strict"]
-        tools.append({"type": "function", "function": function, **content.marks(tool)})
+        tools.append({"type": "function", "function": function, **marks_of(tool)})
     said: dict[str, Any] = {"tools": tools} if tools else {}
     if body.get("tool_choice") is not None:
         choice = fields_of(body["tool_choice"], "tool_choice")

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.formats.json import encodable, json_bytes
-from router.wire.chat.answer import Finish, Tokens, finish_of, identity, objects, tokens
+from router.types import Usage
+from router.wire.chat.answer import Finish, finish_of, identity, objects
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.sse import event
+from router.wire.usage import usage_in
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # What the answer repeats of the request, and what stands there where the request does not say.
@@ -48,7 +50,7 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
         _item(block, id_, status, block.text, _logprobs(choice))
         for block, status in zip(blocks, statuses, strict=False)
     ]
-    return _ended({**_response(body, id_, model, created), "output": output}, why, tokens(chat.get("usage")))
+    return _ended({**_response(body, id_, model, created), "output": output}, why, usage_in(chat))
 
 
 class ResponseEvents(StreamWriter):
@@ -80,8 +82,8 @@ class ResponseEvents(StreamWriter):
         said = {"response": self._response}
         return self._event("response.created", said), self._event("response.in_progress", said)
 
-    def opened(self, block: Block) -> bytes:
-        """See `Writer.opened`."""
+    def on_start(self, block: Block) -> bytes:
+        """See `Writer.on_start`."""
         kind, _ = _ADDED[block.kind]
         place = _place(block, self._id)
         name = f"response.{kind}.delta"
@@ -94,8 +96,8 @@ class ResponseEvents(StreamWriter):
             return begun
         return begun + self._event("response.content_part.added", {**place, "part": _part(block, "", ())})
 
-    def grew(self, block: Block, text: str) -> bytes:
-        """See `Writer.grew`."""
+    def on_delta(self, block: Block, text: str) -> bytes:
+        """See `Writer.on_delta`."""
         self._sequence += 1
         tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
         if block.kind == "text":
@@ -104,11 +106,11 @@ class ResponseEvents(StreamWriter):
             tail = b',"logprobs":' + (json_bytes(told) if told else b"[]") + tail
         return block.head + json_bytes(text) + tail
 
-    def closed(self, block: Block) -> bytes:
-        """See `Writer.closed`."""
+    def on_stop(self, block: Block) -> bytes:
+        """See `Writer.on_stop`."""
         kind, field = _ADDED[block.kind]
         place, text = _place(block, self._id), block.text
-        status = "completed" if self._ending is None else _status(self._ending)
+        status = "completed" if self._finish is None else _status(self._finish)
         item = _item(block, self._id, status, text, self._logprobs)
         self._output.append(item)
         done = {**place, field: text}
@@ -124,8 +126,8 @@ class ResponseEvents(StreamWriter):
             self._logprobs = []
         return written + self._event("response.output_item.done", {"output_index": block.index, "item": item})
 
-    def _ended(self, finish_of: Finish, tokens: Tokens | None, _has_calls: bool) -> Sequence[bytes]:
-        response = _ended({**self._response, "output": self._output}, finish_of, tokens)
+    def _ended(self, finish: Finish, usage: Usage | None, _has_calls: bool) -> Sequence[bytes]:
+        response = _ended({**self._response, "output": self._output}, finish, usage)
         return (self._event(f"response.{response['status']}", {"response": response}),)
 
     def _event(self, name: str, said: dict[str, Any]) -> bytes:
@@ -151,8 +153,8 @@ def _response(body: Mapping[str, Any], id_: str, model: str, created: int) -> di
     }
 
 
-def _ended(response: dict[str, Any], why: Finish, counted: Tokens | None) -> dict[str, Any]:
-    ended = {**response, "status": _status(why), "usage": _usage(counted)}
+def _ended(response: dict[str, Any], why: Finish, usage: Usage | None) -> dict[str, Any]:
+    ended = {**response, "status": _status(why), "usage": _usage(usage)}
     if why.reason in _INCOMPLETE:
         ended["incomplete_details"] = {"reason": _INCOMPLETE[why.reason]}
     return ended
@@ -192,15 +194,18 @@ def _logprobs(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return objects(told.get("content")) if isinstance(told, dict) else []
 
 
-def _usage(counted: Tokens | None) -> dict[str, Any] | None:
-    if counted is None:
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
+    if usage is None:
         return None
     return {
-        "input_tokens": counted.input,
-        "input_tokens_details": {"cached_tokens": counted.cached, "cache_write_tokens": counted.cache_written},
-        "output_tokens": counted.output,
-        "output_tokens_details": {"reasoning_tokens": counted.reasoning},
-        "total_tokens": counted.input + counted.output,
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
     }
 
 

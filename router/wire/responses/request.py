@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.wire.chat.transcript import Part, Transcript
-from router.wire.dialect import COMMON, Dialect
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 
 _CONVERTED = frozenset(
@@ -41,7 +40,7 @@ _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "develop
 _LOGPROBS = "message.output_text.logprobs"
 
 
-def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any]:
+def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
     for field, problem in _REFUSED.items():
         if body.get(field):
@@ -49,11 +48,11 @@ def to_chat(body: Mapping[str, Any], dialect: Dialect = COMMON) -> dict[str, Any
     chat = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
     chat["messages"] = _messages(body)
     if body.get("max_output_tokens") is not None:
-        chat[dialect.limit_field] = body["max_output_tokens"]
+        chat["max_tokens"] = body["max_output_tokens"]
     if body.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     effort = fields_of(body.get("reasoning") or {}, "reasoning").get("effort")
-    if effort is not None and dialect.reasons:
+    if effort is not None:
         chat["reasoning_effort"] = text_of(effort, "reasoning.effort")
     return {**chat, **_text(body), **_logprobs(body), **_tools(body)}
 

@@ -1,0 +1,35 @@
+"""A client's body in any protocol as a request: read, and converted to chat, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.errors import CallerError
+from router.types import Api
+from router.wire.chat.request import ChatRequest, Turn
+from router.wire.completions import COMPLETIONS
+from router.wire.conversion import Conversion
+from router.wire.messages import MESSAGES
+from router.wire.responses import RESPONSES
+from router.wire.texts import all_text
+
+CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages": MESSAGES, "responses": RESPONSES}
+"""How the clients of each protocol are answered by an upstream that supports only chat."""
+
+
+def read_request(api: Api, body: Mapping[str, Any]) -> ChatRequest:
+    """The request in a client's body. Raises CallerError naming the field that is wrong.
+
+    What chat cannot express is no error: an upstream that supports `api` itself may still understand it.
+    """
+    if api == "chat":
+        return ChatRequest.from_body(body)
+    try:
+        chat_body = CONVERSIONS[api].to_chat(body)
+        request = ChatRequest.from_body(chat_body)
+    except CallerError as error:
+        return ChatRequest((Turn("user", all_text(body)),), body=body, api=api, native_only=str(error))
+    return msgspec.structs.replace(request, body=body, api=api)

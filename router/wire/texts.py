@@ -1,0 +1,82 @@
+"""The human's words in a request body of any protocol: found, and changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+# Where the protocols keep what the human wrote: chat and messages, responses, completions.
+HUMAN_FIELDS = ("messages", "input", "prompt")
+_TEXT_FIELDS = ("instructions", "system", "messages", "input", "prompt", "content", "text")
+_MAX_DEPTH = 8
+
+
+def human_texts(body: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of the user's messages, one for each text part."""
+    for field in HUMAN_FIELDS:
+        value = body.get(field)
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            for message in value:
+                yield from _texts_of_message(message)
+
+
+def map_human_texts(body: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """`body` with every text of the user's messages changed. A part whose text becomes empty is dropped, since some
+    providers reject empty texts, unless it was the message's only one.
+    """
+    return {field: _changed(value, change) if field in HUMAN_FIELDS else value for field, value in body.items()}
+
+
+def all_text(body: Any) -> str:
+    """Every text in a body that cannot be converted to chat, joined by line breaks."""
+    return _all_text(body, 0)
+
+
+def _texts_of_message(message: Any) -> list[str]:
+    if not isinstance(message, Mapping) or message.get("role") != "user":
+        return []
+    content = message.get("content")
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, Mapping))
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    return [_changed_message(message, change) for message in value] if isinstance(value, list) else value
+
+
+def _changed_message(message: Any, change: Callable[[str], str]) -> Any:
+    if not _texts_of_message(message):
+        return message
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": change(content)}
+    parts = [_changed_part(part, change) for part in content]
+    remaining = [part for part, old in zip(parts, content, strict=True) if part is old or part["text"].strip()]
+    return {**message, "content": remaining or parts}
+
+
+def _changed_part(part: Any, change: Callable[[str], str]) -> Any:
+    text = part.get("text") if isinstance(part, Mapping) else None
+    if not isinstance(text, str):
+        return part
+    changed = change(text)
+    return part if changed == text else {**part, "text": changed}
+
+
+def _all_text(value: Any, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n".join(filter(None, (_all_text(item, depth + 1) for item in value)))
+    if isinstance(value, Mapping):
+        return _all_text([value[field] for field in _TEXT_FIELDS if field in value], depth + 1)
+    return ""

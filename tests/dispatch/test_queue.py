@@ -1,0 +1,148 @@
+"""The waiting queue: who gets a freed slot, and when waiting ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from router.dispatch.queue import Admission, QueueLimits, WaitingQueue
+from router.errors import BusyError
+from router.formats.quantities import Seconds
+
+BUSY = BusyError("busy", 1.0)
+
+
+def limits(size: int = 10, wait_s: float = 5.0) -> QueueLimits:
+    return QueueLimits(size, Seconds(wait_s))
+
+
+class Slots:
+    """Named slots that are free or taken."""
+
+    def __init__(self, *free: str) -> None:
+        self.free = set(free)
+        self.queue: WaitingQueue[str] = WaitingQueue(self.release)
+
+    def release(self, slot: str) -> None:
+        self.free.add(slot)
+        self.queue.notify(slot)
+
+    def take(self, *wanted: str) -> str | None:
+        for slot in wanted:
+            if slot in self.free:
+                self.free.remove(slot)
+                return slot
+        return None
+
+    def wait(self, *wanted: str, within: QueueLimits | None = None) -> Coroutine[Any, Any, str]:
+        return self.queue.wait(lambda: self.take(*wanted), within or limits(), BUSY, wanted)
+
+
+def test_waiters_get_freed_slots_in_the_order_of_arrival() -> None:
+    async def main() -> list[str]:
+        slots, served = Slots(), []
+
+        async def client(name: str) -> None:
+            await slots.wait("a")
+            served.append(name)
+
+        clients = [asyncio.create_task(client(name)) for name in ("first", "second", "third")]
+        await asyncio.sleep(0)
+        for _ in clients:
+            slots.release("a")
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*clients)
+        return served
+
+    assert asyncio.run(main()) == ["first", "second", "third"]
+
+
+def test_a_slot_skips_waiters_that_it_does_not_fit() -> None:
+    async def main() -> tuple[str, bool]:
+        slots = Slots()
+        wants_a = asyncio.create_task(slots.wait("a"))
+        wants_b = asyncio.create_task(slots.wait("b"))
+        await asyncio.sleep(0)
+        slots.release("b")
+        slot = await asyncio.wait_for(wants_b, 1)
+        waiting = not wants_a.done()
+        wants_a.cancel()
+        return slot, waiting
+
+    assert asyncio.run(main()) == ("b", True)
+
+
+def test_a_waiter_that_leaves_after_its_grant_passes_the_slot_on() -> None:
+    async def main() -> str:
+        slots = Slots()
+        leaving, staying = (asyncio.create_task(slots.wait("a")) for _ in range(2))
+        await asyncio.sleep(0)
+        slots.release("a")
+        leaving.cancel()
+        return await asyncio.wait_for(staying, 1)
+
+    assert asyncio.run(main()) == "a"
+
+
+def test_no_slot_is_lost_when_every_waiter_leaves() -> None:
+    async def main() -> set[str]:
+        slots = Slots()
+        waiters = [asyncio.create_task(slots.wait("a")) for _ in range(3)]
+        await asyncio.sleep(0)
+        slots.release("a")
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        return slots.free
+
+    assert asyncio.run(main()) == {"a"}
+
+
+def test_a_slot_that_becomes_free_unannounced_is_found_by_looking_again() -> None:
+    async def main() -> str:
+        slots = Slots()
+        waiting = asyncio.create_task(slots.wait("a"))
+        await asyncio.sleep(0)
+        slots.free.add("a")
+        return await asyncio.wait_for(waiting, 3)
+
+    assert asyncio.run(main()) == "a"
+
+
+@pytest.mark.parametrize("within", [limits(size=0), limits(wait_s=0.01)], ids=["full", "slow"])
+def test_waiting_ends_where_the_queue_is_full_or_takes_too_long(within: QueueLimits) -> None:
+    slots = Slots()
+    with pytest.raises(BusyError):
+        asyncio.run(slots.wait("a", within=within))
+    assert len(slots.queue) == 0
+
+
+def test_admission_never_lets_more_requests_run_than_allowed() -> None:
+    async def main() -> int:
+        admission, most = Admission(3, limits(size=100)), 0
+
+        async def request() -> None:
+            nonlocal most
+            async with admission.turn():
+                most = max(most, admission.running)
+                await asyncio.sleep(0.001)
+
+        await asyncio.gather(*(request() for _ in range(50)))
+        assert (admission.running, admission.waiting) == (0, 0)
+        return most
+
+    assert asyncio.run(main()) == 3
+
+
+def test_admission_rejects_what_the_queue_does_not_take() -> None:
+    async def main() -> None:
+        admission = Admission(1, limits(size=0))
+        async with admission.turn():
+            with pytest.raises(BusyError, match="the gateway is busy"):
+                async with admission.turn():
+                    pass
+
+    asyncio.run(main())
