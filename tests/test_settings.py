@@ -21,7 +21,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, False),
     ],
 )
-def test_opentelemetrys_variables_switch_traces_on(
+def test_opentelemetrys_variables_enable_traces(
     variables: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -33,7 +33,9 @@ def test_opentelemetrys_variables_switch_traces_on(
     "variables",
     [{"OTEL_TRACES_EXPORTER": "zipkin"}, {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}],
 )
-def test_what_traces_cannot_go_out_by_is_refused(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_exporter_or_protocol_is_rejected(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=list(variables)[-1]):

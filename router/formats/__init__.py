@@ -1,1 +1,1 @@
-"""TODO."""
+"""Formats of text and files: numbers with units, YAML, JSON, URLs."""

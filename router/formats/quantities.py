@@ -1,6 +1,6 @@
-"""Quantities in YAML files as types: what a person writes (`7B`, `0.15$`, `250ms`, `16MiB`) becomes a plain number.
+"""Types for numbers with units in YAML files: `7B`, `0.15$`, `250ms`, `16MiB` are read as plain numbers.
 
-One table gives each type its reader and its JSON Schema; `router.formats.units` holds the grammar of numbers and units.
+A table gives every type its reader and its JSON Schema; the grammar of numbers and units is in `router.formats.units`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Seconds(float):
 
 
 class OptionalSeconds(float):
-    """Seconds, or 0 for never; in YAML `15s` or `off`."""
+    """A duration in seconds, 0 for `off`; in YAML `15s` or `off`."""
 
 
 class Days(float):
-    """A time in days; in YAML `12h`, `30d`, `2w`, `1y`."""
+    """A duration above zero, in days; in YAML `12h`, `30d`, `2w`, `1y`."""
 
 
 class ByteCount(int):
@@ -46,11 +46,11 @@ class ByteCount(int):
 
 
 class Day(datetime.date):
-    """A date; in YAML `2025-03-14`, `2025-03` or `2025`, a missing part counting as the first."""
+    """A date; in YAML `2025-03-14`, `2025-03` or `2025`. A missing month or day is the first."""
 
 
 class Size:
-    """Number of parameters: those stored (`total`) and those used for one token (`active`)."""
+    """The number of parameters: stored (`total`), and used per token (`active`)."""
 
     __slots__ = ("active", "total")
 
@@ -69,7 +69,7 @@ class Size:
 
 
 class _Quantity(Struct, frozen=True):
-    """How a type is read from a YAML value, and the JSON Schema of that value. `read` raises ValueError."""
+    """The reader of a type, which raises ValueError, and the JSON Schema of the YAML value."""
 
     read: Callable[[Any], Any]
     schema: Schema
@@ -78,7 +78,7 @@ class _Quantity(Struct, frozen=True):
 def read_quantity(kind: type, value: Any) -> Any:
     """Convert a YAML value to the quantity type `kind`: a `dec_hook` for msgspec.
 
-    Raises ValueError with what was expected, and NotImplementedError for a type that is no quantity.
+    Raises ValueError with what was expected, and NotImplementedError for a type that is not a quantity.
     """
     if kind not in _QUANTITIES:
         raise NotImplementedError(kind)
@@ -140,7 +140,7 @@ def _read_seconds(value: Any) -> Seconds:
 
 
 def _read_optional_seconds(value: Any) -> OptionalSeconds:
-    # `false` and `0` mean it as well; YAML's own `off` is a word here.
+    # `false` and `0` mean `off` too. YAML 1.1 reads `off` as false; here it is a string.
     if value == "off" or (not isinstance(value, str) and not value and value is not None):
         return OptionalSeconds(0.0)
     expected = "a duration such as 15s, or off"

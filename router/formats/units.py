@@ -1,8 +1,8 @@
-"""Quantities as people write them: `7B`, `0.15$`, `250ms`, `128k`, `2025-03`, `180d`.
+"""Numbers with units as text: `7B`, `0.15$`, `250ms`, `128k`, `2025-03`, `180d`.
 
-Each reader takes what YAML or a flag holds and returns the plain number in the unit its name states. Every
-reader raises ValueError with what was expected; the caller adds where it stood. `show_…` rounds for reading,
-`write_…` states the number exactly, so that it reads back the same.
+A reader converts a value of YAML or of a flag to a plain number in the unit that the reader's name states. It raises
+ValueError with what was expected; the caller adds the location. `show_…` formats a number rounded, for people;
+`write_…` formats it exactly, so that reading it again gives the same number.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def fraction(value: str | float) -> float:
 
 def date(value: str | float) -> datetime.date:
     """A date; a missing day or month counts as the first: `2025-03-14`, `2025-03`, `2025`."""
-    found = _DATE.fullmatch(str(value).strip())
-    if found is None:
+    match = _DATE.fullmatch(str(value).strip())
+    if match is None:
         raise ValueError(f"expected a date such as 2025-03 or 2025-03-14, got {value!r}")
-    year, month, day = (int(part) if part else 1 for part in found.groups())
+    year, month, day = (int(part) if part else 1 for part in match.groups())
     try:
         return datetime.date(year, month, day)
     except ValueError as error:
@@ -140,7 +140,7 @@ def write_usd(amount: float) -> str:
 
 
 def _rounded(number: float, digits: int) -> str:
-    """`number` to so many significant digits, without an exponent and without closing zeros."""
+    """`number` rounded to `digits` significant digits, without an exponent or trailing zeros."""
     return _plain(Decimal(f"{number:.{digits}g}"))
 
 
@@ -162,16 +162,16 @@ def _scaled(value: str | float, units: Mapping[str, float], expected: str) -> fl
     if scale is None and not unit and number == 0:
         scale = 1.0
     if scale is None:
-        named = f"unit {unit!r}" if unit else "no unit"
-        raise ValueError(f"expected {expected}, got {value!r} ({named})")
+        unexpected = f"unit {unit!r}" if unit else "no unit"
+        raise ValueError(f"expected {expected}, got {value!r} ({unexpected})")
     if not math.isfinite(number) or not math.isfinite(number * scale) or number < 0:
         raise ValueError(f"expected {expected}, got {value!r}")
-    # In decimal, so that 8.03B and 8030M are the same number.
+    # Decimal arithmetic, so that 8.03B and 8030M are the same number.
     return float(Decimal(text) * _exact(scale)) if number else 0.0
 
 
 def _split(text: str, expected: str) -> tuple[str, str]:
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"expected {expected}, got {text!r}")
-    return found[1].replace("_", ""), found[2]
+    return match[1].replace("_", ""), match[2]

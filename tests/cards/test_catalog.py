@@ -80,7 +80,7 @@ def load_error(folder: Path) -> str:
         ("id: b", '4: duplicate key "id" (first on line 1)'),
     ],
 )
-def test_a_broken_card_is_answered_with_file_line_key_and_problem(tmp_path: Path, line: str, problem: str) -> None:
+def test_an_invalid_card_is_reported_with_file_line_key_and_problem(tmp_path: Path, line: str, problem: str) -> None:
     file = write(tmp_path, "a", line)
     with pytest.raises(FileError) as caught:
         load_card(file)
@@ -99,7 +99,7 @@ def test_a_broken_card_is_answered_with_file_line_key_and_problem(tmp_path: Path
         ("id: a b\nmodel: m\nprovider: p\n", "1: id: "),
     ],
 )
-def test_a_file_that_holds_no_card_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+def test_a_file_without_a_card_is_rejected(tmp_path: Path, content: str, problem: str) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(FileError) as caught:
@@ -107,7 +107,7 @@ def test_a_file_that_holds_no_card_is_refused(tmp_path: Path, content: str, prob
     assert str(caught.value).startswith(f"{file}:{problem}")
 
 
-def test_several_broken_files_are_reported_together(tmp_path: Path) -> None:
+def test_several_invalid_files_are_reported_together(tmp_path: Path) -> None:
     one, two = write(tmp_path, "a", "x: 1"), write(tmp_path, "c", "size: 7")
     write(tmp_path, "b")
     first, second = load_error(tmp_path).splitlines()
@@ -115,7 +115,7 @@ def test_several_broken_files_are_reported_together(tmp_path: Path) -> None:
     assert second.startswith(f"{two}:4: size: ")
 
 
-def test_two_cards_with_one_id_are_refused_naming_both_files(tmp_path: Path) -> None:
+def test_two_cards_with_one_id_are_rejected_with_both_files(tmp_path: Path) -> None:
     one = write(tmp_path, "a")
     two = tmp_path / "b.yaml"
     two.write_text(one.read_text(encoding="utf-8"), encoding="utf-8")
@@ -131,7 +131,7 @@ def test_only_yaml_files_directly_inside_a_folder_are_cards(tmp_path: Path) -> N
     assert load_catalog(tmp_path).ids == ("a", "c")
 
 
-def test_an_empty_folder_a_missing_one_and_a_file_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_folder_a_missing_folder_and_a_file_have_different_errors(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert load_error(empty) == f"the card folder {empty} contains no cards (*.yaml)"
@@ -140,13 +140,13 @@ def test_an_empty_folder_a_missing_one_and_a_file_are_told_apart(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a", "other"])
-def test_a_name_that_belongs_to_two_cards_is_refused(name: str) -> None:
+def test_a_name_of_two_cards_is_rejected(name: str) -> None:
     with pytest.raises(CatalogError, match=f'b: aliases: the name "{name}" already belongs to a') as caught:
         Catalog([card("a", aliases=["other"]), card("b", aliases=[name])])
     assert (caught.value.card, caught.value.key) == ("b", "aliases")
 
 
-def test_a_name_that_a_card_states_twice_is_refused() -> None:
+def test_a_duplicate_alias_of_one_card_is_rejected() -> None:
     with pytest.raises(CatalogError, match='a: aliases: has the name "x" twice'):
         Catalog([card("a", aliases=["x", "x"])])
 
@@ -159,7 +159,7 @@ def test_a_name_that_a_card_states_twice_is_refused() -> None:
         (("kind: adapter", "base: b"), '5: base: "b" is an adapter; state the card of a model'),
     ],
 )
-def test_a_card_that_does_not_go_with_the_others_is_answered_with_file_line_key_and_problem(
+def test_a_card_that_conflicts_with_the_others_is_reported_with_file_line_key_and_problem(
     tmp_path: Path, lines: tuple[str, ...], problem: str
 ) -> None:
     write(tmp_path, "a")
@@ -169,7 +169,7 @@ def test_a_card_that_does_not_go_with_the_others_is_answered_with_file_line_key_
     assert str(caught.value) == f"{file}:{problem}"
 
 
-def test_an_id_that_is_another_cards_alias_names_the_line_of_the_id(tmp_path: Path) -> None:
+def test_an_id_that_is_another_cards_alias_is_reported_at_the_line_of_the_id(tmp_path: Path) -> None:
     write(tmp_path, "a", "aliases: [b]")
     file = write(tmp_path, "b")
     message = load_error(tmp_path)
@@ -177,62 +177,62 @@ def test_an_id_that_is_another_cards_alias_names_the_line_of_the_id(tmp_path: Pa
     assert message.endswith('the name "b" already belongs to a')
 
 
-def test_a_missing_base_is_refused_with_the_nearest() -> None:
+def test_a_missing_base_is_reported_with_the_most_similar_id() -> None:
     with pytest.raises(CatalogError, match='a: base: there is no card "lama"; did you mean "llama"'):
         Catalog([card("a", kind="adapter", base="lama"), card("llama")])
 
 
-def test_a_base_is_named_by_its_id_not_by_an_alias() -> None:
+def test_a_base_is_stated_by_its_id_not_by_an_alias() -> None:
     with pytest.raises(CatalogError, match='a: base: there is no card "other"'):
         Catalog([card("a", kind="adapter", base="other"), card("llama", aliases=["other"])])
 
 
 @pytest.mark.parametrize("base", ["a", "b"])
-def test_the_base_of_an_adapter_is_a_model(base: str) -> None:
+def test_the_base_of_an_adapter_must_be_a_model(base: str) -> None:
     adapters = [card("a", kind="adapter", base=base), card("b", kind="adapter", base="a")]
     with pytest.raises(CatalogError, match=f'a: base: "{base}" is an adapter; state the card of a model'):
         Catalog(adapters)
 
 
-def test_an_adapter_stands_beside_its_base() -> None:
+def test_an_adapter_is_accepted_with_its_base() -> None:
     catalog = Catalog([card("a", kind="adapter", base="llama"), card("llama")])
     assert catalog.ids == ("a", "llama")
 
 
-def test_cards_stand_in_the_order_of_their_ids() -> None:
+def test_cards_are_in_the_order_of_their_ids() -> None:
     catalog = Catalog([card("c"), card("a"), card("B")])
     assert catalog.ids == ("B", "a", "c")
-    assert [each.id for each in catalog] == list(catalog.ids)
-    assert (catalog[0].id, [each.id for each in catalog[1:]]) == ("B", ["a", "c"])
+    assert [card.id for card in catalog] == list(catalog.ids)
+    assert (catalog[0].id, [card.id for card in catalog[1:]]) == ("B", ["a", "c"])
 
 
 def test_a_card_is_found_by_id_and_by_alias() -> None:
     catalog = Catalog([card("a", aliases=["x"]), card("b")])
     assert catalog.named("x") is catalog.named("a")
-    assert (catalog.position("b"), catalog.position("nobody")) == (1, None)
+    assert (catalog.position("b"), catalog.position("unknown")) == (1, None)
 
 
-def test_a_card_is_found_by_the_name_its_upstream_has_for_the_model() -> None:
+def test_a_card_is_found_by_its_upstreams_name_for_the_model() -> None:
     catalog = Catalog([card("a", model="org/a-7b"), card("b")])
     assert catalog.named("org/a-7b") is catalog.named("a")
 
 
-def test_an_upstream_name_that_two_cards_share_finds_neither() -> None:
+def test_an_upstream_name_of_two_cards_finds_neither() -> None:
     catalog = Catalog([card("a", model="same"), card("b", model="same")])
     assert catalog.position("same") is None
 
 
 @pytest.mark.parametrize("facts", [{"id": "taken"}, {"aliases": ["taken"]}])
-def test_an_id_or_alias_comes_before_an_upstream_name(facts: dict[str, Any]) -> None:
+def test_an_id_or_alias_takes_precedence_over_an_upstream_name(facts: dict[str, Any]) -> None:
     catalog = Catalog([card("a", model="taken"), card(**{"name": facts.get("id", "z"), **facts, "model": "other"})])
     assert catalog.named("taken").id == facts.get("id", "z")
 
 
-def test_an_upstream_name_is_no_name_of_the_card() -> None:
+def test_an_upstream_name_is_not_among_the_names_of_the_card() -> None:
     assert card("a", model="org/a-7b").names == ("a",)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_reported_with_the_most_similar_name() -> None:
     with pytest.raises(UnknownModelError, match='there is no card "lama"; did you mean "llama"'):
         Catalog([card("llama")]).named("lama")
 

@@ -33,7 +33,7 @@ def map_name(card: Card) -> str:
     return name
 
 
-def test_the_default_catalogue_holds_hosted_and_local_models() -> None:
+def test_the_default_catalogue_has_hosted_and_local_models() -> None:
     assert len(HOSTED) >= 20
     assert len(LOCAL) >= 20
     assert {"gpt-4o", "gpt-4o-mini", "llama-3.1-8b-instruct"} <= set(CATALOG.ids)
@@ -61,19 +61,19 @@ def test_a_hosted_card_has_a_price_a_context_and_a_key(card: Card) -> None:
 
 
 @pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
-def test_a_closed_model_claims_no_size(card: Card) -> None:
+def test_a_closed_model_states_no_size(card: Card) -> None:
     assert card.weights == "open" or card.size is None
 
 
 @pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.id)
-def test_a_local_card_is_an_open_model_of_stated_size_that_costs_nothing_by_the_token(card: Card) -> None:
+def test_a_local_card_is_an_open_model_of_known_size_with_a_token_price_of_zero(card: Card) -> None:
     assert card.provider == "hosted_vllm"
     assert card.weights == "open"
     assert card.size is not None
     assert card.price == Price(input_usd=Dollars(0), output_usd=Dollars(0))
 
 
-def test_every_card_says_where_its_facts_come_from() -> None:
+def test_every_card_states_the_source_of_its_facts() -> None:
     assert [card.id for card in CATALOG if card.source is None] == []
 
 
@@ -88,7 +88,7 @@ def test_most_local_cards_state_benchmarks() -> None:
     assert len(stated) >= 0.9 * len(LOCAL)
 
 
-def test_a_measured_model_has_its_facts_in_one_place() -> None:
+def test_the_facts_of_a_measured_model_are_in_one_place() -> None:
     facts, _ = read_yaml(FACTS)
     names = {name for model, entry in facts.items() for name in (model, *entry.get("aliases", ()))}
     assert names & {name for card in CATALOG for name in card.names} == set()
@@ -103,8 +103,8 @@ def test_every_shipped_fact_is_read_and_dated() -> None:
 
 def test_a_shipped_open_model_states_its_size_and_a_closed_one_none() -> None:
     facts = load_facts(FACTS, CATALOG).values()
-    assert [each.name for each in facts if each.weights == "open" and each.total_parameters is None] == []
-    assert [each.name for each in facts if each.weights == "closed" and each.total_parameters is not None] == []
+    assert [model.name for model in facts if model.weights == "open" and model.total_parameters is None] == []
+    assert [model.name for model in facts if model.weights == "closed" and model.total_parameters is not None] == []
 
 
 def test_the_examples_load_on_top_of_the_default_catalogue() -> None:
@@ -124,7 +124,7 @@ def test_a_card_file_is_named_after_its_id(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_card_file_names_its_schema_first(file: Path) -> None:
+def test_a_card_file_begins_with_its_schema(file: Path) -> None:
     first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=card.schema.json"
 

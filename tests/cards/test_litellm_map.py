@@ -70,7 +70,7 @@ def test_facts_that_the_map_does_not_state_are_left_out(a_map: Any) -> None:
     }
 
 
-def test_a_capability_that_is_denied_differs_from_capabilities_nobody_mentions(a_map: Any) -> None:
+def test_a_missing_capability_differs_from_unknown_capabilities(a_map: Any) -> None:
     a_map({"m": {"litellm_provider": "p", "mode": "chat", "supports_function_calling": False}})
     assert litellm_map.card_facts("m")["capabilities"] == []
 
@@ -101,7 +101,7 @@ def test_token_limits_are_exact(a_map: Any) -> None:
         ("anthropic.claude-x-v1:0", "bedrock_converse", "bedrock", "anthropic.claude-x-v1:0"),
     ],
 )
-def test_provider_and_model_are_what_a_caller_of_litellm_writes(
+def test_provider_and_model_are_litellms_names(
     a_map: Any, name: str, listed_provider: str, provider: str, model: str
 ) -> None:
     a_map({name: {"litellm_provider": listed_provider, "mode": "chat"}})
@@ -132,7 +132,7 @@ def test_gpt_4o_mini_has_the_facts_of_the_installed_map() -> None:
     assert {"tools", "json_schema"} <= set(facts["capabilities"])
 
 
-def test_the_provider_may_stand_before_a_name_that_the_map_lists_without_it() -> None:
+def test_a_name_that_the_map_lists_without_provider_may_have_it_as_prefix() -> None:
     assert litellm_map.card_facts("openai/gpt-4o-mini") == litellm_map.card_facts("gpt-4o-mini")
 
 
@@ -141,13 +141,13 @@ def test_every_chat_model_of_the_installed_map_makes_a_card() -> None:
         card_from(name)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
+def test_an_unknown_model_is_reported_with_the_most_similar_name() -> None:
     with pytest.raises(UnknownModelError, match='did you mean "gpt-4o-mini"'):
         litellm_map.card_facts("gpt-4o-mni")
 
 
 @pytest.mark.parametrize("name", ["text-embedding-3-small", "sample_spec"])
-def test_what_is_no_chat_model_is_refused(name: str) -> None:
+def test_an_entry_that_is_not_a_chat_model_is_rejected(name: str) -> None:
     assert name not in litellm_map.names()
     with pytest.raises(UnknownModelError, match="not as a chat model"):
         litellm_map.card_facts(name)

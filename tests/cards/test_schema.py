@@ -23,7 +23,7 @@ def convert(plain: dict[str, Any]) -> Card:
     return msgspec.convert(plain, Card, dec_hook=read_quantity, strict=True)
 
 
-def test_human_units_become_plain_numbers() -> None:
+def test_quantities_become_plain_numbers() -> None:
     card = convert(
         {
             **REQUIRED,
@@ -49,23 +49,23 @@ def test_a_dense_model_uses_all_its_parameters() -> None:
     assert convert({**REQUIRED, "size": "7B"}).size == Size(7e9, 7e9)
 
 
-def test_what_nobody_stated_is_unknown() -> None:
+def test_a_fact_that_is_not_stated_is_unknown() -> None:
     card = convert(REQUIRED)
     assert (card.size, card.price, card.released, card.capabilities, card.privacy) == (None,) * 5
     assert card.modalities == ("text",)
 
 
-def test_a_printed_card_holds_only_what_is_known() -> None:
+def test_a_printed_card_has_only_known_facts() -> None:
     card = convert({**REQUIRED, "price": {"input": "1$", "output": "2$"}, "capabilities": []})
     assert to_plain(card) == {**REQUIRED, "price": {"input": "1$", "output": "2$"}, "capabilities": []}
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_every_default_card_reads_back_as_it_is_printed(card: Card) -> None:
+def test_every_printed_default_card_is_read_back_equal(card: Card) -> None:
     assert convert(to_plain(card)) == card
 
 
-def test_a_printed_card_is_a_card_file(tmp_path: Path) -> None:
+def test_a_printed_card_is_a_valid_card_file(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     for card in CARDS:
         file.write_text(yaml.safe_dump(to_plain(card), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -82,7 +82,7 @@ def test_a_printed_card_is_a_card_file(tmp_path: Path) -> None:
         "https://host/a@b",
     ],
 )
-def test_a_base_url_is_where_a_server_answers(url: str) -> None:
+def test_a_base_url_is_an_http_or_https_url(url: str) -> None:
     assert convert({**REQUIRED, "base_url": url}).base_url == url
 
 
@@ -111,7 +111,7 @@ def test_a_base_url_is_where_a_server_answers(url: str) -> None:
         "",
     ],
 )
-def test_what_no_server_answers_at_is_no_base_url(url: str) -> None:
+def test_an_invalid_base_url_is_rejected(url: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="base_url: must be an http or https URL such as https://host/v1"):
         convert({**REQUIRED, "base_url": url})
 
@@ -156,7 +156,7 @@ plain_cards = st.fixed_dictionaries(
 
 
 @given(plain_cards)
-def test_any_card_reads_back_as_it_is_printed(plain: dict[str, Any]) -> None:
+def test_any_printed_card_is_read_back_equal(plain: dict[str, Any]) -> None:
     card = convert(plain)
     assert convert(to_plain(card)) == card
     assert to_plain(convert(to_plain(card))) == to_plain(card)
@@ -172,7 +172,7 @@ def test_the_json_schema_has_every_field() -> None:
     assert {"context", "max_output", "limits"} <= fields
 
 
-def test_the_json_schema_refuses_unknown_keys_everywhere() -> None:
+def test_the_json_schema_rejects_unknown_keys_everywhere() -> None:
     schema = json_schema()
     assert schema["additionalProperties"] is False
     assert all(inner["additionalProperties"] is False for inner in schema["$defs"].values())
@@ -182,7 +182,7 @@ def test_the_json_schema_requires_what_the_reader_requires() -> None:
     assert sorted(json_schema()["required"]) == ["id", "model", "provider"]
 
 
-def test_the_json_schema_refers_only_to_what_it_holds() -> None:
+def test_the_json_schema_refers_only_to_its_definitions() -> None:
     text = msgspec.json.encode(json_schema()).decode()
     references = {part.split('"')[0] for part in text.split("#/$defs/")[1:]}
     assert references == set(json_schema()["$defs"])

@@ -23,7 +23,7 @@ PLAIN = Policy(id="plain", description="no limits, no goals")
 
 
 def card(name: str, **facts: Any) -> Card:
-    """A card as its YAML would make it."""
+    """A card as read from YAML."""
     plain = {"id": name, "provider": "openai", "model": name, "context": "128k", **facts}
     return msgspec.convert(
         {key: value for key, value in plain.items() if value is not None}, Card, dec_hook=read_quantity
@@ -38,10 +38,10 @@ def forecast(
     ttft_ms: Sequence[float] | None = None,
     output_tokens: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    usual: Sequence[float] | None = None,
+    mean_quality: Sequence[float] | None = None,
     novelty: float = 0.0,
 ) -> Forecast:
-    """A forecast with these columns; the others are the same for every card, but usual quality is quality."""
+    """A forecast with these columns; the others are the same for every card, but the mean quality is the quality."""
 
     def column(values: Sequence[float] | None, default: float) -> Any:
         return np.array([default] * len(quality) if values is None else values, dtype=np.float64)
@@ -50,7 +50,7 @@ def forecast(
         quality=column(quality, 0.5),
         quality_std=column(std, 0.1),
         independent_std=column(std, 0.1),
-        mean_quality=column(quality if usual is None else usual, 0.5),
+        mean_quality=column(quality if mean_quality is None else mean_quality, 0.5),
         output_tokens=column(output_tokens, 100.0),
         cost_usd=column(cost_usd, 0.001),
         ttft_ms=column(ttft_ms, 200.0),
@@ -66,7 +66,7 @@ def features(
     needs: Sequence[str] = (),
     output: int | None = None,
 ) -> Features:
-    """What was observed about a request."""
+    """The features of a request."""
     return Features(np.zeros(1, dtype=np.float32), tokens, frozenset(modalities), frozenset(needs), output)
 
 
@@ -93,7 +93,7 @@ def choose(
 
 
 def as_json(decision: Decision) -> bytes:
-    """Everything a decision says."""
+    """The whole decision as JSON."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Ranking):
@@ -152,7 +152,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Card], Forecast]:
         ttft_ms=[value * 1e2 for value in latency],
         output_tokens=tokens,
     )
-    return [each for each, _ in drawn], expected
+    return [drawn_card for drawn_card, _ in drawn], expected
 
 
 WORD_FLAGS = (
@@ -181,4 +181,4 @@ limit_texts = st.one_of(
     st.sampled_from(WORD_FLAGS),
     st.sampled_from([f"{bound}{value}" for bound, values in BOUNDS.items() for value in values]),
 )
-"""One limit that reads alone; two of them may contradict each other."""
+"""One limit that is valid alone; two of them may contradict each other."""

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +7,7 @@ from hypothesis import strategies as st
 from router.decide.fields import FIELD_NAMES, NUMBERS, WORDS
 from router.decide.flags import MAX_LENGTH, Flags, parse_flags
 from router.decide.goals import GOALS
-from router.decide.prompt_flags import extract_flags
-from router.errors import CallerError, FlagError
-from router.wire.chat.request import ChatRequest
+from router.errors import FlagError
 
 
 def only_limit(text: str) -> tuple[str, str, float | str]:
@@ -26,7 +22,7 @@ def error_of(text: str) -> FlagError:
 
 
 @pytest.mark.parametrize("op", ["<", "<=", ">", ">=", "=", "!="])
-def test_every_operator_reads(op: str) -> None:
+def test_every_operator_is_parsed(op: str) -> None:
     assert only_limit(f"size{op}7B") == ("size", op, 7e9)
 
 
@@ -50,7 +46,7 @@ def test_every_operator_reads(op: str) -> None:
         ("SIZE<7B", "size<7B"),
     ],
 )
-def test_another_spelling_means_the_same(shell_safe: str, plain: str) -> None:
+def test_an_equivalent_spelling_means_the_same(shell_safe: str, plain: str) -> None:
     assert parse_flags(shell_safe) == parse_flags(plain)
 
 
@@ -103,11 +99,11 @@ def test_an_exclamation_mark_forbids_a_tag() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
-def test_nothing_is_no_flags(text: str) -> None:
+def test_blank_text_has_no_flags(text: str) -> None:
     assert parse_flags(text) == Flags()
 
 
-def test_a_limit_said_twice_counts_once() -> None:
+def test_a_duplicate_limit_counts_once() -> None:
     assert len(parse_flags("size<7B,size<7000M,!beta,tag!=beta").limits) == 2
 
 
@@ -147,7 +143,7 @@ def test_a_limit_said_twice_counts_once() -> None:
         ("[size<7B]", 0, "expected a field"),
     ],
 )
-def test_an_error_says_where_and_what_was_expected(text: str, position: int, expected: str) -> None:
+def test_an_error_states_the_position_and_what_was_expected(text: str, position: int, expected: str) -> None:
     error = error_of(text)
     assert (error.position, expected in error.problem) == (position, True), error.problem
 
@@ -158,12 +154,12 @@ def test_an_error_points_at_its_position() -> None:
     assert source[caret.index("^") :] == "siez<9B"
 
 
-def test_a_caret_stays_right_where_the_flags_have_several_lines() -> None:
+def test_the_caret_is_at_the_position_where_the_flags_have_several_lines() -> None:
     _, source, caret = str(error_of("size<7B,\nsiez<9B")).splitlines()
     assert source[caret.index("^") :] == "siez<9B"
 
 
-def test_every_known_name_is_listed_where_none_is_near() -> None:
+def test_every_known_name_is_listed_where_none_is_similar() -> None:
     problem = error_of("qqqqqq=1").problem
     assert all(name in problem for name in (*FIELD_NAMES, *GOALS))
 
@@ -181,7 +177,7 @@ def test_every_known_name_is_listed_where_none_is_near() -> None:
         "cheapest,size>8B,fastest,size<8B",
     ],
 )
-def test_limits_that_no_card_can_meet_together_are_an_error_at_the_second(text: str) -> None:
+def test_contradictory_limits_are_an_error_at_the_second(text: str) -> None:
     error = error_of(text)
     assert "no card can meet both" in error.problem
     assert error.position == text.rindex(",") + 1
@@ -191,28 +187,28 @@ def test_limits_that_no_card_can_meet_together_are_an_error_at_the_second(text: 
     "text",
     ["size>=7B,size<=7B", "tag=a,tag=b", "language=en,language=fr", "!a,!b", "license!=mit,license!=x"],
 )
-def test_limits_that_a_card_can_meet_together_are_none(text: str) -> None:
+def test_limits_that_a_card_can_meet_together_are_no_error(text: str) -> None:
     assert len(parse_flags(text).limits) == 2
 
 
-def test_flags_of_the_greatest_length_are_read() -> None:
+def test_flags_of_the_maximum_length_are_parsed() -> None:
     text = ("!abcdefgh," * (MAX_LENGTH // 10))[:-1]
     assert len(text) <= MAX_LENGTH
     assert len(parse_flags(text).limits) == 1
 
 
-def test_longer_flags_are_refused_without_repeating_them() -> None:
+def test_longer_flags_are_rejected_without_repeating_them() -> None:
     error = error_of("a" * 1_000_000)
     assert "longer than 2000 characters" in error.problem
     assert len(str(error)) < 300
 
 
-def test_words_may_be_of_any_script() -> None:
+def test_words_may_be_in_any_script() -> None:
     assert only_limit("tag=größe")[2] == "größe"
     assert only_limit("family=模型")[2] == "模型"
 
 
-def test_an_error_about_a_lone_surrogate_can_be_sent_as_json() -> None:
+def test_an_error_about_a_lone_surrogate_can_be_encoded_as_utf_8() -> None:
     error = error_of("size<\ud800")
     assert str(error).encode("utf-8")
     assert error.position == 5
@@ -245,7 +241,7 @@ flag_texts = st.one_of(
 
 
 @given(st.lists(flag_texts, max_size=4))
-def test_flags_read_back_as_they_are_printed(texts: list[str]) -> None:
+def test_printed_flags_are_read_back_equal(texts: list[str]) -> None:
     try:
         flags = parse_flags(",".join(texts))
     except FlagError as error:
@@ -256,7 +252,7 @@ def test_flags_read_back_as_they_are_printed(texts: list[str]) -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_read_or_answered_with_a_position_inside_it(text: str) -> None:
+def test_any_text_is_parsed_or_an_error_with_a_position_inside_it(text: str) -> None:
     position = 0
     try:
         parse_flags(text)
@@ -275,194 +271,3 @@ def test_overriding_keeps_both_sets_of_limits_and_the_later_weights(one: list[st
     meant = {(limit.field, limit.op, limit.value) for limit in both.limits}
     assert meant == {(limit.field, limit.op, limit.value) for limit in (*first.limits, *second.limits)}
     assert both.goals == {**first.goals, **second.goals}
-
-
-def request_of(*messages: tuple[str, Any]) -> ChatRequest:
-    return ChatRequest.from_body(
-        {
-            "model": "auto",
-            "messages": [{"role": role, "content": content} for role, content in messages],
-            "seed": 7,
-        }
-    )
-
-
-def said(request: ChatRequest) -> list[Any]:
-    return [message["content"] for message in request.body["messages"]]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "left"),
-    [
-        ("[Flag: smallest] Hello", "Hello"),
-        ("Hello [Flag: smallest]", "Hello"),
-        ("Hello [Flag: smallest] world", "Hello world"),
-        ("Hello[Flag: smallest]world", "Helloworld"),
-        ("Hello [Flag: smallest], world", "Hello, world"),
-        ("[Flag: smallest]\nHello", "Hello"),
-        ("[Flag: smallest]\r\nHello", "Hello"),
-        ("Hello\n[Flag: smallest]\nworld", "Hello\nworld"),
-        ("Hello [Flag: smallest]\nworld", "Hello\nworld"),
-        ("Hello\n\n  [Flag: smallest]  \n\nworld", "Hello\n\n\nworld"),
-        ("[Flag: smallest] [flag: best] Hello", "Hello"),
-        ("Hello [Flag: smallest] [flag: best] world", "Hello world"),
-        ("  def f():\n    pass  \n[Flag: smallest]", "  def f():\n    pass  \n"),
-        ("[[Flag: smallest]] x", "[] x"),
-        ("größe 🙂 [Flag: smallest] 模型", "größe 🙂 模型"),
-    ],
-)
-def test_a_mark_leaves_the_text_around_it_as_it_was(prompt: str, left: str) -> None:
-    request, flags = extract_flags(request_of(("user", prompt)))
-    assert "smallest" in flags.goals
-    assert said(request) == [left]
-    assert request.turns[0].text == left
-
-
-@pytest.mark.parametrize(
-    "mark",
-    [
-        "[Flag: smallest]",
-        "[flag:smallest]",
-        "[FLAGS: smallest model]",
-        "[ Flag : smallest ]",
-        "[flags:\nsmallest]",
-    ],
-)
-def test_a_mark_may_be_spelled_in_these_ways(mark: str) -> None:
-    assert extract_flags(request_of(("user", f"{mark} Hi")))[1] == parse_flags("smallest")
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "no marks",
-        "[Flag smallest]",
-        "[Flagged: smallest]",
-        "[Flag: a[0]]",
-        "[Flag: smallest",
-        "Flag: smallest]",
-    ],
-)
-def test_what_is_no_mark_stays(prompt: str) -> None:
-    request = request_of(("user", prompt))
-    assert extract_flags(request) == (request, Flags())
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "[Flags: 0x002 (SYN)]",
-        "IP 10.0.0.1 > 10.0.0.2: [flags: S., seq 1]",
-        "arr[flag: 3]",
-        "[flag: -x]",
-        "[Flags: Germany, France]",
-        "[flag: 模型]",
-    ],
-)
-def test_a_mark_whose_first_word_is_no_flag_nor_nearly_one_stays_text(prompt: str) -> None:
-    request = request_of(("user", prompt))
-    assert extract_flags(request) == (request, Flags())
-
-
-def test_beside_a_mark_of_flags_one_of_text_stays() -> None:
-    request, flags = extract_flags(request_of(("user", "What is [Flags: 0x002]? [Flag: best]")))
-    assert (said(request), flags) == (["What is [Flags: 0x002]?"], parse_flags("best"))
-
-
-def test_a_mark_may_begin_with_an_exclusion() -> None:
-    request, flags = extract_flags(request_of(("user", "[Flag: !beta] Hi")))
-    assert (said(request), flags) == (["Hi"], parse_flags("!beta"))
-
-
-@pytest.mark.parametrize("mark", ["size", "siez<7B", "size<7B, 3", "cheapest*much", "best, nonsense"])
-def test_a_mark_that_begins_with_a_flag_is_read_whole_or_an_error(mark: str) -> None:
-    with pytest.raises(FlagError):
-        extract_flags(request_of(("user", f"[Flag: {mark}] Hi")))
-
-
-def test_a_mark_without_flags_is_stripped_and_asks_for_nothing() -> None:
-    request, flags = extract_flags(request_of(("user", "[Flag: ] Hi")))
-    assert (said(request), flags) == (["Hi"], Flags())
-
-
-def test_marks_in_the_text_parts_of_a_message_are_read_and_stripped() -> None:
-    image = {"type": "image_url", "image_url": {"url": "data:,x"}}
-    parts = [{"type": "text", "text": "What is this? [Flag: smallest]", "extra": 1}, image]
-    request, flags = extract_flags(request_of(("user", parts)))
-    assert flags == parse_flags("smallest")
-    assert said(request) == [[{"type": "text", "text": "What is this?", "extra": 1}, image]]
-    assert request.turns[0].text == "What is this?"
-    assert request.modalities == {"text", "image"}
-
-
-def test_a_part_that_held_only_a_mark_is_dropped_since_some_providers_refuse_empty_texts() -> None:
-    parts = [{"type": "text", "text": "[Flag: smallest]"}, {"type": "text", "text": "Hi"}]
-    request, _ = extract_flags(request_of(("user", parts)))
-    assert said(request) == [[{"type": "text", "text": "Hi"}]]
-
-
-def test_a_mark_does_not_span_parts() -> None:
-    parts = [{"type": "text", "text": "[Flag: small"}, {"type": "text", "text": "est] Hi"}]
-    request = request_of(("user", parts))
-    assert extract_flags(request) == (request, Flags())
-
-
-def test_only_what_the_user_says_counts() -> None:
-    mark = "[Flag: smallest] x"
-    request = request_of(("system", mark), ("developer", mark), ("assistant", mark), ("tool", mark), ("user", "Hi"))
-    assert extract_flags(request) == (request, Flags())
-
-
-def test_a_later_turn_overrides_an_earlier_one_and_every_turn_is_stripped() -> None:
-    request, flags = extract_flags(
-        request_of(
-            ("user", "[Flag: cheapest*0.2, size<70B] One"),
-            ("assistant", "[Flag: best] kept"),
-            ("user", "Two [Flag: cheapest*0.7]"),
-        )
-    )
-    assert flags == parse_flags("size<70B,cheapest*0.7")
-    assert said(request) == ["One", "[Flag: best] kept", "Two"]
-    assert [turn.text for turn in request.turns] == said(request)
-
-
-def test_every_other_field_of_the_body_stays() -> None:
-    before = request_of(("user", "[Flag: best] Hi"))
-    after, _ = extract_flags(before)
-    assert {**after.body, "messages": None} == {**before.body, "messages": None}
-
-
-def test_the_request_given_is_not_changed() -> None:
-    before = request_of(("user", [{"type": "text", "text": "[Flag: best] Hi"}]))
-    extract_flags(before)
-    assert before == request_of(("user", [{"type": "text", "text": "[Flag: best] Hi"}]))
-
-
-def test_a_request_without_a_body_is_read_by_its_turns() -> None:
-    turns = request_of(("user", "[Flag: best] Hi")).turns
-    request, flags = extract_flags(ChatRequest(turns))
-    assert (request.turns[0].text, flags) == ("Hi", parse_flags("best"))
-
-
-def test_a_mark_that_cannot_be_read_is_an_error() -> None:
-    with pytest.raises(FlagError, match='did you mean "smallest"'):
-        extract_flags(request_of(("user", "[Flag: smalest] Hi")))
-
-
-def test_a_prompt_of_flags_alone_is_empty() -> None:
-    with pytest.raises(CallerError, match="the prompt is empty"):
-        extract_flags(request_of(("user", "[Flag: smallest]")))
-
-
-@pytest.mark.parametrize("text", [" " * 300_000, "[" * 300_000, "[flag:" + " " * 300_000, "[flag:" * 50_000])
-def test_a_hostile_prompt_is_read_once(text: str) -> None:
-    """Each of these took minutes where a pattern could match the same blanks in two ways."""
-    request = request_of(("user", f"x{text}x"))
-    assert extract_flags(request) == (request, Flags())
-
-
-@given(st.text(max_size=30), st.text(max_size=30))
-def test_text_without_brackets_loses_nothing_but_blanks(before: str, after: str) -> None:
-    before, after = (text.replace("[", "(").replace("]", ")") for text in (before, after))
-    request, _ = extract_flags(request_of(("user", f"word {before}[Flag: best]{after}")))
-    assert "".join(request.turns[0].text.split()) == "".join(f"word {before}{after}".split())

@@ -1,4 +1,4 @@
-"""What must hold of every decision, whatever the cards, the forecast and the flags."""
+"""Invariants of every decision, for any cards, forecast and flags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Situation = tuple[list[Card], Forecast]
 
 
 def flags_of(limits: Sequence[str], goals: dict[str, float] | None = None) -> Flags:
-    """Read one by one, so that contradictions reach the engine."""
+    """Parsed one by one, so that contradictions reach the engine."""
     return Flags(tuple(limit for text in limits for limit in parse_flags(text).limits), goals or {})
 
 
@@ -72,7 +72,9 @@ def test_adding_a_limit_never_adds_a_candidate(
 
 
 @given(situations(), limit_lists, goal_weights)
-def test_a_filter_never_reorders_what_is_left(situation: Situation, limits: list[str], goals: dict[str, float]) -> None:
+def test_a_limit_never_reorders_the_remaining_candidates(
+    situation: Situation, limits: list[str], goals: dict[str, float]
+) -> None:
     everything = candidates(situation, flags_of([], goals))
     left = candidates(situation, flags_of(limits, goals))
     assert left == [name for name in everything if name in left]
@@ -124,19 +126,19 @@ def test_with_every_weight_at_zero_the_choice_is_the_plain_argmin_of_loss(
 
 @settings(max_examples=80)
 @given(goal=st.sampled_from(sorted(GOALS)), situation=situations(), limits=limit_lists)
-def test_as_a_weight_grows_the_choice_becomes_the_best_in_that_goal(
+def test_with_a_large_weight_the_choice_is_the_best_in_that_goal(
     goal: str, situation: Situation, limits: list[str]
 ) -> None:
     decision = decision_or_none(situation, flags_of(limits, {goal: 1e7}))
     assume(decision is not None)
     costs = goal_costs(situation, goal)
     best = min(costs[candidate.card] for candidate in decision.candidates)
-    # Beyond 1e-6 the weight outdoes any difference in loss.
+    # Beyond 1e-6 the weight exceeds any difference in loss.
     assert costs[decision.card] <= best + 1e-6
 
 
 @given(goal=st.sampled_from(sorted(GOALS)), situation=situations())
-def test_a_goal_costs_between_zero_and_one(goal: str, situation: Situation) -> None:
+def test_the_cost_of_a_goal_is_between_zero_and_one(goal: str, situation: Situation) -> None:
     assert all(0 <= cost <= 1 for cost in goal_costs(situation, goal).values())
 
 
@@ -183,7 +185,7 @@ def test_the_same_inputs_give_the_same_decision(
     assert one is two is None or as_json(one) == as_json(two)
 
 
-@given(situations(), limit_lists, st.sets(st.sampled_from([each.id for each in POOL])))
+@given(situations(), limit_lists, st.sets(st.sampled_from([member.id for member in POOL])))
 def test_every_card_is_either_a_candidate_or_a_rejection(
     situation: Situation, limits: list[str], down: set[str]
 ) -> None:
@@ -193,7 +195,7 @@ def test_every_card_is_either_a_candidate_or_a_rejection(
     except NoCandidateError:
         return
     names = [candidate.card for candidate in decision.candidates]
-    assert sorted([*names, *decision.rejections]) == sorted(each.id for each in situation[0])
+    assert sorted([*names, *decision.rejections]) == sorted(card.id for card in situation[0])
     assert all(rejection.reason for rejection in decision.rejections.values())
 
 

@@ -61,7 +61,7 @@ def rejection(flags: str, **facts: Any) -> Rejection:
         ("quality>0.8", {}, "quality 0.5 < 0.8"),
     ],
 )
-def test_a_reason_has_both_numbers_in_human_units(flags: str, facts: dict[str, Any], reason: str) -> None:
+def test_a_reason_states_both_numbers_with_units(flags: str, facts: dict[str, Any], reason: str) -> None:
     assert rejection(flags, **facts) == Rejection(flags, reason)
 
 
@@ -73,20 +73,22 @@ def test_a_reason_has_both_numbers_in_human_units(flags: str, facts: dict[str, A
         ("price<=1$", {"price": {"input": "1$", "output": "1.00000001$"}}, "price 1.00000001$ > 1$"),
     ],
 )
-def test_two_numbers_that_round_to_the_same_are_shown_in_full(flags: str, facts: dict[str, Any], reason: str) -> None:
+def test_two_numbers_that_round_to_the_same_are_shown_with_more_digits(
+    flags: str, facts: dict[str, Any], reason: str
+) -> None:
     assert rejection(flags, **facts).reason == reason
 
 
 @pytest.mark.parametrize(
     "flags", ["size<7B", "active<7B", "context>8k", "max_output>1k", "price<1$", "released>2020", "age<100y"]
 )
-def test_a_number_nobody_published_fails_as_unknown(flags: str) -> None:
+def test_an_unknown_number_fails(flags: str) -> None:
     field = flags.replace(">", "<").split("<")[0]
     assert rejection(flags) == Rejection(flags, f"{field} unknown")
 
 
 @pytest.mark.parametrize("field", ["family", "license", "weights", "region", "privacy", "capability", "language"])
-def test_a_word_nobody_stated_fails_either_way_as_unknown(field: str) -> None:
+def test_an_unknown_word_fails_equal_and_unequal(field: str) -> None:
     bare, rest = card("bare"), card("rest", **FACTS)
     word = {"language": "en", "capability": "tools"}.get(field) or str(FACTS[field])
     for op, other in (("=", word), ("!=", "else")):
@@ -99,7 +101,7 @@ def test_an_unknown_fact_passes_where_the_policy_allows_it(flags: str) -> None:
     assert choose([card("bare")], flags=flags, policy=LENIENT).card == "bare"
 
 
-def test_no_tag_is_a_statement_and_not_unknown() -> None:
+def test_a_card_without_tags_is_untagged_not_unknown() -> None:
     assert choose([card("bare")], flags="!beta").card == "bare"
     tagged = card("tagged", tags=["a"])
     assert choose([card("bare"), tagged], flags="tag=a").rejections["bare"].reason == "does not have tag a"
@@ -123,7 +125,7 @@ def test_no_tag_is_a_statement_and_not_unknown() -> None:
         ("tag=code", "!CODE"),
     ],
 )
-def test_a_word_limit_looks_at_every_word_of_the_card_whatever_its_case(flag: str, failing: str) -> None:
+def test_a_word_limit_compares_every_word_of_the_card_in_any_case(flag: str, failing: str) -> None:
     cards = [card("stated", **FACTS)]
     assert choose(cards, flags=flag).card == "stated"
     limits = failing.replace("!CODE", "tag!=code")
@@ -155,7 +157,7 @@ def test_8_03_billion_and_8030_million_are_the_same_size() -> None:
     assert choose([card("a", size="8.03B")], flags="size=8030M").card == "a"
 
 
-def test_the_price_is_the_dearer_direction() -> None:
+def test_the_price_is_the_higher_one_of_input_and_output() -> None:
     lopsided = card("a", price={"input": "5$", "output": "1$"})
     assert choose([lopsided], flags="price<=5$").card == "a"
     assert choose([lopsided, card("b", price={"input": 1, "output": 1})], flags="price<5$").card == "b"

@@ -32,7 +32,7 @@ def test_the_shipped_policies_load_and_are_named_after_their_files() -> None:
     assert {"best", "cheap", "default", "private"} <= set(policies)
 
 
-def test_the_private_policy_keeps_prompts_from_others_and_clients_cannot_loosen_it() -> None:
+def test_the_private_policy_excludes_third_parties_and_clients_cannot_override_it() -> None:
     policy = load_policies(SHIPPED)["private"]
     together = policy.flags.overridden_by(parse_flags("privacy=public"))
     assert parse_flags("privacy!=public").limits[0] in together.limits
@@ -43,7 +43,7 @@ def test_limits_and_goals_are_read_as_flags(tmp_path: Path) -> None:
     assert load_policies(tmp_path)["p"].flags == parse_flags("size<7B,!beta,cheapest*0.5,smallest*1")
 
 
-def test_a_policy_that_states_nothing_rejects_unknowns_and_has_three_fallbacks(tmp_path: Path) -> None:
+def test_a_policy_rejects_unknown_facts_and_has_three_fallbacks_by_default(tmp_path: Path) -> None:
     write(tmp_path, "p")
     policy = load_policies(tmp_path)["p"]
     assert (policy.unknown, policy.on_empty, policy.fallbacks, policy.prompt_flags) == (
@@ -55,7 +55,7 @@ def test_a_policy_that_states_nothing_rejects_unknowns_and_has_three_fallbacks(t
     assert policy.overrides == ("limits", "goals")
 
 
-def test_a_policy_that_says_nothing_of_a_guard_has_none(tmp_path: Path) -> None:
+def test_a_policy_has_no_guard_by_default(tmp_path: Path) -> None:
     write(tmp_path, "p")
     assert load_policies(tmp_path)["p"].guard_rule is None
 
@@ -70,24 +70,24 @@ def test_a_policy_that_says_nothing_of_a_guard_has_none(tmp_path: Path) -> None:
         ("guard: {novelty: 1}", GuardRule(novelty=1.0)),
     ],
 )
-def test_a_guard_is_on_off_or_says_what_it_asks_for(tmp_path: Path, line: str, rule: GuardRule | None) -> None:
+def test_a_guard_is_on_off_or_states_its_thresholds(tmp_path: Path, line: str, rule: GuardRule | None) -> None:
     write(tmp_path, "p", line)
     assert load_policies(tmp_path)["p"].guard_rule == rule
 
 
-def test_a_default_card_that_the_catalogue_lacks_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_a_default_card_that_is_not_in_the_catalogue_is_reported_with_the_most_similar_id(tmp_path: Path) -> None:
     file = write(tmp_path, "p", "guard: on", "default: gpt-5-mni")
     with pytest.raises(ConfigurationError) as caught:
         load_policies(tmp_path, Catalog([card("gpt-5-mini"), card("qwen")]))
     assert str(caught.value) == f'{file}:4: default: there is no card "gpt-5-mni"; did you mean "gpt-5-mini"?'
 
 
-def test_a_default_card_may_be_named_by_an_alias(tmp_path: Path) -> None:
+def test_a_default_card_may_be_given_by_an_alias(tmp_path: Path) -> None:
     write(tmp_path, "p", "guard: on", "default: mini")
     assert load_policies(tmp_path, Catalog([card("gpt-5-mini", aliases=["mini"])]))["p"].default == "mini"
 
 
-def test_without_a_catalogue_a_default_card_is_taken_as_it_stands(tmp_path: Path) -> None:
+def test_without_a_catalogue_a_default_card_is_not_checked(tmp_path: Path) -> None:
     write(tmp_path, "p", "guard: on", "default: gpt-5-mni")
     assert load_policies(tmp_path)["p"].default == "gpt-5-mni"
 
@@ -99,13 +99,13 @@ def test_policies_are_a_mapping_in_the_order_of_their_ids(tmp_path: Path) -> Non
     assert (list(policies), len(policies), policies["b"].id) == (["a", "b", "c"], 3, "b")
 
 
-def test_an_unknown_policy_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_policy_is_reported_with_the_most_similar_id(tmp_path: Path) -> None:
     write(tmp_path, "cheap")
     with pytest.raises(UnknownModelError, match='no policy "cheep"; did you mean "cheap"'):
         load_policies(tmp_path).named("cheep")
 
 
-def test_where_none_is_near_the_policies_are_listed() -> None:
+def test_where_no_policy_is_similar_all_are_listed() -> None:
     with pytest.raises(UnknownModelError, match="known: best, cheap"):
         load_policies(SHIPPED).named("zzz")
 
@@ -149,28 +149,28 @@ def test_where_none_is_near_the_policies_are_listed() -> None:
         ("id: q", ':3: duplicate key "id" (first on line 1)'),
     ],
 )
-def test_a_broken_policy_names_its_file_and_what_is_wrong(tmp_path: Path, line: str, problem: str) -> None:
+def test_an_invalid_policy_is_reported_with_its_file_and_problem(tmp_path: Path, line: str, problem: str) -> None:
     file = write(tmp_path, "p", line)
     assert error_of(tmp_path).startswith(str(file))
     assert problem in error_of(tmp_path)
 
 
-def test_an_unknown_field_to_relax_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_field_to_relax_is_reported_with_the_most_similar_one(tmp_path: Path) -> None:
     write(tmp_path, "p", "on_empty: relax", "relax: [siez]")
     assert ':4: relax: unknown field "siez"; did you mean "size"?' in error_of(tmp_path)
 
 
-def test_a_policy_whose_id_is_not_its_files_name_is_refused(tmp_path: Path) -> None:
+def test_a_policy_whose_id_differs_from_the_file_name_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("description: d\nid: q\n", encoding="utf-8")
     assert error_of(tmp_path) == f'{tmp_path / "p.yaml"}:2: id: "q" differs from the file name'
 
 
-def test_a_file_that_holds_no_policy_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_policy_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("- a\n", encoding="utf-8")
     assert error_of(tmp_path).endswith("p.yaml:1: expected a policy (keys and values), got a list")
 
 
-def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:
+def test_several_invalid_policies_are_reported_together(tmp_path: Path) -> None:
     write(tmp_path, "a", "x: 1")
     write(tmp_path, "b")
     write(tmp_path, "c", "y: 1")
@@ -178,14 +178,14 @@ def test_several_broken_policies_are_reported_together(tmp_path: Path) -> None:
     assert (first.split(":")[0], second.split(":")[0]) == (str(tmp_path / "a.yaml"), str(tmp_path / "c.yaml"))
 
 
-def test_an_empty_and_a_missing_folder_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_and_a_missing_folder_have_different_errors(tmp_path: Path) -> None:
     assert "contains no policies" in error_of(tmp_path)
     assert "does not exist" in error_of(tmp_path / "nowhere")
 
 
-def test_a_file_in_place_of_the_policy_folder_is_told_so(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_policy_folder_is_reported(tmp_path: Path) -> None:
     assert "is a file; give the folder that contains it" in error_of(write(tmp_path, "p"))
 
 
-def test_policies_made_in_code_are_found_too() -> None:
+def test_policies_can_be_built_without_files() -> None:
     assert Policies([]).ids == ()

@@ -60,7 +60,7 @@ READERS: tuple[Callable[[Any], Any], ...] = (
         (units.date, 2025, datetime.date(2025, 1, 1)),
     ],
 )
-def test_a_quantity_is_read_as_people_write_it(reader: Callable[[Any], Any], written: Any, number: Any) -> None:
+def test_a_quantity_is_read_with_its_unit(reader: Callable[[Any], Any], written: Any, number: Any) -> None:
     assert reader(written) == number
 
 
@@ -104,9 +104,7 @@ def test_zero_needs_no_unit(reader: Callable[[Any], float]) -> None:
         (units.date, 2025.0, "a date such as 2025-03"),
     ],
 )
-def test_what_is_no_quantity_is_answered_with_what_was_expected(
-    reader: Callable[[Any], Any], written: Any, expected: str
-) -> None:
+def test_an_error_states_what_was_expected(reader: Callable[[Any], Any], written: Any, expected: str) -> None:
     with pytest.raises(ValueError, match="expected") as caught:
         reader(written)
     assert expected in str(caught.value)
@@ -114,7 +112,7 @@ def test_what_is_no_quantity_is_answered_with_what_was_expected(
 
 @pytest.mark.parametrize("reader", READERS)
 @given(text=st.one_of(st.text(max_size=20), st.from_regex(r"\A-?[0-9]{1,5}(\.[0-9]+)?(e-?[0-9]{1,9})?[kMBT$%dsm]?\Z")))
-def test_a_reader_answers_any_text_with_a_number_or_a_value_error(reader: Callable[[Any], Any], text: str) -> None:
+def test_a_reader_returns_a_number_or_raises_value_error_for_any_text(reader: Callable[[Any], Any], text: str) -> None:
     number = 0.0
     with contextlib.suppress(ValueError):
         number = reader(text)
@@ -126,17 +124,17 @@ def test_the_same_size_in_two_units_is_the_same_number() -> None:
 
 
 @given(st.integers(1, 10**13))
-def test_a_size_that_is_written_reads_back_exactly(count: int) -> None:
+def test_a_written_size_is_read_back_exactly(count: int) -> None:
     assert units.parameters(units.write_parameters(count)) == count
 
 
 @given(st.integers(1, 10**9))
-def test_tokens_that_are_shown_read_back_exactly(count: int) -> None:
+def test_shown_tokens_are_read_back_exactly(count: int) -> None:
     assert units.tokens(units.show_tokens(count)) == count
 
 
 @given(st.floats(0, 1e9))
-def test_dollars_and_milliseconds_that_are_written_read_back_exactly(amount: float) -> None:
+def test_written_dollars_and_milliseconds_are_read_back_exactly(amount: float) -> None:
     assert units.usd(units.write_usd(amount)) == amount
     assert units.milliseconds(units.write_milliseconds(amount)) == amount
 
@@ -172,5 +170,5 @@ def test_dollars_and_milliseconds_that_are_written_read_back_exactly(amount: flo
         (units.write_usd(1e-7), "0.0000001$"),
     ],
 )
-def test_a_number_is_shown_short_and_without_an_exponent(shown: str, expected: str) -> None:
+def test_a_number_is_shown_rounded_and_without_an_exponent(shown: str, expected: str) -> None:
     assert shown == expected
