@@ -1,4 +1,4 @@
-"""One line of JSON a request, for people and for log collectors. No prompt, no key, no URL ever stands in it."""
+"""The access log: one line of JSON per request. It never contains prompts, keys or URLs."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from msgspec import Struct
 from router.formats.json import encodable
 from router.store.records.record import Record
 
-MOST_WAITING = 10_000
-"""Lines kept for a reader that has stopped reading; more are dropped and counted."""
+MAX_QUEUED_LINES = 10_000
+"""Lines queued while the reader does not read; further ones are dropped and counted."""
 
-# A pipe takes up to 4,096 bytes in one piece, so that lines of several workers never mix. These keep a line below it.
-_LONGEST_NAME = 128
-_MOST_FAULTS = 16
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
+# Writes to a pipe are atomic up to 4,096 bytes, so lines of several workers never mix. These limits keep a line below.
+_MAX_NAME_LENGTH = 128
+_MAX_FAULTS = 16
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
 _RETRY_S = 0.05
-_MOST_TOKENS = 2**53
+_MAX_TOKENS = 2**53
 
 
-class Line(Struct, frozen=True):
-    """What the log says of a request; None where it is not known.
+class AccessLogLine(Struct, frozen=True, rename={"requested_model": "asked"}):
+    """The fields of a line; unknown values are None.
 
-    `time` is when the request came, UTC. `asked` is the client's `model`, cut at 128 characters. `faults` are those of
-    the calls that failed, in order.
+    `time` is the arrival of the request, UTC. `requested_model` is the client's `model`, cut at 128 characters.
+    `faults` are those of the failed calls, in order.
     """
 
     time: str
     id: str
     surface: str
     key: str | None
-    asked: str
+    requested_model: str
     policy: str | None
     card: str | None
     status: int
@@ -57,51 +57,51 @@ class Line(Struct, frozen=True):
 
 
 class AccessLog:
-    """A sink that writes to the file descriptor `fd`, one write a line.
+    """A sink that writes to the file descriptor `fd`, one write per line.
 
-    A reader that stops reading never stops the gateway: lines wait for it, up to MOST_WAITING; `dropped` counts those
-    lost to a full queue, a full disk or a reader that has gone.
+    A reader that stops reading never blocks the gateway: up to MAX_QUEUED_LINES lines are queued. `dropped` counts the
+    lines lost to a full queue, a full disk or a closed pipe.
     """
 
     def __init__(self, fd: int) -> None:
         self.dropped = 0
         self._fd = fd
-        self._waiting: deque[bytes] = deque()
+        self._queue: deque[bytes] = deque()
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._retry: asyncio.TimerHandle | None = None
 
     def sink(self, record: Record) -> None:
-        """Write the record's line, or keep it until the reader takes it."""
-        if len(self._waiting) >= MOST_WAITING:
+        """Write the line of a record, or queue it until the reader reads."""
+        if len(self._queue) >= MAX_QUEUED_LINES:
             self.dropped += 1
             return
-        self._waiting.append(line_of(record))
+        self._queue.append(line_of(record))
         if self._retry is None:
             self._write()
 
-    def close(self, patience_s: float = 1.0) -> None:
-        """Write what waits, for at most `patience_s`; what is left then is dropped. The descriptor stays open."""
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write the queued lines within `timeout_s`, and drop the rest. The descriptor stays open."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        deadline = time.monotonic() + patience_s
-        while self._waiting and (left_s := deadline - time.monotonic()) > 0:
+        deadline = time.monotonic() + timeout_s
+        while self._queue and (left_s := deadline - time.monotonic()) > 0:
             if self._poll.poll(left_s * 1000):
                 self._write_one()
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+        self.dropped += len(self._queue)
+        self._queue.clear()
 
     def _write(self) -> None:
         self._retry = None
-        while self._waiting:
+        while self._queue:
             if not self._poll.poll(0) or not self._write_one():
                 self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._write)
                 return
 
     def _write_one(self) -> bool:
-        """Write the oldest line that waits; false where the descriptor takes nothing now."""
-        line = self._waiting[0]
+        """Write the oldest queued line. Return false if the descriptor would block."""
+        line = self._queue[0]
         try:
             written = os.write(self._fd, line)
         except BlockingIOError:
@@ -110,46 +110,46 @@ class AccessLog:
             self.dropped += 1
             written = len(line)
         if written < len(line):
-            self._waiting[0] = line[written:]
+            self._queue[0] = line[written:]
         else:
-            self._waiting.popleft()
+            self._queue.popleft()
         return True
 
 
 def line_of(record: Record) -> bytes:
     """The record as a line of JSON, at most 4,096 bytes with its line break."""
     outcome, decision = record.outcome, record.decision
-    usage, asked = outcome.usage, record.asked[:_LONGEST_NAME]
-    faults = tuple([word(attempt.fault) for attempt in outcome.attempts if attempt.fault])
+    usage, model = outcome.usage, record.asked[:_MAX_NAME_LENGTH]
+    faults = tuple([safe_code(attempt.fault) for attempt in outcome.attempts if attempt.fault])
     seconds, milliseconds = divmod(int(record.at * 1000), 1000)
-    line = Line(
+    line = AccessLogLine(
         time=f"{_second(seconds)}.{milliseconds:03}Z",
         id=record.id,
         surface=record.surface,
         key=record.key,
-        asked=asked if asked.isascii() else encodable(asked),
+        requested_model=model if model.isascii() else encodable(model),
         policy=decision.policy if decision else None,
         card=outcome.card,
         status=outcome.status,
         stream=record.stream,
-        input_tokens=None if usage is None else _countable(usage.input_tokens),
-        output_tokens=None if usage is None else _countable(usage.output_tokens),
-        cached_input_tokens=None if usage is None else _countable(usage.cached_input_tokens),
+        input_tokens=None if usage is None else _exact_count(usage.input_tokens),
+        output_tokens=None if usage is None else _exact_count(usage.output_tokens),
+        cached_input_tokens=None if usage is None else _exact_count(usage.cached_input_tokens),
         cost_usd=_rounded(outcome.cost_usd, 1e9),
         ttft_ms=_rounded(outcome.ttft_ms, 1e3),
         total_ms=_rounded(outcome.total_ms, 1e3),
         overhead_ms=_rounded(outcome.overhead_ms, 1e3),
         retries=outcome.retries,
-        faults=faults[:_MOST_FAULTS],
-        error=word(outcome.error) if outcome.error else None,
+        faults=faults[:_MAX_FAULTS],
+        error=safe_code(outcome.error) if outcome.error else None,
     )
     return _ENCODER.encode(line) + b"\n"
 
 
 @functools.lru_cache(maxsize=1024)
-def word(text: str) -> str:
-    """`text` where it is a word such as `rate_limited`, else `other`: upstreams may put anything into a code."""
-    return text if _WORD.fullmatch(text) else "other"
+def safe_code(text: str) -> str:
+    """`text` if it is a code such as `rate_limited`, else `other`: upstreams may send any text as a code."""
+    return text if _CODE.fullmatch(text) else "other"
 
 
 @functools.lru_cache(maxsize=8)
@@ -158,13 +158,13 @@ def _second(seconds: int) -> str:
 
 
 def _rounded(value: float | None, steps: float) -> float | None:
-    # A quarter of the time that `round` takes. What is infinite becomes NaN, which JSON writes as null.
+    # Four times as fast as `round`. Infinity becomes NaN, which is encoded as null.
     return None if value is None else (value * steps + 0.5) // 1 / steps
 
 
-def _countable(tokens: int) -> int | None:
-    # An upstream may count anything, and JSON holds no more exactly.
-    return tokens if 0 <= tokens <= _MOST_TOKENS else None
+def _exact_count(tokens: int) -> int | None:
+    # An upstream may report any number, and JSON numbers are exact only up to here.
+    return tokens if 0 <= tokens <= _MAX_TOKENS else None
 
 
 _ENCODER = msgspec.json.Encoder()

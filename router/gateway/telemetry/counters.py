@@ -1,7 +1,7 @@
-"""Sums by labels, cheap to add to, and how several workers show them as one.
+"""Counters and histograms by labels, cheap to update, and merged over several workers.
 
-prometheus_client's own counters cost some microseconds a request, and three times that where workers share them, as
-every step then writes to a mapped file. These are dictionaries; a worker writes all of it at once, when asked.
+prometheus_client's own counters cost some microseconds a request, and three times that with several workers, because
+every update then writes to a mapped file. These are dictionaries; a worker writes all of them at once, on request.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ _LOG = logging.getLogger(__name__)
 Labels = tuple[str, ...]
 Merge = Literal["sum", "min", "max"]
 
-MOST_COUNTS, MOST_SPREADS = 1000, 200
-"""The most combinations of labels that `Counters` and `Histograms` keep; later ones are counted under `other`.
+MAX_COUNTERS, MAX_HISTOGRAMS = 1000, 200
+"""The most label combinations of one `Counters` and one `Histograms`; further ones are counted under `other`.
 
 Writing one histogram takes about twenty times as long as one counter.
 """
 STALE_S = 15.0
-"""A worker that has written nothing for so long has ended: what it counted stays, its readings do not."""
+"""A worker that has written nothing for this long has exited: its counts remain, its gauges do not."""
 
 
 class Counters:
-    """A number for each combination of labels, which only grows."""
+    """A counter for each combination of labels."""
 
     def __init__(self) -> None:
         self.by_labels: dict[Labels, float] = {}
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        """Add to the number of these labels."""
-        numbers = self.by_labels
-        if labels not in numbers:
-            labels = _bounded(labels, numbers, MOST_COUNTS)
-        numbers[labels] = numbers.get(labels, 0.0) + amount
+        """Add to the counter with these labels."""
+        counts = self.by_labels
+        if labels not in counts:
+            labels = _bounded(labels, counts, MAX_COUNTERS)
+        counts[labels] = counts.get(labels, 0.0) + amount
 
 
 class Histograms:
-    """How many values fell at or below each of `bounds`, ascending, and what they sum to, for each combination of
-    labels. An entry holds the number of values in each bucket, that of those above every bound, then the sum.
+    """A histogram for each combination of labels, with the ascending upper `bounds` as buckets.
+
+    An entry holds the number of values in each bucket, the number above every bound, and the sum of the values.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -57,90 +58,94 @@ class Histograms:
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count a value."""
-        spread = self.by_labels.get(labels)
-        if spread is None:
-            labels = _bounded(labels, self.by_labels, MOST_SPREADS)
-            spread = self.by_labels.setdefault(labels, [0.0] * (len(self.bounds) + 2))
-        spread[bisect_left(self.bounds, value)] += 1.0
-        spread[-1] += value
+        entry = self.by_labels.get(labels)
+        if entry is None:
+            labels = _bounded(labels, self.by_labels, MAX_HISTOGRAMS)
+            entry = self.by_labels.setdefault(labels, [0.0] * (len(self.bounds) + 2))
+        entry[bisect_left(self.bounds, value)] += 1.0
+        entry[-1] += value
 
 
-class Snapshot(Struct, frozen=True):
-    """What one worker has counted and reads. `at` is in seconds since 1970."""
+class MetricsSnapshot(Struct, frozen=True):
+    """All metrics of one worker at one moment. `at` is in seconds since 1970; `polled` holds the polled metrics."""
 
     at: float
-    counts: dict[str, dict[Labels, float]]
-    spreads: dict[str, dict[Labels, list[float]]]
-    readings: dict[str, float]
+    counters: dict[str, dict[Labels, float]]
+    histograms: dict[str, dict[Labels, list[float]]]
+    polled: dict[str, float]
 
 
 class SharedFolder:
-    """A folder where each worker of one gateway leaves its snapshot for the others."""
+    """A folder in which each worker of one gateway leaves its snapshot for the others."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Beside the number of the process, which another may get when this one has ended.
-        self._file = folder / f"{os.getpid()}-{secrets.token_hex(8)}.tally"
+        # The process id alone may be reused after this process has exited.
+        self._file = folder / f"{os.getpid()}-{secrets.token_hex(8)}.snapshot"
 
-    def write(self, snapshot: Snapshot) -> None:
-        """Leave the snapshot in place of this worker's last one. Where the disk is full, the last one stays."""
-        written = self._file.with_suffix(".new")
+    def write(self, snapshot: MetricsSnapshot) -> None:
+        """Replace this worker's previous snapshot. If the disk is full, the previous one remains."""
+        new = self._file.with_suffix(".new")
         try:
-            written.write_bytes(msgspec.msgpack.encode(snapshot))
-            written.replace(self._file)
+            new.write_bytes(msgspec.msgpack.encode(snapshot))
+            new.replace(self._file)
         except OSError as error:
             _LOG.warning("metrics cannot be shared with other workers: %s", error.strerror or error)
 
-    def others(self) -> list[Snapshot]:
-        """What the other workers left."""
-        found = []
-        for file in sorted(self._folder.glob("*.tally")):
+    def others(self) -> list[MetricsSnapshot]:
+        """The latest snapshots of the other workers."""
+        snapshots = []
+        for file in sorted(self._folder.glob("*.snapshot")):
             if file != self._file:
                 try:
-                    found.append(_DECODER.decode(file.read_bytes()))
+                    snapshots.append(_DECODER.decode(file.read_bytes()))
                 except (OSError, msgspec.DecodeError) as error:
                     _LOG.warning("the metrics of another worker cannot be read: %s", error)
-        return found
+        return snapshots
 
 
-def merged(snapshots: Sequence[Snapshot], how: Mapping[str, Merge]) -> Snapshot:
-    """The sums of the counts, and readings as `how` says of each; the first snapshot is the newest."""
-    counts: dict[str, dict[Labels, float]] = {}
-    spreads: dict[str, dict[Labels, list[float]]] = {}
-    readings: dict[str, list[float]] = {}
+def merge_snapshots(snapshots: Sequence[MetricsSnapshot], merges: Mapping[str, Merge]) -> MetricsSnapshot:
+    """Sum the counters and histograms, and merge each polled metric by `merges`. The first snapshot is the newest."""
+    counters: dict[str, dict[Labels, float]] = {}
+    histograms: dict[str, dict[Labels, list[float]]] = {}
+    polled: dict[str, list[float]] = {}
     now = snapshots[0].at
     for snapshot in snapshots:
-        for name, numbers in snapshot.counts.items():
-            total = counts.setdefault(name, {})
-            for labels, number in numbers.items():
-                total[labels] = total.get(labels, 0.0) + number
-        for name, entries in snapshot.spreads.items():
-            sums = spreads.setdefault(name, {})
+        for name, counts in snapshot.counters.items():
+            total = counters.setdefault(name, {})
+            for labels, count in counts.items():
+                total[labels] = total.get(labels, 0.0) + count
+        for name, entries in snapshot.histograms.items():
+            sums = histograms.setdefault(name, {})
             for labels, entry in entries.items():
                 before = sums.get(labels)
                 sums[labels] = entry if before is None else [a + b for a, b in zip(before, entry, strict=True)]
         if now - snapshot.at <= STALE_S:
-            for name, value in snapshot.readings.items():
-                readings.setdefault(name, []).append(value)
-    return Snapshot(now, counts, spreads, {name: _MERGES[how[name]](values) for name, values in readings.items()})
+            for name, value in snapshot.polled.items():
+                polled.setdefault(name, []).append(value)
+    merged = {name: _MERGES[merges[name]](values) for name, values in polled.items()}
+    return MetricsSnapshot(now, counters, histograms, merged)
 
 
-def snapshot_of(
-    counts: Mapping[str, Counters], spreads: Mapping[str, Histograms], readings: Iterable[tuple[str, float]]
-) -> Snapshot:
-    """A copy of the tallies as they stand; other threads may add to them meanwhile."""
-    return Snapshot(
+def take_snapshot(
+    counters: Mapping[str, Counters], histograms: Mapping[str, Histograms], polled: Iterable[tuple[str, float]]
+) -> MetricsSnapshot:
+    """Copy the current values. Other threads may add to them meanwhile."""
+    return MetricsSnapshot(
         time.time(),
-        {name: dict(each.by_labels) for name, each in counts.items()},
-        {name: {at: [*entry] for at, entry in dict(each.by_labels).items()} for name, each in spreads.items()},
-        # A bool is a number in Python, and none on the wire.
-        {name: float(value) for name, value in readings},
+        {name: dict(counter.by_labels) for name, counter in counters.items()},
+        {
+            name: {labels: [*entry] for labels, entry in dict(histogram.by_labels).items()}
+            for name, histogram in histograms.items()
+        },
+        # A bool is a number in Python, but not in msgpack.
+        {name: float(value) for name, value in polled},
     )
 
 
-def _bounded(labels: Labels, kept: Mapping[Labels, object], most: int) -> Labels:
-    return labels if len(kept) < most else ("other",) * len(labels)
+def _bounded(labels: Labels, existing: Mapping[Labels, object], limit: int) -> Labels:
+    return labels if len(existing) < limit else ("other",) * len(labels)
 
 
 _MERGES: dict[Merge, Callable[[list[float]], float]] = {"sum": sum, "min": min, "max": max}
-_DECODER = msgspec.msgpack.Decoder(Snapshot)
+_DECODER = msgspec.msgpack.Decoder(MetricsSnapshot)

@@ -1,4 +1,4 @@
-"""Prometheus metrics, fed by records. A name that a client gave never becomes a label."""
+"""Prometheus metrics, computed from records. Client-supplied names never become labels."""
 
 from __future__ import annotations
 
@@ -21,22 +21,30 @@ from prometheus_client.utils import floatToGoString
 
 from router import __version__
 from router.errors import did_you_mean
-from router.gateway.telemetry.access_log import word
-from router.gateway.telemetry.counters import Counters, Histograms, Merge, SharedFolder, Snapshot, merged, snapshot_of
+from router.gateway.telemetry.access_log import safe_code
+from router.gateway.telemetry.counters import (
+    Counters,
+    Histograms,
+    Merge,
+    MetricsSnapshot,
+    SharedFolder,
+    merge_snapshots,
+    take_snapshot,
+)
 from router.store.records.record import Record
 from router.types import Outcome
 
-# The advice of OpenTelemetry's GenAI conventions for whole answers and for first tokens, with longer ones added.
+# As OpenTelemetry's GenAI conventions advise for durations and first tokens, with longer buckets added.
 _DURATION_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
 _FIRST_TOKEN_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0)
 _OVERHEAD_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0)
 _QUALITY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# Beyond these an upstream has counted wrongly, and sums of floats lose what is added to them.
-_MOST_TOKENS, _MOST_USD, _MOST_MS = 10**9, 1e6, 1e9
+# Larger values are errors of the upstream, and a float sum would lose precision.
+_MAX_TOKENS, _MAX_USD, _MAX_MS = 10**9, 1e6, 1e9
 
 
 class MetricSpec(Struct, frozen=True):
-    """A metric as Prometheus knows it; a counter's name has its `_total` added there."""
+    """Name, help text and labels of a metric. Prometheus adds `_total` to a counter's name."""
 
     name: str
     documentation: str
@@ -45,78 +53,84 @@ class MetricSpec(Struct, frozen=True):
 
 
 COUNTERS = {
-    shown.name: shown
-    for shown in (
-        MetricSpec("pulvinar_requests", "Requests answered.", ("surface", "card", "policy", "status")),
-        MetricSpec("pulvinar_tokens", "Tokens that upstreams counted.", ("card", "direction")),
+    spec.name: spec
+    for spec in (
+        MetricSpec("pulvinar_requests", "Requests completed.", ("surface", "card", "policy", "status")),
+        MetricSpec("pulvinar_tokens", "Tokens used, as reported by the upstreams.", ("card", "direction")),
         MetricSpec("pulvinar_cached_input_tokens", "Input tokens read from a prompt cache.", ("card",)),
-        MetricSpec("pulvinar_cost_usd", "What was spent, in US dollars.", ("card", "key")),
-        MetricSpec("pulvinar_streams_broken", "Streams that ended with an error after they had begun.", ("card",)),
-        MetricSpec(
-            "pulvinar_upstream_attempts", "Calls to upstreams; no fault where all went well.", ("card", "fault")
-        ),
-        MetricSpec("pulvinar_decisions", "Choices made.", ("policy", "guard")),
+        MetricSpec("pulvinar_cost_usd", "Cost in US dollars.", ("card", "key")),
+        MetricSpec("pulvinar_streams_broken", "Streams that ended with an error after their start.", ("card",)),
+        MetricSpec("pulvinar_upstream_attempts", "Calls to upstreams; fault is empty on success.", ("card", "fault")),
+        MetricSpec("pulvinar_decisions", "Routing decisions.", ("policy", "guard")),
     )
 }
 HISTOGRAMS = {
-    shown.name: shown
-    for shown in (
+    spec.name: spec
+    for spec in (
         MetricSpec("pulvinar_request_duration_seconds", "Time to the last byte.", ("surface", "card"), _DURATION_S),
-        MetricSpec("pulvinar_time_to_first_token_seconds", "Time to the first content.", ("card",), _FIRST_TOKEN_S),
-        MetricSpec("pulvinar_overhead_seconds", "What the gateway took before the first call.", (), _OVERHEAD_S),
-        MetricSpec("pulvinar_forecast_quality", "Quality expected of the chosen card.", ("policy",), _QUALITY),
+        MetricSpec(
+            "pulvinar_time_to_first_token_seconds", "Time to the first content token.", ("card",), _FIRST_TOKEN_S
+        ),
+        MetricSpec("pulvinar_overhead_seconds", "Time in the gateway before the first upstream call.", (), _OVERHEAD_S),
+        MetricSpec("pulvinar_forecast_quality", "Forecast quality of the chosen card.", ("policy",), _QUALITY),
     )
 }
 
 
-class Gauge(Struct, frozen=True):
-    """A number that the gateway tells when asked, and what is shown of several workers' numbers."""
+class PolledMetric(Struct, frozen=True):
+    """A metric that a callback returns when metrics are read; `merge` combines the values of several workers."""
 
     name: str
     documentation: str
     merge: Merge = "sum"
-    counter: bool = False
+    is_counter: bool = False
 
 
-GAUGES: Mapping[str, Gauge] = {
-    "in_flight": Gauge("pulvinar_requests_in_flight", "Requests being answered now."),
-    "queued": Gauge("pulvinar_requests_queued", "Requests that wait until an upstream may be called."),
-    "cooling": Gauge("pulvinar_deployments_cooling", "Deployments that rest after failures.", "max"),
-    "callable": Gauge("pulvinar_cards_callable", "Cards that can be called now.", "min"),
-    "config_version": Gauge("pulvinar_config_version", "The configuration in force, counted from the start.", "min"),
-    "config_ok": Gauge("pulvinar_config_last_reload_ok", "1, or 0 where the last edit was refused.", "min"),
-    "records_dropped": Gauge("pulvinar_records_dropped", "Records that a full queue did not take.", counter=True),
-    "log_dropped": Gauge("pulvinar_access_log_dropped", "Lines that the access log did not write.", counter=True),
+POLLED_METRICS: Mapping[str, PolledMetric] = {
+    "in_flight": PolledMetric("pulvinar_requests_in_flight", "Requests in progress."),
+    "queued": PolledMetric("pulvinar_requests_queued", "Requests waiting for a free slot."),
+    "cooling": PolledMetric("pulvinar_deployments_cooling", "Deployments cooling down after failures.", "max"),
+    "callable": PolledMetric("pulvinar_cards_callable", "Cards available.", "min"),
+    "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
+    "config_ok": PolledMetric(
+        "pulvinar_config_last_reload_ok", "1, or 0 after a rejected configuration change.", "min"
+    ),
+    "records_dropped": PolledMetric(
+        "pulvinar_records_dropped", "Records dropped because the queue was full.", is_counter=True
+    ),
+    "log_dropped": PolledMetric(
+        "pulvinar_access_log_dropped", "Access log lines that were not written.", is_counter=True
+    ),
 }
-"""What may be read, by the names that `Metrics` takes."""
+"""The polled metrics, by the names that `Metrics` accepts."""
 
 
 class Metrics:
-    """Counts what records tell, and shows it together with `readings`, callables by the names in READINGS.
+    """Counts records, and exposes the counts together with `callbacks`, by their names in POLLED_METRICS.
 
-    Each of several workers makes its own with the same `folder`, which is theirs alone, and calls `share` every second
-    or so: then any of them shows the sums of all. What a killed worker counted since its last `share` is lost.
+    Each of several workers creates its own with the same `folder`, used by nothing else, and calls `share` about once a
+    second: any of them then exposes the sums of all. What a killed worker counted since its last `share` is lost.
     """
 
-    def __init__(self, readings: Mapping[str, Callable[[], float]] | None = None, folder: Path | None = None) -> None:
-        self._readings = dict(readings or {})
-        for name in self._readings:
-            if name not in GAUGES:
-                raise ValueError(f'there is no reading "{name}"{did_you_mean(name, GAUGES)}')
-        self._board = None if folder is None else SharedFolder(folder)
-        self._counts = {name: Counters() for name in COUNTERS}
-        self._spreads = {name: Histograms(shown.bounds) for name, shown in HISTOGRAMS.items()}
-        self._requests = self._counts["pulvinar_requests"].add
-        self._tokens = self._counts["pulvinar_tokens"].add
-        self._cached = self._counts["pulvinar_cached_input_tokens"].add
-        self._cost = self._counts["pulvinar_cost_usd"].add
-        self._attempts = self._counts["pulvinar_upstream_attempts"].add
-        self._broken = self._counts["pulvinar_streams_broken"].add
-        self._decisions = self._counts["pulvinar_decisions"].add
-        self._durations = self._spreads["pulvinar_request_duration_seconds"].observe
-        self._first_tokens = self._spreads["pulvinar_time_to_first_token_seconds"].observe
-        self._overheads = self._spreads["pulvinar_overhead_seconds"].observe
-        self._qualities = self._spreads["pulvinar_forecast_quality"].observe
+    def __init__(self, callbacks: Mapping[str, Callable[[], float]] | None = None, folder: Path | None = None) -> None:
+        self._callbacks = dict(callbacks or {})
+        for name in self._callbacks:
+            if name not in POLLED_METRICS:
+                raise ValueError(f'unknown metric "{name}"{did_you_mean(name, POLLED_METRICS)}')
+        self._shared = None if folder is None else SharedFolder(folder)
+        self._counters = {name: Counters() for name in COUNTERS}
+        self._histograms = {name: Histograms(spec.bounds) for name, spec in HISTOGRAMS.items()}
+        self._requests = self._counters["pulvinar_requests"].add
+        self._tokens = self._counters["pulvinar_tokens"].add
+        self._cached = self._counters["pulvinar_cached_input_tokens"].add
+        self._cost = self._counters["pulvinar_cost_usd"].add
+        self._attempts = self._counters["pulvinar_upstream_attempts"].add
+        self._broken = self._counters["pulvinar_streams_broken"].add
+        self._decisions = self._counters["pulvinar_decisions"].add
+        self._durations = self._histograms["pulvinar_request_duration_seconds"].observe
+        self._first_tokens = self._histograms["pulvinar_time_to_first_token_seconds"].observe
+        self._overheads = self._histograms["pulvinar_overhead_seconds"].observe
+        self._qualities = self._histograms["pulvinar_forecast_quality"].observe
 
     def sink(self, record: Record) -> None:
         """Count the record."""
@@ -126,36 +140,36 @@ class Metrics:
         self._requests((record.surface, card, policy, str(outcome.status)))
         if outcome.error and outcome.status < 400:
             self._broken((card,))
-        if 0 <= outcome.total_ms < _MOST_MS:
+        if 0 <= outcome.total_ms < _MAX_MS:
             self._durations((record.surface, card), outcome.total_ms / 1000)
-        if outcome.ttft_ms is not None and 0 <= outcome.ttft_ms < _MOST_MS:
+        if outcome.ttft_ms is not None and 0 <= outcome.ttft_ms < _MAX_MS:
             self._first_tokens((card,), outcome.ttft_ms / 1000)
         if outcome.attempts:
-            if 0 <= outcome.overhead_ms < _MOST_MS:
+            if 0 <= outcome.overhead_ms < _MAX_MS:
                 self._overheads((), outcome.overhead_ms / 1000)
             for attempt in outcome.attempts:
-                self._attempts((attempt.card, word(attempt.fault) if attempt.fault else ""))
+                self._attempts((attempt.card, safe_code(attempt.fault) if attempt.fault else ""))
             self._count_usage(outcome, card, record.key or "")
         if decision is not None:
             self._decisions((policy, decision.guard))
             self._qualities((policy,), decision.quality)
 
     def share(self) -> None:
-        """Leave for the other workers what this one has counted and reads; nothing where there is one worker."""
-        if self._board is not None:
-            self._board.write(self._snapshot())
+        """Write a snapshot for the other workers. Without a folder, do nothing."""
+        if self._shared is not None:
+            self._shared.write(self._snapshot())
 
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
-        """The content type and the text, in OpenMetrics where the Accept header asks for it. Any thread may call it."""
+        """The content type and the text, in OpenMetrics if the Accept header asks for it. Thread-safe."""
         snapshot = self._snapshot()
         registry = CollectorRegistry()
-        if self._board is None:
+        if self._shared is None:
             ProcessCollector(registry=registry)
         else:
-            # Written before it is shown: else a worker asked next would show less, which looks like a restart.
-            self._board.write(snapshot)
-            how = {name: reading.merge for name, reading in GAUGES.items()}
-            snapshot = merged([snapshot, *self._board.others()], how)
+            # Write first: otherwise the next worker to be scraped exposes smaller sums, which look like a restart.
+            self._shared.write(snapshot)
+            merges = {name: metric.merge for name, metric in POLLED_METRICS.items()}
+            snapshot = merge_snapshots([snapshot, *self._shared.others()], merges)
         registry.register(_Families(snapshot))
         encode, content_type = choose_encoder(accept)
         return content_type, encode(registry)
@@ -163,39 +177,40 @@ class Metrics:
     def _count_usage(self, outcome: Outcome, card: str, key: str) -> None:
         usage = outcome.usage
         if usage is not None:
-            if 0 < usage.input_tokens < _MOST_TOKENS:
+            if 0 < usage.input_tokens < _MAX_TOKENS:
                 self._tokens((card, "input"), usage.input_tokens)
-            if 0 < usage.output_tokens < _MOST_TOKENS:
+            if 0 < usage.output_tokens < _MAX_TOKENS:
                 self._tokens((card, "output"), usage.output_tokens)
-            if 0 < usage.cached_input_tokens < _MOST_TOKENS:
+            if 0 < usage.cached_input_tokens < _MAX_TOKENS:
                 self._cached((card,), usage.cached_input_tokens)
-        if outcome.cost_usd is not None and 0 < outcome.cost_usd < _MOST_USD:
+        if outcome.cost_usd is not None and 0 < outcome.cost_usd < _MAX_USD:
             self._cost((card, key), outcome.cost_usd)
 
-    def _snapshot(self) -> Snapshot:
-        return snapshot_of(self._counts, self._spreads, ((name, read()) for name, read in self._readings.items()))
+    def _snapshot(self) -> MetricsSnapshot:
+        polled = ((name, callback()) for name, callback in self._callbacks.items())
+        return take_snapshot(self._counters, self._histograms, polled)
 
 
 class _Families(Collector):
-    """A snapshot in prometheus_client's terms."""
+    """A snapshot as metric families of prometheus_client."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily("pulvinar_build", "What runs.", {"version": __version__})
-        for name, value in self._snapshot.readings.items():
-            reading = GAUGES[name]
-            kind = CounterMetricFamily if reading.counter else GaugeMetricFamily
-            yield kind(reading.name, reading.documentation, value=value)
-        for name, shown in COUNTERS.items():
-            counter = CounterMetricFamily(name, shown.documentation, labels=shown.labels)
-            for labels, value in self._snapshot.counts[name].items():
+        yield InfoMetricFamily("pulvinar_build", "The version.", {"version": __version__})
+        for name, value in self._snapshot.polled.items():
+            metric = POLLED_METRICS[name]
+            kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
+            yield kind(metric.name, metric.documentation, value=value)
+        for name, spec in COUNTERS.items():
+            counter = CounterMetricFamily(name, spec.documentation, labels=spec.labels)
+            for labels, value in self._snapshot.counters[name].items():
                 counter.add_metric(labels, value)
             yield counter
-        for name, shown in HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(name, shown.documentation, labels=shown.labels)
-            bounds = [*map(floatToGoString, shown.bounds), "+Inf"]
-            for labels, (*buckets, total) in self._snapshot.spreads[name].items():
+        for name, spec in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, spec.documentation, labels=spec.labels)
+            bounds = [*map(floatToGoString, spec.bounds), "+Inf"]
+            for labels, (*buckets, total) in self._snapshot.histograms[name].items():
                 histogram.add_metric(labels, list(zip(bounds, itertools.accumulate(buckets), strict=True)), total)
             yield histogram

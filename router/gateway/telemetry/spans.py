@@ -1,8 +1,8 @@
-"""Requests as OpenTelemetry spans: one for the request, one below it for each call to an upstream.
+"""OpenTelemetry spans: one per request, with a child span for each call to an upstream.
 
 Attributes follow the semantic conventions for HTTP servers and for generative AI clients
-(github.com/open-telemetry/semantic-conventions-genai); what they have no name for begins with `pulvinar.`. No prompt,
-no key and no URL is ever among them.
+(github.com/open-telemetry/semantic-conventions-genai); others begin with `pulvinar.`. They never contain prompts, keys
+or URLs.
 """
 
 from __future__ import annotations
@@ -25,22 +25,15 @@ from router.cards.schema import Card
 from router.dispatch.deployments import deployments_of
 from router.dispatch.providers import base_url
 from router.formats.json import encodable
-from router.gateway.telemetry.access_log import word
+from router.gateway.http.routes import ENDPOINTS
+from router.gateway.telemetry.access_log import safe_code
 from router.store.records.record import Record
 from router.types import Attempt, Outcome
 
 Attributes = dict[str, AttributeValue]
 
-_ROUTES = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "responses": "/v1/responses",
-    "messages": "/v1/messages",
-    "count_tokens": "/v1/messages/count_tokens",
-}
 _OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}
-# Where the conventions name a provider otherwise than litellm does.
+# Providers whose name in the conventions differs from litellm's.
 _PROVIDERS = {
     "azure": "azure.ai.openai",
     "azure_ai": "azure.ai.inference",
@@ -56,14 +49,14 @@ _PROVIDERS = {
     "xai": "x_ai",
 }
 _PORTS = {"http": 80, "https": 443}
-_LONGEST = 128
-# What JSON and the wire hold exactly; beyond it an upstream has counted wrongly.
-_MOST_TOKENS = 2**53
+_MAX_LENGTH = 128
+# Larger counts are errors of the upstream; JSON numbers are exact only up to here.
+_MAX_TOKENS = 2**53
 _W3C = TraceContextTextMapPropagator()
 
 
 def otlp_provider() -> TracerProvider:
-    """A provider that sends spans by OTLP over HTTP, as the OTEL_* variables say. Threads of its own do the sending."""
+    """A tracer provider that exports by OTLP over HTTP, configured by the OTEL_* variables. It exports in threads."""
     resource = Resource({"service.name": "pulvinar", "service.version": __version__})
     provider = TracerProvider(resource=Resource.create().merge(resource).merge(OTELResourceDetector().detect()))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -71,18 +64,19 @@ def otlp_provider() -> TracerProvider:
 
 
 class Traces:
-    """Begins a trace for each request. `card` gives the card of an id, None where it has gone."""
+    """Starts a trace for each request. `card` looks up a card by its id; None if it no longer exists."""
 
     def __init__(self, provider: TracerProvider, card: Callable[[str], Card | None]) -> None:
         self._provider, self._card = provider, card
         self._tracer = provider.get_tracer("pulvinar", __version__)
 
     def begin(self, headers: Mapping[str, str], surface: str, at: float) -> Trace:
-        """The trace of a request that came at `at`, seconds since 1970. It continues the client's `traceparent`.
+        """Start the trace of a request that arrived at `at`, in seconds since 1970. It continues the client's trace.
 
-        `headers` have names in lower case.
+        The names of `headers` are in lower case; `traceparent` is the client's.
         """
-        route = _ROUTES.get(surface, f"/{surface}")
+        endpoint = ENDPOINTS.get(surface)
+        route = f"/{surface}" if endpoint is None else endpoint.path
         attributes: Attributes = {
             "http.request.method": "POST",
             "http.route": route,
@@ -97,12 +91,12 @@ class Traces:
         return Trace(self._tracer, span, start, self._card)
 
     def close(self) -> None:
-        """Send what waits. It may take seconds."""
+        """Export the remaining spans. This may take seconds."""
         self._provider.shutdown()
 
 
 class Trace:
-    """One request's spans. Without `end` nothing of them is sent."""
+    """The spans of one request. They are exported after `end`."""
 
     def __init__(self, tracer: Tracer, span: Span, start_ns: int, card: Callable[[str], Card | None]) -> None:
         self._tracer, self._span, self._start_ns, self._card = tracer, span, start_ns, card
@@ -111,22 +105,23 @@ class Trace:
 
     @property
     def traceparent(self) -> str:
-        """The request's own span, as W3C Trace Context writes it."""
-        return _carried(self._span)["traceparent"]
+        """The request's own span as a W3C `traceparent`."""
+        return _trace_headers(self._span)["traceparent"]
 
     def attempt(self) -> dict[str, str]:
-        """The headers `traceparent` and, where the client sent one, `tracestate`, which the next call to an upstream
-        carries in place of the client's. The call's span begins now; what it was, `end` reads from the record.
+        """Start the span of the next upstream call, and return its headers `traceparent` and `tracestate`.
+
+        `tracestate` is there only if the client sent one. `end` sets the span's attributes from the record.
         """
-        return _carried(self._begin_attempt(time.time_ns()))
+        return _trace_headers(self._begin_attempt(time.time_ns()))
 
     def end(self, record: Record) -> None:
-        """Finish the spans with what the record tells."""
+        """End the spans, with attributes from the record."""
         if not self._span.is_recording():
             return
         outcome = record.outcome
         end_ns = self._start_ns + _nanoseconds(outcome.total_ms)
-        # A call that nobody announced began when the one before it ended.
+        # A call without `attempt` started when the previous one ended.
         next_ns = self._start_ns + _nanoseconds(outcome.overhead_ms)
         for number, attempt in enumerate(outcome.attempts):
             if number >= len(self._attempts):
@@ -136,9 +131,9 @@ class Trace:
             served = number == len(outcome.attempts) - 1 and attempt.card == outcome.card
             ttft_s = (self._start_ns - began_ns) / 1e9 + (outcome.ttft_ms or 0.0) / 1e3
             self._end_attempt(span, record, attempt, next_ns, ttft_s if served else None)
-        self._span.set_attributes(_about_request(record))
+        self._span.set_attributes(_request_attributes(record))
         if outcome.status >= 500 or (outcome.error and outcome.status < 400):
-            self._span.set_attributes({"error.type": word(outcome.error or str(outcome.status))})
+            self._span.set_attributes({"error.type": safe_code(outcome.error or str(outcome.status))})
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end(end_ns)
 
@@ -162,24 +157,24 @@ class Trace:
         if attempt.status is not None:
             attributes["http.response.status_code"] = attempt.status
         if card is not None:
-            attributes |= _about_upstream(card, attempt.deployment)
+            attributes |= _upstream_attributes(card, attempt.deployment)
         if ttft_s is not None:
-            attributes |= _about_answer(record.outcome)
+            attributes |= _usage_attributes(record.outcome)
             if card is not None:
                 attributes["gen_ai.response.model"] = card.model
             if record.stream and record.outcome.ttft_ms is not None and 0 <= ttft_s < math.inf:
                 attributes["gen_ai.response.time_to_first_chunk"] = ttft_s
         if attempt.fault:
-            attributes["error.type"] = word(attempt.fault)
+            attributes["error.type"] = safe_code(attempt.fault)
             span.set_status(Status(StatusCode.ERROR))
         span.update_name(operation if card is None else f"{operation} {card.model}")
         span.set_attributes(attributes)
         span.end(end_ns)
 
 
-def _about_request(record: Record) -> Attributes:
+def _request_attributes(record: Record) -> Attributes:
     outcome, decision = record.outcome, record.decision
-    found: dict[str, AttributeValue | None] = {
+    attributes: dict[str, AttributeValue | None] = {
         "http.response.status_code": outcome.status,
         "pulvinar.request.id": record.id,
         "pulvinar.key": record.key,
@@ -188,48 +183,48 @@ def _about_request(record: Record) -> Attributes:
         "pulvinar.cost_usd": outcome.cost_usd,
         "pulvinar.overhead_ms": outcome.overhead_ms,
         "pulvinar.retries": outcome.retries,
-        "pulvinar.error": word(outcome.error) if outcome.error else None,
+        "pulvinar.error": safe_code(outcome.error) if outcome.error else None,
         "pulvinar.policy": decision.policy if decision else None,
         "pulvinar.forecast.quality": decision.quality if decision else None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _about_upstream(card: Card, deployment: str) -> Attributes:
+def _upstream_attributes(card: Card, deployment: str) -> Attributes:
     attributes: Attributes = {
         "gen_ai.provider.name": _PROVIDERS.get(card.provider, card.provider),
         "gen_ai.request.model": card.model,
     }
-    for each in deployments_of(card):
-        if each.name == deployment and (url := base_url(each.card)):
-            # A card's URL has been checked: it has a host, and neither user nor password.
+    for candidate in deployments_of(card):
+        if candidate.name == deployment and (url := base_url(candidate.card)):
+            # URLs of cards are validated: they have a host, and neither user nor password.
             parts = urlsplit(url)
             attributes["server.address"] = parts.hostname or ""
             attributes["server.port"] = parts.port or _PORTS.get(parts.scheme, 0)
     return attributes
 
 
-def _about_answer(outcome: Outcome) -> Attributes:
+def _usage_attributes(outcome: Outcome) -> Attributes:
     usage = outcome.usage
     if usage is None:
         return {}
-    counted = {
+    counts = {
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
     }
-    return {name: tokens for name, tokens in counted.items() if 0 <= tokens <= _MOST_TOKENS}
+    return {name: tokens for name, tokens in counts.items() if 0 <= tokens <= _MAX_TOKENS}
 
 
-def _carried(span: Span) -> dict[str, str]:
+def _trace_headers(span: Span) -> dict[str, str]:
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span))
     return headers
 
 
 def _text(text: str) -> str:
-    # One text that cannot be encoded would cost the whole batch that it is sent in.
-    return encodable(text[:_LONGEST])
+    # A text that cannot be encoded would make the export of its whole batch fail.
+    return encodable(text[:_MAX_LENGTH])
 
 
 def _nanoseconds(milliseconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Tracing, which needs the extra `otel`. Nothing of OpenTelemetry is imported before it is asked for."""
+"""Tracing, which needs the extra `otel`. OpenTelemetry is imported only when traces are opened."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def open_traces(card: Callable[[str], Card | None]) -> Traces:
-    """Traces that go where the OTEL_* variables say; OpenTelemetry's own names and meanings.
+    """Open an exporter configured by OpenTelemetry's OTEL_* variables.
 
-    `card` gives the card of an id, None where it has gone. Raises MissingExtraError where the extra is not installed.
+    `card` looks up a card by its id; None if it no longer exists. Raises MissingExtraError without the extra `otel`.
     """
     try:
         from router.gateway.telemetry.spans import Traces, otlp_provider

@@ -1,4 +1,4 @@
-"""Records of requests, as the tests of sinks want them: one that has everything, and any at all."""
+"""Records for the tests of sinks: a complete one, and a strategy for any record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECISION = DecisionRecord(
     flags="size<9B",
     artifact="irt-1",
     catalogue="c1",
-    settings="s1",
+    policy_hash="s1",
     unavailable="u1",
     day="2026-11-23",
     card="llama-3-8b",
@@ -44,8 +44,8 @@ OUTCOME = Outcome(
 
 
 def a_record(**changes: Any) -> Record:
-    """A streamed chat request whose first call was refused. `changes` are fields of the record or of its outcome."""
-    outer = {name: changes.pop(name) for name in list(changes) if name in Record.__struct_fields__}
+    """A streamed chat request whose first call was rate limited. `changes` are fields of the record or its outcome."""
+    record_changes = {name: changes.pop(name) for name in list(changes) if name in Record.__struct_fields__}
     record = Record(
         id="req_1",
         at=1795456800.25,
@@ -57,7 +57,7 @@ def a_record(**changes: Any) -> Record:
         session="conversation-1",
         decision=DECISION,
     )
-    return msgspec.structs.replace(record, **outer)
+    return msgspec.structs.replace(record, **record_changes)
 
 
 _names = st.sampled_from(["", "a", "b", "é" * 128, "x" * 128])
@@ -90,4 +90,4 @@ records = st.builds(
     session=st.none() | _names,
     decision=st.none() | st.just(DECISION),
 )
-"""Any record, with numbers that only a broken upstream would count."""
+"""Any record, also with counts that only a broken upstream would report."""

@@ -1,4 +1,4 @@
-"""The access log: what a line says, and that nobody waits for its reader."""
+"""The access log: the fields of a line, and that a slow reader never blocks the gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.gateway.telemetry import access_log
-from router.gateway.telemetry.access_log import AccessLog, Line, line_of
+from router.gateway.telemetry.access_log import AccessLog, AccessLogLine, line_of
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records
@@ -36,16 +36,16 @@ def pipe() -> Iterator[Pipe]:
 
 
 def read_lines(fd: int) -> list[dict[str, Any]]:
-    """What lies in the pipe now."""
-    taken = b""
+    """The lines in the pipe now."""
+    data = b""
     while select.select([fd], [], [], 0)[0] and (more := os.read(fd, 1 << 20)):
-        taken += more
-    assert not taken or taken.endswith(b"\n")
-    return [json.loads(line) for line in taken.splitlines()]
+        data += more
+    assert not data or data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
 
 
 def fill(fd: int) -> None:
-    """Write to a pipe until it takes no more."""
+    """Write to a pipe until it is full."""
     os.set_blocking(fd, False)
     try:
         while True:
@@ -61,7 +61,7 @@ def on_a_loop(do: Callable[[], None]) -> None:
     asyncio.run(main())
 
 
-def test_a_line_says_who_asked_for_what_and_what_came_of_it(pipe: Pipe) -> None:
+def test_a_line_has_the_request_the_decision_and_the_outcome(pipe: Pipe) -> None:
     AccessLog(pipe[1]).sink(a_record())
     assert read_lines(pipe[0]) == [
         {
@@ -88,7 +88,7 @@ def test_a_line_says_who_asked_for_what_and_what_came_of_it(pipe: Pipe) -> None:
     ]
 
 
-def test_what_is_not_known_is_null_and_every_line_has_the_same_fields() -> None:
+def test_unknown_fields_are_null_and_every_line_has_the_same_fields() -> None:
     refused = Record("req_2", 0.0, "messages", "gpt-9", False, Outcome(404, 0.2, error="model_not_found"))
     line = json.loads(line_of(refused))
     assert list(line) == list(json.loads(line_of(a_record())))
@@ -97,7 +97,7 @@ def test_what_is_not_known_is_null_and_every_line_has_the_same_fields() -> None:
     assert (line["faults"], line["retries"], line["error"]) == ([], 0, "model_not_found")
 
 
-def test_neither_the_prompt_nor_the_session_nor_a_deployment_stands_in_a_line() -> None:
+def test_a_line_contains_no_prompt_session_or_deployment() -> None:
     attempt = Attempt("c", "https://user:sk-secret@host/v1", 500, 1.0, "connect to https://host failed")
     outcome = Outcome(502, 1.0, attempts=(attempt,), error="see https://host/v1?key=sk-secret")
     record = Record("req_3", 0.0, "chat", "auto", False, outcome, session="sess-secret", prompt=b"secret words")
@@ -109,7 +109,7 @@ def test_neither_the_prompt_nor_the_session_nor_a_deployment_stands_in_a_line() 
 
 
 @given(records)
-def test_any_record_is_one_line_that_a_pipe_takes_in_one_piece(record: Record) -> None:
+def test_any_record_is_one_line_that_is_written_atomically(record: Record) -> None:
     line = line_of(record)
     assert len(line) <= select.PIPE_BUF
     assert line.count(b"\n") == 1
@@ -117,16 +117,15 @@ def test_any_record_is_one_line_that_a_pipe_takes_in_one_piece(record: Record) -
 
 
 @given(st.text(max_size=400))
-def test_a_model_name_is_cut_and_escaped(asked: str) -> None:
-    said = json.loads(line_of(a_record(asked=asked)))["asked"]
-    assert said == asked[:128]
+def test_a_model_name_is_cut_and_escaped(model: str) -> None:
+    assert json.loads(line_of(a_record(asked=model)))["asked"] == model[:128]
 
 
 def test_half_a_surrogate_pair_in_a_model_name_becomes_a_question_mark() -> None:
     assert json.loads(line_of(a_record(asked="a\ud800b")))["asked"] == "a?b"
 
 
-def test_lines_wait_while_nobody_reads_and_come_in_order_later(pipe: Pipe) -> None:
+def test_lines_are_queued_without_a_reader_and_written_in_order_later(pipe: Pipe) -> None:
     async def main() -> None:
         fill(pipe[1])
         log = AccessLog(pipe[1])
@@ -142,15 +141,15 @@ def test_lines_wait_while_nobody_reads_and_come_in_order_later(pipe: Pipe) -> No
     asyncio.run(main())
 
 
-def test_what_no_longer_fits_the_queue_is_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "MOST_WAITING", 5)
+def test_lines_beyond_the_queue_are_counted_as_dropped(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "MAX_QUEUED_LINES", 5)
     fill(pipe[1])
     log = AccessLog(pipe[1])
     on_a_loop(lambda: [log.sink(a_record()) for _ in range(8)] and None)
     assert log.dropped == 3
 
 
-def test_closing_writes_what_waits(pipe: Pipe) -> None:
+def test_closing_writes_the_queued_lines(pipe: Pipe) -> None:
     fill(pipe[1])
     log = AccessLog(pipe[1])
     on_a_loop(lambda: log.sink(a_record()))
@@ -160,22 +159,22 @@ def test_closing_writes_what_waits(pipe: Pipe) -> None:
     assert log.dropped == 0
 
 
-def test_closing_does_not_wait_long_for_a_reader_that_has_stopped(pipe: Pipe) -> None:
+def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None:
     fill(pipe[1])
     log = AccessLog(pipe[1])
     on_a_loop(lambda: log.sink(a_record()))
-    log.close(patience_s=0.01)
+    log.close(timeout_s=0.01)
     assert log.dropped == 1
 
 
-def test_a_reader_that_has_gone_costs_lines_and_no_request(pipe: Pipe) -> None:
+def test_after_the_reader_has_gone_lines_are_dropped_without_an_error(pipe: Pipe) -> None:
     os.close(pipe[0])
     log = AccessLog(pipe[1])
     log.sink(a_record())
     assert log.dropped == 1
 
 
-def test_several_workers_may_share_one_pipe(pipe: Pipe) -> None:
+def test_several_workers_can_share_one_pipe(pipe: Pipe) -> None:
     logs = [AccessLog(pipe[1]) for _ in range(4)]
     for number in range(40):
         logs[number % 4].sink(a_record(usage=Usage(number, 0)))
@@ -184,10 +183,10 @@ def test_several_workers_may_share_one_pipe(pipe: Pipe) -> None:
 
 def test_every_field_is_documented() -> None:
     documentation = DOCUMENTED.read_text("utf-8")
-    assert [name for name in Line.__struct_fields__ if f"`{name}`" not in documentation] == []
+    assert [name for name in AccessLogLine.__struct_encode_fields__ if f"`{name}`" not in documentation] == []
 
 
-def test_a_line_that_is_taken_in_pieces_comes_whole(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_write_is_continued(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:100]))
     AccessLog(pipe[1]).sink(a_record())

@@ -1,4 +1,4 @@
-"""What /metrics shows: read back with prometheus_client's own parsers."""
+"""/metrics, read back with the parsers of prometheus_client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from router.gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS, Metrics
+from router.gateway.telemetry.metrics import COUNTERS, HISTOGRAMS, POLLED_METRICS, Metrics
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records
@@ -24,10 +24,14 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def samples(metrics: Metrics) -> Samples:
     families = read_text(metrics.exposition()[1].decode())
-    return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
-def shown(metrics: Metrics, name: str, **labels: str) -> float | None:
+def sample_of(metrics: Metrics, name: str, **labels: str) -> float | None:
     return samples(metrics).get((name, frozenset(labels.items())))
 
 
@@ -41,66 +45,66 @@ def after(*seen: Record) -> Metrics:
 def test_a_request_is_counted_by_surface_card_policy_and_status() -> None:
     labels = {"surface": "chat", "card": "qwen3-8b", "policy": "cheap"}
     metrics = after(a_record(), a_record(), a_record(status=504))
-    assert shown(metrics, "pulvinar_requests_total", **labels, status="200") == 2
-    assert shown(metrics, "pulvinar_requests_total", **labels, status="504") == 1
+    assert sample_of(metrics, "pulvinar_requests_total", **labels, status="200") == 2
+    assert sample_of(metrics, "pulvinar_requests_total", **labels, status="504") == 1
 
 
 def test_times_are_in_seconds() -> None:
     metrics = after(a_record())
-    assert shown(metrics, "pulvinar_request_duration_seconds_sum", surface="chat", card="qwen3-8b") == 0.9123456
-    assert shown(metrics, "pulvinar_time_to_first_token_seconds_sum", card="qwen3-8b") == 0.2105
-    assert shown(metrics, "pulvinar_overhead_seconds_sum") == pytest.approx(0.0004123)
+    assert sample_of(metrics, "pulvinar_request_duration_seconds_sum", surface="chat", card="qwen3-8b") == 0.9123456
+    assert sample_of(metrics, "pulvinar_time_to_first_token_seconds_sum", card="qwen3-8b") == 0.2105
+    assert sample_of(metrics, "pulvinar_overhead_seconds_sum") == pytest.approx(0.0004123)
 
 
-def test_buckets_are_cumulative_and_end_with_all() -> None:
-    metrics = after(*(a_record(total_ms=each) for each in (5.0, 15.0, 1e6)))
+def test_buckets_are_cumulative_and_end_with_the_total() -> None:
+    metrics = after(*(a_record(total_ms=total_ms) for total_ms in (5.0, 15.0, 1e6)))
     name = "pulvinar_request_duration_seconds"
     labels = {"surface": "chat", "card": "qwen3-8b"}
-    assert [shown(metrics, f"{name}_bucket", **labels, le=le) for le in ("0.01", "0.02", "327.68", "+Inf")] == [
+    assert [sample_of(metrics, f"{name}_bucket", **labels, le=le) for le in ("0.01", "0.02", "327.68", "+Inf")] == [
         1,
         2,
         2,
         3,
     ]
-    assert shown(metrics, f"{name}_count", **labels) == 3
+    assert sample_of(metrics, f"{name}_count", **labels) == 3
 
 
-def test_tokens_and_dollars_go_to_the_card_that_served_and_the_key_that_pays() -> None:
+def test_tokens_and_cost_are_counted_for_the_card_that_answered_and_the_key() -> None:
     metrics = after(a_record(), a_record())
-    assert shown(metrics, "pulvinar_tokens_total", card="qwen3-8b", direction="input") == 2400
-    assert shown(metrics, "pulvinar_tokens_total", card="qwen3-8b", direction="output") == 160
-    assert shown(metrics, "pulvinar_cached_input_tokens_total", card="qwen3-8b") == 2000
-    assert shown(metrics, "pulvinar_cost_usd_total", card="qwen3-8b", key="team-a") == pytest.approx(2.46913578e-4)
+    assert sample_of(metrics, "pulvinar_tokens_total", card="qwen3-8b", direction="input") == 2400
+    assert sample_of(metrics, "pulvinar_tokens_total", card="qwen3-8b", direction="output") == 160
+    assert sample_of(metrics, "pulvinar_cached_input_tokens_total", card="qwen3-8b") == 2000
+    assert sample_of(metrics, "pulvinar_cost_usd_total", card="qwen3-8b", key="team-a") == pytest.approx(2.46913578e-4)
 
 
-def test_every_call_to_an_upstream_is_counted_with_what_was_wrong_with_it() -> None:
+def test_every_upstream_call_is_counted_with_its_fault() -> None:
     metrics = after(a_record())
-    assert shown(metrics, "pulvinar_upstream_attempts_total", card="llama-3-8b", fault="rate_limited") == 1
-    assert shown(metrics, "pulvinar_upstream_attempts_total", card="qwen3-8b", fault="") == 1
+    assert sample_of(metrics, "pulvinar_upstream_attempts_total", card="llama-3-8b", fault="rate_limited") == 1
+    assert sample_of(metrics, "pulvinar_upstream_attempts_total", card="qwen3-8b", fault="") == 1
 
 
-def test_a_stream_that_broke_is_told_from_a_whole_one() -> None:
+def test_broken_streams_are_counted() -> None:
     metrics = after(a_record(), a_record(error="upstream_unreachable"), a_record(status=502, error="upstream_timeout"))
-    assert shown(metrics, "pulvinar_streams_broken_total", card="qwen3-8b") == 1
+    assert sample_of(metrics, "pulvinar_streams_broken_total", card="qwen3-8b") == 1
 
 
 def test_decisions_are_counted_with_their_guard_and_forecast() -> None:
     metrics = after(a_record())
-    assert shown(metrics, "pulvinar_decisions_total", policy="cheap", guard="off") == 1
-    assert shown(metrics, "pulvinar_forecast_quality_sum", policy="cheap") == 0.62
+    assert sample_of(metrics, "pulvinar_decisions_total", policy="cheap", guard="off") == 1
+    assert sample_of(metrics, "pulvinar_forecast_quality_sum", policy="cheap") == 0.62
 
 
-def test_a_request_refused_before_any_call_has_neither_card_nor_overhead() -> None:
+def test_a_request_rejected_before_any_upstream_call_has_no_card_and_no_overhead() -> None:
     refused = Record("r", 0.0, "messages", "gpt-9", False, Outcome(404, 0.2, error="model_not_found"))
     metrics = after(refused)
-    assert shown(metrics, "pulvinar_requests_total", surface="messages", card="", policy="", status="404") == 1
-    assert shown(metrics, "pulvinar_overhead_seconds_count") is None
+    assert sample_of(metrics, "pulvinar_requests_total", surface="messages", card="", policy="", status="404") == 1
+    assert sample_of(metrics, "pulvinar_overhead_seconds_count") is None
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_what_a_client_or_an_upstream_wrote_never_becomes_a_label(asked: str, fault: str) -> None:
+def test_text_from_clients_and_upstreams_never_becomes_a_label(model: str, fault: str) -> None:
     attempt = Attempt("qwen3-8b", "qwen3-8b", 500, 1.0, fault or None)
-    metrics = after(a_record(asked=f"client {asked}", session=f"client {asked}", attempts=(attempt,), error="client x"))
+    metrics = after(a_record(asked=f"client {model}", session=f"client {model}", attempts=(attempt,), error="client x"))
     labels = {value for _, labels in samples(metrics) for _, value in labels}
     assert not any("client" in value for value in labels)
     assert all(re.fullmatch(r"[\w.:+/-]{0,128}", value, re.ASCII) for value in labels)
@@ -112,36 +116,36 @@ def test_no_record_breaks_the_metrics(seen: list[Record]) -> None:
     assert sum(counted) == len(seen)
 
 
-def test_an_upstream_that_counts_wrongly_is_not_believed() -> None:
+def test_impossible_usage_is_not_counted() -> None:
     metrics = after(a_record(usage=Usage(-5, 10**400, 10**30), cost_usd=float("nan")))
     names = {name for name, _ in samples(metrics)}
     assert not names & {"pulvinar_tokens_total", "pulvinar_cached_input_tokens_total", "pulvinar_cost_usd_total"}
 
 
-def test_readings_are_taken_when_asked() -> None:
+def test_polled_metrics_are_read_at_exposition() -> None:
     value = 1.0
     metrics = Metrics({"in_flight": lambda: value, "records_dropped": lambda: value})
-    assert shown(metrics, "pulvinar_requests_in_flight") == 1
+    assert sample_of(metrics, "pulvinar_requests_in_flight") == 1
     value = 4.0
-    assert shown(metrics, "pulvinar_requests_in_flight") == 4
-    assert shown(metrics, "pulvinar_records_dropped_total") == 4
+    assert sample_of(metrics, "pulvinar_requests_in_flight") == 4
+    assert sample_of(metrics, "pulvinar_records_dropped_total") == 4
 
 
-def test_a_misspelt_reading_is_refused() -> None:
+def test_an_unknown_polled_metric_is_rejected() -> None:
     with pytest.raises(ValueError, match='did you mean "in_flight"'):
         Metrics({"in_fligth": lambda: 0.0})
 
 
-def test_the_version_and_the_process_are_shown() -> None:
+def test_the_version_and_process_metrics_are_exposed() -> None:
     names = {name for name, _ in samples(Metrics())}
     assert {"pulvinar_build_info", "process_resident_memory_bytes", "process_open_fds"} <= names
 
 
-def test_two_gateways_in_one_process_count_apart() -> None:
+def test_two_gateways_in_one_process_count_separately() -> None:
     first, second = after(a_record()), after()
     labels = {"surface": "chat", "card": "qwen3-8b", "policy": "cheap", "status": "200"}
-    assert shown(first, "pulvinar_requests_total", **labels) == 1
-    assert shown(second, "pulvinar_requests_total", **labels) is None
+    assert sample_of(first, "pulvinar_requests_total", **labels) == 1
+    assert sample_of(second, "pulvinar_requests_total", **labels) is None
 
 
 # What Prometheus 3 sends.
@@ -161,7 +165,7 @@ def test_prometheus_gets_openmetrics() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html", "text/plain", "application/openmetrics-text;version=0.0.1"])
-def test_whoever_does_not_ask_for_openmetrics_gets_plain_text(accept: str) -> None:
+def test_without_openmetrics_in_accept_the_format_is_plain_text(accept: str) -> None:
     content_type, text = after(a_record()).exposition(accept)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert list(read_text(text.decode()))
@@ -176,7 +180,7 @@ def _count_in_a_worker(folder: Path, requests: int, in_flight: float) -> None:
 
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Path:
-    """A folder in which two worker processes have left their counts."""
+    """A folder with the snapshots of two worker processes."""
     processes = multiprocessing.get_context("spawn")
     workers: list[Any] = [
         processes.Process(target=_count_in_a_worker, args=(tmp_path, requests, 2.0 * requests)) for requests in (3, 4)
@@ -189,27 +193,27 @@ def two_workers(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_any_worker_shows_the_sums_of_all(two_workers: Path) -> None:
+def test_any_worker_exposes_the_sums_of_all(two_workers: Path) -> None:
     metrics = Metrics({"in_flight": lambda: 1.0, "callable": lambda: 1.0}, two_workers)
     metrics.sink(a_record())
     labels = {"surface": "chat", "card": "qwen3-8b", "policy": "cheap", "status": "200"}
-    assert shown(metrics, "pulvinar_requests_total", **labels) == 8
-    assert shown(metrics, "pulvinar_overhead_seconds_count") == 8
-    assert shown(metrics, "pulvinar_requests_in_flight") == 15
-    assert shown(metrics, "pulvinar_cards_callable") == 1
+    assert sample_of(metrics, "pulvinar_requests_total", **labels) == 8
+    assert sample_of(metrics, "pulvinar_overhead_seconds_count") == 8
+    assert sample_of(metrics, "pulvinar_requests_in_flight") == 15
+    assert sample_of(metrics, "pulvinar_cards_callable") == 1
 
 
-def test_no_sum_goes_down_when_another_worker_is_asked_next(tmp_path: Path) -> None:
+def test_sums_never_decrease_from_one_worker_to_the_next(tmp_path: Path) -> None:
     first, second = Metrics(folder=tmp_path), Metrics(folder=tmp_path)
     first.sink(a_record())
     before = samples(first)
     after_it = samples(second)
-    counted = {each for each in before if each[0].startswith("pulvinar")}
+    counted = {sample for sample in before if sample[0].startswith("pulvinar")}
     assert counted
-    assert all(after_it[each] >= before[each] for each in counted)
+    assert all(after_it[sample] >= before[sample] for sample in counted)
 
 
-def test_one_worker_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_worker_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     after(a_record()).share()
     assert list(tmp_path.iterdir()) == []
@@ -217,10 +221,10 @@ def test_one_worker_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     documentation = DOCUMENTED.read_text("utf-8")
-    for each in COUNTERS.values():
-        labels = ", ".join(each.labels)
-        assert f"| `{each.name}_total` | {labels} |" in documentation
-    for each in HISTOGRAMS.values():
-        assert f"| `{each.name}` | {', '.join(each.labels)} |" in documentation
-    for reading in GAUGES.values():
-        assert f"`{reading.name}{'_total' if reading.counter else ''}`" in documentation
+    for spec in COUNTERS.values():
+        labels = ", ".join(spec.labels)
+        assert f"| `{spec.name}_total` | {labels} |" in documentation
+    for spec in HISTOGRAMS.values():
+        assert f"| `{spec.name}` | {', '.join(spec.labels)} |" in documentation
+    for metric in POLLED_METRICS.values():
+        assert f"`{metric.name}{'_total' if metric.is_counter else ''}`" in documentation

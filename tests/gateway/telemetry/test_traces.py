@@ -1,4 +1,4 @@
-"""Spans: what a request leaves behind in OpenTelemetry, in process and over OTLP."""
+"""OpenTelemetry spans of a request, in process and over OTLP."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ CARDS = {
 }
 
 
-class Seen:
-    """Traces into memory."""
+class MemoryTraces:
+    """Traces that are exported to memory."""
 
     def __init__(self, **options: Any) -> None:
         self._exporter = InMemorySpanExporter()
@@ -54,7 +54,7 @@ class Seen:
         self.traces = Traces(provider, CARDS.get)
 
     def request(self, record: Record, headers: dict[str, str] | None = None) -> list[ReadableSpan]:
-        """The request's span, then those of its calls, in order."""
+        """The request's span, then those of its upstream calls, in order."""
         self.traces.begin(headers or {}, record.surface, record.at).end(record)
         return self.spans()
 
@@ -64,8 +64,8 @@ class Seen:
 
 
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
+def seen() -> MemoryTraces:
+    return MemoryTraces()
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def span_id(headers: dict[str, str]) -> int:
     return int(headers["traceparent"].split("-")[2], 16)
 
 
-def test_a_request_is_a_server_span_with_a_client_span_for_each_call(seen: Seen) -> None:
+def test_a_request_is_a_server_span_with_a_client_span_for_each_call(seen: MemoryTraces) -> None:
     request, first, second = seen.request(a_record())
     assert (request.name, request.kind) == ("POST /v1/chat/completions", SpanKind.SERVER)
-    assert [(each.name, each.kind) for each in (first, second)] == [
+    assert [(span.name, span.kind) for span in (first, second)] == [
         ("chat llama3-8b-8192", SpanKind.CLIENT),
         ("chat Qwen/Qwen3-8B", SpanKind.CLIENT),
     ]
-    assert {each.parent.span_id for each in (first, second) if each.parent} == {request.context.span_id}
+    assert {span.parent.span_id for span in (first, second) if span.parent} == {request.context.span_id}
 
 
-def test_a_request_span_says_what_was_asked_chosen_and_spent(seen: Seen) -> None:
+def test_the_request_span_has_the_model_the_decision_and_the_cost(seen: MemoryTraces) -> None:
     request, *_ = seen.request(a_record(), CLIENTS)
     assert attributes(request) == {
         "http.request.method": "POST",
@@ -107,7 +107,7 @@ def test_a_request_span_says_what_was_asked_chosen_and_spent(seen: Seen) -> None
     }
 
 
-def test_a_call_that_served_follows_the_genai_conventions(seen: Seen) -> None:
+def test_the_successful_call_follows_the_genai_conventions(seen: MemoryTraces) -> None:
     *_, served = seen.request(a_record(attempts=(Attempt("qwen3-8b", "qwen3-8b#1", 200, 899.0),)))
     assert attributes(served) == {
         "gen_ai.operation.name": "chat",
@@ -129,14 +129,14 @@ def test_a_call_that_served_follows_the_genai_conventions(seen: Seen) -> None:
     assert served.status.status_code is StatusCode.UNSET
 
 
-def test_a_call_that_failed_is_an_error_and_has_no_usage(seen: Seen) -> None:
+def test_a_failed_call_is_an_error_without_usage(seen: MemoryTraces) -> None:
     _, failed, _ = seen.request(a_record())
-    said = attributes(failed)
+    values = attributes(failed)
     assert failed.status.status_code is StatusCode.ERROR
-    assert said["error.type"] == "rate_limited"
-    assert said["http.response.status_code"] == 429
-    assert (said["server.address"], said["server.port"]) == ("api.groq.com", 443)
-    assert not any(name.startswith(("gen_ai.usage", "gen_ai.response")) for name in said)
+    assert values["error.type"] == "rate_limited"
+    assert values["http.response.status_code"] == 429
+    assert (values["server.address"], values["server.port"]) == ("api.groq.com", 443)
+    assert not any(name.startswith(("gen_ai.usage", "gen_ai.response")) for name in values)
 
 
 @pytest.mark.parametrize(
@@ -149,47 +149,47 @@ def test_a_call_that_failed_is_an_error_and_has_no_usage(seen: Seen) -> None:
         ("embeddings", "embeddings"),
     ],
 )
-def test_operations_have_the_conventions_names(seen: Seen, surface: str, operation: str) -> None:
+def test_operations_are_named_as_in_the_conventions(seen: MemoryTraces, surface: str, operation: str) -> None:
     _, call, *_ = seen.request(a_record(surface=surface))
     assert attributes(call)["gen_ai.operation.name"] == operation
 
 
-def test_providers_have_the_conventions_names(seen: Seen) -> None:
+def test_providers_are_named_as_in_the_conventions(seen: MemoryTraces) -> None:
     _, call = seen.request(a_record(attempts=(Attempt("grok", "grok", 200, 1.0),)))
     assert attributes(call)["gen_ai.provider.name"] == "x_ai"
 
 
-def test_the_clients_trace_goes_on(seen: Seen) -> None:
+def test_the_clients_trace_is_continued(seen: MemoryTraces) -> None:
     request, *calls = seen.request(a_record(), CLIENTS)
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == PARENT
-    assert {f"{each.context.trace_id:032x}" for each in (request, *calls)} == {TRACE}
+    assert {f"{span.context.trace_id:032x}" for span in (request, *calls)} == {TRACE}
 
 
-def test_an_unreadable_traceparent_begins_a_new_trace(seen: Seen) -> None:
+def test_an_invalid_traceparent_starts_a_new_trace(seen: MemoryTraces) -> None:
     request, *_ = seen.request(a_record(), {"traceparent": "nonsense"})
     assert request.parent is None
 
 
-def test_each_call_carries_the_traceparent_of_its_own_span(seen: Seen) -> None:
+def test_each_upstream_call_sends_the_traceparent_of_its_own_span(seen: MemoryTraces) -> None:
     record = a_record()
     trace = seen.traces.begin(CLIENTS, "chat", record.at)
-    carried = [trace.attempt(), trace.attempt()]
+    sent = [trace.attempt(), trace.attempt()]
     trace.end(record)
     _, *calls = seen.spans()
-    assert [span_id(headers) for headers in carried] == [call.context.span_id for call in calls]
-    assert all(headers["tracestate"] == "vendor=1" for headers in carried)
-    assert all(headers["traceparent"].startswith(f"00-{TRACE}-") for headers in carried)
+    assert [span_id(headers) for headers in sent] == [call.context.span_id for call in calls]
+    assert all(headers["tracestate"] == "vendor=1" for headers in sent)
+    assert all(headers["traceparent"].startswith(f"00-{TRACE}-") for headers in sent)
 
 
-def test_the_request_can_name_its_own_span(seen: Seen) -> None:
+def test_traceparent_identifies_the_requests_own_span(seen: MemoryTraces) -> None:
     trace = seen.traces.begin({}, "chat", AT)
     trace.end(a_record())
     request, *_ = seen.spans()
     assert trace.traceparent.startswith(f"00-{request.context.trace_id:032x}-{request.context.span_id:016x}-")
 
 
-def test_spans_last_as_long_as_what_they_stand_for(seen: Seen) -> None:
+def test_spans_have_the_duration_of_the_request_and_its_calls(seen: MemoryTraces) -> None:
     request, first, second = seen.request(a_record())
 
     def milliseconds(span: ReadableSpan) -> tuple[float, float]:
@@ -212,8 +212,8 @@ def test_spans_last_as_long_as_what_they_stand_for(seen: Seen) -> None:
         (504, "upstream_timeout", True),
     ],
 )
-def test_only_what_the_server_is_at_fault_for_is_an_error_of_the_request(
-    seen: Seen, status: int, error: str | None, is_error: bool
+def test_only_server_errors_are_errors_of_the_request_span(
+    seen: MemoryTraces, status: int, error: str | None, is_error: bool
 ) -> None:
     request, *_ = seen.request(Record("r", AT, "chat", "auto", False, Outcome(status, 1.0, error=error)))
     assert (request.status.status_code is StatusCode.ERROR) == is_error
@@ -221,24 +221,24 @@ def test_only_what_the_server_is_at_fault_for_is_an_error_of_the_request(
     assert attributes(request).get("pulvinar.error") == error
 
 
-def test_a_card_that_has_gone_leaves_a_call_without_its_facts(seen: Seen) -> None:
+def test_the_call_of_a_deleted_card_has_no_attributes_of_the_card(seen: MemoryTraces) -> None:
     _, call = seen.request(a_record(attempts=(Attempt("gone", "gone", 200, 1.0),), card="gone"))
     assert call.name == "chat"
     assert "gen_ai.provider.name" not in attributes(call)
 
 
-def test_no_prompt_stands_in_a_span(seen: Seen) -> None:
+def test_spans_contain_no_prompt_and_no_url(seen: MemoryTraces) -> None:
     spans = seen.request(a_record(prompt=b"secret words", error="see https://host/?key=secret", status=502))
     assert "secret" not in "".join(span.to_json() for span in spans)
 
 
 @given(records, st.integers(0, 3))
-def test_any_record_ends_its_trace_with_values_that_can_be_sent(record: Record, announced: int) -> None:
+def test_the_spans_of_any_record_can_be_encoded(record: Record, started: int) -> None:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-    seen = Seen()
+    seen = MemoryTraces()
     trace = seen.traces.begin({}, record.surface, record.at)
-    for _ in range(announced):
+    for _ in range(started):
         trace.attempt()
     trace.end(record)
     spans = seen.spans()
@@ -246,14 +246,14 @@ def test_any_record_ends_its_trace_with_values_that_can_be_sent(record: Record, 
     assert encode_spans(spans).SerializeToString()
 
 
-def test_tokens_that_no_integer_of_the_wire_holds_are_left_out(seen: Seen) -> None:
+def test_token_counts_beyond_the_integers_of_json_are_omitted(seen: MemoryTraces) -> None:
     *_, served = seen.request(a_record(usage=Usage(10**400, 5)))
     assert "gen_ai.usage.input_tokens" not in attributes(served)
     assert attributes(served)["gen_ai.usage.output_tokens"] == 5
 
 
-def test_what_is_not_sampled_still_carries_the_clients_trace_upstream() -> None:
-    seen = Seen(sampler=ALWAYS_OFF)
+def test_an_unsampled_request_still_forwards_the_clients_trace() -> None:
+    seen = MemoryTraces(sampler=ALWAYS_OFF)
     trace = seen.traces.begin(CLIENTS, "chat", AT)
     assert trace.attempt()["traceparent"].startswith(f"00-{TRACE}-")
     assert trace.attempt()["traceparent"].endswith("-00")
@@ -302,7 +302,7 @@ def test_spans_reach_a_collector(
     ((path, sent),) = collector
     assert path == "/v1/traces"
     (resource_spans,) = sent.resource_spans
-    resource = {each.key: each.value.string_value for each in resource_spans.resource.attributes}
+    resource = {item.key: item.value.string_value for item in resource_spans.resource.attributes}
     assert resource["service.name"] == "pulvinar"
     assert resource["deployment.environment.name"] == "test"
     (scope_spans,) = resource_spans.scope_spans
@@ -315,26 +315,26 @@ def test_spans_reach_a_collector(
 
 
 @pytest.mark.usefixtures("collector")
-def test_the_operator_may_give_the_service_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_name_is_configurable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "llm-gateway")
     traces = open_traces(CARDS.get)
     traces.begin({}, "chat", AT).end(a_record())
     traces.close()
     ((_, sent),) = Collector.received
-    resource = {each.key: each.value.string_value for each in sent.resource_spans[0].resource.attributes}
+    resource = {item.key: item.value.string_value for item in sent.resource_spans[0].resource.attributes}
     assert resource["service.name"] == "llm-gateway"
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "router.gateway.telemetry.spans", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pulvinar\[otel\]'"):
         open_traces(CARDS.get)
 
 
-def test_nothing_of_opentelemetry_is_imported_before_it_is_asked_for() -> None:
+def test_opentelemetry_is_imported_only_when_traces_are_opened() -> None:
     code = (
         "import router.gateway.telemetry.traces, sys; print([name for name in sys.modules if 'opentelemetry' in name])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"
