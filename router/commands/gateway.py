@@ -1,4 +1,4 @@
-"""`route gateway`: check what `route serve` would read, and describe `gateway.yaml`."""
+"""`route gateway`: validate the configuration of `route serve`, and print the schema of `gateway.yaml`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from router.commands import options
 
-app = typer.Typer(help="Check what the gateway would read, and the schema of gateway.yaml.", no_args_is_help=True)
+app = typer.Typer(help="Validate the gateway's configuration; print the schema of gateway.yaml.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -22,33 +22,36 @@ def check(
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     gateway: Annotated[
-        Path | None, typer.Option("--gateway", help="The gateway's settings.", show_default="./gateway.yaml")
+        Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml")
     ] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="File of keys.", show_default="./keys.yaml")] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="API keys of the clients.", show_default="./keys.yaml")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read cards, policies, settings, keys and evidence as `route serve` does. A fault ends with exit code 3."""
+    """Validate cards, policies, settings, keys and evidence as `route serve` does. Exit code 3 if they are invalid."""
     sources = options.load_sources(cards, policies, gateway, keys)
-    said = sources.read()
+    parsed = sources.read()
     counts = {
-        "cards": len(said.catalog),
-        "policies": len(said.policies),
-        "aliases": len(said.config.aliases),
-        "keys": len(said.keys),
+        "cards": len(parsed.catalog),
+        "policies": len(parsed.policies),
+        "aliases": len(parsed.config.aliases),
+        "keys": len(parsed.keys),
     }
     if as_json:
         options.print_json({**counts, "fingerprint": sources.fingerprint()})
         return
-    found = ", ".join(f"{count} {name}" for name, count in counts.items())
-    typer.echo(f"{found}: all of it can be read (fingerprint {sources.fingerprint()})")
-    for what, file in (("settings", sources.gateway), ("keys", sources.keys)):
-        if not file.exists():
-            typer.echo(f"{file} does not exist: {'defaults hold' if what == 'settings' else 'no key is needed'}")
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    typer.echo(f"{summary}: configuration is valid (fingerprint {sources.fingerprint()})")
+    if not sources.gateway.exists():
+        typer.echo(f"{sources.gateway} does not exist: default settings apply")
+    if not sources.keys.exists():
+        typer.echo(f"{sources.keys} does not exist: requests need no API key")
 
 
 @app.command("schema")
 def schema() -> None:
-    """The JSON Schema of `gateway.yaml`, for editors."""
+    """Print the JSON Schema of `gateway.yaml`, for editors."""
     from router.gateway.config.gateway_yaml import json_schema
 
     options.print_json(json_schema())

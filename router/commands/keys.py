@@ -1,4 +1,4 @@
-"""`route keys`: make, list, revoke and check the keys of clients."""
+"""`route keys`: add, list, revoke and check API keys."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from router import settings
 from router.commands import options
 from router.errors import CallerError, InvalidKeyError
 
-app = typer.Typer(help="Make, list, revoke and check the keys of clients.", no_args_is_help=True)
+app = typer.Typer(help="Add, list, revoke and check API keys.", no_args_is_help=True)
 
-KeysFile = Annotated[Path | None, typer.Option("--file", help="File of keys.", show_default="./keys.yaml")]
+KeysFile = Annotated[Path | None, typer.Option("--file", help="File of API keys.", show_default="./keys.yaml")]
 
 
 def register(parent: typer.Typer) -> None:
@@ -24,26 +24,33 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("add")
 def add_key(
-    name: Annotated[str, typer.Argument(metavar="ID", help="Who the key is for, such as ci or alice@example.com.")],
-    card: Annotated[list[str] | None, typer.Option("--card", help="A card it may use, or llama-*; repeat it.")] = None,
-    policy: Annotated[list[str] | None, typer.Option("--policy", help="A policy it may use; repeat it.")] = None,
-    default_policy: Annotated[str | None, typer.Option("--default-policy", help="What `auto` stands for.")] = None,
-    rpm: Annotated[int | None, typer.Option("--rpm", help="Requests a minute.")] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="US dollars a day, such as 5$.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", help="Day from which it opens nothing (UTC).")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="For people.")] = None,
+    name: Annotated[str, typer.Argument(metavar="ID", help="Name of the key, such as ci or alice@example.com.")],
+    card: Annotated[
+        list[str] | None,
+        typer.Option("--card", help="Card that the key may use, or a pattern such as llama-*. Repeatable."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="Policy that the key may use. Repeatable.")
+    ] = None,
+    default_policy: Annotated[
+        str | None, typer.Option("--default-policy", help="Policy of the model name `auto`.")
+    ] = None,
+    rpm: Annotated[int | None, typer.Option("--rpm", help="Limit of requests per minute.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Budget in US dollars per day, such as 5$.")] = None,
+    expires: Annotated[str | None, typer.Option("--expires", help="Expiry date (UTC).")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
     file: KeysFile = None,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a key, append its hash to the file, and print the key: this once, for it is kept nowhere."""
+    """Add a key: append its hash to the file and print the key. It is not stored and cannot be shown again."""
     from router.decide.policy import load_policies
     from router.gateway.config.keys import hash_of, new_key
     from router.gateway.config.keys_file import append_key
 
     key = new_key()
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": name,
         "hash": hash_of(key),
         "description": description,
@@ -57,20 +64,21 @@ def add_key(
     }
     catalog = options.load_cards(cards)
     known = load_policies(policies or settings.default_policies_folder(), catalog)
-    chosen = file or settings.default_keys_file()
-    append_key(chosen, {name: fact for name, fact in facts.items() if fact not in (None, [])}, catalog, known)
+    path = file or settings.default_keys_file()
+    append_key(path, {name: value for name, value in fields.items() if value not in (None, [])}, catalog, known)
     if as_json:
-        options.print_json({"id": name, "key": key, "file": str(chosen)})
+        options.print_json({"id": name, "key": key, "file": str(path)})
         return
     typer.echo(key)
     typer.echo(
-        f'{chosen}: key "{name}". Keep it now: only its hash is stored. A running gateway takes it over.', err=True
+        f'{path}: added the key "{name}". Save it now: only its hash is stored. A running gateway reloads the file.',
+        err=True,
     )
 
 
 @app.command("list")
 def list_keys(file: KeysFile = None, as_json: options.Json = False) -> None:
-    """One line a key. What a key opens nobody can tell from its hash."""
+    """List keys. Key values cannot be recovered from their hashes."""
     import msgspec
 
     from router.formats.quantities import write_quantity
@@ -82,26 +90,28 @@ def list_keys(file: KeysFile = None, as_json: options.Json = False) -> None:
         plain = [
             {**msgspec.to_builtins(key, enc_hook=write_quantity), "closed": key.inactive_reason(today)} for key in keys
         ]
-        for each in plain:
-            del each["hash"]
+        for entry in plain:
+            del entry["hash"]
         options.print_json(plain)
         return
     from rich.markup import escape
 
     from router.commands.render import console, table
 
-    shown = table("key", "cards", "policies", "auto", "rpm", "budget a day", "state", right=("rpm", "budget a day"))
+    listing = table(
+        "key", "cards", "policies", "auto", "rpm", "budget per day", "state", right=("rpm", "budget per day")
+    )
     for key in keys:
-        shown.add_row(
+        listing.add_row(
             escape(key.id),
-            escape(_listed(key.cards)),
-            escape(_listed(key.policies)),
+            escape(_joined(key.cards)),
+            escape(_joined(key.policies)),
             escape(key.default_policy),
             str(key.rpm or ""),
             "" if key.budget_usd_per_day is None else write_quantity(key.budget_usd_per_day),
-            key.inactive_reason(today) or (f"open until {key.expires}" if key.expires else "open"),
+            key.inactive_reason(today) or (f"active until {key.expires}" if key.expires else "active"),
         )
-    console().print(shown)
+    console().print(listing)
 
 
 @app.command("revoke")
@@ -110,49 +120,50 @@ def revoke_key(
     file: KeysFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Note that the key opens nothing any more. Its entry stays, so that records still say whose it was."""
+    """Revoke a key. The entry is kept so that old records stay attributable."""
     from router.gateway.config.keys_file import revoke
 
-    chosen = file or settings.default_keys_file()
-    revoke(chosen, name, options.today())
+    path = file or settings.default_keys_file()
+    revoke(path, name, options.today())
     if as_json:
-        options.print_json({"id": name, "revoked": options.today(), "file": str(chosen)})
+        options.print_json({"id": name, "revoked": options.today(), "file": str(path)})
     else:
-        typer.echo(f'{chosen}: key "{name}" is revoked. A running gateway takes it over.')
+        typer.echo(f'{path}: revoked the key "{name}". A running gateway reloads the file.')
 
 
 @app.command("check")
 def check_key(file: KeysFile = None, as_json: options.Json = False) -> None:
-    """Read a key from standard input, and say which one it is. An unknown or closed one ends with exit code 2."""
+    """Identify a key from standard input. Exit code 2 if it is unknown or inactive."""
     from router.gateway.config.keys import load_keys
 
-    # Not an argument: those end up in the shell's history.
-    typed = sys.stdin is not None and sys.stdin.isatty()
-    presented = (typer.prompt("Key", hide_input=True) if typed else sys.stdin.read()).strip()
+    # Not an argument, which would end up in the shell's history.
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    presented = (typer.prompt("Key", hide_input=True) if is_terminal else sys.stdin.read()).strip()
     if not presented:
-        raise CallerError("no key came from standard input")
-    keys = load_keys(file or settings.default_keys_file())
+        raise CallerError("standard input contains no key")
+    path = file or settings.default_keys_file()
+    keys = load_keys(path)
     if not keys:
-        raise CallerError(f"{file or settings.default_keys_file()} holds no key")
+        raise CallerError(f"{path} contains no keys")
     key = keys.find(presented)
     if key is None:
-        raise InvalidKeyError("there is no such key")
-    closed = key.inactive_reason(options.today())
+        raise InvalidKeyError("invalid API key")
+    inactive = key.inactive_reason(options.today())
     if as_json:
-        options.print_json({"id": key.id, "closed": closed})
+        options.print_json({"id": key.id, "closed": inactive})
     else:
-        typer.echo(f'the key "{key.id}" {closed or "is open"}')
-    if closed:
+        typer.echo(f'the key "{key.id}" {inactive or "is active"}')
+    if inactive:
         raise typer.Exit(InvalidKeyError.exit_code)
 
 
 @app.command("schema")
 def schema() -> None:
-    """The JSON Schema of `keys.yaml`, for editors."""
+    """Print the JSON Schema of `keys.yaml`, for editors."""
     from router.gateway.config.keys import json_schema
 
     options.print_json(json_schema())
 
 
-def _listed(names: tuple[str, ...] | None) -> str:
+def _joined(names: tuple[str, ...] | None) -> str:
     return "all" if names is None else ", ".join(names) or "none"

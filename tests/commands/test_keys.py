@@ -21,23 +21,23 @@ def file(tmp_path: Path) -> Path:
 
 def added(run: Run, file: Path, name: str, *options: str) -> str:
     """The key that `route keys add` printed."""
-    ended = run("keys", "add", name, "--file", file, *options)
-    assert ended.code == 0, ended.err
-    return ended.out.strip()
+    result = run("keys", "add", name, "--file", file, *options)
+    assert result.code == 0, result.err
+    return result.out.strip()
 
 
-def test_a_key_is_printed_once_and_only_its_hash_kept(run: Run, file: Path) -> None:
-    ended = run("keys", "add", "ci", "--file", file)
-    key = ended.out.strip()
+def test_a_new_key_is_printed_and_only_its_hash_is_stored(run: Run, file: Path) -> None:
+    result = run("keys", "add", "ci", "--file", file)
+    key = result.out.strip()
     assert re.fullmatch(r"pv-[A-Za-z0-9_-]{43}", key)
-    assert key not in ended.err
+    assert key not in result.err
     assert key not in file.read_text()
-    found = load_keys(file).find(key)
-    assert found is not None
-    assert found.id == "ci"
+    stored = load_keys(file).find(key)
+    assert stored is not None
+    assert stored.id == "ci"
 
 
-def test_a_key_is_made_with_everything_that_was_asked_for(run: Run, file: Path) -> None:
+def test_a_key_is_added_with_all_options(run: Run, file: Path) -> None:
     options = [
         "--card",
         "llama-*",
@@ -61,7 +61,7 @@ def test_a_key_is_made_with_everything_that_was_asked_for(run: Run, file: Path) 
     assert key.created is not None
 
 
-def test_adding_leaves_what_people_wrote_as_it_is(run: Run, file: Path) -> None:
+def test_adding_a_key_keeps_the_existing_text(run: Run, file: Path) -> None:
     before = f"""# ours
 keys:
 
@@ -79,7 +79,7 @@ keys:
 
 
 @pytest.mark.parametrize("before", ["", "# a note\n", "keys:\n", "# a note\nkeys:   # none yet\n"])
-def test_adding_to_a_file_without_keys_begins_the_list(run: Run, file: Path, before: str) -> None:
+def test_adding_a_key_to_a_file_without_keys_starts_the_list(run: Run, file: Path, before: str) -> None:
     file.write_text(before)
     added(run, file, "ci")
     assert file.read_text().startswith(before)
@@ -87,12 +87,14 @@ def test_adding_to_a_file_without_keys_begins_the_list(run: Run, file: Path, bef
 
 
 @pytest.mark.parametrize("before", ["keys: []\n", f"keys: [{{id: a, hash: '{hash_of('a')}'}}]\n"])
-def test_where_nothing_can_be_appended_the_entry_is_shown_and_the_file_left(run: Run, file: Path, before: str) -> None:
+def test_a_file_that_cannot_be_appended_to_is_unchanged_and_the_entry_is_shown(
+    run: Run, file: Path, before: str
+) -> None:
     file.write_text(before)
-    ended = run("keys", "add", "ci", "--file", file)
-    assert ended.code == 2
-    assert "has a form to which nothing can be appended; put this into it:\n" in ended.err
-    assert "- id: ci\n" in ended.err
+    result = run("keys", "add", "ci", "--file", file)
+    assert result.code == 2
+    assert ": cannot append to this YAML style; add this entry by hand:\n" in result.err
+    assert "- id: ci\n" in result.err
     assert file.read_text() == before
 
 
@@ -108,30 +110,30 @@ def test_where_nothing_can_be_appended_the_entry_is_shown_and_the_file_left(run:
         (["a b"], "id: expected `str` matching regex"),
     ],
 )
-def test_what_a_key_cannot_be_given_is_said_and_no_file_made(
+def test_an_invalid_option_is_an_error_and_creates_no_file(
     run: Run, file: Path, options: list[str], problem: str
 ) -> None:
-    ended = run("keys", "add", *options, "--file", file)
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"route: {problem}")
+    result = run("keys", "add", *options, "--file", file)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"route: {problem}")
     assert not file.exists()
 
 
-def test_an_id_is_given_once(run: Run, file: Path) -> None:
+def test_an_id_must_be_unique(run: Run, file: Path) -> None:
     added(run, file, "ci")
-    ended = run("keys", "add", "ci", "--file", file)
-    assert (ended.code, ended.err) == (2, "route: id: another key has this id\n")
+    result = run("keys", "add", "ci", "--file", file)
+    assert (result.code, result.err) == (2, "route: id: another key has this id\n")
 
 
-def test_a_broken_file_is_named_and_not_added_to(run: Run, file: Path) -> None:
+def test_an_invalid_file_is_reported_and_not_changed(run: Run, file: Path) -> None:
     file.write_text("keys:\n- id: ci\n")
-    ended = run("keys", "add", "other", "--file", file)
-    assert ended.code == 3
-    assert ended.err.startswith(f"route: {file}:2: ")
+    result = run("keys", "add", "other", "--file", file)
+    assert result.code == 3
+    assert result.err.startswith(f"route: {file}:2: ")
     assert file.read_text() == "keys:\n- id: ci\n"
 
 
-def test_revoking_adds_one_line_and_leaves_the_rest(run: Run, file: Path) -> None:
+def test_revoking_a_key_adds_one_line(run: Run, file: Path) -> None:
     key = added(run, file, "ci")
     added(run, file, "other")
     before = file.read_text().replace("  - id: other", "  # a note\n  - id: other")
@@ -143,13 +145,13 @@ def test_revoking_adds_one_line_and_leaves_the_rest(run: Run, file: Path) -> Non
     assert len(new) == 1
     assert "".join(line for line in lines if line not in new) == before
     assert file.stat().st_mode & 0o777 == 0o640
-    found = load_keys(file).find(key)
-    assert found is not None
-    assert found.revoked is not None
-    assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
+    stored = load_keys(file).find(key)
+    assert stored is not None
+    assert stored.revoked is not None
+    assert [path.name for path in file.parent.iterdir()] == ["keys.yaml"]
 
 
-def test_revoking_follows_a_link_and_takes_other_ways_of_writing(run: Run, tmp_path: Path) -> None:
+def test_revoking_follows_a_link_and_supports_other_yaml_styles(run: Run, tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "keys.yaml"
     real.write_text(f"keys:\n- hash: {hash_of('1')}\n  id: first\n- id: second\n  hash: {hash_of('2')}")
     link.symlink_to(real)
@@ -159,26 +161,26 @@ def test_revoking_follows_a_link_and_takes_other_ways_of_writing(run: Run, tmp_p
     assert all(key.revoked for key in load_keys(real))
 
 
-def test_what_cannot_be_revoked_is_said(run: Run, file: Path) -> None:
+def test_a_key_that_cannot_be_revoked_is_reported(run: Run, file: Path) -> None:
     file.write_text(f"keys:\n- {{id: ci, hash: {hash_of('1')}}}\n")
     before = file.read_text()
-    ended = run("keys", "revoke", "c1", "--file", file)
-    assert (ended.code, ended.err) == (2, f'route: there is no key "c1" in {file}; known: ci\n')
-    ended = run("keys", "revoke", "ci", "--file", file)
-    assert ended.code == 2
-    assert ended.err.startswith(f"route: {file}:2: nothing can be written here; put `revoked: ")
+    result = run("keys", "revoke", "c1", "--file", file)
+    assert (result.code, result.err) == (2, f'route: there is no key "c1" in {file}; known: ci\n')
+    result = run("keys", "revoke", "ci", "--file", file)
+    assert result.code == 2
+    assert result.err.startswith(f"route: {file}:2: cannot edit this YAML style; add `revoked: ")
     assert file.read_text() == before
 
 
-def test_a_key_is_revoked_once(run: Run, file: Path) -> None:
+def test_a_key_cannot_be_revoked_twice(run: Run, file: Path) -> None:
     added(run, file, "ci")
     run("keys", "revoke", "ci", "--file", file)
-    ended = run("keys", "revoke", "ci", "--file", file)
-    assert ended.code == 2
-    assert ended.err.startswith('route: the key "ci" was revoked on ')
+    result = run("keys", "revoke", "ci", "--file", file)
+    assert result.code == 2
+    assert result.err.startswith('route: the key "ci" was revoked on ')
 
 
-def test_a_file_stays_whole_where_writing_it_fails(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     added(run, file, "ci")
     before = file.read_bytes()
 
@@ -189,7 +191,7 @@ def test_a_file_stays_whole_where_writing_it_fails(run: Run, file: Path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         revoke(file, "ci", options.today())
     assert file.read_bytes() == before
-    assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
+    assert [path.name for path in file.parent.iterdir()] == ["keys.yaml"]
 
 
 def test_keys_are_listed_without_their_hashes(run: Run, file: Path) -> None:
@@ -207,25 +209,25 @@ def test_keys_are_listed_without_their_hashes(run: Run, file: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "\n"])
-def test_a_key_from_standard_input_is_named(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    key = added(run, file, "ci")
-    monkeypatch.setattr("sys.stdin", io.StringIO(key + ending))
-    ended = run("keys", "check", "--file", file)
-    assert (ended.code, ended.out) == (0, 'the key "ci" is open\n')
-
-
-def test_an_unknown_or_closed_key_ends_with_a_code_of_its_own(
-    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_key_from_standard_input_is_identified(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     key = added(run, file, "ci")
+    monkeypatch.setattr("sys.stdin", io.StringIO(key + ending))
+    result = run("keys", "check", "--file", file)
+    assert (result.code, result.out) == (0, 'the key "ci" is active\n')
+
+
+def test_an_unknown_or_inactive_key_has_exit_code_2(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = added(run, file, "ci")
     monkeypatch.setattr("sys.stdin", io.StringIO("pv-wrong"))
-    ended = run("keys", "check", "--file", file)
-    assert (ended.code, ended.err) == (2, "route: there is no such key\n")
+    result = run("keys", "check", "--file", file)
+    assert (result.code, result.err) == (2, "route: invalid API key\n")
     run("keys", "revoke", "ci", "--file", file)
     monkeypatch.setattr("sys.stdin", io.StringIO(key))
-    ended = run("keys", "check", "--file", file)
-    assert ended.code == 2
-    assert ended.out.startswith('the key "ci" was revoked on ')
+    result = run("keys", "check", "--file", file)
+    assert result.code == 2
+    assert result.out.startswith('the key "ci" was revoked on ')
 
 
 def test_the_schemas_are_printed(run: Run) -> None:
@@ -233,14 +235,14 @@ def test_the_schemas_are_printed(run: Run) -> None:
         jsonschema.Draft202012Validator.check_schema(json.loads(run(group, "schema").out))
 
 
-def test_what_the_gateway_would_read_is_checked(run: Run, file: Path, tmp_path: Path) -> None:
+def test_gateway_check_validates_the_configuration(run: Run, file: Path, tmp_path: Path) -> None:
     added(run, file, "ci")
     config = tmp_path / "gateway.yaml"
     config.write_text("aliases: {gpt-4-turbo: auto/best}\n")
-    ended = run("gateway", "check", "--gateway", config, "--keys", file)
-    assert ended.code == 0
-    assert re.search(r"\d+ cards, \d+ policies, 1 aliases, 1 keys: all of it can be read", ended.out)
+    result = run("gateway", "check", "--gateway", config, "--keys", file)
+    assert result.code == 0
+    assert re.search(r"\d+ cards, \d+ policies, 1 aliases, 1 keys: configuration is valid", result.out)
     config.write_text("aliases: {gpt-4-turbo: auto/bst}\n")
-    ended = run("gateway", "check", "--gateway", config, "--keys", file)
-    assert ended.code == 3
-    assert ended.err == (f'route: {config}:1: aliases.gpt-4-turbo: there is no policy "bst"; did you mean "best"?\n')
+    result = run("gateway", "check", "--gateway", config, "--keys", file)
+    assert result.code == 3
+    assert result.err == (f'route: {config}:1: aliases.gpt-4-turbo: there is no policy "bst"; did you mean "best"?\n')

@@ -1,8 +1,8 @@
-"""`gateway.yaml`: how the gateway itself behaves. Every key may be left out, and so may the file."""
+"""`gateway.yaml`: the settings of the gateway itself. Every key is optional, and so is the file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,80 +13,68 @@ from router.cards.catalog import Catalog
 from router.decide.flags import parse_flags
 from router.decide.model_name import AUTO, DEFAULT_POLICY, is_auto
 from router.decide.policy import Policies
-from router.dispatch import Cooldown, Queue, Timeouts
+from router.dispatch import Cooldown, QueueLimits, Timeouts
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
-from router.formats.quantities import ByteCount, Days, OptionalSeconds, quantity_schema, read_quantity
-from router.formats.yaml_file import convert, read_yaml
+from router.formats.json_schema import file_schema
+from router.formats.quantities import ByteCount, Days, OptionalSeconds
+from router.formats.yaml_file import load
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
-def _without(*suffixes: str) -> Callable[[str], str]:
-    """Names in YAML have no unit, for their values do."""
-
-    def rename(name: str) -> str:
-        for suffix in suffixes:
-            name = name.removesuffix(suffix)
-        return name
-
-    return rename
-
-
-def _by_default(value: Any) -> Any:
-    """`value` as a field's default. Plainly given, msgspec would fail to write it into the schema."""
+def _default(value: Any) -> Any:
+    """`value` as the default of a field. A factory, because msgspec cannot write it into a JSON Schema."""
     return msgspec.field(default_factory=lambda: value)
 
 
-class Recording(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_days")):
-    """Whether requests are recorded, whether with their prompts, and for how long."""
+class Recording(Struct, frozen=True, forbid_unknown_fields=True, rename={"keep_days": "keep"}):
+    """Whether requests are recorded, whether their prompts are included, and how long records are kept."""
 
     enabled: bool = True
     prompts: bool = False
-    keep_days: Days = _by_default(Days(30))
+    keep_days: Days = _default(Days(30))
 
 
-class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, rename=_without("_s", "_bytes"), kw_only=True):
-    """How the gateway itself behaves.
+class GatewayConfig(
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    # Names in YAML have no unit, because their values do.
+    rename={"max_body_bytes": "max_body", "keepalive_s": "keepalive"},
+    kw_only=True,
+):
+    """The settings of the gateway itself.
 
-    `aliases` gives names that clients hard-code a meaning: `auto`, `auto/<policy>`, either with `[<flags>]`, or a card.
-    An alias may have the name of a card only where `aliases_hide_cards` says so; it then answers in the card's place.
-    `max_concurrency`: requests at once in each worker. `max_depth`: how deep a body's JSON may be nested.
-    `keepalive_s`: how often a quiet stream gets a comment, 0 for never. `retries`: further attempts at one card.
-    `open_metrics`: whether `/metrics` answers without a key where there are keys.
+    `aliases` maps names that clients hard-code to `auto`, `auto/<policy>`, either with `[<flags>]`, or a card. With
+    `aliases_hide_cards`, an alias may have the name of a card and takes precedence over it. `max_concurrency`: requests
+    in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
+    an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
+    whether `/metrics` needs no API key.
     """
 
     aliases: Mapping[Alias, Alias] = {}
     aliases_hide_cards: bool = False
-    timeouts: Timeouts = _by_default(Timeouts())
+    timeouts: Timeouts = _default(Timeouts())
     max_concurrency: Count = 512
-    queue: Queue = _by_default(Queue())
-    max_body_bytes: ByteCount = _by_default(ByteCount(16 * 2**20))
+    queue: QueueLimits = _default(QueueLimits())
+    max_body_bytes: ByteCount = _default(ByteCount(16 * 2**20))
     max_depth: Annotated[int, Meta(ge=8, le=500)] = 200
-    keepalive_s: OptionalSeconds = _by_default(OptionalSeconds(0))
-    records: Recording = _by_default(Recording())
+    keepalive_s: OptionalSeconds = _default(OptionalSeconds(0))
+    records: Recording = _default(Recording())
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
-    cooldown: Cooldown = _by_default(Cooldown())
+    cooldown: Cooldown = _default(Cooldown())
     open_metrics: bool = False
-
-    def meaning(self, model: str) -> str:
-        """What the name `model` stands for: an alias's target, else the name itself."""
-        return self.aliases.get(model, model)
 
 
 def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConfig:
-    """What `file` states, and defaults for the rest; all defaults where it does not exist.
+    """Read `file`; missing keys, or a missing file, have the defaults.
 
-    Raises ConfigurationError naming file, line and key; every alias that leads nowhere is listed.
+    Raises ConfigurationError naming file, line and key; it lists every alias with an invalid target.
     """
     if not file.exists():
         return GatewayConfig()
-    document, lines = read_yaml(file)
-    if document is None:
-        return GatewayConfig()
-    if not isinstance(document, dict):
-        raise FileError(str(file), 1, "expected the gateway's settings (keys and values)")
-    config = convert(document, GatewayConfig, file, lines, read_quantity)
+    config, lines = load(file, GatewayConfig, "the gateway's settings (keys and values)", may_be_empty=True)
     problems = [
         str(FileError(str(file), lines.get(("aliases", name)), f"aliases.{name}: {problem}"))
         for name, target in config.aliases.items()
@@ -98,49 +86,42 @@ def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConf
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of `gateway.yaml`, from which editors complete and check."""
-    _, definitions = msgspec.json.schema_components([GatewayConfig], schema_hook=quantity_schema)
-    config = definitions.pop("GatewayConfig")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **config,
-        "title": "Pulvinar gateway.yaml",
-        "$defs": definitions,
-    }
+    """The JSON Schema of `gateway.yaml`, for editors."""
+    return file_schema(GatewayConfig, "Pulvinar gateway.yaml")
 
 
 def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catalog, policies: Policies) -> str | None:
     if is_auto(name):
-        return "names that begin with auto have a meaning already"
-    # Not `catalog.named`, which also finds the upstream's name for a model; that one may be aliased.
+        return 'names that begin with "auto" are reserved'
+    # Not `catalog.named`, which also finds a model by its upstream name; that name may be an alias.
     position = catalog.position(name)
     if position is not None and name in catalog[position].names and not config.aliases_hide_cards:
         card = catalog[position].id
-        named = "" if card == name else ", as an alias of its own"
+        named = "" if card == name else ", as one of its aliases"
         return (
-            f'the card "{card}" has this name too{named}; rename one, or set `aliases_hide_cards: true` '
-            "to have the alias answer in the card's place"
+            f'the card "{card}" also has this name{named}; rename one, or set `aliases_hide_cards: true` '
+            "to give the alias precedence"
         )
     if is_auto(target):
         return _auto_problem(target, policies)
     if catalog.position(target) is not None:
         return None
     if target in config.aliases:
-        return f'"{target}" is an alias itself; write what it stands for'
+        return f'"{target}" is itself an alias; write its target instead'
     known = [*catalog.ids, "auto", *(f"auto/{policy}" for policy in policies.ids)]
     return f'"{target}" is neither auto nor a card{did_you_mean(target, known)}'
 
 
 def _auto_problem(target: str, policies: Policies) -> str | None:
-    found = AUTO.fullmatch(target)
-    if found is None:
-        return f'"{target}" cannot be read; write auto, auto/<policy> or auto/<policy>[<flags>]'
-    policy = found["policy"] or DEFAULT_POLICY
+    match = AUTO.fullmatch(target)
+    if match is None:
+        return f'"{target}" is not valid; write auto, auto/<policy> or auto/<policy>[<flags>]'
+    policy = match["policy"] or DEFAULT_POLICY
     if policy not in policies:
         hint = did_you_mean(policy, policies.ids) or f"; known: {', '.join(policies.ids)}"
         return f'there is no policy "{policy}"{hint}'
     try:
-        parse_flags(found["flags"] or "")
+        parse_flags(match["flags"] or "")
     except FlagError as error:
         return f'the flags of "{target}": {error.problem}'
     return None

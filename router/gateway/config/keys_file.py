@@ -1,10 +1,13 @@
-"""Editing `keys.yaml` without touching what people wrote in it: comments, order and spacing stay."""
+"""Editing `keys.yaml` in place: comments, order and spacing stay unchanged.
+
+The new lines are inserted as text, and the result is parsed before it is written. A YAML round trip would normalize the
+indentation of the other entries.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import re
 import tempfile
@@ -22,40 +25,44 @@ from router.formats.quantities import read_quantity
 from router.formats.yaml_file import read_yaml
 from router.gateway.config.keys import Key, Keys, load_keys, problems_of
 
-_HEADER = "# Keys of clients, as hashes. `route keys` writes here, and so may you.\nkeys:\n"
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: do not run two `route keys` at the same time there.
+    fcntl = None  # type: ignore[assignment]
+
+_HEADER = "# Hashes of the clients' API keys. Edit this file by hand or with `route keys`.\nkeys:\n"
 
 
-def append_key(file: Path, facts: Mapping[str, Any], catalog: Catalog, policies: Policies) -> Key:
-    """Append the key with these facts to `file`, which is made where it is missing.
+def append_key(file: Path, fields: Mapping[str, Any], catalog: Catalog, policies: Policies) -> Key:
+    """Append a key with these fields to `file`, which is created if it does not exist.
 
-    Raises CallerError where the facts cannot be, or the file has a form to whose end nothing can be appended, and
-    ConfigurationError where the file is broken already.
+    Raises CallerError if a field is invalid, or nothing can be appended to the file's YAML style, and
+    ConfigurationError if the file is already invalid.
     """
-    key = _checked(facts)
+    key = _validated(fields)
     with _locked(file):
         before = load_keys(file)
         for field, problem in problems_of(key, tuple(before), catalog, policies):
             raise CallerError(f"{field}: {problem}")
         old = file.read_bytes() if file.exists() else b""
-        added = _entry(facts, _indent(file, before)).encode()
-        if not before and not _begins_a_list(file):
-            added = _HEADER.encode() + added
+        entry = _entry(fields, _indent(file, before)).encode()
+        if not before and not _has_keys_field(file):
+            entry = _HEADER.encode() + entry
         if old and not old.endswith(b"\n"):
-            added = b"\n" + added
-        if not _holds(old + added, [*before, key]):
-            raise CallerError(
-                f"{file} has a form to which nothing can be appended; put this into it:\n{added.decode()}"
-            )
-        # One write at the end: whoever reads meanwhile sees all of it or nothing.
-        with file.open("ab", buffering=0) as opened:
-            opened.write(added)
-            os.fsync(opened.fileno())
+            entry = b"\n" + entry
+        if not _contains(old + entry, [*before, key]):
+            raise CallerError(f"{file}: cannot append to this YAML style; add this entry by hand:\n{entry.decode()}")
+        # A single append: concurrent readers see either all of the entry or none of it.
+        with file.open("ab", buffering=0) as stream:
+            stream.write(entry)
+            os.fsync(stream.fileno())
     return key
 
 
 def revoke(file: Path, key_id: str, day: datetime.date) -> None:
-    """Write into the key's entry that it opens nothing from `day` on. Raises CallerError where there is no such key, or
-    where the entry has a form into which nothing can be written.
+    """Add `revoked: <day>` to the entry of a key.
+
+    Raises CallerError if the key is unknown or already revoked, or if its entry's YAML style cannot be edited.
     """
     with _locked(file):
         before = load_keys(file)
@@ -64,27 +71,27 @@ def revoke(file: Path, key_id: str, day: datetime.date) -> None:
             known = ", ".join(key.id for key in before) or "none"
             raise CallerError(f'there is no key "{key_id}" in {file}; known: {known}')
         if before[position].revoked is not None:
-            raise CallerError(f'the key "{key_id}" {before[position].inactive_reason(day) or "is revoked already"}')
+            raise CallerError(f'the key "{key_id}" {before[position].inactive_reason(day) or "is already revoked"}')
         line = read_yaml(file)[1]["keys", position, "hash"]
         lines = file.read_bytes().splitlines(keepends=True)
-        beginning = re.match(rb"[ \t]*(?:-[ \t]+)?", lines[line - 1])
-        indent = b" " * len(beginning[0]) if beginning else b""
+        prefix = re.match(rb"[ \t]*(?:-[ \t]+)?", lines[line - 1])
+        indent = b" " * len(prefix[0]) if prefix else b""
         if not lines[line - 1].endswith(b"\n"):
             lines[line - 1] += b"\n"
         lines.insert(line, indent + f"revoked: {day}\n".encode())
-        wanted = list(before)
-        wanted[position] = msgspec.structs.replace(before[position], revoked=day)
+        after = list(before)
+        after[position] = msgspec.structs.replace(before[position], revoked=day)
         text = b"".join(lines)
-        if not _holds(text, wanted):
+        if not _contains(text, after):
             raise CallerError(
-                f'{file}:{line}: nothing can be written here; put `revoked: {day}` into the entry "{key_id}"'
+                f'{file}:{line}: cannot edit this YAML style; add `revoked: {day}` to the entry "{key_id}" by hand'
             )
         _replace(file.resolve(), text)
 
 
-def _checked(facts: Mapping[str, Any]) -> Key:
-    # Through YAML's own types, so that the command line takes what the file takes.
-    plain = {name: str(fact) if isinstance(fact, datetime.date) else fact for name, fact in facts.items()}
+def _validated(fields: Mapping[str, Any]) -> Key:
+    # As in YAML, so that the command line accepts the same values as the file.
+    plain = {name: str(value) if isinstance(value, datetime.date) else value for name, value in fields.items()}
     try:
         return msgspec.convert(plain, Key, dec_hook=read_quantity)
     except msgspec.ValidationError as error:
@@ -92,20 +99,20 @@ def _checked(facts: Mapping[str, Any]) -> Key:
         raise CallerError(f"{path.rstrip('`') or 'key'}: {problem[0].lower()}{problem[1:]}") from None
 
 
-def _entry(facts: Mapping[str, Any], indent: str) -> str:
-    """One item of a list: a line a fact, lists in brackets."""
-    first, *others = "".join(_line(name, fact) for name, fact in facts.items()).splitlines()
+def _entry(fields: Mapping[str, Any], indent: str) -> str:
+    """One list item: a line per field, lists in brackets."""
+    first, *others = "".join(_line(name, value) for name, value in fields.items()).splitlines()
     return "".join(f"{line}\n" for line in (f"{indent}- {first}", *(f"{indent}  {line}" for line in others)))
 
 
-def _line(name: str, fact: Any) -> str:
-    if isinstance(fact, list):
-        return f"{name}: {yaml.safe_dump(fact, allow_unicode=True, default_flow_style=True, width=10**6)}"
-    return yaml.safe_dump({name: fact}, allow_unicode=True, default_flow_style=False, width=10**6)
+def _line(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return f"{name}: {yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=10**6)}"
+    return yaml.safe_dump({name: value}, allow_unicode=True, default_flow_style=False, width=10**6)
 
 
 def _indent(file: Path, keys: Keys) -> str:
-    """As the last entry has it."""
+    """The indentation of the last entry."""
     if not keys:
         return "  "
     line = read_yaml(file)[1]["keys", len(keys) - 1]
@@ -113,13 +120,13 @@ def _indent(file: Path, keys: Keys) -> str:
     return text[: len(text) - len(text.lstrip(" "))]
 
 
-def _begins_a_list(file: Path) -> bool:
+def _has_keys_field(file: Path) -> bool:
     document = read_yaml(file)[0] if file.exists() else None
     return isinstance(document, dict) and "keys" in document
 
 
-def _holds(text: bytes, keys: list[Key]) -> bool:
-    """Whether a file with this text would hold these keys, and nothing else."""
+def _contains(text: bytes, keys: list[Key]) -> bool:
+    """Whether a file with this text would contain exactly these keys."""
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "keys.yaml"
         candidate.write_bytes(text)
@@ -130,16 +137,16 @@ def _holds(text: bytes, keys: list[Key]) -> bool:
 
 
 def _replace(file: Path, text: bytes) -> None:
-    """Put `text` in the file's place in one step, with the same owner and mode."""
-    was = file.stat()
+    """Replace the file atomically, with the same owner and mode."""
+    status = file.stat()
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as other:
-            other.write(text)
-            os.fchmod(descriptor, was.st_mode & 0o7777)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text)
+            os.fchmod(descriptor, status.st_mode & 0o7777)
             with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, was.st_uid, was.st_gid)
-            other.flush()
+                os.fchown(descriptor, status.st_uid, status.st_gid)
+            stream.flush()
             os.fsync(descriptor)
         Path(name).replace(file)
     except BaseException:
@@ -149,10 +156,13 @@ def _replace(file: Path, text: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Keeps other runs of `route keys` out, so that none undoes what another one writes."""
+    """Lock the file's folder, so that concurrent runs of `route keys` do not overwrite each other's changes."""
     folder = file.resolve().parent
     if not folder.is_dir():
-        raise CallerError(f"there is no folder {folder}")
+        raise CallerError(f"the folder {folder} does not exist")
+    if fcntl is None:
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The configuration of a running gateway, read anew when it changes.
+"""The configuration of a running gateway, reloaded when it changes.
 
 A request takes `ConfigReloader.current` once and uses it until the end, so a change never affects a running request.
 An invalid edit is rejected, and the previous configuration stays active.
@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
 from watchfiles import Change, awatch
 
-from router.decide.policy import Policies
+from router.cards import Card
 from router.errors import ConfigurationError, PulvinarError
+from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig
-from router.gateway.config.keys import Keys
+from router.gateway.config.keys import Key, Keys
 from router.gateway.config.sources import ParsedConfig, Sources
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor, evidence_of
@@ -29,19 +30,18 @@ from router.store.records.snapshots import catalogue_snapshot
 
 _LOG = logging.getLogger(__name__)
 _STEP_MS, _DEBOUNCE_MS = 50, 500
-# Some file systems tell of no change.
-_TICK_S, _LOOK_EVERY_TICKS = 1.0, 3
-# How long a file may be gone while an editor puts another in its place, and half of one be written.
+# Some file systems report no changes, so the files are also polled.
+_TICK_S, _POLL_EVERY_TICKS = 1.0, 3
+# How long a file may be missing, or incomplete, while an editor replaces it.
 _SETTLE_S = 0.3
-_NAMED_AT_MOST = 5
-_FAULTS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupError)
+_ERRORS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupError)
 
 
 class ActiveConfig(Struct, frozen=True, eq=False):
-    """A configuration. `number` counts from 1; `loaded_at` is in seconds since 1970, UTC.
+    """A loaded configuration. `number` counts from 1; `loaded_at` is in seconds since 1970, UTC.
 
-    `catalogue` is what records keep of the cards; `fingerprint` tells configurations apart, on every machine in the
-    same way.
+    `catalogue` is the snapshot of the cards for records; `fingerprint` is a hash of all files, the same on every
+    machine.
     """
 
     router: Router
@@ -55,37 +55,39 @@ class ActiveConfig(Struct, frozen=True, eq=False):
 
 
 Load = Callable[[ActiveConfig | None], ActiveConfig]
-"""Reads the configuration anew; takes the one that is in use, None at the start. Raises ConfigurationError."""
+"""Loads the configuration, given the active one, or None at the start. Raises ConfigurationError."""
 
 
 def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = time.time) -> Load:
-    """What reads `sources`. The predictor stays the same, and so does the router where only settings or keys change."""
+    """A function that loads `sources`. The router is reused if only settings or keys have changed."""
 
     def load(before: ActiveConfig | None) -> ActiveConfig:
         fingerprint = sources.fingerprint()
-        said = sources.read()
-        if before is not None and before.keys and not said.keys:
+        parsed = sources.read()
+        if before is not None and before.keys and not parsed.keys:
             raise ConfigurationError(
-                f"{sources.keys}: holds no key any more, and without keys everybody would be let in; the last keys "
-                "stay (a restart serves without)"
+                f"{sources.keys}: no keys left in the file; keeping the previous keys. Restart to run without "
+                "authentication"
             )
-        if before is not None and _routes_the_same(before, said):
+        if before is not None and _routing_unchanged(before, parsed):
             router, catalogue = before.router, before.catalogue
         else:
-            router = Router(said.catalog, said.policies, predictor, evidence_of(said.evidence, predictor.encoder))
+            router = Router(parsed.catalog, parsed.policies, predictor, evidence_of(parsed.evidence, predictor.encoder))
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
-        return ActiveConfig(router, catalogue, said.config, said.keys, number, fingerprint, clock(), said.evidence)
+        return ActiveConfig(
+            router, catalogue, parsed.config, parsed.keys, number, fingerprint, clock(), parsed.evidence
+        )
 
     return load
 
 
 class ConfigReloader:
-    """Holds the configuration in use, and looks for changes.
+    """The active configuration (`current`), reloaded when its files change.
 
-    `problem` says why the last edit was refused, in lines of `file:line: key: problem`; None where none was. `tell`
-    gets a line for people whenever the configuration changes, or an edit is refused or mended. `on_change` is called on
-    the event loop, after `current` has become another.
+    `problem` is the reason why the latest change was rejected, as lines of `file:line: key: problem`, or None. `notify`
+    gets a line for the operator when a change is applied, rejected or corrected. `on_change` is called on the event
+    loop, after `current` has been replaced.
     """
 
     def __init__(
@@ -93,29 +95,29 @@ class ConfigReloader:
         load: Load,
         sources: Sources,
         *,
-        tell: Callable[[str], None] = _LOG.info,
+        notify: Callable[[str], None] = _LOG.info,
         on_change: Callable[[ActiveConfig], None] = lambda _: None,
     ) -> None:
-        """Loads at once. Raises ConfigurationError where that fails: at the start nothing good is there to keep."""
+        """Load the configuration. Raises ConfigurationError if that fails: there is no previous one to keep."""
         self._load, self._sources = load, sources
-        self.tell, self.on_change = tell, on_change
+        self.notify, self.on_change = notify, on_change
         self.problem: str | None = None
         self._stamps = sources.stamps()
         self.current = load(None)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
-        """Take changes over as they come, until cancelled."""
+        """Apply changes as they occur, until cancelled."""
         while True:
-            await self._look()
+            await self._check()
             watched = await asyncio.to_thread(self._sources.watched)
             folders = {folder for folder, _ in watched}
             try:
                 ticks = 0
                 async for changed in awatch(
                     *folders,
-                    watch_filter=self._concerns,
+                    watch_filter=self._is_relevant,
                     step=_STEP_MS,
                     debounce=_DEBOUNCE_MS,
                     recursive=False,
@@ -124,124 +126,124 @@ class ConfigReloader:
                     ignore_permission_denied=True,
                 ):
                     ticks += 1
-                    # The first time too, for something may have changed before it was watched.
-                    if not changed and ticks > 1 and ticks % _LOOK_EVERY_TICKS:
+                    # At the first tick too: a file may have changed before the watch started.
+                    if not changed and ticks > 1 and ticks % _POLL_EVERY_TICKS:
                         continue
-                    await self._look()
-                    # A folder has come, gone or become another: the old watch would not see into it. The new one may
-                    # have the inode of the old.
+                    await self._check()
+                    # A folder was created, deleted or replaced: the watch does not see into the new one, which may have
+                    # the inode of the old one.
                     if any(path in folders for _, path in changed):
                         break
                     if await asyncio.to_thread(self._sources.watched) != watched:
                         break
             except OSError as error:
-                # A folder went while the watch was set up, or the system allows no further watch.
-                _LOG.warning("cannot watch for changes: %s; looking now and then", error)
-                await asyncio.sleep(_TICK_S * _LOOK_EVERY_TICKS)
+                # A folder was deleted while the watch was set up, or the system has no watches left.
+                _LOG.warning("cannot watch for file changes: %s; polling instead", error)
+                await asyncio.sleep(_TICK_S * _POLL_EVERY_TICKS)
 
     async def reload(self) -> None:
-        """Read everything anew, whether anything seems to have changed or not."""
-        async with self._turn:
-            await self._take_over(asked=True)
+        """Reload everything, whether or not a change was detected."""
+        async with self._lock:
+            await self._apply_change(requested=True)
 
     def reload_soon(self) -> None:
-        """`reload`, for the handler of SIGHUP; to be called on the event loop."""
+        """Schedule `reload`; for the SIGHUP handler, on the event loop."""
         task = asyncio.get_running_loop().create_task(self.reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
 
-    async def _look(self) -> None:
-        """Take over what has changed since the last look, if anything has."""
-        async with self._turn:
+    async def _check(self) -> None:
+        """Apply a change since the last check, if there is one."""
+        async with self._lock:
             stamps = await asyncio.to_thread(self._sources.stamps)
             if stamps != self._stamps:
-                await self._take_over()
+                await self._apply_change()
 
-    async def _take_over(self, asked: bool = False) -> None:
-        if await asyncio.to_thread(self._sources.lacks, self._stamps):
-            # Editors move a file away and put another in its place.
+    async def _apply_change(self, requested: bool = False) -> None:
+        if await asyncio.to_thread(self._sources.any_missing, self._stamps):
+            # Some editors move a file away before they write the new one.
             await asyncio.sleep(_SETTLE_S)
         problem = None
         for _ in range(3):
-            # Before loading: what changes meanwhile is then seen at the next look.
+            # Before loading, so that a change in the meantime is seen at the next check.
             self._stamps = await asyncio.to_thread(self._sources.stamps)
-            problem = await self._try(asked)
+            problem = await self._try_load(requested)
             if problem is None:
                 return
-            # Perhaps only half of it was written yet.
+            # The file may have been incomplete.
             await asyncio.sleep(_SETTLE_S)
             if await asyncio.to_thread(self._sources.stamps) == self._stamps:
                 break
-        if problem != self.problem or asked:
+        if problem != self.problem or requested:
             self.problem = problem
-            self._say(f"refused an edit, the last good configuration stays: {problem}")
+            self._send_line(f"configuration change rejected; keeping the previous one: {problem}")
 
-    async def _try(self, asked: bool) -> str | None:
-        """What is wrong with the configuration as it is now; where nothing is, it is in use after this."""
+    async def _try_load(self, requested: bool) -> str | None:
+        """Load and activate the configuration. If that fails, return the reason."""
         before = self.current
         try:
-            if not asked and await asyncio.to_thread(self._sources.fingerprint) == before.fingerprint:
-                self._mended("the configuration is the last good one again")
+            if not requested and await asyncio.to_thread(self._sources.fingerprint) == before.fingerprint:
+                self._clear_problem()
                 return None
             loaded = await asyncio.to_thread(self._load, before)
         except PulvinarError as error:
             return str(error)
-        except _FAULTS as error:
-            # No edit may end the watch, whatever it makes stumble.
+        except _ERRORS as error:
+            # No edit may end the watch, whatever error it causes.
             return f"{type(error).__name__}: {error}"
         if loaded.fingerprint == before.fingerprint:
-            # The number stays as well, for nobody needs to look anything up anew.
-            self._mended("the configuration is the last good one again")
-            if asked:
-                self._say("read the configuration anew: nothing has changed")
+            # The number stays the same too.
+            self._clear_problem()
+            if requested:
+                self._send_line("configuration reloaded: no changes")
             return None
         self.current = loaded
         self.problem = None
         try:
             self.on_change(loaded)
-        except _FAULTS as error:
-            _LOG.error("an edit was taken over, but not everybody took notice: %s: %s", type(error).__name__, error)
-        self._say(f"took over an edit: {changes(before, loaded) or 'nothing that matters has changed'}")
+        except _ERRORS as error:
+            _LOG.error("the configuration was reloaded, but applying it failed: %s: %s", type(error).__name__, error)
+        self._send_line(f"configuration reloaded: {changes(before, loaded) or 'no effective change'}")
         return None
 
-    def _mended(self, line: str) -> None:
+    def _clear_problem(self) -> None:
         if self.problem is not None:
             self.problem = None
-            self._say(line)
+            self._send_line("configuration error resolved: the files match the active configuration again")
 
-    def _say(self, line: str) -> None:
-        # Whoever read the lines may have gone; the gateway stays.
+    def _send_line(self, line: str) -> None:
+        # The reader of the lines may have gone; the gateway keeps running.
         with contextlib.suppress(OSError):
-            self.tell(line)
+            self.notify(line)
 
-    def _concerns(self, _: Change, path: str) -> bool:
-        return self._sources.concerns(path)
+    def _is_relevant(self, _: Change, path: str) -> bool:
+        return self._sources.is_relevant(path)
 
 
 def changes(before: ActiveConfig, after: ActiveConfig) -> str:
-    """What has changed, such as `cards: +a, -b, ~c; policies: ~default`; empty where nothing has."""
+    """The differences, such as `cards: +a, -b, ~c; policies: ~default`; empty if there are none."""
     old, new = before.router, after.router
     parts = {
-        "cards": _difference({each.id: each for each in old.catalog}, {each.id: each for each in new.catalog}),
+        "cards": _difference(_by_id(old.catalog), _by_id(new.catalog)),
         "policies": _difference(old.policies, new.policies),
         "gateway": _difference(_settings(before.config), _settings(after.config)),
-        "keys": _difference({each.id: each for each in before.keys}, {each.id: each for each in after.keys}),
+        "keys": _difference(_by_id(before.keys), _by_id(after.keys)),
         "evidence": _difference(before.evidence, after.evidence),
     }
-    return "; ".join(f"{part}: {said}" for part, said in parts.items() if said)
+    return "; ".join(f"{part}: {difference}" for part, difference in parts.items() if difference)
 
 
-def _routes_the_same(before: ActiveConfig, said: ParsedConfig) -> bool:
+def _routing_unchanged(before: ActiveConfig, parsed: ParsedConfig) -> bool:
     router: Router = before.router
     return (
-        list(router.catalog) == list(said.catalog)
-        and _plain(router.policies) == _plain(said.policies)
-        and before.evidence == said.evidence
+        list(router.catalog) == list(parsed.catalog)
+        and dict(router.policies) == dict(parsed.policies)
+        and before.evidence == parsed.evidence
     )
 
 
-def _plain(policies: Policies) -> dict[str, object]:
-    return dict(policies)
+def _by_id(items: Iterable[Card] | Iterable[Key]) -> dict[str, object]:
+    return {item.id: item for item in items}
 
 
 def _settings(config: GatewayConfig) -> dict[str, object]:
@@ -254,5 +256,4 @@ def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> st
         *(f"-{name}" for name in sorted(before.keys() - after.keys())),
         *(f"~{name}" for name in sorted(before.keys() & after.keys()) if before[name] != after[name]),
     ]
-    more = len(marked) - _NAMED_AT_MOST
-    return ", ".join(marked[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    return shortened(marked)

@@ -1,4 +1,4 @@
-"""The files and folders that a gateway is configured by: what they say, and where a change to them shows."""
+"""The files and folders that configure a gateway: reading them, and detecting changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
 from router.perceive.evidence import ProbeOutcome, load_evidence
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 Stamp = tuple[str, int, int, int]
 """A file's path, inode, size, and when its content or its attributes last changed, in nanoseconds."""
 
 
 class ParsedConfig(Struct, frozen=True, eq=False):
-    """What the sources say, checked together. `evidence` holds the outcomes of probes by card."""
+    """The parsed and validated sources. `evidence` has the probe outcomes of each card."""
 
     catalog: Catalog
     policies: Policies
@@ -34,9 +34,9 @@ class ParsedConfig(Struct, frozen=True, eq=False):
 
 
 class Sources(Struct, frozen=True):
-    """Where things lie: folders of cards, policies and evidence, the files `gateway.yaml` and `keys.yaml`.
+    """Paths: the folders of cards, policies and evidence, and the files `gateway.yaml` and `keys.yaml`.
 
-    The folder of evidence and the two files need not exist.
+    The evidence folder and the two files need not exist.
     """
 
     cards: Path
@@ -46,11 +46,11 @@ class Sources(Struct, frozen=True):
     keys: Path
 
     def read(self) -> ParsedConfig:
-        """What all of them say. Raises ConfigurationError naming file, line and key."""
+        """Read and validate all of them together. Raises ConfigurationError naming file, line and key."""
         catalog = load_catalog(self.cards)
         policies = load_policies(self.policies, catalog)
         if DEFAULT_POLICY not in policies:
-            problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" stands for'
+            problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" needs'
             raise ConfigurationError(f"{self.policies}: {problem}")
         return ParsedConfig(
             catalog,
@@ -61,11 +61,11 @@ class Sources(Struct, frozen=True):
         )
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """A stamp of every file that is there, in order. Equal stamps mean that nothing was changed."""
+        """A stamp of every existing file, in order. Equal stamps mean that nothing has changed."""
         return tuple(stamp for file in self._files() if (stamp := _stamp(file)) is not None)
 
     def fingerprint(self) -> str:
-        """A hash of the names and contents of all files: the same on every machine that is configured the same."""
+        """A hash of the names and contents of all files: equal on machines with equal configurations."""
         digest = hashlib.sha256()
         for kind, file in self._named_files():
             try:
@@ -75,30 +75,31 @@ class Sources(Struct, frozen=True):
             digest.update(f"{kind}/{file.name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
-    def lacks(self, before: Iterable[Stamp]) -> bool:
-        """Whether a file of `before` is gone."""
-        there = {stamp[0] for stamp in self.stamps()}
-        return any(path not in there for path, *_ in before)
+    def any_missing(self, before: Iterable[Stamp]) -> bool:
+        """Whether a file of `before` no longer exists."""
+        existing = {stamp[0] for stamp in self.stamps()}
+        return any(path not in existing for path, *_ in before)
 
     def watched(self) -> tuple[tuple[str, int], ...]:
-        """The folders, with their inodes, in which a change to a source shows: those that hold the files, and those
-        where a folder that is missing would appear or a link on the way be turned.
-        """
-        found: dict[str, int] = {}
-        for path in (self.cards, self.policies, self.evidence, self.gateway, self.keys):
-            for folder in _on_the_way(path):
-                nearest = next((each for each in (folder, *folder.parents) if each.is_dir()), None)
-                if nearest is not None:
-                    found[str(nearest)] = nearest.stat().st_ino
-        return tuple(sorted(found.items()))
+        """The folders to watch, with their inodes.
 
-    def concerns(self, changed: str) -> bool:
-        """Whether a change to this path, as a watcher names it, can matter; when in doubt, it does."""
+        They contain the files, the links that lead to them, or are the nearest existing parent of a missing folder.
+        """
+        inodes: dict[str, int] = {}
+        for path in (self.cards, self.policies, self.evidence, self.gateway, self.keys):
+            for folder in _folders_of(path):
+                nearest = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None)
+                if nearest is not None:
+                    inodes[str(nearest)] = nearest.stat().st_ino
+        return tuple(sorted(inodes.items()))
+
+    def is_relevant(self, changed: str) -> bool:
+        """Whether a change of this path, as reported by a watcher, may concern a source; true when in doubt."""
         path = Path(changed)
         if path.suffix in (".yaml", ".yml", ".jsonl") or path.name.startswith(".."):
             return True
-        named = (self.cards, self.policies, self.evidence, self.gateway, self.keys)
-        return path.is_dir() or path.is_symlink() or any(path.name in each.absolute().parts for each in named)
+        sources = (self.cards, self.policies, self.evidence, self.gateway, self.keys)
+        return path.is_dir() or path.is_symlink() or any(path.name in source.absolute().parts for source in sources)
 
     def _files(self) -> Iterator[Path]:
         for _, file in self._named_files():
@@ -121,26 +122,26 @@ class Sources(Struct, frozen=True):
 
 def _stamp(file: Path) -> Stamp | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return str(file), found.st_ino, found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+    return str(file), status.st_ino, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _on_the_way(path: Path) -> Iterator[Path]:
-    """`path` itself, the folder it lies in, and, where links lead to it, the folder of every link on the way."""
-    left = [path.absolute()]
-    for _ in range(_MOST_LINKS):
-        if not left:
+def _folders_of(path: Path) -> Iterator[Path]:
+    """`path` itself if it is a folder, its parent, and the folder of every symbolic link on the way to it."""
+    remaining = [path.absolute()]
+    for _ in range(_MAX_LINKS):
+        if not remaining:
             return
-        here = left.pop()
-        if here.is_dir():
-            yield here
-        yield here.parent
-        # From the root on, so that no link stands before the first one found, and `..` means what it says.
-        for each in (*reversed(here.parents), here):
-            if each.is_symlink():
-                target = each.parent / each.readlink() / here.relative_to(each)
-                left.append(Path(os.path.normpath(target)))
-                yield each.parent
+        current = remaining.pop()
+        if current.is_dir():
+            yield current
+        yield current.parent
+        # From the root on, so that the first link has no link before it, and `..` can be resolved as text.
+        for part in (*reversed(current.parents), current):
+            if part.is_symlink():
+                target = part.parent / part.readlink() / current.relative_to(part)
+                remaining.append(Path(os.path.normpath(target)))
+                yield part.parent
                 break

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from router.cards import Card, Catalog, load_catalog
+from router.decide.model_name import read_target
 from router.decide.policy import Policies, Policy, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, json_schema, load_config
@@ -33,22 +34,22 @@ def load(file: Path, text: str) -> GatewayConfig:
     return load_config(file, CATALOG, POLICIES)
 
 
-def refused(file: Path, text: str) -> str:
-    with pytest.raises(ConfigurationError) as fault:
+def rejection(file: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as error:
         load(file, text)
-    return str(fault.value).replace(str(file), "gateway.yaml")
+    return str(error.value).replace(str(file), "gateway.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "# nothing but a note\n", "{}"])
-def test_a_file_that_says_nothing_leaves_the_defaults(file: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"])
+def test_an_empty_file_has_the_defaults(file: Path, text: str) -> None:
     assert load(file, text) == GatewayConfig()
 
 
-def test_a_missing_file_leaves_the_defaults(file: Path) -> None:
+def test_a_missing_file_has_the_defaults(file: Path) -> None:
     assert load_config(file, CATALOG, POLICIES) == GatewayConfig()
 
 
-def test_the_defaults_are_those_that_the_docs_show() -> None:
+def test_the_defaults_are_those_in_the_docs() -> None:
     example = ROOT / "docs" / "gateway.yaml"
     shown = load_config(example, load_catalog(ROOT / "model_cards"), load_policies(ROOT / "policies"))
     assert msgspec.structs.replace(shown, aliases={}, aliases_hide_cards=False) == GatewayConfig()
@@ -76,11 +77,11 @@ def test_the_defaults_are_those_that_the_docs_show() -> None:
         ("open_metrics: true", "open_metrics", True),
     ],
 )
-def test_quantities_are_read_as_people_write_them(file: Path, text: str, field: str, value: Any) -> None:
-    found: Any = load(file, text)
+def test_quantities_have_units(file: Path, text: str, field: str, value: Any) -> None:
+    setting: Any = load(file, text)
     for name in field.split("."):
-        found = getattr(found, name)
-    assert found == pytest.approx(value)
+        setting = getattr(setting, name)
+    assert setting == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -104,21 +105,21 @@ def test_quantities_are_read_as_people_write_them(file: Path, text: str, field: 
         ("records: {keep: 0d}", "1: records.keep: expected a time of more than 0, got '0d'"),
         ("retries: -1", "1: retries: expected `int` >= 0"),
         ("max_depth: 100000", "1: max_depth: expected `int` <= 500"),
-        ("- a", "1: expected the gateway's settings (keys and values)"),
+        ("- a", "1: expected the gateway's settings (keys and values), got a list"),
         ("a: !!python/name:os.system x", "1: the tag !!python/name:os.system is not supported"),
     ],
 )
-def test_a_slip_is_named_with_its_line_and_key(file: Path, text: str, problem: str) -> None:
-    assert refused(file, text).startswith(f"gateway.yaml:{problem}")
+def test_an_invalid_setting_is_reported_with_its_line_and_key(file: Path, text: str, problem: str) -> None:
+    assert rejection(file, text).startswith(f"gateway.yaml:{problem}")
 
 
 @pytest.mark.parametrize(
     "target", ["auto", "auto/best", "auto[cheapest]", "auto/best[cheapest,size<9B]", "llama-8b", "vendor/gpt-4o"]
 )
-def test_an_alias_may_stand_for_whatever_a_client_may_ask_for(file: Path, target: str) -> None:
+def test_the_target_of_an_alias_may_be_any_model_name(file: Path, target: str) -> None:
     config = load(file, f"aliases: {{gpt-3.5-turbo: '{target}'}}")
-    assert config.meaning("gpt-3.5-turbo") == target
-    assert config.meaning("another") == "another"
+    assert read_target("gpt-3.5-turbo", config.aliases) == read_target(target, {})
+    assert read_target("another", config.aliases) == read_target("another", {})
 
 
 @pytest.mark.parametrize(
@@ -127,42 +128,43 @@ def test_an_alias_may_stand_for_whatever_a_client_may_ask_for(file: Path, target
         ("mine: auto/bst", 'there is no policy "bst"; did you mean "best"?'),
         ("mine: auto/xyz", 'there is no policy "xyz"; known: best, cheap, default'),
         ("mine: 'auto[chepest]'", 'the flags of "auto[chepest]": unknown flag "chepest"; did you mean "cheapest"?'),
-        ("mine: 'auto/best[cheapest'", '"auto/best[cheapest" cannot be read; write auto, auto/<policy> or auto/'),
+        ("mine: 'auto/best[cheapest'", '"auto/best[cheapest" is not valid; write auto, auto/<policy> or auto/'),
         ("mine: llama-8", '"llama-8" is neither auto nor a card; did you mean "llama-8b"?'),
         ("mine: auto-best", '"auto-best" is neither auto nor a card; did you mean "auto/best"?'),
-        ("mine: mine", '"mine" is an alias itself; write what it stands for'),
-        ("auto/mine: gpt-4o", "names that begin with auto have a meaning already"),
-        ("gpt-4o: auto", 'the card "gpt-4o" has this name too; rename one, or set `aliases_hide_cards: true`'),
-        ("vendor/gpt-4o: auto", 'the card "gpt-4o" has this name too, as an alias of its own; rename one, or set '),
+        ("mine: mine", '"mine" is itself an alias; write its target instead'),
+        ("auto/mine: gpt-4o", 'names that begin with "auto" are reserved'),
+        ("gpt-4o: auto", 'the card "gpt-4o" also has this name; rename one, or set `aliases_hide_cards: true`'),
+        ("vendor/gpt-4o: auto", 'the card "gpt-4o" also has this name, as one of its aliases; rename one, or set '),
     ],
 )
-def test_an_alias_that_leads_nowhere_is_refused(file: Path, alias: str, problem: str) -> None:
+def test_an_alias_with_an_invalid_target_is_rejected(file: Path, alias: str, problem: str) -> None:
     name = alias.split(":", maxsplit=1)[0]
-    assert refused(file, f"aliases:\n  {alias}").startswith(f"gateway.yaml:2: aliases.{name}: {problem}")
+    assert rejection(file, f"aliases:\n  {alias}").startswith(f"gateway.yaml:2: aliases.{name}: {problem}")
 
 
-def test_every_alias_that_leads_nowhere_is_listed(file: Path) -> None:
-    lines = refused(file, "aliases:\n  a: x1\n  b: auto\n  c: x2\n").splitlines()
+def test_every_invalid_alias_is_listed(file: Path) -> None:
+    lines = rejection(file, "aliases:\n  a: x1\n  b: auto\n  c: x2\n").splitlines()
     assert [line.split(": ", maxsplit=2)[:2] for line in lines] == [
         ["gateway.yaml:2", "aliases.a"],
         ["gateway.yaml:4", "aliases.c"],
     ]
 
 
-def test_an_alias_may_hide_a_card_where_that_is_asked_for(file: Path) -> None:
+def test_an_alias_may_hide_a_card_if_configured(file: Path) -> None:
     config = load(file, "aliases_hide_cards: true\naliases: {gpt-4o: auto/best}\n")
-    assert config.meaning("gpt-4o") == "auto/best"
+    assert read_target("gpt-4o", config.aliases).policy == "best"
 
 
-def test_an_alias_may_have_the_name_that_an_upstream_uses(file: Path) -> None:
-    assert load(file, "aliases: {gpt-4o-2024-08-06: auto/best}").meaning("gpt-4o-2024-08-06") == "auto/best"
+def test_an_alias_may_have_the_upstream_name_of_a_model(file: Path) -> None:
+    config = load(file, "aliases: {gpt-4o-2024-08-06: auto/best}")
+    assert read_target("gpt-4o-2024-08-06", config.aliases).policy == "best"
 
 
-def test_the_schema_takes_the_example_of_the_docs_and_refuses_slips() -> None:
+def test_the_schema_accepts_the_example_of_the_docs_and_rejects_mistakes() -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    checked = jsonschema.Draft202012Validator(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     example = yaml.safe_load((ROOT / "docs" / "gateway.yaml").read_text())
-    assert not list(checked.iter_errors(example))
-    for slip in ({"retrys": 1}, {"timeouts": {"connect": 5}}, {"max_depth": 100_000}, {"keepalive": "often"}):
-        assert list(checked.iter_errors(slip)), slip
+    assert not list(validator.iter_errors(example))
+    for mistake in ({"retrys": 1}, {"timeouts": {"connect": 5}}, {"max_depth": 100_000}, {"keepalive": "often"}):
+        assert list(validator.iter_errors(mistake)), mistake

@@ -32,24 +32,24 @@ def load(file: Path, text: str) -> Keys:
     return load_keys(file, CATALOG, POLICIES)
 
 
-def refused(file: Path, text: str) -> str:
-    with pytest.raises(ConfigurationError) as fault:
+def rejection(file: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as error:
         load(file, text)
-    return str(fault.value).replace(str(file), "keys.yaml")
+    return str(error.value).replace(str(file), "keys.yaml")
 
 
-def key(**facts: object) -> Key:
-    return Key(**{"id": "ci", "hash": HASH, **facts})  # type: ignore[arg-type]
+def key(**fields: object) -> Key:
+    return Key(**{"id": "ci", "hash": HASH, **fields})  # type: ignore[arg-type]
 
 
-# Finding
+# Authentication
 
 
-def test_a_key_is_found_by_the_whole_of_it() -> None:
+def test_a_key_is_found_by_its_full_value() -> None:
     keys = Keys([key(), key(id="other", hash=hash_of(SECRET + "2"))])
-    found = keys.find(SECRET)
-    assert found is not None
-    assert found.id == "ci"
+    first = keys.find(SECRET)
+    assert first is not None
+    assert first.id == "ci"
     other = keys.find(SECRET + "2")
     assert other is not None
     assert other.id == "other"
@@ -58,44 +58,44 @@ def test_a_key_is_found_by_the_whole_of_it() -> None:
 @pytest.mark.parametrize(
     "presented", ["", SECRET[:-1], SECRET + "x", SECRET.upper(), f" {SECRET}", HASH, "pv-", "\udcff", "x" * 10_000_000]
 )
-def test_what_is_not_exactly_a_key_is_none(presented: str) -> None:
+def test_anything_but_the_exact_key_is_not_found(presented: str) -> None:
     assert Keys([key()]).find(presented) is None
 
 
 @given(st.text())
-def test_no_text_but_the_key_is_found(text: str) -> None:
+def test_only_the_key_itself_is_found(text: str) -> None:
     assert (Keys([key()]).find(text) is not None) == (text == SECRET)
 
 
-def test_new_keys_are_long_and_never_the_same() -> None:
-    made = {new_key() for _ in range(100)}
-    assert len(made) == 100
-    assert all(each.startswith("pv-") and len(each) == 46 for each in made)
+def test_new_keys_are_long_and_unique() -> None:
+    keys = {new_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(value.startswith("pv-") and len(value) == 46 for value in keys)
 
 
-def test_without_keys_nobody_needs_one() -> None:
+def test_without_keys_no_authentication_is_needed() -> None:
     assert Keys().authenticate(None) is None
     assert Keys().authenticate("anything") is None
 
 
 @pytest.mark.parametrize(
     ("presented", "problem"),
-    [(None, "this gateway needs a key: send it as `Authorization: Bearer"), ("pv-wrong", "there is no such key")],
+    [(None, "API key required: send it as `Authorization: Bearer …` or `x-api-key`"), ("pv-wrong", "invalid API key")],
 )
-def test_where_there_are_keys_one_is_needed(presented: str | None, problem: str) -> None:
-    with pytest.raises(InvalidKeyError, match=problem) as fault:
+def test_with_keys_authentication_is_required(presented: str | None, problem: str) -> None:
+    with pytest.raises(InvalidKeyError, match=problem) as error:
         Keys([key()]).authenticate(presented)
-    assert "pv-wrong" not in str(fault.value)
+    assert "pv-wrong" not in str(error.value)
 
 
-def test_a_key_opens_until_the_day_on_which_it_expires() -> None:
+def test_a_key_is_active_until_the_day_on_which_it_expires() -> None:
     keys = Keys([key(expires=Day(2026, 12, 1))])
     assert keys.authenticate(SECRET, datetime.date(2026, 11, 30)) is not None
     with pytest.raises(InvalidKeyError, match='the key "ci" expired on 2026-12-01'):
         keys.authenticate(SECRET, datetime.date(2026, 12, 1))
 
 
-def test_a_revoked_key_opens_nothing_and_still_counts_as_a_key() -> None:
+def test_a_revoked_key_is_inactive_but_authentication_stays_required() -> None:
     keys = Keys([key(revoked=Day(2026, 11, 23))])
     assert keys
     with pytest.raises(InvalidKeyError, match='the key "ci" was revoked on 2026-11-23'):
@@ -104,12 +104,12 @@ def test_a_revoked_key_opens_nothing_and_still_counts_as_a_key() -> None:
         keys.authenticate(None, TODAY)
 
 
-def test_a_key_that_expired_long_ago_is_closed_today() -> None:
+def test_the_default_day_is_today() -> None:
     with pytest.raises(InvalidKeyError, match="expired"):
         Keys([key(expires=Day(2020, 1, 1))]).authenticate(SECRET)
 
 
-# On the wire
+# Request headers
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_a_key_comes_as_a_bearer_token_or_as_x_api_key(headers: dict[str, str], 
     assert presented_key(headers) == presented
 
 
-# What a key may do
+# Permissions
 
 
-def test_a_key_without_lists_may_use_everything() -> None:
+def test_a_key_without_lists_allows_everything() -> None:
     assert key().allows_card("llama-8b")
     assert key().allows_policy("best")
     assert key().default_policy == "default"
@@ -152,30 +152,30 @@ def test_a_key_without_lists_may_use_everything() -> None:
     ],
 )
 def test_cards_are_allowed_by_id_or_pattern(cards: tuple[str, ...], allowed: set[str]) -> None:
-    mine = key(cards=cards)
-    assert {card for card in CATALOG.ids if mine.allows_card(card)} == allowed
-    assert set(Keys([mine], CATALOG.ids).denied(mine)) == set(CATALOG.ids) - allowed
+    restricted = key(cards=cards)
+    assert {card for card in CATALOG.ids if restricted.allows_card(card)} == allowed
+    assert set(Keys([restricted], CATALOG.ids).denied(restricted)) == set(CATALOG.ids) - allowed
 
 
-def test_a_card_whose_id_looks_like_a_pattern_is_allowed_as_it_is_written() -> None:
+def test_a_card_whose_id_looks_like_a_pattern_is_matched_literally() -> None:
     assert key(cards=("a[1]",)).allows_card("a[1]")
 
 
 def test_a_denied_card_has_a_reason() -> None:
-    mine = key(cards=("llama-*",))
-    assert Keys([mine], CATALOG.ids).denied(mine) == {"gpt-4o": 'the key "ci" does not allow it'}
+    restricted = key(cards=("llama-*",))
+    assert Keys([restricted], CATALOG.ids).denied(restricted) == {"gpt-4o": 'not allowed by the key "ci"'}
 
 
 def test_policies_are_allowed_by_id_or_pattern() -> None:
-    mine = key(policies=("b*",), policy="best")
-    assert [id_ for id_ in POLICIES if mine.allows_policy(id_)] == ["best"]
-    assert mine.default_policy == "best"
+    restricted = key(policies=("b*",), policy="best")
+    assert [id_ for id_ in POLICIES if restricted.allows_policy(id_)] == ["best"]
+    assert restricted.default_policy == "best"
 
 
 # The file
 
 
-def test_a_file_of_keys_is_read(file: Path) -> None:
+def test_all_fields_of_a_key_are_read(file: Path) -> None:
     keys = load(
         file,
         f"""
@@ -207,11 +207,11 @@ keys:
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "keys:\n", "keys: []\n", "{}"])
-def test_a_file_without_keys_has_none(file: Path, text: str) -> None:
+def test_a_file_without_keys_is_valid(file: Path, text: str) -> None:
     assert not load(file, text)
 
 
-def test_a_missing_file_has_none(file: Path) -> None:
+def test_a_missing_file_has_no_keys(file: Path) -> None:
     assert not load_keys(file)
 
 
@@ -249,19 +249,19 @@ OTHER = hash_of("other")
             "4: keys.0.budget_usd_per_day: expected an amount in US dollars such as 0.15$",
         ),
         (f"keys:\n- id: a\n  hash: {HASH}\n  expires: soon", "4: keys.0.expires: expected a date such as 2025-03"),
-        ("- id: a", "1: expected `keys:` and a list of keys"),
+        ("- id: a", "1: expected `keys:` and a list of keys, got a list"),
     ],
 )
-def test_a_slip_is_named_with_its_line_and_key(file: Path, text: str, problem: str) -> None:
-    assert refused(file, text).startswith(f"keys.yaml:{problem}")
+def test_an_invalid_field_is_reported_with_its_line_and_key(file: Path, text: str, problem: str) -> None:
+    assert rejection(file, text).startswith(f"keys.yaml:{problem}")
 
 
-def test_every_fault_is_listed(file: Path) -> None:
-    found = refused(file, f"keys:\n- id: a\n  hash: {HASH}\n  cards: [x]\n- id: b\n  hash: sha256:12\n").splitlines()
-    assert [line.split(": ", maxsplit=1)[0] for line in found] == ["keys.yaml:4", "keys.yaml:6"]
+def test_every_problem_is_listed(file: Path) -> None:
+    lines = rejection(file, f"keys:\n- id: a\n  hash: {HASH}\n  cards: [x]\n- id: b\n  hash: sha256:12\n").splitlines()
+    assert [line.split(": ", maxsplit=1)[0] for line in lines] == ["keys.yaml:4", "keys.yaml:6"]
 
 
-def test_a_revoked_key_may_name_what_is_gone(file: Path) -> None:
+def test_a_revoked_key_may_name_deleted_cards_and_policies(file: Path) -> None:
     text = f"keys:\n- id: a\n  hash: {HASH}\n  cards: [gone]\n  policy: gone\n  revoked: 2026-01-01\n"
     assert len(load(file, text)) == 1
 
@@ -276,36 +276,36 @@ def test_a_revoked_key_may_name_what_is_gone(file: Path) -> None:
         f"x:\n- {SECRET}\n- {SECRET}: 1\n  {SECRET}: 2\n",
     ],
 )
-def test_a_key_in_clear_is_refused_without_being_shown(file: Path, text: str) -> None:
-    problem = refused(file, text)
+def test_a_plaintext_key_is_rejected_without_being_shown(file: Path, text: str) -> None:
+    problem = rejection(file, text)
     line = text[: text.index(SECRET)].count("\n") + 1
     assert problem == (
-        f"keys.yaml:{line}: a key stands here in clear; delete it: "
-        "`route keys add` makes a new key, for this one may have been seen"
+        f"keys.yaml:{line}: this line contains a plaintext key; delete it. "
+        "Create a new key with `route keys add`: this one may be compromised"
     )
 
 
-@pytest.mark.parametrize("clear", ["sk-proj-abcdef", "hunter2", "sha256:" + "A" * 64, "sha256:" + "0" * 63])
-def test_what_is_no_hash_is_refused_without_being_shown(file: Path, clear: str) -> None:
-    problem = refused(file, f"keys:\n- id: a\n  hash: {clear}\n")
-    assert problem.startswith("keys.yaml:3: a: hash: must be sha256: and 64 hexadecimal digits in lower case")
-    assert clear not in problem
+@pytest.mark.parametrize("value", ["sk-proj-abcdef", "hunter2", "sha256:" + "A" * 64, "sha256:" + "0" * 63])
+def test_an_invalid_hash_is_rejected_without_being_shown(file: Path, value: str) -> None:
+    problem = rejection(file, f"keys:\n- id: a\n  hash: {value}\n")
+    assert problem.startswith("keys.yaml:3: a: hash: must be sha256: and 64 lower-case hexadecimal digits")
+    assert value not in problem
 
 
-def test_a_file_that_everybody_may_write_is_warned_of(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_world_writable_file_causes_a_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(file, f"keys:\n- id: a\n  hash: {HASH}\n")
     assert not caplog.records
     file.chmod(0o666)
     with caplog.at_level(logging.WARNING):
         load_keys(file)
-    assert "everybody on this machine may write it" in caplog.text
+    assert "is world-writable, so any user of this machine could add keys; run chmod o-w" in caplog.text
 
 
-def test_the_schema_takes_what_the_reader_takes_and_refuses_slips() -> None:
+def test_the_schema_accepts_what_the_reader_accepts_and_rejects_mistakes() -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    checked = jsonschema.Draft202012Validator(schema)
-    good = {"id": "a", "hash": HASH, "cards": ["llama-*"], "rpm": 5, "budget_usd_per_day": "5$", "expires": "2027-01"}
-    assert not list(checked.iter_errors({"keys": [good]}))
-    for slip in ({"rmp": 5}, {"hash": SECRET}, {"rpm": 0}, {"expires": "soon"}, {"cards": "all"}):
-        assert list(checked.iter_errors({"keys": [{**good, **slip}]})), slip
+    validator = jsonschema.Draft202012Validator(schema)
+    valid = {"id": "a", "hash": HASH, "cards": ["llama-*"], "rpm": 5, "budget_usd_per_day": "5$", "expires": "2027-01"}
+    assert not list(validator.iter_errors({"keys": [valid]}))
+    for mistake in ({"rmp": 5}, {"hash": SECRET}, {"rpm": 0}, {"expires": "soon"}, {"cards": "all"}):
+        assert list(validator.iter_errors({"keys": [{**valid, **mistake}]})), mistake

@@ -18,7 +18,7 @@ from router.gateway.config.sources import Sources
 from tests.gateway.servers import IndifferentPredictor
 
 SECONDS = 20.0
-"""Generous: what is waited for takes well under a second, on a quiet machine."""
+"""A generous timeout: on an idle machine, every wait takes well under a second."""
 
 
 class Folder:
@@ -47,9 +47,9 @@ class Folder:
         entries = [f"  - id: {id_}\n    hash: {hash_of(id_)}\n" for id_ in ids]
         self.sources.keys.write_text("keys:\n" + "".join(entries))
 
-    def live(self, lines: list[str] | None = None, **options: Any) -> ConfigReloader:
+    def reloader(self, lines: list[str] | None = None, **options: Any) -> ConfigReloader:
         load = loader(self.sources, IndifferentPredictor())  # type: ignore[arg-type]
-        return ConfigReloader(load, self.sources, tell=(lines if lines is not None else []).append, **options)
+        return ConfigReloader(load, self.sources, notify=(lines if lines is not None else []).append, **options)
 
 
 @pytest.fixture
@@ -64,10 +64,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(live: ConfigReloader) -> AsyncIterator[ConfigReloader]:
-    task = asyncio.create_task(live.watch())
+async def watching(reloader: ConfigReloader) -> AsyncIterator[ConfigReloader]:
+    task = asyncio.create_task(reloader.watch())
     try:
-        yield live
+        yield reloader
         assert not task.done(), task
     finally:
         task.cancel()
@@ -75,77 +75,77 @@ async def watching(live: ConfigReloader) -> AsyncIterator[ConfigReloader]:
 
 
 def run(folder: Folder, steps: Callable[[ConfigReloader], Awaitable[None]], **options: Any) -> list[str]:
-    """Runs `steps` while the folder is watched; the lines that were told."""
+    """Run `steps` while the folder is watched, and return the lines for the operator."""
     lines: list[str] = []
 
     async def main() -> None:
-        async with watching(folder.live(lines, **options)) as live:
-            await steps(live)
+        async with watching(folder.reloader(lines, **options)) as reloader:
+            await steps(reloader)
 
     asyncio.run(main())
     return lines
 
 
-def ids(live: ConfigReloader) -> tuple[str, ...]:
-    return live.current.router.catalog.ids
+def ids(reloader: ConfigReloader) -> tuple[str, ...]:
+    return reloader.current.router.catalog.ids
 
 
-def test_a_start_with_a_broken_file_fails(folder: Folder) -> None:
+def test_an_invalid_file_at_the_start_is_an_error(folder: Folder) -> None:
     folder.sources.gateway.write_text("retrys: 1\n")
     with pytest.raises(ConfigurationError, match=r'gateway\.yaml:1: unknown key "retrys"; did you mean "retries"\?'):
-        folder.live()
+        folder.reloader()
 
 
-def test_a_start_without_the_policy_that_auto_stands_for_fails(folder: Folder) -> None:
+def test_a_missing_default_policy_at_the_start_is_an_error(folder: Folder) -> None:
     folder.policy("cheap")
     (folder.sources.policies / "default.yaml").unlink()
-    with pytest.raises(ConfigurationError, match='there is no policy "default", which the model name "auto" stands'):
-        folder.live()
+    with pytest.raises(ConfigurationError, match='there is no policy "default", which the model name "auto" needs'):
+        folder.reloader()
 
 
-def test_cards_come_go_and_change_while_it_runs(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+def test_cards_are_added_removed_and_changed_while_it_runs(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         folder.card("c")
         (folder.sources.cards / "a.yaml").unlink()
         folder.card("b", price=2.0)
-        await until(lambda: ids(live) == ("b", "c"))
-        await until(lambda: live.current.router.catalog.named("b").price.output_usd == 2.0)  # type: ignore[union-attr]
+        await until(lambda: ids(reloader) == ("b", "c"))
+        await until(lambda: reloader.current.router.catalog.named("b").price.output_usd == 2.0)  # type: ignore[union-attr]
 
     lines = run(folder, steps)
-    assert lines == ["took over an edit: cards: +c, -a, ~b"]
+    assert lines == ["configuration reloaded: cards: +c, -a, ~b"]
 
 
 def test_policies_settings_and_keys_change_while_it_runs(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         folder.policy("default", fallbacks=1)
-        await until(lambda: live.current.router.policies["default"].fallbacks == 1)
+        await until(lambda: reloader.current.router.policies["default"].fallbacks == 1)
         folder.sources.gateway.write_text("retries: 0\n")
-        await until(lambda: live.current.config.retries == 0)
+        await until(lambda: reloader.current.config.retries == 0)
         folder.keys("ci")
-        await until(lambda: live.current.keys.find("ci") is not None)
-        assert live.current.number == 4
+        await until(lambda: reloader.current.keys.find("ci") is not None)
+        assert reloader.current.number == 4
 
     lines = run(folder, steps)
     assert lines == [
-        "took over an edit: policies: ~default",
-        "took over an edit: gateway: ~retries",
-        "took over an edit: keys: +ci",
+        "configuration reloaded: policies: ~default",
+        "configuration reloaded: gateway: ~retries",
+        "configuration reloaded: keys: +ci",
     ]
 
 
-def test_new_keys_or_settings_leave_the_router_as_it_is(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
-        router = live.current.router
+def test_new_keys_or_settings_reuse_the_router(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
+        router = reloader.current.router
         folder.keys("ci")
-        await until(lambda: bool(live.current.keys))
-        assert live.current.router is router
+        await until(lambda: bool(reloader.current.keys))
+        assert reloader.current.router is router
         folder.card("c")
-        await until(lambda: live.current.router is not router)
+        await until(lambda: reloader.current.router is not router)
 
     run(folder, steps)
 
 
-def test_evidence_of_a_card_is_taken_over(folder: Folder) -> None:
+def test_new_evidence_of_a_card_is_loaded(folder: Folder) -> None:
     outcome = {
         "probe": "p1",
         "domain": "sums",
@@ -158,77 +158,77 @@ def test_evidence_of_a_card_is_taken_over(folder: Folder) -> None:
         "latency_ms": 1.0,
     }
 
-    async def steps(live: ConfigReloader) -> None:
-        # The folder did not exist, so this is also one that appears.
+    async def steps(reloader: ConfigReloader) -> None:
+        # The folder did not exist before, so this also tests a new folder.
         folder.sources.evidence.mkdir()
         (folder.sources.evidence / "a.jsonl").write_text(json.dumps(outcome) + "\n")
-        await until(lambda: "a" in live.current.evidence)
+        await until(lambda: "a" in reloader.current.evidence)
 
-    assert run(folder, steps) == ["took over an edit: evidence: +a"]
+    assert run(folder, steps) == ["configuration reloaded: evidence: +a"]
 
 
-def test_a_broken_edit_is_refused_told_once_and_mended(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+def test_an_invalid_change_is_rejected_reported_once_and_can_be_corrected(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         broken = folder.sources.cards / "c.yaml"
         broken.write_text("id: c\nprovidr: openai\n")
-        await until(lambda: live.problem is not None)
-        assert live.problem == f'{broken}:2: unknown key "providr"; did you mean "provider"?'
-        assert ids(live) == ("a", "b")
-        # Something else that changes meanwhile is not taken over, and the same problem not told again.
+        await until(lambda: reloader.problem is not None)
+        assert reloader.problem == f'{broken}:2: unknown key "providr"; did you mean "provider"?'
+        assert ids(reloader) == ("a", "b")
+        # Other changes are not applied meanwhile, and the same problem is not reported again.
         folder.card("d")
         await asyncio.sleep(1)
-        assert ids(live) == ("a", "b")
+        assert ids(reloader) == ("a", "b")
         folder.card("c")
-        await until(lambda: live.problem is None)
-        assert ids(live) == ("a", "b", "c", "d")
+        await until(lambda: reloader.problem is None)
+        assert ids(reloader) == ("a", "b", "c", "d")
 
     lines = run(folder, steps)
-    refused, taken = lines
-    assert refused.startswith("refused an edit, the last good configuration stays: ")
-    assert taken == "took over an edit: cards: +c, +d"
+    rejected, applied = lines
+    assert rejected.startswith("configuration change rejected; keeping the previous one: ")
+    assert applied == "configuration reloaded: cards: +c, +d"
 
 
-def test_a_broken_edit_that_is_undone_is_mended_without_a_new_configuration(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+def test_an_invalid_change_that_is_undone_does_not_create_a_new_configuration(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         (folder.sources.cards / "c.yaml").write_text("id: c\n")
-        await until(lambda: live.problem is not None)
+        await until(lambda: reloader.problem is not None)
         (folder.sources.cards / "c.yaml").unlink()
-        await until(lambda: live.problem is None)
-        assert live.current.number == 1
+        await until(lambda: reloader.problem is None)
+        assert reloader.current.number == 1
 
-    assert run(folder, steps)[1:] == ["the configuration is the last good one again"]
+    assert run(folder, steps)[1:] == ["configuration error resolved: the files match the active configuration again"]
 
 
-def test_a_file_that_says_the_same_as_before_is_no_change(folder: Folder) -> None:
+def test_a_rewritten_file_with_the_same_content_is_no_change(folder: Folder) -> None:
     changed: list[ActiveConfig] = []
 
-    async def steps(live: ConfigReloader) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         folder.card("a")
         os.utime(folder.sources.cards / "b.yaml")
-        (folder.sources.cards / "notes.txt").write_text("no card")
+        (folder.sources.cards / "notes.txt").write_text("not a card")
         folder.card("c")
-        await until(lambda: ids(live) == ("a", "b", "c"))
+        await until(lambda: ids(reloader) == ("a", "b", "c"))
         folder.card("c")
         await asyncio.sleep(1)
-        assert live.current.number == 2
+        assert reloader.current.number == 2
 
     run(folder, steps, on_change=changed.append)
-    assert [each.number for each in changed] == [2]
+    assert [active.number for active in changed] == [2]
 
 
-def test_whoever_asked_to_know_is_called_after_the_swap(folder: Folder) -> None:
+def test_on_change_is_called_after_the_configuration_is_replaced(folder: Folder) -> None:
     seen: list[bool] = []
     holder: list[ConfigReloader] = []
 
     def note(loaded: ActiveConfig) -> None:
         seen.append(holder[0].current is loaded)
-        raise ConfigurationError("stumbles")
+        raise ConfigurationError("callback failed")
 
-    async def steps(live: ConfigReloader) -> None:
-        holder.append(live)
+    async def steps(reloader: ConfigReloader) -> None:
+        holder.append(reloader)
         folder.card("c")
         await until(lambda: len(seen) == 1)
-        # Stumbling there does not end the watch.
+        # An error in the callback does not end the watch.
         folder.card("d")
         await until(lambda: len(seen) == 2)
 
@@ -236,50 +236,50 @@ def test_whoever_asked_to_know_is_called_after_the_swap(folder: Folder) -> None:
     assert seen == [True, True]
 
 
-def test_a_file_replaced_by_another_one_as_editors_do_is_seen_every_time(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+def test_every_replacement_of_a_file_by_an_editor_is_detected(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         folder.sources.gateway.write_text("retries: 2\n")
         for retries in (3, 4, 5):
             other = folder.root / f".gateway.yaml.{retries}"
             other.write_text(f"retries: {retries}\n")
             other.rename(folder.sources.gateway)
-            await until(lambda expected=retries: live.current.config.retries == expected)  # type: ignore[misc]
+            await until(lambda expected=retries: reloader.current.config.retries == expected)  # type: ignore[misc]
 
     run(folder, steps)
 
 
-def test_a_file_that_is_gone_for_a_moment_is_not_missed(folder: Folder) -> None:
+def test_a_file_that_is_missing_for_a_moment_is_not_reported(folder: Folder) -> None:
     folder.sources.gateway.write_text("retries: 2\n")
     seen: list[int] = []
 
-    async def steps(live: ConfigReloader) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         # As vim does with `backupcopy=no`, on a slow disk.
         folder.sources.gateway.rename(folder.root / "gateway.yaml~")
         await asyncio.sleep(0.2)
         folder.sources.gateway.write_text("retries: 3\n")
-        await until(lambda: live.current.config.retries == 3)
+        await until(lambda: reloader.current.config.retries == 3)
 
     run(folder, steps, on_change=lambda loaded: seen.append(loaded.config.retries))
     assert seen == [3]
 
 
-def test_a_folder_that_is_deleted_and_made_again_is_watched_again(folder: Folder) -> None:
-    async def steps(live: ConfigReloader) -> None:
+def test_a_folder_that_is_deleted_and_recreated_is_watched_again(folder: Folder) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         for name in ("c", "d", "e"):
             shutil.rmtree(folder.sources.cards)
-            await until(lambda: live.problem is not None)
-            assert "does not exist" in str(live.problem)
+            await until(lambda: reloader.problem is not None)
+            assert "does not exist" in str(reloader.problem)
             folder.sources.cards.mkdir()
             folder.card(name)
-            await until(lambda expected=name: ids(live) == (expected,))  # type: ignore[misc]
+            await until(lambda expected=name: ids(reloader) == (expected,))  # type: ignore[misc]
             folder.card(f"{name}2")
-            await until(lambda expected=name: ids(live) == (expected, f"{expected}2"))  # type: ignore[misc]
+            await until(lambda expected=name: ids(reloader) == (expected, f"{expected}2"))  # type: ignore[misc]
 
     run(folder, steps)
 
 
-def test_a_config_map_of_kubernetes_is_followed_through_its_links(tmp_path: Path) -> None:
-    """The kubelet writes a new folder, and turns the link `..data` to it in one step."""
+def test_updates_of_a_kubernetes_config_map_are_detected_through_its_links(tmp_path: Path) -> None:
+    """The kubelet writes a new folder, and atomically points the link `..data` to it."""
     folder = Folder(tmp_path / "mount" / "..2026_1")
     mount = tmp_path / "mount"
     (mount / "..data").symlink_to("..2026_1")
@@ -287,10 +287,10 @@ def test_a_config_map_of_kubernetes_is_followed_through_its_links(tmp_path: Path
         (mount / name).symlink_to(Path("..data") / name)
     folder.sources.gateway.write_text("retries: 2\n")
     linked = Sources(mount / "model_cards", mount / "policies", mount / "evidence", mount / "gateway.yaml", mount / "k")
-    live = ConfigReloader(loader(linked, IndifferentPredictor()), linked, tell=lambda _: None)  # type: ignore[arg-type]
+    reloader = ConfigReloader(loader(linked, IndifferentPredictor()), linked, notify=lambda _: None)  # type: ignore[arg-type]
 
     async def main() -> None:
-        async with watching(live):
+        async with watching(reloader):
             for turn in (2, 3, 4):
                 new = Folder(mount / f"..2026_{turn}")
                 new.card(f"c{turn}")
@@ -298,82 +298,84 @@ def test_a_config_map_of_kubernetes_is_followed_through_its_links(tmp_path: Path
                 (mount / "..data_tmp").symlink_to(f"..2026_{turn}")
                 (mount / "..data_tmp").rename(mount / "..data")
                 shutil.rmtree(mount / f"..2026_{turn - 1}")
-                await until(lambda expected=turn: live.current.config.retries == expected)  # type: ignore[misc]
-                await until(lambda expected=turn: ids(live) == ("a", "b", f"c{expected}"))  # type: ignore[misc]
+                await until(lambda expected=turn: reloader.current.config.retries == expected)  # type: ignore[misc]
+                await until(lambda expected=turn: ids(reloader) == ("a", "b", f"c{expected}"))  # type: ignore[misc]
 
     asyncio.run(main())
 
 
-def test_the_last_keys_stay_where_the_file_of_keys_goes_or_is_emptied(folder: Folder) -> None:
+def test_the_previous_keys_stay_active_when_the_keys_file_is_deleted_or_emptied(folder: Folder) -> None:
     folder.keys("ci")
 
-    async def steps(live: ConfigReloader) -> None:
+    async def steps(reloader: ConfigReloader) -> None:
         folder.sources.keys.unlink()
-        await until(lambda: live.problem is not None)
-        assert "holds no key any more" in str(live.problem)
-        assert live.current.keys.find("ci") is not None
+        await until(lambda: reloader.problem is not None)
+        assert "no keys left in the file; keeping the previous keys. Restart to run without authentication" in str(
+            reloader.problem
+        )
+        assert reloader.current.keys.find("ci") is not None
         folder.keys("other")
-        await until(lambda: live.problem is None)
-        assert live.current.keys.find("ci") is None
+        await until(lambda: reloader.problem is None)
+        assert reloader.current.keys.find("ci") is None
         folder.sources.keys.write_text("keys: []\n")
-        await until(lambda: live.problem is not None)
-        assert live.current.keys.find("other") is not None
+        await until(lambda: reloader.problem is not None)
+        assert reloader.current.keys.find("other") is not None
 
     run(folder, steps)
 
 
-def test_sighup_reads_everything_anew_and_says_what_it_found(folder: Folder) -> None:
+def test_sighup_reloads_everything_and_reports_the_result(folder: Folder) -> None:
     lines: list[str] = []
-    live = folder.live(lines)
+    reloader = folder.reloader(lines)
 
     async def main() -> None:
-        live.reload_soon()
+        reloader.reload_soon()
         await until(lambda: len(lines) == 1)
         folder.card("c")
-        await live.reload()
+        await reloader.reload()
         (folder.sources.cards / "c.yaml").write_text("id: c\n")
-        await live.reload()
-        await live.reload()
+        await reloader.reload()
+        await reloader.reload()
 
     asyncio.run(main())
-    assert lines[:2] == ["read the configuration anew: nothing has changed", "took over an edit: cards: +c"]
+    assert lines[:2] == ["configuration reloaded: no changes", "configuration reloaded: cards: +c"]
     assert len(lines) == 4
-    assert all(line.startswith("refused an edit") for line in lines[2:])
+    assert all(line.startswith("configuration change rejected") for line in lines[2:])
 
 
-def test_an_edit_that_makes_the_reader_stumble_ends_nothing(folder: Folder) -> None:
-    good = loader(folder.sources, IndifferentPredictor())  # type: ignore[arg-type]
+def test_an_unexpected_error_of_the_loader_does_not_end_the_watch(folder: Folder) -> None:
+    working = loader(folder.sources, IndifferentPredictor())  # type: ignore[arg-type]
 
     def load(before: ActiveConfig | None) -> ActiveConfig:
         if (folder.sources.cards / "odd.yaml").exists():
             raise ZeroDivisionError if (folder.root / "never").exists() else RuntimeError("odd")
-        return good(before)
+        return working(before)
 
-    live = ConfigReloader(load, folder.sources, tell=lambda _: None)
+    reloader = ConfigReloader(load, folder.sources, notify=lambda _: None)
 
     async def main() -> None:
-        async with watching(live):
+        async with watching(reloader):
             folder.card("odd")
-            await until(lambda: live.problem == "RuntimeError: odd")
+            await until(lambda: reloader.problem == "RuntimeError: odd")
             (folder.sources.cards / "odd.yaml").unlink()
             folder.card("c")
-            await until(lambda: ids(live) == ("a", "b", "c"))
+            await until(lambda: ids(reloader) == ("a", "b", "c"))
 
     asyncio.run(main())
 
 
-def test_readers_always_see_a_whole_configuration_while_it_changes_hundreds_of_times(folder: Folder) -> None:
-    """Every edit changes three files, two of which have to agree."""
+def test_readers_always_see_a_consistent_configuration_during_hundreds_of_changes(folder: Folder) -> None:
+    """Every change edits three files, two of which have to match."""
     folder.policy("default", fallbacks=1)
-    live = folder.live()
+    reloader = folder.reloader()
     numbers: list[int] = []
 
     async def read() -> None:
         while True:
-            current = live.current
+            current = reloader.current
             numbers.append(current.number)
             catalog = current.router.catalog
-            # Between reading the number and the rest nothing may be swapped below us.
+            # The configuration must not be replaced between reading its number and the rest.
             await asyncio.sleep(0)
             assert current.router.catalog is catalog
             assert catalog.ids[:2] == ("a", "b")
@@ -387,22 +389,22 @@ def test_readers_always_see_a_whole_configuration_while_it_changes_hundreds_of_t
             folder.card(f"c{turn % 7}", price=float(turn + 1))
             folder.policy("default", fallbacks=count)
             folder.sources.gateway.write_text(f"retries: {count}\n")
-            await live.reload()
-            assert live.current.config.retries == count
+            await reloader.reload()
+            assert reloader.current.config.retries == count
             assert not reading.done()
         reading.cancel()
 
     asyncio.run(main())
-    assert live.current.number == 301
+    assert reloader.current.number == 301
     assert numbers == sorted(numbers)
     assert len(set(numbers)) > 100
 
 
 def test_a_cancelled_watch_ends_at_once_and_leaves_no_thread_behind(folder: Folder) -> None:
     async def main() -> None:
-        live = folder.live()
+        reloader = folder.reloader()
         for _ in range(3):
-            task = asyncio.create_task(live.watch())
+            task = asyncio.create_task(reloader.watch())
             await asyncio.sleep(0.1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -411,7 +413,7 @@ def test_a_cancelled_watch_ends_at_once_and_leaves_no_thread_behind(folder: Fold
     asyncio.run(asyncio.wait_for(main(), SECONDS))
 
 
-def test_the_fingerprint_goes_by_content_and_not_by_place_or_time(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_names_and_contents_only(tmp_path: Path) -> None:
     one, two = Folder(tmp_path / "one"), Folder(tmp_path / "two")
     assert one.sources.fingerprint() == two.sources.fingerprint()
     two.card("b", price=3.0)
@@ -422,7 +424,7 @@ def test_the_fingerprint_goes_by_content_and_not_by_place_or_time(tmp_path: Path
     assert one.sources.fingerprint() != two.sources.fingerprint()
 
 
-def test_the_folders_of_every_link_on_the_way_are_watched(tmp_path: Path) -> None:
+def test_the_folder_of_every_symbolic_link_is_watched(tmp_path: Path) -> None:
     real, mount = tmp_path / "real", tmp_path / "mount"
     (real / "one").mkdir(parents=True)
     mount.mkdir()
@@ -431,11 +433,11 @@ def test_the_folders_of_every_link_on_the_way_are_watched(tmp_path: Path) -> Non
     (mount / "keys.yaml").symlink_to("../real/current/keys.yaml")
     missing = tmp_path / "not" / "there" / "yet"
     sources = Sources(missing, missing, missing, missing, mount / "keys.yaml")
-    on_the_way = {mount, real, real / "one", real / "current", tmp_path}
-    assert {folder for folder, _ in sources.watched()} == {str(folder) for folder in on_the_way}
+    folders = {mount, real, real / "one", real / "current", tmp_path}
+    assert {folder for folder, _ in sources.watched()} == {str(folder) for folder in folders}
 
 
-def test_links_that_lead_in_a_circle_end_nothing(tmp_path: Path) -> None:
+def test_circular_links_are_tolerated(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     sources = Sources(*(tmp_path / "a" for _ in range(5)))
