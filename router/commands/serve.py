@@ -1,4 +1,4 @@
-"""`route serve`: the gateway."""
+"""`route serve`: run the gateway."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from router import settings
 from router.commands import options
 
 GatewayFile = Annotated[
-    Path | None, typer.Option("--gateway", help="The gateway's own settings.", show_default="./gateway.yaml, if any")
+    Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml, if it exists")
 ]
-KeysFile = Annotated[Path | None, typer.Option("--keys", help="The clients' keys.", show_default="./keys.yaml, if any")]
+KeysFile = Annotated[
+    Path | None, typer.Option("--keys", help="API keys of the clients.", show_default="./keys.yaml, if it exists")
+]
 Store = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of records and counters.", show_default="the user's state folder"),
+    str | None,
+    typer.Option(
+        "--store", help="Folder for records, budgets and conversations.", show_default="the user's state folder"
+    ),
 ]
 
 
@@ -33,25 +37,27 @@ def serve(
     keys: KeysFile = None,
     store: Store = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; beyond this machine only with keys.")
+        str, typer.Option("--host", help="Address to listen on. Addresses beyond this machine require API keys.")
     ] = settings.DEFAULT_HOST,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = settings.DEFAULT_PORT,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes that share the port.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=256, help="Number of worker processes that share the port.")
+    ] = 1,
     drain_s: Annotated[
-        float, typer.Option("--drain", min=0, help="Seconds of /readyz saying 503 before SIGTERM takes effect.")
+        float, typer.Option("--drain", min=0, help="Seconds between SIGTERM, when /readyz turns 503, and the shutdown.")
     ] = 2.0,
-    records: Annotated[bool, typer.Option(help="Keep a record of every request.")] = True,
-    access_log: Annotated[bool, typer.Option(help="Write a line of JSON for every request.")] = True,
+    records: Annotated[bool, typer.Option(help="Record every request.")] = True,
+    access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")] = True,
 ) -> None:
-    """Run the gateway that OpenAI and Anthropic clients can use as their base URL."""
-    from router.gateway.server.serve import Serving
+    """Run the gateway. OpenAI and Anthropic clients use it as their base URL."""
+    from router.gateway.server.serve import ServeOptions
     from router.gateway.server.serve import serve as run
 
     sources = options.load_sources(cards, policies, gateway, keys)
-    serving = Serving(
+    serve_options = ServeOptions(
         sources=sources,
         artifact=artifact or settings.default_artifact_folder(),
-        store=store or settings.default_store_folder(),
+        store=store or settings.default_store(),
         records=records,
         host=host,
         port=port,
@@ -59,8 +65,8 @@ def serve(
         drain_s=drain_s,
         access_log=access_log,
     )
-    run(serving, tell=_tell)
+    run(serve_options, notify=_print_to_stderr)
 
 
-def _tell(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     typer.echo(line, err=True)

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.clients import chat_wire, messages_wire, responses_wire
-from tests.gateway.servers import Seen, served
+from tests.gateway.servers import ReceivedRequest, served
 
 Body = Mapping[str, Any]
 Whole = Callable[[Body], dict[str, Any]]
@@ -39,17 +39,17 @@ class Upstream:
     """What the double saw, in order."""
 
     url: str = ""
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
 
     @property
-    def last(self) -> Seen:
+    def last(self) -> ReceivedRequest:
         """The newest request."""
         return self.seen[-1]
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
         path = request.url.path
-        self.seen.append(Seen(path, dict(request.headers), body))
+        self.seen.append(ReceivedRequest(path, dict(request.headers), body))
         model = body.get("model", "")
         if model.startswith("status-"):
             return _refusal(int(model.removeprefix("status-")), path)

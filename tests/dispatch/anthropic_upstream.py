@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.gateway.servers import Seen, served
+from tests.gateway.servers import ReceivedRequest, served
 
 _USAGE = {"input_tokens": 3, "output_tokens": 2}
 _START = {
@@ -41,12 +41,12 @@ class AnthropicUpstream:
     """Answers `Hello`; `status-<n>` refuses, `cut` breaks off, `quiet` stays silent after the first words."""
 
     url: str = ""
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
-        self.seen.append(Seen(request.url.path, dict(request.headers), body))
+        self.seen.append(ReceivedRequest(request.url.path, dict(request.headers), body))
         model = body["model"]
         if model.startswith("status-"):
             error = {"type": "error", "error": {"type": "some_error", "message": f"no, says {self.url}"}}

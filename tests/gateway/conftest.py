@@ -15,7 +15,7 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
 
 @pytest.fixture
 def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
-    """A gateway whose cheapest card fails, with a dearer one that works, and one for every behaviour."""
+    """A gateway whose cheapest card fails, with a more expensive one that works, and one for every behaviour."""
     cards = [
         make_card("cheap", upstream.url, "status-503", price=1.0),
         make_card("dear", upstream.url, "ok", price=2.0, aliases=("vendor/dear",), tags=("beta",)),

@@ -1,4 +1,4 @@
-"""Real servers on loopback ports: the upstream that the tests script, and the gateway in front of it."""
+"""Real servers on loopback ports: a scripted upstream, and the gateway in front of it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from router.cards.schema import Price
 from router.decide.policy import Policies, Policy
 from router.dispatch import Timeouts
 from router.formats.quantities import Dollars
-from router.gateway.app import Gateway, make_app
+from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Keys
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
 from router.gateway.server.serve import listen, server_config
+from router.gateway.worker import Gateway
 from router.pipeline import Router
 from router.store.records.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
@@ -54,7 +55,7 @@ COMPLETION = {
 
 
 @dataclass
-class Seen:
+class ReceivedRequest:
     """A request as it reached the upstream."""
 
     path: str
@@ -64,22 +65,22 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """A model server whose answer goes by the model's name: `ok`, `status-429`, `cut`, `hang` and so on."""
+    """A model server whose response depends on the model's name: `ok`, `status-429`, `cut`, `hang` and so on."""
 
     url: str = ""
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     error: Any = None
     error_headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def models(self) -> list[str]:
-        """The models asked for, in order."""
-        return [seen.body["model"] for seen in self.seen]
+        """The requested models, in order."""
+        return [request.body["model"] for request in self.seen]
 
     async def answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
-        self.seen.append(Seen(request.url.path, dict(request.headers), body))
+        self.seen.append(ReceivedRequest(request.url.path, dict(request.headers), body))
         model = body["model"]
         if model == "hang":
             await self._until_left(request)
@@ -128,7 +129,7 @@ class Upstream:
 
 @contextlib.contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
-    """`app` served on a loopback port by the gateway's own settings; the value is its URL."""
+    """Serve `app` on a loopback port with the gateway's server settings; the value is its URL."""
     listener = listen("127.0.0.1", 0)
     config = server_config(app)
     config.log_config = None
@@ -162,7 +163,7 @@ def upstream_server() -> Iterator[Upstream]:
 
 
 class LetterEncoder:
-    """Counts of letters in place of an embedding."""
+    """Letter counts in place of an embedding."""
 
     name, fingerprint, dimensions = "letters", "letters-1", 26
 
@@ -175,7 +176,7 @@ class LetterEncoder:
 
 
 class IndifferentPredictor:
-    """Expects the same of every card, so that only the policy decides."""
+    """Forecasts the same quality for every card, so that only the policy decides."""
 
     id = "indifferent-1"
 
@@ -199,13 +200,13 @@ class IndifferentPredictor:
 
 
 def make_card(id_: str, url: str, model: str = "ok", price: float = 1.0, **facts: Any) -> Card:
-    """A card of a model that the upstream at `url` plays."""
+    """A card of a model on the scripted upstream at `url`."""
     facts = {"provider": "openai", "base_url": f"{url}/v1", **facts}
     return Card(id=id_, model=model, price=Price(Dollars(price), Dollars(price)), **facts)
 
 
 def make_router(*cards: Card) -> Router:
-    """A router over `cards` whose policies all prefer what is cheap."""
+    """A router over `cards` whose policies all prefer low prices."""
     policies = [
         Policy(id="default", description="Cheap first.", goals={"cheapest": 1.0}, fallbacks=3, headers="on"),
         Policy(id="alone", description="Cheap, nothing else.", goals={"cheapest": 1.0}, fallbacks=0, headers="on"),
@@ -217,14 +218,14 @@ _CONFIG, _NO_KEYS = GatewayConfig(), Keys()
 
 
 def make_gateway(router: Router, config: GatewayConfig = _CONFIG, keys: Keys = _NO_KEYS, **parts: Any) -> Gateway:
-    """A gateway whose configuration is made of values, and never changes."""
+    """A gateway with a fixed configuration."""
     nowhere = Path(os.devnull)
     loaded = ActiveConfig(router, catalogue_snapshot(router.catalog, {}), config, keys, 1, "fixed", 0.0)
     return Gateway(ConfigReloader(lambda _: loaded, Sources(nowhere, nowhere, nowhere, nowhere, nowhere)), **parts)
 
 
 def with_timeouts(timeouts: Timeouts) -> GatewayConfig:
-    """The default settings with other limits of time."""
+    """The default settings with other timeouts."""
     return GatewayConfig(timeouts=timeouts)
 
 
@@ -236,7 +237,7 @@ def gateway_server(*cards: Card, config: GatewayConfig = _CONFIG, **parts: Any) 
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 2.0) -> bool:
-    """Whether `condition` comes true within `seconds`."""
+    """Whether `condition` becomes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The endpoints: completions, dry runs, the model list, status and the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""The list of models that a client may ask for."""
+"""The list of model names: `/v1/models`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 from router.cards import Catalog
 from router.decide.policy import Policies
-from router.errors import UnknownModelError, did_you_mean
 from router.gateway.config.keys import Key
+from router.gateway.routing.selection import unknown_model
 
 
 class ModelList:
-    """`auto`, a name a policy, then every alias and card; filtered by what a key may use."""
+    """The names that `model` may have: `auto`, one for each policy, every alias, every card that a key may use."""
 
     def __init__(self, catalog: Catalog, policies: Policies, aliases: Mapping[str, str]) -> None:
         self._policies = {"auto": "", **{f"auto/{id_}": id_ for id_ in policies.ids}}
@@ -29,29 +29,23 @@ class ModelList:
     def listed(self, key: Key | None) -> bytes:
         """The list as JSON."""
         entries = [
-            *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _may(key, policy)),
+            *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _allows(key, policy)),
             *(_entry(name, 0, "pulvinar") for name in self._aliases),
             *(entry for id_, entry in self._cards.items() if key is None or key.allows_card(id_)),
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
     def one(self, name: str, key: Key | None) -> bytes:
-        """The entry of this name or alias as JSON. Raises UnknownModelError with the nearest."""
+        """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""
         card = self._other_names.get(name, name)
-        if name in self._aliases or (name in self._policies and _may(key, self._policies[name])):
+        if name in self._aliases or (name in self._policies and _allows(key, self._policies[name])):
             return msgspec.json.encode(_entry(name, 0, "pulvinar"))
         if card in self._cards and (key is None or key.allows_card(card)):
             return msgspec.json.encode(self._cards[card])
         raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
 
 
-def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> UnknownModelError:
-    """That there is no such model, with the nearest that the key may use."""
-    allowed = [each for each in known if key is None or key.allows_card(each)]
-    return UnknownModelError(f'there is no model "{name}"{did_you_mean(name, allowed)}')
-
-
-def _may(key: Key | None, policy: str) -> bool:
+def _allows(key: Key | None, policy: str) -> bool:
     return key is None or not policy or key.allows_policy(policy)
 
 

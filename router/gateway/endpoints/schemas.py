@@ -1,6 +1,6 @@
-"""The JSON that the gateway reads and writes, as types, for `/openapi.json`.
+"""Request and response bodies as types, from which `/openapi.json` takes its JSON Schemas.
 
-Only fields that the gateway itself reads are here; every other field of a body reaches the upstream as it is.
+Only the fields that the gateway itself reads are here; every other field of a body is forwarded unchanged.
 """
 
 from __future__ import annotations
@@ -13,56 +13,56 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from router.types import Decision
 
 Text = Annotated[str, Meta(min_length=1)]
-Wish = Annotated[str, Meta(max_length=2000)]
+RoutingOption = Annotated[str, Meta(max_length=2000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Number = Annotated[int, Meta(ge=0)]
 ModelName = Annotated[
     str,
     Meta(
         min_length=1,
-        description="`auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card. Left out, it is `auto`.",
+        description="`auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card. The default is `auto`.",
         examples=["auto", "auto/cheap", "auto[size<9B]"],
     ),
 ]
 Objects = list[dict[str, Any]]
 
 
-class RouteWishes(Struct, forbid_unknown_fields=True):
-    """How to choose, where `model` leaves the choice; the headers `x-route-…` are stronger."""
+class RouteOptions(Struct, forbid_unknown_fields=True):
+    """How to choose a card, where `model` does not name one. The headers `x-route-…` override these."""
 
-    flags: Annotated[Wish, Meta(examples=["cheapest,size<7B"])] | UnsetType | None = UNSET
-    policy: Wish | UnsetType | None = UNSET
-    session: Wish | UnsetType | None = UNSET
+    flags: Annotated[RoutingOption, Meta(examples=["cheapest,size<7B"])] | UnsetType | None = UNSET
+    policy: RoutingOption | UnsetType | None = UNSET
+    session: RoutingOption | UnsetType | None = UNSET
 
 
 class Metadata(Struct):
-    """The client's own; `route_flags` are read as `route.flags` are, which are stronger."""
+    """The client's metadata. The gateway reads `route_flags` like `route.flags`, which override them."""
 
-    route_flags: Wish | UnsetType | None = UNSET
+    route_flags: RoutingOption | UnsetType | None = UNSET
 
 
 class StreamOptions(Struct):
-    """What a stream carries besides the answer."""
+    """What a stream contains besides the content."""
 
     include_usage: bool | UnsetType | None = UNSET
 
 
-class Routed(Struct):
-    """What every body may have."""
+class RoutedBody(Struct):
+    """The fields that every body may have."""
 
     model: ModelName | UnsetType | None = UNSET
-    route: RouteWishes | UnsetType | None = UNSET
+    route: RouteOptions | UnsetType | None = UNSET
     metadata: Metadata | UnsetType | None = UNSET
 
 
-class Streamed(Routed):
-    """What a body may have whose answer can be streamed."""
+class StreamableBody(RoutedBody):
+    """The fields of a body whose response can be streamed."""
 
     stream: bool | UnsetType | None = UNSET
 
 
 class Part(Struct):
-    """A part of a message: text, an image, a file, a tool's use or its result …"""
+    """A part of a message: text, an image, a file, a tool call, a tool result …"""
 
     type: Text
     text: str | UnsetType = UNSET
@@ -76,13 +76,13 @@ class ChatMessage(Struct):
 
 
 class ResponseFormat(Struct):
-    """What the answer looks like; `json_schema` needs a card that can."""
+    """The format of the answer; `json_schema` needs a card with this capability."""
 
     type: Annotated[Text, Meta(examples=["text", "json_object", "json_schema"])]
 
 
-class ChatBody(Streamed, kw_only=True):
-    """A chat completion as OpenAI's clients ask for it. At least one message says something."""
+class ChatBody(StreamableBody, kw_only=True):
+    """OpenAI's request for a chat completion. At least one message must have content."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     stream_options: StreamOptions | UnsetType | None = UNSET
@@ -92,26 +92,26 @@ class ChatBody(Streamed, kw_only=True):
     response_format: ResponseFormat | UnsetType | None = UNSET
 
 
-class CompletionsBody(Streamed, kw_only=True):
-    """A text completion as OpenAI's clients ask for it. Prompts other than one text need a card that speaks this."""
+class CompletionsBody(StreamableBody, kw_only=True):
+    """OpenAI's request for a text completion. Several prompts, or tokens, need a card with native support."""
 
     prompt: Annotated[
         Text | Annotated[list[str | Number | list[Number]], Meta(min_length=1)],
-        Meta(description="A text, or for cards that speak text completions several, or tokens."),
+        Meta(description="A text; for cards with native text completions also several texts, or tokens."),
     ]
     stream_options: StreamOptions | UnsetType | None = UNSET
     max_tokens: OutputLimit | UnsetType | None = UNSET
 
 
-class EmbeddingsBody(Routed, kw_only=True):
-    """Embeddings as OpenAI's clients ask for them. `model` names a card: vectors of two models cannot be compared."""
+class EmbeddingsBody(RoutedBody, kw_only=True):
+    """OpenAI's request for embeddings. `model` must name a card: vectors of different models are not comparable."""
 
-    model: Annotated[Text, Meta(description="A card that makes embeddings, or an alias of one.")]
+    model: Annotated[Text, Meta(description="A card that supports embeddings, or an alias of one.")]
     input: Text | Annotated[list[str | Number | list[Number]], Meta(min_length=1)]
 
 
-class ResponsesBody(Streamed, kw_only=True):
-    """A response as OpenAI's clients ask for it. What chat completions cannot say needs a card that speaks this."""
+class ResponsesBody(StreamableBody, kw_only=True):
+    """OpenAI's request for a response. Features unknown to chat completions need a card with native support."""
 
     input: Text | Annotated[Objects, Meta(min_length=1)] | UnsetType = UNSET
     instructions: str | UnsetType | None = UNSET
@@ -127,8 +127,8 @@ class AnthropicMessage(Struct):
     content: str | list[Part]
 
 
-class CountTokensBody(Routed, kw_only=True):
-    """What Anthropic's clients ask to be counted."""
+class CountTokensBody(RoutedBody, kw_only=True):
+    """Anthropic's request for a token count."""
 
     messages: Annotated[list[AnthropicMessage], Meta(min_length=1)]
     system: str | list[Part] | UnsetType | None = UNSET
@@ -136,14 +136,14 @@ class CountTokensBody(Routed, kw_only=True):
 
 
 class MessagesBody(CountTokensBody, kw_only=True):
-    """A message as Anthropic's clients ask for it."""
+    """Anthropic's request for a message."""
 
     max_tokens: OutputLimit | UnsetType = UNSET
     stream: bool | UnsetType | None = UNSET
 
 
 class OpenAIFault(Struct):
-    """What went wrong; `code` is for programs, `message` for people."""
+    """An error: `code` is for programs, `message` for people."""
 
     message: str
     type: str
@@ -152,27 +152,27 @@ class OpenAIFault(Struct):
 
 
 class OpenAIError(Struct):
-    """An error as OpenAI's clients read it. An upstream's own error may have further fields."""
+    """An error in OpenAI's format. An upstream's error may have further fields."""
 
     error: OpenAIFault
 
 
 class AnthropicFault(Struct):
-    """What went wrong."""
+    """An error: `type` is for programs, `message` for people."""
 
     type: str
     message: str
 
 
 class AnthropicError(Struct):
-    """An error as Anthropic's clients read it."""
+    """An error in Anthropic's format."""
 
     type: Literal["error"]
     error: AnthropicFault
 
 
 class Model(Struct):
-    """A name that `model` may have. `created` is in seconds since 1970, 0 where it is not known."""
+    """A name that `model` may have. `created` is in seconds since 1970, 0 if unknown."""
 
     id: str
     object: Literal["model"]
@@ -188,33 +188,33 @@ class Models(Struct):
 
 
 class TokenCount(Struct):
-    """How many tokens the input has."""
+    """The number of input tokens."""
 
     input_tokens: Number
 
 
 class Health(Struct):
-    """Whether the process answers at all."""
+    """The process responds."""
 
     status: Literal["ok"]
 
 
 class CallableCards(Struct):
-    """How many cards there are, and how many of them can be called now."""
+    """The number of cards, and how many of them are available."""
 
     callable: Number
     all: Number
 
 
 class Configuration(Struct):
-    """The configuration in force; `number` counts from the start, `fingerprint` is the same on every machine."""
+    """The active configuration: `number` counts reloads from 1, `fingerprint` is a hash of the files."""
 
     number: Number
     fingerprint: str
 
 
 class Readiness(Struct):
-    """Whether requests are to be sent here, and why the last edit of the configuration was refused, if it was."""
+    """Whether requests should be sent here, and why the last configuration change was rejected, if it was."""
 
     status: Literal["ready", "draining"]
     cards: CallableCards
@@ -223,7 +223,7 @@ class Readiness(Struct):
 
 
 class NamedCard(Struct):
-    """That the request names the card itself, so that nothing is decided."""
+    """The request names a card, so there is no decision."""
 
     card: str
     named: Literal[True]
@@ -248,14 +248,16 @@ _TYPES = (
 
 
 def schemas() -> dict[str, Any]:
-    """The JSON Schemas of all shapes by name; they refer to one another as components of an OpenAPI document."""
-    _, found = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
-    for schema in found.values():
-        # They only repeat the names.
+    """The JSON Schemas of all bodies by name, with references between them as components of an OpenAPI document."""
+    _, components = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    for schema in components.values():
+        # A title would only repeat the name.
         schema.pop("title", None)
-    decision = found["Decision"]
-    # `Decision.document` writes it first.
+    decision = components["Decision"]
+    # `Decision.document` adds the card as the first field.
     decision["properties"] = {"card": {"type": "string"}, **decision["properties"]}
     decision["required"] = ["card", *decision["required"]]
-    found["RouteAnswer"] = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Decision", "NamedCard")]}
-    return found
+    components["RouteAnswer"] = {
+        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Decision", "NamedCard")]
+    }
+    return components

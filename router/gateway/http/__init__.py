@@ -1,1 +1,1 @@
-"""TODO."""
+"""HTTP around a request: the route table, reading bodies, error responses and the middleware."""

@@ -1,4 +1,4 @@
-"""The body of a request: bounded, then read as JSON."""
+"""The body of a request: size and time are limited, then it is decoded as JSON."""
 
 from __future__ import annotations
 
@@ -8,53 +8,55 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from router.errors import CallerError, FieldError
+from router.errors import CallerError
 from router.formats.json import read_json
 from router.gateway.http.errors import SlowBodyError, TooLargeError
 
-_DRAINED_TIMES = 4
-_LONGEST_S = 60.0
+# A body above the limit is read up to this multiple of it before the connection is given up.
+_DRAIN_FACTOR = 4
+_TIMEOUT_S = 60.0
 
 
-async def read_raw(receive: Receive, most_bytes: int) -> bytes:
-    """The whole body. Raises TooLargeError above `most_bytes`, SlowBodyError where it takes longer than a minute, and
-    ClientDisconnect where the client leaves.
+async def read_raw(receive: Receive, max_bytes: int) -> bytes:
+    """Read the whole body.
+
+    Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, ClientDisconnect if the client disconnects.
     """
     try:
-        async with asyncio.timeout(_LONGEST_S):
-            return await _read_raw(receive, most_bytes)
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await _read_raw(receive, max_bytes)
     except TimeoutError:
-        raise SlowBodyError(_LONGEST_S) from None
+        raise SlowBodyError(_TIMEOUT_S) from None
 
 
-async def _read_raw(receive: Receive, most_bytes: int) -> bytes:
+async def _read_raw(receive: Receive, max_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         whole: bytes = message.get("body", b"")
-        if len(whole) > most_bytes:
-            raise TooLargeError(most_bytes)
+        if len(whole) > max_bytes:
+            raise TooLargeError(max_bytes)
         return whole
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
         size += len(message.get("body", b""))
-        if size <= most_bytes:
-            pieces.append(message.get("body", b""))
+        if size <= max_bytes:
+            chunks.append(message.get("body", b""))
         else:
-            # Most clients read the answer only after sending everything, so some more is taken in and dropped.
-            pieces.clear()
-        if not message.get("more_body") or size > _DRAINED_TIMES * most_bytes:
+            # Most clients read the response only after sending everything, so some more is read and dropped.
+            chunks.clear()
+        if not message.get("more_body") or size > _DRAIN_FACTOR * max_bytes:
             break
         message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    if size > most_bytes:
-        raise TooLargeError(most_bytes)
-    return b"".join(pieces)
+    if size > max_bytes:
+        raise TooLargeError(max_bytes)
+    return b"".join(chunks)
 
 
-def read_object(raw: bytes, deepest: int) -> dict[str, Any]:
-    """The JSON object in `raw`, nested at most `deepest` levels. Raises CallerError saying what is wrong with it."""
+def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
+    """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError."""
     try:
         body = read_json(raw)
     except UnicodeDecodeError as error:
@@ -65,24 +67,16 @@ def read_object(raw: bytes, deepest: int) -> dict[str, Any]:
         raise CallerError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise CallerError("the body must be a JSON object")
-    if raw.count(b"[") + raw.count(b"{") > deepest and _is_deeper(body, deepest):
-        raise CallerError(f"the body is nested too deeply: more than {deepest} levels")
+    if raw.count(b"[") + raw.count(b"{") > max_depth and _is_deeper(body, max_depth):
+        raise CallerError(f"the body is nested too deeply: more than {max_depth} levels")
     return body
-
-
-def wants_stream(body: dict[str, Any]) -> bool:
-    """Whether the answer is to come as server-sent events."""
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise FieldError("stream", "must be true or false")
-    return bool(stream)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
     level = [value]
     for _ in range(levels):
-        inner = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for nodes in children for child in nodes if isinstance(child, dict | list)]
         if not level:
             return False
     return True

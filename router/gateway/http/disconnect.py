@@ -1,4 +1,4 @@
-"""Noticing that the client has left."""
+"""Cancelling a request when its client disconnects."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from starlette.types import Receive
 
 
 class CancelOnDisconnect:
-    """A block that ends with ClientDisconnect as soon as the client leaves. The body must have been read before.
+    """A block that ends with ClientDisconnect as soon as the client disconnects. Read the body before.
 
-    `stop` ends the watch early: a server says "disconnect" too when the answer is complete.
+    Call `stop` before the response is complete: the server sends "http.disconnect" then, too.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._left = False
+        self._disconnected = False
 
     async def __aenter__(self) -> CancelOnDisconnect:
         self._task = asyncio.current_task()
@@ -28,18 +28,18 @@ class CancelOnDisconnect:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._left and isinstance(error, asyncio.CancelledError):
+        if self._disconnected and isinstance(error, asyncio.CancelledError):
             assert self._task is not None
             self._task.uncancel()
             raise ClientDisconnect from None
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._watch.cancel()
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._left = True
+        self._disconnected = True
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""The outermost layer of the application: names every request, and lets no exception out."""
+"""The outermost layer of the application: request ids, the origin check, and a response to any exception."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import error_body
 
 _LOG = logging.getLogger(__name__)
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_FOREIGN = (
-    "without keys (`route keys add`) only programs and pages of this machine may ask: the Host of a request, and its "
-    "Origin where it has one, must be "
-    "a loopback address or localhost (a proxy in front has to set them so)"
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NOT_LOCAL = (
+    "without API keys, only requests from this machine are allowed: the Host header, and Origin if present, must be "
+    "localhost or a loopback address. Create a key with `route keys add`, or have your proxy set these headers"
 )
 
 
 class RequestMiddleware:
-    """Gives every answer an `x-request-id`, the client's own where it sent a sane one; Anthropic's clients read it as
-    `request-id`.
+    """Adds `x-request-id` to every response: the client's own id if it is valid, else a new one.
 
-    Where no key is needed (`needs_no_key`), refuses what a web page elsewhere made a browser of this machine send: its
-    Origin tells, or its Host, where the page's owner has pointed a name at this machine. A stray exception becomes an
-    answer of status 500 that says nothing of its cause, and a line in the log.
+    Anthropic's clients read the same id as `request-id`. Without API keys (`needs_no_key`), cross-origin requests from
+    a browser are rejected by their Origin, and DNS rebinding by the Host. An unexpected exception is logged and
+    answered with status 500, without its cause.
     """
 
     def __init__(self, app: ASGIApp, needs_no_key: Callable[[], bool]) -> None:
@@ -41,52 +39,52 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        own, asked = secrets.token_hex(12), _asked_id(scope)
-        request_id = asked or f"req_{own}"
-        # Clients may send one id twice; a record's is unique, and begins with what the client sees.
-        scope.setdefault("state", {})["record_id"] = f"{asked}.{own}" if asked else request_id
-        name = request_id.encode()
+        unique, client_id = secrets.token_hex(12), _client_request_id(scope)
+        request_id = client_id or f"req_{unique}"
+        # A client may reuse its id; a record's id is unique, and begins with the id that the client sees.
+        scope.setdefault("state", {})["record_id"] = f"{client_id}.{unique}" if client_id else request_id
+        header = request_id.encode()
         started = False
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", name), (b"request-id", name)]
+                message["headers"] = [*message["headers"], (b"x-request-id", header), (b"request-id", header)]
             await send(message)
 
         if self._needs_no_key() and not _from_this_machine(scope):
-            fault = ErrorResponse(403, _FOREIGN, "invalid_request_error", "forbidden_origin")
-            await _answer(scope, fault)(scope, receive, send_named)
+            error = ErrorResponse(403, _NOT_LOCAL, "invalid_request_error", "forbidden_origin")
+            await _error_reply(scope, error)(scope, receive, send_with_id)
             return
         try:
-            await self.app(scope, receive, send_named)
+            await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             return
         except Exception:
-            # The outermost edge: whatever it was, the client gets an answer.
+            # The outermost layer: the client gets a response whatever the exception is.
             if started:
-                # The server must break the connection: a quiet end would look like a whole answer.
+                # The server must abort the connection: a normal end would look like a complete response.
                 raise
             _LOG.exception("request %s failed", request_id)
-            fault = ErrorResponse(500, f"internal error (request {request_id})", "server_error", "internal_error")
-            await _answer(scope, fault)(scope, receive, send_named)
+            error = ErrorResponse(500, f"internal error (request {request_id})", "server_error", "internal_error")
+            await _error_reply(scope, error)(scope, receive, send_with_id)
 
 
-def _answer(scope: Scope, fault: ErrorResponse) -> Response:
-    return Response(error_body(scope["path"], fault), fault.status, media_type="application/json")
+def _error_reply(scope: Scope, error: ErrorResponse) -> Response:
+    return Response(error_body(scope["path"], error), error.status, media_type="application/json")
 
 
-def _asked_id(scope: Scope) -> str | None:
+def _client_request_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            asked: str = value.decode("latin-1")
-            return asked if _SANE_ID.fullmatch(asked) else None
+            text: str = value.decode("latin-1")
+            return text if _VALID_ID.fullmatch(text) else None
     return None
 
 
 def _from_this_machine(scope: Scope) -> bool:
-    # A request without a Host comes from no browser: some load balancers ask for the health so.
+    # A request without a Host does not come from a browser; some load balancers send such health checks.
     return all(
         _is_loopback(name, value.decode("latin-1")) for name, value in scope["headers"] if name in (b"host", b"origin")
     )

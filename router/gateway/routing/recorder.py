@@ -1,4 +1,4 @@
-"""From an exchange to its record."""
+"""Builds the record of a request."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots
 from router.types import Outcome
 
-_LONGEST_NAME = 200
+_MAX_NAME_LENGTH = 200
 
 
 class Recorder:
-    """Makes records. `keep` takes in what many of them share, before the first that needs it."""
+    """Builds records. `store` saves a snapshot that many records refer to, before the first such record."""
 
-    def __init__(self, keep: Callable[[Snapshot], bool]) -> None:
-        self._keep = keep
+    def __init__(self, store: Callable[[Snapshot], bool]) -> None:
+        self._store = store
         self._snapshots: tuple[Snapshot, Snapshots] | None = None
 
     def record_of(
@@ -26,29 +26,29 @@ class Recorder:
         id_: str,
         at: float,
         surface: str,
-        asked: GatewayRequest | None,
-        choice: Selection | None,
+        request: GatewayRequest | None,
+        selection: Selection | None,
         outcome: Outcome,
     ) -> Record:
-        """The record of one request, as far as it came."""
-        if asked is None:
+        """Build the record of one request; `request` and `selection` are None if it failed before."""
+        if request is None:
             return Record(id=id_, at=at, surface=surface, asked="", stream=False, outcome=outcome)
-        model = asked.body.get("model")
-        routed = None if choice is None else choice.routed
+        model = request.body.get("model")
+        routed = None if selection is None else selection.routed
         return Record(
             id=id_,
             at=at,
             surface=surface,
-            asked=model[:_LONGEST_NAME] if isinstance(model, str) else "",
-            stream=asked.stream,
+            asked=model[:_MAX_NAME_LENGTH] if isinstance(model, str) else "",
+            stream=request.stream,
             outcome=outcome,
-            key=None if asked.key is None else asked.key.id,
-            session=None if choice is None else choice.session,
-            decision=None if routed is None else self._snapshots_of(asked.loaded.catalogue).recorded(routed),
-            prompt=msgspec.json.encode(asked.body) if asked.loaded.config.records.prompts else None,
+            key=None if request.key is None else request.key.id,
+            session=None if selection is None else selection.session,
+            decision=None if routed is None else self._snapshots_of(request.active.catalogue).decision_record(routed),
+            prompt=msgspec.json.encode(request.body) if request.active.config.records.prompts else None,
         )
 
     def _snapshots_of(self, catalogue: Snapshot) -> Snapshots:
         if self._snapshots is None or self._snapshots[0] is not catalogue:
-            self._snapshots = catalogue, Snapshots(catalogue, self._keep)
+            self._snapshots = catalogue, Snapshots(catalogue, self._store)
         return self._snapshots[1]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The gateway's processes: one worker, or several that share a port."""

@@ -1,4 +1,4 @@
-"""Running the gateway: one process, or several that share a port."""
+"""`route serve`: run the gateway in one process, or in several that share a port."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ from router.cards import Card
 from router.dispatch.availability import unavailable_cards
 from router.errors import ConfigurationError
 from router.formats.net import is_loopback
-from router.gateway.app import Gateway, make_app
+from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
-from router.gateway.server.workers import WorkerSupervisor, ready_for_signals
+from router.gateway.server.workers import WorkerSupervisor, unblock_signals
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.traces import open_traces
+from router.gateway.worker import Gateway
 from router.loading import load_predictor
-from router.store.records.journal import Journal
-from router.store.state.sqlite import State
+from router.store import open_store
+from router.store.state.sqlite import SqliteState
 
 _STANDARD_OUTPUT = 1
-# Python looks for cycles after 700 new objects, which is several times a request; a request leaves hardly any behind.
-_COLLECT_AFTER = 20_000
-# Money stays set aside for as long as a request may take, and then some.
-_LEAST_HOLD_S, _SETTLING_S = 900.0, 60.0
+# By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
+_GC_THRESHOLD = 20_000
+# A budget reservation expires after the longest possible request, with a margin.
+_MIN_HOLD_S, _HOLD_MARGIN_S = 900.0, 60.0
 
 
-class Serving(Struct, frozen=True):
-    """How the gateway runs: what it reads, where it listens, by how many processes, and what it keeps.
+class ServeOptions(Struct, frozen=True):
+    """The options of `route serve`.
 
-    `drain_s`: how long `/readyz` says that requests should go elsewhere before the gateway takes no more of them.
-    `store` is where counters lie, and, with `records`, the record of every request.
+    `drain_s`: seconds of `/readyz` responding 503 between SIGTERM and the end of new connections. `store` is the
+    folder or URL of the shared counters and, with `records`, of the record of every request.
     """
 
     sources: Sources
     artifact: Path
-    store: Path
+    store: str | Path
     records: bool = True
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
@@ -59,108 +60,111 @@ class Serving(Struct, frozen=True):
     metrics_folder: Path | None = None
 
 
-def serve(serving: Serving, tell: Callable[[str], None] = print) -> None:
-    """Serve until SIGINT or SIGTERM. Answers that run then end before the process does; SIGHUP reads everything anew.
+def serve(options: ServeOptions, notify: Callable[[str], None] = print) -> None:
+    """Serve until SIGINT or SIGTERM; requests in progress are completed first. SIGHUP reloads the configuration.
 
-    `tell` gets what a person at a terminal wants to know, in lines: when requests are answered, where and by how many
-    cards, and later what has changed.
+    `notify` gets lines for the operator: the address and the available cards at the start, later every change.
 
-    Raises ConfigurationError where something configured cannot be read, the address cannot be had, or can be reached
-    from other machines though there are no keys: anybody could spend the providers' keys that the gateway holds.
+    Raises ConfigurationError if the configuration is invalid, if the address is in use, or if other machines can reach
+    it and there are no API keys: anyone could then use the providers' keys.
     """
-    with listen(serving.host, serving.port) as listener:
-        if serving.workers == 1:
-            work(serving, listener, tell)
+    with listen(options.host, options.port) as listener:
+        if options.workers == 1:
+            run_worker(options, listener, notify)
             return
         with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
-            sharing = msgspec.structs.replace(serving, metrics_folder=Path(folder))
-            WorkerSupervisor(functools.partial(_work_in_crew, sharing, listener, tell), serving.workers, tell).run()
+            options = msgspec.structs.replace(options, metrics_folder=Path(folder))
+            target = functools.partial(_run_numbered_worker, options, listener, notify)
+            WorkerSupervisor(target, options.workers, notify).run()
 
 
-def _work_in_crew(serving: Serving, listener: socket.socket, tell: Callable[[str], None], number: int) -> None:
-    # What all workers would say, the first one says.
-    work(serving, listener, tell if number == 0 else _say_nothing)
+def _run_numbered_worker(
+    options: ServeOptions, listener: socket.socket, notify: Callable[[str], None], number: int
+) -> None:
+    # All workers would print the same lines, so only the first one does.
+    run_worker(options, listener, notify if number == 0 else _discard)
 
 
-def _say_nothing(_: str) -> None:
-    """Take a line and leave it."""
+def _discard(_: str) -> None:
+    """Discard the message."""
 
 
-def work(serving: Serving, listener: socket.socket, tell: Callable[[str], None]) -> None:
-    """Serve with this process alone."""
-    predictor = load_predictor(serving.artifact)
-    live = ConfigReloader(loader(serving.sources, predictor), serving.sources, tell=tell)
-    if not live.current.keys and not _is_local(serving.host):
+def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[[str], None]) -> None:
+    """Serve in this process."""
+    predictor = load_predictor(options.artifact)
+    reloader = ConfigReloader(loader(options.sources, predictor), options.sources, notify=notify)
+    if not reloader.current.keys and not _is_local(options.host):
         raise ConfigurationError(
-            f"{serving.host} can be reached from other machines, and {serving.sources.keys} holds no key, so anybody "
-            "could spend the providers' keys that the gateway holds; make one with `route keys add NAME`, or listen on "
+            f"{options.host} can be reached from other machines, but {options.sources.keys} has no API keys, so anyone "
+            "could use the providers' keys of this gateway. Create a key with `route keys add ID`, or listen on "
             "127.0.0.1"
         )
-    hold_s = live.current.config.timeouts.total_s + _SETTLING_S
-    catalog = live.current.router.catalog
+    store, config, catalog = open_store(options.store), reloader.current.config, reloader.current.router.catalog
+    hold_s = config.timeouts.total_s + _HOLD_MARGIN_S
     gateway = Gateway(
-        live,
+        reloader,
         probe=unavailable_cards,
-        state=State(serving.store / "state.sqlite", hold_s=max(hold_s, _LEAST_HOLD_S)),
-        # A single worker remembers them faster by itself.
-        conversations=State() if serving.workers == 1 else None,
-        journal=_journal(serving, live),
-        access_log=AccessLog(_STANDARD_OUTPUT) if serving.access_log else None,
-        traces=open_traces(_card_in(live)) if settings.tracing() else None,
-        metrics_folder=serving.metrics_folder,
-        tell=tell,
+        state=store.shared_state(max(hold_s, _MIN_HOLD_S)),
+        # A single worker needs no shared store, and memory is faster.
+        conversations=SqliteState() if options.workers == 1 else None,
+        journal=store.record_sink(config.records.keep_days) if options.records else None,
+        access_log=AccessLog(_STANDARD_OUTPUT) if options.access_log else None,
+        traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
+        metrics_folder=options.metrics_folder,
+        notify=notify,
     )
 
     def announce() -> None:
-        # What is there now stays until the end, and need not be looked through again and again.
+        # Objects that exist now stay until the end; the garbage collector need not visit them again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER)
-        host = f"[{serving.host}]" if ":" in serving.host else serving.host
+        gc.set_threshold(_GC_THRESHOLD)
+        host = f"[{options.host}]" if ":" in options.host else options.host
         port = listener.getsockname()[1]
-        tell(f"{gateway.watch.callable_cards} of {len(catalog)} cards can be called now (`route doctor` says why)")
-        tell(f'Point a client at it: base_url="http://{host}:{port}/v1", model="auto"')
+        available = gateway.availability.callable_cards
+        notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
+        notify(f'Point a client at it: base_url="http://{host}:{port}/v1", model="auto"')
 
     def drain() -> float:
         gateway.is_draining = True
-        return serving.drain_s
+        return options.drain_s
 
-    run(make_app(gateway), listener, announce, drain, live.reload_soon)
+    run(make_app(gateway), listener, announce, drain, reloader.reload_soon)
 
 
 def run(
     app: ASGIApp,
     listener: socket.socket,
-    when_ready: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
     drain: Callable[[], float] = lambda: 0.0,
     on_hangup: Callable[[], None] | None = None,
 ) -> None:
-    """Serve any ASGI application as the gateway is served: running answers end before the process does.
+    """Serve an ASGI application with the gateway's settings; requests in progress are completed before it returns.
 
-    `when_ready` is called once, when requests are answered; `drain` at the first SIGTERM, and gives the seconds after
-    which no more requests are taken; `on_hangup` at every SIGHUP.
+    `on_ready` is called once, when the server accepts requests; `drain` at the first SIGTERM, and returns the seconds
+    until the server stops accepting requests; `on_hangup` at every SIGHUP.
     """
-    # uvicorn raises SIGINT once more when it has shut down.
+    # uvicorn raises SIGINT again after its shutdown.
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(server_config(app), when_ready, drain, on_hangup).run(sockets=[listener])
+        _Server(server_config(app), on_ready, drain, on_hangup).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and drains, which no hooks of uvicorn's do."""
+    """A uvicorn server with hooks for readiness, draining and SIGHUP."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        when_ready: Callable[[], None],
+        on_ready: Callable[[], None],
         drain: Callable[[], float],
         on_hangup: Callable[[], None] | None,
     ) -> None:
         super().__init__(config)
-        self._when_ready, self._drain, self._on_hangup = when_ready, drain, on_hangup
+        self._on_ready, self._drain, self._on_hangup = on_ready, drain, on_hangup
         self._is_draining = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        # A signal may come at any time from here on.
+        # Signals may arrive from here on.
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
 
@@ -168,41 +172,41 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._on_hangup is not None:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-            ready_for_signals()
-        self._when_ready()
+            unblock_signals()
+        self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, at SIGTERM after a while in which balancers can see that requests should go elsewhere."""
+        """Stop the server; at the first SIGTERM after a delay in which load balancers can notice `/readyz`."""
         if sig != signal.SIGTERM or self._is_draining:
             super().handle_exit(sig, frame)
             return
         self._is_draining = True
-        after_s = self._drain()
+        delay_s = self._drain()
         stop = super().handle_exit
-        self._loop.call_soon_threadsafe(self._loop.call_later, after_s, stop, sig, frame)
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, stop, sig, frame)
 
 
 def server_config(app: ASGIApp) -> uvicorn.Config:
-    """uvicorn's settings for the gateway."""
+    """The settings of uvicorn for the gateway."""
     return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        # Behind a load balancer the sender's address means nothing to the gateway.
+        # The gateway does not use the client's address.
         proxy_headers=False,
         lifespan="on",
-        # Clients keep connections for longer than uvicorn's 5 seconds, and would meet it hanging up.
+        # Clients reuse connections for longer than uvicorn's default of 5 seconds, and would find them closed.
         timeout_keep_alive=75,
-        # There are no websockets here, and looking for a library of them takes time.
+        # There are no websockets here, and searching for a library takes time.
         ws="none",
     )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. Raises ConfigurationError where it cannot be had."""
+    """Bind a socket to the address. Raises ConfigurationError if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it, small events wait 40 ms.
+    # asyncio sets TCP_NODELAY only on sockets whose protocol is TCP; without it, small events are delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -217,16 +221,10 @@ def _is_local(host: str) -> bool:
     return is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
 
 
-def _journal(serving: Serving, live: ConfigReloader) -> Journal | None:
-    if not serving.records:
-        return None
-    return Journal.open(serving.store, keep_days=live.current.config.records.keep_days)
-
-
-def _card_in(live: ConfigReloader) -> Callable[[str], Card | None]:
-    def card(name: str) -> Card | None:
-        catalog = live.current.router.catalog
-        position = catalog.position(name)
+def _card_lookup(reloader: ConfigReloader) -> Callable[[str], Card | None]:
+    def card(id_: str) -> Card | None:
+        catalog = reloader.current.router.catalog
+        position = catalog.position(id_)
         return None if position is None else catalog[position]
 
     return card

@@ -1,6 +1,6 @@
-"""Several workers that share a port: started together, replaced when one dies, told what the first process is told.
+"""Several worker processes that share a port: started together, replaced when one exits, with signals forwarded.
 
-uvicorn's own supervisor restarts its workers at SIGHUP, where ours read their configuration anew.
+uvicorn's own supervisor restarts its workers at SIGHUP; these reload their configuration instead.
 """
 
 from __future__ import annotations
@@ -15,91 +15,92 @@ from types import FrameType
 
 from router.errors import PulvinarError
 
-_LOOK_EVERY_S = 0.1
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_HELD_BACK = (signal.SIGHUP,)
+_POLL_INTERVAL_S = 0.1
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_BLOCKED_AT_START = (signal.SIGHUP,)
 
-Work = Callable[[int], None]
+WorkerTarget = Callable[[int], None]
+"""What a worker runs, given its number from 0. It must be importable by name, for pickle."""
 
 
-def ready_for_signals() -> None:
-    """Let this process have the signals that were held back while it could not handle them."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+def unblock_signals() -> None:
+    """Deliver the signals that were blocked while this process could not handle them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED_AT_START)
 
 
 class WorkerError(PulvinarError):
-    """A worker ended as soon as it had begun. `exit_code` is its own."""
+    """A worker exited right after its start, with `exit_code`."""
 
     def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code if exit_code > 0 else 1  # type: ignore[misc]  # each has its own
-        super().__init__("a worker could not start; what it said stands above")
+        self.exit_code = exit_code if exit_code > 0 else 1  # type: ignore[misc]  # a class attribute elsewhere
+        super().__init__("a worker failed to start; see the error above")
 
 
 class WorkerSupervisor:
-    """`count` processes that each run `work(number)`, a function that pickle knows by its name.
+    """Runs `target(number)` in `count` worker processes.
 
-    The process that calls `run` does nothing but look after them: it passes SIGTERM, SIGINT and SIGHUP on, and ends
-    when all have ended.
-
-    A worker that dies within `sound_after_s` seconds was badly started, and another would be too; one that dies later
-    is replaced. SIGHUP is kept from a worker until `ready_for_signals` is called in it.
+    The process that calls `run` only supervises: it forwards SIGTERM, SIGINT and SIGHUP, and returns when all workers
+    have exited. A worker that exits within `min_uptime_s` failed to start, and a replacement would fail too, so all are
+    stopped; one that exits later is replaced. SIGHUP is blocked in a worker until it calls `unblock_signals`.
     """
 
-    def __init__(self, work: Work, count: int, tell: Callable[[str], None], sound_after_s: float = 10.0) -> None:
-        self._work, self._count, self._tell, self._sound_after_s = work, count, tell, sound_after_s
-        # A fork would copy threads' locks as they happen to be.
+    def __init__(
+        self, target: WorkerTarget, count: int, notify: Callable[[str], None], min_uptime_s: float = 10.0
+    ) -> None:
+        self._target, self._count, self._notify, self._min_uptime_s = target, count, notify, min_uptime_s
+        # A fork would copy the locks of other threads in whatever state they are.
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, tuple[BaseProcess, float]] = {}
-        self._is_ending = False
+        self._is_stopping = False
 
     def run(self) -> None:
-        """Run until told to stop. Raises WorkerError where a worker cannot start."""
-        for each in _PASSED_ON:
-            signal.signal(each, self._pass_on)
+        """Run until stopped by a signal. Raises WorkerError if a worker fails to start."""
+        for forwarded in _FORWARDED:
+            signal.signal(forwarded, self._on_signal)
         for number in range(self._count):
             self._start(number)
         try:
-            while not self._is_ending:
-                time.sleep(_LOOK_EVERY_S)
-                self._replace_the_dead()
+            while not self._is_stopping:
+                time.sleep(_POLL_INTERVAL_S)
+                self._replace_exited()
         finally:
             for worker, _ in self._workers.values():
                 worker.join()
 
     def _start(self, number: int) -> None:
-        worker = self._context.Process(target=self._work, args=(number,), name=f"worker-{number}")
-        # A child begins with its parent's mask, and would die of a signal that it does not handle yet.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        worker = self._context.Process(target=self._target, args=(number,), name=f"worker-{number}")
+        # A child inherits this mask; a signal that it does not handle yet would end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
         try:
             worker.start()
             self._workers[number] = worker, time.monotonic()
         finally:
-            ready_for_signals()
-        if self._is_ending:
-            # Told while this one was not yet among the workers.
+            unblock_signals()
+        if self._is_stopping:
+            # The signal came before this worker was registered.
             worker.terminate()
 
-    def _replace_the_dead(self) -> None:
+    def _replace_exited(self) -> None:
         for number, (worker, started_s) in list(self._workers.items()):
-            if self._is_ending or worker.exitcode is None:
+            if self._is_stopping or worker.exitcode is None:
                 continue
-            if time.monotonic() - started_s < self._sound_after_s:
-                self._end(signal.SIGTERM)
+            if time.monotonic() - started_s < self._min_uptime_s:
+                self._stop(signal.SIGTERM)
                 raise WorkerError(worker.exitcode)
-            self._tell(f"worker {number + 1} died (exit status {worker.exitcode}); another takes its place")
+            self._notify(f"worker {number + 1} exited with status {worker.exitcode}; starting a replacement")
             self._start(number)
 
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self._signal(number)
+            self._send(number)
         else:
-            self._end(number)
+            self._stop(number)
 
-    def _end(self, number: int) -> None:
-        self._is_ending = True
-        self._signal(number)
+    def _stop(self, number: int) -> None:
+        self._is_stopping = True
+        self._send(number)
 
-    def _signal(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         for worker, _ in self._workers.values():
             if worker.exitcode is None and worker.pid is not None:
                 os.kill(worker.pid, number)

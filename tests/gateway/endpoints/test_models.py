@@ -13,15 +13,15 @@ def test_the_list_begins_with_auto_and_the_policies(gateway: httpx.Client, path:
 
 
 @pytest.mark.parametrize("name", ["auto", "auto/alone", "dear"])
-def test_one_model_is_found_by_its_id(gateway: httpx.Client, name: str) -> None:
+def test_a_model_is_returned_by_its_id(gateway: httpx.Client, name: str) -> None:
     assert gateway.get(f"/v1/models/{name}").json()["id"] == name
 
 
-def test_an_alias_leads_to_its_card(gateway: httpx.Client) -> None:
+def test_the_alias_of_a_card_returns_the_card(gateway: httpx.Client) -> None:
     assert gateway.get("/v1/models/vendor%2Fdear").json()["id"] == "dear"
 
 
-def test_a_model_that_does_not_exist_is_a_404(gateway: httpx.Client) -> None:
+def test_an_unknown_model_is_a_404(gateway: httpx.Client) -> None:
     answer = gateway.get("/v1/models/deer")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 

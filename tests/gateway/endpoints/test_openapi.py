@@ -1,4 +1,4 @@
-"""/openapi.json: a valid document that says of bodies what the gateway does with them."""
+"""/openapi.json: a valid document, whose schemas accept the same bodies as the gateway."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from router.decide.model_name import read_routing_options, read_target
 from router.errors import CallerError
 from router.gateway.endpoints.openapi import openapi_document
-from router.gateway.http.body import wants_stream
 from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import anthropic_error, openai_error
 from router.types import Candidate, Decision, Guard, Plan, Rejection
-from router.wire.chat.request import ChatRequest
+from router.wire import ChatRequest, wants_stream
 
 DOCUMENT: dict[str, Any] = json.loads(msgspec.json.encode(openapi_document()))
 POSTS = {
@@ -30,17 +29,17 @@ POSTS = {
     "/route",
 }
 GETS = {"/v1/models", "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/openapi.json"}
-ASK = {"messages": [{"role": "user", "content": "Hello"}]}
+REQUEST = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
-def fits(shape: str, value: Any) -> bool:
-    """Whether `value` is what the document's schema of this name describes."""
-    schema = {"$ref": f"#/components/schemas/{shape}", "components": DOCUMENT["components"]}
+def is_valid(name: str, value: Any) -> bool:
+    """Whether `value` is valid by the document's schema of this name."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
     return Draft202012Validator(schema).is_valid(value)
 
 
-def is_read(body: dict[str, Any]) -> bool:
-    """Whether the gateway can read a chat body."""
+def is_accepted(body: dict[str, Any]) -> bool:
+    """Whether the gateway accepts a chat body."""
     try:
         wants_stream(body)
         read_target(body.get("model"), {})
@@ -63,41 +62,41 @@ def test_every_endpoint_is_in_it_with_its_method() -> None:
     assert methods == {**{path: {"post"} for path in POSTS}, **{path: {"get"} for path in GETS}}
 
 
-def test_operations_have_names_of_their_own() -> None:
-    names = [each["operationId"] for operations in DOCUMENT["paths"].values() for each in operations.values()]
+def test_operation_ids_are_unique() -> None:
+    names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("path", sorted(POSTS))
-def test_what_can_go_wrong_is_said(path: str) -> None:
-    said = set(DOCUMENT["paths"][path]["post"]["responses"])
-    assert {"200", "400", "401", "403", "404", "408", "413", "429", "500", "502", "503", "504", "default"} == said
+def test_every_error_status_is_documented(path: str) -> None:
+    statuses = set(DOCUMENT["paths"][path]["post"]["responses"])
+    assert {"200", "400", "401", "403", "404", "408", "413", "429", "500", "502", "503", "504", "default"} == statuses
 
 
 @pytest.mark.parametrize("path", sorted(POSTS))
-def test_errors_have_the_shape_of_their_protocol(path: str) -> None:
-    shape = "AnthropicError" if "messages" in path else "OpenAIError"
-    refused = DOCUMENT["paths"][path]["post"]["responses"]["429"]
-    assert refused["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{shape}"}
-    assert "retry-after" in refused["headers"]
+def test_errors_have_the_format_of_their_protocol(path: str) -> None:
+    name = "AnthropicError" if "messages" in path else "OpenAIError"
+    response = DOCUMENT["paths"][path]["post"]["responses"]["429"]
+    assert response["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
+    assert "retry-after" in response["headers"]
 
 
-def test_errors_as_they_are_written_fit_their_shapes() -> None:
-    fault = ErrorResponse(404, "there is no model", "invalid_request_error", "model_not_found", "model")
-    assert fits("OpenAIError", json.loads(openai_error(fault)))
-    assert fits("AnthropicError", json.loads(anthropic_error(fault)))
-    assert not fits("AnthropicError", json.loads(openai_error(fault)))
-    assert not fits("OpenAIError", json.loads(anthropic_error(fault)))
+def test_errors_match_their_schemas() -> None:
+    error = ErrorResponse(404, "there is no model", "invalid_request_error", "model_not_found", "model")
+    assert is_valid("OpenAIError", json.loads(openai_error(error)))
+    assert is_valid("AnthropicError", json.loads(anthropic_error(error)))
+    assert not is_valid("AnthropicError", json.loads(openai_error(error)))
+    assert not is_valid("OpenAIError", json.loads(anthropic_error(error)))
 
 
-def test_either_kind_of_key_opens_what_needs_one() -> None:
+def test_both_key_headers_are_documented() -> None:
     assert DOCUMENT["security"] == [{"bearer": []}, {"x-api-key": []}]
-    unlocked = {path for path, each in DOCUMENT["paths"].items() if each.get("get", {}).get("security") == []}
-    assert unlocked == {"/healthz", "/readyz", "/openapi.json"}
+    open_paths = {path for path, methods in DOCUMENT["paths"].items() if methods.get("get", {}).get("security") == []}
+    assert open_paths == {"/healthz", "/readyz", "/openapi.json"}
     assert "401" not in DOCUMENT["paths"]["/healthz"]["get"]["responses"]
 
 
-def test_without_keys_nothing_needs_one() -> None:
+def test_without_keys_no_endpoint_needs_one() -> None:
     assert openapi_document(keyed=False)["security"] == []
 
 
@@ -106,7 +105,7 @@ def test_metrics_may_be_open() -> None:
     assert document["paths"]["/metrics"]["get"]["security"] == []
 
 
-READ: list[dict[str, Any]] = [
+ACCEPTED: list[dict[str, Any]] = [
     {},
     {"model": None},
     {"model": "auto/cheap[size<9B]"},
@@ -122,7 +121,7 @@ READ: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]},
 ]
-REFUSED: list[dict[str, Any]] = [
+REJECTED: list[dict[str, Any]] = [
     {"messages": None},
     {"messages": []},
     {"messages": "Hello"},
@@ -147,20 +146,20 @@ REFUSED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", READ, ids=json.dumps)
-def test_what_the_gateway_reads_is_in_the_document(fields: dict[str, Any]) -> None:
-    assert is_read(ASK | fields)
-    assert fits("ChatBody", ASK | fields)
+@pytest.mark.parametrize("fields", ACCEPTED, ids=json.dumps)
+def test_the_schema_accepts_what_the_gateway_accepts(fields: dict[str, Any]) -> None:
+    assert is_accepted(REQUEST | fields)
+    assert is_valid("ChatBody", REQUEST | fields)
 
 
-@pytest.mark.parametrize("fields", REFUSED, ids=json.dumps)
-def test_what_the_gateway_refuses_is_not_in_the_document(fields: dict[str, Any]) -> None:
-    assert not is_read(ASK | fields)
-    assert not fits("ChatBody", ASK | fields)
+@pytest.mark.parametrize("fields", REJECTED, ids=json.dumps)
+def test_the_schema_rejects_what_the_gateway_rejects(fields: dict[str, Any]) -> None:
+    assert not is_accepted(REQUEST | fields)
+    assert not is_valid("ChatBody", REQUEST | fields)
 
 
 @pytest.mark.parametrize(
-    ("shape", "body"),
+    ("name", "body"),
     [
         ("CompletionsBody", {"model": "auto", "prompt": "Once", "stream": True, "echo": False}),
         ("CompletionsBody", {"prompt": [[1, 2], [3]]}),
@@ -174,12 +173,12 @@ def test_what_the_gateway_refuses_is_not_in_the_document(fields: dict[str, Any])
         ),
     ],
 )
-def test_bodies_of_the_other_protocols_fit(shape: str, body: dict[str, Any]) -> None:
-    assert fits(shape, body)
+def test_valid_bodies_of_the_other_protocols_are_accepted(name: str, body: dict[str, Any]) -> None:
+    assert is_valid(name, body)
 
 
 @pytest.mark.parametrize(
-    ("shape", "body"),
+    ("name", "body"),
     [
         ("CompletionsBody", {"prompt": ""}),
         ("EmbeddingsBody", {"input": "x"}),
@@ -188,11 +187,11 @@ def test_bodies_of_the_other_protocols_fit(shape: str, body: dict[str, Any]) -> 
         ("CountTokensBody", {"messages": []}),
     ],
 )
-def test_bodies_of_the_other_protocols_may_be_wrong(shape: str, body: dict[str, Any]) -> None:
-    assert not fits(shape, body)
+def test_invalid_bodies_of_the_other_protocols_are_rejected(name: str, body: dict[str, Any]) -> None:
+    assert not is_valid(name, body)
 
 
-def test_a_decision_as_it_is_written_fits_its_shape() -> None:
+def test_a_decision_matches_its_schema() -> None:
     decision = Decision(
         plan=Plan("a", ("b",)),
         candidates=[Candidate("a", 0.3, 0.7, 0.1, None, 5.0, {"loss": 0.3})],
@@ -201,10 +200,10 @@ def test_a_decision_as_it_is_written_fits_its_shape() -> None:
         artifact="irt-1",
         guard=Guard("held", "the default card answers", "a", "b", 0.1, 0.2, 0.6, 0.9),
     )
-    written = json.loads(msgspec.json.encode(decision.document()))
-    assert fits("RouteAnswer", written)
-    assert not fits("RouteAnswer", {**written, "card": None})
+    document = json.loads(msgspec.json.encode(decision.document()))
+    assert is_valid("RouteAnswer", document)
+    assert not is_valid("RouteAnswer", {**document, "card": None})
 
 
-def test_a_dry_run_of_a_named_card_has_nothing_to_decide() -> None:
-    assert fits("RouteAnswer", {"card": "a", "named": True})
+def test_the_dry_run_of_a_named_card_matches_its_schema() -> None:
+    assert is_valid("RouteAnswer", {"card": "a", "named": True})

@@ -14,57 +14,57 @@ from router.gateway.http.errors import SlowBodyError, TooLargeError, error_respo
 
 
 def receiving(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
-    """A server that has these messages, and then never another."""
-    left = list(messages)
+    """A server that sends these messages, and then no more."""
+    remaining = list(messages)
 
     async def receive() -> dict[str, Any]:
-        if not left:
+        if not remaining:
             await asyncio.sleep(60)
-        return left.pop(0)
+        return remaining.pop(0)
 
     return receive
 
 
-def piece(content: bytes, more: bool = False) -> dict[str, Any]:
+def chunk(content: bytes, more: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": content, "more_body": more}
 
 
-def read(*messages: dict[str, Any], most: int = 10) -> bytes:
-    return asyncio.run(read_raw(receiving(*messages), most))
+def read(*messages: dict[str, Any], max_bytes: int = 10) -> bytes:
+    return asyncio.run(read_raw(receiving(*messages), max_bytes))
 
 
-def test_a_body_in_pieces_is_joined() -> None:
-    assert read(piece(b"ab", more=True), piece(b"cd")) == b"abcd"
+def test_the_chunks_of_a_body_are_joined() -> None:
+    assert read(chunk(b"ab", more=True), chunk(b"cd")) == b"abcd"
 
 
-@pytest.mark.parametrize("messages", [(piece(b"x" * 11),), (piece(b"x" * 6, more=True), piece(b"x" * 6))])
-def test_a_body_that_is_too_large_is_refused(messages: tuple[dict[str, Any], ...]) -> None:
+@pytest.mark.parametrize("messages", [(chunk(b"x" * 11),), (chunk(b"x" * 6, more=True), chunk(b"x" * 6))])
+def test_a_body_that_is_too_large_is_rejected(messages: tuple[dict[str, Any], ...]) -> None:
     with pytest.raises(TooLargeError):
         read(*messages)
 
 
-def test_a_body_without_end_is_not_read_to_its_end() -> None:
+def test_an_endless_body_is_not_read_to_the_end() -> None:
     with pytest.raises(TooLargeError):
-        read(*[piece(b"x" * 10, more=True)] * 6)
+        read(*[chunk(b"x" * 10, more=True)] * 6)
 
 
-def test_a_client_that_leaves_before_its_body_is_whole_is_noticed() -> None:
+def test_a_disconnect_during_the_body_is_detected() -> None:
     with pytest.raises(ClientDisconnect):
-        read(piece(b"x", more=True), {"type": "http.disconnect"})
+        read(chunk(b"x", more=True), {"type": "http.disconnect"})
 
 
-def test_a_body_that_never_arrives_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "_LONGEST_S", 0.05)
+def test_a_body_that_does_not_arrive_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "_TIMEOUT_S", 0.05)
     with pytest.raises(SlowBodyError) as caught:
-        read(piece(b"x", more=True))
+        read(chunk(b"x", more=True))
     assert error_response(caught.value).status == 408
 
 
-@pytest.mark.parametrize(("levels", "deepest"), [(5, 4), (300, 200)])
-def test_a_body_that_is_nested_too_deeply_is_refused(levels: int, deepest: int) -> None:
+@pytest.mark.parametrize(("levels", "max_depth"), [(5, 4), (300, 200)])
+def test_a_body_that_is_nested_too_deeply_is_rejected(levels: int, max_depth: int) -> None:
     with pytest.raises(CallerError, match="deeply"):
-        read_object(b'{"a":' + b"[" * levels + b"]" * levels + b"}", deepest)
+        read_object(b'{"a":' + b"[" * levels + b"]" * levels + b"}", max_depth)
 
 
-def test_brackets_inside_texts_are_no_nesting() -> None:
+def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
     assert read_object(b'{"a":"' + b"[" * 500 + b'"}', 10) == {"a": "[" * 500}

@@ -8,15 +8,15 @@ from tests.gateway.servers import Upstream
 BODY = '{"model": "dear", "messages": [{"role": "user", "content": "hi"}]}'
 
 
-def ask(gateway: httpx.Client, **headers: str) -> httpx.Response:
+def post(gateway: httpx.Client, **headers: str) -> httpx.Response:
     return gateway.post("/v1/chat/completions", content=BODY, headers={"content-type": "text/plain", **headers})
 
 
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "", "https://localhost.evil.example", "http://[::1"]
 )
-def test_a_web_page_elsewhere_is_refused(gateway: httpx.Client, upstream: Upstream, origin: str) -> None:
-    answer = ask(gateway, origin=origin)
+def test_a_request_from_a_foreign_web_page_is_rejected(gateway: httpx.Client, upstream: Upstream, origin: str) -> None:
+    answer = post(gateway, origin=origin)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden_origin")
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.headers["x-request-id"].startswith("req_")
@@ -24,15 +24,13 @@ def test_a_web_page_elsewhere_is_refused(gateway: httpx.Client, upstream: Upstre
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8686", "127.0.0.1.evil.example", "192.168.0.1:8686"])
-def test_a_name_that_was_pointed_at_this_machine_is_refused(
-    gateway: httpx.Client, upstream: Upstream, host: str
-) -> None:
-    assert ask(gateway, host=host).status_code == 403
+def test_a_foreign_host_name_is_rejected(gateway: httpx.Client, upstream: Upstream, host: str) -> None:
+    assert post(gateway, host=host).status_code == 403
     assert gateway.get("/v1/models", headers={"host": host}).status_code == 403
     assert upstream.seen == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8686", "127.0.0.1", "[::1]:8686"])
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8686", "https://[::1]"])
-def test_pages_and_programs_of_this_machine_are_answered(gateway: httpx.Client, host: str, origin: str) -> None:
-    assert ask(gateway, host=host, origin=origin).is_success
+def test_local_pages_and_programs_are_accepted(gateway: httpx.Client, host: str, origin: str) -> None:
+    assert post(gateway, host=host, origin=origin).is_success

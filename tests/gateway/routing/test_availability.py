@@ -14,68 +14,68 @@ CATALOG = Catalog([make_card(name, "http://127.0.0.1:1") for name in "abcde"])
 DOWN = "no server answers"
 
 
-def told(*findings: Mapping[str, str] | Exception, gone: bool = False) -> tuple[AvailabilityMonitor, list[str]]:
-    """A watch over the five cards, after it has found all of these, and what it told."""
+def monitored(*results: Mapping[str, str] | Exception, closed: bool = False) -> tuple[AvailabilityMonitor, list[str]]:
+    """A monitor of the five cards after these probe results, and the lines that it sent; `closed`: to a closed pipe."""
     lines: list[str] = []
-    left: Iterator[Mapping[str, str] | Exception] = iter(findings)
+    remaining: Iterator[Mapping[str, str] | Exception] = iter(results)
     done = asyncio.Event()
 
     def probe(_: Catalog) -> Mapping[str, str]:
-        found = next(left, None)
-        if found is None:
+        result = next(remaining, None)
+        if result is None:
             loop.call_soon_threadsafe(done.set)
-            return findings[-1] if isinstance(findings[-1], Mapping) else {}
-        if isinstance(found, Exception):
-            raise found
-        return found
+            return results[-1] if isinstance(results[-1], Mapping) else {}
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    def tell(line: str) -> None:
+    def notify(line: str) -> None:
         lines.append(line)
-        if gone:
+        if closed:
             raise BrokenPipeError
 
-    watch = AvailabilityMonitor(CATALOG, probe, tell)
+    monitor = AvailabilityMonitor(CATALOG, probe, notify)
 
     async def main() -> None:
         nonlocal loop
         loop = asyncio.get_running_loop()
-        await watch.look()
-        looking = asyncio.create_task(watch.keep_looking(0.0))
+        await monitor.probe_now()
+        task = asyncio.create_task(monitor.run(0.0))
         await asyncio.wait_for(done.wait(), 5)
-        assert not looking.done()
-        looking.cancel()
+        assert not task.done()
+        task.cancel()
 
     loop: asyncio.AbstractEventLoop
     asyncio.run(main())
-    return watch, lines
+    return monitor, lines
 
 
-def test_a_card_that_comes_and_goes_is_told_once_each() -> None:
-    watch, lines = told({"a": DOWN}, {"a": DOWN}, {}, {}, {"b": DOWN})
-    assert lines == ["a can be called now", f"b cannot be called any more ({DOWN})"]
-    assert watch.callable_cards == 4
+def test_each_change_of_a_card_is_reported_once() -> None:
+    monitor, lines = monitored({"a": DOWN}, {"a": DOWN}, {}, {}, {"b": DOWN})
+    assert lines == ["now available: a", f"no longer available: b ({DOWN})"]
+    assert monitor.callable_cards == 4
 
 
-def test_many_cards_that_change_at_once_are_one_line() -> None:
-    assert told(dict.fromkeys("abcd", DOWN), {"e": DOWN})[1] == [
-        f"a, b, c and 1 more can be called now; e cannot be called any more ({DOWN})"
+def test_simultaneous_changes_are_reported_in_one_line() -> None:
+    assert monitored(dict.fromkeys("abcd", DOWN), {"e": DOWN})[1] == [
+        f"now available: a, b, c and 1 more; no longer available: e ({DOWN})"
     ]
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("odd"), OSError("odd"), RuntimeError("odd"), UnicodeError("odd")])
-def test_a_look_that_fails_is_logged_and_ends_nothing(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    watch, lines = told({"a": DOWN}, error, {})
-    assert lines == ["a can be called now"]
+def test_a_failed_probe_is_logged_and_the_monitor_continues(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    monitor, lines = monitored({"a": DOWN}, error, {})
+    assert lines == ["now available: a"]
     assert "odd" in caplog.text
-    assert watch.unavailable == {}
+    assert monitor.unavailable == {}
 
 
-def test_what_was_known_stays_where_a_look_fails() -> None:
-    assert told({"a": DOWN}, OSError("odd"), {"a": DOWN})[1] == []
+def test_a_failed_probe_keeps_the_previous_result() -> None:
+    assert monitored({"a": DOWN}, OSError("odd"), {"a": DOWN})[1] == []
 
 
-def test_nobody_reading_the_lines_ends_nothing() -> None:
-    assert told({"a": DOWN}, {}, {"a": DOWN}, gone=True)[1] == [
-        "a can be called now",
-        f"a cannot be called any more ({DOWN})",
+def test_the_monitor_continues_when_its_lines_cannot_be_written() -> None:
+    assert monitored({"a": DOWN}, {}, {"a": DOWN}, closed=True)[1] == [
+        "now available: a",
+        f"no longer available: a ({DOWN})",
     ]

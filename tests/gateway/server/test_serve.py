@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 @contextlib.contextmanager
 def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`route serve` in a process of its own, with cards in files; the process, and its URL once it answers."""
+    """`route serve` in its own process, with cards in files: the process, and its URL once it responds."""
     (folder / "cards").mkdir(exist_ok=True)
     for card in cards:
         (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
@@ -36,7 +36,7 @@ def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterat
     command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0.5", *options]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+        wait_until_it_responds(f"http://127.0.0.1:{port}", process)
         yield process, f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -47,7 +47,7 @@ def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterat
             process.communicate()
 
 
-def wait_until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
+def wait_until_it_responds(url: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -59,36 +59,36 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
             time.sleep(0.05)
 
 
-def test_a_port_that_is_taken_is_a_configuration_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_a_configuration_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
             listen("127.0.0.1", port)
 
 
-def test_connections_do_not_hold_small_events_back() -> None:
+def test_connections_do_not_delay_small_events() -> None:
     async def main() -> int:
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-        def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             accepted.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
         listener = listen("127.0.0.1", 0)
-        async with await asyncio.start_server(meet, sock=listener):
+        async with await asyncio.start_server(accept, sock=listener):
             with socket.create_connection(listener.getsockname()):
                 return await accepted
 
     assert asyncio.run(main()) != 0
 
 
-def test_the_address_is_announced_once_it_listens(upstream: Upstream, tmp_path: Path) -> None:
+def test_the_address_is_printed_once_it_listens(upstream: Upstream, tmp_path: Path) -> None:
     cards = make_card("a", upstream.url), make_card("b", unused_address())
     with serving(tmp_path, *cards) as (process, url):
         process.terminate()
-        _, said = process.communicate(timeout=10)
-    assert said.splitlines()[:2] == [
-        "1 of 2 cards can be called now (`route doctor` says why)",
+        _, stderr = process.communicate(timeout=10)
+    assert stderr.splitlines()[:2] == [
+        "1 of 2 cards are available (`route doctor` shows what is missing)",
         f'Point a client at it: base_url="{url}/v1", model="auto"',
     ]
 
@@ -99,7 +99,7 @@ def test_the_command_imports_no_server_before_it_runs() -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_an_answer_that_runs_ends_before_the_process_does(
+def test_a_running_response_is_completed_before_the_process_exits(
     upstream: Upstream, tmp_path: Path, stop: signal.Signals
 ) -> None:
     with serving(tmp_path, make_card("slow", upstream.url, "slow")) as (process, url):
@@ -112,7 +112,7 @@ def test_an_answer_that_runs_ends_before_the_process_does(
         assert process.wait(5) in (0, -stop)
 
 
-def test_readiness_says_that_requests_should_go_elsewhere_while_it_drains(upstream: Upstream, tmp_path: Path) -> None:
+def test_readyz_responds_503_while_the_gateway_drains(upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, make_card("slow", upstream.url, "slow"), options=("--drain", "3")) as (process, url):
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
         process.terminate()
@@ -121,7 +121,7 @@ def test_readiness_says_that_requests_should_go_elsewhere_while_it_drains(upstre
         assert process.wait(5) in (0, -signal.SIGINT)
 
 
-def test_it_listens_beyond_this_machine_only_with_keys(upstream: Upstream, tmp_path: Path) -> None:
+def test_listening_beyond_this_machine_requires_keys(upstream: Upstream, tmp_path: Path) -> None:
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "a.yaml").write_bytes(msgspec.yaml.encode(to_plain(make_card("a", upstream.url))))
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--host", "0.0.0.0", "--cards", "cards"]
@@ -130,7 +130,7 @@ def test_it_listens_beyond_this_machine_only_with_keys(upstream: Upstream, tmp_p
     assert "route keys add" in done.stderr
 
 
-def test_several_workers_share_the_port_and_end_together(upstream: Upstream, tmp_path: Path) -> None:
+def test_several_workers_share_the_port_and_stop_together(upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, make_card("a", upstream.url), options=("--workers", "2")) as (process, url):
 
         def workers() -> set[int]:

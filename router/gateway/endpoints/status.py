@@ -1,0 +1,80 @@
+"""The gateway's own GET endpoints: status for operators, the model list and the OpenAPI document for clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from router import __version__
+from router.gateway.config.keys import presented_key
+from router.gateway.config.reload import ConfigReloader
+from router.gateway.endpoints.models import ModelList
+from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.telemetry.metrics import Metrics
+
+_JSON = "application/json"
+_ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
+
+
+class Status:
+    """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came."""
+
+    def __init__(
+        self,
+        reloader: ConfigReloader,
+        availability: AvailabilityMonitor,
+        metrics: Metrics,
+        models: Callable[[], ModelList],
+        is_draining: Callable[[], bool],
+    ) -> None:
+        self._reloader, self._availability, self._metrics = reloader, availability, metrics
+        self._models, self._is_draining = models, is_draining
+
+    async def root(self, _: Request) -> Response:
+        """`GET /`: the name and the version."""
+        return Response(_ROOT, media_type=_JSON)
+
+    async def health(self, _: Request) -> Response:
+        """`GET /healthz`: the process responds."""
+        return Response(b'{"status":"ok"}', media_type=_JSON)
+
+    async def readiness(self, _: Request) -> Response:
+        """`GET /readyz`: whether requests should be sent here, and why the last configuration change was rejected."""
+        current, is_draining = self._reloader.current, self._is_draining()
+        status = {
+            "status": "draining" if is_draining else "ready",
+            "cards": {"callable": self._availability.callable_cards, "all": len(current.router.catalog)},
+            "configuration": {"number": current.number, "fingerprint": current.fingerprint},
+            "refused_edit": self._reloader.problem,
+        }
+        return Response(msgspec.json.encode(status), 503 if is_draining else 200, media_type=_JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`, for Prometheus."""
+        current = self._reloader.current
+        if not current.config.open_metrics:
+            current.keys.authenticate(presented_key(request.headers))
+        accept = request.headers.get("accept", "")
+        content_type, body = await asyncio.to_thread(self._metrics.exposition, accept)
+        return Response(body, headers={"content-type": content_type})
+
+    async def openapi(self, _: Request) -> Response:
+        """`GET /openapi.json`."""
+        current = self._reloader.current
+        document = openapi_document(keyed=bool(current.keys), open_metrics=current.config.open_metrics)
+        return Response(msgspec.json.encode(document), media_type=_JSON)
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`."""
+        key = self._reloader.current.keys.authenticate(presented_key(request.headers))
+        return Response(self._models().listed(key), media_type=_JSON)
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/models/{model}`."""
+        key = self._reloader.current.keys.authenticate(presented_key(request.headers))
+        return Response(self._models().one(request.path_params["model"], key), media_type=_JSON)

@@ -1,0 +1,174 @@
+"""The state of one worker process: configuration, dispatcher, queues, stores and telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.compose.runner import PlanRunner
+from router.dispatch import Dispatcher, DispatchSettings
+from router.dispatch.queue import Admission
+from router.gateway.config.gateway_yaml import GatewayConfig
+from router.gateway.config.reload import ActiveConfig, ConfigReloader
+from router.gateway.endpoints.models import ModelList
+from router.gateway.endpoints.services import Services, Sink
+from router.gateway.routing.availability import AvailabilityMonitor, Probe
+from router.gateway.routing.recorder import Recorder
+from router.gateway.routing.selection import Selector
+from router.gateway.telemetry.access_log import AccessLog
+from router.gateway.telemetry.metrics import Metrics
+from router.store.records.protocol import RecordSink
+from router.store.records.record import Record, Snapshot
+from router.store.state.protocol import StateStore
+from router.store.state.sqlite import SqliteState
+
+if TYPE_CHECKING:
+    from router.gateway.telemetry.spans import Traces
+
+_SHARE_METRICS_EVERY_S = 1.0
+
+
+class Gateway:
+    """Everything that one worker needs to answer requests. Create it before its event loop runs; use it on that loop.
+
+    `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
+    conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
+    called. Without a `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway. `notify`
+    gets a line for the operator when the available cards change.
+    """
+
+    def __init__(
+        self,
+        reloader: ConfigReloader,
+        *,
+        probe: Probe = lambda _: {},
+        state: StateStore | None = None,
+        conversations: StateStore | None = None,
+        journal: RecordSink | None = None,
+        access_log: AccessLog | None = None,
+        traces: Traces | None = None,
+        metrics_folder: Path | None = None,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.reloader, self.journal = reloader, journal
+        self.state: StateStore = state or SqliteState()
+        self.conversations: StateStore = conversations or self.state
+        self.access_log, self.traces = access_log, traces
+        self.is_draining = False
+        config = reloader.current.config
+        self.dispatcher = Dispatcher(_dispatch_settings(config))
+        self.admission = Admission(config.max_concurrency, config.queue)
+        self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
+        self.metrics = Metrics(self._polled_metrics(), metrics_folder)
+        self.models = _model_list(reloader.current)
+        self.services = Services(
+            reloader=reloader,
+            selector=Selector(self.availability, self.dispatcher.pool, self._card_of),
+            dispatcher=self.dispatcher,
+            runner=PlanRunner(self.dispatcher),
+            admission=self.admission,
+            state=self.state,
+            conversations=self.conversations,
+            recorder=Recorder(self._store_snapshot),
+            sinks=tuple(self._sinks()),
+            traces=traces,
+        )
+        reloader.on_change = self._apply_config
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the background tasks; at the end, stop them and close everything."""
+        await self.availability.probe_now()
+        tasks = [
+            asyncio.create_task(self.availability.run()),
+            asyncio.create_task(self.reloader.watch()),
+            *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
+            asyncio.create_task(self._share_metrics()),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.dispatcher.aclose()
+            await asyncio.to_thread(self._close)
+
+    @property
+    def needs_no_key(self) -> bool:
+        """Whether requests need no API key."""
+        return not self.reloader.current.keys
+
+    def _close(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
+        if self.access_log is not None:
+            self.access_log.close()
+        if self.traces is not None:
+            self.traces.close()
+        for store in {self.state, self.conversations}:
+            store.close()
+
+    def _apply_config(self, active: ActiveConfig) -> None:
+        config = active.config
+        self.models = _model_list(active)
+        self.dispatcher.configure(_dispatch_settings(config))
+        self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
+        self.availability.set_catalog(active.router.catalog)
+        if self.journal is not None:
+            self.journal.keep_days = config.records.keep_days
+
+    async def _card_of(self, session: str, key: str) -> str | None:
+        return await self.conversations.card_of(session, time.time(), key)
+
+    def _sinks(self) -> Iterable[Sink]:
+        # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.
+        if self.journal is not None:
+            yield self._store_record
+        if self.access_log is not None:
+            yield self.access_log.sink
+        yield self.metrics.sink
+
+    def _store_record(self, record: Record) -> None:
+        # Unauthenticated clients could otherwise fill the disk.
+        if self.journal is not None and self.reloader.current.config.records.enabled and record.outcome.status != 401:
+            self.journal.append(record)
+
+    def _store_snapshot(self, snapshot: Snapshot) -> bool:
+        if self.journal is None or not self.reloader.current.config.records.enabled:
+            return True
+        return self.journal.keep(snapshot)
+
+    def _polled_metrics(self) -> Mapping[str, Callable[[], float]]:
+        callbacks: dict[str, Callable[[], float]] = {
+            "in_flight": lambda: self.admission.running,
+            "queued": lambda: self.admission.waiting + self.dispatcher.pool.waiting,
+            "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
+            "callable": lambda: self.availability.callable_cards,
+            "config_version": lambda: self.reloader.current.number,
+            "config_ok": lambda: self.reloader.problem is None,
+        }
+        if self.journal is not None:
+            journal = self.journal
+            callbacks["records_dropped"] = lambda: journal.dropped
+        if self.access_log is not None:
+            log = self.access_log
+            callbacks["log_dropped"] = lambda: log.dropped
+        return callbacks
+
+    async def _share_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(_SHARE_METRICS_EVERY_S)
+            self.metrics.share()
+
+
+def _model_list(active: ActiveConfig) -> ModelList:
+    return ModelList(active.router.catalog, active.router.policies, active.config.aliases)
+
+
+def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
+    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries)
