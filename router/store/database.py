@@ -1,63 +1,67 @@
-"""A SQLite file: opened by several processes at once, brought up to date by numbered migrations."""
+"""SQLite files: several processes open one at once, and numbered migrations bring it up to date."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from router.errors import FileError
 
 BUSY_TIMEOUT_S = 10.0
-"""How long a connection waits for another one that writes."""
+"""How long a connection waits for another connection's write lock."""
 
-# Five records fit into a page; into one of SQLite's usual size a single one would.
+# Five records fit into a page of this size; SQLite's default page holds a single one.
 _PAGE_BYTES = 16_384
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 Migrations = Sequence[Sequence[str]]
-"""Statements that lead from one version to the next. Never changed once released; new ones go to the end."""
+"""The SQL statements that lead from each version to the next. Released migrations never change; new ones are added at
+the end.
+"""
 
 
-class ForeignDatabaseError(FileError):
-    """The file is damaged, or another program or a newer release wrote it: waiting will not mend it."""
+class DatabaseError(FileError):
+    """The database cannot be opened, read or written. A later attempt may succeed."""
+
+
+class ForeignDatabaseError(DatabaseError):
+    """The file is damaged, or another program or a newer release wrote it. A later attempt will fail too."""
 
 
 def open_database(file: Path, migrations: Migrations, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open `file`, make it where it is missing, and run the migrations that it lacks.
+    """Open `file`, create it if it does not exist, and run its outstanding migrations.
 
-    The connection is in autocommit mode, and may pass from thread to thread as long as one uses it at a time. WAL lets
-    others read while one writes; with `synchronous=NORMAL` a killed process loses nothing that was committed, a loss of
-    power the last commits, and neither harms the file.
+    The connection is in autocommit mode. Threads may share it if they use it one at a time. WAL lets other connections
+    read during a write. With `synchronous=NORMAL` a killed process loses no committed transaction; a power failure may
+    lose the last ones, but does not damage the file.
 
-    Raises ForeignDatabaseError, or FileError where the file cannot be opened, or where it is of an earlier version and
-    must not be written.
+    Raises ForeignDatabaseError, or DatabaseError if the file cannot be opened, or if `read_only` is set and the file
+    has an older version.
     """
-    try:
+    with database_errors(file):
         return _open(file, migrations, read_only)
+
+
+@contextlib.contextmanager
+def database_errors(file: Path) -> Iterator[None]:
+    """Raise every sqlite3.Error inside the block as a DatabaseError about `file`."""
+    try:
+        yield
     except sqlite3.Error as error:
-        raise database_fault(file, error) from None
-
-
-def database_fault(file: Path, error: sqlite3.Error) -> FileError:
-    """`error` in words."""
-    if is_damage(error):
-        problem = f"is damaged or no database ({error}); move it away, and a new one will be made"
-        return ForeignDatabaseError(str(file), None, problem)
-    return FileError(str(file), None, f"cannot be used: {error}")
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is at fault."""
-    return getattr(error, "sqlite_errorcode", None) in _DAMAGED
+        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            problem = f"is damaged or not a database ({error}); move it away, and a new one will be created"
+            raise ForeignDatabaseError(str(file), None, problem) from None
+        raise DatabaseError(str(file), None, f"cannot be used: {error}") from None
 
 
 def _open(file: Path, migrations: Migrations, read_only: bool) -> sqlite3.Connection:
     if not read_only:
-        # Nobody else's business; the files that SQLite puts beside it are as this one. What fails here fails below too.
-        # A file that exists is left alone: closing it would undo the locks of this process's other connections.
+        # Only the owner may read the file; SQLite gives its companion files the same mode. An error here also occurs
+        # below. An existing file must not be opened here: closing it would release the POSIX locks that other
+        # connections of this process hold on it.
         with contextlib.suppress(OSError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     mode = "ro" if read_only else "rwc"
@@ -70,7 +74,7 @@ def _open(file: Path, migrations: Migrations, read_only: bool) -> sqlite3.Connec
     )
     try:
         if not read_only:
-            # These two hold for a new file, and change nothing about an old one.
+            # These two take effect in a new file only.
             database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             database.execute("PRAGMA journal_mode = WAL")
@@ -87,10 +91,10 @@ def _migrate(database: sqlite3.Connection, file: Path, migrations: Migrations, r
     if version == len(migrations):
         return
     if read_only:
-        problem = f"is of version {version}, this release reads version {len(migrations)}, and it must not be written"
-        raise FileError(str(file), None, problem)
+        problem = f"has version {version}, this release reads version {len(migrations)}, and the file is read-only"
+        raise DatabaseError(str(file), None, problem)
     with Transaction(database):
-        # Another process may have been faster.
+        # Another process may have run them since.
         for statements in migrations[_version(database, file, migrations) :]:
             for statement in statements:
                 database.execute(statement)
@@ -100,13 +104,13 @@ def _migrate(database: sqlite3.Connection, file: Path, migrations: Migrations, r
 def _version(database: sqlite3.Connection, file: Path, migrations: Migrations) -> int:
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > len(migrations):
-        problem = f"is of version {version}, this release knows {len(migrations)}: a newer release wrote it"
+        problem = f"has version {version}, this release supports up to {len(migrations)}: a newer release wrote it"
         raise ForeignDatabaseError(str(file), None, problem)
     return version
 
 
 class Transaction:
-    """All statements inside happen, or none does. Waits for whoever else writes before the first, not in between."""
+    """Commits all statements of the block, or none. Takes the write lock at the start, so it waits only there."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import FileError
-from router.store.database import ForeignDatabaseError, Transaction, open_database
-from router.store.records.sqlite import FILE_NAME, MIGRATIONS, Records
-from tests.store.records.examples import record, recorded
+from router.store.database import DatabaseError, ForeignDatabaseError, Transaction, open_database
+from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
+from tests.store.records.examples import decision_record, record
 
 ONE = ("CREATE TABLE things (name TEXT)",)
 TWO = ("ALTER TABLE things ADD COLUMN size INTEGER DEFAULT 7", "CREATE INDEX by_size ON things (size)")
@@ -28,10 +27,10 @@ def test_migrations_run_in_order_and_once(tmp_path: Path) -> None:
         database.close()
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "things.sqlite"
     open_database(file, [ONE]).close()
-    with pytest.raises(FileError, match="cannot be used: no such table: nowhere"):
+    with pytest.raises(DatabaseError, match="cannot be used: no such table: nowhere"):
         open_database(file, [ONE, (*TWO, "DROP TABLE nowhere")])
     database = open_database(file, [ONE])
     assert len(database.execute("SELECT * FROM pragma_table_info('things')").fetchall()) == 1
@@ -39,20 +38,20 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
-def test_the_records_of_every_earlier_version_are_kept(
+def test_records_of_every_earlier_version_survive_the_migration(
     tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = record("one", decision=recorded())
+    one = record("one", decision=decision_record())
     with monkeypatch.context() as earlier:
         earlier.setattr("router.store.records.sqlite.MIGRATIONS", MIGRATIONS[:version])
-        with Records.open(tmp_path) as old:
+        with SqliteRecords.open(tmp_path) as old:
             old.add([one], 0.0)
-    with Records.open(tmp_path) as new:
-        assert new.named("one") == one
+    with SqliteRecords.open(tmp_path) as new:
+        assert new.find("one") == one
         new.add([record("two")], 0.0)
-        assert new.count() == 2
+        assert len(list(new.scan())) == 2
     schema = schema_of(tmp_path)
-    Records.open(tmp_path / "..").close()
+    SqliteRecords.open(tmp_path / "..").close()
     assert schema == schema_of(tmp_path / "..")
 
 
@@ -63,45 +62,50 @@ def schema_of(folder: Path) -> list[tuple[str, ...]]:
     return schema
 
 
-def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+def test_a_newer_version_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "things.sqlite"
     open_database(file, [ONE, TWO]).close()
-    with pytest.raises(ForeignDatabaseError, match="is of version 2, this release knows 1"):
+    with pytest.raises(
+        ForeignDatabaseError, match="has version 2, this release supports up to 1: a newer release wrote it"
+    ):
         open_database(file, [ONE])
 
 
-def test_an_earlier_version_that_must_not_be_written_is_refused(tmp_path: Path) -> None:
+def test_an_older_read_only_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "things.sqlite"
     open_database(file, [ONE]).close()
-    with pytest.raises(FileError, match="is of version 1, this release reads version 2"):
+    with pytest.raises(DatabaseError, match="has version 1, this release reads version 2, and the file is read-only"):
         open_database(file, [ONE, TWO], read_only=True)
 
 
-def test_what_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_rejected_and_not_modified(tmp_path: Path) -> None:
     file = tmp_path / "things.sqlite"
     file.write_bytes(b"some text, and more of it" * 100)
-    with pytest.raises(ForeignDatabaseError, match=r"things\.sqlite: is damaged or no database"):
+    with pytest.raises(ForeignDatabaseError, match=r"things\.sqlite: is damaged or not a database"):
         open_database(file, [ONE])
     assert file.read_bytes() == b"some text, and more of it" * 100
 
 
-def test_a_damaged_page_is_a_clear_error_when_records_are_read(tmp_path: Path) -> None:
-    with Records.open(tmp_path) as kept:
-        kept.add([record(decision=recorded(vector=bytes(1740))) for _ in range(100)], 0.0)
+def test_reading_a_damaged_page_is_a_clear_error(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as store:
+        store.add([record(decision=decision_record(vector=bytes(1740))) for _ in range(100)], 0.0)
     file = tmp_path / FILE_NAME
     raw = bytearray(file.read_bytes())
     raw[2 * 16_384 :] = b"\xa5" * len(raw[2 * 16_384 :])
     file.write_bytes(raw)
-    with pytest.raises(ForeignDatabaseError, match="is damaged or no database"), Records.open(tmp_path) as kept:
-        list(kept.each())
+    with (
+        pytest.raises(ForeignDatabaseError, match="is damaged or not a database"),
+        SqliteRecords.open(tmp_path) as store,
+    ):
+        list(store.scan())
 
 
-def test_a_file_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot be used: unable to open database file"):
+def test_a_file_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="cannot be used: unable to open database file"):
         open_database(tmp_path / "nowhere" / "things.sqlite", [ONE])
 
 
-def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:
     database = open_database(tmp_path / "things.sqlite", [ONE])
     with pytest.raises(sqlite3.OperationalError, match="nowhere"), Transaction(database):
         database.executemany("INSERT INTO things VALUES (?)", [("one",), ("two",)]).execute("DROP TABLE nowhere")
@@ -109,8 +113,8 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
     database.close()
 
 
-def test_processes_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> None:
-    code = "import sys, pathlib, router.store.records.sqlite as r; r.Records.open(pathlib.Path(sys.argv[1]))"
+def test_processes_can_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
+    code = "import sys, pathlib, router.store.records.sqlite as r; r.SqliteRecords.open(pathlib.Path(sys.argv[1]))"
     started = [
         subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
         for _ in range(4)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Records of requests: the journal that writes them, the database that stores them."""

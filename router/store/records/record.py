@@ -1,4 +1,4 @@
-"""One request as the store remembers it."""
+"""The record of one request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from router.formats.json import encodable
 from router.types import Outcome
 
 
-class DecisionRecord(Struct, frozen=True, omit_defaults=True):
-    """What a decision was made from and what it was, so that it can be made again.
+class DecisionRecord(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    # Names in the journal and the database, which earlier releases wrote.
+    rename={"policy_hash": "settings", "conversation_card": "kept"},
+):
+    """A decision and its inputs, so that it can be replayed.
 
-    `vector` holds the little-endian float32 of `Features.vector`. `catalogue`, `settings` and `unavailable` name
-    snapshots by their fingerprints: the cards and what probes told of them, the policy, and why cards could not be
-    called (empty where all could). `day` is the ISO date that ages counted from, empty where none did; `kept` the card
-    that the conversation had; `release` the release that decided. Quality, cost and latency are the chosen card's
-    forecast.
+    `catalogue`, `policy_hash` and `unavailable` are fingerprints of snapshots: of the cards with their probe outcomes,
+    of the policy, and of the reasons why cards could not be called (empty if all could). `artifact` and `release` made
+    the decision. `day` is the ISO date that card ages were counted from, empty if no age mattered. `conversation_card`
+    is the card that answered the conversation before. `vector` is `Features.vector` as little-endian float32.
+    `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card.
     """
 
     policy: str
-    settings: str
+    policy_hash: str
     flags: str
     artifact: str
     catalogue: str
@@ -40,16 +46,16 @@ class DecisionRecord(Struct, frozen=True, omit_defaults=True):
     modalities: tuple[str, ...] = ("text",)
     needs: tuple[str, ...] = ()
     output_limit: int | None = None
-    kept: str | None = None
+    conversation_card: str | None = None
     release: str = ""
 
 
 class Record(Struct, frozen=True, omit_defaults=True):
-    """One request, and what came of it.
+    """One request and its outcome.
 
-    `id` is unique: of two records with the same id the first is kept. `at` is in seconds since 1970, UTC. `asked` is
-    the client's `model`. `key` is the id of the client's key, never the key. `prompt` is the request's body, and only
-    there where prompts are asked for.
+    `id` is unique; of two records with the same id the first is stored. `at` is in seconds since 1970, UTC. `asked` is
+    the `model` that the client requested. `key` is the id of the client's key, never the key itself. `decision` is None
+    if the client named the card. `prompt` is the request's body, present only if recording of prompts is enabled.
     """
 
     id: str
@@ -65,14 +71,14 @@ class Record(Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What many decisions were made from, kept once. `content` is compressed JSON, which `fingerprint` is a hash of."""
+    """An input shared by many decisions, stored once: JSON, compressed in `content`, hashed in `fingerprint`."""
 
     fingerprint: str
     content: bytes
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """A line of the journal: one of the two."""
+    """A line of the journal: either a record or a snapshot."""
 
     record: Record | None = None
     snapshot: Snapshot | None = None
@@ -83,16 +89,16 @@ _DECODER = msgspec.json.Decoder(Entry)
 
 
 def write_entry(entry: Entry) -> bytes:
-    """One line of JSON, with its end."""
+    """`entry` as one line of JSON, including the newline."""
     try:
         return _ENCODER.encode(entry) + b"\n"
     except UnicodeEncodeError:
-        # A client may send half a surrogate pair; its request has been answered all the same.
+        # A client may send half a surrogate pair. Its request was answered, so it is recorded with a replacement.
         return _ENCODER.encode(_encodable(msgspec.to_builtins(entry))) + b"\n"
 
 
 def read_entry(line: bytes) -> Entry:
-    """The inverse of `write_entry`. Raises ValueError (msgspec's DecodeError is one) for a line that is damaged."""
+    """The inverse of `write_entry`. Raises ValueError (such as msgspec's DecodeError) for a damaged line."""
     return _DECODER.decode(line)
 
 

@@ -1,4 +1,4 @@
-"""A file of the journal. Whoever writes it holds its lock, so a segment that can be locked was left by the dead."""
+"""A file of the journal. Its writer holds a lock on it; if the lock is free, that process has exited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock; there one gateway at a time uses a folder.
+except ImportError:  # Windows has no flock; there only one gateway at a time may use a folder.
     fcntl = None  # type: ignore[assignment]
 
 _SUFFIX = ".jsonl"
@@ -24,65 +24,65 @@ class Segment:
 
     @classmethod
     def create(cls, folder: Path) -> Segment:
-        """A new, empty one. Raises OSError."""
+        """Create an empty segment in `folder`. Raises OSError."""
         while True:
             file = folder / f"{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
-            # Nobody else's business: prompts may stand in it.
+            # Only the owner may read it: it may contain prompts.
             descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            if _own(file, descriptor):
+            if _lock(file, descriptor):
                 return cls(file, descriptor, 0)
-            # Somebody took it for a dead process's before it was locked.
+            # Another process claimed it before it was locked.
             os.close(descriptor)
 
     @classmethod
     def claim(cls, file: Path) -> Segment | None:
-        """The segment in `file`, unless a living process has it or it is another user's. Raises OSError."""
+        """Open the segment in `file`; None if a running process or another user owns it. Raises OSError."""
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except (FileNotFoundError, PermissionError):
             return None
-        if _own(file, descriptor):
+        if _lock(file, descriptor):
             return cls(file, descriptor, os.fstat(descriptor).st_size)
         os.close(descriptor)
         return None
 
     def append(self, line: bytes) -> None:
-        """Write one line. It outlives this process from here on. Raises OSError, and then nothing is written."""
+        """Write one line, which then survives this process. Raises OSError, and then nothing is written."""
         written = 0
         try:
             while written < len(line):
                 written += os.write(self._descriptor, line[written:] if written else line)
         except OSError:
             if written:
-                # The rest of a torn line would swallow the next one.
+                # The next line would be joined to the rest of a truncated one.
                 os.ftruncate(self._descriptor, self.size)
             raise
         self.size += len(line)
 
     def lines(self) -> Iterator[bytes]:
-        """Its lines, the last one perhaps torn. They can be read even where somebody has deleted the file."""
+        """The lines; the last one may be truncated. They can be read even if the file has been deleted."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
             yield from stream
 
     def delete(self) -> None:
-        """Delete the file, and let go of it."""
+        """Delete and close the file."""
         with contextlib.suppress(FileNotFoundError):
             self.file.unlink()
         os.close(self._descriptor)
 
     def release(self) -> None:
-        """Leave the file to whoever claims it."""
+        """Close the file, so that another process can claim it."""
         os.close(self._descriptor)
 
 
 def segment_files(folder: Path) -> list[Path]:
-    """Every segment in `folder`, of living processes and dead ones. Raises OSError."""
+    """Every segment in `folder`, whether its process is running or not. Raises OSError."""
     return sorted(folder.glob(f"*{_SUFFIX}"))
 
 
-def _own(file: Path, descriptor: int) -> bool:
-    """Lock the open file, unless another process has it or has deleted it meanwhile."""
+def _lock(file: Path, descriptor: int) -> bool:
+    """Lock the open file. Returns False if another process holds the lock or has deleted the file."""
     if fcntl is None:
         return True
     try:

@@ -1,6 +1,6 @@
-"""Snapshots: the cards, policies and reasons that many decisions were made from, kept once under their fingerprint.
+"""Snapshots: the cards, policies and availability behind many decisions, stored once under their fingerprint.
 
-So a decision can be made again exactly, even after cards and policies were edited or deleted.
+They allow an exact replay of a decision after cards and policies were edited or deleted.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from router.perceive.predictor import Evidence
 from router.store.records.record import DecisionRecord, Snapshot
 from router.types import Decision, Features
 
-KEEP_AGAIN_S = 3_600.0
-"""A snapshot in use is kept anew so often; the store forgets those that were not for longer than its records."""
+REFRESH_S = 3_600.0
+"""A snapshot in use is written again at this interval. The store deletes a snapshot once it was not written for longer
+than records are kept.
+"""
 
-_MOST_KNOWN = 256
+_CACHE_SIZE = 256
 
 
-class Choice(Protocol):
-    """A decision with everything that it was made from; `router.pipeline.Routed` is one."""
+class RoutedDecision(Protocol):
+    """A decision with all its inputs, such as `router.pipeline.Routed`."""
 
     @property
     def decision(self) -> Decision: ...
@@ -46,38 +48,38 @@ class Choice(Protocol):
 
 
 class CatalogSnapshot(Struct, frozen=True, eq=False):
-    """The cards, and what probes told of them."""
+    """The cards and the outcomes of their probes."""
 
     catalog: Catalog
     evidence: Mapping[str, Evidence]
 
 
 class Snapshots:
-    """Makes `DecisionRecord` of the decisions of one catalogue, given as its `catalogue_snapshot`.
+    """Turns decisions into `DecisionRecord`s and stores the snapshots that these refer to.
 
-    `keep` takes in a snapshot before the first record that names it, and returns whether it did
-    (`router.store.records.journal.Journal.keep`). What `circumstances.unavailable` holds must not change while it is
-    used; a new mapping must take its place.
+    `catalogue` is the `catalogue_snapshot` of the cards of all decisions. `keep` stores a snapshot and returns whether
+    it could (`RecordSink.keep`); it is called before the first record that refers to the snapshot is returned. The
+    mapping `circumstances.unavailable` must not be modified later, only replaced.
     """
 
     def __init__(self, catalogue: Snapshot, keep: Callable[[Snapshot], bool]) -> None:
         self._keep, self._catalogue = keep, catalogue
-        # By the identity of a policy or mapping, which is kept here so that no other can get the same one.
-        self._known: dict[int, tuple[object, Snapshot]] = {}
-        self._keep_again_at: dict[str, float] = {}
-        self._newest_unavailable: Mapping[str, str] = {}
+        # By the id() of a policy or mapping. The object is stored too, so that its id() is not used again.
+        self._cache: dict[int, tuple[object, Snapshot]] = {}
+        self._refresh_at_s: dict[str, float] = {}
+        self._last_unavailable: Mapping[str, str] = {}
 
-    def recorded(self, choice: Choice) -> DecisionRecord:
-        """What to record of `choice`."""
-        decision, features, circumstances = choice.decision, choice.features, choice.circumstances
+    def decision_record(self, routed: RoutedDecision) -> DecisionRecord:
+        """The record of a decision."""
+        decision, features, circumstances = routed.decision, routed.features, routed.circumstances
         chosen = decision.candidates[0]
         return DecisionRecord(
             policy=decision.policy,
-            settings=self._noted(self._of(choice.policy, policy_snapshot)),
+            policy_hash=self._stored(self._snapshot_of(routed.policy, policy_snapshot)),
             flags=decision.flags,
             artifact=decision.artifact,
-            catalogue=self._noted(self._catalogue),
-            unavailable=self._of_unavailable(circumstances.unavailable),
+            catalogue=self._stored(self._catalogue),
+            unavailable=self._unavailable_hash(circumstances.unavailable),
             day=circumstances.today.isoformat() if circumstances.today else "",
             card=decision.card,
             fallbacks=decision.plan.fallbacks,
@@ -91,84 +93,85 @@ class Snapshots:
             modalities=tuple(sorted(features.modalities)),
             needs=tuple(sorted(features.needs)),
             output_limit=features.output_limit,
-            kept=circumstances.kept,
+            conversation_card=circumstances.kept,
             release=__version__,
         )
 
-    def _of_unavailable(self, unavailable: Mapping[str, str]) -> str:
+    def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
         if not unavailable:
             return ""
-        # Equal mappings are the same, however often they are made anew.
-        if unavailable != self._newest_unavailable:
-            self._newest_unavailable = unavailable
-        return self._noted(self._of(self._newest_unavailable, unavailable_snapshot))
+        # Reuse the last mapping if the new one is equal, so that the cache recognizes it.
+        if unavailable != self._last_unavailable:
+            self._last_unavailable = unavailable
+        return self._stored(self._snapshot_of(self._last_unavailable, unavailable_snapshot))
 
-    def _of(self, source: Any, make: Callable[[Any], Snapshot]) -> Snapshot:
-        found = self._known.get(id(source))
-        if found is not None:
-            return found[1]
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
+    def _snapshot_of(self, source: Any, make: Callable[[Any], Snapshot]) -> Snapshot:
+        cached = self._cache.get(id(source))
+        if cached is not None:
+            return cached[1]
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()
         made = make(source)
-        self._known[id(source)] = source, made
+        self._cache[id(source)] = source, made
         return made
 
-    def _noted(self, snapshot: Snapshot) -> str:
-        now = time.monotonic()
-        if now >= self._keep_again_at.get(snapshot.fingerprint, 0.0):
-            if len(self._keep_again_at) >= _MOST_KNOWN:
-                self._keep_again_at.clear()
+    def _stored(self, snapshot: Snapshot) -> str:
+        """Store `snapshot` unless that was done recently. Returns its fingerprint."""
+        now_s = time.monotonic()
+        if now_s >= self._refresh_at_s.get(snapshot.fingerprint, 0.0):
+            if len(self._refresh_at_s) >= _CACHE_SIZE:
+                self._refresh_at_s.clear()
             if self._keep(snapshot):
-                self._keep_again_at[snapshot.fingerprint] = now + KEEP_AGAIN_S
+                self._refresh_at_s[snapshot.fingerprint] = now_s + REFRESH_S
         return snapshot.fingerprint
 
 
 class _Probes(Struct, frozen=True):
-    """An `Evidence` as JSON: float32 vectors, one after the other, and the scores."""
+    """An `Evidence` as JSON: the float32 vectors concatenated, and the scores."""
 
     vectors: bytes
     scores: tuple[float, ...]
 
 
-class _Setting(Struct, frozen=True):
+class _CatalogContent(Struct, frozen=True):
     cards: tuple[Any, ...]
     evidence: Mapping[str, _Probes] = {}
 
 
 def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Snapshot:
-    """The cards, and what probes told of those."""
+    """Snapshot of the cards and the outcomes of their probes."""
     probes = {
-        card: _Probes(np.asarray(own.vectors, dtype="<f4").tobytes(), tuple(own.scores.tolist()))
-        for card, own in sorted(evidence.items())
+        card: _Probes(np.asarray(probed.vectors, dtype="<f4").tobytes(), tuple(probed.scores.tolist()))
+        for card, probed in sorted(evidence.items())
         if card in catalog.ids
     }
-    return _snapshot(_Setting(tuple(_plain(card) for card in catalog), probes))
+    return _snapshot(_CatalogContent(tuple(_plain(card) for card in catalog), probes))
 
 
 def policy_snapshot(policy: Policy) -> Snapshot:
-    """The policy."""
+    """Snapshot of a policy."""
     return _snapshot(policy)
 
 
 def unavailable_snapshot(unavailable: Mapping[str, str]) -> Snapshot:
-    """Why cards could not be called, by card id."""
+    """Snapshot of the reasons why cards could not be called, by card id."""
     return _snapshot(dict(unavailable))
 
 
 def read_catalogue(content: bytes) -> CatalogSnapshot:
-    """The inverse of `catalogue_snapshot`. Raises ConfigurationError where this release cannot read it."""
-    setting = _read(content, _Setting, "cards")
+    """The inverse of `catalogue_snapshot`. Raises ConfigurationError if this release cannot read the content."""
+    stored = _read(content, _CatalogContent, "cards")
     try:
-        cards = [msgspec.convert(card, Card, dec_hook=read_quantity) for card in setting.cards]
+        cards = [msgspec.convert(card, Card, dec_hook=read_quantity) for card in stored.cards]
         evidence = {
             card: Evidence(
                 np.frombuffer(probes.vectors, dtype="<f4").reshape(len(probes.scores), -1),
                 np.array(probes.scores, dtype=np.float64),
             )
-            for card, probes in setting.evidence.items()
+            for card, probes in stored.evidence.items()
         }
     except ValueError as error:
-        raise ConfigurationError(f"the recorded cards cannot be read by this release: {error}") from None
+        raise ConfigurationError(f"this release cannot read the recorded cards: {error}") from None
     return CatalogSnapshot(Catalog(cards), evidence)
 
 
@@ -198,4 +201,4 @@ def _read(content: bytes, kind: type[Any], what: str) -> Any:
     try:
         return msgspec.json.decode(zlib.decompress(content), type=kind)
     except (ValueError, zlib.error) as error:
-        raise ConfigurationError(f"the recorded {what} cannot be read by this release: {error}") from None
+        raise ConfigurationError(f"this release cannot read the recorded {what}: {error}") from None

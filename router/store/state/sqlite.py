@@ -1,7 +1,7 @@
-"""What the workers of one machine share: what keys have spent, how often they asked, which card answers a conversation.
+"""The state that the workers of one machine share, in SQLite: request rates, spending, and the cards of conversations.
 
-One SQLite database: a file where several workers share it or budgets must outlive a restart, else memory. Every change
-is one statement that commits by itself, so workers and parallel requests can neither overspend nor lose a count.
+The database is a file if workers share it or if budgets must survive a restart, otherwise it is in memory. Every change
+is a single statement in its own transaction, so parallel workers and requests neither overspend nor lose a count.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
 from router.store.database import open_database
+from router.store.state.protocol import Reservation, StateError
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -71,8 +70,8 @@ _MIGRATIONS = (
         """,
     ),
 )
-# Each key's next free moment, as in the generic cell rate algorithm (ITU-T I.371); more than a minute ahead means that
-# the clock was set back.
+# The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
+# ahead, the clock was set back.
 _FREE = "CASE WHEN due_us BETWEEN :now AND :now + 60000000 THEN due_us ELSE :now END"
 _TAKE = f"""
     INSERT INTO pace VALUES (:key, :now + :step)
@@ -90,7 +89,7 @@ _BOOK = """
     ON CONFLICT DO UPDATE SET spent = spent + :cost
 """
 _CARD = "SELECT card FROM conversation WHERE session = :session AND seen_s > :oldest"
-# A busy conversation is written once a minute, unless its card changes.
+# An active conversation is written once a minute, or when its card changes.
 _REMEMBER = """
     INSERT INTO conversation VALUES (:session, :card, :now)
     ON CONFLICT DO UPDATE SET card = :card, seen_s = :now WHERE card <> :card OR seen_s < :now - 60
@@ -98,38 +97,24 @@ _REMEMBER = """
 _NANO = 10**9
 _DAY_S = 86_400
 _MINUTE_US = 60_000_000
-_MOST_NANO = 10**18
-_DAYS_KEPT = 90
-_BUSY_PAUSE_S = 0.0002
-_PATIENCE_S = 2.0
-_TEND_EVERY_S = 5.0
+_MAX_NANO = 10**18
+_KEEP_DAYS = 90
+_RETRY_PAUSE_S = 0.0002
+_RETRY_FOR_S = 2.0
+_MAINTAIN_EVERY_S = 5.0
 _PRUNE_EVERY = 12
 _CHECKPOINT_PAGES = 10_000
 
 Values = Mapping[str, Any] | tuple[Any, ...]
 
 
-class StateError(ConfigurationError):
-    """The shared state cannot be read or written now. The message names no path; the log does."""
+class SqliteState:
+    """The `StateStore` of the workers of one machine. Open it in every worker, after the fork.
 
-
-class Reservation(Struct, frozen=True):
-    """Money set aside for one request: the key's id, the day (since 1970, UTC) it counts for, 1e-9 US dollars."""
-
-    id: int
-    key_id: str
-    day: int
-    cost_nano: int
-
-
-class State:
-    """Counters and conversations. Calls take some tens of microseconds, so the event loop makes them itself; threads
-    may as well.
-
-    Times are in seconds since 1970, UTC. `hold_s` is how long money stays set aside for a request of which nothing is
-    heard any more; it must be longer than any request takes. Conversations are forgotten after `session_age_s`, and
-    where there are more than `max_sessions`, those that were quiet for longest. Open one in every worker, after it
-    was forked.
+    A call takes some tens of microseconds, so it runs on the event loop without suspending. Threads may share one
+    object. A reservation that is never settled expires after `hold_s`, which must be longer than any request takes.
+    Conversations are deleted `session_age_s` after their last answer; if there are more than `max_sessions`, the least
+    recently active ones are deleted.
     """
 
     def __init__(
@@ -140,15 +125,15 @@ class State:
         max_sessions: int = 100_000,
         session_age_s: float = 86_400.0,
     ) -> None:
-        """Open or make the database in `file`, or one in memory. Raises FileError where that cannot be."""
+        """Open or create the database in `file`, or one in memory. Raises FileError."""
         self._file, self._hold_s = file, hold_s
         self._max_sessions, self._session_age_s = max_sessions, session_age_s
-        self._database = _Patient(_opened(file), file)
+        self._database = RetryingConnection(_opened(file), file)
 
-    def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
-        """Count one request. A key may ask `rpm` times at once, and then once every `60 / rpm` seconds.
+    async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
+        """Count one request. A key may send a burst of `rpm` requests, and then one every `60 / rpm` seconds.
 
-        Raises RateLimitError with the seconds until the next request is taken; a refused one does not count.
+        Raises RateLimitError with the seconds until the next request is allowed; rejected requests do not count.
         """
         now, step = round(now_s * 1e6), max(_MINUTE_US // rpm, 1)
         values = {"key": key_id, "now": now, "step": step}
@@ -156,13 +141,14 @@ class State:
             return
         (free,) = self._row(f"SELECT {_FREE} FROM pace WHERE key = :key", values) or (now,)
         wait_s = max(free + step - now - _MINUTE_US, 1) / 1e6
-        raise RateLimitError(f'the key "{key_id}" may ask {rpm} times a minute; wait {wait_s:.1f} s', wait_s)
+        problem = f'rate limit of {rpm} requests a minute exceeded for the key "{key_id}"; retry in {wait_s:.1f} s'
+        raise RateLimitError(problem, wait_s)
 
-    def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
-        """Set `expected_cost_usd` aside for a request that begins now; settle it when the request has ended.
+    async def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
+        """Reserve `expected_cost_usd` for a request that starts now. Settle the reservation when the request ends.
 
-        What is spent and set aside on a day (UTC) never exceeds `budget_usd`, so a key overspends by no more than
-        forecasts err. What is expected to cost nothing is always let through. Raises BudgetError.
+        Spending plus reservations of a UTC day never exceed `budget_usd`, so a key overspends by the forecast error at
+        most. A request with an expected cost of zero is always accepted. Raises BudgetError.
         """
         day, cost = int(now_s // _DAY_S), _nano(expected_cost_usd)
         reservation = Reservation(secrets.randbits(62), key_id, day, cost)
@@ -172,65 +158,65 @@ class State:
             "day": day,
             "cost": cost,
             "expires": math.ceil(now_s + self._hold_s),
-            # The other way round than costs, so that rounding never overspends.
-            "budget": math.floor(min(budget_usd * _NANO, _MOST_NANO)),
+            # Rounded down, while costs are rounded up, so that rounding never overspends.
+            "budget": math.floor(min(budget_usd * _NANO, _MAX_NANO)),
         }
         if self._changed(_RESERVE, values):
             return reservation
-        # What crashed workers had set aside may be what is in the way.
+        # Expired reservations of crashed workers may have caused the rejection: delete them and try again.
         if self._changed(_RELEASE, (now_s,)) and self._changed(_RESERVE, values):
             return reservation
         spent, reserved = self._spend_of(key_id, day)
         left_s = (day + 1) * _DAY_S - now_s
         raise BudgetError(
-            f'the key "{key_id}" may spend {budget_usd:g}$ a day: {spent / _NANO:.6g}$ are spent, '
-            f"{reserved / _NANO:.6g}$ set aside for requests that run, and this one may cost {expected_cost_usd:.3g}$; "
-            f"the day ends in {math.ceil(left_s / 60)} minutes, at 00:00 UTC",
+            f'daily budget of {budget_usd:g}$ exceeded for the key "{key_id}": {spent / _NANO:.6g}$ spent, '
+            f"{reserved / _NANO:.6g}$ reserved for running requests, {expected_cost_usd:.3g}$ expected for this one; "
+            f"the budget resets in {math.ceil(left_s / 60)} minutes, at 00:00 UTC",
             left_s,
         )
 
-    def settle(self, reservation: Reservation, cost_usd: float) -> None:
-        """Replace what was set aside by what the request has cost, 0 where it cost nothing. Call it once."""
+    async def settle(self, reservation: Reservation, cost_usd: float) -> None:
+        """Replace the reservation by the actual cost of the request, which may be 0. Call it once."""
         cost = _nano(cost_usd)
         if self._changed(_SETTLE, {"id": reservation.id, "cost": cost}) or not cost:
             return
-        # It took longer than `hold_s`; the money is spent all the same.
+        # The request took longer than `hold_s`: the reservation has expired, the cost still counts.
         self._changed(_BOOK, {"key": reservation.key_id, "day": reservation.day, "cost": cost})
 
-    def spent_usd(self, key_id: str, now_s: float) -> float:
-        """What the key has spent today (UTC), without what is set aside. Only keys with a budget are counted."""
+    async def spent_usd(self, key_id: str, now_s: float) -> float:
+        """What the key has spent today (UTC), without reservations. Spending is counted for keys with a budget only."""
         return self._spend_of(key_id, int(now_s // _DAY_S))[0] / _NANO
 
-    def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
-        """The id of the card that answered last in this conversation of this key's, None where none is known."""
+    async def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
+        """The id of the card that last answered this conversation of the key; None if none is known."""
         oldest = math.floor(now_s - self._session_age_s)
         row = self._row(_CARD, {"session": _digest(key_id, session), "oldest": oldest})
         return str(row[0]) if row else None
 
-    def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
-        """Keep in mind which card answered. Only a hash of the conversation's name is stored."""
+    async def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
+        """Store which card answered the conversation. The session name is stored as a hash only."""
         self._changed(_REMEMBER, {"session": _digest(key_id, session), "card": card, "now": int(now_s)})
 
-    async def tend(self, clock: Callable[[], float] = time.time, every_s: float = _TEND_EVERY_S) -> None:
-        """Forget what is old and keep the files small, again and again until cancelled; off the event loop."""
-        turn = 0
+    async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
+        """Delete old entries and keep the files small, in a thread every few seconds, until cancelled."""
+        runs = 0
         while True:
             await asyncio.sleep(every_s)
-            turn += 1
-            now_s = clock() if turn % _PRUNE_EVERY == 0 else None
+            runs += 1
+            now_s = clock() if runs % _PRUNE_EVERY == 0 else None
             try:
-                await asyncio.to_thread(self.tidy, now_s)
+                await asyncio.to_thread(self.maintain_once, now_s)
             except ConfigurationError as error:
                 _LOG.warning("%s", error)
 
-    def tidy(self, now_s: float | None = None) -> None:
-        """Write what was logged into the database; with `now_s`, forget what is old. May be called by any thread."""
+    def maintain_once(self, now_s: float | None = None) -> None:
+        """Checkpoint the write-ahead log; with `now_s`, also delete old entries. Any thread may call it."""
         if self._file is None:
             if now_s is not None:
                 self._prune(self._database, now_s)
             return
-        # A connection of its own, the only one that waits for the disk.
-        with contextlib.closing(_Patient(open_database(self._file, _MIGRATIONS), self._file)) as database:
+        # A separate connection, the only one that waits for the disk.
+        with contextlib.closing(RetryingConnection(open_database(self._file, _MIGRATIONS), self._file)) as database:
             if now_s is not None:
                 self._prune(database, now_s)
             database.run("PRAGMA wal_checkpoint(PASSIVE)", ())
@@ -239,19 +225,19 @@ class State:
         """Close the database."""
         self._database.close()
 
-    def _prune(self, database: _Patient, now_s: float) -> None:
-        """Delete row by row: one long statement would make everybody wait for it."""
+    def _prune(self, database: RetryingConnection, now_s: float) -> None:
+        """Delete row by row: one long statement would block all other connections."""
         database.run(_RELEASE, (now_s,))
         oldest = math.floor(now_s - self._session_age_s)
-        beyond = "SELECT seen_s FROM conversation ORDER BY seen_s DESC LIMIT 1 OFFSET ?"
-        # Of those seen in the same second as the first that is too many, all go: the bound holds for sure.
-        bound = max([oldest, *(seen_s for (seen_s,) in database.run(beyond, (self._max_sessions,))[1])])
+        first_excess = "SELECT seen_s FROM conversation ORDER BY seen_s DESC LIMIT 1 OFFSET ?"
+        # All conversations of the same second as the first excess one are deleted, so the limit is never exceeded.
+        bound = max([oldest, *(seen_s for (seen_s,) in database.run(first_excess, (self._max_sessions,))[1])])
         for (session,) in database.run("SELECT session FROM conversation WHERE seen_s <= ?", (bound,))[1]:
             database.run("DELETE FROM conversation WHERE session = ? AND seen_s <= ?", (session, bound))
         idle_us = round((now_s - 60) * 1e6)
         for (key,) in database.run("SELECT key FROM pace WHERE due_us < ?", (idle_us,))[1]:
             database.run("DELETE FROM pace WHERE key = ? AND due_us < ?", (key, idle_us))
-        database.run("DELETE FROM spend WHERE day < ?", (int(now_s // _DAY_S) - _DAYS_KEPT,))
+        database.run("DELETE FROM spend WHERE day < ?", (int(now_s // _DAY_S) - _KEEP_DAYS,))
 
     def _spend_of(self, key_id: str, day: int) -> tuple[int, int]:
         row = self._row("SELECT spent, reserved FROM spend WHERE key = ? AND day = ?", (key_id, day))
@@ -265,34 +251,34 @@ class State:
         return rows[0] if rows else None
 
 
-class _Patient:
-    """A connection on which threads take turns, and which waits for other processes.
+class RetryingConnection:
+    """A connection that threads use one at a time, and that retries while other processes hold the lock.
 
-    The lock is there because SQLite counts changed rows by connection, not by statement.
+    The lock is needed because SQLite counts changed rows per connection, not per statement.
     """
 
     def __init__(self, database: sqlite3.Connection, file: Path | None) -> None:
         self._database, self._file = database, file
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self.close = database.close
 
     def run(self, sql: str, values: Values) -> tuple[int, list[tuple[Any, ...]]]:
-        """Run one statement; how many rows it changed, and those it found. Raises StateError.
+        """Run one statement. Returns how many rows it changed, and its result rows. Raises StateError.
 
-        SQLite's own waiting begins with a whole millisecond, and whoever writes is done sooner.
+        SQLite's busy handler waits a millisecond at first, which is longer than most writes take.
         """
         deadline = None
         while True:
             try:
-                with self._turn:
-                    done = self._database.execute(sql, values)
-                    return done.rowcount, done.fetchall()
+                with self._lock:
+                    cursor = self._database.execute(sql, values)
+                    return cursor.rowcount, cursor.fetchall()
             except sqlite3.Error as error:
-                deadline = deadline or time.monotonic() + _PATIENCE_S
+                deadline = deadline or time.monotonic() + _RETRY_FOR_S
                 if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
-                    _LOG.error("%s: %s", self._file or "the state in memory", error)
-                    raise StateError(f"what the workers share cannot be read or written: {error}") from None
-            time.sleep(_BUSY_PAUSE_S)
+                    _LOG.error("%s: %s", self._file or "in-memory state", error)
+                    raise StateError(f"shared state database unavailable: {error}") from None
+            time.sleep(_RETRY_PAUSE_S)
 
 
 _BUSY = frozenset(
@@ -303,17 +289,17 @@ _BUSY = frozenset(
 def _opened(file: Path | None) -> sqlite3.Connection:
     if file is None:
         database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for statement in (each for version in _MIGRATIONS for each in version):
+        for statement in (statement for version in _MIGRATIONS for statement in version):
             database.execute(statement)
         return database
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(str(file), None, f"its folder cannot be made: {error.strerror}") from None
+        raise FileError(str(file), None, f"its folder cannot be created: {error.strerror}") from None
     database = open_database(file, _MIGRATIONS)
-    # A killed process loses nothing. A power cut may cost the counts since the last checkpoint.
+    # A killed process loses nothing. A power failure may lose the changes since the last checkpoint.
     database.execute("PRAGMA synchronous = OFF")
-    # `tend` does it beside the event loop; this is for a gateway that does not tend.
+    # A fallback: `maintain` normally makes the checkpoints, off the event loop.
     database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     database.execute("PRAGMA busy_timeout = 0")
     return database
@@ -325,8 +311,8 @@ def _digest(key_id: str, session: str) -> bytes:
 
 
 def _nano(cost_usd: float) -> int:
-    """US dollars in units of 1e-9, rounded up. Whole numbers, so that what is set aside and released is the same."""
+    """US dollars in units of 1e-9, rounded up. As integers, reservations and their release cancel out exactly."""
     if not cost_usd >= 0:
         raise ValueError(f"a cost cannot be {cost_usd}")
-    # Twice the greatest budget, for that is what no budget may allow.
-    return math.ceil(min(cost_usd * _NANO, 2 * _MOST_NANO))
+    # Twice the maximum budget, so that no budget allows a cost that was clipped.
+    return math.ceil(min(cost_usd * _NANO, 2 * _MAX_NANO))

@@ -1,4 +1,4 @@
-"""Records for the tests of the store: small ones, random ones, and those of real decisions."""
+"""Records for tests: minimal ones, random ones, and those of real decisions."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ DAY_S = 86_400.0
 
 
 def record(name: str | None = None, *, at: float = 1_000_000.0, **fields: Any) -> Record:
-    """A request that `poet` answered."""
-    plain = {
+    """The record of a request that `poet` answered."""
+    defaults = {
         "surface": "chat",
         "asked": "auto",
         "stream": False,
         "outcome": Outcome(200, 512.5, "poet", usage=Usage(100, 200), cost_usd=0.001),
     }
-    return Record(id=name or uuid.uuid4().hex, at=at, **{**plain, **fields})
+    return Record(id=name or uuid.uuid4().hex, at=at, **{**defaults, **fields})
 
 
-def recorded(**fields: Any) -> DecisionRecord:
-    """A decision for `poet`."""
-    plain = {
+def decision_record(**fields: Any) -> DecisionRecord:
+    """The record of a decision for `poet`."""
+    defaults = {
         "policy": "default",
-        "settings": "a" * 32,
+        "policy_hash": "a" * 32,
         "flags": "",
         "artifact": "skills-0",
         "catalogue": "b" * 32,
@@ -52,18 +52,18 @@ def recorded(**fields: Any) -> DecisionRecord:
         "vector": bytes(range(256)),
         "input_tokens": 9,
     }
-    return DecisionRecord(**{**plain, **fields})
+    return DecisionRecord(**{**defaults, **fields})
 
 
 def router(predictor: Predictor, **cards: dict[str, Any]) -> Router:
-    """Three cards that the planted predictor knows, with two policies; `cards` states further facts of them."""
+    """A router with two policies and the three cards of the planted predictor; `cards` adds facts to these."""
     prices = {"calculator": (1, 2), "poet": (3, 6), "generalist": (10, 20)}
     facts = {name: {"price": {"input": i, "output": o}, **cards.get(name, {})} for name, (i, o) in prices.items()}
     policies = [
         Policy(id="default", description="d", guard="on", prompt_flags=True),
         Policy(id="cheap", description="c", goals={"cheapest": 1.0}, on_empty="relax", relax=("size", "cost")),
     ]
-    return Router(Catalog([card(name, **own) for name, own in facts.items()]), Policies(policies), predictor)
+    return Router(Catalog([card(name, **fields) for name, fields in facts.items()]), Policies(policies), predictor)
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -85,7 +85,7 @@ outcomes = st.builds(
     error=st.none() | texts,
 )
 decisions = st.builds(
-    recorded,
+    decision_record,
     policy=texts,
     flags=texts,
     fallbacks=st.lists(texts, max_size=3).map(tuple),
@@ -94,7 +94,7 @@ decisions = st.builds(
     vector=st.binary(max_size=64),
     modalities=st.lists(texts, max_size=2).map(tuple),
     output_limit=st.none() | counts,
-    kept=st.none() | texts,
+    conversation_card=st.none() | texts,
 )
 records = st.builds(
     Record,

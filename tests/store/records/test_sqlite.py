@@ -9,67 +9,74 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import CallerError
+from router.store.records.protocol import Filter
 from router.store.records.record import Entry, Record, Snapshot, read_entry, write_entry
-from router.store.records.sqlite import Filter, Records
+from router.store.records.sqlite import SqliteRecords
 from router.types import Outcome
-from tests.store.records.examples import DAY_S, record, recorded, records
+from tests.store.records.examples import DAY_S, decision_record, record, records
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Records]:
-    with Records.open(tmp_path) as opened:
+def store(tmp_path: Path) -> Iterator[SqliteRecords]:
+    with SqliteRecords.open(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
-    with Records.open(tmp_path_factory.mktemp("records")) as opened:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteRecords]:
+    with SqliteRecords.open(tmp_path_factory.mktemp("records")) as opened:
         yield opened
 
 
-def ids(found: list[Record]) -> list[str]:
-    return [each.id for each in found]
+def ids(records: list[Record]) -> list[str]:
+    return [record.id for record in records]
 
 
 @given(records)
-def test_a_record_is_the_same_after_the_journal_and_the_database(shared: Records, one: Record) -> None:
+def test_a_record_survives_the_journal_and_the_database_unchanged(shared: SqliteRecords, one: Record) -> None:
     line = write_entry(Entry(record=one))
     assert line.index(b"\n") == len(line) - 1
     read = read_entry(line).record
     assert read == one
     shared.prune(5e9)
     shared.add([read], 0.0)
-    assert shared.named(one.id) == one
+    assert shared.find(one.id) == one
     assert shared.tail(1) == [one]
 
 
+def test_the_journal_line_of_a_decision_has_the_field_names_of_earlier_releases() -> None:
+    line = write_entry(Entry(record=record("one", decision=decision_record(conversation_card="poet"))))
+    decision = msgspec.json.decode(line)["record"]["decision"]
+    assert (decision["settings"], decision["kept"]) == ("a" * 32, "poet")
+
+
 @given(records, st.data())
-def test_no_part_of_a_line_is_taken_for_the_whole(one: Record, data: st.DataObject) -> None:
+def test_a_truncated_line_is_never_read_as_a_record(one: Record, data: st.DataObject) -> None:
     line = write_entry(Entry(record=one))
     cut = data.draw(st.integers(0, len(line) - 2))
     with pytest.raises(ValueError, match=r".*"):
         read_entry(line[:cut])
 
 
-def test_the_tail_is_the_newest_with_the_newest_last(kept: Records) -> None:
-    kept.add([record(f"r{at}", at=float(at)) for at in (3, 1, 2, 5, 4)], 0.0)
-    assert ids(kept.tail(3)) == ["r3", "r4", "r5"]
-    assert ids(kept.tail(9)) == ["r1", "r2", "r3", "r4", "r5"]
+def test_tail_returns_the_newest_records_with_the_newest_last(store: SqliteRecords) -> None:
+    store.add([record(f"r{at}", at=float(at)) for at in (3, 1, 2, 5, 4)], 0.0)
+    assert ids(store.tail(3)) == ["r3", "r4", "r5"]
+    assert ids(store.tail(9)) == ["r1", "r2", "r3", "r4", "r5"]
 
 
-def test_filters_are_met_together(kept: Records) -> None:
+def test_all_conditions_of_a_filter_must_hold(store: SqliteRecords) -> None:
     failed = Outcome(502, 1.0, "poet", error="upstream_error")
-    kept.add(
+    store.add(
         [
             record("a", at=1.0, key="k1"),
             record("b", at=2.0, key="k2", outcome=failed),
             record("c", at=3.0, key="k1", outcome=failed),
             record("d", at=4.0, key="k1", outcome=msgspec.structs.replace(failed, card="calculator")),
-            record("e", at=5.0, outcome=Outcome(200, 1.0, "poet", error="upstream_cut"), decision=recorded()),
+            record("e", at=5.0, outcome=Outcome(200, 1.0, "poet", error="upstream_cut"), decision=decision_record()),
         ],
         0.0,
     )
-    wanted = {
+    filters = {
         "abcde": Filter(),
         "abce": Filter(card="poet"),
         "acd": Filter(key="k1"),
@@ -78,72 +85,71 @@ def test_filters_are_met_together(kept: Records) -> None:
         "bc": Filter(since=2.0, until=4.0),
         "e": Filter(routed=True),
     }
-    for expected, wish in wanted.items():
-        assert "".join(ids(kept.tail(9, wish))) == expected
-        assert "".join(ids(list(kept.each(wish)))) == expected
-        assert "".join(each.id for _, each in kept.added_after(0, wish)) == expected
-        assert kept.count(wish) == len(expected)
+    for expected, wanted in filters.items():
+        assert "".join(ids(store.tail(9, wanted))) == expected
+        assert "".join(ids(list(store.scan(wanted)))) == expected
+        assert "".join(ids([added for _, added in store.added_after(0, wanted)])) == expected
 
 
-def test_a_record_is_found_by_how_its_id_begins(kept: Records) -> None:
-    kept.add([record("abc"), record("abd"), record("bcd")], 0.0)
-    assert kept.named("abc").id == "abc"
-    assert kept.named("b").id == "bcd"
-    with pytest.raises(CallerError, match="begins the ids of several records, such as abc and abd"):
-        kept.named("ab")
-    for nobody in ("x", "", "abcd", "%"):
-        with pytest.raises(CallerError, match=f'there is no record "{nobody}"'):
-            kept.named(nobody)
+def test_a_record_is_found_by_the_beginning_of_its_id(store: SqliteRecords) -> None:
+    store.add([record("abc"), record("abd"), record("bcd")], 0.0)
+    assert store.find("abc").id == "abc"
+    assert store.find("b").id == "bcd"
+    with pytest.raises(CallerError, match='"ab" is ambiguous: several record ids begin with it, such as abc and abd'):
+        store.find("ab")
+    for unknown in ("x", "", "abcd", "%"):
+        with pytest.raises(CallerError, match=f'there is no record "{unknown}"'):
+            store.find(unknown)
 
 
-def test_a_whole_id_is_found_though_others_begin_so(kept: Records) -> None:
-    kept.add([record("ab"), record("abc")], 0.0)
-    assert kept.named("ab").id == "ab"
+def test_an_exact_id_is_found_even_if_other_ids_begin_with_it(store: SqliteRecords) -> None:
+    store.add([record("ab"), record("abc")], 0.0)
+    assert store.find("ab").id == "ab"
 
 
-def test_each_passes_through_many_pages_in_order_of_time(kept: Records) -> None:
-    kept.add([record(f"r{number}", at=float(number * 7919 % 1201 // 3)) for number in range(1201)], 0.0)
-    times = [each.at for each in kept.each()]
+def test_scan_reads_many_pages_in_order_of_time(store: SqliteRecords) -> None:
+    store.add([record(f"r{number}", at=float(number * 7919 % 1201 // 3)) for number in range(1201)], 0.0)
+    times = [scanned.at for scanned in store.scan()]
     assert times == sorted(times)
-    assert len({each.id for each in kept.each()}) == 1201
+    assert len(set(ids(list(store.scan())))) == 1201
 
 
-def test_following_sees_what_was_added_after_a_record(kept: Records) -> None:
-    assert kept.last_number() == 0
-    kept.add([record("one")], 0.0)
-    number = kept.last_number()
-    kept.add([record("two", at=0.0), record("three")], 0.0)
-    assert [each.id for _, each in kept.added_after(number)] == ["two", "three"]
-    assert kept.added_after(kept.last_number()) == []
+def test_added_after_returns_the_records_added_since(store: SqliteRecords) -> None:
+    assert store.last_number() == 0
+    store.add([record("one")], 0.0)
+    number = store.last_number()
+    store.add([record("two", at=0.0), record("three")], 0.0)
+    assert [added.id for _, added in store.added_after(number)] == ["two", "three"]
+    assert store.added_after(store.last_number()) == []
 
 
-def test_of_two_records_with_one_id_the_first_stays(kept: Records) -> None:
-    kept.add([record("one", asked="first")], 0.0)
-    kept.add([record("one", asked="second")], 0.0)
-    assert [each.asked for each in kept.each()] == ["first"]
+def test_of_two_records_with_the_same_id_the_first_is_stored(store: SqliteRecords) -> None:
+    store.add([record("one", asked="first")], 0.0)
+    store.add([record("one", asked="second")], 0.0)
+    assert [stored.asked for stored in store.scan()] == ["first"]
 
 
-def test_an_old_snapshot_is_forgotten_only_when_no_record_left_can_need_it(kept: Records) -> None:
-    kept.add([Snapshot("old", b"1")], 0.0)
-    kept.add([Snapshot("used", b"2")], 0.0)
-    kept.add([Snapshot("used", b"2"), record("one", at=9 * DAY_S)], 8 * DAY_S)
-    kept.prune(9 * DAY_S)
-    assert kept.snapshot("old") is None
-    assert kept.snapshot("used") == b"2"
-    assert kept.count() == 1
+def test_a_snapshot_is_deleted_only_once_no_remaining_record_can_refer_to_it(store: SqliteRecords) -> None:
+    store.add([Snapshot("old", b"1")], 0.0)
+    store.add([Snapshot("used", b"2")], 0.0)
+    store.add([Snapshot("used", b"2"), record("one", at=9 * DAY_S)], 8 * DAY_S)
+    store.prune(9 * DAY_S)
+    assert store.snapshot("old") is None
+    assert store.snapshot("used") == b"2"
+    assert len(list(store.scan())) == 1
 
 
-def test_pruning_tells_when_there_is_more(kept: Records) -> None:
-    kept.add([record(f"r{number}") for number in range(700)], 0.0)
-    assert kept.prune(2e6)
-    assert 0 < kept.count() < 700
-    assert not kept.prune(2e6)
-    assert kept.count() == 0
+def test_prune_returns_whether_more_old_records_are_left(store: SqliteRecords) -> None:
+    store.add([record(f"r{number}") for number in range(700)], 0.0)
+    assert store.prune(2e6)
+    assert 0 < len(list(store.scan())) < 700
+    assert not store.prune(2e6)
+    assert len(list(store.scan())) == 0
 
 
-def test_space_of_forgotten_records_is_given_back(kept: Records) -> None:
-    kept.add([record(decision=recorded(vector=bytes(1740))) for _ in range(900)], 0.0)
-    pages = kept._database.execute("PRAGMA page_count").fetchone()[0]
-    while kept.prune(2e6):
+def test_the_space_of_deleted_records_is_freed(store: SqliteRecords) -> None:
+    store.add([record(decision=decision_record(vector=bytes(1740))) for _ in range(900)], 0.0)
+    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+    while store.prune(2e6):
         pass
-    assert kept._database.execute("PRAGMA page_count").fetchone()[0] < pages / 2
+    assert store._database.execute("PRAGMA page_count").fetchone()[0] < pages / 2

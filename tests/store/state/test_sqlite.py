@@ -16,11 +16,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import BudgetError, FileError, RateLimitError
-from router.store.state.sqlite import State, StateError
+from router.store.state.protocol import Reservation, StateError
+from router.store.state.sqlite import SqliteState
 
 NOW = 1_800_000_000.0 - 1_800_000_000 % 86_400 + 12 * 3600
 """Noon, UTC."""
-FORKED = multiprocessing.get_context("spawn")
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class State:
+    """A `SqliteState` for tests without an event loop: every method waits for its coroutine."""
+
+    def __init__(self, file: Path | None = None, **options: Any) -> None:
+        self.store = SqliteState(file, **options)
+        self.maintain_once, self.close = self.store.maintain_once, self.store.close
+
+    def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
+        asyncio.run(self.store.take_request(key_id, rpm, now_s))
+
+    def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
+        return asyncio.run(self.store.reserve(key_id, budget_usd, expected_cost_usd, now_s))
+
+    def settle(self, reservation: Reservation, cost_usd: float) -> None:
+        asyncio.run(self.store.settle(reservation, cost_usd))
+
+    def spent_usd(self, key_id: str, now_s: float) -> float:
+        return asyncio.run(self.store.spent_usd(key_id, now_s))
+
+    def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
+        return asyncio.run(self.store.card_of(session, now_s, key_id))
+
+    def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
+        asyncio.run(self.store.remember(session, card, now_s, key_id))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -30,7 +57,7 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[State]:
     opened.close()
 
 
-def taken(state: State, rpm: int, now_s: float, key: str = "ci") -> bool:
+def is_taken(state: State, rpm: int, now_s: float, key: str = "ci") -> bool:
     try:
         state.take_request(key, rpm, now_s)
     except RateLimitError:
@@ -38,7 +65,7 @@ def taken(state: State, rpm: int, now_s: float, key: str = "ci") -> bool:
     return True
 
 
-def granted(state: State, budget_usd: float, cost_usd: float, now_s: float = NOW) -> bool:
+def is_granted(state: State, budget_usd: float, cost_usd: float, now_s: float = NOW) -> bool:
     try:
         state.reserve("ci", budget_usd, cost_usd, now_s)
     except BudgetError:
@@ -49,39 +76,42 @@ def granted(state: State, budget_usd: float, cost_usd: float, now_s: float = NOW
 # Requests a minute
 
 
-def test_as_many_requests_as_rpm_are_taken_at_once_and_no_more(state: State) -> None:
-    assert [taken(state, 3, NOW) for _ in range(5)] == [True, True, True, False, False]
+def test_a_burst_of_rpm_requests_is_allowed_and_no_more(state: State) -> None:
+    assert [is_taken(state, 3, NOW) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_a_request_is_taken_after_the_wait_that_the_refusal_names_and_not_before(state: State) -> None:
+def test_a_request_is_allowed_after_the_wait_in_the_error_and_not_before(state: State) -> None:
     for _ in range(3):
         state.take_request("ci", 3, NOW)
-    with pytest.raises(RateLimitError, match='the key "ci" may ask 3 times a minute') as refused:
+    with pytest.raises(RateLimitError) as rejected:
         state.take_request("ci", 3, NOW + 5)
-    assert refused.value.retry_after_s == pytest.approx(15)
-    assert not taken(state, 3, NOW + 19.99)
-    assert taken(state, 3, NOW + 20)
-    assert not taken(state, 3, NOW + 20)
+    assert str(rejected.value) == 'rate limit of 3 requests a minute exceeded for the key "ci"; retry in 15.0 s'
+    assert rejected.value.retry_after_s == pytest.approx(15)
+    assert not is_taken(state, 3, NOW + 19.99)
+    assert is_taken(state, 3, NOW + 20)
+    assert not is_taken(state, 3, NOW + 20)
 
 
-def test_one_key_does_not_use_up_the_requests_of_another(state: State) -> None:
-    assert taken(state, 1, NOW, "a")
-    assert taken(state, 1, NOW, "b")
+def test_keys_have_separate_rate_limits(state: State) -> None:
+    assert is_taken(state, 1, NOW, "a")
+    assert is_taken(state, 1, NOW, "b")
 
 
-def test_a_clock_that_was_set_back_locks_nobody_out(state: State) -> None:
+def test_setting_the_clock_back_blocks_no_key(state: State) -> None:
     for _ in range(3):
         state.take_request("ci", 3, NOW)
-    assert taken(state, 3, NOW - 3600)
+    assert is_taken(state, 3, NOW - 3600)
 
 
 @given(rpm=st.integers(1, 200), gaps=st.lists(st.floats(0, 5), min_size=1, max_size=120))
 @settings(max_examples=60, deadline=None)
-def test_in_any_stretch_of_time_no_more_is_taken_than_rpm_and_what_has_grown_since(rpm: int, gaps: list[float]) -> None:
+def test_any_interval_allows_at_most_a_burst_of_rpm_requests_plus_the_rate_times_its_length(
+    rpm: int, gaps: list[float]
+) -> None:
     state, now_s, times = State(), NOW, []
     for gap in gaps:
         now_s += gap
-        if taken(state, rpm, now_s):
+        if is_taken(state, rpm, now_s):
             times.append(now_s)
     state.close()
     for first in range(len(times)):
@@ -93,35 +123,35 @@ def test_in_any_stretch_of_time_no_more_is_taken_than_rpm_and_what_has_grown_sin
 # Budgets
 
 
-def test_money_is_set_aside_before_it_is_spent(state: State) -> None:
-    assert granted(state, 1.0, 0.6)
-    assert not granted(state, 1.0, 0.6)
-    assert granted(state, 1.0, 0.4)
+def test_reservations_count_against_the_budget(state: State) -> None:
+    assert is_granted(state, 1.0, 0.6)
+    assert not is_granted(state, 1.0, 0.6)
+    assert is_granted(state, 1.0, 0.4)
 
 
-def test_settling_frees_what_was_not_needed(state: State) -> None:
+def test_settling_releases_the_unspent_part_of_a_reservation(state: State) -> None:
     reservation = state.reserve("ci", 1.0, 0.9, NOW)
     state.settle(reservation, 0.1)
     assert state.spent_usd("ci", NOW) == pytest.approx(0.1)
-    assert granted(state, 1.0, 0.9)
+    assert is_granted(state, 1.0, 0.9)
 
 
-def test_a_refusal_names_the_amounts_and_when_the_day_ends(state: State) -> None:
+def test_a_budget_error_names_the_amounts_and_when_the_budget_resets(state: State) -> None:
     state.settle(state.reserve("ci", 1.0, 0.5, NOW), 0.75)
     state.reserve("ci", 1.0, 0.125, NOW)
-    with pytest.raises(BudgetError) as refused:
+    with pytest.raises(BudgetError) as rejected:
         state.reserve("ci", 1.0, 0.25, NOW)
-    assert refused.value.retry_after_s == 12 * 3600
-    assert str(refused.value) == (
-        'the key "ci" may spend 1$ a day: 0.75$ are spent, 0.125$ set aside for requests that run, '
-        "and this one may cost 0.25$; the day ends in 720 minutes, at 00:00 UTC"
+    assert rejected.value.retry_after_s == 12 * 3600
+    assert str(rejected.value) == (
+        'daily budget of 1$ exceeded for the key "ci": 0.75$ spent, 0.125$ reserved for running requests, '
+        "0.25$ expected for this one; the budget resets in 720 minutes, at 00:00 UTC"
     )
 
 
-def test_the_next_day_begins_with_the_whole_budget(state: State) -> None:
+def test_the_budget_resets_at_midnight_utc(state: State) -> None:
     state.settle(state.reserve("ci", 1.0, 1.0, NOW), 1.0)
-    assert not granted(state, 1.0, 0.1, NOW + 12 * 3600 - 1)
-    assert granted(state, 1.0, 1.0, NOW + 12 * 3600)
+    assert not is_granted(state, 1.0, 0.1, NOW + 12 * 3600 - 1)
+    assert is_granted(state, 1.0, 1.0, NOW + 12 * 3600)
 
 
 def test_a_request_counts_for_the_day_on_which_it_began(state: State) -> None:
@@ -133,33 +163,33 @@ def test_a_request_counts_for_the_day_on_which_it_began(state: State) -> None:
     assert state.spent_usd("ci", NOW + 86_400) == 0.25
 
 
-def test_what_costs_nothing_is_let_through_when_the_budget_is_spent(state: State) -> None:
+def test_a_free_request_is_allowed_when_the_budget_is_spent(state: State) -> None:
     state.settle(state.reserve("ci", 1.0, 1.0, NOW), 1.5)
-    assert granted(state, 1.0, 0.0)
-    assert not granted(state, 1.0, 1e-9)
+    assert is_granted(state, 1.0, 0.0)
+    assert not is_granted(state, 1.0, 1e-9)
 
 
-def test_money_that_a_crashed_worker_set_aside_comes_back(state: State) -> None:
-    assert granted(state, 1.0, 1.0)
-    assert not granted(state, 1.0, 1.0, NOW + 59)
-    assert granted(state, 1.0, 1.0, NOW + 61)
+def test_the_reservation_of_a_crashed_worker_expires(state: State) -> None:
+    assert is_granted(state, 1.0, 1.0)
+    assert not is_granted(state, 1.0, 1.0, NOW + 59)
+    assert is_granted(state, 1.0, 1.0, NOW + 61)
 
 
-def test_what_a_request_cost_counts_even_where_it_took_too_long(state: State) -> None:
+def test_the_cost_of_a_request_counts_even_after_its_reservation_has_expired(state: State) -> None:
     reservation = state.reserve("ci", 1.0, 0.5, NOW)
-    assert granted(state, 1.0, 1.0, NOW + 61)
+    assert is_granted(state, 1.0, 1.0, NOW + 61)
     state.settle(reservation, 0.25)
     assert state.spent_usd("ci", NOW) == 0.25
 
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan")])
-def test_a_cost_below_nothing_is_a_mistake_of_ours(state: State, cost: float) -> None:
+def test_a_negative_or_undefined_cost_is_a_programming_error(state: State, cost: float) -> None:
     with pytest.raises(ValueError, match="a cost cannot be"):
         state.reserve("ci", 1.0, cost, NOW)
 
 
-def test_an_endless_cost_is_more_than_any_budget(state: State) -> None:
-    assert not granted(state, 1e9, float("inf"))
+def test_an_infinite_cost_exceeds_every_budget(state: State) -> None:
+    assert not is_granted(state, 1e9, float("inf"))
 
 
 Step = tuple[float, float | None]
@@ -170,7 +200,7 @@ Step = tuple[float, float | None]
     steps=st.lists(st.tuples(st.floats(0, 3), st.none() | st.floats(0, 1)), max_size=40),
 )
 @settings(max_examples=100, deadline=None)
-def test_where_forecasts_are_no_less_than_costs_the_budget_holds(budget: float, steps: list[Step]) -> None:
+def test_the_budget_is_never_exceeded_if_forecasts_are_not_below_costs(budget: float, steps: list[Step]) -> None:
     state, spent = State(hold_s=60), 0.0
     for forecast, share in steps:
         with contextlib.suppress(BudgetError):
@@ -180,24 +210,24 @@ def test_where_forecasts_are_no_less_than_costs_the_budget_holds(budget: float, 
                 spent += forecast * share
     assert spent <= budget + 1e-9 * (len(steps) + 1)
     assert state.spent_usd("ci", NOW) == pytest.approx(spent, abs=1e-8)
-    # All that was never settled comes back, to the last unit.
-    state.tidy(NOW + 61)
-    assert granted(state, spent + 1 + 1e-7, 1.0, NOW + 61)
-    assert not granted(state, spent + 1, 1e-6, NOW + 61)
+    # Reservations that were never settled are released to the last unit.
+    state.maintain_once(NOW + 61)
+    assert is_granted(state, spent + 1 + 1e-7, 1.0, NOW + 61)
+    assert not is_granted(state, spent + 1, 1e-6, NOW + 61)
     state.close()
 
 
 # Conversations
 
 
-def test_a_conversation_knows_the_card_that_answered_last(state: State) -> None:
+def test_the_last_card_of_a_conversation_is_remembered(state: State) -> None:
     assert state.card_of("talk", NOW) is None
     state.remember("talk", "small", NOW)
     state.remember("talk", "large", NOW + 1)
     assert state.card_of("talk", NOW + 2) == "large"
 
 
-def test_keys_do_not_share_conversations_of_the_same_name(state: State) -> None:
+def test_conversations_of_different_keys_are_separate(state: State) -> None:
     state.remember("1", "small", NOW, "a")
     assert state.card_of("1", NOW, "b") is None
     assert state.card_of("1", NOW) is None
@@ -205,106 +235,104 @@ def test_keys_do_not_share_conversations_of_the_same_name(state: State) -> None:
     assert state.card_of("", NOW, "ab") is None
 
 
-def test_a_conversation_is_forgotten_a_day_after_its_last_answer(state: State) -> None:
+def test_a_conversation_expires_a_day_after_its_last_answer(state: State) -> None:
     state.remember("talk", "small", NOW)
     state.remember("talk", "small", NOW + 3600)
     assert state.card_of("talk", NOW + 86_400) == "small"
     assert state.card_of("talk", NOW + 86_400 + 3600) is None
 
 
-def test_the_names_of_conversations_are_not_stored(tmp_path: Path) -> None:
+def test_session_names_are_not_stored(tmp_path: Path) -> None:
     state = State(tmp_path / "state.sqlite")
     state.remember("alice@example.com", "small", NOW)
-    state.tidy()
+    state.maintain_once()
     state.close()
     assert b"small" in (tmp_path / "state.sqlite").read_bytes()
     assert all(b"alice" not in file.read_bytes() for file in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_the_conversations_that_were_quiet_for_longest_make_room(tmp_path: Path, in_memory: bool) -> None:
+def test_the_least_recently_active_conversations_are_deleted_over_the_limit(tmp_path: Path, in_memory: bool) -> None:
     state = State(None if in_memory else tmp_path / "state.sqlite", max_sessions=10)
     for number in range(25):
         state.remember(f"talk {number}", "small", NOW + number)
     state.remember("talk 3", "small", NOW + 100)
-    state.tidy(NOW + 100)
+    state.maintain_once(NOW + 100)
     known = [number for number in range(25) if state.card_of(f"talk {number}", NOW + 100)]
     state.close()
     assert known == [3, *range(16, 25)]
 
 
-def test_tending_forgets_and_stops_when_cancelled(tmp_path: Path) -> None:
-    async def tended(state: State) -> None:
+def test_maintenance_deletes_old_entries_until_it_is_cancelled(tmp_path: Path) -> None:
+    async def maintained(state: SqliteState) -> None:
         for number in range(500):
-            state.remember(f"talk {number}", "small", NOW)
-        tending = asyncio.create_task(state.tend(lambda: NOW + 86_401, every_s=0.001))
-        # Asked as of back then, so that only having been deleted can be why a conversation is unknown.
-        while state.card_of("talk 499", NOW) or state.card_of("talk 0", NOW):
-            assert not tending.done()
+            await state.remember(f"talk {number}", "small", NOW)
+        maintenance = asyncio.create_task(state.maintain(lambda: NOW + 86_401, every_s=0.001))
+        # As of the time of the answers, so that a conversation is unknown only once it is deleted.
+        while await state.card_of("talk 499", NOW) or await state.card_of("talk 0", NOW):
+            assert not maintenance.done()
             await asyncio.sleep(0.005)
-        tending.cancel()
+        maintenance.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await tending
+            await maintenance
 
     for file in (None, tmp_path / "state.sqlite"):
-        state = State(file)
-        asyncio.run(asyncio.wait_for(tended(state), 20))
+        state = SqliteState(file)
+        asyncio.run(asyncio.wait_for(maintained(state), 20))
         state.close()
 
 
 # The file
 
 
-def test_a_restart_keeps_what_was_spent_and_asked(tmp_path: Path) -> None:
+def test_rates_spending_and_conversations_survive_a_restart(tmp_path: Path) -> None:
     first = State(tmp_path / "new" / "folder" / "state.sqlite")
     first.settle(first.reserve("ci", 1.0, 1.0, NOW), 1.0)
     first.take_request("ci", 1, NOW)
     first.remember("talk", "small", NOW)
     first.close()
     second = State(tmp_path / "new" / "folder" / "state.sqlite")
-    assert not granted(second, 1.0, 0.1)
-    assert not taken(second, 1, NOW)
+    assert not is_granted(second, 1.0, 0.1)
+    assert not is_taken(second, 1, NOW)
     assert second.card_of("talk", NOW) == "small"
     second.close()
 
 
-def test_what_is_no_database_is_refused_and_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_a_clear_error(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
     file.write_bytes(b"not a database, and longer than the header of one" * 100)
-    with pytest.raises(FileError, match=r"state\.sqlite: is damaged or no database"):
+    with pytest.raises(FileError, match=r"state\.sqlite: is damaged or not a database"):
         State(file)
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="its folder cannot be made: "):
+    with pytest.raises(FileError, match="its folder cannot be created: "):
         State(tmp_path / "file" / "folder" / "state.sqlite")
 
 
-def test_a_file_that_stays_locked_is_an_error_that_names_no_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("router.store.state.sqlite._PATIENCE_S", 0.05)
+def test_a_file_that_stays_locked_is_an_error_without_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.store.state.sqlite._RETRY_FOR_S", 0.05)
     state = State(tmp_path / "state.sqlite")
     other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StateError, match="cannot be read or written: database is locked") as fault:
+    with pytest.raises(StateError, match="shared state database unavailable: database is locked") as error:
         state.take_request("ci", 1, NOW)
-    assert str(tmp_path) not in str(fault.value)
+    assert str(tmp_path) not in str(error.value)
     other.execute("ROLLBACK")
     other.close()
     state.take_request("ci", 1, NOW)
     state.close()
 
 
-def test_the_log_does_not_grow_where_the_state_is_tended(tmp_path: Path) -> None:
+def test_maintenance_keeps_the_write_ahead_log_small(tmp_path: Path) -> None:
     state = State(tmp_path / "state.sqlite")
     sizes = []
     for _ in range(5):
         for number in range(200):
             state.remember(f"talk {number}", str(number), NOW)
             state.settle(state.reserve("ci", 1e6, 0.01, NOW), 0.01)
-        state.tidy()
+        state.maintain_once()
         sizes.append((tmp_path / "state.sqlite-wal").stat().st_size)
     state.close()
     assert max(sizes) < 2 * sizes[0]
@@ -317,7 +345,7 @@ def test_threads_that_share_a_state_never_overspend(state: State) -> None:
     def spend(_: int) -> int:
         spent = 0
         for _ in range(100):
-            if granted(state, 1.0, 0.01):
+            if is_granted(state, 1.0, 0.01):
                 spent += 1
             state.card_of("talk", NOW)
             state.remember("talk", "small", NOW)
@@ -343,7 +371,7 @@ def _spend(file: Path, attempts: int, results: Any) -> None:
 
 def _take(file: Path, attempts: int, results: Any) -> None:
     state = State(file)
-    results.put(sum(taken(state, 100, NOW) for _ in range(attempts)))
+    results.put(sum(is_taken(state, 100, NOW) for _ in range(attempts)))
     state.close()
 
 
@@ -357,34 +385,34 @@ def _crash(file: Path) -> None:
 
 
 def all_of(target: Any, file: Path, processes: int, attempts: int) -> list[int]:
-    results: Any = FORKED.Queue()
-    running = [FORKED.Process(target=target, args=(file, attempts, results)) for _ in range(processes)]
+    results: Any = SPAWN.Queue()
+    running = [SPAWN.Process(target=target, args=(file, attempts, results)) for _ in range(processes)]
     for process in running:
         process.start()
-    found = [results.get(timeout=60) for _ in running]
+    values = [results.get(timeout=60) for _ in running]
     for process in running:
         process.join(60)
         assert process.exitcode == 0
-    return found
+    return values
 
 
-def test_workers_that_start_at_once_and_spend_at_once_never_overspend(tmp_path: Path) -> None:
+def test_workers_that_start_and_spend_at_the_same_time_never_overspend(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
     spent = all_of(_spend, file, 4, 300)
     state = State(file)
     assert sum(spent) == 100
     assert state.spent_usd("ci", NOW) == pytest.approx(1.0)
-    assert not granted(state, 1.0, 0.01)
+    assert not is_granted(state, 1.0, 0.01)
     state.close()
 
 
-def test_workers_share_the_requests_of_a_minute(tmp_path: Path) -> None:
+def test_workers_share_a_rate_limit(tmp_path: Path) -> None:
     assert sum(all_of(_take, tmp_path / "state.sqlite", 3, 100)) == 100
 
 
-def test_a_killed_worker_leaves_a_sound_file_and_money_that_comes_back(tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_an_intact_file_and_its_reservations_expire(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
-    process = FORKED.Process(target=_crash, args=(file,))
+    process = SPAWN.Process(target=_crash, args=(file,))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -392,6 +420,6 @@ def test_a_killed_worker_leaves_a_sound_file_and_money_that_comes_back(tmp_path:
     assert state.card_of("300", NOW) == "small"
     with contextlib.closing(sqlite3.connect(file)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert not granted(state, 301.0, 1.0)
-    assert granted(state, 1.0, 1.0, NOW + 901)
+    assert not is_granted(state, 301.0, 1.0)
+    assert is_granted(state, 1.0, 1.0, NOW + 901)
     state.close()

@@ -1,0 +1,77 @@
+"""The interfaces of the record store: a sink that the gateway writes to, a store that commands read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, Self
+
+from msgspec import Struct
+
+from router.store.records.record import Record, Snapshot
+
+
+class Filter(Struct, frozen=True):
+    """Which records to select; all conditions must hold.
+
+    `card` is the card that answered, `key` the id of the client's key. `errors` selects failed requests, `routed`
+    requests with a decision. `since` (inclusive) and `until` (exclusive) are in seconds since 1970.
+    """
+
+    card: str | None = None
+    key: str | None = None
+    errors: bool = False
+    routed: bool = False
+    since: float | None = None
+    until: float | None = None
+
+
+EVERYTHING = Filter()
+"""The filter that selects all records."""
+
+
+class RecordSink(Protocol):
+    """Where a gateway worker writes its records. No method raises: a failing disk must not fail a request."""
+
+    keep_days: float | None
+    """The age at which records are deleted; None for never. It may be changed at any time."""
+
+    @property
+    def dropped(self) -> int:
+        """How many records could not be written."""
+
+    def append(self, record: Record) -> None:
+        """Write `record`. On return the record survives the process, or is counted in `dropped`."""
+
+    def keep(self, snapshot: Snapshot) -> bool:
+        """Write `snapshot` before the records that refer to it. Returns whether it was written."""
+
+    def close(self) -> None:
+        """Finish pending writes and close all files."""
+
+
+class RecordStore(Protocol):
+    """Where records are read from. Every method but `close` raises DatabaseError if the store cannot be read."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def tail(self, limit: int, wanted: Filter = EVERYTHING) -> list[Record]:
+        """The newest records, oldest first."""
+
+    def last_number(self) -> int:
+        """The number of the record that was added last; 0 if there are no records."""
+
+    def added_after(self, number: int, wanted: Filter = EVERYTHING) -> list[tuple[int, Record]]:
+        """A batch of records added after record `number`, in the order of insertion, each with its own number."""
+
+    def find(self, prefix: str) -> Record:
+        """The record whose id is `prefix` or is the only one to begin with it. Raises CallerError."""
+
+    def scan(self, wanted: Filter = EVERYTHING) -> Iterator[Record]:
+        """All records, oldest first, without their prompts. Records added meanwhile may be included."""
+
+    def snapshot(self, fingerprint: str) -> bytes | None:
+        """The content of a snapshot; None if it is not stored."""

@@ -1,0 +1,56 @@
+"""The interface of the state that gateway workers share: request rates, spending, and which card answers which chat."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from router.errors import ConfigurationError
+
+
+class StateError(ConfigurationError):
+    """The shared state cannot be read or written now. Clients may see the message, so only the log names the path."""
+
+
+class Reservation(Struct, frozen=True):
+    """Part of a key's budget, reserved for one running request.
+
+    `day` is the UTC day (since 1970) whose budget it counts against; `cost_nano` is in 1e-9 US dollars.
+    """
+
+    id: int
+    key_id: str
+    day: int
+    cost_nano: int
+
+
+class StateStore(Protocol):
+    """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
+
+    Every method but `maintain` and `close` raises StateError if the state cannot be read or written.
+    """
+
+    async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
+        """Count one request against the key's limit of `rpm` requests a minute. Raises RateLimitError."""
+
+    async def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
+        """Reserve the expected cost of a request that starts now. Raises BudgetError if it exceeds the day's budget."""
+
+    async def settle(self, reservation: Reservation, cost_usd: float) -> None:
+        """Replace a reservation by the actual cost of the request. Call it once."""
+
+    async def spent_usd(self, key_id: str, now_s: float) -> float:
+        """What the key has spent today, without reservations."""
+
+    async def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
+        """The id of the card that last answered this conversation of the key; None if none is known."""
+
+    async def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
+        """Store which card answered the conversation."""
+
+    async def maintain(self) -> None:
+        """Delete old entries from time to time, until cancelled."""
+
+    def close(self) -> None:
+        """Close the store."""

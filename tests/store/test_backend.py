@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from router.errors import ConfigurationError
+from router.store import open_store
+from router.store.backend import FolderBackend
+from tests.store.records.examples import record
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("store", "store"),
+        ("/var/store", "/var/store"),
+        (Path("/var/store"), "/var/store"),
+        ("sqlite:///store", "store"),
+        ("sqlite:////var/store", "/var/store"),
+        ("SQLite:////var/a b", "/var/a b"),
+        ("C://store", "C:/store"),
+    ],
+)
+def test_a_path_and_an_sqlite_url_name_a_folder(url: str | Path, folder: str) -> None:
+    assert open_store(url) == FolderBackend(Path(folder))
+
+
+def test_a_path_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert open_store("~/store") == FolderBackend(Path("/home/someone/store"))
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql", "sqlit"])
+def test_an_unknown_scheme_is_a_configuration_error_that_names_the_known_ones(scheme: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        open_store(f"{scheme}://localhost:1234/0")
+    assert str(error.value) == (
+        f'cannot open the store "{scheme}://localhost:1234/0": unknown scheme "{scheme}"; '
+        "use a folder or sqlite:///folder"
+    )
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://host/store"])
+def test_an_sqlite_url_without_a_folder_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=f'cannot open the store "{url}": it names no folder'):
+        open_store(url)
+
+
+def test_records_and_state_of_a_backend_are_in_its_folder(tmp_path: Path) -> None:
+    backend = open_store(tmp_path / "store")
+    assert backend.read_records() is None
+    assert not (tmp_path / "store").exists()
+    sink = backend.record_sink(keep_days=None)
+    sink.append(record("one"))
+    sink.close()
+    assert sink.dropped == 0
+    records = backend.read_records()
+    assert records is not None
+    with records:
+        assert [stored.id for stored in records.scan()] == ["one"]
+    state = backend.shared_state(hold_s=60.0)
+    assert asyncio.run(state.card_of("talk", 0.0)) is None
+    state.close()
+    assert (tmp_path / "store" / "state.sqlite").exists()
