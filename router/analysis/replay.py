@@ -1,10 +1,9 @@
-"""Replay: make a recorded decision again, from the cards and the policy of then or from those of now."""
+"""Replay: repeat a recorded decision, with the recorded cards and policy or with the current ones."""
 
 from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,30 @@ from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.errors import CallerError, ConfigurationError
+from router.formats.text import shortened
 from router.perceive.predictor import Evidence, Predictor
+from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
 from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read_policy, read_unavailable
-from router.store.records.sqlite import Records
 from router.types import Decision, Features
 
-_NAMED_AT_MOST = 3
+_MAX_NAMED = 3
 _COMPARED = ("card", "fallbacks", "guard", "quality", "quality_std", "cost_usd", "latency_ms")
 
 
-class Difference(Struct, frozen=True):
-    """What a decision said then and says again."""
+class Difference(Struct, frozen=True, rename={"field": "what", "recorded": "then", "replayed": "again"}):
+    """A field of a decision, with its recorded and its replayed value."""
 
-    what: str
-    then: Any
-    again: Any
+    field: str
+    recorded: Any
+    replayed: Any
 
 
-class Replayed(Struct, frozen=True, eq=False):
-    """A decision made again.
+class Replay(Struct, frozen=True, eq=False):
+    """A recorded decision, repeated.
 
-    `same` is whether nothing differs. `reasons` say what it was made from that is not as it was, whether or not that
-    made a difference. `decision` is None where there is none to make any more; `problem` then says why.
+    `same` is whether all compared fields are equal. `reasons` lists the inputs that have changed, whether or not that
+    made a difference. `decision` is None if no decision is possible any more; `problem` then explains why.
     """
 
     decision: Decision | None
@@ -48,91 +48,91 @@ class Replayed(Struct, frozen=True, eq=False):
 
 
 class Replayer:
-    """Makes the decisions of `records` again with `predictor`."""
+    """Repeats the decisions of `records` with `predictor`."""
 
-    def __init__(self, records: Records, predictor: Predictor) -> None:
+    def __init__(self, records: RecordStore, predictor: Predictor) -> None:
         self._records, self._predictor = records, predictor
-        self._setting = functools.lru_cache(maxsize=8)(self._read_setting)
-        self._forecaster = functools.lru_cache(maxsize=8)(lambda each: predictor.bind(each.catalog, each.evidence))
-        self._edits = functools.lru_cache(maxsize=8)(_edits)
+        self._recorded_catalog = functools.lru_cache(maxsize=8)(self._read_catalog)
+        self._forecaster = functools.lru_cache(maxsize=8)(lambda cards: predictor.bind(cards.catalog, cards.evidence))
+        self._card_changes = functools.lru_cache(maxsize=8)(_card_changes)
 
-    def again(self, recorded: DecisionRecord) -> Replayed:
-        """With the cards, the probes' outcomes and the policy that it was made with.
+    def replay(self, recorded: DecisionRecord) -> Replay:
+        """Repeat a decision with the recorded cards, probe outcomes and policy.
 
-        Raises ConfigurationError where these are not kept any more, or the vector is of another encoder.
+        Raises ConfigurationError if one of these is not stored any more, or if the vector has another encoder.
         """
         today = datetime.date.fromisoformat(recorded.day) if recorded.day else None
-        setting, policy = self._setting(recorded.catalogue), self._policy(recorded)
-        return self._replayed(recorded, setting, policy, today, self._strangers(recorded))
+        cards, policy = self._recorded_catalog(recorded.catalogue), self._recorded_policy(recorded)
+        return self._decide(recorded, cards, policy, today, self._environment_changes(recorded))
 
-    def now(
-        self, recorded: DecisionRecord, setting: CatalogSnapshot, policies: Policies, today: datetime.date | None
-    ) -> Replayed:
-        """With other cards and policies, such as today's. Cards that could not be called then still cannot.
+    def re_decide(
+        self, recorded: DecisionRecord, cards: CatalogSnapshot, policies: Policies, today: datetime.date | None
+    ) -> Replay:
+        """Repeat a decision with other cards and policies, such as today's.
 
-        Raises as `again`, and UnknownModelError where there is no policy of this name any more.
+        Cards that could not be called at the time still cannot. Raises as `replay`, and UnknownModelError if the policy
+        does not exist any more.
         """
         policy = policies.named(recorded.policy)
-        edited = () if policy == self._policy(recorded) else (f"the policy {policy.id} was edited",)
-        reasons = (*self._strangers(recorded), *self._edits(self._setting(recorded.catalogue), setting), *edited)
-        return self._replayed(recorded, setting, policy, today, reasons)
+        edited = () if policy == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
+        card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
+        reasons = (*self._environment_changes(recorded), *card_changes, *edited)
+        return self._decide(recorded, cards, policy, today, reasons)
 
-    def _replayed(
+    def _decide(
         self,
         recorded: DecisionRecord,
-        setting: CatalogSnapshot,
+        cards: CatalogSnapshot,
         policy: Policy,
         today: datetime.date | None,
         reasons: tuple[str, ...],
-    ) -> Replayed:
+    ) -> Replay:
         features = features_of(recorded, self._predictor)
         unavailable = read_unavailable(self._content(recorded.unavailable, "reasons")) if recorded.unavailable else {}
         try:
             decision = decide(
-                setting.catalog,
+                cards.catalog,
                 features,
-                self._forecaster(setting)(features),
+                self._forecaster(cards)(features),
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
-                RequestContext(unavailable, today, recorded.kept),
+                RequestContext(unavailable, today, recorded.conversation_card),
             )
         except CallerError as error:
-            return Replayed(None, False, (), reasons, str(error))
+            return Replay(None, False, (), reasons, str(error))
         differences = _differences(recorded, decision)
-        return Replayed(decision, not differences, differences, reasons)
+        return Replay(decision, not differences, differences, reasons)
 
-    def _strangers(self, recorded: DecisionRecord) -> tuple[str, ...]:
-        """What decides now that did not decide then."""
-        pairs = (
+    def _environment_changes(self, recorded: DecisionRecord) -> tuple[str, ...]:
+        """Which of the artifact and the release have changed since the decision."""
+        versions = (
             ("artifact", recorded.artifact, self._predictor.id),
             ("release", recorded.release, __version__),
         )
-        return tuple(f"another {what}: {then} then, {now} now" for what, then, now in pairs if then != now)
+        return tuple(f"{name} changed: {then}, now {now}" for name, then, now in versions if then != now)
 
-    def _read_setting(self, fingerprint: str) -> CatalogSnapshot:
+    def _read_catalog(self, fingerprint: str) -> CatalogSnapshot:
         return read_catalogue(self._content(fingerprint, "cards"))
 
-    def _policy(self, recorded: DecisionRecord) -> Policy:
-        return read_policy(self._content(recorded.settings, "policy"))
+    def _recorded_policy(self, recorded: DecisionRecord) -> Policy:
+        return read_policy(self._content(recorded.policy_hash, "policy"))
 
-    def _content(self, fingerprint: str, what: str) -> bytes:
+    def _content(self, fingerprint: str, kind: str) -> bytes:
         content = self._records.snapshot(fingerprint)
         if content is None:
-            raise ConfigurationError(
-                f"the {what} that the decision was made with are not kept (snapshot {fingerprint})"
-            )
+            raise ConfigurationError(f"cannot replay: the {kind} snapshot {fingerprint} is not stored any more")
         return content
 
 
 def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
-    """What was observed about the request. Raises ConfigurationError where `predictor` reads other vectors."""
+    """The recorded features of a request. Raises ConfigurationError if `predictor` needs vectors of another length."""
     vector = np.frombuffer(recorded.vector, dtype="<f4").astype(np.float32)
     width = len(predictor.head.lens.center)
     if len(vector) != width:
         raise ConfigurationError(
-            f"the decision was made with the artifact {recorded.artifact} from {len(vector)} numbers, "
-            f"but {predictor.id} reads {width}; --artifact names the one to use"
+            f"the decision was made by artifact {recorded.artifact} from {len(vector)} features, but {predictor.id} "
+            f"expects {width}; pass the recorded artifact with --artifact"
         )
     return Features(
         vector=vector,
@@ -144,18 +144,18 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
 
 
 def read_flags(text: str) -> Flags:
-    """The flags of a decision, whose text they are."""
-    # One by one: what a policy relaxed may contradict itself.
-    read = [parse_flags(flag) for flag in text.split(",") if flag]
+    """Parse the flags that a decision recorded as text."""
+    # One by one: limits that contradict each other are valid in a record if the policy relaxed them.
+    parsed = [parse_flags(flag) for flag in text.split(",") if flag]
     return Flags(
-        tuple(limit for flags in read for limit in flags.limits),
-        {goal: weight for flags in read for goal, weight in flags.goals.items()},
+        tuple(limit for flags in parsed for limit in flags.limits),
+        {goal: weight for flags in parsed for goal, weight in flags.goals.items()},
     )
 
 
 def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Difference, ...]:
     best = decision.candidates[0]
-    again = dict(
+    replayed = dict(
         zip(
             _COMPARED,
             (
@@ -171,32 +171,30 @@ def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Differen
         )
     )
     return tuple(
-        Difference(what, getattr(recorded, what), value)
-        for what, value in again.items()
-        if getattr(recorded, what) != value
+        Difference(field, getattr(recorded, field), value)
+        for field, value in replayed.items()
+        if getattr(recorded, field) != value
     )
 
 
-def _edits(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...]:
-    """What happened to the cards and their evidence since."""
+def _card_changes(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...]:
+    """How the cards and their probe outcomes have changed."""
     old = {card.id: card for card in then.catalog}
     new = {card.id: card for card in now.catalog}
     both = sorted(old.keys() & new.keys())
-    kinds = (
+    changes = (
         ("card deleted", sorted(old.keys() - new.keys())),
         ("card added", sorted(new.keys() - old.keys())),
         ("card edited", [card for card in both if old[card] != new[card]]),
-        ("other probes of", [card for card in both if not _same(then.evidence.get(card), now.evidence.get(card))]),
+        (
+            "probe outcomes changed",
+            [card for card in both if not _same(then.evidence.get(card), now.evidence.get(card))],
+        ),
     )
-    return tuple(f"{what}: {_named(cards)}" for what, cards in kinds if cards)
+    return tuple(f"{change}: {shortened(cards, _MAX_NAMED)}" for change, cards in changes if cards)
 
 
 def _same(one: Evidence | None, two: Evidence | None) -> bool:
     if one is None or two is None:
         return one is two
     return np.array_equal(one.vectors, two.vectors) and np.array_equal(one.scores, two.scores)
-
-
-def _named(cards: Sequence[str]) -> str:
-    more = len(cards) - _NAMED_AT_MOST
-    return ", ".join(cards[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

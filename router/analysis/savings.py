@@ -1,7 +1,7 @@
-"""Savings: what routed requests cost, and what one model for all of them would have cost.
+"""Savings: the cost of routed requests, compared with the cost of one model for all of them.
 
-Both sides are counted over the same requests. A single model is taken to have read and written as many tokens as were
-counted; its quality is forecast from the recorded features, as that of the cards that answered is.
+Both sides cover the same requests. The single model is assumed to read and write as many tokens as were recorded. For
+both sides quality is a forecast from the recorded features.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ GROUPINGS: Mapping[str, Grouping] = {
     "policy": lambda record: record.decision.policy if record.decision else "none",
     "key": lambda record: record.key or "none",
 }
-"""What requests can be grouped by."""
+"""The keys of `--by`, and the group of a record under each."""
 
 Unavailable = Callable[[str], Mapping[str, str]]
-"""From the fingerprint in a record to the cards that could not be called, and why."""
+"""From the fingerprint in a record to the cards that could not be called, with the reasons."""
 
 
 class Side(Struct, frozen=True):
-    """What requests cost in all, and the mean forecast quality of their answers."""
+    """The total cost of requests, and the mean forecast quality of their answers."""
 
     cost_usd: float
     quality: float
 
 
-class Line(Struct, frozen=True):
-    """Requests compared with one card for all of them. `group` is empty for all."""
+class Comparison(Struct, frozen=True):
+    """A group of requests, as routed and with one card for all of them. `group` is empty for the total."""
 
     group: str
     requests: int
@@ -58,19 +58,21 @@ class Line(Struct, frozen=True):
 
     @property
     def saved(self) -> float | None:
-        """The share of the single card's cost that was not spent; negative where more was. None where it is free."""
+        """The saved share of the single card's cost; negative if routing cost more, None if the card is free."""
         return 1 - self.routed.cost_usd / self.single.cost_usd if self.single.cost_usd else None
 
 
-class Savings(Struct, frozen=True):
-    """The comparison. `card` is the single model, `best` whether it is the one of the best mean forecast quality of
-    all that have a price and could be called at half of the requests or more. `unfit` of the requests it could not have
-    served: too long, or with what it does not take.
+class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_budget": "thrifty"}):
+    """Routed requests compared with a single model.
 
-    `thrifty` is the best such model that would not have cost more than was spent, None where there is none.
-    `requests` and `spent_usd` are those of all records; `left_out` says how many are not in the comparison, and why.
-    `total` is None where none is, or no card has a price.
-    `unpriced` are the cards that could be called but have no price, and `uncallable` how many could not.
+    `requests` and `spent_usd` cover all records. `left_out` counts the records that are not compared, by reason.
+    Two kinds of cards are not compared: `uncallable` counts those that could not be called at more than half of the
+    requests, `unpriced` lists the others without a price.
+
+    `card` is the single model. `best` is whether it has the highest mean forecast quality of all compared cards.
+    `incapable` is how many requests it could not have served: context too long or unsupported input.
+    `best_within_budget` is the card with the highest quality among those that would not have cost more than was spent,
+    None if there is none. `total` is None if no record can be compared or no card has a price.
     """
 
     requests: int
@@ -80,14 +82,14 @@ class Savings(Struct, frozen=True):
     uncallable: int = 0
     card: str = ""
     best: bool = False
-    total: Line | None = None
-    groups: tuple[Line, ...] = ()
-    unfit: int = 0
-    thrifty: tuple[str, Side] | None = None
+    total: Comparison | None = None
+    groups: tuple[Comparison, ...] = ()
+    incapable: int = 0
+    best_within_budget: tuple[str, Side] | None = None
 
 
 class _Sums:
-    """Sums over requests: tokens, money, and of each card the forecast quality `(cards,)`."""
+    """Sums over requests: cost, tokens by price, and each card's forecast quality `(cards,)`."""
 
     def __init__(self, cards: int) -> None:
         self.requests = 0
@@ -104,6 +106,8 @@ class _Sums:
 
 
 class _Comparable(Struct, frozen=True):
+    """A request to compare. `tokens` are input, cached input and output tokens."""
+
     group: str
     card: int
     cost_usd: float
@@ -113,61 +117,65 @@ class _Comparable(Struct, frozen=True):
 
 def savings(
     records: Iterable[Record],
-    setting: CatalogSnapshot,
+    cards: CatalogSnapshot,
     predictor: Predictor,
     unavailable: Unavailable,
     *,
     by: str | None = None,
     against: str | None = None,
 ) -> Savings:
-    """What was spent on `records`, and what one card for all would have cost.
+    """Compare the cost of `records` with the cost of one card for all of them.
 
-    `against` names that card, else it is the best of all. Raises CallerError for one without a price or a grouping
-    that does not exist, ConfigurationError where the records' features are those of another encoder.
+    `against` is the id of that card, by default the one with the best forecast quality. `by` is a key of `GROUPINGS`.
+    Raises CallerError for a card without a price or an unknown grouping, ConfigurationError if the recorded features
+    come from another encoder.
     """
     if by is not None and by not in GROUPINGS:
         raise CallerError(f'--by takes {", ".join(GROUPINGS)}; got "{by}"')
-    comparison = _Comparison(setting, predictor, unavailable, GROUPINGS[by] if by else None)
+    accumulator = _Accumulator(cards, predictor, unavailable, GROUPINGS[by] if by else None)
     for record in records:
-        comparison.add(record)
-    return comparison.result(against)
+        accumulator.add(record)
+    return accumulator.result(against)
 
 
-class _Comparison:
+class _Accumulator:
+    """Adds up records one by one, so that they need not fit into memory."""
+
     def __init__(
-        self, setting: CatalogSnapshot, predictor: Predictor, unavailable: Unavailable, group: Grouping | None
+        self, cards: CatalogSnapshot, predictor: Predictor, unavailable: Unavailable, group: Grouping | None
     ) -> None:
-        self._catalog, self._predictor, self._group = setting.catalog, predictor, group
-        self._uncallable = functools.lru_cache(maxsize=256)(lambda name: self._held(unavailable(name)))
-        self._missed = np.zeros(len(setting.catalog), dtype=np.intp)
-        placed = (predictor.place(setting.catalog, card, setting.evidence) for card in range(len(setting.catalog)))
+        self._catalog, self._predictor, self._group = cards.catalog, predictor, group
+        self._uncallable = functools.lru_cache(maxsize=256)(lambda name: self._mask(unavailable(name)))
+        # Per card: requests at which it could not be called, and requests that it could not have served.
+        self._missed = np.zeros(len(cards.catalog), dtype=np.intp)
+        self._incapable = np.zeros(len(cards.catalog), dtype=np.intp)
+        placed = (predictor.place(cards.catalog, card, cards.evidence) for card in range(len(cards.catalog)))
         self._abilities = np.array([ability.mean for ability, _ in placed])
-        self._prices = _prices(setting.catalog)
+        self._prices = _prices(cards.catalog)
         self._sums: dict[str, _Sums] = {}
-        self._unfit = np.zeros(len(setting.catalog), dtype=np.intp)
         self._left_out: Counter[str] = Counter()
-        self._waiting: list[_Comparable] = []
+        self._batch: list[_Comparable] = []
         self._requests, self._spent_usd = 0, 0.0
 
     def add(self, record: Record) -> None:
-        """Take in a record."""
+        """Add one record."""
         self._requests += 1
         self._spent_usd += record.outcome.cost_usd or 0.0
         comparable = self._comparable(record)
         if isinstance(comparable, str):
             self._left_out[comparable] += 1
             return
-        self._waiting.append(comparable)
-        if len(self._waiting) == _BATCH:
+        self._batch.append(comparable)
+        if len(self._batch) == _BATCH:
             self._forecast()
 
     def result(self, against: str | None) -> Savings:
-        """The comparison of all that was taken in."""
+        """The comparison of all added records."""
         self._forecast()
         total = self._sums.pop(_ALL, _Sums(len(self._catalog)))
         allowed = 2 * self._missed <= total.requests
         priced = ~np.isnan(self._prices[0])
-        found = Savings(
+        summary = Savings(
             requests=self._requests,
             spent_usd=self._spent_usd,
             left_out=dict(self._left_out.most_common()),
@@ -175,39 +183,41 @@ class _Comparison:
             uncallable=int((~allowed).sum()),
         )
         best = _best(total.qualities, priced & allowed)
-        chosen = self._named(against) if against else best
+        chosen = self._position(against) if against else best
         if chosen is None or not total.requests:
-            return found
+            return summary
         costs = self._prices.T @ total.tokens
-        within = _best(total.qualities, priced & allowed & (costs <= total.cost_usd))
+        affordable = _best(total.qualities, priced & allowed & (costs <= total.cost_usd))
         return msgspec.structs.replace(
-            found,
+            summary,
             card=self._catalog.ids[chosen],
             best=chosen == best,
-            total=self._line(_ALL, total, chosen),
-            groups=tuple(self._line(name, sums, chosen) for name, sums in sorted(self._sums.items())),
-            unfit=int(self._unfit[chosen]),
-            thrifty=None if within is None else (self._catalog.ids[within], self._side(total, within)),
+            total=self._compared(_ALL, total, chosen),
+            groups=tuple(self._compared(name, sums, chosen) for name, sums in sorted(self._sums.items())),
+            incapable=int(self._incapable[chosen]),
+            best_within_budget=None
+            if affordable is None
+            else (self._catalog.ids[affordable], self._side(total, affordable)),
         )
 
     def _comparable(self, record: Record) -> _Comparable | str:
-        """What the comparison needs of `record`, or why it is left out."""
+        """The fields of `record` that the comparison needs, or the reason to leave it out."""
         outcome, decision = record.outcome, record.decision
         if outcome.status >= 400 or outcome.error is not None or outcome.card is None:
             return "no complete answer"
         if decision is None:
             return "not routed: the client named the card"
         if outcome.usage is None:
-            return "the upstream counted no tokens"
+            return "the upstream reported no usage"
         if outcome.cost_usd is None:
             return f"{outcome.card} has no price"
         card = self._catalog.position(outcome.card)
         if card is None:
-            return f"{outcome.card} is not in the catalogue any more"
+            return f"{outcome.card} is no longer in the catalogue"
         features = features_of(decision, self._predictor)
         usage = outcome.usage
         cached = min(usage.cached_input_tokens, usage.input_tokens)
-        self._unfit += _unfit(self._catalog, features)
+        self._incapable += _incapable(self._catalog, features)
         if decision.unavailable:
             self._missed += self._uncallable(decision.unavailable)
         return _Comparable(
@@ -219,36 +229,36 @@ class _Comparison:
         )
 
     def _forecast(self) -> None:
-        if not self._waiting:
+        if not self._batch:
             return
-        seen = self._predictor.look(np.stack([each.vector for each in self._waiting]))
+        seen = self._predictor.look(np.stack([request.vector for request in self._batch]))
         qualities = quality_of(seen.profiles @ self._abilities.T)
-        for each, row in zip(self._waiting, qualities, strict=True):
-            for group in {_ALL, each.group}:
+        for request, row in zip(self._batch, qualities, strict=True):
+            for group in {_ALL, request.group}:
                 sums = self._sums.setdefault(group, _Sums(len(self._catalog)))
-                sums.add(each.cost_usd, each.tokens, each.card, row)
-        self._waiting.clear()
+                sums.add(request.cost_usd, request.tokens, request.card, row)
+        self._batch.clear()
 
-    def _held(self, names: Iterable[str]) -> Mask:
-        held = set(names)
-        return np.array([card in held for card in self._catalog.ids], dtype=np.bool_)
+    def _mask(self, card_ids: Iterable[str]) -> Mask:
+        ids = set(card_ids)
+        return np.array([card in ids for card in self._catalog.ids], dtype=np.bool_)
 
-    def _named(self, against: str) -> int:
+    def _position(self, against: str) -> int:
         card = self._catalog.named(against)
         if price_of(card) is None:
-            raise CallerError(f"{card.id} has no price, so what it would have cost is not known")
+            raise CallerError(f"{card.id} has no price, so its cost is unknown; add `price` to its card")
         return self._catalog.ids.index(card.id)
 
-    def _line(self, group: str, sums: _Sums, card: int) -> Line:
+    def _compared(self, group: str, sums: _Sums, card: int) -> Comparison:
         routed = Side(sums.cost_usd, sums.quality / sums.requests)
-        return Line(group, sums.requests, routed, self._side(sums, card))
+        return Comparison(group, sums.requests, routed, self._side(sums, card))
 
     def _side(self, sums: _Sums, card: int) -> Side:
         return Side(float(self._prices[:, card] @ sums.tokens), float(sums.qualities[card]) / sums.requests)
 
 
 def _prices(catalog: Catalog) -> Doubles:
-    """USD a token `(3, cards)`: input, input from a cache, output. NaN where unknown."""
+    """Prices in USD per token `(3, cards)`: input, cached input, output. NaN if unknown."""
     rows = []
     for card in catalog:
         price = price_of(card)
@@ -260,21 +270,21 @@ def _prices(catalog: Catalog) -> Doubles:
     return np.array(rows, dtype=np.float64).reshape(-1, 3).T / 1e6
 
 
-def _unfit(catalog: Catalog, features: Features) -> Mask:
-    """Which cards state that they cannot serve such a request."""
+def _incapable(catalog: Catalog, features: Features) -> Mask:
+    """Which cards cannot serve such a request according to the facts on them."""
     columns = catalog.columns
-    unfit = columns.context_tokens < features.input_tokens + (features.output_limit or 0)
+    incapable = columns.context_tokens < features.input_tokens + (features.output_limit or 0)
     if features.output_limit is not None:
-        unfit |= columns.max_output_tokens < features.output_limit
+        incapable |= columns.max_output_tokens < features.output_limit
     words = [("modality", word) for word in features.modalities - {"text"}]
     words += [("capability", word) for word in features.needs]
     for facet, word in words:
-        unfit |= ~catalog.facets[facet].holding(word)
-    return np.asarray(unfit)
+        incapable |= ~catalog.facets[facet].cards_with(word)
+    return np.asarray(incapable)
 
 
 def _best(qualities: Doubles, allowed: Mask) -> int | None:
-    """The card of the greatest quality among those allowed; of equal ones the first."""
+    """The allowed card with the highest quality; the first of several equal ones."""
     if not allowed.any():
         return None
     return int(np.where(allowed, qualities, -np.inf).argmax())

@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from router import __version__
 from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
@@ -23,7 +24,7 @@ from router.pipeline import Routed, Router
 from router.store.records.journal import Journal
 from router.store.records.record import DecisionRecord, Snapshot
 from router.store.records.snapshots import (
-    KEEP_AGAIN_S,
+    REFRESH_S,
     CatalogSnapshot,
     Snapshots,
     catalogue_snapshot,
@@ -31,7 +32,7 @@ from router.store.records.snapshots import (
     read_catalogue,
     read_policy,
 )
-from router.store.records.sqlite import Records
+from router.store.records.sqlite import SqliteRecords
 from router.wire.chat.request import ChatRequest
 from tests.decide.cards import card, situations
 from tests.store.records.examples import TODAY, record, router
@@ -41,22 +42,22 @@ SUM = "What is 17 plus 25?"
 
 
 class Store:
-    """Records decisions through a journal, and replays what the database then holds."""
+    """Records decisions through a journal, and replays them from the database."""
 
     def __init__(self, folder: Path, predictor: Predictor) -> None:
         self.journal = Journal.open(folder, interval_s=60)
-        self.records = Records.open(folder)
+        self.records = SqliteRecords.open(folder)
         self.replayer = Replayer(self.records, predictor)
         self._count = 0
 
-    def keep(self, own: Router, routed: Routed) -> DecisionRecord:
+    def record(self, router: Router, routed: Routed) -> DecisionRecord:
         self._count += 1
-        snapshots = Snapshots(catalogue_snapshot(own.catalog, own.evidence), self.journal.keep)
-        self.journal.append(record(f"r{self._count:06}", decision=snapshots.recorded(routed)))
+        snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), self.journal.keep)
+        self.journal.append(record(f"r{self._count:06}", decision=snapshots.decision_record(routed)))
         self.journal.flush()
-        kept = self.records.named(f"r{self._count:06}").decision
-        assert kept is not None
-        return kept
+        stored = self.records.find(f"r{self._count:06}").decision
+        assert stored is not None
+        return stored
 
     def close(self) -> None:
         self.records.close()
@@ -102,7 +103,7 @@ flag_texts = st.lists(
     request=requests,
     flags=flag_texts,
     policy=st.sampled_from(["default", "cheap"]),
-    unavailable=st.dictionaries(st.sampled_from(["poet", "calculator"]), st.sampled_from(["no key", "rests"])),
+    unavailable=st.dictionaries(st.sampled_from(["poet", "calculator"]), st.sampled_from(["no key", "cooling down"])),
     today=st.none() | st.just(TODAY),
     kept=st.none() | st.sampled_from(["poet", "calculator", "gone"]),
     facts=st.dictionaries(
@@ -134,29 +135,29 @@ def test_every_decision_replays_exactly_from_its_record(
     facts: dict[str, dict[str, Any]],
     probed: bool,
 ) -> None:
-    own = router(predictor, **facts)
+    tested = router(predictor, **facts)
     if probed:
         vectors = np.random.default_rng(1).normal(size=(3, len(predictor.head.lens.center))).astype(np.float32)
         evidence = {"poet": Evidence(vectors, np.array([0.0, 1.0, 1 / 3])), "gone": Evidence(vectors, np.ones(3))}
-        own = Router(own.catalog, own.policies, predictor, evidence)
+        tested = Router(tested.catalog, tested.policies, predictor, evidence)
     try:
-        routed = own.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
+        routed = tested.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
     except NoCandidateError:
         assume(False)
-    again = shared.replayer.again(shared.keep(own, routed))
-    assert (again.same, again.differences, again.reasons) == (True, (), ())
-    assert again.decision is not None
-    assert msgspec.json.encode(again.decision.document()) == msgspec.json.encode(routed.decision.document())
+    replayed = shared.replayer.replay(shared.record(tested, routed))
+    assert (replayed.same, replayed.differences, replayed.reasons) == (True, (), ())
+    assert replayed.decision is not None
+    assert msgspec.json.encode(replayed.decision.document()) == msgspec.json.encode(routed.decision.document())
 
 
 @given(situations())
-def test_cards_are_the_same_after_a_snapshot(situation: Any) -> None:
+def test_cards_survive_a_snapshot_unchanged(situation: Any) -> None:
     cards = Catalog(situation[0])
     read = read_catalogue(catalogue_snapshot(cards, {}).content)
     assert tuple(read.catalog) == tuple(cards)
 
 
-def test_a_card_with_everything_nested_is_the_same_after_a_snapshot() -> None:
+def test_a_card_with_all_nested_fields_survives_a_snapshot_unchanged() -> None:
     whole = card(
         "a",
         deployments=[{"base_url": "http://127.0.0.1:1/v1", "limits": {"rpm": 3}}, {"base_url": "https://host/v1"}],
@@ -169,7 +170,7 @@ def test_a_card_with_everything_nested_is_the_same_after_a_snapshot() -> None:
     assert tuple(read_catalogue(catalogue_snapshot(Catalog([whole]), {}).content).catalog) == (whole,)
 
 
-def test_the_shipped_cards_and_policies_are_the_same_after_a_snapshot() -> None:
+def test_the_shipped_cards_and_policies_survive_a_snapshot_unchanged() -> None:
     from router import settings
     from router.cards import load_catalog
     from router.decide.policy import load_policies
@@ -180,144 +181,153 @@ def test_the_shipped_cards_and_policies_are_the_same_after_a_snapshot() -> None:
         assert read_policy(policy_snapshot(policy).content) == policy
 
 
-def test_equal_cards_have_one_fingerprint_and_other_cards_another() -> None:
+def test_equal_cards_have_the_same_fingerprint_and_edited_ones_another() -> None:
     one, two = [card("a", size="7B"), card("b")], [card("b"), card("a", size="7B")]
     assert catalogue_snapshot(Catalog(one), {}) == catalogue_snapshot(Catalog(two), {})
     edited = Catalog([card("a", size="8B"), card("b")])
     assert catalogue_snapshot(Catalog(one), {}).fingerprint != catalogue_snapshot(edited, {}).fingerprint
 
 
-def kept_by(snapshots_of: Router) -> tuple[Snapshots, list[Snapshot]]:
-    kept: list[Snapshot] = []
-    return Snapshots(catalogue_snapshot(snapshots_of.catalog, {}), lambda each: not kept.append(each)), kept
+def snapshots_and_stored(router: Router) -> tuple[Snapshots, list[Snapshot]]:
+    stored: list[Snapshot] = []
+    return Snapshots(catalogue_snapshot(router.catalog, {}), lambda snapshot: not stored.append(snapshot)), stored
 
 
-def test_a_snapshot_is_kept_once_for_many_decisions(predictor: Predictor) -> None:
-    own = router(predictor)
-    snapshots, kept = kept_by(own)
+def test_a_snapshot_is_stored_once_for_many_decisions(predictor: Predictor) -> None:
+    tested = router(predictor)
+    snapshots, stored = snapshots_and_stored(tested)
     for _ in range(3):
-        # Equal reasons in a new mapping each time, as a gateway may make them.
-        snapshots.recorded(own.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "rests"}))
-    assert len(kept) == 3
-    assert len({each.fingerprint for each in kept}) == 3
-    snapshots.recorded(own.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "no key"}))
-    assert len(kept) == 4
+        # Equal reasons in a new mapping every time, as from a gateway.
+        snapshots.decision_record(tested.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "cooling down"}))
+    assert len(stored) == 3
+    assert len({snapshot.fingerprint for snapshot in stored}) == 3
+    snapshots.decision_record(tested.route(ChatRequest.from_prompt(SUM), unavailable={"poet": "no key"}))
+    assert len(stored) == 4
 
 
-def test_a_snapshot_in_use_is_kept_anew_after_an_hour(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = router(predictor)
-    snapshots, kept = kept_by(own)
-    routed = own.route(ChatRequest.from_prompt(SUM))
+def test_a_snapshot_in_use_is_stored_again_after_an_hour(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = router(predictor)
+    snapshots, stored = snapshots_and_stored(tested)
+    routed = tested.route(ChatRequest.from_prompt(SUM))
     now = 1000.0
     monkeypatch.setattr("router.store.records.snapshots.time.monotonic", lambda: now)
-    snapshots.recorded(routed)
-    now += KEEP_AGAIN_S - 1
-    snapshots.recorded(routed)
-    assert len(kept) == 2
+    snapshots.decision_record(routed)
+    now += REFRESH_S - 1
+    snapshots.decision_record(routed)
+    assert len(stored) == 2
     now += 2
-    snapshots.recorded(routed)
-    assert len(kept) == 4
+    snapshots.decision_record(routed)
+    assert len(stored) == 4
 
 
-def test_a_snapshot_that_was_dropped_is_tried_again(predictor: Predictor) -> None:
-    own = router(predictor)
+def test_storing_a_dropped_snapshot_is_retried(predictor: Predictor) -> None:
+    tested = router(predictor)
     tried: list[str] = []
-    snapshots = Snapshots(catalogue_snapshot(own.catalog, {}), lambda each: bool(tried.append(each.fingerprint)))
-    routed = own.route(ChatRequest.from_prompt(SUM))
-    snapshots.recorded(routed)
-    snapshots.recorded(routed)
+    snapshots = Snapshots(
+        catalogue_snapshot(tested.catalog, {}), lambda snapshot: bool(tried.append(snapshot.fingerprint))
+    )
+    routed = tested.route(ChatRequest.from_prompt(SUM))
+    snapshots.decision_record(routed)
+    snapshots.decision_record(routed)
     assert len(tried) == 4
 
 
-def now(store: Store, recorded: DecisionRecord, **changes: Mapping[str, Any]) -> Any:
-    own = router(store.replayer._predictor, **changes)
-    return store.replayer.now(recorded, CatalogSnapshot(own.catalog, own.evidence), own.policies, TODAY)
+def re_decide(store: Store, recorded: DecisionRecord, **changes: Mapping[str, Any]) -> Any:
+    current = router(store.replayer._predictor, **changes)
+    cards = CatalogSnapshot(current.catalog, current.evidence)
+    return store.replayer.re_decide(recorded, cards, current.policies, TODAY)
 
 
-def test_with_the_cards_of_now_an_edit_is_named_as_the_reason(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM), flags="size<=70B", policy="cheap"))
-    unchanged = now(store, recorded)
+def test_re_deciding_with_an_edited_card_names_it_as_the_reason(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM), flags="size<=70B", policy="cheap"))
+    unchanged = re_decide(store, recorded)
     assert (unchanged.same, unchanged.reasons) == (True, ())
-    edited = now(store, recorded, poet={"price": {"input": 90, "output": 90}})
+    edited = re_decide(store, recorded, poet={"price": {"input": 90, "output": 90}})
     assert not edited.same
     assert edited.reasons == ("card edited: poet",)
     assert (recorded.card, edited.decision.card) == ("poet", "generalist")
-    assert {"card", "cost_usd", "quality"} <= {each.what for each in edited.differences}
+    assert {"card", "cost_usd", "quality"} <= {difference.field for difference in edited.differences}
 
 
 def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
-    cards = Catalog([*(each for each in own.catalog if each.id != "poet"), card("new")])
-    policies = Policies([Policy(id="default", description="now another")])
-    replayed = store.replayer.now(recorded, CatalogSnapshot(cards, {}), policies, None)
-    assert replayed.reasons == ("card deleted: poet", "card added: new", "the policy default was edited")
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(SUM)))
+    cards = Catalog([*(original for original in tested.catalog if original.id != "poet"), card("new")])
+    policies = Policies([Policy(id="default", description="edited")])
+    replayed = store.replayer.re_decide(recorded, CatalogSnapshot(cards, {}), policies, None)
+    assert replayed.reasons == ("card deleted: poet", "card added: new", "policy edited: default")
 
 
-def test_other_probes_are_named(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(SUM)))
+def test_changed_probe_outcomes_are_named(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(SUM)))
     vectors = np.zeros((1, len(predictor.head.lens.center)), dtype=np.float32)
     evidence = {"poet": Evidence(vectors, np.array([1.0]))}
-    replayed = store.replayer.now(recorded, CatalogSnapshot(own.catalog, evidence), own.policies, None)
-    assert replayed.reasons == ("other probes of: poet",)
+    replayed = store.replayer.re_decide(recorded, CatalogSnapshot(tested.catalog, evidence), tested.policies, None)
+    assert replayed.reasons == ("probe outcomes changed: poet",)
 
 
-def test_limits_that_no_card_meets_any_more_are_said(store: Store, predictor: Predictor) -> None:
-    own = router(predictor, poet={"size": "7B"})
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM), flags="size<9B"))
-    replayed = now(store, recorded)
+def test_limits_that_no_card_meets_any_more_are_reported(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor, poet={"size": "7B"})
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM), flags="size<9B"))
+    replayed = re_decide(store, recorded)
     assert (replayed.decision, replayed.same) == (None, False)
     assert "no card meets every limit" in replayed.problem
 
 
-def test_a_policy_that_is_gone_is_said(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
+def test_a_deleted_policy_is_a_clear_error(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))
     with pytest.raises(UnknownModelError, match='there is no policy "default"'):
-        store.replayer.now(recorded, CatalogSnapshot(own.catalog, {}), Policies([own.policies["cheap"]]), None)
+        store.replayer.re_decide(
+            recorded, CatalogSnapshot(tested.catalog, {}), Policies([tested.policies["cheap"]]), None
+        )
 
 
-def test_another_artifact_and_release_are_named(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
-    foreign = msgspec.structs.replace(recorded, artifact="skills-old", release="0.0.1")
-    first, second = store.replayer.again(foreign).reasons
-    assert first == f"another artifact: skills-old then, {predictor.id} now"
-    assert second.startswith("another release: 0.0.1 then, ")
+def test_a_changed_artifact_and_release_are_named(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))
+    older = msgspec.structs.replace(recorded, artifact="skills-old", release="0.0.1")
+    first, second = store.replayer.replay(older).reasons
+    assert first == f"artifact changed: skills-old, now {predictor.id}"
+    assert second == f"release changed: 0.0.1, now {__version__}"
 
 
 def test_a_vector_of_another_encoder_is_a_clear_error(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
-    with pytest.raises(ConfigurationError, match=r"from 4 numbers, but .* reads"):
-        store.replayer.again(msgspec.structs.replace(recorded, vector=bytes(16)))
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(
+        ConfigurationError, match=r"from 4 features, but .* expects .*; pass the recorded artifact with --artifact"
+    ):
+        store.replayer.replay(msgspec.structs.replace(recorded, vector=bytes(16)))
 
 
-def test_a_snapshot_that_is_not_kept_is_a_clear_error(store: Store, predictor: Predictor) -> None:
-    own = router(predictor)
-    recorded = store.keep(own, own.route(ChatRequest.from_prompt(POEM)))
-    with pytest.raises(ConfigurationError, match=r"the cards that the decision was made with are not kept"):
-        store.replayer.again(msgspec.structs.replace(recorded, catalogue="f" * 32))
+def test_a_missing_snapshot_is_a_clear_error(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(
+        ConfigurationError, match=f"cannot replay: the cards snapshot {'f' * 32} is not stored any more"
+    ):
+        store.replayer.replay(msgspec.structs.replace(recorded, catalogue="f" * 32))
 
 
-def test_cards_of_another_releases_kind_are_a_clear_error() -> None:
+def test_cards_with_fields_of_another_release_are_a_clear_error() -> None:
     plain = {"cards": [{**to_plain(card("a")), "charm": 3}]}
-    with pytest.raises(ConfigurationError, match="the recorded cards cannot be read by this release"):
+    with pytest.raises(ConfigurationError, match="this release cannot read the recorded cards"):
         read_catalogue(zlib.compress(msgspec.json.encode(plain)))
 
 
-def test_flags_that_contradict_each_other_are_read() -> None:
-    # A prompt and a header may ask for both; a policy that relaxes then decides all the same.
+def test_recorded_flags_may_contradict_each_other() -> None:
+    # A prompt and a header may set both limits; a policy that relaxes limits can still decide.
     assert str(read_flags("size<7B,size>70B,cheapest*0.5")) == "size<7B,size>70B,cheapest*0.5"
     assert str(read_flags("")) == ""
 
 
-def test_a_decision_whose_flags_contradict_each_other_replays(store: Store, predictor: Predictor) -> None:
-    own = router(predictor, poet={"size": "7B"})
-    free = msgspec.structs.replace(own.policies["cheap"], prompt_flags=True)
+def test_a_decision_with_contradicting_flags_replays(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor, poet={"size": "7B"})
+    free = msgspec.structs.replace(tested.policies["cheap"], prompt_flags=True)
     request = ChatRequest.from_prompt("[Flag: size<1B] hello")
-    recorded = store.keep(own, own.route(request, flags="size>2B", policy=free))
+    recorded = store.record(tested, tested.route(request, flags="size>2B", policy=free))
     assert recorded.flags == "size<1B,size>2B"
-    assert store.replayer.again(recorded).same
+    assert store.replayer.replay(recorded).same

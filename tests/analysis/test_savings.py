@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from router.analysis.savings import Savings, savings
 from router.dispatch.costs import cost_usd, price_of
@@ -19,35 +20,33 @@ from tests.store.records.examples import DAY_S, record, router
 
 POEMS = [f"Write a poem about the {thing} in spring." for thing in ("moon", "river", "sea", "violin")]
 SUMS = [f"What is {number} plus 25?" for number in (17, 170, 3, 999)]
-USUAL = Usage(1000, 500)
-REASONS = {"held": {"generalist": "no key is set"}}
+TYPICAL_USAGE = Usage(1000, 500)
+UNAVAILABLE = {"no generalist": {"generalist": "no key is set"}}
 
 
 class Traffic:
-    """Records of requests that a router decided."""
+    """The records of requests that a router decided."""
 
-    def __init__(self, own: Router) -> None:
-        self.router = own
-        self.kept: list[Record] = []
-        self._snapshots = Snapshots(catalogue_snapshot(own.catalog, {}), lambda _: True)
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.records: list[Record] = []
+        self._snapshots = Snapshots(catalogue_snapshot(router.catalog, {}), lambda _: True)
 
-    def ask(self, prompt: str, card: str, usage: Usage | None = USUAL, **fields: Any) -> Record:
-        """`card` answered `prompt`, at its card's price."""
+    def answer(self, prompt: str, card: str, usage: Usage | None = TYPICAL_USAGE, **fields: Any) -> Record:
+        """Record that `card` answered `prompt`, at its card's price."""
         body = {"messages": [{"role": "user", "content": prompt}], **fields.pop("body", {})}
         routed = self.router.route(ChatRequest.from_body(body))
         position = self.router.catalog.position(card)
         price = None if position is None else price_of(self.router.catalog[position])
         cost = cost_usd(price, usage) if price and usage else None
         outcome = fields.pop("outcome", Outcome(200, 1.0, card, usage=usage, cost_usd=cost))
-        decision = fields.pop("decision", self._snapshots.recorded(routed))
-        self.kept.append(record(outcome=outcome, decision=decision, **fields))
-        return self.kept[-1]
+        decision = fields.pop("decision", self._snapshots.decision_record(routed))
+        self.records.append(record(outcome=outcome, decision=decision, **fields))
+        return self.records[-1]
 
     def savings(self, **options: Any) -> Savings:
-        own = self.router
-        return savings(
-            self.kept, CatalogSnapshot(own.catalog, own.evidence), own.predictor, REASONS.__getitem__, **options
-        )
+        cards = CatalogSnapshot(self.router.catalog, self.router.evidence)
+        return savings(self.records, cards, self.router.predictor, UNAVAILABLE.__getitem__, **options)
 
 
 @pytest.fixture
@@ -55,73 +54,73 @@ def traffic(predictor: Predictor) -> Traffic:
     return Traffic(router(predictor))
 
 
-def mean_qualities(own: Router, prompts: list[str]) -> Mapping[str, float]:
-    forecasts = [own.route(ChatRequest.from_prompt(prompt)).forecast.quality for prompt in prompts]
-    return dict(zip(own.catalog.ids, np.mean(forecasts, axis=0).tolist(), strict=True))
+def mean_qualities(router: Router, prompts: list[str]) -> Mapping[str, float]:
+    forecasts = [router.route(ChatRequest.from_prompt(prompt)).forecast.quality for prompt in prompts]
+    return dict(zip(router.catalog.ids, np.mean(forecasts, axis=0).tolist(), strict=True))
 
 
-def test_a_single_model_is_charged_its_own_price_for_the_tokens_that_were_counted(traffic: Traffic) -> None:
+def test_a_single_model_costs_its_price_times_the_recorded_tokens(traffic: Traffic) -> None:
     for prompt in SUMS:
-        traffic.ask(prompt, "calculator")
-    found = traffic.savings(against="generalist")
-    assert found.total is not None
-    assert found.total.requests == 4
-    assert found.total.routed.cost_usd == pytest.approx(4 * (1000 * 1 + 500 * 2) / 1e6)
-    assert found.total.single.cost_usd == pytest.approx(4 * (1000 * 10 + 500 * 20) / 1e6)
-    assert found.total.saved == pytest.approx(0.9)
+        traffic.answer(prompt, "calculator")
+    result = traffic.savings(against="generalist")
+    assert result.total is not None
+    assert result.total.requests == 4
+    assert result.total.routed.cost_usd == pytest.approx(4 * (1000 * 1 + 500 * 2) / 1e6)
+    assert result.total.single.cost_usd == pytest.approx(4 * (1000 * 10 + 500 * 20) / 1e6)
+    assert result.total.saved == pytest.approx(0.9)
 
 
-def test_the_qualities_are_those_that_a_forecast_gives(traffic: Traffic) -> None:
+def test_qualities_equal_the_routers_forecasts(traffic: Traffic) -> None:
     for prompt in SUMS:
-        traffic.ask(prompt, "calculator")
+        traffic.answer(prompt, "calculator")
     for prompt in POEMS:
-        traffic.ask(prompt, "poet")
-    found = traffic.savings(against="generalist")
-    assert found.total is not None
+        traffic.answer(prompt, "poet")
+    result = traffic.savings(against="generalist")
+    assert result.total is not None
     routed = (mean_qualities(traffic.router, SUMS)["calculator"] + mean_qualities(traffic.router, POEMS)["poet"]) / 2
-    assert found.total.routed.quality == pytest.approx(routed)
+    assert result.total.routed.quality == pytest.approx(routed)
     single = mean_qualities(traffic.router, SUMS + POEMS)["generalist"]
-    assert found.total.single.quality == pytest.approx(single)
+    assert result.total.single.quality == pytest.approx(single)
 
 
 @pytest.mark.parametrize("prompts", [SUMS, POEMS, SUMS + POEMS])
-def test_the_best_single_model_has_the_greatest_mean_forecast_over_the_recorded_prompts(
+def test_the_best_single_model_has_the_highest_mean_forecast_over_the_recorded_prompts(
     traffic: Traffic, prompts: list[str]
 ) -> None:
     for prompt in prompts:
-        traffic.ask(prompt, "calculator")
-    found = traffic.savings()
+        traffic.answer(prompt, "calculator")
+    result = traffic.savings()
     qualities = mean_qualities(traffic.router, prompts)
-    assert found.best
-    assert found.card == max(qualities, key=lambda card: qualities[card])
+    assert result.best
+    assert result.card == max(qualities, key=lambda card: qualities[card])
 
 
-def test_the_best_model_for_no_more_money_costs_no_more(traffic: Traffic) -> None:
+def test_the_best_model_within_budget_costs_no_more_than_was_spent(traffic: Traffic) -> None:
     for prompt in POEMS:
-        traffic.ask(prompt, "calculator")
-    found = traffic.savings()
-    assert found.total is not None
-    assert found.thrifty is not None
-    card, side = found.thrifty
-    assert (found.card, card) == ("poet", "calculator")
-    assert side.cost_usd <= found.total.routed.cost_usd
+        traffic.answer(prompt, "calculator")
+    result = traffic.savings()
+    assert result.total is not None
+    assert result.best_within_budget is not None
+    card, side = result.best_within_budget
+    assert (result.card, card) == ("poet", "calculator")
+    assert side.cost_usd <= result.total.routed.cost_usd
 
 
-def test_input_from_a_cache_has_its_own_price(predictor: Predictor) -> None:
+def test_cached_input_has_its_own_price(predictor: Predictor) -> None:
     price = {"price": {"input": 10, "output": 20, "cached_input": 1}}
     traffic = Traffic(router(predictor, generalist=price))
-    traffic.ask(SUMS[0], "calculator", Usage(1000, 0, cached_input_tokens=900))
-    found = traffic.savings(against="generalist")
-    assert found.total is not None
-    assert found.total.single.cost_usd == pytest.approx((100 * 10 + 900 * 1) / 1e6)
-    # The calculator states no price for it, so the full one counts.
-    assert found.total.routed.cost_usd == pytest.approx(1000 * 1 / 1e6)
+    traffic.answer(SUMS[0], "calculator", Usage(1000, 0, cached_input_tokens=900))
+    result = traffic.savings(against="generalist")
+    assert result.total is not None
+    assert result.total.single.cost_usd == pytest.approx((100 * 10 + 900 * 1) / 1e6)
+    # The calculator's card has no price for cached input, so the full price applies.
+    assert result.total.routed.cost_usd == pytest.approx(1000 * 1 / 1e6)
 
 
-def test_groups_add_up_to_the_whole(traffic: Traffic) -> None:
+def test_groups_add_up_to_the_total(traffic: Traffic) -> None:
     for number, prompt in enumerate(SUMS + POEMS):
         card = "calculator" if prompt in SUMS else "poet"
-        traffic.ask(prompt, card, at=number * DAY_S / 2, key=f"k{number % 3}" if number % 2 else None)
+        traffic.answer(prompt, card, at=number * DAY_S / 2, key=f"k{number % 3}" if number % 2 else None)
     names = {
         "day": ("1970-01-01", "1970-01-02", "1970-01-03", "1970-01-04"),
         "card": ("calculator", "poet"),
@@ -129,114 +128,112 @@ def test_groups_add_up_to_the_whole(traffic: Traffic) -> None:
         "key": ("k0", "k1", "k2", "none"),
     }
     for by, expected in names.items():
-        found = traffic.savings(by=by)
-        assert found.total is not None
-        assert tuple(line.group for line in found.groups) == expected
-        assert sum(line.requests for line in found.groups) == found.total.requests == 8
+        result = traffic.savings(by=by)
+        assert result.total is not None
+        assert tuple(line.group for line in result.groups) == expected
+        assert sum(line.requests for line in result.groups) == result.total.requests == 8
         for side in ("routed", "single"):
-            whole = getattr(found.total, side)
-            parts = [(line.requests, getattr(line, side)) for line in found.groups]
-            assert sum(part.cost_usd for _, part in parts) == pytest.approx(whole.cost_usd)
-            assert sum(count * part.quality for count, part in parts) == pytest.approx(8 * whole.quality)
+            total = getattr(result.total, side)
+            parts = [(line.requests, getattr(line, side)) for line in result.groups]
+            assert sum(part.cost_usd for _, part in parts) == pytest.approx(total.cost_usd)
+            assert sum(count * part.quality for count, part in parts) == pytest.approx(8 * total.quality)
 
 
 def without_price(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "poet")
+    traffic.answer(SUMS[1], "poet")
 
 
 def failed(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "poet", outcome=Outcome(502, 1.0, "poet", usage=Usage(1, 1), cost_usd=1.0))
+    traffic.answer(SUMS[1], "poet", outcome=Outcome(502, 1.0, "poet", usage=Usage(1, 1), cost_usd=1.0))
 
 
-def cut(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "poet", outcome=Outcome(200, 1.0, "poet", usage=Usage(1, 1), cost_usd=1.0, error="cut"))
+def cut_off(traffic: Traffic) -> None:
+    traffic.answer(SUMS[1], "poet", outcome=Outcome(200, 1.0, "poet", usage=Usage(1, 1), cost_usd=1.0, error="cut"))
 
 
 def not_routed(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "poet", decision=None)
+    traffic.answer(SUMS[1], "poet", decision=None)
 
 
-def uncounted(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "generalist", None)
+def without_usage(traffic: Traffic) -> None:
+    traffic.answer(SUMS[1], "generalist", None)
 
 
-def gone(traffic: Traffic) -> None:
-    traffic.ask(SUMS[1], "gone", outcome=Outcome(200, 1.0, "gone", usage=Usage(1, 1), cost_usd=1.0))
+def deleted_card(traffic: Traffic) -> None:
+    traffic.answer(SUMS[1], "gone", outcome=Outcome(200, 1.0, "gone", usage=Usage(1, 1), cost_usd=1.0))
 
 
 @pytest.mark.parametrize(
-    ("ask", "why"),
+    ("add", "reason"),
     [
         (without_price, "poet has no price"),
         (failed, "no complete answer"),
-        (cut, "no complete answer"),
+        (cut_off, "no complete answer"),
         (not_routed, "not routed: the client named the card"),
-        (uncounted, "the upstream counted no tokens"),
-        (gone, "gone is not in the catalogue any more"),
+        (without_usage, "the upstream reported no usage"),
+        (deleted_card, "gone is no longer in the catalogue"),
     ],
 )
-def test_what_cannot_be_compared_is_counted_with_its_reason(
-    predictor: Predictor, ask: Callable[[Traffic], None], why: str
+def test_requests_that_cannot_be_compared_are_counted_by_reason(
+    predictor: Predictor, add: Callable[[Traffic], None], reason: str
 ) -> None:
     traffic = Traffic(router(predictor, poet={"price": None}))
-    traffic.ask(SUMS[0], "calculator")
-    ask(traffic)
-    found = traffic.savings()
-    assert found.left_out == {why: 1}
-    assert (found.requests, found.total and found.total.requests) == (2, 1)
-    spent = sum(each.outcome.cost_usd or 0.0 for each in traffic.kept)
-    assert found.spent_usd == pytest.approx(spent)
+    traffic.answer(SUMS[0], "calculator")
+    add(traffic)
+    result = traffic.savings()
+    assert result.left_out == {reason: 1}
+    assert (result.requests, result.total and result.total.requests) == (2, 1)
+    spent = sum(request.outcome.cost_usd or 0.0 for request in traffic.records)
+    assert result.spent_usd == pytest.approx(spent)
 
 
-def test_cards_without_a_price_are_named_and_not_compared_with(predictor: Predictor) -> None:
+def test_cards_without_a_price_are_named_and_not_compared(predictor: Predictor) -> None:
     traffic = Traffic(router(predictor, poet={"price": None}))
-    traffic.ask(POEMS[0], "calculator")
-    found = traffic.savings()
-    assert found.unpriced == ("poet",)
-    assert found.card != "poet"
-    with pytest.raises(CallerError, match="poet has no price"):
+    traffic.answer(POEMS[0], "calculator")
+    result = traffic.savings()
+    assert result.unpriced == ("poet",)
+    assert result.card != "poet"
+    with pytest.raises(CallerError, match="poet has no price, so its cost is unknown; add `price` to its card"):
         traffic.savings(against="poet")
 
 
-def test_a_model_that_could_not_be_called_at_most_requests_is_no_best_single_one(traffic: Traffic) -> None:
-    found: dict[int, Savings] = {}
-    for held in (0, 1, 2, 3):
-        traffic.kept.clear()
+def test_a_model_that_could_not_be_called_at_most_requests_is_not_the_best_single_one(traffic: Traffic) -> None:
+    results: dict[int, Savings] = {}
+    for without_generalist in (0, 1, 2, 3):
+        traffic.records.clear()
         for number in range(4):
-            routed = traffic.ask(SUMS[0] if number % 2 else POEMS[0], "calculator")
+            routed = traffic.answer(SUMS[0] if number % 2 else POEMS[0], "calculator")
             assert routed.decision is not None
-            if number < held:
-                traffic.kept[-1] = held_back(routed)
-        found[held] = traffic.savings()
-    assert [found[held].uncallable for held in (0, 1, 2, 3)] == [0, 0, 0, 1]
-    assert found[0].card == "generalist" != found[3].card
+            if number < without_generalist:
+                traffic.records[-1] = with_generalist_unavailable(routed)
+        results[without_generalist] = traffic.savings()
+    assert [results[count].uncallable for count in (0, 1, 2, 3)] == [0, 0, 0, 1]
+    assert results[0].card == "generalist" != results[3].card
 
 
-def held_back(one: Record) -> Record:
-    from msgspec.structs import replace
-
-    assert one.decision is not None
-    return replace(one, decision=replace(one.decision, unavailable="held"))
+def with_generalist_unavailable(routed: Record) -> Record:
+    assert routed.decision is not None
+    return replace(routed, decision=replace(routed.decision, unavailable="no generalist"))
 
 
 def test_requests_that_the_single_model_could_not_have_served_are_counted(predictor: Predictor) -> None:
-    own = router(predictor, generalist={"context": "600", "max_output": "100", "capabilities": ["logprobs"]})
-    traffic = Traffic(own)
+    facts = {"context": "600", "max_output": "100", "capabilities": ["logprobs"]}
+    traffic = Traffic(router(predictor, generalist=facts))
     tool = {"type": "function", "function": {"name": "clock"}}
     for body in ({}, {"max_tokens": 50}, {"max_tokens": 200}):
-        traffic.ask(SUMS[0], "calculator", body=body)
-    traffic.ask("word " * 900, "calculator")
-    assert traffic.savings(against="generalist").unfit == 2
+        traffic.answer(SUMS[0], "calculator", body=body)
+    traffic.answer("word " * 900, "calculator")
+    assert traffic.savings(against="generalist").incapable == 2
     with_tools = Traffic(router(predictor, generalist={"capabilities": ["logprobs"]}, poet={"capabilities": ["tools"]}))
-    with_tools.ask(SUMS[0], "poet", body={"tools": [tool]})
-    assert with_tools.savings(against="generalist").unfit == 1
-    assert with_tools.savings(against="poet").unfit == 0
+    with_tools.answer(SUMS[0], "poet", body={"tools": [tool]})
+    assert with_tools.savings(against="generalist").incapable == 1
+    assert with_tools.savings(against="poet").incapable == 0
 
 
 def test_many_records_are_compared_in_batches(traffic: Traffic) -> None:
-    one = traffic.ask(SUMS[0], "calculator")
+    one = traffic.answer(SUMS[0], "calculator")
     few = traffic.savings()
-    traffic.kept.extend([one] * 2500)
+    traffic.records.extend([one] * 2500)
     many = traffic.savings()
     assert few.total is not None
     assert many.total is not None
@@ -245,29 +242,29 @@ def test_many_records_are_compared_in_batches(traffic: Traffic) -> None:
 
 
 def test_without_records_there_is_nothing_to_compare(traffic: Traffic) -> None:
-    found = traffic.savings()
-    assert (found.requests, found.total, found.left_out) == (0, None, {})
+    result = traffic.savings()
+    assert (result.requests, result.total, result.left_out) == (0, None, {})
 
 
-def test_a_free_model_has_no_share_of_its_cost(predictor: Predictor) -> None:
+def test_savings_against_a_free_model_have_no_share(predictor: Predictor) -> None:
     traffic = Traffic(router(predictor, poet={"price": {"input": 0, "output": 0}}))
-    traffic.ask(POEMS[0], "calculator")
-    found = traffic.savings(against="poet")
-    assert found.total is not None
-    assert found.total.saved is None
+    traffic.answer(POEMS[0], "calculator")
+    result = traffic.savings(against="poet")
+    assert result.total is not None
+    assert result.total.saved is None
 
 
-def test_a_model_on_this_machine_costs_nothing(predictor: Predictor) -> None:
+def test_a_local_model_costs_nothing(predictor: Predictor) -> None:
     traffic = Traffic(router(predictor, poet={"price": None, "privacy": "local"}))
-    traffic.ask(POEMS[0], "calculator")
-    found = traffic.savings()
-    assert found.unpriced == ()
-    assert found.total is not None
-    assert (found.card, found.total.single.cost_usd) == ("poet", 0.0)
+    traffic.answer(POEMS[0], "calculator")
+    result = traffic.savings()
+    assert result.unpriced == ()
+    assert result.total is not None
+    assert (result.card, result.total.single.cost_usd) == ("poet", 0.0)
 
 
-def test_an_unknown_grouping_or_card_is_the_callers_fault(traffic: Traffic) -> None:
-    traffic.ask(SUMS[0], "calculator")
+def test_an_unknown_grouping_or_card_is_a_caller_error(traffic: Traffic) -> None:
+    traffic.answer(SUMS[0], "calculator")
     with pytest.raises(CallerError, match='--by takes day, card, policy, key; got "week"'):
         traffic.savings(by="week")
     with pytest.raises(UnknownModelError, match='did you mean "poet"'):
