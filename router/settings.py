@@ -72,13 +72,10 @@ def default_evidence_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "pulvinar" / "evidence"
 
 
-def default_store_folder() -> Path:
-    """The folder of records, budgets and conversations: PULVINAR_STORE, else the user's state folder."""
-    override = variable("PULVINAR_STORE")
-    if override:
-        return Path(override).expanduser()
+def default_store() -> str:
+    """The folder or URL of records, budgets and conversations: PULVINAR_STORE, else the user's state folder."""
     base = variable("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "pulvinar"
+    return variable("PULVINAR_STORE") or f"{base or Path.home() / '.local' / 'state'}/pulvinar"
 
 
 def default_gateway_file() -> Path:

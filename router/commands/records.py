@@ -1,11 +1,15 @@
-"""`route records`: what the gateway has answered, and why."""
+"""`route records`: list, show and replay the recorded requests."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
+import select
+import signal
+import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,14 +21,14 @@ from router.errors import CallerError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from router.analysis.replay import Replayed
+    from router.analysis.replay import Replay
+    from router.store.records.protocol import Filter, RecordStore
     from router.store.records.record import DecisionRecord, Record
-    from router.store.records.sqlite import Records
 
-app = typer.Typer(help="List, show and replay what the gateway has answered.", no_args_is_help=True)
+app = typer.Typer(help="List, show and replay recorded requests.", no_args_is_help=True)
 
 Store = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--store", help="Folder of the records.", show_default="PULVINAR_STORE, else the user's state folder"),
 ]
 
@@ -40,72 +44,101 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="records")
 
 
-def open_store(folder: Path | None) -> Records | None:
-    """The records in `folder`, or the default one; None where there are none, which it says."""
-    from router.store.records.journal import open_records
+def read_records(store: str | None) -> RecordStore | None:
+    """The records in `store`, or in the default one. If there are none, print so and return None."""
+    from router.store import open_store
 
-    chosen = folder or settings.default_store_folder()
-    records = open_records(chosen)
+    url = store or settings.default_store()
+    records = open_store(url).read_records()
     if records is not None and records.last_number():
         return records
-    typer.echo(f"no records in {chosen} yet: `route serve` keeps them", err=True)
+    typer.echo(f"no records in {url} yet: `route serve` writes them", err=True)
     return None
 
 
 @app.command("tail")
 def tail(
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many of the newest.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
-    card: Annotated[str | None, typer.Option("--card", help="Only those that this card answered.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Only those of the client key with this id.")] = None,
-    errors: Annotated[bool, typer.Option("--errors", help="Only those that failed.")] = False,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of records to print.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new records until Ctrl-C.")] = False,
+    card: Annotated[str | None, typer.Option("--card", help="Only requests that this card answered.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only requests of the client key with this id.")] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only failed requests.")] = False,
     store: Store = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a record.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per record.")] = False,
 ) -> None:
-    """The newest records, the newest last."""
-    from router.store.records.sqlite import Filter
+    """List the newest records, the newest last."""
+    from router.store.records.protocol import Filter
 
-    records = open_store(store)
+    records = read_records(store)
     if records is None:
         return
     wanted = Filter(card=card, key=key, errors=errors)
-    # Ctrl-C is how following ends.
-    with records, contextlib.suppress(*([KeyboardInterrupt] if follow else [])):
+    with records, _until_interrupted() if follow else contextlib.nullcontext():
         last = records.last_number()
         _print_records(records.tail(count, wanted), as_json, follow)
-        while follow:
-            while found := records.added_after(last, wanted):
-                last = found[-1][0]
-                _print_records([each for _, each in found], as_json, follow, head=False)
-            time.sleep(_POLL_S)
+        if follow:
+            _follow(records, wanted, last, as_json)
+
+
+def _follow(records: RecordStore, wanted: Filter, last: int, as_json: bool) -> None:
+    """Print new records as they are added. Raises BrokenPipeError once no process reads the output."""
+    while True:
+        while batch := records.added_after(last, wanted):
+            last = batch[-1][0]
+            _print_records([record for _, record in batch], as_json, follow=True, head=False)
+        time.sleep(_POLL_S)
+        if _is_output_closed():
+            raise BrokenPipeError(errno.EPIPE, "standard output is closed")
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Run the block until SIGINT (Ctrl-C) or SIGTERM, which end it without an error."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _is_output_closed() -> bool:
+    """Whether the process that read standard output has exited. False where this cannot be detected."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 @app.command("show")
 def show(
-    record: Annotated[str, typer.Argument(help="The record's id, or how it begins.")],
+    prefix: Annotated[str, typer.Argument(metavar="RECORD", help="The record's id, or its first characters.")],
     store: Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Everything that is known of one request."""
-    records = open_store(store)
+    """Show one record in full."""
+    records = read_records(store)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     with records:
-        found = records.named(record)
+        record = records.find(prefix)
     if as_json:
-        options.print_json(found)
+        options.print_json(record)
     else:
-        _print_record(found)
+        _print_record(record)
 
 
 @app.command("replay")
 def replay(
-    record: Annotated[str | None, typer.Argument(help="The record's id, or how it begins.")] = None,
-    last: Annotated[int | None, typer.Option("--last", min=1, help="The newest decisions instead of one.")] = None,
-    now: Annotated[bool, typer.Option("--now", help="With the cards, policies and date of now.")] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
+    prefix: Annotated[
+        str | None, typer.Argument(metavar="RECORD", help="The record's id, or its first characters.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Replay this many of the newest decisions.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Use the current cards, policies and date.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of candidates to show.")] = 5,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the parts of each score and every rejection.")
+        bool, typer.Option("--explain", help="Show the terms of each score and every rejection.")
     ] = False,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
@@ -113,42 +146,44 @@ def replay(
     store: Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a decision again from its record, and say whether it is the same.
+    """Repeat recorded decisions and compare the results.
 
-    The cards and the policy are those of then, even if they were edited or deleted since; --now takes today's. Without
-    --now the exit code is 1 where a decision is not the same.
+    Replays use the recorded cards and policy, even if these were edited or deleted since; with --now, the current ones.
+    Without --now, the exit code is 1 if a decision differs.
     """
     from router import Router
 
-    if (record is None) == (last is None):
-        raise CallerError("give a record's id, or --last N")
+    if (prefix is None) == (last is None):
+        raise CallerError("name either a record or --last N")
     from router.analysis.replay import Replayer
+    from router.store.records.protocol import Filter
     from router.store.records.snapshots import CatalogSnapshot
-    from router.store.records.sqlite import Filter
 
-    records = open_store(store)
+    records = read_records(store)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     router = Router.default(cards, policies, artifact)
-    setting, today = CatalogSnapshot(router.catalog, router.evidence), options.today()
+    current, today = CatalogSnapshot(router.catalog, router.evidence), options.today()
     with records:
-        chosen = [records.named(record)] if record else records.tail(last or 1, Filter(routed=True))
+        selected = [records.find(prefix)] if prefix else records.tail(last or 1, Filter(routed=True))
         replayer = Replayer(records, router.predictor)
-        done: list[tuple[Record, DecisionRecord, Replayed]] = []
-        for each in chosen:
-            if each.decision is None:
-                raise CallerError(f"{each.id} has no decision to replay: the client named the card, or none was found")
-            again = (
-                replayer.now(each.decision, setting, router.policies, today) if now else replayer.again(each.decision)
+        replays: list[tuple[Record, DecisionRecord, Replay]] = []
+        for record in selected:
+            decision = record.decision
+            if decision is None:
+                problem = "the client named the card, or no card was eligible"
+                raise CallerError(f"{record.id} has no decision to replay: {problem}")
+            replayed = (
+                replayer.re_decide(decision, current, router.policies, today) if now else replayer.replay(decision)
             )
-            done.append((each, each.decision, again))
+            replays.append((record, decision, replayed))
     if as_json:
-        options.print_json([_replay_document(each, again) for each, _, again in done])
-    elif record:
-        _print_replay(*done[0], top, explain)
+        options.print_json([_replay_document(record, replayed) for record, _, replayed in replays])
+    elif prefix:
+        _print_replay(*replays[0], top, explain)
     else:
-        _print_replays(done)
-    if not now and not all(again.same for *_, again in done):
+        _print_replays(replays)
+    if not now and not all(replayed.same for *_, replayed in replays):
         raise typer.Exit(1)
 
 
@@ -157,13 +192,20 @@ def show_time(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def show_cost(cost_usd: float | None) -> str:
+    """US dollars to four significant digits, as `0.002522$`; `?` for None."""
+    from router.formats import units
+
+    return _UNKNOWN if cost_usd is None else units.show_usd(cost_usd, 4)
+
+
 def _print_records(records: list[Record], as_json: bool, follow: bool, head: bool = True) -> None:
     if as_json:
         for record in records:
-            typer.echo(_line_of_json(record))
+            typer.echo(_json_line(record))
         return
     if follow:
-        # The widths of lines to come are not known.
+        # Fixed column widths, as the widths of later records are unknown.
         rows = [*([_HEADS] if head else []), *(_cells(record) for record in records)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, _WIDTHS, strict=True)).rstrip())
@@ -178,11 +220,11 @@ def _print_records(records: list[Record], as_json: bool, follow: bool, head: boo
     console().print(shown)
 
 
-def _line_of_json(record: Record) -> str:
+def _json_line(record: Record) -> str:
     import msgspec
 
     if record.decision is not None:
-        # 435 numbers that nobody reads.
+        # The 435 features are of no use in a list.
         record = msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, vector=b""))
     return msgspec.json.encode(record).decode()
 
@@ -196,8 +238,8 @@ def _cells(record: Record) -> tuple[str, ...]:
         decision.policy if decision else "-",
         str(outcome.status),
         _tokens(record),
-        _usd(outcome.cost_usd),
-        _milliseconds(outcome.total_ms),
+        show_cost(outcome.cost_usd),
+        _duration(outcome.total_ms),
         str(len(outcome.attempts)),
         outcome.error or "",
     )
@@ -208,16 +250,10 @@ def _tokens(record: Record) -> str:
     return _UNKNOWN if usage is None else f"{usage.input_tokens}+{usage.output_tokens}"
 
 
-def _usd(amount: float | None) -> str:
+def _duration(duration_ms: float | None) -> str:
     from router.formats import units
 
-    return _UNKNOWN if amount is None else units.show_usd(amount, 4)
-
-
-def _milliseconds(duration: float | None) -> str:
-    from router.formats import units
-
-    return _UNKNOWN if duration is None else units.show_milliseconds(duration)
+    return _UNKNOWN if duration_ms is None else units.show_milliseconds(duration_ms)
 
 
 def _print_record(record: Record) -> None:
@@ -229,40 +265,40 @@ def _print_record(record: Record) -> None:
     outcome = record.outcome
     out.print(f"[bold]{escape(record.id)}[/]  {show_time(record.at)} UTC")
     stream = ", stream" if record.stream else ""
-    who = "".join(f", {name} {value}" for name, value in (("key", record.key), ("session", record.session)) if value)
-    lines = [("asked", f"{record.asked} ({record.surface}{stream}{who})")]
+    client = "".join(f", {name} {value}" for name, value in (("key", record.key), ("session", record.session)) if value)
+    lines = [("requested", f"{record.asked} ({record.surface}{stream}{client})")]
     by = f" by {outcome.card}" if outcome.card else ""
     lines.append(("answered", f"{outcome.status}{by}" + (f", {outcome.error}" if outcome.error else "")))
-    took = f"{_milliseconds(outcome.total_ms)} in all, first token {_milliseconds(outcome.ttft_ms)}"
-    lines.append(("time", f"{took}, gateway {_milliseconds(outcome.overhead_ms)}"))
+    times = f"{_duration(outcome.total_ms)} total, first token {_duration(outcome.ttft_ms)}"
+    lines.append(("time", f"{times}, gateway {_duration(outcome.overhead_ms)}"))
     if usage := outcome.usage:
-        cached = f" ({usage.cached_input_tokens} from a cache)" if usage.cached_input_tokens else ""
+        cached = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
         lines.append(("tokens", f"{usage.input_tokens} in{cached}, {usage.output_tokens} out"))
-    lines.append(("cost", _usd(outcome.cost_usd)))
+    lines.append(("cost", show_cost(outcome.cost_usd)))
     for name, text in (*lines, *_decision_lines(record.decision)):
         out.print(f"{name:<10} {escape(text)}")
     if record.prompt is not None:
-        out.print(f"{'prompt':<10} {len(record.prompt)} bytes (--json shows it, in base64)")
+        out.print(f"{'prompt':<10} {len(record.prompt)} bytes (--json prints it in base64)")
     _print_attempts(out, record)
 
 
 def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
     if decision is None:
         return []
-    forecast = f"quality {decision.quality:.2f} ± {decision.quality_std:.2f}, cost {_usd(decision.cost_usd)}"
+    forecast = f"quality {decision.quality:.2f} ± {decision.quality_std:.2f}, cost {show_cost(decision.cost_usd)}"
     lines = [
         ("decision", f"{decision.card} (policy {decision.policy}, guard {decision.guard})"),
-        ("forecast", f"{forecast}, latency {_milliseconds(decision.latency_ms)}"),
+        ("forecast", f"{forecast}, latency {_duration(decision.latency_ms)}"),
         ("fallbacks", ", ".join(decision.fallbacks) or "none"),
     ]
     if decision.flags:
         lines.append(("flags", decision.flags))
-    if decision.kept:
-        lines.append(("kept", f"{decision.kept} had answered the conversation before"))
+    if decision.conversation_card:
+        lines.append(("previous", f"{decision.conversation_card} answered this conversation before"))
     needs = ", ".join((*(word for word in decision.modalities if word != "text"), *decision.needs))
     limit = "" if decision.output_limit is None else f", at most {decision.output_limit} tokens out"
-    seen = f"about {decision.input_tokens} tokens in{limit}" + (f"; needs {needs}" if needs else "")
-    lines += [("request", seen), ("artifact", f"{decision.artifact}, release {decision.release or _UNKNOWN}")]
+    request = f"about {decision.input_tokens} tokens in{limit}" + (f"; needs {needs}" if needs else "")
+    lines += [("request", request), ("artifact", f"{decision.artifact}, release {decision.release or _UNKNOWN}")]
     return lines
 
 
@@ -278,66 +314,70 @@ def _print_attempts(out: Console, record: Record) -> None:
     for number, attempt in enumerate(record.outcome.attempts, start=1):
         status = "-" if attempt.status is None else str(attempt.status)
         cells = (str(number), escape(attempt.card), escape(attempt.deployment), status)
-        shown.add_row(*cells, _milliseconds(attempt.elapsed_ms), escape(attempt.fault or ""))
+        shown.add_row(*cells, _duration(attempt.elapsed_ms), escape(attempt.fault or ""))
     out.print(shown)
 
 
-def _replay_document(record: Record, again: Replayed) -> dict[str, object]:
+def _replay_document(record: Record, replayed: Replay) -> dict[str, object]:
     return {
         "id": record.id,
-        "same": again.same,
-        "differences": again.differences,
-        "reasons": again.reasons,
-        "problem": again.problem,
-        "card": again.decision.card if again.decision else None,
+        "same": replayed.same,
+        "differences": replayed.differences,
+        "reasons": replayed.reasons,
+        "problem": replayed.problem,
+        "card": replayed.decision.card if replayed.decision else None,
     }
 
 
-def _print_replay(record: Record, recorded: DecisionRecord, again: Replayed, top: int, explain: bool) -> None:
+def _print_replay(record: Record, recorded: DecisionRecord, replayed: Replay, top: int, explain: bool) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, print_decision, table
 
     out = console()
-    verdict = "[green]the same decision[/]" if again.same else "[red]not the same decision[/]"
+    verdict = "[green]same decision[/]" if replayed.same else "[red]different decision[/]"
     out.print(f"[bold]{escape(record.id)}[/]  {show_time(record.at)} UTC  {verdict}")
-    if again.problem:
-        out.print(f"then {escape(recorded.card)}; now {escape(again.problem)}")
-    if again.differences:
-        shown = table("", "then", "again")
-        for each in again.differences:
-            shown.add_row(each.what, escape(_value(each.then)), escape(_value(each.again)))
+    if replayed.problem:
+        out.print(f"recorded {escape(recorded.card)}; replayed: {escape(replayed.problem)}")
+    if replayed.differences:
+        shown = table("", "recorded", "replayed")
+        for difference in replayed.differences:
+            cells = (difference.field, _value(difference.recorded), _value(difference.replayed))
+            shown.add_row(*(escape(cell) for cell in cells))
         out.print(shown)
-    for reason in again.reasons:
+    for reason in replayed.reasons:
         out.print(f"• {escape(reason)}")
-    if not again.same and not again.reasons:
-        out.print("• nothing that the decision was made from has changed: this is a fault of ours, please report it")
-    if again.decision is not None:
+    if not replayed.same and not replayed.reasons:
+        out.print("• the inputs are unchanged but the decision differs; please report this bug")
+    if replayed.decision is not None:
         out.print()
-        print_decision(again.decision, top, explain)
+        print_decision(replayed.decision, top, explain)
 
 
 def _value(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(str(each) for each in value) or "none"
+        return ", ".join(str(item) for item in value) or "none"
     return f"{value:.6g}" if isinstance(value, float) else _UNKNOWN if value is None else str(value)
 
 
-def _print_replays(done: list[tuple[Record, DecisionRecord, Replayed]]) -> None:
+def _print_replays(replays: list[tuple[Record, DecisionRecord, Replay]]) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, table
 
     out = console()
-    shown = table("time (UTC)", "id", "then", "again", "differs in")
-    for record, recorded, again in done:
-        card = again.decision.card if again.decision else "none"
-        what = again.problem.partition("\n")[0] or ", ".join(each.what for each in again.differences) or "nothing"
-        shown.add_row(show_time(record.at), *(escape(cell) for cell in (record.id, recorded.card, card, what)))
+    shown = table("time (UTC)", "id", "recorded", "replayed", "differs in")
+    for record, recorded, replayed in replays:
+        card = replayed.decision.card if replayed.decision else "none"
+        fields = ", ".join(difference.field for difference in replayed.differences)
+        differs_in = replayed.problem.partition("\n")[0] or fields or "nothing"
+        shown.add_row(show_time(record.at), *(escape(cell) for cell in (record.id, recorded.card, card, differs_in)))
     out.print(shown)
-    same = sum(again.same for *_, again in done)
-    cards = sum(again.decision is not None and again.decision.card == recorded.card for _, recorded, again in done)
-    also = f"; {cards} choose the same card" if cards != same else ""
-    out.print(f"{same} of {len(done)} decisions are the same{also}")
-    for reason in dict.fromkeys(reason for *_, again in done for reason in again.reasons):
+    same = sum(replayed.same for *_, replayed in replays)
+    same_card = sum(
+        replayed.decision is not None and replayed.decision.card == recorded.card for _, recorded, replayed in replays
+    )
+    also = f"; {same_card} choose the same card" if same_card != same else ""
+    out.print(f"{same} of {len(replays)} decisions are the same{also}")
+    for reason in dict.fromkeys(reason for *_, replayed in replays for reason in replayed.reasons):
         out.print(f"• {escape(reason)}")

@@ -1,4 +1,4 @@
-"""`route savings`: what routing cost, and what one model for everything would have cost."""
+"""`route savings`: compare the cost of routed requests with the cost of a single model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options, records
+from router.commands.records import show_cost
 from router.errors import CallerError
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ def register(app: typer.Typer) -> None:
 
 def savings(
     since: Annotated[
-        str | None, typer.Option("--since", help="Only later ones: 7d, or a date such as 2026-11-01 (UTC).")
+        str | None, typer.Option("--since", help="Only later requests: 7d, or a date such as 2026-11-01 (UTC).")
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="Also by day, card, policy or key.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Also group by day, card, policy or key.")] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="The card to compare with.", show_default="the best single model"),
+        typer.Option("--against", help="Card to compare with.", show_default="the best single model"),
     ] = None,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
@@ -34,33 +35,34 @@ def savings(
     store: records.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """What routed requests cost, and what the best single model would have cost, with the forecast quality of both."""
+    """Compare the cost and forecast quality of routed requests with those of the best single model."""
     from router import Router
     from router.analysis.savings import savings as compare
+    from router.store.records.protocol import Filter
     from router.store.records.snapshots import CatalogSnapshot, read_unavailable
-    from router.store.records.sqlite import Filter
 
     start = None if since is None else read_since(since)
-    kept = records.open_store(store)
-    if kept is None:
+    recorded = records.read_records(store)
+    if recorded is None:
         return
     router = Router.default(cards, policies, artifact)
 
     def unavailable(fingerprint: str) -> dict[str, str]:
-        content = kept.snapshot(fingerprint)
+        content = recorded.snapshot(fingerprint)
         return {} if content is None else dict(read_unavailable(content))
 
-    setting = CatalogSnapshot(router.catalog, router.evidence)
-    with kept:
-        found = compare(kept.each(Filter(since=start)), setting, router.predictor, unavailable, by=by, against=against)
+    current = CatalogSnapshot(router.catalog, router.evidence)
+    with recorded:
+        selected = recorded.scan(Filter(since=start))
+        result = compare(selected, current, router.predictor, unavailable, by=by, against=against)
     if as_json:
-        options.print_json(found)
+        options.print_json(result)
     else:
-        _print_savings(found, by)
+        _print_savings(result, by)
 
 
 def read_since(text: str) -> float:
-    """`7d` or a date as seconds since 1970. Raises CallerError."""
+    """Convert an age such as `7d`, or a date, to seconds since 1970. Raises CallerError."""
     from router.formats import units
 
     try:
@@ -76,39 +78,40 @@ def read_since(text: str) -> float:
         raise CallerError(f"--since takes an age such as 7d or a date such as 2026-11-01, got {text!r}") from None
 
 
-def _print_savings(found: Savings, by: str | None) -> None:
+def _print_savings(result: Savings, by: str | None) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, table
 
     out = console()
-    out.print(f"{_count(found.requests, 'request')}, {_usd(found.spent_usd)} spent")
-    total = found.total
+    out.print(f"{_count(result.requests, 'request')}, {show_cost(result.spent_usd)} spent")
+    total, cheaper = result.total, result.best_within_budget
     if total is None:
         out.print("none of them can be compared:")
     else:
-        single = f"{found.card} for all" if not found.best else f"{found.card} for all (best single model)"
+        single = f"{result.card} for all" if not result.best else f"{result.card} for all (best single model)"
         rows = [("as routed", total.routed), (single, total.single)]
-        if found.thrifty is not None and found.thrifty[0] != found.card:
-            rows.append((f"{found.thrifty[0]} for all (best for no more money)", found.thrifty[1]))
+        if cheaper is not None and cheaper[0] != result.card:
+            rows.append((f"{cheaper[0]} for all (best at equal or lower cost)", cheaper[1]))
         out.print(f"{_count(total.requests, 'routed request')} compared:\n")
-        shown = table("", "cost", "a request", "forecast quality", right=("cost", "a request", "forecast quality"))
+        numbers = ("cost", "per request", "forecast quality")
+        shown = table("", *numbers, right=numbers)
         for name, side in rows:
-            each = _usd(side.cost_usd / total.requests)
-            shown.add_row(escape(name), _usd(side.cost_usd), each, f"{side.quality:.3f}")
+            per_request = show_cost(side.cost_usd / total.requests)
+            shown.add_row(escape(name), show_cost(side.cost_usd), per_request, f"{side.quality:.3f}")
         out.print(shown)
         out.print(f"\n[bold]{_verdict(total.saved, total.routed, total.single)}[/]")
-    if by is not None and found.groups:
+    if by is not None and result.groups:
         out.print()
         heads = ("requests", "cost", "single's cost", "saved", "quality", "single's quality")
         shown = table(by, *heads, right=heads)
-        for line in found.groups:
+        for line in result.groups:
             saved = "" if line.saved is None else _percent(line.saved)
-            costs = (_usd(line.routed.cost_usd), _usd(line.single.cost_usd), saved)
+            costs = (show_cost(line.routed.cost_usd), show_cost(line.single.cost_usd), saved)
             qualities = (f"{line.routed.quality:.3f}", f"{line.single.quality:.3f}")
             shown.add_row(escape(line.group), str(line.requests), *costs, *qualities)
         out.print(shown)
-    for note in _notes(found):
+    for note in _notes(result):
         out.print(f"[dim]• {escape(note)}[/]")
 
 
@@ -119,25 +122,26 @@ def _verdict(saved: float | None, routed: Side, single: Side) -> str:
         return f"the single model costs nothing; {quality}"
     money = single.cost_usd - routed.cost_usd
     word = "saved" if money >= 0 else "more spent"
-    return f"{_usd(abs(money))} {word} ({_percent(abs(saved))}), with {quality}"
+    return f"{show_cost(abs(money))} {word} ({_percent(abs(saved))}), with {quality}"
 
 
-def _notes(found: Savings) -> list[str]:
+def _notes(result: Savings) -> list[str]:
     notes = []
-    if found.total is not None:
+    if result.total is not None:
         notes += [
-            "A single model counts as having read and written as many tokens as were counted, at its card's price.",
-            "Quality is forecast, by the predictor and the cards of now; nobody has graded these answers.",
+            "The single model's cost is its card's price times the recorded tokens.",
+            "Quality is a forecast by the current predictor and cards; the answers were not graded.",
         ]
-    if found.unfit:
+    if result.incapable:
+        incapable = _count(result.incapable, "request")
+        notes.append(f"{result.card} could not have served {incapable} (context too long or unsupported input).")
+    if result.unpriced:
+        notes.append(f"Not compared, as they have no price: {', '.join(result.unpriced)}.")
+    if result.uncallable:
         notes.append(
-            f"{found.card} could not have served {found.unfit} of them: too long, or with what it does not take."
+            f"Not compared, as they could not be called at most requests: {_count(result.uncallable, 'card')}."
         )
-    if found.unpriced:
-        notes.append(f"Without a price, so not compared with: {', '.join(found.unpriced)}.")
-    if found.uncallable:
-        notes.append(f"{_count(found.uncallable, 'card')} could not be called at most requests, so not compared with.")
-    notes += [f"left out: {_count(count, 'request')}: {why}" for why, count in found.left_out.items()]
+    notes += [f"left out: {_count(count, 'request')}: {reason}" for reason, count in result.left_out.items()]
     return notes
 
 
@@ -146,11 +150,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _percent(share: float) -> str:
-    # Adding 0 makes of a negative zero a plain one.
+    # Adding 0 turns a negative zero into 0.
     return f"{round(share, 2) + 0.0:.0%}"
-
-
-def _usd(amount: float) -> str:
-    from router.formats import units
-
-    return units.show_usd(amount, 4)

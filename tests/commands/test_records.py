@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -38,13 +39,13 @@ def router() -> Router:
 
 @pytest.fixture
 def store(tmp_path: Path, router: Router) -> Path:
-    """Three routed requests, one by name and one that failed, from oldest to newest."""
+    """Three routed requests, one that named its card, and a failed one, from oldest to newest."""
     journal = Journal.open(tmp_path / "store")
     snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), journal.keep)
     for number, prompt in enumerate(PROMPTS):
         routed = router.route(ChatRequest.from_prompt(prompt), flags="cheapest*0.2", today=TODAY)
         outcome = Outcome(200, 900.0 + number, "gpt-4o", usage=Usage(100, 200), cost_usd=0.00225, ttft_ms=210.0)
-        decision = snapshots.recorded(routed)
+        decision = snapshots.decision_record(routed)
         journal.append(
             record(f"req-{number}", at=AT + number, outcome=outcome, decision=decision, key=f"k{number % 2}")
         )
@@ -60,21 +61,31 @@ def ids(lines: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [("tail",), ("show", "x"), ("replay", "--last", "3")])
-def test_an_empty_store_is_said_in_a_friendly_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
-    ended = run("records", *command, "--store", tmp_path)
-    assert ended.err == f"no records in {tmp_path} yet: `route serve` keeps them\n"
-    assert ended.code == (0 if command == ("tail",) else 2)
+def test_an_empty_store_is_reported_in_one_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = run("records", *command, "--store", tmp_path)
+    assert result.err == f"no records in {tmp_path} yet: `route serve` writes them\n"
+    assert result.code == (0 if command == ("tail",) else 2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_savings_of_an_empty_store_are_said_in_a_friendly_line(run: Run, tmp_path: Path) -> None:
-    ended = run("savings", "--store", tmp_path)
-    assert (ended.code, ended.err) == (0, f"no records in {tmp_path} yet: `route serve` keeps them\n")
+def test_savings_report_an_empty_store_in_one_line(run: Run, tmp_path: Path) -> None:
+    result = run("savings", "--store", tmp_path)
+    assert (result.code, result.err) == (0, f"no records in {tmp_path} yet: `route serve` writes them\n")
 
 
-def test_the_store_is_the_one_of_the_settings(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_store_is_set_by_an_environment_variable(
+    run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PULVINAR_STORE", str(store))
     assert "by-name" in run("records", "tail").out
+
+
+def test_the_store_may_be_a_url(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "by-name" in run("records", "tail", "--store", f"sqlite:///{store}").out
+    monkeypatch.setenv("PULVINAR_STORE", "mysql://localhost/pulvinar")
+    result = run("records", "tail")
+    message = 'route: cannot open the store "mysql://localhost/pulvinar": unknown scheme "mysql"; '
+    assert (result.code, result.err) == (3, message + "use a folder or sqlite:///folder\n")
 
 
 def test_the_tail_is_a_table_with_the_newest_last(run: Run, store: Path) -> None:
@@ -116,24 +127,31 @@ def test_the_tail_can_be_filtered(run: Run, store: Path) -> None:
     assert ids(run(*tail, "--errors").out) == ["failed"]
 
 
-def test_records_that_a_killed_gateway_left_are_listed(run: Run, store: Path) -> None:
+def test_records_left_by_a_killed_gateway_are_listed(run: Run, store: Path) -> None:
     (store / FOLDER_NAME / "1-dead.jsonl").write_bytes(write_entry(Entry(record=record("left", at=AT + 9))))
     assert ids(run("records", "tail", "--store", store, "--json", "-n", "1").out) == ["left"]
 
 
+# SIGINT is ignored in a child of a background job (`nohup make test &`), which then could not be interrupted.
+ROUTE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from router.commands import main
+main()
+"""
+
+
 @contextmanager
-def following(store: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`route records tail --follow`, until it is interrupted."""
-    command = [sys.executable, "-c", "from router.commands import main; main()", "records", "tail", "--follow"]
-    process = subprocess.Popen(
-        [*command, "--store", str(store), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def tailing(store: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """Run `route records tail` in a child, which is killed if it still runs at the end."""
+    command = [sys.executable, "-c", ROUTE, "records", "tail", "--store", str(store), *arguments]
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
-        complaints = process.communicate()[1]
-    assert (process.returncode, complaints) == (0, "")
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def next_line(process: subprocess.Popen[str]) -> str:
@@ -141,29 +159,56 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-def test_following_prints_new_records_until_it_is_interrupted(store: Path) -> None:
-    with following(store, "--json", "-n", "1") as process:
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code and the errors of a process that is about to end."""
+    process.wait(10)
+    assert process.stderr is not None
+    return process.returncode, process.stderr.read()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_following_prints_new_records_until_it_is_interrupted(store: Path, stop: signal.Signals) -> None:
+    with tailing(store, "--follow", "--json", "-n", "1") as process:
         assert ids(next_line(process)) == ["failed"]
         journal = Journal.open(store, interval_s=0.01)
         for name in ("new-1", "new-2"):
             journal.append(record(name, at=time.time()))
             assert ids(next_line(process)) == [name]
         journal.close()
+        process.send_signal(stop)
+        assert ended(process) == (0, "")
 
 
+@pytest.mark.timeout(60)
+def test_following_ends_when_the_reader_of_its_output_exits(store: Path) -> None:
+    with tailing(store, "--follow", "--json") as process:
+        next_line(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        # No new record is written, so the process must notice it without printing.
+        following = ended(process)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with tailing(store, "--json", stdout=writer) as process:
+        os.close(writer)
+        assert following == ended(process)
+
+
+@pytest.mark.timeout(60)
 def test_following_as_a_table_keeps_its_columns(store: Path) -> None:
-    with following(store) as process:
+    with tailing(store, "--follow") as process:
         lines = [next_line(process) for _ in range(6)]
     assert {line.find("gpt-4o") for line in lines if "gpt-4o" in line} == {lines[0].index("card")}
 
 
-def test_a_record_is_shown_by_how_its_id_begins(run: Run, store: Path) -> None:
+def test_a_record_is_shown_by_the_beginning_of_its_id(run: Run, store: Path) -> None:
     out = run("records", "show", "req-2", "--store", store).out
     assert out.splitlines()[0] == "req-2  2026-11-18 11:06:42 UTC"
     for line in (
-        "asked      auto (chat, key k0)",
+        "requested  auto (chat, key k0)",
         "answered   200 by gpt-4o",
-        "time       902ms in all, first token 210ms, gateway 0ms",
+        "time       902ms total, first token 210ms, gateway 0ms",
         "tokens     100 in, 200 out",
         "cost       0.00225$",
         "flags      cheapest*0.2",
@@ -185,32 +230,30 @@ def test_the_json_of_a_record_is_complete(run: Run, store: Path) -> None:
     assert len(base64.b64decode(routed["decision"]["vector"])) == 435 * 4
 
 
-def test_an_id_that_is_unknown_or_ambiguous_is_the_callers_fault(run: Run, store: Path) -> None:
-    unknown, ambiguous = (run("records", "show", name, "--store", store) for name in ("nobody", "req"))
+def test_an_unknown_or_ambiguous_id_is_a_caller_error(run: Run, store: Path) -> None:
+    unknown, ambiguous = (run("records", "show", name, "--store", store) for name in ("unknown", "req"))
     assert (unknown.code, ambiguous.code) == (2, 2)
-    assert 'there is no record "nobody"' in unknown.err
-    assert "begins the ids of several records, such as req-0 and req-1" in ambiguous.err
+    assert 'there is no record "unknown"' in unknown.err
+    assert '"req" is ambiguous: several record ids begin with it, such as req-0 and req-1' in ambiguous.err
 
 
 def test_a_decision_is_replayed_and_shown(run: Run, store: Path) -> None:
-    ended = run("records", "replay", "req-1", "--store", store)
-    assert ended.code == 0
-    assert ended.out.startswith("req-1  2026-11-18 11:06:41 UTC  the same decision\n")
+    result = run("records", "replay", "req-1", "--store", store)
+    assert result.code == 0
+    assert result.out.startswith("req-1  2026-11-18 11:06:41 UTC  same decision\n")
     chosen = json.loads(run("records", "show", "req-1", "--store", store, "--json").out)["decision"]["card"]
-    assert f"\n{chosen}  quality" in ended.out
+    assert f"\n{chosen}  quality" in result.out
     assert "+cheapest" in run("records", "replay", "req-1", "--store", store, "--explain").out
 
 
 def test_the_newest_decisions_are_replayed_together(run: Run, store: Path) -> None:
-    ended = run("records", "replay", "--last", "9", "--store", store)
-    assert "3 of 3 decisions are the same" in ended.out
+    result = run("records", "replay", "--last", "9", "--store", store)
+    assert "3 of 3 decisions are the same" in result.out
     document = json.loads(run("records", "replay", "--last", "2", "--store", store, "--json").out)
-    assert [(each["id"], each["same"]) for each in document] == [("req-1", True), ("req-2", True)]
+    assert [(replay["id"], replay["same"]) for replay in document] == [("req-1", True), ("req-2", True)]
 
 
-def test_an_edited_card_changes_nothing_about_a_replay_but_is_named_with_now(
-    run: Run, store: Path, tmp_path: Path
-) -> None:
+def test_an_edited_card_does_not_change_a_replay_and_is_named_with_now(run: Run, store: Path, tmp_path: Path) -> None:
     cards = tmp_path / "cards"
     cards.mkdir()
     chosen = json.loads(run("records", "show", "req-1", "--store", store, "--json").out)["decision"]["card"]
@@ -219,54 +262,58 @@ def test_an_edited_card_changes_nothing_about_a_replay_but_is_named_with_now(
     card = cards / f"{chosen}.yaml"
     card.write_text(yaml.safe_dump({**yaml.safe_load(card.read_text()), "tags": ["edited"]}))
     replay = ("records", "replay", "req-1", "--store", store, "--cards", cards)
-    assert run(*replay).out.startswith("req-1  2026-11-18 11:06:41 UTC  the same decision")
+    assert run(*replay).out.startswith("req-1  2026-11-18 11:06:41 UTC  same decision")
     assert f"• card edited: {chosen}" in run(*replay, "--now").out
 
 
-def test_a_replay_that_differs_ends_with_code_1(run: Run, store: Path) -> None:
+def test_a_replay_that_differs_exits_with_code_1(run: Run, store: Path) -> None:
     database = sqlite3.connect(store / FILE_NAME)
     change = "UPDATE records SET record = json_set(record, '$.decision.card', 'gpt-9') WHERE id = 'req-1'"
     database.execute(change)
     database.commit()
     database.close()
-    ended = run("records", "replay", "req-1", "--store", store)
-    assert ended.code == 1
-    assert "not the same decision" in ended.out
-    assert "gpt-9" in ended.out
-    assert "this is a fault of ours" in ended.out
+    result = run("records", "replay", "req-1", "--store", store)
+    assert result.code == 1
+    assert "different decision" in result.out
+    assert "gpt-9" in result.out
+    assert "• the inputs are unchanged but the decision differs; please report this bug" in result.out
+    (replay,) = json.loads(run("records", "replay", "req-1", "--store", store, "--json").out)
+    assert (replay["same"], replay["reasons"], replay["problem"]) == (False, [], "")
+    assert replay["differences"] == [{"what": "card", "then": "gpt-9", "again": replay["card"]}]
 
 
 def test_a_record_without_a_decision_cannot_be_replayed(run: Run, store: Path) -> None:
-    ended = run("records", "replay", "by-name", "--store", store)
-    assert ended.code == 2
-    assert "by-name has no decision to replay" in ended.err
+    result = run("records", "replay", "by-name", "--store", store)
+    assert result.code == 2
+    assert "by-name has no decision to replay" in result.err
 
 
 def test_replay_takes_an_id_or_a_number(run: Run, store: Path) -> None:
     for arguments in ((), ("req-1", "--last", "2")):
-        ended = run("records", "replay", *arguments, "--store", store)
-        assert (ended.code, "give a record's id, or --last N" in ended.err) == (2, True)
+        result = run("records", "replay", *arguments, "--store", store)
+        assert (result.code, "name either a record or --last N" in result.err) == (2, True)
 
 
 def test_a_damaged_database_is_a_clear_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"no database" * 100)
-    ended = run("records", "tail", "--store", tmp_path)
-    assert ended.code == 3
-    assert f"{tmp_path / FILE_NAME}: is damaged or no database" in ended.err
+    result = run("records", "tail", "--store", tmp_path)
+    assert result.code == 3
+    assert f"{tmp_path / FILE_NAME}: is damaged or not a database" in result.err
 
 
 def test_savings_compare_with_the_best_single_model(run: Run, store: Path) -> None:
-    ended = run("savings", "--store", store)
-    assert ended.code == 0
-    assert ended.out.startswith("5 requests, 0.00685$ spent\n3 routed requests compared:\n")
-    assert "(best single model)" in ended.out
-    assert "• left out: 1 request: no complete answer" in ended.out
-    assert "• left out: 1 request: not routed: the client named the card" in ended.out
+    result = run("savings", "--store", store)
+    assert result.code == 0
+    assert result.out.startswith("5 requests, 0.00685$ spent\n3 routed requests compared:\n")
+    assert "(best single model)" in result.out
+    assert "• left out: 1 request: no complete answer" in result.out
+    assert "• left out: 1 request: not routed: the client named the card" in result.out
 
 
-def test_savings_against_the_card_that_answered_are_none(run: Run, store: Path) -> None:
+def test_savings_against_the_card_that_answered_are_zero(run: Run, store: Path) -> None:
     document = json.loads(run("savings", "--store", store, "--against", "gpt-4o", "--json").out)
     total = document["total"]
+    assert (document["best"], document["unfit"], len(document["thrifty"])) == (False, 0, 2)
     assert total["routed"]["cost_usd"] == pytest.approx(0.00675)
     assert total["single"]["cost_usd"] == pytest.approx(3 * (100 * 2.5 + 200 * 10) / 1e6)
     assert total["routed"]["quality"] == pytest.approx(total["single"]["quality"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from router.store.records.sqlite import Records
+from router.store.records.sqlite import SqliteRecords
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.surfaces import Surface, ask
@@ -70,8 +70,8 @@ def test_no_answer_is_without_its_record_after_a_kill(upstream: Upstream, tmp_pa
     with served(route_serve(tmp_path, cards, arguments=arguments)) as (url, server):
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: not Path(f"/proc/{server.pid}/cmdline").read_bytes(), 15)
-    with Records.open(tmp_path / "store", read_only=True) as records:
-        kept = {record.id for record in records.each()}
+    with SqliteRecords.open(tmp_path / "store", read_only=True) as records:
+        kept = {record.id for record in records.scan()}
     assert set(answered) - kept == set()
     assert len(answered) > CLIENTS * KILLS
     with contextlib.closing(sqlite3.connect(tmp_path / "store" / "records.sqlite")) as database:
