@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.decide.engine import RequestContext, decide
-from router.decide.flags import parse_flags
+from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags
 from router.perceive.features import Perceiver
@@ -61,7 +61,7 @@ class Router:
         self,
         request: ChatRequest,
         *,
-        flags: str = "",
+        flags: str | Flags = "",
         policy: str | Policy = "default",
         unavailable: Mapping[str, str] | None = None,
         today: datetime.date | None = None,
@@ -74,7 +74,7 @@ class Router:
         conversation so far. Raises CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
-        requested = parse_flags(flags)
+        requested = parse_flags(flags) if isinstance(flags, str) else flags
         if applied.prompt_flags:
             request, from_prompt = extract_flags(request)
             requested = from_prompt.overridden_by(requested)

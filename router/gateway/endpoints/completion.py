@@ -1,268 +1,206 @@
-"""One request, from its head to its record."""
+"""One request for an answer: read, route, call, respond, record."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from msgspec import Struct
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch import Call, UpstreamResponse
 from router.dispatch.costs import cost_usd, price_of
-from router.dispatch.queue import Admission
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.gateway.config.keys import Key, presented_key
-from router.gateway.config.reload import ConfigReloader
-from router.gateway.http.body import read_object, read_raw, wants_stream
+from router.formats.json import json_or_none
+from router.gateway.config.keys import presented_key
+from router.gateway.endpoints.accounting import Accounting
+from router.gateway.endpoints.responder import Responder
+from router.gateway.endpoints.services import Services
+from router.gateway.http.body import read_object, read_raw
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import Surface
-from router.gateway.routing.recorder import Recorder
-from router.gateway.routing.selection import GatewayRequest, Selection, Selector
-from router.store.records.record import Record
-from router.store.state.sqlite import Reservation, State, StateError
+from router.gateway.routing.selection import GatewayRequest, Selection
+from router.store.state.protocol import StateError
 from router.types import Attempt, Outcome, Usage
+from router.wire import wants_stream
+from router.wire.errors import error_in
 
-if TYPE_CHECKING:
-    from router.gateway.telemetry.spans import Traces
-
-T = TypeVar("T")
-Sink = Callable[[Record], None]
-Headers = list[tuple[bytes, bytes]]
-
-# Choosing a model for more than this takes long enough for other clients to notice.
+# Reading and routing a larger body takes long enough for other clients to notice.
 _LARGE_BODY_BYTES = 256 * 1024
-_CLIENT_LEFT = 499
-_EXPECTED_OUTPUT_TOKENS = 500
-_CHARACTERS_A_TOKEN = 4
-_JSON = (b"content-type", b"application/json")
-_SSE: Headers = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
-    # nginx would hold events back to fill its buffer.
-    (b"x-accel-buffering", b"no"),
-]
-_KEEP_ALIVE = b": keep-alive\n\n"
-
-
-class Services(Struct, frozen=True, eq=False):
-    """What every exchange of a worker uses."""
-
-    live: ConfigReloader
-    chooser: Selector
-    dispatcher: Dispatcher
-    admission: Admission
-    state: State
-    conversations: State
-    recorder: Recorder
-    sinks: Sequence[Sink] = ()
-    traces: Traces | None = None
+_CLIENT_CLOSED_REQUEST = 499
 
 
 class CompletionHandler:
-    """Reads one request, has it answered, and leaves a record. Whatever happens, the client is told."""
+    """Handles one request: read, route, dispatch, respond, record. Always responds."""
 
-    def __init__(self, parts: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
-        self._parts, self._surface = parts, surface
-        self._receive, self._send = receive, send
+    def __init__(self, services: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
+        self._services, self._surface, self._receive = services, surface, receive
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self._id: str = scope["state"]["record_id"]
+        self._record_id: str = scope["state"]["record_id"]
         self._at, self._started_s = time.time(), time.monotonic()
-        self._asked: GatewayRequest | None = None
-        self._choice: Selection | None = None
-        self._answer: UpstreamResponse | None = None
-        self._reservation: Reservation | None = None
+        self._responder = Responder(send, self._routing_headers)
+        self._accounting = Accounting(services.state)
+        self._disconnect: CancelOnDisconnect | None = None
+        self._request: GatewayRequest | None = None
+        self._selection: Selection | None = None
+        self._response: UpstreamResponse | None = None
         self._attempts: list[Attempt] = []
-        self._departure: CancelOnDisconnect | None = None
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
-        self._has_begun = self._is_recorded = False
-        self._trace = None if parts.traces is None else parts.traces.begin(self._headers, surface.name, self._at)
+        self._is_recorded = False
+        traces = services.traces
+        self._trace = None if traces is None else traces.begin(self._headers, surface.name, self._at)
 
     async def run(self) -> None:
         """Answer the request."""
         try:
             try:
-                asked = await self._read()
-                async with CancelOnDisconnect(self._receive) as self._departure, self._parts.admission.turn():
-                    await self._serve(asked)
+                request = await self._read()
+                async with CancelOnDisconnect(self._receive) as self._disconnect, self._services.admission.turn():
+                    await self._answer(request)
             except PulvinarError as error:
-                await self._refuse(error_response(error))
+                await self._respond_with_error(error_response(error))
         except ClientDisconnect:
-            self._record(_CLIENT_LEFT, self._usage(), "client_left")
+            await self._record(_CLIENT_CLOSED_REQUEST, self._usage(), "client_left")
         finally:
-            await self._let_go()
+            await self._close()
 
     async def _read(self) -> GatewayRequest:
-        loaded = self._parts.live.current
-        key = loaded.keys.authenticate(presented_key(self._headers))
-        asked = self._asked = GatewayRequest(self._surface, loaded, key, self._headers, {})
-        raw = await read_raw(self._receive, loaded.config.max_body_bytes)
-        is_large = len(raw) > _LARGE_BODY_BYTES
-        deepest = loaded.config.max_depth
-        body = await asyncio.to_thread(read_object, raw, deepest) if is_large else read_object(raw, deepest)
-        asked = self._asked = msgspec.structs.replace(asked, body=body, is_large=is_large)
-        asked = self._asked = msgspec.structs.replace(asked, stream=wants_stream(body) and self._surface.streams)
-        return asked
+        active = self._services.reloader.current
+        key = active.keys.authenticate(presented_key(self._headers))
+        # Recorded even where the body cannot be read.
+        self._request = GatewayRequest(self._surface, active, key, self._headers, {})
+        raw = await read_raw(self._receive, active.config.max_body_bytes)
+        is_large, max_depth = len(raw) > _LARGE_BODY_BYTES, active.config.max_depth
+        body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
+        request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
+        if wants_stream(body) and self._surface.streams:
+            request = self._request = msgspec.structs.replace(request, stream=True)
+        return request
 
-    async def _serve(self, asked: GatewayRequest) -> None:
-        if asked.key is not None and asked.key.rpm is not None:
-            self._parts.state.take_request(asked.key.id, asked.key.rpm, self._at)
-        choose = self._parts.chooser.choose
-        choice = self._choice = await asyncio.to_thread(choose, asked) if asked.is_large else choose(asked)
-        self._set_aside(asked.key, choice)
+    async def _answer(self, request: GatewayRequest) -> None:
+        services, key = self._services, request.key
+        if key is not None and key.rpm is not None:
+            await services.state.take_request(key.id, key.rpm, self._at)
+        selection = self._selection = await services.selector.select(request)
+        await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
-        call = Call(self._surface.api, choice.body, asked.stream, self._headers)
-        announce = None if self._trace is None else self._trace.attempt
-        calling = self._parts.dispatcher.send_first_healthy(choice.cards, call, self._attempts, announce)
-        answer = await self._patiently(calling)
-        self._answer = answer
+        call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
+        on_attempt = None if self._trace is None else self._trace.attempt
+        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
+        response = self._response = await self._responder.keeping_alive(calling, self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
-        if isinstance(answer.body, bytes):
-            await self._pass_on(answer, answer.body)
+        if isinstance(response.body, bytes):
+            await self._respond_whole(response, response.body)
         else:
-            await self._stream(answer, answer.body)
+            await self._respond_with_stream(request, response, response.body)
 
-    async def _pass_on(self, answer: UpstreamResponse, body: bytes) -> None:
-        error = None
-        if answer.status >= 400:
-            fault = upstream_error_response(answer)
-            if self._has_begun:
-                await self._fail(fault)
+    async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
+        code = None
+        if response.status >= 400:
+            decoded = json_or_none(body)
+            error = upstream_error_response(response, error_in(decoded))
+            if self._responder.has_begun:
+                await self._end_stream_with_error(error)
                 return
-            body, error = self._surface.refusal(answer), fault.code
-        self._record(answer.status, answer.usage, error)
-        headers = {name: value for name, value in answer.headers.items() if name != "content-type"}
-        await self._end(answer.status, headers, body)
+            code = error.code
+            if not self._surface.is_native_error(decoded):
+                body = self._surface.error(error)
+        await self._record(response.status, response.usage, code)
+        headers = {name: value for name, value in response.headers.items() if name != "content-type"}
+        self._stop_watching()
+        await self._responder.whole(response.status, headers, body)
 
-    async def _stream(self, answer: UpstreamResponse, events: Events) -> None:
-        await self._begin_stream()
+    async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
+        await self._responder.begin_stream()
         try:
             while not events.complete:
-                piece = await self._patiently(anext(events))
+                piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
                 if events.complete:
-                    # The record is safe before the client knows that it has everything.
-                    self._record(answer.status, events.usage, None)
+                    # The record is on disk before the client knows that the answer is complete.
+                    await self._record(response.status, events.usage, None)
                     self._stop_watching()
-                await self._send({"type": "http.response.body", "body": piece, "more_body": not events.complete})
+                await self._responder.events(piece, is_last=events.complete)
         except UpstreamError as error:
-            fault = error_response(error)
-            await self._fail(fault, events.failure(fault.message, fault.kind, fault.code))
+            shown = error_response(error)
+            await self._end_stream_with_error(shown, events.failure(shown.message, shown.kind, shown.code))
 
-    async def _patiently(self, work: Awaitable[T]) -> T:
-        """The result of `work`. Where keep-alives are configured, a stream that is quiet gets comments meanwhile."""
-        asked = self._asked
-        interval_s = asked.loaded.config.keepalive_s if asked is not None and asked.stream else 0
-        if not interval_s:
-            return await work
-        task = asyncio.ensure_future(work)
-        try:
-            while not (await asyncio.wait((task,), timeout=interval_s))[0]:
-                await self._begin_stream()
-                await self._send({"type": "http.response.body", "body": _KEEP_ALIVE, "more_body": True})
-            return task.result()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
-
-    async def _begin_stream(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            headers = [*_SSE, *_encoded(self._shown())]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def _refuse(self, fault: ErrorResponse) -> None:
-        if self._has_begun:
-            await self._fail(fault)
+    async def _respond_with_error(self, error: ErrorResponse) -> None:
+        if self._responder.has_begun:
+            await self._end_stream_with_error(error)
             return
-        self._record(fault.status, None, fault.code)
-        await self._end(fault.status, fault.headers, self._surface.error(fault))
-
-    async def _fail(self, fault: ErrorResponse, event: bytes | None = None) -> None:
-        """End a stream that has begun with an error."""
-        self._record(200, self._usage(), fault.code)
+        await self._record(error.status, None, error.code)
         self._stop_watching()
-        last = event or self._surface.failure(fault)
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        await self._responder.whole(error.status, error.headers, self._surface.error(error))
 
-    async def _end(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self._has_begun = True
+    async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
+        await self._record(200, self._usage(), error.code)
         self._stop_watching()
-        length = {"content-length": str(len(body))}
-        sent = [_JSON, *_encoded({**headers, **length, **self._shown()})]
-        await self._send({"type": "http.response.start", "status": status, "headers": sent})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._responder.events(event or self._surface.failure(error), is_last=True)
 
     def _stop_watching(self) -> None:
-        if self._departure is not None:
-            self._departure.stop()
+        if self._disconnect is not None:
+            self._disconnect.stop()
 
-    async def _let_go(self) -> None:
-        if self._answer is not None and not isinstance(self._answer.body, bytes):
-            await self._answer.body.aclose()
+    async def _close(self) -> None:
+        if self._response is not None and not isinstance(self._response.body, bytes):
+            await self._response.body.aclose()
         if not self._is_recorded:
-            # The gateway itself failed, or is going down.
-            self._record(500, self._usage(), "internal_error")
+            # The gateway itself failed, or is shutting down.
+            await self._record(500, self._usage(), "internal_error")
 
-    def _set_aside(self, key: Key | None, choice: Selection) -> None:
-        if key is None or key.budget_usd_per_day is None:
-            return
-        expected_usd = _expected_cost_usd(choice)
-        self._reservation = self._parts.state.reserve(key.id, key.budget_usd_per_day, expected_usd, self._at)
+    def _keepalive_s(self, request: GatewayRequest) -> float:
+        return request.active.config.keepalive_s if request.stream else 0
 
     def _usage(self) -> Usage | None:
-        if self._answer is None:
+        if self._response is None:
             return None
-        return self._answer.usage if isinstance(self._answer.body, bytes) else self._answer.body.usage
+        return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
 
     def _cost_usd(self, usage: Usage | None) -> float | None:
-        price = price_of(self._answer.card) if self._answer is not None else None
+        price = price_of(self._response.card) if self._response is not None else None
         return None if price is None or usage is None else cost_usd(price, usage)
 
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
-    def _shown(self) -> dict[str, str]:
-        """The headers that tell of the choice, where the policy wants them told."""
-        choice, answer = self._choice, self._answer
-        if choice is None or choice.policy.headers == "off":
+    def _routing_headers(self) -> dict[str, str]:
+        """The `x-route-*` headers, where the policy sends them."""
+        selection, response = self._selection, self._response
+        if selection is None or selection.policy.headers == "off":
             return {}
-        shown = {"x-route-overhead-ms": f"{self._overhead_ms:.3f}"}
-        if answer is not None:
-            shown["x-route-card"] = answer.card.id
-        if choice.routed is not None:
-            shown["x-route-policy"] = choice.policy.id
-        expected = choice.expected(answer.card.id) if answer is not None else None
+        headers = {"x-route-overhead-ms": f"{self._overhead_ms:.3f}"}
+        if response is not None:
+            headers["x-route-card"] = response.card.id
+        if selection.routed is not None:
+            headers["x-route-policy"] = selection.policy.id
+        expected = selection.expected(response.card.id) if response is not None else None
         if expected is not None:
-            shown["x-route-quality"] = f"{expected.quality:.3f}"
+            headers["x-route-quality"] = f"{expected.quality:.3f}"
         usage = self._usage()
         cost = self._cost_usd(usage) if usage is not None else (expected.cost_usd if expected else None)
         if cost is not None:
-            shown["x-route-cost-usd"] = f"{cost:.6f}"
-        return shown
+            headers["x-route-cost-usd"] = f"{cost:.6f}"
+        return headers
 
-    def _record(self, status: int, usage: Usage | None, error: str | None) -> None:
-        """Leave the request's record, once."""
+    async def _record(self, status: int, usage: Usage | None, error: str | None) -> None:
+        """Settle the cost, remember the conversation's card and write the record, once."""
         if self._is_recorded:
             return
         self._is_recorded = True
-        asked, choice, answer = self._asked, self._choice, self._answer
-        cost = self._cost_usd(usage)
-        self._settle(status, cost)
-        if choice is not None and choice.session and answer is not None and answer.status < 400 and error is None:
-            self._remember(choice.session, answer.card.id)
+        response, cost = self._response, self._cost_usd(usage)
+        upstream_served = response is not None and response.status < 400
+        await self._accounting.settle(cost, served=status < 400 or upstream_served)
+        if upstream_served and error is None:
+            await self._remember_card()
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
-            card=None if answer is None else answer.card.id,
+            card=None if response is None else response.card.id,
             attempts=tuple(self._attempts),
             usage=usage,
             cost_usd=cost,
@@ -270,39 +208,19 @@ class CompletionHandler:
             overhead_ms=self._overhead_ms,
             error=error,
         )
-        record = self._parts.recorder.record_of(self._id, self._at, self._surface.name, asked, choice, outcome)
-        for sink in self._parts.sinks:
+        services = self._services
+        record = services.recorder.record_of(
+            self._record_id, self._at, self._surface.name, self._request, self._selection, outcome
+        )
+        for sink in services.sinks:
             sink(record)
         if self._trace is not None:
             self._trace.end(record)
 
-    def _settle(self, status: int, cost: float | None) -> None:
-        if self._reservation is None:
+    async def _remember_card(self) -> None:
+        request, selection, response = self._request, self._selection, self._response
+        if request is None or response is None or selection is None or not selection.session:
             return
-        if cost is None:
-            # Without usage nobody knows; what was begun counts as expected, what failed as nothing.
-            begun = status < 400 or (self._answer is not None and self._answer.status < 400)
-            cost = self._reservation.cost_nano / 1e9 if begun else 0.0
         with contextlib.suppress(StateError):
-            self._parts.state.settle(self._reservation, cost)
-
-    def _remember(self, session: str, card: str) -> None:
-        key = self._asked.key if self._asked is not None else None
-        with contextlib.suppress(StateError):
-            self._parts.conversations.remember(session, card, self._at, "" if key is None else key.id)
-
-
-def _encoded(headers: Mapping[str, str]) -> Headers:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-
-
-def _expected_cost_usd(choice: Selection) -> float:
-    """The forecast, else that of a usual answer; nothing where no price is known."""
-    expected = choice.expected(choice.cards[0].id)
-    if expected is not None and expected.cost_usd is not None:
-        return expected.cost_usd
-    price = price_of(choice.cards[0])
-    if price is None:
-        return 0.0
-    input_tokens = len(msgspec.json.encode(choice.body)) // _CHARACTERS_A_TOKEN
-    return cost_usd(price, Usage(input_tokens, _EXPECTED_OUTPUT_TOKENS))
+            remember = self._services.conversations.remember
+            await remember(selection.session, response.card.id, self._at, request.key_id)

@@ -1,4 +1,4 @@
-"""Questions that are answered without a model: what would be chosen, and how many tokens a request has."""
+"""Endpoints that call no model: the decision about a request, and the count of its tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from router.decide.model_name import read_target
 from router.dispatch import Call
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.config.keys import presented_key
-from router.gateway.endpoints.completion import Services
+from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_object, read_raw
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
@@ -25,61 +25,60 @@ _JSON = "application/json"
 
 
 class DryRun:
-    """Answers them for whoever may use the gateway."""
+    """Answers from what the gateway knows by itself, for clients with a valid key."""
 
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def route(self, request: Request) -> Response:
         """`POST /route`: the decision about a body of any surface, without the call."""
-        return await self._answered(request, CHAT, self._decision)
+        return await self._respond(request, CHAT, self._decision)
 
     async def count_tokens(self, request: Request) -> Response:
-        """`POST /v1/messages/count_tokens`: the upstream's count where it counts, else that of our own tokenizer."""
-        return await self._answered(request, COUNT_TOKENS, self._count)
+        """`POST /v1/messages/count_tokens`: the upstream's count where it offers one, else that of our tokenizer."""
+        return await self._respond(request, COUNT_TOKENS, self._count)
 
-    async def _answered(
+    async def _respond(
         self, request: Request, surface: Surface, answer: Callable[[GatewayRequest], Awaitable[bytes]]
     ) -> Response:
         try:
-            return Response(await answer(await self._asked(request, surface)), media_type=_JSON)
+            return Response(await answer(await self._read(request, surface)), media_type=_JSON)
         except PulvinarError as error:
-            fault = error_response(error)
-            return Response(surface.error(fault), fault.status, dict(fault.headers), media_type=_JSON)
+            shown = error_response(error)
+            return Response(surface.error(shown), shown.status, dict(shown.headers), media_type=_JSON)
 
-    async def _asked(self, request: Request, surface: Surface) -> GatewayRequest:
-        loaded = self._parts.live.current
+    async def _read(self, request: Request, surface: Surface) -> GatewayRequest:
+        active = self._services.reloader.current
         headers = dict(request.headers)
-        key = loaded.keys.authenticate(presented_key(headers))
-        raw = await read_raw(request.receive, loaded.config.max_body_bytes)
-        body = await asyncio.to_thread(read_object, raw, loaded.config.max_depth)
-        return GatewayRequest(surface, loaded, key, headers, body)
+        key = active.keys.authenticate(presented_key(headers))
+        raw = await read_raw(request.receive, active.config.max_body_bytes)
+        body = await asyncio.to_thread(read_object, raw, active.config.max_depth)
+        return GatewayRequest(surface, active, key, headers, body, is_large=True)
 
-    async def _decision(self, asked: GatewayRequest) -> bytes:
-        asked = msgspec.structs.replace(asked, surface=_surface_of(asked.body))
-        choice = await asyncio.to_thread(self._parts.chooser.choose, asked)
-        if choice.routed is None:
-            return msgspec.json.encode({"card": choice.cards[0].id, "named": True})
-        return msgspec.json.encode(choice.routed.decision.document())
+    async def _decision(self, request: GatewayRequest) -> bytes:
+        request = msgspec.structs.replace(request, surface=_surface_of(request.body))
+        selection = await self._services.selector.select(request)
+        if selection.routed is None:
+            return msgspec.json.encode({"card": selection.card.id, "named": True})
+        return msgspec.json.encode(selection.routed.decision.document())
 
-    async def _count(self, asked: GatewayRequest) -> bytes:
-        target = read_target(asked.body.get("model"), asked.loaded.config.aliases)
+    async def _count(self, request: GatewayRequest) -> bytes:
+        target = read_target(request.body.get("model"), request.active.config.aliases)
         if target.card is not None:
-            choice = self._parts.chooser.choose(asked)
+            selection = await self._services.selector.select(request)
+            call = Call("messages", request.body, headers=request.headers)
             try:
-                answer = await self._parts.dispatcher.count_tokens(
-                    choice.cards[0], Call("messages", asked.body, headers=asked.headers)
-                )
+                response = await self._services.dispatcher.count_tokens(selection.card, call)
             except UpstreamError:
-                answer = None
-            if answer is not None and answer.status == 200 and isinstance(answer.body, bytes):
-                return answer.body
-        return await asyncio.to_thread(_estimate, asked)
+                response = None
+            if response is not None and response.status == 200 and isinstance(response.body, bytes):
+                return response.body
+        return await asyncio.to_thread(_estimate, request)
 
 
-def _estimate(asked: GatewayRequest) -> bytes:
-    parts = count_input(asked.body)
-    count = asked.loaded.router.predictor.encoder.count_tokens
+def _estimate(request: GatewayRequest) -> bytes:
+    parts = count_input(request.body)
+    count = request.active.router.predictor.encoder.count_tokens
     return msgspec.json.encode({"input_tokens": parts.other_tokens + sum(count(text) for text in parts.texts)})
 
 

@@ -9,14 +9,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch import Call, Dispatcher, EventStream, UpstreamResponse
 from router.dispatch.response import retry_after_s
-from router.dispatch.stream import Events
 from router.errors import UpstreamError
+from router.formats.json import json_or_none
+from router.types import Usage
+from router.wire.chat.answer import deltas, finish_of, first_choice
+from router.wire.errors import error_in
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
@@ -94,13 +96,14 @@ class Endpoint:
         """Make one call; no reply where the endpoint answered with an error."""
         body = {"model": self._card.id, "messages": list(messages), **fields}
         start = time.perf_counter()
-        answer = await self._dispatcher.send(self._card, Call("chat", body, fields["stream"]))
+        answer = await self._dispatcher.send(self._card, Call("chat", body, fields["stream"], decode=True))
         if answer.status >= 400:
             return answer, None
         if isinstance(answer.body, bytes):
-            return answer, _whole_reply(self._card, answer.body, _since(start))
+            return answer, _whole_reply(answer, _since(start))
+        assert isinstance(answer.body, EventStream)
         async with contextlib.aclosing(answer.body):
-            reply = await _streamed_reply(self._card, answer.body, start)
+            reply = await _streamed_reply(answer.body, start)
         self._has_streamed = True
         return answer, reply
 
@@ -132,98 +135,52 @@ def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
     return float(2 ** (attempt - 1)) if asked_s is None else asked_s
 
 
-def _words(answer: UpstreamResponse) -> str:
-    """The error message of the upstream."""
-    assert isinstance(answer.body, bytes)
-    try:
-        said = msgspec.json.decode(answer.body)
-    except (ValueError, RecursionError):
-        return answer.body.decode("utf-8", "replace")
-    error = said.get("error", said) if isinstance(said, dict) else said
-    if isinstance(error, dict):
-        return str(error.get("message") or error.get("detail") or error)
-    return str(error)
+def _words(response: UpstreamResponse) -> str:
+    """The upstream's error message, else its whole body."""
+    assert isinstance(response.body, bytes)
+    return error_in(json_or_none(response.body)).message or response.body.decode("utf-8", "replace")
 
 
-def _refusal(answer: UpstreamResponse) -> str:
-    status = f'the upstream of the card "{answer.card.id}" answered HTTP {answer.status}'
-    if answer.status in (401, 403):
-        return f"{status}: it rejects the API key"
-    words = " ".join(_words(answer).split())[:300]
-    return f"{status}: {words}" if words else status
+def _refusal(response: UpstreamResponse) -> str:
+    did = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
+    if response.status in (401, 403):
+        return f"{did}: it rejects the key"
+    words = " ".join(_words(response).split())[:300]
+    return f"{did}: {words}" if words else did
 
 
-def _whole_reply(card: Card, body: bytes, latency_ms: float) -> Reply:
-    said = _decoded(body)
-    choice = _first_choice(said)
+def _whole_reply(response: UpstreamResponse, latency_ms: float) -> Reply:
+    choice = first_choice(response.decoded)
     if choice is None:
-        raise UpstreamError(f'the upstream of the card "{card.id}" answered without `choices`')
-    message = choice.get("message")
-    text = _text(message.get("content")) if isinstance(message, dict) else ""
-    return Reply(text, latency_ms, None, *_usage(said), choice.get("finish_reason") == "length")
+        raise UpstreamError(f'the upstream of the card "{response.card.id}" answered without `choices`')
+    finish = finish_of(choice)
+    cut_off = finish is not None and finish.reason == "length"
+    return Reply(_text(choice.get("message")), latency_ms, None, *_tokens(response.usage), cut_off)
 
 
-async def _streamed_reply(card: Card, stream: Events, start: float) -> Reply:
-    """The reply in server-sent events. Raises UpstreamError where they tell of an error, or end too early."""
+async def _streamed_reply(stream: EventStream, start: float) -> Reply:
+    """The reply in server-sent events. Raises UpstreamError where they report an error, or end too early."""
     text: list[str] = []
     ttft_ms: float | None = None
-    usage: tuple[int | None, int | None] = (None, None)
-    ended = cut_off = False
-    left = b""
-    async for chunk in stream:
-        *lines, left = (left + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            payload = line[5:].strip()
-            if payload == b"[DONE]":
-                ended = True
-                continue
-            event = _decoded(payload)
-            if event.get("error"):
-                raise UpstreamError(f'the upstream of the card "{card.id}" broke off with an error')
-            usage = _usage(event) if isinstance(event.get("usage"), dict) else usage
-            choice = _first_choice(event)
+    cut_off = False
+    async for _ in stream:
+        for chunk in stream.take_decoded():
+            choice = first_choice(chunk)
             if choice is None:
                 continue
-            delta = choice.get("delta")
-            delta = delta if isinstance(delta, dict) else {}
-            text.append(_text(delta.get("content")))
-            if ttft_ms is None and (text[-1] or delta.get("reasoning_content") or delta.get("reasoning")):
-                ttft_ms = _since(start)
-            if choice.get("finish_reason"):
-                ended, cut_off = True, choice["finish_reason"] == "length"
-    if not ended:
-        raise UpstreamError(f'the upstream of the card "{card.id}" broke off in the middle of its answer')
-    return Reply("".join(text), _since(start), ttft_ms, *usage, cut_off)
+            for delta in deltas(choice.get("delta")):
+                ttft_ms = _since(start) if ttft_ms is None else ttft_ms
+                if delta.kind == "text":
+                    text.append(delta.text)
+            finish = finish_of(choice)
+            cut_off = cut_off or (finish is not None and finish.reason == "length")
+    return Reply("".join(text), _since(start), ttft_ms, *_tokens(stream.usage), cut_off)
 
 
-def _decoded(raw: bytes) -> dict[str, Any]:
-    try:
-        said = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
+def _text(message: Any) -> str:
+    return "".join(delta.text for delta in deltas(message) if delta.kind == "text")
 
 
-def _first_choice(said: Mapping[str, Any]) -> dict[str, Any] | None:
-    choices = said.get("choices")
-    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
-
-
-def _text(content: Any) -> str:
-    """The text of a message's content, which some servers split into parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
-
-
-def _usage(said: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    usage = said.get("usage")
-    if not isinstance(usage, dict):
-        return None, None
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    read = [
-        count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None for count in counts
-    ]
-    return read[0], read[1]
+def _tokens(usage: Usage | None) -> tuple[int | None, int | None]:
+    # A count of 0 is one that the upstream left out.
+    return (None, None) if usage is None else (usage.input_tokens or None, usage.output_tokens or None)

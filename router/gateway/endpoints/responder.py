@@ -1,0 +1,69 @@
+"""Send the response of one request, whole or as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from starlette.types import Send
+
+T = TypeVar("T")
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+_EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    # nginx would hold events back to fill its buffer.
+    (b"x-accel-buffering", b"no"),
+]
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Responder:
+    """Sends the response of one request. `routing_headers` gives the headers that describe the routing, when they are
+    sent.
+    """
+
+    def __init__(self, send: Send, routing_headers: Callable[[], Mapping[str, str]]) -> None:
+        self._send, self._routing_headers = send, routing_headers
+        self.has_begun = False
+
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a whole JSON response."""
+        self.has_begun = True
+        length = {"content-length": str(len(body))}
+        encoded = [_JSON, *_encoded({**headers, **length, **self._routing_headers()})]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        await self.events(body, is_last=True)
+
+    async def begin_stream(self) -> None:
+        """Send the head of a stream, once."""
+        if not self.has_begun:
+            self.has_begun = True
+            headers = [*_EVENT_STREAM, *_encoded(self._routing_headers())]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def events(self, events: bytes, *, is_last: bool) -> None:
+        """Send events of a stream that has begun."""
+        await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+
+    async def keeping_alive(self, work: Awaitable[T], interval_s: float) -> T:
+        """The result of `work`; meanwhile the client gets a comment every `interval_s` seconds, none where it is 0."""
+        if not interval_s:
+            return await work
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait((task,), timeout=interval_s))[0]:
+                await self.begin_stream()
+                await self.events(_KEEP_ALIVE, is_last=False)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]

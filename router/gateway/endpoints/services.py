@@ -1,0 +1,38 @@
+"""What every endpoint of a worker uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from router.compose.runner import PlanRunner
+from router.dispatch import Dispatcher
+from router.dispatch.queue import Admission
+from router.gateway.config.reload import ConfigReloader
+from router.gateway.routing.recorder import Recorder
+from router.gateway.routing.selection import Selector
+from router.store.records.record import Record
+from router.store.state.protocol import StateStore
+
+if TYPE_CHECKING:
+    from router.gateway.telemetry.spans import Traces
+
+Sink = Callable[[Record], None]
+"""Takes the record of every request, in the order in which requests end."""
+
+
+class Services(Struct, frozen=True, eq=False):
+    """The services of one worker. `state` counts what keys use, `conversations` remembers which card answered."""
+
+    reloader: ConfigReloader
+    selector: Selector
+    dispatcher: Dispatcher
+    runner: PlanRunner
+    admission: Admission
+    state: StateStore
+    conversations: StateStore
+    recorder: Recorder
+    sinks: Sequence[Sink] = ()
+    traces: Traces | None = None

@@ -1,0 +1,124 @@
+"""Work that is done once a request: converting its body, decoding the answer, decoding an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from router.dispatch import relay, stream
+from router.formats import json as formats_json
+from router.gateway.endpoints import completion
+from router.wire import CONVERSIONS
+from tests.gateway.servers import CHUNKS, Upstream, gateway_server, make_card
+
+ANTHROPIC = {"model": "auto", "max_tokens": 16, "messages": [{"role": "user", "content": "Hello"}]}
+RESPONSES = {"model": "auto", "input": "Hello"}
+
+
+class Calls:
+    """Counts the calls of functions that it has replaced."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.count = 0
+
+    def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.count += 1
+            return function(*arguments, **named)
+
+        return counted
+
+    def of(self, module: Any, name: str) -> Calls:
+        self._patch.setattr(module, name, self.counting(getattr(module, name)))
+        return self
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """The conversions of request bodies to chat."""
+    calls = Calls(monkeypatch)
+    for api, conversion in list(CONVERSIONS.items()):
+        counted = msgspec.structs.replace(conversion, to_chat=calls.counting(conversion.to_chat))
+        monkeypatch.setitem(CONVERSIONS, api, counted)  # type: ignore[arg-type]
+    return calls
+
+
+@pytest.fixture
+def client(upstream: Upstream) -> Iterator[httpx.Client]:
+    """A gateway whose two cheapest cards fail, in front of a chat-only upstream."""
+    cards = (
+        make_card("failing", upstream.url, "status-500", price=1.0),
+        make_card("limited", upstream.url, "status-429", price=2.0),
+        make_card("working", upstream.url, "ok", price=3.0),
+        make_card("status-400", upstream.url, "status-400", price=4.0),
+    )
+    with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/messages", ANTHROPIC), ("/v1/responses", RESPONSES)], ids=["messages", "responses"]
+)
+def test_a_request_is_converted_once_for_reading_and_for_every_attempt(
+    client: httpx.Client, upstream: Upstream, conversions: Calls, path: str, body: dict[str, Any]
+) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 200
+    assert upstream.models == ["status-500", "status-429", "ok"]
+    assert conversions.count == 1
+
+
+def test_a_request_that_names_its_card_is_converted_once(client: httpx.Client, conversions: Calls) -> None:
+    assert client.post("/v1/messages", json={**ANTHROPIC, "model": "working"}).status_code == 200
+    assert conversions.count == 1
+
+
+def test_a_chat_request_is_not_converted(client: httpx.Client, conversions: Calls) -> None:
+    body = {"model": "auto", "messages": ANTHROPIC["messages"]}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert conversions.count == 0
+
+
+def test_flags_in_a_prompt_cost_one_more_conversion(client: httpx.Client, conversions: Calls) -> None:
+    marked = {**ANTHROPIC, "messages": [{"role": "user", "content": "[Flag: cheapest] Hello"}]}
+    assert client.post("/v1/messages", json=marked).status_code == 200
+    assert conversions.count <= 2
+
+
+def test_a_converted_answer_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    decodes = Calls(monkeypatch)
+    for module, name in ((relay, "json_or_none"), (relay, "_summary_in"), (completion, "json_or_none")):
+        decodes.of(module, name)
+    answer = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
+    assert answer.json()["content"] == [{"type": "text", "text": "Hello"}]
+    assert decodes.count == 1
+
+
+def test_every_event_of_a_converted_stream_is_decoded_once(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decodes = Calls(monkeypatch).of(stream, "data_of")
+    body = {**ANTHROPIC, "model": "working", "stream": True}
+    assert "message_stop" in client.post("/v1/messages", json=body).text
+    assert decodes.count == len(CHUNKS)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_an_upstreams_error_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    decodes = Calls(monkeypatch)
+    for module in (completion, relay, stream):
+        if hasattr(module, "json_or_none"):
+            decodes.of(module, "json_or_none")
+    answer = client.post(path, json={**ANTHROPIC, "model": "status-400"})
+    assert answer.status_code == 400
+    assert "upstream says no" in answer.text
+    assert decodes.count == 1
+
+
+def test_json_is_decoded_by_one_module_only() -> None:
+    assert {relay.json_or_none.__module__, completion.json_or_none.__module__} == {formats_json.__name__}
