@@ -1,4 +1,4 @@
-"""The `route` command. Each command imports what it needs when it runs, so that `route --help` answers at once."""
+"""The `route` command line. A command imports what it needs when it runs, so that `route --help` is fast."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from router.errors import CallerError, ConfigurationError, PulvinarError, did_yo
 
 
 class PromptFirst(TyperGroup):
-    """Takes anything that is no command for a prompt: `route "What is 17 × 23?"`."""
+    """A command group that reads a first argument which is not a command as a prompt: `route "What is 17 × 23?"`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `prompt` in front where no command stands there."""
-        own = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
-        piped = not args and sys.stdin is not None and not sys.stdin.isatty()
-        if piped or (args and args[0] not in self.commands and args[0] not in own):
+        """Insert the command `prompt` where the arguments begin with no command."""
+        group_options = {"--help", "-h", "--version", "--install-completion", "--show-completion"}
+        if args and args[0] not in self.commands and args[0] not in group_options:
             self._check_spelling(args)
             args = ["prompt", *args]
         return super().parse_args(ctx, args)
 
     def _check_spelling(self, args: list[str]) -> None:
-        """A bare word that is nearly a command, or two bare words, are more likely a slip than a prompt."""
+        """Raise CallerError for a word similar to a command, and for two unquoted words: most likely not a prompt."""
         if not args[0].isalpha():
             return
         hint = did_you_mean(args[0], self.commands)
         if len(args) > 1 and not args[1].startswith("-"):
-            raise CallerError(f'there is no command "{args[0]}"{hint} (a prompt of several words goes in quotes)')
+            raise CallerError(f'there is no command "{args[0]}"{hint} (put a prompt of several words in quotes)')
         if hint and len(args[0]) > _SHORT_WORD:
             raise CallerError(f'there is no command "{args[0]}"{hint} (as a prompt: route prompt {args[0]})')
 
 
 _SHORT_WORD = 3
 HELP = (
-    'Sends each prompt to the model or adapter that is best for it: route "your prompt"\n\n'
-    "Quote flags, or the shell takes < for a redirection: --flags 'size<7B'. "
-    "Unquoted forms: size.lt=7B, size..7B, cheapest=0.5."
+    'Route each prompt to the model or adapter that is best for it: route "your prompt"\n\n'
+    "Put flags in quotes, since a shell reads < as a redirection: --flags 'size<7B'. "
+    "Equivalent forms without quotes: size.lt=7B, size..7B, cheapest=0.5."
 )
 
 
 def build() -> typer.Typer:
-    """The whole command line."""
+    """The command line with all commands."""
     from router.commands import (
         cards,
         doctor,
@@ -73,34 +72,34 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    own = prompt, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
-    for module in own:
+    modules = prompt, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
+    for module in modules:
         module.register(app)
     return app
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. The exit code says whose fault a failure is; see `router.errors`."""
+    """Run the command line. `router.errors` defines the exit codes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks ± or λ shows a question mark instead.
+            # A terminal that cannot show ± or λ shows a question mark instead.
             stream.reconfigure(errors="replace")
     try:
         build()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
     except PulvinarError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has had enough; nothing may be written at exit either.
+        # The reader closed the pipe. Python must not write to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _end(f"{where}{error.strerror or error}", ConfigurationError.exit_code)
-    # The outermost edge: whatever it was, nobody should have to read a traceback.
+    # The outermost edge: users see a message, not a traceback.
     except Exception as error:
         if settings.debugging():
             raise
-        _end(f"a fault of ours: {type(error).__name__}: {error} (PULVINAR_DEBUG=1 shows where)", 1)
+        _end(f"internal error: {type(error).__name__}: {error} (PULVINAR_DEBUG=1 shows the traceback)", 1)
 
 
 def _end(message: str, exit_code: int) -> NoReturn:

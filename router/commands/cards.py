@@ -1,4 +1,4 @@
-"""`route cards`: list, show, check and describe model cards."""
+"""`route cards`: list, show, check and import model cards; print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from router.commands import options
 from router.errors import CallerError
 
-app = typer.Typer(help="List, show and check model cards.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and import model cards.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("list")
 def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
-    """One line a card."""
+    """List the cards."""
     from router.cards.schema import to_plain
     from router.loading import load_predictor
 
@@ -41,7 +41,7 @@ def show_card(
     cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
-    """Everything one card states."""
+    """Print one card as YAML."""
     from router.cards.schema import to_plain
 
     plain = to_plain(options.load_cards(cards).named(name))
@@ -58,11 +58,11 @@ def show_card(
 
 @app.command("lint")
 def lint_cards(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of cards.", show_default="as --cards")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of cards.", show_default="that of --cards")] = None,
     cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check every card, and score how complete it is. A broken card ends with exit code 3."""
+    """Check every card, and report how complete it is. An invalid card ends with exit code 3."""
     from router.cards.lint import lint
 
     reports = [lint(card) for card in options.load_cards(folder or cards)]
@@ -84,7 +84,7 @@ def lint_cards(
 
 @app.command("schema")
 def schema() -> None:
-    """The JSON Schema of a card, for editors."""
+    """Print the JSON Schema of a card, for editors."""
     from router.cards.schema import json_schema
 
     options.print_json(json_schema())
@@ -92,11 +92,11 @@ def schema() -> None:
 
 @app.command("import")
 def import_card(
-    name: Annotated[str, typer.Argument(help="A model as litellm names it, such as openai/gpt-4o-mini.")],
+    name: Annotated[str, typer.Argument(help="The model's name in litellm, such as openai/gpt-4o-mini.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write, such as model_cards/mine.yaml.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print a card made from litellm's price map, or write it with --out."""
+    """Create a card from litellm's price map. Print it, or write it with --out."""
     import yaml
 
     from router.cards.litellm_map import card_facts
@@ -105,7 +105,7 @@ def import_card(
     text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
     if out is not None:
         if out.exists():
-            raise CallerError(f"{out} already exists; name another file")
+            raise CallerError(f"{out} already exists; give another file")
         out.write_text(text, encoding="utf-8")
     if as_json:
         options.print_json(facts)

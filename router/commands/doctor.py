@@ -1,4 +1,4 @@
-"""`route doctor`: what could be called now."""
+"""`route doctor`: which cards can be called now."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
-    """Which cards could be called now: credentials that are set, servers that answer on this machine."""
+    """Show which cards can be called now. For the others, show the missing API key or the server that does not run."""
     from router import settings
     from router.dispatch.availability import local_servers, unavailable_cards
+    from router.formats.text import shortened
     from router.loading import load_predictor
     from router.perceive.evidence import load_evidence, without_card
 
@@ -23,7 +24,7 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
     predictor = load_predictor(artifact)
     folder = settings.default_evidence_folder()
     evidence = load_evidence(folder)
-    lost = without_card(evidence, catalog.ids)
+    unknown_cards = without_card(evidence, catalog.ids)
     servers = local_servers()
     unavailable = unavailable_cards(catalog)
     ready = [card.id for card in catalog if card.id not in unavailable]
@@ -43,15 +44,15 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
 
     out = console()
     out.print(f"artifact {predictor.id}: {len(predictor.models)} measured models, encoder {predictor.manifest.encoder}")
-    out.print(f"cards    {len(catalog)} in the catalogue, {len(ready)} could be called now")
+    out.print(f"cards    {len(catalog)} in the catalogue, {len(ready)} can be called now")
     if evidence:
-        out.print(f"evidence {sum(map(len, evidence.values()))} answers to probes of {len(evidence)} cards in {folder}")
-    for name in lost:
-        out.print(escape(f"{folder}: holds evidence of {name}, which is no card here"), style="yellow")
+        out.print(f"evidence {sum(map(len, evidence.values()))} probe outcomes of {len(evidence)} cards in {folder}")
+    for name in unknown_cards:
+        out.print(escape(f"{folder}: contains evidence for {name}, which is not in the catalogue"), style="yellow")
     out.print()
     for server in servers:
-        names = ", ".join(server.models[:5]) + (" …" if len(server.models) > 5 else "")
-        out.print(f"[green]found[/] {server.name} at {server.url}: {escape(names) or 'no model loaded'}")
+        models = shortened(server.models) or "no model loaded"
+        out.print(f"[green]found[/] {server.name} at {server.url}: {escape(models)}")
     if not servers:
         out.print("no server found on this machine (looked for Ollama, vLLM, llama.cpp, LM Studio)")
     out.print()

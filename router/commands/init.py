@@ -1,4 +1,4 @@
-"""`route init`: copies of the cards and policies, to edit."""
+"""`route init`: copy the package's cards and policies, to edit them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to put model_cards/ and policies/.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder in which to create model_cards/ and policies/.")] = Path(),
     as_json: options.Json = False,
 ) -> None:
-    """Copy the cards and policies that came with the package, to edit. Nothing is ever overwritten."""
+    """Copy the package's cards and policies, to edit them. Nothing is overwritten."""
     sources = {"model_cards": settings.shipped_cards_folder(), "policies": settings.shipped_policies_folder()}
     for name in sources:
         if (folder / name).exists():
-            raise CallerError(f"{folder / name} already exists; move it away, or name another folder: route init DIR")
+            raise CallerError(f"{folder / name} already exists; move it, or give another folder: route init FOLDER")
     for name, source in sources.items():
         shutil.copytree(source, folder / name)
     counts = {str(folder / name): len(list((folder / name).glob("*.yaml"))) for name in sources}
@@ -34,5 +34,5 @@ def init(
         options.print_json(counts)
         return
     cards, policies = counts.items()
-    typer.echo(f"{cards[0]}: {cards[1]} cards, and examples\n{policies[0]}: {policies[1]} policies")
-    typer.echo(f"Edit them; every `route` command run in {folder.resolve()} reads them.")
+    typer.echo(f"{cards[0]}: {cards[1]} cards and an examples folder\n{policies[0]}: {policies[1]} policies")
+    typer.echo(f"Every `route` command that runs in {folder.resolve()} uses them.")

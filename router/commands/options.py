@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they load."""
+"""Options that several commands share, and functions that load what they name."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ if TYPE_CHECKING:
 
 Cards = Annotated[
     Path | None,
-    typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built in"),
+    typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built-in"),
 ]
 PoliciesFolder = Annotated[
     Path | None,
-    typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built in"),
+    typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built-in"),
 ]
 Artifact = Annotated[
-    Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built in")
+    Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built-in")
 ]
-Flags = Annotated[
-    str, typer.Option("--flags", "-f", help="Limits and goals: 'size<7B,cheapest*0.5,!beta'. Quote them.")
-]
-PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to weigh by.")]
+Flags = Annotated[str, typer.Option("--flags", "-f", help="Limits and goals, in quotes: 'size<7B,cheapest*0.5,!beta'.")]
+PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to apply.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,12 +47,12 @@ def load_policy_folder(folder: Path | None) -> Policies:
 
 
 def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None, keys: Path | None) -> Sources:
-    """Where the gateway's configuration lies. Raises ConfigurationError for a file that is named and does not exist."""
+    """The files of the gateway's configuration. Raises ConfigurationError for a given file that does not exist."""
     from router.gateway.config.sources import Sources
 
     for file in (gateway, keys):
         if file is not None and not file.exists():
-            raise ConfigurationError(f"{file}: does not exist (`route gateway schema` and `route keys add` show how)")
+            raise ConfigurationError(f"{file}: does not exist (see `route gateway schema` and `route keys add`)")
     return Sources(
         cards=cards or settings.default_cards_folder(),
         policies=policies or settings.default_policies_folder(),
@@ -65,12 +63,12 @@ def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None
 
 
 def today() -> datetime.date:
-    """The day that `age` limits count from."""
+    """The current date in UTC, from which limits on `age` are counted."""
     return datetime.datetime.now(datetime.UTC).date()
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON. NaN and infinities become null."""
+    """Print `value` as indented JSON, with null for NaN and infinity."""
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,4 +1,4 @@
-"""`route pareto`: what giving up a little quality buys."""
+"""`route pareto`: the trade-off between quality and a goal."""
 
 from __future__ import annotations
 
@@ -22,25 +22,33 @@ def register(app: typer.Typer) -> None:
 
 def pareto(
     prompt: Annotated[str | None, typer.Argument(help="The prompt.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="A routing data set instead of one prompt.")] = None,
-    goal: Annotated[str, typer.Option("--goal", help="cheapest, fastest or smallest.")] = "cheapest",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of a routing data set, instead of one prompt.")
+    ] = None,
+    goal: Annotated[
+        str, typer.Option("--goal", help="Goal to trade quality for: cheapest, fastest or smallest.")
+    ] = "cheapest",
     flags: options.Flags = "",
     policy: options.PolicyName = "best",
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="With --data: how many prompts, evenly spaced.")] = 300,
-    out: Annotated[Path | None, typer.Option("--out", help="Write a plot: .png, .svg or .html (extra `plot`).")] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, help="With --data: number of prompts, evenly spaced.")
+    ] = 300,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a plot: .png, .svg or .html (requires the extra `plot`).")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Sweep the weight λ of a goal and print the front: quality against cost, latency or size."""
+    """Print the Pareto front of quality against a goal. Decide at a series of weights λ of the goal."""
     from router import Router
     from router.analysis.pareto import PLOT_SUFFIXES, Sweep, front_of
 
     if (prompt is None) == (data is None):
         raise CallerError("give a prompt, or a data set with --data")
     if out is not None and out.suffix.lower() not in PLOT_SUFFIXES:
-        raise CallerError(f"--out ends in {', '.join(PLOT_SUFFIXES)}; got {out.name}")
+        raise CallerError(f"--out must end in {', '.join(PLOT_SUFFIXES)}; got {out.name}")
     router = Router.default(cards, policies, artifact)
     requests, outcomes = _requests(prompt, data, sample)
     today = options.today()
@@ -58,15 +66,14 @@ def pareto(
 
     from router.commands.render import console, table
 
-    show = sweep.unit
     with_outcomes = outcomes is not None
     columns = ("λ", "quality", *(["measured"] if with_outcomes else []), sweep.field, "cards")
     shown = table(*columns, right=columns[:-1])
     for point in points:
         measured = "" if point.measured_quality is None else f"{point.measured_quality:.3f}"
-        named = ", ".join(f"{card} {share:.0%}" if share < 1 else card for card, share in point.cards[:4])
+        cards_with_shares = ", ".join(f"{card} {share:.0%}" if share < 1 else card for card, share in point.cards[:4])
         cells = (f"{point.weight:g}", f"{point.quality:.3f}", *([measured] if with_outcomes else []))
-        shown.add_row(*cells, show(point.value), escape(named))
+        shown.add_row(*cells, sweep.unit(point.value), escape(cards_with_shares))
     console().print(shown)
     if out is not None:
         typer.echo(f"plot: {out}", err=True)
@@ -84,6 +91,6 @@ def _requests(prompt: str | None, data: Path | None, sample: int) -> tuple[list[
     rows = np.unique(np.linspace(0, len(whole.prompts) - 1, min(sample, len(whole.prompts))).astype(int))
     outcomes = whole.rows(rows)
     return [
-        ChatRequest.from_body({"messages": [{"role": "user", "content": turn} for turn in each.turns]})
-        for each in outcomes.prompts
+        ChatRequest.from_body({"messages": [{"role": "user", "content": turn} for turn in prompt.turns]})
+        for prompt in outcomes.prompts
     ], outcomes

@@ -1,4 +1,4 @@
-"""The Pareto front as a picture (extra `plot`)."""
+"""The plot of a Pareto front as PNG, SVG or HTML (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AXES = {
 
 
 def write_plot(file: Path, points: Sequence[Point], goal: str, title: str) -> None:
-    """Write a PNG, SVG or HTML file, by its suffix. Raises MissingExtraError without matplotlib."""
+    """Write a PNG, SVG or HTML file, according to its suffix. Raises MissingExtraError without matplotlib."""
     try:
         import matplotlib as mpl
 
@@ -41,9 +41,9 @@ def write_plot(file: Path, points: Sequence[Point], goal: str, title: str) -> No
             leading = point.cards[0][0]
             axes.annotate(f" {leading}", (x, point.quality), fontsize=8, rotation=20, va="bottom")
     axes.set(xlabel=label, ylabel="quality")
-    # A prompt may hold dollar signs, which are no mathematics here, and characters that no font has.
-    shown = "".join(character if character.isprintable() else " " for character in title)
-    axes.set_title(shown if len(shown) < 70 else f"{shown[:67]}…", parse_math=False)
+    # A prompt may contain characters that no font has, and dollar signs, which must not be read as mathematics.
+    printable = "".join(character if character.isprintable() else " " for character in title)
+    axes.set_title(printable if len(printable) < 70 else f"{printable[:67]}…", parse_math=False)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     try:

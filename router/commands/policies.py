@@ -1,4 +1,4 @@
-"""`route policies`: list and describe policies."""
+"""`route policies`: list policies; print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 from router.commands import options
 
-app = typer.Typer(help="List policies, and the schema of their files.", no_args_is_help=True)
+app = typer.Typer(help="List policies; print the schema of their files.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -16,7 +16,7 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("list")
 def list_policies(policies: options.PoliciesFolder = None, as_json: options.Json = False) -> None:
-    """One line a policy."""
+    """List the policies."""
     loaded = options.load_policy_folder(policies)
     if as_json:
         options.print_json(list(loaded.values()))
@@ -33,7 +33,7 @@ def list_policies(policies: options.PoliciesFolder = None, as_json: options.Json
 
 @app.command("schema")
 def schema() -> None:
-    """The JSON Schema of a policy, for editors."""
+    """Print the JSON Schema of a policy, for editors."""
     from router.decide.policy import json_schema
 
     options.print_json(json_schema())

@@ -1,4 +1,4 @@
-"""`route PROMPT`: choose a card for a prompt and say why."""
+"""`route PROMPT`: choose a card for a prompt and explain the choice."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("prompt", help='Choose a card for a prompt. The word is optional: `route "your prompt"`.')(prompt)
+    app.command("prompt", help='Choose a card for a prompt. The word `prompt` is optional: route "your prompt".')(
+        prompt
+    )
 
 
 def prompt(
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; from standard input where left out or -.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="The prompt. Read from standard input where it is - or missing.")
+    ] = None,
     flags: options.Flags = "",
     policy: options.PolicyName = "default",
     cards: options.Cards = None,
@@ -29,14 +33,14 @@ def prompt(
     artifact: options.Artifact = None,
     messages: Annotated[
         Path | None,
-        typer.Option("--messages", help="JSON file with OpenAI messages, or a whole chat request."),
+        typer.Option("--messages", help="JSON file with OpenAI messages or a complete chat request."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many candidates to show.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of candidates to show.")] = 5,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the parts of each score and every rejection.")
+        bool, typer.Option("--explain", help="Show the parts of every score, and every rejection.")
     ] = False,
     reachable: Annotated[
-        bool, typer.Option("--reachable", help="Only cards that could be called now (see `route doctor`).")
+        bool, typer.Option("--reachable", help="Only cards that can be called now (see `route doctor`).")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -70,7 +74,7 @@ def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
         return ChatRequest.from_body(_read_messages(messages))
     if prompt is None or prompt == "-":
         if sys.stdin is None or sys.stdin.isatty():
-            raise CallerError('there is no prompt: route "your prompt", or pipe one in')
+            raise CallerError('no prompt: give one as in route "your prompt", or pipe one into route -')
         prompt = _decoded(_standard_input(), "standard input")
     return ChatRequest.from_prompt(prompt)
 
@@ -87,7 +91,7 @@ def _read_messages(file: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise CallerError(f"{file}:{error.lineno}: is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
-        raise CallerError(f"{file}: is nested too deeply, or holds a number that is too long") from None
+        raise CallerError(f"{file}: is nested too deeply, or contains a number that is too long") from None
     if isinstance(document, list):
         return {"messages": document}
     if isinstance(document, dict):

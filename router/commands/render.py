@@ -1,4 +1,4 @@
-"""Tables for people: the decision, the catalogue, a report."""
+"""Tables on the terminal: a decision, the catalogue, an evaluation report."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _PIPE_WIDTH = 160
 
 
 def console() -> Console:
-    """Standard output. A pipe has no width, so tables are not squeezed there."""
+    """Standard output. Where it is a pipe, which has no width, tables are wide."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table; the columns in `right` are numbers."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    """An empty table. The columns in `right` are numbers, aligned to the right."""
+    empty = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         numeric = column in right
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    return made
+        empty.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    return empty
 
 
 def print_decision(decision: Decision, top: int, explain: bool) -> None:
-    """The chosen card, why, and the next best."""
+    """Print the chosen card, the reasons, and the next best candidates."""
     out = console()
     best: Candidate = decision.candidates[0]
-    out.print(f"[bold green]{escape(decision.card)}[/]  {_why(best)}")
+    out.print(f"[bold green]{escape(decision.card)}[/]  {_summary(best)}")
     if decision.flags:
         out.print(f"flags     {escape(decision.flags)}")
     for name, texts in (("binding", decision.binding), ("relaxed", decision.relaxed)):
@@ -68,15 +68,15 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
     if hidden > 0:
         out.print(f"… and {hidden} more candidates (--top {len(decision.candidates)})")
     if explain:
-        unless = ", unless the guard holds the default card" if guard.state == "held" else ""
+        unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
         out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
         _print_rejections(out, decision)
     elif decision.rejections:
-        out.print(f"{len(decision.rejections)} cards rejected (--explain says why)")
+        out.print(f"{len(decision.rejections)} cards rejected (--explain shows why)")
     out.print(f"\n[dim]policy {decision.policy} · artifact {decision.artifact}[/]")
 
 
-def _why(best: Candidate) -> str:
+def _summary(best: Candidate) -> str:
     cost = "unknown" if best.cost_usd is None else units.show_usd(round(best.cost_usd, 7))
     return f"quality {best.quality:.2f} ± {best.quality_std:.2f}, cost {cost}"
 
@@ -92,7 +92,7 @@ def _print_rejections(out: Console, decision: Decision) -> None:
 
 
 def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
-    """One line a card."""
+    """Print one line per card."""
     shown = table(
         "card",
         "provider",

@@ -9,7 +9,7 @@ from router.commands import main
 
 
 class Ended(Struct, frozen=True):
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -21,7 +21,7 @@ Run = Callable[..., Ended]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process."""
+    """A function that runs the command line in this process."""
 
     def call(*arguments: str) -> Ended:
         code = 0

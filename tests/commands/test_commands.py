@@ -17,7 +17,7 @@ from tests.commands.conftest import Run
 
 @pytest.fixture
 def routing_set(tmp_path: Path) -> Path:
-    """Sums, which `abacus` gets right, and verses, which `bard` does."""
+    """A data set of sums, which `abacus` solves, and of verses, which `bard` solves."""
     folder = tmp_path / "sums_and_verses"
     folder.mkdir()
     prompts, scores = [], ["prompt_id,abacus,bard"]
@@ -42,6 +42,15 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("command", ["route", "pulvinar"])
+def test_a_command_without_arguments_prints_the_help(command: str) -> None:
+    program = Path(sys.executable).with_name(command)
+    ended = subprocess.run([program], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"Usage: {command} [OPTIONS] COMMAND [ARGS]...\n")
+    assert "doctor" in ended.stderr
+
+
 def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").out.startswith("pulvinar ")
 
@@ -54,13 +63,13 @@ def test_no_color_is_honoured() -> None:
     assert "\x1b[" not in ended.stdout
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_pipe_that_the_reader_closes_is_no_error() -> None:
     shell = f"{sys.executable} cli.py cards list --json | head -c 10"
     ended = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_init_copies_cards_and_policies_that_then_load(run: Run, tmp_path: Path) -> None:
+def test_init_copies_cards_and_policies_that_can_be_loaded(run: Run, tmp_path: Path) -> None:
     assert run("init", tmp_path).code == 0
     assert (tmp_path / "model_cards" / "examples").is_dir()
     ended = run("hello", "--cards", tmp_path / "model_cards", "--policies", tmp_path / "policies")
@@ -76,7 +85,7 @@ def test_init_overwrites_nothing(run: Run, tmp_path: Path) -> None:
     assert edited.read_text() == "mine"
 
 
-def test_a_card_is_shown_as_yaml_that_reads_back(run: Run, tmp_path: Path) -> None:
+def test_a_card_is_shown_as_valid_yaml(run: Run, tmp_path: Path) -> None:
     shown = run("cards", "show", "mixtral-8x7b-instruct").out
     (tmp_path / "card.yaml").write_text(shown)
     assert yaml.safe_load(shown)["size"] == {"total": "47B", "active": "13B"}
@@ -99,7 +108,7 @@ def test_a_card_is_imported_from_litellms_map(run: Run, tmp_path: Path) -> None:
     assert listed[0]["id"] == "gpt-4o-mini"
 
 
-def test_doctor_says_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_the_missing_api_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     document = json.loads(run("doctor", "--json").out)
     assert document["unavailable"]["gpt-4o-mini"] == "OPENAI_API_KEY is not set"
@@ -121,7 +130,7 @@ def test_train_score_and_eval_work_on_a_routing_set(run: Run, routing_set: Path,
     assert methods["pulvinar"]["quality"] > methods["random"]["quality"]
 
 
-def test_scores_are_the_same_to_the_last_bit_in_every_run(run: Run, routing_set: Path, tmp_path: Path) -> None:
+def test_scores_are_bit_identical_in_every_run(run: Run, routing_set: Path, tmp_path: Path) -> None:
     files = []
     for number in range(2):
         artifact, out = tmp_path / f"artifact{number}", tmp_path / f"{number}.csv"
@@ -138,7 +147,7 @@ def test_training_is_restricted_to_the_listed_ids(run: Run, routing_set: Path, t
     assert json.loads(ended.out)["models"][0]["outcomes"] == 40
 
 
-def test_an_id_that_no_set_has_is_the_callers_fault(run: Run, routing_set: Path, tmp_path: Path) -> None:
+def test_an_id_that_no_data_set_has_is_a_caller_error(run: Run, routing_set: Path, tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("1\nnowhere\n")
     ended = run("train", routing_set, "--out", tmp_path / "artifact", "--ids", ids)
@@ -146,7 +155,7 @@ def test_an_id_that_no_set_has_is_the_callers_fault(run: Run, routing_set: Path,
     assert '"nowhere"' in ended.err
 
 
-def test_an_artifact_may_carry_its_report(run: Run, routing_set: Path, tmp_path: Path) -> None:
+def test_an_artifact_can_include_its_report(run: Run, routing_set: Path, tmp_path: Path) -> None:
     artifact = tmp_path / "artifact"
     assert run("train", routing_set, "--out", artifact, "--report").code == 0
     (report,) = json.loads((artifact / "report.json").read_text())
@@ -155,13 +164,13 @@ def test_an_artifact_may_carry_its_report(run: Run, routing_set: Path, tmp_path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
-def test_pareto_draws_the_front(run: Run, tmp_path: Path, suffix: str) -> None:
+def test_pareto_plots_the_front(run: Run, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"front{suffix}"
     ended = run("pareto", "Prove that 2 is prime", "--goal", "smallest", "--out", out, "--json")
     points = json.loads(ended.out)["points"]
     assert out.stat().st_size > 1_000
     qualities = [point["quality"] for point in points]
-    # A card of unknown size may be the best; it stands where the largest would.
+    # A card of unknown size may be the best; it counts as the largest.
     sizes = [math.inf if point["value"] is None else point["value"] for point in points]
     assert qualities == sorted(qualities, reverse=True)
     assert sizes == sorted(sizes, reverse=True)
@@ -181,7 +190,7 @@ def test_pareto_on_a_data_set_reports_measured_quality(run: Run, routing_set: Pa
     assert last["cards"] == [["abacus", 1.0]]
 
 
-def test_a_port_that_is_taken_is_a_configuration_error(run: Run) -> None:
+def test_a_port_that_is_in_use_is_a_configuration_error(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run("serve", "--port", taken.getsockname()[1])
     assert ended.code == 3
@@ -201,7 +210,7 @@ def test_the_committed_schema_is_the_one_printed(run: Run, group: str, file: str
     assert json.loads(run(group, "schema").out) == json.loads(Path(file).read_text())
 
 
-def test_a_closed_standard_input_is_the_callers_fault() -> None:
+def test_a_closed_standard_input_is_a_caller_error() -> None:
     shell = f"{sys.executable} cli.py - <&-"
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
@@ -214,14 +223,14 @@ def test_a_terminal_without_unicode_shows_question_marks() -> None:
     assert b"?" in ended.stdout
 
 
-def test_a_fault_of_ours_is_told_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_reported_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr("router.commands.options.load_cards", fail)
     ended = run("cards", "list")
     assert ended.code == 1
-    assert ended.err == "route: a fault of ours: ZeroDivisionError: oops (PULVINAR_DEBUG=1 shows where)\n"
+    assert ended.err == "route: internal error: ZeroDivisionError: oops (PULVINAR_DEBUG=1 shows the traceback)\n"
 
 
 def test_a_path_that_no_system_takes_is_a_configuration_error(run: Run) -> None:

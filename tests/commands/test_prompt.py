@@ -43,9 +43,9 @@ def test_shell_safe_flags_mean_the_same(run: Run) -> None:
 
 
 def test_a_flag_in_the_prompt_counts_and_is_reported(run: Run) -> None:
-    spoken = json.loads(run("[Flag: size<9B] hello", "--json").out)
-    assert spoken["flags"] == "size<9B"
-    assert spoken["candidates"] == json.loads(run("hello", "--flags", "size<9B", "--json").out)["candidates"]
+    prompt_flag = json.loads(run("[Flag: size<9B] hello", "--json").out)
+    assert prompt_flag["flags"] == "size<9B"
+    assert prompt_flag["candidates"] == json.loads(run("hello", "--flags", "size<9B", "--json").out)["candidates"]
 
 
 def test_the_prompt_comes_from_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,12 +81,12 @@ def policy_folder(folder: Path, guard: str, *lines: str) -> Path:
     return folder
 
 
-STRANGER_THAN_NONE = "{novelty: 0}"
-"""Every prompt is newer than this guard allows."""
+NO_NOVELTY_ALLOWED = "{novelty: 0}"
+"""Every prompt is more novel than this guard allows."""
 
 
-def test_the_json_says_why_the_guard_held(run: Run, tmp_path: Path) -> None:
-    policies = policy_folder(tmp_path, STRANGER_THAN_NONE, "default: phi-3-mini-4k")
+def test_the_json_has_the_reason_why_the_guard_held(run: Run, tmp_path: Path) -> None:
+    policies = policy_folder(tmp_path, NO_NOVELTY_ALLOWED, "default: phi-3-mini-4k")
     document = json.loads(run("What is 17*23?", "--policies", policies, "--json").out)
     guard = document["guard"]
     assert (guard["state"], guard["default"]) == ("held", "phi-3-mini-4k")
@@ -96,19 +96,19 @@ def test_the_json_says_why_the_guard_held(run: Run, tmp_path: Path) -> None:
     assert {"advantage", "advantage_std", "confidence", "confidence_needed", "novelty", "novelty_allowed"} <= set(guard)
 
 
-def test_without_a_guard_the_json_says_that_it_is_off(run: Run, tmp_path: Path) -> None:
+def test_without_a_guard_its_state_in_the_json_is_off(run: Run, tmp_path: Path) -> None:
     document = json.loads(run("What is 17*23?", "--policies", policy_folder(tmp_path, "off"), "--json").out)
     assert document["guard"] == {"state": "off"}
 
 
-def test_a_held_decision_is_said_without_being_asked(run: Run, tmp_path: Path) -> None:
-    policies = policy_folder(tmp_path, STRANGER_THAN_NONE, "default: phi-3-mini-4k")
+def test_a_held_decision_is_reported_without_explain(run: Run, tmp_path: Path) -> None:
+    policies = policy_folder(tmp_path, NO_NOVELTY_ALLOWED, "default: phi-3-mini-4k")
     first, second, *_ = run("What is 17*23?", "--policies", policies).out.splitlines()
     assert first.startswith("phi-3-mini-4k")
     assert second.startswith("guard     held: ")
 
 
-def test_explain_tells_of_the_guard_where_it_did_not_hold_too(run: Run, tmp_path: Path) -> None:
+def test_explain_reports_a_released_decision_too(run: Run, tmp_path: Path) -> None:
     policies = policy_folder(tmp_path, "{confidence: 0.5, novelty: 1}", "default: phi-3-mini-4k")
     assert "guard " not in run("What is 17*23?", "--policies", policies).out
     assert "guard     released: " in run("What is 17*23?", "--policies", policies, "--explain").out
@@ -124,7 +124,7 @@ def test_explain_tells_of_the_guard_where_it_did_not_hold_too(run: Run, tmp_path
         (b"\x7fELF\x00\x01", "is binary"),
     ],
 )
-def test_input_that_is_no_prompt_is_the_callers_fault(
+def test_input_that_is_not_a_prompt_is_a_caller_error(
     run: Run, monkeypatch: pytest.MonkeyPatch, raw: bytes, expected: str
 ) -> None:
     pipe_in(monkeypatch, raw)
@@ -133,7 +133,7 @@ def test_input_that_is_no_prompt_is_the_callers_fault(
     assert expected in ended.err
 
 
-def test_a_prompt_of_a_megabyte_is_routed_within_the_context_windows_that_hold_it(
+def test_a_prompt_of_a_megabyte_is_routed_to_a_card_whose_context_is_large_enough(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe_in(monkeypatch, b"lorem ipsum dolor " * 60_000)
@@ -141,7 +141,7 @@ def test_a_prompt_of_a_megabyte_is_routed_within_the_context_windows_that_hold_i
     assert document["rejections"]["mixtral-8x7b-instruct"]["limit"].startswith("context>=")
 
 
-def test_a_lone_surrogate_in_messages_is_no_crash(run: Run, tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_messages_is_accepted(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "messages.json"
     file.write_text('[{"role": "user", "content": "broken \\ud83d emoji"}]')
     assert run("--messages", file, "--json").code == 0
@@ -156,19 +156,19 @@ def test_a_lone_surrogate_in_messages_is_no_crash(run: Run, tmp_path: Path) -> N
         ("size<", "expected a value"),
     ],
 )
-def test_flags_that_cannot_be_met_end_with_code_2_and_say_why(run: Run, flags: str, expected: str) -> None:
+def test_flags_that_cannot_be_met_end_with_code_2_and_the_reason(run: Run, flags: str, expected: str) -> None:
     ended = run("hello", "--flags", flags)
     assert ended.code == 2
     assert expected in ended.err
 
 
-def test_an_unknown_policy_names_the_known_ones(run: Run) -> None:
+def test_an_unknown_policy_is_reported_with_the_most_similar_one(run: Run) -> None:
     ended = run("hello", "--policy", "cheep")
     assert ended.code == 2
     assert 'did you mean "cheap"?' in ended.err
 
 
-def test_a_broken_card_folder_ends_with_code_3_naming_file_line_and_key(run: Run, tmp_path: Path) -> None:
+def test_an_invalid_card_ends_with_code_3_and_file_line_and_key(run: Run, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text("id: good\nprovider: openai\nmodel: good\n")
     (tmp_path / "bad.yaml").write_text("id: bad\nprovider: openai\nmodel: bad\nprise: {input: 1$, output: 2$}\n")
     ended = run("hello", "--cards", tmp_path)
@@ -182,11 +182,11 @@ def test_a_missing_artifact_ends_with_code_3(run: Run, tmp_path: Path) -> None:
     assert "there is no artifact folder" in ended.err
 
 
-def test_a_misspelt_command_is_not_taken_for_a_prompt(run: Run) -> None:
+def test_a_misspelt_command_is_not_read_as_a_prompt(run: Run) -> None:
     ended = run("trian", "some-set")
     assert ended.code == 2
     assert 'did you mean "train"?' in ended.err
 
 
-def test_a_prompt_that_is_a_commands_name_can_be_said(run: Run) -> None:
+def test_a_prompt_that_is_the_name_of_a_command_can_be_given(run: Run) -> None:
     assert run("prompt", "train").code == 0
