@@ -1,0 +1,59 @@
+"""Errors, as upstreams report them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.wire.errors import ErrorDetails, error_in, error_in_event
+
+PARTS = {"message": "No.", "type": "invalid_request_error", "code": "bad", "param": "model"}
+DETAILS = ErrorDetails("No.", "invalid_request_error", "bad", "model")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": PARTS}, DETAILS),
+        ({"type": "error", "error": PARTS}, DETAILS),
+        (PARTS, DETAILS),
+        ({"error": "No."}, ErrorDetails("No.")),
+        ({"detail": "No."}, ErrorDetails("No.")),
+        ({"error": {"message": "No.", "code": 429}}, ErrorDetails("No.", code="429", status=429)),
+        ({"error": {"message": "No.", "status": 503}}, ErrorDetails("No.", status=503)),
+        ({"error": {"message": ["No."], "code": True}}, ErrorDetails()),
+        ({"error": None}, ErrorDetails()),
+        (["No."], ErrorDetails()),
+        (None, ErrorDetails()),
+    ],
+)
+def test_the_parts_of_an_error_are_read_in_any_shape(body: Any, expected: ErrorDetails) -> None:
+    assert error_in(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"error": {"message": "No."}}, "No."),
+        ({"type": "error", "error": {"message": "No."}}, "No."),
+        ({"type": "error", "message": "No."}, "No."),
+        ({"error": "No."}, "No."),
+        ({"type": "response.failed", "response": {"error": {"message": "No."}}}, "No."),
+        ({"type": "response.failed", "response": {"status": "failed"}}, None),
+    ],
+)
+def test_an_error_event_is_recognised_in_every_protocol(event: dict[str, Any], message: str | None) -> None:
+    error = error_in_event(event, at_start=True)
+    assert error is not None
+    assert error.message == message
+
+
+def test_a_response_that_fails_after_content_reports_it_by_itself() -> None:
+    failed = {"type": "response.failed", "response": {"error": {"message": "No."}}}
+    assert error_in_event(failed, at_start=False) is None
+
+
+@pytest.mark.parametrize("event", [{"error": None}, {"error": {}}, {"choices": []}, {"type": "message_stop"}])
+def test_other_events_report_no_error(event: dict[str, Any]) -> None:
+    assert error_in_event(event, at_start=True) is None

@@ -1,0 +1,64 @@
+"""The protocols: which events carry content, and which end a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.types import Api
+from router.wire.protocols import PROTOCOLS
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("api", "event", "has_content"),
+    [
+        ("chat", choice(delta={"role": "assistant"}), False),
+        ("chat", choice(delta={"role": "assistant", "content": ""}), False),
+        ("chat", choice(delta={"content": "a"}), True),
+        ("chat", choice(delta={"tool_calls": [{}]}), True),
+        ("chat", choice(delta={}, finish_reason="stop"), True),
+        ("chat", choice(delta=7), False),
+        ("chat", {"choices": [], "usage": {}}, False),
+        ("chat", {"choices": "none"}, False),
+        ("completions", choice(text=""), False),
+        ("completions", choice(text="a"), True),
+        ("completions", choice(text="", finish_reason="stop"), True),
+        ("embeddings", {}, True),
+        ("messages", {"type": "message_start"}, False),
+        ("messages", {"type": "ping"}, False),
+        ("messages", {"type": "content_block_delta"}, True),
+        ("messages", {"type": "message_delta"}, True),
+        ("responses", {"type": "response.created"}, False),
+        ("responses", {"type": "response.output_text.delta"}, True),
+        ("responses", {"type": "response.completed"}, True),
+        ("responses", {"type": 7}, False),
+    ],
+)
+def test_content_is_distinguished_from_preparation(api: Api, event: dict[str, Any], has_content: bool) -> None:
+    assert PROTOCOLS[api].has_content(event) is has_content
+
+
+@pytest.mark.parametrize(
+    ("api", "event", "done"),
+    [
+        ("chat", b"data: [DONE]\n\n", True),
+        ("chat", b'data: {"content":"data: [DONE]"}\n\n', False),
+        ("messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        ("messages", b'data: {"type":"message_delta"}\n\n', False),
+        ("responses", b'data: {"type":"response.completed"}\n\n', True),
+        ("responses", b'data: {"type":"response.incomplete"}\n\n', True),
+        ("responses", b'data: {"type":"response.created"}\n\n', False),
+    ],
+)
+def test_the_last_event_of_a_stream_is_recognised(api: Api, event: bytes, done: bool) -> None:
+    assert (PROTOCOLS[api].done.search(event) is not None) is done
+
+
+def test_a_finish_reason_ends_a_chat_that_sends_no_done() -> None:
+    assert PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": "stop"}')
+    assert not PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": null}')
