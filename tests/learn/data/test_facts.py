@@ -199,7 +199,7 @@ def test_another_spelling_is_recognised_and_another_benchmark_is_not(written: st
 def test_lint_suggests_a_known_benchmark_with_a_similar_name() -> None:
     score = {"score": 70, "source": "s"}
     report = lint(card(id="c", benchmarks={"MMLU": score, "our_own_eval": score}))
-    assert report.hints == ('benchmarks: "MMLU" is no evidence; did you mean "mmlu"?',)
+    assert report.hints == ('unknown benchmark "MMLU" (ignored by the predictor); did you mean "mmlu"?',)
     assert "benchmarks" in report.missing
 
 
