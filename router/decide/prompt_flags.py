@@ -1,4 +1,4 @@
-"""Flags in a prompt, such as `[Flag: smallest model]`: found, read and stripped before dispatch."""
+"""Prompt flags, such as `[Flag: smallest model]` in a user's turn: parse them, and remove them from the request."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from router.errors import CallerError, did_you_mean
 from router.wire import CONVERSIONS, ChatRequest, Turn
 from router.wire.texts import HUMAN_FIELDS, human_texts, map_human_texts
 
-_MAX_MARKS = 100
-_LONGEST_NAME = 20
+_MAX_FLAGS = 100
+_MAX_NAME_CHARACTERS = 20
 _WORD = re.compile(r"[A-Za-z_]+")
-# No two repeats that could match the same blanks: a prompt is untrusted, and must not make this slow.
-_IN_PROMPT = re.compile(r"\[\s*flags?\s*:([^\[\]]*)\]", re.IGNORECASE)
+# No two repeats match the same blanks: a prompt is untrusted, and must not cause slow backtracking.
+_BRACKETS = re.compile(r"\[\s*flags?\s*:([^\[\]]*)\]", re.IGNORECASE)
 _LINE_END = re.compile(r"[ \t]*(?:\r?\n)?")
 
 
 def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
-    """The request without the `[Flag: …]` marks of its user turns, and the flags in them; a later mark overrides.
+    """The request without the flags in its user turns, and these flags; a later one overrides an earlier one.
 
-    A mark whose first word is no flag, nor nearly one, is text: packet dumps contain `[Flags: 0x002]`. Raises FlagError
-    for any other mark that cannot be read, and CallerError where the prompt contains nothing but marks.
+    Brackets whose first word is not similar to a flag are text: packet dumps contain `[Flags: 0x002]`. Raises FlagError
+    for other flags that cannot be parsed, and CallerError where the prompt contains only flags.
     """
-    marks = [mark[1] for text in _texts_of(request) for mark in _marks(text)]
-    if not marks:
+    flag_texts = [brackets[1] for text in _texts_of(request) for brackets in _prompt_flags(text)]
+    if not flag_texts:
         return request, Flags()
     flags = Flags()
-    for mark in marks:
-        flags = flags.overridden_by(parse_flags(mark))
-    turns = tuple(Turn(turn.role, _without_marks(turn.text)) if turn.role == "user" else turn for turn in request.turns)
+    for flag_text in flag_texts:
+        flags = flags.overridden_by(parse_flags(flag_text))
+    turns = tuple(Turn(turn.role, _without_flags(turn.text)) if turn.role == "user" else turn for turn in request.turns)
     if request.modalities == {"text"} and not any(turn.text.strip() for turn in turns):
         raise CallerError("the prompt is empty")
-    body = map_human_texts(request.body, _without_marks)
+    body = map_human_texts(request.body, _without_flags)
     return msgspec.structs.replace(request, turns=turns, body=body, chat_body=_chat_body(request, body)), flags
 
 
@@ -51,41 +51,42 @@ def _chat_body(request: ChatRequest, body: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _texts_of(request: ChatRequest) -> Iterator[str]:
-    """What the human wrote, part by part: a mark does not span two."""
+    """What the human wrote, part by part: a flag does not span two parts."""
     if any(field in request.body for field in HUMAN_FIELDS):
         return human_texts(request.body)
     return (turn.text for turn in request.turns if turn.role == "user")
 
 
-def _marks(text: str) -> Iterator[re.Match[str]]:
-    found = (mark for mark in _IN_PROMPT.finditer(text) if _speaks_of_flags(mark[1]))
-    return itertools.islice(found, _MAX_MARKS)
+def _prompt_flags(text: str) -> Iterator[re.Match[str]]:
+    """The brackets in `text` that contain flags; group 1 is what they contain."""
+    matches = (brackets for brackets in _BRACKETS.finditer(text) if _begins_with_flag(brackets[1]))
+    return itertools.islice(matches, _MAX_FLAGS)
 
 
-def _speaks_of_flags(mark: str) -> bool:
-    mark = mark.strip()
-    word = _WORD.match(mark)
+def _begins_with_flag(content: str) -> bool:
+    content = content.strip()
+    word = _WORD.match(content)
     if word is None:
-        return not mark or mark.startswith("!")
-    return len(word[0]) <= _LONGEST_NAME and _is_nearly_a_name(word[0].lower())
+        return not content or content.startswith("!")
+    return len(word[0]) <= _MAX_NAME_CHARACTERS and _is_similar_to_flag(word[0].lower())
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_nearly_a_name(word: str) -> bool:
+def _is_similar_to_flag(word: str) -> bool:
     known = (*FIELD_NAMES, *GOALS)
     return word in known or bool(did_you_mean(word, known))
 
 
-def _without_marks(text: str) -> str:
-    """`text` without its marks and the blanks before each; a line that held nothing else goes as a whole."""
-    kept: list[str] = []
+def _without_flags(text: str) -> str:
+    """`text` without its flags and the blanks before them; a line with nothing else is removed completely."""
+    remaining: list[str] = []
     at, starts_line = 0, True
-    for mark in _marks(text):
-        before = text[at : mark.start()].rstrip(" \t")
-        kept.append(before)
-        at = mark.end()
+    for brackets in _prompt_flags(text):
+        before = text[at : brackets.start()].rstrip(" \t")
+        remaining.append(before)
+        at = brackets.end()
         if before:
             starts_line = before.endswith("\n")
-        if starts_line and (blank := _LINE_END.match(text, at)):
-            at = blank.end()
-    return "".join((*kept, text[at:]))
+        if starts_line and (line_end := _LINE_END.match(text, at)):
+            at = line_end.end()
+    return "".join((*remaining, text[at:]))
