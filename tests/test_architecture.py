@@ -1,0 +1,106 @@
+"""The architecture is what docs/architecture.md says: folders, modules, import contracts, sizes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "router"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "shipped" not in file.parts)
+FOLDERS = sorted({file.parent for file in MODULES})
+MAX_LINES = 400
+MAX_MODULES = 14
+# One file a command.
+WIDE = {PACKAGE / "commands"}
+
+
+def contracts() -> list[str]:
+    """The names of the import contracts."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return [contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]]
+
+
+def named_paths() -> set[str]:
+    """The files and folders that the page names, relative to the repository or to `router/`."""
+    in_text = re.findall(r"`((?:[a-z_]+/)*[a-z_.]+\.(?:py|md|json)|(?:[a-z_]+/)+[a-z_]*)`", PAGE)
+    in_diagrams = re.findall(r"(?<![\w/])((?:[a-z_]+/)+[a-z_]+\.py|pipeline\.py|loading\.py)", PAGE)
+    return {*in_text, *in_diagrams}
+
+
+def test_every_path_on_the_page_exists() -> None:
+    paths = named_paths()
+    assert len(paths) > 60
+    missing = {
+        path
+        for path in paths
+        if not any((base / path).exists() for base in (ROOT, PACKAGE, PACKAGE / "learn", PACKAGE / "gateway", ROOT / "tests" / "decide"))
+        and path not in ("predictor.json", "head.npz", "prompts.jsonl")
+    }
+    assert missing == set()
+
+
+def test_every_name_in_a_recipe_stands_in_the_file_that_it_names() -> None:
+    named = re.findall(r"`(\w+)(?:\.\w+)?`(?: or `\w+`)? (?:in|of) `(router/[\w/]+\.py)`", PAGE)
+    assert len(named) >= 8
+    assert [(name, file) for name, file in named if not re.search(rf"\b{name}\b", (ROOT / file).read_text("utf-8"))] == []
+
+
+def test_every_import_contract_is_on_the_page() -> None:
+    assert [name for name in contracts() if name not in PAGE] == []
+
+
+def test_every_contract_on_the_page_exists() -> None:
+    named = re.findall(r'import contract "([^"]+)"', PAGE)
+    assert sorted(named) == sorted(contracts())
+
+
+def test_every_folder_of_the_package_is_on_the_page() -> None:
+    top = {folder.relative_to(PACKAGE).parts[0] for folder in FOLDERS if folder != PACKAGE}
+    assert {folder for folder in top if f"`{folder}/`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_module_is_longer_than_400_lines(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_no_folder_needs_a_search(folder: Path) -> None:
+    assert folder in WIDE or len(list(folder.glob("*.py"))) <= MAX_MODULES
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_every_folder_states_what_it_is_for(folder: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert len(docstring) > 20
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_only_the_settings_read_the_environment(file: Path) -> None:
+    if file == PACKAGE / "settings.py":
+        return
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    reads = [
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {"environ", "getenv"} & {a.name for a in node.names}
+        )
+    ]
+    assert reads == []
+
+
+def test_tests_mirror_the_folders() -> None:
+    tested = {"analysis", "cards", "commands", "compose", "decide", "dispatch", "formats", "gateway", "learn"}
+    tested |= {"perceive", "store", "wire"}
+    assert {name for name in tested if not (ROOT / "tests" / name).is_dir()} == set()
