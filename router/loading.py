@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from router import settings
@@ -10,8 +9,9 @@ from router.cards.catalog import Catalog, load_catalog
 from router.decide.policy import Policies, load_policies
 from router.errors import CallerError
 from router.perceive.encoder import Encoder, StaticEncoder
-from router.perceive.evidence import ProbeOutcome, load_evidence
-from router.perceive.predictor import Predictor, encoder_name, evidence_of
+from router.perceive.evidence import EvidenceFolder, EvidenceSource
+from router.perceive.head import encoder_name
+from router.perceive.predictor import Predictor, evidence_of
 from router.pipeline import Router
 
 
@@ -40,14 +40,9 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     predictor = load_predictor(artifact)
     catalog = load_catalog(cards or settings.default_cards_folder())
     loaded = load_policies(policies or settings.default_policies_folder(), catalog)
-    return make_router(catalog, loaded, predictor, load_evidence(settings.default_evidence_folder()))
+    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()))
 
 
-def make_router(
-    catalog: Catalog,
-    policies: Policies,
-    predictor: Predictor,
-    evidence: Mapping[str, tuple[ProbeOutcome, ...]],
-) -> Router:
-    """A router whose forecasts take the probe outcomes in `evidence`, by card id, into account."""
-    return Router(catalog, policies, predictor, evidence_of(evidence, predictor.encoder))
+def make_router(catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource) -> Router:
+    """A router whose forecasts use the outcomes of `evidence`."""
+    return Router(catalog, policies, predictor, evidence_of(evidence.outcomes(), predictor.encoder))

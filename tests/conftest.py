@@ -1,7 +1,7 @@
-"""What the tests of every stage share: the shipped encoder, and a data set whose right answers are known.
+"""Fixtures for all tests: the shipped encoder, a synthetic data set, and a predictor trained on it.
 
-The planted set is made by rule: arithmetic and poetry prompts, a model good at each, and one that is middling
-at both. So a router that learns anything must tell the two kinds of prompt apart.
+The set has arithmetic and poetry prompts, a model that is good at arithmetic, one that is good at poetry, and one that
+is mediocre at both. So a router that has learned must distinguish the two kinds of prompt.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SEASONS = ("spring", "summer", "autumn", "winter")
 
 
 def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:
-    """A set of different prompts, half arithmetic and half poetry, with lengths and costs."""
+    """A set of distinct prompts, half arithmetic and half poetry, with lengths and costs."""
     rng = np.random.default_rng(seed)
     texts: dict[str, str] = {}
     while len(texts) < prompts:
@@ -79,7 +79,7 @@ def encoder() -> StaticEncoder:
 
 @pytest.fixture(scope="session")
 def planted_set() -> RoutingSet:
-    """Arithmetic and poetry, with a model good at each."""
+    """The set of 120 prompts; see `planted`."""
     return planted()
 
 

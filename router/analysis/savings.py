@@ -231,8 +231,8 @@ class _Accumulator:
     def _forecast(self) -> None:
         if not self._batch:
             return
-        seen = self._predictor.look(np.stack([request.vector for request in self._batch]))
-        qualities = quality_of(seen.profiles @ self._abilities.T)
+        prompts = self._predictor.profile(np.stack([request.vector for request in self._batch]))
+        qualities = quality_of(prompts.profiles @ self._abilities.T)
         for request, row in zip(self._batch, qualities, strict=True):
             for group in {_ALL, request.group}:
                 sums = self._sums.setdefault(group, _Sums(len(self._catalog)))

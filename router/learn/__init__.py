@@ -1,1 +1,1 @@
-"""Get better: routing data sets, training, evaluation."""
+"""Build and judge predictors: routing data sets, training, evaluation, onboarding of cards, the encoder, reports."""

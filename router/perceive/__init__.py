@@ -1,1 +1,1 @@
-"""Read the prompt: features, then a forecast for every card. Pure, but for loading files."""
+"""Turn a prompt into features, and features into a forecast for every card; pure, except for loading files."""

@@ -1,11 +1,11 @@
-"""A card's ability: what it makes of each skill, and how sure we are of it.
+"""A card's ability: the Gaussian posterior of how well it does in each skill.
 
-The linear item-response model with Gaussian doubt. For a prompt whose reading is `s`, with `x = (1, s)`:
+This is the linear item-response model with Gaussian uncertainty. For a prompt with the skills `s`, and `x = (1, s)`:
 
-    expected quality = x · m        variance of that expectation = xᵀ C x
+    expected quality = x · m        variance of the expected quality = xᵀ C x
 
-`m` and `C` are the posterior mean and covariance. Evidence narrows `C` and never widens it. The ability of a card
-without outcomes comes from its facts: a factor model of what measured models' abilities and published facts share.
+`m` and `C` are the posterior mean and covariance. Evidence narrows `C` and never widens it. The prior of a card without
+outcomes is computed from its facts, by a factor model of the abilities and the published facts of measured models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from router.cards.benchmarks import BENCHMARKS
 from router.cards.facts import ModelFacts
 from router.types import Doubles, Mask
 
-_LEAST_NOISE = 0.05
+_LEAST_CHANCE = 0.05
 _FIRST_YEAR = 2020
 _NUMBERS = ("total_parameters", "active_parameters", "released", "price_usd_per_mtok", "open_weights")
 
@@ -33,50 +33,50 @@ class Ability(NamedTuple):
     covariance: Doubles
 
     def observe(self, profiles: Doubles, scores: Doubles) -> Ability:
-        """The ability after these scores in [0, 1] on prompts of these profiles `(prompts, 1 + skills)`."""
+        """The posterior after these scores in [0, 1] on prompts with these profiles `(prompts, 1 + skills)`."""
         if not len(scores):
             return self
         noise = noise_variance(profiles @ self.mean)
-        through = self.covariance @ profiles.T
-        gain = np.linalg.solve(profiles @ through + np.diag(noise), through.T).T
+        cross = self.covariance @ profiles.T
+        gain = np.linalg.solve(profiles @ cross + np.diag(noise), cross.T).T
         mean = self.mean + gain @ (scores - profiles @ self.mean)
-        covariance = self.covariance - gain @ through.T
+        covariance = self.covariance - gain @ cross.T
         return Ability(mean, (covariance + covariance.T) / 2)
 
     def expected_posterior(self, profiles: Doubles) -> Ability:
-        """The ability once prompts of these profiles are answered as it expects: as sure as it will then be."""
+        """The posterior if prompts with these profiles got the expected scores: same mean, narrower covariance."""
         return self.observe(profiles, profiles @ self.mean)
 
 
 def noise_variance(expected: Doubles) -> Doubles:
-    """How much a single score scatters about what is expected: that of right or wrong, `p (1 - p)`."""
-    chance = np.clip(expected, _LEAST_NOISE, 1 - _LEAST_NOISE)
+    """The variance of a single score around its expected value `p`: that of right or wrong, `p (1 - p)`."""
+    chance = np.clip(expected, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
     return np.asarray(chance * (1 - chance))
 
 
 def profile_of(skills: Doubles) -> Doubles:
-    """`(1, s)` for readings `(prompts, skills)`: what an ability's mean is multiplied with."""
+    """The profiles `x = (1, s)` of prompts with these skills `(prompts, skills)`."""
     return np.concatenate([np.ones((len(skills), 1)), skills], axis=1)
 
 
-def most_informative(covariance: Doubles, profiles: Doubles, usual: Doubles, allowed: Mask) -> int:
-    """The row of `profiles` whose outcome narrows the forecast most, on average over prompts.
+def most_informative(covariance: Doubles, profiles: Doubles, second_moment: Doubles, allowed: Mask) -> int:
+    """The row of `profiles` whose outcome reduces the mean variance of the forecast most.
 
-    `usual` `(1 + skills, 1 + skills)` is the mean of `x xᵀ` over the prompts to forecast; `allowed` says which rows may
-    be asked. The mean variance `tr(C usual)` falls by `xᵀ C usual C x / (xᵀ C x + noise)` (I-optimal design; the
-    computerised adaptive test for a linear response). A tie goes to the earlier row.
+    `second_moment` `(1 + skills, 1 + skills)`, below `M`, is the mean of `x xᵀ` over the prompts to forecast; `allowed`
+    marks the rows to choose from. The mean variance `tr(C M)` falls by `xᵀ C M C x / (xᵀ C x + noise)` (I-optimal
+    design; the computerised adaptive test for a linear response). A tie goes to the earlier row.
     """
-    through = profiles @ covariance
-    fall = np.einsum("ij,jk,ik->i", through, usual, through)
-    gain = fall / (np.einsum("ij,ij->i", through, profiles) + 0.25)
+    cross = profiles @ covariance
+    reduction = np.einsum("ij,jk,ik->i", cross, second_moment, cross)
+    gain = reduction / (np.einsum("ij,ij->i", cross, profiles) + 0.25)
     return int(np.argmax(np.where(allowed, gain, -np.inf)))
 
 
 class FactsModel(Struct, frozen=True, eq=False):
-    """What abilities and facts share, as a factor model: `(ability, facts) = mean + loadings · f + noise`.
+    """A factor model of abilities and facts: `(ability, facts) = mean + loadings · f + noise`.
 
     float64: `mean` `(1 + skills + facts,)`, `loadings` `(1 + skills + facts, factors)`, `noise`
-    `(1 + skills + facts,)`, the variances of what is not shared.
+    `(1 + skills + facts,)`, the variances that no factor explains.
     """
 
     mean: Doubles
@@ -84,25 +84,27 @@ class FactsModel(Struct, frozen=True, eq=False):
     noise: Doubles
 
     def ability(self, facts: Doubles) -> Ability:
-        """The ability to expect of a model with these facts `(facts,)`, NaN where unknown (all: the population's)."""
+        """The prior for a model with these facts `(facts,)`, NaN where unknown; without any, the population prior."""
         size = len(self.mean) - len(facts)
         known = np.flatnonzero(np.isfinite(facts))
-        shown = self.loadings[size + known]
-        weighted = shown / self.noise[size + known, None]
-        shared = np.linalg.inv(np.eye(self.loadings.shape[1]) + weighted.T @ shown)
-        factors = shared @ (weighted.T @ (facts[known] - self.mean[size + known]))
-        own = self.loadings[:size]
-        return Ability(self.mean[:size] + own @ factors, own @ shared @ own.T + np.diag(self.noise[:size]))
+        of_facts, of_ability = self.loadings[size + known], self.loadings[:size]
+        weighted = of_facts / self.noise[size + known, None]
+        covariance = np.linalg.inv(np.eye(self.loadings.shape[1]) + weighted.T @ of_facts)
+        factors = covariance @ (weighted.T @ (facts[known] - self.mean[size + known]))
+        return Ability(
+            self.mean[:size] + of_ability @ factors,
+            of_ability @ covariance @ of_ability.T + np.diag(self.noise[:size]),
+        )
 
 
 def fact_count(families: Sequence[str]) -> int:
-    """How many numbers `facts_row` gives."""
+    """The length of `facts_row`."""
     return len(BENCHMARKS) + len(_NUMBERS) + len(families)
 
 
 def facts_row(facts: ModelFacts | None, families: Sequence[str]) -> Doubles:
     """The facts as float64 `(facts,)`, NaN where unknown: benchmarks as shares of their scales, the logarithms of sizes
-    and price, the years since 2020, whether the weights are open, and one for the family among `families`.
+    and price, the release date in years since 2020, 1 for open weights, and the family as indicators of `families`.
     """
     if facts is None:
         return np.full(fact_count(families), np.nan)
@@ -117,7 +119,7 @@ def facts_row(facts: ModelFacts | None, families: Sequence[str]) -> Doubles:
         _logarithm(facts.price_usd_per_mtok),
         math.nan if facts.weights is None else float(facts.weights == "open"),
     )
-    family = [math.nan if facts.family is None else float(facts.family == each) for each in families]
+    family = [math.nan if facts.family is None else float(facts.family == name) for name in families]
     return np.array([*benchmarks, *numbers, *family])
 
 

@@ -1,4 +1,4 @@
-"""Trained files on disk: a JSON manifest with the hashes of the arrays beside it. No pickle anywhere."""
+"""Files of trained models: a JSON manifest with the hashes of the array files beside it. Pickle is never used."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ class _Header(Struct):
 
 
 def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> S:
-    """The manifest in `file`. Raises ArtifactError where it is missing, damaged, foreign or of another
-    version.
-    """
+    """The manifest in `file`. Raises ArtifactError if it is missing, damaged, or of another format or version."""
     if not file.parent.is_dir():
-        raise ArtifactError(f"there is no artifact folder {file.parent} (`route train … --out DIR` makes one)")
+        raise ArtifactError(f"there is no artifact folder {file.parent} (`route train … --out DIR` creates one)")
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -51,17 +49,17 @@ def read_manifest(file: Path, kind: type[S], format_name: str, version: int) -> 
 
 
 def write_manifest(file: Path, manifest: Struct) -> None:
-    """Write it as JSON that reads well and is the same every time."""
+    """Write the manifest as indented JSON with keys in a fixed order."""
     file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n")
 
 
 def hashes(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """The SHA-256 of each file."""
+    """The SHA-256 of each file, by name."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def check_hashes(folder: Path, expected: Mapping[str, str], names: tuple[str, ...]) -> None:
-    """Raise ArtifactError for a file that is missing or not the one the manifest was written for."""
+    """Raise ArtifactError if a file is missing or its SHA-256 is not the expected one."""
     for name in names:
         try:
             actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -72,7 +70,7 @@ def check_hashes(folder: Path, expected: Mapping[str, str], names: tuple[str, ..
 
 
 def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file, or the one of an `.npy` file under its stem. Raises ArtifactError."""
+    """The arrays of an `.npz` file by name, or that of an `.npy` file under the file's stem. Raises ArtifactError."""
     try:
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)

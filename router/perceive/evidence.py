@@ -1,15 +1,15 @@
-"""Evidence: what cards answered to probes, one JSON line an outcome, one file a card: `evidence/<card id>.jsonl`.
+"""Evidence on cards: outcomes of probes, from which a predictor computes a card's ability.
 
-A predictor places a card by it. Signs of a card's id that file names do without stand there as in a URL (`/` is `%2F`).
-`router.learn.onboarding.session` writes these files.
+They are stored in one file per card, `evidence/<card id>.jsonl`, one JSON line per outcome. In file names, characters
+of a card id are escaped as in a URL (`/` is `%2F`). `router.learn.onboarding` writes these files.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -25,11 +25,11 @@ Amount = Annotated[float, Meta(ge=0)]
 
 
 class ProbeOutcome(Struct, frozen=True, omit_defaults=True):
-    """How a card answered one probe. `score` is in [0, 1]; None is what the endpoint did not tell.
+    """A card's answer to one probe, graded: `score` is in [0, 1]. None is what the endpoint did not report.
 
-    `prompt` is the probe's text, with which any predictor can place it; `answer` the end of the reply, shortened;
-    `model` what the upstream calls the model; `time` when the answer was there, in UTC; `cut_off` whether the reply
-    ended at the limit of tokens.
+    `prompt` is the probe's text, stored so that any predictor can compute its features; `answer` the end of the answer,
+    shortened; `model` the upstream's name of the model; `time` when the answer was complete, in UTC; `cut_off` whether
+    the answer ended at the token limit.
     """
 
     probe: str
@@ -49,15 +49,32 @@ class ProbeOutcome(Struct, frozen=True, omit_defaults=True):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells a probe from others: its id and its text, for a set's next edition may word it anew."""
+        """The identity of the probe: its id and its text, since another edition of a probe set may change the text."""
         return self.probe, self.prompt
 
 
 class EvidenceFile(Struct, frozen=True):
-    """The outcomes in a file. `torn` is how many bytes at its end begin a line that was never finished."""
+    """The outcomes in a file. `truncated_bytes` is the length of an incomplete last line, 0 if there is none."""
 
     outcomes: tuple[ProbeOutcome, ...]
-    torn: int = 0
+    truncated_bytes: int = 0
+
+
+class EvidenceSource(Protocol):
+    """What a router learns about its cards beside the facts on them."""
+
+    def outcomes(self) -> Mapping[str, tuple[ProbeOutcome, ...]]:
+        """Outcomes by card id, oldest first. Raises FileError if they are damaged."""
+
+
+class EvidenceFolder(Struct, frozen=True):
+    """The outcomes of probes in a folder of evidence files."""
+
+    folder: Path
+
+    def outcomes(self) -> Mapping[str, tuple[ProbeOutcome, ...]]:
+        """See `load_evidence`."""
+        return load_evidence(self.folder)
 
 
 _DECODER = msgspec.json.Decoder(ProbeOutcome)
@@ -72,11 +89,11 @@ def file_name(card: str) -> str:
 def parse_evidence(raw: bytes, origin: str) -> EvidenceFile:
     """The outcomes in the bytes of an evidence file; `origin` is its name in messages.
 
-    A last line without an end that does not parse was torn by a crash, and is left out. Raises FileError naming the
-    line for anything else that is damaged.
+    A last line that does not parse and has no newline was truncated by a crash, and is left out. Raises FileError with
+    the line number for any other damage.
     """
-    *whole, last = raw.split(b"\n")
-    outcomes = [_outcome(line, origin, number) for number, line in enumerate(whole, start=1) if line.strip()]
+    *complete, last = raw.split(b"\n")
+    outcomes = [_outcome(line, origin, number) for number, line in enumerate(complete, start=1) if line.strip()]
     if not last.strip():
         return EvidenceFile(tuple(outcomes))
     try:
@@ -87,7 +104,7 @@ def parse_evidence(raw: bytes, origin: str) -> EvidenceFile:
 
 
 def read_evidence(file: Path) -> EvidenceFile:
-    """The outcomes in `file`, none where it does not exist. Raises FileError."""
+    """The outcomes in `file`, none if it does not exist. Raises FileError."""
     try:
         raw = file.read_bytes()
     except FileNotFoundError:
@@ -98,26 +115,26 @@ def read_evidence(file: Path) -> EvidenceFile:
 
 
 def load_evidence(folder: Path) -> dict[str, tuple[ProbeOutcome, ...]]:
-    """Every card's outcomes in `folder`, oldest first, by card id in order; empty where there is no such folder.
+    """Outcomes of probes by card id, oldest first; the ids are sorted. Empty if there is no such folder.
 
-    A probe that was answered twice counts once, by its latest outcome. A torn last line is left out with a warning.
-    Raises FileError naming file and line where a file is damaged.
+    If a probe was answered twice, its latest outcome counts. A truncated last line is left out with a warning.
+    Raises FileError with file and line if a file is damaged.
     """
     if not folder.is_dir():
         return {}
-    found: dict[str, tuple[ProbeOutcome, ...]] = {}
+    outcomes: dict[str, tuple[ProbeOutcome, ...]] = {}
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
-        read = read_evidence(file)
-        if read.torn:
-            _LOG.warning("%s: the last line was never finished and is left out; `route onboard` mends it", file)
-        latest = {outcome.key: outcome for outcome in read.outcomes}
+        content = read_evidence(file)
+        if content.truncated_bytes:
+            _LOG.warning("%s: the last line is incomplete and was left out; `route onboard` repairs the file", file)
+        latest = {outcome.key: outcome for outcome in content.outcomes}
         if latest:
-            found[unquote(file.name.removesuffix(_SUFFIX))] = tuple(latest.values())
-    return found
+            outcomes[unquote(file.name.removesuffix(_SUFFIX))] = tuple(latest.values())
+    return outcomes
 
 
 def without_card(evidence: Iterable[str], cards: Iterable[str]) -> tuple[str, ...]:
-    """The ids that evidence is kept of though no card has them."""
+    """The ids in `evidence` that no card has, sorted."""
     return tuple(sorted(set(evidence) - set(cards)))
 
 
@@ -125,14 +142,14 @@ def _outcome(line: bytes, origin: str, number: int) -> ProbeOutcome:
     try:
         return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FileError(origin, number, f"is damaged: {error}{_slip(line)}; delete the line to go on") from None
+        raise FileError(origin, number, f"is damaged: {error}{_hint(line)}; delete the line to continue") from None
 
 
-def _slip(line: bytes) -> str:
-    """A hint where a key is nearly one that is missing."""
+def _hint(line: bytes) -> str:
+    """A hint if an unknown key is similar to a known one; empty otherwise."""
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
-    strange = [key for key in row if key not in _FIELDS] if isinstance(row, dict) else []
-    return did_you_mean(strange[0], _FIELDS) if strange else ""
+    unknown = [key for key in row if key not in _FIELDS] if isinstance(row, dict) else []
+    return did_you_mean(unknown[0], _FIELDS) if unknown else ""

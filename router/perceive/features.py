@@ -1,4 +1,4 @@
-"""From a request to its features: the embedding of what the human asks, then what the text looks like."""
+"""Features of a request: the embedding of the human's turns, then surface features of the newest one."""
 
 from __future__ import annotations
 
@@ -13,74 +13,74 @@ from router.types import Features, Floats
 from router.wire.chat.request import ChatRequest
 
 VERSION = 1
-"""Raised whenever the same turns would give another vector from the same encoder: kept vectors are then made anew."""
+"""Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
 
 TURN_DECAY = 0.5
-"""Weight of a human turn relative to the one after it (S24: a follow-up is understood with what came before).
-"""
+"""Weight of a human turn relative to the next one (S24: a follow-up depends on the turns before it)."""
 
-_TURNS_READ = 6
-_TURNS_LOOKED_AT = 30
-"""How far back a human's words are looked for, where an agent sends the results of its tools as the user's turns."""
+_MAX_TURNS = 6
+_MAX_SEARCHED_TURNS = 30
+"""How many turns to search for human text, since agents send the results of their tools as turns of the user."""
 
 
 def vector_width(encoder: Encoder) -> int:
-    """How many numbers `feature_vector` gives."""
+    """The length of `feature_vector`."""
     return encoder.dimensions + WIDTH
 
 
 def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
-    """float32 of shape `(vector_width(encoder),)` for the human turns of a conversation, oldest first.
+    """float32 `(vector_width(encoder),)` for the human turns of a conversation, oldest first.
 
-    What harnesses put into them is not read.
+    Text that agent harnesses inserted into the turns is ignored.
     """
     vector: Floats = feature_vectors(encoder, (turns,))[0]
     return vector
 
 
 def feature_vectors(encoder: Encoder, conversations: Sequence[tuple[str, ...]]) -> Floats:
-    """float32 of shape `(conversations, vector_width(encoder))`: each row is the `feature_vector` of one, as exactly as
-    the encoder gives the same vector for a text among others and alone. The default one does so to the bit.
+    """float32 `(conversations, vector_width(encoder))`: the `feature_vector` of each conversation.
+
+    The rows equal single calls as exactly as the encoder's do; those of the default encoder are the same to the bit.
     """
-    read = [_asks(turns) for turns in conversations]
-    embeddings = encoder.encode([text for recent, _ in read for text in recent])
-    vectors = np.empty((len(read), vector_width(encoder)), dtype=np.float32)
+    human = [_human_texts(turns) for turns in conversations]
+    embeddings = encoder.encode([text for texts, _ in human for text in texts])
+    vectors = np.empty((len(human), vector_width(encoder)), dtype=np.float32)
     end = 0
-    for vector, turns, (recent, passed_over) in zip(vectors, conversations, read, strict=True):
-        start, end = end, end + len(recent)
-        vector[: encoder.dimensions] = _decayed(embeddings[start:end])
-        vector[encoder.dimensions :] = surface_features(recent[-1][:MAX_CHARACTERS], len(turns) - passed_over)
+    for vector, turns, (texts, skipped) in zip(vectors, conversations, human, strict=True):
+        start, end = end, end + len(texts)
+        vector[: encoder.dimensions] = _decayed_mean(embeddings[start:end])
+        vector[encoder.dimensions :] = surface_features(texts[-1][:MAX_CHARACTERS], len(turns) - skipped)
     return vectors
 
 
-def _decayed(embeddings: Floats) -> Floats:
-    """The embedding of a conversation whose turns have these, oldest first."""
-    last: Floats = embeddings[-1]
+def _decayed_mean(embeddings: Floats) -> Floats:
+    """The embedding of a conversation from those of its turns, oldest first."""
+    newest: Floats = embeddings[-1]
     if len(embeddings) == 1:
-        return last
+        return newest
     weights = TURN_DECAY ** np.arange(len(embeddings) - 1, -1, -1, dtype=np.float32)
     return unit((embeddings * weights[:, None]).sum(axis=0))
 
 
-def _asks(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """What the human asked in the newest turns, oldest first, and how many of those are a harness's alone; the turns
-    as they are where no word is a human's.
+def _human_texts(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The human text of the newest turns, oldest first, and the number of turns skipped because they have none.
+
+    If no turn has any, the newest turns as they are.
     """
-    asks: list[str] = []
-    looked_at = turns[: -_TURNS_LOOKED_AT - 1 : -1]
-    passed_over = 0
-    for turn in looked_at:
-        if words := human_text(turn):
-            asks.append(words)
-            if len(asks) == _TURNS_READ:
+    texts: list[str] = []
+    skipped = 0
+    for turn in turns[: -_MAX_SEARCHED_TURNS - 1 : -1]:
+        if text := human_text(turn):
+            texts.append(text)
+            if len(texts) == _MAX_TURNS:
                 break
         else:
-            passed_over += 1
-    return (tuple(asks[::-1]), passed_over) if asks else (turns[-_TURNS_READ:], 0)
+            skipped += 1
+    return (tuple(texts[::-1]), skipped) if texts else (turns[-_MAX_TURNS:], 0)
 
 
 class Perceiver:
-    """Turns requests into features with one encoder."""
+    """Computes the features of requests with one encoder."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder

@@ -1,6 +1,6 @@
-"""What the human asks in a turn that a coding agent, an editor or a retrieval step has wrapped.
+"""The human's text in a turn to which a harness (a coding agent, an editor or a retrieval step) has added text.
 
-| harness | injected, cut out | holds the ask |
+| harness | injected text, removed | contains the human's text |
 |---|---|---|
 | Claude Code, OpenCode | `<system-reminder>`, `<local-command-…>`, `<bash-…>`, `<ide_…>` … | `<command-args>` |
 | Cline, Roo Code, Kilo Code | `<environment_details>` …, turns `[tool …] Result:` | `<task>`, `<feedback>` |
@@ -14,8 +14,8 @@
 | OpenHands | `<repository_info>`, `<runtime_information>` …, turns `EXECUTION RESULT of` | |
 | retrieval | `<context>`, `<documents>`, `<file>` … at the start of a line | `<user_query>` |
 
-Only a block that is closed is cut, so that one stray mark never hides an ask. Every step reads the text once or
-a fixed number of times: time is linear in its length whatever it holds.
+Only closed blocks are removed, so that a stray tag never hides the human's text. Every step reads the text a fixed
+number of times, so the time is linear in its length for any content.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ INJECTED = (
     "search_results",
     "search_result",
 )
-"""Marks that no human writes: their blocks are cut out wherever they stand."""
+"""Tags that humans do not write: their blocks are removed anywhere."""
 
 AT_LINE_START = (
     "context",
@@ -127,13 +127,13 @@ AT_LINE_START = (
     "rules",
     "instructions",
 )
-"""Marks that also occur in what humans write: cut out only where they stand at the start of a line."""
+"""Tags that humans write too: their blocks are removed only at the start of a line."""
 
-ASK = ("user_query", "most_important_user_query", "userrequest", "user_request")
-"""Marks around the human's words: where one is filled, the rest of the turn is not the ask."""
+HUMAN = ("user_query", "most_important_user_query", "userrequest", "user_request")
+"""Tags around the human's text: if such a block is not empty, the rest of the turn is not the human's."""
 
 UNWRAPPED = ("task", "command-args")
-"""Marks that are dropped, and what stands between them kept."""
+"""Tags that are removed without their content."""
 
 WHOLE_TURNS = (
     "I have *added these files to the chat*",
@@ -146,36 +146,30 @@ WHOLE_TURNS = (
     "OBSERVATION:\n",
     "This session is being continued from a previous conversation",
 )
-"""A turn that begins so holds no human's words."""
+"""Beginnings of turns that contain no human text."""
 
 TAILS = ("\n# *SEARCH/REPLACE block* Rules:", "\n--- Content from referenced files ---")
-"""From here to the end (or to Gemini CLI's closing line) the harness speaks."""
+"""Beginnings of injected text that goes on to the end of the turn (or to Gemini CLI's closing line)."""
 
 _GEMINI_END = "--- End of content ---"
-_CODEX_HEADS = ("# Context from my IDE setup:", "# Files mentioned by the user:", "# Selected text:")
-_CODEX_ASK = "## My request for Codex:"
+_CODEX_HEADINGS = ("# Context from my IDE setup:", "# Files mentioned by the user:", "# Selected text:")
+_CODEX_REQUEST = "## My request for Codex:"
 _AGENTS = "# AGENTS.md instructions"
 _CLINE_RESULT = re.compile(r"\[[a-z][a-z_]{1,39}(?: for '[^'\n]{0,300}')?\] Result:")
-_CLINE_ASK = ("feedback", "user_message", "answer")
+_CLINE_HUMAN = ("feedback", "user_message", "answer")
 _CONTINUE_BLOCK = re.compile(r"```[\w+#.-]{0,20} [^\s`()]{1,300} \(\d{1,9}-\d{1,9}\)[ \t]*\n")
 
 _INJECTED = frozenset(INJECTED)
 _AT_LINE_START = frozenset(AT_LINE_START)
-_ASK = frozenset(ASK)
-_KNOWN = frozenset((*INJECTED, *AT_LINE_START, *ASK, *UNWRAPPED, *_CLINE_ASK))
-_MARK = re.compile(r"<(/?)([A-Za-z][\w-]*+(?: instructions)?+)(?=[\s>])[^<>]*+>", re.ASCII)
+_KNOWN = frozenset((*INJECTED, *AT_LINE_START, *HUMAN, *UNWRAPPED, *_CLINE_HUMAN))
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*+(?: instructions)?+)(?=[\s>])[^<>]*+>", re.ASCII)
 _Span = tuple[int, int]
 _Blocks = dict[str, list[tuple[_Span, _Span]]]
 
 
-def newest_ask(text: str) -> str:
-    """What the human asks in `text`: without what a harness put around it, or `text` itself where nothing is left."""
-    return human_text(text) or text
-
-
 def human_text(text: str) -> str:
-    """As `newest_ask`, but empty where no word of a human is left."""
-    # Most turns come from no harness, and cost no more than these searches.
+    """The human's part of `text`, without what a harness has added; empty if there is none."""
+    # Most turns come from no harness and cost only these searches.
     if "<" in text or text.startswith("["):
         text = _without_blocks(text)
     if "```" in text:
@@ -185,8 +179,8 @@ def human_text(text: str) -> str:
     start = text[:200].lstrip()
     if start.startswith(WHOLE_TURNS):
         return ""
-    if start.startswith(_CODEX_HEADS):
-        return _after(text, _CODEX_ASK)
+    if start.startswith(_CODEX_HEADINGS):
+        return _after(text, _CODEX_REQUEST)
     if start.startswith(_AGENTS):
         return _after(text.lstrip(), "\n")
     return text if text.strip() else ""
@@ -195,63 +189,63 @@ def human_text(text: str) -> str:
 def _without_blocks(text: str) -> str:
     if _CLINE_RESULT.match(text[:400].lstrip()):
         blocks = _blocks(text)
-        return _inside(text, (*_CLINE_ASK, "task"), blocks, _injected(text, blocks))
+        return _content(text, (*_CLINE_HUMAN, "task"), blocks, _injected(text, blocks))
     blocks = _blocks(text)
     if not blocks:
         return text
-    cut = _injected(text, blocks)
-    if words := _inside(text, ASK, blocks, cut):
-        return words
-    marks = [
-        edge
-        for name in (*UNWRAPPED, *ASK)
+    injected = _injected(text, blocks)
+    if human := _content(text, HUMAN, blocks, injected):
+        return human
+    tags = [
+        tag
+        for name in (*UNWRAPPED, *HUMAN)
         for inner, outer in blocks.get(name, ())
-        for edge in ((outer[0], inner[0]), (inner[1], outer[1]))
+        for tag in ((outer[0], inner[0]), (inner[1], outer[1]))
     ]
-    return "".join(_pieces(text, cut + marks)).strip() if cut or marks else text
+    return "".join(_remaining(text, injected + tags)).strip() if injected or tags else text
 
 
 def _blocks(text: str) -> _Blocks:
-    """For each known mark its closed blocks: where the content lies, and where all of it does."""
+    """The closed blocks of known tags, by name: the span of the content and the span including the tags."""
     opened: dict[str, list[_Span]] = {}
     blocks: _Blocks = {}
-    for mark in _MARK.finditer(text):
-        name = mark[2].lower()
+    for tag in _TAG.finditer(text):
+        name = tag[2].lower()
         if name not in _KNOWN:
             continue
-        if not mark[1]:
-            opened.setdefault(name, []).append(mark.span())
-        elif waiting := opened.get(name):
-            first, inside = waiting.pop()
-            blocks.setdefault(name, []).append(((inside, mark.start()), (first, mark.end())))
+        if not tag[1]:
+            opened.setdefault(name, []).append(tag.span())
+        elif unclosed := opened.get(name):
+            outer_start, inner_start = unclosed.pop()
+            blocks.setdefault(name, []).append(((inner_start, tag.start()), (outer_start, tag.end())))
     return blocks
 
 
 def _injected(text: str, blocks: _Blocks) -> list[_Span]:
-    """Where the harness speaks."""
+    """The spans of injected text."""
     return [
         outer
-        for name, own in blocks.items()
+        for name, spans in blocks.items()
         if name in _INJECTED or name in _AT_LINE_START
-        for _, outer in own
-        if name in _INJECTED or _opens_a_line(text, outer[0])
+        for _, outer in spans
+        if name in _INJECTED or _starts_a_line(text, outer[0])
     ]
 
 
-def _inside(text: str, names: Iterable[str], blocks: _Blocks, cut: list[_Span]) -> str:
-    """What stands between the marks of `names`, less the spans of `cut`."""
+def _content(text: str, names: Iterable[str], blocks: _Blocks, removed: list[_Span]) -> str:
+    """The content of the blocks with these names, without the spans of `removed`."""
     outside, position = [], 0
     for first, last in sorted(inner for name in names for inner, _ in blocks.get(name, ())):
         if first >= position:
             outside.append((position, first))
         position = max(position, last)
-    return "\n".join(filter(None, map(str.strip, _pieces(text, [*cut, *outside, (position, len(text))]))))
+    return "\n".join(filter(None, map(str.strip, _remaining(text, [*removed, *outside, (position, len(text))]))))
 
 
-def _pieces(text: str, cut: list[_Span]) -> Iterator[str]:
-    """What the spans of `cut`, which may overlap, leave of `text`."""
+def _remaining(text: str, removed: list[_Span]) -> Iterator[str]:
+    """The parts of `text` outside the spans of `removed`, which may overlap."""
     position = 0
-    for start, end in sorted(cut):
+    for start, end in sorted(removed):
         if start > position:
             yield text[position:start]
         position = max(position, end)
@@ -259,23 +253,23 @@ def _pieces(text: str, cut: list[_Span]) -> Iterator[str]:
         yield text[position:]
 
 
-def _opens_a_line(text: str, position: int) -> bool:
-    """Whether only a few blanks stand before `position` on its line."""
+def _starts_a_line(text: str, position: int) -> bool:
+    """Whether only a few blanks precede `position` on its line."""
     before = text[max(position - 40, 0) : position].rstrip(" \t")
     return not before or before.endswith("\n")
 
 
 def _without_continue_blocks(text: str) -> str:
-    kept, position = [], 0
+    parts, position = [], 0
     for block in _CONTINUE_BLOCK.finditer(text):
-        if block.start() < position or not _opens_a_line(text, block.start()):
+        if block.start() < position or not _starts_a_line(text, block.start()):
             continue
         end = text.find("\n```", block.end() - 1)
         if end < 0:
             break
-        kept.append(text[position : block.start()])
+        parts.append(text[position : block.start()])
         position = end + 4
-    return text if not position else "".join((*kept, text[position:])).strip()
+    return text if not position else "".join((*parts, text[position:])).strip()
 
 
 def _without_tails(text: str) -> str:
@@ -288,6 +282,6 @@ def _without_tails(text: str) -> str:
     return text
 
 
-def _after(text: str, mark: str) -> str:
-    """What follows the first `mark`, empty where there is none."""
-    return text.partition(mark)[2].strip()
+def _after(text: str, separator: str) -> str:
+    """The text after the first `separator`; empty if there is none."""
+    return text.partition(separator)[2].strip()

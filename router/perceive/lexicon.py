@@ -1,9 +1,9 @@
-"""What words of other scripts than the Latin one mean in English tokens.
+"""A lexicon that translates words in other scripts than Latin to English tokens.
 
-The tokenizer of the static encoder is an English one: of Russian it sees letters, of Chinese mostly nothing. So runs of
-other scripts are cut by a list of words and word pieces, longest first, each of which stands for a few English
-tokens with a weight each (made by `router.learn.encoder.distil`). A character that no entry holds becomes hashed
-n-grams, which mean nothing but tell texts apart.
+The tokenizer of the static encoder is English: it splits Russian into letters and knows hardly any Chinese. So runs of
+other scripts are segmented by a list of words and word pieces, longest match first, and an entry is translated to a few
+weighted English tokens (`router.learn.encoder.distil` makes the list). Characters without an entry become hashed
+n-grams, which have no meaning but keep different texts apart.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from router.perceive.artifact import read_arrays
 from router.types import Floats
 
 WEIGHT_UNIT = np.float32(1 / 255)
-"""A stored weight of 255 is that of an English token."""
+"""A stored weight of 255 is the weight 1, that of an English token in the text itself."""
 
-# Every script but Latin, without its punctuation marks of general use and the symbols.
+# All scripts but Latin, without general punctuation and symbols.
 _DENSE = (
     "\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3040-\u30fa\u30fc-\u318f\u31a0-\u31ff"
     "\u3400-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc\U00016fe0-\U00018cff"
     "\U0001aff0-\U0001b2ff\U00020000-\U0003ffff"
 )
-_SPELLED = (
+_ALPHABETIC = (
     "\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2c00-\u2c5f\u2c80-\u2ddf\u2de0-\u2dff\ua4d0-\ua69f\ua6a0-\ua6ff"
     "\ua800-\ua95f\ua980-\uab2f\uab70-\uabff\ufb13-\ufdff\ufe70-\ufefc\U00010000-\U00016fdf"
 )
 DENSE = re.compile(f"[{_DENSE}]+")
-"""Runs of scripts in which a character is about a token: Han, kana, Hangul."""
-SPELLED = re.compile(f"[{_SPELLED}]+")
-"""Runs of the other scripts in which several letters are a token."""
-_RUN = re.compile(f"([{_DENSE}{_SPELLED}]+)")
+"""Runs of scripts in which a character is about one token: Han, kana, Hangul."""
+ALPHABETIC = re.compile(f"[{_ALPHABETIC}]+")
+"""Runs of the other scripts, in which several letters are one token."""
+_RUN = re.compile(f"([{_DENSE}{_ALPHABETIC}]+)")
 _MATHEMATICAL = re.compile("[\u0370-\u03ff\u0460-\u0481]{1,2}")
 _GREEK_WORDS = frozenset(
     (
@@ -67,19 +67,19 @@ _GREEK_WORDS = frozenset(
         "ώς",
     )
 )
-# Marks that few writers write: stress, Hebrew points, Arabic vowels and tatweel, joiners.
-_UNWRITTEN = dict.fromkeys(
+# Characters that writers usually omit: stress marks, Hebrew points, Arabic vowels and tatweel, joiners.
+_OMITTED = dict.fromkeys(
     (0x300, 0x301, 0x640, 0x670, 0x200C, 0x200D, *range(0x591, 0x5C8), *range(0x610, 0x61B), *range(0x64B, 0x660))
 )
 _FIRST_WORD, _WORDS = 2_000, 20_000
-"""The English tokens that hashed n-grams are directions of: whole words, the most frequent."""
+"""The range of English tokens for hashed n-grams: the most frequent whole words."""
 _HASHES = 1 << 24
 
 
 class Lexicon:
-    """Entries, each some English tokens and their weights.
+    """Entries, which are a few English tokens with weights.
 
-    An entry is known by a number: from 0 on those of the list, from `len(self)` on hashed n-grams.
+    Entries are numbered: those of the list from 0, hashed n-grams from `len(self)`.
     """
 
     def __init__(self, words: list[str], tokens: NDArray[np.uint16], weights: NDArray[np.uint8]) -> None:
@@ -95,16 +95,16 @@ class Lexicon:
 
     @classmethod
     def load(cls, file: Path, tokens: int) -> Lexicon:
-        """Read `lexicon.npz`. Raises ArtifactError where it is damaged or names more than `tokens` English tokens."""
+        """Read `lexicon.npz`. Raises ArtifactError if it is damaged or refers to a token id of `tokens` or more."""
         arrays = read_arrays(file)
-        if problem := _misshapen(arrays, tokens):
+        if problem := _problem_of(arrays, tokens):
             raise ArtifactError(f"{file}: is damaged: {problem}")
         try:
             words = arrays["words"].tobytes().decode("utf-8").split("\n")
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{file}: is damaged: {error}") from None
         if len(words) != len(arrays["tokens"]) or not all(words):
-            raise ArtifactError(f"{file}: is damaged: it has not one word an entry")
+            raise ArtifactError(f"{file}: is damaged: it does not have one word per entry")
         return cls(words, arrays["tokens"], arrays["weights"])
 
     def save(self, file: Path) -> None:
@@ -113,13 +113,13 @@ class Lexicon:
         np.savez_compressed(file, words=words, tokens=self._tokens, weights=self._weights)
 
     def entries(self, run: str) -> Iterator[int]:
-        """The entries of a run of letters that `split` gave, longest first from the left."""
+        """The entries of a run that `split` returned, from left to right, longest match first."""
         entry, longest, position, last = self._entry.get, self._longest.get, 0, len(run)
         while position < last:
             for end in range(min(position + longest(run[position], 0), last), position, -1):
-                found = entry(run[position:end])
-                if found is not None:
-                    yield found
+                number = entry(run[position:end])
+                if number is not None:
+                    yield number
                     position = end
                     break
             else:
@@ -130,44 +130,45 @@ class Lexicon:
                 position += 1
 
     def expand(self, entries: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
-        """English tokens and weights, both of shape `(n,)`, that these entries stand for."""
+        """The English tokens of these entries and their weights, both of shape `(n,)`."""
         listed, hashed = entries[entries < len(self)], entries[entries >= len(self)] - len(self)
-        # Of two tokens that have nothing to do with each other, the difference has no meaning: only a direction.
-        one, other = hashed % _WORDS, hashed * 2_654_435_761 // _HASHES % _WORDS
+        # The difference of two unrelated tokens is a direction without meaning.
+        first, second = hashed % _WORDS, hashed * 2_654_435_761 // _HASHES % _WORDS
         half = np.full(len(hashed), 0.5, dtype=np.float32)
         return (
-            np.concatenate([self._tokens[listed].ravel(), one + _FIRST_WORD, other + _FIRST_WORD]).astype(np.intp),
+            np.concatenate([self._tokens[listed].ravel(), first + _FIRST_WORD, second + _FIRST_WORD]).astype(np.intp),
             np.concatenate([self._weights[listed].ravel() * WEIGHT_UNIT, half, -half]).astype(np.float32),
         )
 
 
 def is_foreign(word: str) -> bool:
-    """Whether the lexicon reads `word`. One or two Greek letters that are no Greek word, or old Cyrillic ones that look
-    like them, are mathematics, which the tokenizer knows.
+    """Whether `word` is read through the lexicon.
+
+    One or two Greek letters that are no Greek word, or old Cyrillic letters that look like them, are mathematics, which
+    the tokenizer knows.
     """
     return any(not _MATHEMATICAL.fullmatch(run) or run.lower() in _GREEK_WORDS for run in _RUN.findall(word))
 
 
 def normalised(word: str) -> str:
-    """Lower case, in the compatibility form, without marks that few write, decimal digits as ASCII."""
-    folded = unicodedata.normalize("NFKC", word).lower().translate(_UNWRITTEN)
-    return "".join([str(unicodedata.decimal(each, each)) for each in folded]) if _has_digits(folded) else folded
+    """`word` in lower case and NFKC form, without characters that writers usually omit, decimal digits as ASCII."""
+    folded = unicodedata.normalize("NFKC", word).lower().translate(_OMITTED)
+    if not any(character.isdecimal() for character in folded):
+        return folded
+    return "".join([str(unicodedata.decimal(character, character)) for character in folded])
 
 
 def split(word: str) -> list[str]:
-    """Of a normalised word: what stands between runs of other scripts, and the runs, in turn; either may be empty."""
+    """Split a normalised word into text between runs of other scripts, which may be empty, and the runs, in turn."""
     return _RUN.split(word)
-
-
-def _has_digits(word: str) -> bool:
-    return any(each.isdecimal() for each in word)
 
 
 def _hashed(gram: str) -> int:
     return zlib.crc32(gram.encode("utf-8", "replace")) % _HASHES
 
 
-def _misshapen(arrays: Mapping[str, NDArray[Any]], tokens: int) -> str | None:
+def _problem_of(arrays: Mapping[str, NDArray[Any]], tokens: int) -> str | None:
+    """What is wrong with the arrays, or None."""
     for name, kind, axes in (("words", np.uint8, 1), ("tokens", np.uint16, 2), ("weights", np.uint8, 2)):
         array = arrays.get(name)
         if array is None or array.dtype != kind or array.ndim != axes:
@@ -175,5 +176,5 @@ def _misshapen(arrays: Mapping[str, NDArray[Any]], tokens: int) -> str | None:
     if arrays["tokens"].shape != arrays["weights"].shape:
         return "tokens and weights differ in shape"
     if max(int(arrays["tokens"].max(initial=0)), _FIRST_WORD + _WORDS - 1) >= tokens:
-        return f"it names a token beyond the {tokens} of the token table"
+        return f"it refers to a token beyond the {tokens} of the token table"
     return None

@@ -1,8 +1,8 @@
-"""Latency of a model nobody has measured: the roofline of one reference accelerator (GenZ, S59; papers.md
-2.12).
+"""Estimated latency of a model without measurements: the roofline model of one reference accelerator (GenZ, S59;
+papers.md 2.12).
 
-The closed form reads every active weight once a token while decoding, and is bound by arithmetic or by
-reading weights while reading the prompt. bfloat16, batch of one, 989 TFLOP/s and 3,400 GB/s (an H100).
+Decoding is bound by memory bandwidth: every active weight is read once per token. Prefill is bound by arithmetic or by
+reading the weights once. Assumes bfloat16, batch size one, 989 TFLOP/s and 3,400 GB/s (an H100).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _BYTES_PER_WEIGHT = 2.0
 
 
 def time_per_token_ms(active_parameters: Doubles) -> Doubles:
-    """Milliseconds for one output token; NaN where the size is not known."""
+    """Milliseconds for one output token; NaN where the size is unknown."""
     return active_parameters * (_BYTES_PER_WEIGHT / _BYTES_PER_SECOND * 1e3)
 
 
 def time_to_first_token_ms(active_parameters: Doubles, input_tokens: int) -> Doubles:
-    """Milliseconds to read a prompt of `input_tokens`; NaN where the size is not known."""
-    reading = active_parameters * (2.0 * input_tokens / _FLOPS * 1e3)
-    longest: Doubles = np.maximum(reading, time_per_token_ms(active_parameters))
-    return longest
+    """Milliseconds of prefill for a prompt of `input_tokens`; NaN where the size is unknown."""
+    arithmetic = active_parameters * (2.0 * input_tokens / _FLOPS * 1e3)
+    prefill: Doubles = np.maximum(arithmetic, time_per_token_ms(active_parameters))
+    return prefill

@@ -1,4 +1,4 @@
-"""Any sentence-transformers model as an encoder (extra `train`)."""
+"""A sentence-transformers model as an encoder (needs the extra `train`)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BUNDLED = "all-MiniLM-L6-v2"
 
 
 class SentenceEncoder:
-    """Wraps a sentence-transformers model by name or path. `all-MiniLM-L6-v2` is found without a download."""
+    """A sentence-transformers model by name or path; `all-MiniLM-L6-v2` is read from an installed package."""
 
     def __init__(self, name: str) -> None:
-        """Raises MissingExtraError without the extra, ConfigurationError where the model is not found."""
+        """Load the model. Raises MissingExtraError without the extra, ConfigurationError if the model is not local."""
         self.name = name
         self._model = _load(name)
         self.dimensions = int(self._model.get_embedding_dimension())
@@ -31,12 +31,12 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """See `Encoder.encode`."""
-        watched = len(texts) > 200 and sys.stderr.isatty()
-        vectors = self._model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=watched)
+        progress = len(texts) > 200 and sys.stderr.isatty()
+        vectors = self._model.encode(list(texts), batch_size=32, normalize_embeddings=True, show_progress_bar=progress)
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
-        """A quarter of the characters."""
+        """Estimate of a quarter of the characters; see `Encoder.count_tokens`."""
         return max(1, -(-len(text) // 4))
 
 
@@ -60,5 +60,5 @@ def _load(name: str) -> Any:
     except (OSError, ValueError) as error:
         first_line = (str(error).splitlines() or ["not found"])[0]
         raise ConfigurationError(
-            f'the encoder "{name}" is neither "static" nor a sentence-transformers model here: {first_line}'
+            f'the encoder "{name}" is neither "static" nor a local sentence-transformers model: {first_line}'
         ) from None

@@ -1,12 +1,12 @@
-"""Reading a prompt's features as skills: what the prompt asks of a model, as a few numbers.
+"""Skills: what a prompt asks of a model, as a few numbers computed from its feature vector.
 
-    s(z) = (1 - t) · B_near φ(z) + t · B_far φ(z)
+    s(z) = (1 - t) · B_in φ(z) + t · B_out φ(z)
 
-`φ(z)` is one, the standardised features, and the prompt's likeness to landmarks of the training prompts. `t` is how
-likely the prompt is of a kind that the training has not seen, judged by how strange its topic is: its Mahalanobis
-distance from the training's topics, and its distance from the nearest landmark. Near the training the skills may lean
-on everything, far from it on the topic alone, because formats and lengths differ between data sets more than topics do.
-`docs/predictor.md` explains it; fitting is `router.learn.training.skill_stack`.
+`φ(z)` is one, the standardised features, and the prompt's similarity to landmarks, which are cluster centres of the
+training prompts. `t` is the probability that the prompt is out of domain, computed from its out-of-domain (OOD) score:
+the Mahalanobis distance of its topic from the training topics, and its distance from the nearest landmark. In domain,
+the skills use all features; out of domain, only the topic, because formats and lengths differ between data sets more
+than topics do. `docs/predictor.md` explains the model; `router.learn.training.skill_stack` fits it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,36 @@ from msgspec import Struct
 from router.types import Doubles, Floats
 
 CLIP = 8.0
-"""A standardised feature beyond this many standard deviations says no more than "far out"."""
+"""Standardised features are clipped at this many standard deviations: larger values carry no more information."""
 
 _EXACT_IN_FLOAT32 = 2**24
-_SHARES = np.linspace(0.0, 0.99, 101)
-"""The novelty at each quantile of the training's strangeness: what lies beyond the last has the rest."""
+_QUANTILE_NOVELTIES = np.linspace(0.0, 0.99, 101)
+"""The novelty at each quantile of the training prompts' OOD scores; scores above the last quantile share the rest."""
+
+_STORED_NAMES = {
+    "similarity_center": "likeness_center",
+    "similarity_scale": "likeness_scale",
+    "ood_logit": "gate",
+    "in_domain": "near",
+    "out_of_domain": "far",
+    "ood_score": "strangeness",
+    "ood_score_quantiles": "strangeness_quantiles",
+}
+"""Arrays that have another name in `head.npz`, whose format is fixed."""
 
 
-class SkillParameters(Struct, frozen=True, eq=False):
-    """The arrays through which a feature vector of `width` numbers, `embedded` of them the embedding, is read.
+class SkillParameters(Struct, frozen=True, eq=False, rename=_STORED_NAMES):
+    """The arrays that map a feature vector of `width` numbers, of which the first `embedded` are the embedding, to
+    skills.
 
-    `center`, `scale` float32 `(width,)`; `topic_center` float32 `(embedded,)`; `landmarks` int8 `(landmarks, embedded)`
-    with `landmark_scale` `(landmarks,)`; `sharpness` `(1,)`, the inverse temperature of the likeness;
-    `likeness_center`, `likeness_scale` `(landmarks,)`; `gate` `(2,)`, offset and slope of the logit of `t`;
-    `near`, `far` float32 `(1 + width + landmarks, skills)`; `directions`
-    `(directions, embedded)`, along which topics vary most, with `precision` `(directions + 1,)`, the last for all other
-    directions; `strangeness` `(3,)`, its offset and what the distance and the closeness add to it;
-    `strangeness_quantiles` `(101,)`, of the training prompts, ascending.
+    Standardisation: `center`, `scale` float32 `(width,)`; `topic_center` float32 `(embedded,)`.
+    Landmarks: `landmarks` int8 `(landmarks, embedded)`, `landmark_scale` `(landmarks,)`; `sharpness` `(1,)`, the
+    inverse temperature of the similarity; `similarity_center`, `similarity_scale` `(landmarks,)`.
+    Skills: `in_domain`, `out_of_domain` float32 `(1 + width + landmarks, skills)`.
+    OOD score: `directions` `(directions, embedded)`, the principal axes of the topics, and `precision`
+    `(directions + 1,)`, of which the last holds for all other directions; `ood_score` `(3,)`, the intercept and the
+    coefficients of the distance and of the cosine to the nearest landmark; `ood_score_quantiles` `(101,)`, those of the
+    training prompts, ascending; `ood_logit` `(2,)`, intercept and slope of the logit of `t`.
     """
 
     center: Floats
@@ -44,141 +57,147 @@ class SkillParameters(Struct, frozen=True, eq=False):
     landmarks: Floats
     landmark_scale: Floats
     sharpness: Floats
-    likeness_center: Floats
-    likeness_scale: Floats
-    gate: Floats
-    near: Floats
-    far: Floats
+    similarity_center: Floats
+    similarity_scale: Floats
+    ood_logit: Floats
+    in_domain: Floats
+    out_of_domain: Floats
     directions: Floats
     precision: Floats
-    strangeness: Floats
-    strangeness_quantiles: Floats
+    ood_score: Floats
+    ood_score_quantiles: Floats
 
 
 class SkillProjection(NamedTuple):
-    """Of each prompt, float64: `read` `(prompts, 1 + width + landmarks)`, which is `φ`; `skills` `(prompts, skills)`;
-    `farness` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of training prompts that are
-    less strange.
+    """The skills of prompts, all float64: `regressors` `(prompts, 1 + width + landmarks)`, which is `φ`; `skills`
+    `(prompts, skills)`; `ood_probability` `(prompts,)`, which is `t` in [0, 1]; `novelty` `(prompts,)`, the share of
+    training prompts with a lower OOD score.
     """
 
-    read: Doubles
+    regressors: Doubles
     skills: Doubles
-    farness: Doubles
+    ood_probability: Doubles
     novelty: Doubles
 
 
 class SkillProjector:
-    """Reads feature vectors through one lens. A prompt's reading is the same in a batch and alone."""
+    """Computes skills from feature vectors. A prompt's skills are the same, to the bit, alone and in any batch."""
 
-    def __init__(self, lens: SkillParameters) -> None:
-        self.lens = lens
-        self._landmarks = np.ascontiguousarray(lens.landmarks.T, dtype=np.float32)
-        self._levels = levels(lens.landmarks.shape[1])
-        self._quantiles = lens.strangeness_quantiles.astype(np.float64)
-        self._directions = np.ascontiguousarray(lens.directions.T, dtype=np.float64)
-        self._near_and_far = np.concatenate([lens.near, lens.far], axis=1).astype(np.float64)
-        precision = lens.precision.astype(np.float64)
-        self._rest, self._along = precision[-1], precision[:-1] - precision[-1]
-        self._strangeness, self._gate = lens.strangeness.astype(np.float64), lens.gate.astype(np.float64)
+    def __init__(self, parameters: SkillParameters) -> None:
+        self.parameters = parameters
+        self._landmarks = np.ascontiguousarray(parameters.landmarks.T, dtype=np.float32)
+        self._levels = levels(parameters.landmarks.shape[1])
+        self._quantiles = parameters.ood_score_quantiles.astype(np.float64)
+        self._directions = np.ascontiguousarray(parameters.directions.T, dtype=np.float64)
+        both = np.concatenate([parameters.in_domain, parameters.out_of_domain], axis=1)
+        self._in_and_out_of_domain = both.astype(np.float64)
+        precision = parameters.precision.astype(np.float64)
+        self._other_precision, self._extra_precision = precision[-1], precision[:-1] - precision[-1]
+        self._ood_score = parameters.ood_score.astype(np.float64)
+        self._ood_logit = parameters.ood_logit.astype(np.float64)
 
     def __call__(self, vectors: Floats) -> SkillProjection:
-        """The readings of feature vectors `(prompts, width)`."""
-        standard, likeness, strangeness = self.features(vectors)
-        farness = self.farness(strangeness)
-        read = np.concatenate([np.ones((len(vectors), 1)), standard, likeness], axis=1)
-        near, far = np.split(row_by_row(read, self._near_and_far), 2, axis=1)
-        skills = near + farness[:, None] * (far - near)
-        return SkillProjection(read, skills, farness, self._novelty(strangeness))
+        """The skills of feature vectors `(prompts, width)`."""
+        standardised, similarities, ood_scores = self.features(vectors)
+        probability = self.ood_probability(ood_scores)
+        regressors = np.concatenate([np.ones((len(vectors), 1)), standardised, similarities], axis=1)
+        in_domain, out_of_domain = np.split(row_by_row(regressors, self._in_and_out_of_domain), 2, axis=1)
+        skills = in_domain + probability[:, None] * (out_of_domain - in_domain)
+        return SkillProjection(regressors, skills, probability, self._novelty(ood_scores))
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
-        """Standardised features `(prompts, width)`, standardised likeness to each landmark `(prompts, landmarks)`, and
-        strangeness `(prompts,)`.
+        """Standardised features `(prompts, width)`, standardised similarity to each landmark `(prompts, landmarks)`,
+        and OOD scores `(prompts,)`.
         """
-        closeness = self.closeness(vectors)
-        strangeness = self.strangeness(self.distance(vectors), closeness.max(axis=1))
-        return self.standard(vectors), self.likeness(closeness), strangeness
+        cosines = self.cosine(vectors)
+        ood_scores = self.ood_score(self.distance(vectors), cosines.max(axis=1))
+        return self.standardised(vectors), self.similarity(cosines), ood_scores
 
-    def standard(self, vectors: Floats) -> Floats:
-        """The features in standard deviations from the training's mean, clipped."""
-        lens = self.lens
-        standard: Floats = np.minimum(np.maximum((vectors - lens.center) / lens.scale, -CLIP), CLIP)
-        return standard
+    def standardised(self, vectors: Floats) -> Floats:
+        """The features in standard deviations from the training mean, clipped."""
+        parameters = self.parameters
+        standardised: Floats = np.minimum(np.maximum((vectors - parameters.center) / parameters.scale, -CLIP), CLIP)
+        return standardised
 
-    def closeness(self, vectors: Floats) -> Doubles:
+    def cosine(self, vectors: Floats) -> Doubles:
         """The cosine of each prompt's topic and each landmark, float64 `(prompts, landmarks)`.
 
-        Both are whole numbers small enough that every sum of products is exact in single precision: so the result
-        depends neither on the machine nor on the size of the batch.
+        Both are quantised to integers small enough that every sum of products is exact in single precision. So the
+        result depends neither on the machine nor on the size of the batch.
         """
-        whole, step = quantised(unit_rows(topics_of(vectors, self.lens)), self._levels)
-        cosines: Doubles = (whole @ self._landmarks) * (step.astype(np.float64) * self.lens.landmark_scale)
+        integers, step = quantised(unit_rows(topics_of(vectors, self.parameters)), self._levels)
+        scale = step.astype(np.float64) * self.parameters.landmark_scale
+        cosines: Doubles = (integers @ self._landmarks) * scale
         return cosines
 
-    def likeness(self, closeness: Doubles) -> Doubles:
-        """The softmax of the closeness to all landmarks, standardised."""
-        lens = self.lens
-        raised = np.exp((closeness - closeness.max(axis=1, keepdims=True)) * float(lens.sharpness[0]))
-        raised /= raised.sum(axis=1, keepdims=True)
-        raised -= lens.likeness_center
-        raised /= lens.likeness_scale
-        clipped: Doubles = np.minimum(np.maximum(raised, -CLIP), CLIP, out=raised)
+    def similarity(self, cosines: Doubles) -> Doubles:
+        """The softmax of the cosines to all landmarks, standardised and clipped."""
+        parameters = self.parameters
+        softmax = np.exp((cosines - cosines.max(axis=1, keepdims=True)) * float(parameters.sharpness[0]))
+        softmax /= softmax.sum(axis=1, keepdims=True)
+        softmax -= parameters.similarity_center
+        softmax /= parameters.similarity_scale
+        clipped: Doubles = np.minimum(np.maximum(softmax, -CLIP), CLIP, out=softmax)
         return clipped
 
     def distance(self, vectors: Floats) -> Doubles:
-        """The squared Mahalanobis distance of each prompt's topic from the training's mean, float64 `(prompts,)`."""
-        away = topics_of(vectors, self.lens).astype(np.float64)
-        distance: Doubles = np.square(away).sum(axis=1) * self._rest + row_by_row(
-            np.square(row_by_row(away, self._directions)), self._along
+        """The squared Mahalanobis distance of each prompt's topic from the training mean, float64 `(prompts,)`."""
+        topics = topics_of(vectors, self.parameters).astype(np.float64)
+        distance: Doubles = np.square(topics).sum(axis=1) * self._other_precision + row_by_row(
+            np.square(row_by_row(topics, self._directions)), self._extra_precision
         )
         return distance
 
-    def strangeness(self, distance: Doubles, nearest: Doubles) -> Doubles:
-        """How strange prompts at this distance are whose nearest landmark is this close."""
-        offset, of_distance, of_closeness = self._strangeness
-        strangeness: Doubles = offset + of_distance * distance + of_closeness * nearest
-        return strangeness
+    def ood_score(self, distances: Doubles, nearest_cosines: Doubles) -> Doubles:
+        """The OOD score of prompts with these distances and these cosines to their nearest landmark."""
+        intercept, of_distance, of_cosine = self._ood_score
+        scores: Doubles = intercept + of_distance * distances + of_cosine * nearest_cosines
+        return scores
 
-    def farness(self, strangeness: Doubles) -> Doubles:
-        """`t` for prompts that are so strange."""
-        offset, slope = self._gate
-        farness: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-(offset + slope * strangeness), -30.0), 30.0)))
-        return farness
+    def ood_probability(self, ood_scores: Doubles) -> Doubles:
+        """`t` for prompts with these OOD scores."""
+        intercept, slope = self._ood_logit
+        logit = intercept + slope * ood_scores
+        probability: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-logit, -30.0), 30.0)))
+        return probability
 
-    def _novelty(self, strangeness: Doubles) -> Doubles:
+    def _novelty(self, ood_scores: Doubles) -> Doubles:
         quantiles = self._quantiles
-        ranked = np.interp(strangeness, quantiles, _SHARES)
-        # Beyond the strangest training prompt too, what is stranger has the greater novelty.
-        beyond = np.maximum(strangeness - quantiles[-1], 0.0)
-        novelty: Doubles = ranked + (1.0 - _SHARES[-1]) * (beyond / (1.0 + beyond))
+        ranked = np.interp(ood_scores, quantiles, _QUANTILE_NOVELTIES)
+        # Novelty keeps rising above the highest score of the training prompts.
+        excess = np.maximum(ood_scores - quantiles[-1], 0.0)
+        novelty: Doubles = ranked + (1.0 - _QUANTILE_NOVELTIES[-1]) * (excess / (1.0 + excess))
         return novelty
 
 
-def topics_of(vectors: Floats, lens: SkillParameters) -> Floats:
-    """The embeddings in `vectors` `(prompts, width)` less the training's mean, float32 `(prompts, embedded)`."""
-    topics: Floats = vectors[:, : len(lens.topic_center)] - lens.topic_center
+def topics_of(vectors: Floats, parameters: SkillParameters) -> Floats:
+    """The topics of prompts: their embeddings less the training mean, float32 `(prompts, embedded)`."""
+    topics: Floats = vectors[:, : len(parameters.topic_center)] - parameters.topic_center
     return topics
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """`rows` scaled to length one; a row of zeros as it is."""
+    """`rows` scaled to length one; rows of zeros stay zero."""
     length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     scaled: Floats = rows / np.maximum(length, 1e-12)
     return scaled
 
 
 def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
-    """`rows @ matrix`, where each row of the product is the same to the bit whatever other rows there are."""
-    # Of a stack of one-row matrices each is multiplied by itself.
+    """`rows @ matrix`, where each row of the product is the same, to the bit, whatever the other rows are."""
+    # A stack of one-row matrices is multiplied one matrix at a time.
     product: Doubles = (rows[:, None, :] @ matrix)[:, 0]
     return product
 
 
 def levels(width: int) -> int:
-    """The greatest whole number such that the sum of `width` products of two such numbers is exact in float32."""
+    """The greatest integer such that the sum of `width` products of two integers of at most this size is exact in
+    float32.
+    """
     return max(1, min(127, int((_EXACT_IN_FLOAT32 / max(width, 1)) ** 0.5)))
 
 
 def quantised(rows: Floats, greatest: int) -> tuple[Floats, Floats]:
-    """`rows` as whole numbers from `-greatest` to `greatest`, and the step `(rows, 1)` that gives them back."""
+    """`rows` as integers from `-greatest` to `greatest`, and the step `(rows, 1)` by which to multiply them."""
     step = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12) / np.float32(greatest)
     return np.rint(rows / step).astype(np.float32, copy=False), step.astype(np.float32, copy=False)

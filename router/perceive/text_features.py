@@ -1,4 +1,4 @@
-"""Surface features: what a prompt looks like, beside what it means."""
+"""Surface features of a text: length, characters, structure and question form."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from router.types import Floats
 
-# Character classes, one bit of a table lookup a character.
+# Character classes; a table maps a character to its class.
 _LOWER, _UPPER, _DIGIT, _SPACE, _NEWLINE, _OPERATOR, _BRACKET, _QUOTE, _OTHER_PUNCTUATION = range(9)
 _LATIN, _CYRILLIC, _ARABIC, _INDIC, _HAN, _OTHER = range(9, 15)
 _GREEK, _HEBREW, _SOUTH_EAST_ASIAN, _KANA, _HANGUL = range(15, 20)
 _CLASSES = 20
-# Each is a part of one of the wider shares before it.
+# Pairs of a class and the wider class that also counts its characters.
 _PARTS = (
     (_GREEK, _CYRILLIC),
     (_HEBREW, _ARABIC),
@@ -24,10 +24,9 @@ _PARTS = (
 )
 _WIDER = 15
 
-# Counted as they stand: a regular expression over the whole prompt costs more than all the rest of this
-# module.
+# Searched as plain strings: a regular expression over the whole prompt costs more than all the rest of this module.
 _OPTIONS = tuple((f"({letter})", f"\n{letter})", f"\n{letter}.", f"\n{letter}:") for letter in "ABCDEFGHIJ")
-# Each with a character that is counted anyway: where that is missing, the whole text need not be searched.
+# Pairs of a character and a string: if the character does not occur, which is known, the text need not be searched.
 _CODE = (
     ("`", "```"),
     ("", "def "),
@@ -109,11 +108,11 @@ def _character_table() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 
 _TABLE = _character_table()
-_AT = {chr(code): code for code in range(128)}
-_OF_ASCII = (_TABLE[:128, None] == np.arange(_CLASSES)).astype(np.float64)
+_ASCII_CODE = {chr(code): code for code in range(128)}
+_CLASS_OF_ASCII = (_TABLE[:128, None] == np.arange(_CLASSES)).astype(np.float64)
 _ASCII_SPACES = np.isin(np.arange(128), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
 _LONG = 3_000
-"""Characters from which on words are counted without being made."""
+"""From this many characters on, words are counted without splitting the text."""
 NAMES = (
     "log_characters",
     "log_words",
@@ -137,7 +136,7 @@ WIDTH = len(NAMES)
 
 
 def surface_features(text: str, turns: int = 1) -> Floats:
-    """float32 of shape `(WIDTH,)`, named by `NAMES`; `turns` is how many human turns the conversation has."""
+    """float32 `(WIDTH,)`, named by `NAMES`; `turns` is the number of human turns of the conversation."""
     units, ascii_counts, counts = _counted(text)
     characters = max(len(units), 1)
     words, first_word = _words(text, units)
@@ -148,20 +147,22 @@ def surface_features(text: str, turns: int = 1) -> Floats:
     position = _QUESTION_WORDS.get(first_word.strip(",.:;!?\"'()").lower())
     if position is not None:
         first[position] = 1.0
-    seen = ascii_counts.tolist()
+    occurrences = ascii_counts.tolist()
     return np.array(
         (
             math.log1p(characters),
             math.log1p(words),
             min(characters / max(words, 1), 40.0),
             *shares[:_WIDER],
-            math.log1p(seen[_AT["\n"]]),
-            math.log1p(_options(text) if seen[_AT["("]] or seen[_AT["\n"]] else 0),
+            math.log1p(occurrences[_ASCII_CODE["\n"]]),
+            math.log1p(_options(text) if occurrences[_ASCII_CODE["("]] or occurrences[_ASCII_CODE["\n"]] else 0),
             math.log1p(numbers),
             math.log1p(longest),
-            math.log1p(sum([text.count(mark) for needed, mark in _CODE if not needed or seen[_AT[needed]]])),
-            math.log1p(seen[_AT["\\"]] + seen[_AT["$"]]),
-            math.log1p(seen[_AT["?"]]),
+            math.log1p(
+                sum([text.count(code) for needed, code in _CODE if not needed or occurrences[_ASCII_CODE[needed]]])
+            ),
+            math.log1p(occurrences[_ASCII_CODE["\\"]] + occurrences[_ASCII_CODE["$"]]),
+            math.log1p(occurrences[_ASCII_CODE["?"]]),
             float(text.rstrip().endswith("?")),
             math.log1p(turns),
             *first,
@@ -176,13 +177,14 @@ _Units = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def _counted(text: str) -> tuple[_Units, NDArray[np.intp], NDArray[np.float64]]:
-    """The text in units of UTF-16; how often each ASCII character occurs; and how many units of each class, the wider
-    classes with their parts.
+    """The text in UTF-16 units, the counts of ASCII characters, and the counts of units by class.
+
+    Wider classes include their parts.
     """
     if text.isascii():
         characters = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
         ascii_counts = np.bincount(characters, minlength=128)
-        return characters, ascii_counts, ascii_counts @ _OF_ASCII
+        return characters, ascii_counts, ascii_counts @ _CLASS_OF_ASCII
     units = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2")
     counts = np.bincount(_TABLE[units], minlength=_CLASSES).astype(np.float64)
     for part, whole in _PARTS:
@@ -191,7 +193,7 @@ def _counted(text: str) -> tuple[_Units, NDArray[np.intp], NDArray[np.float64]]:
 
 
 def _words(text: str, units: _Units) -> tuple[int, str]:
-    """How many words, and the first of them, empty where there is none."""
+    """The number of words and the first word, empty if there is none."""
     if len(text) < _LONG or units.dtype != np.uint8:
         words = text.split()
         return len(words), words[0] if words else ""
@@ -201,9 +203,9 @@ def _words(text: str, units: _Units) -> tuple[int, str]:
 
 
 def _digit_runs(units: _Units) -> tuple[int, int]:
-    """Length of the longest number, and how many there are."""
+    """The length of the longest run of digits, and the number of runs."""
     inside = np.zeros(len(units) + 2, dtype=np.bool_)
-    # Below "0" the difference wraps around to a great number.
+    # Below "0" the unsigned difference wraps around to a large number.
     inside[1:-1] = units - units.dtype.type(ord("0")) < 10
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     lengths = edges[1::2] - edges[::2]
@@ -211,8 +213,8 @@ def _digit_runs(units: _Units) -> tuple[int, int]:
 
 
 def _options(text: str) -> int:
-    """How many answers to choose from, counted from the first letter on."""
-    for count, marks in enumerate(_OPTIONS):
-        if not any(mark in text for mark in marks):
+    """The number of labelled answer options, without a gap from A on."""
+    for count, labels in enumerate(_OPTIONS):
+        if not any(label in text for label in labels):
             return count
     return len(_OPTIONS)

@@ -137,7 +137,7 @@ def test_every_decision_replays_exactly_from_its_record(
 ) -> None:
     tested = router(predictor, **facts)
     if probed:
-        vectors = np.random.default_rng(1).normal(size=(3, len(predictor.head.lens.center))).astype(np.float32)
+        vectors = np.random.default_rng(1).normal(size=(3, len(predictor.head.skills.center))).astype(np.float32)
         evidence = {"poet": Evidence(vectors, np.array([0.0, 1.0, 1 / 3])), "gone": Evidence(vectors, np.ones(3))}
         tested = Router(tested.catalog, tested.policies, predictor, evidence)
     try:
@@ -262,7 +262,7 @@ def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, pr
 def test_changed_probe_outcomes_are_named(store: Store, predictor: Predictor) -> None:
     tested = router(predictor)
     recorded = store.record(tested, tested.route(ChatRequest.from_prompt(SUM)))
-    vectors = np.zeros((1, len(predictor.head.lens.center)), dtype=np.float32)
+    vectors = np.zeros((1, len(predictor.head.skills.center)), dtype=np.float32)
     evidence = {"poet": Evidence(vectors, np.array([1.0]))}
     replayed = store.replayer.re_decide(recorded, CatalogSnapshot(tested.catalog, evidence), tested.policies, None)
     assert replayed.reasons == ("probe outcomes changed: poet",)

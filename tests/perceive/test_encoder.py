@@ -44,7 +44,7 @@ FOREIGN = {
     "hindi": ("कल मौसम कैसा रहेगा?", "What will the weather be like tomorrow?"),
     "thai": ("สงครามโลกครั้งที่สองสิ้นสุดเมื่อไร", "When did the Second World War end?"),
 }
-# White space to Python, but control characters to the tokenizer, which drops them.
+# White space in Python, but control characters in the tokenizer, which drops them.
 CONTROL_SPACES = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
 
 
@@ -55,7 +55,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the shipped encoder to damage."""
+    """A copy of the shipped encoder that a test may damage."""
     return Path(shutil.copytree(FOLDER, tmp_path / "encoder"))
 
 
@@ -69,13 +69,13 @@ def rehash(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_remembered_word_pieces_are_the_tokenizers_own(text: str, encoder: StaticEncoder, tokenizer: Tokenizer) -> None:
+def test_cached_word_pieces_are_those_of_the_tokenizer(text: str, encoder: StaticEncoder, tokenizer: Tokenizer) -> None:
     assert encoder.pieces(text) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL_SPACES), max_size=200))
 @settings(deadline=None)
-def test_word_pieces_of_any_text_without_other_scripts_are_the_tokenizers_own(
+def test_word_pieces_of_any_text_without_other_scripts_are_those_of_the_tokenizer(
     encoder: StaticEncoder, tokenizer: Tokenizer, text: str
 ) -> None:
     text = " ".join(word for word in text.split() if not is_foreign(word))
@@ -87,7 +87,7 @@ def test_a_control_character_that_is_white_space_ends_a_word(space: str, encoder
     assert encoder.pieces(f"rain{space}bow") == encoder.pieces("rain bow")
 
 
-def test_asking_twice_gives_the_same_pieces(encoder: StaticEncoder) -> None:
+def test_a_second_call_gives_the_same_pieces(encoder: StaticEncoder) -> None:
     text = "unmistakably antidisestablishmentarian"
     assert encoder.pieces(text) == encoder.pieces(text)
 
@@ -106,8 +106,8 @@ def test_other_scripts_do_not_collapse_to_one_point(encoder: StaticEncoder) -> N
 
 @pytest.mark.parametrize(("text", "english"), FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_text_in_another_script_is_near_its_translation(text: str, english: str, encoder: StaticEncoder) -> None:
-    vector, own, other = encoder.encode([text, english, "Which laptop should a student buy at the shop?"])
-    assert vector @ own > vector @ other + 0.05
+    vector, translation, other = encoder.encode([text, english, "Which laptop should a student buy at the shop?"])
+    assert vector @ translation > vector @ other + 0.05
 
 
 @pytest.mark.parametrize("digits", ["١٢٣", "१२३", "๑๒๓"])
@@ -115,14 +115,14 @@ def test_numbers_in_other_scripts_are_read_as_ascii(digits: str, encoder: Static
     assert encoder.pieces(f"{digits}год") == encoder.pieces("123год")
 
 
-def test_spellings_that_differ_in_marks_few_write_are_one(encoder: StaticEncoder) -> None:
+def test_marks_that_writers_usually_omit_are_ignored(encoder: StaticEncoder) -> None:
     assert encoder.pieces("за\u0301мок כֶּלֶב") == encoder.pieces("замок כלב")
 
 
-def test_letters_that_no_list_holds_still_tell_texts_apart(encoder: StaticEncoder) -> None:
-    one, other = encoder.encode(["ꮳꮃꭹ ꭶꮼꮒꭿꮝꮧ", "ꭳꮢꮿ ꭴꮎꮣꮅᏹ"])
-    assert abs(one @ other) < 0.6
-    assert np.linalg.norm(one) == pytest.approx(1, rel=1e-5)
+def test_texts_of_letters_without_an_entry_still_differ(encoder: StaticEncoder) -> None:
+    first, second = encoder.encode(["ꮳꮃꭹ ꭶꮼꮒꭿꮝꮧ", "ꭳꮢꮿ ꭴꮎꮣꮅᏹ"])
+    assert abs(first @ second) < 0.6
+    assert np.linalg.norm(first) == pytest.approx(1, rel=1e-5)
 
 
 def test_a_batch_gives_the_same_bits_as_single_calls(encoder: StaticEncoder) -> None:
@@ -161,7 +161,7 @@ def test_any_text_even_with_lone_surrogates_has_a_finite_vector(encoder: StaticE
 
 
 @pytest.mark.parametrize(
-    ("one", "near", "far"),
+    ("text", "similar", "unrelated"),
     [
         ("How do I sort a list in Python?", "Sorting an array in Python code", "A poem about autumn leaves"),
         ("The cat sat on the mat", "A kitten is sitting on a rug", "Quarterly revenue grew by nine percent"),
@@ -169,13 +169,13 @@ def test_any_text_even_with_lone_surrogates_has_a_finite_vector(encoder: StaticE
     ],
 )
 def test_similar_sentences_are_closer_than_unrelated_ones(
-    one: str, near: str, far: str, encoder: StaticEncoder
+    text: str, similar: str, unrelated: str, encoder: StaticEncoder
 ) -> None:
-    a, b, c = encoder.encode([one, near, far])
+    a, b, c = encoder.encode([text, similar, unrelated])
     assert a @ b > a @ c + 0.1
 
 
-def test_of_a_huge_text_only_the_two_ends_are_read(encoder: StaticEncoder) -> None:
+def test_only_the_two_ends_of_a_huge_text_are_read(encoder: StaticEncoder) -> None:
     start, end = "apple " * 2000, " pear" * 2000
     huge = start + "noise" * 200_000 + end
     assert len(huge) > 1_000_000
@@ -183,11 +183,11 @@ def test_of_a_huge_text_only_the_two_ends_are_read(encoder: StaticEncoder) -> No
     assert encoder.encode([huge]).tobytes() == encoder.encode([start + "other" * 200_000 + end]).tobytes()
 
 
-def test_a_huge_text_counts_tokens_by_its_whole_length(encoder: StaticEncoder) -> None:
+def test_the_token_count_of_a_huge_text_is_for_its_whole_length(encoder: StaticEncoder) -> None:
     assert encoder.count_tokens("word " * 200_000) == pytest.approx(250_000, rel=0.3)
 
 
-def test_a_text_at_the_limit_is_read_whole(encoder: StaticEncoder) -> None:
+def test_a_text_at_the_limit_is_read_completely(encoder: StaticEncoder) -> None:
     text = ("ab " * MAX_CHARACTERS)[:MAX_CHARACTERS]
     assert len(encoder.pieces(text)) == len(text.split()) * len(encoder.pieces("ab"))
 
@@ -199,7 +199,7 @@ def test_the_token_count_is_pieces_or_a_quarter_of_the_characters(
     assert encoder.count_tokens(text) == tokens
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MEMO_CHARACTERS", 2_000)
     fresh = StaticEncoder.load(FOLDER)
     first = fresh.pieces("mountain river")
@@ -209,20 +209,20 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fresh.pieces("mountain river") == first
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"there is no artifact folder .*nowhere"):
         StaticEncoder.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["encoder.json", *FILES])
-def test_a_missing_file_is_named(name: str, copy: Path) -> None:
+def test_the_error_names_a_missing_file(name: str, copy: Path) -> None:
     (copy / name).unlink()
     with pytest.raises(ArtifactError, match=name):
         StaticEncoder.load(copy)
 
 
 @pytest.mark.parametrize("name", ["encoder.json", *FILES])
-def test_a_truncated_file_is_named(name: str, copy: Path) -> None:
+def test_the_error_names_a_truncated_file(name: str, copy: Path) -> None:
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(ArtifactError, match=f"{name}.* damaged"):
@@ -230,19 +230,19 @@ def test_a_truncated_file_is_named(name: str, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", [b"", b"[]", b"\xff\xfe", b'{"format": "\xff"}', b'{"version": "one"}'])
-def test_a_manifest_that_is_no_manifest_is_damaged(manifest: bytes, copy: Path) -> None:
+def test_a_manifest_that_cannot_be_decoded_is_damaged(manifest: bytes, copy: Path) -> None:
     (copy / "encoder.json").write_bytes(manifest)
     with pytest.raises(ArtifactError, match=r"encoder\.json: is damaged"):
         StaticEncoder.load(copy)
 
 
-def test_another_version_says_which_is_read(copy: Path) -> None:
+def test_the_error_for_another_version_names_the_version_that_is_read(copy: Path) -> None:
     rewrite_card(copy, version=99)
     with pytest.raises(ArtifactError, match=r"encoder\.json: is of version 99, this release reads version 2"):
         StaticEncoder.load(copy)
 
 
-def test_a_foreign_manifest_says_what_was_expected(copy: Path) -> None:
+def test_the_error_for_another_format_names_the_expected_one(copy: Path) -> None:
     rewrite_card(copy, format="something-else")
     with pytest.raises(ArtifactError, match='expected the format "pulvinar-encoder", found "something-else"'):
         StaticEncoder.load(copy)
@@ -255,21 +255,21 @@ def test_an_unknown_key_in_the_manifest_is_an_error(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(name: str, copy: Path) -> None:
+def test_a_file_without_a_hash_in_the_manifest_is_rejected(name: str, copy: Path) -> None:
     card = json.loads((copy / "encoder.json").read_text())
     rewrite_card(copy, sha256={key: value for key, value in card["sha256"].items() if key != name})
     with pytest.raises(ArtifactError, match=name):
         StaticEncoder.load(copy)
 
 
-def test_a_table_of_another_shape_is_refused(copy: Path) -> None:
+def test_a_token_table_of_another_shape_is_rejected(copy: Path) -> None:
     np.save(copy / "scales.npy", np.ones(7, dtype=np.float32))
     rehash(copy)
-    with pytest.raises(ArtifactError, match="has not the shape"):
+    with pytest.raises(ArtifactError, match="the token table does not have the shape that"):
         StaticEncoder.load(copy)
 
 
-def damaged_lexicon(copy: Path, **arrays: np.ndarray) -> None:
+def damage_lexicon(copy: Path, **arrays: np.ndarray) -> None:
     with np.load(copy / "lexicon.npz") as stored:
         np.savez(copy / "lexicon.npz", **{**stored, **arrays})
     rehash(copy)
@@ -281,22 +281,22 @@ def damaged_lexicon(copy: Path, **arrays: np.ndarray) -> None:
         ({"tokens": np.zeros((3, 3), dtype=np.uint16)}, "differ in shape"),
         ({"tokens": np.zeros(3, dtype=np.float32)}, "tokens is not uint16"),
         ({"words": np.frombuffer(b"a\n\xff", dtype=np.uint8)}, "utf-8"),
-        ({"words": np.frombuffer(b"a\nb", dtype=np.uint8)}, "not one word an entry"),
+        ({"words": np.frombuffer(b"a\nb", dtype=np.uint8)}, "it does not have one word per entry"),
     ],
 )
-def test_a_lexicon_that_is_none_is_refused(arrays: dict[str, np.ndarray], problem: str, copy: Path) -> None:
-    damaged_lexicon(copy, **arrays)
+def test_a_damaged_lexicon_is_rejected(arrays: dict[str, np.ndarray], problem: str, copy: Path) -> None:
+    damage_lexicon(copy, **arrays)
     with pytest.raises(ArtifactError, match=rf"lexicon\.npz: is damaged: .*{problem}"):
         StaticEncoder.load(copy)
 
 
-def test_a_lexicon_of_another_size_is_refused(copy: Path) -> None:
+def test_a_lexicon_of_another_size_is_rejected(copy: Path) -> None:
     rewrite_card(copy, words=7)
-    with pytest.raises(ArtifactError, match="the lexicon has not as many words"):
+    with pytest.raises(ArtifactError, match="the lexicon does not have as many words as"):
         StaticEncoder.load(copy)
 
 
-def test_a_table_of_floats_is_refused(copy: Path) -> None:
+def test_a_token_table_of_floats_is_rejected(copy: Path) -> None:
     np.save(copy / "vectors.npy", np.load(copy / "vectors.npy").astype(np.float32))
     rehash(copy)
     with pytest.raises(ArtifactError, match="the token table is not int8"):
@@ -304,23 +304,23 @@ def test_a_table_of_floats_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "no json", '{"model": 3}'])
-def test_a_tokenizer_that_is_none_is_refused(content: str, copy: Path) -> None:
+def test_a_damaged_tokenizer_is_rejected(content: str, copy: Path) -> None:
     (copy / "tokenizer.json").write_text(content)
     rehash(copy)
     with pytest.raises(ArtifactError, match=r"tokenizer\.json: is damaged"):
         StaticEncoder.load(copy)
 
 
-def test_a_tokenizer_with_more_tokens_than_the_table_is_refused(copy: Path) -> None:
+def test_a_tokenizer_with_more_tokens_than_the_token_table_is_rejected(copy: Path) -> None:
     np.save(copy / "vectors.npy", np.load(copy / "vectors.npy")[:100])
     np.save(copy / "scales.npy", np.load(copy / "scales.npy")[:100])
     rewrite_card(copy, tokens=100)
     rehash(copy)
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json: has 30522 tokens, the token table 100"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: has 30522 tokens, the token table has 100"):
         StaticEncoder.load(copy)
 
 
-def test_a_pickled_table_is_refused(copy: Path) -> None:
+def test_a_pickled_table_is_rejected(copy: Path) -> None:
     np.save(copy / "vectors.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     rehash(copy)
     with pytest.raises(ArtifactError, match=r"vectors\.npy: is damaged"):

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import FileError
-from router.perceive.evidence import ProbeOutcome, file_name, load_evidence, parse_evidence, without_card
+from router.perceive.evidence import (
+    EvidenceFolder,
+    EvidenceSource,
+    ProbeOutcome,
+    file_name,
+    load_evidence,
+    parse_evidence,
+    without_card,
+)
 
 FIRST = ProbeOutcome("a", "sums", "1 + 1?", "number", 1.0, "2", "m-1", "2026-01-01T00:00:00+00:00", 12.5)
 SECOND = ProbeOutcome(
@@ -22,19 +30,19 @@ def lines(*outcomes: ProbeOutcome) -> bytes:
     return b"".join(msgspec.json.encode(outcome) + b"\n" for outcome in outcomes)
 
 
-def test_outcomes_read_back_as_they_were_written() -> None:
+def test_outcomes_are_read_back_unchanged() -> None:
     assert parse_evidence(lines(FIRST, SECOND), "file").outcomes == (FIRST, SECOND)
 
 
 @given(st.integers(1, len(lines(SECOND)) - 2))
-def test_a_torn_last_line_is_left_out_and_measured(kept: int) -> None:
-    read = parse_evidence(lines(FIRST) + lines(SECOND)[:kept], "file")
-    assert (read.outcomes, read.torn) == ((FIRST,), kept)
+def test_a_truncated_last_line_is_left_out_and_its_length_reported(length: int) -> None:
+    content = parse_evidence(lines(FIRST) + lines(SECOND)[:length], "file")
+    assert (content.outcomes, content.truncated_bytes) == ((FIRST,), length)
 
 
-def test_a_whole_last_line_without_its_end_counts() -> None:
-    read = parse_evidence(lines(FIRST, SECOND)[:-1], "file")
-    assert (read.outcomes, read.torn) == ((FIRST, SECOND), 0)
+def test_a_complete_last_line_without_a_newline_counts() -> None:
+    content = parse_evidence(lines(FIRST, SECOND)[:-1], "file")
+    assert (content.outcomes, content.truncated_bytes) == ((FIRST, SECOND), 0)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +55,15 @@ def test_a_whole_last_line_without_its_end_counts() -> None:
         (lines(FIRST).strip().replace(b'"score"', b'"scroe"'), 'did you mean "score"?'),
     ],
 )
-def test_a_damaged_line_in_the_middle_is_named(damage: bytes, problem: str) -> None:
+def test_the_error_names_a_damaged_line_in_the_middle(damage: bytes, problem: str) -> None:
     with pytest.raises(FileError) as caught:
         parse_evidence(lines(FIRST) + damage + b"\n" + lines(SECOND), "evidence/m.jsonl")
     assert str(caught.value).startswith("evidence/m.jsonl:2: is damaged")
     assert problem in str(caught.value)
+    assert str(caught.value).endswith("; delete the line to continue")
 
 
-def test_a_folder_is_read_by_card_and_the_latest_outcome_of_a_probe_counts(tmp_path: Path) -> None:
+def test_a_folder_is_read_by_card_with_the_latest_outcome_of_a_probe(tmp_path: Path) -> None:
     later = msgspec.structs.replace(FIRST, score=0.0)
     (tmp_path / file_name("plain")).write_bytes(lines(SECOND))
     (tmp_path / file_name("vendor/model:7b@v1+x")).write_bytes(lines(FIRST, SECOND, later))
@@ -62,23 +71,31 @@ def test_a_folder_is_read_by_card_and_the_latest_outcome_of_a_probe_counts(tmp_p
     assert load_evidence(tmp_path) == {"plain": (SECOND,), "vendor/model:7b@v1+x": (later, SECOND)}
 
 
-def test_no_folder_is_no_evidence(tmp_path: Path) -> None:
+def test_a_folder_is_a_source_of_evidence(tmp_path: Path) -> None:
+    (tmp_path / file_name("m")).write_bytes(lines(FIRST))
+    source: EvidenceSource = EvidenceFolder(tmp_path)
+    assert source.outcomes() == {"m": (FIRST,)}
+    (tmp_path / file_name("m")).write_bytes(lines(FIRST, SECOND))
+    assert source.outcomes() == {"m": (FIRST, SECOND)}
+
+
+def test_without_a_folder_there_is_no_evidence(tmp_path: Path) -> None:
     assert load_evidence(tmp_path / "nowhere") == {}
 
 
-def test_a_torn_file_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_file_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / file_name("m")).write_bytes(lines(FIRST) + b'{"probe"')
     with caplog.at_level(logging.WARNING):
         assert load_evidence(tmp_path) == {"m": (FIRST,)}
-    assert "m.jsonl" in caplog.text
+    assert "m.jsonl: the last line is incomplete and was left out; `route onboard` repairs the file" in caplog.text
 
 
-def test_evidence_without_a_card_is_found() -> None:
+def test_the_ids_without_a_card_are_listed() -> None:
     assert without_card({"gone": (), "here": ()}, ["here", "other"]) == ("gone",)
 
 
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,40}\Z"))
-def test_every_card_id_has_a_file_name_of_its_own(card: str) -> None:
+def test_different_card_ids_have_different_file_names(card: str) -> None:
     name = file_name(card)
     assert "/" not in name
     assert name != file_name(card + "x")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.perceive.human_text import AT_LINE_START, INJECTED, human_text, newest_ask
+from router.perceive.human_text import AT_LINE_START, INJECTED, human_text
 
-ASK = "Why does the login test fail?"
+QUESTION = "Why does the login test fail?"
 TURNS = {
     "Claude Code": f"""<system-reminder>
 As you answer the user's questions, you can use the following context:
@@ -14,17 +14,17 @@ As you answer the user's questions, you can use the following context:
 Codebase and user instructions are shown below. Be sure to adhere to these instructions.
 </system-reminder>
 
-{ASK}
+{QUESTION}
 
 <system-reminder>The TodoWrite tool hasn't been used recently.</system-reminder>""",
     "Claude Code, a slash command": f"""<command-message>review is running…</command-message>
 <command-name>/review</command-name>
-<command-args>{ASK}</command-args>""",
+<command-args>{QUESTION}</command-args>""",
     "Claude Code, an open file": f"""<ide_opened_file>The user opened the file src/login.ts in the IDE. This may or may
 not be related to the current task.</ide_opened_file>
-{ASK}""",
+{QUESTION}""",
     "Cline": f"""<task>
-{ASK}
+{QUESTION}
 </task>
 
 <environment_details>
@@ -43,14 +43,14 @@ ACT MODE
     "Cline, an answer to a tool": f"""[attempt_completion] Result:
 The user has provided feedback on the results.
 <feedback>
-{ASK}
+{QUESTION}
 </feedback>
 <environment_details>
 # Current Mode
 ACT MODE
 </environment_details>""",
     "Roo Code": f"""<user_message>
-{ASK}
+{QUESTION}
 </user_message>""".replace("user_message", "task")
     + "\n<file_content path='a.ts'>\nexport {}\n</file_content>",
     "Cursor": f"""<additional_data>
@@ -69,7 +69,7 @@ export function login() {{}}
 </additional_data>
 
 <user_query>
-{ASK}
+{QUESTION}
 </user_query>""",
     "Cursor, beside rules": f"""<user_info>
 OS Version: linux 6.8
@@ -78,7 +78,7 @@ Shell: /bin/zsh
 <rules>
 Always answer in German.
 </rules>
-<user_query>{ASK}</user_query>""",
+<user_query>{QUESTION}</user_query>""",
     "GitHub Copilot": f"""<environment_info>
 The user's current OS is: Linux
 </environment_info>
@@ -92,7 +92,7 @@ The current date is January 15, 2026.
 You must keep going until the user's query is completely resolved.
 </reminderInstructions>
 <userRequest>
-{ASK}
+{QUESTION}
 </userRequest>""",
     "Codex": f"""<environment_context>
   <cwd>/home/ada/shop</cwd>
@@ -100,8 +100,8 @@ You must keep going until the user's query is completely resolved.
   <sandbox_mode>workspace-write</sandbox_mode>
   <shell>zsh</shell>
 </environment_context>
-{ASK}""",
-    "Codex, user instructions": f"<user_instructions>\n\nRun `make check` first.\n\n</user_instructions>\n\n{ASK}",
+{QUESTION}""",
+    "Codex, user instructions": f"<user_instructions>\n\nRun `make check` first.\n\n</user_instructions>\n\n{QUESTION}",
     "Codex, from an editor": f"""# Context from my IDE setup:
 
 ## Active file: src/login.ts
@@ -110,7 +110,7 @@ You must keep going until the user's query is completely resolved.
 - login.ts: src/login.ts
 
 ## My request for Codex:
-{ASK}
+{QUESTION}
 """,
     "Codex, files": f"""
 # Files mentioned by the user:
@@ -118,8 +118,8 @@ You must keep going until the user's query is completely resolved.
 ## report.pdf: /home/ada/report.pdf
 
 ## My request for Codex:
-{ASK}""",
-    "Gemini CLI": f"""{ASK}
+{QUESTION}""",
+    "Gemini CLI": f"""{QUESTION}
 --- Content from referenced files ---
 Content from @src/login.ts:
 export function login() {{}}
@@ -128,14 +128,14 @@ export function login() {{}}
 This is the Gemini CLI. We are setting up the context for our chat.
 My operating system is: linux
 </session_context>
-{ASK}""",
+{QUESTION}""",
     "Windsurf": f"""<USER_REQUEST>
-{ASK}
+{QUESTION}
 </USER_REQUEST>
 <ADDITIONAL_METADATA>
 The current local time is: 2026-01-15T10:12:01+01:00.
 </ADDITIONAL_METADATA>""",
-    "aider": f"""{ASK}
+    "aider": f"""{QUESTION}
 
 # *SEARCH/REPLACE block* Rules:
 
@@ -146,8 +146,8 @@ export function login() {{
   return null
 }}
 ```
-{ASK}""",
-    "OpenHands": f"""{ASK}
+{QUESTION}""",
+    "OpenHands": f"""{QUESTION}
 <REPOSITORY_INFO>
 At the user's request, repository shop has been cloned to /workspace/shop.
 </REPOSITORY_INFO>""",
@@ -159,7 +159,7 @@ Respond to the user query using the provided context, incorporating inline citat
 </context>
 
 <user_query>
-{ASK}
+{QUESTION}
 </user_query>""",
     "retrieved documents": f"""<documents>
 <document index="1">
@@ -168,13 +168,13 @@ Login needs a session cookie.
 </document>
 </documents>
 
-{ASK}""",
-    "a pasted tool result": f"""{ASK}
+{QUESTION}""",
+    "a pasted tool result": f"""{QUESTION}
 <tool_result>
 AssertionError: 401 != 200
 </tool_result>""",
 }
-NOBODY = {
+HARNESS_ONLY = {
     "a reminder": "<system-reminder>Your todo list is empty.</system-reminder>",
     "Cline's tool result": "[read_file for 'src/login.ts'] Result:\nexport function login() {}\n",
     "Cline's tool result with details": "[execute_command for 'ls'] Result:\nCommand executed.\n"
@@ -203,47 +203,46 @@ ORDINARY = [
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
-def test_what_the_harness_adds_is_not_the_ask(turn: str) -> None:
-    assert newest_ask(turn) == ASK
+def test_text_that_a_harness_added_is_removed(turn: str) -> None:
+    assert human_text(turn) == QUESTION
 
 
-@pytest.mark.parametrize("turn", NOBODY.values(), ids=NOBODY.keys())
-def test_a_turn_without_a_humans_words_is_told_apart_and_kept_whole(turn: str) -> None:
+@pytest.mark.parametrize("turn", HARNESS_ONLY.values(), ids=HARNESS_ONLY.keys())
+def test_a_turn_of_a_harness_alone_has_no_human_text(turn: str) -> None:
     assert human_text(turn) == ""
-    assert newest_ask(turn) == turn
 
 
 @pytest.mark.parametrize("text", ORDINARY)
-def test_an_ordinary_turn_stays_as_it_is(text: str) -> None:
-    assert newest_ask(text) == text
+def test_an_ordinary_turn_is_unchanged(text: str) -> None:
+    assert human_text(text) == (text if text.strip() else "")
 
 
-def test_words_before_and_after_a_block_are_kept() -> None:
-    assert newest_ask("one <system-reminder>x</system-reminder>two") == "one two"
+def test_text_before_and_after_a_block_remains() -> None:
+    assert human_text("one <system-reminder>x</system-reminder>two") == "one two"
 
 
-def test_blocks_inside_blocks_are_cut_whole() -> None:
+def test_nested_blocks_are_removed_completely() -> None:
     nested = "<system-reminder>a<system-reminder>b</system-reminder>c</system-reminder>"
-    assert newest_ask(f"{nested}{ASK}") == ASK
+    assert human_text(f"{nested}{QUESTION}") == QUESTION
 
 
-def test_a_block_that_is_never_closed_hides_nothing() -> None:
-    text = f"<system-reminder>{ASK}"
-    assert newest_ask(text) == text
+def test_a_block_that_is_never_closed_is_not_removed() -> None:
+    text = f"<system-reminder>{QUESTION}"
+    assert human_text(text) == text
 
 
-def test_a_closed_block_inside_one_that_is_not_is_cut() -> None:
-    assert newest_ask(f"<context>\n<git_status>\nM a\n</git_status>\n{ASK}") == f"<context>\n\n{ASK}"
+def test_a_closed_block_inside_an_unclosed_one_is_removed() -> None:
+    assert human_text(f"<context>\n<git_status>\nM a\n</git_status>\n{QUESTION}") == f"<context>\n\n{QUESTION}"
 
 
-def test_an_empty_query_mark_does_not_hide_the_rest() -> None:
-    assert newest_ask(f"<user_query></user_query>{ASK}") == ASK
+def test_an_empty_query_block_does_not_remove_the_rest() -> None:
+    assert human_text(f"<user_query></user_query>{QUESTION}") == QUESTION
 
 
 @pytest.mark.parametrize("name", AT_LINE_START)
-def test_a_common_mark_inside_a_line_is_the_humans(name: str) -> None:
+def test_a_common_tag_inside_a_line_is_human_text(name: str) -> None:
     text = f"Is <{name}>a</{name}> valid?"
-    assert newest_ask(text) == text
+    assert human_text(text) == text
 
 
 _PARTS = st.sampled_from(
@@ -258,25 +257,25 @@ _PARTS = st.sampled_from(
 
 @given(st.lists(_PARTS, max_size=40).map("".join))
 @settings(deadline=None)
-def test_only_words_of_the_turn_are_kept_and_never_none(text: str) -> None:
-    kept = newest_ask(text)
-    assert (kept == text) or kept.strip()
+def test_the_human_text_is_made_of_words_of_the_turn_in_their_order(text: str) -> None:
+    human = human_text(text)
+    assert human == "" or human.strip()
     position = 0
-    for line in kept.split("\n"):
+    for line in human.split("\n"):
         for word in line.split():
             position = text.find(word[0], position)
             assert position >= 0
 
 
 @given(st.text(max_size=300))
-def test_any_text_can_be_asked(text: str) -> None:
-    assert newest_ask(text) == (human_text(text) or text)
+def test_the_human_text_of_any_text_is_empty_or_has_a_word(text: str) -> None:
+    assert human_text(text) == "" or human_text(text).strip()
 
 
 HOSTILE = {
-    "marks that are never closed": "<context>\n",
-    "marks that are never opened": "</system-reminder>",
-    "marks without an end": "<file ",
+    "tags that are never closed": "<context>\n",
+    "tags that are never opened": "</system-reminder>",
+    "tags without an end": "<file ",
     "blocks": "<system-reminder>x</system-reminder>",
     "queries and blocks": "<user_query>a</user_query><git_status>b</git_status>",
     "code blocks": "```ts a.ts (1-2)\n",
@@ -289,8 +288,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_megabyte_made_to_be_slow_is_read(part: str) -> None:
-    # Quadratic time would be hours.
+def test_the_time_for_a_hostile_megabyte_is_linear(part: str) -> None:
+    # Quadratic time would take hours.
     text = part * (1_000_000 // len(part))
-    assert len(human_text(text + ASK)) <= len(text + ASK)
-    assert newest_ask(text)
+    assert len(human_text(text + QUESTION)) <= len(text + QUESTION)
+    assert len(human_text(text)) <= len(text)

@@ -16,22 +16,22 @@ def lexicon() -> Lexicon:
     return Lexicon(WORDS, tokens, np.full(tokens.shape, 51, dtype=np.uint8))
 
 
-def named(lexicon: Lexicon, run: str) -> list[str]:
+def words_of(lexicon: Lexicon, run: str) -> list[str]:
     return [WORDS[entry] if entry < len(WORDS) else "?" for entry in lexicon.entries(run)]
 
 
-def test_the_longest_entry_wins(lexicon: Lexicon) -> None:
-    assert named(lexicon, "водавода") == ["вода", "вода"]
-    assert named(lexicon, "水曜日水曜") == ["水曜日", "水", "?"]
+def test_the_longest_matching_entry_is_taken(lexicon: Lexicon) -> None:
+    assert words_of(lexicon, "водавода") == ["вода", "вода"]
+    assert words_of(lexicon, "水曜日水曜") == ["水曜日", "水", "?"]
 
 
-def test_an_entry_stands_for_its_tokens_and_weights(lexicon: Lexicon) -> None:
+def test_an_entry_expands_to_its_tokens_and_weights(lexicon: Lexicon) -> None:
     tokens, weights = lexicon.expand(np.array([1, 3]))
     np.testing.assert_array_equal(tokens, [2, 3, 6, 7])
     np.testing.assert_allclose(weights, 0.2)
 
 
-def test_a_hashed_letter_is_a_direction_without_meaning(lexicon: Lexicon) -> None:
+def test_a_hashed_letter_is_a_difference_of_two_tokens(lexicon: Lexicon) -> None:
     entries = np.array(list(lexicon.entries("ჟჟ")))
     tokens, weights = lexicon.expand(entries)
     assert len(entries) == 3
@@ -39,7 +39,7 @@ def test_a_hashed_letter_is_a_direction_without_meaning(lexicon: Lexicon) -> Non
     assert len(set(tokens.tolist())) == 4
 
 
-def test_marks_without_an_entry_are_passed_over(lexicon: Lexicon) -> None:
+def test_characters_that_are_no_letters_and_have_no_entry_are_skipped(lexicon: Lexicon) -> None:
     assert not list(lexicon.entries("।"))
 
 
@@ -53,12 +53,12 @@ def test_words_of_other_scripts_are_foreign(word: str) -> None:
     assert is_foreign(word)
 
 
-def test_a_word_splits_into_what_stands_between_runs_and_the_runs() -> None:
+def test_a_word_is_split_into_text_between_runs_and_runs() -> None:
     assert split(normalised("Wi-Fiで接続、OK")) == ["wi-fi", "で接続", "、ok"]
 
 
 @given(st.text())
-def test_the_parts_make_up_the_word(text: str) -> None:
+def test_the_parts_joined_are_the_word(text: str) -> None:
     assert "".join(split(text)) == text
 
 

@@ -45,17 +45,17 @@ CARDS = (
     card("calculator", price=Price(1.0, 2.0)),
     card("big-poet", aliases=("poet",), size=Size(7e10), max_output_tokens=TokenCount(10)),
     card("generalist", latency=Latency(Milliseconds(100), Milliseconds(10))),
-    card("stranger", size=Size(7e9)),
+    card("unmeasured", size=Size(7e9)),
     card("sums", kind="adapter", base="calculator", price=Price(9.0, 9.0)),
     card("verses", kind="adapter", base="big-poet"),
-    card("nobody", kind="adapter", base="stranger"),
-    card("asked", size=Size(7e9)),
-    card("asked-too"),
+    card("unmeasured-adapter", kind="adapter", base="unmeasured"),
+    card("probed", size=Size(7e9)),
+    card("also-probed"),
     card("tuned", kind="adapter", base="calculator"),
 )
-ASKED = {"asked": (1.0, 0.0), "asked-too": (0.0, 0.0), "tuned": (0.0, 1.0)}
-"""What a card scored in probes of sums and of poems."""
-ALONE = tuple(each for each in CARDS if each.base is None)
+PROBE_SCORES = {"probed": (1.0, 0.0), "also-probed": (0.0, 0.0), "tuned": (0.0, 1.0)}
+"""The scores of a card in probes of sums and of poems."""
+MODELS = tuple(card for card in CARDS if card.base is None)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def features(encoder: StaticEncoder) -> Features:
 
 
 def evidence_from(encoder: StaticEncoder, sums: float, poems: float, probes: int = 16) -> Evidence:
-    """As many probes of either kind as `probes`, with these scores."""
+    """`probes` probes of sums and as many of poems, with these scores."""
     texts = [f"What is {number} plus {number * 7}?" for number in range(probes)]
     texts += [f"Write a poem about the river, number {number}." for number in range(probes)]
     vectors = np.stack([feature_vector(encoder, (text,)) for text in texts])
@@ -73,7 +73,7 @@ def evidence_from(encoder: StaticEncoder, sums: float, poems: float, probes: int
 
 @pytest.fixture(scope="module")
 def evidence(encoder: StaticEncoder) -> Mapping[str, Evidence]:
-    return {name: evidence_from(encoder, *scores) for name, scores in ASKED.items()}
+    return {name: evidence_from(encoder, *scores) for name, scores in PROBE_SCORES.items()}
 
 
 def of_card(forecast: Forecast, catalog: Catalog, name: str) -> bytes:
@@ -83,36 +83,36 @@ def of_card(forecast: Forecast, catalog: Catalog, name: str) -> bytes:
 
 
 def with_bases(chosen: set[str]) -> Catalog:
-    bases = {each.base for each in CARDS if each.id in chosen}
-    return Catalog(each for each in CARDS if each.id in chosen | bases)
+    bases = {card.base for card in CARDS if card.id in chosen}
+    return Catalog(card for card in CARDS if card.id in chosen | bases)
 
 
-@given(st.sets(st.sampled_from([each.id for each in CARDS]), min_size=1))
+@given(st.sets(st.sampled_from([card.id for card in CARDS]), min_size=1))
 @settings(deadline=None)
-def test_the_other_cards_never_change_a_forecast_to_the_last_bit(
+def test_other_cards_do_not_change_any_bit_of_a_forecast(
     predictor: Predictor, features: Features, evidence: Mapping[str, Evidence], chosen: set[str]
 ) -> None:
-    everything, some = Catalog(CARDS), with_bases(chosen)
-    full, partial = (predictor.bind(catalog, evidence)(features) for catalog in (everything, some))
-    for name in some.ids:
-        assert of_card(partial, some, name) == of_card(full, everything, name)
+    whole, part = Catalog(CARDS), with_bases(chosen)
+    of_whole, of_part = (predictor.bind(catalog, evidence)(features) for catalog in (whole, part))
+    for name in part.ids:
+        assert of_card(of_part, part, name) == of_card(of_whole, whole, name)
 
 
-@given(st.dictionaries(st.sampled_from([each.id for each in CARDS]), st.sampled_from([0.0, 0.5, 1.0])))
+@given(st.dictionaries(st.sampled_from([card.id for card in CARDS]), st.sampled_from([0.0, 0.5, 1.0])))
 @settings(deadline=None, max_examples=30)
-def test_probes_of_a_card_never_change_a_card_that_does_not_rest_on_it(
+def test_probes_of_a_card_change_only_that_card_and_its_adapters(
     predictor: Predictor, encoder: StaticEncoder, features: Features, scores: dict[str, float]
 ) -> None:
     catalog = Catalog(CARDS)
-    asked = {name: evidence_from(encoder, score, score, probes=2) for name, score in scores.items()}
-    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
-    for each in CARDS:
-        if each.id not in scores and each.base not in scores:
-            assert of_card(after, catalog, each.id) == of_card(before, catalog, each.id)
+    evidence = {name: evidence_from(encoder, score, score, probes=2) for name, score in scores.items()}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, evidence)(features)
+    for other in CARDS:
+        if other.id not in scores and other.base not in scores:
+            assert of_card(after, catalog, other.id) == of_card(before, catalog, other.id)
 
 
 @given(
-    st.sampled_from([each.id for each in ALONE]),
+    st.sampled_from([card.id for card in MODELS]),
     st.fixed_dictionaries(
         {
             "price": st.builds(Price, st.floats(0, 1e3), st.floats(0, 1e3)),
@@ -122,25 +122,25 @@ def test_probes_of_a_card_never_change_a_card_that_does_not_rest_on_it(
     ),
 )
 @settings(deadline=None)
-def test_editing_a_card_never_changes_another_ones_forecast(
+def test_editing_a_card_does_not_change_the_forecast_of_another(
     predictor: Predictor, features: Features, evidence: Mapping[str, Evidence], edited: str, facts: dict[str, object]
 ) -> None:
     new = card(edited, **facts)
-    before, after = Catalog(ALONE), Catalog(new if each.id == edited else each for each in ALONE)
-    old, now = predictor.bind(before, evidence)(features), predictor.bind(after, evidence)(features)
+    before, after = Catalog(MODELS), Catalog(new if model.id == edited else model for model in MODELS)
+    old, updated = predictor.bind(before, evidence)(features), predictor.bind(after, evidence)(features)
     for name in before.ids:
         if name != edited:
-            assert of_card(now, after, name) == of_card(old, before, name)
+            assert of_card(updated, after, name) == of_card(old, before, name)
 
 
-def test_the_order_of_the_cards_changes_nothing(
+def test_the_order_of_the_cards_does_not_matter(
     predictor: Predictor, features: Features, evidence: Mapping[str, Evidence]
 ) -> None:
     one, other = (predictor.bind(Catalog(cards), evidence)(features) for cards in (CARDS, CARDS[::-1]))
     assert all(getattr(one, field).tobytes() == getattr(other, field).tobytes() for field in FIELDS)
 
 
-def test_each_model_is_best_at_its_own_kind_of_prompt(predictor: Predictor, encoder: StaticEncoder) -> None:
+def test_every_model_is_best_at_its_kind_of_prompt(predictor: Predictor, encoder: StaticEncoder) -> None:
     calculator, poet = predictor.models.index("calculator"), predictor.models.index("poet")
     sums, *_ = predictor.expect(feature_vector(encoder, (SUM,)))
     poems, *_ = predictor.expect(feature_vector(encoder, (POEM,)))
@@ -148,7 +148,7 @@ def test_each_model_is_best_at_its_own_kind_of_prompt(predictor: Predictor, enco
     assert poems[poet] > poems[calculator] + 0.3
 
 
-def test_a_card_is_known_by_its_alias(predictor: Predictor, features: Features) -> None:
+def test_a_card_has_the_outcomes_of_its_alias(predictor: Predictor, features: Features) -> None:
     catalog = Catalog(CARDS)
     position = catalog.position("big-poet")
     assert position is not None
@@ -156,7 +156,9 @@ def test_a_card_is_known_by_its_alias(predictor: Predictor, features: Features) 
 
 
 @pytest.mark.parametrize(("adapter", "model"), [("sums", "calculator"), ("verses", "poet")])
-def test_an_adapter_rests_on_its_base(adapter: str, model: str, predictor: Predictor, features: Features) -> None:
+def test_an_adapter_has_the_quality_of_its_base_with_more_uncertainty(
+    adapter: str, model: str, predictor: Predictor, features: Features
+) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(adapter)
@@ -166,36 +168,43 @@ def test_an_adapter_rests_on_its_base(adapter: str, model: str, predictor: Predi
     assert forecast.quality_std[position] > quality_std[column]
 
 
-def test_an_adapter_adds_to_the_doubt_as_much_as_models_differ(predictor: Predictor, features: Features) -> None:
+def test_an_adapter_adds_the_variance_between_models_to_that_of_its_base(
+    predictor: Predictor, features: Features
+) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     base, adapter = catalog.position("calculator"), catalog.position("sums")
     added = np.square(forecast.quality_std[adapter]) - np.square(forecast.quality_std[base])
-    apart = predictor.along(predictor.look(features.vector[None]), predictor.population.covariance)
-    assert added == pytest.approx(apart[0], rel=1e-3)
+    profile = predictor.profile(features.vector[None])
+    between_models = predictor.expectation_variance(profile, predictor.population.covariance)
+    assert added == pytest.approx(between_models[0], rel=1e-3)
 
 
-def test_an_adapter_of_a_stranger_is_in_as_much_doubt_as_the_stranger(predictor: Predictor, features: Features) -> None:
+def test_an_adapter_of_an_unmeasured_card_is_as_uncertain_as_that_card(
+    predictor: Predictor, features: Features
+) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
-    base, adapter = catalog.position("stranger"), catalog.position("nobody")
+    base, adapter = catalog.position("unmeasured"), catalog.position("unmeasured-adapter")
     assert forecast.quality_std[adapter] == forecast.quality_std[base]
 
 
-def test_an_adapter_with_outcomes_of_its_own_is_as_sure_as_a_model(predictor: Predictor, features: Features) -> None:
+def test_an_adapter_with_outcomes_is_as_certain_as_a_model(predictor: Predictor, features: Features) -> None:
     catalog = Catalog([card("calculator"), card("poet", kind="adapter", base="calculator")])
     _, quality_std, *_ = predictor.expect(features.vector)
-    found = predictor.bind(catalog)(features).quality_std[catalog.position("poet")]
-    assert found == quality_std[predictor.models.index("poet")]
+    of_adapter = predictor.bind(catalog)(features).quality_std[catalog.position("poet")]
+    assert of_adapter == quality_std[predictor.models.index("poet")]
 
 
-def test_an_adapter_with_outcomes_of_its_own_does_not_rest_on_its_base(predictor: Predictor) -> None:
+def test_the_outcomes_of_an_adapter_replace_those_of_its_base(predictor: Predictor) -> None:
     catalog = Catalog([card("calculator"), card("poet", kind="adapter", base="calculator")])
     assert predictor.column(catalog, 1) == predictor.models.index("poet")
 
 
-@pytest.mark.parametrize("name", ["stranger", "nobody"])
-def test_a_card_without_outcomes_gets_the_population(name: str, predictor: Predictor, features: Features) -> None:
+@pytest.mark.parametrize("name", ["unmeasured", "unmeasured-adapter"])
+def test_a_card_without_outcomes_gets_the_forecast_of_the_population(
+    name: str, predictor: Predictor, features: Features
+) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     position = catalog.position(name)
@@ -203,13 +212,15 @@ def test_a_card_without_outcomes_gets_the_population(name: str, predictor: Predi
     assert forecast.quality[position] == quality[-1]
 
 
-def test_a_card_without_outcomes_is_less_sure_than_any_with(predictor: Predictor, features: Features) -> None:
+def test_a_card_without_outcomes_is_less_certain_than_any_with_outcomes(
+    predictor: Predictor, features: Features
+) -> None:
     _, quality_std, *_ = predictor.expect(features.vector)
     assert (quality_std[-1] > quality_std[:-1]).all()
 
 
 def shifted(predictor: Predictor, biases: list[float]) -> Predictor:
-    """`predictor` with models that are as good as this at every prompt."""
+    """`predictor` with models of these qualities on every prompt."""
     ability = np.zeros_like(predictor.head.ability)
     ability[:, 0] = biases
     return Predictor(msgspec.structs.replace(predictor.head, ability=ability), predictor.encoder, predictor.manifest)
@@ -217,21 +228,21 @@ def shifted(predictor: Predictor, biases: list[float]) -> Predictor:
 
 @given(st.lists(st.floats(-3, 4, width=32), min_size=3, max_size=3))
 @settings(deadline=None)
-def test_what_is_better_stays_better_beyond_either_end(predictor: Predictor, biases: list[float]) -> None:
+def test_the_order_of_qualities_is_preserved_beyond_both_ends(predictor: Predictor, biases: list[float]) -> None:
     vector = np.zeros(vector_width(predictor.encoder), dtype=np.float32)
     quality = shifted(predictor, biases).expect(vector).quality[:-1]
     assert ((quality > 0) & (quality < 1)).all()
-    for one, other in itertools.combinations(range(3), 2):
-        if abs(biases[one] - biases[other]) > 0.02:
-            assert (quality[one] > quality[other]) == (biases[one] > biases[other])
+    for first, second in itertools.combinations(range(3), 2):
+        if abs(biases[first] - biases[second]) > 0.02:
+            assert (quality[first] > quality[second]) == (biases[first] > biases[second])
 
 
-def test_a_forecast_away_from_the_ends_is_not_bent() -> None:
+def test_a_quality_away_from_the_ends_is_not_bent() -> None:
     middle = np.linspace(0.05, 0.95, 91, dtype=np.float32)
     np.testing.assert_array_equal(_squashed(middle), middle)
 
 
-def test_the_bend_has_no_step_and_no_kink() -> None:
+def test_the_bend_is_continuous_with_a_continuous_slope() -> None:
     line = np.linspace(-2, 3, 50_001)
     slope = np.diff(_squashed(line)) / np.diff(line)
     assert ((slope > 0) & (slope < 1 + 1e-9)).all()
@@ -240,9 +251,7 @@ def test_the_bend_has_no_step_and_no_kink() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8), st.integers(0, 2**31))
 @settings(deadline=None)
-def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
-    predictor: Predictor, scales: list[float], seed: int
-) -> None:
+def test_forecasts_of_any_vector_are_in_their_ranges(predictor: Predictor, scales: list[float], seed: int) -> None:
     width = vector_width(predictor.encoder)
     noise = np.random.default_rng(seed).standard_normal(width)
     vector = (noise * np.resize(scales, width)).astype(np.float32)
@@ -262,20 +271,22 @@ def test_forecasts_of_any_vector_are_probabilities_with_a_spread(
         "{}[]<>!=&|" * 100,
     ],
 )
-def test_the_deviation_grows_far_from_the_training_data(odd: str, predictor: Predictor, encoder: StaticEncoder) -> None:
-    _, near, *_ = predictor.expect(feature_vector(encoder, (SUM,)))
-    _, far, *_ = predictor.expect(feature_vector(encoder, (odd,)))
-    assert (far[:-1] > near[:-1]).all()
+def test_the_uncertainty_is_greater_out_of_domain(odd: str, predictor: Predictor, encoder: StaticEncoder) -> None:
+    _, in_domain, *_ = predictor.expect(feature_vector(encoder, (SUM,)))
+    _, out_of_domain, *_ = predictor.expect(feature_vector(encoder, (odd,)))
+    assert (out_of_domain[:-1] > in_domain[:-1]).all()
 
 
-def test_longer_answers_are_expected_where_they_were_seen(predictor: Predictor, encoder: StaticEncoder) -> None:
+def test_longer_answers_are_forecast_for_prompts_and_models_that_had_them(
+    predictor: Predictor, encoder: StaticEncoder
+) -> None:
     sums = predictor.expect(feature_vector(encoder, (SUM,))).output_tokens
     poems = predictor.expect(feature_vector(encoder, (POEM,))).output_tokens
     assert (poems > 3 * sums).all()
     assert sums[predictor.models.index("poet")] > sums[predictor.models.index("calculator")]
 
 
-def test_the_expected_length_is_the_mean_and_not_the_median(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_the_forecast_length_is_the_mean_and_not_the_median(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     scatter = np.random.default_rng(0).lognormal(5.0, 1.0, planted_set.scores.shape).astype(np.float32)
     trained = train([msgspec.structs.replace(planted_set, output_tokens=scatter)], encoder)
     vectors = [feature_vector(encoder, prompt.turns) for prompt in planted_set.prompts]
@@ -300,7 +311,7 @@ def test_a_card_without_a_price_has_no_cost(predictor: Predictor, features: Feat
 
 
 @pytest.mark.parametrize(("of_card", "of_request", "tokens"), [(5, None, 5), (None, 4, 4), (5, 3, 3), (3, 5, 3)])
-def test_an_answer_is_no_longer_than_card_and_request_allow(
+def test_the_forecast_length_is_at_most_the_limits_of_card_and_request(
     of_card: int | None,
     of_request: int | None,
     tokens: int,
@@ -314,14 +325,16 @@ def test_an_answer_is_no_longer_than_card_and_request_allow(
     assert forecast.output_tokens[0] == tokens
 
 
-def test_measured_latency_comes_from_the_card(predictor: Predictor, features: Features) -> None:
+def test_the_latency_is_that_stated_on_the_card(predictor: Predictor, features: Features) -> None:
     fast = card("poet", latency=Latency(Milliseconds(100), Milliseconds(10)), size=Size(7e9))
     forecast = predictor.bind(Catalog([fast]))(features)
     assert forecast.ttft_ms[0] == 100
     assert forecast.latency_ms[0] == 100 + 10 * forecast.output_tokens[0]
 
 
-def test_latency_that_nobody_measured_comes_from_the_active_size(predictor: Predictor, features: Features) -> None:
+def test_latency_without_measurement_is_estimated_from_the_active_size(
+    predictor: Predictor, features: Features
+) -> None:
     forecast = predictor.bind(Catalog([card("poet", size=Size(47e9, 13e9))]))(features)
     active = np.array([13e9])
     first = time_to_first_token_ms(active, features.input_tokens)
@@ -336,17 +349,17 @@ def test_latency_without_size_or_measurement_is_unknown(predictor: Predictor, fe
 
 @given(st.lists(st.sampled_from([SUM, POEM, "", "你好", "def f(): pass"]), min_size=1, max_size=40))
 @settings(deadline=None, max_examples=30)
-def test_many_prompts_at_once_are_forecast_as_one_by_one_to_the_last_bit(
+def test_a_batch_of_prompts_gives_the_same_bits_as_single_prompts(
     predictor: Predictor, encoder: StaticEncoder, prompts: list[str]
 ) -> None:
     vectors = np.stack([feature_vector(encoder, (f"{text} {number}",)) for number, text in enumerate(prompts)])
-    together = predictor.expect_all(vectors)
+    batch = predictor.expect_all(vectors)
     for position, vector in enumerate(vectors):
-        for one, all_of_them in zip(predictor.expect(vector), together, strict=True):
-            assert one.tobytes() == all_of_them[position].tobytes()
+        for single, of_batch in zip(predictor.expect(vector), batch, strict=True):
+            assert single.tobytes() == of_batch[position].tobytes()
 
 
-def test_a_measured_card_is_forecast_as_its_model(predictor: Predictor, features: Features) -> None:
+def test_a_card_with_outcomes_has_the_forecast_of_its_model(predictor: Predictor, features: Features) -> None:
     catalog = Catalog(CARDS)
     forecast = predictor.bind(catalog)(features)
     expected = predictor.expect(features.vector)
@@ -357,16 +370,16 @@ def test_a_measured_card_is_forecast_as_its_model(predictor: Predictor, features
     assert forecast.novelty == expected.novelty
 
 
-def test_the_usual_quality_is_what_a_model_does_on_average(
+def test_the_mean_quality_is_that_of_the_model_over_the_training_prompts(
     predictor: Predictor, features: Features, planted_set: RoutingSet
 ) -> None:
     catalog = Catalog([card(name) for name in planted_set.models])
-    usual = predictor.bind(catalog)(features).mean_quality
+    mean_quality = predictor.bind(catalog)(features).mean_quality
     means = dict(zip(planted_set.models, planted_set.scores.mean(axis=0).tolist(), strict=True))
-    np.testing.assert_allclose(usual, [means[name] for name in catalog.ids], atol=0.05)
+    np.testing.assert_allclose(mean_quality, [means[name] for name in catalog.ids], atol=0.05)
 
 
-def test_the_doubt_about_a_difference_is_no_more_than_all_doubt(
+def test_the_independent_uncertainty_is_at_most_the_total_uncertainty(
     predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
 ) -> None:
     for text in (SUM, POEM, "Привет, как дела?"):
@@ -375,45 +388,47 @@ def test_the_doubt_about_a_difference_is_no_more_than_all_doubt(
         assert (forecast.independent_std <= forecast.quality_std).all()
 
 
-def test_a_card_is_placed_by_its_probes(
+def test_probes_move_the_forecasts_of_a_card_towards_their_scores(
     predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
 ) -> None:
     catalog = Catalog(CARDS)
-    asked, stranger = catalog.position("asked"), catalog.position("stranger")
+    probed, unmeasured = catalog.position("probed"), catalog.position("unmeasured")
     sums, poems = (
         predictor.bind(catalog, evidence)(Perceiver(encoder)(ChatRequest.from_prompt(text))).quality
         for text in (SUM, POEM)
     )
-    assert sums[asked] > sums[stranger] + 0.1
-    assert poems[asked] < poems[stranger] - 0.1
+    assert sums[probed] > sums[unmeasured] + 0.1
+    assert poems[probed] < poems[unmeasured] - 0.1
 
 
-def test_probes_make_surer_of_the_card_and_of_no_other(
+def test_probes_reduce_the_uncertainty_of_their_card_only(
     predictor: Predictor, features: Features, evidence: Mapping[str, Evidence]
 ) -> None:
     catalog = Catalog(CARDS)
-    before, after = (predictor.bind(catalog, asked)(features).quality_std for asked in (None, evidence))
+    before, after = (predictor.bind(catalog, probes)(features).quality_std for probes in (None, evidence))
     for position, name in enumerate(catalog.ids):
-        if name in ASKED:
+        if name in PROBE_SCORES:
             assert after[position] < before[position]
         else:
             assert after[position] == before[position]
 
 
-def test_more_probes_make_surer(predictor: Predictor, encoder: StaticEncoder, features: Features) -> None:
-    catalog = Catalog([card("asked")])
+def test_more_probes_reduce_the_uncertainty_further(
+    predictor: Predictor, encoder: StaticEncoder, features: Features
+) -> None:
+    catalog = Catalog([card("probed")])
     std = [
-        predictor.bind(catalog, {"asked": evidence_from(encoder, 1.0, 0.0, probes)})(features).quality_std[0]
+        predictor.bind(catalog, {"probed": evidence_from(encoder, 1.0, 0.0, probes)})(features).quality_std[0]
         for probes in (1, 4, 16, 64)
     ]
     assert std == sorted(std, reverse=True)
     assert std[-1] < std[0]
 
 
-def test_an_adapter_moves_off_its_base_by_its_probes(
+def test_probes_of_an_adapter_move_its_forecasts_away_from_its_base(
     predictor: Predictor, encoder: StaticEncoder, evidence: Mapping[str, Evidence]
 ) -> None:
-    # It fails at the sums at which its base is good, and writes the poems that its base cannot.
+    # It fails at the sums, which its base can solve, and writes the poems, which its base cannot.
     catalog = Catalog(CARDS)
     base, tuned = catalog.position("calculator"), catalog.position("tuned")
     sums, poems = (
@@ -424,49 +439,49 @@ def test_an_adapter_moves_off_its_base_by_its_probes(
     assert poems[tuned] > poems[base] + 0.3
 
 
-def test_an_adapter_rests_on_what_probes_say_of_its_base(
+def test_probes_of_a_base_move_the_forecasts_of_its_adapter(
     predictor: Predictor, encoder: StaticEncoder, features: Features
 ) -> None:
     catalog = Catalog(CARDS)
-    asked = {"stranger": evidence_from(encoder, 1.0, 1.0)}
-    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
-    base, adapter = catalog.position("stranger"), catalog.position("nobody")
+    evidence = {"unmeasured": evidence_from(encoder, 1.0, 1.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, evidence)(features)
+    base, adapter = catalog.position("unmeasured"), catalog.position("unmeasured-adapter")
     assert after.quality[adapter] == after.quality[base] > before.quality[adapter]
     assert after.quality_std[adapter] > after.quality_std[base]
 
 
-def test_probes_say_nothing_new_of_a_card_with_outcomes(
+def test_probes_do_not_change_a_card_with_outcomes(
     predictor: Predictor, encoder: StaticEncoder, features: Features
 ) -> None:
     catalog = Catalog([card("calculator")])
-    asked = {"calculator": evidence_from(encoder, 0.0, 0.0)}
-    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
+    evidence = {"calculator": evidence_from(encoder, 0.0, 0.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, evidence)(features)
     assert of_card(after, catalog, "calculator") == of_card(before, catalog, "calculator")
 
 
-def test_probes_of_a_card_that_is_not_there_do_no_harm(
+def test_probes_of_a_card_that_is_not_in_the_catalogue_are_ignored(
     predictor: Predictor, encoder: StaticEncoder, features: Features
 ) -> None:
-    catalog = Catalog([card("stranger")])
-    asked = {"gone": evidence_from(encoder, 1.0, 1.0)}
-    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, asked)(features)
-    assert of_card(after, catalog, "stranger") == of_card(before, catalog, "stranger")
+    catalog = Catalog([card("unmeasured")])
+    evidence = {"removed": evidence_from(encoder, 1.0, 1.0)}
+    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, evidence)(features)
+    assert of_card(after, catalog, "unmeasured") == of_card(before, catalog, "unmeasured")
 
 
 def outcome(prompt: str, score: float) -> ProbeOutcome:
     return ProbeOutcome("p", "", prompt, "text", score, "", "m", "2026-01-01T00:00:00Z", 1.0)
 
 
-def test_evidence_holds_each_outcomes_features_and_score(encoder: StaticEncoder) -> None:
-    found = evidence_of({"a": (outcome(SUM, 1.0), outcome(POEM, 0.25)), "b": ()}, encoder)
-    assert set(found) == {"a"}
-    assert np.array_equal(found["a"].vectors, np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)]))
-    assert found["a"].scores.tolist() == [1.0, 0.25]
+def test_evidence_has_the_features_and_the_score_of_every_outcome(encoder: StaticEncoder) -> None:
+    evidence = evidence_of({"a": (outcome(SUM, 1.0), outcome(POEM, 0.25)), "b": ()}, encoder)
+    assert set(evidence) == {"a"}
+    assert np.array_equal(evidence["a"].vectors, np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)]))
+    assert evidence["a"].scores.tolist() == [1.0, 0.25]
 
 
 @pytest.fixture(scope="module")
 def informed(encoder: StaticEncoder) -> Predictor:
-    """A predictor that knows of twelve models what they scored in a benchmark, and that it is what they can do."""
+    """A predictor trained with twelve models whose qualities are equal to their benchmark scores."""
     models = [f"model-{number}" for number in range(12)]
     strength = np.linspace(0.2, 0.9, 12)
     data = planted(160)
@@ -476,12 +491,14 @@ def informed(encoder: StaticEncoder) -> Predictor:
     return train([wide], encoder, facts=facts)
 
 
-def stated(name: str, score: float) -> Card:
+def with_benchmark(name: str, score: float) -> Card:
     return card(name, benchmarks={"mmlu": Benchmark(score, "https://example.com")})
 
 
-def test_a_card_with_facts_differs_from_the_population(informed: Predictor, features: Features) -> None:
-    catalog = Catalog([card("unknown"), stated("known", 85.0)])
+def test_a_card_with_facts_has_another_forecast_than_the_population_with_less_uncertainty(
+    informed: Predictor, features: Features
+) -> None:
+    catalog = Catalog([card("unknown"), with_benchmark("known", 85.0)])
     known, unknown = catalog.position("known"), catalog.position("unknown")
     forecast = informed.bind(catalog)(features)
     assert forecast.quality[unknown] == informed.expect(features.vector).quality[-1]
@@ -489,24 +506,24 @@ def test_a_card_with_facts_differs_from_the_population(informed: Predictor, feat
     assert forecast.quality_std[known] < forecast.quality_std[unknown]
 
 
-def test_a_card_with_better_benchmarks_is_forecast_better(informed: Predictor, features: Features) -> None:
-    catalog = Catalog([stated(f"c{score}", score) for score in (25.0, 50.0, 75.0, 90.0)])
+def test_a_card_with_better_benchmarks_has_a_better_forecast(informed: Predictor, features: Features) -> None:
+    catalog = Catalog([with_benchmark(f"c{score}", score) for score in (25.0, 50.0, 75.0, 90.0)])
     forecast = informed.bind(catalog)(features)
     assert (np.diff(forecast.quality) > 0.05).all()
     assert (np.diff(forecast.mean_quality) > 0.05).all()
     assert len(set(forecast.quality_std.tolist())) == 1
 
 
-def test_facts_say_nothing_new_of_a_card_with_outcomes(informed: Predictor, features: Features) -> None:
-    bare, praised = Catalog([card("model-0")]), Catalog([stated("model-0", 99.0)])
-    one, other = informed.bind(bare)(features), informed.bind(praised)(features)
-    assert of_card(one, bare, "model-0") == of_card(other, praised, "model-0")
+def test_facts_do_not_change_a_card_with_outcomes(informed: Predictor, features: Features) -> None:
+    without, with_facts = Catalog([card("model-0")]), Catalog([with_benchmark("model-0", 99.0)])
+    before, after = informed.bind(without)(features), informed.bind(with_facts)(features)
+    assert of_card(before, without, "model-0") == of_card(after, with_facts, "model-0")
 
 
-def test_probes_count_beside_facts(informed: Predictor, encoder: StaticEncoder, features: Features) -> None:
-    catalog = Catalog([stated("praised", 90.0)])
-    disappointing = {"praised": evidence_from(encoder, 0.0, 0.0)}
-    before, after = informed.bind(catalog)(features), informed.bind(catalog, disappointing)(features)
+def test_probes_update_the_prior_from_facts(informed: Predictor, encoder: StaticEncoder, features: Features) -> None:
+    catalog = Catalog([with_benchmark("praised", 90.0)])
+    low_scores = {"praised": evidence_from(encoder, 0.0, 0.0)}
+    before, after = informed.bind(catalog)(features), informed.bind(catalog, low_scores)(features)
     assert after.quality[0] < before.quality[0] - 0.1
     assert after.quality_std[0] < before.quality_std[0]
 

@@ -19,17 +19,17 @@ LLAMA_3_8B, LLAMA_2_7B = 8.03e9, 6.74e9
         (LLAMA_2_7B, 1024, 14.509),
     ],
 )
-def test_reading_a_prompt_takes_what_genz_says(parameters: float, input_tokens: int, milliseconds: float) -> None:
+def test_the_prefill_time_is_near_that_of_genz(parameters: float, input_tokens: int, milliseconds: float) -> None:
     estimate = time_to_first_token_ms(np.array([parameters]), input_tokens)[0]
     assert estimate == pytest.approx(milliseconds, rel=0.15)
 
 
 @pytest.mark.parametrize(("parameters", "milliseconds"), [(LLAMA_3_8B, 4.116), (LLAMA_2_7B, 3.786)])
-def test_a_token_takes_what_genz_says(parameters: float, milliseconds: float) -> None:
+def test_the_time_per_token_is_near_that_of_genz(parameters: float, milliseconds: float) -> None:
     assert time_per_token_ms(np.array([parameters]))[0] == pytest.approx(milliseconds, rel=0.15)
 
 
-def test_reading_takes_at_least_one_pass_over_the_weights() -> None:
+def test_prefill_takes_at_least_one_pass_over_the_weights() -> None:
     size = np.array([7e10])
     assert time_to_first_token_ms(size, 0) == time_per_token_ms(size)
 

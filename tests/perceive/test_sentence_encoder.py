@@ -27,21 +27,23 @@ class TestTheBundledModel:
         assert vectors.shape == (2, sentence_encoder.dimensions)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
 
-    def test_similar_sentences_are_closer(self, sentence_encoder: SentenceEncoder) -> None:
+    def test_similar_sentences_have_a_greater_cosine(self, sentence_encoder: SentenceEncoder) -> None:
         a, b, c = sentence_encoder.encode(["a cat on a mat", "a kitten on a rug", "quarterly revenue grew"])
         assert a @ b > a @ c + 0.2
 
     def test_the_fingerprint_is_the_same_every_time(self, sentence_encoder: SentenceEncoder) -> None:
-        again = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")
-        assert again.fingerprint == sentence_encoder.fingerprint
+        second = SentenceEncoder("sentence-transformers/all-MiniLM-L6-v2")
+        assert second.fingerprint == sentence_encoder.fingerprint
 
-    def test_an_unknown_model_is_named(self, sentence_encoder: SentenceEncoder) -> None:
+    def test_the_error_names_an_unknown_model(self, sentence_encoder: SentenceEncoder) -> None:
         with pytest.raises(ConfigurationError, match=r'the encoder "\./no-such-model" is neither'):
             SentenceEncoder("./no-such-model")
 
 
-@pytest.mark.parametrize(("problem", "said"), [("no file config.json\nhint", "no file config.json"), ("", "not found")])
-def test_a_model_is_looked_for_among_local_files_only(problem: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("problem", "reason"), [("no file config.json\nhint", "no file config.json"), ("", "not found")]
+)
+def test_a_model_is_loaded_from_local_files_only(problem: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Missing:
         def __init__(self, path: str, *, device: str, local_files_only: bool = False) -> None:
             assert local_files_only, "would download"
@@ -52,11 +54,14 @@ def test_a_model_is_looked_for_among_local_files_only(problem: str, said: str, m
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(utils=SimpleNamespace(logging=logging)))
     monkeypatch.setitem(sys.modules, "transformers.utils", SimpleNamespace(logging=logging))
     monkeypatch.setitem(sys.modules, "transformers.utils.logging", logging)
-    with pytest.raises(ConfigurationError, match=f'the encoder "org/x" is neither .* model here: {said}$'):
+    with pytest.raises(
+        ConfigurationError,
+        match=f'the encoder "org/x" is neither "static" nor a local sentence-transformers model: {reason}$',
+    ):
         SentenceEncoder("org/x")
 
 
-def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pulvinar\[train\]'"):
         SentenceEncoder("all-MiniLM-L6-v2")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.perceive.text_features import NAMES, WIDTH, surface_features
 
-# A feature's name, a text without what it names, a text with it.
+# A feature's name, a text without the property, a text with it.
 REACTIONS = [
     ("log_characters", "short", "a much longer text than that"),
     ("log_words", "one", "one two three four"),
@@ -58,7 +58,7 @@ REACTIONS = [
     ("phrase_9", "I am", "You are a helpful assistant"),
 ]
 
-# What each is a part of.
+# A share, and the wider share that includes it.
 PARTS = {
     "share_greek": "share_cyrillic",
     "share_hebrew": "share_arabic",
@@ -74,15 +74,15 @@ def feature(name: str, text: str, turns: int = 1) -> float:
 
 
 @pytest.mark.parametrize(("name", "without", "with_it"), REACTIONS)
-def test_a_feature_reacts_to_what_it_names(name: str, without: str, with_it: str) -> None:
+def test_a_feature_is_greater_for_a_text_with_the_property(name: str, without: str, with_it: str) -> None:
     assert feature(name, with_it) > feature(name, without)
 
 
-def test_every_feature_has_a_name_of_its_own() -> None:
+def test_all_features_have_different_names() -> None:
     assert len(set(NAMES)) == len(NAMES) == WIDTH
 
 
-def test_the_count_of_turns_is_a_feature() -> None:
+def test_the_number_of_turns_is_a_feature() -> None:
     assert feature("log_turns", "hi", turns=5) == pytest.approx(np.log1p(5))
 
 
@@ -132,19 +132,19 @@ def test_features_of_a_megabyte_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(("part", "whole"), PARTS.items())
-def test_a_scripts_own_share_is_part_of_the_wider_one(part: str, whole: str) -> None:
+def test_the_share_of_a_script_is_part_of_the_wider_share(part: str, whole: str) -> None:
     text = "".join(GREETINGS) + "👍"
     assert 0 < feature(part, text) < feature(whole, text)
 
 
-def test_every_script_has_shares_of_its_own() -> None:
+def test_all_scripts_have_different_shares() -> None:
     shares = {tuple(surface_features(text)[[name.startswith("share_") for name in NAMES]]) for text in GREETINGS[2:]}
     assert len(shares) == len(GREETINGS) - 2
 
 
 @given(st.text(st.sampled_from("ab1 \n\t\x1c\x1f.($;=:#`S"), min_size=2_990, max_size=3_010))
 @settings(deadline=None, max_examples=20)
-def test_words_and_numbers_of_a_long_text_are_counted_as_of_a_short_one(text: str) -> None:
+def test_words_and_numbers_of_a_long_text_are_counted_as_in_a_short_text(text: str) -> None:
     assert feature("log_words", text) == np.float32(np.log1p(len(text.split())))
     numbers = re.findall("[0-9]+", text)
     assert feature("log_numbers", text) == np.float32(np.log1p(len(numbers)))

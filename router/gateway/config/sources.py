@@ -15,7 +15,7 @@ from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
-from router.perceive.evidence import ProbeOutcome, load_evidence
+from router.perceive.evidence import EvidenceFolder, ProbeOutcome
 
 _MAX_LINKS = 40
 
@@ -57,7 +57,7 @@ class Sources(Struct, frozen=True):
             policies,
             load_config(self.gateway, catalog, policies),
             load_keys(self.keys, catalog, policies),
-            load_evidence(self.evidence),
+            EvidenceFolder(self.evidence).outcomes(),
         )
 
     def stamps(self) -> tuple[Stamp, ...]:

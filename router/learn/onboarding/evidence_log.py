@@ -104,12 +104,12 @@ class EvidenceLog:
     def _read(self) -> tuple[list[ProbeOutcome], bool]:
         read = read_evidence(self.file)
         size = self.file.stat().st_size
-        if read.torn:
-            self._stream.truncate(size - read.torn)
+        if read.truncated_bytes:
+            self._stream.truncate(size - read.truncated_bytes)
         elif size and not self._ends_in_newline(size):
             self._stream.write(b"\n")
         self._flush()
-        return list(read.outcomes), read.torn > 0
+        return list(read.outcomes), read.truncated_bytes > 0
 
     def _ends_in_newline(self, size: int) -> bool:
         with self.file.open("rb") as stream:

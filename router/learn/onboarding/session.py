@@ -34,7 +34,7 @@ def start_test(predictor: Predictor, catalog: Catalog, card: Card, probes: Seque
     position = catalog.position(card.id)
     assert position is not None, card.id
     ability, _ = predictor.place(catalog, position, {})
-    return AdaptiveTest(probes, ability, predictor.look(vectors).profiles, predictor.head.usual)
+    return AdaptiveTest(probes, ability, predictor.profile(vectors).profiles, predictor.head.second_moment)
 
 
 async def onboard(

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fit a predictor to routing data sets."""

@@ -1,7 +1,7 @@
 """Ridge regression from sums: one pass over the rows serves every penalty, every fold and every subset of features.
 
-The sums over a part of the rows are those over all rows less those over the rest, so cross-validation costs nothing
-beyond one decomposition a fold, and a million rows need no more memory than one block of them.
+The sums over some rows are those over all rows less those over the rest, so cross-validation costs only one
+decomposition per fold, and a million rows need no more memory than one block.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from router.types import Doubles, Indices
 
 ALPHAS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 1e6)
 BLOCK = 16_384
-"""Rows that are held in memory at a time."""
-
+"""Rows in memory at a time."""
 
 Rows = NDArray[np.floating[Any]]
 
@@ -51,14 +50,14 @@ class Moments(NamedTuple):
 
     def plus(self, other: Moments) -> Moments:
         """The sums over both."""
-        return self._each(np.add, other)
+        return self._combined(np.add, other)
 
     def minus(self, other: Moments) -> Moments:
         """The sums without those rows."""
-        return self._each(np.subtract, other)
+        return self._combined(np.subtract, other)
 
-    def _each(self, combined: Callable[[Any, Any], Any], other: Moments) -> Moments:
-        return Moments(*map(combined, self, other))
+    def _combined(self, operation: Callable[[Any, Any], Any], other: Moments) -> Moments:
+        return Moments(*map(operation, self, other))
 
     def select(self, features: Indices, targets: Indices) -> Moments:
         """The sums over some features and targets only."""
@@ -84,7 +83,7 @@ class Moments(NamedTuple):
         )
 
     def without(self, weights: Doubles) -> Moments:
-        """Of sums about the mean: those with the linear part `x · weights` taken from every target."""
+        """For sums about the mean: the sums after subtracting the linear part `x · weights` from every target."""
         along = self.xx @ weights
         return self._replace(
             y=self.y - self.x @ weights,
@@ -94,7 +93,7 @@ class Moments(NamedTuple):
 
 
 def chosen_alphas(moments: Moments, alphas: Sequence[float] = ALPHAS) -> Doubles:
-    """For each target the ridge penalty of least generalised cross-validation error, `(RSS / n) / (1 - df / n)²`
+    """The ridge penalty of each target with the least generalised cross-validation error, `(RSS / n) / (1 - df / n)²`
     (Golub, Heath and Wahba, 1979), from sums about the mean; float64 `(q,)`.
     """
     values, vectors = np.linalg.eigh(moments.xx)
@@ -103,8 +102,8 @@ def chosen_alphas(moments: Moments, alphas: Sequence[float] = ALPHAS) -> Doubles
     errors = []
     for alpha in alphas:
         freedom = 1 + float((values / (values + alpha)).sum())
-        left = moments.yy - (along * (values + 2 * alpha) / np.square(values + alpha)).sum(axis=0)
-        errors.append(np.maximum(left, 0.0) / max(1 - freedom / moments.rows, 0.05) ** 2)
+        residual = moments.yy - (along * (values + 2 * alpha) / np.square(values + alpha)).sum(axis=0)
+        errors.append(np.maximum(residual, 0.0) / max(1 - freedom / moments.rows, 0.05) ** 2)
     chosen: Doubles = np.array(alphas)[np.argmin(errors, axis=0)]
     return chosen
 

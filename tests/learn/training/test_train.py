@@ -11,7 +11,7 @@ from router.cards.facts import ModelFacts
 from router.cards.schema import Card
 from router.errors import CallerError
 from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet
-from router.learn.training.skill_stack import MIN_ROWS
+from router.learn.training.outcome_table import MIN_ROWS
 from router.learn.training.train import train
 from router.perceive.ability import fact_count
 from router.perceive.encoder import StaticEncoder
@@ -28,7 +28,7 @@ def quality(predictor: Predictor, prompt: str) -> dict[str, float]:
 
 
 def wide(data: RoutingSet, models: int) -> RoutingSet:
-    """`data` with its models over and over, up to so many, under names of their own."""
+    """`data` with `models` models: its models repeated under different names."""
     columns = np.arange(models) % len(data.models)
     return msgspec.structs.replace(
         data,
@@ -50,7 +50,9 @@ def test_two_trainings_give_identical_files(planted_set: RoutingSet, encoder: St
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_the_evidence_states_outcomes_mean_and_origin(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_the_manifest_has_outcomes_mean_and_data_sets_of_a_model(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
     scores = planted_set.scores.copy()
     scores[5:, 0] = np.nan
     first, second, _ = train([with_scores(planted_set, scores)], encoder).manifest.models
@@ -59,11 +61,11 @@ def test_the_evidence_states_outcomes_mean_and_origin(planted_set: RoutingSet, e
     assert second.outcomes == 120
 
 
-def test_the_command_is_kept(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_the_manifest_has_the_command(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     assert train([planted_set], encoder, command="route train x").manifest.command == "route train x"
 
 
-def test_two_sets_are_learned_from_together(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_two_sets_are_joined(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     sums, poems = np.arange(0, 120, 2), np.arange(1, 120, 2)
     halves = [planted_set.rows(sums), msgspec.structs.replace(planted_set.rows(poems), name="poems")]
     predictor = train(halves, encoder)
@@ -72,7 +74,7 @@ def test_two_sets_are_learned_from_together(planted_set: RoutingSet, encoder: St
     assert quality(predictor, SUM)["calculator"] > quality(predictor, SUM)["poet"] + 0.3
 
 
-def test_a_model_without_outcomes_gets_about_the_populations_forecast(
+def test_a_model_without_outcomes_gets_about_the_forecast_of_the_population(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     scores = np.column_stack([planted_set.scores, np.full(120, np.nan)])
@@ -82,12 +84,12 @@ def test_a_model_without_outcomes_gets_about_the_populations_forecast(
         cost_usd=None,
         output_tokens=None,
     )
-    found = quality(train([data], encoder), SUM)
-    assert found["unseen"] == pytest.approx(found["population"], abs=0.05)
+    forecast = quality(train([data], encoder), SUM)
+    assert forecast["unseen"] == pytest.approx(forecast["population"], abs=0.05)
 
 
 @pytest.mark.parametrize("models", [1, 2])
-def test_few_models_are_enough(models: int, planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_one_or_two_models_are_enough(models: int, planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     data = msgspec.structs.replace(
         planted_set,
         models=planted_set.models[:models],
@@ -95,54 +97,56 @@ def test_few_models_are_enough(models: int, planted_set: RoutingSet, encoder: St
         cost_usd=None,
         output_tokens=None,
     )
-    found = train([data], encoder)
-    assert quality(found, SUM)["calculator"] > quality(found, POEM)["calculator"] + 0.3
+    predictor = train([data], encoder)
+    assert quality(predictor, SUM)["calculator"] > quality(predictor, POEM)["calculator"] + 0.3
 
 
-def test_a_model_that_is_always_wrong_is_forecast_so(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_a_model_that_is_always_wrong_has_a_low_forecast(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     scores = planted_set.scores.copy()
     scores[:, 2] = 0
     predictor = train([with_scores(planted_set, scores)], encoder)
     for prompt in (SUM, POEM):
-        found = quality(predictor, prompt)
-        assert found["generalist"] < 0.15 < max(found.values())
+        forecast = quality(predictor, prompt)
+        assert forecast["generalist"] < 0.15 < max(forecast.values())
 
 
-def test_the_same_prompt_over_and_over_gives_the_means(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    same = tuple(msgspec.structs.replace(each, turns=(SUM,)) for each in planted_set.prompts)
-    found = quality(train([msgspec.structs.replace(planted_set, prompts=same)], encoder), SUM)
+def test_with_one_prompt_many_times_the_forecasts_are_the_means(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    same = tuple(msgspec.structs.replace(prompt, turns=(SUM,)) for prompt in planted_set.prompts)
+    forecast = quality(train([msgspec.structs.replace(planted_set, prompts=same)], encoder), SUM)
     for column, model in enumerate(planted_set.models):
-        assert found[model] == pytest.approx(planted_set.scores[:, column].mean(), abs=0.05)
+        assert forecast[model] == pytest.approx(planted_set.scores[:, column].mean(), abs=0.05)
 
 
 def test_two_prompts_are_enough_to_train(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    found = quality(train([planted_set.rows(np.array([0, 1]))], encoder), SUM)
-    assert all(0 <= value <= 1 for value in found.values())
+    forecast = quality(train([planted_set.rows(np.array([0, 1]))], encoder), SUM)
+    assert all(0 <= value <= 1 for value in forecast.values())
 
 
-def test_one_prompt_is_too_little(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_one_prompt_is_too_few(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     with pytest.raises(CallerError, match="at least 2 prompts"):
         train([planted_set.rows(np.array([0]))], encoder)
 
 
-def test_no_sets_are_too_little(encoder: StaticEncoder) -> None:
+def test_no_sets_are_too_few(encoder: StaticEncoder) -> None:
     with pytest.raises(CallerError, match="at least 2 prompts"):
         train([], encoder)
 
 
-def test_a_table_without_outcomes_is_too_little(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_a_table_without_outcomes_is_an_error(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     empty = np.full_like(planted_set.scores, np.nan)
     with pytest.raises(CallerError, match="every cell of the score table is empty"):
         train([with_scores(planted_set, empty)], encoder)
 
 
-def test_without_lengths_every_answer_is_assumed_as_long(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_without_lengths_the_assumed_length_is_forecast(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     predictor = train([msgspec.structs.replace(planted_set, output_tokens=None)], encoder)
     tokens = predictor.expect(feature_vector(encoder, (SUM,))).output_tokens
     assert (tokens == ASSUMED_OUTPUT_TOKENS).all()
 
 
-def test_a_model_without_lengths_is_assumed_to_write_as_the_others(
+def test_a_model_without_lengths_gets_the_length_of_the_population(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     lengths = np.array(planted_set.output_tokens)
@@ -152,14 +156,14 @@ def test_a_model_without_lengths_is_assumed_to_write_as_the_others(
     assert tokens[0] == tokens[-1]
 
 
-def test_more_data_makes_surer(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_more_data_reduce_the_uncertainty(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     vector = feature_vector(encoder, (SUM,))
     _, little, *_ = train([planted_set.rows(np.arange(30))], encoder).expect(vector)
     _, much, *_ = train([planted_set], encoder).expect(vector)
     assert much[:-1].mean() < little[:-1].mean()
 
 
-def test_a_model_with_fewer_outcomes_is_less_sure(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_a_model_with_fewer_outcomes_is_more_uncertain(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     twin = np.column_stack([planted_set.scores, planted_set.scores[:, 0]])
     twin[60:, 3] = np.nan
     data = msgspec.structs.replace(
@@ -170,7 +174,9 @@ def test_a_model_with_fewer_outcomes_is_less_sure(planted_set: RoutingSet, encod
     assert std[3] > 1.2 * std[0]
 
 
-def test_no_expectation_is_surer_than_the_mean_of_the_outcomes(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_the_uncertainty_is_at_least_the_standard_error_of_the_mean_outcome(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
     trained = train([planted_set], encoder)
     vectors = np.stack([feature_vector(encoder, prompt.turns) for prompt in planted_set.prompts])
     quality, std, *_ = trained.expect_all(vectors)
@@ -178,24 +184,25 @@ def test_no_expectation_is_surer_than_the_mean_of_the_outcomes(planted_set: Rout
     assert (std[:, :-1] > np.sqrt(residual / len(vectors))).all()
 
 
-def test_the_doubts_shares_are_near_then_far_and_all_then_own(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    doubt = train([planted_set], encoder).head.doubt
-    assert doubt.shape == (2, 2)
-    assert ((doubt > 0) & (doubt <= 1)).all()
-    assert (doubt[1] >= doubt[0]).all()
+def test_the_uncertainty_out_of_domain_is_at_least_that_in_domain(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    uncertainty = train([planted_set], encoder).head.uncertainty
+    assert uncertainty.shape == (2, 2)
+    assert ((uncertainty > 0) & (uncertainty <= 1)).all()
+    assert (uncertainty[1] >= uncertainty[0]).all()
 
 
-def test_usual_is_the_mean_product_of_two_coordinates_of_a_profile(
+def test_the_second_moment_is_the_mean_outer_product_of_profiles(
     planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     trained = train([planted_set], encoder)
-    profiles = trained.look(np.stack([feature_vector(encoder, each.turns) for each in planted_set.prompts])).profiles
-    np.testing.assert_allclose(trained.head.usual, profiles.T @ profiles / len(profiles), atol=1e-9)
+    vectors = np.stack([feature_vector(encoder, prompt.turns) for prompt in planted_set.prompts])
+    profiles = trained.profile(vectors).profiles
+    np.testing.assert_allclose(trained.head.second_moment, profiles.T @ profiles / len(profiles), atol=1e-9)
 
 
-def test_a_family_of_three_models_is_a_fact_and_one_of_two_is_none(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
+def test_a_family_is_a_fact_only_with_three_models(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     data = wide(planted_set, 5)
     families = ("llama", "llama", "llama", "gpt", "gpt")
     facts = {name: ModelFacts(name, family=family) for name, family in zip(data.models, families, strict=True)}
@@ -213,36 +220,40 @@ def test_without_facts_there_are_no_families_and_the_population_is_the_mean_mode
     np.testing.assert_allclose(trained.population.mean, trained.head.ability.mean(axis=0), atol=1e-12)
 
 
-def test_facts_about_models_that_are_not_in_the_sets_change_nothing(
-    planted_set: RoutingSet, encoder: StaticEncoder
-) -> None:
-    facts = {"somebody-else": ModelFacts("somebody-else", benchmarks={"mmlu": 0.9})}
+def test_facts_on_models_outside_the_sets_are_ignored(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    facts = {"other": ModelFacts("other", benchmarks={"mmlu": 0.9})}
     assert train([planted_set], encoder, facts=facts).id == train([planted_set], encoder).id
 
 
-def test_a_model_without_outcomes_is_no_part_of_the_population(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_a_model_without_outcomes_is_not_part_of_the_population(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
     data = wide(planted_set, 4)
     data.scores[:, 3] = np.nan
     trained = train([data], encoder)
     np.testing.assert_allclose(trained.population.mean, trained.head.ability[:3].mean(axis=0), atol=1e-12)
 
 
-def test_a_model_without_outcomes_is_placed_as_a_stranger_is(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_a_model_without_outcomes_is_forecast_like_an_unknown_model(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
     data = wide(planted_set, 4)
     data.scores[:, 3] = np.nan
     trained = train([data], encoder)
-    catalog = Catalog([Card(id=name, provider="openai", model=name) for name in (data.models[3], "stranger")])
+    catalog = Catalog([Card(id=name, provider="openai", model=name) for name in (data.models[3], "unknown")])
     forecast = trained.bind(catalog)(Perceiver(encoder)(ChatRequest.from_prompt(SUM)))
     assert [trained.column(catalog, position) for position in (0, 1)] == [None, None]
     assert forecast.quality[0] == forecast.quality[1]
     assert forecast.quality_std[0] == forecast.quality_std[1]
 
 
-def test_scores_that_are_shares_are_learned_as_they_are(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    found = quality(train([with_scores(planted_set, 0.25 + planted_set.scores / 2)], encoder), SUM)
+def test_scores_between_zero_and_one_are_learned_without_rescaling(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    scaled = quality(train([with_scores(planted_set, 0.25 + planted_set.scores / 2)], encoder), SUM)
     plain = quality(train([planted_set], encoder), SUM)
     for model in planted_set.models:
-        assert found[model] == pytest.approx(0.25 + plain[model] / 2, abs=0.05)
+        assert scaled[model] == pytest.approx(0.25 + plain[model] / 2, abs=0.05)
 
 
 @pytest.mark.parametrize("prompts", [3, MIN_ROWS - 1, MIN_ROWS])
@@ -253,6 +264,6 @@ def test_few_prompts_give_forecasts_near_the_means(
     predictor = train([data], encoder)
     vectors = np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)])
     expected = predictor.expect_all(vectors)
-    assert all(np.isfinite(each).all() for each in expected)
+    assert all(np.isfinite(array).all() for array in expected)
     if prompts < MIN_ROWS:
         assert np.ptp(expected.quality, axis=0).max() < 1e-6

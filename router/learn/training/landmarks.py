@@ -1,0 +1,134 @@
+"""Fitting the part of the skill parameters that needs no outcomes: standardisation, landmarks and the OOD score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression
+
+from router.learn.training.outcome_table import MIN_ROWS
+from router.perceive.skills import SkillParameters, SkillProjector, levels, quantised, topics_of, unit_rows
+from router.types import Doubles, Floats, Indices
+
+_FIT_ROWS = 20_000
+_CLUSTER_ROUNDS = 4
+_PROMPTS_PER_LANDMARK = 8
+_COLUMNS_AT_A_TIME = 32
+_MAX_DIRECTIONS = 64
+_SHRINK_VARIANCE = 0.1
+
+
+def initial_parameters(
+    vectors: Floats, embedded: int, landmarks: int, sharpness: float, rng: np.random.Generator
+) -> SkillParameters:
+    """Parameters with fitted standardisation, landmarks and topic statistics; the skills are still zero."""
+    center = vectors.mean(axis=0, dtype=np.float64)
+    # A few columns at a time: the deviations of all from their means would take twice the memory of the vectors.
+    columns = np.array_split(vectors, -(-vectors.shape[1] // _COLUMNS_AT_A_TIME), axis=1)
+    deviation = np.concatenate([some.std(axis=0, dtype=np.float64) for some in columns])
+    topic_center = center[:embedded].astype(np.float32)
+    count = max(1, min(landmarks, len(vectors) // _PROMPTS_PER_LANDMARK))
+    rows = np.arange(len(vectors))
+    if len(rows) > _FIT_ROWS:
+        rows = np.sort(rng.choice(rows, _FIT_ROWS, replace=False))
+    topics = unit_rows(vectors[rows, :embedded] - topic_center)
+    centers = spherical_k_means(topics, topics[np.sort(rng.choice(len(topics), count, replace=False))])
+    integers, step = quantised(centers, levels(embedded))
+    no_skills = np.zeros((1 + vectors.shape[1] + count, 1))
+    parameters = replace_arrays(
+        SkillParameters(*[np.zeros(1, np.float32)] * len(SkillParameters.__struct_fields__)),
+        center=center,
+        scale=np.where(deviation > 1e-6, deviation, 1.0),
+        topic_center=topic_center,
+        landmark_scale=step[:, 0],
+        sharpness=np.array([sharpness]),
+        similarity_center=np.zeros(count),
+        similarity_scale=np.ones(count),
+        ood_logit=np.array([-30.0, 0.0]),
+        in_domain=no_skills,
+        out_of_domain=no_skills,
+        directions=no_skills[:1, :0],
+        precision=np.ones(1),
+        ood_score=np.zeros(3),
+        ood_score_quantiles=np.zeros(101),
+        landmarks=integers,
+    )
+    return with_topic_statistics(parameters, vectors[rows], SkillProjector(parameters).cosine(vectors[rows]))
+
+
+def with_topic_statistics(parameters: SkillParameters, vectors: Floats, cosines: Doubles) -> SkillParameters:
+    """The parameters with statistics of prompts with these vectors and these cosines to the landmarks: the mean and
+    deviation of the similarities, the principal axes of the topics, and the distribution of the OOD score.
+    """
+    plain = replace_arrays(parameters, similarity_center=np.zeros(1), similarity_scale=np.ones(1))
+    similarities = SkillProjector(plain).similarity(cosines)
+    topics = topics_of(vectors, parameters).astype(np.float64)
+    values, directions = np.linalg.eigh(topics.T @ topics / len(topics))
+    values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
+    precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
+    count = min(_MAX_DIRECTIONS, len(values) - 1)
+    # Weighted by the variance along each direction, so that the mean distance is exact.
+    rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
+    parameters = replace_arrays(
+        parameters,
+        similarity_center=similarities.mean(axis=0),
+        similarity_scale=np.maximum(similarities.std(axis=0), 1e-6),
+        directions=directions[:count],
+        precision=np.append(precision[:count], rest),
+    )
+    nearest, distance = cosines.max(axis=1), SkillProjector(parameters).distance(vectors)
+    of_distance, of_cosine = (1.0 / max(float(values.std()), 1e-6) for values in (distance, nearest))
+    intercept = nearest.mean() * of_cosine - distance.mean() * of_distance
+    parameters = replace_arrays(parameters, ood_score=np.array([intercept, of_distance, -of_cosine]))
+    scores = SkillProjector(parameters).ood_score(distance, nearest)
+    return replace_arrays(parameters, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
+
+
+def select_landmarks(parameters: SkillParameters, selected: Indices) -> SkillParameters:
+    """The parameters with some of the landmarks only."""
+    return replace_arrays(
+        parameters,
+        landmarks=parameters.landmarks[selected],
+        landmark_scale=parameters.landmark_scale[selected],
+        similarity_center=parameters.similarity_center[selected],
+        similarity_scale=parameters.similarity_scale[selected],
+    )
+
+
+def with_ood_probability(
+    parameters: SkillParameters, in_domain: Doubles, out_of_domain: Doubles, out_of_domain_share: float
+) -> SkillParameters:
+    """The parameters with the logistic regression of "out of domain" on the OOD score, from the scores of prompts of
+    both kinds; prompts out of domain have the weight `out_of_domain_share`.
+    """
+    if len(out_of_domain) < MIN_ROWS or len(in_domain) < MIN_ROWS:
+        return parameters
+    scores = np.concatenate([in_domain, out_of_domain])
+    middle, spread = scores.mean(), max(float(scores.std()), 1e-6)
+    weight = np.concatenate([np.ones(len(in_domain)), np.full(len(out_of_domain), out_of_domain_share)])
+    label = np.concatenate([np.zeros(len(in_domain)), np.ones(len(out_of_domain))])
+    model = LogisticRegression(C=100.0).fit(((scores - middle) / spread)[:, None], label, sample_weight=weight)
+    slope = float(model.coef_[0, 0]) / spread
+    return replace_arrays(parameters, ood_logit=np.array([float(model.intercept_[0]) - slope * middle, slope]))
+
+
+def replace_arrays(parameters: SkillParameters, landmarks: Any = None, **arrays: Any) -> SkillParameters:
+    """The parameters with other arrays, converted to their types: int8 for the landmarks, float32 for all others."""
+    fields = {name: getattr(parameters, name) for name in SkillParameters.__struct_fields__}
+    fields |= {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
+    if landmarks is not None:
+        fields["landmarks"] = np.ascontiguousarray(landmarks, dtype=np.int8)
+    return SkillParameters(**fields)
+
+
+def spherical_k_means(rows: Floats, centers: Floats) -> Floats:
+    """Cluster centres of unit rows after a few rounds from these initial centres."""
+    for _ in range(_CLUSTER_ROUNDS):
+        nearest = (rows @ centers.T).argmax(axis=1)
+        ones = np.ones(len(rows), dtype=rows.dtype)
+        sums = csr_array((ones, (nearest, np.arange(len(rows)))), shape=(len(centers), len(rows))) @ rows
+        length = np.sqrt(np.square(sums).sum(axis=1, keepdims=True))
+        centers = np.where(length > 1e-9, sums / np.maximum(length, 1e-9), centers)
+    return centers
