@@ -29,7 +29,9 @@ app = typer.Typer(help="List, show and replay recorded requests.", no_args_is_he
 
 Store = Annotated[
     str | None,
-    typer.Option("--store", help="Folder of the records.", show_default="PULVINAR_STORE, else the user's state folder"),
+    typer.Option(
+        "--store", help="Folder or URL of the records.", show_default="PULVINAR_STORE, else the user's state folder"
+    ),
 ]
 
 _POLL_S = 0.5
