@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from router.pipeline import Router
     from router.wire import ChatRequest
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["ChatRequest", "Router", "__version__"]
 
 
