@@ -1,22 +1,20 @@
-"""What is known of providers: which protocol they speak, where, and the usual variables of their keys."""
+"""Providers: the protocols that they support, their base URLs, and the environment variables of their API keys."""
 
 from __future__ import annotations
 
 import functools
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from yarl import URL
 
 from router import settings
 from router.cards.litellm_map import package_folder
 from router.cards.schema import Card
 from router.errors import did_you_mean
+from router.formats.net import host_of, parse_url
 from router.types import Api
 from router.wire.dialect import Dialect
 
-# Providers that speak the OpenAI protocol, and where; None where every deployment has its own place.
+# The base URLs of providers that support the OpenAI protocol; None where every deployment has its own.
 _OPENAI_PROTOCOL: dict[str, str | None] = {
     "cerebras": "https://api.cerebras.ai/v1",
     "custom_openai": None,
@@ -43,17 +41,17 @@ _OPENAI_PROTOCOL: dict[str, str | None] = {
     "vllm": "http://localhost:8000/v1",
     "xai": "https://api.x.ai/v1",
 }
-_WELL_KNOWN = {**_OPENAI_PROTOCOL, "anthropic": "https://api.anthropic.com/v1"}
+_DEFAULT_BASE_URLS = {**_OPENAI_PROTOCOL, "anthropic": "https://api.anthropic.com/v1"}
 _OPENAI_APIS: frozenset[Api] = frozenset({"chat", "completions", "embeddings"})
-_OPENAIS_APIS: frozenset[Api] = _OPENAI_APIS | {"responses"}
+_OPENAI_COM_APIS: frozenset[Api] = _OPENAI_APIS | {"responses"}
 _ANTHROPIC_APIS: frozenset[Api] = frozenset({"messages"})
 _NO_APIS: frozenset[Api] = frozenset()
-# Servers that people run themselves, without a key unless the card names one.
+# Self-hosted servers, which need no key unless the card names one.
 _KEYLESS = frozenset({"hosted_vllm", "vllm", "ollama", "ollama_chat", "lm_studio", "llamafile"})
-# Clouds whose own SDK finds the credentials (profiles, metadata servers); no variable tells if there are any.
+# Clouds whose SDK finds the credentials by itself (profiles, metadata servers); no variable shows if there are any.
 _AMBIENT = frozenset({"bedrock", "sagemaker", "sagemaker_chat", "vertex_ai", "vertex_ai_beta", "oci", "watsonx"})
-# Where the usual variables are not the provider's name followed by _API_KEY; the first is recommended.
-_UNUSUAL_KEYS = {
+# Key variables that are not the provider's name followed by _API_KEY; the first is recommended.
+_KEY_VARIABLES = {
     "azure_text": ("AZURE_API_KEY",),
     "cohere_chat": ("COHERE_API_KEY",),
     "fireworks_ai": ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
@@ -64,7 +62,7 @@ _UNUSUAL_KEYS = {
     "replicate": ("REPLICATE_API_TOKEN", "REPLICATE_API_KEY"),
     "together_ai": ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
 }
-# They answer 400 or 422 to a field that they do not know, so a cache mark would cost the whole request.
+# Hosts that reject unknown fields with 400 or 422, so `cache_control` would make the whole request fail.
 _STRICT_HOSTS = (
     "api.openai.com",
     "openai.azure.com",
@@ -73,31 +71,31 @@ _STRICT_HOSTS = (
     "api.cerebras.ai",
     "api.fireworks.ai",
 )
-# Their reasoning models refuse `max_tokens`; elsewhere `max_completion_tokens` is not always known.
-_OPENAIS_HOSTS = ("api.openai.com", "openai.azure.com")
-# litellm's enumeration of its providers. Importing it takes seconds and 200 MB.
-_LITELLMS_FILE = Path("types", "utils.py")
-_LITELLMS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re.MULTILINE)
-_LITELLMS_MEMBER = re.compile(r'^    \w+ = "([^"]+)"', re.MULTILINE)
+# Their reasoning models reject `max_tokens`; other servers may not support `max_completion_tokens`.
+_OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
+# litellm's enumeration of its providers is read as text, since importing litellm takes seconds and 200 MB.
+_LITELLM_PROVIDERS_FILE = Path("types", "utils.py")
+_LITELLM_PROVIDERS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re.MULTILINE)
+_LITELLM_PROVIDERS_MEMBER = re.compile(r'^    \w+ = "([^"]+)"', re.MULTILINE)
 
 
 def native_apis(card: Card) -> frozenset[Api]:
-    """What the card's upstream understands as it is: as the card says, else what is usual for its provider."""
+    """The APIs that the card's upstream supports without conversion: those on the card, else its provider's."""
     if card.apis is not None:
         return frozenset(card.apis)
     if card.provider in _OPENAI_PROTOCOL:
-        return _OPENAIS_APIS if card.provider == "openai" and not card.base_url else _OPENAI_APIS
+        return _OPENAI_COM_APIS if card.provider == "openai" and not card.base_url else _OPENAI_APIS
     return _ANTHROPIC_APIS if card.provider == "anthropic" else _NO_APIS
 
 
 def uses_litellm(card: Card) -> bool:
-    """Whether chat requests reach the card's upstream by way of litellm."""
+    """Whether chat requests to the card's upstream go through litellm."""
     return card.provider not in _OPENAI_PROTOCOL and "chat" not in native_apis(card)
 
 
 def base_url(card: Card) -> str | None:
-    """Where a relayed card's upstream is: as the card says, else its provider's well-known place."""
-    return card.base_url or _WELL_KNOWN.get(card.provider)
+    """The base URL of a relayed card: that on the card, else its provider's default."""
+    return card.base_url or _DEFAULT_BASE_URLS.get(card.provider)
 
 
 def has_ambient_credentials(card: Card) -> bool:
@@ -106,10 +104,10 @@ def has_ambient_credentials(card: Card) -> bool:
 
 
 def api_key(card: Card) -> str | None:
-    """The key for the card's upstream: from the variable it names, else from its provider's usual one.
+    """The key for the card's upstream, from `api_key_env`, else from its provider's default variable.
 
-    A provider's usual key goes to that provider alone: where the card's `base_url` leads elsewhere, only a variable
-    that the card names counts.
+    A provider's default key is sent only to that provider: where the card's `base_url` is another server, only
+    `api_key_env` is used.
     """
     return next(filter(None, map(settings.variable, _key_variables(card))), None)
 
@@ -117,72 +115,67 @@ def api_key(card: Card) -> str | None:
 def missing_credentials(card: Card) -> str | None:
     """Why the card cannot be called, such as `OPENAI_API_KEY is not set`, or None where nothing is missing.
 
-    A variable that the card names must be set. Where it names none, servers at a place of their own may need no key.
+    `api_key_env` must be set where the card names one. A card with a `base_url` of its own may need no key.
     """
     variables = _key_variables(card)
     return f"{variables[0]} is not set" if variables and api_key(card) is None else None
 
 
 def unknown_provider(card: Card) -> str | None:
-    """That nothing here speaks the protocol of the card's provider, with the nearest name, or None."""
+    """The message for a provider that is not supported, with the nearest name; None for a supported one."""
     if not uses_litellm(card):
         return None
-    translated = _litellms_own()
-    # Without the list nobody is called unknown; the call itself will tell.
-    if not translated or card.provider in translated:
+    providers = litellm_providers()
+    # Without the list no provider is rejected here; the call itself would fail.
+    if not providers or card.provider in providers:
         return None
-    hint = did_you_mean(card.provider, sorted(translated.union(_OPENAI_PROTOCOL)))
-    return f'its provider "{card.provider}" is not one that Pulvinar knows{hint}'
+    hint = did_you_mean(card.provider, sorted(providers.union(_OPENAI_PROTOCOL)))
+    return f'unknown provider "{card.provider}"{hint}'
 
 
 def dialect_of(card: Card, url: str | None = None) -> Dialect:
-    """The dialect of the card's upstream at `url`, by default the card's own place."""
-    host = urlsplit(url or base_url(card) or "").hostname or ""
-    openais = card.provider == "azure" or _is_at(host, _OPENAIS_HOSTS)
+    """The dialect of the card's upstream at `url`, by default at the card's base URL."""
+    host = host_of(url or base_url(card))
+    is_openai = card.provider == "azure" or _is_at(host, _OPENAI_HOSTS)
     return Dialect(
-        cache_control=not (openais or _is_at(host, _STRICT_HOSTS)),
-        completion_limit=openais,
-        reasons=card.capabilities is None or "reasoning" in card.capabilities,
+        cache_control=not (is_openai or _is_at(host, _STRICT_HOSTS)),
+        max_completion_tokens=is_openai,
+        reasoning_effort=card.capabilities is None or "reasoning" in card.capabilities,
     )
 
 
 def _key_variables(card: Card) -> tuple[str, ...]:
     if card.api_key_env is not None:
         return (card.api_key_env,)
-    if card.provider in _AMBIENT or card.provider in _KEYLESS or not _at_its_well_known_place(card):
+    if card.provider in _AMBIENT or card.provider in _KEYLESS or not _is_at_its_provider(card):
         return ()
-    return _UNUSUAL_KEYS.get(card.provider) or (f"{card.provider.upper().replace('-', '_')}_API_KEY",)
+    return _KEY_VARIABLES.get(card.provider) or (f"{card.provider.upper().replace('-', '_')}_API_KEY",)
 
 
-def _at_its_well_known_place(card: Card) -> bool:
+def _is_at_its_provider(card: Card) -> bool:
+    """Whether the card's upstream is its provider's default server, which alone may receive the provider's key."""
     if not card.base_url:
         return True
-    place = _WELL_KNOWN.get(card.provider)
-    return place is not None and _origin(card.base_url) == _origin(place)
+    default, actual = parse_url(_DEFAULT_BASE_URLS.get(card.provider) or ""), parse_url(card.base_url)
+    if default is None or actual is None:
+        return False
+    return (default.scheme, default.host, default.port) == (actual.scheme, actual.host, actual.port)
 
 
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    # Read as the relay reads it: two readers of one URL may see two hosts.
-    try:
-        parsed = URL(url)
-        return parsed.scheme, parsed.host or "", parsed.port
-    except ValueError:
-        return None
-
-
-def _is_at(host: str, places: tuple[str, ...]) -> bool:
-    return any(host == place or host.endswith(f".{place}") for place in places)
+def _is_at(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether `host` is one of `hosts` or a subdomain of one."""
+    return any(host == known or host.endswith(f".{known}") for known in hosts)
 
 
 @functools.cache
-def _litellms_own() -> frozenset[str]:
-    """The providers that litellm speaks for; empty where its source cannot be read."""
+def litellm_providers() -> frozenset[str]:
+    """The providers that litellm supports; empty where its source cannot be read."""
     folder = package_folder()
     if folder is None:
         return frozenset()
     try:
-        source = (folder / _LITELLMS_FILE).read_text("utf-8")
+        source = (folder / _LITELLM_PROVIDERS_FILE).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return frozenset()
-    found = _LITELLMS_CLASS.search(source)
-    return frozenset(_LITELLMS_MEMBER.findall(found[1])) if found else frozenset()
+    members = _LITELLM_PROVIDERS_CLASS.search(source)
+    return frozenset(_LITELLM_PROVIDERS_MEMBER.findall(members[1])) if members else frozenset()

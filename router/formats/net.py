@@ -1,17 +1,44 @@
-"""URLs."""
+"""URLs, read the way that the HTTP client reads them."""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+_MAX_PORT = 65535
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_url(url: str) -> URL | None:
+    """The parsed URL; None where it has no valid host and port.
+
+    This is the parser of the HTTP client, and everything that depends on the host uses it: with a second parser, the
+    host that is checked might not be the host that receives an API key.
+    """
+    # Imported here because importing yarl costs start-up time, which commands without URLs need not pay.
+    from yarl import URL
+
+    try:
+        parsed = URL(url)
+        usable = bool(parsed.host) and (parsed.port or 0) <= _MAX_PORT
+    except ValueError:
+        return None
+    return parsed if usable else None
+
+
+def host_of(url: str | None) -> str:
+    """The URL's host in lower case; empty where there is none."""
+    parsed = parse_url(url) if url else None
+    return (parsed.host or "") if parsed is not None else ""
 
 
 def is_loopback(url: str | None) -> bool:
-    """Whether the URL's host is the loopback interface of this machine; false for what is no URL."""
-    try:
-        host = urlsplit(url).hostname if url else None
-    except ValueError:
-        return False
+    """Whether the URL's host is the loopback interface of this machine; false for an invalid URL."""
+    host = host_of(url)
     if not host:
         return False
     try:

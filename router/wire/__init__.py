@@ -1,15 +1,15 @@
-"""Between wire protocols: clients of other surfaces answered by an upstream that speaks only chat completions.
+"""The wire protocols as pure functions: read requests, usage, errors and events, and convert between protocols.
 
-litellm has adapters for the same. Version 1.106.2 was judged by real cases and is not used here, because
+litellm has adapters for the same conversions. Version 1.106.2 was tested with real cases and is not used here, because
 
-- its Anthropic stream mixes calls up: of two that grow at once all arguments go to the second, and of two in one chunk
-  the second is lost, its arguments joined to the first's (`{}{}`);
-- a stream that was cut, or that brought an error, ends cleanly, with `message_stop` or `response.completed`;
-- a chunk of an unexpected shape gives the client a Python exception's text, or raises a ValidationError;
-- `cache_control` goes unless the model's name is Claude's; `is_error`, `disable_parallel_tool_use`, search results and
-  plain-text documents vanish without a word;
+- its Anthropic stream mixes up tool calls: where two arrive interleaved, the second gets all arguments; where two are
+  in one chunk, the second is lost and its arguments are joined to the first's (`{}{}`);
+- a stream that was cut, or that contains an error, ends cleanly, with `message_stop` or `response.completed`;
+- a chunk of an unexpected shape sends the text of a Python exception to the client, or raises a ValidationError;
+- `cache_control` is dropped unless the model is a Claude; `is_error`, `disable_parallel_tool_use`, search results and
+  plain-text documents are dropped silently;
 - its Responses deltas have no `sequence_number`, and `aresponses` needs the proxy's dependencies;
-- it costs 145 and 125 µs of CPU a chunk, and importing it 3.9 s.
+- it takes 145 and 125 µs of CPU per chunk, and 3.9 s to import.
 """
 
 from router.wire.chat.request import ChatRequest, Turn, wants_stream, wants_stream_usage

@@ -1,4 +1,4 @@
-"""OpenAI's legacy text completions, answered by chat completions."""
+"""The conversion of OpenAI's legacy text completions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CONVERTED = frozenset(
 def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
     if body.get("suffix"):
-        reject("suffix", "asks to fill a gap, which chat models cannot be asked for")
+        reject("suffix", "is not supported by chat models; remove it, or name a model with a completions API")
     if body.get("echo"):
-        reject("echo", "asks for the prompt's own tokens, which chat models do not give")
+        reject("echo", "is not supported by chat models; remove it, or name a model with a completions API")
     if body.get("best_of") not in (None, 1, body.get("n")):
-        reject("best_of", "asks for more answers than `n`, which chat models cannot be asked for")
-    passed = {field: value for field, value in body.items() if field not in _CONVERTED}
-    chat = {**passed, "messages": [{"role": "user", "content": _prompt(body.get("prompt"))}]}
+        reject("best_of", "is not supported by chat models unless it equals `n`; request `n` answers instead")
+    chat_fields = {field: value for field, value in body.items() if field not in _CONVERTED}
+    chat = {**chat_fields, "messages": [{"role": "user", "content": _prompt(body.get("prompt"))}]}
     if body.get("max_tokens") is not None:
         chat["max_tokens"] = body["max_tokens"]
     logprobs = body.get("logprobs")
@@ -62,13 +62,13 @@ class CompletionEvents:
     def feed(self, chunk: Chunk) -> Sequence[bytes]:
         """See `EventWriter.feed`."""
         if not isinstance(chunk, dict):
-            malformed("a chunk is no object")
+            malformed("a chunk is not an object")
         choices = choices_of(chunk)
         if choices and not self._head:
             self._head = _head(chunk)
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
-        return [written for choice in choices if (written := self._written(choice))]
+        return [event for choice in choices if (event := self._convert(choice))]
 
     def end(self) -> Sequence[bytes]:
         """See `EventWriter.end`."""
@@ -82,14 +82,14 @@ class CompletionEvents:
         """See `EventWriter.fail`."""
         return b"data: " + error(500, message, kind, code, None) + b"\n\n"
 
-    def _written(self, choice: Mapping[str, Any]) -> bytes | None:
+    def _convert(self, choice: Mapping[str, Any]) -> bytes | None:
         index = _index(choice)
-        why = finish_of(choice)
-        before = self._offsets.setdefault(index, 0)
-        if why:
+        finish = finish_of(choice)
+        offset = self._offsets.setdefault(index, 0)
+        if finish:
             self._finished.add(index)
-        said, self._offsets[index] = _choice(choice, "delta", why, before)
-        return data({**self._head, "choices": [said]}) if said["text"] or why else None
+        converted, self._offsets[index] = _choice(choice, "delta", finish, offset)
+        return data({**self._head, "choices": [converted]}) if converted["text"] or finish else None
 
 
 def error(_status: int, message: str, kind: str, code: str | None, param: str | None) -> bytes:
@@ -103,10 +103,10 @@ def _prompt(prompt: Any) -> str:
     if isinstance(prompt, str) and prompt:
         return prompt
     if isinstance(prompt, list) and prompt and all(isinstance(entry, str) for entry in prompt):
-        reject("prompt", "holds several prompts; send each by itself to a model that speaks only chat")
+        reject("prompt", "contains several prompts, which chat models do not support; send one request per prompt")
     if isinstance(prompt, list) and prompt:
-        reject("prompt", "holds token numbers, which mean nothing to another model; send the text")
-    return reject("prompt", "must be a text, and not an empty one")
+        reject("prompt", "contains token ids, which depend on the model's tokenizer; send the text instead")
+    return reject("prompt", "must be a non-empty string")
 
 
 def _head(chat: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,19 +119,19 @@ def _index(choice: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def _choice(choice: Mapping[str, Any], field: str, why: Finish | None, offset: int) -> tuple[dict[str, Any], int]:
-    """The choice, and how many characters its text has come to. Reasoning has no place in a text completion."""
-    text = "".join(piece.text for piece in deltas(choice.get(field)) if piece.kind in ("text", "refusal"))
-    reason = why and (why.reason if why.reason in ("stop", "length", "content_filter") else "stop")
+def _choice(choice: Mapping[str, Any], field: str, finish: Finish | None, offset: int) -> tuple[dict[str, Any], int]:
+    """The choice, and the number of characters in its text so far. Reasoning is left out of text completions."""
+    text = "".join(delta.text for delta in deltas(choice.get(field)) if delta.kind in ("text", "refusal"))
+    reason = finish and (finish.reason if finish.reason in ("stop", "length", "content_filter") else "stop")
     logprobs = _logprobs(choice.get("logprobs"), offset)
-    said = {"text": text, "index": _index(choice), "logprobs": logprobs, "finish_reason": reason}
-    return said, offset + len(text)
+    converted = {"text": text, "index": _index(choice), "logprobs": logprobs, "finish_reason": reason}
+    return converted, offset + len(text)
 
 
-def _logprobs(chats: Any, offset: int) -> dict[str, Any] | None:
-    if not isinstance(chats, dict) or not chats.get("content"):
+def _logprobs(logprobs: Any, offset: int) -> dict[str, Any] | None:
+    if not isinstance(logprobs, dict) or not logprobs.get("content"):
         return None
-    entries = objects(chats["content"])
+    entries = objects(logprobs["content"])
     tokens = [_token(entry) for entry in entries]
     offsets = []
     for token in tokens:

@@ -1,4 +1,4 @@
-"""What each surface's conversion offers."""
+"""The interface of the conversions from and to chat completions."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ Body = Mapping[str, Any]
 
 
 class EventWriter(Protocol):
-    """Writes one stream. Each item of what it gives is whole server-sent events, mostly one."""
+    """Writes the events of one stream. Every returned item is one or more whole server-sent events."""
 
     def feed(self, chunk: Chunk) -> Sequence[bytes]:
-        """The events that a chat chunk brings.
+        """The events for a chat chunk.
 
-        Raises UpstreamError for a chunk that says the answer broke off, or that is no chat chunk; then `fail` follows.
+        Raises UpstreamError for a chunk that reports a failure or is not a chat chunk; then call `fail`.
         """
 
     def end(self) -> Sequence[bytes]:
         """The events that close the stream, after the upstream's `[DONE]`.
 
-        Raises UpstreamError where the answer is not whole, which a missing finish reason shows; then `fail` follows.
+        Raises UpstreamError where the answer is incomplete, because it has no finish reason; then call `fail`.
         """
 
     def fail(self, message: str, kind: str, code: str | None) -> bytes:
-        """The end of a stream that failed in its middle; `kind` and `code` are OpenAI's. Nothing follows."""
+        """The last events of a stream that failed; `kind` and `code` are the type and code of OpenAI's errors."""
 
 
 class ToChat(Protocol):
-    """A client's body as a chat-completions body."""
+    """Converts a client's body to a chat-completions body."""
 
     def __call__(self, body: Body) -> dict[str, Any]:
-        """The body, its model left as it is. Raises FieldError naming the field that is wrong, or that chat
-        cannot say.
+        """The chat body, with the same `model`. Raises FieldError that names a field which is invalid or which chat
+        does not support.
         """
 
 
 class Conversion(Struct, frozen=True):
-    """How the clients of one surface are answered by an upstream that speaks chat completions.
+    """The conversion between one protocol and chat completions. `body` is always the client's request.
 
-    Pure: ids and times come from the upstream's answer. `body` is the client's own, in all of them.
+    Pure: ids and times are those of the upstream's answer.
 
     - `to_chat(body)`: see `ToChat`.
-    - `answer(chat, body)`: a whole chat completion as this surface's answer. Raises UpstreamError.
+    - `answer(chat, body)`: a whole chat completion as an answer of this protocol. Raises UpstreamError.
     - `events(body)`: a writer for the stream.
-    - `error(status, message, kind, code, param)`: an error's body; `kind` and `code` are OpenAI's.
+    - `error(status, message, kind, code, param)`: the body of an error; `kind` and `code` are the type and code of
+      OpenAI's errors.
     """
 
     to_chat: ToChat

@@ -1,4 +1,4 @@
-"""What one upstream's chat completions take and another's refuse."""
+"""Differences between the chat completions of upstreams: which fields they accept."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from msgspec import Struct
 
 from router.wire.chat.transcript import content_of
 
-_MARK = "cache_control"
+_CACHE_CONTROL = "cache_control"
 
 
 class Dialect(Struct, frozen=True):
-    """How an upstream's chat completions differ from the common core.
+    """The fields that an upstream's chat completions accept.
 
-    `cache_control`: Anthropic's cache marks may stay where the client put them. `completion_limit`: the output is
-    bounded by `max_completion_tokens`, else by `max_tokens`. `reasons`: `reasoning_effort` may be sent.
+    `cache_control`: Anthropic's cache breakpoints. `max_completion_tokens`: as the output limit, in place of
+    `max_tokens`. `reasoning_effort`: only where the model reasons.
     """
 
     cache_control: bool = True
-    completion_limit: bool = False
-    reasons: bool = True
+    max_completion_tokens: bool = False
+    reasoning_effort: bool = True
 
 
 def adapt(chat_body: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
-    """A converted chat body as an upstream of this dialect takes it.
+    """A converted chat body in an upstream's dialect.
 
-    Conversions keep cache marks, bound the output by `max_tokens` and state `reasoning_effort`.
+    Conversions keep `cache_control`, limit the output by `max_tokens` and may set `reasoning_effort`.
     """
     adapted = dict(chat_body)
-    if dialect.completion_limit and "max_tokens" in adapted:
+    if dialect.max_completion_tokens and "max_tokens" in adapted:
         adapted["max_completion_tokens"] = adapted.pop("max_tokens")
-    if not dialect.reasons:
+    if not dialect.reasoning_effort:
         adapted.pop("reasoning_effort", None)
     if not dialect.cache_control:
         adapted.pop("cache_control", None)
-        adapted["messages"] = [_without_marks(message) for message in chat_body["messages"]]
+        adapted["messages"] = [_message_without_cache_control(message) for message in chat_body["messages"]]
         if "tools" in adapted:
-            adapted["tools"] = [_without_mark(tool) for tool in adapted["tools"]]
+            adapted["tools"] = [_without_cache_control(tool) for tool in adapted["tools"]]
     return adapted
 
 
-def _without_marks(message: Mapping[str, Any]) -> Mapping[str, Any]:
+def _message_without_cache_control(message: Mapping[str, Any]) -> Mapping[str, Any]:
     content, calls = message.get("content"), message.get("tool_calls")
-    marked = isinstance(content, list) and any(_MARK in part for part in content)
-    if not marked and not (calls and any(_MARK in call for call in calls)):
+    has_marked_part = isinstance(content, list) and any(_CACHE_CONTROL in part for part in content)
+    if not has_marked_part and not (calls and any(_CACHE_CONTROL in call for call in calls)):
         return message
-    unmarked = dict(message)
-    if marked:
-        unmarked["content"] = content_of(message["role"], [_without_mark(part) for part in message["content"]])
+    cleaned = dict(message)
+    if has_marked_part:
+        cleaned["content"] = content_of(message["role"], [_without_cache_control(part) for part in message["content"]])
     if calls:
-        unmarked["tool_calls"] = [_without_mark(call) for call in calls]
-    return unmarked
+        cleaned["tool_calls"] = [_without_cache_control(call) for call in calls]
+    return cleaned
 
 
-def _without_mark(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name != _MARK}
+def _without_cache_control(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name != _CACHE_CONTROL}

@@ -1,4 +1,4 @@
-"""Errors as upstreams report them: in the body of a refusal, or in an event of a stream."""
+"""Errors of upstreams, in the body of a response or in an event of a stream."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from msgspec import Struct
 
 
 class ErrorDetails(Struct, frozen=True):
-    """The parts of an error that clients may see, each None where the upstream left it out.
+    """The parts of an error that clients may see; a part that the upstream omits is None.
 
-    `status` is an HTTP status that stands in place of a code.
+    `status` is an HTTP status that the upstream sent as the error's code.
     """
 
     message: str | None = None
@@ -22,15 +22,15 @@ class ErrorDetails(Struct, frozen=True):
 
 
 def error_in(body: Any) -> ErrorDetails:
-    """The error in the decoded body of a refusal, in any protocol; without parts where there is none."""
+    """The error in the decoded body of an error response of any protocol; without parts where there is none."""
     return _details(body.get("error", body)) if isinstance(body, Mapping) else ErrorDetails()
 
 
 def error_in_event(event: Mapping[str, Any], *, at_start: bool) -> ErrorDetails | None:
-    """The error that a decoded stream event reports, or None.
+    """The error in a decoded stream event, or None.
 
-    `at_start` is whether no content has been shown yet. After that, a Responses stream reports its failure to the
-    client by itself, in its last event.
+    `at_start`: no content has been sent to the client yet. Later, the failure of a Responses stream is no error here,
+    since the last event of the stream reports it to the client.
     """
     error, response = event.get("error"), event.get("response")
     if event.get("type") == "error":
@@ -47,13 +47,13 @@ def _details(error: Any) -> ErrorDetails:
         return ErrorDetails()
     code = error.get("code", error.get("status"))
     return ErrorDetails(
-        message=_word(error.get("message")) or _word(error.get("detail")),
-        type=_word(error.get("type")),
-        code=_word(error.get("code")),
-        param=_word(error.get("param")),
+        message=_text(error.get("message")) or _text(error.get("detail")),
+        type=_text(error.get("type")),
+        code=_text(error.get("code")),
+        param=_text(error.get("param")),
         status=code if isinstance(code, int) and 400 <= code < 600 else None,
     )
 
 
-def _word(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None

@@ -1,4 +1,4 @@
-"""The wire protocols: where each is served, and how its streams show content and completion."""
+"""The wire protocols: their paths, and how their streams show content and completion."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from router.types import Api
 class WireProtocol(Struct, frozen=True, eq=False):
     """One protocol. `path` follows the base URL.
 
-    `done` matches the event after which a stream is complete, `finished` the last event of an upstream that leaves that
-    one out. `has_content` is whether an event carries content, or reports that there is none. `supports_include_usage`:
-    a stream reports its usage where `stream_options.include_usage` asks for it.
+    `done` matches the event that completes a stream, `finished` the last event of upstreams that omit it.
+    `has_content`: an event contains content, or reports that there is none. `supports_include_usage`: a stream reports
+    its usage if `stream_options.include_usage` is set.
     """
 
     api: Api
@@ -78,5 +78,5 @@ MESSAGES = WireProtocol(
     "messages", "messages", re.compile(rb'"type"\s*:\s*"message_stop"'), _NEVER, _message_has_content
 )
 PROTOCOLS: Mapping[Api, WireProtocol] = {
-    each.api: each for each in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+    protocol.api: protocol for protocol in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
 }

@@ -1,4 +1,4 @@
-"""A client's body in any protocol as a request: read, and converted to chat, once."""
+"""Read a client's body in any protocol as a request. It is converted to chat once, here."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from router.wire.responses import RESPONSES
 from router.wire.texts import all_text
 
 CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages": MESSAGES, "responses": RESPONSES}
-"""How the clients of each protocol are answered by an upstream that supports only chat."""
+"""The conversions by which an upstream that supports only chat can answer clients of other protocols."""
 
 
 def read_request(api: Api, body: Mapping[str, Any]) -> ChatRequest:
-    """The request in a client's body. Raises CallerError naming the field that is wrong.
+    """The request in a client's body. Raises CallerError that names the invalid field of a chat body.
 
-    What chat cannot express is no error: an upstream that supports `api` itself may still understand it.
+    A body that cannot be converted to chat is no error here: an upstream that supports `api` itself may accept it.
     """
     if api == "chat":
         return ChatRequest.from_body(body)

@@ -1,4 +1,4 @@
-"""Server-sent events: written as bytes, split into whole events, decoded."""
+"""Server-sent events: write, split and decode them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from router.formats.json import json_bytes, json_or_none
 
 
 def event(value: dict[str, Any]) -> bytes:
-    """An event that carries its name twice, as Anthropic and the Responses protocol have it."""
+    """An event whose name is in `event:` and in the data, as in the Anthropic and Responses protocols."""
     name: str = value["type"]
     return b"event: " + name.encode() + b"\ndata: " + json_bytes(value) + b"\n\n"
 
@@ -23,10 +23,10 @@ DONE = b"data: [DONE]\n\n"
 _DATA = b"data:"
 
 
-def events_of(piece: bytes) -> Iterator[bytes]:
-    """The events in a piece of a stream that contains only whole ones; each ends with its blank line."""
-    separator = b"\r\n\r\n" if b"\r\n\r\n" in piece else b"\n\n"
-    *whole, rest = piece.split(separator)
+def events_of(chunk: bytes) -> Iterator[bytes]:
+    """The events in a chunk of whole events, each with its final blank line."""
+    separator = b"\r\n\r\n" if b"\r\n\r\n" in chunk else b"\n\n"
+    *whole, rest = chunk.split(separator)
     for event in whole:
         yield event + separator
     if rest:
@@ -34,6 +34,6 @@ def events_of(piece: bytes) -> Iterator[bytes]:
 
 
 def data_of(event: bytes) -> Any:
-    """The JSON in an event's data; None where there is none, or something that is no JSON."""
+    """The decoded JSON in the data of an event; None where there is none, or it is invalid."""
     lines = [line[len(_DATA) :].strip() for line in event.splitlines() if line.startswith(_DATA)]
     return json_or_none(b"\n".join(lines)) if lines else None

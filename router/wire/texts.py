@@ -1,11 +1,11 @@
-"""The human's words in a request body of any protocol: found, and changed in place."""
+"""The texts in a request body of any protocol: read them, or replace those of the user."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# Where the protocols keep what the human wrote: chat and messages, responses, completions.
+# The fields with the user's messages: of chat and messages, responses, completions.
 HUMAN_FIELDS = ("messages", "input", "prompt")
 _TEXT_FIELDS = ("instructions", "system", "messages", "input", "prompt", "content", "text")
 _MAX_DEPTH = 8
@@ -23,14 +23,14 @@ def human_texts(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def map_human_texts(body: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """`body` with every text of the user's messages changed. A part whose text becomes empty is dropped, since some
-    providers reject empty texts, unless it was the message's only one.
+    """`body` with `change` applied to every text of the user's messages. A part whose text becomes empty is dropped,
+    since some providers reject empty texts, unless no part would remain.
     """
     return {field: _changed(value, change) if field in HUMAN_FIELDS else value for field, value in body.items()}
 
 
 def all_text(body: Any) -> str:
-    """Every text in a body that cannot be converted to chat, joined by line breaks."""
+    """All texts in a body of any protocol, joined by line breaks."""
     return _all_text(body, 0)
 
 

@@ -1,4 +1,4 @@
-"""Token usage, as any protocol reports it."""
+"""Token usage in the responses of any protocol."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Any
 from router.types import Usage
 
 
-def usage_in(message: Mapping[str, Any], before: Usage | None = None) -> Usage | None:
-    """The usage in an answer or a stream event of any protocol; `before` is what earlier events reported."""
+def usage_in(message: Mapping[str, Any], earlier: Usage | None = None) -> Usage | None:
+    """The usage in a response or a stream event of any protocol; `earlier` is that of the events before."""
     for holder in (message, message.get("response"), message.get("message")):
         usage = holder.get("usage") if isinstance(holder, Mapping) else None
         if isinstance(usage, Mapping) and usage:
-            return read_usage(usage, before)
-    return before
+            return read_usage(usage, earlier)
+    return earlier
 
 
-def read_usage(usage: Mapping[str, Any], before: Usage | None = None) -> Usage:
-    """The usage in a `usage` object. Counts that it leaves out are taken from `before`.
+def read_usage(usage: Mapping[str, Any], earlier: Usage | None = None) -> Usage:
+    """The usage in a `usage` object. Counts that it omits are taken from `earlier`.
 
-    OpenAI counts cached tokens inside the input; Anthropic counts cache reads and writes beside it. DeepSeek names
-    cached tokens `prompt_cache_hit_tokens`.
+    OpenAI's input tokens include cached tokens; Anthropic's exclude cache reads and writes. DeepSeek reports cached
+    tokens as `prompt_cache_hit_tokens`.
     """
-    before = before or Usage(0, 0)
-    output = _count(usage, "completion_tokens", "output_tokens") or before.output_tokens
+    earlier = earlier or Usage(0, 0)
+    output = _count(usage, "completion_tokens", "output_tokens") or earlier.output_tokens
     if usage.get("cache_read_input_tokens") is not None or "cache_creation_input_tokens" in usage:
         read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
         input_tokens = _count(usage, "input_tokens") + read + written
-        return Usage(input_tokens or before.input_tokens, output, read, written)
+        return Usage(input_tokens or earlier.input_tokens, output, read, written)
     input_details = _details(usage, "prompt_tokens_details", "input_tokens_details")
     output_details = _details(usage, "completion_tokens_details", "output_tokens_details")
-    input_tokens = _count(usage, "prompt_tokens", "input_tokens") or before.input_tokens
+    input_tokens = _count(usage, "prompt_tokens", "input_tokens") or earlier.input_tokens
     cached = _count(input_details or {}, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
     if input_details is None and not cached:
-        cached = before.cached_input_tokens
+        cached = earlier.cached_input_tokens
     cached = min(cached, input_tokens)
     return Usage(
         input_tokens,
         output,
         cached,
         min(_count(input_details or {}, "cache_write_tokens"), input_tokens - cached),
-        _count(output_details or {}, "reasoning_tokens") or before.reasoning_tokens,
+        _count(output_details or {}, "reasoning_tokens") or earlier.reasoning_tokens,
     )
 
 
@@ -50,6 +50,6 @@ def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any] | None:
 
 
 def _count(usage: Mapping[str, Any], *names: str) -> int:
-    """The first of these fields that is set, as a count; 0 where it is no positive whole number."""
+    """The first of these fields that is set; 0 where it is not a positive whole number."""
     value = next((usage[name] for name in names if usage.get(name) is not None), None)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

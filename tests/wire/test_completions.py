@@ -49,7 +49,7 @@ def test_what_chat_knows_passes_through() -> None:
 
 def test_the_limit_goes_by_the_upstreams_dialect() -> None:
     assert chat(max_tokens=5)["max_tokens"] == 5
-    assert chat(Dialect(completion_limit=True), max_tokens=5)["max_completion_tokens"] == 5
+    assert chat(Dialect(max_completion_tokens=True), max_tokens=5)["max_completion_tokens"] == 5
 
 
 def test_a_number_of_logprobs_becomes_chats_two_fields() -> None:

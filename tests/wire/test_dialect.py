@@ -18,7 +18,7 @@ def dialect(provider: str, url: str | None = None) -> Dialect:
     [("openai", None), ("openai", "https://api.openai.com/v1"), ("azure", "https://x.openai.azure.com/openai/v1")],
 )
 def test_openai_takes_its_own_limit_and_no_cache_marks(provider: str, url: str | None) -> None:
-    assert dialect(provider, url) == Dialect(cache_control=False, completion_limit=True)
+    assert dialect(provider, url) == Dialect(cache_control=False, max_completion_tokens=True)
 
 
 @pytest.mark.parametrize("provider", ["mistral", "groq"])
@@ -50,7 +50,7 @@ def test_a_card_known_not_to_reason_is_not_asked_to() -> None:
         known: Card(id="c", provider="x", model="m", capabilities=known) for known in (None, ("tools",), ("reasoning",))
     }
 
-    assert {known: dialect_of(card).reasons for known, card in cards.items()} == {
+    assert {known: dialect_of(card).reasoning_effort for known, card in cards.items()} == {
         None: True,
         ("tools",): False,
         ("reasoning",): True,

@@ -13,7 +13,7 @@ from router.wire.dialect import adapt
 MARK = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 PNG_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-STRICT = Dialect(cache_control=False, completion_limit=True, reasons=False)
+STRICT = Dialect(cache_control=False, max_completion_tokens=True, reasoning_effort=False)
 
 
 COMMON = Dialect()

@@ -174,7 +174,8 @@ def test_limits_and_effort_go_by_the_upstreams_dialect() -> None:
     asked = {"max_output_tokens": 5, "reasoning": {"effort": "low", "summary": "auto"}}
 
     assert chat(**asked) == {**chat(), "max_tokens": 5, "reasoning_effort": "low"}
-    assert chat(Dialect(completion_limit=True, reasons=False), **asked) == {**chat(), "max_completion_tokens": 5}
+    dialect = Dialect(max_completion_tokens=True, reasoning_effort=False)
+    assert chat(dialect, **asked) == {**chat(), "max_completion_tokens": 5}
 
 
 def test_logprobs_are_asked_for() -> None:

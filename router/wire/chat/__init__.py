@@ -1,1 +1,1 @@
-"""TODO."""
+"""Chat completions: read requests and responses, and build both for conversions."""

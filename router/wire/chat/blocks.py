@@ -1,4 +1,4 @@
-"""The blocks of an answer, one after the other, from chunks that may mix them."""
+"""The content blocks of an answer, put in sequence from chunks that may interleave them."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from router.wire.chat.answer import Delta, Kind, deltas, malformed
 
 
 class Block:
-    """Some words of one kind, or one tool call. `index` is its place in the answer.
+    """Text of one kind, or one tool call. `index` is its position in the answer.
 
-    `head` is what the writer of events begins each of the block's deltas with.
+    `head` is the beginning of the block's delta events, which the writer prepares once.
     """
 
-    __slots__ = ("_parsed_at", "_texts", "_waiting", "head", "id", "index", "is_closed", "is_open", "kind", "name")
+    __slots__ = ("_parsed_at", "_pending", "_texts", "head", "id", "index", "is_closed", "is_open", "kind", "name")
 
     def __init__(self, kind: Kind, index: int, id_: str) -> None:
         self.kind, self.index, self.id = kind, index, id_
         self.name, self.head = "", b""
         self.is_open = self.is_closed = False
         self._texts: list[str] = []
-        self._waiting: list[str] = []
+        self._pending: list[str] = []
         self._parsed_at = 0
 
     @property
     def text(self) -> str:
-        """All of it until now: the words, or a call's JSON arguments."""
+        """The whole text so far, or the JSON arguments of a tool call."""
         return "".join(self._texts)
 
-    def add(self, text: str, *, shown: bool) -> None:
-        """Let the block grow; what is not `shown` yet waits."""
+    def add(self, text: str, *, sent: bool) -> None:
+        """Append to the block; text that has not been `sent` yet is pending."""
         self._texts.append(text)
-        if not shown:
-            self._waiting.append(text)
+        if not sent:
+            self._pending.append(text)
 
-    def released(self) -> str:
-        """What waited, which waits no longer."""
-        waiting = "".join(self._waiting)
-        self._waiting.clear()
-        return waiting
+    def take_pending(self) -> str:
+        """Return the pending text, and clear it."""
+        pending = "".join(self._pending)
+        self._pending.clear()
+        return pending
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing more is to come, so that the next block may follow: arguments end with a JSON object."""
+    def is_complete(self) -> bool:
+        """Whether the next block can follow: the arguments of a tool call must be a whole JSON value."""
         if self.kind != "tool":
             return True
         if len(self._texts) == self._parsed_at or not self._texts[-1].rstrip().endswith("}"):
@@ -59,59 +59,59 @@ class Block:
         return True
 
 
-class Writer(Protocol):
-    """Says what becomes of a block."""
+class BlockWriter(Protocol):
+    """Writes the events of blocks."""
 
     def on_start(self, block: Block) -> bytes:
-        """The block begins; it has no text yet."""
+        """The event for a block that starts; it has no text yet."""
 
     def on_delta(self, block: Block, text: str) -> bytes:
-        """The block's next words."""
+        """The event for the block's next text."""
 
     def on_stop(self, block: Block) -> bytes:
-        """The block is complete."""
+        """The event for a block that is complete."""
 
 
 class Blocks:
-    """An answer's blocks as they grow; `answer` is the answer's id, from which ids that upstreams leave out are made.
+    """The blocks of an answer in progress. Ids that the upstream omits are made from `answer_id`.
 
-    One is open at a time, as clients expect, while chat lets several calls grow at once. So a call whose arguments are
-    not complete holds back what stands behind it, and no longer than that.
+    Clients expect one open block at a time, while the deltas of several tool calls may be interleaved in chat. So the
+    blocks after a tool call are held back until its arguments are complete.
     """
 
-    def __init__(self, writer: Writer, answer: str) -> None:
-        self._writer, self._answer = writer, answer
+    def __init__(self, writer: BlockWriter, answer_id: str) -> None:
+        self._writer, self._answer_id = writer, answer_id
         self._queue: deque[Block] = deque()
-        self._slots: dict[int, Block] = {}
-        self._newest_slot = 0
+        self._calls: dict[int, Block] = {}
+        self._newest_index = 0
         self._count = 0
 
     @property
     def has_calls(self) -> bool:
-        """Whether a tool was called."""
-        return bool(self._slots)
+        """Whether the answer contains a tool call."""
+        return bool(self._calls)
 
-    def add(self, piece: Delta) -> Sequence[bytes]:
-        """The events of a piece. Raises UpstreamError where a call goes on that was complete."""
-        block = self._call_of(piece) if piece.kind == "tool" else self._words_of(piece.kind)
+    def add(self, delta: Delta) -> Sequence[bytes]:
+        """The events of a delta. Raises UpstreamError where a tool call continues after its end."""
+        block = self._call_block(delta) if delta.kind == "tool" else self._text_block(delta.kind)
         if block.is_closed:
-            if piece.text.strip():
-                malformed("a tool call goes on after its arguments were complete")
+            if delta.text.strip():
+                malformed("a tool call continues after its arguments are complete")
             return ()
-        if not piece.text:
-            return self._settled()
+        if not delta.text:
+            return self._flush()
         if block.is_open and len(self._queue) == 1:
-            block.add(piece.text, shown=True)
-            return (self._writer.on_delta(block, piece.text),)
-        block.add(piece.text, shown=False)
-        return self._settled()
+            block.add(delta.text, sent=True)
+            return (self._writer.on_delta(block, delta.text),)
+        block.add(delta.text, sent=False)
+        return self._flush()
 
     def end(self) -> Sequence[bytes]:
-        """The events that close every block. Raises UpstreamError for a call that never got a name."""
-        return self._settled(at_end=True)
+        """The events that close every block. Raises UpstreamError for a tool call without a name."""
+        return self._flush(at_end=True)
 
-    def _settled(self, at_end: bool = False) -> Sequence[bytes]:
-        written = []
+    def _flush(self, at_end: bool = False) -> Sequence[bytes]:
+        events = []
         while self._queue:
             block = self._queue[0]
             if not block.is_open:
@@ -120,50 +120,50 @@ class Blocks:
                         malformed("a tool call has no name")
                     break
                 block.is_open = True
-                written.append(self._writer.on_start(block))
-            if waiting := block.released():
-                written.append(self._writer.on_delta(block, waiting))
-            if not at_end and (len(self._queue) == 1 or not block.is_whole):
+                events.append(self._writer.on_start(block))
+            if pending := block.take_pending():
+                events.append(self._writer.on_delta(block, pending))
+            if not at_end and (len(self._queue) == 1 or not block.is_complete):
                 break
             block.is_closed = True
-            written.append(self._writer.on_stop(block))
+            events.append(self._writer.on_stop(block))
             self._queue.popleft()
-        return written
+        return events
 
-    def _words_of(self, kind: Kind) -> Block:
+    def _text_block(self, kind: Kind) -> Block:
         if self._queue:
             newest = self._queue[-1]
             if newest.kind == kind:
                 return newest
-            # Behind a call that is not complete, all words of a kind wait in one block.
+            # Behind an incomplete tool call, all pending text of one kind is in one block.
             for block in self._queue:
                 if block.kind == kind:
                     return block
-        return self._new(kind, f"{self._answer}_{self._count}")
+        return self._new(kind, f"{self._answer_id}_{self._count}")
 
-    def _call_of(self, piece: Delta) -> Block:
-        slot = self._slot_of(piece) if piece.slot is None else piece.slot
-        block = self._slots.get(slot)
-        # Some upstreams give every call the index 0; then the id tells them apart.
-        if block is None or (piece.id and piece.name and block.name and piece.id != block.id):
-            block = self._slots[slot] = self._new("tool", piece.id or f"call_{self._answer}_{self._count}")
-        elif piece.id and not block.is_open:
-            block.id = piece.id
-        if not block.name and piece.name:
-            block.name = piece.name
-        self._newest_slot = slot
+    def _call_block(self, delta: Delta) -> Block:
+        call_index = self._index_of(delta) if delta.call_index is None else delta.call_index
+        block = self._calls.get(call_index)
+        # Some upstreams give every call the index 0; then the id distinguishes them.
+        if block is None or (delta.id and delta.name and block.name and delta.id != block.id):
+            block = self._calls[call_index] = self._new("tool", delta.id or f"call_{self._answer_id}_{self._count}")
+        elif delta.id and not block.is_open:
+            block.id = delta.id
+        if not block.name and delta.name:
+            block.name = delta.name
+        self._newest_index = call_index
         return block
 
-    def _slot_of(self, piece: Delta) -> int:
-        """The slot of a call without an index: that of its id, else the newest, unless a name begins another."""
-        if piece.id:
-            known = (slot for slot, block in self._slots.items() if block.id == piece.id)
-            return next(known, self._free_slot())
-        newest = self._slots.get(self._newest_slot)
-        return self._free_slot() if newest and newest.name and piece.name else self._newest_slot
+    def _index_of(self, delta: Delta) -> int:
+        """The index of a call without one: that of its id, else the newest, unless a name starts another call."""
+        if delta.id:
+            indexes = (call_index for call_index, block in self._calls.items() if block.id == delta.id)
+            return next(indexes, self._free_index())
+        newest = self._calls.get(self._newest_index)
+        return self._free_index() if newest and newest.name and delta.name else self._newest_index
 
-    def _free_slot(self) -> int:
-        return max(self._slots, default=-1) + 1
+    def _free_index(self) -> int:
+        return max(self._calls, default=-1) + 1
 
     def _new(self, kind: Kind, id_: str) -> Block:
         block = Block(kind, self._count, id_)
@@ -172,7 +172,7 @@ class Blocks:
         return block
 
 
-class _Silent:
+class _BlockCollector:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
 
@@ -187,11 +187,11 @@ class _Silent:
         return b""
 
 
-def blocks_of(message: Any, answer: str) -> list[Block]:
-    """The blocks of a whole chat message."""
-    writer = _Silent()
-    blocks = Blocks(writer, answer)
-    for piece in deltas(message):
-        blocks.add(piece)
+def blocks_of(message: Any, answer_id: str) -> list[Block]:
+    """The blocks of a complete chat message."""
+    writer = _BlockCollector()
+    blocks = Blocks(writer, answer_id)
+    for delta in deltas(message):
+        blocks.add(delta)
     blocks.end()
     return writer.blocks

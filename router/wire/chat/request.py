@@ -1,4 +1,4 @@
-"""A chat-completions request as the predictor reads it."""
+"""A chat request: what the predictor needs of it, and the body that is sent upstream."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Turn(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True):
-    """A client's request: what the predictor reads of it, and the body that goes upstream.
+    """A client's request: what the predictor needs of it, and the body that is sent upstream.
 
-    `body` is the client's JSON in the protocol `api`, with every field, known or not; `chat_body` the same as a
-    chat-completions body, converted once, None where chat cannot express it. Then `native_only` is the reason why only
-    an upstream that supports `api` itself can answer; it is empty otherwise.
+    `body` is the client's JSON in the protocol `api`, including unknown fields; `chat_body` is the same as a
+    chat-completions body, converted once, or None where chat cannot express it. In that case `native_only` is the
+    reason why only an upstream that supports `api` itself can answer; otherwise it is empty.
     """
 
     turns: tuple[Turn, ...]
@@ -40,12 +40,12 @@ class ChatRequest(Struct, frozen=True):
 
     @classmethod
     def from_prompt(cls, prompt: str) -> ChatRequest:
-        """A request of one human turn. Raises CallerError for an empty prompt."""
+        """A request with one user message. Raises CallerError for an empty prompt."""
         return cls.from_body({"messages": [{"role": "user", "content": prompt}]})
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> ChatRequest:
-        """The request in an OpenAI chat-completions body. Raises CallerError naming the field that is wrong."""
+        """The request in a chat-completions body. Raises CallerError that names the invalid field."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise FieldError("messages", "must be a list with at least one message")
@@ -75,7 +75,7 @@ class ChatRequest(Struct, frozen=True):
 
     @property
     def conversation_id(self) -> str:
-        """A hash of the conversation's beginning, up to the first human turn: the same for all its requests."""
+        """A hash of the messages up to the user's first, which is the same for all requests of a conversation."""
         head = hashlib.blake2b(digest_size=16)
         for turn in self.turns:
             head.update(encodable(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n").encode())
@@ -85,7 +85,7 @@ class ChatRequest(Struct, frozen=True):
 
 
 def wants_stream(body: Mapping[str, Any]) -> bool:
-    """Whether the client wants the answer as server-sent events. Raises FieldError where `stream` is no boolean."""
+    """Whether the client requests server-sent events. Raises FieldError where `stream` is not a boolean."""
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise FieldError("stream", "must be true or false")
@@ -93,7 +93,7 @@ def wants_stream(body: Mapping[str, Any]) -> bool:
 
 
 def wants_stream_usage(body: Mapping[str, Any]) -> bool:
-    """Whether the client wants the event that reports a stream's usage."""
+    """Whether the client requests the event that reports the usage of a stream."""
     options = body.get("stream_options")
     return bool(options.get("include_usage")) if isinstance(options, Mapping) else False
 
@@ -109,22 +109,22 @@ _PART_MODALITIES = {
 }
 
 
-def _read_message(message: Any, where: str) -> tuple[Turn, set[str]]:
+def _read_message(message: Any, path: str) -> tuple[Turn, set[str]]:
     if not isinstance(message, Mapping):
-        raise FieldError(where, "must be an object with `role` and `content`")
+        raise FieldError(path, "must be an object with `role` and `content`")
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or not role:
-        raise FieldError(f"{where}.role", "must be a word such as user, assistant or system")
+        raise FieldError(f"{path}.role", "must be a role such as user, assistant or system")
     if content is None or isinstance(content, str):
         return Turn(role, encodable(content or "")), set()
     if not isinstance(content, list):
-        raise FieldError(f"{where}.content", "must be a text or a list of parts")
+        raise FieldError(f"{path}.content", "must be a string or a list of parts")
     texts: list[str] = []
     modalities: set[str] = set()
     for number, part in enumerate(content):
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(kind, str):
-            raise FieldError(f"{where}.content[{number}]", "must be an object with a `type`")
+            raise FieldError(f"{path}.content[{number}]", "must be an object with a `type`")
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
         if kind in _PART_MODALITIES:
@@ -158,6 +158,6 @@ def _output_limit(body: Mapping[str, Any]) -> int | None:
             continue
         if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= _MAX_OUTPUT:
             raise FieldError(field, f"must be a whole number between 0 and {_MAX_OUTPUT}")
-        # What asking for nothing means is the upstream's to say.
+        # The meaning of 0 depends on the upstream, so it counts as no limit here.
         return limit or None
     return None

@@ -1,4 +1,4 @@
-"""A stream's answer as it grows."""
+"""The base of the writers that convert a chat stream to the events of another protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from router.wire.usage import usage_in
 
 
 class StreamWriter(ABC):
-    """What the event writers of messages and responses share: reading chunks, and the order of blocks."""
+    """The common part of the event writers of messages and responses: it reads chunks and orders blocks."""
 
     def __init__(self) -> None:
         self._blocks: Blocks | None = None
@@ -35,39 +35,39 @@ class StreamWriter(ABC):
     def feed(self, chunk: Chunk) -> Sequence[bytes]:
         """See `EventWriter.feed`."""
         if not isinstance(chunk, dict):
-            malformed("a chunk is no object")
+            malformed("a chunk is not an object")
         choice = first_choice(chunk)
         self._usage = usage_in(chunk, self._usage)
-        written: list[bytes] = []
+        events: list[bytes] = []
         if choice is None:
             # Azure's first chunk has neither choices nor an id.
-            return written
+            return events
         self._choice = choice
         blocks = self._blocks
         if blocks is None:
             id_, model, created = identity(chunk)
             blocks = self._blocks = Blocks(self, id_)
-            written += self._begun(id_, model, created)
-        for piece in deltas(choice.get("delta")):
-            if self._is_shown(piece.kind):
-                written += blocks.add(piece)
+            events += self._start_events(id_, model, created)
+        for delta in deltas(choice.get("delta")):
+            if self._includes(delta.kind):
+                events += blocks.add(delta)
         self._finish = finish_of(choice) or self._finish
-        return written
+        return events
 
     def end(self) -> Sequence[bytes]:
         """See `EventWriter.end`."""
         if self._blocks is None or self._finish is None:
             raise UpstreamError("the upstream ended the stream without a finish reason", fault="cut")
-        return [*self._blocks.end(), *self._ended(self._finish, self._usage, self._blocks.has_calls)]
+        return [*self._blocks.end(), *self._end_events(self._finish, self._usage, self._blocks.has_calls)]
 
-    def _is_shown(self, _kind: Kind) -> bool:
+    def _includes(self, _kind: Kind) -> bool:
         return True
 
     @abstractmethod
-    def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]: ...
+    def _start_events(self, id_: str, model: str, created: int) -> Sequence[bytes]: ...
 
     @abstractmethod
-    def _ended(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]: ...
+    def _end_events(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]: ...
 
     @abstractmethod
     def on_start(self, block: Block) -> bytes:
@@ -83,9 +83,9 @@ class StreamWriter(ABC):
 
 
 def only_choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The choice of a whole completion that is asked for one."""
+    """The choice of a whole completion; the first where there are several."""
     if not isinstance(chat, dict):
-        malformed("it is no object")
+        malformed("it is not an object")
     choices = choices_of(chat)
     if not choices:
         malformed("it has no choices")

@@ -1,4 +1,4 @@
-"""Chat messages, written in the order that chat completions demand."""
+"""Chat messages in the order that chat completions require."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ Part = dict[str, Any]
 
 
 class Transcript:
-    """The messages of a chat request as they are written.
+    """Builds the messages of a chat request.
 
-    Chat wants a tool's results directly after the assistant's turn that called it, and the calls of one turn in one
-    message. Other protocols are freer: there results may stand behind the user's words, and each call by itself.
+    Chat requires tool results directly after the assistant message with the calls, and the calls of one turn in one
+    message. Other protocols allow results after user text, and every call in an item of its own.
     """
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self._after_results = 0
 
-    def say(self, role: str, parts: Sequence[Part]) -> None:
-        """Add a turn. One of no parts counts only for the assistant, whose calls may follow."""
+    def add_turn(self, role: str, parts: Sequence[Part]) -> None:
+        """Add a message. An empty one is added only for the assistant, since tool calls may follow."""
         if not parts and role != "assistant":
             return
         self.messages.append({"role": role, "content": content_of(role, parts)})
         if role != "user":
             self._after_results = len(self.messages)
 
-    def call(self, id_: str, name: str, arguments: str, extra: Mapping[str, Any]) -> None:
-        """Add a tool call to the assistant's turn, which is the last, or a new one."""
+    def add_tool_call(self, id_: str, name: str, arguments: str, extra: Mapping[str, Any]) -> None:
+        """Add a tool call to the last message if it is the assistant's, else to a new one."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
-            self.say("assistant", ())
+            self.add_turn("assistant", ())
         turn = self.messages[-1]
-        made = {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}, **extra}
-        turn.setdefault("tool_calls", []).append(made)
+        tool_call = {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}, **extra}
+        turn.setdefault("tool_calls", []).append(tool_call)
         if not turn["content"]:
             turn["content"] = None
 
-    def answer_call(self, id_: str, parts: Sequence[Part], extra: Mapping[str, Any]) -> None:
-        """Add a tool's result, before what the user said since the calls.
+    def add_tool_result(self, id_: str, parts: Sequence[Part], extra: Mapping[str, Any]) -> None:
+        """Add a tool result after the calls and earlier results, before any user message that follows them.
 
-        A tool's message holds text alone. What else it returned follows as the user's, said to be the tool's.
+        A tool message contains only text. Images and files follow in a user message that names the tool call.
         """
-        words = [part for part in parts if part["type"] == "text"]
-        shown = [part for part in parts if part["type"] != "text"]
-        if words and extra:
-            words[-1] = {**words[-1], **extra}
-        content = content_of("tool", words) if words else "(the result follows)" if shown else ""
+        texts = [part for part in parts if part["type"] == "text"]
+        others = [part for part in parts if part["type"] != "text"]
+        if texts and extra:
+            texts[-1] = {**texts[-1], **extra}
+        content = content_of("tool", texts) if texts else "(the result follows)" if others else ""
         self.messages.insert(self._after_results, {"role": "tool", "tool_call_id": id_, "content": content})
         self._after_results += 1
-        if shown:
-            self.say("user", [{"type": "text", "text": f"The result of the tool call {id_}:"}, *shown])
+        if others:
+            self.add_turn("user", [{"type": "text", "text": f"The result of the tool call {id_}:"}, *others])
 
 
 def content_of(role: str, parts: Sequence[Part]) -> str | list[Part]:
-    """A message's content: a plain text where every server takes one, else the list of parts."""
-    # A plain text is what every server and every chat template takes; many know a list of parts only from the user.
-    plain = all(part["type"] == "text" and len(part) == 2 for part in parts)
-    if plain and (role != "user" or len(parts) < 2):
+    """The content of a message: a string where the parts can be joined to one, else the list of parts."""
+    # Every server and chat template supports strings; many support a list of parts only in user messages.
+    plain_text = all(part["type"] == "text" and len(part) == 2 for part in parts)
+    if plain_text and (role != "user" or len(parts) < 2):
         return ("" if role == "assistant" else "\n").join(part["text"] for part in parts)
     return list(parts)

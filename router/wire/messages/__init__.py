@@ -1,4 +1,4 @@
-"""Anthropic's messages, answered by chat completions."""
+"""The conversion of Anthropic's messages."""
 
 from router.wire.conversion import Conversion
 from router.wire.messages.answer import MessageEvents, answer, error

@@ -1,4 +1,4 @@
-"""A chat answer as Anthropic's, whole or in events."""
+"""Convert chat completions to Anthropic messages, whole or as events."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _CODES = {"rate_limit_exceeded": 429, "upstream_timeout": 504, "overloaded": 529}
-# What the model has for arguments that are not JSON; the key is the one that Anthropic's documentation gives for it.
-_INVALID = "INVALID_JSON"
+# The key for arguments that are not a JSON object, from Anthropic's documentation.
+_INVALID_ARGUMENTS_KEY = "INVALID_JSON"
 _DELTAS = {
     "thinking": ("thinking_delta", "thinking"),
     "text": ("text_delta", "text"),
@@ -51,11 +51,11 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     blocks = blocks_of(choice.get("message"), id_)
     calls = any(block.kind == "tool" for block in blocks)
     refusal = "".join(block.text for block in blocks if block.kind == "refusal")
-    shown = [block for block in blocks if block.kind != "thinking" or _shows_thinking(body)]
+    included = [block for block in blocks if block.kind != "thinking" or _wants_thinking(body)]
     return {
         **_message(id_, model),
-        "content": [_block(block, block.text) for block in shown],
-        **_stopped(finish_of(choice) or Finish("stop"), calls, refusal),
+        "content": [_block(block, block.text) for block in included],
+        **_stop_fields(finish_of(choice) or Finish("stop"), calls, refusal),
         "usage": _usage(usage_in(chat)),
     }
 
@@ -65,7 +65,7 @@ class MessageEvents(StreamWriter):
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         super().__init__()
-        self._shows_thinking = _shows_thinking(body)
+        self._wants_thinking = _wants_thinking(body)
         self._refusal = ""
 
     def fail(self, message: str, kind: str, code: str | None) -> bytes:
@@ -73,10 +73,10 @@ class MessageEvents(StreamWriter):
         status = int(code) if code and code.isdecimal() and len(code) == 3 else _CODES.get(code or "", 500)
         return event({"type": "error", "error": {"type": _error_type(status, kind), "message": encodable(message)}})
 
-    def _is_shown(self, kind: Kind) -> bool:
-        return kind != "thinking" or self._shows_thinking
+    def _includes(self, kind: Kind) -> bool:
+        return kind != "thinking" or self._wants_thinking
 
-    def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]:
+    def _start_events(self, id_: str, model: str, created: int) -> Sequence[bytes]:
         usage = _usage(self._usage)
         return (event({"type": "message_start", "message": {**_message(id_, model), "usage": usage}}),)
 
@@ -85,8 +85,8 @@ class MessageEvents(StreamWriter):
         kind, field = _DELTAS[block.kind]
         head = f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         block.head = f'{head}"delta":{{"type":"{kind}","{field}":'.encode()
-        begun = {"type": "content_block_start", "index": block.index, "content_block": _block(block, "")}
-        return event(begun)
+        start = {"type": "content_block_start", "index": block.index, "content_block": _block(block, "")}
+        return event(start)
 
     def on_delta(self, block: Block, text: str) -> bytes:
         """See `Writer.on_delta`."""
@@ -98,9 +98,9 @@ class MessageEvents(StreamWriter):
             self._refusal += block.text
         return event({"type": "content_block_stop", "index": block.index})
 
-    def _ended(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]:
-        stopped = _stopped(finish, has_calls, self._refusal)
-        delta = {"type": "message_delta", "delta": stopped, "usage": _usage(usage)}
+    def _end_events(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]:
+        stop_fields = _stop_fields(finish, has_calls, self._refusal)
+        delta = {"type": "message_delta", "delta": stop_fields, "usage": _usage(usage)}
         return event(delta), event({"type": "message_stop"})
 
 
@@ -124,7 +124,7 @@ def _message(id_: str, model: str) -> dict[str, Any]:
 
 def _block(block: Block, text: str) -> dict[str, Any]:
     if block.kind == "thinking":
-        # Only Anthropic signs thinking. Clients send the block back as it is; converting drops it.
+        # Only Anthropic signs thinking. Clients send the block back unchanged, and the conversion drops it.
         return {"type": "thinking", "thinking": text, "signature": ""}
     if block.kind == "tool":
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(text)}
@@ -138,38 +138,38 @@ def _input(arguments: str) -> dict[str, Any]:
         read = msgspec.json.decode(arguments)
     except (ValueError, RecursionError):
         read = None
-    return read if isinstance(read, dict) else {_INVALID: arguments}
+    return read if isinstance(read, dict) else {_INVALID_ARGUMENTS_KEY: arguments}
 
 
-def _stopped(finish_of: Finish, has_calls: bool, refusal: str) -> dict[str, Any]:
-    # OpenAI says `stop` where one named tool was forced.
-    reason = "tool_use" if has_calls and finish_of.reason == "stop" else _STOP_REASONS.get(finish_of.reason, "end_turn")
+def _stop_fields(finish: Finish, has_calls: bool, refusal: str) -> dict[str, Any]:
+    # OpenAI's finish reason is `stop` where one named tool was forced.
+    reason = "tool_use" if has_calls and finish.reason == "stop" else _STOP_REASONS.get(finish.reason, "end_turn")
     if refusal:
         reason = "refusal"
-    if reason == "end_turn" and finish_of.sequence is not None:
-        return {"stop_reason": "stop_sequence", "stop_sequence": finish_of.sequence}
-    stopped: dict[str, Any] = {"stop_reason": reason, "stop_sequence": None}
+    if reason == "end_turn" and finish.sequence is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": finish.sequence}
+    stop_fields: dict[str, Any] = {"stop_reason": reason, "stop_sequence": None}
     if reason == "refusal":
-        stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": refusal or None}
-    return stopped
+        stop_fields["stop_details"] = {"type": "refusal", "category": None, "explanation": refusal or None}
+    return stop_fields
 
 
 def _usage(usage: Usage | None) -> dict[str, Any]:
-    """Anthropic's `usage` object: cache reads and writes are counted beside the input, not in it."""
+    """Anthropic's `usage` object, whose input tokens exclude cache reads and writes."""
     usage = usage or Usage(0, 0)
-    written: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "input_tokens": usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens,
         "output_tokens": usage.output_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
     }
     if usage.reasoning_tokens:
-        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return written
+        fields["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return fields
 
 
-def _shows_thinking(body: Mapping[str, Any]) -> bool:
-    # Who did not ask for thinking reads the answer in `content[0]`, as is usual.
+def _wants_thinking(body: Mapping[str, Any]) -> bool:
+    # Clients that did not request thinking often expect the answer in `content[0]`.
     thinking = body.get("thinking")
     if not isinstance(thinking, dict) or thinking.get("display") == "omitted":
         return False

@@ -1,4 +1,4 @@
-"""An Anthropic request as a chat request."""
+"""Convert an Anthropic request to a chat request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from router.formats.json import json_bytes
 from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
-from router.wire.messages.content import marks_of, parts_of, parts_of_block, text_parts
+from router.wire.messages.content import cache_control_of, parts_of, parts_of_block, text_parts
 
-# What chat says in another way.
+# Fields that have another form in chat.
 _CONVERTED = frozenset(
     {
         "max_tokens",
@@ -28,7 +28,7 @@ _CONVERTED = frozenset(
         "tools",
     }
 )
-# What concerns only Anthropic's own service, and leaves the answer what it is.
+# Fields of Anthropic's service that do not affect the answer.
 _DROPPED = frozenset(
     {
         "betas",
@@ -41,24 +41,24 @@ _DROPPED = frozenset(
         "workspace_id",
     }
 )
-# What nobody else can do for the client.
-_REFUSED = {
-    "container": "asks for a container, which only Anthropic's own service has",
-    "mcp_servers": "asks for MCP servers to be called, which only Anthropic's own service does",
+# Fields that only Anthropic's service supports.
+_UNSUPPORTED = {
+    "container": "is supported only by Anthropic models; remove it, or name such a model",
+    "mcp_servers": "is supported only by Anthropic models; send the tools as functions in `tools`",
 }
-_LONGEST_USER = 64
-# From these budgets on, in tokens. Other vendors name three levels, and none a number.
+_MAX_USER_CHARACTERS = 64
+# The lowest budgets, in tokens, of these effort levels. Other vendors have levels in place of a budget.
 _MEDIUM_BUDGET, _HIGH_BUDGET = 4_096, 16_384
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
 def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
-    for field, problem in _REFUSED.items():
+    for field, problem in _UNSUPPORTED.items():
         if body.get(field):
             reject(field, problem)
-    passed = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
-    chat = {**passed, "messages": _messages(body)}
+    chat_fields = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
+    chat = {**chat_fields, "messages": _messages(body)}
     if body.get("max_tokens") is not None:
         chat["max_tokens"] = body["max_tokens"]
     if body.get("stop_sequences"):
@@ -68,20 +68,20 @@ def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
         chat["stream_options"] = {"include_usage": True}
     user = fields_of(body.get("metadata") or {}, "metadata").get("user_id")
     if user is not None:
-        # OpenAI refuses longer ones. The head of Claude Code's is a hash of the user.
-        chat["user"] = text_of(user, "metadata.user_id")[:_LONGEST_USER]
+        # OpenAI rejects longer ones. The beginning of Claude Code's is a hash of the user.
+        chat["user"] = text_of(user, "metadata.user_id")[:_MAX_USER_CHARACTERS]
     chat |= _tools(body)
     config = fields_of(body.get("output_config") or {}, "output_config")
     effort = _effort(body, config)
     if effort is not None:
         chat["reasoning_effort"] = effort
-    wanted = config.get("format") or body.get("output_format")
-    if wanted:
-        where = "output_config.format" if config.get("format") else "output_format"
-        shape = fields_of(wanted, where)
-        if kind_of(shape, where) != "json_schema":
-            reject(f"{where}.type", "must be json_schema")
-        chat["response_format"] = response_format("answer", fields_of(shape.get("schema"), f"{where}.schema"))
+    output_format = config.get("format") or body.get("output_format")
+    if output_format:
+        path = "output_config.format" if config.get("format") else "output_format"
+        format_fields = fields_of(output_format, path)
+        if kind_of(format_fields, path) != "json_schema":
+            reject(f"{path}.type", "must be json_schema")
+        chat["response_format"] = response_format("answer", fields_of(format_fields.get("schema"), f"{path}.schema"))
     return chat
 
 
@@ -90,76 +90,81 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         reject("messages", "must be a list with at least one message")
     transcript = Transcript()
     if body.get("system") is not None:
-        transcript.say("system", text_parts(body["system"], "system"))
-    for message, where in entries(body["messages"], "messages"):
+        transcript.add_turn("system", text_parts(body["system"], "system"))
+    for message, path in entries(body["messages"], "messages"):
         role = message.get("role")
-        place = f"{where}.content"
+        content_path = f"{path}.content"
         if role == "user":
-            _user_turn(transcript, message.get("content"), place)
+            _add_user_message(transcript, message.get("content"), content_path)
         elif role == "assistant":
-            _assistant_turn(transcript, message.get("content"), place)
+            _add_assistant_message(transcript, message.get("content"), content_path)
         elif role == "system":
-            transcript.say("system", text_parts(message.get("content"), place))
+            transcript.add_turn("system", text_parts(message.get("content"), content_path))
         else:
-            reject(f"{where}.role", "must be user, assistant or system")
+            reject(f"{path}.role", "must be user, assistant or system")
     if not transcript.messages:
-        reject("messages", "says nothing: every message is empty")
+        reject("messages", "must contain at least one message that is not empty")
     return transcript.messages
 
 
-def _user_turn(transcript: Transcript, said: Any, where: str) -> None:
-    if isinstance(said, str):
-        transcript.say("user", parts_of(said, where))
+def _add_user_message(transcript: Transcript, content: Any, path: str) -> None:
+    if isinstance(content, str):
+        transcript.add_turn("user", parts_of(content, path))
         return
     parts: list[Part] = []
-    for block, place in entries(said, where):
-        if kind_of(block, place) != "tool_result":
-            parts += parts_of_block(block, place)
+    for block, block_path in entries(content, path):
+        if kind_of(block, block_path) != "tool_result":
+            parts += parts_of_block(block, block_path)
             continue
-        result = parts_of(block.get("content"), f"{place}.content")
+        result = parts_of(block.get("content"), f"{block_path}.content")
         if block.get("is_error"):
-            # Chat cannot mark a failed call; without a word the model would take its output for a success.
+            # Chat has no field for a failed call; without this text the model would take it for a success.
             result = [{"type": "text", "text": "The tool failed."}, *result]
-        id_ = non_empty_text(block.get("tool_use_id"), f"{place}.tool_use_id")
-        transcript.answer_call(id_, result, marks_of(block))
-    transcript.say("user", parts)
+        id_ = non_empty_text(block.get("tool_use_id"), f"{block_path}.tool_use_id")
+        transcript.add_tool_result(id_, result, cache_control_of(block))
+    transcript.add_turn("user", parts)
 
 
-def _assistant_turn(transcript: Transcript, said: Any, where: str) -> None:
-    if isinstance(said, str):
-        transcript.say("assistant", parts_of(said, where))
+def _add_assistant_message(transcript: Transcript, content: Any, path: str) -> None:
+    if isinstance(content, str):
+        transcript.add_turn("assistant", parts_of(content, path))
         return
-    blocks = [(block, place, kind_of(block, place)) for block, place in entries(said, where)]
-    words = [block for block, _, kind in blocks if kind == "text"]
-    transcript.say("assistant", text_parts(words, where))
-    for block, place, kind in blocks:
+    blocks = [(block, block_path, kind_of(block, block_path)) for block, block_path in entries(content, path)]
+    texts = [block for block, _, kind in blocks if kind == "text"]
+    transcript.add_turn("assistant", text_parts(texts, path))
+    for block, block_path, kind in blocks:
         if kind == "tool_use":
-            arguments = json_bytes(fields_of(block.get("input"), f"{place}.input")).decode()
-            name = non_empty_text(block.get("name"), f"{place}.name")
-            transcript.call(non_empty_text(block.get("id"), f"{place}.id"), name, arguments, marks_of(block))
+            arguments = json_bytes(fields_of(block.get("input"), f"{block_path}.input")).decode()
+            name = non_empty_text(block.get("name"), f"{block_path}.name")
+            transcript.add_tool_call(
+                non_empty_text(block.get("id"), f"{block_path}.id"), name, arguments, cache_control_of(block)
+            )
         elif kind not in ("text", "thinking", "redacted_thinking"):
-            reject(f"{place}.type", f'is "{kind}", which only Anthropic\'s own models read')
+            reject(f"{block_path}.type", f'is "{kind}", which only Anthropic models support; remove the block')
 
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     tools = []
-    for tool, where in entries(body.get("tools"), "tools"):
+    for tool, path in entries(body.get("tools"), "tools"):
         if tool.get("type") not in (None, "custom"):
-            reject(f"{where}.type", f'is "{tool["type"]}", a tool that only Anthropic\'s own models know')
-        function: dict[str, Any] = {"name": non_empty_text(tool.get("name"), f"{where}.name")}
+            reject(
+                f"{path}.type",
+                f'is "{tool["type"]}", a tool that only Anthropic models support; send a custom tool instead',
+            )
+        function: dict[str, Any] = {"name": non_empty_text(tool.get("name"), f"{path}.name")}
         if tool.get("description") is not None:
-            function["description"] = text_of(tool["description"], f"{where}.description")
-        function["parameters"] = fields_of(tool.get("input_schema"), f"{where}.input_schema")
+            function["description"] = text_of(tool["description"], f"{path}.description")
+        function["parameters"] = fields_of(tool.get("input_schema"), f"{path}.input_schema")
         if tool.get("strict") is not None:
             function["strict"] = tool["strict"]
-        tools.append({"type": "function", "function": function, **marks_of(tool)})
-    said: dict[str, Any] = {"tools": tools} if tools else {}
+        tools.append({"type": "function", "function": function, **cache_control_of(tool)})
+    chat_fields: dict[str, Any] = {"tools": tools} if tools else {}
     if body.get("tool_choice") is not None:
         choice = fields_of(body["tool_choice"], "tool_choice")
-        said["tool_choice"] = _choice(choice)
+        chat_fields["tool_choice"] = _choice(choice)
         if choice.get("disable_parallel_tool_use"):
-            said["parallel_tool_calls"] = False
-    return said
+            chat_fields["parallel_tool_calls"] = False
+    return chat_fields
 
 
 def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
@@ -171,11 +176,11 @@ def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
 
 
 def _effort(body: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """How hard the model is to think: as `output_config` says, else what the budget for thinking comes to."""
+    """The reasoning effort: that in `output_config`, else the level of the thinking budget."""
     effort = config.get("effort")
     if effort is not None:
-        named_effort = text_of(effort, "output_config.effort")
-        return _EFFORTS.get(named_effort, named_effort)
+        level = text_of(effort, "output_config.effort")
+        return _EFFORTS.get(level, level)
     thinking = fields_of(body.get("thinking") or {}, "thinking")
     budget = thinking.get("budget_tokens")
     if thinking.get("type") != "enabled" or budget is None:

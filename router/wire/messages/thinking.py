@@ -1,4 +1,4 @@
-"""Thinking that Anthropic did not sign."""
+"""Remove thinking that Anthropic did not sign."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 
 def without_unsigned_thinking(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An Anthropic body as Anthropic takes it: thinking that another model did, and nobody signed, is left out.
+    """An Anthropic body without the thinking of other models, which has no signature.
 
-    Clients send earlier answers back as they got them, and Anthropic refuses thinking without a signature of its own.
-    A body that holds none is returned as it is. A turn that was nothing but such thinking goes altogether.
+    Clients send earlier answers back unchanged, and Anthropic rejects thinking without its signature. A body without
+    such thinking is returned as it is. A message that contains nothing else is removed.
     """
     messages = body.get("messages")
     if not isinstance(messages, list) or not any(map(_has_unsigned, messages)):
         return body
-    kept = []
+    kept_messages = []
     for message in messages:
         if not _has_unsigned(message):
-            kept.append(message)
+            kept_messages.append(message)
         elif blocks := [block for block in message["content"] if not _is_unsigned(block)]:
-            kept.append({**message, "content": blocks})
-    return {**body, "messages": kept}
+            kept_messages.append({**message, "content": blocks})
+    return {**body, "messages": kept_messages}
 
 
 def _has_unsigned(message: Any) -> bool:

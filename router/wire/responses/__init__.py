@@ -1,4 +1,4 @@
-"""OpenAI's responses, answered by chat completions."""
+"""The conversion of OpenAI's responses."""
 
 from router.wire.conversion import Conversion
 from router.wire.responses.answer import ResponseEvents, answer, error

@@ -1,4 +1,4 @@
-"""A chat answer as a Responses object, whole or in events."""
+"""Convert chat completions to Responses objects, whole or as events."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from router.wire.sse import event
 from router.wire.usage import usage_in
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# What the answer repeats of the request, and what stands there where the request does not say.
-_REPEATED: dict[str, Any] = {
+# The request's fields that the answer repeats, and their defaults.
+_REQUEST_FIELDS: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
     "metadata": {},
@@ -29,7 +29,7 @@ _REPEATED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-_ADDED = {
+_CONTENT_KINDS = {
     "thinking": ("reasoning_text", "text"),
     "text": ("output_text", "text"),
     "refusal": ("refusal", "refusal"),
@@ -42,15 +42,15 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     """See `Conversion.answer`."""
     choice = only_choice(chat)
     id_, model, created = identity(chat)
-    why = finish_of(choice) or Finish("stop")
+    finish = finish_of(choice) or Finish("stop")
     blocks = blocks_of(choice.get("message"), id_)
-    # What was cut short is the last.
-    statuses = [*["completed"] * (len(blocks) - 1), _status(why)]
+    # Only the last item can be incomplete.
+    statuses = [*["completed"] * (len(blocks) - 1), _status(finish)]
     output = [
         _item(block, id_, status, block.text, _logprobs(choice))
         for block, status in zip(blocks, statuses, strict=False)
     ]
-    return _ended({**_response(body, id_, model, created), "output": output}, why, usage_in(chat))
+    return _finished_response({**_response(body, id_, model, created), "output": output}, finish, usage_in(chat))
 
 
 class ResponseEvents(StreamWriter):
@@ -70,69 +70,70 @@ class ResponseEvents(StreamWriter):
         message = encodable(message)
         failed = b""
         if self._response:
-            told = {"code": "rate_limit_exceeded" if code in ("429", "rate_limit_exceeded") else "server_error"}
-            ended = {"status": "failed", "output": self._output, "error": {**told, "message": message}}
-            failed = self._event("response.failed", {"response": {**self._response, **ended}})
-        words = {"message": message, "type": kind, "param": None, "code": code}
-        return failed + self._event("error", {"code": code, "message": message, "param": None, "error": words})
+            error_code = "rate_limit_exceeded" if code in ("429", "rate_limit_exceeded") else "server_error"
+            error = {"code": error_code, "message": message}
+            response = {**self._response, "status": "failed", "output": self._output, "error": error}
+            failed = self._event("response.failed", {"response": response})
+        details = {"message": message, "type": kind, "param": None, "code": code}
+        return failed + self._event("error", {"code": code, "message": message, "param": None, "error": details})
 
-    def _begun(self, id_: str, model: str, created: int) -> Sequence[bytes]:
+    def _start_events(self, id_: str, model: str, created: int) -> Sequence[bytes]:
         self._id = id_
         self._response = _response(self._body, id_, model, created)
-        said = {"response": self._response}
-        return self._event("response.created", said), self._event("response.in_progress", said)
+        fields = {"response": self._response}
+        return self._event("response.created", fields), self._event("response.in_progress", fields)
 
     def on_start(self, block: Block) -> bytes:
         """See `Writer.on_start`."""
-        kind, _ = _ADDED[block.kind]
-        place = _place(block, self._id)
+        kind, _ = _CONTENT_KINDS[block.kind]
+        location = _location(block, self._id)
         name = f"response.{kind}.delta"
-        # Written by hand: this is what every chunk costs.
-        head = json_bytes({"type": name, **place})[:-1]
+        # The beginning of every delta event, encoded once, since encoding it for every chunk costs time.
+        head = json_bytes({"type": name, **location})[:-1]
         block.head = b"event: " + name.encode() + b"\ndata: " + head + b',"delta":'
         item = {**_item(block, self._id, "in_progress", "", ()), **({} if block.kind == "tool" else {"content": []})}
-        begun = self._event("response.output_item.added", {"output_index": block.index, "item": item})
+        added = self._event("response.output_item.added", {"output_index": block.index, "item": item})
         if block.kind == "tool":
-            return begun
-        return begun + self._event("response.content_part.added", {**place, "part": _part(block, "", ())})
+            return added
+        return added + self._event("response.content_part.added", {**location, "part": _part(block, "", ())})
 
     def on_delta(self, block: Block, text: str) -> bytes:
         """See `Writer.on_delta`."""
         self._sequence += 1
         tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
         if block.kind == "text":
-            told = _logprobs(self._choice)
-            self._logprobs += told
-            tail = b',"logprobs":' + (json_bytes(told) if told else b"[]") + tail
+            logprobs = _logprobs(self._choice)
+            self._logprobs += logprobs
+            tail = b',"logprobs":' + (json_bytes(logprobs) if logprobs else b"[]") + tail
         return block.head + json_bytes(text) + tail
 
     def on_stop(self, block: Block) -> bytes:
         """See `Writer.on_stop`."""
-        kind, field = _ADDED[block.kind]
-        place, text = _place(block, self._id), block.text
+        kind, field = _CONTENT_KINDS[block.kind]
+        location, text = _location(block, self._id), block.text
         status = "completed" if self._finish is None else _status(self._finish)
         item = _item(block, self._id, status, text, self._logprobs)
         self._output.append(item)
-        done = {**place, field: text}
+        done = {**location, field: text}
         if block.kind == "text":
             done["logprobs"] = self._logprobs
         elif block.kind == "tool":
             done["name"] = block.name
-        written = self._event(f"response.{kind}.done", done)
+        events = self._event(f"response.{kind}.done", done)
         if block.kind != "tool":
             part = _part(block, text, self._logprobs)
-            written += self._event("response.content_part.done", {**place, "part": part})
+            events += self._event("response.content_part.done", {**location, "part": part})
         if block.kind == "text":
             self._logprobs = []
-        return written + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+        return events + self._event("response.output_item.done", {"output_index": block.index, "item": item})
 
-    def _ended(self, finish: Finish, usage: Usage | None, _has_calls: bool) -> Sequence[bytes]:
-        response = _ended({**self._response, "output": self._output}, finish, usage)
+    def _end_events(self, finish: Finish, usage: Usage | None, _has_calls: bool) -> Sequence[bytes]:
+        response = _finished_response({**self._response, "output": self._output}, finish, usage)
         return (self._event(f"response.{response['status']}", {"response": response}),)
 
-    def _event(self, name: str, said: dict[str, Any]) -> bytes:
+    def _event(self, name: str, fields: dict[str, Any]) -> bytes:
         self._sequence += 1
-        return event({"type": name, "sequence_number": self._sequence - 1, **said})
+        return event({"type": name, "sequence_number": self._sequence - 1, **fields})
 
 
 def _response(body: Mapping[str, Any], id_: str, model: str, created: int) -> dict[str, Any]:
@@ -149,32 +150,36 @@ def _response(body: Mapping[str, Any], id_: str, model: str, created: int) -> di
         "previous_response_id": None,
         "store": False,
         "usage": None,
-        **{field: body[field] if body.get(field) is not None else usual for field, usual in _REPEATED.items()},
+        **{
+            field: body[field] if body.get(field) is not None else default for field, default in _REQUEST_FIELDS.items()
+        },
     }
 
 
-def _ended(response: dict[str, Any], why: Finish, usage: Usage | None) -> dict[str, Any]:
-    ended = {**response, "status": _status(why), "usage": _usage(usage)}
-    if why.reason in _INCOMPLETE:
-        ended["incomplete_details"] = {"reason": _INCOMPLETE[why.reason]}
-    return ended
+def _finished_response(response: dict[str, Any], finish: Finish, usage: Usage | None) -> dict[str, Any]:
+    finished = {**response, "status": _status(finish), "usage": _usage(usage)}
+    if finish.reason in _INCOMPLETE:
+        finished["incomplete_details"] = {"reason": _INCOMPLETE[finish.reason]}
+    return finished
 
 
-def _status(why: Finish) -> str:
-    return "incomplete" if why.reason in _INCOMPLETE else "completed"
+def _status(finish: Finish) -> str:
+    return "incomplete" if finish.reason in _INCOMPLETE else "completed"
 
 
-def _place(block: Block, answer: str) -> dict[str, Any]:
-    place: dict[str, Any] = {"item_id": _item_id(block, answer), "output_index": block.index}
-    return place if block.kind == "tool" else {**place, "content_index": 0}
+def _location(block: Block, answer_id: str) -> dict[str, Any]:
+    location: dict[str, Any] = {"item_id": _item_id(block, answer_id), "output_index": block.index}
+    return location if block.kind == "tool" else {**location, "content_index": 0}
 
 
-def _item_id(block: Block, answer: str) -> str:
-    return f"{_PREFIXES[block.kind]}_{answer}_{block.index}"
+def _item_id(block: Block, answer_id: str) -> str:
+    return f"{_PREFIXES[block.kind]}_{answer_id}_{block.index}"
 
 
-def _item(block: Block, answer: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    head = {"id": _item_id(block, answer), "status": status}
+def _item(
+    block: Block, answer_id: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    head = {"id": _item_id(block, answer_id), "status": status}
     if block.kind == "tool":
         return {**head, "type": "function_call", "call_id": block.id, "name": block.name, "arguments": text}
     content = [_part(block, text, logprobs)]
@@ -184,14 +189,14 @@ def _item(block: Block, answer: str, status: str, text: str, logprobs: Sequence[
 
 
 def _part(block: Block, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    kind, field = _ADDED[block.kind]
+    kind, field = _CONTENT_KINDS[block.kind]
     part: dict[str, Any] = {"type": kind, field: text}
     return {**part, "annotations": [], "logprobs": logprobs} if block.kind == "text" else part
 
 
 def _logprobs(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    told = choice.get("logprobs")
-    return objects(told.get("content")) if isinstance(told, dict) else []
+    logprobs = choice.get("logprobs")
+    return objects(logprobs.get("content")) if isinstance(logprobs, dict) else []
 
 
 def _usage(usage: Usage | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A Responses request as a chat request."""
+"""Convert a Responses request to a chat request."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _CONVERTED = frozenset(
         "top_logprobs",
     }
 )
-# What concerns the keeping of answers or OpenAI's own tools, and leaves this answer what it is. OpenAI takes a chat's
-# metadata only where it keeps the answer; ours carries it back to the client.
+# Fields for stored answers or OpenAI's tools, which do not affect this answer. OpenAI accepts the metadata of a chat
+# only where it stores the answer; the converted answer repeats them.
 _DROPPED = frozenset(
     {"background", "client_metadata", "context_management", "max_tool_calls", "metadata", "store", "truncation"}
 )
-_NOT_KEPT = "names something that is kept between requests, and the gateway keeps no answers; send all of `input`"
-_REFUSED = {
-    "background": "asks for an answer to be fetched later, and the gateway keeps no answers",
-    "conversation": _NOT_KEPT,
-    "moderation": "asks for moderation, which chat completions do not do",
-    "previous_response_id": _NOT_KEPT,
-    "prompt": "names a template that OpenAI keeps; send its text in `instructions` and `input`",
+_STATE_UNSUPPORTED = "refers to a stored answer, but the gateway stores none; send the whole conversation in `input`"
+_UNSUPPORTED = {
+    "background": "is not supported, since the gateway stores no answers; use `stream` for long answers",
+    "conversation": _STATE_UNSUPPORTED,
+    "moderation": "is not supported by chat completions; remove it",
+    "previous_response_id": _STATE_UNSUPPORTED,
+    "prompt": "refers to a template stored at OpenAI; send its text in `instructions` and `input`",
 }
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _LOGPROBS = "message.output_text.logprobs"
@@ -42,7 +42,7 @@ _LOGPROBS = "message.output_text.logprobs"
 
 def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """See `ToChat`."""
-    for field, problem in _REFUSED.items():
+    for field, problem in _UNSUPPORTED.items():
         if body.get(field):
             reject(field, problem)
     chat = {field: value for field, value in body.items() if field not in _CONVERTED | _DROPPED}
@@ -54,138 +54,138 @@ def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     effort = fields_of(body.get("reasoning") or {}, "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = text_of(effort, "reasoning.effort")
-    return {**chat, **_text(body), **_logprobs(body), **_tools(body)}
+    return {**chat, **_text_fields(body), **_logprobs_fields(body), **_tool_fields(body)}
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     transcript = Transcript()
     if body.get("instructions"):
-        transcript.say("system", [_words(body["instructions"], "instructions")])
-    given = body.get("input")
-    if not given:
-        reject("input", "must be a text, or a list with at least one item")
-    if isinstance(given, str):
-        transcript.say("user", [_words(given, "input")])
+        transcript.add_turn("system", [_text_part(body["instructions"], "instructions")])
+    items = body.get("input")
+    if not items:
+        reject("input", "must be a non-empty string, or a list with at least one item")
+    if isinstance(items, str):
+        transcript.add_turn("user", [_text_part(items, "input")])
         return transcript.messages
-    for item, where in entries(given, "input"):
-        _item(transcript, item, where)
+    for item, path in entries(items, "input"):
+        _add_item(transcript, item, path)
     if not transcript.messages:
-        reject("input", "holds nothing but reasoning")
+        reject("input", "contains only reasoning; add a message")
     return transcript.messages
 
 
-def _item(transcript: Transcript, item: Mapping[str, Any], where: str) -> None:
-    kind = "message" if item.get("type") is None and "role" in item else kind_of(item, where)
+def _add_item(transcript: Transcript, item: Mapping[str, Any], path: str) -> None:
+    kind = "message" if item.get("type") is None and "role" in item else kind_of(item, path)
     if kind == "message":
         role = item.get("role")
         if not isinstance(role, str) or role not in _ROLES:
-            reject(f"{where}.role", "must be user, assistant, system or developer")
-        transcript.say(_ROLES[role], _parts(item.get("content"), f"{where}.content"))
+            reject(f"{path}.role", "must be user, assistant, system or developer")
+        transcript.add_turn(_ROLES[role], _parts(item.get("content"), f"{path}.content"))
     elif kind == "function_call":
-        arguments = text_of(item.get("arguments"), f"{where}.arguments")
+        arguments = text_of(item.get("arguments"), f"{path}.arguments")
         name, id_ = (
-            non_empty_text(item.get("name"), f"{where}.name"),
-            non_empty_text(item.get("call_id"), f"{where}.call_id"),
+            non_empty_text(item.get("name"), f"{path}.name"),
+            non_empty_text(item.get("call_id"), f"{path}.call_id"),
         )
-        transcript.call(id_, name, arguments, {})
+        transcript.add_tool_call(id_, name, arguments, {})
     elif kind == "function_call_output":
-        id_ = non_empty_text(item.get("call_id"), f"{where}.call_id")
-        transcript.answer_call(id_, _parts(item.get("output"), f"{where}.output"), {})
+        id_ = non_empty_text(item.get("call_id"), f"{path}.call_id")
+        transcript.add_tool_result(id_, _parts(item.get("output"), f"{path}.output"), {})
     elif kind == "item_reference":
-        reject(where, _NOT_KEPT)
+        reject(path, _STATE_UNSUPPORTED)
     elif kind != "reasoning":
-        reject(f"{where}.type", f'is "{kind}", which only OpenAI\'s own models and tools know')
+        reject(f"{path}.type", f'is "{kind}", which only OpenAI models support; remove the item')
 
 
-def _parts(content: Any, where: str) -> list[Part]:
+def _parts(content: Any, path: str) -> list[Part]:
     if isinstance(content, str):
-        return [_words(content, where)]
-    return [_part(part, place) for part, place in entries(content, where)]
+        return [_text_part(content, path)]
+    return [_part(part, entry_path) for part, entry_path in entries(content, path)]
 
 
-def _part(part: Mapping[str, Any], where: str) -> Part:
-    kind = kind_of(part, where)
+def _part(part: Mapping[str, Any], path: str) -> Part:
+    kind = kind_of(part, path)
     if kind in ("input_text", "output_text", "text"):
-        return _words(part.get("text"), f"{where}.text")
+        return _text_part(part.get("text"), f"{path}.text")
     if kind == "refusal":
-        return _words(part.get("refusal"), f"{where}.refusal")
+        return _text_part(part.get("refusal"), f"{path}.refusal")
     if kind == "input_image":
-        url = _given(part, "image_url", where, "the image itself, or its URL, in `image_url`")
+        url = _inline_value(part, "image_url", path, "`file_id` is")
         image: dict[str, Any] = {"url": url}
         if part.get("detail") is not None:
             image["detail"] = part["detail"]
         return {"type": "image_url", "image_url": image}
     if kind == "input_file":
-        file = {"file_data": _given(part, "file_data", where, "the file itself in `file_data`")}
+        file = {"file_data": _inline_value(part, "file_data", path, "`file_id` and `file_url` are")}
         if part.get("filename") is not None:
-            file["filename"] = text_of(part["filename"], f"{where}.filename")
+            file["filename"] = text_of(part["filename"], f"{path}.filename")
         return {"type": "file", "file": file}
     if kind == "input_audio":
-        return {"type": "input_audio", "input_audio": fields_of(part.get("input_audio"), f"{where}.input_audio")}
-    return reject(f"{where}.type", f'is "{kind}", which chat cannot say')
+        return {"type": "input_audio", "input_audio": fields_of(part.get("input_audio"), f"{path}.input_audio")}
+    return reject(f"{path}.type", f'is "{kind}", which chat completions do not support; remove the part')
 
 
-def _given(part: Mapping[str, Any], field: str, where: str, instead: str) -> str:
+def _inline_value(part: Mapping[str, Any], field: str, path: str, unsupported: str) -> str:
     if not part.get(field):
-        reject(where, f"must hold {instead}; what is kept elsewhere cannot be reached")
-    return non_empty_text(part[field], f"{where}.{field}")
+        reject(path, f"must contain `{field}`; {unsupported} not supported")
+    return non_empty_text(part[field], f"{path}.{field}")
 
 
-def _words(text: Any, where: str) -> Part:
-    return {"type": "text", "text": text_of(text, where)}
+def _text_part(text: Any, path: str) -> Part:
+    return {"type": "text", "text": text_of(text, path)}
 
 
-def _text(body: Mapping[str, Any]) -> dict[str, Any]:
+def _text_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     text = fields_of(body.get("text") or {}, "text")
-    said = {"verbosity": text["verbosity"]} if text.get("verbosity") is not None else {}
-    shape = text.get("format")
-    if shape is None:
-        return said
-    kind = kind_of(fields_of(shape, "text.format"), "text.format")
+    fields = {"verbosity": text["verbosity"]} if text.get("verbosity") is not None else {}
+    text_format = text.get("format")
+    if text_format is None:
+        return fields
+    kind = kind_of(fields_of(text_format, "text.format"), "text.format")
     if kind == "json_object":
-        return {**said, "response_format": {"type": "json_object"}}
+        return {**fields, "response_format": {"type": "json_object"}}
     if kind == "json_schema":
-        schema = {field: value for field, value in shape.items() if field != "type" and value is not None}
+        schema = {field: value for field, value in text_format.items() if field != "type" and value is not None}
         fields_of(schema.get("schema"), "text.format.schema")
-        return {**said, "response_format": {"type": "json_schema", "json_schema": schema}}
-    return said if kind == "text" else reject("text.format.type", "must be text, json_object or json_schema")
+        return {**fields, "response_format": {"type": "json_schema", "json_schema": schema}}
+    return fields if kind == "text" else reject("text.format.type", "must be text, json_object or json_schema")
 
 
-def _logprobs(body: Mapping[str, Any]) -> dict[str, Any]:
+def _logprobs_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     include = body.get("include") or []
     if not isinstance(include, list):
         reject("include", "must be a list")
-    asked = {"top_logprobs": body["top_logprobs"]} if body.get("top_logprobs") is not None else {}
-    return {"logprobs": True, **asked} if asked or _LOGPROBS in include else {}
+    top = {"top_logprobs": body["top_logprobs"]} if body.get("top_logprobs") is not None else {}
+    return {"logprobs": True, **top} if top or _LOGPROBS in include else {}
 
 
-def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+def _tool_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     tools = []
-    for tool, where in entries(body.get("tools"), "tools"):
-        kind = kind_of(tool, where)
+    for tool, path in entries(body.get("tools"), "tools"):
+        kind = kind_of(tool, path)
         if kind != "function":
-            reject(f"{where}.type", f'is "{kind}", a tool that only OpenAI\'s own service has; chat takes functions')
-        non_empty_text(tool.get("name"), f"{where}.name")
-        kept = ("name", "description", "parameters", "strict")
-        function = {field: tool[field] for field in kept if tool.get(field) is not None}
+            reject(f"{path}.type", f'is "{kind}", a tool that only OpenAI models support; send a function instead')
+        non_empty_text(tool.get("name"), f"{path}.name")
+        names = ("name", "description", "parameters", "strict")
+        function = {field: tool[field] for field in names if tool.get(field) is not None}
         tools.append({"type": "function", "function": function})
-    said: dict[str, Any] = {"tools": tools} if tools else {}
+    fields: dict[str, Any] = {"tools": tools} if tools else {}
     if body.get("tool_choice") is not None:
-        said["tool_choice"] = _choice(body["tool_choice"])
-    return said
+        fields["tool_choice"] = _tool_choice(body["tool_choice"])
+    return fields
 
 
-def _choice(choice: Any) -> Any:
+def _tool_choice(choice: Any) -> Any:
     if isinstance(choice, str):
         return choice
     kind = kind_of(fields_of(choice, "tool_choice"), "tool_choice")
     if kind == "function":
         return _function(choice, "tool_choice")
     if kind == "allowed_tools":
-        allowed = [_function(tool, where) for tool, where in entries(choice.get("tools"), "tool_choice.tools")]
+        allowed = [_function(tool, path) for tool, path in entries(choice.get("tools"), "tool_choice.tools")]
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": allowed}}
-    return reject("tool_choice.type", f'is "{kind}", a tool that only OpenAI\'s own service has')
+    return reject("tool_choice.type", f'is "{kind}", a tool that only OpenAI models support; choose a function instead')
 
 
-def _function(choice: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": non_empty_text(choice.get("name"), f"{where}.name")}}
+def _function(choice: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": non_empty_text(choice.get("name"), f"{path}.name")}}
