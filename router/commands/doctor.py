@@ -14,8 +14,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_json: options.Json = False) -> None:
     """Show which cards can be called now. For the others, show the missing API key or the server that does not run."""
+    import asyncio
+
     from router import settings
-    from router.dispatch.availability import local_servers, unavailable_cards
+    from router.dispatch.availability import list_servers, well_known_servers
     from router.formats.text import shortened
     from router.loading import load_predictor
     from router.perceive.evidence import load_evidence, without_card
@@ -25,14 +27,14 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
     folder = settings.default_evidence_folder()
     evidence = load_evidence(folder)
     unknown_cards = without_card(evidence, catalog.ids)
-    servers = local_servers()
-    unavailable = unavailable_cards(catalog)
+    servers = asyncio.run(well_known_servers())
+    unavailable = asyncio.run(list_servers(catalog)).unavailable_cards(catalog)
     ready = [card.id for card in catalog if card.id not in unavailable]
     if as_json:
         document = {
             "ready": ready,
             "unavailable": unavailable,
-            "servers": servers,
+            "servers": [{"url": server.url, "name": server.kind, "models": server.models} for server in servers],
             "artifact": predictor.id,
             "probed": {card: len(outcomes) for card, outcomes in evidence.items()},
         }
@@ -52,7 +54,7 @@ def doctor(cards: options.Cards = None, artifact: options.Artifact = None, as_js
     out.print()
     for server in servers:
         models = shortened(server.models) or "no model loaded"
-        out.print(f"[green]found[/] {server.name} at {server.url}: {escape(models)}")
+        out.print(f"[green]found[/] {server.kind} at {server.url}: {escape(models)}")
     if not servers:
         out.print("no server found on this machine (looked for Ollama, vLLM, llama.cpp, LM Studio)")
     out.print()

@@ -60,9 +60,11 @@ def prompt(
 
 
 def _unavailable(catalog: Any) -> dict[str, str]:
-    from router.dispatch.availability import unavailable_cards
+    import asyncio
 
-    return unavailable_cards(catalog)
+    from router.dispatch.availability import list_servers
+
+    return asyncio.run(list_servers(catalog)).unavailable_cards(catalog)
 
 
 def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:

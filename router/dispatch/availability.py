@@ -1,15 +1,12 @@
-"""What could be called now: credentials that are set, and servers that answer on this machine."""
+"""Which cards can be called now: their credentials are set, and servers on this machine list their models."""
 
 from __future__ import annotations
 
+import asyncio
 import enum
-import functools
-import ssl
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Mapping
 
-import httpx
+import aiohttp
 from msgspec import Struct
 
 from router.cards import Card
@@ -17,113 +14,129 @@ from router.dispatch.deployments import deployments_of
 from router.dispatch.dispatcher import missing_configuration
 from router.dispatch.providers import api_key
 from router.dispatch.relay import models_url
-from router.formats.net import is_loopback
+from router.formats.json import json_or_none
+from router.formats.net import is_loopback, parse_url
 
 _TIMEOUT_S = 0.7
-# The ports that the servers listen on unless told otherwise, and how each signs its models.
+# The default ports of well-known servers, and the `owned_by` with which each lists its models.
 _KNOWN_SERVERS = {
     "http://127.0.0.1:11434/v1/models": "Ollama",
     "http://127.0.0.1:8000/v1/models": "vLLM",
     "http://127.0.0.1:8080/v1/models": "llama.cpp",
     "http://127.0.0.1:1234/v1/models": "LM Studio",
 }
-_SIGNATURES = {
+_KIND_BY_OWNER = {
     "library": "Ollama",
     "vllm": "vLLM",
     "llamacpp": "llama.cpp",
     "organization_owner": "LM Studio",
 }
+_UNKNOWN_KIND = "a server"
 
 
-class LocalServer(Struct, frozen=True):
-    """A server that answers on this machine, where it lists its models, and these."""
+class ListingProblem(enum.Enum):
+    """Why a server did not list its models."""
+
+    NO_RESPONSE = "no server responds on port {port} of this machine"
+    KEY_REJECTED = "the server on port {port} of this machine rejects the API key"
+    KEY_REQUIRED = "the server on port {port} of this machine requires an API key; set api_key_env in the card"
+
+
+class ModelServer(Struct, frozen=True):
+    """A server on this machine: the URL of its model list, its kind such as vLLM, and the models that it lists.
+
+    `problem` is why it could not be listed; it then has no models.
+    """
 
     url: str
-    name: str
+    kind: str
     models: tuple[str, ...]
+    problem: ListingProblem | None = None
+
+    def missing(self, model: str) -> str | None:
+        """Why `model` cannot be called at this server, or None where it can."""
+        parsed = parse_url(self.url)
+        port = parsed.port if parsed is not None else None
+        if self.problem is not None:
+            return self.problem.value.format(port=port)
+        if {model, f"{model}:latest"}.isdisjoint(self.models):
+            return f"the server on port {port} of this machine does not list {model}"
+        return None
 
 
-class _Trouble(enum.Enum):
-    """Why a server that was asked for its models did not list them."""
+class ServerInventory(Struct, frozen=True):
+    """What the servers on this machine list, by the names of the deployments that they serve.
 
-    SILENT = "no server answers on port {port} of this machine"
-    REFUSES = "the server on port {port} of this machine refuses the key"
-    WANTS_A_KEY = "the server on port {port} of this machine wants a key, and the card states no api_key_env"
-
-
-_Place = tuple[str, str | None]
-"""Where models are listed, and the key to ask with."""
-
-
-def local_servers() -> tuple[LocalServer, ...]:
-    """The well-known model servers that answer now."""
-    found = _ask((url, None) for url in _KNOWN_SERVERS).values()
-    return tuple(server for server in found if isinstance(server, LocalServer))
-
-
-def unavailable_cards(cards: Iterable[Card]) -> dict[str, str]:
-    """Why each card that cannot be called now cannot; cards that can are left out.
-
-    Servers on this machine are asked for their models. Servers elsewhere are taken to be up: only a call would tell.
+    Deployments that run elsewhere, and those of cards with missing configuration, are left out.
     """
-    catalog = tuple(cards)
-    reasons = {card.id: missing_configuration(card) for card in catalog}
-    places = {
-        card.id: tuple(_place(deployment.card) for deployment in deployments_of(card))
-        for card in catalog
-        if reasons[card.id] is None
-    }
-    servers = _ask({place for several in places.values() for place in several if place is not None})
-    for card in catalog:
-        absences = [place and _absence(card, place[0], servers[place]) for place in places.get(card.id, ())]
-        # One server that may answer is enough.
-        if absences and None not in absences:
-            reasons[card.id] = absences[0]
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    servers: Mapping[str, ModelServer] = {}
+
+    def unavailable_cards(self, cards: Iterable[Card]) -> dict[str, str]:
+        """Why each card that cannot be called now cannot; cards that can are left out.
+
+        Servers elsewhere count as running, since only a call could show that they are not.
+        """
+        reasons = {card.id: self._unavailable(card) for card in cards}
+        return {card: reason for card, reason in reasons.items() if reason is not None}
+
+    def _unavailable(self, card: Card) -> str | None:
+        problem = missing_configuration(card)
+        if problem is not None:
+            return problem
+        problems: list[str | None] = []
+        for deployment in deployments_of(card):
+            server = self.servers.get(deployment.name)
+            problems.append(None if server is None else server.missing(deployment.card.model))
+        # One deployment that can be called is enough.
+        return None if None in problems else problems[0]
 
 
-def _place(card: Card) -> _Place | None:
-    url = models_url(card)
-    return (url, api_key(card)) if url is not None and is_loopback(url) else None
+async def list_servers(cards: Iterable[Card]) -> ServerInventory:
+    """Ask the servers on this machine that the cards need for their models, all at once."""
+    requests: dict[str, tuple[str, str | None]] = {}
+    for card in cards:
+        if missing_configuration(card) is not None:
+            continue
+        for deployment in deployments_of(card):
+            url = models_url(deployment.card)
+            if url is not None and is_loopback(url):
+                requests[deployment.name] = url, api_key(deployment.card)
+    servers = await _list_all(requests.values())
+    return ServerInventory({name: servers[request] for name, request in requests.items()})
 
 
-def _absence(card: Card, url: str, server: LocalServer | _Trouble) -> str | None:
-    port = urlsplit(url).port or 80
-    if isinstance(server, _Trouble):
-        return server.value.format(port=port)
-    if not {card.model, f"{card.model}:latest"} & set(server.models):
-        return f"the server on port {port} of this machine does not list {card.model}"
-    return None
+async def well_known_servers() -> tuple[ModelServer, ...]:
+    """The servers that respond now on the default ports of Ollama, vLLM, llama.cpp and LM Studio."""
+    servers = await _list_all((url, None) for url in _KNOWN_SERVERS)
+    return tuple(server for server in servers.values() if server.problem is None)
 
 
-def _ask(places: Iterable[_Place]) -> dict[_Place, LocalServer | _Trouble]:
-    wanted = tuple(places)
-    if not wanted:
+async def _list_all(requests: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], ModelServer]:
+    """The server behind each pair of URL and API key. Every pair is requested once."""
+    unique = tuple(dict.fromkeys(requests))
+    if not unique:
         return {}
-    with (
-        httpx.Client(timeout=_TIMEOUT_S, trust_env=False, verify=_certificates()) as client,
-        ThreadPoolExecutor(max_workers=min(8, len(wanted))) as pool,
-    ):
-        return dict(zip(wanted, pool.map(lambda place: _ask_one(client, *place), wanted), strict=True))
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        servers = await asyncio.gather(*(_list_one(session, url, key) for url, key in unique))
+    return dict(zip(unique, servers, strict=True))
 
 
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    # Reading them takes longer than asking every server.
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _ask_one(client: httpx.Client, url: str, key: str | None) -> LocalServer | _Trouble:
+async def _list_one(session: aiohttp.ClientSession, url: str, key: str | None) -> ModelServer:
+    kind = _KNOWN_SERVERS.get(url, _UNKNOWN_KIND)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = client.get(url, headers={"authorization": f"Bearer {key}"} if key else None)
-        if answer.status_code in (401, 403):
-            return _Trouble.REFUSES if key else _Trouble.WANTS_A_KEY
-        if answer.status_code != httpx.codes.OK:
-            return _Trouble.SILENT
-        entries = answer.json()["data"] or ()
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status in (401, 403):
+                problem = ListingProblem.KEY_REJECTED if key else ListingProblem.KEY_REQUIRED
+                return ModelServer(url, kind, (), problem)
+            if response.status != 200:
+                return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
+            entries = json_or_none(await response.read())["data"] or ()
         owners = {str(entry.get("owned_by")) for entry in entries}
         models = tuple(str(entry["id"]) for entry in entries)
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-        return _Trouble.SILENT
-    name = next((_SIGNATURES[owner] for owner in owners if owner in _SIGNATURES), None)
-    return LocalServer(url, name or _KNOWN_SERVERS.get(url, "a server"), models)
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
+    known_kind = next((_KIND_BY_OWNER[owner] for owner in owners if owner in _KIND_BY_OWNER), None)
+    return ModelServer(url, known_kind or kind, models)

@@ -12,12 +12,12 @@ from router.wire import wants_stream_usage
 
 
 class Call(Struct, frozen=True, eq=False):
-    """A client's request as it goes to any card. `api` is the protocol that the client uses, `body` its JSON, and
-    `chat_body` the same as a chat-completions body where it has been converted already.
+    """A client's request, to be sent to any card. `api` is the client's protocol, `body` its JSON, and `chat_body` the
+    same as a chat-completions body where it has been converted already.
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
-    `fresh_connection`: the call is a retry after a broken connection. `decode`: the answer will be converted, so its
-    decoded form is needed too.
+    `fresh_connection`: the call is a retry after a broken connection. `decode`: the response will be converted, so
+    decode it once.
     """
 
     api: Api

@@ -1,4 +1,4 @@
-"""Chat responses in the protocol of the client."""
+"""Chat responses, converted to the protocol of the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from router.wire import Conversion, EventWriter
 
 
 def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[str, Any]) -> UpstreamResponse:
-    """A chat response, decoded already, in the client's protocol; errors stay as they are. `body` is the client's."""
+    """A decoded chat response in the client's protocol; an error response is unchanged. `body` is the request's."""
     if isinstance(response.body, EventStream):
         stream = ConvertedStream(response.body, conversion.events(body))
         return msgspec.structs.replace(response, body=stream)
@@ -26,7 +26,7 @@ def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[
 
 
 class ConvertedStream:
-    """The events of a chat stream, written as those of another protocol. The chat stream decodes them."""
+    """The events of a chat stream, which decodes them, written as events of another protocol."""
 
     def __init__(self, chat: EventStream, writer: EventWriter) -> None:
         self._chat, self._writer = chat, writer
@@ -40,7 +40,7 @@ class ConvertedStream:
 
     @property
     def failed(self) -> bool:
-        """Whether the upstream is at fault."""
+        """Whether the upstream failed."""
         return self._is_malformed or self._chat.failed
 
     def on_close(self, callback: Callable[[], object]) -> None:
@@ -53,17 +53,17 @@ class ConvertedStream:
     async def __anext__(self) -> bytes:
         while not self.complete:
             await anext(self._chat)
-            events = self._written()
+            events = self._convert()
             self.complete = self._chat.complete
             if events:
                 return events
         raise StopAsyncIteration
 
     def failure(self, message: str, kind: str, code: str | None) -> bytes:
-        """The event that ends a stream which broke off."""
+        """The event that ends a stream that broke off."""
         return self._writer.fail(message, kind, code)
 
-    def _written(self) -> bytes:
+    def _convert(self) -> bytes:
         events: list[bytes] = []
         try:
             for chunk in self._chat.take_decoded():

@@ -1,4 +1,4 @@
-"""What a call costs."""
+"""The price of a card's tokens, and the cost of a call."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from router.types import Usage
 
 
 def price_of(card: Card) -> Price | None:
-    """What the card's tokens cost. Nothing where they are made on this machine; None where nobody stated it."""
+    """The price of the card's tokens: zero for a model on this machine, None where the price is unknown."""
     if card.price is None and (card.privacy == "local" or is_loopback(base_url(card))):
         return Price(Dollars(0), Dollars(0))
     return card.price
 
 
 def cost_usd(price: Price, usage: Usage) -> float:
-    """What a call costs; input from a cache counts in full where the card states no price for it."""
+    """The cost of a call. Cached input is charged at the full input price where the card has no price for it."""
     cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-    fresh = max(usage.input_tokens - usage.cached_input_tokens, 0)
+    uncached_tokens = max(usage.input_tokens - usage.cached_input_tokens, 0)
     return (
-        fresh * price.input_usd + usage.cached_input_tokens * cached_usd + usage.output_tokens * price.output_usd
+        uncached_tokens * price.input_usd
+        + usage.cached_input_tokens * cached_usd
+        + usage.output_tokens * price.output_usd
     ) / 1e6

@@ -1,4 +1,4 @@
-"""Call cards, one after the other, until one answers."""
+"""Call cards in order until one responds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from router.dispatch.converted_response import converted
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import Cooldown
 from router.dispatch.litellm_client import LitellmClient
-from router.dispatch.queue import QueueLimits
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -24,10 +23,12 @@ from router.dispatch.providers import (
     unknown_provider,
     uses_litellm,
 )
-from router.dispatch.relay import Relay, is_url
+from router.dispatch.queue import QueueLimits
+from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, retry_after_s
 from router.dispatch.stream import Events, Timeouts
 from router.errors import UpstreamError
+from router.formats.net import parse_url
 from router.types import Api, Attempt, Usage
 from router.wire import CONVERSIONS, without_unsigned_thinking
 from router.wire.dialect import adapt
@@ -35,16 +36,16 @@ from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
-# Errors that the next card would give as well. Any other status is a fault of this upstream.
+# Errors of the request, which any card would return. Any other status is a failure of this upstream.
 _REQUEST_FAULTS = frozenset({400, 413, 422})
-# Another model may have a longer context.
+# Not such an error: another model may have a longer context.
 _TOO_LONG = b"context_length_exceeded"
-# The connection failed, perhaps by chance: worth a retry at the same deployment.
+# The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
-    """How calls are made. `retries`: how often a call whose connection broke is retried at the same deployment."""
+    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks."""
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
@@ -53,13 +54,13 @@ class DispatchSettings(Struct, frozen=True):
 
 
 def missing_configuration(card: Card) -> str | None:
-    """What the configuration lacks for calling `card`, or None where any of its deployments can be called."""
+    """What is missing or wrong in the configuration of `card`, or None where any of its deployments can be called."""
     reasons = [_missing_configuration(deployment.card) for deployment in deployments_of(card)]
     return None if None in reasons else reasons[0]
 
 
 def unsupported_api(card: Card, api: Api) -> str | None:
-    """Why `card` cannot answer requests of `api`, or None where it can: as it is, or by conversion."""
+    """Why `card` cannot answer requests of `api`, or None where it can, natively or by conversion."""
     native = native_apis(card)
     if api in native or uses_litellm(card) or ("chat" in native and api != "embeddings"):
         return None
@@ -68,7 +69,7 @@ def unsupported_api(card: Card, api: Api) -> str | None:
 
 class Dispatcher:
     """Relays calls to upstreams that support the client's protocol, converts them for the others, and records the
-    health of every deployment. Made and used on one event loop.
+    health of every deployment. Create and use it on one event loop.
     """
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
@@ -77,7 +78,7 @@ class Dispatcher:
         self._retries = settings.retries
 
     def configure(self, settings: DispatchSettings) -> None:
-        """Use other settings for further calls. Running calls keep those that they began with."""
+        """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
         self._retries = settings.retries
@@ -91,7 +92,7 @@ class Dispatcher:
         return await self._send(self.pool.deployments_of(card)[0].card, call)
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
-        """The count of the card's upstream for an Anthropic request; None where it does not offer counting."""
+        """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
         deployment = self.pool.deployments_of(card)[0].card
         if MESSAGES.api not in native_apis(deployment):
             return None
@@ -104,17 +105,17 @@ class Dispatcher:
         attempts: list[Attempt] | None = None,
         on_attempt: Callable[[], Mapping[str, str]] | None = None,
     ) -> UpstreamResponse:
-        """The first response that is a success, or an error that the request itself causes.
+        """The first response that is a success, or an error caused by the request itself.
 
         Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. Where
-        every card fails, the last HTTP response is returned. Raises UpstreamError where no card gave any, BusyError
-        where none could be called, and FieldError where the body cannot be converted for these cards.
+        every card fails, the last HTTP response is returned. Raises UpstreamError where there is no response at all,
+        BusyError where no card could be called, and FieldError where the body cannot be converted for these cards.
         """
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
         call = _converted_once(cards, call)
-        refusal: UpstreamResponse | None = None
+        error_response: UpstreamResponse | None = None
         failure: UpstreamError | None = None
         tried: set[str] = set()
         while deployment := await self.pool.acquire(cards, tried):
@@ -127,9 +128,9 @@ class Dispatcher:
                 continue
             if response.status < 400 or _is_request_fault(response):
                 return response
-            refusal = response
-        if refusal is not None:
-            return refusal
+            error_response = response
+        if error_response is not None:
+            return error_response
         assert failure is not None
         raise failure
 
@@ -209,7 +210,7 @@ class Dispatcher:
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
         if call.api in native_apis(card):
-            return await self._relay.send(card, _with_signed_thinking(card, call))
+            return await self._relay.send(card, _without_foreign_thinking(card, call))
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
@@ -232,7 +233,8 @@ def _converted_once(cards: Sequence[Card], call: Call) -> Call:
     return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
 
-def _with_signed_thinking(card: Card, call: Call) -> Call:
+def _without_foreign_thinking(card: Card, call: Call) -> Call:
+    """The call without the thinking of other models, which Anthropic rejects."""
     if call.api != "messages" or card.provider != "anthropic":
         return call
     return msgspec.structs.replace(call, body=without_unsigned_thinking(call.body))
@@ -240,10 +242,11 @@ def _with_signed_thinking(card: Card, call: Call) -> Call:
 
 def _missing_configuration(card: Card) -> str | None:
     if not uses_litellm(card):
-        if base_url(card) is None:
-            return "its card states no base_url"
-        if not is_url(card):
-            return "its base_url is not a URL"
+        base = base_url(card)
+        if base is None:
+            return "the card has no base_url"
+        if parse_url(base) is None:
+            return "base_url is not a valid URL"
     return unknown_provider(card) or missing_credentials(card)
 
 

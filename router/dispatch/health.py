@@ -1,4 +1,4 @@
-"""The state of each deployment: running calls, rate limits, cooldown after failures."""
+"""The state of one deployment: running calls, rate limits, cooldown after failures."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Cooldown(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_
 
 
 class Unready(Struct, frozen=True):
-    """Why a deployment should not be called now, and in how many seconds it may be.
+    """Why a deployment should not be called now, and in how many seconds it can be.
 
-    `cooling_down`: it failed. `rate_limited`: its server sent `Retry-After`, or a limit a minute is reached.
-    `at_capacity`: as many calls are running as it accepts.
+    `cooling_down`: it failed. `rate_limited`: its server sent `Retry-After`, or a limit per minute is reached.
+    `at_capacity`: its limit of concurrent calls is reached.
     """
 
     kind: Literal["cooling_down", "rate_limited", "at_capacity"]
@@ -53,7 +53,7 @@ class Health:
         self._spent: collections.deque[tuple[float, int]] = collections.deque()
 
     def unready(self, limits: RateLimits, now_s: float) -> Unready | None:
-        """Why the deployment should not be called now; None where it may be called."""
+        """Why the deployment should not be called now; None where it can be called."""
         if now_s < self._limited_until_s:
             return Unready("rate_limited", self._limited_until_s - now_s)
         if now_s < self._cooling_until_s:
@@ -66,29 +66,29 @@ class Health:
         return Unready("rate_limited", wait_s) if wait_s > 0 else None
 
     def begin(self, limits: RateLimits, now_s: float) -> None:
-        """A call starts."""
+        """Count the start of a call."""
         self.running += 1
         self._probing = self._cooldowns > 0
         if limits.rpm is not None:
             self._started.append(now_s)
 
     def end(self) -> None:
-        """A call has ended, whatever its outcome."""
+        """Count the end of a call, whatever its outcome."""
         self.running -= 1
         self._probing = False
 
     def spend(self, limits: RateLimits, tokens: int, now_s: float) -> None:
-        """Count tokens against the limit a minute."""
+        """Count tokens against the limit per minute."""
         if limits.tpm is not None:
             self._spent.append((now_s, tokens))
 
     def record_success(self) -> None:
-        """The deployment answered."""
+        """Record a successful response: end any cooldown."""
         self._failures = self._cooldowns = 0
         self._cooling_until_s = 0.0
 
     def record_failure(self, cooldown: Cooldown, now_s: float) -> None:
-        """The deployment gave no usable answer. It may begin to cool down; a cooldown is never shortened."""
+        """Record a failure. It may start a cooldown, and never shortens one."""
         if now_s - self._last_failure_s > cooldown.window_s:
             self._failures = 0
         self._failures += 1
@@ -100,7 +100,7 @@ class Health:
             self._cooling_until_s = max(self._cooling_until_s, now_s + cooldown_s)
 
     def back_off(self, seconds: float, now_s: float) -> None:
-        """The server sent `Retry-After`."""
+        """Call the deployment no more for this many seconds, as its server asked by `Retry-After`."""
         self._limited_until_s = max(self._limited_until_s, now_s + min(seconds, _MAX_COOLDOWN_S))
 
     def _request_wait_s(self, rpm: int | None, now_s: float) -> float:

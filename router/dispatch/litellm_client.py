@@ -1,6 +1,6 @@
-"""Providers with a protocol of their own, through litellm.
+"""Calls through litellm, for providers whose protocol Pulvinar does not support itself.
 
-Nothing else imports it, and nothing does before the first such call: importing takes seconds and 200 MB.
+No other module imports litellm, and this one does so at the first such call: importing takes seconds and 200 MB.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
 from router.wire.protocols import CHAT
+from router.wire.sse import DONE, data
 from router.wire.usage import usage_in
 
 _LOG = logging.getLogger(__name__)
 
-# litellm takes many names that would redirect a call, read a file or use another account (`aws_sts_endpoint`,
-# `vertex_credentials` …), and every release adds some. So only these fields are handed on.
+# litellm accepts many parameters that would redirect a call, read a file or use another account (`aws_sts_endpoint`,
+# `vertex_credentials` …), and every release adds some. So only these fields are passed to it.
 _FIELDS = frozenset(
     {
         "audio",
@@ -66,45 +67,43 @@ _FIELDS = frozenset(
     }
 )
 _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
-# These providers tell the usage last. Where it is missing, litellm has made the end up.
-_ENDS_WITH_USAGE = frozenset({"anthropic"})
+# These providers report the usage last. Without it the stream was cut, and litellm invented its end.
+_USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 
+# litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
+# all other requests.
+_MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 
-# litellm reads an answer whole, and where it is no JSON, searches it for secrets on the event loop: all other requests
-# wait for as long as that takes.
-_MAX_ANSWER_BYTES = 8 * 1024 * 1024
-
-
-# litellm gives an Anthropic stream that was cut a clean end; between these two it is not over.
-_ANTHROPIC_BEGINS, _ANTHROPIC_ENDS = b"message_start", b"message_stop"
+# litellm ends an Anthropic stream cleanly even where it was cut: between these two events it is incomplete.
+_ANTHROPIC_START, _ANTHROPIC_STOP = b"message_start", b"message_stop"
 
 
-class _Watched(httpx.AsyncHTTPTransport):
-    """Breaks answers off that are longer than any is, and says so where a stream was cut."""
+class _CheckedTransport(httpx.AsyncHTTPTransport):
+    """Raises ReadError for a response that is too large, and for an Anthropic stream that was cut."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _WatchedStream(response.stream)
+        response.stream = _CheckedStream(response.stream)
         return response
 
 
-class _WatchedStream(httpx.AsyncByteStream):
+class _CheckedStream(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left, tail, is_open = _MAX_ANSWER_BYTES, b"", False
-        async for piece in self._stream:
-            left -= len(piece)
+        left, tail, incomplete = _MAX_RESPONSE_BYTES, b"", False
+        async for chunk in self._stream:
+            left -= len(chunk)
             if left < 0:
-                raise httpx.ReadError("the answer is too large")
-            tail += piece
-            is_open = (is_open or _ANTHROPIC_BEGINS in tail) and _ANTHROPIC_ENDS not in tail
-            tail = tail[-len(_ANTHROPIC_BEGINS) :]
-            yield piece
-        if is_open:
+                raise httpx.ReadError("the response is too large")
+            tail += chunk
+            incomplete = (incomplete or _ANTHROPIC_START in tail) and _ANTHROPIC_STOP not in tail
+            tail = tail[-len(_ANTHROPIC_START) :]
+            yield chunk
+        if incomplete:
             raise httpx.ReadError("the stream was cut")
 
     async def aclose(self) -> None:
@@ -112,14 +111,14 @@ class _WatchedStream(httpx.AsyncByteStream):
 
 
 class LitellmClient:
-    """Calls that litellm translates from the OpenAI protocol and back."""
+    """Makes calls that litellm converts from the OpenAI protocol and back."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
         self._litellm: Any = None
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
-        """One attempt at a chat call, answered in OpenAI's shapes. Raises UpstreamError where no HTTP answer came."""
+        """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
         litellm = await self._ready(card)
         key = api_key(card)
         fields = {name: value for name, value in call.body.items() if name in _FIELDS}
@@ -132,33 +131,33 @@ class LitellmClient:
                     **fields,
                     model=f"{card.provider}/{card.model}",
                     stream=call.stream,
-                    api_key=key or _no_key(card),
-                    api_base=_place(card),
+                    api_key=key or _placeholder_key(card),
+                    api_base=_api_base(card),
                     extra_headers=_forwarded(card, call) or None,
                     timeout=limit_s,
                     max_retries=0,
                     num_retries=0,
-                    # Tools of a client's own servers are for the model's provider, never for this process; litellm's
-                    # handler for them needs another package.
+                    # MCP tools are called by the model's provider, never by this process; litellm's handler for them
+                    # needs another package.
                     _skip_mcp_handler=True,
                 )
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _refusal(litellm, card, key, error)
+            return _error_response(litellm, card, key, error)
         if not call.stream:
             return _whole(card, response)
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
-        async with contextlib.AsyncExitStack() as on_the_way_out:
-            on_the_way_out.push_async_callback(stream.aclose)
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.push_async_callback(stream.aclose)
             await stream.start()
-            on_the_way_out.pop_all()
+            cleanup.pop_all()
         return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream)
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
-        """One attempt at a call for embeddings. Raises UpstreamError where no HTTP answer came."""
+        """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
         litellm = await self._ready(card)
         key = api_key(card)
         fields = {name: value for name, value in call.body.items() if name in _EMBEDDING_FIELDS}
@@ -167,23 +166,24 @@ class LitellmClient:
                 response = await litellm.aembedding(
                     **fields,
                     model=f"{card.provider}/{card.model}",
-                    api_key=key or _no_key(card),
+                    api_key=key or _placeholder_key(card),
                     api_base=card.base_url,
                     max_retries=0,
                 )
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _refusal(litellm, card, key, error)
+            return _error_response(litellm, card, key, error)
         return _whole(card, response)
 
     async def _ready(self, card: Card) -> Any:
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
         if card.provider not in litellm.provider_list:
-            raise UpstreamError(f'the card "{card.id}" names the provider "{card.provider}", which nothing here speaks')
+            raise UpstreamError(f'the provider "{card.provider}" of the card "{card.id}" is not supported')
         return litellm
 
     async def aclose(self) -> None:
+        """Close every connection."""
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
 
@@ -194,21 +194,19 @@ def _whole(card: Card, response: Any) -> UpstreamResponse:
     return UpstreamResponse(card, 200, headers, json_bytes(decoded), usage_in(decoded), decoded)
 
 
-def _place(card: Card) -> str | None:
-    # litellm adds the path that the relay expects to be there.
-    return (
-        card.base_url.rstrip("/").removesuffix("/v1")
-        if card.base_url and card.provider == "anthropic"
-        else card.base_url
-    )
+def _api_base(card: Card) -> str | None:
+    if card.base_url and card.provider == "anthropic":
+        # litellm adds this path itself.
+        return card.base_url.rstrip("/").removesuffix("/v1")
+    return card.base_url
 
 
 def _forwarded(card: Card, call: Call) -> dict[str, str]:
     return {name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"}
 
 
-def _no_key(card: Card) -> str | None:
-    # Given none, litellm takes the provider's usual key from the environment and sends it to whatever base_url says.
+def _placeholder_key(card: Card) -> str | None:
+    # Without a key, litellm would take the provider's default key from the environment and send it to any base_url.
     return "none" if card.base_url and not has_ambient_credentials(card) else None
 
 
@@ -217,7 +215,7 @@ def _load() -> Any:
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    AsyncHTTPHandler._create_httpx_transport = staticmethod(_Watched)
+    AsyncHTTPHandler._create_httpx_transport = staticmethod(_CheckedTransport)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True
@@ -225,78 +223,78 @@ def _load() -> Any:
     return litellm
 
 
-async def _events(litellm: Any, card: Card, key: str | None, response: Any) -> AsyncIterator[bytes]:
-    told_usage = False
-    last: list[bytes] = []
+async def _events(litellm: Any, card: Card, key: str | None, chunks: Any) -> AsyncIterator[bytes]:
+    usage_reported = False
+    held_back: list[bytes] = []
     try:
-        async for chunk in response:
+        async for chunk in chunks:
             event = chunk.model_dump(exclude_unset=True, exclude_none=True, warnings=False)
-            if "usage" in event and not any(_says_something(choice) for choice in event["choices"]):
+            if "usage" in event and not any(_has_content(choice) for choice in event["choices"]):
                 event["choices"] = []
-            told_usage = told_usage or "usage" in event
+            usage_reported = usage_reported or "usage" in event
             for choice in event["choices"]:
                 choice.setdefault("finish_reason", None)
-            said = b"data: " + json_bytes(event) + b"\n\n"
-            if last or _only_ends(event):
-                # Perhaps litellm made the end up; what follows tells.
-                last.append(said)
+            encoded = data(event)
+            if held_back or _is_finish(event):
+                # litellm may have invented this end, which only the end of the connection shows.
+                held_back.append(encoded)
             else:
-                yield said
+                yield encoded
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-        refusal = _refusal(litellm, card, key, error)
-        message = f'the upstream of the card "{card.id}" broke off (HTTP {refusal.status})'
-        raise UpstreamError(message, refusal.status, "cut") from None
-    if not told_usage and card.provider in _ENDS_WITH_USAGE:
+        response = _error_response(litellm, card, key, error)
+        message = f'the upstream of the card "{card.id}" broke off the stream (HTTP {response.status})'
+        raise UpstreamError(message, response.status, "cut") from None
+    if not usage_reported and card.provider in _USAGE_LAST_PROVIDERS:
         raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
-    yield b"".join(last) + b"data: [DONE]\n\n"
+    yield b"".join(held_back) + DONE
 
 
-def _only_ends(event: Mapping[str, Any]) -> bool:
+def _is_finish(event: Mapping[str, Any]) -> bool:
     choices = event["choices"]
     return bool(choices) and all(not choice.get("delta") and choice["finish_reason"] is not None for choice in choices)
 
 
-def _says_something(choice: Mapping[str, Any]) -> bool:
+def _has_content(choice: Mapping[str, Any]) -> bool:
     return bool(choice.get("delta")) or choice.get("finish_reason") is not None
 
 
 async def _close(chunks: AsyncIterator[bytes], response: Any) -> None:
-    # Some of litellm's iterators, closed, leave their connection open. A read that is cancelled never does.
-    reading = asyncio.ensure_future(_read_on(chunks))
+    # Closing leaves the connection of some of litellm's iterators open; cancelling a read always closes it.
+    reading = asyncio.ensure_future(_drain(chunks))
     await asyncio.sleep(0)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await response.aclose()
 
 
-async def _read_on(chunks: AsyncIterator[bytes]) -> None:
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
     async for _ in chunks:
         pass
 
 
-def _broke_in_transport(error: BaseException | None) -> bool:
-    # litellm gives some failed connections the status 500; what it caught is still behind its exception.
+def _is_transport_error(error: BaseException | None) -> bool:
+    # litellm reports some failed connections as status 500; their cause is still chained to its exception.
     while error is not None and not isinstance(error, httpx.TransportError):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-def _refusal(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
-    """What litellm raised, as the HTTP answer it came from. Raises UpstreamError where there was none."""
+def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
+    """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
-    if isinstance(error, litellm.APIConnectionError) or _broke_in_transport(error):
+    if isinstance(error, litellm.APIConnectionError) or _is_transport_error(error):
         raise unreachable(card) from None
     status = int(getattr(error, "status_code", None) or 500)
     if not 400 <= status < 600:
-        raise UpstreamError(f'the upstream of the card "{card.id}" gave no usable answer (HTTP {status})') from None
+        raise UpstreamError(f'the upstream of the card "{card.id}" sent no usable response (HTTP {status})') from None
     headers = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", {}
     )
     passed = {**passed_back(headers), "content-type": "application/json"}
     if status in (401, 403) or status >= 500:
         return UpstreamResponse(card, status, passed, b"")
-    words = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)
-    shape = {"message": words.decode(), "type": "upstream_error", "param": None, "code": str(status)}
-    return UpstreamResponse(card, status, passed, msgspec.json.encode({"error": shape}))
+    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)
+    details = {"message": message.decode(), "type": "upstream_error", "param": None, "code": str(status)}
+    return UpstreamResponse(card, status, passed, msgspec.json.encode({"error": details}))

@@ -1,7 +1,7 @@
-"""Waiting for a free slot: of a deployment, or of the gateway itself.
+"""The waiting queue for free slots: those of a deployment, or of the gateway itself.
 
-A freed slot goes to the first waiter that it fits, and is taken for that waiter at once, so nobody else can take it
-before the waiter runs again.
+A freed slot is granted to the first waiter that it fits. It is taken for the waiter at once, so no other request can
+take it before the waiter runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from router.formats.quantities import Seconds
 
 T = TypeVar("T")
 RETRY_AFTER_S = 1.0
-"""When a client that found the queue full should ask again."""
+"""After how many seconds a client should retry when the queue was full."""
 
 # A waiter may also fit a slot that no call frees, such as that of a deployment whose cooldown ends.
 _RECHECK_S = 1.0
@@ -36,7 +36,7 @@ class QueueLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait
 
 class _Waiter(Generic[T]):
     """One request in the queue. `take` takes a slot that fits, returns None where there is none, or raises BusyError
-    where waiting is of no use; `keys` names the slots it may get.
+    where waiting cannot help; `keys` are the names of the slots that fit.
     """
 
     def __init__(self, take: Callable[[], T | None], keys: Collection[str] | None) -> None:
@@ -45,9 +45,9 @@ class _Waiter(Generic[T]):
 
 
 class WaitingQueue(Generic[T]):
-    """Requests that wait for a slot, first come, first served. Used on one event loop.
+    """Requests that wait for a slot, first come, first served. Use it on one event loop.
 
-    `release` returns a slot that was granted to a request which has been cancelled meanwhile; it must call `notify`.
+    `release` frees a slot that was granted to a request which is cancelled before it runs; it must call `notify`.
     """
 
     def __init__(self, release: Callable[[T], None]) -> None:
@@ -60,7 +60,7 @@ class WaitingQueue(Generic[T]):
     async def wait(
         self, take: Callable[[], T | None], limits: QueueLimits, busy: BusyError, keys: Collection[str] | None = None
     ) -> T:
-        """Wait until `take` gets a slot. Raises `busy` where too many wait, or it takes longer than `limits` allow."""
+        """Wait until `take` gets a slot. Raises `busy` where the queue is full, or the time limit is exceeded."""
         if len(self._waiters) >= limits.size:
             raise busy
         waiter = _Waiter(take, keys)
@@ -83,7 +83,7 @@ class WaitingQueue(Generic[T]):
                 self._waiters.remove(waiter)
 
     def notify(self, key: str | None = None) -> None:
-        """A slot is free: grant it to the first waiter that it fits. `key` names the slot where waiters name theirs."""
+        """Grant a freed slot to the first waiter that it fits. `key` is the name of the slot, if it has one."""
         for waiter in tuple(self._waiters):
             if key is not None and waiter.keys is not None and key not in waiter.keys:
                 continue
@@ -100,7 +100,7 @@ class WaitingQueue(Generic[T]):
 
 
 class Admission:
-    """Lets `max_running` requests of one worker run at once. Both limits may be changed at any time."""
+    """Limits the requests that one worker runs at once to `max_running`. Both limits may be changed at any time."""
 
     def __init__(self, max_running: int, limits: QueueLimits) -> None:
         self.max_running, self.limits = max_running, limits
@@ -109,12 +109,12 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
+        """How many requests wait for admission."""
         return len(self._queue)
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it. Raises BusyError where too many wait, or it takes too long."""
+        """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
         taken = self._take()
         if taken is None:
             busy = BusyError("the gateway is busy; try again soon", RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""Upstreams that speak the client's own protocol: bytes in, bytes out."""
+"""Calls to upstreams that support the client's protocol: the response is passed on byte for byte."""
 
 from __future__ import annotations
 
@@ -22,31 +22,34 @@ from router.dispatch.response import UpstreamResponse, late, passed_back, redact
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
+from router.formats.net import parse_url
 from router.wire.protocols import PROTOCOLS, WireProtocol
 from router.wire.usage import usage_in
 
 _LOG = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-# Servers whose documentation names them without the path that their protocol lives under.
-_PATH_OFTEN_OMITTED = frozenset({"anthropic", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+# Servers whose documentation gives their address without the path of the API, which is /v1.
+_DEFAULT_PATH_PROVIDERS = frozenset(
+    {"anthropic", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"}
+)
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
-# These reject unknown fields, and report a stream's usage without being asked.
-_REPORT_USAGE_UNASKED = frozenset({"mistral"})
-# Servers run by uvicorn, vLLM among them, hang up after 5 idle seconds; a call must not meet them doing so.
+# These reject unknown fields, and always report the usage of a stream.
+_ALWAYS_REPORT_USAGE = frozenset({"mistral"})
+# Servers run by uvicorn, such as vLLM, close a connection after 5 idle seconds; no call may use it then.
 _KEEP_ALIVE_S = 4.0
 _READ_BUFFER_BYTES = 256 * 1024
-_BLANKS = b" \t\r\n"
-_SENT_AT_ONCE_BYTES = 1024 * 1024
+_JSON_WHITESPACE = b" \t\r\n"
+_MAX_SINGLE_WRITE_BYTES = 1024 * 1024
 
-# `route` is for the gateway; the others would choose another upstream or another account.
+# `route` is for the gateway; the others would select another upstream or account.
 _NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
-_OWN_METADATA = "route_flags"
+_FLAGS_METADATA = "route_flags"
 
 
 class _Summary(msgspec.Struct):
-    """The fields of a whole answer that matter to the gateway; the rest is checked and skipped."""
+    """The fields of a whole response that matter to the gateway; the others are checked and skipped."""
 
     usage: Any = None
     error: Any = None
@@ -57,23 +60,12 @@ _SUMMARY = msgspec.json.Decoder(_Summary)
 
 
 def models_url(card: Card) -> str | None:
-    """Where a relayed card's upstream lists its models; None where that is not known."""
+    """The URL at which a relayed card's upstream lists its models; None where it is unknown."""
     base = base_url(card)
     if base is None or "chat" not in native_apis(card):
         return None
-    try:
-        return str(_endpoint(base, card.provider in _PATH_OFTEN_OMITTED, "models"))
-    except UpstreamError:
-        return None
-
-
-def is_url(card: Card) -> bool:
-    """Whether the place of the card's upstream can be asked at all."""
-    try:
-        _endpoint(base_url(card) or "", False, "models")
-    except UpstreamError:
-        return False
-    return True
+    endpoint = _endpoint(base, card.provider in _DEFAULT_PATH_PROVIDERS, "models")
+    return None if endpoint is None else str(endpoint)
 
 
 class Relay:
@@ -81,16 +73,16 @@ class Relay:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        # By whether their connections are kept.
+        # One session keeps its connections open, the other opens a connection for every call.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        # Servers that reject `stream_options`, by their base URLs.
+        # The base URLs of servers that reject `stream_options`.
         self._rejects_include_usage: set[str | None] = set()
 
     async def send(self, card: Card, call: Call, path: str = "") -> UpstreamResponse:
         """One attempt, at the endpoint of the call's protocol or at `path`.
 
-        A call that is made again gets a new connection: others that were kept may be dead as well. Raises
-        UpstreamError where no answer came that a client can read, or a stream broke off before it showed anything.
+        A retry gets a new connection, since other open ones may be broken as well. Raises UpstreamError where there is
+        no valid HTTP response, or a stream breaks off before its first content.
         """
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
         try:
@@ -107,63 +99,65 @@ class Relay:
             await session.close()
 
     async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> UpstreamResponse:
-        asks = call.stream and protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
-        answer = await self._send_once(card, call, protocol, path, asks and card.provider not in _REPORT_USAGE_UNASKED)
-        if asks and _rejects_stream_options(answer):
+        supported = protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
+        include_usage = call.stream and supported
+        always_reported = card.provider in _ALWAYS_REPORT_USAGE
+        response = await self._send_once(card, call, protocol, path, include_usage and not always_reported)
+        if include_usage and _rejects_stream_options(response):
             self._rejects_include_usage.add(base_url(card))
             if call.wants_usage:
-                return answer
-            answer = await self._send_once(card, call, protocol, path, asks_for_usage=False)
-        return answer
+                return response
+            response = await self._send_once(card, call, protocol, path, include_usage=False)
+        return response
 
     async def _send_once(
-        self, card: Card, call: Call, protocol: WireProtocol, path: str, asks_for_usage: bool
+        self, card: Card, call: Call, protocol: WireProtocol, path: str, include_usage: bool
     ) -> UpstreamResponse:
         key = api_key(card)
-        payload = _payload(card, call, asks_for_usage)
-        session = self._session(keeps=not call.fresh_connection)
+        payload = _payload(card, call, include_usage)
+        session = self._session(keep_alive=not call.fresh_connection)
         response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
-        async with contextlib.AsyncExitStack() as on_the_way_out:
-            on_the_way_out.callback(response.close)
-            status, passed = response.status, passed_back(response.headers)
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.callback(response.close)
+            status, headers = response.status, passed_back(response.headers)
             if not 200 <= status < 600:
-                raise UpstreamError(f'the upstream of the card "{card.id}" answered with the odd status {status}')
+                raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
             if not call.stream or status >= 300:
                 body = await _read_whole(card, response, self.timeouts.idle_s)
-                return _whole(card, key, status, passed, body, call.decode)
-            if not _is_event_stream(passed):
-                raise UpstreamError(
-                    f'the upstream of the card "{card.id}" answered with no event stream', 502, "garbage"
-                )
+                return _whole(card, key, status, headers, body, call.decode)
+            if not _is_event_stream(headers):
+                raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
             source = _source(card, key, response)
             stream = EventStream(source, protocol, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
             await stream.start()
-            on_the_way_out.pop_all()
-            return UpstreamResponse(card, status, passed, stream)
+            cleanup.pop_all()
+            return UpstreamResponse(card, status, headers, stream)
 
-    def _session(self, keeps: bool) -> aiohttp.ClientSession:
-        if keeps not in self._sessions:
-            self._sessions[keeps] = _session(keeps)
-        return self._sessions[keeps]
+    def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
+        if keep_alive not in self._sessions:
+            self._sessions[keep_alive] = _new_session(keep_alive)
+        return self._sessions[keep_alive]
 
     async def _post(
         self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         url = base_url(card)
         if url is None:
-            raise UpstreamError(f'the card "{card.id}" states no base_url')
-        endpoint = _endpoint(url, card.provider in _PATH_OFTEN_OMITTED, path)
-        # aiohttp warns of sending much at once, which would keep other calls waiting.
-        body = payload if len(payload) < _SENT_AT_ONCE_BYTES else io.BytesIO(payload)
-        # Streams and whole answers have their own limits.
+            raise UpstreamError(f'the card "{card.id}" has no base_url')
+        endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
+        if endpoint is None:
+            raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
+        # A large payload is sent in parts, since one large write would block the other calls.
+        body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
+        # Streams and whole responses have their own time limits.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
         return await session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
 
 
-def _session(keeps: bool) -> aiohttp.ClientSession:
-    kept = {"keepalive_timeout": _KEEP_ALIVE_S} if keeps else {"force_close": True}
+def _new_session(keep_alive: bool) -> aiohttp.ClientSession:
+    options = {"keepalive_timeout": _KEEP_ALIVE_S} if keep_alive else {"force_close": True}
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, **kept),
+        connector=aiohttp.TCPConnector(limit=0, **options),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
@@ -177,41 +171,41 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     for field in _NEVER_FORWARDED:
         forwarded.pop(field, None)
     metadata = forwarded.get("metadata")
-    if isinstance(metadata, Mapping) and _OWN_METADATA in metadata:
-        others = {key: value for key, value in metadata.items() if key != _OWN_METADATA}
+    if isinstance(metadata, Mapping) and _FLAGS_METADATA in metadata:
+        others = {key: value for key, value in metadata.items() if key != _FLAGS_METADATA}
         forwarded["metadata"] = others
         if not others:
             del forwarded["metadata"]
     return forwarded
 
 
-def _payload(card: Card, call: Call, asks_for_usage: bool) -> bytes:
+def _payload(card: Card, call: Call, include_usage: bool) -> bytes:
     body = _forwarded_body(call.body, card.model)
-    if asks_for_usage:
+    if include_usage:
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
     return json_bytes(body)
 
 
-def _rejects_stream_options(answer: UpstreamResponse) -> bool:
-    return answer.status in (400, 422) and isinstance(answer.body, bytes) and b"stream_options" in answer.body
+def _rejects_stream_options(response: UpstreamResponse) -> bool:
+    return response.status in (400, 422) and isinstance(response.body, bytes) and b"stream_options" in response.body
 
 
 def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
-    sent = {name: value for name in _FORWARDED if (value := call.headers.get(name, "")) and value.isascii()}
-    sent |= {
+    headers = {name: value for name in _FORWARDED if (value := call.headers.get(name, "")) and value.isascii()}
+    headers |= {
         "accept": "*/*",
-        # Bytes pass through as they come, and not every client understands compressed ones.
+        # The bytes are passed on unchanged, and not every client supports compression.
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": f"pulvinar/{__version__}",
     }
     if call.api == "messages":
-        sent.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+        headers.setdefault("anthropic-version", _ANTHROPIC_VERSION)
     if key is not None:
         name, value = ("x-api-key", key) if card.provider == "anthropic" else ("authorization", f"Bearer {key}")
-        sent[name] = value
-    return sent
+        headers[name] = value
+    return headers
 
 
 def _source(card: Card, key: str | None, response: aiohttp.ClientResponse) -> Source:
@@ -224,21 +218,21 @@ def _source(card: Card, key: str | None, response: aiohttp.ClientResponse) -> So
     async def close() -> None:
         response.close()
 
-    return Source(card.id, read, close, lambda words: redacted(words.encode(), key, base_url(card)).decode())
+    return Source(card.id, read, close, lambda text: redacted(text.encode(), key, base_url(card)).decode())
 
 
 async def _read_whole(card: Card, response: aiohttp.ClientResponse, idle_s: float) -> bytes:
-    """The body. What its length says is believed only where it is too long."""
-    pieces: list[bytes] = []
+    """The body. `Content-Length` is used only to reject a body that is too large before it is read."""
+    chunks: list[bytes] = []
     size = 0
-    while size <= MAX_ANSWER_BYTES and (response.content_length or 0) <= MAX_ANSWER_BYTES:
+    while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
         async with asyncio.timeout(idle_s):
-            piece = await response.content.readany()
-        if not piece:
-            return b"".join(pieces)
-        pieces.append(piece)
-        size += len(piece)
-    raise UpstreamError(f'the upstream of the card "{card.id}" sent too large an answer', 502, "too_large")
+            chunk = await response.content.readany()
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
+    raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
 
 
 def _broken(card: Card, error: Exception) -> UpstreamError:
@@ -254,17 +248,17 @@ def _whole(
     card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes, decode: bool
 ) -> UpstreamResponse:
     if status >= 300:
-        return _refusal(card, key, status, headers, body)
+        return _error_response(card, key, status, headers, body)
     decoded = json_or_none(body) if decode else None
     summary = _summary_of(decoded) if decode else _summary_in(body)
     if summary is None:
-        raise UpstreamError(f'the upstream of the card "{card.id}" answered with no JSON object', 502, "garbage")
+        raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.error:
         code = summary.error.get("code") if isinstance(summary.error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return _refusal(card, key, status, headers, body)
-    if bytes(summary.choices).translate(None, _BLANKS) == b"[]":
-        raise UpstreamError(f'the upstream of the card "{card.id}" answered without `choices`', 502, "empty")
+        return _error_response(card, key, status, headers, body)
+    if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
+        raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
     usage = usage_in({"usage": summary.usage})
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
@@ -273,7 +267,7 @@ def _summary_in(body: bytes) -> _Summary | None:
     try:
         return _SUMMARY.decode(body.decode())
     except msgspec.DecodeError:
-        # Half of a surrogate pair, which msgspec rejects, is no reason to lose an answer.
+        # msgspec rejects half of a surrogate pair, which is no reason to reject a response.
         return _summary_of(json_or_none(body))
     except (ValueError, RecursionError):
         return None
@@ -286,23 +280,20 @@ def _summary_of(decoded: Any) -> _Summary | None:
     return _Summary(decoded.get("usage"), decoded.get("error"), choices)
 
 
-def _refusal(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:
+def _error_response(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:
     _LOG.warning("%s: HTTP %d", card.id, status)
     if status < 400:
-        raise UpstreamError(f'the upstream of the card "{card.id}" answered with a redirect')
+        raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
     if status in (401, 403):
         return UpstreamResponse(card, status, headers, b"")
     return UpstreamResponse(card, status, headers, redacted(body, key, base_url(card)))
 
 
 @functools.lru_cache(maxsize=4096)
-def _endpoint(base: str, path_omitted: bool, name: str) -> URL:
-    try:
-        url = URL(base)
-        usable = bool(url.host) and (url.port or 0) <= 65535
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UpstreamError("the base_url of a card is not a URL")
-    path = url.raw_path.rstrip("/") or ("/v1" if path_omitted else "")
+def _endpoint(base: str, default_path: bool, name: str) -> URL | None:
+    """The URL of the endpoint `name`; None where the base URL is invalid. `default_path`: without a path it is /v1."""
+    url = parse_url(base)
+    if url is None:
+        return None
+    path = url.raw_path.rstrip("/") or ("/v1" if default_path else "")
     return url.with_path(f"{path}/{name}", encoded=True, keep_query=True)

@@ -20,11 +20,10 @@ _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry
 
 
 class UpstreamResponse(Struct, frozen=True, eq=False):
-    """An upstream's HTTP response. `headers` contains only what a client may see; names are in lower case.
+    """An upstream's HTTP response. `headers` contains only those that a client may see; names are in lower case.
 
-    An error's `body` may be empty, where the upstream's own message would reveal the gateway's credentials. `usage` is
-    what a whole body reports; a stream reports its own when it is complete. `decoded` is the decoded body where the
-    call asked for it.
+    An error's `body` is empty where the upstream's message might reveal the gateway's credentials. `usage` is that of a
+    whole body; a stream has its own `usage`. `decoded` is the decoded body where the call set `decode`.
     """
 
     card: Card
@@ -54,20 +53,22 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def late(card: Card) -> UpstreamError:
-    """The error of an upstream that did not answer, or did not continue, in time."""
-    return UpstreamError(f'the upstream of the card "{card.id}" did not answer in time', 504, "late")
+    """The error of an upstream that exceeded a time limit."""
+    return UpstreamError(f'the upstream of the card "{card.id}" did not respond in time', 504, "late")
 
 
 def unreachable(card: Card) -> UpstreamError:
     """The error of an upstream that cannot be reached, or closed the connection."""
-    return UpstreamError(f'the upstream of the card "{card.id}" cannot be reached, or hung up', 502, "unreachable")
+    return UpstreamError(
+        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "unreachable"
+    )
 
 
 def redacted(text: bytes, key: str | None, url: str | None) -> bytes:
     """`text` without the key, the URL and its host."""
     host = url.partition("://")[2].partition("/")[0] if url else ""
     for secret in (key, url, host):
-        # Anything shorter is no secret, and part of many words.
+        # Shorter strings are not secret, and occur in ordinary words.
         if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
             text = text.replace(secret.encode(), b"[hidden]")
     return text

@@ -1,4 +1,4 @@
-"""An answer as a stream: whole events, held back until the first one with content."""
+"""A response as a stream of whole events, of which none is returned before the first one with content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from router.wire.usage import usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
-_WORTH_READING = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
+_HAS_USAGE_OR_ERROR = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
 _MAX_BLANK_BYTES = 4
 
@@ -43,21 +43,21 @@ class Timeouts(
 
 
 class Source(Struct, frozen=True, eq=False):
-    """Where a stream's bytes come from. `read` returns b"" at the end and raises UpstreamError where they break off;
-    `close` ends the call, and may keep the connection where `read` has reached the end.
+    """The bytes of a stream. `read` returns b"" at the end and raises UpstreamError where the connection breaks.
+    `close` ends the call, and may keep the connection open where `read` has reached the end.
 
-    `hide` redacts the gateway's secrets in the upstream's error messages.
+    `redact` removes the gateway's secrets from the upstream's error messages.
     """
 
     card: str
     read: Callable[[], Awaitable[bytes]]
     close: Callable[[], Awaitable[object]]
-    hide: Callable[[str], str] = str
+    redact: Callable[[str], str] = str
 
 
 class Events(Protocol):
-    """An answer's events as they arrive: pieces of whole events. Ends after a complete stream, else raises
-    UpstreamError.
+    """The events of a response as they arrive, in chunks of whole events. Iterating ends after a complete stream, else
+    raises UpstreamError.
     """
 
     @property
@@ -66,17 +66,17 @@ class Events(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the last piece has been returned."""
+        """Whether the last chunk has been returned."""
 
     @property
     def failed(self) -> bool:
-        """Whether the upstream is at fault."""
+        """Whether the upstream failed."""
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when the upstream call ends."""
 
     def failure(self, message: str, kind: str, code: str | None) -> bytes | None:
-        """The event that ends a stream which broke off; None where any error event of the protocol does."""
+        """The event that ends a stream that broke off; None where the protocol has no special one."""
 
     def __aiter__(self) -> Events: ...
 
@@ -87,12 +87,12 @@ class Events(Protocol):
 
 
 class EventStream:
-    """The events of one answer. Iterating returns pieces of whole events, byte for byte, and ends after a complete
+    """The events of one response. Iterating returns chunks of whole events, byte for byte, and ends after a complete
     stream; a stream that breaks off, pauses too long or reports an error raises UpstreamError.
 
-    Without `keep_usage`, an event that contains nothing but usage is left out, since the client did not ask for it.
-    With `decode`, every event is decoded once and `take_decoded` returns those of the pieces returned so far; without
-    it, only the events that matter to the gateway are.
+    Without `keep_usage`, an event that contains only usage is left out, since the client did not request it. With
+    `decode`, every event is decoded once, and `take_decoded` returns those of the chunks returned so far; without it,
+    only the events that matter to the gateway are decoded.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class EventStream:
 
     @property
     def complete(self) -> bool:
-        """Whether the last piece has been returned."""
+        """Whether the last chunk has been returned."""
         return self._done and not self._ready
 
     def on_close(self, callback: Callable[[], object]) -> None:
@@ -128,45 +128,45 @@ class EventStream:
         """See `Events.failure`."""
 
     def take_decoded(self) -> list[Mapping[str, Any]]:
-        """The decoded events of the pieces returned since the last call. Needs `decode`."""
+        """The decoded events of the chunks returned since the last call. Needs `decode`."""
         decoded, self._decoded = self._decoded, []
         return decoded
 
     async def start(self) -> None:
         """Read up to the first content, so that a failure before it is a failure of the whole call."""
         deadline_s = min(time.monotonic() + self._timeouts.first_token_s, self._ends_s)
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         while not self._has_content and not self._done:
-            pieces.append(await self._piece(deadline_s))
+            chunks.append(await self._next_events(deadline_s))
             if self._error is not None and not self._has_content:
                 raise self._error
         if not self._has_content:
             raise self._failure("sent a stream without content", 502, "empty")
-        self._ready = b"".join(pieces)
+        self._ready = b"".join(chunks)
 
     def __aiter__(self) -> EventStream:
         return self
 
     async def __anext__(self) -> bytes:
         if self._ready:
-            piece, self._ready = self._ready, b""
-            return piece
+            ready, self._ready = self._ready, b""
+            return ready
         if self._error is not None:
             raise self._error
         while not self._done:
-            piece = await self._piece(min(time.monotonic() + self._timeouts.idle_s, self._ends_s))
-            if piece:
-                return piece
+            events = await self._next_events(min(time.monotonic() + self._timeouts.idle_s, self._ends_s))
+            if events:
+                return events
             if self._error is not None:
                 raise self._error
         raise StopAsyncIteration
 
     async def whole(self) -> bytes:
-        """Everything up to the end."""
-        return b"".join([piece async for piece in self])
+        """The whole rest of the stream."""
+        return b"".join([chunk async for chunk in self])
 
     async def aclose(self) -> None:
-        """End the call. A complete stream's connection is read to its end, if that is near, and kept."""
+        """End the call. The connection of a complete stream is read to its end, if that comes soon, and kept open."""
         try:
             if self.complete:
                 with contextlib.suppress(UpstreamError, TimeoutError):
@@ -179,65 +179,65 @@ class EventStream:
                 callback, self._callback = self._callback, None
                 callback()
 
-    async def _piece(self, deadline_s: float) -> bytes:
+    async def _next_events(self, deadline_s: float) -> bytes:
         """The next whole events, which may be none."""
         try:
             async with asyncio.timeout(deadline_s - time.monotonic()):
                 chunk = await self._source.read()
         except TimeoutError:
-            raise self._failure("did not answer in time", 504, "late") from None
+            raise self._failure("did not respond in time", 504, "late") from None
         except UpstreamError:
             self.failed = True
             raise
         if not chunk:
             return self._end()
         self._buffer += chunk
-        whole = self._whole_events(len(chunk))
-        if not whole:
+        events = self._whole_events(len(chunk))
+        if not events:
             if len(self._buffer) > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if self._decode or not self._has_content or _WORTH_READING.search(whole):
-            whole = self._read(whole)
-        if not self._finished and self.protocol.finished.search(whole):
+        if self._decode or not self._has_content or _HAS_USAGE_OR_ERROR.search(events):
+            events = self._read(events)
+        if not self._finished and self.protocol.finished.search(events):
             self._finished = True
-        if self._error is None and self.protocol.done.search(whole):
+        if self._error is None and self.protocol.done.search(events):
             self._done = True
-        return whole
+        return events
 
     def _end(self) -> bytes:
         if self.protocol.done.search(self._buffer):
             self._done = True
             return bytes(self._buffer)
         if self._finished:
-            # The answer is whole; only the closing event is missing, which clients wait for.
+            # The response is complete; only the closing event is missing, for which clients wait.
             self._done = True
             return DONE
         if self._has_content:
             raise self._failure("ended the stream before it was complete", 502, "cut")
         raise self._failure("sent an empty stream", 502, "empty")
 
-    def _whole_events(self, new: int) -> bytes:
-        """The buffer up to the last blank line, which is among the `new` bytes or began just before them."""
+    def _whole_events(self, new_bytes: int) -> bytes:
+        """Take the buffer up to the last blank line, which is in the last `new_bytes` or begins just before them."""
         buffer = self._buffer
-        start = max(len(buffer) - new - _MAX_BLANK_BYTES + 1, 0)
+        start = max(len(buffer) - new_bytes - _MAX_BLANK_BYTES + 1, 0)
         ends = [position + len(blank) for blank in _BLANK_LINES if (position := buffer.rfind(blank, start)) >= 0]
         if not ends:
             return b""
         end = max(ends)
-        whole = bytes(buffer[:end])
+        events = bytes(buffer[:end])
         del buffer[:end]
-        return whole
+        return events
 
-    def _read(self, piece: bytes) -> bytes:
-        """`piece` without events that the client did not ask for, up to the event that reports an error."""
+    def _read(self, events: bytes) -> bytes:
+        """`events` without those that the client did not request, up to the event that reports an error."""
         passed: list[bytes] = []
-        for event in events_of(piece):
+        for event in events_of(events):
             message = data_of(event)
             if isinstance(message, dict):
                 if error := error_in_event(message, at_start=not self._has_content):
-                    reason = f": {self._source.hide(error.message)}" if error.message else ""
-                    self._error = self._failure(f"broke off with an error{reason}", error.status or 502, "error_event")
+                    reason = f": {self._source.redact(error.message)}" if error.message else ""
+                    self._error = self._failure(f"reported an error{reason}", error.status or 502, "error_event")
                     break
                 self.usage = usage_in(message, self.usage)
                 self._has_content = self._has_content or self.protocol.has_content(message)
@@ -248,9 +248,9 @@ class EventStream:
             passed.append(event)
         return b"".join(passed)
 
-    def _failure(self, did: str, status: int, fault: str) -> UpstreamError:
+    def _failure(self, problem: str, status: int, fault: str) -> UpstreamError:
         self.failed = True
-        return UpstreamError(f'the upstream of the card "{self._source.card}" {did}', status, fault)
+        return UpstreamError(f'the upstream of the card "{self._source.card}" {problem}', status, fault)
 
 
 def _reports_only_usage(message: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
-from router.gateway.routing.availability import AvailabilityMonitor, Probe
+from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.telemetry.access_log import AccessLog
@@ -45,7 +45,7 @@ class Gateway:
         self,
         reloader: ConfigReloader,
         *,
-        probe: Probe = lambda _: {},
+        probe: Probe = no_probe,
         state: StateStore | None = None,
         conversations: StateStore | None = None,
         journal: RecordSink | None = None,

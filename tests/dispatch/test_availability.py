@@ -1,17 +1,20 @@
+"""Which cards can be called, and what the servers on this machine list."""
+
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import msgspec
 import pytest
 
 from router.cards.schema import Card
-from router.dispatch.availability import unavailable_cards
+from router.dispatch.availability import ListingProblem, ModelServer, list_servers
 from tests.gateway.servers import make_card, served
 
 
 def listing(*models: str, key: str | None = None):  # type: ignore[no-untyped-def]
-    """An upstream that does nothing but list its models, to those who have its key."""
+    """An upstream that only lists its models, to clients that send `key`."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse
@@ -29,36 +32,41 @@ def local(name: str, url: str) -> Card:
     return msgspec.structs.replace(make_card(name, url), provider="hosted_vllm", api_key_env=None, model=f"org/{name}")
 
 
+def unavailable_cards(*cards: Card) -> dict[str, str]:
+    return asyncio.run(list_servers(cards)).unavailable_cards(cards)
+
+
 def test_a_card_whose_server_lists_its_model_can_be_called() -> None:
     with served(listing("org/a")) as url:
-        assert unavailable_cards([local("a", url)]) == {}
+        assert unavailable_cards(local("a", url)) == {}
 
 
-def test_a_server_is_asked_where_the_relay_would_call_it() -> None:
+def test_the_models_are_listed_at_the_server_that_the_relay_calls() -> None:
     with served(listing("org/a")) as url:
-        assert unavailable_cards([local("a", url.removesuffix("/v1"))]) == {}
+        assert unavailable_cards(local("a", url.removesuffix("/v1"))) == {}
 
 
 def test_a_card_whose_server_lists_other_models_cannot_be_called() -> None:
     with served(listing("org/b")) as url:
-        reason = unavailable_cards([local("a", url)])["a"]
-    assert reason.endswith("does not list org/a")
+        reason = unavailable_cards(local("a", url))["a"]
+    port = url.rpartition(":")[2].partition("/")[0]
+    assert reason == f"the server on port {port} of this machine does not list org/a"
 
 
-def test_a_card_whose_server_is_down_cannot_be_called_and_no_url_is_told() -> None:
+def test_a_card_whose_server_is_down_cannot_be_called_and_the_reason_contains_no_url() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    reason = unavailable_cards([local("a", f"http://127.0.0.1:{port}/v1")])["a"]
-    assert reason == f"no server answers on port {port} of this machine"
+    reason = unavailable_cards(local("a", f"http://127.0.0.1:{port}/v1"))["a"]
+    assert reason == f"no server responds on port {port} of this machine"
 
 
 def test_a_hosted_card_without_its_key_cannot_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     card = Card(id="x", provider="openai", model="x")
-    assert unavailable_cards([card]) == {"x": "OPENAI_API_KEY is not set"}
+    assert unavailable_cards(card) == {"x": "OPENAI_API_KEY is not set"}
 
 
-def test_a_server_is_asked_with_its_cards_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_models_are_listed_with_the_key_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGHT_KEY", "right")
     monkeypatch.setenv("WRONG_KEY", "wrong")
     with served(listing("org/a", key="right")) as url:
@@ -66,15 +74,27 @@ def test_a_server_is_asked_with_its_cards_key(monkeypatch: pytest.MonkeyPatch) -
             msgspec.structs.replace(local("a", url), id=name, api_key_env=variable)
             for name, variable in (("right", "RIGHT_KEY"), ("wrong", "WRONG_KEY"), ("none", None))
         )
-        reasons = unavailable_cards([right, wrong, none])
-    where = f"the server on port {url.rpartition(':')[2]} of this machine"
+        reasons = unavailable_cards(right, wrong, none)
+    server = f"the server on port {url.rpartition(':')[2]} of this machine"
     assert reasons == {
-        "wrong": f"{where} refuses the key",
-        "none": f"{where} wants a key, and the card states no api_key_env",
+        "wrong": f"{server} rejects the API key",
+        "none": f"{server} requires an API key; set api_key_env in the card",
     }
 
 
-def test_a_card_whose_address_is_no_url_cannot_be_called_and_stops_nothing() -> None:
+def test_an_invalid_base_url_makes_only_its_card_unavailable() -> None:
     with served(listing("org/a")) as url:
         broken = msgspec.structs.replace(local("b", url), base_url="http://a..é/v1")
-        assert unavailable_cards([local("a", url), broken]) == {"b": "its base_url is not a URL"}
+        assert unavailable_cards(local("a", url), broken) == {"b": "base_url is not a valid URL"}
+
+
+def test_the_inventory_contains_the_kind_and_the_models_of_every_server() -> None:
+    with served(listing("org/a", "org/b")) as url, socket.create_server(("127.0.0.1", 0)) as unused:
+        down = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        unused.close()
+        cards = local("a", url), local("down", down), Card(id="remote", provider="openai", model="x")
+        inventory = asyncio.run(list_servers(cards))
+    assert inventory.servers == {
+        "a": ModelServer(f"{url}/v1/models", "vLLM", ("org/a", "org/b")),
+        "down": ModelServer(f"{down}/v1/models", "a server", (), ListingProblem.NO_RESPONSE),
+    }

@@ -83,11 +83,11 @@ def test_a_server_elsewhere_may_need_no_key(provider: str) -> None:
 
 def test_what_is_no_url_is_not_on_this_machine() -> None:
     assert not is_loopback("http://[::1")
-    assert missing_configuration(card(base_url="http://a..é/v1")) == "its base_url is not a URL"
+    assert missing_configuration(card(base_url="http://a..é/v1")) == "base_url is not a valid URL"
 
 
 def test_a_misspelt_provider_makes_a_card_uncallable() -> None:
-    reason = 'its provider "hosted_vlm" is not one that Pulvinar knows; did you mean "hosted_vllm"?'
+    reason = 'unknown provider "hosted_vlm"; did you mean "hosted_vllm"?'
     assert missing_configuration(card("hosted_vlm", base_url="http://127.0.0.1:8000/v1")) == reason
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, EventStream
-from router.dispatch.providers import _litellms_own
+from router.dispatch.providers import litellm_providers
 from router.errors import UpstreamError
 from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
 from tests.dispatch.calls import BODY, call, unused_address
@@ -97,7 +97,7 @@ def test_the_providers_read_from_litellms_source_are_those_it_has() -> None:
         "print(*(provider.value for provider in litellm.provider_list))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert set(said.split()) == _litellms_own()
+    assert set(said.split()) == litellm_providers()
 
 
 def test_a_known_beta_is_forwarded(claude: AnthropicUpstream) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from router.cards import Catalog
+from router.dispatch.availability import ServerInventory
 from router.dispatch.dispatcher import missing_configuration
 from router.errors import PulvinarError
 from router.formats.text import shortened
@@ -16,21 +17,24 @@ INTERVAL_S = 10.0
 _LOG = logging.getLogger(__name__)
 _MAX_NAMES = 3
 
-Probe = Callable[[Catalog], Mapping[str, str]]
-"""Checks which cards cannot be called now: their ids, and the reasons. May block."""
+Probe = Callable[[Catalog], Awaitable[ServerInventory]]
+"""Asks the servers that the cards need for their models."""
+
+
+async def no_probe(_catalog: Catalog) -> ServerInventory:
+    """Ask no server: only missing configuration makes a card unavailable."""
+    return ServerInventory()
 
 
 class AvailabilityMonitor:
-    """Tracks why cards cannot be called: missing configuration, and the latest result of `probe`.
+    """Tracks why cards cannot be called: missing configuration, and `inventory`, the latest result of `probe`.
 
-    `probe` may leave out cards with missing configuration. `notify` gets a line when the available cards change.
+    `notify` gets a line when the available cards change.
     """
 
-    def __init__(
-        self, catalog: Catalog, probe: Probe = lambda _: {}, notify: Callable[[str], None] = _LOG.info
-    ) -> None:
+    def __init__(self, catalog: Catalog, probe: Probe = no_probe, notify: Callable[[str], None] = _LOG.info) -> None:
         self._probe, self._notify = probe, notify
-        self._probed: Mapping[str, str] = {}
+        self.inventory = ServerInventory()
         self._catalog_changed = asyncio.Event()
         self.set_catalog(catalog)
         self._catalog_changed.clear()
@@ -40,7 +44,7 @@ class AvailabilityMonitor:
         self._catalog = catalog
         reasons = {card.id: missing_configuration(card) for card in catalog}
         self.unconfigured: Mapping[str, str] = {card: reason for card, reason in reasons.items() if reason}
-        self._update(self._probed)
+        self._update()
         self._catalog_changed.set()
 
     @property
@@ -49,10 +53,10 @@ class AvailabilityMonitor:
         return len(self._catalog) - len(self.unavailable)
 
     async def probe_now(self) -> None:
-        """Run the probe in a thread and store its result. If it fails, keep the previous result."""
-        catalog = self._catalog
+        """Run the probe and store its result. If it fails, keep the previous result."""
         try:
-            self._update(await asyncio.to_thread(self._probe, catalog))
+            self.inventory = await self._probe(self._catalog)
+            self._update()
         except (PulvinarError, OSError, RuntimeError, ValueError) as error:
             _LOG.warning("the availability of cards cannot be checked: %s: %s", type(error).__name__, error)
 
@@ -67,9 +71,8 @@ class AvailabilityMonitor:
             if before.keys() != self.unavailable.keys():
                 self._report(_changes(before, self.unavailable))
 
-    def _update(self, probed: Mapping[str, str]) -> None:
-        self._probed = {card: reason for card, reason in probed.items() if self._catalog.position(card) is not None}
-        unavailable = {**self._probed, **self.unconfigured}
+    def _update(self) -> None:
+        unavailable = {**self.inventory.unavailable_cards(self._catalog), **self.unconfigured}
         # An equal mapping is not replaced: many decisions refer to it.
         if unavailable != getattr(self, "unavailable", None):
             self.unavailable: Mapping[str, str] = unavailable

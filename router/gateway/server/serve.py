@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from router import settings
 from router.cards import Card
-from router.dispatch.availability import unavailable_cards
+from router.dispatch.availability import list_servers
 from router.errors import ConfigurationError
 from router.formats.net import is_loopback
 from router.gateway.app import make_app
@@ -103,7 +103,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     hold_s = config.timeouts.total_s + _HOLD_MARGIN_S
     gateway = Gateway(
         reloader,
-        probe=unavailable_cards,
+        probe=list_servers,
         state=store.shared_state(max(hold_s, _MIN_HOLD_S)),
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
