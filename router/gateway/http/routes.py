@@ -30,7 +30,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The documented path, and the same path with or without `/v1` where the endpoint is part of the API."""
+        """The documented path, and its variant with or without `/v1` if the endpoint is part of the API."""
         if self.path.startswith(f"{_API_PREFIX}/"):
             return self.path, self.path.removeprefix(_API_PREFIX)
         return (self.path, _API_PREFIX + self.path) if self.method == "POST" else (self.path,)

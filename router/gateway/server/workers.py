@@ -32,7 +32,7 @@ class WorkerError(PulvinarError):
     """A worker exited right after its start, with `exit_code`."""
 
     def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code if exit_code > 0 else 1  # type: ignore[misc]  # a class attribute elsewhere
+        self.exit_code = exit_code if exit_code > 0 else 1  # type: ignore[misc]  # a class attribute in the base class
         super().__init__("a worker failed to start; see the error above")
 
 
