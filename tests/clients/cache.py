@@ -1,4 +1,4 @@
-"""What tests fetch from a registry, kept between runs."""
+"""Packages that tests fetch from a registry, cached between runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 
-def made_once(config: pytest.Config, name: str, sources: Sequence[Path], make: Callable[[Path], None]) -> Path:
-    """A folder in pytest's cache that `make` fills, anew whenever one of the files `sources` changes."""
+def cached_folder(config: pytest.Config, name: str, sources: Sequence[Path], make: Callable[[Path], None]) -> Path:
+    """A folder in pytest's cache, filled by `make` and filled again when one of the files `sources` changes."""
     # pytest may run without its cache.
     cache: pytest.Cache | None = getattr(config, "cache", None)
     parent = cache.mkdir("clients") if cache is not None else Path(tempfile.gettempdir())
@@ -24,6 +24,6 @@ def made_once(config: pytest.Config, name: str, sources: Sequence[Path], make: C
         try:
             unfinished.rename(folder)
         except OSError:
-            # Another process was faster.
+            # Another process has created it meanwhile.
             shutil.rmtree(unfinished)
     return folder

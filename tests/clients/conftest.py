@@ -1,4 +1,4 @@
-"""One provider's double and one gateway in front of it, for all tests of clients; real servers both."""
+"""A fake provider and a gateway in front of it for all client tests; both are real servers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ THROUGH_LITELLM = (
     pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
 )
 _KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
-_ABLE = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
+_CAPABILITIES = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
 
 
 def cards(upstream: str) -> list[Card]:
-    """Models of four kinds, all played by the server at `upstream`.
+    """Cards of four kinds of models, all served by the fake provider at `upstream`.
 
-    `gpt-5.4` speaks chat and responses, `open-model` what OpenAI-compatible servers usually do (no responses), `claude`
-    Anthropic's messages; the models of texts and vectors speak one protocol each.
+    `gpt-5.4` supports chat and responses, `open-model` the protocols of most OpenAI-compatible servers (no responses),
+    `claude` Anthropic's messages; the completion and embedding models support one protocol each.
     """
     facts = {
         "api_key_env": _KEY_VARIABLE,
         "context_tokens": 200_000,
         "modalities": ("text", "image"),
-        "capabilities": _ABLE,
+        "capabilities": _CAPABILITIES,
     }
     aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1")
     claude = {**facts, "provider": "anthropic", "base_url": upstream}
@@ -60,7 +60,7 @@ def cards(upstream: str) -> list[Card]:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[tuple[Upstream, str]]:
-    """The provider's double, and the URL of the gateway in front of it."""
+    """The fake provider, and the URL of the gateway in front of it."""
     with pytest.MonkeyPatch.context() as patch, upstream_server() as upstream:
         patch.setenv(_KEY_VARIABLE, UPSTREAM_KEY)
         with gateway_server(*cards(upstream.url)) as url:
@@ -69,7 +69,7 @@ def servers() -> Iterator[tuple[Upstream, str]]:
 
 @pytest.fixture
 def upstream(servers: tuple[Upstream, str]) -> Upstream:
-    """The provider's double, which has seen nothing yet."""
+    """The fake provider, without earlier requests."""
     upstream, _ = servers
     upstream.seen.clear()
     return upstream
@@ -83,13 +83,13 @@ def gateway(servers: tuple[Upstream, str]) -> str:
 
 @pytest.fixture(scope="session")
 def base_url(gateway: str) -> str:
-    """The gateway's URL as OpenAI's clients want it."""
+    """The gateway's URL for OpenAI's clients, with /v1."""
     return f"{gateway}/v1"
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedUpstream]:
-    """An upstream whose faults go by the model's name."""
+    """An upstream whose faults are selected by the model's name."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
     with scripted_server() as server:
         yield server

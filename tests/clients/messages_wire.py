@@ -1,4 +1,4 @@
-"""Anthropic's messages protocol, as the provider's double speaks it."""
+"""Anthropic's messages protocol, as the fake provider implements it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.clients.model import PROMPT_TOKENS, Ask, Reply, Tool, event, image, reply_to, served_by
+from tests.clients.scripted_model import (
+    PROMPT_TOKENS,
+    ModelReply,
+    ModelRequest,
+    Tool,
+    event,
+    image_description,
+    reply_to,
+    served_model_name,
+)
 
-_ENDS = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence", "tools": "tool_use"}
+_FINISH_REASONS = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence", "tools": "tool_use"}
 _THOUGHT = "Let me think."
 
 
 def message(body: Mapping[str, Any]) -> dict[str, Any]:
     """A message."""
-    reply = reply_to(_ask(body))
-    ended = {"stop_reason": _ENDS[reply.ended], "stop_sequence": _stopped_by(body, reply)}
-    return {**_message(body), "content": _blocks(body, reply), **ended, "usage": _usage(reply.tokens)}
+    reply = reply_to(_model_request(body))
+    finish = {"stop_reason": _FINISH_REASONS[reply.finish], "stop_sequence": _stop_sequence(body, reply)}
+    return {**_message(body), "content": _blocks(body, reply), **finish, "usage": _usage(reply.tokens)}
 
 
 def message_events(body: Mapping[str, Any]) -> Iterator[str]:
-    """A message in pieces, with a ping as the real server sends."""
+    """A message as a stream, with a ping as the real server sends it."""
     for fields in _events(body):
         yield event(fields, fields["type"])
 
@@ -31,17 +40,17 @@ def token_count(_: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _events(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    reply = reply_to(_ask(body))
+    reply = reply_to(_model_request(body))
     yield {"type": "message_start", "message": {**_message(body), "usage": _usage(1)}}
     yield {"type": "ping"}
     for index, block in enumerate(_blocks(body, reply)):
-        empty, deltas = _pieces(block, reply)
+        empty, deltas = _block_and_deltas(block, reply)
         yield {"type": "content_block_start", "index": index, "content_block": empty}
         for delta in deltas:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    ended = {"stop_reason": _ENDS[reply.ended], "stop_sequence": _stopped_by(body, reply)}
-    yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": reply.tokens}}
+    finish = {"stop_reason": _FINISH_REASONS[reply.finish], "stop_sequence": _stop_sequence(body, reply)}
+    yield {"type": "message_delta", "delta": finish, "usage": {"output_tokens": reply.tokens}}
     yield {"type": "message_stop"}
 
 
@@ -50,7 +59,7 @@ def _message(body: Mapping[str, Any]) -> dict[str, Any]:
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
-        "model": served_by(body["model"]),
+        "model": served_model_name(body["model"]),
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
@@ -66,7 +75,7 @@ def _usage(output_tokens: int) -> dict[str, int]:
     }
 
 
-def _blocks(body: Mapping[str, Any], reply: Reply) -> list[dict[str, Any]]:
+def _blocks(body: Mapping[str, Any], reply: ModelReply) -> list[dict[str, Any]]:
     thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
     blocks = [{"type": "thinking", "thinking": _THOUGHT, "signature": "c2ln"}] if thinks else []
     if reply.text:
@@ -77,40 +86,46 @@ def _blocks(body: Mapping[str, Any], reply: Reply) -> list[dict[str, Any]]:
     ]
 
 
-def _pieces(block: dict[str, Any], reply: Reply) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _block_and_deltas(block: dict[str, Any], reply: ModelReply) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if block["type"] == "text":
-        return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in reply.pieces]
+        return {**block, "text": ""}, [{"type": "text_delta", "text": fragment} for fragment in reply.fragments]
     if block["type"] == "thinking":
         signature = {"type": "signature_delta", "signature": block["signature"]}
         deltas = [{"type": "thinking_delta", "thinking": block["thinking"]}, signature]
         return {**block, "thinking": "", "signature": ""}, deltas
     (call,) = (call for call in reply.calls if call.id == block["id"])
-    return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in ("", *call.pieces)]
+    return {**block, "input": {}}, [
+        {"type": "input_json_delta", "partial_json": fragment} for fragment in ("", *call.fragments)
+    ]
 
 
-def _ask(body: Mapping[str, Any]) -> Ask:
-    newest = body["messages"][-1]
-    parts = [{"type": "text", "text": newest["content"]}] if isinstance(newest["content"], str) else newest["content"]
+def _model_request(body: Mapping[str, Any]) -> ModelRequest:
+    last_message = body["messages"][-1]
+    parts = (
+        [{"type": "text", "text": last_message["content"]}]
+        if isinstance(last_message["content"], str)
+        else last_message["content"]
+    )
     choice = body.get("tool_choice") or {}
     system = body.get("system") or ""
-    wanted = ((body.get("output_config") or {}).get("format") or body.get("output_format")) or {}
-    return Ask(
-        said=" ".join(part["text"] for part in parts if part["type"] == "text"),
-        tool_results=[_words(part.get("content") or "") for part in parts if part["type"] == "tool_result"],
+    response_format = ((body.get("output_config") or {}).get("format") or body.get("output_format")) or {}
+    return ModelRequest(
+        prompt=" ".join(part["text"] for part in parts if part["type"] == "text"),
+        tool_results=[_text_of(part.get("content") or "") for part in parts if part["type"] == "tool_result"],
         images=[_image(part["source"]) for part in parts if part["type"] == "image"],
         tools=[Tool(tool["name"], tool.get("input_schema") or {}) for tool in body.get("tools") or ()],
-        may_call=choice.get("type") != "none",
-        must_call=choice.get("type") == "any",
-        must_call_tool=choice.get("name"),
-        many_calls=not choice.get("disable_parallel_tool_use"),
-        schema=wanted.get("schema"),
+        tools_allowed=choice.get("type") != "none",
+        tool_required=choice.get("type") == "any",
+        required_tool=choice.get("name"),
+        parallel_calls=not choice.get("disable_parallel_tool_use"),
+        schema=response_format.get("schema"),
         max_tokens=body["max_tokens"],
         stop=body.get("stop_sequences") or (),
-        system=_words(system),
+        system=_text_of(system),
     )
 
 
-def _words(content: Any) -> str:
+def _text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     return " ".join(part["text"] for part in content if part["type"] == "text")
@@ -119,10 +134,10 @@ def _words(content: Any) -> str:
 def _image(source: Mapping[str, str]) -> str:
     if source["type"] == "url":
         return source["url"]
-    return image(f"data:{source['media_type']};base64,{source['data']}")
+    return image_description(f"data:{source['media_type']};base64,{source['data']}")
 
 
-def _stopped_by(body: Mapping[str, Any], reply: Reply) -> str | None:
-    if reply.ended != "stop_sequence":
+def _stop_sequence(body: Mapping[str, Any], reply: ModelReply) -> str | None:
+    if reply.finish != "stop_sequence":
         return None
-    return next((stop for stop in body["stop_sequences"] if stop in _ask(body).said), None)
+    return next((stop for stop in body["stop_sequences"] if stop in _model_request(body).prompt), None)

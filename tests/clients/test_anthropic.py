@@ -1,4 +1,4 @@
-"""The anthropic SDK: relayed to a provider that speaks its protocol, and answered by ones that speak OpenAI's."""
+"""The anthropic SDK: relayed to a provider with its protocol, and converted for providers with OpenAI's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.clients.asks import BOTH_CITIES, PIXEL, PIXEL_SEEN, WEATHER, WEATHER_SCHEMA, Person
 from tests.clients.conftest import CLIENT_KEY, UPSTREAM_KEY
+from tests.clients.inputs import BOTH_CITIES, PIXEL, PIXEL_ANSWER, WEATHER, WEATHER_SCHEMA, Person
 from tests.clients.upstream import Upstream
 
 RELAYED, CONVERTED = "claude", "open-model"
-both_ways = pytest.mark.parametrize("model", [RELAYED, CONVERTED])
+both_paths = pytest.mark.parametrize("model", [RELAYED, CONVERTED])
 TOOL: Any = {"name": WEATHER["name"], "description": WEATHER["description"], "input_schema": WEATHER_SCHEMA}
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 CITIES: list[Any] = [{"role": "user", "content": BOTH_CITIES}]
@@ -30,11 +30,11 @@ def text(message: anthropic.types.Message) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
-@both_ways
-def test_a_message_comes_back(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_a_message_is_returned(client: anthropic.Anthropic, model: str) -> None:
     message = client.messages.create(model=model, max_tokens=50, system="Be brief.", messages=HI)
     assert (message.type, message.role) == ("message", "assistant")
-    assert text(message) == "You said: hi (told: Be brief.)"
+    assert text(message) == "You said: hi (system: Be brief.)"
     assert message.stop_reason == "end_turn"
     assert message.usage.output_tokens == 6
 
@@ -47,30 +47,30 @@ def test_a_message_comes_back(client: anthropic.Anthropic, model: str) -> None:
         ("gpt-5.4", "/v1/chat/completions", "gpt-5.4-2026-09-01"),
     ],
 )
-def test_each_provider_is_spoken_to_in_its_protocol(
+def test_each_provider_is_called_in_its_protocol(
     client: anthropic.Anthropic, upstream: Upstream, model: str, path: str, served: str
 ) -> None:
     assert client.messages.create(model=model, max_tokens=50, messages=HI).model == served
     assert upstream.last.path == path
 
 
-@both_ways
-def test_a_stream_comes_back(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_a_stream_is_returned(client: anthropic.Anthropic, model: str) -> None:
     with client.messages.stream(model=model, max_tokens=50, system="Be brief.", messages=HI) as stream:
-        said = list(stream.text_stream)
+        chunks = list(stream.text_stream)
         message = stream.get_final_message()
-    assert len(said) > 1
-    assert "".join(said) == text(message) == "You said: hi (told: Be brief.)"
+    assert len(chunks) > 1
+    assert "".join(chunks) == text(message) == "You said: hi (system: Be brief.)"
     assert message.stop_reason == "end_turn"
     assert message.usage.output_tokens == 6
 
 
-@both_ways
-def test_the_events_of_a_stream_are_those_of_the_protocol(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_a_stream_has_the_events_of_the_protocol(client: anthropic.Anthropic, model: str) -> None:
     with client.messages.create(model=model, max_tokens=50, messages=HI, stream=True) as stream:
-        kinds = [event.type for event in stream if event.type != "ping"]
-    once = [kind for number, kind in enumerate(kinds) if kind != kinds[number - 1]]
-    assert once == [
+        event_types = [event.type for event in stream if event.type != "ping"]
+    without_repeats = [kind for number, kind in enumerate(event_types) if kind != event_types[number - 1]]
+    assert without_repeats == [
         "message_start",
         "content_block_start",
         "content_block_delta",
@@ -80,11 +80,11 @@ def test_the_events_of_a_stream_are_those_of_the_protocol(client: anthropic.Anth
     ]
 
 
-@both_ways
-def test_parallel_calls_of_tools_and_their_results_go_back_and_forth(client: anthropic.Anthropic, model: str) -> None:
-    asked = client.messages.create(model=model, max_tokens=50, messages=CITIES, tools=[TOOL])
-    calls = [block for block in asked.content if block.type == "tool_use"]
-    assert asked.stop_reason == "tool_use"
+@both_paths
+def test_parallel_tool_calls_and_their_results_are_passed_on(client: anthropic.Anthropic, model: str) -> None:
+    first = client.messages.create(model=model, max_tokens=50, messages=CITIES, tools=[TOOL])
+    calls = [block for block in first.content if block.type == "tool_use"]
+    assert first.stop_reason == "tool_use"
     assert [(call.name, call.input) for call in calls] == [
         ("get_weather", {"city": "Oslo", "days": 7}),
         ("get_weather", {"city": "Lima", "days": 7}),
@@ -93,18 +93,18 @@ def test_parallel_calls_of_tools_and_their_results_go_back_and_forth(client: ant
         {"type": "tool_result", "tool_use_id": calls[0].id, "content": "sunny"},
         {"type": "tool_result", "tool_use_id": calls[1].id, "content": [{"type": "text", "text": "foggy"}]},
     ]
-    turns = [*CITIES, {"role": "assistant", "content": asked.content}, {"role": "user", "content": results}]
-    told = client.messages.create(model=model, max_tokens=50, messages=turns, tools=[TOOL])
-    assert text(told) == "The tools say: sunny; foggy"
+    turns = [*CITIES, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+    second = client.messages.create(model=model, max_tokens=50, messages=turns, tools=[TOOL])
+    assert text(second) == "The tools returned: sunny; foggy"
 
 
-@both_ways
-def test_calls_of_tools_come_in_pieces_that_fit_together(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_streamed_tool_calls_are_assembled_from_their_fragments(client: anthropic.Anthropic, model: str) -> None:
     with client.messages.stream(model=model, max_tokens=50, messages=CITIES, tools=[TOOL]) as stream:
-        pieces = [event.partial_json for event in stream if event.type == "input_json"]
+        fragments = [event.partial_json for event in stream if event.type == "input_json"]
         message = stream.get_final_message()
     calls = [block for block in message.content if block.type == "tool_use"]
-    assert len(pieces) > 2
+    assert len(fragments) > 2
     assert message.stop_reason == "tool_use"
     assert [(call.id, call.input) for call in calls] == [
         ("call_0_oslo", {"city": "Oslo", "days": 7}),
@@ -112,7 +112,7 @@ def test_calls_of_tools_come_in_pieces_that_fit_together(client: anthropic.Anthr
     ]
 
 
-@both_ways
+@both_paths
 @pytest.mark.parametrize(
     ("choice", "cities"),
     [
@@ -122,103 +122,105 @@ def test_calls_of_tools_come_in_pieces_that_fit_together(client: anthropic.Anthr
         ({"type": "tool", "name": "get_weather"}, ["Oslo", "Lima"]),
     ],
 )
-def test_a_wish_about_tools_is_heard(
+def test_the_tool_choice_is_respected(
     client: anthropic.Anthropic, model: str, choice: dict[str, Any], cities: list[str]
 ) -> None:
     fields: Any = {"tools": [TOOL], "tool_choice": choice}
-    asked = client.messages.create(model=model, max_tokens=50, messages=CITIES, **fields)
-    assert [block.input["city"] for block in asked.content if block.type == "tool_use"] == cities
+    first = client.messages.create(model=model, max_tokens=50, messages=CITIES, **fields)
+    assert [block.input["city"] for block in first.content if block.type == "tool_use"] == cities
 
 
-@both_ways
-def test_the_sdks_own_loop_runs_tools_to_the_end(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_the_sdks_tool_loop_completes(client: anthropic.Anthropic, model: str) -> None:
     @anthropic.beta_tool
     def get_weather(city: str) -> str:
         """The weather of a city."""
         return f"{city} is sunny"
 
     runner = client.beta.messages.tool_runner(model=model, max_tokens=50, messages=CITIES, tools=[get_weather])
-    assert text(runner.until_done()) == "The tools say: Oslo is sunny; Lima is sunny"  # type: ignore[arg-type]
+    assert text(runner.until_done()) == "The tools returned: Oslo is sunny; Lima is sunny"  # type: ignore[arg-type]
 
 
-@both_ways
+@both_paths
 @pytest.mark.parametrize(
-    ("source", "seen"),
+    ("source", "answer"),
     [
-        ({"type": "base64", "media_type": "image/png", "data": PIXEL}, PIXEL_SEEN),
+        ({"type": "base64", "media_type": "image/png", "data": PIXEL}, PIXEL_ANSWER),
         ({"type": "url", "url": "https://example.com/a.png"}, "I see https://example.com/a.png"),
     ],
 )
-def test_an_image_is_seen(client: anthropic.Anthropic, model: str, source: dict[str, str], seen: str) -> None:
+def test_an_image_reaches_the_model(
+    client: anthropic.Anthropic, model: str, source: dict[str, str], answer: str
+) -> None:
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
     messages: Any = [{"role": "user", "content": content}]
-    assert text(client.messages.create(model=model, max_tokens=50, messages=messages)) == seen
+    assert text(client.messages.create(model=model, max_tokens=50, messages=messages)) == answer
 
 
-@both_ways
-def test_an_answer_is_parsed_by_its_schema(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_a_structured_output_is_parsed(client: anthropic.Anthropic, model: str) -> None:
     messages: Any = [{"role": "user", "content": "Ada"}]
     message = client.messages.parse(model=model, max_tokens=50, messages=messages, output_format=Person)
     assert message.parsed_output == Person(name="Ada", age=7, hobbies=["Ada"])
 
 
-@both_ways
-def test_the_length_of_the_answer_is_limited(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_the_output_limit_is_respected(client: anthropic.Anthropic, model: str) -> None:
     message = client.messages.create(model=model, max_tokens=2, messages=HI)
     assert (text(message), message.stop_reason) == ("You said:", "max_tokens")
 
 
-@both_ways
-def test_a_stop_sequence_ends_the_answer(client: anthropic.Anthropic, model: str) -> None:
+@both_paths
+def test_a_stop_sequence_ends_the_output(client: anthropic.Anthropic, model: str) -> None:
     message = client.messages.create(model=model, max_tokens=50, messages=HI, stop_sequences=[" hi"])
     assert text(message) == "You said:"
 
 
-def test_a_provider_with_this_protocol_tells_which_stop_sequence_it_was(client: anthropic.Anthropic) -> None:
+def test_a_provider_with_this_protocol_reports_the_stop_sequence(client: anthropic.Anthropic) -> None:
     messages: Any = [{"role": "user", "content": "one END two"}]
     message = client.messages.create(model=RELAYED, max_tokens=50, messages=messages, stop_sequences=["END"])
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "END")
 
 
-@both_ways
+@both_paths
 def test_tokens_are_counted(client: anthropic.Anthropic, model: str) -> None:
     count = client.messages.count_tokens(model=model, system="Be brief.", messages=HI, tools=[TOOL])
     assert count.input_tokens > 0
 
 
-def test_a_provider_that_counts_tokens_is_asked(client: anthropic.Anthropic, upstream: Upstream) -> None:
+def test_a_provider_that_counts_tokens_is_called(client: anthropic.Anthropic, upstream: Upstream) -> None:
     assert client.messages.count_tokens(model=RELAYED, messages=HI).input_tokens == 11
     assert upstream.last.path == "/v1/messages/count_tokens"
 
 
 def test_more_text_counts_as_more_tokens(client: anthropic.Anthropic) -> None:
-    def count(words: str) -> int:
-        messages: Any = [{"role": "user", "content": words}]
+    def count(content: str) -> int:
+        messages: Any = [{"role": "user", "content": content}]
         return client.messages.count_tokens(model=CONVERTED, messages=messages).input_tokens
 
     assert count("hi") < count("a good deal more than hi") < count("a good deal more than hi " * 50)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_thoughts_and_their_signature_come_back(client: anthropic.Anthropic, stream: bool) -> None:
-    asked: Any = {
+def test_thinking_and_its_signature_are_returned(client: anthropic.Anthropic, stream: bool) -> None:
+    request: Any = {
         "model": RELAYED,
         "max_tokens": 2048,
         "messages": HI,
         "thinking": {"type": "enabled", "budget_tokens": 1024},
     }
     if stream:
-        with client.messages.stream(**asked) as events:
+        with client.messages.stream(**request) as events:
             message = events.get_final_message()
     else:
-        message = client.messages.create(**asked)
-    thought, said = message.content
-    assert thought.type == "thinking"
-    assert (thought.thinking, thought.signature) == ("Let me think.", "c2ln")
-    assert said.type == "text"
+        message = client.messages.create(**request)
+    thinking, answer = message.content
+    assert thinking.type == "thinking"
+    assert (thinking.thinking, thinking.signature) == ("Let me think.", "c2ln")
+    assert answer.type == "text"
 
 
-def test_whatever_is_sent_reaches_the_upstream(client: anthropic.Anthropic, upstream: Upstream) -> None:
+def test_every_request_field_reaches_the_upstream(client: anthropic.Anthropic, upstream: Upstream) -> None:
     cached = {"type": "ephemeral", "ttl": "1h"}
     fields: dict[str, Any] = {
         "max_tokens": 1234,
@@ -230,13 +232,20 @@ def test_whatever_is_sent_reaches_the_upstream(client: anthropic.Anthropic, upst
         "tool_choice": {"type": "auto"},
         "tools": [{**TOOL, "cache_control": cached}],
     }
-    # Newer versions of the SDK have no argument for the first three, older ones did.
-    odd = {"temperature": 0.125, "top_k": 5, "top_p": 0.5, "unheard_of": {"edits": []}, "nothing": None, "big": 2**60}
-    client.messages.create(model=RELAYED, **fields, extra_body=odd)
-    assert upstream.last.body == {**fields, **odd, "model": "claude-opus-4-5"}
+    # Newer versions of the SDK have no argument for the first three.
+    unknown_fields = {
+        "temperature": 0.125,
+        "top_k": 5,
+        "top_p": 0.5,
+        "unknown_field": {"edits": []},
+        "nothing": None,
+        "big": 2**60,
+    }
+    client.messages.create(model=RELAYED, **fields, extra_body=unknown_fields)
+    assert upstream.last.body == {**fields, **unknown_fields, "model": "claude-opus-4-5"}
 
 
-def test_betas_reach_the_upstream_and_keys_do_not(client: anthropic.Anthropic, upstream: Upstream) -> None:
+def test_betas_reach_the_upstream_and_client_keys_do_not(client: anthropic.Anthropic, upstream: Upstream) -> None:
     # This surface of the SDK adds `?beta=true` to the path.
     message = client.beta.messages.create(model=RELAYED, max_tokens=50, messages=HI, betas=["context-1m-2025-08-07"])
     assert message.content[0].type == "text"
@@ -246,7 +255,7 @@ def test_betas_reach_the_upstream_and_keys_do_not(client: anthropic.Anthropic, u
     assert CLIENT_KEY not in str(upstream.last.headers)
 
 
-def test_what_another_protocol_knows_is_converted(client: anthropic.Anthropic, upstream: Upstream) -> None:
+def test_fields_that_chat_supports_are_converted(client: anthropic.Anthropic, upstream: Upstream) -> None:
     client.messages.create(
         model=CONVERTED,
         max_tokens=1234,
@@ -263,20 +272,20 @@ def test_what_another_protocol_knows_is_converted(client: anthropic.Anthropic, u
     assert "system" not in body
 
 
-def test_credentials_may_come_as_a_bearer_token_or_a_key(gateway: str) -> None:
+def test_a_bearer_token_or_an_api_key_is_accepted(gateway: str) -> None:
     for credentials in ({"auth_token": CLIENT_KEY}, {"api_key": CLIENT_KEY}):
         with anthropic.Anthropic(base_url=gateway, **credentials) as client:
             assert client.messages.create(model=RELAYED, max_tokens=50, messages=HI).content
 
 
-def test_auto_chooses_for_this_protocol_too(client: anthropic.Anthropic) -> None:
+def test_auto_works_with_this_protocol(client: anthropic.Anthropic) -> None:
     message = client.messages.create(model="auto", max_tokens=50, messages=HI)
     assert text(message) == "You said: hi"
     assert message.model == "gpt-5.4-2026-09-01"
 
 
-@both_ways
-def test_the_asynchronous_client_works_too(gateway: str, model: str) -> None:
+@both_paths
+def test_the_asynchronous_client_works(gateway: str, model: str) -> None:
     async def main() -> tuple[str, str]:
         async with anthropic.AsyncAnthropic(base_url=gateway, api_key=CLIENT_KEY) as client:
             message = await client.messages.create(model=model, max_tokens=50, messages=HI)
@@ -287,7 +296,7 @@ def test_the_asynchronous_client_works_too(gateway: str, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "error", "kind"),
+    ("model", "error", "error_type"),
     [
         ("nothing-like-it", anthropic.NotFoundError, "not_found_error"),
         ("auto[sise<7B]", anthropic.BadRequestError, "invalid_request_error"),
@@ -298,20 +307,20 @@ def test_the_asynchronous_client_works_too(gateway: str, model: str) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_errors_are_those_of_the_sdk(
-    client: anthropic.Anthropic, model: str, error: type[anthropic.APIStatusError], kind: str | None, stream: bool
+def test_errors_raise_the_sdks_exceptions(
+    client: anthropic.Anthropic, model: str, error: type[anthropic.APIStatusError], error_type: str | None, stream: bool
 ) -> None:
     with pytest.raises(error) as caught:
         client.messages.create(model=model, max_tokens=50, messages=HI, stream=stream)
-    said: Any = caught.value.body
-    assert said["type"] == "error"
-    assert said["error"]["message"]
-    assert kind is None or said["error"]["type"] == kind
+    body: Any = caught.value.body
+    assert body["type"] == "error"
+    assert body["error"]["message"]
+    assert error_type is None or body["error"]["type"] == error_type
     assert caught.value.request_id
 
 
 @pytest.mark.parametrize("model", ["cut", "claude-cut"])
-def test_a_cut_stream_raises(client: anthropic.Anthropic, model: str) -> None:
+def test_an_interrupted_stream_raises(client: anthropic.Anthropic, model: str) -> None:
     stream = client.messages.create(model=model, max_tokens=50, messages=HI, stream=True)
     with stream, pytest.raises(anthropic.APIError):
         list(stream)

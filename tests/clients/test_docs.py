@@ -1,4 +1,4 @@
-"""The code on the pages about clients runs as it stands there, but for the gateway's address."""
+"""The code on the client pages runs unchanged, except for the gateway's address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.clients.vercel_packages import NEEDS_NODE, vercel_packages
 ADDRESS = "http://127.0.0.1:8686"
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "clients").glob("*.md"))
 
-# Takes pages as JSON, and prints as JSON what each printed.
+# Runs the pages given as JSON, and prints the output of each as JSON.
 _RUN_ALL = """
 import contextlib, io, json, sys, traceback
 
@@ -41,52 +41,54 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n([\s\S]*?)```", page.read_text(encoding="utf-8"))
 
 
-def having(language: str) -> list[object]:
+def pages_with(language: str) -> list[object]:
     return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
 
 
 def run(gateway: str, program: list[str], code: str, folder: Path) -> str:
-    """What the program prints; none of the keys and addresses of this process's environment reach it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ANTHROPIC_"))}
-    kept |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "no_proxy": "*"}
+    """The output of the program, run without the keys and addresses of this process's environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ANTHROPIC_"))}
+    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "no_proxy": "*"}
     code = code.replace(ADDRESS, gateway)
-    ended = subprocess.run([*program, code], cwd=folder, env=kept, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    completed = subprocess.run(
+        [*program, code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
-def asked(code: str) -> list[str]:
-    """The questions that a page's code asks a model, and that the upstream's double repeats."""
+def questions_in(code: str) -> list[str]:
+    """The questions in a page's code, which the fake provider repeats."""
     questions = re.findall(r"What is the capital of \w+\?|Tell me about Oslo\.", code)
     assert questions
     return questions
 
 
 @pytest.fixture(scope="module")
-def printed(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each page's Python prints. One process runs them all: importing these libraries takes seconds."""
+def outputs(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The output of each page's Python. One process runs all pages, since importing these libraries takes seconds."""
     pages = {page.stem: "\n".join(blocks(page, "python")) for page in PAGES if blocks(page, "python")}
-    told = run(gateway, [sys.executable, "-c", _RUN_ALL], json.dumps(pages), tmp_path_factory.mktemp("pages"))
-    outputs: dict[str, str] = json.loads(told.splitlines()[-1])
-    return outputs
+    output = run(gateway, [sys.executable, "-c", _RUN_ALL], json.dumps(pages), tmp_path_factory.mktemp("pages"))
+    parsed_outputs: dict[str, str] = json.loads(output.splitlines()[-1])
+    return parsed_outputs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", having("python"))
-def test_the_python_of_a_page_runs(printed: dict[str, str], page: Path) -> None:
-    output = printed[page.stem]
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_the_python_of_a_page_runs(outputs: dict[str, str], page: Path) -> None:
+    output = outputs[page.stem]
     assert "Traceback" not in output, output
-    assert [question for question in asked("".join(blocks(page, "python"))) if question not in output] == []
+    assert [question for question in questions_in("".join(blocks(page, "python"))) if question not in output] == []
 
 
 @pytest.mark.slow
 @NEEDS_NODE
-@pytest.mark.parametrize("page", having("js"))
+@pytest.mark.parametrize("page", pages_with("js"))
 def test_the_javascript_of_a_page_runs(request: pytest.FixtureRequest, gateway: str, page: Path) -> None:
     node = ["node", "--input-type=module", "--eval"]
     for code in blocks(page, "js"):
         output = run(gateway, node, code, vercel_packages(request.config))
-        assert [question for question in asked(code) if question not in output] == []
+        assert [question for question in questions_in(code) if question not in output] == []
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
@@ -95,31 +97,31 @@ def test_the_commands_for_curl_run(gateway: str, upstream: Upstream, tmp_path: P
     for code in blocks(page, "sh"):
         command = code.replace("curl ", "curl --fail --silent --show-error ", 1)
         assert run(gateway, ["bash", "-c"], command, tmp_path)
-    reached = "".join(str(seen.body) for seen in upstream.seen)
-    assert [question for question in asked(page.read_text(encoding="utf-8")) if question not in reached] == []
+    received = "".join(str(seen.body) for seen in upstream.seen)
+    assert [question for question in questions_in(page.read_text(encoding="utf-8")) if question not in received] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_page_exists(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_openai_sdk_reads_the_variables_of_its_page(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    export("openai-python", gateway, monkeypatch)
+    set_exports("openai-python", gateway, monkeypatch)
     with openai.OpenAI() as client:
         assert client.models.retrieve("auto").id == "auto"
 
 
 def test_the_anthropic_sdk_reads_the_variables_of_its_page(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    export("anthropic", gateway, monkeypatch)
+    set_exports("anthropic", gateway, monkeypatch)
     hi: Any = [{"role": "user", "content": "hi"}]
     with anthropic.Anthropic() as client:
         assert client.messages.create(model="auto", max_tokens=50, messages=hi).content
 
 
-def export(page: str, gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what the page says to export, and nothing else of these clients."""
+def set_exports(page: str, gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables that the page exports, and unset all others of these clients."""
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_"))]:
         monkeypatch.delenv(name)
     (path,) = (path for path in PAGES if path.stem == page)

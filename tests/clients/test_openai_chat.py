@@ -1,4 +1,4 @@
-"""The openai SDK's chat completions: relayed as they are, and translated for a provider with another protocol."""
+"""The openai SDK's chat completions: relayed unchanged, or converted by litellm for another protocol."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import openai
 import pytest
 
-from tests.clients.asks import BOTH_CITIES, CHAT_TOOL, PIXEL_SEEN, PIXEL_URL, Person
 from tests.clients.conftest import CLIENT_KEY, THROUGH_LITELLM, UPSTREAM_KEY
+from tests.clients.inputs import BOTH_CITIES, CHAT_TOOL, PIXEL_ANSWER, PIXEL_URL, Person
 from tests.clients.upstream import Upstream
 
-RELAYED, TRANSLATED = "gpt-5.4", "claude"
-both_ways = pytest.mark.parametrize("model", [RELAYED, pytest.param(TRANSLATED, marks=THROUGH_LITELLM)])
-TOLD = [
+RELAYED, VIA_LITELLM = "gpt-5.4", "claude"
+both_paths = pytest.mark.parametrize("model", [RELAYED, pytest.param(VIA_LITELLM, marks=THROUGH_LITELLM)])
+WITH_SYSTEM_PROMPT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "hi"},
 ]
@@ -32,28 +32,28 @@ def user(content: Any) -> list[Any]:
     return [{"role": "user", "content": content}]
 
 
-@both_ways
-def test_a_completion_comes_back(client: openai.OpenAI, model: str) -> None:
-    completion = client.chat.completions.create(model=model, messages=TOLD, max_tokens=50)
+@both_paths
+def test_a_completion_is_returned(client: openai.OpenAI, model: str) -> None:
+    completion = client.chat.completions.create(model=model, messages=WITH_SYSTEM_PROMPT, max_tokens=50)
     assert completion.object == "chat.completion"
-    assert completion.choices[0].message.content == "You said: hi (told: Be brief.)"
+    assert completion.choices[0].message.content == "You said: hi (system: Be brief.)"
     assert completion.choices[0].finish_reason == "stop"
     assert completion.usage is not None
     assert (completion.usage.completion_tokens, completion.usage.prompt_tokens) == (6, 11 if model == RELAYED else 14)
 
 
-@both_ways
-def test_the_answer_names_the_model_that_served(client: openai.OpenAI, model: str) -> None:
-    served = client.chat.completions.create(model=model, messages=TOLD).model
-    assert served == {RELAYED: "gpt-5.4-2026-09-01", TRANSLATED: "claude-opus-4-5-2026-09-01"}[model]
+@both_paths
+def test_the_response_names_the_model_that_answered(client: openai.OpenAI, model: str) -> None:
+    served = client.chat.completions.create(model=model, messages=WITH_SYSTEM_PROMPT).model
+    assert served == {RELAYED: "gpt-5.4-2026-09-01", VIA_LITELLM: "claude-opus-4-5-2026-09-01"}[model]
 
 
-@both_ways
-def test_a_stream_comes_back(client: openai.OpenAI, model: str) -> None:
-    with client.chat.completions.create(model=model, messages=TOLD, stream=True) as stream:
+@both_paths
+def test_a_stream_is_returned(client: openai.OpenAI, model: str) -> None:
+    with client.chat.completions.create(model=model, messages=WITH_SYSTEM_PROMPT, stream=True) as stream:
         chunks = list(stream)
     choices = [chunk.choices[0] for chunk in chunks]
-    assert "".join(choice.delta.content or "" for choice in choices) == "You said: hi (told: Be brief.)"
+    assert "".join(choice.delta.content or "" for choice in choices) == "You said: hi (system: Be brief.)"
     assert choices[0].delta.role == "assistant"
     assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["stop"]
     assert choices[-1].finish_reason == "stop"
@@ -61,10 +61,12 @@ def test_a_stream_comes_back(client: openai.OpenAI, model: str) -> None:
     assert all(chunk.usage is None for chunk in chunks)
 
 
-@both_ways
-def test_usage_comes_in_a_chunk_of_its_own_where_it_is_asked_for(client: openai.OpenAI, model: str) -> None:
+@both_paths
+def test_usage_has_a_separate_chunk_if_requested(client: openai.OpenAI, model: str) -> None:
     options: Any = {"include_usage": True}
-    with client.chat.completions.create(model=model, messages=TOLD, stream=True, stream_options=options) as stream:
+    with client.chat.completions.create(
+        model=model, messages=WITH_SYSTEM_PROMPT, stream=True, stream_options=options
+    ) as stream:
         *chunks, last = stream
     assert last.choices == []
     assert last.usage is not None
@@ -72,37 +74,37 @@ def test_usage_comes_in_a_chunk_of_its_own_where_it_is_asked_for(client: openai.
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
 
 
-@both_ways
-def test_parallel_calls_of_tools_and_their_results_go_back_and_forth(client: openai.OpenAI, model: str) -> None:
+@both_paths
+def test_parallel_tool_calls_and_their_results_are_passed_on(client: openai.OpenAI, model: str) -> None:
     messages = user(BOTH_CITIES)
-    asked = client.chat.completions.create(model=model, messages=messages, tools=[CHAT_TOOL])
-    calls = asked.choices[0].message.tool_calls or []
-    assert asked.choices[0].finish_reason == "tool_calls"
+    completion = client.chat.completions.create(model=model, messages=messages, tools=[CHAT_TOOL])
+    calls = completion.choices[0].message.tool_calls or []
+    assert completion.choices[0].finish_reason == "tool_calls"
     assert [json.loads(call.function.arguments) for call in calls] == [
         {"city": "Oslo", "days": 7},
         {"city": "Lima", "days": 7},
     ]
-    messages.append(asked.choices[0].message.model_dump(exclude_none=True))
+    messages.append(completion.choices[0].message.model_dump(exclude_none=True))
     messages += [{"role": "tool", "tool_call_id": call.id, "content": f"sunny {call.id}"} for call in calls]
-    told = client.chat.completions.create(model=model, messages=messages, tools=[CHAT_TOOL])
-    assert told.choices[0].message.content == "The tools say: sunny call_0_oslo; sunny call_1_lima"
+    answer = client.chat.completions.create(model=model, messages=messages, tools=[CHAT_TOOL])
+    assert answer.choices[0].message.content == "The tools returned: sunny call_0_oslo; sunny call_1_lima"
 
 
-@both_ways
-def test_calls_of_tools_come_in_pieces_that_fit_together(client: openai.OpenAI, model: str) -> None:
+@both_paths
+def test_streamed_tool_calls_are_assembled_from_their_fragments(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(model=model, messages=user(BOTH_CITIES), tools=[CHAT_TOOL]) as stream:
-        kinds = [event.type for event in stream]
+        event_types = [event.type for event in stream]
         message = stream.get_final_completion().choices[0].message
     calls = message.tool_calls or []
-    assert kinds.count("tool_calls.function.arguments.done") == 2
-    assert kinds.count("tool_calls.function.arguments.delta") > 2
+    assert event_types.count("tool_calls.function.arguments.done") == 2
+    assert event_types.count("tool_calls.function.arguments.delta") > 2
     assert [(call.id, call.function.name, json.loads(call.function.arguments)["city"]) for call in calls] == [
         ("call_0_oslo", "get_weather", "Oslo"),
         ("call_1_lima", "get_weather", "Lima"),
     ]
 
 
-@both_ways
+@both_paths
 @pytest.mark.parametrize(
     ("fields", "cities"),
     [
@@ -112,27 +114,27 @@ def test_calls_of_tools_come_in_pieces_that_fit_together(client: openai.OpenAI, 
         ({"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}, ["Oslo", "Lima"]),
     ],
 )
-def test_a_wish_about_tools_is_heard(
+def test_the_tool_choice_is_respected(
     client: openai.OpenAI, model: str, fields: dict[str, Any], cities: list[str]
 ) -> None:
-    asked = client.chat.completions.create(model=model, messages=user(BOTH_CITIES), tools=[CHAT_TOOL], **fields)
-    calls = asked.choices[0].message.tool_calls or []
+    completion = client.chat.completions.create(model=model, messages=user(BOTH_CITIES), tools=[CHAT_TOOL], **fields)
+    calls = completion.choices[0].message.tool_calls or []
     assert [json.loads(call.function.arguments)["city"] for call in calls] == cities
 
 
-@both_ways
-def test_an_image_is_seen(client: openai.OpenAI, model: str) -> None:
+@both_paths
+def test_an_image_reaches_the_model(client: openai.OpenAI, model: str) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": PIXEL_URL}}]
-    assert client.chat.completions.create(model=model, messages=user(parts)).choices[0].message.content == PIXEL_SEEN
+    assert client.chat.completions.create(model=model, messages=user(parts)).choices[0].message.content == PIXEL_ANSWER
 
 
-@both_ways
-def test_an_answer_is_parsed_by_its_schema(client: openai.OpenAI, model: str) -> None:
+@both_paths
+def test_a_structured_output_is_parsed(client: openai.OpenAI, model: str) -> None:
     completion = client.chat.completions.parse(model=model, messages=user("Ada"), response_format=Person)
     assert completion.choices[0].message.parsed == Person(name="Ada", age=7, hobbies=["Ada"])
 
 
-@both_ways
+@both_paths
 @pytest.mark.parametrize(
     ("fields", "text", "finish"),
     [
@@ -141,44 +143,46 @@ def test_an_answer_is_parsed_by_its_schema(client: openai.OpenAI, model: str) ->
         ({"stop": [" said"]}, "You", "stop"),
     ],
 )
-def test_limits_of_the_answer_are_heard(
+def test_output_limits_are_respected(
     client: openai.OpenAI, model: str, fields: dict[str, Any], text: str, finish: str
 ) -> None:
     choice = client.chat.completions.create(model=model, messages=user("hi"), **fields).choices[0]
     assert (choice.message.content, choice.finish_reason) == (text, finish)
 
 
-def test_json_mode_is_heard(client: openai.OpenAI) -> None:
+def test_json_mode_is_respected(client: openai.OpenAI) -> None:
     completion = client.chat.completions.create(
         model=RELAYED, messages=user("hi"), response_format={"type": "json_object"}
     )
-    assert json.loads(completion.choices[0].message.content or "") == {"said": "hi"}
+    assert json.loads(completion.choices[0].message.content or "") == {"prompt": "hi"}
 
 
-def test_log_probabilities_come_back(client: openai.OpenAI) -> None:
-    asked: Any = {"model": RELAYED, "messages": user("hi"), "logprobs": True, "top_logprobs": 2}
-    choice = client.chat.completions.create(**asked).choices[0]
+def test_log_probabilities_are_returned(client: openai.OpenAI) -> None:
+    request_fields: Any = {"model": RELAYED, "messages": user("hi"), "logprobs": True, "top_logprobs": 2}
+    choice = client.chat.completions.create(**request_fields).choices[0]
     assert choice.logprobs is not None
     assert [(token.token, len(token.top_logprobs)) for token in choice.logprobs.content or []] == [
         ("You", 2),
         (" said:", 2),
         (" hi", 2),
     ]
-    with client.chat.completions.create(**asked, stream=True) as stream:
-        tokens = [token for chunk in stream if (told := chunk.choices[0].logprobs) for token in told.content or []]
+    with client.chat.completions.create(**request_fields, stream=True) as stream:
+        tokens = [
+            token for chunk in stream if (logprobs := chunk.choices[0].logprobs) for token in logprobs.content or []
+        ]
     assert [token.token for token in tokens] == ["You", " said:", " hi"]
 
 
-def test_several_choices_come_back(client: openai.OpenAI) -> None:
-    asked: Any = {"model": RELAYED, "messages": user("hi"), "n": 3}
-    assert [choice.index for choice in client.chat.completions.create(**asked).choices] == [0, 1, 2]
-    with client.chat.completions.stream(**asked) as stream:
+def test_several_choices_are_returned(client: openai.OpenAI) -> None:
+    request_fields: Any = {"model": RELAYED, "messages": user("hi"), "n": 3}
+    assert [choice.index for choice in client.chat.completions.create(**request_fields).choices] == [0, 1, 2]
+    with client.chat.completions.stream(**request_fields) as stream:
         stream.until_done()
         choices = stream.get_final_completion().choices
     assert [choice.message.content for choice in choices] == ["You said: hi"] * 3
 
 
-def test_whatever_is_sent_reaches_the_upstream(client: openai.OpenAI, upstream: Upstream) -> None:
+def test_every_request_field_reaches_the_upstream(client: openai.OpenAI, upstream: Upstream) -> None:
     fields: dict[str, Any] = {
         "messages": [{"role": "developer", "content": "Be brief.", "name": "ops"}, *user("hi")],
         "frequency_penalty": -0.5,
@@ -201,13 +205,15 @@ def test_whatever_is_sent_reaches_the_upstream(client: openai.OpenAI, upstream: 
         "user": "user-1",
         "verbosity": "low",
     }
-    odd = {"min_p": 0.05, "chat_template_kwargs": {"enable_thinking": False}, "nothing": None, "big": 2**60}
-    completion = client.chat.completions.create(model="gpt-4o", **fields, extra_body=odd)
-    assert upstream.last.body == {**fields, **odd, "model": "gpt-5.4"}
+    unknown_fields = {"min_p": 0.05, "chat_template_kwargs": {"enable_thinking": False}, "nothing": None, "big": 2**60}
+    completion = client.chat.completions.create(model="gpt-4o", **fields, extra_body=unknown_fields)
+    assert upstream.last.body == {**fields, **unknown_fields, "model": "gpt-5.4"}
     assert completion.system_fingerprint == "fp_-9007199254740991"
 
 
-def test_what_is_meant_for_the_gateway_stays_here(client: openai.OpenAI, upstream: Upstream) -> None:
+def test_fields_and_headers_for_the_gateway_do_not_reach_the_upstream(
+    client: openai.OpenAI, upstream: Upstream
+) -> None:
     client.chat.completions.create(
         model="auto",
         messages=user("hi"),
@@ -220,17 +226,17 @@ def test_what_is_meant_for_the_gateway_stays_here(client: openai.OpenAI, upstrea
     assert "cookie" not in upstream.last.headers
 
 
-def test_auto_takes_the_cheapest_model_that_speaks_the_protocol(client: openai.OpenAI, upstream: Upstream) -> None:
+def test_auto_selects_the_cheapest_model_that_supports_the_protocol(client: openai.OpenAI, upstream: Upstream) -> None:
     client.chat.completions.create(model="auto", messages=user("hi"))
     client.chat.completions.create(model="auto[card!=gpt-5.4]", messages=user("hi"))
     assert [seen.body["model"] for seen in upstream.seen] == ["gpt-5.4", "open-model"]
 
 
-def test_the_raw_answer_has_its_headers(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.with_raw_response.create(model=RELAYED, messages=user("hi"))
-    assert answer.request_id
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.parse().choices[0].message.content == "You said: hi"
+def test_the_raw_response_has_headers(client: openai.OpenAI) -> None:
+    raw_response = client.chat.completions.with_raw_response.create(model=RELAYED, messages=user("hi"))
+    assert raw_response.request_id
+    assert raw_response.headers["content-type"] == "application/json"
+    assert raw_response.parse().choices[0].message.content == "You said: hi"
 
 
 def test_the_base_url_needs_no_v1(gateway: str) -> None:
@@ -239,8 +245,8 @@ def test_the_base_url_needs_no_v1(gateway: str) -> None:
         assert client.models.list().data
 
 
-def test_many_asynchronous_calls_at_once_get_their_own_answers(base_url: str) -> None:
-    async def ask(client: openai.AsyncOpenAI, number: int) -> str:
+def test_concurrent_calls_each_get_their_own_answer(base_url: str) -> None:
+    async def answer_to(client: openai.AsyncOpenAI, number: int) -> str:
         if number % 2:
             completion = await client.chat.completions.create(model=RELAYED, messages=user(f"n{number}"))
             return completion.choices[0].message.content or ""
@@ -250,15 +256,15 @@ def test_many_asynchronous_calls_at_once_get_their_own_answers(base_url: str) ->
 
     async def main() -> list[str]:
         async with openai.AsyncOpenAI(base_url=base_url, api_key=CLIENT_KEY) as client:
-            return await asyncio.gather(*(ask(client, number) for number in range(20)))
+            return await asyncio.gather(*(answer_to(client, number) for number in range(20)))
 
     assert asyncio.run(main()) == [f"You said: n{number}" for number in range(20)]
 
 
-def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
-    listed = [model.id for model in client.models.list()]
-    assert listed[0] == "auto"
-    assert {"auto/alone", "gpt-5.4", "open-model", "claude"} <= set(listed)
+def test_models_are_listed_and_retrieved(client: openai.OpenAI) -> None:
+    model_ids = [model.id for model in client.models.list()]
+    assert model_ids[0] == "auto"
+    assert {"auto/alone", "gpt-5.4", "open-model", "claude"} <= set(model_ids)
     assert client.models.retrieve("gpt-5.4").object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nothing")

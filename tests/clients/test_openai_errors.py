@@ -1,4 +1,4 @@
-"""What goes wrong, as the openai SDK meets it: errors of every status, a cut stream, retries."""
+"""Failures as the openai SDK reports them: errors of every status, an interrupted stream, retries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def client(base_url: str) -> Iterator[openai.OpenAI]:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_errors_are_those_of_the_sdk(
+def test_errors_raise_the_sdks_exceptions(
     client: openai.OpenAI, model: str, error: type[openai.APIStatusError], stream: bool
 ) -> None:
     with pytest.raises(error) as caught:
@@ -61,7 +61,7 @@ def test_the_sdks_retries_are_not_multiplied(client: openai.OpenAI, scripted: Up
     assert len(scripted.seen) == 3
 
 
-def test_a_cut_stream_raises(client: openai.OpenAI) -> None:
+def test_an_interrupted_stream_raises(client: openai.OpenAI) -> None:
     chunks = client.chat.completions.create(model="cut", messages=MESSAGES, stream=True)
     with chunks, pytest.raises(openai.APIError, match="hung up"):
         list(chunks)

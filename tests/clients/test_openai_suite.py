@@ -17,7 +17,7 @@ import msgspec
 import openai
 import pytest
 
-from tests.clients.cache import made_once
+from tests.clients.cache import cached_folder
 from tests.clients.upstream import Upstream
 
 pytestmark = pytest.mark.slow
@@ -30,12 +30,12 @@ _FILES = (
     "test_models.py",
     "test_responses.py",
 )
-# Stored completions and responses are read, changed and deleted at the provider itself; so are fine-tuned models.
-_OURS = "create or (test_models and not delete)"
+# The gateway does not offer stored completions, stored responses or fine-tuned models.
+_SELECTED = "create or (test_models and not delete)"
 
 
-class Ran(msgspec.Struct, frozen=True):
-    """What came of a run: the tests by file, those that did not pass, and what reached the upstream."""
+class SuiteResult(msgspec.Struct, frozen=True):
+    """The result of a run: passed tests by file, other tests, the output, and the request bodies by path."""
 
     passed: Mapping[str, int]
     others: tuple[str, ...]
@@ -49,33 +49,33 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
     def make(folder: Path) -> None:
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        wanted = ["--no-deps", "--no-binary", "openai", f"openai=={openai.__version__}"]
-        subprocess.run([*pip, "download", *wanted, "--dest", folder], check=True)
+        requirement = ["--no-deps", "--no-binary", "openai", f"openai=={openai.__version__}"]
+        subprocess.run([*pip, "download", *requirement, "--dest", folder], check=True)
         (archive,) = folder.glob("openai-*.tar.gz")
-        with tarfile.open(archive) as opened:
-            opened.extractall(folder, filter="data")
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
         archive.unlink()
         (unpacked,) = folder.glob("openai-*")
         unpacked.rename(folder / "openai")
-        # The tests must meet the installed package, not this one.
+        # The tests must import the installed package, not the source.
         shutil.rmtree(folder / "openai" / "src")
         plugins = ["--no-deps", "--requirement", _PLUGINS, "--target", folder / "plugins"]
         subprocess.run([*pip, "install", *plugins], check=True)
 
-    return made_once(request.config, f"openai-suite-{openai.__version__}", [_PLUGINS], make)
+    return cached_folder(request.config, f"openai-suite-{openai.__version__}", [_PLUGINS], make)
 
 
 @pytest.fixture(scope="module")
-def ran(folder: Path, servers: tuple[Upstream, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def suite(folder: Path, servers: tuple[Upstream, str], tmp_path_factory: pytest.TempPathFactory) -> SuiteResult:
     upstream, gateway = servers
     upstream.seen.clear()
     report = tmp_path_factory.mktemp("openai-suite") / "report.xml"
-    suite = folder / "openai"
-    command = [sys.executable, "-m", "pytest", "-c", suite / "pyproject.toml", "--rootdir", suite]
-    # Its settings stay as they are but for the many processes; ours are out of its sight.
+    source = folder / "openai"
+    command = [sys.executable, "-m", "pytest", "-c", source / "pyproject.toml", "--rootdir", source]
+    # The suite's own settings apply, except for parallel processes; this project's plugins are not loaded.
     command += ["--override-ini", "addopts=", "-p", "pytest_asyncio.plugin", "-p", "respx.plugin"]
-    command += ["-p", "no:cacheprovider", "--tb=short", "--junitxml", report, "-k", _OURS]
-    command += [suite / "tests" / "api_resources" / file for file in _FILES]
+    command += ["-p", "no:cacheprovider", "--tb=short", "--junitxml", report, "-k", _SELECTED]
+    command += [source / "tests" / "api_resources" / file for file in _FILES]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
     environment |= {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -83,14 +83,14 @@ def ran(folder: Path, servers: tuple[Upstream, str], tmp_path_factory: pytest.Te
         "PYTHONDONTWRITEBYTECODE": "1",
         "TEST_API_BASE_URL": f"{gateway}/v1",
     }
-    ended = subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     output = ended.stdout + ended.stderr
     assert report.exists(), output
     cases = ET.parse(report).getroot().findall(".//testcase")
     bodies: dict[str, list[dict[str, Any]]] = {}
     for seen in upstream.seen:
         bodies.setdefault(seen.path, []).append(seen.body)
-    return Ran(
+    return SuiteResult(
         passed=Counter(case.attrib["classname"].rpartition(".")[0] for case in cases if not len(case)),
         others=tuple(f"{case.attrib['classname']}::{case.attrib['name']}" for case in cases if len(case)),
         output=output,
@@ -98,16 +98,16 @@ def ran(folder: Path, servers: tuple[Upstream, str], tmp_path_factory: pytest.Te
     )
 
 
-def test_all_of_them_pass(ran: Ran) -> None:
-    assert not ran.others, ran.output
+def test_all_selected_tests_pass(suite: SuiteResult) -> None:
+    assert not suite.others, suite.output
 
 
-def test_none_of_the_files_was_missed(ran: Ran) -> None:
-    assert [file for file in _FILES if ran.passed[f"tests.api_resources.{file[:-3].replace('/', '.')}"] < 20] == []
+def test_every_file_has_passing_tests(suite: SuiteResult) -> None:
+    assert [file for file in _FILES if suite.passed[f"tests.api_resources.{file[:-3].replace('/', '.')}"] < 20] == []
 
 
 @pytest.mark.parametrize(
-    ("path", "odd"),
+    ("path", "fields"),
     [
         ("/v1/chat/completions", {"verbosity": "low", "max_tokens": 0, "seed": -9007199254740991}),
         ("/v1/completions", {"best_of": 0, "suffix": "test.", "logprobs": 0}),
@@ -115,6 +115,6 @@ def test_none_of_the_files_was_missed(ran: Ran) -> None:
         ("/v1/responses", {"background": True, "conversation": "string", "max_tool_calls": 0}),
     ],
 )
-def test_their_parameters_reached_the_upstream(ran: Ran, path: str, odd: dict[str, Any]) -> None:
-    longest = max(ran.bodies[path], key=len)
-    assert {name: longest.get(name) for name in odd} == odd
+def test_request_parameters_reach_the_upstream(suite: SuiteResult, path: str, fields: dict[str, Any]) -> None:
+    longest = max(suite.bodies[path], key=len)
+    assert {name: longest.get(name) for name in fields} == fields

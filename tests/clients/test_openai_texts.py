@@ -39,7 +39,7 @@ def test_a_text_is_completed_in_a_stream(client: openai.OpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_usage_of_a_completion_comes_where_it_is_asked_for(client: openai.OpenAI) -> None:
+def test_usage_of_a_completion_is_returned_if_requested(client: openai.OpenAI) -> None:
     options: Any = {"include_usage": True}
     with client.completions.create(model=INSTRUCT, prompt="Once", stream=True, stream_options=options) as stream:
         *_, last = stream
@@ -47,7 +47,7 @@ def test_usage_of_a_completion_comes_where_it_is_asked_for(client: openai.OpenAI
     assert last.usage.completion_tokens == 3
 
 
-def test_whatever_is_sent_reaches_the_upstream(client: openai.OpenAI, upstream: Upstream) -> None:
+def test_every_request_field_reaches_the_upstream(client: openai.OpenAI, upstream: Upstream) -> None:
     fields: dict[str, Any] = {
         "best_of": 2,
         "echo": True,
@@ -64,19 +64,19 @@ def test_whatever_is_sent_reaches_the_upstream(client: openai.OpenAI, upstream: 
     assert upstream.last.body == {**fields, "min_p": 0.05, "model": INSTRUCT}
 
 
-def test_a_text_becomes_a_vector(client: openai.OpenAI, upstream: Upstream) -> None:
-    # The SDK asks for base64 by itself, and decodes it.
-    answer = client.embeddings.create(model=EMBEDDER, input="four")
-    assert answer.data[0].embedding == [4.0, 0.5, 0.5, 0.5]
+def test_a_text_is_embedded(client: openai.OpenAI, upstream: Upstream) -> None:
+    # The SDK requests base64 by default, and decodes it.
+    response = client.embeddings.create(model=EMBEDDER, input="four")
+    assert response.data[0].embedding == [4.0, 0.5, 0.5, 0.5]
     assert upstream.last.body == {"model": EMBEDDER, "input": "four", "encoding_format": "base64"}
 
 
-def test_several_texts_become_vectors_of_the_width_asked_for(client: openai.OpenAI) -> None:
-    answer = client.embeddings.create(model=EMBEDDER, input=["a", "bcd"], dimensions=2, encoding_format="float")
-    assert [(each.index, each.embedding) for each in answer.data] == [(0, [1.0, 0.5]), (1, [3.0, 0.5])]
+def test_several_texts_are_embedded_with_the_requested_dimensions(client: openai.OpenAI) -> None:
+    response = client.embeddings.create(model=EMBEDDER, input=["a", "bcd"], dimensions=2, encoding_format="float")
+    assert [(item.index, item.embedding) for item in response.data] == [(0, [1.0, 0.5]), (1, [3.0, 0.5])]
 
 
-def test_the_asynchronous_client_works_too(base_url: str) -> None:
+def test_the_asynchronous_client_works(base_url: str) -> None:
     async def main() -> tuple[str, list[float]]:
         async with openai.AsyncOpenAI(base_url=base_url, api_key=CLIENT_KEY) as client:
             completion = await client.completions.create(model=INSTRUCT, prompt="Once")
@@ -86,7 +86,7 @@ def test_the_asynchronous_client_works_too(base_url: str) -> None:
     assert asyncio.run(main()) == ("You said: Once", [4.0, 0.5, 0.5, 0.5])
 
 
-def test_a_model_that_does_not_speak_the_protocol_is_a_callers_error(client: openai.OpenAI) -> None:
+def test_a_model_that_does_not_support_the_protocol_is_a_bad_request(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="claude", input="hi")
 
@@ -94,14 +94,14 @@ def test_a_model_that_does_not_speak_the_protocol_is_a_callers_error(client: ope
 @pytest.mark.parametrize(
     ("model", "path"), [("auto", "/v1/chat/completions"), (f"auto[card={INSTRUCT}]", "/v1/completions")]
 )
-def test_auto_chooses_for_this_protocol_too(client: openai.OpenAI, upstream: Upstream, model: str, path: str) -> None:
-    """The cheapest model only chats, so the request is converted for it."""
+def test_auto_works_with_this_protocol(client: openai.OpenAI, upstream: Upstream, model: str, path: str) -> None:
+    """The cheapest model supports only chat, so the request is converted for it."""
     assert client.completions.create(model=model, prompt="Once").choices[0].text == "You said: Once"
     with client.completions.create(model=model, prompt="Once", stream=True) as stream:
         assert "".join(chunk.choices[0].text for chunk in stream) == "You said: Once"
     assert [seen.path for seen in upstream.seen] == [path, path]
 
 
-def test_auto_is_no_model_for_vectors_which_would_not_compare(client: openai.OpenAI) -> None:
+def test_embeddings_require_a_named_model(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="vectors"):
         client.embeddings.create(model="auto", input="four")

@@ -9,30 +9,30 @@ from typing import Any
 
 import pytest
 
-from tests.clients.asks import PIXEL_SEEN
 from tests.clients.conftest import CLIENT_KEY
+from tests.clients.inputs import PIXEL_ANSWER
 from tests.clients.vercel_packages import FOLDER, NEEDS_NODE, vercel_packages
 
 pytestmark = [pytest.mark.slow, NEEDS_NODE]
 
 
 @pytest.fixture(scope="module")
-def told(request: pytest.FixtureRequest, gateway: str) -> dict[str, Any]:
+def results(request: pytest.FixtureRequest, gateway: str) -> dict[str, Any]:
     program = shutil.copy(FOLDER / "client.mjs", vercel_packages(request.config))
-    ended = subprocess.run(["node", program, gateway, CLIENT_KEY], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    said: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return said
+    result = subprocess.run(["node", program, gateway, CLIENT_KEY], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    parsed: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return parsed
 
 
 every_protocol = pytest.mark.parametrize("protocol", ["chat", "responses", "converted"])
 
 
 @every_protocol
-@pytest.mark.parametrize("way", ["generated", "streamed"])
-def test_an_answer_comes_back(told: dict[str, Any], protocol: str, way: str) -> None:
-    assert told[protocol][way] == {
-        "text": "You said: hi (told: Be brief.)",
+@pytest.mark.parametrize("mode", ["generated", "streamed"])
+def test_an_answer_is_returned(results: dict[str, Any], protocol: str, mode: str) -> None:
+    assert results[protocol][mode] == {
+        "text": "You said: hi (system: Be brief.)",
         "finishReason": "stop",
         "outputTokens": 6,
         "cities": [],
@@ -41,37 +41,37 @@ def test_an_answer_comes_back(told: dict[str, Any], protocol: str, way: str) -> 
 
 
 @every_protocol
-@pytest.mark.parametrize("way", ["loop", "streamedLoop"])
-def test_its_own_loop_runs_tools_to_the_end(told: dict[str, Any], protocol: str, way: str) -> None:
-    ended = told[protocol][way]
-    assert ended["cities"] == ["Oslo", "Lima"]
-    assert ended["text"] == "The tools say: Oslo is sunny; Lima is sunny"
+@pytest.mark.parametrize("mode", ["loop", "streamedLoop"])
+def test_the_sdks_tool_loop_completes(results: dict[str, Any], protocol: str, mode: str) -> None:
+    result = results[protocol][mode]
+    assert result["cities"] == ["Oslo", "Lima"]
+    assert result["text"] == "The tools returned: Oslo is sunny; Lima is sunny"
 
 
 @every_protocol
-def test_an_object_comes_back(told: dict[str, Any], protocol: str) -> None:
-    assert told[protocol]["object"] == {"name": "Ada", "age": 7, "hobbies": ["Ada"]}
+def test_an_object_is_returned(results: dict[str, Any], protocol: str) -> None:
+    assert results[protocol]["object"] == {"name": "Ada", "age": 7, "hobbies": ["Ada"]}
 
 
 @every_protocol
-def test_an_image_is_seen(told: dict[str, Any], protocol: str) -> None:
-    assert told[protocol]["image"] == PIXEL_SEEN
+def test_an_image_reaches_the_model(results: dict[str, Any], protocol: str) -> None:
+    assert results[protocol]["image"] == PIXEL_ANSWER
 
 
-def test_auto_is_a_model_like_any_other(told: dict[str, Any]) -> None:
-    assert told["auto"] == "gpt-5.4-2026-09-01"
+def test_auto_is_accepted_as_a_model(results: dict[str, Any]) -> None:
+    assert results["auto"] == "gpt-5.4-2026-09-01"
 
 
-def test_a_text_becomes_a_vector(told: dict[str, Any]) -> None:
-    assert told["vector"] == [4.0, 0.5, 0.5, 0.5]
+def test_a_text_is_embedded(results: dict[str, Any]) -> None:
+    assert results["vector"] == [4.0, 0.5, 0.5, 0.5]
 
 
-def test_a_cut_stream_is_an_error(told: dict[str, Any]) -> None:
-    assert told["cut"]["failures"]
+def test_an_interrupted_stream_is_an_error(results: dict[str, Any]) -> None:
+    assert results["cut"]["failures"]
 
 
-def test_an_unknown_model_is_a_404(told: dict[str, Any]) -> None:
-    assert told["error"] == 404
+def test_an_unknown_model_is_a_404(results: dict[str, Any]) -> None:
+    assert results["error"] == 404
 
 
 def test_the_lock_file_names_no_registry() -> None:

@@ -1,6 +1,6 @@
-"""A provider's double on a loopback port: it speaks OpenAI's and Anthropic's protocols, and keeps what reached it.
+"""A fake provider on a loopback port: it implements OpenAI's and Anthropic's protocols and records its requests.
 
-A model named `status-<n>` refuses with that status, one named `cut` breaks off in the middle of its stream.
+A model named `status-<n>` returns an error of that status, one named `cut` disconnects in the middle of its stream.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tests.gateway.servers import ReceivedRequest, served
 
 Body = Mapping[str, Any]
 Whole = Callable[[Body], dict[str, Any]]
-Pieces = Callable[[Body], Iterator[str]]
+Streamed = Callable[[Body], Iterator[str]]
 
-_SURFACES: dict[str, tuple[Whole, Pieces | None]] = {
+_SURFACES: dict[str, tuple[Whole, Streamed | None]] = {
     "/v1/chat/completions": (chat_wire.chat, chat_wire.chat_events),
     "/v1/completions": (chat_wire.completion, chat_wire.completion_events),
     "/v1/embeddings": (chat_wire.embeddings, None),
@@ -36,7 +36,7 @@ _SURFACES: dict[str, tuple[Whole, Pieces | None]] = {
 
 @dataclass
 class Upstream:
-    """What the double saw, in order."""
+    """The fake provider. `seen` are its requests in order."""
 
     url: str = ""
     seen: list[ReceivedRequest] = field(default_factory=list)
@@ -46,39 +46,39 @@ class Upstream:
         """The newest request."""
         return self.seen[-1]
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         body = json.loads(await request.body())
         path = request.url.path
         self.seen.append(ReceivedRequest(path, dict(request.headers), body))
         model = body.get("model", "")
         if model.startswith("status-"):
-            return _refusal(int(model.removeprefix("status-")), path)
-        whole, pieces = _SURFACES[path]
-        if body.get("stream") and pieces is not None:
-            return StreamingResponse(_sent(list(pieces(body)), model == "cut"), media_type="text/event-stream")
+            return _error_response(int(model.removeprefix("status-")), path)
+        whole, streamed = _SURFACES[path]
+        if body.get("stream") and streamed is not None:
+            return StreamingResponse(_send(list(streamed(body)), model == "cut"), media_type="text/event-stream")
         return JSONResponse(whole(body), headers={"x-ratelimit-remaining-requests": "41"})
 
 
 @contextlib.contextmanager
 def upstream_server() -> Iterator[Upstream]:
     upstream = Upstream()
-    with served(Starlette(routes=[Route(path, upstream.answer, methods=["POST"]) for path in _SURFACES])) as url:
+    with served(Starlette(routes=[Route(path, upstream.handle, methods=["POST"]) for path in _SURFACES])) as url:
         upstream.url = url
         yield upstream
 
 
-async def _sent(events: list[str], cut: bool) -> AsyncIterator[str]:
+async def _send(events: list[str], cut: bool) -> AsyncIterator[str]:
     for number, event in enumerate(events):
         if cut and number >= len(events) // 2:
-            # A moment for the first half to get out.
+            # Give the first half time to be sent.
             await asyncio.sleep(0.05)
             raise ConnectionAbortedError
         yield event
 
 
-def _refusal(status: int, path: str) -> Response:
-    said = {"type": "invalid_request_error", "message": "the upstream says no"}
-    error: dict[str, Any] = {"error": {**said, "param": None, "code": "refused"}}
+def _error_response(status: int, path: str) -> Response:
+    error_fields = {"type": "invalid_request_error", "message": "the upstream says no"}
+    error: dict[str, Any] = {"error": {**error_fields, "param": None, "code": "refused"}}
     if path.startswith("/v1/messages"):
-        error = {"type": "error", "error": said}
+        error = {"type": "error", "error": error_fields}
     return JSONResponse(error, status, {"retry-after-ms": "1"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.cache import made_once
+from tests.clients.cache import cached_folder
 
 FOLDER = Path(__file__).parent / "vercel"
 NEEDS_NODE = pytest.mark.skipif(
@@ -17,7 +17,7 @@ NEEDS_NODE = pytest.mark.skipif(
 
 
 def vercel_packages(config: pytest.Config) -> Path:
-    """A folder with `node_modules` in it; programs find the packages that lie beside them."""
+    """A folder with `node_modules`; a program in this folder can import the packages."""
     sources = [FOLDER / "package.json", FOLDER / "package-lock.json"]
 
     def install(folder: Path) -> None:
@@ -26,4 +26,4 @@ def vercel_packages(config: pytest.Config) -> Path:
         npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
         subprocess.run(npm, cwd=folder, check=True)
 
-    return made_once(config, "vercel", sources, install)
+    return cached_folder(config, "vercel", sources, install)

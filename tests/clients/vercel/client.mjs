@@ -1,4 +1,4 @@
-// A program that uses the Vercel AI SDK as a client: `node client.mjs URL KEY` prints what came back as JSON.
+// A program that uses the Vercel AI SDK as a client: `node client.mjs URL KEY` prints the results as JSON.
 
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
@@ -33,7 +33,7 @@ async function streamed(options) {
   const result = streamText({ ...options, maxRetries: 0, onError: ({ error }) => failures.push(String(error)) });
   try {
     let text = '';
-    for await (const piece of result.textStream) text += piece;
+    for await (const chunk of result.textStream) text += chunk;
     const steps = await result.steps;
     return {
       text,
@@ -72,7 +72,7 @@ async function everything(model) {
   };
 }
 
-const told = {
+const results = {
   chat: await everything(compatible('gpt-5.4')),
   responses: await everything(openai('gpt-5.4')),
   converted: await everything(openai('open-model')),
@@ -81,4 +81,4 @@ const told = {
   cut: await streamed({ model: compatible('cut'), prompt: 'hi' }),
   error: await generated({ model: compatible('nothing-like-it'), prompt: 'hi' }).catch((error) => error.statusCode),
 };
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(results));

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from router.cards import Catalog
+from router.dispatch.availability import ListingProblem, ModelServer, ServerInventory
 from router.gateway.app import make_app
 from router.pipeline import Routed
 from tests.gateway.servers import COMPLETION, Upstream, gateway_server, make_card, make_gateway, make_router, served
@@ -20,26 +22,26 @@ def chat(gateway: httpx.Client, model: object = "auto", headers: dict[str, str] 
     return gateway.post("/v1/chat/completions", json=body, headers=headers)
 
 
-def error(answer: httpx.Response) -> dict[str, str | None]:
-    shape = answer.json()["error"]
-    assert set(shape) == {"message", "type", "param", "code"}
-    return shape
+def error(response: httpx.Response) -> dict[str, str | None]:
+    fields = response.json()["error"]
+    assert set(fields) == {"message", "type", "param", "code"}
+    return fields
 
 
-def test_auto_chooses_and_passes_over_the_card_that_fails(gateway: httpx.Client, upstream: Upstream) -> None:
-    answer = chat(gateway)
-    assert answer.json() == COMPLETION
-    assert (answer.headers["x-route-card"], answer.headers["x-route-policy"]) == ("dear", "default")
+def test_auto_falls_back_when_the_first_card_fails(gateway: httpx.Client, upstream: Upstream) -> None:
+    response = chat(gateway)
+    assert response.json() == COMPLETION
+    assert (response.headers["x-route-card"], response.headers["x-route-policy"]) == ("dear", "default")
     assert upstream.models == ["status-503", "ok"]
 
 
-def test_a_policy_is_named_after_a_slash(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "auto/alone")
-    assert (answer.status_code, answer.headers["x-route-policy"]) == (503, "alone")
+def test_the_model_name_may_select_a_policy_after_a_slash(gateway: httpx.Client) -> None:
+    response = chat(gateway, "auto/alone")
+    assert (response.status_code, response.headers["x-route-policy"]) == (503, "alone")
 
 
 @pytest.mark.parametrize("model", ["auto[tag=beta]", "auto/alone[tag=beta]", "auto/alone[ tag=beta ]"])
-def test_flags_stand_in_brackets_after_the_model(gateway: httpx.Client, upstream: Upstream, model: str) -> None:
+def test_the_model_name_may_have_flags_in_brackets(gateway: httpx.Client, upstream: Upstream, model: str) -> None:
     assert chat(gateway, model).headers["x-route-card"] == "dear"
     assert upstream.models == ["ok"]
 
@@ -47,31 +49,31 @@ def test_flags_stand_in_brackets_after_the_model(gateway: httpx.Client, upstream
 @pytest.mark.parametrize(
     "fields", [{"route": {"flags": "tag=beta"}}, {"metadata": {"route_flags": "tag=beta", "team": "x"}}]
 )
-def test_flags_may_stand_in_the_body(gateway: httpx.Client, upstream: Upstream, fields: dict[str, object]) -> None:
+def test_flags_may_be_in_the_body(gateway: httpx.Client, upstream: Upstream, fields: dict[str, object]) -> None:
     chat(gateway, "auto/alone", **fields)
     assert upstream.models == ["ok"]
     assert "route" not in upstream.seen[0].body
     assert upstream.seen[0].body.get("metadata", {"team": "x"}) == {"team": "x"}
 
 
-def test_flags_in_the_header_join_those_of_the_model(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "auto[tag=beta]", {"x-route-flags": "tag!=beta"})
-    assert (answer.status_code, error(answer)["code"]) == (400, "invalid_flag")
+def test_flags_in_the_header_are_added_to_those_in_the_model_name(gateway: httpx.Client) -> None:
+    response = chat(gateway, "auto[tag=beta]", {"x-route-flags": "tag!=beta"})
+    assert (response.status_code, error(response)["code"]) == (400, "invalid_flag")
 
 
-def test_a_card_is_served_as_asked(gateway: httpx.Client, upstream: Upstream) -> None:
-    answer = chat(gateway, "vendor/dear")
-    assert answer.headers["x-route-card"] == "dear"
-    assert "x-route-policy" not in answer.headers
+def test_a_named_card_is_called_without_routing(gateway: httpx.Client, upstream: Upstream) -> None:
+    response = chat(gateway, "vendor/dear")
+    assert response.headers["x-route-card"] == "dear"
+    assert "x-route-policy" not in response.headers
     assert upstream.models == ["ok"]
 
 
-def test_a_card_that_fails_is_not_replaced_when_it_was_asked_for(gateway: httpx.Client, upstream: Upstream) -> None:
+def test_a_named_card_has_no_fallback(gateway: httpx.Client, upstream: Upstream) -> None:
     assert chat(gateway, "cheap").status_code == 503
     assert upstream.models == ["status-503"]
 
 
-def test_the_model_in_the_answer_is_what_the_upstream_said(gateway: httpx.Client) -> None:
+def test_the_response_has_the_upstreams_model_name(gateway: httpx.Client) -> None:
     assert chat(gateway, "dear").json()["model"] == "served"
 
 
@@ -80,16 +82,16 @@ def test_the_base_url_works_without_v1(gateway: httpx.Client) -> None:
 
 
 def test_an_unknown_model_is_a_404_with_the_nearest_name(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "deer")
-    assert answer.status_code == 404
-    assert (error(answer)["code"], error(answer)["param"]) == ("model_not_found", "model")
-    assert 'did you mean "dear"?' in str(error(answer)["message"])
+    response = chat(gateway, "deer")
+    assert response.status_code == 404
+    assert (error(response)["code"], error(response)["param"]) == ("model_not_found", "model")
+    assert 'did you mean "dear"?' in str(error(response)["message"])
 
 
 def test_an_unknown_policy_is_a_404(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "auto/aloen")
-    assert (answer.status_code, error(answer)["code"]) == (404, "model_not_found")
-    assert 'did you mean "alone"?' in str(error(answer)["message"])
+    response = chat(gateway, "auto/aloen")
+    assert (response.status_code, error(response)["code"]) == (404, "model_not_found")
+    assert 'did you mean "alone"?' in str(error(response)["message"])
 
 
 @pytest.mark.parametrize(
@@ -113,9 +115,9 @@ def test_an_unknown_policy_is_a_404(gateway: httpx.Client) -> None:
         (b'{"model": "auto", "route": 1, "messages": [{"role": "user", "content": "hi"}]}', "route"),
     ],
 )
-def test_a_body_that_is_wrong_is_a_400(gateway: httpx.Client, body: bytes, param: str | None) -> None:
-    answer = gateway.post("/v1/chat/completions", content=body)
-    assert (answer.status_code, error(answer)["code"], error(answer)["param"]) == (
+def test_an_invalid_body_is_a_400(gateway: httpx.Client, body: bytes, param: str | None) -> None:
+    response = gateway.post("/v1/chat/completions", content=body)
+    assert (response.status_code, error(response)["code"], error(response)["param"]) == (
         400,
         "invalid_request",
         param,
@@ -127,17 +129,17 @@ def test_a_number_out_of_range_is_a_400_and_not_forwarded(
     gateway: httpx.Client, upstream: Upstream, text: bytes
 ) -> None:
     body = b'{"model": "dear", "temperature": 1e400, "messages": [{"role": "user", "content": "%s"}]}' % text
-    answer = gateway.post("/v1/chat/completions", content=body)
-    assert (answer.status_code, error(answer)["code"], upstream.seen) == (400, "invalid_request", [])
+    response = gateway.post("/v1/chat/completions", content=body)
+    assert (response.status_code, error(response)["code"], upstream.seen) == (400, "invalid_request", [])
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_that_no_client_can_read_is_a_502(upstream: Upstream, stream: bool) -> None:
+def test_an_upstream_response_that_is_not_json_is_a_502(upstream: Upstream, stream: bool) -> None:
     upstream.error = b"<html>Welcome</html>"
     body = {"model": "page", "stream": stream, "messages": MESSAGES}
     with gateway_server(make_card("page", upstream.url, "status-200")) as url:
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body)
-    assert (answer.status_code, set(error(answer))) == (502, {"message", "type", "param", "code"})
+        response = httpx.post(f"{url}/v1/chat/completions", json=body)
+    assert (response.status_code, set(error(response))) == (502, {"message", "type", "param", "code"})
 
 
 def test_half_a_surrogate_pair_passes_through(gateway: httpx.Client, upstream: Upstream) -> None:
@@ -146,11 +148,11 @@ def test_half_a_surrogate_pair_passes_through(gateway: httpx.Client, upstream: U
     assert upstream.seen[0].body["messages"][0]["content"] == "cut \ud83d"
 
 
-def test_half_a_surrogate_pair_in_a_name_is_told_as_a_question_mark(gateway: httpx.Client) -> None:
+def test_half_a_surrogate_pair_in_a_model_name_is_shown_as_a_question_mark(gateway: httpx.Client) -> None:
     content = b'{"model": "auto/\\ud800", "messages": [{"role": "user", "content": "hi"}]}'
-    answer = gateway.post("/v1/chat/completions", content=content)
-    assert answer.status_code == 404
-    assert '"?"' in str(error(answer)["message"])
+    response = gateway.post("/v1/chat/completions", content=content)
+    assert response.status_code == 404
+    assert '"?"' in str(error(response)["message"])
 
 
 @pytest.mark.parametrize(
@@ -161,59 +163,57 @@ def test_half_a_surrogate_pair_in_a_name_is_told_as_a_question_mark(gateway: htt
         ({}, {"metadata": {"route_flags": "cheapest"}}, "metadata.route_flags"),
     ],
 )
-def test_flags_beside_the_name_of_a_card_are_a_400(
+def test_flags_with_a_named_card_are_a_400(
     gateway: httpx.Client, upstream: Upstream, headers: dict[str, str], fields: dict[str, object], param: str
 ) -> None:
-    answer = chat(gateway, "dear", headers, **fields)
-    assert (answer.status_code, error(answer)["param"]) == (400, param)
-    assert "model name auto" in str(error(answer)["message"])
+    response = chat(gateway, "dear", headers, **fields)
+    assert (response.status_code, error(response)["param"]) == (400, param)
+    assert "model name auto" in str(error(response)["message"])
     assert upstream.seen == []
 
 
-def test_blank_flags_beside_the_name_of_a_card_are_none(gateway: httpx.Client) -> None:
+def test_blank_flags_with_a_named_card_are_ignored(gateway: httpx.Client) -> None:
     fields: dict[str, object] = {"route": {"flags": " "}, "metadata": {"route_flags": "", "team": "x"}}
     assert chat(gateway, "dear", {"x-route-flags": ""}, **fields).is_success
 
 
-def test_a_flag_that_cannot_be_read_is_a_400_that_points_at_it(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "auto[sise<7B]")
-    assert (answer.status_code, error(answer)["code"]) == (400, "invalid_flag")
-    assert 'did you mean "size"?' in str(error(answer)["message"])
+def test_an_unknown_flag_is_a_400_with_a_suggestion(gateway: httpx.Client) -> None:
+    response = chat(gateway, "auto[sise<7B]")
+    assert (response.status_code, error(response)["code"]) == (400, "invalid_flag")
+    assert 'did you mean "size"?' in str(error(response)["message"])
 
 
 def test_limits_that_no_card_meets_are_a_400(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "auto[tag=nowhere]")
-    assert (answer.status_code, error(answer)["code"]) == (400, "no_candidate")
+    response = chat(gateway, "auto[tag=nowhere]")
+    assert (response.status_code, error(response)["code"]) == (400, "no_candidate")
 
 
 def test_a_body_over_16_mib_is_a_413(gateway: httpx.Client) -> None:
-    answer = gateway.post("/v1/chat/completions", content=b" " * (16 * 2**20 + 1))
-    assert (answer.status_code, error(answer)["code"]) == (413, "request_too_large")
+    response = gateway.post("/v1/chat/completions", content=b" " * (16 * 2**20 + 1))
+    assert (response.status_code, error(response)["code"]) == (413, "request_too_large")
 
 
 def test_a_wrong_method_is_a_405_and_an_unknown_path_a_404(gateway: httpx.Client) -> None:
-    wrong, unknown = gateway.get("/v1/chat/completions"), gateway.get("/v1/nothing")
-    assert (wrong.status_code, error(wrong)["code"], wrong.headers["allow"]) == (
+    wrong_method, unknown_path = gateway.get("/v1/chat/completions"), gateway.get("/v1/nothing")
+    assert (wrong_method.status_code, error(wrong_method)["code"], wrong_method.headers["allow"]) == (
         405,
         "method_not_allowed",
         "POST",
     )
-    assert (unknown.status_code, error(unknown)["code"]) == (404, "not_found")
+    assert (unknown_path.status_code, error(unknown_path)["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("status", [400, 404, 429])
-def test_an_upstreams_error_keeps_its_status_and_its_words(
-    gateway: httpx.Client, upstream: Upstream, status: int
-) -> None:
+def test_an_upstream_error_keeps_its_status_and_body(gateway: httpx.Client, upstream: Upstream, status: int) -> None:
     upstream.error = {"error": {"message": "no", "type": "t", "param": "p", "code": "c"}}
     upstream.error_headers = {"retry-after": "3", "x-should-retry": "false"}
-    answer = chat(gateway, f"status-{status}")
-    assert (answer.status_code, answer.json()) == (status, upstream.error)
-    assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("3", "false")
+    response = chat(gateway, f"status-{status}")
+    assert (response.status_code, response.json()) == (status, upstream.error)
+    assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("3", "false")
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("error_body", "message"),
     [
         ({"object": "error", "message": "too long", "code": 400}, "too long"),
         ({"error": "model not loaded"}, "model not loaded"),
@@ -222,35 +222,37 @@ def test_an_upstreams_error_keeps_its_status_and_its_words(
         (b"", 'the upstream of the card "status-400" answered HTTP 400'),
     ],
 )
-def test_an_upstreams_error_of_another_shape_is_put_into_openais(
-    gateway: httpx.Client, upstream: Upstream, said: object, message: str
+def test_an_upstream_error_in_another_format_is_converted_to_openais(
+    gateway: httpx.Client, upstream: Upstream, error_body: object, message: str
 ) -> None:
-    upstream.error = said
-    answer = chat(gateway, "status-400")
-    assert answer.headers["content-type"] == "application/json"
-    assert error(answer)["message"] == message
+    upstream.error = error_body
+    response = chat(gateway, "status-400")
+    assert response.headers["content-type"] == "application/json"
+    assert error(response)["message"] == message
 
 
-def test_refused_credentials_are_told_without_the_upstreams_words(gateway: httpx.Client, upstream: Upstream) -> None:
+def test_rejected_upstream_credentials_are_reported_without_the_upstreams_message(
+    gateway: httpx.Client, upstream: Upstream
+) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
-    answer = chat(gateway, "status-401")
-    assert answer.status_code == 401
-    assert "refused the gateway's credentials" in str(error(answer)["message"])
+    response = chat(gateway, "status-401")
+    assert response.status_code == 401
+    assert "rejected the gateway's credentials" in str(error(response)["message"])
 
 
-def test_no_upstream_header_reaches_the_client_by_accident(gateway: httpx.Client) -> None:
-    answer = chat(gateway, "dear")
-    shown = {name for name in answer.headers if not name.startswith("x-route-")}
-    assert shown == {"date", "content-type", "content-length", "x-request-id", "request-id"}
+def test_unlisted_upstream_headers_are_not_forwarded(gateway: httpx.Client) -> None:
+    response = chat(gateway, "dear")
+    header_names = {name for name in response.headers if not name.startswith("x-route-")}
+    assert header_names == {"date", "content-type", "content-length", "x-request-id", "request-id"}
 
 
-def test_every_answer_has_a_request_id_and_keeps_a_sane_one(gateway: httpx.Client) -> None:
+def test_every_response_has_a_request_id_and_a_valid_one_from_the_client_is_kept(gateway: httpx.Client) -> None:
     assert gateway.get("/nothing").headers["x-request-id"].startswith("req_")
     assert gateway.get("/", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert gateway.get("/", headers={"x-request-id": "<script>"}).headers["x-request-id"].startswith("req_")
 
 
-def test_missing_credentials_are_a_503_that_names_them_and_asks_for_no_retry(
+def test_missing_credentials_are_a_503_that_names_the_variable_and_forbids_a_retry(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GROQ_API_KEY", raising=False)
@@ -260,15 +262,13 @@ def test_missing_credentials_are_a_503_that_names_them_and_asks_for_no_retry(
     )
     with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False) as client:
         for model in ("auto", "a"):
-            answer = chat(client, model)
-            assert (answer.status_code, error(answer)["code"]) == (503, "not_configured")
-            assert "GROQ_API_KEY is not set" in str(error(answer)["message"])
-            assert answer.headers["x-should-retry"] == "false"
+            response = chat(client, model)
+            assert (response.status_code, error(response)["code"]) == (503, "not_configured")
+            assert "GROQ_API_KEY is not set" in str(error(response)["message"])
+            assert response.headers["x-should-retry"] == "false"
 
 
-def test_a_card_without_credentials_is_left_out_of_the_choice(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_excludes_a_card_without_credentials(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GROQ_API_KEY", raising=False)
     cards = (
         make_card("a", "", provider="groq", base_url=None, price=0.1),
@@ -277,13 +277,18 @@ def test_a_card_without_credentials_is_left_out_of_the_choice(
     with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert chat(client).headers["x-route-card"] == "b"
         assert chat(client, "auto[provider=groq]").status_code == 503
-        assert chat(client, "auto[provider=nobody]").status_code == 400
+        assert chat(client, "auto[provider=unknown]").status_code == 400
 
 
-def test_a_card_that_is_down_is_not_chosen_but_may_be_named(upstream: Upstream) -> None:
+def test_auto_excludes_an_unavailable_card_which_may_still_be_named(upstream: Upstream) -> None:
     cards = make_card("a", upstream.url, price=0.1), make_card("b", upstream.url)
     router = make_router(*cards)
-    app = make_app(make_gateway(router, probe=lambda _: {"a": "no server answers"}))
+
+    async def probe(_: Catalog) -> ServerInventory:
+        server = ModelServer(f"{upstream.url}/models", "a server", (), ListingProblem.NO_RESPONSE)
+        return ServerInventory({"a": server})
+
+    app = make_app(make_gateway(router, probe=probe))
     with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert chat(client).headers["x-route-card"] == "b"
         assert chat(client, "a").headers["x-route-card"] == "a"
@@ -294,12 +299,12 @@ def test_a_card_of_an_unknown_provider_is_a_503(upstream: Upstream) -> None:
         gateway_server(make_card("a", upstream.url, provider="hosted_vlm")) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
     ):
-        answer = chat(client, "a")
-    assert (answer.status_code, error(answer)["code"]) == (503, "not_configured")
-    assert 'did you mean "hosted_vllm"?' in str(error(answer)["message"])
+        response = chat(client, "a")
+    assert (response.status_code, error(response)["code"]) == (503, "not_configured")
+    assert 'did you mean "hosted_vllm"?' in str(error(response)["message"])
 
 
-def test_a_client_that_leaves_ends_the_upstream_call(gateway: httpx.Client, upstream: Upstream) -> None:
+def test_a_client_disconnect_cancels_the_upstream_call(gateway: httpx.Client, upstream: Upstream) -> None:
     with pytest.raises(httpx.ReadTimeout):
         gateway.post(
             "/v1/chat/completions",
@@ -309,14 +314,14 @@ def test_a_client_that_leaves_ends_the_upstream_call(gateway: httpx.Client, upst
     assert upstream.left.wait(1)
 
 
-def test_a_stray_exception_is_a_500_that_tells_nothing(
+def test_an_unexpected_exception_is_a_500_without_details(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     router = make_router(make_card("a", "http://127.0.0.1:1"))
     monkeypatch.setattr(router, "route", lambda *_, **__: {}["secret"])
-    answer = in_process(make_app(make_gateway(router)), {"model": "auto", "messages": MESSAGES})
-    assert (answer.status_code, error(answer)["code"]) == (500, "internal_error")
-    assert "secret" not in answer.text
+    response = in_process(make_app(make_gateway(router)), {"model": "auto", "messages": MESSAGES})
+    assert (response.status_code, error(response)["code"]) == (500, "internal_error")
+    assert "secret" not in response.text
     assert "KeyError: 'secret'" in caplog.text
 
 
@@ -332,7 +337,7 @@ def in_process(app: Starlette, body: dict[str, object]) -> httpx.Response:
     return asyncio.run(main())
 
 
-def test_many_requests_at_once_are_all_answered(gateway: httpx.Client) -> None:
+def test_concurrent_requests_are_all_answered(gateway: httpx.Client) -> None:
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(chat(gateway).status_code)) for _ in range(20)]
     for thread in threads:
@@ -343,19 +348,19 @@ def test_many_requests_at_once_are_all_answered(gateway: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("size", "on_the_loop"), [(1_000, True), (300_000, False)])
-def test_only_a_large_body_is_decided_upon_off_the_event_loop(
+def test_only_a_large_body_is_routed_in_a_thread(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch, size: int, on_the_loop: bool
 ) -> None:
     router = make_router(make_card("a", upstream.url))
-    deciding: list[bool] = []
+    in_thread: list[bool] = []
     route = router.route
 
-    def watched(*arguments: Any, **options: Any) -> Routed:
-        deciding.append(threading.current_thread().name.startswith("asyncio_"))
+    def recording_route(*arguments: Any, **options: Any) -> Routed:
+        in_thread.append(threading.current_thread().name.startswith("asyncio_"))
         return route(*arguments, **options)
 
-    monkeypatch.setattr(router, "route", watched)
+    monkeypatch.setattr(router, "route", recording_route)
     app = make_app(make_gateway(router))
-    answer = in_process(app, {"model": "auto", "messages": MESSAGES, "metadata": {"note": "a" * size}})
-    assert answer.is_success
-    assert deciding == [not on_the_loop]
+    response = in_process(app, {"model": "auto", "messages": MESSAGES, "metadata": {"note": "a" * size}})
+    assert response.is_success
+    assert in_thread == [not on_the_loop]

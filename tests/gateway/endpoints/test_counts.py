@@ -1,4 +1,4 @@
-"""Work that is done once a request: converting its body, decoding the answer, decoding an error."""
+"""Work that is done once a request: converting its body, decoding the response, decoding an error."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ RESPONSES = {"model": "auto", "input": "Hello"}
 
 
 class Calls:
-    """Counts the calls of functions that it has replaced."""
+    """Counts the calls of the functions that it wraps."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
         self.count = 0
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
             self.count += 1
-            return function(*arguments, **named)
+            return function(*args, **kwargs)
 
         return counted
 
@@ -67,13 +67,13 @@ def client(upstream: Upstream) -> Iterator[httpx.Client]:
 def test_a_request_is_converted_once_for_reading_and_for_every_attempt(
     client: httpx.Client, upstream: Upstream, conversions: Calls, path: str, body: dict[str, Any]
 ) -> None:
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200
+    response = client.post(path, json=body)
+    assert response.status_code == 200
     assert upstream.models == ["status-500", "status-429", "ok"]
     assert conversions.count == 1
 
 
-def test_a_request_that_names_its_card_is_converted_once(client: httpx.Client, conversions: Calls) -> None:
+def test_a_request_for_a_named_card_is_converted_once(client: httpx.Client, conversions: Calls) -> None:
     assert client.post("/v1/messages", json={**ANTHROPIC, "model": "working"}).status_code == 200
     assert conversions.count == 1
 
@@ -84,18 +84,18 @@ def test_a_chat_request_is_not_converted(client: httpx.Client, conversions: Call
     assert conversions.count == 0
 
 
-def test_flags_in_a_prompt_cost_one_more_conversion(client: httpx.Client, conversions: Calls) -> None:
-    marked = {**ANTHROPIC, "messages": [{"role": "user", "content": "[Flag: cheapest] Hello"}]}
-    assert client.post("/v1/messages", json=marked).status_code == 200
+def test_flags_in_a_prompt_cost_at_most_one_more_conversion(client: httpx.Client, conversions: Calls) -> None:
+    with_flag = {**ANTHROPIC, "messages": [{"role": "user", "content": "[Flag: cheapest] Hello"}]}
+    assert client.post("/v1/messages", json=with_flag).status_code == 200
     assert conversions.count <= 2
 
 
-def test_a_converted_answer_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_converted_response_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     decodes = Calls(monkeypatch)
     for module, name in ((relay, "json_or_none"), (relay, "_summary_in"), (completion, "json_or_none")):
         decodes.of(module, name)
-    answer = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
-    assert answer.json()["content"] == [{"type": "text", "text": "Hello"}]
+    response = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
+    assert response.json()["content"] == [{"type": "text", "text": "Hello"}]
     assert decodes.count == 1
 
 
@@ -109,14 +109,14 @@ def test_every_event_of_a_converted_stream_is_decoded_once(
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
-def test_an_upstreams_error_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_an_upstream_error_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     decodes = Calls(monkeypatch)
     for module in (completion, relay, stream):
         if hasattr(module, "json_or_none"):
             decodes.of(module, "json_or_none")
-    answer = client.post(path, json={**ANTHROPIC, "model": "status-400"})
-    assert answer.status_code == 400
-    assert "upstream says no" in answer.text
+    response = client.post(path, json={**ANTHROPIC, "model": "status-400"})
+    assert response.status_code == 400
+    assert "upstream says no" in response.text
     assert decodes.count == 1
 
 

@@ -57,7 +57,7 @@ def test_the_document_is_valid(keyed: bool, open_metrics: bool) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_every_endpoint_is_in_it_with_its_method() -> None:
+def test_every_endpoint_is_documented_with_its_method() -> None:
     methods = {path: set(operations) for path, operations in DOCUMENT["paths"].items()}
     assert methods == {**{path: {"post"} for path in POSTS}, **{path: {"get"} for path in GETS}}
 
@@ -100,7 +100,7 @@ def test_without_keys_no_endpoint_needs_one() -> None:
     assert openapi_document(keyed=False)["security"] == []
 
 
-def test_metrics_may_be_open() -> None:
+def test_metrics_may_be_documented_as_open() -> None:
     document = openapi_document(open_metrics=True)
     assert document["paths"]["/metrics"]["get"]["security"] == []
 

@@ -1,4 +1,4 @@
-"""What the tests of several clients ask for: a tool, a schema, an image."""
+"""Inputs shared by the tests of several clients: a tool, a schema, an image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ WEATHER: dict[str, Any] = {
     "parameters": WEATHER_SCHEMA,
 }
 CHAT_TOOL: dict[str, Any] = {"type": "function", "function": {**WEATHER, "strict": True}}
-# The upstream's double calls the tool once for every city that it knows.
+# The fake provider calls the tool once for every city that it knows.
 BOTH_CITIES = "What is the weather in Oslo and in Lima?"
 
 # One transparent pixel.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 PIXEL_URL = f"data:image/png;base64,{PIXEL}"
-PIXEL_SEEN = "I see image/png of 70 bytes"
+PIXEL_ANSWER = "I see image/png of 70 bytes"
 
 
 class Person(pydantic.BaseModel):
-    """A person, as a structured answer."""
+    """A person, as a structured output."""
 
     name: str
     age: int
