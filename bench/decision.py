@@ -1,9 +1,9 @@
-"""How long one decision takes: `python -m bench.decision`.
+"""Time of one decision: `python -m bench.decision`.
 
-Prompts are about 100 and 2,000 tokens of English, cut from the docstrings of Python's standard library, so that
-everybody has them, and the first 200 only warm up. Beside the whole decision stand its stages, what they replace
-(MiniLM for the encoder, extra `train`; a `predict` call of scikit-learn for the predictor), the memory they take, and
-how many prompts a second `route score` reads. For one core set OMP_NUM_THREADS=1.
+The prompts are about 100 and 2,000 tokens of English, cut from the docstrings of Python's standard library, which is
+available everywhere; the first 200 are for warm-up. Also measured: the stages of a decision, alternatives to them
+(MiniLM for the encoder, which needs the extra `train`; a `predict` call of scikit-learn for the predictor), resident
+memory, and the prompts per second of `route score`. Set OMP_NUM_THREADS=1 to measure one core.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ _MODULES = [
 
 
 def main() -> None:
-    """Print one row a stage."""
+    """Print one row per stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1_000)
     rounds = parser.parse_args().rounds
@@ -109,8 +109,8 @@ def main() -> None:
     router = Router.default()
     for tokens, words, count in ((100, WORDS, rounds), (2_000, MANY_WORDS, max(rounds // 4, 1))):
         requests = [ChatRequest.from_prompt(text) for text in texts(count + WARM_UP, words)]
-        found = statistics.median(router.predictor.encoder.count_tokens(each.turns[0].text) for each in requests)
-        print(f"{count} prompts of about {tokens} tokens ({found:.0f}, the median), one thread")
+        counted = (router.predictor.encoder.count_tokens(request.turns[0].text) for request in requests)
+        print(f"{count} prompts of about {tokens} tokens (median {statistics.median(counted):.0f}), one thread")
         print(f"{'':44s}{'p50 ms':>9s}{'p99 ms':>9s}")
         perceiving(router, requests)
         for size in SIZES:
@@ -120,7 +120,7 @@ def main() -> None:
     report(f"decision, {len(router.catalog)} cards", router.route, requests)
     report(
         "decision, --flags size<9B,cheapest",
-        lambda each: router.route(each, flags="size<9B,cheapest"),
+        lambda request: router.route(request, flags="size<9B,cheapest"),
         requests,
     )
     alternatives(router, requests)
@@ -128,35 +128,35 @@ def main() -> None:
 
 
 def perceiving(router: Router, requests: Sequence[ChatRequest]) -> None:
-    """From a request to its features, and the two parts of it that take longest."""
+    """Time the features of a request, and the two parts that take longest."""
     encoder = router.predictor.encoder
     perceive = Perceiver(encoder)
-    report("perceive: all of it", perceive, requests)
-    report("  encode", lambda each: encoder.encode([each.turns[0].text]), requests)
-    report("  surface", lambda each: surface_features(each.turns[0].text), requests)
+    report("perceive: total", perceive, requests)
+    report("  encode", lambda request: encoder.encode([request.turns[0].text]), requests)
+    report("  surface features", lambda request: surface_features(request.turns[0].text), requests)
 
 
 def deciding(router: Router, requests: Sequence[ChatRequest]) -> None:
-    """From features to a decision, each stage by itself and all together."""
+    """Time the stages from features to a decision, separately and together."""
 
     def decide_alone(_: ChatRequest) -> object:
         return decide(router.catalog, features[0], forecast, policy, flags, "")
 
     perceive = Perceiver(router.predictor.encoder)
     forecaster = router.predictor.bind(router.catalog)
-    features = [perceive(each) for each in requests]
+    features = [perceive(request) for request in requests]
     forecast = forecaster(features[0])
     policy = router.policies.named("default")
     flags = parse_flags("")
     size = len(router.catalog)
     report(f"forecast, {size} cards", forecaster, features)
     report(f"decide, {size} cards", decide_alone, requests)
-    report(f"perceive and forecast, {size} cards", lambda each: forecaster(perceive(each)), requests)
+    report(f"perceive and forecast, {size} cards", lambda request: forecaster(perceive(request)), requests)
     report(f"decision, {size} cards", router.route, requests)
 
 
 def scoring(predictor: Predictor) -> None:
-    """Whole files of prompts: from text to the expected quality of every model of the artifact."""
+    """Time `route score`: files of prompts, from text to the expected quality of every model of the artifact."""
     prompts = [Prompt(str(number), (text,)) for number, text in enumerate(texts(SCORED))]
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -164,18 +164,18 @@ def scoring(predictor: Predictor) -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(
         f"\nroute score, {len(prompts)} prompts × {len(predictor.models)} models: "
-        f"{len(prompts) / wall:.0f} prompts/s, {len(prompts) / cpu:.0f} a second of CPU"
+        f"{len(prompts) / wall:.0f} prompts/s, {len(prompts) / cpu:.0f} prompts per CPU second"
     )
 
 
 def resident_mb() -> float:
-    """How much a fresh process grows by loading encoder and predictor, and forecasting once."""
+    """The memory in MB by which a new process grows when it loads encoder and predictor and makes one forecast."""
     script = "import bench.decision as bench; bench.print_resident()"
     return float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
 
 
 def print_resident() -> None:
-    """Print what `resident_mb` asks for, in MB."""
+    """Print the growth of resident memory in MB; `resident_mb` runs this in a new process."""
     before = _resident_mb()
     predictor = load_predictor()
     predictor.expect(Perceiver(predictor.encoder)(ChatRequest.from_prompt("What is 17 * 23?")).vector)
@@ -183,12 +183,12 @@ def print_resident() -> None:
 
 
 def _resident_mb() -> float:
-    # The peak, which every Unix counts: macOS in bytes, others in KiB.
+    # The peak, which every Unix reports: macOS in bytes, others in KiB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:
-    """What the encoder and the predictor replace."""
+    """Time alternatives to the encoder and the predictor."""
     from sklearn.linear_model import Ridge
 
     width, models = vector_width(router.predictor.encoder), len(router.predictor.models)
@@ -201,23 +201,23 @@ def alternatives(router: Router, requests: Sequence[ChatRequest]) -> None:
     except MissingExtraError as error:
         print(f"instead of the encoder: skipped ({error})")
         return
-    report("instead of the encoder: MiniLM", lambda each: encoder.encode([each.turns[0].text]), requests[:240])
+    report("instead of the encoder: MiniLM", lambda request: encoder.encode([request.turns[0].text]), requests[:240])
 
 
 def report(name: str, call: Callable[[Any], object], inputs: Sequence[Any]) -> None:
-    """Time `call` on each input; the first only warm up."""
-    for each in inputs[:WARM_UP]:
-        call(each)
+    """Time `call` on each input after the first ones, which are for warm-up; print median and 99th percentile."""
+    for value in inputs[:WARM_UP]:
+        call(value)
     times = []
-    for each in inputs[WARM_UP:]:
+    for value in inputs[WARM_UP:]:
         start = time.perf_counter()
-        call(each)
+        call(value)
         times.append((time.perf_counter() - start) * 1e3)
     print(f"{name:44s}{np.percentile(times, 50):9.3f}{np.percentile(times, 99):9.3f}", flush=True)
 
 
 def many_cards(catalog: Catalog, count: int) -> Catalog:
-    """`count` cards: those of the catalogue, again and again under other ids."""
+    """A catalogue of `count` cards: the models of `catalog`, repeated under different ids."""
     cards = [card for card in catalog if card.kind == "model"]
     copies = (cards[number % len(cards)] for number in range(count))
     return Catalog(
@@ -227,8 +227,8 @@ def many_cards(catalog: Catalog, count: int) -> Catalog:
 
 
 def texts(count: int, length: int = WORDS) -> list[str]:
-    """`count` different pieces of docstrings, `length` words each: where the words run out, they begin anew, and the
-    pieces elsewhere.
+    """`count` different excerpts of `length` words from docstrings; after the last word they go on from the first ones,
+    at other offsets.
     """
     words = list(_words())
     start = np.arange(count) * length

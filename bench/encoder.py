@@ -1,12 +1,11 @@
-"""How well the encoder tells texts in other scripts apart, how quick it is and how much memory it takes:
-`python -m bench.encoder`.
+"""Quality on texts in other scripts, speed and memory of the encoder: `python -m bench.encoder`.
 
-`sentences.tsv` holds the same 24 questions in ten languages, each in two wordings. Per language:
+`sentences.tsv` has the same 24 questions in ten languages, in two wordings. The columns for a language are:
 
 - `cosine`: mean cosine between different questions. Near 1 the texts have collapsed to one point.
-- `unknown`: share of word pieces that the English tokenizer does not know at all.
-- `wording`: how often a question's nearest neighbour among the second wordings of its language is its own.
-- `English`: how often its nearest neighbour among the 24 English questions is its own (chance: 0.04).
+- `unknown`: share of word pieces that are unknown to the English tokenizer.
+- `wording`: share of questions whose nearest second wording in the same language is that of the same question.
+- `English`: share of questions whose nearest English question is the same question (by chance: 0.04).
 """
 
 from __future__ import annotations
@@ -29,22 +28,23 @@ from router.perceive.text_features import surface_features
 from router.types import Floats
 
 SENTENCES = Path(__file__).with_name("sentences.tsv")
-_UNKNOWN = 100
+_UNKNOWN_TOKEN = 100
 _MEMORY = """
 import resource, sys
 import numpy, msgspec, tokenizers
-from router.commands import options
+from router import Router
+from router.loading import load_encoder
 import router.perceive.predictor
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 before = resident()
 if {what!r} == "encoder":
-    kept = load_encoder("static")
-    kept.encode(["What is the capital of France?", "Какая столица Франции?"])
+    encoder = load_encoder("static")
+    encoder.encode(["What is the capital of France?", "Какая столица Франции?"])
 else:
-    kept = Router.default().predictor
-    kept.encoder.encode(["What is the capital of France?", "Какая столица Франции?"])
+    predictor = Router.default().predictor
+    predictor.encoder.encode(["What is the capital of France?", "Какая столица Франции?"])
 print(resident() - before)
 """
 
@@ -61,25 +61,26 @@ def main() -> None:
 
 
 def sentences() -> dict[str, tuple[list[str], list[str]]]:
-    """For each language its questions, and their second wordings in the same order."""
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    """The questions of each language, and their second wordings in the same order."""
+    questions: dict[str, tuple[list[str], list[str]]] = {}
     for line in SENTENCES.read_text(encoding="utf-8").splitlines():
         language, first, second = line.split("\t")
-        own = found.setdefault(language, ([], []))
-        own[0].append(first)
-        own[1].append(second)
-    return found
+        wordings = questions.setdefault(language, ([], []))
+        wordings[0].append(first)
+        wordings[1].append(second)
+    return questions
 
 
 def languages(encoder: Encoder) -> None:
-    """One row a language."""
-    spoken = sentences()
-    english = encoder.encode(spoken["en"][0])
+    """Print one row per language."""
+    questions = sentences()
+    english = encoder.encode(questions["en"][0])
     print(f"{'language':10s}{'cosine':>9s}{'unknown':>9s}{'wording':>9s}{'English':>9s}")
     rows = []
-    for language, (first, second) in spoken.items():
-        one, other = encoder.encode(first), encoder.encode(second)
-        row = (_mean_cosine(one), _unknown(encoder, first), _own_first(one, other), _own_first(one, english))
+    for language, (first, second) in questions.items():
+        vectors, second_vectors = encoder.encode(first), encoder.encode(second)
+        unknown = _unknown_share(encoder, first)
+        row = (_mean_cosine(vectors), unknown, _matches(vectors, second_vectors), _matches(vectors, english))
         rows.append(row)
         print(f"{language:10s}" + "".join(f"{value:9.2f}" for value in row))
     mean = np.nanmean(rows[1:], axis=0)
@@ -87,16 +88,16 @@ def languages(encoder: Encoder) -> None:
 
 
 def speed(encoder: Encoder, rounds: int) -> None:
-    """Time per text, new and known words, short and long, several scripts."""
+    """Print the time per text: short and long texts, several scripts, cached and new words."""
     short = texts(rounds)
     long = [" ".join(short[first : first + 20]) for first in range(0, rounds - 20, 5)]
-    spoken = sentences()
+    questions = sentences()
     print(f"{'µs a text, p50':44s}{'encode':>9s}{'surface':>9s}{'count':>9s}{'features':>9s}")
     for name, sample in (
         ("English, 100 tokens", short),
         ("English, 2,000 tokens", long),
         *(
-            (f"{language}, 24 questions", ["\n".join(spoken[language][0])] * 50)
+            (f"{language}, 24 questions", ["\n".join(questions[language][0])] * 50)
             for language in ("ru", "ar", "zh", "th")
         ),
     ):
@@ -113,7 +114,7 @@ def speed(encoder: Encoder, rounds: int) -> None:
 
 
 def memory() -> None:
-    """Growth of resident memory, each in a process of its own."""
+    """Print the growth of resident memory, measured in a new process."""
     for what in ("encoder", "encoder and predictor"):
         code = _MEMORY.format(what=what)
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -128,15 +129,16 @@ def _mean_cosine(vectors: Floats) -> float:
     return float(cosine[~np.eye(len(cosine), dtype=np.bool_)].mean())
 
 
-def _own_first(one: Floats, other: Floats) -> float:
-    return float((np.argmax(one @ other.T, axis=1) == np.arange(len(one))).mean())
+def _matches(vectors: Floats, others: Floats) -> float:
+    """The share of vectors whose nearest neighbour among the others has the same index."""
+    return float((np.argmax(vectors @ others.T, axis=1) == np.arange(len(vectors))).mean())
 
 
-def _unknown(encoder: Encoder, sample: Sequence[str]) -> float:
+def _unknown_share(encoder: Encoder, sample: Sequence[str]) -> float:
     if not isinstance(encoder, StaticEncoder):
         return float("nan")
     pieces = [piece for text in sample for piece in encoder.pieces(text)]
-    return pieces.count(_UNKNOWN) / len(pieces)
+    return pieces.count(_UNKNOWN_TOKEN) / len(pieces)
 
 
 def _microseconds(call: Callable[[str], object], sample: Sequence[str], warm: int = 50) -> float:

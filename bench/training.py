@@ -1,8 +1,8 @@
-"""How long training takes, and how much memory: `python -m bench.training [--rows N] [--models M]`.
+"""Time and memory of training: `python -m bench.training [--rows N] [--models M]`.
 
-Writes a synthetic routing data set into a temporary folder: prompts of about sixty words on one subject each, and
-models that differ in how well they know the subjects. Then runs `route train` on it twice, each in a process of its
-own: once with an empty cache, once with the feature vectors of the first run in it. The artifacts must be the same.
+Writes a synthetic routing data set into a temporary folder: prompts of about sixty words on one subject, and models
+whose skills differ between subjects. Then runs `route train` on it in two separate processes: first with an empty cache
+of feature vectors, then with the vectors of the first run. The artifacts must be identical.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _ENDINGS = ("", "", "", "s", "ed", "ing", "er", "less", "able", "ness")
 _WORDS_A_PROMPT = 60
 _SHARE_OF_SUBJECT, _SHARE_OF_NUMBERS = 0.4, 0.03
 _SHARE_NOT_RUN = 0.1
-_ROWS_AT_A_TIME = 5_000
-_ENCODED = 5_000
+_BATCH_ROWS = 5_000
+_TIMED_PROMPTS = 5_000
 
 
 def main() -> None:
@@ -67,17 +67,17 @@ def main() -> None:
         size = sum(file.stat().st_size for file in (folder / "set").iterdir()) / 1e6
         print(
             f"{arguments.rows} prompts × {arguments.models} models, {size:.0f} MB, "
-            f"made in {time.perf_counter() - start:.0f} s"
+            f"written in {time.perf_counter() - start:.0f} s"
         )
-        print(f"one thread makes feature vectors of {encoded_a_second(arguments.seed):.0f} prompts/s\n")
+        print(f"feature vectors, one thread: {prompts_per_second(arguments.seed):.0f} prompts/s\n")
         print(f"{'':34s}{'wall s':>9s}{'CPU s':>9s}{'peak MB':>9s}", flush=True)
         first = train(folder, "route train, empty cache")
         second = train(folder, "route train, cached vectors")
-        print(f"\nthe two artifacts are {'the same' if first == second else 'DIFFERENT'}")
+        print(f"\nthe two artifacts are {'identical' if first == second else 'DIFFERENT'}")
 
 
 def train(folder: Path, name: str) -> str:
-    """Run `route train` on `folder/set`, print what it took, and return the hash of what it made."""
+    """Run `route train` on `folder/set`, print its time and memory, and return the hash of the artifact."""
     out = folder / "artifact"
     environment = os.environ | {"PULVINAR_CACHE": str(folder / "cache")}
     start = time.perf_counter()
@@ -86,20 +86,20 @@ def train(folder: Path, name: str) -> str:
         env=environment,
         stdout=subprocess.DEVNULL,
     )
-    # Of this child alone: RUSAGE_CHILDREN would give the greatest peak of both runs.
+    # The usage of this child only: RUSAGE_CHILDREN would give the higher peak of both runs.
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"{name}: ended with {child.returncode}")
+        raise SystemExit(f"{name}: exit code {child.returncode}")
     wall = time.perf_counter() - start
-    # Linux counts the peak in KiB, macOS in bytes.
+    # Linux reports the peak in KiB, macOS in bytes.
     peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
     print(f"{name:34s}{wall:9.1f}{used.ru_utime + used.ru_stime:9.1f}{peak:9.0f}", flush=True)
     return hashlib.sha256((out / "head.npz").read_bytes()).hexdigest()
 
 
 def write_set(folder: Path, rows: int, models: int, seed: int) -> None:
-    """Write `prompts.jsonl` and `scores.csv`; the same for the same seed."""
+    """Write `prompts.jsonl` and `scores.csv`; the same seed gives the same files."""
     folder.mkdir(parents=True)
     names = [f"model-{number:03d}" for number in range(models)]
     skills = np.random.default_rng([seed, 1]).normal(0.5, 1.0, size=(len(SUBJECTS), models))
@@ -118,46 +118,48 @@ def write_set(folder: Path, rows: int, models: int, seed: int) -> None:
 
 
 def prompts_of(rows: int, seed: int) -> Iterator[tuple[int, list[Prompt]]]:
-    """Batches of prompts, each with the number of its first."""
+    """Batches of prompts with the number of their first prompt."""
     rng = np.random.default_rng([seed, 3])
     common = np.array(_COMMON.split())
-    own = {
+    vocabulary = {
         subject: np.array([word + ending for word, ending in itertools.product(words.split(), _ENDINGS)])
         for subject, words in SUBJECTS.items()
     }
     subjects = list(SUBJECTS)
-    for first in range(0, rows, _ROWS_AT_A_TIME):
+    for first in range(0, rows, _BATCH_ROWS):
         batch = []
-        for number in range(first, min(first + _ROWS_AT_A_TIME, rows)):
+        for number in range(first, min(first + _BATCH_ROWS, rows)):
             subject = subjects[rng.integers(len(subjects))]
             count = int(rng.integers(_WORDS_A_PROMPT // 2, _WORDS_A_PROMPT * 3 // 2))
             kind = rng.random(count)
-            words = np.where(kind < _SHARE_OF_SUBJECT, rng.choice(own[subject], count), rng.choice(common, count))
+            words = np.where(
+                kind < _SHARE_OF_SUBJECT, rng.choice(vocabulary[subject], count), rng.choice(common, count)
+            )
             words = np.where(kind > 1 - _SHARE_OF_NUMBERS, rng.integers(10_000, size=count).astype(str), words)
             text = " ".join(words.tolist())
             batch.append(Prompt(f"p{number}", (f"{text[0].upper()}{text[1:]}?",), subject))
         yield first, batch
 
 
-def encoded_a_second(seed: int) -> float:
-    """Of how many prompts one thread makes feature vectors in a second."""
+def prompts_per_second(seed: int) -> float:
+    """The number of feature vectors that one thread computes per second."""
     encoder = StaticEncoder.load(settings.default_encoder_folder())
-    _, prompts = next(prompts_of(_ENCODED, seed))
+    _, prompts = next(prompts_of(_TIMED_PROMPTS, seed))
     start = time.perf_counter()
     vectors_of(prompts, encoder)
     return len(prompts) / (time.perf_counter() - start)
 
 
 def _cells(skills: Doubles, rng: np.random.Generator) -> list[list[str]]:
-    """The cells of the score table: one model in three is graded in hundredths, the others right or wrong."""
+    """The cells of the score table: one model in three has scores in hundredths, the others 0 or 1."""
     ease = rng.normal(0.0, 1.0, size=(len(skills), 1))
     chance = 1.0 / (1.0 + np.exp(-(skills + ease)))
     hundredths = (100 * chance).round().astype(int)
     graded = (np.arange(skills.shape[1]) % 3 == 2)[None]
     codes = np.where(graded, hundredths, np.where(rng.random(chance.shape) < chance, 100, 0))
     codes[rng.random(chance.shape) < _SHARE_NOT_RUN] = 101
-    spelled: list[list[str]] = np.array(["0", *(f"{n / 100:g}" for n in range(1, 101)), ""])[codes].tolist()
-    return spelled
+    cells: list[list[str]] = np.array(["0", *(f"{n / 100:g}" for n in range(1, 101)), ""])[codes].tolist()
+    return cells
 
 
 if __name__ == "__main__":
