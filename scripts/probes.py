@@ -1,8 +1,9 @@
-"""Writes the probes that ship with the package: `python scripts/probes.py [FOLDER]`.
+"""Write the probes that are shipped with the package: `python scripts/probes.py [FOLDER]`.
 
 Every answer is computed, except those of the passages, the idioms and the questions of general knowledge, which are
-written by hand below. The same seed gives the same bytes everywhere. Difficulty runs from 1 to 5; each family says
-what it counts. Compare difficulties inside a family: a step of arithmetic is not a step of logic.
+written by hand in `probes_by_hand.py`. The same seed gives the same bytes on every machine. Difficulty is from 1 to 5;
+every family of questions documents its measure. Difficulties are comparable only inside a family: a step of arithmetic
+is not a step of logic.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _value(numbers: list[int], signs: list[str]) -> int:
 
 
 def products(rng: random.Random) -> Iterator[Line]:
-    """Long multiplication; the difficulty grows with the digits of both factors: 2 × 1, 2 × 2, 3 × 2, 3 × 3, 4 × 4."""
+    """Long multiplication; the difficulty is the number of digits of both factors: 2 × 1, 2 × 2, 3 × 2, 3 × 3, 4 × 4."""
     for level, (left, right) in zip(LEVELS, ((2, 1), (2, 2), (3, 2), (3, 3), (4, 4)), strict=True):
         for _ in range(2):
             a, b = (
@@ -97,7 +98,7 @@ def products(rng: random.Random) -> Iterator[Line]:
 
 
 def stories(rng: random.Random) -> Iterator[Line]:
-    """Something is counted through a story; the difficulty is the number of events."""
+    """A story in which a quantity changes; the difficulty is the number of events."""
     for level in LEVELS:
         for _ in range(3):
             name, count, told = rng.choice(NAMES), rng.randint(12, 60), []
@@ -138,7 +139,7 @@ def _event(event: int, count: int, things: str, rng: random.Random) -> tuple[int
 
 
 def integers(rng: random.Random) -> Iterator[Line]:
-    """Divisors and remainders; the difficulty is that of the usual method, from one division to modular powers."""
+    """Divisors and remainders; the difficulty is that of the standard method, from one division to modular powers."""
     a, b = rng.randint(200, 900), rng.randint(7, 19)
     yield line(f"What is the remainder when {a} is divided by {b}?", a % b, "number", 1)
     number = rng.randint(10**5, 10**6)
@@ -178,7 +179,7 @@ def integers(rng: random.Random) -> Iterator[Line]:
 
 
 def quantities(rng: random.Random) -> Iterator[Line]:
-    """Time, per cent, rates; the difficulty is the number of conversions and operations."""
+    """Times, percentages, rates; the difficulty is the number of conversions and operations."""
     hour, minute, length = rng.randint(6, 11), rng.randint(5, 55), rng.randint(70, 290)
     end = hour * 60 + minute + length
     question = (
@@ -271,7 +272,7 @@ def _plain(value: float) -> str:
 
 
 def orders(rng: random.Random) -> Iterator[Line]:
-    """Who stands where in a row of people; the difficulty is the number of people, less two."""
+    """Positions in a row of people; the difficulty is the number of people, less two."""
     relations = (("taller than", "tallest"), ("older than", "oldest"), ("faster than", "fastest"))
     for level in LEVELS:
         for variant in range(3):
@@ -329,7 +330,7 @@ def _claim(speaker: int, people: list[str], rng: random.Random) -> tuple[str, Ca
 
 
 def classes(rng: random.Random) -> Iterator[Line]:
-    """What follows from rules about invented creatures; the difficulty is the number of rules to join."""
+    """Conclusions from rules about invented creatures; the difficulty is the number of rules to join."""
     words = ["wug", "dax", "fep", "blick", "toma", "zorp", "quill", "norb", "glim", "vesh", "pim", "trask"]
     for level in LEVELS:
         for verdict in ("Yes", "No") if level % 2 else ("Cannot be determined", "Yes"):
@@ -342,7 +343,7 @@ def classes(rng: random.Random) -> Iterator[Line]:
                 rules.append(f"Every {kinds[level + 1]} is a {kinds[0]}.")
                 asked = kinds[level]
             else:
-                # The rule runs the other way, so that nothing follows.
+                # The rule is reversed, so that nothing follows.
                 rules.append(f"Every {kinds[level + 1]} is a {kinds[level]}.")
                 asked = kinds[level + 1]
             rng.shuffle(rules)
@@ -354,7 +355,7 @@ def classes(rng: random.Random) -> Iterator[Line]:
 
 
 def swaps(rng: random.Random) -> Iterator[Line]:
-    """Things change hands; the difficulty is half the number of swaps."""
+    """People swap things; the difficulty is half the number of swaps."""
     for level in LEVELS:
         for _ in range(2):
             people = rng.sample(NAMES, 3 + level // 2)
@@ -435,7 +436,7 @@ def passages(rng: random.Random) -> Iterator[Line]:
 
 
 def snippets(rng: random.Random) -> Iterator[Line]:
-    """What a Python program prints, found by running it; the difficulty is judged by the language features met."""
+    """The output of a Python program, obtained by running it; the difficulty is judged by the language features."""
     r = rng.randint
 
     def word() -> str:
@@ -561,7 +562,7 @@ def snippets(rng: random.Random) -> Iterator[Line]:
 
 
 def json_objects(rng: random.Random) -> Iterator[Line]:
-    """JSON from a sentence; the difficulty counts nesting, and rules about types."""
+    """JSON from a sentence; the difficulty increases with nesting and with rules about types."""
     only = "Reply with the JSON value only: no explanation, no Markdown."
     for level in LEVELS:
         for _ in range(3):
@@ -624,7 +625,7 @@ def json_objects(rng: random.Random) -> Iterator[Line]:
 
 
 def verbatim(rng: random.Random) -> Iterator[Line]:
-    """A reply that must be exact to the letter; the difficulty is the number of rules to keep at once."""
+    """A reply that must match exactly; the difficulty is the number of simultaneous rules."""
     words = ("river", "candle", "orchard", "violin", "harbour", "meadow", "lantern", "copper")
     only = "Reply with nothing else."
     for _ in range(2):
@@ -673,7 +674,7 @@ def verbatim(rng: random.Random) -> Iterator[Line]:
 
 
 def sorting(rng: random.Random) -> Iterator[Line]:
-    """Lists in order; the difficulty grows with their length and the rule."""
+    """Sorted lists; the difficulty increases with their length and the rule."""
     for level in LEVELS:
         numbers = rng.sample(range(10, 100), 3 + 2 * level)
         rule = "in ascending order"
@@ -731,7 +732,7 @@ def speaking(language: Language) -> Family:
 
 
 def _many(rng: random.Random, least: int, most: int) -> int:
-    """A number that Russian and Arabic count with one form of the noun."""
+    """A number for which Russian and Arabic use the same form of the noun."""
     return rng.choice([n for n in range(least, most) if n % 10 in (0, 5, 6, 7, 8, 9)])
 
 
@@ -757,30 +758,30 @@ FAMILIES: dict[str, dict[str, Family]] = {
 
 
 def probes() -> list[Line]:
-    """Every probe, by domain and family. Raises ValueError where two prompts are the same."""
-    made: list[Line] = []
+    """All probes, in the order of domains and families. Raises ValueError for duplicate prompts."""
+    lines: list[Line] = []
     for domain, families in FAMILIES.items():
         for name, family in families.items():
             rng = random.Random(f"{SEED}/{domain}/{name}")
             for number, probe in enumerate(family(rng), start=1):
-                made.append({"prompt_id": f"{domain}-{name}-{number:02}", "domain": domain, **probe})
-    prompts = [probe["prompt"] for probe in made]
-    if twice := next((prompt for prompt in prompts if prompts.count(prompt) > 1), None):
-        raise ValueError(f"stands twice; change the seed: {twice}")
-    return made
+                lines.append({"prompt_id": f"{domain}-{name}-{number:02}", "domain": domain, **probe})
+    prompts = [line["prompt"] for line in lines]
+    if duplicate := next((prompt for prompt in prompts if prompts.count(prompt) > 1), None):
+        raise ValueError(f"duplicate prompt; change the seed: {duplicate}")
+    return lines
 
 
 def files() -> dict[str, str]:
     """The files of the probe set, by name."""
-    made = probes()
+    every_probe = probes()
     meta = {
         "name": "pulvinar-probes",
         "license": "Apache-2.0",
         "source": "written and generated by scripts/probes.py of this project; no text is from another data set",
         "seed": SEED,
-        "prompts": len(made),
+        "prompts": len(every_probe),
     }
-    lines = "".join(json.dumps(probe, ensure_ascii=False) + "\n" for probe in made)
+    lines = "".join(json.dumps(probe, ensure_ascii=False) + "\n" for probe in every_probe)
     return {"prompts.jsonl": lines, "meta.json": json.dumps(meta, indent=1) + "\n"}
 
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 Answers = str | int | list[str]
 Choice = tuple[str, str, tuple[str, ...]]
-"""A question, its right answer, and wrong ones."""
+"""A question, its right answer, and wrong answers."""
 
 
 class Language(NamedTuple):
-    """What the questions in one language are made of. `days` are the names of the days from Monday on, all accepted."""
+    """The parts of the questions in one language. `days` are the accepted names of the days, from Monday on."""
 
     code: str
     bakery: str
