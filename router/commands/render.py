@@ -15,7 +15,7 @@ from router.formats import units
 
 if TYPE_CHECKING:
     from router.cards import Card
-    from router.learn.evaluation.evaluate import Report
+    from router.learn.evaluation.report import Report
     from router.types import Candidate, Decision
 
 _PIPE_WIDTH = 160
@@ -119,8 +119,8 @@ def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
 
 
 def print_report(report: Report, wide: bool = False) -> None:
-    """An evaluation: the verdicts, the methods side by side, what was left out. `wide` shows every figure."""
-    from router.learn.report.page import FIGURES, MAIN_FIGURES
+    """Print an evaluation: the methods in a table, the verdicts, new models and prompts. `wide` shows every metric."""
+    from router.learn.report import FIGURES, MAIN_FIGURES
 
     out = console()
     out.print(
@@ -129,21 +129,21 @@ def print_report(report: Report, wide: bool = False) -> None:
         f"oracle {report.oracle_quality:.4f}\n"
     )
     if report.methods:
-        wanted = [
-            (figure, head)
-            for figure, head in FIGURES
-            if (wide or figure in MAIN_FIGURES) and any(getattr(line, figure) is not None for line in report.methods)
+        metrics = [
+            (metric, head)
+            for metric, head in FIGURES
+            if (wide or metric in MAIN_FIGURES) and any(getattr(line, metric) is not None for line in report.methods)
         ]
-        heads = [head for _, head in wanted]
+        heads = [head for _, head in metrics]
         shown = table("method", *heads, right=heads)
         for line in report.methods:
-            values = (getattr(line, figure) for figure, _ in wanted)
+            values = (getattr(line, metric) for metric, _ in metrics)
             shown.add_row(escape(line.method), *("" if value is None else f"{value:.4f}" for value in values))
         out.print(shown)
     if report.costs and any(line.aiq is not None for line in report.methods):
         out.print(f"[dim]costs: {escape(report.costs)}[/]")
     _print_verdicts(out, report)
-    _print_new(out, report)
+    _print_new_models_and_prompts(out, report)
     for note in report.notes:
         out.print(f"note: {escape(note)}")
     if report.skipped:
@@ -155,13 +155,14 @@ def _print_verdicts(out: Console, report: Report) -> None:
     for verdict in report.verdicts:
         colour = colours.get(verdict.result, "default")
         out.print(f"[{colour}]•[/] {escape(verdict.sentence)}")
-    if (seen := report.coverage) is not None and seen.by_bin is not None:
-        domains = "" if seen.by_domain is None else f", {seen.by_domain:.1%} of {seen.domain_cells} by domain"
-        out.print(f"• 80 % intervals cover {seen.by_bin:.1%} of {seen.bin_cells} cells by forecast{domains}")
+    if (coverage := report.coverage) is not None and coverage.by_bin is not None:
+        by_domain = coverage.by_domain
+        domains = "" if by_domain is None else f", {by_domain:.1%} of {coverage.domain_cells} by domain"
+        out.print(f"• 80 % intervals cover {coverage.by_bin:.1%} of {coverage.bin_cells} cells by forecast{domains}")
 
 
-def _print_new(out: Console, report: Report) -> None:
-    """What the report says of new models and of new prompts."""
+def _print_new_models_and_prompts(out: Console, report: Report) -> None:
+    """Print the results on models and on kinds of prompts that were left out of the training."""
     if report.left_out:
         heads = ("probes", "AUC", "Brier", "share of the gain")
         shown = table("models left out", *heads, right=heads)
@@ -177,7 +178,7 @@ def _print_new(out: Console, report: Report) -> None:
     if report.novelty:
         out.print()
         shown = table("novelty", "known", "unknown", "AUROC", "FPR@95", right=("AUROC", "FPR@95"))
-        for each in report.novelty:
-            figures = (f"{each.auroc:.4f}", f"{each.fpr_95:.4f}")
-            shown.add_row(escape(each.method), escape(each.known), escape(each.unknown), *figures)
+        for detection in report.novelty:
+            numbers = (f"{detection.auroc:.4f}", f"{detection.fpr_95:.4f}")
+            shown.add_row(escape(detection.method), escape(detection.known), escape(detection.unknown), *numbers)
         out.print(shown)

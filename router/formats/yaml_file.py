@@ -90,10 +90,10 @@ def yaml_files(folder: Path) -> list[Path]:
         raise ConfigurationError(f"the folder {folder} cannot be read: {error.strerror}") from None
 
 
-def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, int], dec_hook: Any = read_quantity) -> T:
+def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, int]) -> T:
     """Convert `document` to the type `into`. Raises FileError at the line of the key that does not match."""
     try:
-        return msgspec.convert(document, into, dec_hook=dec_hook, strict=True)
+        return msgspec.convert(document, into, dec_hook=read_quantity, strict=True)
     except msgspec.ValidationError as error:
         message = str(error)
     location = _ERROR_PATH.search(message)

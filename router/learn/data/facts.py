@@ -18,8 +18,8 @@ from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts, facts_of, plain_facts
 from router.cards.schema import Benchmark, Price, Word
 from router.errors import FileError
-from router.formats.quantities import Day, Size, read_quantity
-from router.formats.yaml_file import KeyPath, convert, read_yaml
+from router.formats.quantities import Day, Size
+from router.formats.yaml_file import KeyPath, convert, read_mapping
 
 __all__ = ["ModelFacts", "load_facts"]
 
@@ -66,14 +66,12 @@ def _with_missing(facts: ModelFacts, other: ModelFacts) -> ModelFacts:
 
 def _entries(file: Path) -> dict[tuple[str, ...], ModelFacts]:
     """The facts of each entry by its names; the first is the key of the entry."""
-    document, lines = read_yaml(file)
-    if not isinstance(document, Mapping):
-        raise FileError(str(file), 1, "expected models by name, such as `llama-13b: {family: llama, size: 13B}`")
+    document, lines = read_mapping(file, "models by name, such as `llama-13b: {family: llama, size: 13B}`")
     owner: dict[str, str] = {}
     entries: dict[tuple[str, ...], ModelFacts] = {}
     for name, plain in document.items():
         # One entry at a time: msgspec does not report in which value of a mapping an error is.
-        entry = convert(plain, _Entry, file, _below(lines, (name,)), read_quantity)
+        entry = convert(plain, _Entry, file, _below(lines, (name,)))
         for index, alias in enumerate((name, *entry.aliases)):
             if alias in owner:
                 line = lines[(name, "aliases", index - 1) if index else (name,)]
@@ -100,7 +98,7 @@ def _benchmarks(plain: Mapping[str, Any], file: Path, lines: Mapping[KeyPath, in
             near = near_miss(name)
             hint = f'; did you mean "{near}"?' if near else f"; known: {', '.join(BENCHMARKS)}"
             raise FileError(str(file), lines[name,], f'benchmarks: unknown benchmark "{name}"{hint}')
-        benchmark = convert(value, Benchmark, file, _below(lines, (name,)), read_quantity)
+        benchmark = convert(value, Benchmark, file, _below(lines, (name,)))
         try:
             share_of_scale(name, benchmark.score)
         except ValueError as error:

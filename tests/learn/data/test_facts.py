@@ -125,8 +125,8 @@ def test_an_unknown_benchmark_is_left_out_of_the_facts_of_a_card() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- llama-13b", ":1: expected models by name, such as `llama-13b: {family: llama, size: 13B}`"),
-        ("", ":1: expected models by name, such as `llama-13b: {family: llama, size: 13B}`"),
+        ("- llama-13b", ":1: expected models by name, such as `llama-13b: {family: llama, size: 13B}`, got a list"),
+        ("", ":1: expected models by name, such as `llama-13b: {family: llama, size: 13B}`, got nothing"),
         ("a: {}\nb:\n  famly: x", ':3: unknown key "famly"; did you mean "family"?'),
         ("a: {}\nb:\n  size: big", ":3: size: expected a size such as 7B or 350M, got 'big'"),
         ("a:\n  weights: opn", ':2: weights: unknown value "opn"; did you mean "open"?'),
