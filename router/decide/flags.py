@@ -54,6 +54,16 @@ class Flags(Struct, frozen=True):
         return Flags(tuple(limits.values()), {**self.goals, **other.goals})
 
 
+def combined(first: Flags, second: Flags) -> Flags:
+    """`first` overridden by `second`. Raises FlagError where a limit of one contradicts a limit of the other."""
+    flags = first.overridden_by(second)
+    for number, limit in enumerate(flags.limits):
+        if other := _contradicted(flags.limits[:number], limit):
+            position = sum(len(earlier.text) + 1 for earlier in flags.limits[:number])
+            raise FlagError(f"no card can meet both {other.text} and {limit.text}", str(flags), position)
+    return flags
+
+
 @functools.lru_cache(maxsize=1024)
 def parse_flags(text: str) -> Flags:
     """Parse flags. Raises FlagError with the position and what was expected there."""
@@ -164,12 +174,16 @@ class _Parser:
 
     def _check_consistent(self, limits: Sequence[Limit], start: int) -> None:
         """Raise FlagError where the last limit, which begins at `start`, contradicts one before it."""
-        for other in limits[:-1]:
-            if other.field == limits[-1].field and _exclude_each_other(other, limits[-1]):
-                raise self._error(f"no card can meet both {other.text} and {limits[-1].text}", start)
+        if limits and (other := _contradicted(limits[:-1], limits[-1])):
+            raise self._error(f"no card can meet both {other.text} and {limits[-1].text}", start)
 
     def _error(self, problem: str, position: int) -> FlagError:
         return FlagError(problem, self.text.replace("\n", " "), position)
+
+
+def _contradicted(limits: Sequence[Limit], limit: Limit) -> Limit | None:
+    """The first of `limits` that no card can meet together with `limit`."""
+    return next((other for other in limits if other.field == limit.field and _exclude_each_other(other, limit)), None)
 
 
 def _exclude_each_other(one: Limit, two: Limit) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from router.decide.flags import Flags, parse_flags
+from router.decide.flags import Flags, combined, parse_flags
 from router.errors import FieldError
 
 DEFAULT_POLICY = "default"
@@ -37,9 +37,10 @@ class RoutingOptions(Struct, frozen=True):
     places: tuple[str, ...] = ()
 
     def added_to(self, flags: Flags) -> Flags:
-        """`flags` with these options' flags added; a later goal overrides an earlier one. Raises FlagError."""
+        """`flags` with these options' flags added; a later goal overrides an earlier one. Raises FlagError, also
+        where limits from two places contradict each other."""
         for text in self.flag_texts:
-            flags = flags.overridden_by(parse_flags(text))
+            flags = combined(flags, parse_flags(text))
         return flags
 
 
