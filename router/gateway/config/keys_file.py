@@ -21,14 +21,10 @@ import yaml
 from router.cards.catalog import Catalog
 from router.decide.policy import Policies
 from router.errors import CallerError, ConfigurationError
+from router.formats.files import lock, replace_file
 from router.formats.quantities import read_quantity
 from router.formats.yaml_file import read_yaml
 from router.gateway.config.keys import Key, Keys, load_keys, problems_of
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: do not run two `route keys` at the same time there.
-    fcntl = None  # type: ignore[assignment]
 
 _HEADER = "# Hashes of the clients' API keys. Edit this file by hand or with `route keys`.\nkeys:\n"
 
@@ -86,7 +82,7 @@ def revoke(file: Path, key_id: str, day: datetime.date) -> None:
             raise CallerError(
                 f'{file}:{line}: cannot edit this YAML style; add `revoked: {day}` to the entry "{key_id}" by hand'
             )
-        _replace(file.resolve(), text)
+        replace_file(file.resolve(), text)
 
 
 def _validated(fields: Mapping[str, Any]) -> Key:
@@ -136,36 +132,15 @@ def _contains(text: bytes, keys: list[Key]) -> bool:
             return False
 
 
-def _replace(file: Path, text: bytes) -> None:
-    """Replace the file atomically, with the same owner and mode."""
-    status = file.stat()
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text)
-            os.fchmod(descriptor, status.st_mode & 0o7777)
-            with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            stream.flush()
-            os.fsync(descriptor)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """Lock the file's folder, so that concurrent runs of `route keys` do not overwrite each other's changes."""
     folder = file.resolve().parent
     if not folder.is_dir():
         raise CallerError(f"the folder {folder} does not exist")
-    if fcntl is None:
-        yield
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

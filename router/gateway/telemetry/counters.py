@@ -18,6 +18,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from router.formats.files import replacing
+
 _LOG = logging.getLogger(__name__)
 
 Labels = tuple[str, ...]
@@ -85,10 +87,9 @@ class SharedFolder:
 
     def write(self, snapshot: MetricsSnapshot) -> None:
         """Replace this worker's previous snapshot. If the disk is full, the previous one remains."""
-        new = self._file.with_suffix(".new")
         try:
-            new.write_bytes(msgspec.msgpack.encode(snapshot))
-            new.replace(self._file)
+            with replacing(self._file) as part:
+                part.write_bytes(msgspec.msgpack.encode(snapshot))
         except OSError as error:
             _LOG.warning("metrics cannot be shared with other workers: %s", error.strerror or error)
 

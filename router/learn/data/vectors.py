@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from router.errors import ArtifactError, ConfigurationError
+from router.formats.files import replacing
 from router.learn.data.prompts import Prompt
 from router.learn.progress import tracked
 from router.perceive import features
@@ -46,14 +47,11 @@ def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None =
         return cached
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # Written under another name and then moved, so that an interrupted run leaves no truncated file.
-        part = file.with_suffix(".part")
-        with part.open("wb") as stream:
+        with replacing(file) as part, part.open("wb") as stream:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
             for _, block in _blocks(prompts, encoder):
                 stream.write(block.astype("<f4", copy=False).tobytes())
-        part.replace(file)
         _delete_oldest(cache, file)
     except OSError as error:
         hint = "set PULVINAR_CACHE to a folder with room"
@@ -81,10 +79,8 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
     vectors = encoder.encode(texts)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Written under another name and then moved, so that an interrupted run leaves no truncated file.
-        part = file.with_suffix(".part.npy")
-        np.save(part, vectors)
-        part.replace(file)
+        with replacing(file) as part, part.open("wb") as stream:
+            np.save(stream, vectors)
     return vectors
 
 

@@ -13,12 +13,8 @@ import msgspec
 from msgspec import Struct, field
 
 from router.errors import CallerError, ConfigurationError, FileError
+from router.formats.files import lock, replace_file
 from router.perceive.evidence import ProbeOutcome, file_name, read_evidence
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there, the user must not start two runs of one card.
-    fcntl = None  # type: ignore[assignment]
 
 Key = tuple[str, str]
 
@@ -94,12 +90,8 @@ class EvidenceLog:
             self._pending_file.unlink(missing_ok=True)
 
     def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CallerError(f"{self.file}: another `route onboard` of this card is running") from None
+        if not lock(self._stream.fileno()):
+            raise CallerError(f"{self.file}: another `route onboard` of this card is running")
 
     def _read(self) -> tuple[list[ProbeOutcome], bool]:
         read = read_evidence(self.file)
@@ -129,13 +121,8 @@ class EvidenceLog:
             raise FileError(str(self._pending_file), None, f"is damaged: {error}; delete it to continue") from None
 
     def _write_pending(self, pending: Iterable[PendingProbe]) -> None:
-        # Replaced in one step, so that a crash leaves the old list or the new one.
-        draft = self._pending_file.with_suffix(".new")
-        with draft.open("wb") as stream:
-            stream.write(msgspec.json.encode(list(pending)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(self._pending_file)
+        # A crash leaves the old list or the new one.
+        replace_file(self._pending_file, msgspec.json.encode(list(pending)))
 
 
 def earlier_outcomes(folder: Path, card: str) -> Mapping[Key, ProbeOutcome]:

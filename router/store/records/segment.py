@@ -8,10 +8,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there only one gateway at a time may use a folder.
-    fcntl = None  # type: ignore[assignment]
+from router.formats.files import lock
 
 _SUFFIX = ".jsonl"
 
@@ -83,10 +80,7 @@ def segment_files(folder: Path) -> list[Path]:
 
 def _lock(file: Path, descriptor: int) -> bool:
     """Lock the open file. Returns False if another process holds the lock or has deleted the file."""
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return file.stat().st_ino == os.fstat(descriptor).st_ino
-    except (BlockingIOError, FileNotFoundError):
+        return lock(descriptor) and file.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
         return False
