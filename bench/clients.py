@@ -1,7 +1,7 @@
-"""Which client a relay should use: `python -m bench.clients`.
+"""The HTTP client for a relay: `python -m bench.clients` compares aiohttp and httpx.
 
-aiohttp and httpx, as a relay uses them, ask the same upstream by turns, each in a process of its own: a body of bytes
-is posted, the answer read as it comes. CPU is that of the client's process alone.
+Both call the same upstream in alternating processes, as a relay does: they post bytes and read the response in chunks.
+CPU is that of the client's process alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Call = Callable[[bytes], Awaitable[bytes]]
 
 
 class Case(msgspec.Struct, frozen=True):
-    """What one process does: so many calls, `at_once` under way."""
+    """The work of one process: `calls` in all, `at_once` of them concurrently."""
 
     client: str
     url: str
@@ -48,7 +48,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """CPU and median and 99th percentile of the time of a call, in ms."""
+    """CPU time of a call, and the median and 99th percentile of its duration, in ms."""
 
     cpu: float
     p50: float
@@ -57,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def with_aiohttp(url: str) -> AsyncIterator[_Call]:
-    """A call by aiohttp."""
+    """A call with aiohttp."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=75)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
 
@@ -70,7 +70,7 @@ async def with_aiohttp(url: str) -> AsyncIterator[_Call]:
 
 @contextlib.asynccontextmanager
 async def with_httpx(url: str) -> AsyncIterator[_Call]:
-    """A call by httpx."""
+    """A call with httpx."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=75)
     async with httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as client:
 
@@ -84,8 +84,8 @@ async def with_httpx(url: str) -> AsyncIterator[_Call]:
 CLIENTS = {"aiohttp": with_aiohttp, "httpx": with_httpx}
 
 
-async def perform(case: Case) -> Outcome:
-    """Call as `case` says, after a warm-up. Raises RuntimeError where an answer is wrong."""
+async def run_case(case: Case) -> Outcome:
+    """Run `case` after a warm-up. Raises RuntimeError for an invalid response."""
     body = json.dumps(
         {
             "model": "bench",
@@ -96,34 +96,34 @@ async def perform(case: Case) -> Outcome:
     expected = b"data: [DONE]" if case.stream else b'"choices"'
     times: list[float] = []
 
-    async def calling(call: _Call, count: int) -> None:
+    async def run_calls(call: _Call, count: int) -> None:
         for _ in range(count):
             start = time.perf_counter()
-            answer = await call(body)
+            response = await call(body)
             times.append((time.perf_counter() - start) * 1e3)
-            if expected not in answer:
-                raise RuntimeError(f"{case.client}: odd answer {answer[:200]!r}")
+            if expected not in response:
+                raise RuntimeError(f"{case.client}: unexpected response {response[:200]!r}")
 
     async with CLIENTS[case.client](case.url) as call:
-        await asyncio.gather(*(calling(call, _WARM_UP) for _ in range(case.at_once)))
+        await asyncio.gather(*(run_calls(call, _WARM_UP) for _ in range(case.at_once)))
         times.clear()
         gc.freeze()
         cpu = time.process_time()
-        await asyncio.gather(*(calling(call, case.calls // case.at_once) for _ in range(case.at_once)))
+        await asyncio.gather(*(run_calls(call, case.calls // case.at_once) for _ in range(case.at_once)))
         cpu = time.process_time() - cpu
     return Outcome(cpu * 1e3 / len(times), float(np.percentile(times, 50)), float(np.percentile(times, 99)))
 
 
 def main() -> None:
-    """Print one table a kind of call."""
+    """Print one table for every kind of call."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=3_000, help="a round; a third of it for streams")
+    parser.add_argument("--calls", type=int, default=3_000, help="calls a round; a third of them for streams")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.case:
-        case = msgspec.json.decode(chosen.case, type=Case)
-        print(msgspec.json.encode(uvloop.run(perform(case))).decode())
+    options = parser.parse_args()
+    if options.case:
+        case = msgspec.json.decode(options.case, type=Case)
+        print(msgspec.json.encode(uvloop.run(run_case(case))).decode())
         return
     port = free_port()
     start = Start((sys.executable, "-m", "bench.upstream", "--port", str(port)), _ROOT, port, ("/health",))
@@ -136,8 +136,8 @@ def main() -> None:
             (f"Streams of 20 events 5 ms apart, {_CONNECTIONS} calls at once", True, 5, _CONNECTIONS, 6),
         ):
             _set_pace(port, pace_ms)
-            cases = [Case(client, url, stream, chosen.calls // share, at_once) for client in CLIENTS]
-            print(f"{name}\n\n{_compared(cases, chosen.rounds)}\n", flush=True)
+            cases = [Case(client, url, stream, options.calls // share, at_once) for client in CLIENTS]
+            print(f"{name}\n\n{_compared(cases, options.rounds)}\n", flush=True)
 
 
 def _compared(cases: list[Case], rounds: int) -> str:
@@ -145,14 +145,16 @@ def _compared(cases: list[Case], rounds: int) -> str:
     for number in range(rounds):
         for case in cases if number % 2 else cases[::-1]:
             command = [sys.executable, "-m", "bench.clients", "--case", msgspec.json.encode(case).decode()]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300)
-            outcomes[case.client].append(msgspec.json.decode(done.stdout, type=Outcome))
+            completed = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300)
+            outcomes[case.client].append(msgspec.json.decode(completed.stdout, type=Outcome))
     rows = []
-    best = min(statistics.median(each.cpu for each in found) for found in outcomes.values())
-    for client, found in outcomes.items():
-        cpu, p50, p99 = (statistics.median(values) for values in zip(*map(msgspec.structs.astuple, found), strict=True))
+    least_cpu = min(statistics.median(outcome.cpu for outcome in results) for results in outcomes.values())
+    for client, results in outcomes.items():
+        cpu, p50, p99 = (
+            statistics.median(values) for values in zip(*map(msgspec.structs.astuple, results), strict=True)
+        )
         name = f"{client} {importlib.metadata.version(client)}"
-        rows.append([name, f"{cpu:.3f}", f"{cpu / best:.2f}", f"{p50:.2f}", f"{p99:.2f}"])
+        rows.append([name, f"{cpu:.3f}", f"{cpu / least_cpu:.2f}", f"{p50:.2f}", f"{p99:.2f}"])
     return table(["", "CPU ms a call", "times the best", "p50 ms", "p99 ms"], rows)
 
 

@@ -1,8 +1,8 @@
 """A long run against a real gateway: `python -m bench.soak [--requests N] [--every N] [--connections N]`.
 
-Whole answers and streams on both chat surfaces, prompts that never repeat, faults of the upstream, and clients that
-leave. The gateway's resident memory must stay within 10 % of its value at the first line, and every request that a
-healthy candidate could answer must be answered. Ends with 1 where one of the two does not hold. Linux only.
+Requests with and without streaming on both chat surfaces, prompts without repeats, upstream faults, and client
+disconnects. The gateway's resident memory must stay within 10 % of its value at the first line, and requests with a
+healthy candidate must all be answered. Exits with status 1 if one of the two fails. Linux only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.faults.surfaces import PATHS, Surface
 
 REQUESTS, EVERY, CONNECTIONS = 200_000, 20_000, 32
 GROWTH = 0.10
-# Each stands before a healthy candidate. Those that wait would make the run long; clients that leave wait enough.
+# Every fault has a healthy fallback. Faults that hang would make the run long; the disconnecting clients use those.
 FAULTS = (
     "rate-limited",
     "server-error",
@@ -47,11 +47,11 @@ FAULTS = (
     "closes-after-each",
     "drops-reused",
 )
-# After content was shown nothing can mend it, and the client gets an error.
-_SHOWN = ("cuts-mid-stream", "resets-mid-stream", "cuts-mid-chunk")
+# After content was sent there is no fallback, and the client gets an error.
+_FAULTS_AFTER_CONTENT = ("cuts-mid-stream", "resets-mid-stream", "cuts-mid-chunk")
 _SHARES = {"ok": 0.80, "fault": 0.12, "shown": 0.03, "leaves": 0.03, "refused": 0.02}
 _SEED = 4
-_PATIENCE = aiohttp.ClientTimeout(total=60)
+_TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -65,75 +65,75 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Soak:
-    """The run as it goes."""
+    """A run in progress."""
 
     def __init__(self, url: str, server: Server, requests: int, every: int) -> None:
         self.rows: list[Row] = []
         self.kinds: collections.Counter[str] = collections.Counter()
-        self.wrong: list[str] = []
+        self.problems: list[str] = []
         self._url, self._server, self._requests, self._every = url, server, requests, every
-        self._dice = random.Random(_SEED)
+        self._rng = random.Random(_SEED)
         self._prompts = iter(texts(requests, 55))
         self._done = 0
-        self._begun = time.perf_counter()
+        self._started = time.perf_counter()
 
     async def run(self, connections: int) -> None:
-        """Every request, as many at once as there are connections."""
+        """Send all requests, one at a time on every connection."""
         connector = aiohttp.TCPConnector(limit=connections)
-        async with aiohttp.ClientSession(self._url, connector=connector, timeout=_PATIENCE) as session:
+        async with aiohttp.ClientSession(self._url, connector=connector, timeout=_TIMEOUT) as session:
             numbers = iter(range(self._requests))
-            await asyncio.gather(*(self._some(session, numbers) for _ in range(connections)))
+            await asyncio.gather(*(self._send_from(session, numbers) for _ in range(connections)))
 
-    async def _some(self, session: aiohttp.ClientSession, numbers: Iterator[int]) -> None:
+    async def _send_from(self, session: aiohttp.ClientSession, numbers: Iterator[int]) -> None:
         for _ in numbers:
-            kind = self._dice.choices(list(_SHARES), list(_SHARES.values()))[0]
-            surface: Surface = "anthropic" if self._dice.random() < 0.3 else "openai"
-            stream = self._dice.random() < 0.5
+            kind = self._rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+            surface: Surface = "anthropic" if self._rng.random() < 0.3 else "openai"
+            stream = self._rng.random() < 0.5
             try:
-                problem = await self._one(session, kind, surface, stream)
+                problem = await self._send_one(session, kind, surface, stream)
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = repr(error)
             if problem:
-                self.wrong.append(f"{kind}, {surface}, {'stream' if stream else 'whole'}: {problem}")
+                self.problems.append(f"{kind}, {surface}, {'stream' if stream else 'whole'}: {problem}")
             self.kinds[kind] += 1
             self._done += 1
             if self._done % self._every == 0 or self._done == self._requests:
-                self._note()
+                self._add_row()
 
-    async def _one(self, session: aiohttp.ClientSession, kind: str, surface: Surface, stream: bool) -> str:
-        """Ask, and say what is wrong with the answer."""
+    async def _send_one(self, session: aiohttp.ClientSession, kind: str, surface: Surface, stream: bool) -> str:
+        """Send one request; returns the problem of its response, empty if there is none."""
         body: dict[str, Any] = {"model": self._model(kind), "max_tokens": 64, "stream": stream}
         body["messages"] = [{"role": "user", "content": next(self._prompts)}]
         async with contextlib.AsyncExitStack() as stack:
             if kind == "leaves":
-                # The upstream pauses for longer, before its headers or in the middle.
+                # The upstream hangs for longer, before its headers or in the middle of the stream.
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._dice.uniform(0.01, 0.1)):
-                        answer = await stack.enter_async_context(session.post(PATHS[surface], json=body))
-                        await answer.read()
+                    async with asyncio.timeout(self._rng.uniform(0.01, 0.1)):
+                        response = await stack.enter_async_context(session.post(PATHS[surface], json=body))
+                        await response.read()
                 return ""
-            answer = await stack.enter_async_context(session.post(PATHS[surface], json=body))
-            content = await answer.read()
-            return _problem(kind, stream, answer.status, content)
+            response = await stack.enter_async_context(session.post(PATHS[surface], json=body))
+            content = await response.read()
+            return _problem(kind, stream, response.status, content)
 
     def _model(self, kind: str) -> str:
         if kind == "fault":
-            return f"auto[tag={self._dice.choice(FAULTS)}]"
+            return f"auto[tag={self._rng.choice(FAULTS)}]"
         if kind == "shown":
-            return self._dice.choice(_SHOWN)
+            return self._rng.choice(_FAULTS_AFTER_CONTENT)
         if kind == "refused":
-            return "nobody-by-this-name"
+            return "unknown-model"
         if kind == "leaves":
-            return self._dice.choice(("hangs-before-headers", "hangs-mid-stream"))
-        return self._dice.choice(("auto[tag=healthy]", "healthy-1", "auto/cheap[tag=healthy]"))
+            return self._rng.choice(("hangs-before-headers", "hangs-mid-stream"))
+        return self._rng.choice(("auto[tag=healthy]", "healthy-1", "auto/cheap[tag=healthy]"))
 
-    def _note(self) -> None:
+    def _add_row(self) -> None:
         proc = Path(f"/proc/{self._server.pid}")
         threads = re.search(r"^Threads:\s*(\d+)", (proc / "status").read_text(), re.MULTILINE)
         self.rows.append(
             Row(
                 self._done,
-                time.perf_counter() - self._begun,
+                time.perf_counter() - self._started,
                 self._server.rss_mb(),
                 len(list((proc / "fd").iterdir())),
                 int(threads[1]) if threads else 0,
@@ -143,7 +143,7 @@ class Soak:
         print(
             f"{row.requests:8d}  {row.elapsed_s:7.1f} s  {row.requests / row.elapsed_s:6.0f}/s  {row.rss_mb:7.1f} MB  "
             f"{row.rss_mb / first.rss_mb - 1:+7.1%}  {row.files:4d} files  {row.threads:3d} threads  "
-            f"{len(self.wrong)} wrong",
+            f"{len(self.problems)} wrong",
             flush=True,
         )
 
@@ -152,9 +152,9 @@ def _problem(kind: str, stream: bool, status: int, content: bytes) -> str:
     if kind == "refused":
         return "" if 400 <= status < 500 else f"{status}: {content[:200]!r}"
     if kind == "shown":
-        # The candidate may rest by now, which is an honest refusal.
-        told = status >= 500 or (stream and b'"error"' in content and b"[DONE]" not in content)
-        return "" if told else f"{status}: {content[-200:]!r}"
+        # The candidate may be cooling down, which is a valid error.
+        is_error = status >= 500 or (stream and b'"error"' in content and b"[DONE]" not in content)
+        return "" if is_error else f"{status}: {content[-200:]!r}"
     ended = not stream or b"data: [DONE]" in content or b"event: message_stop" in content
     return "" if status == 200 and ended else f"{status}: {content[-200:]!r}"
 
@@ -173,35 +173,37 @@ def _upstream() -> Iterator[str]:
 @contextlib.contextmanager
 def _gateway(folder: Path, url: str) -> Iterator[tuple[str, Server]]:
     cards = [fault_card(f"healthy-{number}", url, "ok", tags=("healthy",), price=number) for number in (1, 2, 3)]
-    cards += [fault_card(name, url, name) for name in (*_SHOWN, "hangs-before-headers", "hangs-mid-stream")]
+    cards += [
+        fault_card(name, url, name) for name in (*_FAULTS_AFTER_CONTENT, "hangs-before-headers", "hangs-mid-stream")
+    ]
     for fault in FAULTS:
         cards.append(fault_card(f"{fault}.first", url, fault, tags=(fault,), price=0.1))
-        cards.append(fault_card(f"{fault}.then", url, "ok", tags=(fault,), price=9.0))
+        cards.append(fault_card(f"{fault}.fallback", url, "ok", tags=(fault,), price=9.0))
     with served(route_serve(folder, cards)) as running:
         yield running
 
 
 def main() -> None:
-    """Print a line every so often, then whether it held."""
+    """Print a line every N requests, then the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--every", type=int, default=EVERY)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as scratch,
         _upstream() as upstream,
         _gateway(Path(scratch), upstream) as (url, server),
     ):
-        soak = Soak(url, server, chosen.requests, chosen.every)
-        asyncio.run(soak.run(chosen.connections))
+        soak = Soak(url, server, options.requests, options.every)
+        asyncio.run(soak.run(options.connections))
     growth = soak.rows[-1].rss_mb / soak.rows[0].rss_mb - 1
     print(json.dumps(soak.kinds))
-    for problem, count in collections.Counter(soak.wrong).most_common(10):
+    for problem, count in collections.Counter(soak.problems).most_common(10):
         print(f"{count:6d} × {problem}")
-    held = growth <= GROWTH and not soak.wrong
-    print(f"memory {growth:+.1%} of that after {soak.rows[0].requests} requests, {len(soak.wrong)} wrong answers")
-    sys.exit(int(not held))
+    passed = growth <= GROWTH and not soak.problems
+    print(f"memory {growth:+.1%} of that after {soak.rows[0].requests} requests, {len(soak.problems)} wrong answers")
+    sys.exit(int(not passed))
 
 
 if __name__ == "__main__":

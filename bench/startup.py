@@ -1,4 +1,4 @@
-"""How long the command line takes to answer: `python -m bench.startup`."""
+"""Start-up time of the command line: `python -m bench.startup`."""
 
 from __future__ import annotations
 

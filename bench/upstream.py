@@ -1,10 +1,10 @@
-"""The model server behind every gateway that is measured: `python -m bench.upstream --port 9000`.
+"""The model server behind every gateway under test: `python -m bench.upstream --port 9000`.
 
-It answers from prepared bytes, so that it costs little beside a gateway: `POST …/chat/completions` with about 200
-tokens as JSON, or with a stream of 20 events. Every event carries the moment it was sent (`t` and nanoseconds of the
-machine's monotonic clock), so that who receives it can tell how long it was held on the way. `GET …/models` lists the
-names of `--models`, `GET /health` says ok. For whoever measures, `POST /bench/pace` with a number sets the milliseconds
-between events (0: all at once), and `GET /bench/asked` tells how many chats came in.
+It sends prepared bytes, so that it costs little beside a gateway: `POST …/chat/completions` returns about 200 tokens as
+JSON, or as a stream of 20 events. Every event has the time at which it was sent (`t` and nanoseconds of the machine's
+monotonic clock), so that the client can measure its delay. `GET …/models` lists the names of `--models`, `GET /health`
+returns ok. For measurements, `POST /bench/pace` with a number sets the milliseconds between events (0: all at once);
+`GET /bench/chats` returns the number of chat requests.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _Chat(msgspec.Struct):
-    """All that this server reads of a chat."""
+    """The fields of a chat request that this server reads."""
 
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
 
 
-class Site:
-    """What all connections share: the prepared answers, the pace of streams, the count of chats."""
+class UpstreamState:
+    """State shared by all connections: the prepared responses, the pace of streams, the number of chats."""
 
     def __init__(self, models: list[str]) -> None:
         self.pace_s = 0.0
-        self.asked = 0
+        self.chats = 0
         self.read_chat = msgspec.json.Decoder(_Chat).decode
         self.completion = _response(json.dumps(_completion()).encode())
         entries = [{"id": name, "object": "model", "created": 1, "owned_by": "vllm"} for name in models]
@@ -68,15 +68,15 @@ class Site:
         self.usage = _data({**_CHUNK, "choices": [], "usage": _USAGE})
 
     def content(self) -> bytes:
-        """An event of ten words, stamped with now."""
+        """An event of ten words with the current time."""
         return b"%st%d%s" % (self.before, time.monotonic_ns(), self.after)
 
 
 class Connection(asyncio.Protocol):
-    """One client. Requests on a connection come one after the other."""
+    """One client connection. Its requests are sequential."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, state: UpstreamState) -> None:
+        self._state = state
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body: list[bytes] = []
@@ -106,47 +106,47 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self._transport.write(self._answer(self._url.partition(b"?")[0], b"".join(self._body)))
+        self._transport.write(self._respond(self._url.partition(b"?")[0], b"".join(self._body)))
 
-    def _answer(self, path: bytes, body: bytes) -> bytes:
-        site = self._site
+    def _respond(self, path: bytes, body: bytes) -> bytes:
+        state = self._state
         if path.endswith(b"/chat/completions"):
-            site.asked += 1
-            chat = site.read_chat(body)
+            state.chats += 1
+            chat = state.read_chat(body)
             if not chat.stream:
-                return site.completion
+                return state.completion
             self._begin(bool(chat.stream_options and chat.stream_options.include_usage))
             return b""
         if path == b"/bench/pace":
-            site.pace_s = float(body) / 1e3
-            return site.ok
-        if path == b"/bench/asked":
-            return _response(b"%d" % site.asked)
+            state.pace_s = float(body) / 1e3
+            return state.ok
+        if path == b"/bench/chats":
+            return _response(b"%d" % state.chats)
         if path.endswith(b"/models"):
-            return site.models
-        return site.ok if path in (b"/health", b"/") else site.not_found
+            return state.models
+        return state.ok if path in (b"/health", b"/") else state.not_found
 
     def _begin(self, with_usage: bool) -> None:
-        site = self._site
-        self._transport.write(site.stream_head + _chunk(site.first))
-        if site.pace_s:
-            self._timer = asyncio.get_running_loop().call_later(site.pace_s, self._go_on, EVENTS, with_usage)
+        state = self._state
+        self._transport.write(state.stream_head + _chunk(state.first))
+        if state.pace_s:
+            self._timer = asyncio.get_running_loop().call_later(state.pace_s, self._send_next, EVENTS, with_usage)
             return
         for _ in range(EVENTS):
-            self._transport.write(_chunk(site.content()))
+            self._transport.write(_chunk(state.content()))
         self._end(with_usage)
 
-    def _go_on(self, left: int, with_usage: bool) -> None:
-        self._transport.write(_chunk(self._site.content()))
-        if left > 1:
+    def _send_next(self, remaining: int, with_usage: bool) -> None:
+        self._transport.write(_chunk(self._state.content()))
+        if remaining > 1:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._site.pace_s, self._go_on, left - 1, with_usage)
+            self._timer = loop.call_later(self._state.pace_s, self._send_next, remaining - 1, with_usage)
         else:
             self._end(with_usage)
 
     def _end(self, with_usage: bool) -> None:
-        usage = _chunk(self._site.usage) if with_usage else b""
-        self._transport.write(b"%s%s%s0\r\n\r\n" % (_chunk(self._site.last), usage, _chunk(_DONE)))
+        usage = _chunk(self._state.usage) if with_usage else b""
+        self._transport.write(b"%s%s%s0\r\n\r\n" % (_chunk(self._state.last), usage, _chunk(_DONE)))
 
 
 _CHUNK = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "bench"}
@@ -176,9 +176,9 @@ def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
 
 async def serve(port: int, models: list[str]) -> None:
     """Serve until the process ends."""
-    site = Site(models)
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(site), HOST, port, backlog=1024)
-    # Nothing here makes cycles worth collecting, and a collection would show as a late answer.
+    state = UpstreamState(models)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(state), HOST, port, backlog=1024)
+    # A garbage collection would delay a response, and there are hardly any reference cycles to collect.
     gc.freeze()
     gc.disable()
     await server.serve_forever()
@@ -189,8 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--models", type=Path, help="file with one model name a line (default: bench)")
-    chosen = parser.parse_args()
-    uvloop.run(serve(chosen.port, chosen.models.read_text().split() if chosen.models else ["bench"]))
+    options = parser.parse_args()
+    uvloop.run(serve(options.port, options.models.read_text().split() if options.models else ["bench"]))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What a gateway costs, Pulvinar's and others', side by side in one run: `python -m bench.gateway`."""
+"""CPU, latency and memory of Pulvinar's gateway and others, compared in one run: `python -m bench.gateway`."""

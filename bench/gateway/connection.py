@@ -1,4 +1,4 @@
-"""One connection of the client that asks, and the answer it is reading."""
+"""One connection of the client, and the response that it is reading."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _STAMP_BYTES = 24
 
 
 class Listener(Protocol):
-    """Who sent the request."""
+    """The sender of the requests."""
 
     def answered(self, connection: Connection) -> None:
-        """An answer is complete, right or wrong."""
+        """Called when a response is complete, valid or not."""
 
-    def lost(self, connection: Connection) -> None:
-        """The connection is gone."""
+    def closed(self, connection: Connection) -> None:
+        """Called when the connection is closed."""
 
 
 class Connection(asyncio.Protocol):
-    """Asks one thing at a time, and notes when what came."""
+    """Sends one request at a time, and records the times of its response."""
 
     def __init__(self, listener: Listener, stream: bool) -> None:
         self._listener, self._stream = listener, stream
@@ -43,18 +43,18 @@ class Connection(asyncio.Protocol):
         self._held: list[float] = []
         self.reusable = True
 
-    def ask(self, request: bytes, due: int) -> None:
+    def send(self, request: bytes, due: int) -> None:
         """Send a request; `due` is when it should have been sent, in ns of the monotonic clock."""
         self._begin(due)
         self.busy = True
         self._transport.write(request)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._transport.abort()
 
-    def wrong(self) -> str:
-        """What is wrong with the answer; empty where nothing is."""
+    def problem(self) -> str:
+        """The problem of the response; empty if there is none."""
         body = b"".join(self._body)
         if self._status != 200:
             return f"HTTP {self._status}: {_shown(body[:300])}"
@@ -64,8 +64,8 @@ class Connection(asyncio.Protocol):
             return f"no completion: {_shown(body[:300])}"
         return ""
 
-    def note(self, samples: Samples) -> None:
-        """Add the answer to the samples."""
+    def record(self, samples: Samples) -> None:
+        """Add the response to the samples."""
         samples.latency_ms.append((self._now - self._due) / 1e6)
         if self._stream:
             samples.first_ms.append((self._first - self._due) / 1e6)
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop sets TCP_NODELAY itself
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._listener.lost(self)
+        self._listener.closed(self)
 
     def data_received(self, data: bytes) -> None:
         self._now = time.monotonic_ns()
@@ -93,17 +93,17 @@ class Connection(asyncio.Protocol):
         self._body.append(data)
         if not self._stream:
             return
-        # A stamp may come in two pieces.
+        # A time stamp may be split between two chunks.
         joined, end = self._tail + data, 0
-        for found in _STAMP.finditer(joined):
-            end = found.end()
+        for match in _STAMP.finditer(joined):
+            end = match.end()
             self._first = self._first or self._now
-            self._held.append((self._now - int(found[1])) / 1e6)
+            self._held.append((self._now - int(match[1])) / 1e6)
         self._tail = joined[max(end, len(joined) - _STAMP_BYTES) :]
 
     def on_message_complete(self) -> None:
         self.reusable = bool(self._parser.should_keep_alive())
-        # Not from within the parser, which the next request replaces.
+        # Not from within the parser, since the next request replaces it.
         asyncio.get_running_loop().call_soon(self._listener.answered, self)
 
 

@@ -1,4 +1,4 @@
-"""What every gateway that is measured states about itself."""
+"""The description of a gateway under test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Contender(msgspec.Struct, frozen=True):
-    """A gateway, how it is started, and how its clients ask for a chat. Without a start: the upstream itself."""
+    """A gateway: how it is started, and how its clients send a chat request. Without `start`: the upstream itself."""
 
     name: str
     start: Start | None
@@ -23,14 +23,14 @@ class Contender(msgspec.Struct, frozen=True):
 
 
 class Peer(Protocol):
-    """Somebody else's gateway, installed in a folder of its own."""
+    """Another gateway, installed in a separate folder."""
 
     name: str
     key: str
-    """What its folder is called."""
+    """The name of its folder."""
 
     def install(self, folder: Path) -> None:
         """Install it into the empty `folder`. Raises subprocess.CalledProcessError or OSError."""
 
     def contender(self, folder: Path, scratch: Path, upstream: int) -> Contender:
-        """It, with the model server on port `upstream` of loopback behind it; files it needs go into `scratch`."""
+        """This gateway in front of the model server on loopback port `upstream`; its files are written to `scratch`."""

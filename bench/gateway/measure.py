@@ -1,4 +1,4 @@
-"""Every gateway's turn at every load, in rounds, so that what disturbs the machine disturbs them all."""
+"""Every gateway under every load, in rounds, so that disturbances of the machine affect all of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from bench.gateway.contender import Contender
 from bench.gateway.processes import Server
-from bench.gateway.samples import Load, Samples, ask
+from bench.gateway.samples import Load, Samples, run_load
 
 HELD_TOO_LONG_MS = 30.0
-"""An event held for longer waited for something: 40 ms where TCP_NODELAY is missing."""
+"""A longer delay of an event has a cause, such as the 40 ms of a missing TCP_NODELAY."""
 _HEADROOM = 1.1
 _WARM_UP = 300
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How much is asked. Rates are requests a second; `pace_ms` is between the events of a stream in an open loop."""
+    """The loads. Rates are requests a second; `pace_ms` is the time between the events of a stream in an open loop."""
 
     rounds: int = 3
     requests: int = 4_000
@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """In the order in which they run."""
+        """The phases in the order in which they run."""
         phases: list[Phase] = []
         if "json" in self.modes:
             phases.append(Phase("json", False, self.requests))
@@ -50,12 +50,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def prompts(self) -> int:
-        """How many prompts a gateway is asked in all."""
+        """The number of prompts that every gateway receives in all."""
         return 2 * _WARM_UP + self.rounds * sum(phase.count for phase in self.phases)
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """One load; without a rate a closed loop."""
+    """One load; a closed loop if `rate` is None."""
 
     name: str
     stream: bool
@@ -65,11 +65,11 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What one phase of one round showed. Milliseconds unless the name says otherwise.
+    """The metrics of one phase of one round. Milliseconds unless the name has another unit.
 
-    `cpu` and `upstream_cpu` are a request's. `late` is the 99th percentile of how late requests were sent. `held_long`
-    is the share of events that were held for more than HELD_TOO_LONG_MS. `from_cache` counts requests that were
-    answered without asking the upstream.
+    `cpu` and `upstream_cpu` are per request. `late` is the 99th percentile of the delay with which requests were sent.
+    `held_long` is the share of events that were held for more than HELD_TOO_LONG_MS. `from_cache` counts requests that
+    were answered without an upstream request.
     """
 
     answered: int
@@ -89,8 +89,8 @@ class Figures(msgspec.Struct, frozen=True):
     from_cache: int
 
 
-class Lane(msgspec.Struct):
-    """A contender that runs, and what it showed: by phase, a figure a round, None where it could not keep up."""
+class Trial(msgspec.Struct):
+    """A running contender and its metrics: by phase, one entry a round, None if it could not keep up."""
 
     contender: Contender
     server: Server | None
@@ -100,54 +100,54 @@ class Lane(msgspec.Struct):
 
 
 class Bench:
-    """Asks lanes, with the upstream's help."""
+    """Runs the loads of a plan against trials, and reads the counters of the upstream."""
 
     def __init__(self, plan: Plan, upstream: Server, prompts: Path) -> None:
         self._plan, self._upstream, self._prompts = plan, upstream, prompts
 
-    def warm_up(self, lane: Lane) -> str:
-        """Ask a few hundred times. Returns what is wrong with the answers; empty where nothing is."""
+    def warm_up(self, trial: Trial) -> str:
+        """Send a few hundred requests. Returns the problem of the responses; empty if there is none."""
         for stream, first in ((False, 0), (True, _WARM_UP)):
-            samples = ask(self._load(lane, Phase("warm-up", stream, _WARM_UP), first))
+            samples = run_load(self._load(trial, Phase("warm-up", stream, _WARM_UP), first))
             if samples.failed or not samples.answered:
-                return samples.failure or "no answer"
+                return samples.failure or "no response"
         return ""
 
-    def run(self, lanes: Sequence[Lane]) -> Iterator[tuple[int, str]]:
-        """Fill the lanes' figures; yields each round and phase before it runs."""
+    def run(self, trials: Sequence[Trial]) -> Iterator[tuple[int, str]]:
+        """Add the figures to `trials`; yields the round and the phase before they run."""
         first = 2 * _WARM_UP
         for number in range(self._plan.rounds):
-            # Who goes first changes with the round.
-            turn = number % len(lanes)
+            # Another trial begins in every round.
+            turn = number % len(trials)
             for phase in self._plan.phases:
                 yield number + 1, phase.name
                 self._control("POST", "/bench/pace", str(phase.pace_ms))
-                for lane in (*lanes[turn:], *lanes[:turn]):
-                    lane.figures.setdefault(phase.name, []).append(self._figures(lane, phase, first))
+                for trial in (*trials[turn:], *trials[:turn]):
+                    trial.figures.setdefault(phase.name, []).append(self._figures(trial, phase, first))
                 first += phase.count
-        for lane in lanes:
-            if lane.server is not None:
-                lane.rss_mb, lane.pss_mb = lane.server.rss_mb(), lane.server.pss_mb()
+        for trial in trials:
+            if trial.server is not None:
+                trial.rss_mb, trial.pss_mb = trial.server.rss_mb(), trial.server.pss_mb()
 
-    def _figures(self, lane: Lane, phase: Phase, first: int) -> Figures | None:
-        if phase.rate is not None and not self._keeps_up(lane, phase):
+    def _figures(self, trial: Trial, phase: Phase, first: int) -> Figures | None:
+        if phase.rate is not None and not self._keeps_up(trial, phase):
             return None
-        server = lane.server or self._upstream
-        asked, cpu, upstream_cpu = self._asked(), server.cpu_s(), self._upstream.cpu_s()
-        samples = ask(self._load(lane, phase, first))
+        server = trial.server or self._upstream
+        chats_before, cpu, upstream_cpu = self._chats_received(), server.cpu_s(), self._upstream.cpu_s()
+        samples = run_load(self._load(trial, phase, first))
         cpu, upstream_cpu = server.cpu_s() - cpu, self._upstream.cpu_s() - upstream_cpu
         if phase.rate is not None and samples.overrun:
             return None
-        return _summary(samples, cpu, upstream_cpu, samples.asked - (self._asked() - asked))
+        return _summary(samples, cpu, upstream_cpu, samples.sent - (self._chats_received() - chats_before))
 
-    def _keeps_up(self, lane: Lane, phase: Phase) -> bool:
-        """Whether this round's closed loop was faster than the rate."""
-        closed = lane.figures.get("stream" if phase.stream else "json")
+    def _keeps_up(self, trial: Trial, phase: Phase) -> bool:
+        """Whether the closed loop of this round was faster than the rate of `phase`."""
+        closed = trial.figures.get("stream" if phase.stream else "json")
         return not closed or closed[-1] is None or closed[-1].per_second > _HEADROOM * (phase.rate or 0.0)
 
-    def _load(self, lane: Lane, phase: Phase, first: int) -> Load:
-        contender = lane.contender
-        port = (lane.server or self._upstream).port
+    def _load(self, trial: Trial, phase: Phase, first: int) -> Load:
+        contender = trial.contender
+        port = (trial.server or self._upstream).port
         return Load(
             port,
             contender.path,
@@ -162,8 +162,8 @@ class Bench:
             max(self._plan.limit_s, phase.count / phase.rate if phase.rate else 0.0),
         )
 
-    def _asked(self) -> int:
-        return int(self._control("GET", "/bench/asked"))
+    def _chats_received(self) -> int:
+        return int(self._control("GET", "/bench/chats"))
 
     def _control(self, method: str, path: str, body: str | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self._upstream.port, timeout=10)
@@ -173,11 +173,11 @@ class Bench:
 
 
 def _summary(samples: Samples, cpu_s: float, upstream_cpu_s: float, from_cache: int) -> Figures:
-    count = max(samples.asked, 1)
+    count = max(samples.sent, 1)
     held = samples.held_ms
     return Figures(
         answered=samples.answered,
-        failed=samples.asked - samples.answered,
+        failed=samples.sent - samples.answered,
         failure=samples.failure,
         per_second=samples.answered / samples.seconds,
         cpu=cpu_s * 1e3 / count,

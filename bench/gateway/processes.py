@@ -1,4 +1,4 @@
-"""Servers in processes of their own: started, counted and ended with all their children. Linux only (`/proc`)."""
+"""Servers in separate processes: started, measured and ended with all their children. Linux only (`/proc`)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import msgspec
 
 _PROC = Path("/proc")
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TERM", "USER")
-_PATIENCE_S = 10
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TERM", "USER")
+_EXIT_TIMEOUT_S = 10
 
 
 class StartError(Exception):
-    """A server did not start; says what it said last."""
+    """A server did not start; the message has the last line of its log."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port on which no process listens now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 class Server:
-    """A process and its children: where it listens, and what it took to get ready."""
+    """A process and its children: its port, and the time, CPU and memory until it was ready."""
 
     def __init__(self, pid: int, port: int, ready_s: float) -> None:
         self.pid, self.port, self.ready_s = pid, port, ready_s
@@ -39,22 +39,22 @@ class Server:
         self.rss_at_ready_mb = self.rss_mb()
 
     def cpu_s(self) -> float:
-        """Seconds of CPU that it has taken, in user and kernel, children and threads included."""
+        """CPU time in seconds, user and system, including children and threads."""
         ticks = 0
         for pid in _tree(self.pid):
             with contextlib.suppress(OSError):
-                # The name, which may hold spaces, ends with the last bracket; times begin 11 fields after it.
+                # The process name may contain spaces and ends with the last bracket; times begin 11 fields after it.
                 fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
                 # User and system time, and those of children that have ended.
                 ticks += sum(map(int, fields[11:15]))
         return ticks / _TICKS_A_SECOND
 
     def rss_mb(self) -> float:
-        """Resident memory of all its processes, pages that they share counted in each."""
+        """Resident memory of all its processes; shared pages count in every process."""
         return self._memory_kib("status", "VmRSS:") * 1024 / 1e6
 
     def pss_mb(self) -> float:
-        """Resident memory of all its processes, shared pages in equal parts to those who share them."""
+        """Resident memory of all its processes; a shared page is divided among them."""
         return self._memory_kib("smaps_rollup", "Pss:") * 1024 / 1e6
 
     def _memory_kib(self, file: str, name: str) -> int:
@@ -67,21 +67,21 @@ class Server:
 
 
 def _tree(root: int) -> list[int]:
-    found, children = [], [root]
+    pids, children = [], [root]
     while children:
         pid = children.pop()
-        found.append(pid)
+        pids.append(pid)
         for tasks in (_PROC / str(pid) / "task").glob("*/children"):
             with contextlib.suppress(OSError):
                 children += map(int, tasks.read_text().split())
-    return found
+    return pids
 
 
 class Start(msgspec.Struct, frozen=True):
     """How a server is started.
 
-    It runs in `folder`. `port`: where it listens; where it chooses by itself, the file in which it writes the number.
-    `ready`: it is ready when a GET of the first of these paths that it has answers 200; without any, when it listens.
+    It runs in `folder`. `port` is the port, or the file into which the server writes the port that it chose. By `ready`
+    the server is ready when a GET of the first of these paths that exists returns 200; without paths, when it listens.
     """
 
     command: tuple[str, ...]
@@ -94,12 +94,12 @@ class Start(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Iterator[Server]:
-    """Run it until the block ends, then end it and all its children. It is kept on `cores`, where any are given.
+    """Run the server until the block ends, then end it and all its children. It is pinned to `cores`, if any.
 
-    Raises StartError where it ends by itself or is not ready in time.
+    Raises StartError if it exits or is not ready in time.
     """
     pinned = ("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))) if cores else ()
-    began = time.perf_counter()
+    started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             (*pinned, *start.command),
@@ -113,26 +113,26 @@ def running(start: Start, log: Path, cores: frozenset[int] = frozenset()) -> Ite
     try:
         while (port := _ready_port(start)) is None:
             if process.poll() is not None:
-                raise StartError(f"it ended by itself: {_last_words(log)}")
-            if time.perf_counter() > began + start.limit_s:
-                raise StartError(f"it was not ready after {start.limit_s:.0f} s: {_last_words(log)}")
+                raise StartError(f"the server exited: {_last_log_line(log)}")
+            if time.perf_counter() > started + start.limit_s:
+                raise StartError(f"the server was not ready after {start.limit_s:.0f} s: {_last_log_line(log)}")
             time.sleep(0.01)
-        yield Server(process.pid, port, time.perf_counter() - began)
+        yield Server(process.pid, port, time.perf_counter() - started)
     finally:
         _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole session: SIGTERM, and SIGKILL to what has not ended in time."""
+    """Send SIGTERM to the whole session, then SIGKILL to processes that have not exited in time."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE_S)
+            process.wait(_EXIT_TIMEOUT_S)
 
 
 def _ready_port(start: Start) -> int | None:
-    port = _stated_port(start.port) if isinstance(start.port, Path) else start.port
+    port = _port_in(start.port) if isinstance(start.port, Path) else start.port
     if port is None:
         return None
     if not start.ready:
@@ -144,7 +144,7 @@ def _ready_port(start: Start) -> int | None:
     return None
 
 
-def _stated_port(file: Path) -> int | None:
+def _port_in(file: Path) -> int | None:
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -152,8 +152,8 @@ def _stated_port(file: Path) -> int | None:
 
 
 def _environment() -> dict[str, str]:
-    """This process's without proxies, keys and settings, which would make one run unlike another."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+    """This environment without proxies, keys and settings, so that runs are comparable."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def _status(port: int, path: str) -> int | None:
@@ -167,6 +167,6 @@ def _status(port: int, path: str) -> int | None:
         connection.close()
 
 
-def _last_words(log: Path) -> str:
+def _last_log_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return " ".join(lines[-1:])[-300:] or "it said nothing"
+    return " ".join(lines[-1:])[-300:] or "its log is empty"

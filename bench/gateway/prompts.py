@@ -1,4 +1,4 @@
-"""What is asked: prompts that no cache has seen."""
+"""The prompts of the benchmark: distinct, so that no cache has a response."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _OTHERS_IN = 10
 def write_prompts(file: Path, count: int, source: Path | None = None) -> None:
     """Write `count` prompts as JSON strings, one a line.
 
-    From `source`, the prompts.jsonl of a routing data set, as often as needed; else a question, one in ten of them in
-    another language than English, and a piece of a docstring: about 100 tokens, no two alike.
+    They come from `source`, the prompts.jsonl of a routing data set, repeated as needed. Without it every prompt is a
+    question (one in ten not in English) and a part of a docstring: about 100 tokens, all distinct.
     """
-    prompts = _made(count) if source is None else _read(source, count)
-    file.write_text("".join(f"{json.dumps(each)}\n" for each in prompts), encoding="utf-8")
+    prompts = _generated(count) if source is None else _read(source, count)
+    file.write_text("".join(f"{json.dumps(prompt)}\n" for prompt in prompts), encoding="utf-8")
 
 
-def _made(count: int) -> list[str]:
+def _generated(count: int) -> list[str]:
     lines = _SENTENCES.read_text(encoding="utf-8").splitlines()
-    said = [(language, text) for language, *pair in (line.split("\t") for line in lines) for text in pair]
-    english = itertools.cycle([text for language, text in said if language == "en"])
-    others = itertools.cycle([text for language, text in said if language != "en"])
+    sentences = [(language, text) for language, *pair in (line.split("\t") for line in lines) for text in pair]
+    english = itertools.cycle([text for language, text in sentences if language == "en"])
+    others = itertools.cycle([text for language, text in sentences if language != "en"])
     questions = (next(others) if number % _OTHERS_IN == 0 else next(english) for number in itertools.count())
     # Classes inherit docstrings, so a few come out alike.
     pieces = texts(count + count // 20 + 20, _WORDS)
@@ -37,5 +37,5 @@ def _made(count: int) -> list[str]:
 
 
 def _read(source: Path, count: int) -> list[str]:
-    found = [" ".join(prompt.turns) for prompt in read_prompts(source)]
-    return list(itertools.islice(itertools.cycle(found), count))
+    prompts = [" ".join(prompt.turns) for prompt in read_prompts(source)]
+    return list(itertools.islice(itertools.cycle(prompts), count))

@@ -1,4 +1,4 @@
-"""Pulvinar's own gateway, with the facts of the built-in cards, each of them served by the upstream of the bench."""
+"""Pulvinar's gateway with the facts of the built-in cards, all served by the upstream of the benchmark."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _ROOT = Path(__file__).parents[2]
 ROUTED, NAMED = "Pulvinar, routing on", "Pulvinar, routing off"
 _CARD = "llama-3.1-8b-instruct"
 _READY = ("/readyz", "/healthz")
-# Where nobody serves the built-in cards, the gateway may well say that it is up and not ready.
+# Without servers for the built-in cards the gateway may be up but not ready.
 _UP = ("/healthz",)
 
 
 def model_names() -> list[str]:
-    """The models that the upstream has to list."""
+    """The models that the upstream must list."""
     return [card["model"] for card in _cards()]
 
 
 def contenders(scratch: Path, upstream: int, arguments: Sequence[str], settings_file: Path | None) -> list[Contender]:
-    """With routing and without. `arguments` are more of `route serve`; `settings_file` is a gateway.yaml."""
+    """With routing and without. `arguments` are additional ones of `route serve`; `settings_file` is a gateway.yaml."""
     cards = scratch / "cards"
     cards.mkdir(parents=True, exist_ok=True)
     for number, card in enumerate(_cards()):
-        # A loopback server behind every card, so that the choice is a real one and every choice can be called.
+        # A loopback server for every card, so that routing has all candidates and every one can be called.
         served = card | {"provider": "hosted_vllm", "base_url": f"http://127.0.0.1:{upstream}/v1"}
         served.pop("api_key_env", None)
         (cards / f"{number}.yaml").write_text(yaml.safe_dump(served, sort_keys=False, allow_unicode=True))
@@ -45,7 +45,7 @@ def contenders(scratch: Path, upstream: int, arguments: Sequence[str], settings_
 
 
 def untouched(scratch: Path, number: int) -> Start:
-    """`route serve` with the built-in cards as they are."""
+    """`route serve` with the unchanged built-in cards."""
     return _start(scratch / f"untouched-{number}", ["--cards", str(settings.shipped_cards_folder())], None, _UP)
 
 

@@ -1,4 +1,4 @@
-"""What a load asks for, and what comes back."""
+"""The description of a load, and its results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 _ROOT = Path(__file__).parents[2]
 
 DRAIN_S = 5.0
-"""How long answers are awaited after the last request."""
+"""The time to wait for responses after the last request."""
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to ask, and how.
+    """The requests to send.
 
-    `prompts` is a file with a JSON string a line; `count` of them from `first` on are asked, one a request. `rate` None
-    means a closed loop. After `limit_s` seconds nothing more is asked.
+    `prompts` is a file with a JSON string a line; `count` of them from `first` on are sent, one a request. `rate` None
+    means a closed loop. After `limit_s` seconds no more requests are sent.
     """
 
     port: int
@@ -35,14 +35,14 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Samples(msgspec.Struct):
-    """What came back. `asked` counts requests sent, `failed` those without a whole and right answer.
+    """The results of a load. `sent` counts requests sent, `failed` those without a complete and valid response.
 
-    Milliseconds, one an answered request: `latency_ms` from when it was due to the last byte, `first_ms` to the first
-    content of a stream, `late_ms` to when it was sent (the fault of who asks). `held_ms` has one an event of a stream:
-    from when the upstream sent it to when it was here. `overrun`: not everything was answered in time.
+    Milliseconds, one value an answered request: `latency_ms` from the due time to the last byte, `first_ms` to the
+    first content of a stream, `late_ms` to the sending of the request (a delay of the client). `held_ms` has one value
+    an event of a stream: from sending by the upstream to receipt. `overrun`: some responses were not received in time.
     """
 
-    asked: int = 0
+    sent: int = 0
     failed: int = 0
     failure: str = ""
     seconds: float = 0.0
@@ -54,19 +54,19 @@ class Samples(msgspec.Struct):
 
     @property
     def answered(self) -> int:
-        """How many requests got a whole and right answer."""
+        """The number of requests with a complete and valid response."""
         return len(self.latency_ms)
 
-    def fail(self, why: str) -> None:
-        """Count a failure; the first reason is kept."""
+    def fail(self, reason: str) -> None:
+        """Count a failure; `failure` is the reason of the first one."""
         self.failed += 1
-        self.failure = self.failure or why
+        self.failure = self.failure or reason
 
 
-def ask(load: Load) -> Samples:
-    """Ask from a process of its own, which ends soon after `limit_s` whatever the answers do."""
+def run_load(load: Load) -> Samples:
+    """Run `load` in a separate process, which ends soon after `limit_s` in every case."""
     command = [sys.executable, "-m", "bench.gateway.load"]
     limit_s = load.limit_s + DRAIN_S + 30
-    sent = msgspec.json.encode(load)
-    done = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=True, timeout=limit_s, cwd=_ROOT)
+    request = msgspec.json.encode(load)
+    done = subprocess.run(command, input=request, stdout=subprocess.PIPE, check=True, timeout=limit_s, cwd=_ROOT)
     return msgspec.json.decode(done.stdout, type=Samples)

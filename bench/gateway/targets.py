@@ -1,11 +1,11 @@
-"""What Pulvinar's gateway is held to, and whether this run showed it."""
+"""The targets of Pulvinar's gateway, and whether this run met them."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
 
-from bench.gateway.measure import Lane, Plan
+from bench.gateway.measure import Plan, Trial
 from bench.gateway.processes import Server
 from bench.gateway.pulvinar import ROUTED
 from bench.gateway.report import median, table
@@ -17,15 +17,15 @@ _TIMES_LESS_THAN_LITELLM = 15.0
 _READY_S = 1.5
 _RESIDENT_MB = 150.0
 _HELD_SHARE = 0.001
-"""Of the events of streams, those that a busy machine may hold up."""
+"""The share of stream events that a busy machine may delay."""
 _Row = tuple[str, float, str, str, bool]
 
 
-def targets(lanes: Sequence[Lane], plan: Plan, starts: Sequence[Server]) -> str:
-    """A table of what was asked for and what was measured; what this run did not measure is left out."""
+def targets(trials: Sequence[Trial], plan: Plan, starts: Sequence[Server]) -> str:
+    """A table of targets and measurements, without targets that this run did not measure."""
     rows = [
-        [what, f"{value:.{2 if value < 20 else 0}f} {unit}".strip(), limit, "yes" if met else "no"]
-        for what, value, unit, limit, met in (*_of_starts(starts), *_of_lanes(lanes, plan))
+        [label, f"{value:.{2 if value < 20 else 0}f} {unit}".strip(), limit, "yes" if met else "no"]
+        for label, value, unit, limit, met in (*_of_starts(starts), *_of_trials(trials, plan))
     ]
     return f"Targets\n\n{table(['', 'measured', 'target', 'met'], rows)}" if rows else ""
 
@@ -36,25 +36,31 @@ def _of_starts(starts: Sequence[Server]) -> Iterator[_Row]:
         yield "start to ready", ready_s, "s", f"≤ {_READY_S:g} s", ready_s <= _READY_S
 
 
-def _of_lanes(lanes: Sequence[Lane], plan: Plan) -> Iterator[_Row]:
-    named = {lane.contender.name: lane for lane in lanes}
-    ours = named.get(ROUTED)
-    if ours is None:
+def _of_trials(trials: Sequence[Trial], plan: Plan) -> Iterator[_Row]:
+    by_name = {trial.contender.name: trial for trial in trials}
+    routed = by_name.get(ROUTED)
+    if routed is None:
         return
-    yield "resident memory after the load", ours.rss_mb, "MB", f"≤ {_RESIDENT_MB:g} MB", ours.rss_mb <= _RESIDENT_MB
+    yield (
+        "resident memory after the load",
+        routed.rss_mb,
+        "MB",
+        f"≤ {_RESIDENT_MB:g} MB",
+        routed.rss_mb <= _RESIDENT_MB,
+    )
     for phase in plan.phases:
         if phase.stream and phase.rate is not None:
-            held = median(ours, phase, lambda each: each.held_long)
+            held = median(routed, phase, lambda figures: figures.held_long)
             if held is not None:
-                what = f"events held, {phase.name}"
-                yield what, 100 * held, "%", f"≤ {100 * _HELD_SHARE:g} %", held <= _HELD_SHARE
+                label = f"events held, {phase.name}"
+                yield label, 100 * held, "%", f"≤ {100 * _HELD_SHARE:g} %", held <= _HELD_SHARE
         if phase.name != "json":
             continue
-        cpu = median(ours, phase, lambda each: each.cpu)
+        cpu = median(routed, phase, lambda figures: figures.cpu)
         if not cpu:
             continue
         yield "CPU a JSON request, routing on", cpu, "ms", f"≤ {_CPU_MS:g} ms", cpu <= _CPU_MS
-        for peer, least in ((LiteLLM.name, _TIMES_LESS_THAN_LITELLM), (Portkey.name, 1.0)):
-            theirs = median(named[peer], phase, lambda each: each.cpu) if peer in named else None
-            if theirs is not None:
-                yield f"CPU of {peer}, times ours", theirs / cpu, "×", f"≥ {least:g} ×", theirs / cpu >= least
+        for peer, minimum in ((LiteLLM.name, _TIMES_LESS_THAN_LITELLM), (Portkey.name, 1.0)):
+            peer_cpu = median(by_name[peer], phase, lambda figures: figures.cpu) if peer in by_name else None
+            if peer_cpu is not None:
+                yield f"CPU of {peer}, times ours", peer_cpu / cpu, "×", f"≥ {minimum:g} ×", peer_cpu / cpu >= minimum

@@ -1,4 +1,4 @@
-"""Other people's gateways, each installed in an environment of its own: `scripts/peers`."""
+"""Other gateways, every one installed in a separate environment: `scripts/peers`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DONE, _FAILED = "installed", "failed"
 
 
 def absence(peer: Peer, folder: Path) -> str:
-    """Why `peer` cannot run from `folder`; empty where it can."""
+    """The reason why `peer` cannot run from `folder`; empty if it can."""
     home = folder / peer.key
     if (home / _DONE).exists():
         return ""
@@ -25,5 +25,5 @@ def absence(peer: Peer, folder: Path) -> str:
 
 
 def mark(peer: Peer, folder: Path, failure: str = "") -> None:
-    """Note that `peer` was installed in `folder`, or why it was not."""
+    """Record that `peer` was installed in `folder`, or the reason of the failure."""
     (folder / peer.key / (_FAILED if failure else _DONE)).write_text(f"{failure or peer.name}\n")

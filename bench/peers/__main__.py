@@ -13,21 +13,21 @@ from bench.peers import DEFAULT_FOLDER, PEERS, absence, mark
 
 
 def main() -> None:
-    """Install what is not installed yet; ends with 1 where something could not be."""
+    """Install the missing gateways. Exits with status 1 if one could not be installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=DEFAULT_FOLDER)
     parser.add_argument("--only", nargs="+", choices=[peer.key for peer in PEERS], default=[])
-    parser.add_argument("--again", action="store_true", help="install anew what is there already")
-    chosen = parser.parse_args()
-    folder = chosen.folder.resolve()
+    parser.add_argument("--again", action="store_true", help="reinstall installed gateways")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
     failed = False
     for peer in PEERS:
-        if not chosen.only or peer.key in chosen.only:
-            if chosen.again or absence(peer, folder):
+        if not options.only or peer.key in options.only:
+            if options.again or absence(peer, folder):
                 _install(peer, folder)
-            why = absence(peer, folder)
-            failed |= bool(why)
-            print(f"{peer.name}: {why or f'installed in {folder / peer.key}'}", flush=True)
+            reason = absence(peer, folder)
+            failed |= bool(reason)
+            print(f"{peer.name}: {reason or f'installed in {folder / peer.key}'}", flush=True)
     sys.exit(int(failed))
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def install_python(folder: Path, *requirements: str) -> None:
-    """Make an environment in `folder` and install `requirements`. Raises subprocess.CalledProcessError."""
+    """Create an environment in `folder` and install `requirements`. Raises subprocess.CalledProcessError."""
     run(sys.executable, "-m", "venv", str(folder))
     run(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *requirements)
 
 
 def run(*command: str, folder: Path | None = None) -> None:
-    """Raises subprocess.CalledProcessError with what the command said in `stderr`."""
+    """Run a command. Raises subprocess.CalledProcessError with its output in `stderr`."""
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=1_800)

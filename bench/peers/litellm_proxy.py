@@ -1,4 +1,4 @@
-"""The proxy of LiteLLM, one worker, with nothing switched on that is off by default."""
+"""The LiteLLM proxy with one worker and default features."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class LiteLLM:
     key = "litellm"
 
     def install(self, folder: Path) -> None:
-        """From PyPI."""
+        """Install it from PyPI."""
         install_python(folder, f"litellm[proxy]=={_VERSION}")
 
     def contender(self, folder: Path, scratch: Path, upstream: int) -> Contender:
-        """Behind a master key, without which it refuses to serve safely."""
+        """The proxy with a master key, which it requires for safe operation."""
         key, port = f"sk-{secrets.token_hex(24)}", free_port()
         called = {"model": "openai/bench", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}
         models = [{"model_name": "bench", "litellm_params": called}]

@@ -13,13 +13,13 @@ from bench.peers.environment import run
 _VERSION = "1.15.2"
 # Later releases of these do not run with it.
 _OVERRIDES = {"hono": "4.9.7", "@hono/node-server": "1.13.0"}
-# It would listen on every interface, and has no setting for that.
+# It listens on all interfaces, and has no setting for that.
 _LOOPBACK = """\
 const { Server } = require("net");
 const listen = Server.prototype.listen;
-Server.prototype.listen = function (port, ...more) {
-  if (typeof port !== "number") return listen.call(this, port, ...more);
-  return listen.call(this, port, "127.0.0.1", ...more.filter((each) => typeof each === "function"));
+Server.prototype.listen = function (port, ...rest) {
+  if (typeof port !== "number") return listen.call(this, port, ...rest);
+  return listen.call(this, port, "127.0.0.1", ...rest.filter((argument) => typeof argument === "function"));
 };
 """
 
@@ -29,17 +29,17 @@ class Portkey:
     key = "portkey"
 
     def install(self, folder: Path) -> None:
-        """From npm."""
-        wanted = {"private": True, "dependencies": {"@portkey-ai/gateway": _VERSION}, "overrides": _OVERRIDES}
-        (folder / "package.json").write_text(json.dumps(wanted))
-        run(_found("npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", folder=folder)
+        """Install it from npm."""
+        package = {"private": True, "dependencies": {"@portkey-ai/gateway": _VERSION}, "overrides": _OVERRIDES}
+        (folder / "package.json").write_text(json.dumps(package))
+        run(_program("npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", folder=folder)
 
     def contender(self, folder: Path, scratch: Path, upstream: int) -> Contender:
-        """Told by headers where the upstream is."""
+        """The gateway; request headers give it the URL of the upstream."""
         port, loopback = free_port(), scratch / "loopback.cjs"
         loopback.write_text(_LOOPBACK)
         server = folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
-        command = (_found("node"), "--require", str(loopback), str(server), f"--port={port}", "--headless")
+        command = (_program("node"), "--require", str(loopback), str(server), f"--port={port}", "--headless")
         headers = {
             "x-portkey-provider": "openai",
             "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
@@ -49,8 +49,8 @@ class Portkey:
         return Contender(self.name, start, "bench", headers=headers)
 
 
-def _found(name: str) -> str:
+def _program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise FileNotFoundError(f"there is no {name} on this machine")
+        raise FileNotFoundError(f"{name} is not installed")
     return path

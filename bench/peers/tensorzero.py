@@ -1,4 +1,4 @@
-"""TensorZero's gateway, which its Python package carries; without its database, as in its published figures."""
+"""The TensorZero gateway from its Python package, without its database, as in its published figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ model_name = "bench"
 api_base = "http://127.0.0.1:{upstream}/v1/"
 api_key_location = "none"
 """
-# Runs in the peer's own environment. The gateway listens on a loopback port of its own choice.
+# Runs in the peer's environment. The gateway chooses a loopback port.
 _STARTER = """\
 import signal, sys, urllib.parse
 from openai import OpenAI
@@ -40,14 +40,14 @@ class TensorZero:
     key = "tensorzero"
 
     def install(self, folder: Path) -> None:
-        """From PyPI."""
+        """Install it from PyPI."""
         install_python(folder, f"tensorzero=={_VERSION}", "openai")
 
     def contender(self, folder: Path, scratch: Path, upstream: int) -> Contender:
-        """Its Rust threads run in a Python process that sleeps."""
+        """The gateway; its Rust threads run in a sleeping Python process."""
         file, port = scratch / "tensorzero.toml", scratch / "tensorzero.port"
         file.write_text(_SETTINGS.format(upstream=upstream))
         command = (str(folder / "bin" / "python"), "-W", "ignore", "-c", _STARTER, str(file), str(port))
-        # As its package starts it, it has no path that tells its health.
+        # Started from its package it has no health endpoint.
         start = Start(command, scratch, port, ())
         return Contender(self.name, start, "tensorzero::model_name::bench", "/openai/v1/chat/completions")

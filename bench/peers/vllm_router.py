@@ -1,4 +1,4 @@
-"""vLLM's router, in Rust: it balances load between servers of one model and reads little of a request."""
+"""The vLLM router, in Rust: it balances load between servers of one model and reads little of a request."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class VllmRouter:
     key = "vllm-router"
 
     def install(self, folder: Path) -> None:
-        """From PyPI."""
+        """Install it from PyPI."""
         install_python(folder, f"vllm-router=={_VERSION}")
 
     def contender(self, folder: Path, scratch: Path, upstream: int) -> Contender:
-        """One worker behind it, taken in turn."""
+        """The router with one worker, round robin."""
         port = free_port()
         options = {
             "--host": "127.0.0.1",

@@ -7,24 +7,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.upstream import HOST, Connection, Site
+from bench.upstream import HOST, Connection, UpstreamState
 
 
-class OddSite(Site):
-    """What the upstream of the benchmarks answers, and where; a test may replace its attributes."""
+class BenchUpstream(UpstreamState):
+    """The state of the benchmark upstream and its port; a test may replace its attributes."""
 
     port = 0
 
 
 @pytest.fixture
-def upstream() -> Iterator[OddSite]:
-    """A running upstream."""
-    site = OddSite(["bench"])
+def upstream() -> Iterator[BenchUpstream]:
+    """A running benchmark upstream."""
+    state = BenchUpstream(["bench"])
     listening, loop = threading.Event(), asyncio.new_event_loop()
 
     async def serve() -> None:
-        server = await loop.create_server(lambda: Connection(site), HOST, 0)
-        site.port = server.sockets[0].getsockname()[1]
+        server = await loop.create_server(lambda: Connection(state), HOST, 0)
+        state.port = server.sockets[0].getsockname()[1]
         listening.set()
         with contextlib.suppress(asyncio.CancelledError):
             await server.serve_forever()
@@ -33,7 +33,7 @@ def upstream() -> Iterator[OddSite]:
     thread = threading.Thread(target=loop.run_until_complete, args=(task,))
     thread.start()
     listening.wait()
-    yield site
+    yield state
     loop.call_soon_threadsafe(task.cancel)
     thread.join()
     loop.close()

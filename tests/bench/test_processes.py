@@ -12,7 +12,7 @@ from bench.gateway.processes import Server, Start, StartError, free_port, runnin
 if not Path("/proc/self/stat").exists():
     pytest.skip("processes are read from /proc", allow_module_level=True)
 
-# Serves, and has a child that burns CPU for as long as it is told, then sleeps.
+# A server with a child process that uses CPU for the given seconds, then sleeps.
 BUSY = """
 import http.server, os, subprocess, sys
 burn = "import time\\nwhile time.process_time() < float(%r): pass\\nopen('burnt', 'w').close()\\ntime.sleep(600)"
@@ -34,13 +34,13 @@ def busy(folder: Path, *ready: str, burn_s: float = 0.0, limit_s: float = 60.0) 
     return Start((sys.executable, "-c", BUSY, str(port), str(burn_s)), folder, port, ready, limit_s=limit_s)
 
 
-def test_the_cpu_and_the_memory_of_children_count(tmp_path: Path) -> None:
+def test_cpu_and_memory_include_child_processes(tmp_path: Path) -> None:
     with running(busy(tmp_path, "/ready", burn_s=0.5), tmp_path / "log") as server:
         while not (tmp_path / "burnt").exists():
             time.sleep(0.01)
-        alone = Server(int((tmp_path / "child").read_text()), 0, 0.0)
-        assert server.cpu_s() >= alone.cpu_s() >= 0.4
-        assert server.rss_mb() > alone.rss_mb() > 1
+        child_process = Server(int((tmp_path / "child").read_text()), 0, 0.0)
+        assert server.cpu_s() >= child_process.cpu_s() >= 0.4
+        assert server.rss_mb() > child_process.rss_mb() > 1
         assert server.pss_mb() <= server.rss_mb()
 
 
@@ -49,11 +49,11 @@ def test_children_end_with_the_server(tmp_path: Path) -> None:
         child = int((tmp_path / "child").read_text())
         os.kill(child, 0)
     status = Path(f"/proc/{child}/stat")
-    # Whoever reaps orphans may not have come by yet.
+    # The init process may not have reaped the orphan yet.
     assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_the_first_path_that_exists_tells_whether_it_is_ready(tmp_path: Path) -> None:
+def test_the_first_existing_path_decides_whether_the_server_is_ready(tmp_path: Path) -> None:
     with running(busy(tmp_path, "/unknown", "/ready", "/sick"), tmp_path / "log") as server:
         assert server.ready_s > 0
     with pytest.raises(StartError, match="not ready"), running(busy(tmp_path, "/sick", limit_s=1), tmp_path / "log"):
@@ -67,13 +67,13 @@ def test_a_server_may_choose_its_port(tmp_path: Path) -> None:
         assert server.port == int(file.read_text())
 
 
-def test_a_server_that_ends_by_itself_says_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_exits_is_reported_with_its_last_log_line(tmp_path: Path) -> None:
     start = Start((sys.executable, "-c", "raise SystemExit('no licence')"), tmp_path, free_port(), ())
-    with pytest.raises(StartError, match="ended by itself: no licence"), running(start, tmp_path / "log"):
+    with pytest.raises(StartError, match="the server exited: no licence"), running(start, tmp_path / "log"):
         pass
 
 
-def test_servers_see_no_proxy_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_get_no_proxy_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     script = "import os; raise SystemExit(' '.join(sorted(os.environ)))"

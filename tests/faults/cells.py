@@ -1,4 +1,4 @@
-"""The cells of the wall: every fault, whole and streamed, on both surfaces, with a healthy candidate left or none."""
+"""The cells of the fault matrix: every fault, with and without streaming, surface, and fallback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.faults.surfaces import Surface
 
 
 class Cell(Struct, frozen=True):
-    """One case. `upstream` is the protocol that its candidates speak."""
+    """One case. `upstream` is the protocol of its candidates."""
 
     fault: Fault
     stream: bool
@@ -21,20 +21,20 @@ class Cell(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Fit for an id, a tag and a path."""
+        """Valid as an id, a tag and a path."""
         how = "stream" if self.stream else "whole"
         left = "healthy-left" if self.healthy_left else "none-left"
         return f"{self.fault.name}.{how}.{self.surface}.{left}.{self.upstream}"
 
     @property
     def expected(self) -> Outcome:
-        """What the client must see."""
-        alone = self.fault.stream if self.stream else self.fault.whole
-        return COMPLETE if self.healthy_left and alone != CUT else alone
+        """The expected outcome for the client."""
+        without_fallback = self.fault.stream if self.stream else self.fault.whole
+        return COMPLETE if self.healthy_left and without_fallback != CUT else without_fallback
 
 
 def cells(faults: Iterable[Fault] = FAULTS, upstreams: Iterable[Protocol] = ("chat", "messages")) -> tuple[Cell, ...]:
-    """The whole wall."""
+    """All cells of the fault matrix."""
     surfaces: tuple[Surface, ...] = ("openai", "anthropic")
     return tuple(
         Cell(fault, stream, surface, healthy_left, upstream)

@@ -9,6 +9,6 @@ from tests.faults.upstream import Upstream, fault_upstream
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    """The server that breaks as its models are called."""
+    """The server whose faults are selected by the model's name."""
     with fault_upstream() as server:
         yield server

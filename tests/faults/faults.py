@@ -1,6 +1,7 @@
-"""The faults of the wall: what the upstream does, and what a client may see of it when no other candidate is left.
+"""The faults of the fault matrix: what the upstream does, and what a client may see of it without a fallback.
 
-With a healthy candidate left, a client sees its complete answer, unless the fault came after content was shown.
+With a healthy fallback, a client gets the complete response of the fallback, unless the fault comes after content was
+sent.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ Protocol = Literal["chat", "messages"]
 
 
 class Complete(Struct, frozen=True):
-    """The whole answer, and its end. `by_itself`: from this upstream, since nothing is wrong with it."""
+    """The complete response, with its end."""
 
     def __str__(self) -> str:
         return "complete"
 
 
 class Cut(Struct, frozen=True):
-    """The content up to the fault, then an error in the stream, and no end as if all were well."""
+    """The content up to the fault, then an error in the stream, and no regular end."""
 
     def __str__(self) -> str:
         return "error in the stream"
 
 
-class Refused(Struct, frozen=True):
-    """An error of one of `statuses` in the client's own shape; `retry_after` is the header that comes with it."""
+class Failure(Struct, frozen=True):
+    """An error with one of `statuses` in the format of the client's protocol; `retry_after` is its header."""
 
     statuses: tuple[int, ...]
     retry_after: str | None = None
@@ -38,18 +39,18 @@ class Refused(Struct, frozen=True):
         return "/".join(map(str, self.statuses))
 
 
-Outcome = Complete | Cut | Refused
+Outcome = Complete | Cut | Failure
 
 COMPLETE, CUT = Complete(), Cut()
-BAD_GATEWAY, TOO_LATE = Refused((502,)), Refused((504,))
-# An upstream that says in its stream that it failed may tell the status as well.
-_ITS_OWN = Refused((500, 502, 503))
+BAD_GATEWAY, GATEWAY_TIMEOUT = Failure((502,)), Failure((504,))
+# An upstream that reports a failure in its stream may report the status too.
+_REPORTED_STATUS = Failure((500, 502, 503))
 
 
 class Fault(Struct, frozen=True):
-    """What an upstream does when `name` is the model asked for, and what comes of it alone: whole and as a stream.
+    """The behaviour of an upstream for the model `name`, and its outcome without a fallback, whole and as a stream.
 
-    `upstreams` are the protocols in which it can do so. `harmless`: nothing is wrong, so no other candidate is called.
+    `upstreams` are the protocols that can have this fault. `harmless`: no fault, so no fallback is called.
     """
 
     name: str
@@ -59,24 +60,24 @@ class Fault(Struct, frozen=True):
 
     @property
     def harmless(self) -> bool:
-        """Whether nothing is wrong with what the upstream does."""
+        """Whether the behaviour is no fault."""
         return self.whole == self.stream == COMPLETE
 
 
-REFUSES = "refuses-connection"
-"""The one fault that takes no server."""
+REFUSED_CONNECTION = "refuses-connection"
+"""The only fault without a server."""
 
 FAULTS = (
     Fault("ok", COMPLETE, COMPLETE),
-    Fault("rate-limited", Refused((429,), RETRY_AFTER_S), Refused((429,), RETRY_AFTER_S)),
-    Fault("server-error", Refused((500,)), Refused((500,))),
+    Fault("rate-limited", Failure((429,), RETRY_AFTER_S), Failure((429,), RETRY_AFTER_S)),
+    Fault("server-error", Failure((500,)), Failure((500,))),
     Fault("bad-gateway-page", BAD_GATEWAY, BAD_GATEWAY),
-    # The watch may have seen before the call that nobody listens.
-    Fault(REFUSES, Refused((502, 503)), Refused((502, 503))),
-    Fault("hangs-before-headers", TOO_LATE, TOO_LATE),
-    Fault("hangs-before-content", TOO_LATE, TOO_LATE),
-    Fault("hangs-after-role", TOO_LATE, TOO_LATE),
-    Fault("hangs-mid-stream", TOO_LATE, CUT),
+    # The availability monitor may have found before the call that no server listens.
+    Fault(REFUSED_CONNECTION, Failure((502, 503)), Failure((502, 503))),
+    Fault("hangs-before-headers", GATEWAY_TIMEOUT, GATEWAY_TIMEOUT),
+    Fault("hangs-before-content", GATEWAY_TIMEOUT, GATEWAY_TIMEOUT),
+    Fault("hangs-after-role", GATEWAY_TIMEOUT, GATEWAY_TIMEOUT),
+    Fault("hangs-mid-stream", GATEWAY_TIMEOUT, CUT),
     Fault("cuts-before-headers", BAD_GATEWAY, BAD_GATEWAY),
     Fault("cuts-after-headers", BAD_GATEWAY, BAD_GATEWAY),
     Fault("cuts-after-role", BAD_GATEWAY, BAD_GATEWAY),
@@ -84,12 +85,12 @@ FAULTS = (
     Fault("resets-mid-stream", BAD_GATEWAY, CUT),
     Fault("cuts-mid-event", BAD_GATEWAY, CUT),
     Fault("cuts-mid-chunk", BAD_GATEWAY, CUT),
-    # aiohttp sees no end of a body after a chunk whose size is no number; the limit of time ends it.
-    Fault("breaks-framing", Refused((502, 504)), CUT),
+    # aiohttp does not end a body after a chunk with an invalid size; the timeout does.
+    Fault("breaks-framing", Failure((502, 504)), CUT),
     Fault("cuts-mid-body", BAD_GATEWAY, CUT),
-    Fault("error-after-role", _ITS_OWN, _ITS_OWN),
+    Fault("error-after-role", _REPORTED_STATUS, _REPORTED_STATUS),
     Fault("error-mid-stream", BAD_GATEWAY, CUT),
-    Fault("error-in-200", _ITS_OWN, _ITS_OWN),
+    Fault("error-in-200", _REPORTED_STATUS, _REPORTED_STATUS),
     Fault("empty-events", COMPLETE, COMPLETE),
     Fault("no-choices", BAD_GATEWAY, BAD_GATEWAY, ("chat",)),
     Fault("empty-body", BAD_GATEWAY, BAD_GATEWAY),

@@ -1,4 +1,4 @@
-"""`route serve` as a process of its own, in front of the fault upstream."""
+"""`route serve` in a separate process, in front of the fault upstream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def write_cards(folder: Path, cards: Iterable[Card]) -> Path:
-    """`cards` as files in `folder`."""
+    """Write `cards` as files into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for card in cards:
         (folder / f"{card.id}.yaml").write_text(yaml.safe_dump(to_plain(card), sort_keys=False), encoding="utf-8")
@@ -29,14 +29,17 @@ def write_cards(folder: Path, cards: Iterable[Card]) -> Path:
 
 
 def route_serve(
-    folder: Path, cards: Iterable[Card], configured: Mapping[str, Any] | None = None, arguments: Iterable[str] = ()
+    folder: Path,
+    cards: Iterable[Card],
+    settings_document: Mapping[str, Any] | None = None,
+    arguments: Iterable[str] = (),
 ) -> Start:
-    """The command over `cards`, with everything it writes in `folder`. `configured` becomes its gateway.yaml."""
+    """The command that serves `cards` and writes only into `folder`. `settings_document` becomes its gateway.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     gateway = folder / "gateway.yaml"
-    if configured is not None:
-        gateway.write_text(json.dumps(configured), encoding="utf-8")
+    if settings_document is not None:
+        gateway.write_text(json.dumps(settings_document), encoding="utf-8")
     command = [sys.executable, str(_ROOT / "cli.py"), "serve", "--port", str(port)]
     command += ["--cards", str(write_cards(folder / "cards", cards))]
     command += ["--policies", str(settings.shipped_policies_folder())]
@@ -54,13 +57,13 @@ def route_serve(
 
 @contextlib.contextmanager
 def served(start: Start) -> Iterator[tuple[str, Server]]:
-    """Run it; the values are its URL and the process."""
+    """Run it; yields its URL and the process."""
     with running(start, start.folder / "serve.log") as server:
         yield f"http://127.0.0.1:{server.port}", server
 
 
 def peak_mb(pid: int) -> float:
-    """The most resident memory that a process has had."""
+    """The peak resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""Both surfaces as a strict client reads them: what to send, and what is wrong with an answer."""
+"""Both surfaces as a strict client reads them: requests, and the problems of their responses."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Literal
 import httpx
 from msgspec import Struct
 
-from tests.faults.faults import Complete, Cut, Outcome, Refused
+from tests.faults.faults import Complete, Cut, Failure, Outcome
 from tests.faults.wires import TEXT
 
 Surface = Literal["openai", "anthropic"]
 PATHS: dict[Surface, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 _PROMPT = [{"role": "user", "content": "Say hello."}]
-# What no client may ever see of the gateway's inside; the caller adds its upstreams' addresses and keys.
+# Internals that no response may show; the caller adds its upstreams' addresses and keys.
 _NEVER_SHOWN = (b"Traceback", b'File "', b"aiohttp", b"site-packages")
 
 
-class Answer(Struct, frozen=True):
-    """What a client got. `broken`: the connection ended before the answer did."""
+class Response(Struct, frozen=True):
+    """A response as a client received it. `broken`: the connection ended before the response was complete."""
 
     status: int
     headers: dict[str, str]
@@ -34,80 +34,80 @@ def request_body(surface: Surface, model: str, stream: bool) -> dict[str, Any]:
     return {**body, "stream": True} if stream else body
 
 
-def ask(
+def send(
     client: httpx.Client, surface: Surface, model: str, stream: bool, headers: dict[str, str] | None = None
-) -> Answer:
-    """The answer to a short request, however it ends."""
-    own = {"anthropic-version": "2023-06-01"} if surface == "anthropic" else {}
+) -> Response:
+    """Send a short request; a response that breaks off is returned as `broken`."""
+    version = {"anthropic-version": "2023-06-01"} if surface == "anthropic" else {}
     request = client.build_request(
-        "POST", PATHS[surface], json=request_body(surface, model, stream), headers={**own, **(headers or {})}
+        "POST", PATHS[surface], json=request_body(surface, model, stream), headers={**version, **(headers or {})}
     )
-    answer = client.send(request, stream=True)
-    pieces: list[bytes] = []
+    response = client.send(request, stream=True)
+    chunks: list[bytes] = []
     broken = False
     try:
-        pieces.extend(answer.iter_raw())
+        chunks.extend(response.iter_raw())
     except httpx.TransportError:
         broken = True
     finally:
-        answer.close()
-    return Answer(answer.status_code, dict(answer.headers), b"".join(pieces), broken)
+        response.close()
+    return Response(response.status_code, dict(response.headers), b"".join(chunks), broken)
 
 
 def problems(
-    answer: Answer, expected: Outcome, surface: Surface, stream: bool, secrets: tuple[str, ...] = ()
+    response: Response, expected: Outcome, surface: Surface, stream: bool, secrets: tuple[str, ...] = ()
 ) -> list[str]:
-    """What is wrong with `answer`, in words; nothing where it is as `expected`."""
-    found = [f"shows {word!r}" for word in _NEVER_SHOWN if word in answer.body]
-    seen = answer.body + repr(answer.headers).encode()
-    found += [f"shows {secret!r}" for secret in secrets if secret.encode() in seen]
-    if answer.broken:
-        found.append("the connection breaks")
-    if "x-request-id" not in answer.headers:
-        found.append("no x-request-id")
-    return found + list(_READERS[type(expected)](answer, expected, surface, stream))
+    """The problems of `answer` in words; empty if it is as `expected`."""
+    problem_list = [f"shows {text!r}" for text in _NEVER_SHOWN if text in response.body]
+    visible = response.body + repr(response.headers).encode()
+    problem_list += [f"shows {secret!r}" for secret in secrets if secret.encode() in visible]
+    if response.broken:
+        problem_list.append("the connection broke")
+    if "x-request-id" not in response.headers:
+        problem_list.append("no x-request-id")
+    return problem_list + list(_CHECKS[type(expected)](response, expected, surface, stream))
 
 
-def _complete(answer: Answer, _: Outcome, surface: Surface, stream: bool) -> Iterator[str]:
-    if answer.status != 200:
-        yield f"status {answer.status}: {answer.body[:200]!r}"
+def _complete_problems(response: Response, _: Outcome, surface: Surface, stream: bool) -> Iterator[str]:
+    if response.status != 200:
+        yield f"status {response.status}: {response.body[:200]!r}"
         return
     if not stream:
-        yield from _whole_problems(answer, surface)
+        yield from _whole_problems(response, surface)
         return
-    yield from _stream_problems(answer, surface, ended=True)
+    yield from _stream_problems(response, surface, complete=True)
 
 
-def _cut(answer: Answer, _: Outcome, surface: Surface, stream: bool) -> Iterator[str]:
+def _cut_problems(response: Response, _: Outcome, surface: Surface, stream: bool) -> Iterator[str]:
     assert stream
-    if answer.status != 200:
-        yield f"status {answer.status}: {answer.body[:200]!r}"
+    if response.status != 200:
+        yield f"status {response.status}: {response.body[:200]!r}"
         return
-    yield from _stream_problems(answer, surface, ended=False)
+    yield from _stream_problems(response, surface, complete=False)
 
 
-def _refused(answer: Answer, expected: Outcome, surface: Surface, _: bool) -> Iterator[str]:
-    assert isinstance(expected, Refused)
-    if answer.status not in expected.statuses:
-        yield f"status {answer.status} where {expected} is true: {answer.body[:200]!r}"
-    if expected.retry_after is not None and answer.headers.get("retry-after") != expected.retry_after:
-        yield f"retry-after is {answer.headers.get('retry-after')}, the upstream said {expected.retry_after}"
-    if not answer.headers.get("content-type", "").startswith("application/json"):
-        yield f"an error as {answer.headers.get('content-type')}"
-    yield from error_problems(answer.body, surface)
+def _failure_problems(response: Response, expected: Outcome, surface: Surface, _: bool) -> Iterator[str]:
+    assert isinstance(expected, Failure)
+    if response.status not in expected.statuses:
+        yield f"status {response.status} instead of {expected}: {response.body[:200]!r}"
+    if expected.retry_after is not None and response.headers.get("retry-after") != expected.retry_after:
+        yield f"retry-after is {response.headers.get('retry-after')}, the upstream sent {expected.retry_after}"
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        yield f"an error as {response.headers.get('content-type')}"
+    yield from error_problems(response.body, surface)
 
 
-_READERS: dict[type[Outcome], Callable[[Answer, Outcome, Surface, bool], Iterator[str]]] = {
-    Complete: _complete,
-    Cut: _cut,
-    Refused: _refused,
+_CHECKS: dict[type[Outcome], Callable[[Response, Outcome, Surface, bool], Iterator[str]]] = {
+    Complete: _complete_problems,
+    Cut: _cut_problems,
+    Failure: _failure_problems,
 }
 
 
 def error_problems(body: bytes, surface: Surface) -> Iterator[str]:
-    """What is wrong with the shape of an error."""
-    said = _json(body)
-    error = said.get("error") if isinstance(said, dict) else None
+    """The problems of the format of an error."""
+    message = _json(body)
+    error = message.get("error") if isinstance(message, dict) else None
     if not isinstance(error, dict):
         yield f"no error in {body[:200]!r}"
         return
@@ -116,114 +116,116 @@ def error_problems(body: bytes, surface: Surface) -> Iterator[str]:
     if not isinstance(error.get("type"), str):
         yield f"an error without a type: {error}"
     if surface == "anthropic":
-        if said.get("type") != "error":
+        if message.get("type") != "error":
             yield f"an error that is not Anthropic's: {body[:200]!r}"
     elif not isinstance(error.get("code"), str | None) or set(error) < {"message", "type", "param", "code"}:
         yield f"an error that is not OpenAI's: {body[:200]!r}"
 
 
-def _whole_problems(answer: Answer, surface: Surface) -> Iterator[str]:
-    said = _json(answer.body)
+def _whole_problems(response: Response, surface: Surface) -> Iterator[str]:
+    message = _json(response.body)
     try:
         if surface == "openai":
-            (choice,) = said["choices"]
+            (choice,) = message["choices"]
             text, finish = choice["message"]["content"], choice["finish_reason"] == "stop"
         else:
-            text = "".join(block["text"] for block in said["content"] if block["type"] == "text")
-            finish = said["type"] == "message" and said["role"] == "assistant" and said["stop_reason"] == "end_turn"
+            text = "".join(block["text"] for block in message["content"] if block["type"] == "text")
+            finish = (
+                message["type"] == "message" and message["role"] == "assistant" and message["stop_reason"] == "end_turn"
+            )
     except (KeyError, TypeError, ValueError):
-        yield f"no answer: {answer.body[:200]!r}"
+        yield f"no completion: {response.body[:200]!r}"
         return
     if text != TEXT:
         yield f"the text is {text!r}"
     if not finish:
-        yield "the answer does not say why it ended"
+        yield "the finish reason is wrong or missing"
 
 
-def _stream_problems(answer: Answer, surface: Surface, ended: bool) -> Iterator[str]:
-    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-        yield f"a stream as {answer.headers.get('content-type')}"
-    *events, rest = answer.body.replace(b"\r\n", b"\n").split(b"\n\n")
+def _stream_problems(response: Response, surface: Surface, complete: bool) -> Iterator[str]:
+    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        yield f"a stream as {response.headers.get('content-type')}"
+    *events, rest = response.body.replace(b"\r\n", b"\n").split(b"\n\n")
     if rest:
-        yield f"the last event is not whole: {rest[:80]!r}"
-    read = _read_openai if surface == "openai" else _read_anthropic
-    told = read([event for event in events if not event.startswith(b":")])
-    yield from told.problems
-    if told.done != ended:
-        yield "a clean end" if told.done else "no end"
-    if bool(told.errors) == ended:
-        yield f"errors: {told.errors}"
-    for error in told.errors:
+        yield f"the last event is incomplete: {rest[:80]!r}"
+    parse = _parse_openai if surface == "openai" else _parse_anthropic
+    parsed = parse([event for event in events if not event.startswith(b":")])
+    yield from parsed.problems
+    if parsed.done != complete:
+        yield "a clean end" if parsed.done else "no end"
+    if bool(parsed.errors) == complete:
+        yield f"errors: {parsed.errors}"
+    for error in parsed.errors:
         yield from error_problems(error, surface)
-    if ended and told.text != TEXT:
-        yield f"the text is {told.text!r}"
-    if not ended and not (told.text and TEXT.startswith(told.text)):
-        yield f"the text so far is {told.text!r}"
+    if complete and parsed.text != TEXT:
+        yield f"the text is {parsed.text!r}"
+    if not complete and not (parsed.text and TEXT.startswith(parsed.text)):
+        yield f"the text so far is {parsed.text!r}"
 
 
-class _Told(Struct):
+class _ParsedStream(Struct):
     text: str = ""
     done: bool = False
     errors: list[bytes] = []
     problems: list[str] = []
 
 
-def _read_openai(events: list[bytes]) -> _Told:
-    told, ids, finishes, roles = _Told(), set(), 0, 0
+def _parse_openai(events: list[bytes]) -> _ParsedStream:
+    parsed, ids, finishes, roles = _ParsedStream(), set(), 0, 0
     for event in events:
         data = event.removeprefix(b"data:").strip()
-        if told.done or told.errors:
-            told.problems.append(f"an event after the end: {event[:80]!r}")
+        if parsed.done or parsed.errors:
+            parsed.problems.append(f"an event after the end: {event[:80]!r}")
         elif data == b"[DONE]":
-            told.done = True
-        elif not isinstance(said := _json(data), dict):
-            told.problems.append(f"not an event: {event[:80]!r}")
-        elif "error" in said:
-            told.errors.append(data)
+            parsed.done = True
+        elif not isinstance(message := _json(data), dict):
+            parsed.problems.append(f"not an event: {event[:80]!r}")
+        elif "error" in message:
+            parsed.errors.append(data)
         else:
-            ids.add(said.get("id"))
-            if not said.get("choices") and "usage" in said:
-                told.problems.append("a usage chunk that nobody asked for")
-            for choice in said.get("choices") or ():
+            ids.add(message.get("id"))
+            if not message.get("choices") and "usage" in message:
+                parsed.problems.append("a usage chunk that was not requested")
+            for choice in message.get("choices") or ():
                 delta = choice.get("delta") or {}
-                told.text += delta.get("content") or ""
+                parsed.text += delta.get("content") or ""
                 roles += "role" in delta
                 finishes += choice.get("finish_reason") is not None
     if len(ids) > 1:
-        told.problems.append(f"chunks of several answers: {sorted(map(str, ids))}")
+        parsed.problems.append(f"chunks of several responses: {sorted(map(str, ids))}")
     if ids and roles != 1:
-        told.problems.append(f"{roles} chunks with a role")
-    if told.done and finishes != 1:
-        told.problems.append(f"{finishes} finish reasons")
-    return told
+        parsed.problems.append(f"{roles} chunks with a role")
+    if parsed.done and finishes != 1:
+        parsed.problems.append(f"{finishes} finish reasons")
+    return parsed
 
 
-def _read_anthropic(events: list[bytes]) -> _Told:
-    told, kinds = _Told(), []
+def _parse_anthropic(events: list[bytes]) -> _ParsedStream:
+    parsed, event_types = _ParsedStream(), []
     for event in events:
         name, _, line = event.partition(b"\n")
-        said = _json(line.removeprefix(b"data:").strip())
-        if not isinstance(said, dict) or name.removeprefix(b"event:").strip().decode() != said.get("type"):
-            told.problems.append(f"not an event: {event[:80]!r}")
+        message = _json(line.removeprefix(b"data:").strip())
+        if not isinstance(message, dict) or name.removeprefix(b"event:").strip().decode() != message.get("type"):
+            parsed.problems.append(f"not an event: {event[:80]!r}")
             continue
-        kind = said["type"]
-        if told.done or told.errors:
-            told.problems.append(f"an event after the end: {event[:80]!r}")
-        if kind != "ping":
-            kinds.append(kind)
-        if kind == "error":
-            told.errors.append(line.removeprefix(b"data:").strip())
-        elif kind == "message_stop":
-            told.done = True
-        elif kind == "content_block_delta":
-            told.text += said["delta"].get("text", "")
-    if kinds[:2] != ["message_start", "content_block_start"]:
-        told.problems.append(f"it begins with {kinds[:2]}")
-    if told.done and kinds[-3:] != ["content_block_stop", "message_delta", "message_stop"]:
-        told.problems.append(f"it ends with {kinds[-3:]}")
-    if kinds.count("message_start") > 1:
-        told.problems.append("messages of several answers")
-    return told
+        event_type = message["type"]
+        if parsed.done or parsed.errors:
+            parsed.problems.append(f"an event after the end: {event[:80]!r}")
+        if event_type != "ping":
+            event_types.append(event_type)
+        if event_type == "error":
+            parsed.errors.append(line.removeprefix(b"data:").strip())
+        elif event_type == "message_stop":
+            parsed.done = True
+        elif event_type == "content_block_delta":
+            parsed.text += message["delta"].get("text", "")
+    if event_types[:2] != ["message_start", "content_block_start"]:
+        parsed.problems.append(f"it begins with {event_types[:2]}")
+    if parsed.done and event_types[-3:] != ["content_block_stop", "message_delta", "message_stop"]:
+        parsed.problems.append(f"it ends with {event_types[-3:]}")
+    if event_types.count("message_start") > 1:
+        parsed.problems.append("messages of several responses")
+    return parsed
 
 
 def _json(raw: bytes) -> Any:

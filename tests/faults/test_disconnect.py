@@ -1,4 +1,4 @@
-"""A client that leaves: its upstream call ends, wherever it was, and no other begins."""
+"""A client disconnect cancels the upstream call in any state, and no fallback is called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.faults.surfaces import PATHS, Surface, request_body
 from tests.faults.upstream import Upstream
 from tests.gateway.servers import gateway_server, wait_for
 
-WAITING = ("hangs-before-headers", "hangs-before-content", "hangs-after-role", "hangs-mid-stream", "endless")
+HANGING = ("hangs-before-headers", "hangs-before-content", "hangs-after-role", "hangs-mid-stream", "endless")
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +23,21 @@ def gateway(upstream: Upstream) -> Iterator[str]:
         patch.setenv(KEY_VARIABLE, KEY)
         cards = [
             card
-            for fault in WAITING
+            for fault in HANGING
             for card in (
                 fault_card(fault, upstream.url, fault, tags=(f"with-{fault}",), price=1.0),
                 fault_card(f"after-{fault}", upstream.url, "ok", tags=(f"with-{fault}",), price=2.0),
             )
         ]
-        patient = short_timeouts(first_token_s=30.0, idle_s=30.0, total_s=60.0)
-        with gateway_server(*cards, config=patient) as url:
+        long_timeouts = short_timeouts(first_token_s=30.0, idle_s=30.0, total_s=60.0)
+        with gateway_server(*cards, config=long_timeouts) as url:
             yield url
 
 
 @pytest.mark.parametrize("surface", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("fault", WAITING)
-def test_a_client_that_leaves_ends_the_upstream_call(
+@pytest.mark.parametrize("fault", HANGING)
+def test_a_client_disconnect_cancels_the_upstream_call(
     gateway: str, upstream: Upstream, fault: str, stream: bool, surface: Surface
 ) -> None:
     before = len(upstream.seen_at(fault))
@@ -45,7 +45,7 @@ def test_a_client_that_leaves_ends_the_upstream_call(
         connection.sendall(_request(surface, f"auto[tag=with-{fault}]", stream))
         assert wait_for(lambda: len(upstream.seen_at(fault)) > before)
         if fault in ("hangs-mid-stream", "endless") and stream:
-            # Inside the stream, not before its beginning.
+            # Disconnect during the stream, not before it.
             while b"Hello" not in connection.recv(65536):
                 pass
         assert upstream.open_calls == 1

@@ -1,4 +1,4 @@
-"""SIGTERM: no new work is announced, what runs ends well, then the process does."""
+"""SIGTERM: the gateway reports not ready, completes running requests, then exits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.gateway.processes import Server
 from tests.faults.faults import COMPLETE
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
-from tests.faults.surfaces import Answer, ask, problems
+from tests.faults.surfaces import Response, problems, send
 from tests.faults.upstream import Upstream
 from tests.gateway.servers import wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts a session of processes")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session")
 
 
 @pytest.fixture
@@ -37,13 +37,15 @@ def readiness(url: str) -> int | None:
         return None
 
 
-def test_streams_end_well_while_readiness_is_refused(gateway: tuple[str, Server], upstream: Upstream) -> None:
+def test_running_streams_complete_while_the_gateway_is_not_ready(
+    gateway: tuple[str, Server], upstream: Upstream
+) -> None:
     url, server = gateway
-    answers: list[Answer] = []
+    responses: list[Response] = []
 
     def stream() -> None:
         with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-            answers.append(ask(client, "openai", "pauses", True))
+            responses.append(send(client, "openai", "pauses", True))
 
     assert readiness(url) == 200
     before = len(upstream.seen)
@@ -55,12 +57,12 @@ def test_streams_end_well_while_readiness_is_refused(gateway: tuple[str, Server]
     assert wait_for(lambda: readiness(url) == 503)
     for client in clients:
         client.join()
-    assert [problems(answer, COMPLETE, "openai", True) for answer in answers] == [[]] * 4
-    # What has ended is nobody's any more, and answers nothing.
+    assert [problems(response, COMPLETE, "openai", True) for response in responses] == [[]] * 4
+    # The process has exited and no longer listens.
     assert wait_for(lambda: readiness(url) is None, 5)
 
 
-def test_a_process_without_work_ends_at_once(gateway: tuple[str, Server]) -> None:
+def test_a_process_without_requests_exits_at_once(gateway: tuple[str, Server]) -> None:
     url, server = gateway
     os.kill(server.pid, signal.SIGTERM)
     assert wait_for(lambda: readiness(url) is None, 3)

@@ -1,4 +1,4 @@
-"""The second candidate is asked what the first was asked, word for word."""
+"""The fallback receives exactly the request of the first candidate."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ CASES = tuple(
 def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, KEY)
-        # Two cards for each case: one that had failed in several would rest.
-        able: dict[str, Any] = {"capabilities": ("tools",)}
+        # Two cards for each case: a card that failed in several cases would cool down.
+        capabilities: dict[str, Any] = {"capabilities": ("tools",)}
         cards = [
             card
             for fault, _, _, name in CASES
             for card in (
-                fault_card(f"{name}.bad", upstream.url, fault, tags=(name,), price=1.0, **able),
-                fault_card(f"{name}.good", upstream.url, "ok", tags=(name,), price=2.0, **able),
+                fault_card(f"{name}.bad", upstream.url, fault, tags=(name,), price=1.0, **capabilities),
+                fault_card(f"{name}.good", upstream.url, "ok", tags=(name,), price=2.0, **capabilities),
             )
         ]
         with (
@@ -77,25 +77,25 @@ def gateway(upstream: Upstream) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize(("fault", "body", "stream", "name"), CASES, ids=[case[3] for case in CASES])
-def test_a_fallback_is_asked_what_the_client_asked(
+def test_a_fallback_receives_the_clients_request(
     gateway: httpx.Client, upstream: Upstream, fault: str, body: str, stream: bool, name: str
 ) -> None:
-    asked = {"model": f"auto[tag={name}]", **BODIES[body], **({"stream": True} if stream else {})}
-    answer = gateway.post("/v1/chat/completions", content=json.dumps(asked).encode())
-    assert answer.status_code == 200
+    request = {"model": f"auto[tag={name}]", **BODIES[body], **({"stream": True} if stream else {})}
+    response = gateway.post("/v1/chat/completions", content=json.dumps(request).encode())
+    assert response.status_code == 200
     calls = [*upstream.seen_at(f"{name}.bad"), *upstream.seen_at(f"{name}.good")]
-    # A connection that broke is tried once more.
+    # A broken connection is retried once.
     assert [call.model for call in calls] in ([fault, "ok"], [fault, fault, "ok"])
     for call in calls:
-        # The gateway may ask for the usage by itself.
-        arrived = {key: value for key, value in call.body.items() if key != "stream_options"}
-        assert arrived == {**asked, "model": call.model}
+        # The gateway may request the usage itself.
+        received = {key: value for key, value in call.body.items() if key != "stream_options"}
+        assert received == {**request, "model": call.model}
 
 
-def test_vectors_come_whole_though_a_stream_was_asked_for(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_are_not_streamed_even_if_requested(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     with gateway_server(fault_card("ok", upstream.url, "ok"), config=short_timeouts()) as url:
         body = {"model": "ok", "input": "hi", "stream": True}
-        answer = httpx.post(f"{url}/v1/embeddings", json=body, trust_env=False)
-    assert answer.status_code == 200
-    assert answer.json()["data"][0]["embedding"]
+        response = httpx.post(f"{url}/v1/embeddings", json=body, trust_env=False)
+    assert response.status_code == 200
+    assert response.json()["data"][0]["embedding"]

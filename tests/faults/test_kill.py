@@ -1,4 +1,4 @@
-"""SIGKILL under load: whoever has a whole answer finds its record afterwards, and the database is sound."""
+"""SIGKILL under load: every complete response has a record afterwards, and the database is intact."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ import pytest
 from router.store.records.sqlite import SqliteRecords
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
-from tests.faults.surfaces import Surface, ask
+from tests.faults.surfaces import Surface, send
 from tests.faults.upstream import Upstream
 from tests.gateway.servers import wait_for
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="starts a session of processes"),
+    pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session"),
 ]
 KILLS, CLIENTS = 2, 8
-# Long enough that records are on their way into the database when it happens.
+# Long enough that records are being written to the database at the kill.
 LOAD_S = 1.0
 
 
-def load(url: str, answered: list[str]) -> None:
-    """Ask until the gateway is gone; the ids of requests whose answers came whole are added to `answered`."""
+def send_requests(url: str, answered: list[str]) -> None:
+    """Send requests until the gateway has exited; ids of requests with complete responses are added to `answered`."""
     surfaces: tuple[Surface, ...] = ("openai", "anthropic")
-    cases = itertools.cycle(itertools.product(surfaces, (False, True), ("ok", "auto[tag=tried]")))
+    cases = itertools.cycle(itertools.product(surfaces, (False, True), ("ok", "auto[tag=with-fallback]")))
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client, contextlib.suppress(httpx.TransportError):
         for surface, stream, model in cases:
-            answer = ask(client, surface, model, stream)
-            if answer.broken:
+            response = send(client, surface, model, stream)
+            if response.broken:
                 return
-            assert answer.status == 200, answer.body
-            answered.append(answer.headers["x-request-id"])
+            assert response.status == 200, response.body
+            answered.append(response.headers["x-request-id"])
 
 
 def _are_more_than(answered: list[str], number: int) -> bool:
@@ -50,29 +50,32 @@ def _are_more_than(answered: list[str], number: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_no_answer_is_without_its_record_after_a_kill(upstream: Upstream, tmp_path: Path, workers: int) -> None:
-    cards = [fault_card("ok", upstream.url, "ok"), fault_card("failing", upstream.url, "server-error", tags=("tried",))]
-    cards.append(fault_card("then", upstream.url, "ok", tags=("tried",), price=9.0))
+def test_every_complete_response_has_a_record_after_a_kill(upstream: Upstream, tmp_path: Path, workers: int) -> None:
+    cards = [
+        fault_card("ok", upstream.url, "ok"),
+        fault_card("failing", upstream.url, "server-error", tags=("with-fallback",)),
+    ]
+    cards.append(fault_card("fallback", upstream.url, "ok", tags=("with-fallback",), price=9.0))
     arguments = ("--workers", str(workers))
     answered: list[str] = []
     for _ in range(KILLS):
         with served(route_serve(tmp_path, cards, arguments=arguments)) as (url, server):
-            enough = len(answered) + CLIENTS
-            clients = [threading.Thread(target=load, args=(url, answered)) for _ in range(CLIENTS)]
+            minimum = len(answered) + CLIENTS
+            clients = [threading.Thread(target=send_requests, args=(url, answered)) for _ in range(CLIENTS)]
             for client in clients:
                 client.start()
-            assert wait_for(functools.partial(_are_more_than, answered, enough), 10)
+            assert wait_for(functools.partial(_are_more_than, answered, minimum), 10)
             time.sleep(LOAD_S)
             os.killpg(server.pid, signal.SIGKILL)
             for client in clients:
                 client.join()
-    # The next start takes in what was left behind.
+    # The next start recovers the records of the killed processes.
     with served(route_serve(tmp_path, cards, arguments=arguments)) as (url, server):
         os.kill(server.pid, signal.SIGTERM)
         assert wait_for(lambda: not Path(f"/proc/{server.pid}/cmdline").read_bytes(), 15)
     with SqliteRecords.open(tmp_path / "store", read_only=True) as records:
-        kept = {record.id for record in records.scan()}
-    assert set(answered) - kept == set()
+        recorded = {record.id for record in records.scan()}
+    assert set(answered) - recorded == set()
     assert len(answered) > CLIENTS * KILLS
     with contextlib.closing(sqlite3.connect(tmp_path / "store" / "records.sqlite")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

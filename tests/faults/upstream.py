@@ -1,7 +1,7 @@
-"""A model server that breaks in the way that the model's name says: `python -m tests.faults.upstream [PORT]`.
+"""A model server whose fault is selected by the model's name: `python -m tests.faults.upstream [PORT]`.
 
-It speaks HTTP by itself, since no framework lets a handler cut its own connection in the middle of a chunk. What stands
-before `/v1/` in a path is the caller's: one server plays as many deployments as there are prefixes.
+It implements HTTP itself, since no framework lets a handler close its connection in the middle of a chunk. Every prefix
+of a path before `/v1/` is a deployment, so one server serves any number of deployments.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.faults.wires import CHAT, WIRES, Wire
 
 RETRY_AFTER_S = "7"
 HUGE_BYTES = 100 * 1000 * 1000
-# Long enough that what was sent has been read before the fault comes.
+# Long enough that the sent data has been read before the fault.
 _SETTLE_S = 0.03
 _SLOW_START_S = 0.5
 PAUSE_S = 1.0
-# A dripping answer takes this long, whatever its length.
+# Duration of a slow response, independent of its length.
 DRIP_S = 0.6
 _JSON, _EVENTS, _HTML = "application/json", "text/event-stream", "text/html; charset=utf-8"
 _PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -37,7 +37,7 @@ _LARGEST_HEADER = 1 << 20
 
 
 class Seen(Struct, frozen=True):
-    """A request as it reached the upstream. `path` is all of it; `number` that of the call."""
+    """A request as it reached the upstream. `path` has the prefix; `number` is that of the call."""
 
     path: str
     headers: dict[str, str]
@@ -46,16 +46,16 @@ class Seen(Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """The model asked for."""
+        """The requested model."""
         return str(self.body.get("model"))
 
 
-class _HangupError(Exception):
-    """The behaviour is over and the connection with it."""
+class _DisconnectError(Exception):
+    """Ends the behaviour and closes the connection."""
 
 
 class Call:
-    """One request, and the means to answer it well or badly."""
+    """One request, and the ways to respond to it."""
 
     def __init__(
         self, seen: Seen, wire: Wire, earlier: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -65,65 +65,65 @@ class Call:
 
     @property
     def stream(self) -> bool:
-        """Whether the caller asked for events."""
+        """Whether the caller requested a stream."""
         return self.seen.body.get("stream") is True and bool(self.wire.tail)
 
-    async def answer(
+    async def respond(
         self, status: int = 200, body: bytes | None = None, kind: str = _JSON, headers: tuple[str, ...] = ()
     ) -> None:
-        """One whole answer of known length."""
-        body = self._named(self.wire.whole if body is None else body)
-        head = [f"HTTP/1.1 {status} Said", f"content-type: {kind}", f"content-length: {len(body)}", *headers]
+        """Send a complete response with a content-length."""
+        body = self._with_number(self.wire.whole if body is None else body)
+        head = [f"HTTP/1.1 {status} Status", f"content-type: {kind}", f"content-length: {len(body)}", *headers]
         await self.write("\r\n".join([*head, "", ""]).encode() + body)
 
     async def begin(self, kind: str | None = None) -> None:
-        """The headers of an answer in chunks."""
+        """Send the headers of a chunked response."""
         kind = kind or (_EVENTS if self.stream else _JSON)
         await self.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
 
-    async def send(self, *pieces: bytes) -> None:
-        """Each of `pieces` in a chunk of its own."""
-        for piece in map(self._named, pieces):
-            await self.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    async def send(self, *chunks: bytes) -> None:
+        """Send every item of `chunks` as one chunk."""
+        for chunk in map(self._with_number, chunks):
+            await self.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
     async def end(self) -> None:
-        """The end of an answer in chunks."""
+        """End a chunked response."""
         await self.write(b"0\r\n\r\n")
 
     async def write(self, raw: bytes) -> None:
-        """`raw` on the wire, whatever it means."""
+        """Send `raw` unchanged."""
         if self._writer.is_closing():
-            raise _HangupError
+            raise _DisconnectError
         self._writer.write(raw)
         await self._writer.drain()
 
     async def settle(self) -> None:
-        """Let what was sent arrive."""
+        """Wait until the sent data has arrived."""
         await asyncio.sleep(_SETTLE_S)
 
-    async def until_left(self) -> None:
-        """Wait for the caller to hang up. Never returns."""
-        # Bytes of a further request would mean that nobody waits for this answer.
+    async def until_disconnect(self) -> None:
+        """Wait until the caller disconnects. Never returns."""
+        # Bytes of another request would mean that the caller no longer waits for this response.
         await self._reader.read(1)
-        raise _HangupError
+        raise _DisconnectError
 
     def reset(self) -> None:
         """Drop the connection with a TCP reset. Never returns."""
-        carrier: socket.socket = self._writer.get_extra_info("socket")
-        carrier.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection_socket: socket.socket = self._writer.get_extra_info("socket")
+        connection_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
-        raise _HangupError
+        raise _DisconnectError
 
     def events(self) -> tuple[bytes, ...]:
-        """A whole healthy stream."""
+        """The events of a complete healthy stream."""
         wire = self.wire
         options = self.seen.body.get("stream_options")
         counted = wire.counted and isinstance(options, dict) and options.get("include_usage") is True
-        *said, done = wire.tail
-        return (*wire.head, *wire.content, *said, *((wire.counted,) if counted else ()), done)
+        *last_events, done = wire.tail
+        return (*wire.head, *wire.content, *last_events, *((wire.counted,) if counted else ()), done)
 
-    def _named(self, piece: bytes) -> bytes:
-        return piece.replace(b"{id}", b"%d" % self.seen.number)
+    def _with_number(self, chunk: bytes) -> bytes:
+        return chunk.replace(b"{id}", b"%d" % self.seen.number)
 
 
 Behaviour = Callable[[Call], Awaitable[None]]
@@ -137,9 +137,9 @@ def _behaviour(function: Behaviour) -> Behaviour:
 
 @_behaviour
 async def ok(call: Call) -> None:
-    """Answers."""
+    """Responds."""
     if not call.stream:
-        await call.answer()
+        await call.respond()
         return
     await call.begin()
     await call.send(*call.events())
@@ -149,132 +149,132 @@ async def ok(call: Call) -> None:
 @_behaviour
 async def rate_limited(call: Call) -> None:
     """429 with Retry-After."""
-    await call.answer(429, call.wire.error, headers=(f"retry-after: {RETRY_AFTER_S}",))
+    await call.respond(429, call.wire.error, headers=(f"retry-after: {RETRY_AFTER_S}",))
 
 
 @_behaviour
 async def server_error(call: Call) -> None:
     """500 with a JSON error."""
-    await call.answer(500, call.wire.error)
+    await call.respond(500, call.wire.error)
 
 
 @_behaviour
 async def bad_gateway_page(call: Call) -> None:
     """502 with a web page."""
-    await call.answer(502, _PAGE, _HTML)
+    await call.respond(502, _PAGE, _HTML)
 
 
 @_behaviour
 async def hangs_before_headers(call: Call) -> None:
-    """Takes the request and says nothing."""
-    await call.until_left()
+    """Reads the request and sends nothing."""
+    await call.until_disconnect()
 
 
 @_behaviour
 async def hangs_before_content(call: Call) -> None:
-    """Sends its headers, and nothing more."""
+    """Sends the headers, then nothing."""
     await call.begin()
-    await call.until_left()
+    await call.until_disconnect()
 
 
 @_behaviour
 async def hangs_after_role(call: Call) -> None:
-    """Sends what comes before any content, then nothing more."""
+    """Sends the events before any content, then nothing."""
     await call.begin()
     await call.send(*(call.wire.head if call.stream else (call.wire.whole[:20],)))
-    await call.until_left()
+    await call.until_disconnect()
 
 
 @_behaviour
 async def hangs_mid_stream(call: Call) -> None:
-    """Sends some of the answer, then nothing more."""
-    await _some(call)
-    await call.until_left()
+    """Sends a part of the response, then nothing."""
+    await _first_part(call)
+    await call.until_disconnect()
 
 
 @_behaviour
 async def cuts_before_headers(call: Call) -> None:
-    """Takes the request and hangs up."""
+    """Reads the request and disconnects."""
     del call
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def cuts_after_headers(call: Call) -> None:
-    """Hangs up after its headers."""
+    """Disconnects after the headers."""
     await call.begin()
     await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def cuts_after_role(call: Call) -> None:
-    """Hangs up after what comes before any content."""
+    """Disconnects after the events before any content."""
     await call.begin()
     await call.send(*(call.wire.head if call.stream else (call.wire.whole[:20],)))
     await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def cuts_mid_stream(call: Call) -> None:
-    """Hangs up between two events, with content sent."""
-    await _some(call)
-    raise _HangupError
+    """Disconnects between two events, after content."""
+    await _first_part(call)
+    raise _DisconnectError
 
 
 @_behaviour
 async def resets_mid_stream(call: Call) -> None:
-    """Resets the connection, with content sent."""
-    await _some(call)
+    """Resets the connection after content."""
+    await _first_part(call)
     call.reset()
 
 
 @_behaviour
 async def cuts_mid_event(call: Call) -> None:
-    """Hangs up inside an event, with content sent."""
-    await _some(call)
+    """Disconnects inside an event, after content."""
+    await _first_part(call)
     if call.stream:
         await call.send(call.wire.content[1][:40])
         await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def cuts_mid_chunk(call: Call) -> None:
-    """Hangs up inside a chunk of HTTP, with content sent."""
-    await _some(call)
+    """Disconnects inside an HTTP chunk, after content."""
+    await _first_part(call)
     await call.write(b'400\r\ndata: {"choi')
     await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def breaks_framing(call: Call) -> None:
-    """Sends a chunk whose length is no number, with content sent."""
-    await _some(call)
+    """Sends a chunk whose length is not a number, after content."""
+    await _first_part(call)
     await call.write(b"what?\r\n")
     await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def cuts_mid_body(call: Call) -> None:
-    """Sends less than the content-length it stated. A stream has no such header: it ends early, as if it were whole."""
+    """Sends less than its content-length. A stream has no such header: it ends early, as if it were complete."""
     if call.stream:
-        await _some(call)
+        await _first_part(call)
         await call.end()
         return
     whole = call.wire.whole
     await call.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(whole))
     await call.write(whole[:-20])
     await call.settle()
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def error_after_role(call: Call) -> None:
-    """An error event after what comes before any content, then the end."""
+    """Sends an error event after the events before any content, then the end."""
     await call.begin()
     if call.stream:
         await call.send(*call.wire.head, call.wire.error_event)
@@ -285,8 +285,8 @@ async def error_after_role(call: Call) -> None:
 
 @_behaviour
 async def error_mid_stream(call: Call) -> None:
-    """An error event with content sent, then an end as if all were well (vLLM does that)."""
-    await _some(call)
+    """Sends an error event after content, then a regular end (as vLLM does)."""
+    await _first_part(call)
     if call.stream:
         await call.send(call.wire.error_event, call.wire.tail[-1])
     await call.end()
@@ -294,27 +294,27 @@ async def error_mid_stream(call: Call) -> None:
 
 @_behaviour
 async def error_in_200(call: Call) -> None:
-    """Status 200 with a JSON error as its body, whatever was asked for."""
-    await call.answer(200, call.wire.error)
+    """Status 200 with a JSON error as its body, also for a stream."""
+    await call.respond(200, call.wire.error)
 
 
 @_behaviour
 async def empty_events(call: Call) -> None:
-    """Harmless events without content before the first, and a usage chunk at the end."""
+    """Sends events without content first, and a usage chunk at the end."""
     if not call.stream:
-        await call.answer()
+        await call.respond()
         return
-    *said, done = call.events()
+    *events, done = call.events()
     await call.begin()
-    await call.send(*call.wire.harmless, *said, *((call.wire.counted,) if call.wire.counted else ()), done)
+    await call.send(*call.wire.harmless, *events, *((call.wire.counted,) if call.wire.counted else ()), done)
     await call.end()
 
 
 @_behaviour
 async def no_choices(call: Call) -> None:
-    """An answer whose `choices` are empty from the beginning to the end."""
+    """A response with empty `choices` from beginning to end."""
     if not call.stream:
-        await call.answer(200, call.wire.whole_empty)
+        await call.respond(200, call.wire.whole_empty)
         return
     await call.begin()
     await call.send(*call.wire.stream_empty)
@@ -323,7 +323,7 @@ async def no_choices(call: Call) -> None:
 
 @_behaviour
 async def empty_body(call: Call) -> None:
-    """Status 200 and no byte of a body."""
+    """Status 200 with an empty body."""
     await call.begin()
     await call.end()
 
@@ -332,7 +332,7 @@ async def empty_body(call: Call) -> None:
 async def garbage_json(call: Call) -> None:
     """A body, or events, that are not JSON."""
     if not call.stream:
-        await call.answer(200, _GARBAGE)
+        await call.respond(200, _GARBAGE)
         return
     await call.begin()
     await call.send(b"data: " + _GARBAGE + b"\n\n", b"data: \xff\xfe\x00nonsense\n\n")
@@ -341,31 +341,31 @@ async def garbage_json(call: Call) -> None:
 
 @_behaviour
 async def wrong_content_type(call: Call) -> None:
-    """A web page with status 200: somebody's login, or a proxy's excuse."""
-    await call.answer(200, _PAGE, _HTML)
+    """A web page with status 200, such as a login page or the error page of a proxy."""
+    await call.respond(200, _PAGE, _HTML)
 
 
 @_behaviour
 async def huge_body(call: Call) -> None:
-    """100 MB without an end in sight: one JSON text, or one event."""
+    """100 MB in one JSON text or one event."""
     await call.begin()
     cut = call.wire.content[0].index(b"Hello") if call.stream else call.wire.whole.index(b"Hello")
     await call.send((call.wire.content[0] if call.stream else call.wire.whole)[:cut])
-    piece = b"%x\r\n%b\r\n" % (1 << 16, b"a" * (1 << 16))
+    chunk = b"%x\r\n%b\r\n" % (1 << 16, b"a" * (1 << 16))
     for _ in range(HUGE_BYTES >> 16):
-        await call.write(piece)
+        await call.write(chunk)
     await call.end()
 
 
 @_behaviour
 async def slow_drip(call: Call) -> None:
-    """Answers byte by byte, without long pauses."""
+    """Responds byte by byte, without long pauses."""
     content = b"".join(call.events()) if call.stream else call.wire.whole
     await call.begin()
     clock = asyncio.get_running_loop().time
     start = clock()
     for number, byte in enumerate(content.replace(b"{id}", b"%d" % call.seen.number)):
-        # By the clock, so that a busy machine does not stretch it.
+        # Timed by the clock, so that a busy machine does not prolong it.
         await asyncio.sleep(max(start + DRIP_S * number / len(content) - clock(), 0))
         await call.send(bytes((byte,)))
     await call.end()
@@ -373,22 +373,22 @@ async def slow_drip(call: Call) -> None:
 
 @_behaviour
 async def closes_after_each(call: Call) -> None:
-    """Answers, and hangs up without having said that it would."""
+    """Responds and disconnects without a `connection: close` header."""
     await ok(call)
-    raise _HangupError
+    raise _DisconnectError
 
 
 @_behaviour
 async def drops_reused(call: Call) -> None:
-    """Answers the first request of a connection and hangs up on the second, as a server that is idle for too long."""
+    """Responds to the first request of a connection and disconnects at the second, as after an idle timeout."""
     if call.earlier:
-        raise _HangupError
+        raise _DisconnectError
     await ok(call)
 
 
 @_behaviour
 async def endless(call: Call) -> None:
-    """Content without end, a little every 20 ms."""
+    """Content without end, one chunk every 20 ms."""
     await call.begin()
     if call.stream:
         await call.send(*call.wire.head)
@@ -412,14 +412,14 @@ async def long_stream(call: Call) -> None:
 
 @_behaviour
 async def slow_start(call: Call) -> None:
-    """Thinks for a while, then answers at once."""
+    """Responds completely after a delay."""
     await asyncio.sleep(_SLOW_START_S)
     await ok(call)
 
 
 @_behaviour
 async def pauses(call: Call) -> None:
-    """Answers with a pause in the middle."""
+    """Responds with a pause in the middle."""
     first, second, *rest = call.events()
     await call.begin()
     await call.send(first, second)
@@ -428,7 +428,7 @@ async def pauses(call: Call) -> None:
     await call.end()
 
 
-async def _some(call: Call) -> None:
+async def _first_part(call: Call) -> None:
     await call.begin()
     if call.stream:
         await call.send(*call.wire.head, call.wire.content[0])
@@ -438,39 +438,39 @@ async def _some(call: Call) -> None:
 
 
 class Upstream:
-    """The server. `seen` are the requests in order."""
+    """The server. `seen` are its requests in order, recorded while `record_requests`."""
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Seen] = []
-        self.keep_seen = True
+        self.record_requests = True
         self._open: collections.Counter[str] = collections.Counter()
         self._numbers = itertools.count(1)
 
     @property
     def open_calls(self) -> int:
-        """How many calls are being answered."""
+        """The number of running calls."""
         return self._open.total()
 
     def open_at(self, prefix: str) -> int:
-        """How many calls whose path begins with `/prefix/` are being answered."""
+        """The number of running calls whose path begins with `/prefix/`."""
         return self._open[prefix]
 
     def seen_at(self, prefix: str) -> list[Seen]:
-        """Those requests whose path begins with `/prefix/`."""
+        """The requests whose path begins with `/prefix/`."""
         return [seen for seen in self.seen if seen.path.startswith(f"/{prefix}/")]
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection until either side hangs up."""
-        with contextlib.suppress(_HangupError, ConnectionError, asyncio.IncompleteReadError):
+        """Handle the requests of one connection until either side disconnects."""
+        with contextlib.suppress(_DisconnectError, ConnectionError, asyncio.IncompleteReadError):
             for earlier in itertools.count():
                 request = await _read(reader, writer)
-                await self._answer(request, earlier, reader, writer)
+                await self._handle(request, earlier, reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    async def _answer(
+    async def _handle(
         self,
         request: tuple[str, str, dict[str, str], bytes],
         earlier: int,
@@ -480,17 +480,17 @@ class Upstream:
         method, path, headers, raw = request
         _, _, endpoint = path.partition("/v1/")
         if method == "GET":
-            listed = [{"id": name, "object": "model", "created": 0, "owned_by": "faults"} for name in BEHAVIOURS]
-            body = json.dumps({"object": "list", "data": listed, "open_calls": self.open_calls}).encode()
+            models = [{"id": name, "object": "model", "created": 0, "owned_by": "faults"} for name in BEHAVIOURS]
+            body = json.dumps({"object": "list", "data": models, "open_calls": self.open_calls}).encode()
             seen = Seen(path, headers, {}, 0)
-            await Call(seen, CHAT, earlier, reader, writer).answer(200, body)
+            await Call(seen, CHAT, earlier, reader, writer).respond(200, body)
             return
         seen = Seen(path, headers, json.loads(raw), next(self._numbers))
         call = Call(seen, WIRES.get(endpoint, CHAT), earlier, reader, writer)
         if endpoint not in WIRES or seen.model not in BEHAVIOURS:
-            await call.answer(404, json.dumps({"error": {"message": f"no {seen.model} at {path}"}}).encode())
+            await call.respond(404, json.dumps({"error": {"message": f"no {seen.model} at {path}"}}).encode())
             return
-        if self.keep_seen:
+        if self.record_requests:
             self.seen.append(seen)
         deployment = path.split("/")[1]
         self._open[deployment] += 1
@@ -509,12 +509,12 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> t
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        pieces = []
+        chunks = []
         while size := int(await reader.readuntil(b"\r\n"), 16):
-            pieces.append(await reader.readexactly(size))
+            chunks.append(await reader.readexactly(size))
             await reader.readexactly(2)
         await reader.readexactly(2)
-        return method, target.partition("?")[0], headers, b"".join(pieces)
+        return method, target.partition("?")[0], headers, b"".join(chunks)
     raw = await reader.readexactly(int(headers.get("content-length", 0)))
     return method, target.partition("?")[0], headers, raw
 
@@ -533,7 +533,7 @@ async def _run(upstream: Upstream, port: int, started: Callable[[], None], stop:
 
 @contextlib.contextmanager
 def fault_upstream() -> Iterator[Upstream]:
-    """The server in a thread of its own, on a free loopback port."""
+    """The server in a separate thread, on a free loopback port."""
     upstream, ready, stop = Upstream(), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
@@ -553,7 +553,7 @@ def fault_upstream() -> Iterator[Upstream]:
 
 @contextlib.contextmanager
 def refusing_port() -> Iterator[int]:
-    """A loopback port that refuses connections, and that nobody else gets meanwhile."""
+    """A loopback port that refuses connections and is reserved meanwhile."""
     # Bound but not listening.
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -561,9 +561,9 @@ def refusing_port() -> Iterator[int]:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until killed; the first line printed is the URL."""
+    """Serve until killed; the first printed line is the URL."""
     upstream = Upstream()
-    upstream.keep_seen = False
+    upstream.record_requests = False
     port = int(arguments[0]) if arguments else 0
     asyncio.run(_run(upstream, port, lambda: print(upstream.url, flush=True), asyncio.Event()))
 

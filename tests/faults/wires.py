@@ -1,6 +1,6 @@
-"""What a healthy model server says in each protocol: one short answer, whole and as events.
+"""Responses of a healthy model server in each protocol: one short response, as one body and as events.
 
-Every answer's text is TEXT. `{id}` stands for the number of the call, so that two answers mixed into one are noticed.
+The text of every response is TEXT. `{id}` is replaced by the number of the call, so that mixed responses are noticed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ _PARTS = ("Hello", " there")
 class Wire(Struct, frozen=True):
     """One protocol. The events of a stream come in four groups: before any content, the content, the end, an error.
 
-    `harmless` are further events without content that an upstream may send before the first. `counted` is the event
-    that tells the usage, where the protocol has one that a client must ask for. `whole_empty` and `stream_empty` are an
-    answer that holds nothing at all.
+    `harmless` are events without content that an upstream may send before the first. `counted` is the usage event, in
+    protocols in which a client must request it. `whole_empty` and `stream_empty` are a response without any content.
     """
 
     whole: bytes
@@ -57,16 +56,16 @@ def _delta(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 
 _COMPLETION = {"id": "c-{id}", "object": "chat.completion", "created": 1, "model": "served", "usage": _USAGE}
-_SAID = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
+_CHOICE = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
 
 CHAT = Wire(
-    whole=json.dumps({**_COMPLETION, "choices": [_SAID]}).encode(),
+    whole=json.dumps({**_COMPLETION, "choices": [_CHOICE]}).encode(),
     head=(_delta({"role": "assistant", "content": ""}),),
     content=tuple(_delta({"content": part}) for part in _PARTS),
     tail=(_delta({}, "stop"), _DONE),
     error=json.dumps({"error": _ERROR}).encode(),
     error_event=_data({"error": _ERROR}),
-    # Azure's first chunk looks so.
+    # The first chunk of Azure.
     harmless=(_chunk(choices=[], prompt_filter_results=[{"prompt_index": 0}]),),
     counted=_chunk(choices=[], usage=_USAGE),
     whole_empty=json.dumps({**_COMPLETION, "choices": []}).encode(),

@@ -1,4 +1,4 @@
-"""Valid requests of every surface: what the fuzzer starts from."""
+"""Valid request bodies of every surface, from which the fuzzer starts."""
 
 from __future__ import annotations
 
@@ -130,4 +130,4 @@ BODIES = {
     "/messages/count_tokens": MESSAGES,
     "/route": CHAT,
 }
-"""By the path after `/v1`, of which only the dry run has none."""
+"""By path after `/v1`; only the dry run has no `/v1`."""

@@ -1,4 +1,4 @@
-"""Requests that were valid once. The same seed and number give the same request, on every machine."""
+"""Mutated requests. The same seed and number give the same request on every machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from msgspec import Struct
 
 from tests.fuzz.bodies import BODIES
 
-# Nobody listens there: a gateway that honours it cannot answer.
-FORBIDDEN_PLACE = "http://127.0.0.1:9/v1"
+# No server listens there: a gateway that uses this URL cannot respond.
+FORBIDDEN_URL = "http://127.0.0.1:9/v1"
 CLIENT_SECRET = "sk-of-the-client-0123456789"
 _LARGEST = 17 * 1024 * 1024
 _LARGEST_REPEATED = 200_000
 _DEEP = (3, 60, 500, 5_000, 100_000)
 
 
-class Shot(Struct, frozen=True):
-    """One request. `path` is as it stands on the wire."""
+class FuzzRequest(Struct, frozen=True):
+    """One request. `path` is the raw request target."""
 
     number: int
     method: str
@@ -37,140 +37,140 @@ class Shot(Struct, frozen=True):
 
 
 class _Raw(Struct, frozen=True):
-    """A piece of JSON text, right or wrong."""
+    """A piece of JSON text, valid or not."""
 
     text: str
 
 
 class _Pairs(Struct, frozen=True):
-    """An object that may hold a key twice."""
+    """An object that may have a key twice."""
 
     pairs: tuple[tuple[str, Any], ...]
 
 
-def shot(seed: int, number: int) -> Shot:
+def fuzz_request(seed: int, number: int) -> FuzzRequest:
     """The request of this number."""
-    dice = random.Random(f"{seed}:{number}")
-    path = dice.choice(list(BODIES))
-    tree: Any = json.loads(json.dumps(dice.choice(BODIES[path])))
-    for _ in range(dice.choice((0, 1, 1, 2, 3, 6))):
-        tree = dice.choice(_MUTATIONS)(dice, tree)
+    rng = random.Random(f"{seed}:{number}")
+    path = rng.choice(list(BODIES))
+    tree: Any = json.loads(json.dumps(rng.choice(BODIES[path])))
+    for _ in range(rng.choice((0, 1, 1, 2, 3, 6))):
+        tree = rng.choice(_MUTATIONS)(rng, tree)
     body = _write(tree)
-    if dice.random() < 0.2:
-        body = dice.choice(_DAMAGES)(dice, body)
-    if dice.random() < 0.05:
-        path = dice.choice(list(BODIES))
-    method = "POST" if dice.random() < 0.97 else dice.choice(("GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
-    return Shot(number, method, _place(dice, path), tuple(_headers(dice, body)), body)
+    if rng.random() < 0.2:
+        body = rng.choice(_DAMAGES)(rng, body)
+    if rng.random() < 0.05:
+        path = rng.choice(list(BODIES))
+    method = "POST" if rng.random() < 0.97 else rng.choice(("GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
+    return FuzzRequest(number, method, _request_target(rng, path), tuple(_headers(rng, body)), body)
 
 
-# --- the tree
+# --- mutations of the JSON value
 
 
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container of the tree with each key in it."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
+def _locations(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of the tree with every key in it."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
         keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
         for key in keys:
             yield node, key
-            todo.append(node[key])
+            stack.append(node[key])
 
 
-def _any_place(dice: random.Random, tree: Any) -> tuple[Any, Any] | None:
-    places = list(_places(tree))
-    return dice.choice(places) if places else None
+def _any_location(rng: random.Random, tree: Any) -> tuple[Any, Any] | None:
+    locations = list(_locations(tree))
+    return rng.choice(locations) if locations else None
 
 
-def _replaced(dice: random.Random, tree: Any) -> Any:
-    place = _any_place(dice, tree)
-    if place is None or dice.random() < 0.03:
-        return _odd(dice)
-    node, key = place
-    node[key] = _odd(dice)
+def _replaced(rng: random.Random, tree: Any) -> Any:
+    location = _any_location(rng, tree)
+    if location is None or rng.random() < 0.03:
+        return _odd_value(rng)
+    node, key = location
+    node[key] = _odd_value(rng)
     return tree
 
 
-def _removed(dice: random.Random, tree: Any) -> Any:
-    if place := _any_place(dice, tree):
-        node, key = place
+def _removed(rng: random.Random, tree: Any) -> Any:
+    if location := _any_location(rng, tree):
+        node, key = location
         del node[key]
     return tree
 
 
-def _doubled(dice: random.Random, tree: Any) -> Any:
-    objects = [node for node, _ in _places(tree) if isinstance(node, dict)]
+def _duplicated_key(rng: random.Random, tree: Any) -> Any:
+    objects = [node for node, _ in _locations(tree) if isinstance(node, dict)]
     if not objects:
         return tree
-    node = dice.choice(objects)
-    key = dice.choice(list(node))
-    pairs = _Pairs((*node.items(), (key, _odd(dice))))
+    node = rng.choice(objects)
+    key = rng.choice(list(node))
+    pairs = _Pairs((*node.items(), (key, _odd_value(rng))))
     if node is tree:
         return pairs
-    for holder, name in list(_places(tree)):
-        if holder[name] is node:
-            holder[name] = pairs
+    for parent, name in list(_locations(tree)):
+        if parent[name] is node:
+            parent[name] = pairs
             break
     return tree
 
 
-def _renamed(dice: random.Random, tree: Any) -> Any:
-    place = _any_place(dice, tree)
-    if place and isinstance(place[0], dict):
-        node, key = place
-        node[dice.choice((key.upper(), key + " ", "", "\x00", "__proto__", _text(dice)))] = node.pop(key)
+def _renamed(rng: random.Random, tree: Any) -> Any:
+    location = _any_location(rng, tree)
+    if location and isinstance(location[0], dict):
+        node, key = location
+        node[rng.choice((key.upper(), key + " ", "", "\x00", "__proto__", _text(rng)))] = node.pop(key)
     return tree
 
 
-def _added(dice: random.Random, tree: Any) -> Any:
+def _added(rng: random.Random, tree: Any) -> Any:
     if isinstance(tree, dict):
-        tree[dice.choice(list(_FIELDS))] = _field(dice)
+        tree[rng.choice(list(_FIELDS))] = _field_value(rng)
     return tree
 
 
-def _nested(dice: random.Random, tree: Any) -> Any:
-    depth = dice.choice(_DEEP)
-    opening, closing = dice.choice((("[", "]"), ('{"a":', "}")))
+def _nested(rng: random.Random, tree: Any) -> Any:
+    depth = rng.choice(_DEEP)
+    opening, closing = rng.choice((("[", "]"), ('{"a":', "}")))
     deep = _Raw(opening * depth + "1" + closing * depth)
-    place = _any_place(dice, tree)
-    if place is None:
+    location = _any_location(rng, tree)
+    if location is None:
         return deep
-    node, key = place
+    node, key = location
     node[key] = deep
     return tree
 
 
-def _repeated(dice: random.Random, tree: Any) -> Any:
-    lists = [(node, key) for node, key in _places(tree) if isinstance(node[key], list) and 0 < len(node[key]) < 50]
+def _repeated(rng: random.Random, tree: Any) -> Any:
+    lists = [(node, key) for node, key in _locations(tree) if isinstance(node[key], list) and 0 < len(node[key]) < 50]
     if lists:
-        node, key = dice.choice(lists)
-        times = min(dice.choice((2, 50, 2_000)), _LARGEST_REPEATED // max(len(_write(node[key])), 1))
-        # Copies, so that what grows later grows once.
-        node[key] = [copy.deepcopy(each) for _ in range(max(times, 1)) for each in node[key]]
+        node, key = rng.choice(lists)
+        times = min(rng.choice((2, 50, 2_000)), _LARGEST_REPEATED // max(len(_write(node[key])), 1))
+        # Copies, so that later mutations change only one of them.
+        node[key] = [copy.deepcopy(item) for _ in range(max(times, 1)) for item in node[key]]
     return tree
 
 
-def _spliced(dice: random.Random, tree: Any) -> Any:
-    donor = json.loads(json.dumps(dice.choice(dice.choice(list(BODIES.values())))))
-    here, there = _any_place(dice, tree), _any_place(dice, donor)
-    if here and there:
-        here[0][here[1]] = there[0][there[1]]
+def _spliced(rng: random.Random, tree: Any) -> Any:
+    donor = json.loads(json.dumps(rng.choice(rng.choice(list(BODIES.values())))))
+    target, source = _any_location(rng, tree), _any_location(rng, donor)
+    if target and source:
+        target[0][target[1]] = source[0][source[1]]
     return tree
 
 
-def _renamed_model(dice: random.Random, tree: Any) -> Any:
+def _renamed_model(rng: random.Random, tree: Any) -> Any:
     if isinstance(tree, dict):
-        tree["model"] = _model(dice)
+        tree["model"] = _model(rng)
     return tree
 
 
-def _flagged(dice: random.Random, tree: Any) -> Any:
+def _with_flags(rng: random.Random, tree: Any) -> Any:
     if isinstance(tree, dict):
-        where = dice.choice(("route", "metadata"))
-        tree[where] = {"flags" if where == "route" else "route_flags": _flags(dice)}
-        if dice.random() < 0.2:
-            tree[where][dice.choice(("session", "policy", "odd"))] = _odd(dice)
+        where = rng.choice(("route", "metadata"))
+        tree[where] = {"flags" if where == "route" else "route_flags": _flags(rng)}
+        if rng.random() < 0.2:
+            tree[where][rng.choice(("session", "policy", "odd"))] = _odd_value(rng)
     return tree
 
 
@@ -180,7 +180,7 @@ _MUTATIONS: tuple[Callable[[random.Random, Any], Any], ...] = (
     _replaced,
     _removed,
     _removed,
-    _doubled,
+    _duplicated_key,
     _renamed,
     _added,
     _added,
@@ -188,7 +188,7 @@ _MUTATIONS: tuple[Callable[[random.Random, Any], Any], ...] = (
     _repeated,
     _spliced,
     _renamed_model,
-    _flagged,
+    _with_flags,
 )
 
 _FIELDS = (
@@ -229,8 +229,8 @@ _FIELDS = (
 )
 
 
-def _field(dice: random.Random) -> Any:
-    return dice.choice((FORBIDDEN_PLACE, CLIENT_SECRET, _odd(dice), _odd(dice), {"x-api-key": CLIENT_SECRET}))
+def _field_value(rng: random.Random) -> Any:
+    return rng.choice((FORBIDDEN_URL, CLIENT_SECRET, _odd_value(rng), _odd_value(rng), {"x-api-key": CLIENT_SECRET}))
 
 
 # --- odd values
@@ -281,44 +281,42 @@ _TEXTS = (
     "null",
     "true",
     "auto",
-    FORBIDDEN_PLACE,
+    FORBIDDEN_URL,
 )
 
 
-def _odd(dice: random.Random) -> Any:
-    return dice.choice(_ODD)(dice)
+def _odd_value(rng: random.Random) -> Any:
+    return rng.choice(_ODD_VALUES)(rng)
 
 
-def _many(dice: random.Random) -> Any:
-    return [_odd(dice) for _ in range(dice.randrange(4))]
+def _odd_list(rng: random.Random) -> Any:
+    return [_odd_value(rng) for _ in range(rng.randrange(4))]
 
 
-def _named(dice: random.Random) -> Any:
-    return {_text(dice)[:50]: _odd(dice) for _ in range(dice.randrange(4))}
+def _odd_object(rng: random.Random) -> Any:
+    return {_text(rng)[:50]: _odd_value(rng) for _ in range(rng.randrange(4))}
 
 
-def _text(dice: random.Random) -> str:
-    if dice.random() < 0.7:
-        return dice.choice(_TEXTS)
-    return "".join(
-        chr(dice.choice((dice.randrange(32, 127), dice.randrange(0x10FFFF)))) for _ in range(dice.randrange(30))
-    )
+def _text(rng: random.Random) -> str:
+    if rng.random() < 0.7:
+        return rng.choice(_TEXTS)
+    return "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x10FFFF)))) for _ in range(rng.randrange(30)))
 
 
 _SHAPES: tuple[Any, ...] = ([], {}, [[]], [{}], [None], {"type": "text"}, {"type": None}, {"type": []}, {"type": {}})
 _WORDS = ("user", "text", "function", "tool", "image", "input_text", "json_schema", "stop", "ephemeral")
-_ODD: tuple[Callable[[random.Random], Any], ...] = (
-    lambda dice: dice.choice((None, True, False)),
-    lambda dice: _Raw(dice.choice(_NUMBERS)),
-    lambda dice: _Raw(dice.choice(_NOT_JSON)),
-    lambda dice: dice.randrange(-(2**70), 2**70),
+_ODD_VALUES: tuple[Callable[[random.Random], Any], ...] = (
+    lambda rng: rng.choice((None, True, False)),
+    lambda rng: _Raw(rng.choice(_NUMBERS)),
+    lambda rng: _Raw(rng.choice(_NOT_JSON)),
+    lambda rng: rng.randrange(-(2**70), 2**70),
     _text,
     _text,
-    _many,
-    _named,
+    _odd_list,
+    _odd_object,
     # A copy, since later mutations change it.
-    lambda dice: copy.deepcopy(dice.choice(_SHAPES)),
-    lambda dice: dice.choice(_WORDS),
+    lambda rng: copy.deepcopy(rng.choice(_SHAPES)),
+    lambda rng: rng.choice(_WORDS),
 )
 
 
@@ -329,22 +327,22 @@ _FLAG_WORDS = (
 )
 
 
-def _flags(dice: random.Random) -> str:
-    if dice.random() < 0.3:
-        return dice.choice(
+def _flags(rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        return rng.choice(
             ("cheapest", "size<7B", "!beta", "cheapest*0.5,context>1k", "tag=beta", "," * 3_000, "!" * 3_000)
         )
-    return "".join(dice.choice(_FLAG_WORDS) for _ in range(dice.randrange(12)))
+    return "".join(rng.choice(_FLAG_WORDS) for _ in range(rng.randrange(12)))
 
 
-def _model(dice: random.Random) -> Any:
-    flags = _flags(dice)
-    return dice.choice(
+def _model(rng: random.Random) -> Any:
+    flags = _flags(rng)
+    return rng.choice(
         (
             f"auto[{flags}]",
             f"auto/{flags}",
             f"auto/default[{flags}]",
-            f"auto/{_text(dice)}",
+            f"auto/{_text(rng)}",
             f"one[{flags}]",
             "auto/best",
             "AUTO",
@@ -355,72 +353,73 @@ def _model(dice: random.Random) -> Any:
             "two",
             "gpt-4o",
             "../one",
-            _odd(dice),
+            _odd_value(rng),
         )
     )
 
 
-# --- the text
+# --- the body as bytes
 
 
 def _write(tree: Any) -> bytes:
     pieces: list[str] = []
-    # By hand and without recursion: what json.dumps refuses is the point.
-    todo: list[Any] = [tree]
-    while todo:
-        node = todo.pop()
+    # Not json.dumps: it rejects some of these values, and deep nesting exceeds its recursion.
+    stack: list[Any] = [tree]
+    while stack:
+        node = stack.pop()
         if isinstance(node, _Raw):
             pieces.append(node.text)
         elif isinstance(node, dict | _Pairs):
             pairs = list(node.items()) if isinstance(node, dict) else list(node.pairs)
-            todo.append(_Raw("}"))
-            for at in range(len(pairs) - 1, -1, -1):
-                key, value = pairs[at]
-                todo += [value, _Raw(("," if at else "") + json.dumps(key) + ":")]
-            todo.append(_Raw("{"))
+            stack.append(_Raw("}"))
+            for position in range(len(pairs) - 1, -1, -1):
+                key, value = pairs[position]
+                stack += [value, _Raw(("," if position else "") + json.dumps(key) + ":")]
+            stack.append(_Raw("{"))
         elif isinstance(node, list):
-            todo.append(_Raw("]"))
-            for at in range(len(node) - 1, -1, -1):
-                todo += [node[at], _Raw("," if at else "")]
-            todo.append(_Raw("["))
+            stack.append(_Raw("]"))
+            for position in range(len(node) - 1, -1, -1):
+                stack += [node[position], _Raw("," if position else "")]
+            stack.append(_Raw("["))
         else:
             pieces.append(json.dumps(node))
     return "".join(pieces).encode()
 
 
-def _truncated(dice: random.Random, body: bytes) -> bytes:
-    return body[: dice.randrange(len(body) + 1)]
+def _truncated(rng: random.Random, body: bytes) -> bytes:
+    return body[: rng.randrange(len(body) + 1)]
 
 
-def _flipped(dice: random.Random, body: bytes) -> bytes:
+def _flipped(rng: random.Random, body: bytes) -> bytes:
     damaged = bytearray(body)
-    for _ in range(min(dice.randrange(1, 6), len(damaged))):
-        damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+    for _ in range(min(rng.randrange(1, 6), len(damaged))):
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
     return bytes(damaged)
 
 
-def _inserted(dice: random.Random, body: bytes) -> bytes:
-    at = dice.randrange(len(body) + 1)
-    return body[:at] + dice.choice((b"\xff\xfe", b"\xed\xa0\x80", b"\x00", b"//x\n", b"\xc0\xaf", b"\\u12")) + body[at:]
+def _inserted(rng: random.Random, body: bytes) -> bytes:
+    cut = rng.randrange(len(body) + 1)
+    inserted = rng.choice((b"\xff\xfe", b"\xed\xa0\x80", b"\x00", b"//x\n", b"\xc0\xaf", b"\\u12"))
+    return body[:cut] + inserted + body[cut:]
 
 
-def _recoded(dice: random.Random, body: bytes) -> bytes:
-    return body.decode("latin-1").encode(dice.choice(("utf-16", "utf-16-le", "utf-32", "utf-7", "utf-8-sig")))
+def _recoded(rng: random.Random, body: bytes) -> bytes:
+    return body.decode("latin-1").encode(rng.choice(("utf-16", "utf-16-le", "utf-32", "utf-7", "utf-8-sig")))
 
 
-def _multiplied(_: random.Random, body: bytes) -> bytes:
+def _repeated_body(_: random.Random, body: bytes) -> bytes:
     return body + b"\n" + body
 
 
-def _other(dice: random.Random, _: bytes) -> bytes:
-    return dice.choice(
+def _replaced_body(rng: random.Random, _: bytes) -> bytes:
+    return rng.choice(
         (b"", b" ", b"null", b"[]", b'"x"', b"0", b"model=auto&prompt=x", b"--x\r\n\r\n", b"\x1f\x8b\x08\x00")
     )
 
 
-def _filled(dice: random.Random, body: bytes) -> bytes:
-    # Rare, since it takes long.
-    return body + b" " * (_LARGEST if dice.random() < 0.01 else 1_000)
+def _padded(rng: random.Random, body: bytes) -> bytes:
+    # Rare, since it is slow.
+    return body + b" " * (_LARGEST if rng.random() < 0.01 else 1_000)
 
 
 _DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
@@ -429,24 +428,24 @@ _DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
     _flipped,
     _inserted,
     _recoded,
-    _multiplied,
-    _other,
-    _filled,
+    _repeated_body,
+    _replaced_body,
+    _padded,
 )
 
 
 # --- the path and the headers
 
 
-def _place(dice: random.Random, path: str) -> str:
-    prefix = dice.choice(("/v1", "/v1", "/v1", ""))
+def _request_target(rng: random.Random, path: str) -> str:
+    prefix = rng.choice(("/v1", "/v1", "/v1", ""))
     if path == "/route":
         prefix = ""
     whole = prefix + path
-    if dice.random() < 0.05:
-        whole += dice.choice(("?beta=true", "?", "?api_base=" + FORBIDDEN_PLACE, "/", "#x"))
-    if dice.random() < 0.02:
-        whole = dice.choice(
+    if rng.random() < 0.05:
+        whole += rng.choice(("?beta=true", "?", "?api_base=" + FORBIDDEN_URL, "/", "#x"))
+    if rng.random() < 0.02:
+        whole = rng.choice(
             (
                 "/",
                 "/healthz",
@@ -455,7 +454,7 @@ def _place(dice: random.Random, path: str) -> str:
                 "/openapi.json",
                 "/v1/models",
                 "/v1/models/"
-                + dice.choice(("one", "auto", "%00", "%ff", "..%2f..%2fetc", "a" * 3_000, "auto%5Bcheapest%5D")),
+                + rng.choice(("one", "auto", "%00", "%ff", "..%2f..%2fetc", "a" * 3_000, "auto%5Bcheapest%5D")),
                 "/v1//chat/completions",
                 "/v1/v1/chat/completions",
                 "/%2e%2e/v1/models",
@@ -465,14 +464,14 @@ def _place(dice: random.Random, path: str) -> str:
     return whole
 
 
-def _headers(dice: random.Random, body: bytes) -> Iterator[tuple[str, str]]:
+def _headers(rng: random.Random, body: bytes) -> Iterator[tuple[str, str]]:
     yield "host", "127.0.0.1"
     yield "content-length", str(len(body))
-    if dice.random() < 0.9:
+    if rng.random() < 0.9:
         yield "content-type", "application/json"
-    for _ in range(dice.choice((0, 0, 0, 1, 2, 5))):
-        name, values = dice.choice(_HEADERS)
-        yield name, dice.choice(values) if values else _header_text(dice)
+    for _ in range(rng.choice((0, 0, 0, 1, 2, 5))):
+        name, values = rng.choice(_HEADERS)
+        yield name, rng.choice(values) if values else _header_text(rng)
 
 
 _HEADERS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -494,12 +493,12 @@ _HEADERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("x-forwarded-for", ("1.2.3.4", "\xe9")),
     ("forwarded", ("for=x;host=y",)),
     ("cookie", ("a=b", "\xe9")),
-    ("x-litellm-api-base", (FORBIDDEN_PLACE,)),
-    ("x-portkey-custom-host", (FORBIDDEN_PLACE,)),
+    ("x-litellm-api-base", (FORBIDDEN_URL,)),
+    ("x-portkey-custom-host", (FORBIDDEN_URL,)),
     ("x-odd", ()),
 )
 
 
-def _header_text(dice: random.Random) -> str:
-    # Whatever a header may hold: neither line breaks nor NUL, which no HTTP server reads further.
-    return "".join(chr(dice.choice((9, *range(32, 127), *range(128, 256)))) for _ in range(dice.randrange(60))).strip()
+def _header_text(rng: random.Random) -> str:
+    # Every character that a header may have: no line breaks and no NUL, which every HTTP server rejects.
+    return "".join(chr(rng.choice((9, *range(32, 127), *range(128, 256)))) for _ in range(rng.randrange(60))).strip()

@@ -1,4 +1,4 @@
-"""What `/openapi.json` promises, tried out by schemathesis: no 5xx, and answers as described."""
+"""`/openapi.json`, tested by schemathesis: no 5xx, and responses that match their description."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tests.gateway.servers import gateway_server
 EXAMPLES = 30
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 DOCUMENT = msgspec.to_builtins(openapi_document(keyed=False, open_metrics=True))
-# Its own plugin for pytest does not know the newest pytest.
-FOUND = list(schemathesis.openapi.from_dict(DOCUMENT).get_all_operations())
-OPERATIONS = [found.ok() for found in FOUND if isinstance(found, Ok)]
+# Its pytest plugin does not support the newest pytest.
+RESULTS = list(schemathesis.openapi.from_dict(DOCUMENT).get_all_operations())
+OPERATIONS = [result.ok() for result in RESULTS if isinstance(result, Ok)]
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +35,18 @@ def gateway() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, fault_upstream() as upstream:
         patch.setenv(KEY_VARIABLE, KEY)
         apis = ("chat", "completions", "embeddings", "messages")
-        able = ("tools", "json_schema", "reasoning", "logprobs")
-        with gateway_server(fault_card("one", upstream.url, "ok", apis=apis, capabilities=able)) as url:
+        capabilities = ("tools", "json_schema", "reasoning", "logprobs")
+        with gateway_server(fault_card("one", upstream.url, "ok", apis=apis, capabilities=capabilities)) as url:
             yield url
 
 
 def test_the_document_can_be_read() -> None:
-    assert len(OPERATIONS) == len(FOUND) > 10
+    assert len(OPERATIONS) == len(RESULTS) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
-def test_an_operation_answers_as_it_is_described(gateway: str, operation: Any) -> None:
+def test_an_operation_matches_its_description(gateway: str, operation: Any) -> None:
     @hypothesis.given(operation.as_strategy())
     @hypothesis.settings(
         max_examples=EXAMPLES,
