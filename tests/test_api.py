@@ -38,13 +38,13 @@ def test_the_order_of_the_forecast_is_that_of_the_catalogue(default: Router) -> 
         assert candidate.quality == routed.forecast.quality[default.catalog.ids.index(candidate.card)]
 
 
-def test_cards_state_provider_and_price(default: Router) -> None:
+def test_cards_have_a_provider_and_prices(default: Router) -> None:
     card = default.catalog[default.catalog.ids.index("gpt-4o-mini")]
     assert card.provider == "openai"
     assert card.price.input_usd < card.price.output_usd
 
 
-def test_a_body_becomes_turns_that_can_be_routed(default: Router) -> None:
+def test_a_request_body_is_read_as_turns_and_routed(default: Router) -> None:
     body = {
         "model": "auto",
         "messages": [
@@ -69,13 +69,13 @@ def test_the_artifact_has_an_id(default: Router) -> None:
     assert default.predictor.id.startswith("skills-")
 
 
-def test_folders_of_ones_own_are_used(tmp_path: Path) -> None:
+def test_the_given_folders_are_used(tmp_path: Path) -> None:
     cards = tmp_path / "cards"
     cards.mkdir()
     for name in ("gpt-4o-mini.yaml", "llama-3.1-8b-instruct.yaml"):
         shutil.copy(ROOT / "model_cards" / name, cards)
-    own = Router.default(cards=cards, policies=ROOT / "policies")
-    assert own.catalog.ids == ("gpt-4o-mini", "llama-3.1-8b-instruct")
+    custom = Router.default(cards=cards, policies=ROOT / "policies")
+    assert custom.catalog.ids == ("gpt-4o-mini", "llama-3.1-8b-instruct")
 
 
 def test_a_folder_without_cards_is_a_configuration_error(tmp_path: Path) -> None:
@@ -96,5 +96,5 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_the_package_imports_no_array_library() -> None:
     code = "import sys, router; print(router.__version__, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == [router.__version__, "False"]
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert completed.stdout.split() == [router.__version__, "False"]

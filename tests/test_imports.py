@@ -30,9 +30,9 @@ print(*sorted(heavy & set(sys.modules)))
 """
 
 
-def test_deciding_imports_no_heavy_library(predictor: Predictor, tmp_path: Path) -> None:
+def test_routing_imports_no_heavy_library(predictor: Predictor, tmp_path: Path) -> None:
     predictor.save(tmp_path / "artifact")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ROUTE_A_PROMPT, str(ROOT), str(tmp_path / "artifact")],
         cwd=ROOT,
         capture_output=True,
@@ -40,5 +40,5 @@ def test_deciding_imports_no_heavy_library(predictor: Predictor, tmp_path: Path)
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == ""
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.strip() == ""
