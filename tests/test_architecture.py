@@ -1,4 +1,4 @@
-"""The architecture is what docs/architecture.md says: folders, modules, import contracts, sizes."""
+"""docs/architecture.md matches the code: folders, modules, import contracts, sizes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def test_every_path_on_the_page_exists() -> None:
     missing = {
         path
         for path in paths
-        if not any((base / path).exists() for base in (ROOT, PACKAGE, PACKAGE / "learn", PACKAGE / "gateway", ROOT / "tests" / "decide"))
+        if not any(
+            (base / path).exists()
+            for base in (ROOT, PACKAGE, PACKAGE / "learn", PACKAGE / "gateway", ROOT / "tests" / "decide")
+        )
         and path not in ("predictor.json", "head.npz", "prompts.jsonl")
     }
     assert missing == set()
@@ -48,7 +51,9 @@ def test_every_path_on_the_page_exists() -> None:
 def test_every_name_in_a_recipe_stands_in_the_file_that_it_names() -> None:
     named = re.findall(r"`(\w+)(?:\.\w+)?`(?: or `\w+`)? (?:in|of) `(router/[\w/]+\.py)`", PAGE)
     assert len(named) >= 8
-    assert [(name, file) for name, file in named if not re.search(rf"\b{name}\b", (ROOT / file).read_text("utf-8"))] == []
+    assert [
+        (name, file) for name, file in named if not re.search(rf"\b{name}\b", (ROOT / file).read_text("utf-8"))
+    ] == []
 
 
 def test_every_import_contract_is_on_the_page() -> None:

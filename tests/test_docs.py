@@ -260,8 +260,9 @@ def commands_in(line: str) -> Iterator[list[str]]:
 
 
 def problems_of(words: list[str], *, mentioned: bool = False) -> list[str]:
-    """The errors of `route` for these arguments, without running it. A command that is only `mentioned` may omit required
-    arguments.
+    """The errors of `route` for these arguments, without running the command.
+
+    A command that is only `mentioned` may omit required arguments.
     """
     command, rest, command_line = ROUTE, list(words), f"route {' '.join(words)}"
     while (commands := getattr(command, "commands", None)) and rest and not rest[0].startswith("-"):

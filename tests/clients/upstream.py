@@ -77,7 +77,7 @@ async def _send(events: list[str], cut: bool) -> AsyncIterator[str]:
 
 
 def _error_response(status: int, path: str) -> Response:
-    error_fields = {"type": "invalid_request_error", "message": "the upstream says no"}
+    error_fields = {"type": "invalid_request_error", "message": "the upstream rejected the request"}
     error: dict[str, Any] = {"error": {**error_fields, "param": None, "code": "refused"}}
     if path.startswith("/v1/messages"):
         error = {"type": "error", "error": error_fields}
