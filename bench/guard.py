@@ -1,9 +1,10 @@
-"""What the guard does to the quality of real answers: `python -m bench.guard [--data DIR] [SET …]`.
+"""The effect of the guard on the quality of real answers: `python -m bench.guard [--data DIR] [SET …]`.
 
-For each routing data set and protocol, a line for every confidence: how often the default card is left, the quality of
-the answers, the difference to always taking the default card and what the forecasts promised of it, and the difference
-to the model that is best on the whole set; with 95 % intervals over the prompts. Then limits of novelty. The rule named
-under each is the most daring that makes no set's answers significantly worse than the default card's.
+For each routing data set and protocol, one line for every confidence: how often another card than the default one
+answers, the quality of the answers, the difference to always choosing the default card and the forecast of this
+difference, and the difference to the model that is best on the whole set; with 95 % intervals over the prompts. Then
+the same for thresholds of novelty. The rule named under each table is the least cautious one under which no set's
+answers are significantly worse than those of the default card.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.guard_trial import Interval, RuleResult, Trial, apply_rules, first_safe_rule, try_out
 from router import settings
 from router.commands.render import console, table
 from router.decide.guard import GuardRule
 from router.errors import CallerError, PulvinarError
 from router.learn.data import load_set
 from router.learn.data.vectors import vectors_of
-from router.learn.evaluation.guard_trial import Interval, Line, Trial, least_safe, outcomes, try_out
 from router.learn.evaluation.splits import Split, k_folds, leave_domain_out
 from router.loading import load_encoder
 from router.perceive.encoder import Encoder
@@ -32,12 +33,12 @@ NOVELTIES = (1.0, 0.99, 0.98, 0.95, 0.9, 0.75, 0.5)
 
 
 def main() -> None:
-    """Print one table a set and protocol."""
+    """Print one table for each set and protocol."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=SETS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=2_000, help="at most so many of each set; 0 takes all")
+    parser.add_argument("--prompts", type=int, default=2_000, help="maximum number of prompts of a set; 0 uses all")
     arguments = parser.parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)
     start = time.monotonic()
@@ -47,15 +48,15 @@ def main() -> None:
         for trial in trials_of(arguments.data / name, encoder, arguments.folds, arguments.prompts)
     ]
     print(f"({time.monotonic() - start:.0f} s of fitting and forecasting)\n")
-    safe = compare(trials, [GuardRule(confidence=each, novelty=1.0) for each in CONFIDENCES], "confidence")
+    safe = compare(trials, [GuardRule(confidence=confidence, novelty=1.0) for confidence in CONFIDENCES], "confidence")
     confidence = GuardRule().confidence if safe is None else safe.confidence
     print(f"With confidence {confidence:g}:\n")
-    compare(trials, [GuardRule(confidence, each) for each in NOVELTIES], "novelty", detailed=False)
+    compare(trials, [GuardRule(confidence, novelty) for novelty in NOVELTIES], "novelty", detailed=False)
     by_novelty(trials)
 
 
 def trials_of(folder: Path, encoder: Encoder, folds: int, most: int) -> Iterator[Trial]:
-    """Random folds, then one fold a domain where the set has domains, on at most `most` of its prompts."""
+    """Trials on at most `most` prompts of a set: with random folds, and with one fold per domain where possible."""
     data = load_set(folder)
     order = np.random.default_rng(0).permutation(len(data.prompts))
     data = data.rows(np.sort(order[:most]) if most else order)
@@ -79,51 +80,51 @@ def trials_of(folder: Path, encoder: Encoder, folds: int, most: int) -> Iterator
 def compare(
     trials: Sequence[Trial], rules: Sequence[GuardRule], field: str, *, detailed: bool = True
 ) -> GuardRule | None:
-    """One table a trial, a line a rule; then the most daring rule that is safe, which is returned."""
-    lines = {f"{trial.data_set}, {trial.protocol}": outcomes(trial, rules) for trial in trials}
+    """Print one table for each trial, with one line for each rule; then the first safe rule, which is returned."""
+    results = {f"{trial.data_set}, {trial.protocol}": apply_rules(trial, rules) for trial in trials}
     headers = (field, "released", "quality", "over default", "95 %", "promised", "over best single", "95 %")
-    for name, of_trial in lines.items() if detailed else ():
+    for name, of_trial in results.items() if detailed else ():
         shown = table(*headers, right=headers)
-        for line in of_trial:
-            default, single = line.over_default, line.over_single
+        for result in of_trial:
+            default, single = result.over_default, result.over_single
             shown.add_row(
-                f"{getattr(line.rule, field):g}",
-                f"{line.released:.1%}",
-                f"{line.quality:.4f}",
+                f"{getattr(result.rule, field):g}",
+                f"{result.released:.1%}",
+                f"{result.quality:.4f}",
                 f"{default.value:+.4f}",
                 span(default),
-                f"{line.promised:+.4f}",
+                f"{result.promised:+.4f}",
                 f"{single.value:+.4f}",
                 span(single),
             )
         console().print(f"[bold]{name}[/]")
         console().print(shown)
         print()
-    summarise(lines, rules, field)
-    safe = least_safe(lines.values())
-    print(f"most daring safe {field}: {'none' if safe is None else getattr(safe, field)}\n")
+    summarise(results, rules, field)
+    safe = first_safe_rule(results.values())
+    print(f"least cautious safe {field}: {'none' if safe is None else getattr(safe, field)}\n")
     return safe
 
 
-def summarise(lines: Mapping[str, Sequence[Line]], rules: Sequence[GuardRule], field: str) -> None:
-    """For each rule the mean and the worst gain, and where it loses significantly."""
+def summarise(results: Mapping[str, Sequence[RuleResult]], rules: Sequence[GuardRule], field: str) -> None:
+    """Print the mean and the least gain of each rule, and the trials where it loses significantly."""
     headers = (field, "mean over default", "worst", "loses to default", "loses to best single")
     shown = table(*headers, right=headers[:3])
     for number, rule in enumerate(rules):
-        of_rule = {name: of_trial[number] for name, of_trial in lines.items()}
-        gains = [line.over_default.value for line in of_rule.values()]
+        of_rule = {name: of_trial[number] for name, of_trial in results.items()}
+        gains = [result.over_default.value for result in of_rule.values()]
         shown.add_row(
             f"{getattr(rule, field):g}",
             f"{np.mean(gains):+.4f}",
             f"{min(gains):+.4f}",
-            "; ".join(name for name, line in of_rule.items() if line.over_default.high < 0) or "never",
-            "; ".join(name for name, line in of_rule.items() if line.over_single.high < 0) or "never",
+            "; ".join(name for name, result in of_rule.items() if result.over_default.high < 0) or "never",
+            "; ".join(name for name, result in of_rule.items() if result.over_single.high < 0) or "never",
         )
     console().print(shown)
 
 
 def by_novelty(trials: Sequence[Trial]) -> None:
-    """What the best card gains over the default card, by how strange the prompt is."""
+    """Print the gain of the best card over the default card, by the novelty of the prompt."""
     bands = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.95), (0.95, 0.98), (0.98, 0.99), (0.99, 1.0))
     headers = [f"{low:g}-{high:g}" for low, high in bands]
     shown = table("gain of the best card over the default card, by novelty", *headers, right=headers)
@@ -138,7 +139,7 @@ def by_novelty(trials: Sequence[Trial]) -> None:
 
 
 def span(interval: Interval) -> str:
-    """The interval as people write it."""
+    """The two ends of the interval, for a table."""
     return f"{interval.low:+.4f} {interval.high:+.4f}"
 
 
@@ -146,4 +147,4 @@ if __name__ == "__main__":
     try:
         main()
     except PulvinarError as error:
-        raise SystemExit(f"bench.guard: {error} (--data says where the sets lie)") from None
+        raise SystemExit(f"bench.guard: {error} (--data names the folder of the sets)") from None

@@ -1,7 +1,7 @@
-"""How well the predictor routes: `python -m bench.quality [--data DIR] [--out FILE] [--baselines LEVEL] [SET …]`.
+"""Routing quality of the predictor: `python -m bench.quality [--data DIR] [--out FILE] [--baselines LEVEL] [SET …]`.
 
-For each routing data set, by folds and by domain, the report of `route eval` with the baselines on the same folds
-beside it; then means over the sets, and how often ours is better, level or worse.
+For each routing data set, by folds and by domain, the report of `route eval` with the baselines on the same folds;
+then means over the sets, and how often ours is better, level or worse.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from router.commands.render import console, print_report, table
 from router.errors import CallerError, PulvinarError
 from router.learn.data import RoutingSet, load_set, read_aliases
 from router.learn.data.list_prices import read_prices
-from router.learn.evaluation.evaluate import Report, evaluate
+from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.methods import OURS
+from router.learn.evaluation.report import Report
 from router.loading import load_encoder
 
 FIGURES = (("auc", "AUC"), ("quality", "quality"), ("captured", "captured"), ("aiq", "AIQ"), ("ece", "ECE"))
@@ -28,9 +29,9 @@ PROTOCOLS: dict[str, str | None] = {"folds": None, "domain": "domain"}
 
 
 def main() -> None:
-    """Print a table a set and protocol, then the means; write all reports where a file is named."""
+    """Print a table for each set and protocol, then the means; write all reports where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", help="names of sets in --data; all that have outcomes")
+    parser.add_argument("sets", nargs="*", help="names of sets in --data; default: all that have outcomes")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--folds", type=int, default=5)
@@ -54,19 +55,21 @@ def main() -> None:
             report = evaluate(
                 data,
                 encoder,
-                folds=arguments.folds,
-                by=PROTOCOLS[protocol],
-                baselines=arguments.baselines,
+                EvaluationSettings(
+                    folds=arguments.folds,
+                    by=PROTOCOLS[protocol],
+                    baselines=arguments.baselines,
+                    draws=arguments.draws,
+                ),
                 baseline_encoder=second,
                 cache=settings.cache_folder() / "embeddings",
                 prices=prices,
-                draws=arguments.draws,
             )
             reports[protocol].append(report)
             print_report(report)
             print(f"({time.monotonic() - start:.0f} s)\n", flush=True)
             if arguments.out is not None:
-                # After each set, so that a run that is stopped leaves what it has.
+                # After each set, so that an interrupted run leaves its results.
                 arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
     for protocol, done in reports.items():
         if done:
@@ -85,24 +88,25 @@ def _domains(data: RoutingSet) -> int:
 
 
 def _print_means(protocol: str, reports: Sequence[Report]) -> None:
-    """Each method's mean over the sets that all methods in the table were run on, and the paired verdicts."""
+    """Print the mean of each method over the sets, and the paired verdicts."""
     methods = [line.method for line in reports[0].methods]
-    shared = [name for name in methods if all(name in {line.method for line in each.methods} for each in reports)]
+    shared = [name for name in methods if all(name in {line.method for line in report.methods} for report in reports)]
     heads = [head for _, head in FIGURES]
     verdicts = ["AUC: ours + = -", "quality: ours + = -"]
     shown = table(f"means over {len(reports)} sets", *heads, *verdicts, right=heads)
     for name in shared:
-        lines = [next(line for line in each.methods if line.method == name) for each in reports]
+        lines = [next(line for line in report.methods if line.method == name) for report in reports]
         cells = []
         for figure, _ in FIGURES:
-            # A set without costs has no AIQ for anyone, so the sets in a column are the same for all methods.
+            # Without costs no method has an AIQ, so the sets in a column are the same for all methods.
             values = [value for line in lines if (value := getattr(line, figure)) is not None]
             cells.append(f"{statistics.fmean(values):.4f}" if values else "")
         for figure in ("auc", "quality"):
-            apart = [line.minus_ours[figure] for line in lines if figure in line.minus_ours]
-            better = sum(each.high < 0 for each in apart)
-            worse = sum(each.low > 0 for each in apart)
-            cells.append(f"{better} {len(apart) - better - worse} {worse}" if apart and name != OURS else "")
+            differences = [line.minus_ours[figure] for line in lines if figure in line.minus_ours]
+            better = sum(difference.high < 0 for difference in differences)
+            worse = sum(difference.low > 0 for difference in differences)
+            level = len(differences) - better - worse
+            cells.append(f"{better} {level} {worse}" if differences and name != OURS else "")
         shown.add_row(name, *cells)
     console().print(f"[bold]{protocol}[/]")
     console().print(shown)
@@ -113,4 +117,4 @@ if __name__ == "__main__":
     try:
         main()
     except PulvinarError as error:
-        raise SystemExit(f"bench.quality: {error} (--data says where the sets lie)") from None
+        raise SystemExit(f"bench.quality: {error} (--data names the folder of the sets)") from None

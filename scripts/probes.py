@@ -87,7 +87,7 @@ def _value(numbers: list[int], signs: list[str]) -> int:
 
 
 def products(rng: random.Random) -> Iterator[Line]:
-    """Long multiplication; the difficulty is the number of digits of both factors: 2 × 1, 2 × 2, 3 × 2, 3 × 3, 4 × 4."""
+    """Long multiplication; the difficulty is the number of digits: 2 × 1, 2 × 2, 3 × 2, 3 × 3, 4 × 4."""
     for level, (left, right) in zip(LEVELS, ((2, 1), (2, 2), (3, 2), (3, 3), (4, 4)), strict=True):
         for _ in range(2):
             a, b = (

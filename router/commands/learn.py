@@ -1,4 +1,4 @@
-"""`route train`, `score`, `eval`, `distil`: the work on routing data sets."""
+"""`route train`, `score`, `eval`, `distil`: train and evaluate predictors, distil encoders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
 Aliases = Annotated[
-    Path | None, typer.Option("--aliases", help='JSON file that joins names: {"name": {"aliases": [...]}}.')
+    Path | None, typer.Option("--aliases", help='JSON file with other names of models: {"name": {"aliases": [...]}}.')
 ]
 EncoderName = Annotated[
     str, typer.Option("--encoder", help="`static`, or a sentence-transformers model (extra `train`).")
@@ -38,28 +38,30 @@ def register(app: typer.Typer) -> None:
 def train(
     sets: Sets,
     out: Annotated[Path, typer.Option("--out", help="Folder for the artifact.")],
-    ids: Annotated[Path | None, typer.Option("--ids", help="File of prompt ids, one a line: train on these.")] = None,
+    ids: Annotated[
+        Path | None, typer.Option("--ids", help="Train on these prompts only: a file with one prompt id a line.")
+    ] = None,
     encoder: EncoderName = settings.STATIC_ENCODER,
     aliases: Aliases = None,
     cards: options.Cards = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Cross-validate on each set too, and keep report.json in the artifact.")
+        bool, typer.Option("--report", help="Cross-validate on each set too, and store report.json in the artifact.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit a predictor on tables of outcomes."""
+    """Train a predictor on routing data sets."""
     from router.learn.data import load_set, read_aliases, read_ids, restrict
     from router.learn.data.facts import load_facts
     from router.learn.training.train import train as fit
     from router.loading import load_encoder
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
-        raise CallerError(f"{out} exists and is no artifact; name another folder")
+        raise CallerError(f"{out} exists and is not an artifact; name another folder")
     names = read_aliases(aliases) if aliases else None
     data = tuple(load_set(folder, names) for folder in sets)
     if ids is not None:
         data = restrict(data, read_ids(ids), str(ids))
-    # File names only: where they lay on this machine is nobody's business.
+    # Names only: an artifact must not reveal folders of this machine.
     files = [*(["--aliases", aliases.name] if aliases else []), *(["--ids", ids.name] if ids else [])]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     catalog = options.load_cards(cards)
@@ -79,29 +81,35 @@ def train(
     if as_json:
         options.print_json({"artifact": predictor.id, "out": str(out), "models": predictor.manifest.models})
         return
-    prompts = sum(len(each.prompts) for each in data)
+    prompts = sum(len(routing_set.prompts) for routing_set in data)
     typer.echo(f"{out}: artifact {predictor.id}, {len(predictor.models)} models from {prompts} prompts")
     if without := [model for model in predictor.models if catalog.position(model) is None]:
-        shown = ", ".join(without[:5]) + (" …" if len(without) > 5 else "")
-        typer.echo(f"{len(without)} of {len(predictor.models)} models have no card here (id or alias): {shown}")
+        from router.formats.text import shortened
+
+        named = f"{len(without)} of {len(predictor.models)} models have no card"
+        typer.echo(f"{named} (by id or alias): {shortened(without)}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
 
 
 def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> None:
-    """What `route eval SET --baselines none` says of each set, as a JSON list."""
+    """Write the report of `route eval SET --baselines none` for each set, as a JSON list."""
     import msgspec
 
+    from router.learn.evaluation.evaluate import EvaluationSettings
     from router.learn.evaluation.evaluate import evaluate as run
 
-    reports = [run(each, encoder, baselines="none") for each in data]
+    without_baselines = EvaluationSettings(baselines="none")
+    reports = [run(routing_set, encoder, without_baselines) for routing_set in data]
     file.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1) + b"\n")
 
 
 def score(
     artifact: Annotated[Path, typer.Option("--artifact", help="Folder of a trained predictor.")],
-    prompts: Annotated[Path, typer.Option("--prompts", help="JSON lines with prompt_id and prompt.")],
-    out: Annotated[Path, typer.Option("--out", help="CSV to write: expected quality.")],
-    std: Annotated[Path | None, typer.Option("--std", help="CSV to write: its standard deviation.")] = None,
+    prompts: Annotated[Path, typer.Option("--prompts", help="JSON lines with prompt_id and prompt or messages.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write: expected quality.")],
+    std: Annotated[
+        Path | None, typer.Option("--std", help="CSV file to write: standard deviation of the expected quality.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Forecast every model's quality on a file of prompts."""
@@ -123,13 +131,13 @@ def score(
 
 def evaluate(
     sets: Sets,
-    folds: Annotated[int, typer.Option("--folds", help="How many folds.")] = 5,
+    folds: Annotated[int, typer.Option("--folds", help="Number of folds.")] = 5,
     by: Annotated[
         str | None,
-        typer.Option("--by", help="Leave one `domain` out at a time, or one `model`."),
+        typer.Option("--by", help="Leave one `domain` or one `model` out at a time."),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option("--test", help="Learn from SETS and forecast this one, on the models of both.")
+        Path | None, typer.Option("--test", help="Train on SETS and test on this set, on the models of both.")
     ] = None,
     baselines: Annotated[
         str,
@@ -139,7 +147,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--baseline",
-            help="Encoder of a second kNN and ridge; `none` leaves them out.",
+            help="Encoder of a second kNN and ridge; `none` skips them.",
             show_default="all-MiniLM-L6-v2 with --baselines all",
         ),
     ] = None,
@@ -150,27 +158,28 @@ def evaluate(
         typer.Option("--prices", help='List prices: {"name": {"usd_per_m_input": …, "usd_per_m_output": …}}.'),
     ] = None,
     pair: Annotated[
-        str | None, typer.Option("--pair", help="`strong,weak`: two models, for APGR and CPT as RouteLLM has them.")
+        str | None, typer.Option("--pair", help="`strong,weak`: two models, for RouteLLM's APGR and CPT.")
     ] = None,
     unknown: Annotated[
-        Path | None, typer.Option("--unknown", help="Prompts of another kind: how well are they found to be new?")
+        Path | None, typer.Option("--unknown", help="Out-of-domain prompts: report detection AUROC.")
     ] = None,
     ablations: Annotated[
-        bool, typer.Option("--ablations", help="Ours without the embedding, and without surface features.")
+        bool, typer.Option("--ablations", help="Add ours without the embedding, and without the surface features.")
     ] = False,
-    draws: Annotated[int, typer.Option("--draws", help="Bootstrap draws of the intervals.")] = 500,
-    random_state: Annotated[int, typer.Option("--random-state", help="Seed of folds and draws.")] = 0,
+    draws: Annotated[int, typer.Option("--draws", help="Number of bootstrap draws for the intervals.")] = 500,
+    random_state: Annotated[int, typer.Option("--random-state", help="Seed of the folds and the draws.")] = 0,
     wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with drawings.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write an HTML report with plots.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Cross-validate on a data set, with baselines beside it."""
+    """Evaluate the predictor on routing data sets by cross-validation, with baselines."""
     from router.learn.data import join, load_set, read_aliases
     from router.learn.data.facts import load_facts
     from router.learn.data.list_prices import read_prices
+    from router.learn.evaluation.evaluate import EvaluationSettings
     from router.learn.evaluation.evaluate import evaluate as run
     from router.learn.evaluation.ood import read_unknown
-    from router.learn.report.page import write_html
+    from router.learn.report import write_html
     from router.loading import load_encoder
 
     names = read_aliases(aliases) if aliases else None
@@ -181,20 +190,22 @@ def evaluate(
     report = run(
         join([load_set(folder, names) for folder in sets]),
         load_encoder(encoder),
-        folds=folds,
-        by=by,
+        EvaluationSettings(
+            folds=folds,
+            by=by,
+            baselines=baselines,
+            pair=strong_and_weak,
+            ablations=ablations,
+            draws=draws,
+            prompt_map=html is not None,
+            random_state=random_state,
+        ),
         test=load_set(test, names) if test else None,
-        baselines=baselines,
         baseline_encoder=None if second == "none" else lambda: load_encoder(second),
         cache=settings.cache_folder() / "embeddings",
         prices=read_prices(prices) if prices else None,
-        pair=strong_and_weak,
         unknown=read_unknown(unknown) if unknown else None,
         facts=load_facts(settings.shipped_facts_file(), options.load_cards(None)) if by == "model" else None,
-        ablations=ablations,
-        draws=draws,
-        prompt_map=html is not None,
-        random_state=random_state,
     )
     if html is not None:
         write_html(html, report)
@@ -205,18 +216,18 @@ def evaluate(
 
         print_report(report, wide)
         if html is not None:
-            typer.echo(f"{html}: report with drawings")
+            typer.echo(f"{html}: report with plots")
 
 
 def distil(
     out: Annotated[Path, typer.Option("--out", help="Folder for the encoder.")],
     as_json: options.Json = False,
 ) -> None:
-    """Make the static encoder anew, in about an hour (extras `train` and `distil`)."""
-    from router.learn.encoder.distil import distil as make
+    """Distil the static encoder again; takes about an hour (extras `train` and `distil`)."""
+    from router.learn.encoder.distil import distil as run
 
-    print("reading the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress
-    card = make(out)
+    print("encoding the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress
+    card = run(out)
     if as_json:
         options.print_json(card)
     else:

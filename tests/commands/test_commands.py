@@ -248,7 +248,7 @@ def test_score_never_writes_over_its_own_input(run: Run, routing_set: Path, tmp_
 
 def test_training_names_the_columns_that_no_card_has(run: Run, routing_set: Path, tmp_path: Path) -> None:
     ended = run("train", routing_set, "--out", tmp_path / "artifact")
-    assert "2 of 2 models have no card here (id or alias): abacus, bard" in ended.out
+    assert "2 of 2 models have no card (by id or alias): abacus, bard" in ended.out
 
 
 def test_an_imported_card_is_written_only_where_nothing_is(run: Run, tmp_path: Path) -> None:

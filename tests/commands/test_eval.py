@@ -12,7 +12,7 @@ SHORT = ("--baseline", "none", "--draws", "20")
 
 @pytest.fixture
 def sums_and_verses(tmp_path: Path) -> Path:
-    """Sums, which `abacus` gets right, and verses, which `bard` does; lengths, and a middling `clerk`."""
+    """Sums, which `abacus` gets right, and verses, which `bard` gets right; lengths; `clerk` is right on a third."""
     folder = tmp_path / "sums_and_verses"
     folder.mkdir()
     prompts, scores, lengths = [], ["prompt_id,abacus,bard,clerk"], ["prompt_id,abacus,bard,clerk"]
@@ -42,7 +42,7 @@ def prices(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_table_says_what_was_found_and_what_was_not_run(run: Run, sums_and_verses: Path) -> None:
+def test_the_table_shows_the_verdicts_and_the_skipped_methods(run: Run, sums_and_verses: Path) -> None:
     out = run("eval", sums_and_verses, *SHORT).out
     assert "sums_and_verses: 60 prompts, 3 models, 5 folds" in out
     assert "quality: better than best single, in hindsight" in out
@@ -69,7 +69,7 @@ def test_the_wide_table_shows_every_figure(run: Run, sums_and_verses: Path, pric
 def test_the_page_is_written_beside_the_table(run: Run, sums_and_verses: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     ended = run("eval", sums_and_verses, *SHORT, "--html", page)
-    assert f"{page}: report with drawings" in ended.out
+    assert f"{page}: report with plots" in ended.out
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
@@ -86,7 +86,7 @@ def test_one_model_is_left_out_at_a_time(run: Run, sums_and_verses: Path) -> Non
     assert "share of the gain" in out
 
 
-def test_unknown_prompts_are_told_apart(run: Run, sums_and_verses: Path, tmp_path: Path) -> None:
+def test_the_detection_of_unknown_prompts_is_reported(run: Run, sums_and_verses: Path, tmp_path: Path) -> None:
     file = tmp_path / "others.jsonl"
     file.write_text("".join(f'{{"prompt_id": {n}, "prompt": "Translate line {n} to Latin"}}\n' for n in range(12)))
     out = run("eval", sums_and_verses, *SHORT, "--unknown", file).out
@@ -113,7 +113,7 @@ def test_another_set_is_forecast(run: Run, sums_and_verses: Path, tmp_path: Path
         (("--by", "moon"), '--by takes "domain" or "model"'),
     ],
 )
-def test_a_wrong_option_is_the_callers_fault(
+def test_an_invalid_option_is_a_caller_error(
     run: Run, sums_and_verses: Path, arguments: tuple[str, ...], problem: str
 ) -> None:
     ended = run("eval", sums_and_verses, *SHORT, *arguments)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Distillation of the static encoder and of its lexicon."""

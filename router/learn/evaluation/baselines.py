@@ -1,9 +1,9 @@
-"""What others do: the methods that ours is measured against, on the same folds and embeddings.
+"""Baselines: published routing methods that ours is compared with, on the same folds and embeddings.
 
-Each is an estimator with scikit-learn's contract for tables with holes: `fit(X, y, groups)` takes embeddings
-float `(prompts, width)`, outcomes `(prompts, models)` with NaN where a model was not run, and the number of
-each prompt's question; `predict(X)` gives expected scores `(prompts, models)`. Hyper-parameters are chosen on
-a part of the training rows by the Brier score; no question lies in both parts.
+They are estimators with scikit-learn's contract, for tables with missing outcomes: `fit(X, y, groups)` takes
+embeddings float `(prompts, width)`, outcomes `(prompts, models)` with NaN where a model was not run, and the number of
+each prompt's question; `predict(X)` gives expected scores `(prompts, models)`. Hyper-parameters are chosen on a
+validation part of the training rows by the Brier score; no question is in both parts.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from router.learn.evaluation.metrics import Table, brier
 from router.types import Doubles, Floats, Indices
 
 _SHRINK = 10.0
-"""Outcomes of a model's mean that are mixed into every local mean."""
+"""Number of outcomes with the model's mean that are added to every local mean."""
 
-_UNKNOWN = 0.5
-_CHUNK = 512
-_LOOK_EVERY = 30
+_UNKNOWN_SCORE = 0.5
+_BATCH = 512
+_STEPS_PER_VALIDATION = 30
+_MIN_QUESTIONS = 10
 
 
 class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
@@ -41,14 +42,14 @@ class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803 - scikit-learn's names
-        """Keep the prompts and choose `k_`."""
+        """Store the prompts and choose `k_`."""
         unit = np.asarray(normalize(X), dtype=np.float32)
-        inner, outer = _inner(len(unit), groups, self.random_state)
+        train, validation = _validation_split(len(unit), groups, self.random_state)
         self.k_ = self.ks[-1]
-        if len(outer):
-            means = _means(y[inner])
-            tables = _neighbour_means(unit[inner], y[inner], means, unit[outer], self.ks)
-            self.k_ = min(self.ks, key=lambda k: brier(y[outer], tables[k]))
+        if len(validation):
+            means = _means(y[train])
+            tables = _neighbour_means(unit[train], y[train], means, unit[validation], self.ks)
+            self.k_ = min(self.ks, key=lambda k: brier(y[validation], tables[k]))
         self.prompts_, self.outcomes_, self.means_ = unit, y, _means(y)
         return self
 
@@ -59,15 +60,15 @@ class NearestNeighbours(BaseEstimator):  # type: ignore[misc]
 
 
 class Ridge(BaseEstimator):  # type: ignore[misc]
-    """Ridge regression on standardised embeddings, a penalty a model by leave-one-out error; holes take the model's
-    mean.
+    """Ridge regression on standardised embeddings, with a penalty for each model by leave-one-out error; a missing
+    outcome is replaced by the model's mean.
     """
 
     def __init__(self, alphas: tuple[float, ...] = tuple(np.logspace(0, 6, 13))) -> None:
         self.alphas = alphas
 
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
-        """Fit; `groups` are not needed."""
+        """Fit; `groups` are not used."""
         self.scaler_ = StandardScaler().fit(X)
         targets = np.where(np.isnan(y), _means(y), y)
         self.ridge_ = RidgeCV(alphas=self.alphas, alpha_per_target=True).fit(self.scaler_.transform(X), targets)
@@ -80,7 +81,7 @@ class Ridge(BaseEstimator):  # type: ignore[misc]
 
 
 class Boosting(BaseEstimator):  # type: ignore[misc]
-    """Gradient-boosted trees on the first principal components, one ensemble a model."""
+    """Gradient-boosted trees on the first principal components, with one ensemble for each model."""
 
     def __init__(
         self, components: int = 24, trees: int = 60, leaves: int = 15, rate: float = 0.08, random_state: int = 0
@@ -92,40 +93,40 @@ class Boosting(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
-        """Fit; the number of trees is fixed, so `groups` are not needed."""
+        """Fit; the number of trees is fixed, so `groups` are not used."""
         count = min(self.components, *np.shape(X))
         self.pca_ = PCA(count, svd_solver="covariance_eigh", random_state=self.random_state).fit(X)
-        parts = self.pca_.transform(X)
+        components = self.pca_.transform(X)
         self.means_ = _means(y)
         self.ensembles_ = []
         for column in y.T:
             known = ~np.isnan(column)
-            # Trees need two outcomes that differ; else the mean says everything.
-            made = None
+            # Trees need two different outcomes; otherwise the mean is the forecast.
+            ensemble = None
             if known.sum() >= 2 * self.leaves and np.ptp(column[known]) > 0:
-                made = HistGradientBoostingRegressor(
+                ensemble = HistGradientBoostingRegressor(
                     max_iter=self.trees,
                     max_leaf_nodes=self.leaves,
                     learning_rate=self.rate,
                     early_stopping=False,
                     random_state=self.random_state,
-                ).fit(parts[known], column[known])
-            self.ensembles_.append(made)
+                ).fit(components[known], column[known])
+            self.ensembles_.append(ensemble)
         return self
 
     def predict(self, X: Any) -> Doubles:  # noqa: N803
         """Expected scores; not clipped."""
-        parts = self.pca_.transform(X)
+        components = self.pca_.transform(X)
         return np.column_stack(
             [
-                np.full(len(parts), mean) if ensemble is None else ensemble.predict(parts)
+                np.full(len(components), mean) if ensemble is None else ensemble.predict(components)
                 for mean, ensemble in zip(self.means_, self.ensembles_, strict=True)
             ]
         )
 
 
 class ClusterMeans(BaseEstimator):  # type: ignore[misc]
-    """Each model is a vector of its mean outcomes in k-means clusters of prompts (UniRoute, Avengers), shrunk to its
+    """A model is the vector of its mean outcomes in k-means clusters of prompts (UniRoute, Avengers), shrunk to its
     mean; the number of clusters is chosen among `clusters`.
     """
 
@@ -134,14 +135,15 @@ class ClusterMeans(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
-        """Cluster the prompts and choose how finely."""
+        """Choose the number of clusters, then cluster the prompts."""
         unit = np.asarray(normalize(X), dtype=np.float32)
-        inner, outer = _inner(len(unit), groups, self.random_state)
-        counts = [count for count in self.clusters if count <= len(inner)]
-        if not len(outer) or not counts:
+        train, validation = _validation_split(len(unit), groups, self.random_state)
+        counts = [count for count in self.clusters if count <= len(train)]
+        if not len(validation) or not counts:
             return self._fit(unit, y, min(self.clusters[0], len(unit)))
         losses = {
-            count: brier(y[outer], self._fit(unit[inner], y[inner], count).predict(unit[outer])) for count in counts
+            count: brier(y[validation], self._fit(unit[train], y[train], count).predict(unit[validation]))
+            for count in counts
         }
         return self._fit(unit, y, min(losses, key=losses.__getitem__))
 
@@ -152,7 +154,7 @@ class ClusterMeans(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, unit: Floats, y: Table, count: int) -> Self:
         with warnings.catch_warnings():
-            # Fewer different prompts than clusters: the rest stay empty.
+            # With fewer different prompts than clusters, the other clusters are empty.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.kmeans_ = KMeans(count, n_init=1, max_iter=30, random_state=self.random_state).fit(unit)
         members = np.eye(count)[self.kmeans_.labels_]
@@ -164,13 +166,13 @@ class ClusterMeans(BaseEstimator):  # type: ignore[misc]
 
 
 class LowRank(BaseEstimator):  # type: ignore[misc]
-    """`σ(b_m + p_m · h(W x))`: a hidden layer shared by all models, a vector and an offset a model.
+    """`σ(b_m + p_m · h(W x))`: a hidden layer shared by all models, and a vector and an offset for each model.
 
-    With `activation="linear"` it is RouteLLM's matrix factorisation, `p_m` the model's embedding and `W` the
-    projection of the prompt's, fitted to outcomes instead of to battles; with `"relu"` a multi-layer
-    perceptron. Without hidden units it is a logistic regression a model. Holes in `y` and scores between 0
-    and 1 are handled, which scikit-learn's classifiers do not. Cross-entropy; Adam with decoupled weight decay
-    (AdamW), which is chosen among `penalties`; training stops at the least loss on the inner part.
+    With `activation="linear"` it is RouteLLM's matrix factorisation, with `p_m` the model's embedding and `W` the
+    projection of the prompt's, fitted to outcomes instead of to battles; with `"relu"` it is a multi-layer
+    perceptron. Without hidden units it is a logistic regression for each model. Missing outcomes and scores between 0
+    and 1 are supported, unlike in scikit-learn's classifiers. The loss is cross-entropy; the optimiser is Adam with
+    decoupled weight decay (AdamW), which is chosen among `penalties`; training stops early on the validation part.
     """
 
     def __init__(
@@ -194,15 +196,15 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Indices | None = None) -> Self:  # noqa: N803
-        """Fit the best of the penalties."""
+        """Fit with every penalty; use the one with the least validation loss."""
         self.scaler_ = StandardScaler().fit(X)
         standard = self.scaler_.transform(X).astype(np.float32) / np.float32(np.sqrt(np.shape(X)[1]))
-        inner, outer = _inner(len(standard), groups, self.random_state)
-        if not len(outer):
-            inner = outer = np.arange(len(standard))
+        train, validation = _validation_split(len(standard), groups, self.random_state)
+        if not len(validation):
+            train = validation = np.arange(len(standard))
         best = np.inf
         for penalty in self.penalties:
-            loss, weights = self._descend(standard, y, inner, outer, penalty)
+            loss, weights = self._descend(standard, y, train, validation, penalty)
             if loss < best:
                 best, self.weights_ = loss, weights
         return self
@@ -213,35 +215,37 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
         return self._forward(self.weights_, standard)[0].astype(np.float64)
 
     def _descend(
-        self, standard: Floats, y: Table, inner: Indices, outer: Indices, penalty: float
+        self, standard: Floats, y: Table, train: Indices, validation: Indices, penalty: float
     ) -> tuple[float, list[Floats]]:
+        """The least validation loss, and the weights with it."""
         rng = np.random.default_rng(self.random_state)
-        weights = self._start(rng, standard.shape[1], _means(y[inner]))
-        first, second = [np.zeros_like(each) for each in weights], [np.zeros_like(each) for each in weights]
+        weights = self._initial_weights(rng, standard.shape[1], _means(y[train]))
+        first = [np.zeros_like(layer) for layer in weights]
+        second = [np.zeros_like(layer) for layer in weights]
         known, targets = ~np.isnan(y), np.nan_to_num(y).astype(np.float32)
-        best, kept, since = np.inf, [each.copy() for each in weights], 0
-        for step, rows in enumerate(_batches(inner, self.batch, self.steps, rng), start=1):
-            slopes = self._slopes(weights, standard[rows], targets[rows], known[rows])
+        best, best_weights, checks_without_gain = np.inf, [layer.copy() for layer in weights], 0
+        for step, rows in enumerate(_batches(train, self.batch, self.steps, rng), start=1):
+            gradients = self._gradients(weights, standard[rows], targets[rows], known[rows])
             size = np.float32(self.rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step))
-            for at, slope in enumerate(slopes):
-                first[at] += np.float32(0.1) * (slope - first[at])
-                second[at] += np.float32(0.001) * (slope * slope - second[at])
-                # Offsets are the models' means and are not drawn to zero.
-                if at > 0:
-                    weights[at] *= np.float32(1 - self.rate * penalty)
-                weights[at] -= size * first[at] / (np.sqrt(second[at]) + np.float32(1e-8))
-            if step % _LOOK_EVERY:
+            for layer, gradient in enumerate(gradients):
+                first[layer] += np.float32(0.1) * (gradient - first[layer])
+                second[layer] += np.float32(0.001) * (gradient * gradient - second[layer])
+                # Offsets are the models' means and are not shrunk.
+                if layer > 0:
+                    weights[layer] *= np.float32(1 - self.rate * penalty)
+                weights[layer] -= size * first[layer] / (np.sqrt(second[layer]) + np.float32(1e-8))
+            if step % _STEPS_PER_VALIDATION:
                 continue
-            loss = brier(y[outer], self._forward(weights, standard[outer])[0])
+            loss = brier(y[validation], self._forward(weights, standard[validation])[0])
             if loss < best - 1e-6:
-                best, kept, since = loss, [each.copy() for each in weights], 0
+                best, best_weights, checks_without_gain = loss, [layer.copy() for layer in weights], 0
             else:
-                since += 1
-                if since >= self.patience:
+                checks_without_gain += 1
+                if checks_without_gain >= self.patience:
                     break
-        return best, kept
+        return best, best_weights
 
-    def _start(self, rng: np.random.Generator, width: int, means: Doubles) -> list[Floats]:
+    def _initial_weights(self, rng: np.random.Generator, width: int, means: Doubles) -> list[Floats]:
         """Offsets, then the layers from the last to the first."""
         clipped = np.clip(means, 0.01, 0.99)
         offsets = np.log(clipped / (1 - clipped)).astype(np.float32)
@@ -259,16 +263,16 @@ class LowRank(BaseEstimator):  # type: ignore[misc]
         logits = np.clip(hidden @ weights[1] + weights[0], -15, 15)
         return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32), hidden
 
-    def _slopes(self, weights: list[Floats], standard: Floats, targets: Floats, known: Any) -> list[Floats]:
+    def _gradients(self, weights: list[Floats], standard: Floats, targets: Floats, known: Any) -> list[Floats]:
         forecast, hidden = self._forward(weights, standard)
         error = np.where(known, forecast - targets, 0).astype(np.float32) / np.float32(len(standard))
-        slopes = [error.sum(axis=0), hidden.T @ error]
+        gradients = [error.sum(axis=0), hidden.T @ error]
         if self.hidden:
             back = error @ weights[1].T
             if self.activation == "relu":
                 back = np.where(hidden > 0, back, np.float32(0))
-            slopes.append(standard.T @ back)
-        return slopes
+            gradients.append(standard.T @ back)
+        return gradients
 
 
 QUICK: Mapping[str, Callable[[int], BaseEstimator]] = {
@@ -285,11 +289,11 @@ SLOW: Mapping[str, Callable[[int], BaseEstimator]] = {
 
 
 def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: int, weak: int, models: int) -> Doubles:
-    """The control that reads nothing but the length: values `(test, models)` that send the longer half to the strong
+    """A control that depends on the prompt length only: values `(test, models)` that send the longer half to the strong
     model.
 
-    The strong model's value is the share of training prompts that are shorter, the weak one's a half, every
-    other's -1, so that a sweep of λ moves the threshold.
+    The value of the strong model is the share of training prompts that are shorter, that of the weak model a half, that
+    of the others -1, so that a sweep of λ moves the threshold.
     """
     values = np.full((len(test), models), -1.0)
     values[:, weak] = 0.5
@@ -298,16 +302,16 @@ def longer_to_stronger(lengths: Doubles, train: Indices, test: Indices, strong: 
 
 
 def _means(y: Table) -> Doubles:
-    """Mean outcome of each model; one that was never run takes the mean of the others."""
+    """Mean outcome of each model; the overall mean for a model that was never run."""
     known = ~np.isnan(y)
     count = known.sum(axis=0)
     total = np.where(known, y, 0.0).sum(axis=0, dtype=np.float64)
-    overall = total.sum() / count.sum() if count.any() else _UNKNOWN
+    overall = total.sum() / count.sum() if count.any() else _UNKNOWN_SCORE
     return np.where(count > 0, total / np.maximum(count, 1), overall)
 
 
 def _batches(rows: Indices, size: int, steps: int, rng: np.random.Generator) -> Iterator[Indices]:
-    """So many batches; each row stands once in every pass over the rows."""
+    """`steps` batches; every pass over the rows has each row once, in random order."""
     done = 0
     while done < steps:
         order = rng.permutation(rows)
@@ -317,30 +321,32 @@ def _batches(rows: Indices, size: int, steps: int, rng: np.random.Generator) -> 
                 done += 1
 
 
-def _inner(rows: int, groups: Indices | None, random_state: int) -> tuple[Indices, Indices]:
-    """Four fifths to fit and one fifth to choose by; the second is empty where there are too few questions."""
-    own = np.arange(rows) if groups is None else groups
-    if len(np.unique(own)) < 10:
+def _validation_split(rows: int, groups: Indices | None, random_state: int) -> tuple[Indices, Indices]:
+    """Four fifths to fit and one fifth to validate; the second is empty where there are too few questions."""
+    groups = np.arange(rows) if groups is None else groups
+    if len(np.unique(groups)) < _MIN_QUESTIONS:
         return np.arange(rows), np.array([], dtype=np.intp)
-    inner, outer = next(GroupShuffleSplit(1, test_size=0.2, random_state=random_state).split(own, groups=own))
-    return inner, outer
+    shuffle = GroupShuffleSplit(1, test_size=0.2, random_state=random_state)
+    train, validation = next(shuffle.split(groups, groups=groups))
+    return train, validation
 
 
 def _neighbour_means(
-    prompts: Floats, outcomes: Table, means: Doubles, asked: Floats, ks: tuple[int, ...]
+    prompts: Floats, outcomes: Table, means: Doubles, test: Floats, ks: tuple[int, ...]
 ) -> dict[int, Doubles]:
-    """For each k the shrunk means of the k nearest `prompts` of each of `asked`."""
+    """For each k, the shrunk mean outcomes of the k prompts nearest to each test prompt."""
     known = ~np.isnan(outcomes)
     filled = np.where(known, outcomes, 0.0).astype(np.float32)
     widest = min(max(ks), len(prompts))
-    result = {k: np.empty((len(asked), outcomes.shape[1])) for k in ks}
-    for start in range(0, len(asked), _CHUNK):
-        similar = asked[start : start + _CHUNK] @ prompts.T
-        near = np.argpartition(-similar, widest - 1, axis=1)[:, :widest]
-        order = np.argsort(-np.take_along_axis(similar, near, axis=1), axis=1, kind="stable")
-        near = np.take_along_axis(near, order, axis=1)
+    result = {k: np.empty((len(test), outcomes.shape[1])) for k in ks}
+    for start in range(0, len(test), _BATCH):
+        batch = slice(start, start + _BATCH)
+        cosine = test[batch] @ prompts.T
+        nearest = np.argpartition(-cosine, widest - 1, axis=1)[:, :widest]
+        order = np.argsort(-np.take_along_axis(cosine, nearest, axis=1), axis=1, kind="stable")
+        nearest = np.take_along_axis(nearest, order, axis=1)
         for k in ks:
-            own = near[:, :k]
-            total, count = filled[own].sum(axis=1), known[own].sum(axis=1)
-            result[k][start : start + _CHUNK] = (total + _SHRINK * means) / (count + _SHRINK)
+            neighbours = nearest[:, :k]
+            total, count = filled[neighbours].sum(axis=1), known[neighbours].sum(axis=1)
+            result[k][batch] = (total + _SHRINK * means) / (count + _SHRINK)
     return result

@@ -1,99 +1,255 @@
-"""Ways to place a model that the training never saw, for the protocol that leaves one model out.
+"""Cold start: leave one model out of the training, and forecast it from facts and a few of its outcomes.
 
-Each is a `Learn`: from the other models' outcomes to a `Place`. The first is ours; the others are what it is
-measured against.
+A `Strategy` learns from the other models' outcomes, and gives a `NewModelForecaster`. The strategies are ours and
+those that it is compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from msgspec import Struct
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
 from router.cards.facts import ModelFacts
+from router.errors import CallerError
 from router.learn.data import RoutingSet
-from router.learn.evaluation.splits import HiddenOutcomes, Learn, Place
+from router.learn.evaluation.metrics import brier, mean_auc
+from router.learn.evaluation.splits import k_folds
+from router.learn.progress import tracked
 from router.learn.training.train import fit
 from router.perceive.ability import Ability, facts_row, most_informative
 from router.perceive.encoder import Encoder
 from router.perceive.predictor import Predictor, quality_of
 from router.types import Doubles, Floats, Indices
 
+PROBES = (0, 8, 16, 32, 64)
+"""Numbers of outcomes of a left-out model that a strategy may ask for."""
+
+_FULL_OUTCOMES = "full outcomes"
+_FOLDS = 5
+_MIN_GAIN = 1e-6
 _SHRINK_OFFSET = 4.0
 _SHRINK_CLUSTER = 4.0
 _CLUSTERS = 8
 
 
+class HiddenOutcomes:
+    """The outcomes of a left-out model on the training rows, of which at most `budget` may be revealed.
+
+    `model` is its name, by which its facts can be looked up; `rows` are those on which it was run. A call with a row
+    reveals the outcome there; asking for the same row again costs nothing.
+    """
+
+    def __init__(self, model: str, outcomes: Doubles, budget: int) -> None:
+        self._outcomes = outcomes
+        self.model, self.budget = model, budget
+        self.rows: Indices = np.flatnonzero(~np.isnan(outcomes))
+        self.revealed: dict[int, float] = {}
+
+    def __call__(self, row: int) -> float:
+        """The outcome on `row`. Raises ValueError where the budget is exhausted or there is no outcome."""
+        if row not in self.revealed:
+            if len(self.revealed) >= self.budget:
+                raise ValueError(f"more than {self.budget} probes were requested")
+            if np.isnan(self._outcomes[row]):
+                raise ValueError(f"the model was not run on row {row}")
+            self.revealed[row] = float(self._outcomes[row])
+        return self.revealed[row]
+
+
+class NewModelForecaster(Protocol):
+    """Forecasts a new model from a few probes."""
+
+    def __call__(self, probes: HiddenOutcomes, test_vectors: Floats, /) -> Doubles:
+        """Expected scores `(prompts,)` for feature vectors `(prompts, width)`, after revealing some of `probes`."""
+
+
+Strategy = Callable[[RoutingSet, Floats], NewModelForecaster]
+"""Learns from the other models' outcomes and the feature vectors of the prompts how to forecast a new model."""
+
+
+class LeftOut(Struct, frozen=True):
+    """How well left-out models are forecast from `probes` outcomes; means over these models.
+
+    `gain`: (AUC - AUC of the prior) / (AUC of full outcomes - AUC of the prior), where the prior is the first
+    strategy without probes; None where full outcomes gain nothing.
+    """
+
+    method: str
+    probes: int | None
+    auc: float | None
+    brier: float
+    gain: float | None
+
+
+Results = dict[tuple[str, int | None], list[tuple[float | None, float]]]
+"""AUC and Brier score of each left-out model, by strategy and number of probes."""
+
+
+def leave_models_out(
+    data: RoutingSet,
+    vectors: Floats,
+    strategies: Mapping[str, Strategy],
+    full: Callable[[RoutingSet, Floats, Floats], Doubles],
+    *,
+    probes: Sequence[int] = PROBES,
+    models: int = 12,
+    random_state: int = 0,
+) -> tuple[LeftOut, ...]:
+    """Forecast models that were left out of the training, on prompts that were left out too.
+
+    One prompt in five is tested; probes are drawn from the others. At most `models` are left out, one at a time,
+    evenly spaced in the order of their mean scores. `full` learns from all training outcomes, including those of the
+    left-out model, and gives forecasts `(prompts, models)`. The forecast of the first strategy without probes is the
+    prior.
+    """
+    if len(data.models) < 3:
+        raise CallerError(f"--by model needs at least three models; {data.name} has {len(data.models)}")
+    split = next(k_folds(data, _FOLDS, random_state))
+    train = data.rows(split.train)
+    train_vectors, test_vectors = vectors[split.train], vectors[split.test]
+    scores = np.asarray(data.scores, dtype=np.float64)
+    reference = full(train, train_vectors, test_vectors)
+    results: Results = {}
+
+    def add(name: str, count: int | None, model: int, forecast: Doubles) -> None:
+        truth, clipped = scores[split.test, model][:, None], np.clip(forecast, 0, 1)[:, None]
+        known = ~np.isnan(truth[:, 0])
+        if known.any():
+            accuracy = mean_auc(truth[known], clipped[known]), brier(truth, clipped)
+            results.setdefault((name, count), []).append(accuracy)
+
+    for model in tracked(_evenly_spaced(scores, models), "leaving models out", min_items=2):
+        others = train.columns([name for position, name in enumerate(data.models) if position != model])
+        for name, learn in strategies.items():
+            forecast_new = learn(others, train_vectors)
+            for count in probes:
+                hidden = HiddenOutcomes(data.models[model], scores[split.train, model], count)
+                add(name, count, model, forecast_new(hidden, test_vectors))
+        add(_FULL_OUTCOMES, None, model, reference[:, model])
+    return _summarized(results, prior=next(iter(strategies)))
+
+
+def _evenly_spaced(scores: Doubles, models: int) -> list[int]:
+    """At most `models` columns, evenly spaced from the lowest to the highest mean score."""
+    means = np.array([np.nanmean(column) if np.isfinite(column).any() else np.nan for column in scores.T])
+    order = np.argsort(means)[: int(np.isfinite(means).sum())]
+    return [int(order[index]) for index in np.unique(np.linspace(0, len(order) - 1, models).round().astype(int))]
+
+
+def _summarized(results: Results, prior: str) -> tuple[LeftOut, ...]:
+    def mean_auc_of(key: tuple[str, int | None]) -> float | None:
+        areas = [area for area, _ in results.get(key, []) if area is not None]
+        return float(np.mean(areas)) if areas else None
+
+    least, most = mean_auc_of((prior, 0)), mean_auc_of((_FULL_OUTCOMES, None))
+    lines = []
+    for (name, count), accuracies in results.items():
+        area = mean_auc_of((name, count))
+        gain = None
+        if area is not None and least is not None and most is not None and most - least > _MIN_GAIN:
+            gain = (area - least) / (most - least)
+        lines.append(LeftOut(name, count, area, float(np.mean([error for _, error in accuracies])), gain))
+    return tuple(lines)
+
+
+def strategies(encoder: Encoder, facts: Mapping[str, ModelFacts], random_state: int = 0) -> dict[str, Strategy]:
+    """The strategies by name; the first without probes is the prior."""
+    fitted = FitOnce(encoder, facts)
+
+    def at_random(_: Predictor, __: Ability, ___: Doubles, probes: HiddenOutcomes) -> Indices:
+        return random_probes(probes, random_state)[0]
+
+    return {
+        "population": population(encoder, random_state),
+        "k-means error vectors": error_vector(encoder.dimensions, random_state),
+        "pulvinar, random probes": by_ability(fitted, facts=False, choose=at_random),
+        "pulvinar, adaptive probes": by_ability(fitted, facts=False, choose=adaptive_probes),
+        "pulvinar, facts and adaptive probes": by_ability(fitted, facts=True, choose=adaptive_probes),
+    }
+
+
+def full_outcomes(encoder: Encoder) -> Callable[[RoutingSet, Floats, Floats], Doubles]:
+    """Our forecasts from all training outcomes of every model: the upper reference."""
+
+    def forecasts(data: RoutingSet, vectors: Floats, test_vectors: Floats) -> Doubles:
+        return fit(vectors, data, encoder).expect_all(test_vectors).quality[:, :-1]
+
+    return forecasts
+
+
 def random_probes(probes: HiddenOutcomes, random_state: int) -> tuple[Indices, Doubles]:
-    """As many rows as the budget allows, drawn at random, and the outcomes on them."""
+    """As many random rows as the budget allows, and the outcomes on them."""
     rng = np.random.default_rng(random_state)
     rows = rng.permutation(probes.rows)[: probes.budget]
     return rows, np.array([probes(int(row)) for row in rows], dtype=np.float64)
 
 
-def population(encoder: Encoder, random_state: int = 0) -> Learn:
-    """The forecast for an average model, moved by the mean surprise of random probes, shrunk to none."""
+def population(encoder: Encoder, random_state: int = 0) -> Strategy:
+    """The forecast for an average model, plus the mean residual of random probes, shrunk towards 0."""
 
-    def learn(data: RoutingSet, vectors: Floats) -> Place:
+    def learn(data: RoutingSet, vectors: Floats) -> NewModelForecaster:
         predictor = fit(vectors, data, encoder)
 
-        def place(probes: HiddenOutcomes, asked: Floats) -> Doubles:
+        def forecast_new(probes: HiddenOutcomes, test_vectors: Floats) -> Doubles:
             rows, outcomes = random_probes(probes, random_state)
             offset = 0.0
             if len(rows):
-                surprise = outcomes - predictor.expect_all(vectors[rows]).quality[:, -1]
-                offset = float(surprise.sum() / (len(rows) + _SHRINK_OFFSET))
-            return np.clip(predictor.expect_all(asked).quality[:, -1] + offset, 0, 1)
+                residuals = outcomes - predictor.expect_all(vectors[rows]).quality[:, -1]
+                offset = float(residuals.sum() / (len(rows) + _SHRINK_OFFSET))
+            return np.clip(predictor.expect_all(test_vectors).quality[:, -1] + offset, 0, 1)
 
-        return place
+        return forecast_new
 
     return learn
 
 
-def error_vector(dimensions: int, random_state: int = 0) -> Learn:
+def error_vector(dimensions: int, random_state: int = 0) -> Strategy:
     """UniRoute: a model is its vector of mean outcomes in clusters of prompts, estimated from random probes and shrunk
-    to the average model's vector moved by the model's mean surprise.
+    to the vector of the average model plus the mean residual of the model.
     """
 
-    def learn(data: RoutingSet, vectors: Floats) -> Place:
+    def learn(data: RoutingSet, vectors: Floats) -> NewModelForecaster:
         unit = np.asarray(normalize(vectors[:, :dimensions]), dtype=np.float32)
         count = min(_CLUSTERS, len(unit))
         kmeans = KMeans(count, n_init=1, max_iter=30, random_state=random_state).fit(unit)
         known = ~np.isnan(data.scores)
-        usual = np.where(known, data.scores, 0).sum() / max(known.sum(), 1)
-        base = np.full(count, usual, dtype=np.float64)
+        mean_score = np.where(known, data.scores, 0).sum() / max(known.sum(), 1)
+        average = np.full(count, mean_score, dtype=np.float64)
         for cluster in range(count):
-            own = known & (kmeans.labels_ == cluster)[:, None]
-            total = np.where(own, data.scores, 0).sum() + _SHRINK_CLUSTER * usual
-            base[cluster] = total / (own.sum() + _SHRINK_CLUSTER)
+            inside = known & (kmeans.labels_ == cluster)[:, None]
+            total = np.where(inside, data.scores, 0).sum() + _SHRINK_CLUSTER * mean_score
+            average[cluster] = total / (inside.sum() + _SHRINK_CLUSTER)
 
-        def place(probes: HiddenOutcomes, asked: Floats) -> Doubles:
+        def forecast_new(probes: HiddenOutcomes, test_vectors: Floats) -> Doubles:
             rows, outcomes = random_probes(probes, random_state)
-            table: Doubles = base
+            vector: Doubles = average
             if len(rows):
-                cells = kmeans.labels_[rows]
-                surprise = outcomes - base[cells]
-                moved = base + surprise.sum() / (len(rows) + _SHRINK_OFFSET)
-                table = np.array(
+                clusters = kmeans.labels_[rows]
+                residuals = outcomes - average[clusters]
+                moved = average + residuals.sum() / (len(rows) + _SHRINK_OFFSET)
+                vector = np.array(
                     [
-                        (outcomes[cells == cluster].sum() + _SHRINK_CLUSTER * moved[cluster])
-                        / ((cells == cluster).sum() + _SHRINK_CLUSTER)
+                        (outcomes[clusters == cluster].sum() + _SHRINK_CLUSTER * moved[cluster])
+                        / ((clusters == cluster).sum() + _SHRINK_CLUSTER)
                         for cluster in range(count)
                     ]
                 )
-            near = kmeans.predict(np.asarray(normalize(asked[:, :dimensions]), dtype=np.float32))
-            forecast: Doubles = np.clip(table[near], 0, 1)
+            nearest = kmeans.predict(np.asarray(normalize(test_vectors[:, :dimensions]), dtype=np.float32))
+            forecast: Doubles = np.clip(vector[nearest], 0, 1)
             return forecast
 
-        return place
+        return forecast_new
 
     return learn
 
 
-class OneFit:
-    """Fits a predictor once for all the strategies that ask for it on the same outcomes."""
+class FitOnce:
+    """Fits one predictor for all the strategies that need it on the same outcomes."""
 
     def __init__(self, encoder: Encoder, facts: Mapping[str, ModelFacts]) -> None:
         self._encoder, self.facts = encoder, facts
@@ -106,58 +262,35 @@ class OneFit:
         return self._predictor
 
 
-def by_ability(fitted: OneFit, *, facts: bool, choose: Callable[..., Indices]) -> Learn:
-    """Ours: an ability from the model's published facts or the population, narrowed by probes that `choose` picks."""
+def by_ability(fitted: FitOnce, *, facts: bool, choose: Callable[..., Indices]) -> Strategy:
+    """Ours: the prior of the ability from published facts or from the population, updated by probes that `choose`
+    picks.
+    """
 
-    def learn(data: RoutingSet, vectors: Floats) -> Place:
+    def learn(data: RoutingSet, vectors: Floats) -> NewModelForecaster:
         predictor = fitted(data, vectors)
-        profiles = predictor.look(vectors).profiles
+        profiles = predictor.profile(vectors).profiles
 
-        def place(probes: HiddenOutcomes, asked: Floats) -> Doubles:
+        def forecast_new(probes: HiddenOutcomes, test_vectors: Floats) -> Doubles:
             stated = fitted.facts.get(probes.model) if facts else None
             ability = predictor.head.facts.ability(facts_row(stated, predictor.manifest.families))
             rows = choose(predictor, ability, profiles, probes)
             ability = ability.observe(profiles[rows], np.array([probes(int(row)) for row in rows]))
-            return quality_of(predictor.look(asked).profiles @ ability.mean)
+            return quality_of(predictor.profile(test_vectors).profiles @ ability.mean)
 
-        return place
+        return forecast_new
 
     return learn
 
 
-def adaptively(predictor: Predictor, ability: Ability, profiles: Doubles, probes: HiddenOutcomes) -> Indices:
-    """The rows that narrow the forecast most, one after the other."""
+def adaptive_probes(predictor: Predictor, ability: Ability, profiles: Doubles, probes: HiddenOutcomes) -> Indices:
+    """The rows that reduce the uncertainty of the forecast most, chosen one after the other."""
     allowed = np.zeros(len(profiles), np.bool_)
     allowed[probes.rows] = True
     chosen: list[int] = []
     for _ in range(min(probes.budget, len(probes.rows))):
-        row = most_informative(ability.covariance, profiles, predictor.head.usual, allowed)
+        row = most_informative(ability.covariance, profiles, predictor.head.second_moment, allowed)
         allowed[row] = False
         chosen.append(row)
         ability = ability.expected_posterior(profiles[[row]])
     return np.array(chosen, dtype=np.intp)
-
-
-def strategies(encoder: Encoder, facts: Mapping[str, ModelFacts], random_state: int = 0) -> dict[str, Learn]:
-    """The ways by name; the first without probes is the prior."""
-    fitted = OneFit(encoder, facts)
-
-    def at_random(_: Predictor, __: Ability, ___: Doubles, probes: HiddenOutcomes) -> Indices:
-        return random_probes(probes, random_state)[0]
-
-    return {
-        "population": population(encoder, random_state),
-        "k-means error vectors": error_vector(encoder.dimensions, random_state),
-        "pulvinar, random probes": by_ability(fitted, facts=False, choose=at_random),
-        "pulvinar, adaptive probes": by_ability(fitted, facts=False, choose=adaptively),
-        "pulvinar, facts and adaptive probes": by_ability(fitted, facts=True, choose=adaptively),
-    }
-
-
-def full_outcomes(encoder: Encoder) -> Callable[[RoutingSet, Floats, Floats], Doubles]:
-    """What ours forecasts with all training outcomes of every model: the top of the ladder."""
-
-    def forecasts(data: RoutingSet, vectors: Floats, asked: Floats) -> Doubles:
-        return fit(vectors, data, encoder).expect_all(asked).quality[:, :-1]
-
-    return forecasts

@@ -1,7 +1,7 @@
-"""Quality against cost: the sweep of λ, its hull, AIQ, the cost to keep a quality, and RouteLLM's figures for a pair.
+"""Quality over cost: the sweep of λ, its hull, AIQ, the cost to keep a quality, and RouteLLM's figures for a pair.
 
-A prompt's model is `argmax expected - λ · usual cost / dearest usual cost`, where *usual* is a model's mean cost: a
-router knows that beforehand, not the bill of the call.
+A prompt's model is `argmax expected - λ · mean cost / greatest mean cost`, with the mean cost of each model: a router
+knows that beforehand, unlike the cost of the call.
 """
 
 from __future__ import annotations
@@ -12,95 +12,104 @@ from msgspec import Struct
 from router.learn.evaluation.metrics import Table, choices, chosen_scores, mean_scores
 from router.types import Doubles, Indices
 
-_TRADE_OFFS = np.concatenate([[0.0], np.logspace(-4, 2, 61)])
-_STEPS = 10
-_ONE = 1.0 - 1e-9
+_LAMBDAS = np.concatenate([[0.0], np.logspace(-4, 2, 61)])
+_DECILES = 10
+_ALMOST_ONE = 1.0 - 1e-9
 
 Points = tuple[tuple[float, float], ...]
 
 
 class CostAxis(Struct, frozen=True, eq=False):
-    """Which models and prompts have costs, and what they are.
+    """The models and prompts that have costs, and these costs.
 
-    `models` and `rows` index the columns and rows of the score table that take part; `bills` `(rows, models)`
-    is each call's cost in USD (a missing bill is the model's usual one), `usual` `(models,)` the means.
+    `models` and `rows` index the columns and rows of the score table that take part; `call_costs_usd` `(rows, models)`
+    is the cost of each call (the model's mean where it is unknown), `mean_costs_usd` `(models,)` the mean known cost.
     `single_quality` and `single_cost_usd` are means of the best single model (of the next best where it was not
-    run); `cheapest` and `dearest` the mean bills of the cheapest and the dearest one: 0 and 1 of the axis.
+    run); `cheapest_usd` and `dearest_usd` the mean call costs of the cheapest and the most expensive model: 0 and 1 of
+    the axis.
     """
 
     models: Indices
     rows: Indices
-    bills: Doubles
-    usual: Doubles
+    call_costs_usd: Doubles
+    mean_costs_usd: Doubles
     single_quality: float
     single_cost_usd: float
-    cheapest: float
-    dearest: float
+    cheapest_usd: float
+    dearest_usd: float
 
 
 class Sweep(Struct, frozen=True, eq=False):
-    """What a method gets and pays at each λ: both float64 `(rows of the axis, λ)`."""
+    """The quality and the cost of a method's choices at each λ, float64 `(rows of the axis, λ)`."""
 
-    got: Doubles
-    paid: Doubles
+    quality: Doubles
+    cost_usd: Doubles
 
 
 class PairSweep(Struct, frozen=True, eq=False):
-    """What a method does with two models: `rows` where both were run, `strong` and `weak` `(rows,)` their scores,
-    `sent` bool `(rows, steps)`: which prompts go to the strong one, from all of them to none.
+    """The choices of a method between two models: `rows` where both were run, `strong` and `weak` `(rows,)` their
+    scores, `to_strong` 0 or 1 `(rows, thresholds)`: which prompts go to the strong model, from all of them to none.
     """
 
     rows: Indices
     strong: Doubles
     weak: Doubles
-    sent: Doubles
+    to_strong: Doubles
 
 
 def cost_axis(scores: Table, cost_usd: Table | None) -> CostAxis | None:
-    """The axis of a score table; None with fewer than two priced models, or where all of them are free."""
+    """The axis of a score table; None with fewer than two priced models, or where all costs are equal or 0."""
     if cost_usd is None or not len(cost_usd):
         return None
-    usual = mean_scores(cost_usd)
-    models = np.flatnonzero(~np.isnan(usual) & ~np.isnan(scores).all(axis=0))
+    mean_costs = mean_scores(cost_usd)
+    models = np.flatnonzero(~np.isnan(mean_costs) & ~np.isnan(scores).all(axis=0))
     rows = np.flatnonzero(~np.isnan(scores[:, models]).all(axis=1))
     if len(models) < 2 or not len(rows):
         return None
-    usual = usual[models]
-    own = cost_usd[np.ix_(rows, models)]
-    bills = np.where(np.isnan(own), usual, own).astype(np.float64)
-    means = bills.mean(axis=0)
-    if not usual.max() > 0 or not means.max() > means.min():
+    mean_costs = mean_costs[models]
+    recorded = cost_usd[np.ix_(rows, models)]
+    call_costs = np.where(np.isnan(recorded), mean_costs, recorded).astype(np.float64)
+    means = call_costs.mean(axis=0)
+    if not mean_costs.max() > 0 or not means.max() > means.min():
         return None
     priced = scores[np.ix_(rows, models)]
     single = choices(priced, np.broadcast_to(mean_scores(priced), priced.shape))
-    quality, cost = chosen_scores(priced, single).mean(), bills[np.arange(len(rows)), single].mean()
-    return CostAxis(models, rows, bills, usual, float(quality), float(cost), float(means.min()), float(means.max()))
+    return CostAxis(
+        models=models,
+        rows=rows,
+        call_costs_usd=call_costs,
+        mean_costs_usd=mean_costs,
+        single_quality=float(chosen_scores(priced, single).mean()),
+        single_cost_usd=float(call_costs[np.arange(len(rows)), single].mean()),
+        cheapest_usd=float(means.min()),
+        dearest_usd=float(means.max()),
+    )
 
 
 def sweep(axis: CostAxis, scores: Table, expected: Table) -> Sweep:
-    """A method's choices along λ."""
+    """The choices of a method at every λ."""
     scores, expected = scores[np.ix_(axis.rows, axis.models)], expected[np.ix_(axis.rows, axis.models)]
-    got = np.empty((len(axis.rows), len(_TRADE_OFFS)))
-    paid = np.empty_like(got)
-    every = np.arange(len(axis.rows))
-    for step, trade_off in enumerate(_TRADE_OFFS):
-        chosen = choices(scores, expected - trade_off * axis.usual / axis.usual.max())
-        got[:, step] = chosen_scores(scores, chosen)
-        paid[:, step] = axis.bills[every, chosen]
-    return Sweep(got, paid)
+    quality = np.empty((len(axis.rows), len(_LAMBDAS)))
+    cost_usd = np.empty_like(quality)
+    every_row = np.arange(len(axis.rows))
+    for step, weight in enumerate(_LAMBDAS):
+        chosen = choices(scores, expected - weight * axis.mean_costs_usd / axis.mean_costs_usd.max())
+        quality[:, step] = chosen_scores(scores, chosen)
+        cost_usd[:, step] = axis.call_costs_usd[every_row, chosen]
+    return Sweep(quality, cost_usd)
 
 
 def hull(axis: CostAxis, cost_usd: Doubles, quality: Doubles) -> Doubles:
     """The non-decreasing convex hull of points, float64 `(points, 2)` on the axis from 0 to 1.
 
-    A point on the line between two others is reached by tossing a coin between them (RouterBench's linear
-    interpolation); beyond the best point, more money buys no less (its `non-decreasing`).
+    A point on the line between two others is reached by a random choice between them (RouterBench's linear
+    interpolation); beyond the best point the hull is level (its `non-decreasing`).
     """
-    x = np.clip((cost_usd - axis.cheapest) / (axis.dearest - axis.cheapest), 0.0, 1.0)
+    x = np.clip((cost_usd - axis.cheapest_usd) / (axis.dearest_usd - axis.cheapest_usd), 0.0, 1.0)
     top: list[tuple[float, float]] = []
     highest = -np.inf
-    for at in np.lexsort((-quality, x)):
-        point = (float(x[at]), float(quality[at]))
+    for index in np.lexsort((-quality, x)):
+        point = (float(x[index]), float(quality[index]))
         if point[1] <= highest:
             continue
         highest = point[1]
@@ -110,20 +119,20 @@ def hull(axis: CostAxis, cost_usd: Doubles, quality: Doubles) -> Doubles:
     return np.array([*top, (1.0, top[-1][1])])
 
 
-def curve(axis: CostAxis, each: Sweep) -> Points:
-    """The hull of a method's sweep over all prompts."""
-    points = hull(axis, each.paid.mean(axis=0), each.got.mean(axis=0))
+def curve(axis: CostAxis, swept: Sweep) -> Points:
+    """The hull of a sweep over all prompts."""
+    points = hull(axis, swept.cost_usd.mean(axis=0), swept.quality.mean(axis=0))
     return tuple((float(x), float(y)) for x, y in points)
 
 
-def aiq(axis: CostAxis, each: Sweep, weights: Doubles) -> Doubles:
+def aiq(axis: CostAxis, swept: Sweep, weights: Doubles) -> Doubles:
     """Average improvement in quality (RouterBench, Hu et al. 2024): area under the hull, `(draws,)`.
 
-    `weights` `(draws, prompts)` says how often each prompt of the score table counts.
+    `weights` `(draws, prompts)` are the weights of the prompts of the score table.
     """
-    own = weights[:, axis.rows]
-    total = own.sum(axis=1)
-    quality, cost = own @ each.got / total[:, None], own @ each.paid / total[:, None]
+    weights = weights[:, axis.rows]
+    total = weights.sum(axis=1)
+    quality, cost = weights @ swept.quality / total[:, None], weights @ swept.cost_usd / total[:, None]
     areas = np.empty(len(weights))
     for draw in range(len(weights)):
         points = hull(axis, cost[draw], quality[draw])
@@ -131,11 +140,12 @@ def aiq(axis: CostAxis, each: Sweep, weights: Doubles) -> Doubles:
     return areas
 
 
-def cost_to_keep(axis: CostAxis, each: Sweep, share: float) -> float | None:
-    """Least mean cost along the sweep that keeps `share` of the best single model's quality, as a share of that model's
-    cost; None where the level is never reached.
+def cost_to_keep(axis: CostAxis, swept: Sweep, share: float) -> float | None:
+    """The least mean cost along the sweep at which `share` of the best single model's quality is kept, as a share of
+    that model's cost; None where no λ reaches this quality.
     """
-    reached = each.paid.mean(axis=0)[each.got.mean(axis=0) >= share * axis.single_quality * _ONE]
+    sufficient = swept.quality.mean(axis=0) >= share * axis.single_quality * _ALMOST_ONE
+    reached = swept.cost_usd.mean(axis=0)[sufficient]
     return float(reached.min()) / axis.single_cost_usd if len(reached) and axis.single_cost_usd > 0 else None
 
 
@@ -147,30 +157,30 @@ def pair_sweep(scores: Table, values: Table, strong: int, weak: int) -> PairSwee
     if not len(rows):
         return None
     lead = values[rows, strong] - values[rows, weak]
-    deciles = np.unique(np.quantile(lead, np.linspace(0, 1, _STEPS + 1)))
+    deciles = np.unique(np.quantile(lead, np.linspace(0, 1, _DECILES + 1)))
     thresholds = np.array([-np.inf, *deciles[1:-1], np.inf])
-    sent = (lead[:, None] >= thresholds).astype(np.float64)
+    to_strong = (lead[:, None] >= thresholds).astype(np.float64)
     return PairSweep(
         rows,
         np.asarray(scores[rows, strong], dtype=np.float64),
         np.asarray(scores[rows, weak], dtype=np.float64),
-        sent,
+        to_strong,
     )
 
 
-def pair_figures(each: PairSweep, weights: Doubles) -> dict[str, Doubles]:
-    """`apgr`, `cpt_50`, `cpt_80`, each `(draws,)`; NaN where the strong model is no better than the weak.
+def pair_metrics(swept: PairSweep, weights: Doubles) -> dict[str, Doubles]:
+    """`apgr`, `cpt_50` and `cpt_80`, all `(draws,)`; NaN where the strong model is no better than the weak one.
 
     PGR = (quality - weak) / (strong - weak). APGR is its area over the share of calls to the strong model, by
     the trapezoid rule; CPT(x) the least share at which PGR reaches x, linear between thresholds.
     """
-    own = weights[:, each.rows]
-    total = own.sum(axis=1)
-    weak, strong = own @ each.weak / total, own @ each.strong / total
-    gain = own @ (each.sent * (each.strong - each.weak)[:, None]) / total[:, None]
-    share = own @ each.sent / total[:, None]
+    weights = weights[:, swept.rows]
+    total = weights.sum(axis=1)
+    weak, strong = weights @ swept.weak / total, weights @ swept.strong / total
+    gain = weights @ (swept.to_strong * (swept.strong - swept.weak)[:, None]) / total[:, None]
+    share = weights @ swept.to_strong / total[:, None]
     gap = np.where(strong > weak, strong - weak, np.nan)
-    # Thresholds rise, so shares fall: turned round, they begin at no call at all.
+    # Thresholds rise, so shares fall; in reverse order they begin at no calls.
     recovered, share = (gain / gap[:, None])[:, ::-1], share[:, ::-1]
     return {
         "apgr": np.trapezoid(recovered, share, axis=1),
@@ -180,18 +190,20 @@ def pair_figures(each: PairSweep, weights: Doubles) -> dict[str, Doubles]:
 
 
 def _first_crossing(share: Doubles, recovered: Doubles, level: float) -> Doubles:
-    reached = np.full(len(share), np.nan)
+    """For each draw, the least share at which `recovered` reaches `level`; NaN where it never does."""
+    crossing = np.full(len(share), np.nan)
     for draw, (x, y) in enumerate(zip(share, recovered, strict=True)):
-        above = np.flatnonzero(y >= level * _ONE)
+        above = np.flatnonzero(y >= level * _ALMOST_ONE)
         if not len(above):
             continue
-        at = int(above[0])
-        rise = y[at] - y[at - 1]
-        reached[draw] = x[at] if at == 0 else x[at - 1] + (level - y[at - 1]) / rise * (x[at] - x[at - 1])
-    return reached
+        first = int(above[0])
+        rise = y[first] - y[first - 1]
+        step = x[first] - x[first - 1]
+        crossing[draw] = x[first] if first == 0 else x[first - 1] + (level - y[first - 1]) / rise * step
+    return crossing
 
 
 def _below(first: tuple[float, float], middle: tuple[float, float], last: tuple[float, float]) -> bool:
-    """Whether `middle` lies on or below the line from `first` to `last`."""
+    """Whether `middle` is on or below the line from `first` to `last`."""
     rise, run = last[1] - first[1], last[0] - first[0]
     return (middle[1] - first[1]) * run <= rise * (middle[0] - first[0])

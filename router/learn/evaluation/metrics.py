@@ -1,11 +1,11 @@
-"""What an evaluation reports of one method. Every formula is in a docstring; `docs/evaluation.md` explains how to
-read them.
+"""The figures that an evaluation reports of one method. Every formula is in a docstring; `docs/evaluation.md` explains
+how to read them.
 
 `scores` and `expected` are `(prompts, models)`; NaN in `scores` means that the model was not run on that
 prompt, and then no method may choose it. Ties between forecasts go to the earlier column.
 
-Every figure is a function of how often each prompt counts. With weights of one it is the figure itself; with
-the weights of a resample (`router.learn.resample`) it is the same figure on another draw of prompts.
+Every figure is a function of the prompts' weights. With weights of one it is the figure itself; with the weights of
+a bootstrap draw (`router.learn.evaluation.bootstrap.resamples`) it is the same figure on resampled prompts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from router.types import Doubles, Indices
 
 Table = NDArray[np.floating[Any]]
 RIGHT = 0.5
-"""A score of at least this counts as right where a metric needs right or wrong."""
+"""A score of at least this counts as right where a figure needs right or wrong answers."""
 
 BINS = 15
 _TIE = 1e-9
 
 
 class Difference(Struct, frozen=True):
-    """A method's figure minus ours on the same prompts, with its 95 % bootstrap interval."""
+    """The figure of a method minus ours on the same prompts, with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Difference(Struct, frozen=True):
 
 
 class Quality(Struct, frozen=True):
-    """One method's line in a report; None where a figure does not apply.
+    """The figures of one method in a report; None where a figure does not apply.
 
     `auc`: mean over models of the area under the ROC curve of "will this model get it right"; `auc_within`: the
     same inside each fold, averaged over prompts. `quality`: mean score of the chosen models.
@@ -73,84 +73,94 @@ class Quality(Struct, frozen=True):
     minus_ours: dict[str, Difference] = {}
 
 
-class Tally(Struct, frozen=True, eq=False):
-    """What each prompt adds to the figures of one method.
+class ForecastContributions(Struct, frozen=True, eq=False):
+    """What each prompt contributes to the figures of a method that forecasts scores.
 
-    `got`, `best`, `credit` `(prompts,)`: score of the chosen model, the best score, `1/k` where the choice is
-    one of `k` tied best. `single` `(prompts,)`: score of the model of greatest mean, or of the next where it
-    was not run. `placements` `(prompts, models)`: for a right answer the share of the model's wrong ones with a lower
-    forecast, for a wrong answer the share of right ones with a higher one (ties count half); NaN for models
-    without both. `right` bool of the same shape. `squared`, `run` `(prompts,)`: sum of squared differences,
-    number of outcomes. `gaps`, `counts` `(prompts, 15)`: sum of forecast minus score, and number, by bin of
-    the forecast. The last five are None where the method forecasts nothing.
+    `placements` `(prompts, models)`: for a right answer the share of the model's wrong ones with a lower forecast, for
+    a wrong answer the share of right ones with a higher one (ties count half); NaN for models without both. `right`
+    bool of the same shape. `squared_errors`, `outcomes` `(prompts,)`: sum of squared differences, number of outcomes.
+    `gaps` `(prompts, 15)`: sum of forecast minus score, by bin of the forecast.
     """
 
-    got: Doubles
+    placements: Doubles
+    right: NDArray[np.bool_]
+    squared_errors: Doubles
+    outcomes: Doubles
+    gaps: Doubles
+
+
+class Contributions(Struct, frozen=True, eq=False):
+    """What each prompt contributes to the figures of one method; arrays `(prompts,)`.
+
+    `quality`: score of the chosen model. `best`: the best score. `credit`: `1/k` where the choice is one of `k` tied
+    best models. `single`: score of the model of greatest mean, or of the next where it was not run. `forecast` is None
+    where the method forecasts nothing.
+    """
+
+    quality: Doubles
     best: Doubles
     credit: Doubles
     single: Doubles
-    placements: Doubles | None = None
-    right: NDArray[np.bool_] | None = None
-    squared: Doubles | None = None
-    run: Doubles | None = None
-    gaps: Doubles | None = None
-    counts: Doubles | None = None
+    forecast: ForecastContributions | None = None
 
 
-def tally(scores: Table, values: Table, *, forecasts: bool = True) -> Tally:
-    """The tally of a method that chooses by `values`; these are clipped to [0, 1] where they must be probabilities."""
+def contributions(scores: Table, values: Table, *, forecasts: bool = True) -> Contributions:
+    """The contributions to the figures of a method that chooses the greatest of `values`.
+
+    With `forecasts`, the values are expected scores; they are clipped to [0, 1] where they must be probabilities.
+    """
     known = ~np.isnan(scores)
     best = np.nanmax(scores, axis=1)
-    got = chosen_scores(scores, choices(scores, values))
+    quality = chosen_scores(scores, choices(scores, values))
     ties = (known & (np.where(known, scores, -np.inf) >= best[:, None] - _TIE)).sum(axis=1)
-    chosen: dict[str, Any] = {
-        "got": got,
-        "best": np.asarray(best, dtype=np.float64),
-        "credit": np.where(got >= best - _TIE, 1.0 / ties, 0.0),
-        "single": single_scores(scores),
-    }
-    if not forecasts:
-        return Tally(**chosen)
+    return Contributions(
+        quality=quality,
+        best=np.asarray(best, dtype=np.float64),
+        credit=np.where(quality >= best - _TIE, 1.0 / ties, 0.0),
+        single=single_scores(scores),
+        forecast=_forecast_contributions(scores, values) if forecasts else None,
+    )
+
+
+def _forecast_contributions(scores: Table, values: Table) -> ForecastContributions:
+    known = ~np.isnan(scores)
     placements, right = _placements(scores, values)
     clipped = np.clip(values, 0, 1)
     gap = np.where(known, clipped - scores, 0.0)
     bins = np.minimum((np.nan_to_num(clipped) * BINS).astype(np.intp), BINS - 1)
     cells = (np.arange(len(scores))[:, None] * BINS + bins)[known]
-    shape = (len(scores), BINS)
-    return Tally(
-        **chosen,
+    return ForecastContributions(
         placements=placements,
         right=right,
-        squared=np.square(gap).sum(axis=1),
-        run=known.sum(axis=1).astype(np.float64),
-        gaps=np.bincount(cells, gap[known], shape[0] * BINS).astype(np.float64).reshape(shape),
-        counts=np.bincount(cells, minlength=shape[0] * BINS).reshape(shape).astype(np.float64),
+        squared_errors=np.square(gap).sum(axis=1),
+        outcomes=known.sum(axis=1).astype(np.float64),
+        gaps=np.bincount(cells, gap[known], len(scores) * BINS).astype(np.float64).reshape(len(scores), BINS),
     )
 
 
-def figures(each: Tally, weights: Doubles) -> dict[str, Doubles]:
+def metrics(parts: Contributions, weights: Doubles) -> dict[str, Doubles]:
     """Every figure that needs no cost, float64 `(draws,)`, for weights `(draws, prompts)`; NaN where undefined."""
     total = weights.sum(axis=1)
-    quality, best = weights @ each.got / total, weights @ each.best / total
-    single = weights @ each.single / total
-    room = best - single
-    captured = np.where(room > _TIE, (quality - single) / np.where(room > _TIE, room, 1.0), np.nan)
+    quality, best = weights @ parts.quality / total, weights @ parts.best / total
+    single = weights @ parts.single / total
+    possible_gain = best - single
+    has_gain = possible_gain > _TIE
+    captured = np.where(has_gain, (quality - single) / np.where(has_gain, possible_gain, 1.0), np.nan)
     result = {
         "quality": quality,
-        "selection_accuracy": weights @ (each.credit > 0).astype(np.float64) / total,
-        "selection_strict": weights @ each.credit / total,
+        "selection_accuracy": weights @ (parts.credit > 0).astype(np.float64) / total,
+        "selection_strict": weights @ parts.credit / total,
         "regret": best - quality,
         "captured": captured,
     }
-    if each.placements is None or each.right is None or each.squared is None or each.run is None:
+    forecast = parts.forecast
+    if forecast is None:
         return result
-    assert each.gaps is not None, "a forecast has bins"
-    assert each.counts is not None, "a forecast has bins"
-    outcomes = weights @ each.run
+    outcomes = weights @ forecast.outcomes
     return result | {
-        "auc": _areas(each.placements, each.right, weights),
-        "brier": weights @ each.squared / outcomes,
-        "ece": np.abs(weights @ each.gaps).sum(axis=1) / outcomes,
+        "auc": _areas(forecast.placements, forecast.right, weights),
+        "brier": weights @ forecast.squared_errors / outcomes,
+        "ece": np.abs(weights @ forecast.gaps).sum(axis=1) / outcomes,
     }
 
 
@@ -162,27 +172,27 @@ def mean_auc(scores: Table, expected: Table) -> float | None:
 
 
 def auc_within(scores: Table, expected: Table, folds: Indices) -> float | None:
-    """`mean_auc` of each fold's prompts, averaged with the folds' sizes as weights; None where none has one.
+    """`mean_auc` inside each fold, averaged with the sizes of the folds as weights; None where no fold has one.
 
-    Forecasts of different folds come from different fits, which this never compares with each other.
+    Forecasts of different folds are from different fits, which this figure never compares with each other.
     """
     areas, sizes = [], []
     for fold in np.unique(folds):
-        own = folds == fold
-        if (area := mean_auc(scores[own], expected[own])) is not None:
+        inside = folds == fold
+        if (area := mean_auc(scores[inside], expected[inside])) is not None:
             areas.append(area)
-            sizes.append(int(own.sum()))
+            sizes.append(int(inside.sum()))
     return float(np.average(areas, weights=sizes)) if areas else None
 
 
 def choices(scores: Table, expected: Table) -> Indices:
-    """The column of greatest expectation among the models that were run, for each prompt."""
+    """For each prompt, the column of the greatest expected score among the models that were run."""
     columns: Indices = np.argmax(np.where(np.isnan(scores), -np.inf, expected), axis=1)
     return columns
 
 
 def mean_scores(scores: Table) -> Doubles:
-    """Mean score of each model over the prompts it was run on, `(models,)`; NaN for one that never was."""
+    """Mean score of each model over the prompts it was run on, `(models,)`; NaN for a model that was never run."""
     known = ~np.isnan(scores)
     count = known.sum(axis=0)
     total = np.where(known, scores, 0.0).sum(axis=0, dtype=np.float64)
@@ -190,12 +200,12 @@ def mean_scores(scores: Table) -> Doubles:
 
 
 def best_single(scores: Table) -> int:
-    """The model of greatest mean score."""
+    """The column of the greatest mean score."""
     return int(np.nanargmax(mean_scores(scores)))
 
 
 def single_scores(scores: Table) -> Doubles:
-    """What the model of greatest mean scores on each prompt; where it was not run, the best of those that were."""
+    """The score of the best single model on each prompt; of the next best where it was not run."""
     means = np.broadcast_to(np.nan_to_num(mean_scores(scores), nan=-1.0), scores.shape)
     return chosen_scores(scores, choices(scores, means))
 
@@ -203,11 +213,6 @@ def single_scores(scores: Table) -> Doubles:
 def brier(scores: Table, expected: Table) -> float:
     """Mean squared difference over all outcomes."""
     return float(np.nanmean(np.square(scores - expected)))
-
-
-def calibration_error(scores: Table, expected: Table) -> float:
-    """Expected calibration error: Σ_bins share · |mean forecast - mean score|."""
-    return float(figures(tally(scores, expected), np.ones((1, len(scores))))["ece"][0])
 
 
 def chosen_scores(scores: Table, chosen: Indices) -> Doubles:
@@ -230,7 +235,7 @@ def _placements(scores: Table, expected: Table) -> tuple[Doubles, NDArray[np.boo
 
 
 def _share_below(ordered: Table, values: Table) -> Doubles:
-    """Share of `ordered` below each value; equal ones count half."""
+    """The share of `ordered` below each of `values`; ties count half."""
     twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return np.asarray(twice / (2 * len(ordered)), dtype=np.float64)
 
@@ -244,16 +249,16 @@ def _areas(placements: Doubles, right: NDArray[np.bool_], weights: Doubles) -> D
     defined = ~np.isnan(placements).all(axis=0)
     if not defined.any():
         return np.full(len(weights), np.nan)
-    placed = ~np.isnan(placements[:, defined])
+    has_placement = ~np.isnan(placements[:, defined])
     filled = np.nan_to_num(placements[:, defined])
-    positive = placed & right[:, defined]
-    negative = placed & ~right[:, defined]
+    positive = has_placement & right[:, defined]
+    negative = has_placement & ~right[:, defined]
     area = (filled * positive).sum(axis=0) / positive.sum(axis=0)
     with np.errstate(invalid="ignore"):
         ups = weights @ (filled * positive) / (weights @ positive)
         downs = weights @ (filled * negative) / (weights @ negative)
-        each = ups + downs - area
-    # A small resample may hold no right answer of a model; then the mean is over the others.
-    lone = np.isnan(each)
-    counted = (~lone).sum(axis=1)
-    return np.where(counted > 0, np.where(lone, 0.0, each).sum(axis=1) / np.maximum(counted, 1), np.nan)
+        areas = ups + downs - area
+    # A small resample may contain no right answer of a model; then the mean is over the others.
+    undefined = np.isnan(areas)
+    count = (~undefined).sum(axis=1)
+    return np.where(count > 0, np.where(undefined, 0.0, areas).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Expected quality of every model of an artifact on a file of prompts, as CSV."""
+"""Export of forecasts: the expected quality of every model of an artifact on a file of prompts, as CSV."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BATCH = 256
 
 
 def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None) -> None:
-    """Rows `prompt_id`, a column a model: expected quality into `out`, its standard deviation into `std`."""
+    """Write the expected quality to `out` and its standard deviation to `std`: one row a prompt, one column a model."""
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
     for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
-        vectors = feature_vectors(predictor.encoder, [each.turns for each in prompts[start : start + _BATCH]])
+        vectors = feature_vectors(predictor.encoder, [prompt.turns for prompt in prompts[start : start + _BATCH]])
         quality, deviation, *_ = predictor.expect_all(vectors)
         qualities += quality[:, :-1].tolist()
         deviations += deviation[:, :-1].tolist()

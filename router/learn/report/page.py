@@ -1,4 +1,4 @@
-"""The report of an evaluation as one HTML file that needs nothing else: no script, no font, no network."""
+"""The report of an evaluation as one self-contained HTML file, without scripts, fonts and network access."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from router.errors import ConfigurationError
-from router.learn.evaluation.evaluate import Report
 from router.learn.evaluation.methods import HINDSIGHT, OURS, SHUFFLED
 from router.learn.evaluation.metrics import Quality
+from router.learn.evaluation.report import Report
 from router.learn.report.svg import (
     COLOURS,
     Cell,
@@ -40,13 +40,14 @@ FIGURES = (
     ("cpt_50", "CPT(50%)"),
     ("cpt_80", "CPT(80%)"),
 )
-"""The figures of a method and the heads of their columns."""
+"""The figures of a method and their column headers."""
 
 MAIN_FIGURES = ("auc", "quality", "captured", "ece", "aiq", "cost_99", "apgr", "cpt_50")
-"""Those that a reader looks at first."""
+"""The figures that are shown first."""
 
-_MOST_DOMAINS = 40
-_UNDRAWN = ("oracle", SHUFFLED, HINDSIGHT, "control: prompt length", "cheapest", "random")
+_MAX_DOMAINS = 40
+_MAX_DIFFERENCE = 0.15
+_NOT_DRAWN = ("oracle", SHUFFLED, HINDSIGHT, "control: prompt length", "cheapest", "random")
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1d2329;--faint:#6b7680;--rule:#dde2e6;--accent:#1f6f8b;--good:#2b7a4b;
 --bad:#b3432b;--wash:#f4f6f8;--c0:#1f6f8b;--c1:#d1682b;--c2:#5b8c2a;--c3:#8a4fb0;--c4:#c43e6f;--c5:#8c6d1f;--c6:#3f7fd1;
@@ -131,22 +132,25 @@ def _methods(report: Report) -> list[str]:
     parts.append(f"<details><summary>more figures</summary>{_method_table(report.methods, rest)}</details>")
     for figure, head in (("auc", "AUC"), ("quality", "quality")):
         items = [
-            Whisker(line.method, apart.value, apart.low, apart.high)
+            Whisker(line.method, difference.value, difference.low, difference.high)
             for line in report.methods
-            if (apart := line.minus_ours.get(figure)) is not None and line.method != "oracle"
+            if (difference := line.minus_ours.get(figure)) is not None and line.method != "oracle"
         ]
-        items = [item for item in items if abs(item.value) < 0.15]
+        items = [item for item in items if abs(item.value) < _MAX_DIFFERENCE]
         if items:
-            said = "Paired, with 95 % intervals. Left of zero ours is better. Methods far off are in the tables only."
-            parts += [_section(f"{head}: each method minus ours", said), whiskers(items, f"{head} minus ours")]
+            about = (
+                "Paired differences with 95 % intervals. Left of zero, ours is better. Methods with a difference above "
+                f"{_MAX_DIFFERENCE:g} are in the tables only."
+            )
+            parts += [_section(f"{head}: methods minus ours", about), whiskers(items, f"{head} minus ours")]
     return parts
 
 
 def _costs(report: Report) -> list[str]:
-    drawable = [line for line in report.methods if line.curve and line.method not in _UNDRAWN]
+    drawable = [line for line in report.methods if line.curve and line.method not in _NOT_DRAWN]
     if not drawable:
         return []
-    # More than ten lines nobody can tell apart: the weakest baselines are in the table only.
+    # More than ten lines would not be distinguishable: the weakest baselines are in the table only.
     baselines = sorted((line for line in drawable if line.trained), key=lambda line: -(line.aiq or 0.0))
     others = [line for line in drawable if not line.trained]
     lines = [*others, *baselines][:COLOURS]
@@ -155,8 +159,8 @@ def _costs(report: Report) -> list[str]:
         for number, line in enumerate(lines)
     ]
     about = (
-        f"Costs: {report.costs}. 0 is the cheapest single model, 1 the dearest. A curve is the hull of a sweep of λ. "
-        "The best single model's curve mixes models without reading the prompt."
+        f"Costs: {report.costs}. 0 is the cheapest single model, 1 the most expensive. A curve is the hull of a sweep "
+        "of λ. The curve of the best single model mixes models without reading the prompt."
     )
     return [_section("Quality over cost", about), curves(drawn, "cost", "quality")]
 
@@ -164,25 +168,25 @@ def _costs(report: Report) -> list[str]:
 def _calibration(report: Report) -> list[str]:
     if not report.calibration:
         return []
-    about = "Our forecasts in 15 bins, pooled over models; on the dashed line they mean what they say."
-    if (seen := report.coverage) is not None:
+    about = "Our forecasts in 15 bins, pooled over models; on the dashed line they are calibrated."
+    if (coverage := report.coverage) is not None:
         shares = [
-            f"{share:.1%} of {count} cells by {what}"
-            for share, count, what in (
-                (seen.by_bin, seen.bin_cells, "model and forecast"),
-                (seen.by_domain, seen.domain_cells, "model and domain"),
+            f"{share:.1%} of {count} cells by {grouping}"
+            for share, count, grouping in (
+                (coverage.by_bin, coverage.bin_cells, "model and forecast"),
+                (coverage.by_domain, coverage.domain_cells, "model and domain"),
             )
             if share is not None
         ]
         about += f" The 80 % intervals cover {' and '.join(shares)}." if shares else ""
-    bins = [(each.forecast, each.score, each.outcomes) for each in report.calibration]
+    bins = [(row.forecast, row.score, row.outcomes) for row in report.calibration]
     return [_section("Calibration", about), reliability(bins)]
 
 
 def _domains(report: Report) -> list[str]:
     if not report.domains:
         return []
-    largest = sorted(report.domains, key=lambda domain: (-domain.prompts, domain.name))[:_MOST_DOMAINS]
+    largest = sorted(report.domains, key=lambda domain: (-domain.prompts, domain.name))[:_MAX_DOMAINS]
     means = [
         sum(domain.prompts * (domain.scores[model] or 0.0) for domain in report.domains)
         for model in range(len(report.model_names))
@@ -193,8 +197,8 @@ def _domains(report: Report) -> list[str]:
         for domain in largest
     ]
     about = (
-        "The left half of a field is the mean score, the right half our mean forecast: the stronger the colour, the "
-        "better. The area of a ring is how often ours chooses the model."
+        "The left half of a cell is the mean score, the right half our mean forecast: the stronger the colour, the "
+        "better. The area of a ring is the share of prompts for which ours chooses the model."
     )
     if len(report.domains) > len(largest):
         about += f" The {len(largest)} largest of {len(report.domains)} domains."
@@ -222,7 +226,7 @@ def _left_out(report: Report) -> list[str]:
         )
         for line in report.left_out
     )
-    about = "Models that the training never saw, from so many of their outcomes; means over the left-out models."
+    about = "Models left out of the training, forecast from some of their outcomes; means over the left-out models."
     heads = ("method", "probes", "AUC", "Brier", "share of the gain")
     return [_section("New models", about), _table(heads, rows)]
 
@@ -240,8 +244,8 @@ def _novelty(report: Report) -> list[str]:
         )
         for line in report.novelty
     )
-    about = "How well prompts of another kind are told from known ones that were held out."
-    return [_section("Novelty", about), _table(("method", "known", "unknown", "AUROC", "FPR@95"), rows)]
+    about = "Detection of out-of-domain prompts, against held-out prompts of the data set."
+    return [_section("Out-of-domain prompts", about), _table(("method", "known", "unknown", "AUROC", "FPR@95"), rows)]
 
 
 def _remarks(report: Report) -> list[str]:
@@ -272,8 +276,8 @@ def _figure(line: Quality, name: str) -> str:
 
 
 def _section(title: str, about: str) -> str:
-    said = f'<p class="faint">{_text(about)}</p>' if about else ""
-    return f"<h2>{_text(title)}</h2>{said}"
+    paragraph = f'<p class="faint">{_text(about)}</p>' if about else ""
+    return f"<h2>{_text(title)}</h2>{paragraph}"
 
 
 def _table(heads: Sequence[str], rows: str) -> str:

@@ -1,7 +1,7 @@
-"""Drawings of a report as SVG: curves, whiskers, reliability, a heat map, a map of prompts.
+"""Plots of a report as SVG: curves, whiskers, a reliability diagram, a heat map, a map of prompts.
 
-Colours are CSS variables of the page, so that one drawing serves a light and a dark screen: `--ink`, `--faint`,
-`--paper`, `--accent`, and `--c0` to `--c9` for what must be told apart.
+Colours are CSS variables of the page, so that one plot fits light and dark screens: `--ink`, `--faint`, `--paper`,
+`--accent`, and `--c0` to `--c9` for the items of a legend.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TICKS = 6
 
 
 class Line(Struct, frozen=True):
-    """A curve. `colour` is one of the page's, `ours` draws it bold, `dashed` marks a reference."""
+    """A curve. `colour` is a number from 0 to 9; `ours` draws it bold, `dashed` marks a reference."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -38,7 +38,7 @@ class Whisker(Struct, frozen=True):
 
 
 class Cell(Struct, frozen=True):
-    """One field of a heat map: measured mean (None where not run), forecast mean, share of choices; all in [0, 1]."""
+    """One cell of a heat map: measured mean (None where not run), forecast mean, share of choices; all in [0, 1]."""
 
     measured: float | None
     forecast: float
@@ -46,12 +46,12 @@ class Cell(Struct, frozen=True):
 
 
 def curves(lines: Sequence[Line], x_label: str, y_label: str) -> str:
-    """Several lines over one another, with a legend; ours is drawn last."""
+    """Several lines in one plot, with a legend; ours is drawn last, so that it is on top."""
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     frame = _Frame(min(xs), max(xs), min(ys), max(ys))
     drawn = []
-    for line in sorted(lines, key=lambda each: each.ours):
+    for line in sorted(lines, key=lambda line: line.ours):
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line.points)
         style = f'stroke="var(--c{line.colour})" stroke-width="{3.5 if line.ours else 1.6}"'
         style += ' stroke-dasharray="5 4"' if line.dashed else ""
@@ -61,7 +61,7 @@ def curves(lines: Sequence[Line], x_label: str, y_label: str) -> str:
 
 
 def whiskers(items: Sequence[Whisker], x_label: str) -> str:
-    """Values with intervals under one another, beside a line at zero."""
+    """Values with their intervals, one below the other, with a line at zero."""
     left, row = 250, 24
     height = _TOP + row * len(items) + _BOTTOM
     frame = _Frame(
@@ -91,7 +91,7 @@ def whiskers(items: Sequence[Whisker], x_label: str) -> str:
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Mean score over mean forecast, the area of a dot by the number of outcomes, beside the diagonal."""
+    """Mean score over mean forecast, with the diagonal; the area of a dot is the number of outcomes."""
     most = max(count for _, _, count in bins)
     frame = _Frame(0, 1, 0, 1, width=440, height=420)
     dots = "".join(
@@ -106,8 +106,8 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
 
 
 def heat_map(rows: Sequence[tuple[str, int]], columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:
-    """A field a domain (`rows`: name, prompts) and model (`columns`): the left half its measured mean, the right half
-    the forecast, a dot of the area of its share of choices.
+    """One cell for each domain (`rows`: name, prompts) and model (`columns`): the left half is the measured mean, the
+    right half the forecast, the area of a ring the share of choices.
     """
     wide = 46 if len(columns) <= 14 else 26
     high, left, top = 26, 190, 150
@@ -119,19 +119,19 @@ def heat_map(rows: Sequence[tuple[str, int]], columns: Sequence[str], cells: Seq
             f'<text transform="translate({x:.1f} {top - 8}) rotate(-50)"><title>{_text(name)}</title>'
             f"{_text(_short(name, 26))}</text>"
         )
-    for line, ((name, count), own) in enumerate(zip(rows, cells, strict=True)):
+    for line, ((name, count), row_cells) in enumerate(zip(rows, cells, strict=True)):
         y = top + high * line
         parts.append(
             f'<text x="{left - 10}" y="{y + 17}" text-anchor="end"><title>{_text(name)}: {count} prompts</title>'
             f"{_text(_short(name, 26))}</text>"
         )
-        for number, cell in enumerate(own):
+        for number, cell in enumerate(row_cells):
             parts.append(_cell(cell, left + wide * number, y, wide, high, f"{name}, {columns[number]}"))
     return _figure("".join(parts), "mean score by domain and model", "", height, width)
 
 
 def prompt_map(xs: Sequence[float], ys: Sequence[float], names: Sequence[str]) -> str:
-    """A dot a prompt, coloured by domain; domains beyond the ten largest share the last colour."""
+    """One dot for each prompt, coloured by domain; domains after the largest ones share the last colour."""
     sizes = sorted({name: names.count(name) for name in names}.items(), key=lambda item: (-item[1], item[0]))
     named = [name for name, _ in sizes[: COLOURS - 1 if len(sizes) > COLOURS else COLOURS]]
     colour = {name: number for number, name in enumerate(named)}
@@ -149,7 +149,7 @@ def prompt_map(xs: Sequence[float], ys: Sequence[float], names: Sequence[str]) -
 
 
 class _Frame:
-    """From values to places in a drawing, with axes."""
+    """The coordinate system of a plot: converts values to pixels and draws the axes."""
 
     def __init__(
         self,
@@ -196,9 +196,9 @@ def _cell(cell: Cell, x: float, y: float, wide: int, high: int, where: str) -> s
     measured = "not run" if cell.measured is None else f"{cell.measured:.3f}"
     words = f"{where}: measured {measured}, forecast {cell.forecast:.3f}, chosen {cell.chosen:.1%}"
     parts = [f"<g><title>{_text(words)}</title>"]
-    for at, value in ((x, cell.measured), (x + half, cell.forecast)):
+    for left, value in ((x, cell.measured), (x + half, cell.forecast)):
         fill = "none" if value is None else f"color-mix(in srgb, var(--accent) {100 * _unit(value):.0f}%, var(--paper))"
-        parts.append(f'<rect x="{at:.1f}" y="{y}" width="{half:.1f}" height="{high - 2}" style="fill:{fill}"/>')
+        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{half:.1f}" height="{high - 2}" style="fill:{fill}"/>')
     if cell.chosen >= 0.005:
         radius = 0.46 * (high - 2) * cell.chosen**0.5
         parts.append(f'<circle class="chosen" cx="{x + half:.1f}" cy="{y + high / 2 - 1}" r="{radius:.1f}"/>')
@@ -206,11 +206,11 @@ def _cell(cell: Cell, x: float, y: float, wide: int, high: int, where: str) -> s
 
 
 def _span(least: float, most: float) -> tuple[float, float]:
-    """Where an axis begins and how long it is, with room at both ends unless it is the whole of [0, 1]."""
+    """The start and the length of an axis, with a margin at both ends unless it is exactly [0, 1]."""
     if (least, most) == (0, 1):
         return 0.0, 1.0
-    room = 0.04 * (most - least) or 0.5
-    return least - room, most - least + 2 * room
+    margin = 0.04 * (most - least) or 0.5
+    return least - margin, most - least + 2 * margin
 
 
 def _ticks(least: float, span: float) -> list[float]:

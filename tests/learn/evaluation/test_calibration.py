@@ -10,9 +10,9 @@ def outcomes(chance: np.ndarray, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).random(chance.shape) < chance).astype(float)
 
 
-def test_bins_hold_the_mean_forecast_and_the_mean_score() -> None:
+def test_bins_have_the_mean_forecast_and_the_mean_score() -> None:
     bins = reliability(np.array([[1.0], [0.0], [1.0], [np.nan]]), np.array([[0.9], [0.91], [0.1], [0.5]]))
-    assert [(each.forecast, each.score, each.outcomes) for each in bins] == [
+    assert [(row.forecast, row.score, row.outcomes) for row in bins] == [
         (pytest.approx(0.1), 1.0, 1),
         (pytest.approx(0.905), 0.5, 2),
     ]
@@ -23,14 +23,14 @@ def test_forecasts_beyond_0_and_1_count_as_certain() -> None:
     assert (low.forecast, high.forecast) == (0.0, 1.0)
 
 
-def test_intervals_of_true_chances_cover_four_in_five() -> None:
+def test_intervals_of_true_probabilities_cover_four_in_five() -> None:
     chance = np.random.default_rng(1).random((6000, 20))
     seen = coverage(outcomes(chance), chance, np.zeros_like(chance), ["a"] * 6000)
     assert seen.bin_cells == 300
     assert seen.by_bin == pytest.approx(0.8, abs=0.07)
 
 
-def test_intervals_of_wrong_forecasts_cover_where_the_doubt_admits_it() -> None:
+def test_intervals_of_wrong_forecasts_cover_where_the_uncertainty_is_large_enough() -> None:
     rng = np.random.default_rng(2)
     chance = np.full((3000, 60), 0.5)
     wrong = np.tile(0.5 + rng.normal(0, 0.1, 60), (3000, 1))

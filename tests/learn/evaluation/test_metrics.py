@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.learn.evaluation.bootstrap import assess
 from router.learn.evaluation.metrics import (
     auc_within,
     best_single,
     brier,
-    calibration_error,
     choices,
     chosen_scores,
-    figures,
+    contributions,
     mean_auc,
+    metrics,
     single_scores,
-    tally,
 )
+from tests.learn.evaluation.one_method import assess, calibration_error
 
 NAN = np.nan
 # Four prompts, two models: the first is right on the first three, the second on the last two.
@@ -28,10 +27,10 @@ EXPECTED = np.array([[0.9, 0.2], [0.4, 0.6], [0.7, 0.7], [0.3, 0.8]])
 def test_auc_is_the_mean_over_models_of_rightly_ordered_pairs() -> None:
     # First model: .9, .4, .7 against .3: all 3 pairs right. Second: .7, .8 against .2, .6: all 4.
     assert mean_auc(SCORES, EXPECTED) == 1.0
-    # One of the three pairs of the first model turned round.
-    turned = EXPECTED.copy()
-    turned[1, 0] = 0.1
-    assert mean_auc(SCORES, turned) == pytest.approx((2 / 3 + 1) / 2)
+    # One of the three pairs of the first model reversed.
+    reversed_pair = EXPECTED.copy()
+    reversed_pair[1, 0] = 0.1
+    assert mean_auc(SCORES, reversed_pair) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_auc_leaves_out_models_that_are_always_right_or_wrong() -> None:
@@ -47,7 +46,7 @@ def test_auc_counts_a_score_of_a_half_as_right() -> None:
     assert mean_auc(np.array([[0.5], [0.49]]), np.array([[0.9], [0.1]])) == 1.0
 
 
-def test_auc_reads_only_what_was_run() -> None:
+def test_auc_ignores_models_that_were_not_run() -> None:
     scores = SCORES.copy()
     scores[3, 0] = NAN
     assert mean_auc(scores, EXPECTED) == 1.0
@@ -59,7 +58,7 @@ def test_auc_of_random_forecasts_is_about_a_half() -> None:
 
 
 def test_auc_in_the_fold_never_compares_forecasts_of_different_fits() -> None:
-    # Right in each fold, but the second fold's forecasts lie far above the first's.
+    # The order is right in each fold, but the forecasts of the second fold are far above those of the first.
     scores, expected = np.array([[1.0], [0.0], [1.0], [0.0]]), np.array([[0.2], [0.1], [0.9], [0.8]])
     assert mean_auc(scores, expected) == 0.75
     assert auc_within(scores, expected, np.array([0, 0, 1, 1])) == 1.0
@@ -94,7 +93,7 @@ def test_the_brier_score_is_the_mean_squared_difference() -> None:
     assert brier(SCORES, EXPECTED) == pytest.approx(1.08 / 8)
 
 
-def test_the_brier_score_leaves_out_what_was_not_run() -> None:
+def test_the_brier_score_ignores_models_that_were_not_run() -> None:
     assert brier(np.array([[1.0, NAN]]), np.array([[0.5, 0.1]])) == 0.25
 
 
@@ -113,7 +112,7 @@ def test_forecasts_of_exactly_zero_and_one_have_a_bin() -> None:
     assert calibration_error(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])) == 0.0
 
 
-def test_an_assessment_adds_up() -> None:
+def test_the_figures_of_a_method_are_consistent() -> None:
     line = assess("ours", SCORES, EXPECTED, None)
     # Chosen scores 1, 0, 1, 1; the best single model has .75, the oracle 1.
     assert line.quality == 0.75
@@ -124,11 +123,11 @@ def test_an_assessment_adds_up() -> None:
     assert (line.cost_95, line.cost_99) == (None, None)
 
 
-def test_captured_is_the_share_of_the_room_above_the_best_single_model() -> None:
+def test_captured_is_the_share_of_the_possible_gain_over_the_best_single_model() -> None:
     assert assess("oracle", SCORES, SCORES, None, forecasts=False).captured == 1.0
 
 
-def test_captured_is_not_defined_where_there_is_no_room() -> None:
+def test_captured_is_not_defined_without_a_possible_gain() -> None:
     assert assess("one", SCORES[:, :1], np.zeros((4, 1)), None, forecasts=False).captured is None
 
 
@@ -141,32 +140,32 @@ def test_a_method_that_forecasts_nothing_has_no_forecast_figures() -> None:
     assert (line.auc, line.brier, line.ece) == (None, None, None)
 
 
-def test_a_choice_among_tied_best_models_counts_by_how_many_they_are() -> None:
+def test_a_choice_among_k_tied_best_models_counts_one_kth() -> None:
     scores = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     line = assess("x", scores, np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), None)
     assert line.selection_accuracy == 1.0
     assert line.selection_strict == pytest.approx((0.5 + 1.0) / 2)
 
 
-def test_where_the_best_single_model_was_not_run_the_next_best_stands_in() -> None:
+def test_where_the_best_single_model_was_not_run_the_next_best_is_used() -> None:
     scores = np.array([[1.0, 0.0], [1.0, 1.0], [NAN, 0.25]])
     assert single_scores(scores).tolist() == [1.0, 1.0, 0.25]
 
 
-def test_always_taking_the_best_single_model_captures_nothing_even_with_holes() -> None:
+def test_always_choosing_the_best_single_model_captures_nothing_even_with_missing_outcomes() -> None:
     scores = SCORES.copy()
     scores[0, 0] = NAN
     assert assess("constant", scores, np.tile([1.0, 0.0], (4, 1)), None, forecasts=False).captured == 0.0
 
 
-def test_a_prompt_that_counts_twice_is_a_prompt_that_stands_twice() -> None:
+def test_a_weight_of_two_is_equal_to_a_repeated_prompt() -> None:
     rng = np.random.default_rng(2)
     scores, expected = (rng.random((30, 3)) < 0.5).astype(float), rng.random((30, 3))
     weights = np.ones((1, 30))
     weights[0, 7] = 2.0
     rows = np.append(np.arange(30), 7)
-    weighted = figures(tally(scores, expected), weights)
-    doubled = figures(tally(scores[rows], expected[rows]), np.ones((1, 31)))
+    weighted = metrics(contributions(scores, expected), weights)
+    doubled = metrics(contributions(scores[rows], expected[rows]), np.ones((1, 31)))
     # The best single model is named once, on all prompts.
     for name in ("quality", "selection_accuracy", "selection_strict", "regret", "brier", "ece"):
         assert weighted[name][0] == pytest.approx(doubled[name][0]), name
@@ -178,7 +177,7 @@ def test_the_auc_of_a_resample_is_close_to_that_of_its_prompts() -> None:
     expected = scores + rng.normal(0, 1, scores.shape)
     rows = rng.integers(0, 2000, 2000)
     weights = np.bincount(rows, minlength=2000)[None, :].astype(float)
-    area = figures(tally(scores, expected), weights)["auc"][0]
+    area = metrics(contributions(scores, expected), weights)["auc"][0]
     assert area == pytest.approx(mean_auc(scores[rows], expected[rows]), abs=1e-3)
 
 
@@ -187,7 +186,7 @@ tables = st.integers(0, 2**31).map(lambda seed: np.random.default_rng(seed).rand
 
 @given(tables, tables)
 @settings(deadline=None)
-def test_nothing_is_better_than_the_oracle(scores: np.ndarray, expected: np.ndarray) -> None:
+def test_no_method_is_better_than_the_oracle(scores: np.ndarray, expected: np.ndarray) -> None:
     line = assess("x", scores, expected, None)
     oracle = assess("oracle", scores, scores, None, forecasts=False)
     assert oracle.quality >= line.quality

@@ -9,7 +9,7 @@ import pytest
 from router.errors import CallerError, ConfigurationError, FileError
 from router.learn.data import RoutingSet
 from router.learn.data.vectors import vectors_of
-from router.learn.evaluation.ood import Unknown, auroc, compare_novelty, fpr_95, read_unknown
+from router.learn.evaluation.ood import UnknownPrompts, auroc, compare_novelty, fpr_95, read_unknown
 from router.perceive.encoder import StaticEncoder
 
 
@@ -38,14 +38,14 @@ def clinc(tmp_path: Path) -> Path:
     return folder
 
 
-def test_clinc_is_read_with_its_scope_apart(clinc: Path) -> None:
+def test_clinc_is_read_with_its_scope(clinc: Path) -> None:
     for path in (clinc, clinc / "data_full.json"):
         unknown = read_unknown(path)
         assert (len(unknown.scope), len(unknown.prompts)) == (40, 10)
         assert {prompt.domain for prompt in unknown.scope} == {"banking", "leisure"}
 
 
-def test_a_folder_or_file_of_prompts_is_unknown_as_a_whole(tmp_path: Path) -> None:
+def test_all_prompts_of_a_folder_or_file_are_unknown(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt_id": 1, "prompt": "Hello"}\n')
     for path in (tmp_path, file):
@@ -59,10 +59,10 @@ def test_prompts_marked_out_of_scope_are_the_unknown_ones(tmp_path: Path) -> Non
         '{"prompt_id": 1, "prompt": "Hello", "domain": "greeting"}\n{"prompt_id": 2, "prompt": "Oh", "domain": "oos"}\n'
     )
     unknown = read_unknown(file)
-    assert ([each.id for each in unknown.prompts], [each.id for each in unknown.scope]) == (["2"], ["1"])
+    assert ([prompt.id for prompt in unknown.prompts], [prompt.id for prompt in unknown.scope]) == (["2"], ["1"])
 
 
-def test_what_holds_no_prompts_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_without_prompts(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"expected a folder with prompts\.jsonl"):
         read_unknown(tmp_path)
     (tmp_path / "data_full.json").write_text('{"train": [["only a text"]]}')
@@ -70,9 +70,9 @@ def test_what_holds_no_prompts_is_named(tmp_path: Path) -> None:
         read_unknown(tmp_path)
 
 
-def test_poems_are_new_to_those_who_know_sums(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_poems_are_detected_as_unknown_after_training_on_sums(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     sums, poems = planted_set.rows(np.arange(0, 120, 2)), planted_set.rows(np.arange(1, 120, 2))
-    lines = compare_novelty(sums, vectors_of(sums.prompts, encoder), Unknown("poems", poems.prompts), encoder)
+    lines = compare_novelty(sums, vectors_of(sums.prompts, encoder), UnknownPrompts("poems", poems.prompts), encoder)
     by_method = {line.method: line for line in lines}
     # One domain: there is nothing for a classifier of domains to tell apart.
     assert set(by_method) == {"pulvinar", "distance to the 10th neighbour", "Mahalanobis"}
@@ -82,14 +82,14 @@ def test_poems_are_new_to_those_who_know_sums(planted_set: RoutingSet, encoder: 
     assert all((line.known_prompts, line.unknown_prompts) == (12, 60) for line in lines)
 
 
-def test_prompts_of_the_same_kind_are_not_new(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+def test_prompts_of_the_same_kind_are_not_detected_as_unknown(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     known, same = planted_set.rows(np.arange(80)), planted_set.rows(np.arange(80, 120))
-    lines = compare_novelty(known, vectors_of(known.prompts, encoder), Unknown("same", same.prompts), encoder)
+    lines = compare_novelty(known, vectors_of(known.prompts, encoder), UnknownPrompts("same", same.prompts), encoder)
     assert "max-softmax of domains" in {line.method for line in lines}
     assert all(abs(line.auroc - 0.5) < 0.25 for line in lines)
 
 
-def test_what_is_out_of_scope_is_compared_with_the_scope(
+def test_prompts_out_of_scope_are_compared_with_those_in_scope(
     clinc: Path, planted_set: RoutingSet, encoder: StaticEncoder
 ) -> None:
     lines = compare_novelty(planted_set, vectors_of(planted_set.prompts, encoder), read_unknown(clinc), encoder)
@@ -101,4 +101,4 @@ def test_what_is_out_of_scope_is_compared_with_the_scope(
 def test_prompts_that_are_all_known_cannot_be_unknown(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     vectors = vectors_of(planted_set.prompts, encoder)
     with pytest.raises(CallerError, match="every prompt of twin is also in planted"):
-        compare_novelty(planted_set, vectors, Unknown("twin", planted_set.prompts), encoder)
+        compare_novelty(planted_set, vectors, UnknownPrompts("twin", planted_set.prompts), encoder)

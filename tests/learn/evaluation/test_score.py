@@ -17,7 +17,7 @@ def cells(file: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
-def test_scores_are_a_row_a_prompt_and_a_column_a_model(
+def test_scores_have_one_row_per_prompt_and_one_column_per_model(
     predictor: Predictor, planted_set: RoutingSet, tmp_path: Path
 ) -> None:
     write_scores(predictor, planted_set.prompts[:3], tmp_path / "out.csv")
@@ -28,19 +28,21 @@ def test_scores_are_a_row_a_prompt_and_a_column_a_model(
     assert [float(cell) for cell in rows[0][1:]] == quality[:-1].tolist()
 
 
-def test_deviations_go_into_a_file_of_their_own(predictor: Predictor, planted_set: RoutingSet, tmp_path: Path) -> None:
+def test_standard_deviations_are_written_to_a_separate_file(
+    predictor: Predictor, planted_set: RoutingSet, tmp_path: Path
+) -> None:
     write_scores(predictor, planted_set.prompts[:1], tmp_path / "out.csv", tmp_path / "std.csv")
     _, row = cells(tmp_path / "std.csv")
     _, deviation, *_ = predictor.expect(feature_vector(predictor.encoder, planted_set.prompts[0].turns))
     assert [float(cell) for cell in row[1:]] == deviation[:-1].tolist()
 
 
-def test_an_id_with_a_comma_or_an_umlaut_survives(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_id_with_a_comma_or_an_umlaut_is_written_unchanged(predictor: Predictor, tmp_path: Path) -> None:
     write_scores(predictor, [Prompt('a,"ü"\n', ("hi",))], tmp_path / "out.csv")
     _, row = cells(tmp_path / "out.csv")
     assert row[0] == 'a,"ü"\n'
 
 
-def test_a_file_that_cannot_be_written_is_named(predictor: Predictor, tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_cannot_be_written(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing/out\.csv: cannot be written: No such file"):
         write_scores(predictor, [Prompt("a", ("hi",))], tmp_path / "missing" / "out.csv")

@@ -9,8 +9,9 @@ import pytest
 
 from router.errors import ConfigurationError
 from router.learn.data import RoutingSet
-from router.learn.evaluation.evaluate import Report, evaluate
-from router.learn.evaluation.ood import Unknown
+from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
+from router.learn.evaluation.ood import UnknownPrompts
+from router.learn.evaluation.report import Report
 from router.learn.report.page import page, write_html
 from router.learn.report.svg import Line, Whisker, curves, whiskers
 from router.perceive.encoder import StaticEncoder
@@ -19,7 +20,7 @@ _VOID = {"meta", "circle", "line", "rect", "polyline", "br"}
 
 
 class Reader(html.parser.HTMLParser):
-    """Collects what a page is made of, and whether every element is closed."""
+    """Collects the elements of a page and checks that every element is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +46,11 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
-    sums, poems = planted_set.rows(np.arange(0, 110)), Unknown("late", planted_set.rows(np.arange(110, 120)).prompts)
-    return evaluate(sums, encoder, draws=50, prompt_map=True, unknown=poems)
+    sums, poems = (
+        planted_set.rows(np.arange(0, 110)),
+        UnknownPrompts("late", planted_set.rows(np.arange(110, 120)).prompts),
+    )
+    return evaluate(sums, encoder, EvaluationSettings(draws=50, prompt_map=True), unknown=poems)
 
 
 def read(text: str) -> Reader:
@@ -60,13 +64,13 @@ def test_the_page_has_every_section_and_closes_every_element(report: Report) -> 
     heads = read(page(report)).heads
     assert heads == [
         "Methods",
-        "AUC: each method minus ours",
-        "quality: each method minus ours",
+        "AUC: methods minus ours",
+        "quality: methods minus ours",
         "Quality over cost",
         "Calibration",
         "Domains",
         "Map of prompts",
-        "Novelty",
+        "Out-of-domain prompts",
         "Remarks",
     ]
 
@@ -81,34 +85,34 @@ def test_the_page_needs_no_network_and_runs_no_script(report: Report) -> None:
     assert "url(" not in text
 
 
-def test_the_page_says_every_verdict_and_every_method(report: Report) -> None:
+def test_the_page_lists_every_verdict_and_every_method(report: Report) -> None:
     text = page(report)
     for words in (*(verdict.sentence for verdict in report.verdicts), *(line.method for line in report.methods)):
         assert words in text
 
 
-def test_the_heat_map_has_two_halves_a_domain_and_model_and_the_map_a_dot_a_prompt(report: Report) -> None:
+def test_the_heat_map_has_two_halves_per_cell_and_the_map_one_dot_per_prompt(report: Report) -> None:
     count = read(page(report)).count
     assert count["rect"] == 2 * 2 * 3
     assert count["circle"] > 110
 
 
 def test_names_from_the_data_cannot_become_markup(report: Report) -> None:
-    wicked = msgspec.structs.replace(
+    hostile = msgspec.structs.replace(
         report,
         data_set="<script>alert(1)</script>",
         model_names=("<b>", *report.model_names[1:]),
         domains=tuple(msgspec.structs.replace(domain, name='"><img>') for domain in report.domains),
     )
-    count = read(page(wicked)).count
+    count = read(page(hostile)).count
     assert not {"script", "b", "img"} & set(count)
 
 
-def test_a_report_of_left_out_models_has_their_ladder_only(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
-    assert read(page(evaluate(planted_set, encoder, by="model"))).heads == ["New models"]
+def test_a_report_of_left_out_models_has_one_section(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
+    assert read(page(evaluate(planted_set, encoder, EvaluationSettings(by="model")))).heads == ["New models"]
 
 
-def test_a_page_that_cannot_be_written_is_named(report: Report, tmp_path: Path) -> None:
+def test_the_error_names_a_page_that_cannot_be_written(report: Report, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none/report\.html: cannot be written"):
         write_html(tmp_path / "none" / "report.html", report)
 
@@ -124,12 +128,12 @@ def test_a_single_point_and_a_level_curve_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize(("low", "high", "kind"), [(-0.2, -0.1, "below"), (-0.1, 0.1, "level"), (0.1, 0.2, "above")])
-def test_a_whisker_says_on_which_side_of_zero_it_lies(low: float, high: float, kind: str) -> None:
+def test_a_whisker_shows_its_side_of_zero(low: float, high: float, kind: str) -> None:
     assert f'<g class="{kind}">' in whiskers([Whisker("x", (low + high) / 2, low, high)], "minus ours")
 
 
 @pytest.mark.parametrize("span", [1e-4, 0.03, 0.7, 5.0, 420.0])
 def test_an_axis_has_a_handful_of_round_numbers(span: float) -> None:
     drawn = curves([Line("x", ((0.0, 0.0), (span, 1.0)), 0)], "cost", "quality")
-    upright = [part for part in drawn.split("<line")[1:] if 'y1="14"' in part]
-    assert 3 <= len(upright) <= 9
+    vertical = [part for part in drawn.split("<line")[1:] if 'y1="14"' in part]
+    assert 3 <= len(vertical) <= 9
