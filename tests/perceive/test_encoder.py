@@ -338,6 +338,7 @@ def test_the_fingerprint_changes_with_the_files(copy: Path, encoder: StaticEncod
     st.lists(st.one_of(st.text(max_size=60), st.sampled_from(["", "a tree", "дерево and tree", "你好"])), max_size=90)
 )
 @example(["What is 7 plus 8?", "", "A poem on the sea in winter", "собака and a dog"] * 150)
+@settings(deadline=None)
 def test_a_long_batch_gives_the_same_bits_as_single_texts(encoder: StaticEncoder, texts: list[str]) -> None:
     vectors = encoder.encode(texts)
     assert len(vectors) == len(texts)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.errors import CallerError
@@ -32,6 +32,7 @@ def test_the_vector_is_the_embedding_then_the_surface_features(encoder: StaticEn
 
 @given(st.lists(st.lists(st.text(max_size=80), min_size=1, max_size=9).map(tuple), max_size=5))
 @example([(SORTING,), (POEM, SORTING), ("",), ("Привет", "你好", POEM)])
+@settings(deadline=None)
 def test_vectors_are_the_same_to_the_bit_alone_and_in_a_batch(
     encoder: StaticEncoder, conversations: list[tuple[str, ...]]
 ) -> None:
