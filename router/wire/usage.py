@@ -20,12 +20,13 @@ def usage_in(message: Mapping[str, Any], earlier: Usage | None = None) -> Usage 
 def read_usage(usage: Mapping[str, Any], earlier: Usage | None = None) -> Usage:
     """The usage in a `usage` object. Counts that it omits are taken from `earlier`.
 
-    OpenAI's input tokens include cached tokens; Anthropic's exclude cache reads and writes. DeepSeek reports cached
-    tokens as `prompt_cache_hit_tokens`.
+    OpenAI's input tokens include cached tokens; Anthropic's exclude cache reads and writes. litellm adds Anthropic's
+    fields to usage in OpenAI's format. DeepSeek reports cached tokens as `prompt_cache_hit_tokens`.
     """
     earlier = earlier or Usage(0, 0)
     output = _count(usage, "completion_tokens", "output_tokens") or earlier.output_tokens
-    if usage.get("cache_read_input_tokens") is not None or "cache_creation_input_tokens" in usage:
+    has_cache_fields = usage.get("cache_read_input_tokens") is not None or "cache_creation_input_tokens" in usage
+    if has_cache_fields and "prompt_tokens" not in usage:
         read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
         input_tokens = _count(usage, "input_tokens") + read + written
         return Usage(input_tokens or earlier.input_tokens, output, read, written)

@@ -1,4 +1,4 @@
-"""Token usage in the vocabularies of the vendors."""
+"""Token usage in the formats of the vendors."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ OPENAI = {"prompt_tokens": 100, "completion_tokens": 20}
             Usage(100, 20, 60, 30),
         ),
         ({"input_tokens": 10, "output_tokens": 20, "cache_creation_input_tokens": None}, Usage(10, 20)),
+        (
+            {
+                **OPENAI,
+                "prompt_tokens_details": {"cached_tokens": 60},
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 0,
+            },
+            Usage(100, 20, 60),
+        ),
     ],
     ids=[
         "openai",
@@ -43,15 +52,16 @@ OPENAI = {"prompt_tokens": 100, "completion_tokens": 20}
         "responses",
         "anthropic",
         "anthropic-null-cache",
+        "anthropic-through-litellm",
     ],
 )
-def test_usage_is_read_in_every_vocabulary(usage: dict[str, Any], expected: Usage) -> None:
+def test_usage_is_read_in_every_format(usage: dict[str, Any], expected: Usage) -> None:
     assert read_usage(usage) == expected
 
 
-@pytest.mark.parametrize("odd", [-1, True, 1.5, "12", None, [], {}])
-def test_a_count_that_is_no_positive_whole_number_counts_as_zero(odd: Any) -> None:
-    assert read_usage({"prompt_tokens": odd, "completion_tokens": odd}) == Usage(0, 0)
+@pytest.mark.parametrize("count", [-1, True, 1.5, "12", None, [], {}])
+def test_a_count_that_is_not_a_positive_whole_number_counts_as_zero(count: Any) -> None:
+    assert read_usage({"prompt_tokens": count, "completion_tokens": count}) == Usage(0, 0)
 
 
 def test_cached_tokens_are_never_more_than_the_input() -> None:
@@ -60,9 +70,9 @@ def test_cached_tokens_are_never_more_than_the_input() -> None:
 
 def test_later_events_complete_earlier_ones() -> None:
     start = {"message": {"usage": {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 1}}}
-    before = usage_in(start)
-    assert before == Usage(10, 1, 3)
-    assert usage_in({"usage": {"output_tokens": 42}}, before) == Usage(10, 42, 3)
+    earlier = usage_in(start)
+    assert earlier == Usage(10, 1, 3)
+    assert usage_in({"usage": {"output_tokens": 42}}, earlier) == Usage(10, 42, 3)
 
 
 @pytest.mark.parametrize("message", [{}, {"usage": None}, {"usage": {}}, {"usage": "none"}, {"response": 7}])
