@@ -1,4 +1,4 @@
-"""A loopback server of Anthropic's messages protocol, scripted by the model's name."""
+"""A loopback server of Anthropic's messages protocol, controlled by the name of the model."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _END = (
 
 @dataclass
 class AnthropicUpstream:
-    """Answers `Hello`; `status-<n>` refuses, `cut` breaks off, `quiet` stays silent after the first words."""
+    """Answers `Hello`. Model `status-<n>` returns an error, `cut` closes the connection, `quiet` stalls a stream."""
 
     url: str = ""
     seen: list[ReceivedRequest] = field(default_factory=list)
-    left: threading.Event = field(default_factory=threading.Event)
+    disconnected: threading.Event = field(default_factory=threading.Event)
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.seen.append(ReceivedRequest(request.url.path, dict(request.headers), body))
         model = body["model"]
         if model.startswith("status-"):
-            error = {"type": "error", "error": {"type": "some_error", "message": f"no, says {self.url}"}}
+            error = {"type": "error", "error": {"type": "some_error", "message": f"error at {self.url}"}}
             return JSONResponse(error, int(model.removeprefix("status-")), {"retry-after": "7"})
         if body.get("stream"):
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
@@ -71,7 +71,7 @@ class AnthropicUpstream:
             try:
                 await asyncio.sleep(30)
             finally:
-                self.left.set()
+                self.disconnected.set()
         yield _event(_text("lo"))
         for event in _END:
             yield _event(event)
@@ -80,14 +80,14 @@ class AnthropicUpstream:
 @contextlib.contextmanager
 def anthropic_server() -> Iterator[AnthropicUpstream]:
     upstream = AnthropicUpstream()
-    routes = [Route("/v1/messages", upstream.answer, methods=["POST"])]
+    routes = [Route("/v1/messages", upstream.respond, methods=["POST"])]
     with served(Starlette(routes=routes)) as url:
         upstream.url = url
         yield upstream
 
 
-def _text(words: str) -> dict[str, object]:
-    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": words}}
+def _text(text: str) -> dict[str, object]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
 
 
 def _event(event: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""One call through a dispatcher of its own."""
+"""One call through a new dispatcher."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def call(
     headers: Mapping[str, str] | None = None,
     timeouts: Timeouts | None = None,
 ) -> tuple[UpstreamResponse, bytes]:
-    """The answer, and its body read to the end."""
+    """The response, and its whole body."""
 
     async def main() -> tuple[UpstreamResponse, bytes]:
-        # One try a card, and no card rests: these tests are about single calls.
+        # No retries, and a new dispatcher has no cooldowns: these tests are about single calls.
         dispatcher = Dispatcher(DispatchSettings(timeouts or Timeouts(), retries=0))
         try:
-            answer = await dispatcher.send_first_healthy(cards, Call("chat", body, stream, headers or {}))
-            if isinstance(answer.body, bytes):
-                return answer, answer.body
+            response = await dispatcher.send_first_healthy(cards, Call("chat", body, stream, headers or {}))
+            if isinstance(response.body, bytes):
+                return response, response.body
             try:
-                return answer, await answer.body.whole()
+                return response, await response.body.whole()
             finally:
-                await answer.body.aclose()
+                await response.body.aclose()
         finally:
             await dispatcher.aclose()
 
@@ -43,13 +43,13 @@ def call(
 
 
 @contextlib.contextmanager
-def raw_server(answer: bytes) -> Iterator[str]:
-    """A server that says these bytes to every request, be they HTTP or not; the value is its URL."""
+def raw_server(response: bytes) -> Iterator[str]:
+    """A server that sends these bytes, which need not be HTTP, to every client; the value is its URL."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(65536)
-            self.request.sendall(answer)
+            self.request.sendall(response)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -19,31 +19,31 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_the_cards_own_variable_comes_before_the_providers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "usual")
-    monkeypatch.setenv("TEAM_KEY", "own")
-    assert providers.api_key(card()) == "usual"
-    assert providers.api_key(card(api_key_env="TEAM_KEY")) == "own"
+def test_the_cards_variable_takes_precedence_over_the_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "default")
+    monkeypatch.setenv("TEAM_KEY", "team")
+    assert providers.api_key(card()) == "default"
+    assert providers.api_key(card(api_key_env="TEAM_KEY")) == "team"
 
 
-def test_a_key_that_is_not_set_is_named() -> None:
+def test_the_reason_names_the_variable_of_a_missing_key() -> None:
     assert providers.missing_credentials(card()) == "OPENAI_API_KEY is not set"
     assert providers.missing_credentials(card("some-cloud")) == "SOME_CLOUD_API_KEY is not set"
 
 
-def test_any_of_a_providers_usual_variables_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_of_a_providers_variables_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert providers.missing_credentials(card("together_ai")) == "TOGETHER_API_KEY is not set"
     monkeypatch.setenv("TOGETHERAI_API_KEY", "k")
     assert providers.missing_credentials(card("together_ai")) is None
 
 
 @pytest.mark.parametrize("value", ["", "  \n"])
-def test_a_blank_key_counts_as_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_blank_key_counts_as_missing(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", value)
     assert providers.missing_credentials(card()) == "OPENAI_API_KEY is not set"
 
 
-def test_a_line_break_after_a_key_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_break_after_a_key_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k\n")
     assert providers.api_key(card()) == "k"
 
@@ -62,26 +62,26 @@ def test_a_server_on_this_machine_needs_no_key(url: str) -> None:
         "https://api.openai.com:8443/v1",
     ],
 )
-def test_a_providers_usual_key_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "usual")
-    monkeypatch.setenv("TEAM_KEY", "own")
+def test_a_providers_default_key_is_sent_to_no_other_server(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "default")
+    monkeypatch.setenv("TEAM_KEY", "team")
     assert providers.api_key(card(base_url=url)) is None
-    assert providers.api_key(card(base_url=url, api_key_env="TEAM_KEY")) == "own"
+    assert providers.api_key(card(base_url=url, api_key_env="TEAM_KEY")) == "team"
 
 
-def test_a_providers_usual_key_goes_to_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "usual")
-    assert providers.api_key(card(base_url="https://API.openai.com:443/v1/")) == "usual"
+def test_a_providers_default_key_is_sent_to_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "default")
+    assert providers.api_key(card(base_url="https://API.openai.com:443/v1/")) == "default"
     monkeypatch.delenv("OPENAI_API_KEY")
     assert providers.missing_credentials(card(base_url="https://api.openai.com/v1")) == "OPENAI_API_KEY is not set"
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "custom_openai"])
-def test_a_server_elsewhere_may_need_no_key(provider: str) -> None:
+def test_a_card_with_a_base_url_may_need_no_key(provider: str) -> None:
     assert providers.missing_credentials(card(provider, base_url="http://10.0.0.1/v1")) is None
 
 
-def test_what_is_no_url_is_not_on_this_machine() -> None:
+def test_an_invalid_url_is_not_on_this_machine() -> None:
     assert not is_loopback("http://[::1")
     assert missing_configuration(card(base_url="http://a..é/v1")) == "base_url is not a valid URL"
 
@@ -92,7 +92,7 @@ def test_a_misspelt_provider_makes_a_card_uncallable() -> None:
 
 
 @pytest.mark.parametrize("provider", ["vertex_ai_beta", "gemini", "bedrock", "text-completion-openai"])
-def test_every_provider_that_litellm_translates_is_known(provider: str) -> None:
+def test_providers_that_litellm_supports_are_known(provider: str) -> None:
     assert providers.unknown_provider(card(provider)) is None
 
 
@@ -102,7 +102,7 @@ def test_a_self_hosted_server_needs_a_key_only_where_its_card_names_one() -> Non
     assert providers.missing_credentials(named) == "NOT_SET_ANYWHERE is not set"
 
 
-def test_the_folder_in_the_environment_comes_first_then_the_current_directorys(
+def test_the_cards_folder_is_that_of_the_environment_else_of_the_current_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

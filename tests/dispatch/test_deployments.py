@@ -83,9 +83,9 @@ def test_a_call_waits_until_a_server_at_capacity_has_a_free_slot() -> None:
         await asyncio.sleep(0.01)
         assert calls.waiting == 1
         calls.end(deployment)
-        found = await waiting
-        assert found is not None
-        return found.name
+        granted = await waiting
+        assert granted is not None
+        return granted.name
 
     assert asyncio.run(main()) == "a#1"
 
@@ -103,8 +103,8 @@ def test_a_freed_server_goes_to_the_waiting_call_that_it_fits() -> None:
     async def main() -> tuple[str, int]:
         calls = pool(size=5, wait_s=5)
         busy, idle = card("a", limits=ONE_AT_A_TIME), card("b", limits=ONE_AT_A_TIME)
-        for each in (busy, idle):
-            calls.begin(calls.deployments_of(each)[0])
+        for taken in (busy, idle):
+            calls.begin(calls.deployments_of(taken)[0])
         first = asyncio.create_task(calls.acquire([busy], set()))
         second = asyncio.create_task(calls.acquire([idle], set()))
         await asyncio.sleep(0.01)

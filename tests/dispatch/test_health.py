@@ -18,12 +18,12 @@ def failed(*at_s: float) -> Health:
     return health
 
 
-def test_a_deployment_rests_after_failures_in_a_row() -> None:
+def test_a_deployment_cools_down_after_consecutive_failures() -> None:
     assert failed(1, 2).unready(FREE, 2) is None
     assert failed(1, 2, 3).unready(FREE, 4) == Unready("cooling_down", 9)
 
 
-def test_a_success_between_two_failures_keeps_it_awake() -> None:
+def test_a_success_between_failures_prevents_a_cooldown() -> None:
     health = failed(1, 2)
     health.record_success()
     health.record_failure(RULE, 3)
@@ -34,7 +34,7 @@ def test_failures_far_apart_do_not_add_up() -> None:
     assert failed(1, 2, 40).unready(FREE, 40) is None
 
 
-def test_after_the_rest_one_call_tries_while_others_wait() -> None:
+def test_after_the_cooldown_one_call_probes_the_deployment() -> None:
     health = failed(1, 2, 3)
     assert health.unready(FREE, 14) is None
     health.begin(FREE, 14)
@@ -46,7 +46,7 @@ def test_after_the_rest_one_call_tries_while_others_wait() -> None:
     assert health.unready(FREE, 14) is None
 
 
-def test_a_try_that_fails_doubles_the_rest() -> None:
+def test_a_failed_probe_doubles_the_cooldown() -> None:
     health = failed(1, 2, 3)
     health.begin(FREE, 14)
     health.record_failure(RULE, 15)
@@ -55,7 +55,7 @@ def test_a_try_that_fails_doubles_the_rest() -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=4, max_size=20).map(sorted))
-def test_a_failure_never_shortens_a_rest(times: list[float]) -> None:
+def test_a_failure_never_shortens_a_cooldown(times: list[float]) -> None:
     health = failed(*times[:3])
     for now_s in times[3:]:
         before = health.unready(FREE, now_s)
@@ -71,7 +71,7 @@ def test_a_shorter_retry_after_does_not_shorten_a_longer_one() -> None:
     assert health.unready(FREE, 10) == Unready("rate_limited", 20)
 
 
-def test_as_many_calls_run_as_it_accepts() -> None:
+def test_no_more_calls_run_than_the_concurrency_limit() -> None:
     health, limits = Health(), RateLimits(concurrency=2)
     health.begin(limits, 0)
     health.begin(limits, 0)
@@ -80,7 +80,7 @@ def test_as_many_calls_run_as_it_accepts() -> None:
     assert health.unready(limits, 0) is None
 
 
-def test_requests_a_minute_are_counted_over_the_last_minute() -> None:
+def test_requests_per_minute_are_counted_over_the_last_minute() -> None:
     health, limits = Health(), RateLimits(rpm=2)
     for now_s in (0.0, 10.0):
         health.begin(limits, now_s)
@@ -89,7 +89,7 @@ def test_requests_a_minute_are_counted_over_the_last_minute() -> None:
     assert health.unready(limits, 60) is None
 
 
-def test_tokens_a_minute_are_counted_when_they_are_known() -> None:
+def test_tokens_per_minute_are_counted_when_they_are_known() -> None:
     health, limits = Health(), RateLimits(tpm=100)
     health.spend(limits, 60, 0)
     assert health.unready(limits, 1) is None

@@ -1,4 +1,4 @@
-"""A provider with a protocol of its own, by way of litellm."""
+"""Calls through litellm to a provider with another protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.gateway.servers import make_card
 
 pytestmark = [
     pytest.mark.slow,
-    # litellm's own types, which pydantic has a remark on when it first builds their schema.
+    # pydantic warns about litellm's types when it first builds their schema.
     pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
 ]
 
@@ -36,10 +36,10 @@ def card(url: str, model: str = "ok") -> Card:
     return make_card("claude", url, model, provider="anthropic", base_url=url, api_key_env="ANTHROPIC_API_KEY")
 
 
-def test_an_answer_comes_back_in_openais_shape(claude: AnthropicUpstream) -> None:
-    answer, said = call(card(claude.url), body={**BODY, "max_tokens": 5})
-    completion = msgspec.json.decode(said)
-    assert answer.status == 200
+def test_a_response_has_openais_format(claude: AnthropicUpstream) -> None:
+    response, body = call(card(claude.url), body={**BODY, "max_tokens": 5})
+    completion = msgspec.json.decode(body)
+    assert response.status == 200
     assert completion["object"] == "chat.completion"
     assert completion["choices"][0]["message"]["content"] == "Hello"
     assert completion["usage"]["total_tokens"] == 5
@@ -47,9 +47,9 @@ def test_an_answer_comes_back_in_openais_shape(claude: AnthropicUpstream) -> Non
     assert claude.seen[0].body["max_tokens"] == 5
 
 
-def test_a_stream_comes_back_as_openais_events(claude: AnthropicUpstream) -> None:
-    _, said = call(card(claude.url), body={**BODY, "stream": True}, stream=True)
-    *events, done, rest = said.split(b"\n\n")
+def test_a_stream_consists_of_openais_events(claude: AnthropicUpstream) -> None:
+    _, stream = call(card(claude.url), body={**BODY, "stream": True}, stream=True)
+    *events, done, rest = stream.split(b"\n\n")
     chunks = [msgspec.json.decode(event.removeprefix(b"data: ")) for event in events]
     choices = [chunk["choices"][0] for chunk in chunks]
     assert (done, rest) == (b"data: [DONE]", b"")
@@ -59,16 +59,16 @@ def test_a_stream_comes_back_as_openais_events(claude: AnthropicUpstream) -> Non
     assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
 
 
-def test_usage_is_streamed_only_where_it_was_asked_for(claude: AnthropicUpstream) -> None:
+def test_usage_is_streamed_only_if_the_client_requests_it(claude: AnthropicUpstream) -> None:
     body = {**BODY, "stream": True}
-    _, silent = call(card(claude.url), body=body, stream=True)
-    _, asked = call(card(claude.url), body={**body, "stream_options": {"include_usage": True}}, stream=True)
-    assert b'"usage"' not in silent
-    last = msgspec.json.decode(asked.split(b"\n\n")[-3].removeprefix(b"data: "))
+    _, without_usage = call(card(claude.url), body=body, stream=True)
+    _, with_usage = call(card(claude.url), body={**body, "stream_options": {"include_usage": True}}, stream=True)
+    assert b'"usage"' not in without_usage
+    last = msgspec.json.decode(with_usage.split(b"\n\n")[-3].removeprefix(b"data: "))
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 5)
 
 
-def test_fields_that_would_redirect_the_call_are_not_handed_on(claude: AnthropicUpstream) -> None:
+def test_fields_that_would_redirect_the_call_are_not_passed_to_litellm(claude: AnthropicUpstream) -> None:
     evil = unused_address()
     names = (
         "api_base",
@@ -79,25 +79,25 @@ def test_fields_that_would_redirect_the_call_are_not_handed_on(claude: Anthropic
         "mock_response",
         "model_list",
     )
-    answer, said = call(card(claude.url), body={**BODY, **dict.fromkeys(names, evil)})
-    assert answer.status == 200
-    assert b"Hello" in said
+    response, body = call(card(claude.url), body={**BODY, **dict.fromkeys(names, evil)})
+    assert response.status == 200
+    assert b"Hello" in body
     assert claude.seen[0].headers["x-api-key"] == "sk-ant-secret"
 
 
-def test_litellm_does_not_send_the_providers_usual_key_to_another_host(claude: AnthropicUpstream) -> None:
+def test_litellm_does_not_send_the_providers_default_key_to_another_host(claude: AnthropicUpstream) -> None:
     call(make_card("claude", "", provider="anthropic", base_url=claude.url))
     assert claude.seen[0].headers["x-api-key"] == "none"
     assert "sk-ant-secret" not in str(claude.seen[0].headers)
 
 
-def test_the_providers_read_from_litellms_source_are_those_it_has() -> None:
+def test_the_providers_read_from_litellms_source_are_its_providers() -> None:
     code = (
         "from router import settings; settings.prepare_litellm(); import litellm; "
         "print(*(provider.value for provider in litellm.provider_list))"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert set(said.split()) == litellm_providers()
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert set(output.split()) == litellm_providers()
 
 
 def test_a_known_beta_is_forwarded(claude: AnthropicUpstream) -> None:
@@ -109,11 +109,11 @@ def test_a_known_beta_is_forwarded(claude: AnthropicUpstream) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 503])
-def test_a_refusal_keeps_its_status_and_hides_the_address(claude: AnthropicUpstream, status: int, stream: bool) -> None:
-    answer, said = call(card(claude.url, f"status-{status}"), body={**BODY, "stream": stream}, stream=stream)
-    assert answer.status == status
-    assert answer.headers["retry-after"] == "7"
-    assert claude.url.encode() not in said
+def test_an_error_keeps_its_status_and_hides_the_url(claude: AnthropicUpstream, status: int, stream: bool) -> None:
+    response, body = call(card(claude.url, f"status-{status}"), body={**BODY, "stream": stream}, stream=stream)
+    assert response.status == status
+    assert response.headers["retry-after"] == "7"
+    assert claude.url.encode() not in body
     assert len(claude.seen) == 1
 
 
@@ -126,11 +126,11 @@ def test_a_connection_that_breaks_inside_a_stream_is_an_error(claude: AnthropicU
 def test_a_stream_that_is_closed_early_ends_the_upstream_call(claude: AnthropicUpstream) -> None:
     async def main() -> None:
         dispatcher = Dispatcher()
-        answer = await dispatcher.send(card(claude.url, "quiet"), Call("chat", {**BODY, "stream": True}, True))
-        assert isinstance(answer.body, EventStream)
-        await anext(answer.body)
-        await answer.body.aclose()
-        assert await asyncio.to_thread(claude.left.wait, 2)
+        response = await dispatcher.send(card(claude.url, "quiet"), Call("chat", {**BODY, "stream": True}, True))
+        assert isinstance(response.body, EventStream)
+        await anext(response.body)
+        await response.body.aclose()
+        assert await asyncio.to_thread(claude.disconnected.wait, 2)
         await dispatcher.aclose()
 
     asyncio.run(main())
@@ -143,8 +143,8 @@ def test_a_server_that_cannot_be_reached_is_a_502(monkeypatch: pytest.MonkeyPatc
     assert caught.value.status == 502
 
 
-def test_a_provider_that_nobody_knows_is_an_upstream_error() -> None:
-    with pytest.raises(UpstreamError, match="no-such-provider"):
+def test_an_unknown_provider_is_an_upstream_error() -> None:
+    with pytest.raises(UpstreamError, match='the provider "no-such-provider" of the card "a" is not supported'):
         call(make_card("a", "http://127.0.0.1:1", provider="no-such-provider"))
 
 

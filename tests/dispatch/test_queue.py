@@ -1,4 +1,4 @@
-"""The waiting queue: who gets a freed slot, and when waiting ends."""
+"""The waiting queue: which waiter gets a freed slot, and when waiting ends."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_no_slot_is_lost_when_every_waiter_leaves() -> None:
     assert asyncio.run(main()) == {"a"}
 
 
-def test_a_slot_that_becomes_free_unannounced_is_found_by_looking_again() -> None:
+def test_a_slot_that_becomes_free_without_a_notification_is_granted_by_the_next_check() -> None:
     async def main() -> str:
         slots = Slots()
         waiting = asyncio.create_task(slots.wait("a"))
@@ -120,7 +120,7 @@ def test_waiting_ends_where_the_queue_is_full_or_takes_too_long(within: QueueLim
     assert len(slots.queue) == 0
 
 
-def test_admission_never_lets_more_requests_run_than_allowed() -> None:
+def test_admission_never_exceeds_its_limit() -> None:
     async def main() -> int:
         admission, most = Admission(3, limits(size=100)), 0
 
@@ -137,7 +137,7 @@ def test_admission_never_lets_more_requests_run_than_allowed() -> None:
     assert asyncio.run(main()) == 3
 
 
-def test_admission_rejects_what_the_queue_does_not_take() -> None:
+def test_admission_rejects_requests_when_the_queue_is_full() -> None:
     async def main() -> None:
         admission = Admission(1, limits(size=0))
         async with admission.turn():

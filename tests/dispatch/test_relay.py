@@ -12,8 +12,8 @@ from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import CHUNKS, Upstream, make_card
 
 
-def served_by(answer: tuple[UpstreamResponse, bytes]) -> str:
-    return answer[0].card.id
+def served_by(result: tuple[UpstreamResponse, bytes]) -> str:
+    return result[0].card.id
 
 
 def test_only_the_model_is_replaced_in_the_body(upstream: Upstream) -> None:
@@ -34,13 +34,13 @@ def test_a_field_that_would_redirect_the_call_is_not_forwarded(upstream: Upstrea
     assert field not in upstream.seen[0].body
 
 
-def test_the_gateways_own_flags_are_taken_out_of_the_metadata(upstream: Upstream) -> None:
+def test_the_gateways_flags_are_removed_from_the_metadata(upstream: Upstream) -> None:
     call(make_card("a", upstream.url), body={**BODY, "metadata": {"route_flags": "cheapest", "team": "x"}})
     call(make_card("a", upstream.url), body={**BODY, "metadata": {"route_flags": "cheapest"}})
     assert [seen.body.get("metadata") for seen in upstream.seen] == [{"team": "x"}, None]
 
 
-def test_the_upstream_gets_its_own_key_and_none_of_the_clients_credentials(upstream: Upstream) -> None:
+def test_the_upstream_receives_its_key_and_none_of_the_clients_credentials(upstream: Upstream) -> None:
     client = {"authorization": "Bearer client", "x-api-key": "client", "cookie": "a=b", "anthropic-beta": "x"}
     call(make_card("a", upstream.url, api_key_env="OPENAI_API_KEY"), headers=client)
     sent = upstream.seen[0].headers
@@ -55,32 +55,32 @@ def test_no_authorization_is_sent_where_there_is_no_key(upstream: Upstream, monk
     assert "authorization" not in upstream.seen[0].headers
 
 
-def test_a_providers_usual_key_is_not_sent_to_another_host(upstream: Upstream) -> None:
+def test_a_providers_default_key_is_not_sent_to_another_host(upstream: Upstream) -> None:
     call(make_card("a", upstream.url))
     assert "authorization" not in upstream.seen[0].headers
 
 
 @pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/"])
-def test_an_ollama_address_works_with_and_without_its_path(upstream: Upstream, base: str) -> None:
-    answer = call(make_card("a", "", provider="ollama", base_url=upstream.url + base))
-    assert answer[0].status == 200
+def test_an_ollama_url_works_with_and_without_its_path(upstream: Upstream, base: str) -> None:
+    response, _ = call(make_card("a", "", provider="ollama", base_url=upstream.url + base))
+    assert response.status == 200
 
 
-def test_a_stream_passes_byte_for_byte(upstream: Upstream) -> None:
-    answer, received = call(make_card("a", upstream.url), body={**BODY, "stream": True}, stream=True)
-    assert isinstance(answer.body, EventStream)
+def test_a_stream_is_passed_on_byte_for_byte(upstream: Upstream) -> None:
+    response, received = call(make_card("a", upstream.url), body={**BODY, "stream": True}, stream=True)
+    assert isinstance(response.body, EventStream)
     assert received == b"".join(CHUNKS)
 
 
-def test_only_harmless_headers_come_back(upstream: Upstream) -> None:
+def test_only_harmless_headers_are_passed_back(upstream: Upstream) -> None:
     upstream.error_headers = {
         "retry-after": "3",
         "retry-after-ms": "3000",
         "x-should-retry": "true",
         "x-key": "k",
     }
-    refused, _ = call(make_card("a", upstream.url, "status-429"))
-    assert refused.headers == {
+    response, _ = call(make_card("a", upstream.url, "status-429"))
+    assert response.headers == {
         "content-type": "application/json",
         "retry-after": "3",
         "retry-after-ms": "3000",
@@ -90,41 +90,41 @@ def test_only_harmless_headers_come_back(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 401, 402, 403, 404, 408, 409, 429, 500, 502, 503, 529])
-def test_a_fault_of_the_upstream_moves_to_the_next_card(upstream: Upstream, status: int) -> None:
-    answer = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
-    assert served_by(answer) == "b"
+def test_a_failure_of_the_upstream_falls_back_to_the_next_card(upstream: Upstream, status: int) -> None:
+    result = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
+    assert served_by(result) == "b"
     assert upstream.models == [f"status-{status}", "ok"]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_fault_of_the_request_is_not_tried_elsewhere(upstream: Upstream, status: int) -> None:
-    answer = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
-    assert (answer[0].status, upstream.models) == (status, [f"status-{status}"])
+def test_an_error_of_the_request_has_no_fallback(upstream: Upstream, status: int) -> None:
+    response, _ = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
+    assert (response.status, upstream.models) == (status, [f"status-{status}"])
 
 
-def test_every_card_gets_the_same_request_once(upstream: Upstream) -> None:
+def test_every_card_receives_the_same_request_once(upstream: Upstream) -> None:
     cards: Sequence[Card] = [make_card(name, upstream.url, "status-500") for name in "abc"]
     call(*cards, body={**BODY, "stream": True, "seed": 1}, stream=True)
     sent = {**BODY, "model": "status-500", "stream": True, "seed": 1, "stream_options": {"include_usage": True}}
     assert [seen.body for seen in upstream.seen] == [sent] * 3
 
 
-def test_a_card_that_cannot_be_reached_is_passed_over(upstream: Upstream) -> None:
+def test_an_unreachable_card_falls_back_to_the_next(upstream: Upstream) -> None:
     assert served_by(call(make_card("a", unused_address()), make_card("b", upstream.url))) == "b"
 
 
 @pytest.mark.parametrize("model", ["empty", "breaks-at-once"])
-def test_a_stream_that_fails_before_its_first_byte_moves_to_the_next_card(upstream: Upstream, model: str) -> None:
+def test_a_stream_that_fails_before_its_first_byte_falls_back_to_the_next_card(upstream: Upstream, model: str) -> None:
     cards = make_card("a", upstream.url, model), make_card("b", upstream.url)
     assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("line", ["999 X", "600 X", "099 X", "000 X", "101 Switching Protocols"])
-def test_a_status_that_http_does_not_have_moves_to_the_next_card(upstream: Upstream, line: str, stream: bool) -> None:
+def test_an_invalid_http_status_falls_back_to_the_next_card(upstream: Upstream, line: str, stream: bool) -> None:
     with raw_server(f"HTTP/1.1 {line}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()) as odd:
-        answer = call(make_card("a", odd), make_card("b", upstream.url), body={**BODY, "stream": stream}, stream=stream)
-        assert served_by(answer) == "b"
+        result = call(make_card("a", odd), make_card("b", upstream.url), body={**BODY, "stream": stream}, stream=stream)
+        assert served_by(result) == "b"
         with pytest.raises(UpstreamError) as caught:
             call(make_card("a", odd), stream=stream)
     assert caught.value.status == 502
@@ -133,35 +133,35 @@ def test_a_status_that_http_does_not_have_moves_to_the_next_card(upstream: Upstr
 @pytest.mark.parametrize(
     "page", [b"", b"<html></html>", b"null", b"[]", b'{"choices": [', b'{"id": "\xff"}', b'{"a":' * 100_000]
 )
-def test_an_answer_that_is_no_json_object_moves_to_the_next_card(upstream: Upstream, page: bytes) -> None:
+def test_a_response_that_is_not_a_json_object_falls_back_to_the_next_card(upstream: Upstream, page: bytes) -> None:
     upstream.error = page
     assert served_by(call(make_card("a", upstream.url, "status-200"), make_card("b", upstream.url))) == "b"
 
 
-def test_an_answer_without_content_moves_to_the_next_card(upstream: Upstream) -> None:
-    with raw_server(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n") as mute:
-        assert served_by(call(make_card("a", mute), make_card("b", upstream.url))) == "b"
+def test_an_empty_response_falls_back_to_the_next_card(upstream: Upstream) -> None:
+    with raw_server(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n") as silent:
+        assert served_by(call(make_card("a", silent), make_card("b", upstream.url))) == "b"
 
 
 @pytest.mark.parametrize("type_", ["text/html", "application/json", ""])
-def test_a_stream_of_another_type_moves_to_the_next_card(upstream: Upstream, type_: str) -> None:
+def test_a_stream_of_another_content_type_falls_back_to_the_next_card(upstream: Upstream, type_: str) -> None:
     upstream.error, upstream.error_headers = {"choices": []}, {"content-type": type_}
     cards = make_card("a", upstream.url, "status-200"), make_card("b", upstream.url)
     assert served_by(call(*cards, body={**BODY, "stream": True}, stream=True)) == "b"
 
 
-@pytest.mark.parametrize("said", [b' {"a":"cut \\ud83d", "b":1.0}\n', b'{"logprob": -Infinity}', '{"é": 1}'.encode()])
-def test_an_odd_but_readable_answer_passes_byte_for_byte(upstream: Upstream, said: bytes) -> None:
-    upstream.error = said
-    assert call(make_card("a", upstream.url, "status-200"))[1] == said
+@pytest.mark.parametrize("body", [b' {"a":"cut \\ud83d", "b":1.0}\n', b'{"logprob": -Infinity}', '{"é": 1}'.encode()])
+def test_an_unusual_but_valid_response_is_passed_on_byte_for_byte(upstream: Upstream, body: bytes) -> None:
+    upstream.error = body
+    assert call(make_card("a", upstream.url, "status-200"))[1] == body
 
 
-def test_the_last_real_status_wins_over_a_failed_connection(upstream: Upstream) -> None:
+def test_the_last_http_response_is_returned_rather_than_a_failed_connection(upstream: Upstream) -> None:
     cards = make_card("a", upstream.url, "status-429"), make_card("b", unused_address())
     assert call(*cards)[0].status == 429
 
 
-def test_no_connection_at_all_is_a_502_that_names_no_address() -> None:
+def test_a_failed_connection_is_a_502_without_the_address() -> None:
     address = unused_address()
     with pytest.raises(UpstreamError) as caught:
         call(make_card("a", address))
@@ -169,14 +169,14 @@ def test_no_connection_at_all_is_a_502_that_names_no_address() -> None:
     assert address.partition("://")[2] not in str(caught.value)
 
 
-def test_an_upstream_that_says_nothing_in_time_is_a_504(upstream: Upstream) -> None:
+def test_an_upstream_that_does_not_respond_in_time_is_a_504(upstream: Upstream) -> None:
     with pytest.raises(UpstreamError) as caught:
         call(make_card("a", upstream.url, "hang"), timeouts=Timeouts(total_s=0.1))
     assert caught.value.status == 504
     assert upstream.left.wait(2)
 
 
-def test_a_stream_that_falls_silent_is_a_504(upstream: Upstream) -> None:
+def test_a_stream_that_pauses_too_long_is_a_504(upstream: Upstream) -> None:
     with pytest.raises(UpstreamError) as caught:
         call(
             make_card("a", upstream.url, "quiet"),
@@ -191,29 +191,29 @@ def test_a_stream_that_falls_silent_is_a_504(upstream: Upstream) -> None:
 def test_a_stream_that_is_closed_unread_ends_the_upstream_call(upstream: Upstream) -> None:
     async def main() -> None:
         dispatcher = Dispatcher()
-        answer = await dispatcher.send(
+        response = await dispatcher.send(
             make_card("a", upstream.url, "quiet"), Call("chat", {**BODY, "stream": True}, stream=True)
         )
-        assert isinstance(answer.body, EventStream)
-        await answer.body.aclose()
+        assert isinstance(response.body, EventStream)
+        await response.body.aclose()
         assert await asyncio.to_thread(upstream.left.wait, 2)
         await dispatcher.aclose()
 
     asyncio.run(main())
 
 
-def test_an_error_tells_neither_the_key_nor_the_address(upstream: Upstream) -> None:
+def test_an_error_contains_neither_the_key_nor_the_address(upstream: Upstream) -> None:
     upstream.error = {"error": {"message": f"sk-gateway-secret at {upstream.url}/v1/chat"}}
-    _, said = call(make_card("a", upstream.url, "status-400", api_key_env="OPENAI_API_KEY"))
-    assert said == b'{"error": {"message": "[hidden] at [hidden]/chat"}}'
+    _, body = call(make_card("a", upstream.url, "status-400", api_key_env="OPENAI_API_KEY"))
+    assert body == b'{"error": {"message": "[hidden] at [hidden]/chat"}}'
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_what_an_upstream_says_of_the_gateways_credentials_is_kept_back(upstream: Upstream, status: int) -> None:
+def test_an_upstreams_message_about_the_gateways_credentials_is_hidden(upstream: Upstream, status: int) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
     assert call(make_card("a", upstream.url, f"status-{status}"))[1] == b""
 
 
-def test_an_address_that_is_none_is_an_upstream_error() -> None:
-    with pytest.raises(UpstreamError):
+def test_an_invalid_base_url_is_an_upstream_error() -> None:
+    with pytest.raises(UpstreamError, match='the base_url of the card "a" is not a valid URL'):
         call(make_card("a", "", base_url="http://a..é/v1"))

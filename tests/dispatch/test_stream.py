@@ -36,58 +36,58 @@ def stream_of(
 
 
 def read(stream: EventStream) -> bytes:
-    """Everything that comes, and the fault's kind in angle brackets where one ended it."""
+    """The whole stream, and the fault in angle brackets where one ended it."""
 
     async def main() -> bytes:
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         try:
             await stream.start()
-            async for piece in stream:
-                pieces.append(piece)
-        except UpstreamError as broken:
-            pieces.append(f"<{broken.fault}>".encode())
+            async for chunk in stream:
+                chunks.append(chunk)
+        except UpstreamError as failure:
+            chunks.append(f"<{failure.fault}>".encode())
         await stream.aclose()
-        return b"".join(pieces)
+        return b"".join(chunks)
 
     return asyncio.run(main())
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
-def test_how_the_network_cuts_a_stream_makes_no_difference(size: int, newline: bytes) -> None:
+def test_the_sizes_of_network_chunks_make_no_difference(size: int, newline: bytes) -> None:
     whole = b"".join(CHUNKS).replace(b"\n", newline)
     assert read(stream_of(*(whole[at : at + size] for at in range(0, len(whole), size)))) == whole
 
 
-def test_a_done_without_its_blank_line_is_a_whole_stream() -> None:
+def test_a_stream_is_complete_even_if_done_has_no_blank_line() -> None:
     assert read(stream_of(CHUNKS[0], b"data: [DONE]")) == CHUNKS[0] + b"data: [DONE]"
 
 
-def test_a_stream_that_finished_gets_the_done_that_its_upstream_leaves_out() -> None:
+def test_done_is_added_to_a_finished_stream_whose_upstream_omits_it() -> None:
     assert read(stream_of(*CHUNKS[:2])) == b"".join(CHUNKS)
 
 
-def test_a_connection_that_breaks_after_done_is_a_whole_stream() -> None:
+def test_a_stream_is_complete_even_if_the_connection_breaks_after_done() -> None:
     assert read(stream_of(*CHUNKS, error=UpstreamError("gone"))) == b"".join(CHUNKS)
 
 
-def test_a_connection_that_breaks_before_done_is_a_failure_even_where_all_was_said() -> None:
+def test_a_connection_that_breaks_before_done_is_a_failure_even_after_the_finish_reason() -> None:
     stream = stream_of(*CHUNKS[:2], error=UpstreamError("gone", fault="unreachable"))
     assert read(stream).endswith(b"<unreachable>")
     assert stream.failed
 
 
-def test_words_that_look_like_done_inside_a_text_end_nothing() -> None:
+def test_a_text_that_looks_like_done_does_not_end_the_stream() -> None:
     event = b'data: {"choices":[{"delta":{"content":"\\ndata: [DONE]"}}]}\n\n'
     assert read(stream_of(event)) == event + b"<cut>"
 
 
-def test_comments_and_events_of_other_kinds_pass() -> None:
-    said = b": waiting\n\nevent: x\nid: 1\ndata: {}\n\n" + CHUNKS[0] + b"data: [DONE]\n\n"
-    assert read(stream_of(said)) == said
+def test_comments_and_unknown_events_are_passed_on() -> None:
+    events = b": waiting\n\nevent: x\nid: 1\ndata: {}\n\n" + CHUNKS[0] + b"data: [DONE]\n\n"
+    assert read(stream_of(events)) == events
 
 
-def test_nothing_comes_before_something_is_shown() -> None:
+def test_nothing_is_returned_before_the_first_content() -> None:
     async def main() -> bytes:
         stream = stream_of(ROLE, CHUNKS[0], CHUNKS[1], DONE)
         await stream.start()
@@ -106,16 +106,18 @@ def test_nothing_comes_before_something_is_shown() -> None:
         ((ROLE, b'data: {"error":"no"}\n\n'), "error_event"),
     ],
 )
-def test_a_failure_before_anything_is_shown_is_one_of_the_whole_call(chunks: tuple[bytes, ...], fault: str) -> None:
+def test_a_failure_before_the_first_content_is_a_failure_of_the_whole_call(
+    chunks: tuple[bytes, ...], fault: str
+) -> None:
     assert read(stream_of(*chunks)) == f"<{fault}>".encode()
 
 
-def test_an_answer_without_words_is_whole_all_the_same() -> None:
+def test_an_answer_without_text_is_complete() -> None:
     finish = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
     assert read(stream_of(ROLE, finish, DONE)) == ROLE + finish + DONE
 
 
-def test_an_error_in_the_middle_ends_the_stream_with_the_upstreams_words() -> None:
+def test_an_error_in_the_middle_ends_the_stream_with_the_upstreams_message() -> None:
     async def main() -> str:
         stream = stream_of(CHUNKS[0], b'data: {"error":{"message":"out of memory","code":503}}\n\n', DONE)
         await stream.start()
@@ -127,17 +129,17 @@ def test_an_error_in_the_middle_ends_the_stream_with_the_upstreams_words() -> No
     assert asyncio.run(main()) == "503 error_event"
 
 
-def test_the_usage_that_the_client_did_not_ask_for_is_taken_out_and_kept() -> None:
+def test_usage_that_the_client_did_not_request_is_left_out_but_recorded() -> None:
     stream = stream_of(*CHUNKS[:2], USAGE, DONE)
     assert read(stream) == b"".join(CHUNKS)
     assert stream.usage == Usage(7, 2)
 
 
-def test_the_usage_that_the_client_asked_for_stands_before_done() -> None:
+def test_usage_that_the_client_requested_comes_before_done() -> None:
     assert read(stream_of(*CHUNKS[:2], USAGE + DONE, keep_usage=True)) == b"".join(CHUNKS[:2]) + USAGE + DONE
 
 
-def test_an_event_without_end_is_refused() -> None:
+def test_an_endless_event_is_rejected() -> None:
     assert read(stream_of(CHUNKS[0], *([b"x" * 2**20] * 17))) == CHUNKS[0] + b"<garbage>"
 
 
@@ -156,7 +158,7 @@ def test_an_anthropic_stream_ends_with_its_message_stop() -> None:
     assert read(stream_of(*chunks[:-1], protocol=MESSAGES)).endswith(b"<cut>")
 
 
-def test_a_response_that_failed_before_it_said_anything_is_one_of_the_whole_call() -> None:
+def test_a_response_that_fails_before_its_first_content_is_a_failure_of_the_whole_call() -> None:
     failed = {"type": "response.failed", "response": {"error": {"message": "no", "code": "server_error"}}}
     event = b"event: response.failed\ndata: " + msgspec.json.encode(failed) + b"\n\n"
     assert read(stream_of(event, protocol=RESPONSES)) == b"<error_event>"

@@ -1,4 +1,4 @@
-"""Chat answers as upstreams send them, and a server that converts them for real clients."""
+"""Chat completions as upstreams send them, and a server that converts them for real clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 60},
     "completion_tokens_details": {"reasoning_tokens": 8},
 }
-NAMES = {"/v1/messages": "messages", "/v1/responses": "responses", "/v1/completions": "completions"}
+APIS = {"/v1/messages": "messages", "/v1/responses": "responses", "/v1/completions": "completions"}
 
 
 def chunk(finish: str | None = None, /, **delta: Any) -> dict[str, Any]:
@@ -33,11 +33,11 @@ def usage_chunk(usage: Mapping[str, Any] = USAGE) -> dict[str, Any]:
     return {**chunk(), "choices": [], "usage": usage}
 
 
-def call_delta(slot: int | None, arguments: str | None = None, /, *, id: str = "", name: str = "") -> dict[str, Any]:  # noqa: A002
+def call_delta(index: int | None, arguments: str | None = None, /, *, id: str = "", name: str = "") -> dict[str, Any]:  # noqa: A002
     """One entry of `tool_calls` in a delta."""
     function = {**({"name": name} if name else {}), **({"arguments": arguments} if arguments is not None else {})}
     call = {**({"id": id, "type": "function"} if id else {}), "function": function}
-    return call if slot is None else {"index": slot, **call}
+    return call if index is None else {"index": index, **call}
 
 
 def completion(
@@ -54,12 +54,12 @@ def call_message(id_: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def streamed(surface: Any, chunks: Sequence[Any], body: Mapping[str, Any] | None = None) -> bytes:
-    """The whole stream that these chunks become, ended as the gateway ends it."""
+    """The whole stream that these chunks are converted to, with an error event where the conversion fails."""
     writer = CONVERSIONS[surface].events(body or {})
     written: list[bytes] = []
     try:
-        for said in chunks:
-            written += writer.feed(said)
+        for chunk in chunks:
+            written += writer.feed(chunk)
         written += writer.end()
     except UpstreamError as error:
         written.append(writer.fail(str(error), "upstream_error", str(error.status)))
@@ -67,7 +67,7 @@ def streamed(surface: Any, chunks: Sequence[Any], body: Mapping[str, Any] | None
 
 
 def events(stream: bytes) -> list[dict[str, Any]]:
-    """The data of every event but `[DONE]`; the name of each, where it has one, is its type."""
+    """The decoded data of every event except `[DONE]`. An event's name, if any, must be its type."""
     decoded = []
     for block in stream.decode().split("\n\n")[:-1]:
         lines = dict(line.split(": ", 1) for line in block.split("\n"))
@@ -78,30 +78,30 @@ def events(stream: bytes) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Converting:
-    """A gateway made of nothing but the conversions: its upstream answers `chat`, or streams `chunks`."""
+class ConversionGateway:
+    """A gateway with only the conversions: its upstream returns `chat`, or streams `chunks`; `error` is an error."""
 
     url: str = ""
     chat: Mapping[str, Any] = field(default_factory=completion)
     chunks: Sequence[Mapping[str, Any]] = ()
-    refusal: tuple[int, str, str, str] | None = None
-    asked: dict[str, Any] = field(default_factory=dict)
+    error: tuple[int, str, str, str] | None = None
+    chat_body: dict[str, Any] = field(default_factory=dict)
 
     def reply(self, surface: Any, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         conversion = CONVERSIONS[surface]
-        if self.refusal:
-            status, message, kind, code = self.refusal
+        if self.error:
+            status, message, kind, code = self.error
             return status, "application/json", conversion.error(status, message, kind, code, None)
-        self.asked = conversion.to_chat(body)
+        self.chat_body = conversion.to_chat(body)
         if body.get("stream"):
             return 200, "text/event-stream", streamed(surface, self.chunks, body)
         return 200, "application/json", json.dumps(conversion.answer(self.chat, body)).encode()
 
 
 @contextlib.contextmanager
-def converting_server() -> Iterator[Converting]:
+def conversion_server() -> Iterator[ConversionGateway]:
     """A real server on a loopback port, for real SDKs."""
-    state = Converting()
+    state = ConversionGateway()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state.reply))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -120,9 +120,9 @@ def _handler(reply: Callable[[Any, Mapping[str, Any]], tuple[int, str, bytes]]) 
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status, kind, answer = reply(NAMES[self.path.split("?")[0]], body)
+            status, content_type, answer = reply(APIS[self.path.split("?")[0]], body)
             self.send_response(status)
-            self.send_header("content-type", kind)
+            self.send_header("content-type", content_type)
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

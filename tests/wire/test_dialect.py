@@ -1,4 +1,4 @@
-"""What an upstream's chat completions take."""
+"""The dialects of upstreams: which fields they accept."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def dialect(provider: str, url: str | None = None) -> Dialect:
     ("provider", "url"),
     [("openai", None), ("openai", "https://api.openai.com/v1"), ("azure", "https://x.openai.azure.com/openai/v1")],
 )
-def test_openai_takes_its_own_limit_and_no_cache_marks(provider: str, url: str | None) -> None:
+def test_openai_accepts_max_completion_tokens_and_no_cache_control(provider: str, url: str | None) -> None:
     assert dialect(provider, url) == Dialect(cache_control=False, max_completion_tokens=True)
 
 
 @pytest.mark.parametrize("provider", ["mistral", "groq"])
-def test_strict_servers_take_no_cache_marks(provider: str) -> None:
+def test_strict_servers_accept_no_cache_control(provider: str) -> None:
     assert dialect(provider) == Dialect(cache_control=False)
 
 
@@ -30,27 +30,28 @@ def test_strict_servers_take_no_cache_marks(provider: str) -> None:
     ("provider", "url"),
     [("openrouter", None), ("hosted_vllm", None), ("openai", "http://127.0.0.1:4000/v1"), ("bedrock", None)],
 )
-def test_others_keep_the_clients_cache_marks(provider: str, url: str | None) -> None:
+def test_other_servers_accept_cache_control(provider: str, url: str | None) -> None:
     assert dialect(provider, url) == Dialect()
 
 
-def test_a_name_that_ends_like_a_strict_servers_is_another() -> None:
+def test_a_host_that_only_resembles_a_strict_one_is_another() -> None:
     assert dialect("openai", "https://notapi.openai.com.example/v1").cache_control
     assert dialect("openai", "https://evilapi.openai.com/v1").cache_control
 
 
-def test_the_place_of_a_deployment_comes_before_the_cards() -> None:
+def test_the_url_of_a_deployment_takes_precedence_over_the_cards() -> None:
     card = Card(id="c", provider="openai", model="m", base_url="https://api.openai.com/v1")
 
     assert dialect_of(card, "http://127.0.0.1:8000/v1") == Dialect()
 
 
-def test_a_card_known_not_to_reason_is_not_asked_to() -> None:
+def test_a_card_without_the_reasoning_capability_receives_no_reasoning_effort() -> None:
     cards = {
-        known: Card(id="c", provider="x", model="m", capabilities=known) for known in (None, ("tools",), ("reasoning",))
+        capabilities: Card(id="c", provider="x", model="m", capabilities=capabilities)
+        for capabilities in (None, ("tools",), ("reasoning",))
     }
 
-    assert {known: dialect_of(card).reasoning_effort for known, card in cards.items()} == {
+    assert {capabilities: dialect_of(card).reasoning_effort for capabilities, card in cards.items()} == {
         None: True,
         ("tools",): False,
         ("reasoning",): True,

@@ -28,7 +28,7 @@ DETAILS = ErrorDetails("No.", "invalid_request_error", "bad", "model")
         (None, ErrorDetails()),
     ],
 )
-def test_the_parts_of_an_error_are_read_in_any_shape(body: Any, expected: ErrorDetails) -> None:
+def test_the_parts_of_an_error_are_read_in_any_format(body: Any, expected: ErrorDetails) -> None:
     assert error_in(body) == expected
 
 
@@ -49,7 +49,7 @@ def test_an_error_event_is_recognised_in_every_protocol(event: dict[str, Any], m
     assert error.message == message
 
 
-def test_a_response_that_fails_after_content_reports_it_by_itself() -> None:
+def test_the_failure_of_a_response_after_content_is_no_error_event() -> None:
     failed = {"type": "response.failed", "response": {"error": {"message": "No."}}}
     assert error_in_event(failed, at_start=False) is None
 

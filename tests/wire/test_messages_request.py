@@ -1,4 +1,4 @@
-"""Anthropic requests as chat requests."""
+"""Anthropic requests, converted to chat requests."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
 
 
 def conversation(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = chat(messages=[{"role": role, "content": said} for role, said in turns])[
+    messages: list[dict[str, Any]] = chat(messages=[{"role": role, "content": content} for role, content in turns])[
         "messages"
     ]
     return messages
 
 
-def text(words: str, **marks: Any) -> dict[str, Any]:
-    return {"type": "text", "text": words, **marks}
+def text(text: str, **cache_control: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text, **cache_control}
 
 
-def use(id_: str, **given: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": id_, "name": "f", "input": given}
+def tool_use(id_: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id_, "name": "f", "input": arguments}
 
 
-def result(id_: str, content: Any = "done", **more: Any) -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": id_, "content": content, **more}
+def tool_result(id_: str, content: Any = "done", **fields: Any) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id_, "content": content, **fields}
 
 
-def refused(**fields: Any) -> str:
+def rejected_param(**fields: Any) -> str:
     with pytest.raises(FieldError) as raised:
         chat(**fields)
     return raised.value.param
 
 
-def test_a_plain_request_stays_plain() -> None:
+def test_a_simple_request_is_converted_field_by_field() -> None:
     assert chat(temperature=0.5, top_p=0.9, stop_sequences=["END"]) == {
         "model": "auto",
         "messages": [{"role": "user", "content": "hi"}],
@@ -60,62 +60,62 @@ def test_a_plain_request_stays_plain() -> None:
     }
 
 
-def test_fields_that_nobody_knows_pass_through() -> None:
+def test_unknown_fields_are_passed_on() -> None:
     assert chat(top_k=5, min_p=0.1)["min_p"] == 0.1
     assert chat(top_k=5)["top_k"] == 5
 
 
-def test_fields_of_anthropics_own_service_are_left_out() -> None:
+def test_fields_of_anthropics_service_are_left_out() -> None:
     assert chat(service_tier="auto", context_management={"edits": []}) == chat()
 
 
 @pytest.mark.parametrize("field", ["container", "mcp_servers"])
-def test_what_only_anthropic_could_do_is_refused(field: str) -> None:
-    assert refused(**{field: ["x"]}) == field
+def test_fields_that_only_anthropic_supports_are_rejected(field: str) -> None:
+    assert rejected_param(**{field: ["x"]}) == field
 
 
-def test_a_stream_asks_for_usage() -> None:
-    asked = chat(stream=True)
+def test_a_stream_requests_usage() -> None:
+    converted = chat(stream=True)
 
-    assert (asked["stream"], asked["stream_options"]) == (True, {"include_usage": True})
+    assert (converted["stream"], converted["stream_options"]) == (True, {"include_usage": True})
 
 
 def test_the_system_prompt_is_the_first_message() -> None:
     assert chat(system="Be brief.")["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_cache_marks_stay_where_the_client_put_them() -> None:
-    asked = chat(
+def test_cache_control_is_copied_to_the_same_part() -> None:
+    converted = chat(
         system=[text("A"), text("B", **MARK)],
         messages=[
             {"role": "user", "content": [text("u", **MARK)]},
-            {"role": "assistant", "content": [text("a", **MARK), use("1")]},
-            {"role": "user", "content": [result("1", "r", **MARK)]},
+            {"role": "assistant", "content": [text("a", **MARK), tool_use("1")]},
+            {"role": "user", "content": [tool_result("1", "r", **MARK)]},
         ],
         tools=[{"name": "f", "input_schema": {"type": "object"}, **MARK}],
     )
 
-    assert [message["content"] for message in asked["messages"]] == [
+    assert [message["content"] for message in converted["messages"]] == [
         [text("A"), text("B", **MARK)],
         [text("u", **MARK)],
         [text("a", **MARK)],
         [text("r", **MARK)],
     ]
-    assert asked["tools"][0]["cache_control"] == MARK["cache_control"]
+    assert converted["tools"][0]["cache_control"] == MARK["cache_control"]
 
 
-def test_an_upstream_that_refuses_cache_marks_gets_none() -> None:
-    asked = chat(STRICT, system=[text("A"), text("B", **MARK)], cache_control={"type": "ephemeral"})
+def test_an_upstream_that_rejects_cache_control_does_not_receive_it() -> None:
+    converted = chat(STRICT, system=[text("A"), text("B", **MARK)], cache_control={"type": "ephemeral"})
 
-    assert "cache_control" not in str(asked)
-    assert asked["messages"][0] == {"role": "system", "content": "A\nB"}
+    assert "cache_control" not in str(converted)
+    assert converted["messages"][0] == {"role": "system", "content": "A\nB"}
 
 
-def test_openais_models_get_the_limit_that_they_know() -> None:
-    asked = chat(STRICT)
+def test_openais_models_receive_the_output_limit_as_max_completion_tokens() -> None:
+    converted = chat(STRICT)
 
-    assert asked["max_completion_tokens"] == 64
-    assert "max_tokens" not in asked
+    assert converted["max_completion_tokens"] == 64
+    assert "max_tokens" not in converted
 
 
 @pytest.mark.parametrize(
@@ -138,26 +138,28 @@ def test_a_pdf_becomes_a_file() -> None:
     assert message["content"] == [{"type": "file", "file": file}, text("Sum up.")]
 
 
-def test_documents_of_text_are_text() -> None:
+def test_text_documents_become_text_parts() -> None:
     plain = {"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}
     blocks = {"type": "document", "source": {"type": "content", "content": [text("within"), PNG]}}
-    found = {"type": "search_result", "title": "T", "source": "https://s", "content": [text("hit")]}
+    search_result = {"type": "search_result", "title": "T", "source": "https://s", "content": [text("hit")]}
 
-    [message] = conversation(("user", [plain, blocks, found]))
+    [message] = conversation(("user", [plain, blocks, search_result]))
 
     assert message["content"] == [text("T\nwords"), text("within"), PNG_PART, text("T\nhttps://s\nhit")]
 
 
 @pytest.mark.parametrize("kind", ["image", "document"])
-def test_files_that_anthropic_keeps_are_refused(kind: str) -> None:
+def test_files_stored_at_anthropic_are_rejected(kind: str) -> None:
     block = {"type": kind, "source": {"type": "file", "file_id": "file_1"}}
 
-    assert refused(messages=[{"role": "user", "content": [block]}]) == "messages[0].content[0].source.type"
+    assert rejected_param(messages=[{"role": "user", "content": [block]}]) == "messages[0].content[0].source.type"
 
 
 def test_calls_and_results_keep_their_ids() -> None:
     assert conversation(
-        ("user", "go"), ("assistant", [text("Sure."), use("1", x=1), use("2")]), ("user", [result("1"), result("2")])
+        ("user", "go"),
+        ("assistant", [text("Sure."), tool_use("1", x=1), tool_use("2")]),
+        ("user", [tool_result("1"), tool_result("2")]),
     ) == [
         {"role": "user", "content": "go"},
         {
@@ -173,21 +175,21 @@ def test_calls_and_results_keep_their_ids() -> None:
     ]
 
 
-def test_an_assistant_that_only_calls_says_nothing() -> None:
-    assert conversation(("assistant", [use("1")]))[0]["content"] is None
+def test_a_message_with_only_tool_calls_has_no_content() -> None:
+    assert conversation(("assistant", [tool_use("1")]))[0]["content"] is None
 
 
 @pytest.mark.parametrize(
     "turns",
     [
-        [("user", [text("and now"), result("1"), result("2")])],
-        [("user", [result("1"), text("and now")]), ("user", [result("2")])],
-        [("user", [text("and now")]), ("user", [result("1"), result("2")])],
+        [("user", [text("and now"), tool_result("1"), tool_result("2")])],
+        [("user", [tool_result("1"), text("and now")]), ("user", [tool_result("2")])],
+        [("user", [text("and now")]), ("user", [tool_result("1"), tool_result("2")])],
     ],
-    ids=["words first", "words between", "words in a turn of their own"],
+    ids=["text first", "text between", "text in its own message"],
 )
-def test_results_stand_directly_behind_their_calls(turns: list[tuple[str, Any]]) -> None:
-    messages = conversation(("assistant", [use("1"), use("2")]), *turns)
+def test_tool_results_directly_follow_their_calls(turns: list[tuple[str, Any]]) -> None:
+    messages = conversation(("assistant", [tool_use("1"), tool_use("2")]), *turns)
 
     assert [message.get("tool_call_id", message["role"]) for message in messages] == ["assistant", "1", "2", "user"]
     assert messages[-1]["content"] == "and now"
@@ -195,7 +197,8 @@ def test_results_stand_directly_behind_their_calls(turns: list[tuple[str, Any]])
 
 def test_an_image_from_a_tool_follows_the_results() -> None:
     messages = conversation(
-        ("assistant", [use("1"), use("2")]), ("user", [result("1", [text("seen"), PNG]), result("2", [PNG])])
+        ("assistant", [tool_use("1"), tool_use("2")]),
+        ("user", [tool_result("1", [text("seen"), PNG]), tool_result("2", [PNG])]),
     )
 
     assert messages[1:] == [
@@ -206,8 +209,8 @@ def test_an_image_from_a_tool_follows_the_results() -> None:
     ]
 
 
-def test_a_failed_tool_is_said_to_have_failed() -> None:
-    messages = conversation(("assistant", [use("1")]), ("user", [result("1", "no such file", is_error=True)]))
+def test_the_result_of_a_failed_tool_states_the_failure() -> None:
+    messages = conversation(("assistant", [tool_use("1")]), ("user", [tool_result("1", "no such file", is_error=True)]))
 
     assert messages[1]["content"] == "The tool failed.\nno such file"
 
@@ -215,7 +218,7 @@ def test_a_failed_tool_is_said_to_have_failed() -> None:
 def test_a_result_without_content_is_empty() -> None:
     block = {"type": "tool_result", "tool_use_id": "1"}
 
-    assert conversation(("assistant", [use("1")]), ("user", [block]))[1]["content"] == ""
+    assert conversation(("assistant", [tool_use("1")]), ("user", [block]))[1]["content"] == ""
 
 
 def test_thinking_of_earlier_turns_is_left_out() -> None:
@@ -227,7 +230,7 @@ def test_thinking_of_earlier_turns_is_left_out() -> None:
     assert conversation(("assistant", [*thoughts, text("Yes.")])) == [{"role": "assistant", "content": "Yes."}]
 
 
-def test_a_system_message_within_the_conversation_keeps_its_place() -> None:
+def test_a_system_message_within_the_conversation_keeps_its_position() -> None:
     assert [message["role"] for message in conversation(("user", "a"), ("system", "b"), ("user", "c"))] == [
         "user",
         "system",
@@ -235,10 +238,10 @@ def test_a_system_message_within_the_conversation_keeps_its_place() -> None:
     ]
 
 
-def test_blocks_of_anthropics_own_tools_are_refused() -> None:
+def test_blocks_of_anthropics_built_in_tools_are_rejected() -> None:
     block = {"type": "server_tool_use", "id": "1", "name": "web_search", "input": {}}
 
-    assert refused(messages=[{"role": "assistant", "content": [block]}]) == "messages[0].content[0].type"
+    assert rejected_param(messages=[{"role": "assistant", "content": [block]}]) == "messages[0].content[0].type"
 
 
 def test_tools_become_functions() -> None:
@@ -251,12 +254,12 @@ def test_tools_become_functions() -> None:
 
 
 @pytest.mark.parametrize("kind", ["web_search_20250305", "bash_20250124"])
-def test_anthropics_own_tools_are_refused(kind: str) -> None:
-    assert refused(tools=[{"name": "f", "input_schema": {}}, {"type": kind, "name": "x"}]) == "tools[1].type"
+def test_anthropics_built_in_tools_are_rejected(kind: str) -> None:
+    assert rejected_param(tools=[{"name": "f", "input_schema": {}}, {"type": kind, "name": "x"}]) == "tools[1].type"
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"),
+    ("choice", "converted"),
     [
         ({"type": "auto"}, "auto"),
         ({"type": "any"}, "required"),
@@ -264,16 +267,16 @@ def test_anthropics_own_tools_are_refused(kind: str) -> None:
         ({"type": "tool", "name": "f"}, {"type": "function", "function": {"name": "f"}}),
     ],
 )
-def test_the_choice_of_tools_is_said_in_chats_words(choice: dict[str, Any], said: Any) -> None:
-    assert chat(tool_choice=choice)["tool_choice"] == said
+def test_the_tool_choice_is_converted(choice: dict[str, Any], converted: Any) -> None:
+    assert chat(tool_choice=choice)["tool_choice"] == converted
 
 
-def test_one_call_at_a_time_may_be_asked_for() -> None:
+def test_parallel_tool_calls_can_be_disabled() -> None:
     assert chat(tool_choice={"type": "auto", "disable_parallel_tool_use": True})["parallel_tool_calls"] is False
     assert "parallel_tool_calls" not in chat(tool_choice={"type": "auto"})
 
 
-def test_the_user_is_named_as_far_as_openai_takes_it() -> None:
+def test_the_user_id_is_cut_to_openais_limit() -> None:
     assert chat(metadata={"user_id": "u" * 100})["user"] == "u" * 64
 
 
@@ -308,13 +311,13 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required":
     ],
     ids=["closed", "optional", "open inside", "array"],
 )
-def test_a_schema_is_strict_only_where_openai_takes_it(field: str, schema: dict[str, Any], strict: bool) -> None:
-    wanted = {"type": "json_schema", "schema": schema}
+def test_a_schema_is_strict_only_where_openai_accepts_it(field: str, schema: dict[str, Any], strict: bool) -> None:
+    output_format = {"type": "json_schema", "schema": schema}
 
-    asked = chat(**{field: {"format": wanted} if field == "output_config" else wanted})
+    converted = chat(**{field: {"format": output_format} if field == "output_config" else output_format})
 
-    shape = {"name": "answer", "schema": schema, "strict": strict}
-    assert asked["response_format"] == {"type": "json_schema", "json_schema": shape}
+    json_schema = {"name": "answer", "schema": schema, "strict": strict}
+    assert converted["response_format"] == {"type": "json_schema", "json_schema": json_schema}
 
 
 @pytest.mark.parametrize(
@@ -336,17 +339,17 @@ def test_a_schema_is_strict_only_where_openai_takes_it(field: str, schema: dict[
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format.type"),
     ],
 )
-def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
-    assert refused(**fields) == param
+def test_the_error_names_the_invalid_field(fields: dict[str, Any], param: str) -> None:
+    assert rejected_param(**fields) == param
 
 
 def test_half_a_surrogate_pair_in_arguments_survives() -> None:
-    [message] = conversation(("assistant", [use("1", x="\ud83d")]))
+    [message] = conversation(("assistant", [tool_use("1", x="\ud83d")]))
 
     assert message["tool_calls"][0]["function"]["arguments"] == '{"x":"\\ud83d"}'
 
 
-def test_thinking_that_nobody_signed_does_not_go_to_anthropic() -> None:
+def test_unsigned_thinking_is_not_sent_to_anthropic() -> None:
     signed = {"type": "thinking", "thinking": "A", "signature": "s"}
     unsigned = {"type": "thinking", "thinking": "B", "signature": ""}
     turns = [[signed, text("a", **MARK)], [unsigned, text("b", **MARK)], [unsigned]]
@@ -362,7 +365,7 @@ def test_thinking_that_nobody_signed_does_not_go_to_anthropic() -> None:
 
 
 @pytest.mark.parametrize("messages", [None, "hi", [5], [{"role": "assistant", "content": "a"}]])
-def test_a_body_without_foreign_thinking_is_not_touched(messages: Any) -> None:
+def test_a_body_without_unsigned_thinking_is_not_changed(messages: Any) -> None:
     body = {"messages": messages}
 
     assert without_unsigned_thinking(body) is body

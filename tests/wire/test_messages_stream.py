@@ -1,4 +1,4 @@
-"""Chat streams as Anthropic's, read by Anthropic's own SDK."""
+"""Chat streams, converted to Anthropic's events and read by Anthropic's SDK."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import anthropic
 import pytest
 
 from router.wire import CONVERSIONS
-from tests.wire.chats import USAGE, Converting, call_delta, chunk, events, streamed, usage_chunk
+from tests.wire.chats import USAGE, ConversionGateway, call_delta, chunk, events, streamed, usage_chunk
 
-ASK: dict[str, Any] = {"model": "auto", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
-THINK: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
+REQUEST: dict[str, Any] = {"model": "auto", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
+THINKING: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
 
 
 @pytest.fixture(scope="module")
-def client(one_server: Converting) -> Iterator[anthropic.Anthropic]:
+def client(one_server: ConversionGateway) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(api_key="k", base_url=one_server.url, max_retries=0) as client:
         yield client
 
 
-def message(client: anthropic.Anthropic, **asked: Any) -> Any:
-    """The message that the SDK puts together from the stream."""
-    with client.messages.stream(**ASK, **asked) as stream:
+def message(client: anthropic.Anthropic, **fields: Any) -> Any:
+    """The message that the SDK builds from the stream."""
+    with client.messages.stream(**REQUEST, **fields) as stream:
         return stream.get_final_message()
 
 
 def types(*chunks: Any) -> list[str]:
-    return [event["type"] for event in events(streamed("messages", chunks, THINK))]
+    return [event["type"] for event in events(streamed("messages", chunks, THINKING))]
 
 
-def test_the_sdk_reads_a_text(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_the_sdk_reads_a_text(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [
         chunk(role="assistant", content=""),
         chunk(content="Hel"),
@@ -40,15 +40,15 @@ def test_the_sdk_reads_a_text(gateway: Converting, client: anthropic.Anthropic) 
         usage_chunk(),
     ]
 
-    said = message(client)
+    answer = message(client)
 
-    assert (said.id, said.model, said.role) == ("msg_1", "served", "assistant")
-    assert [block.text for block in said.content] == ["Hello"]
-    assert (said.stop_reason, said.stop_sequence) == ("end_turn", None)
+    assert (answer.id, answer.model, answer.role) == ("msg_1", "served", "assistant")
+    assert [block.text for block in answer.content] == ["Hello"]
+    assert (answer.stop_reason, answer.stop_sequence) == ("end_turn", None)
 
 
 def test_the_sdk_reads_the_usage_without_counting_the_cache_twice(
-    gateway: Converting, client: anthropic.Anthropic
+    gateway: ConversionGateway, client: anthropic.Anthropic
 ) -> None:
     gateway.chunks = [chunk(content="Hello"), chunk("stop"), usage_chunk()]
 
@@ -70,7 +70,7 @@ def test_events_come_in_the_order_that_anthropic_documents() -> None:
     ]
 
 
-def test_calls_that_grow_at_once_keep_their_own_arguments(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_interleaved_calls_keep_their_arguments(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [
         chunk(role="assistant", content=None),
         chunk(tool_calls=[call_delta(0, "", id="a", name="f")]),
@@ -83,90 +83,92 @@ def test_calls_that_grow_at_once_keep_their_own_arguments(gateway: Converting, c
         usage_chunk(),
     ]
 
-    said = message(client)
+    answer = message(client)
 
-    assert [(block.id, block.name, block.input) for block in said.content] == [
+    assert [(block.id, block.name, block.input) for block in answer.content] == [
         ("a", "f", {"x": 1}),
         ("b", "g", {"y": 2}),
     ]
-    assert said.stop_reason == "tool_use"
+    assert answer.stop_reason == "tool_use"
 
 
-def test_calls_in_one_chunk_are_told_apart(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_calls_in_one_chunk_are_separate(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     both = [call_delta(0, "{}", id="a", name="f"), call_delta(1, '{"y":2}', id="b", name="g")]
     gateway.chunks = [chunk(tool_calls=both), chunk("tool_calls")]
 
     assert [(block.id, block.input) for block in message(client).content] == [("a", {}), ("b", {"y": 2})]
 
 
-@pytest.mark.parametrize("slot", [0, None], ids=["index 0 for all", "no index"])
-def test_calls_without_an_index_of_their_own_are_told_apart_by_id(slot: int | None) -> None:
+@pytest.mark.parametrize("index", [0, None], ids=["index 0 for all", "no index"])
+def test_calls_without_a_distinct_index_are_distinguished_by_id(index: int | None) -> None:
     chunks = [
-        chunk(tool_calls=[call_delta(slot, '{"x":', id="a", name="f")]),
-        chunk(tool_calls=[call_delta(slot, "1}")]),
-        chunk(tool_calls=[call_delta(slot, '{"y":2}', id="b", name="g")]),
+        chunk(tool_calls=[call_delta(index, '{"x":', id="a", name="f")]),
+        chunk(tool_calls=[call_delta(index, "1}")]),
+        chunk(tool_calls=[call_delta(index, '{"y":2}', id="b", name="g")]),
         chunk("tool_calls"),
     ]
 
-    said = events(streamed("messages", chunks))
+    stream = events(streamed("messages", chunks))
 
-    started = [event["content_block"]["id"] for event in said if event["type"] == "content_block_start"]
+    started = [event["content_block"]["id"] for event in stream if event["type"] == "content_block_start"]
     assert started == ["a", "b"]
-    assert [event["delta"]["partial_json"] for event in said if event["type"] == "content_block_delta"] == [
+    assert [event["delta"]["partial_json"] for event in stream if event["type"] == "content_block_delta"] == [
         '{"x":',
         "1}",
         '{"y":2}',
     ]
 
 
-def test_the_second_call_streams_while_it_grows_once_the_first_is_complete() -> None:
+def test_the_second_call_is_streamed_as_soon_as_the_first_is_complete() -> None:
     first = [chunk(tool_calls=[call_delta(0, '{"x":1}', id="a", name="f")])]
-    begun = [chunk(tool_calls=[call_delta(1, '{"y":', id="b", name="g")])]
+    second = [chunk(tool_calls=[call_delta(1, '{"y":', id="b", name="g")])]
 
-    said = events(streamed("messages", [*first, *begun]))
+    stream = events(streamed("messages", [*first, *second]))
 
-    assert {"type": "input_json_delta", "partial_json": '{"y":'} in [event.get("delta") for event in said]
+    assert {"type": "input_json_delta", "partial_json": '{"y":'} in [event.get("delta") for event in stream]
 
 
-def test_a_call_without_arguments_has_an_empty_input(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_a_call_without_arguments_has_an_empty_input(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [chunk(tool_calls=[call_delta(0, "", id="a", name="now")]), chunk("tool_calls")]
 
     assert message(client).content[0].input == {}
 
 
-def test_a_call_without_an_id_gets_one(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_a_call_without_an_id_gets_one(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [chunk(tool_calls=[call_delta(0, "{}", name="now")]), chunk("stop")]
 
-    said = message(client)
+    answer = message(client)
 
-    assert said.content[0].id == "call_1_0"
-    assert said.stop_reason == "tool_use"
+    assert answer.content[0].id == "call_1_0"
+    assert answer.stop_reason == "tool_use"
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_reasoning_becomes_thinking(gateway: Converting, client: anthropic.Anthropic, field: str) -> None:
+def test_reasoning_becomes_thinking(gateway: ConversionGateway, client: anthropic.Anthropic, field: str) -> None:
     gateway.chunks = [chunk(**{field: "Hm"}), chunk(**{field: "m."}), chunk(content="Yes."), chunk("stop")]
 
-    said = message(client, **THINK)
+    answer = message(client, **THINKING)
 
-    assert [(block.type, getattr(block, block.type)) for block in said.content] == [
+    assert [(block.type, getattr(block, block.type)) for block in answer.content] == [
         ("thinking", "Hmm."),
         ("text", "Yes."),
     ]
 
 
-def test_reasoning_that_was_not_asked_for_is_left_out(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_reasoning_that_was_not_requested_is_left_out(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [chunk(reasoning_content="Hmm."), chunk(content="Yes."), chunk("stop")]
 
     assert [block.type for block in message(client).content] == ["text"]
 
 
-def test_mistrals_parts_are_read() -> None:
+def test_mistrals_content_parts_are_converted() -> None:
     thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}]
     chunks = [chunk(content=thinking), chunk(content=[{"type": "text", "text": "Yes."}]), chunk("stop")]
 
     deltas = [
-        event["delta"] for event in events(streamed("messages", chunks, THINK)) if "index" in event and "delta" in event
+        event["delta"]
+        for event in events(streamed("messages", chunks, THINKING))
+        if "index" in event and "delta" in event
     ]
 
     assert deltas == [
@@ -175,7 +177,7 @@ def test_mistrals_parts_are_read() -> None:
     ]
 
 
-def test_text_after_a_call_is_a_block_of_its_own(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_text_after_a_call_is_a_separate_block(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [
         chunk(content="Before."),
         chunk(tool_calls=[call_delta(0, "{}", id="a", name="f")]),
@@ -190,8 +192,8 @@ def test_text_after_a_call_is_a_block_of_its_own(gateway: Converting, client: an
     ("finish", "stop_reason"),
     [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("eos", "end_turn")],
 )
-def test_finish_reasons_are_said_in_anthropics_words(
-    gateway: Converting, client: anthropic.Anthropic, finish: str, stop_reason: str
+def test_finish_reasons_are_converted_to_stop_reasons(
+    gateway: ConversionGateway, client: anthropic.Anthropic, finish: str, stop_reason: str
 ) -> None:
     gateway.chunks = [chunk(content="x"), chunk(finish)]
 
@@ -199,43 +201,45 @@ def test_finish_reasons_are_said_in_anthropics_words(
 
 
 @pytest.mark.parametrize("field", ["stop_reason", "matched_stop"])
-def test_the_stop_sequence_is_named_where_the_upstream_names_it(
-    gateway: Converting, client: anthropic.Anthropic, field: str
+def test_the_stop_sequence_is_reported_where_the_upstream_reports_it(
+    gateway: ConversionGateway, client: anthropic.Anthropic, field: str
 ) -> None:
     last = chunk("stop")
     last["choices"][0][field] = "END"
     gateway.chunks = [chunk(content="x"), last]
 
-    said = message(client, stop_sequences=["END"])
+    answer = message(client, stop_sequences=["END"])
 
-    assert (said.stop_reason, said.stop_sequence) == ("stop_sequence", "END")
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", "END")
 
 
-def test_a_stop_token_is_no_stop_sequence() -> None:
+def test_a_stop_token_is_not_a_stop_sequence() -> None:
     last = chunk("stop")
     last["choices"][0]["stop_reason"] = 151643
 
     assert events(streamed("messages", [last]))[-2]["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
 
 
-def test_a_refusal_is_shown_and_said_to_be_one(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_a_refusal_is_text_with_the_stop_reason_refusal(
+    gateway: ConversionGateway, client: anthropic.Anthropic
+) -> None:
     gateway.chunks = [chunk(refusal="I will "), chunk(refusal="not."), chunk("stop")]
 
-    said = message(client)
+    answer = message(client)
 
-    assert (said.content[0].text, said.stop_reason) == ("I will not.", "refusal")
-    assert said.stop_details.explanation == "I will not."
+    assert (answer.content[0].text, answer.stop_reason) == ("I will not.", "refusal")
+    assert answer.stop_details.explanation == "I will not."
 
 
-def test_a_first_chunk_without_choices_begins_nothing() -> None:
-    azures = {"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": []}
+def test_a_first_chunk_without_choices_starts_no_message() -> None:
+    azure_chunk = {"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": []}
 
-    start = events(streamed("messages", [azures, chunk(content="x"), chunk("stop")]))[0]
+    start = events(streamed("messages", [azure_chunk, chunk(content="x"), chunk("stop")]))[0]
 
     assert (start["message"]["id"], start["message"]["model"]) == ("msg_1", "served")
 
 
-def test_an_answer_of_nothing_is_a_message_of_no_blocks(gateway: Converting, client: anthropic.Anthropic) -> None:
+def test_an_empty_answer_is_a_message_without_blocks(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [chunk(role="assistant"), chunk("stop")]
 
     assert message(client).content == []
@@ -253,8 +257,8 @@ def test_an_answer_of_nothing_is_a_message_of_no_blocks(gateway: Converting, cli
     ],
     ids=["cut", "error chunk", "finish reason error", "aborted", "content is a number", "nameless call"],
 )
-def test_the_sdk_raises_where_the_stream_broke_off(
-    gateway: Converting, client: anthropic.Anthropic, broken: list[dict[str, Any]]
+def test_the_sdk_raises_if_the_stream_breaks_off(
+    gateway: ConversionGateway, client: anthropic.Anthropic, broken: list[dict[str, Any]]
 ) -> None:
     gateway.chunks = [chunk(content="Hel"), *broken]
 
@@ -267,7 +271,7 @@ def test_the_sdk_raises_where_the_stream_broke_off(
     }
 
 
-def test_a_stream_that_broke_off_has_no_end() -> None:
+def test_a_stream_that_breaks_off_has_no_message_stop() -> None:
     assert types(chunk(content="Hel"))[-1] == "error"
     assert "message_stop" not in types(chunk(content="Hel"))
 
@@ -281,22 +285,22 @@ def test_a_stream_that_broke_off_has_no_end() -> None:
         (None, "api_error"),
     ],
 )
-def test_a_failure_in_a_stream_has_anthropics_type(code: str | None, kind: str) -> None:
+def test_a_failure_in_a_stream_has_anthropics_error_type(code: str | None, kind: str) -> None:
     failed = CONVERSIONS["messages"].events({}).fail("no", "upstream_error", code)
 
     assert events(failed) == [{"type": "error", "error": {"type": kind, "message": "no"}}]
 
 
-def test_counts_that_come_with_every_chunk_are_not_added_up() -> None:
-    counting = [{**chunk(content="x"), "usage": {**USAGE, "completion_tokens": n}} for n in (1, 2, 3)]
+def test_usage_in_every_chunk_is_not_summed() -> None:
+    chunks = [{**chunk(content="x"), "usage": {**USAGE, "completion_tokens": n}} for n in (1, 2, 3)]
 
-    said = events(streamed("messages", [*counting, chunk("stop")]))
+    stream = events(streamed("messages", [*chunks, chunk("stop")]))
 
-    assert said[0]["message"]["usage"]["input_tokens"] == 40
-    assert said[-2]["usage"]["output_tokens"] == 3
+    assert stream[0]["message"]["usage"]["input_tokens"] == 40
+    assert stream[-2]["usage"]["output_tokens"] == 3
 
 
-def test_words_behind_a_call_that_grows_wait_in_one_block() -> None:
+def test_text_after_an_incomplete_call_is_held_back_in_one_block() -> None:
     chunks = [
         chunk(tool_calls=[call_delta(0, "{", id="a", name="f")]),
         chunk(content="A"),
@@ -306,9 +310,9 @@ def test_words_behind_a_call_that_grows_wait_in_one_block() -> None:
         chunk("tool_calls"),
     ]
 
-    said = events(streamed("messages", chunks))
+    stream = events(streamed("messages", chunks))
 
-    assert [event["delta"].get("text") for event in said if event["type"] == "content_block_delta"] == [
+    assert [event["delta"].get("text") for event in stream if event["type"] == "content_block_delta"] == [
         None,
         None,
         "AB",
@@ -316,7 +320,7 @@ def test_words_behind_a_call_that_grows_wait_in_one_block() -> None:
     ]
 
 
-def test_a_call_that_goes_on_after_its_end_is_the_upstreams_fault() -> None:
+def test_a_call_that_continues_after_its_end_is_an_upstream_error() -> None:
     done = [
         chunk(tool_calls=[call_delta(0, "{}", id="a", name="f")]),
         chunk(tool_calls=[call_delta(1, "{}", id="b", name="g")]),

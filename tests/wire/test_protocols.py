@@ -1,4 +1,4 @@
-"""The protocols: which events carry content, and which end a stream."""
+"""The protocols: which events have content, and which end a stream."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choice(**fields: Any) -> dict[str, Any]:
         ("responses", {"type": 7}, False),
     ],
 )
-def test_content_is_distinguished_from_preparation(api: Api, event: dict[str, Any], has_content: bool) -> None:
+def test_events_with_content_are_recognised(api: Api, event: dict[str, Any], has_content: bool) -> None:
     assert PROTOCOLS[api].has_content(event) is has_content
 
 
@@ -59,6 +59,6 @@ def test_the_last_event_of_a_stream_is_recognised(api: Api, event: bytes, done: 
     assert (PROTOCOLS[api].done.search(event) is not None) is done
 
 
-def test_a_finish_reason_ends_a_chat_that_sends_no_done() -> None:
+def test_a_finish_reason_ends_a_chat_stream_without_done() -> None:
     assert PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": "stop"}')
     assert not PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": null}')

@@ -1,4 +1,4 @@
-"""A request is read from the body of any protocol."""
+"""Reading requests from the bodies of every protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TURNS = (Turn("system", "Be brief."), Turn("user", "Hello"))
         ("completions", COMPLETIONS, TURNS[1:]),
     ],
 )
-def test_every_protocol_gives_the_same_turns(api: Api, body: dict[str, Any], turns: tuple[Turn, ...]) -> None:
+def test_every_protocol_has_the_same_turns(api: Api, body: dict[str, Any], turns: tuple[Turn, ...]) -> None:
     request = read_request(api, body)
     assert request.turns == turns
     assert request.api == api
@@ -40,7 +40,7 @@ def test_the_output_limit_is_read_in_the_protocols_own_field(api: Api, body: dic
     assert read_request(api, body).output_limit == 8
 
 
-def test_what_chat_cannot_express_is_kept_for_native_upstreams() -> None:
+def test_a_request_that_chat_cannot_express_is_only_for_native_upstreams() -> None:
     body = {"input": "Hello", "previous_response_id": "resp_1"}
     request = read_request("responses", body)
     assert "previous_response_id" in request.native_only
@@ -63,13 +63,13 @@ def test_what_chat_cannot_express_is_kept_for_native_upstreams() -> None:
         ({**CHAT, "tools": {"name": "f"}}, "tools"),
     ],
 )
-def test_a_chat_body_that_cannot_be_read_names_the_field(body: dict[str, Any], param: str) -> None:
+def test_the_error_names_the_invalid_field_of_a_chat_body(body: dict[str, Any], param: str) -> None:
     with pytest.raises(FieldError) as caught:
         read_request("chat", body)
     assert caught.value.param == param
 
 
-def test_an_image_without_text_is_a_prompt() -> None:
+def test_an_image_without_text_is_a_valid_prompt() -> None:
     content = [{"type": "image_url", "image_url": {"url": "data:,"}}, {"type": "input_audio", "input_audio": {}}]
     request = read_request("chat", {"messages": [{"role": "user", "content": content}]})
     assert request.modalities == {"text", "image", "audio"}
@@ -84,7 +84,7 @@ def test_needs_are_read_from_tools_and_the_response_format() -> None:
     assert request.output_limit is None
 
 
-def test_an_empty_prompt_is_the_callers_fault() -> None:
+def test_an_empty_prompt_is_a_caller_error() -> None:
     with pytest.raises(CallerError, match="the prompt is empty"):
         ChatRequest.from_prompt(" ")
 
@@ -94,7 +94,7 @@ def test_turns_without_a_user_all_count_as_human() -> None:
     assert request.human_turns == ("Hello",)
 
 
-def test_a_conversation_is_known_by_its_beginning() -> None:
+def test_a_conversation_is_identified_by_its_beginning() -> None:
     longer = {"messages": [*CHAT["messages"], {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]}
     other = {"messages": [*CHAT["messages"][:1], {"role": "user", "content": "Bye"}]}
     ids = [read_request("chat", body).conversation_id for body in (CHAT, longer, other)]
@@ -102,11 +102,11 @@ def test_a_conversation_is_known_by_its_beginning() -> None:
 
 
 @pytest.mark.parametrize(("stream", "wanted"), [(True, True), (False, False), (None, False)])
-def test_a_stream_is_wanted_where_the_client_says_so(stream: bool | None, wanted: bool) -> None:
+def test_a_stream_is_returned_if_the_client_requests_it(stream: bool | None, wanted: bool) -> None:
     assert wants_stream({"stream": stream}) is wanted
 
 
-def test_a_stream_field_of_another_type_is_named() -> None:
+def test_a_stream_field_of_another_type_is_rejected() -> None:
     with pytest.raises(FieldError, match="`stream` must be true or false"):
         wants_stream({"stream": "yes"})
 
@@ -114,5 +114,5 @@ def test_a_stream_field_of_another_type_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"), [({"include_usage": True}, True), ({}, False), (None, False), ("yes", False)]
 )
-def test_stream_usage_is_wanted_where_the_options_ask_for_it(options: Any, wanted: bool) -> None:
+def test_stream_usage_is_reported_if_the_options_request_it(options: Any, wanted: bool) -> None:
     assert wants_stream_usage({"stream_options": options}) is wanted

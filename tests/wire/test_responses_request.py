@@ -1,4 +1,4 @@
-"""Responses requests as chat requests."""
+"""Responses requests, converted to chat requests."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def conversation(*items: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-def refused(**fields: Any) -> str:
+def rejected_param(**fields: Any) -> str:
     with pytest.raises(FieldError) as raised:
         chat(**fields)
     return raised.value.param
 
 
-def called(id_: str) -> dict[str, Any]:
+def function_call(id_: str) -> dict[str, Any]:
     return {"type": "function_call", "id": f"fc_{id_}", "call_id": id_, "name": "f", "arguments": "{}"}
 
 
-def returned(id_: str, output: Any = "done") -> dict[str, Any]:
+def function_call_output(id_: str, output: Any = "done") -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": id_, "output": output}
 
 
-def test_a_text_is_the_users() -> None:
+def test_a_string_becomes_a_user_message() -> None:
     assert chat() == {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_instructions_are_the_first_message() -> None:
+def test_instructions_become_the_first_message() -> None:
     assert chat(instructions="Be brief.")["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_messages_keep_their_order_and_developers_are_the_system() -> None:
+def test_messages_keep_their_order_and_developer_becomes_system() -> None:
     assert conversation(
         {"role": "developer", "content": "d"},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]},
@@ -59,31 +59,31 @@ def test_messages_keep_their_order_and_developers_are_the_system() -> None:
     ]
 
 
-def test_images_files_and_sound_become_parts() -> None:
-    sound = {"data": "AAAA", "format": "wav"}
+def test_images_files_and_audio_become_parts() -> None:
+    audio = {"data": "AAAA", "format": "wav"}
     parts = [
         {"type": "input_text", "text": "look"},
         {"type": "input_image", "image_url": URL, "detail": "low"},
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"},
-        {"type": "input_audio", "input_audio": sound},
+        {"type": "input_audio", "input_audio": audio},
     ]
 
     assert conversation({"role": "user", "content": parts})[0]["content"] == [
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": URL, "detail": "low"}},
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}},
-        {"type": "input_audio", "input_audio": sound},
+        {"type": "input_audio", "input_audio": audio},
     ]
 
 
-def test_calls_side_by_side_are_one_turn() -> None:
+def test_adjacent_calls_are_in_one_message() -> None:
     messages = conversation(
         {"role": "user", "content": "go"},
         {"role": "assistant", "content": "Sure."},
-        called("1"),
-        called("2"),
-        returned("1"),
-        returned("2", [{"type": "input_text", "text": "done"}]),
+        function_call("1"),
+        function_call("2"),
+        function_call_output("1"),
+        function_call_output("2", [{"type": "input_text", "text": "done"}]),
         {"role": "user", "content": "and?"},
     )
 
@@ -92,24 +92,28 @@ def test_calls_side_by_side_are_one_turn() -> None:
     assert (messages[1]["content"], messages[3]["content"]) == ("Sure.", "done")
 
 
-def test_calls_one_after_the_other_are_turns_of_their_own() -> None:
-    messages = conversation(called("1"), returned("1"), called("2"), returned("2"))
+def test_sequential_calls_are_in_separate_messages() -> None:
+    messages = conversation(
+        function_call("1"), function_call_output("1"), function_call("2"), function_call_output("2")
+    )
 
     assert [message["role"] for message in messages] == ["assistant", "tool", "assistant", "tool"]
     assert messages[0]["content"] is None
 
 
 def test_reasoning_between_calls_is_left_out() -> None:
-    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
 
-    assert [message["role"] for message in conversation(thought, called("1"), thought, returned("1"))] == [
+    assert [
+        message["role"] for message in conversation(reasoning, function_call("1"), reasoning, function_call_output("1"))
+    ] == [
         "assistant",
         "tool",
     ]
 
 
 def test_an_image_from_a_tool_follows_the_result() -> None:
-    messages = conversation(called("1"), returned("1", [{"type": "input_image", "image_url": URL}]))
+    messages = conversation(function_call("1"), function_call_output("1", [{"type": "input_image", "image_url": URL}]))
 
     assert messages[-1] == {
         "role": "user",
@@ -130,12 +134,12 @@ def test_functions_are_nested() -> None:
 
 
 @pytest.mark.parametrize("kind", ["web_search", "file_search", "code_interpreter", "mcp", "custom"])
-def test_openais_own_tools_are_refused(kind: str) -> None:
-    assert refused(tools=[{"type": kind, "name": "x"}]) == "tools[0].type"
+def test_openais_built_in_tools_are_rejected(kind: str) -> None:
+    assert rejected_param(tools=[{"type": kind, "name": "x"}]) == "tools[0].type"
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"),
+    ("choice", "converted"),
     [
         ("required", "required"),
         ({"type": "function", "name": "f"}, {"type": "function", "function": {"name": "f"}}),
@@ -147,14 +151,14 @@ def test_openais_own_tools_are_refused(kind: str) -> None:
             },
         ),
     ],
-    ids=["word", "function", "allowed"],
+    ids=["string", "function", "allowed"],
 )
-def test_the_choice_of_tools_is_said_in_chats_words(choice: Any, said: Any) -> None:
-    assert chat(tool_choice=choice)["tool_choice"] == said
+def test_the_tool_choice_is_converted(choice: Any, converted: Any) -> None:
+    assert chat(tool_choice=choice)["tool_choice"] == converted
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("text_format", "converted"),
     [
         ({"type": "text"}, None),
         ({"type": "json_object"}, {"type": "json_object"}),
@@ -165,35 +169,35 @@ def test_the_choice_of_tools_is_said_in_chats_words(choice: Any, said: Any) -> N
     ],
     ids=["text", "object", "schema"],
 )
-def test_the_form_of_the_text_becomes_a_response_format(shape: dict[str, Any], said: Any) -> None:
-    assert chat(text={"format": shape, "verbosity": "low"}).get("response_format") == said
-    assert chat(text={"format": shape, "verbosity": "low"})["verbosity"] == "low"
+def test_the_text_format_becomes_a_response_format(text_format: dict[str, Any], converted: Any) -> None:
+    assert chat(text={"format": text_format, "verbosity": "low"}).get("response_format") == converted
+    assert chat(text={"format": text_format, "verbosity": "low"})["verbosity"] == "low"
 
 
-def test_limits_and_effort_go_by_the_upstreams_dialect() -> None:
-    asked = {"max_output_tokens": 5, "reasoning": {"effort": "low", "summary": "auto"}}
+def test_output_limit_and_effort_depend_on_the_upstreams_dialect() -> None:
+    fields = {"max_output_tokens": 5, "reasoning": {"effort": "low", "summary": "auto"}}
 
-    assert chat(**asked) == {**chat(), "max_tokens": 5, "reasoning_effort": "low"}
+    assert chat(**fields) == {**chat(), "max_tokens": 5, "reasoning_effort": "low"}
     dialect = Dialect(max_completion_tokens=True, reasoning_effort=False)
-    assert chat(dialect, **asked) == {**chat(), "max_completion_tokens": 5}
+    assert chat(dialect, **fields) == {**chat(), "max_completion_tokens": 5}
 
 
-def test_logprobs_are_asked_for() -> None:
+def test_logprobs_are_requested() -> None:
     assert chat(include=["message.output_text.logprobs"])["logprobs"] is True
     assert chat(top_logprobs=3) == {**chat(), "logprobs": True, "top_logprobs": 3}
 
 
-def test_a_stream_asks_for_usage() -> None:
-    asked = chat(stream=True, stream_options={"include_obfuscation": False})
+def test_a_stream_requests_usage() -> None:
+    converted = chat(stream=True, stream_options={"include_obfuscation": False})
 
-    assert (asked["stream"], asked["stream_options"]) == (True, {"include_usage": True})
+    assert (converted["stream"], converted["stream_options"]) == (True, {"include_usage": True})
 
 
-def test_what_concerns_only_the_keeping_of_answers_is_left_out() -> None:
+def test_fields_for_stored_answers_are_left_out() -> None:
     assert chat(store=True, truncation="auto", metadata={"a": "b"}, background=False) == chat()
 
 
-def test_fields_that_nobody_knows_pass_through() -> None:
+def test_unknown_fields_are_passed_on() -> None:
     assert chat(min_p=0.1, parallel_tool_calls=False) == {**chat(), "min_p": 0.1, "parallel_tool_calls": False}
 
 
@@ -218,5 +222,5 @@ def test_fields_that_nobody_knows_pass_through() -> None:
         ({"include": "x"}, "include"),
     ],
 )
-def test_a_field_that_cannot_be_converted_is_named(fields: dict[str, Any], param: str) -> None:
-    assert refused(**fields) == param
+def test_the_error_names_the_field_that_cannot_be_converted(fields: dict[str, Any], param: str) -> None:
+    assert rejected_param(**fields) == param

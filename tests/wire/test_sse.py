@@ -1,4 +1,4 @@
-"""Server-sent events: written, split and decoded."""
+"""Server-sent events: writing, splitting and decoding them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from router.wire.sse import DONE, data, data_of, event, events_of
 
 
 @pytest.mark.parametrize("blank", [b"\n\n", b"\r\n\r\n"])
-def test_a_piece_is_split_into_its_whole_events(blank: bytes) -> None:
-    piece = b"data: 1" + blank + b"data: 2" + blank
-    assert list(events_of(piece)) == [b"data: 1" + blank, b"data: 2" + blank]
+def test_a_chunk_is_split_into_its_events(blank: bytes) -> None:
+    chunk = b"data: 1" + blank + b"data: 2" + blank
+    assert list(events_of(chunk)) == [b"data: 1" + blank, b"data: 2" + blank]
 
 
-def test_what_follows_the_last_blank_line_is_an_event_too() -> None:
+def test_the_rest_after_the_last_blank_line_is_an_event_too() -> None:
     assert list(events_of(b"data: 1\n\ndata: 2")) == [b"data: 1\n\n", b"data: 2"]
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=3) | st.integers(), max_size=2), max_size=4))
 def test_written_events_are_read_back(values: list[dict[str, str | int]]) -> None:
-    assert [data_of(each) for each in events_of(b"".join(map(data, values)))] == values
+    assert [data_of(written) for written in events_of(b"".join(map(data, values)))] == values
 
 
-def test_an_event_with_a_name_carries_it_twice() -> None:
+def test_the_name_of_an_event_is_in_the_data_too() -> None:
     written = event({"type": "message_stop"})
     assert written == b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     assert data_of(written) == {"type": "message_stop"}
@@ -39,5 +39,5 @@ def test_an_event_without_json_has_no_data(other: bytes) -> None:
     assert data_of(other) is None
 
 
-def test_half_of_a_surrogate_pair_survives() -> None:
+def test_half_of_a_surrogate_pair_is_preserved() -> None:
     assert data_of(data({"text": "cut \ud83d"})) == {"text": "cut \ud83d"}

@@ -1,4 +1,4 @@
-"""The human's words in bodies of every protocol."""
+"""The texts of users in bodies of every protocol."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PARTS = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {}}
         ({"messages": [7, {"role": "user"}, {"role": "user", "content": 7}], "input": 7}, []),
     ],
 )
-def test_only_the_users_texts_are_found(body: dict[str, Any], texts: list[str]) -> None:
+def test_only_the_users_texts_are_returned(body: dict[str, Any], texts: list[str]) -> None:
     assert list(human_texts(body)) == texts
 
 
-def test_texts_are_changed_in_place_and_everything_else_stays() -> None:
+def test_only_the_users_texts_are_changed() -> None:
     body = {"model": "auto", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content": PARTS}]}
     changed = map_human_texts(body, str.upper)
     assert changed["model"] == "auto"
@@ -43,7 +43,7 @@ def test_a_part_that_becomes_empty_is_dropped() -> None:
     assert changed["messages"][0]["content"] == PARTS[1:]
 
 
-def test_the_only_part_of_a_message_stays_though_it_becomes_empty() -> None:
+def test_the_only_part_of_a_message_is_kept_even_if_it_becomes_empty() -> None:
     body = {"messages": [{"role": "user", "content": PARTS[:1]}]}
     assert map_human_texts(body, lambda _: "")["messages"][0]["content"] == [{"type": "text", "text": ""}]
 
@@ -60,7 +60,7 @@ def test_all_text_of_a_body_is_joined(body: dict[str, Any], text: str) -> None:
     assert all_text(body) == text
 
 
-def test_deep_nesting_ends() -> None:
+def test_deeply_nested_content_is_ignored() -> None:
     nested: Any = "deep"
     for _ in range(50):
         nested = {"content": nested}

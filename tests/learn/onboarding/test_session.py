@@ -162,7 +162,10 @@ def test_the_error_names_a_card_whose_endpoint_is_unreachable(run: Ran) -> None:
 
 
 def test_an_endpoint_that_takes_too_long_ends_the_run(run: Ran) -> None:
-    with examinee(delay_s=30) as model, pytest.raises(UpstreamError, match="did not answer in time"):
+    with (
+        examinee(delay_s=30) as model,
+        pytest.raises(UpstreamError, match=r'the upstream of the card "vendor/examinee" did not respond in time'),
+    ):
         run(card_of(model), timeouts=Timeouts(first_token_s=0.05, total_s=0.05))
 
 
