@@ -69,7 +69,7 @@ def models_url(card: Card) -> str | None:
 
 
 class Relay:
-    """Connections to upstreams, kept open between calls. Made and used on one event loop."""
+    """Connections to upstreams, kept open between calls. Create and use it on one event loop."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts

@@ -25,7 +25,8 @@ def parse_url(url: str) -> URL | None:
     try:
         parsed = URL(url)
         usable = bool(parsed.host) and (parsed.port or 0) <= _MAX_PORT
-    except ValueError:
+    except (ValueError, IndexError):
+        # yarl raises IndexError for some invalid URLs with brackets, such as `http://[]@`.
         return None
     return parsed if usable else None
 
