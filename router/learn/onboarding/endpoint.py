@@ -23,6 +23,7 @@ from router.wire.errors import error_in
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
 _MAX_WAIT_S = 90.0
+_MAX_MESSAGE_CHARACTERS = 300
 
 
 class Reply(Struct, frozen=True):
@@ -80,13 +81,13 @@ class Endpoint:
                 continue
             if reply is not None:
                 return reply
-            if answer.status in (400, 422) and (self._fields != fields or self._omit_rejected(_words(answer))):
+            if answer.status in (400, 422) and (self._fields != fields or self._omit_rejected(_error_message(answer))):
                 continue
             if answer.status not in _RETRIED_STATUSES or attempt == _ATTEMPTS:
-                raise UpstreamError(_refusal(answer), answer.status)
+                raise UpstreamError(_error_text(answer), answer.status)
             pause_s = _pause_s(answer.headers, attempt)
             if pause_s > _MAX_WAIT_S:
-                raise UpstreamError(f"{_refusal(answer)}; it asks to retry in {pause_s:.0f} s", answer.status)
+                raise UpstreamError(f"{_error_text(answer)}; it asks to retry in {pause_s:.0f} s", answer.status)
             await self._wait(pause_s)
         raise UpstreamError(f'the upstream of the card "{self._card.id}" rejects every form of the request', 400)
 
@@ -107,10 +108,10 @@ class Endpoint:
         self._has_streamed = True
         return answer, reply
 
-    def _omit_rejected(self, words: str) -> bool:
+    def _omit_rejected(self, message: str) -> bool:
         """Omit a field that the endpoint's error names. False where it names none that is still sent."""
         for field in ("stream_options", "max_tokens", "temperature", "stream"):
-            if re.search(rf"\b{field}\b", words) and field in self._fields and self._fields[field] is not False:
+            if re.search(rf"\b{field}\b", message) and field in self._fields and self._fields[field] is not False:
                 self._omit(field)
                 return True
         return False
@@ -135,18 +136,18 @@ def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
     return float(2 ** (attempt - 1)) if asked_s is None else asked_s
 
 
-def _words(response: UpstreamResponse) -> str:
+def _error_message(response: UpstreamResponse) -> str:
     """The upstream's error message, else its whole body."""
     assert isinstance(response.body, bytes)
     return error_in(json_or_none(response.body)).message or response.body.decode("utf-8", "replace")
 
 
-def _refusal(response: UpstreamResponse) -> str:
-    did = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
+def _error_text(response: UpstreamResponse) -> str:
+    status = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
     if response.status in (401, 403):
-        return f"{did}: it rejects the key"
-    words = " ".join(_words(response).split())[:300]
-    return f"{did}: {words}" if words else did
+        return f"{status}: it rejects the API key"
+    message = " ".join(_error_message(response).split())[:_MAX_MESSAGE_CHARACTERS]
+    return f"{status}: {message}" if message else status
 
 
 def _whole_reply(response: UpstreamResponse, latency_ms: float) -> Reply:
