@@ -1,1 +1,1 @@
-"""Learning from outcomes: routing data sets, training, evaluation, onboarding, encoder distillation, reports."""
+"""Build and judge predictors: routing data sets, training, evaluation, onboarding of cards, the encoder, reports."""
