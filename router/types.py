@@ -87,12 +87,20 @@ class Rejection(Struct, frozen=True, omit_defaults=True):
     also: tuple[str, ...] = ()
 
 
-class Plan(Struct, frozen=True):
-    """Which card to call, and the ids of the cards to try in turn if it fails."""
+class SinglePlan(Struct, frozen=True, tag_field="kind", tag="single"):
+    """A plan of one call: one card, then, should it fail, the next best."""
 
     card: str
     fallbacks: tuple[str, ...] = ()
-    kind: Literal["single"] = "single"
+
+    @property
+    def kind(self) -> str:
+        """The tag that tells kinds of plan apart, as it appears in JSON."""
+        return "single"
+
+
+Plan = SinglePlan
+"""How a request is answered: a tagged union by `kind`. `router.compose.runner` runs one."""
 
 
 class Guard(Struct, frozen=True, omit_defaults=True):

@@ -21,7 +21,7 @@ from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, Ranking, Rejections
 from router.errors import CallerError, NoCandidateError, did_you_mean
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 
@@ -90,7 +90,7 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=Plan(catalog.ids[chosen], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
+        plan=SinglePlan(catalog.ids[chosen], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
         candidates=Ranking(catalog.ids, order, score, parts, forecast),
         rejections=rejections,
         policy=policy.id,
