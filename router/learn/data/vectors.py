@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from router.perceive.features import feature_vectors, vector_width
 from router.perceive.text_features import NAMES
 from router.types import Floats
 
+_ABANDONED_S = 86_400.0
 CACHE_BYTES = 8_000_000_000
 """Size of the cache of feature vectors; beyond it the least recently used files are deleted."""
 
@@ -118,7 +120,10 @@ def _is_current(cached: Floats, prompts: Sequence[Prompt], encoder: Encoder) -> 
 
 
 def _delete_oldest(cache: Path, newest: Path) -> None:
-    """Delete the least recently used files until the cache is no larger than CACHE_BYTES."""
+    """Delete the least recently used files until the cache is no larger than CACHE_BYTES, and what killed runs left."""
+    for part in cache.glob(".*.part"):
+        if time.time() - part.stat().st_mtime > _ABANDONED_S:
+            part.unlink(missing_ok=True)
     files = sorted((file for file in cache.glob("*.npy") if file != newest), key=lambda file: -file.stat().st_mtime)
     total = newest.stat().st_size
     for file in files:

@@ -177,3 +177,11 @@ def test_the_error_names_a_cache_that_cannot_be_written(encoder: StaticEncoder, 
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"file/cache: cannot be written: .*; set PULVINAR_CACHE"):
         vectors_of(PROMPTS, encoder, tmp_path / "file" / "cache")
+
+
+def test_what_a_killed_run_left_is_deleted_after_a_day(tmp_path: Path, counting: Counting) -> None:
+    tmp_path.joinpath(".old.npy.1f.part").touch()
+    os.utime(tmp_path / ".old.npy.1f.part", (0, 0))
+    tmp_path.joinpath(".new.npy.2f.part").touch()
+    vectors_of(PROMPTS, counting, tmp_path)
+    assert [file.name for file in tmp_path.glob(".*.part")] == [".new.npy.2f.part"]
