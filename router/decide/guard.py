@@ -67,8 +67,8 @@ class GuardEvaluation(NamedTuple):
     def compare(self, candidates: Indices) -> Comparison:
         """The best of `candidates` against the default card among them.
 
-        `candidates` are positions in ascending order, so that the id breaks ties. Only quality counts as uncertain, and
-        of its uncertainty only the part that is independent between cards.
+        `candidates` are positions in ascending order, so that the id breaks ties. Of the score,
+        only the quality is uncertain; only the part of its uncertainty that cards do not share counts.
         """
         best = int(candidates[self.score[candidates].argmin()])
         if self.stated_default is not None and (candidates == self.stated_default).any():

@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 # Errors of the request, which any card would return. Any other status is a failure of this upstream.
 _REQUEST_FAULTS = frozenset({400, 413, 422})
-# Not such an error: another model may have a longer context.
+# A request that is too long for one card is an exception: another model may have a longer context.
 _TOO_LONG = b"context_length_exceeded"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})

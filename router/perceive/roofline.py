@@ -1,5 +1,5 @@
-"""Estimated latency of a model without measurements: the roofline model of one reference accelerator (GenZ, S59;
-papers.md 2.12).
+"""Estimated latency of a model without measurements: the roofline model of one reference accelerator (as in
+GenZ, arXiv:2406.01698).
 
 Decoding is bound by memory bandwidth: every active weight is read once per token. Prefill is bound by arithmetic or by
 reading the weights once. Assumes bfloat16, batch size one, 989 TFLOP/s and 3,400 GB/s (an H100).

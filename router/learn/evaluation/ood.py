@@ -148,7 +148,7 @@ def _held_out(data: RoutingSet, rng: np.random.Generator) -> tuple[Indices, Indi
     train = rng.permutation(np.flatnonzero(~held_out))[: 2 * _MAX_PROMPTS]
     test = rng.permutation(np.flatnonzero(held_out))[:_MAX_PROMPTS]
     if not len(train):
-        raise CallerError(f"{data.name}: too few different prompts to hold some out")
+        raise CallerError(f"{data.name}: needs at least two different prompts, so that some can be held out")
     return np.sort(train), test
 
 

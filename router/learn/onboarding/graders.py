@@ -27,8 +27,11 @@ from router.learn.onboarding.answers import (
 )
 
 GRADERS = ("choice", "number", "text", "list", "output", "json", "whole")
-"""The letter of an option · a number · words, in any case · several items in order · the output of a program ·
-a JSON value and nothing else · the whole reply, character for character."""
+"""The graders by what they read of a reply.
+
+`choice`: the letter of an option. `number`: a number. `text`: words, in any case. `list`: several items in order.
+`output`: the output of a program. `json`: a JSON value and nothing else. `whole`: the whole reply, exactly.
+"""
 
 
 class Grade(Struct, frozen=True):

@@ -203,7 +203,7 @@ def _answers(grader: str, answer: Any) -> tuple[Any, ...]:
         several: Sequence[Any] = answer if isinstance(answer, list) else str(answer).split(",")
         items = tuple(str(item).strip() for item in several)
         if not all(map(normal_text, items)):
-            raise ValueError('expected items in order, such as ["3", "5"] or 3, 5')
+            raise ValueError('the grader `list` expects items in order, none empty, such as ["3", "5"] or 3, 5')
         return (items,)
     texts = tuple(_text(text) for text in (answer if isinstance(answer, list) else [answer]))
     if grader == "choice" and (
@@ -213,7 +213,7 @@ def _answers(grader: str, answer: Any) -> tuple[Any, ...]:
     if grader == "number" and (invalid := next((text for text in texts if exact_number(text) is None), None)):
         raise ValueError(f'the grader `number` expects a number such as 1234.5 or 3/4, got "{invalid[:40]}"')
     if grader == "text" and not all(map(normal_text, texts)):
-        raise ValueError("contains only punctuation; use the grader `output` or `whole`")
+        raise ValueError("the grader `text` ignores punctuation, and this is only that; use `output` or `whole`")
     return texts
 
 

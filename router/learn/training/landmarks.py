@@ -69,7 +69,8 @@ def with_topic_statistics(parameters: SkillParameters, vectors: Floats, cosines:
     values, directions = np.maximum(values[::-1], 0.0), directions.T[::-1]
     precision = 1.0 / np.maximum(values + _SHRINK_VARIANCE * values.mean(), 1e-12)
     count = min(_MAX_DIRECTIONS, len(values) - 1)
-    # Weighted by the variance along each direction, so that the mean distance is exact.
+    # Weighted by the variance along each direction, so that the mean distance of the training prompts is that of a sum
+    # over all directions.
     rest = float((precision * values)[count:].sum() / max(values[count:].sum(), 1e-12))
     parameters = replace_arrays(
         parameters,

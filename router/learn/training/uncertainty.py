@@ -97,8 +97,9 @@ def _cells(expected: Doubles, table: OutcomeTable, variance: Doubles, groups: In
 
 
 def _least_share(cells: Sequence[_Cells], *, independent: bool = False) -> float:
-    """The least share of the residual variance, taken as the variance of the expected score, with which four cells in
-    five are inside their 80 % intervals; `independent`: after subtracting the mean error of all models in the cell.
+    """The smallest share of the residual variance that makes the 80 % intervals of expected scores cover 80 % of the
+    cells, if it is taken as the variance of the expected score. With `independent`, the mean error of all models in a
+    cell is subtracted first.
     """
     needed = []
     for mean_error, chance_variance, residual_variance in cells:

@@ -181,7 +181,10 @@ def test_an_answer_line_is_requested_at_the_end_of_a_conversation(tmp_path: Path
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "grader": "nubmer"}, 'did you mean "number"?'),
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "grader": "number"}, "answer: the grader `number` expects"),
         ({"prompt_id": "b", "prompt": "?", "answer": "AB", "grader": "choice"}, "expects the letter of an option"),
-        ({"prompt_id": "b", "prompt": "?", "answer": "...", "grader": "text"}, "answer: contains only punctuation"),
+        (
+            {"prompt_id": "b", "prompt": "?", "answer": "...", "grader": "text"},
+            "answer: the grader `text` ignores punctuation, and this is only that",
+        ),
         ({"prompt_id": "b", "prompt": "?", "answer": ["x", True]}, "answer: expected a text or a number"),
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "difficulty": 9}, "difficulty: expected a whole number"),
         ({"prompt_id": "b", "prompt": "?", "answer": "x", "difficulty": "hard"}, "difficulty: expected a whole number"),
