@@ -46,7 +46,9 @@ class Catalog(Sequence[Card]):
                 hint = did_you_mean(card.base, self.ids)
                 raise CatalogError(card.id, "base", f'there is no card "{card.base}"{hint}')
             if card.base is not None and kinds[card.base] != "model":
-                raise CatalogError(card.id, "base", f'"{card.base}" is an adapter; state the card of a model')
+                raise CatalogError(
+                    card.id, "base", f'"{card.base}" is an adapter; `base` must be the id of a model\'s card'
+                )
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
         upstream = Counter(card.model for card in self._cards)
         for position, card in enumerate(self._cards):

@@ -1,4 +1,4 @@
-"""The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (Tryage, S61).
+"""The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (arXiv:2308.11601).
 
 With a guard, the policy's default card answers unless the forecast is confident that another card is better.
 """
@@ -35,8 +35,8 @@ Pick = Callable[[Indices], int]
 class RequestContext(Struct, frozen=True):
     """What a decision depends on besides the request, the catalogue and the policy.
 
-    `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date from which `age` is
-    counted. `kept` is the id of the card that answered the conversation so far.
+    `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which `age`
+    is counted. `kept` is the id of the card that answered the conversation so far.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -156,8 +156,8 @@ def _missing_default(policy: Policy, inputs: DecisionInputs, rejections: Rejecti
 def _check_overrides(policy: Policy, flags: Flags) -> None:
     for kind, stated in (("limits", flags.limits), ("goals", flags.goals)):
         if stated and kind not in policy.overrides:
-            allowed = " and ".join(policy.overrides) or "nothing"
-            raise CallerError(f'the policy "{policy.id}" lets clients set {allowed}, not {kind}: {flags}')
+            allowed = f", only {' and '.join(policy.overrides)}" if policy.overrides else ""
+            raise CallerError(f'the policy "{policy.id}" does not let clients set {kind}{allowed}: {flags}')
 
 
 def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[LimitResult]:

@@ -47,7 +47,7 @@ class _Waiter(Generic[T]):
 class WaitingQueue(Generic[T]):
     """Requests that wait for a slot, first come, first served. Use it on one event loop.
 
-    `release` frees a slot that was granted to a request which is cancelled before it runs; it must call `notify`.
+    `release` frees a slot that was granted to a request which is cancelled before it runs, and calls `notify`.
     """
 
     def __init__(self, release: Callable[[T], None]) -> None:

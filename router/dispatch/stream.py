@@ -1,4 +1,4 @@
-"""A response as a stream of whole events, of which none is returned before the first one with content."""
+"""A response as a stream of whole events, held back until the first one with content."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
     except OSError as error:
         raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
     if len(raw) > _MAX_BYTES:
-        raise FileError(str(file), None, f"is {len(raw)} bytes; at most {_MAX_BYTES} are read")
+        raise FileError(str(file), None, f"is {len(raw)} bytes; larger files than {_MAX_BYTES} bytes are rejected")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

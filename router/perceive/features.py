@@ -16,7 +16,7 @@ VERSION = 1
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
 
 TURN_DECAY = 0.5
-"""Weight of a human turn relative to the next one (S24: a follow-up depends on the turns before it)."""
+"""Weight of a human turn relative to the next one: a follow-up depends on the turns before it."""
 
 _MAX_TURNS = 6
 _MAX_SEARCHED_TURNS = 30

@@ -156,7 +156,7 @@ def test_a_duplicate_alias_of_one_card_is_rejected() -> None:
     [
         (("family: f", "aliases: [a]"), '5: aliases: the name "a" already belongs to a'),
         (("kind: adapter", "base: aa"), '5: base: there is no card "aa"; did you mean "a"?'),
-        (("kind: adapter", "base: b"), '5: base: "b" is an adapter; state the card of a model'),
+        (("kind: adapter", "base: b"), '5: base: "b" is an adapter; `base` must be the id of a model\'s card'),
     ],
 )
 def test_a_card_that_conflicts_with_the_others_is_reported_with_file_line_key_and_problem(
@@ -190,7 +190,9 @@ def test_a_base_is_stated_by_its_id_not_by_an_alias() -> None:
 @pytest.mark.parametrize("base", ["a", "b"])
 def test_the_base_of_an_adapter_must_be_a_model(base: str) -> None:
     adapters = [card("a", kind="adapter", base=base), card("b", kind="adapter", base="a")]
-    with pytest.raises(CatalogError, match=f'a: base: "{base}" is an adapter; state the card of a model'):
+    with pytest.raises(
+        CatalogError, match=f'a: base: "{base}" is an adapter; `base` must be the id of a model\'s card'
+    ):
         Catalog(adapters)
 
 

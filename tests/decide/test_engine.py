@@ -250,9 +250,9 @@ def test_an_empty_catalogue_is_an_error_not_a_crash() -> None:
 @pytest.mark.parametrize(
     ("overrides", "flags", "problem"),
     [
-        ((), "size<7B", "lets clients set nothing, not limits: size<7B"),
-        (("goals",), "size<7B", "lets clients set goals, not limits: size<7B"),
-        (("limits",), "cheapest", "lets clients set limits, not goals: cheapest*1"),
+        ((), "size<7B", "does not let clients set limits: size<7B"),
+        (("goals",), "size<7B", "does not let clients set limits, only goals: size<7B"),
+        (("limits",), "cheapest", "does not let clients set goals, only limits: cheapest*1"),
     ],
 )
 def test_an_override_that_the_policy_forbids_is_rejected_not_ignored(

@@ -170,7 +170,7 @@ def test_a_key_must_be_a_string(file: Path) -> None:
 
 
 def test_a_huge_file_is_rejected_without_parsing(file: Path) -> None:
-    assert rejected(file, b"#" * 1_000_001) == (None, "is 1000001 bytes; at most 1000000 are read")
+    assert rejected(file, b"#" * 1_000_001) == (None, "is 1000001 bytes; larger files than 1000000 bytes are rejected")
 
 
 def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.types import Receive
 
 
 class CancelOnDisconnect:
-    """A block that ends with ClientDisconnect as soon as the client disconnects. Read the body before.
+    """A block that ends with ClientDisconnect as soon as the client disconnects. Enter it after reading the body.
 
     Call `stop` before the response is complete: the server sends "http.disconnect" then, too.
     """

@@ -164,7 +164,7 @@ class Selector:
         except NoCandidateError:
             if not unavailable:
                 raise
-        # Raises where the limits leave no card either way; else what is missing is named.
+        # Raises NoCandidateError where the limits leave no card even with all cards available.
         wished = router.route(chat, flags=flags, policy=policy, today=today)
         candidates = [candidate.card for candidate in wished.decision.candidates]
         api = request.surface.api

@@ -72,7 +72,8 @@ def leave_domain_out(data: RoutingSet) -> Iterator[Split]:
         # A prompt may be in two domains; a tested prompt must not be trained on.
         train = others[~np.isin(groups[others], groups[test])]
         if not len(train):
-            raise CallerError(f"{data.name}: every prompt outside {data.domains[test[0]]} is also in it")
+            domain = data.domains[test[0]]
+            raise CallerError(f"{data.name}: no prompt is left to train on: all, or near-duplicates, are in {domain}")
         yield Split(train, test, groups)
 
 
