@@ -35,8 +35,8 @@ Pick = Callable[[Indices], int]
 class RequestContext(Struct, frozen=True):
     """What a decision depends on besides the request, the catalogue and the policy.
 
-    `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which `age`
-    is counted. `kept` is the id of the card that answered the conversation so far.
+    `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
+    `age` is counted. `kept` is the id of the card that answered the conversation so far.
     """
 
     unavailable: Mapping[str, str] = {}
