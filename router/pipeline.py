@@ -27,7 +27,7 @@ class Routed(Struct, frozen=True):
     forecast: Forecast
     features: Features
     policy: Policy
-    circumstances: RequestContext
+    request_context: RequestContext
 
 
 class Router:
@@ -80,6 +80,6 @@ class Router:
             requested = from_prompt.overridden_by(requested)
         features = self._perceive(request)
         forecast = self._forecasts(features)
-        circumstances = RequestContext(unavailable or {}, today, kept)
-        decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, circumstances)
-        return Routed(decision, request, forecast, features, applied, circumstances)
+        request_context = RequestContext(unavailable or {}, today, kept)
+        decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)
+        return Routed(decision, request, forecast, features, applied, request_context)

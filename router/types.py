@@ -88,7 +88,7 @@ class Rejection(Struct, frozen=True, omit_defaults=True):
 
 
 class SinglePlan(Struct, frozen=True, tag_field="kind", tag="single"):
-    """A plan of one call: one card, then, should it fail, the next best."""
+    """A plan in which one card answers; the fallbacks are called in turn if it fails."""
 
     card: str
     fallbacks: tuple[str, ...] = ()
@@ -100,7 +100,10 @@ class SinglePlan(Struct, frozen=True, tag_field="kind", tag="single"):
 
 
 Plan = SinglePlan
-"""How a request is answered: a tagged union by `kind`. `router.compose.runner` runs one."""
+"""How a request is answered: the union of all kinds of plan, which `kind` tells apart; today only one kind exists.
+
+`router.compose.runner` carries a plan out.
+"""
 
 
 class Guard(Struct, frozen=True, omit_defaults=True):

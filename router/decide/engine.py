@@ -51,7 +51,7 @@ def decide(
     policy: Policy,
     flags: Flags,
     artifact: str,
-    circumstances: RequestContext = RequestContext(),  # noqa: B008 - frozen
+    request_context: RequestContext = RequestContext(),  # noqa: B008 - frozen
 ) -> Decision:
     """Choose a card and explain the choice.
 
@@ -61,14 +61,14 @@ def decide(
     """
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
-    inputs = DecisionInputs(catalog, forecast, circumstances.today)
-    required = [*_availability(catalog, circumstances.unavailable), *_requirements(features, inputs)]
+    inputs = DecisionInputs(catalog, forecast, request_context.today)
+    required = [*_availability(catalog, request_context.unavailable), *_requirements(features, inputs)]
     requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
     remaining, relaxed = _relaxed(required, requested, policy)
     results = [*required, *remaining]
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
-    rejections = Rejections(results, rejected, inputs, circumstances.unavailable)
+    rejections = Rejections(results, rejected, inputs, request_context.unavailable)
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections))
@@ -77,7 +77,7 @@ def decide(
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    current = _conversation_card(policy, circumstances.kept, catalog, rejected)
+    current = _conversation_card(policy, request_context.kept, catalog, rejected)
     evaluation = _guard_evaluation(policy, combined, inputs, parts, score, current)
     if evaluation is not None:
         comparison = evaluation.compare(candidates)

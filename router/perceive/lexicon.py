@@ -104,7 +104,7 @@ class Lexicon:
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{file}: is damaged: {error}") from None
         if len(words) != len(arrays["tokens"]) or not all(words):
-            raise ArtifactError(f"{file}: is damaged: it does not have one word per entry")
+            raise ArtifactError(f"{file}: is damaged: the numbers of words and of entries differ")
         return cls(words, arrays["tokens"], arrays["weights"])
 
     def save(self, file: Path) -> None:

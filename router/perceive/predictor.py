@@ -209,7 +209,7 @@ class Forecaster:
         """The forecast of every card, in the catalogue's order."""
         prompt = self._predictor.profile(features.vector[None])
         profile = prompt.profiles[0]
-        # A sum over each card's row does not depend on the other cards, as a matrix product might.
+        # Summed row by row: a matrix product may round a card's sum differently when other cards are added.
         expected = (self._abilities * profile).sum(axis=1)
         variances = ((self._covariances @ profile) * profile).sum(axis=1)
         variances = np.maximum(variances, prompt.ood_probability[0] * self._mean_variances)

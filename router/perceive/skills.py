@@ -185,7 +185,7 @@ def unit_rows(rows: Floats) -> Floats:
 
 def row_by_row(rows: Doubles, matrix: Doubles) -> Doubles:
     """`rows @ matrix`, where each row of the product is the same, to the bit, whatever the other rows are."""
-    # A stack of one-row matrices is multiplied one matrix at a time.
+    # A stack of one-row matrices is multiplied one at a time; a single product would round differently by batch size.
     product: Doubles = (rows[:, None, :] @ matrix)[:, 0]
     return product
 

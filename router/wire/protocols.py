@@ -14,9 +14,9 @@ from router.types import Api
 class WireProtocol(Struct, frozen=True, eq=False):
     """One protocol. `path` follows the base URL.
 
-    `done` matches the event that completes a stream, `finished` the last event of upstreams that omit it.
-    `has_content`: an event contains content, or reports that there is none. `supports_include_usage`: a stream reports
-    its usage if `stream_options.include_usage` is set.
+    `done` matches the event that completes a stream; `finished` matches the last event of an upstream that sends no
+    `done`. `has_content`: an event contains a part of the answer, or states that the answer is empty.
+    `supports_include_usage`: a stream reports its usage if `stream_options.include_usage` is set.
     """
 
     api: Api

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# The fields with the user's messages: of chat and messages, responses, completions.
-HUMAN_FIELDS = ("messages", "input", "prompt")
+from router.types import Api
+
+HUMAN_FIELDS: Mapping[str, Api] = {"messages": "chat", "input": "responses", "prompt": "completions"}
+"""The fields that contain the user's messages, with the protocol that has them; Anthropic's messages share chat's."""
+
 _TEXT_FIELDS = ("instructions", "system", "messages", "input", "prompt", "content", "text")
 _MAX_DEPTH = 8
 

@@ -148,16 +148,16 @@ def test_a_default_card_may_be_stated_by_an_alias() -> None:
 
 
 @pytest.mark.parametrize(
-    ("circumstances", "why"),
+    ("request_context", "why"),
     [
         ({"flags": "size>2B"}, "the policy's default card tiny is rejected (size 1B < 2B)"),
         ({"unavailable": {"tiny": "no API key"}}, "the policy's default card tiny is rejected (no API key)"),
     ],
 )
 def test_a_stated_default_card_that_is_not_a_candidate_is_replaced_with_a_reason(
-    circumstances: dict[str, Any], why: str
+    request_context: dict[str, Any], why: str
 ) -> None:
-    decision = choose(CARDS, outlook(0.75), policy=guarded(default="tiny"), **circumstances)
+    decision = choose(CARDS, outlook(0.75), policy=guarded(default="tiny"), **request_context)
     assert (decision.card, decision.guard.default) == ("safe", "safe")
     assert decision.guard.reason.startswith(f"{why}; able scores")
 

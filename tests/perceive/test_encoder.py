@@ -281,7 +281,7 @@ def damage_lexicon(copy: Path, **arrays: np.ndarray) -> None:
         ({"tokens": np.zeros((3, 3), dtype=np.uint16)}, "differ in shape"),
         ({"tokens": np.zeros(3, dtype=np.float32)}, "tokens is not uint16"),
         ({"words": np.frombuffer(b"a\n\xff", dtype=np.uint8)}, "utf-8"),
-        ({"words": np.frombuffer(b"a\nb", dtype=np.uint8)}, "it does not have one word per entry"),
+        ({"words": np.frombuffer(b"a\nb", dtype=np.uint8)}, "the numbers of words and of entries differ"),
     ],
 )
 def test_a_damaged_lexicon_is_rejected(arrays: dict[str, np.ndarray], problem: str, copy: Path) -> None:

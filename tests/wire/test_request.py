@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 
+from router.decide.flags import parse_flags
+from router.decide.prompt_flags import extract_flags
 from router.errors import CallerError, FieldError
 from router.types import Api
-from router.wire import ChatRequest, Turn, read_request, wants_stream, wants_stream_usage
+from router.wire import CONVERSIONS, ChatRequest, Turn, read_request, wants_stream, wants_stream_usage
+from router.wire.texts import human_texts, map_human_texts
 
 CHAT = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]}
 MESSAGES = {"system": "Be brief.", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
 RESPONSES = {"instructions": "Be brief.", "input": "Hello", "max_output_tokens": 8}
 COMPLETIONS = {"prompt": "Hello", "max_tokens": 8}
+BODIES: dict[Api, dict[str, Any]] = {
+    "chat": CHAT,
+    "messages": MESSAGES,
+    "responses": RESPONSES,
+    "completions": COMPLETIONS,
+}
 TURNS = (Turn("system", "Be brief."), Turn("user", "Hello"))
 
 
@@ -116,3 +125,22 @@ def test_a_stream_field_of_another_type_is_rejected() -> None:
 )
 def test_stream_usage_is_reported_if_the_options_request_it(options: Any, wanted: bool) -> None:
     assert wants_stream_usage({"stream_options": options}) is wanted
+
+
+def test_every_protocol_that_is_routed_has_a_body_here() -> None:
+    assert set(BODIES) == {"chat", *CONVERSIONS}
+
+
+@pytest.mark.parametrize("api", BODIES)
+def test_the_humans_text_is_found_in_every_protocol(api: Api) -> None:
+    assert list(human_texts(BODIES[api])) == ["Hello"]
+
+
+@pytest.mark.parametrize("api", BODIES)
+def test_flags_in_a_prompt_are_taken_out_of_every_protocols_body(api: Api) -> None:
+    body = map_human_texts(BODIES[api], lambda text: f"[Flag: cheapest] {text}")
+    request, flags = extract_flags(read_request(api, body))
+    assert flags == parse_flags("cheapest")
+    for stripped in (request.body, request.chat_body):
+        assert stripped is not None
+        assert "Flag" not in str(stripped)

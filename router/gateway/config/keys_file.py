@@ -47,7 +47,8 @@ def append_key(file: Path, fields: Mapping[str, Any], catalog: Catalog, policies
         if old and not old.endswith(b"\n"):
             entry = b"\n" + entry
         if not _contains(old + entry, [*before, key]):
-            raise CallerError(f"{file}: cannot append to this YAML style; add this entry by hand:\n{entry.decode()}")
+            problem = "cannot append to a list that is written in brackets, only to one of lines with a dash"
+            raise CallerError(f"{file}: {problem}; add this entry by hand:\n{entry.decode()}")
         # A single append: concurrent readers see either all of the entry or none of it.
         with file.open("ab", buffering=0) as stream:
             stream.write(entry)

@@ -20,8 +20,10 @@ from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.selection import GatewayRequest
 from router.wire import count_input
+from router.wire.texts import HUMAN_FIELDS
 
 _JSON = "application/json"
+_SURFACES = {surface.api: surface for surface in (CHAT, RESPONSES, COMPLETIONS)}
 
 
 class DryRun:
@@ -83,6 +85,4 @@ def _estimate(request: GatewayRequest) -> bytes:
 
 
 def _surface_of(body: Mapping[str, Any]) -> Surface:
-    if "messages" in body:
-        return CHAT
-    return RESPONSES if "input" in body else COMPLETIONS if "prompt" in body else CHAT
+    return next((_SURFACES[api] for field, api in HUMAN_FIELDS.items() if field in body), CHAT)

@@ -1,4 +1,4 @@
-"""Which cards can be called now, probed periodically."""
+"""The monitor of a running gateway: it probes periodically which cards can be called."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ async def no_probe(_catalog: Catalog) -> ServerInventory:
 
 
 class AvailabilityMonitor:
-    """Tracks why cards cannot be called: missing configuration, and `inventory`, the latest result of `probe`.
+    """Tracks why cards cannot be called: what the configuration lacks, and what the latest probe found.
+
+    `inventory` is the latest result of `probe`.
 
     `notify` gets a line when the available cards change.
     """

@@ -44,7 +44,7 @@ class RoutedDecision(Protocol):
     @property
     def policy(self) -> Policy: ...
     @property
-    def circumstances(self) -> RequestContext: ...
+    def request_context(self) -> RequestContext: ...
 
 
 class CatalogSnapshot(Struct, frozen=True, eq=False):
@@ -59,7 +59,7 @@ class Snapshots:
 
     `catalogue` is the `catalogue_snapshot` of the cards of all decisions. `keep` stores a snapshot and returns whether
     it could (`RecordSink.keep`); it is called before the first record that refers to the snapshot is returned. The
-    mapping `circumstances.unavailable` must not be modified later, only replaced.
+    mapping `request_context.unavailable` must not be modified later, only replaced.
     """
 
     def __init__(self, catalogue: Snapshot, keep: Callable[[Snapshot], bool]) -> None:
@@ -71,7 +71,7 @@ class Snapshots:
 
     def decision_record(self, routed: RoutedDecision) -> DecisionRecord:
         """The record of a decision."""
-        decision, features, circumstances = routed.decision, routed.features, routed.circumstances
+        decision, features, request_context = routed.decision, routed.features, routed.request_context
         chosen = decision.candidates[0]
         return DecisionRecord(
             policy=decision.policy,
@@ -79,8 +79,8 @@ class Snapshots:
             flags=decision.flags,
             artifact=decision.artifact,
             catalogue=self._stored(self._catalogue),
-            unavailable=self._unavailable_hash(circumstances.unavailable),
-            day=circumstances.today.isoformat() if circumstances.today else "",
+            unavailable=self._unavailable_hash(request_context.unavailable),
+            day=request_context.today.isoformat() if request_context.today else "",
             card=decision.card,
             fallbacks=decision.plan.fallbacks,
             guard=decision.guard.state,
@@ -93,7 +93,7 @@ class Snapshots:
             modalities=tuple(sorted(features.modalities)),
             needs=tuple(sorted(features.needs)),
             output_limit=features.output_limit,
-            conversation_card=circumstances.kept,
+            conversation_card=request_context.kept,
             release=__version__,
         )
 

@@ -71,15 +71,15 @@ class StreamWriter(ABC):
 
     @abstractmethod
     def on_start(self, block: Block) -> bytes:
-        """See `Writer.on_start`."""
+        """See `BlockWriter.on_start`."""
 
     @abstractmethod
     def on_delta(self, block: Block, text: str) -> bytes:
-        """See `Writer.on_delta`."""
+        """See `BlockWriter.on_delta`."""
 
     @abstractmethod
     def on_stop(self, block: Block) -> bytes:
-        """See `Writer.on_stop`."""
+        """See `BlockWriter.on_stop`."""
 
 
 def only_choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ class MessageEvents(StreamWriter):
         return (event({"type": "message_start", "message": {**_message(id_, model), "usage": usage}}),)
 
     def on_start(self, block: Block) -> bytes:
-        """See `Writer.on_start`."""
+        """See `BlockWriter.on_start`."""
         kind, field = _DELTAS[block.kind]
         head = f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         block.head = f'{head}"delta":{{"type":"{kind}","{field}":'.encode()
@@ -89,11 +89,11 @@ class MessageEvents(StreamWriter):
         return event(start)
 
     def on_delta(self, block: Block, text: str) -> bytes:
-        """See `Writer.on_delta`."""
+        """See `BlockWriter.on_delta`."""
         return block.head + json_bytes(text) + b"}}\n\n"
 
     def on_stop(self, block: Block) -> bytes:
-        """See `Writer.on_stop`."""
+        """See `BlockWriter.on_stop`."""
         if block.kind == "refusal":
             self._refusal += block.text
         return event({"type": "content_block_stop", "index": block.index})

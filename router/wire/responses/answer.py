@@ -84,7 +84,7 @@ class ResponseEvents(StreamWriter):
         return self._event("response.created", fields), self._event("response.in_progress", fields)
 
     def on_start(self, block: Block) -> bytes:
-        """See `Writer.on_start`."""
+        """See `BlockWriter.on_start`."""
         kind, _ = _CONTENT_KINDS[block.kind]
         location = _location(block, self._id)
         name = f"response.{kind}.delta"
@@ -98,7 +98,7 @@ class ResponseEvents(StreamWriter):
         return added + self._event("response.content_part.added", {**location, "part": _part(block, "", ())})
 
     def on_delta(self, block: Block, text: str) -> bytes:
-        """See `Writer.on_delta`."""
+        """See `BlockWriter.on_delta`."""
         self._sequence += 1
         tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
         if block.kind == "text":
@@ -108,7 +108,7 @@ class ResponseEvents(StreamWriter):
         return block.head + json_bytes(text) + tail
 
     def on_stop(self, block: Block) -> bytes:
-        """See `Writer.on_stop`."""
+        """See `BlockWriter.on_stop`."""
         kind, field = _CONTENT_KINDS[block.kind]
         location, text = _location(block, self._id), block.text
         status = "completed" if self._finish is None else _status(self._finish)
