@@ -93,10 +93,8 @@ def test_a_file_that_cannot_be_appended_to_is_unchanged_and_the_entry_is_shown(
     file.write_text(before)
     result = run("keys", "add", "ci", "--file", file)
     assert result.code == 2
-    assert (
-        ": cannot append to a list that is written in brackets, only to one of lines with a dash; add this entry by hand:\n"
-        in result.err
-    )
+    problem = "cannot append to a list that is written in brackets, only to one of lines with a dash"
+    assert f": {problem}; add this entry by hand:\n" in result.err
     assert "- id: ci\n" in result.err
     assert file.read_text() == before
 
