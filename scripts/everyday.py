@@ -34,8 +34,8 @@ def main() -> None:
         write_scores(prompts, grades)
     print(f"{len(prompts)} prompts, {len({row['language'] for row in prompts})} languages")
     print("domains: " + ", ".join(f"{name} {count}" for name, count in Counter(map(domain, prompts)).most_common()))
-    first, _second = (np.array([grades[row["prompt_id"], grader]["difficulty"] for row in prompts]) for grader in "ab")
-    print("difficulty: " + ", ".join(f"{level}: {int((first == level).sum())}" for level in range(1, 6)))
+    first = np.array([grades[row["prompt_id"], "a"]["difficulty"] for row in prompts])
+    print("difficulty by grader a: " + ", ".join(f"{level}: {int((first == level).sum())}" for level in range(1, 6)))
     for name, value in agreement(prompts, grades).items():
         print(f"agreement, {name}: {value:.3f}")
     for similarity, one, other in near_duplicates(prompts):
