@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Sequence
 
@@ -102,11 +103,16 @@ class DeploymentPool:
             return deployment
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.id for card in cards)
-        return await self._queue.wait(lambda: self._take(cards, tried), self.queue_limits, busy, eligible)
+        take = functools.partial(self._take, cards, tried, waiting=True)
+        return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
     def begin(self, deployment: Deployment) -> None:
         """Count the start of a call."""
         self.health_of(deployment).begin(deployment.limits, time.monotonic())
+
+    def retry(self, deployment: Deployment) -> None:
+        """Count another attempt of a call that has begun and keeps its slot."""
+        self.health_of(deployment).retry(deployment.limits, time.monotonic())
 
     def end(self, deployment: Deployment) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
@@ -129,9 +135,9 @@ class DeploymentPool:
             health.back_off(retry_after_s, now_s)
         self._failing[deployment.card.id] = self._deployments[deployment.card.id][0]
 
-    def _take(self, cards: Sequence[Card], tried: Collection[str]) -> Deployment | None:
+    def _take(self, cards: Sequence[Card], tried: Collection[str], *, waiting: bool = False) -> Deployment | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
-        capacity, or where no deployment is left to try.
+        capacity, or where no deployment is left to try. `waiting`: the call has waited already.
         """
         unready: list[tuple[Unready, Deployment]] = []
         now_s = time.monotonic()
@@ -149,10 +155,22 @@ class DeploymentPool:
                 return self._begin_at(min(ready, key=lambda deployment: self.health_of(deployment).running))
         if tried or not unready:
             return None
-        problem, deployment = min(unready, key=lambda pair: (_PREFERENCE[pair[0].kind], pair[0].seconds))
-        if problem.kind == "rate_limited":
-            raise BusyError("all eligible models are rate limited", problem.seconds, 429)
-        return self._begin_at(deployment) if problem.kind == "cooling_down" else None
+        kinds = {problem.kind for problem, _ in unready}
+        unready.sort(key=lambda pair: pair[0].seconds)
+        if kinds == {"rate_limited"}:
+            raise BusyError("all eligible models are rate limited", unready[0][0].seconds, 429)
+        if "at_capacity" in kinds:
+            return None
+        cooling_down = (deployment for problem, deployment in unready if problem.kind == "cooling_down")
+        probed = next((deployment for deployment in cooling_down if self._may_probe(deployment, waiting)), None)
+        return None if probed is None else self._begin_at(probed)
+
+    def _may_probe(self, deployment: Deployment, waiting: bool) -> bool:
+        """Whether a call may begin at a deployment that is cooling down. Calls that waited probe it one by one: else
+        all of them would call it as soon as it fails.
+        """
+        running, limit = self.health_of(deployment).running, deployment.limits.concurrency
+        return running == 0 if waiting else limit is None or running < limit
 
     def _begin_at(self, deployment: Deployment) -> Deployment:
         self.begin(deployment)
@@ -160,7 +178,3 @@ class DeploymentPool:
 
     def _unready(self, deployment: Deployment, now_s: float) -> Unready | None:
         return self.health_of(deployment).unready(deployment.limits, now_s)
-
-
-# Where no deployment is ready: wait for one at capacity, else call one that is cooling down.
-_PREFERENCE = {"at_capacity": 0, "cooling_down": 1, "rate_limited": 2}

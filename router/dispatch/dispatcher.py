@@ -114,7 +114,7 @@ class Dispatcher:
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
-        call = _converted_once(cards, call)
+        call = self._converted_once(cards[0], call)
         error_response: UpstreamResponse | None = None
         failure: UpstreamError | None = None
         tried: set[str] = set()
@@ -146,17 +146,30 @@ class Dispatcher:
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None,
     ) -> UpstreamResponse:
-        """Call the deployment, whose slot has been acquired, and retry where the connection breaks."""
-        for retry in range(self._retries + 1):
-            if retry:
-                self.pool.begin(deployment)
-            try:
-                return await self._attempt_once(deployment, call, attempts, on_attempt)
-            except UpstreamError as error:
-                if retry == self._retries or error.fault not in _CONNECTION_FAULTS:
-                    raise
-                call = msgspec.structs.replace(call, fresh_connection=True)
-        raise AssertionError("an attempt neither returned nor raised")
+        """Call the deployment, whose slot has been acquired, and retry where the connection breaks.
+
+        The slot is kept until the last attempt ends, or the stream does.
+        """
+        streaming = False
+        try:
+            for retry in range(self._retries + 1):
+                if retry:
+                    self.pool.retry(deployment)
+                try:
+                    response = await self._attempt_once(deployment, call, attempts, on_attempt)
+                except UpstreamError as error:
+                    if retry == self._retries or error.fault not in _CONNECTION_FAULTS:
+                        raise
+                    call = msgspec.structs.replace(call, fresh_connection=True)
+                    continue
+                if not isinstance(response.body, bytes):
+                    self._follow(deployment, response.body)
+                    streaming = True
+                return response
+            raise AssertionError("an attempt neither returned nor raised")
+        finally:
+            if not streaming:
+                self.pool.end(deployment)
 
     async def _attempt_once(
         self,
@@ -171,7 +184,6 @@ class Dispatcher:
             elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
             attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault))
 
-        streaming = False
         try:
             if on_attempt is not None:
                 call = msgspec.structs.replace(call, headers={**call.headers, **on_attempt()})
@@ -184,17 +196,11 @@ class Dispatcher:
             record(response.status)
             if isinstance(response.body, bytes):
                 self.pool.record_success(deployment, _total_tokens(response.usage))
-            else:
-                self._follow(deployment, response.body)
-                streaming = True
             return response
         except UpstreamError as error:
             record(None, error.fault)
             self.pool.record_failure(deployment)
             raise
-        finally:
-            if not streaming:
-                self.pool.end(deployment)
 
     def _follow(self, deployment: Deployment, stream: Events) -> None:
         """Record how the stream ends, and keep the deployment's slot until then."""
@@ -207,6 +213,14 @@ class Dispatcher:
             self.pool.end(deployment)
 
         stream.on_close(on_close)
+
+    def _converted_once(self, card: Card, call: Call) -> Call:
+        """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
+        if call.chat_body is not None or call.api not in CONVERSIONS:
+            return call
+        if all(call.api in native_apis(deployment.card) for deployment in self.pool.deployments_of(card)):
+            return call
+        return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
         if call.api in native_apis(card):
@@ -222,15 +236,6 @@ class Dispatcher:
         chat_body = conversion.to_chat(call.body) if call.chat_body is None else call.chat_body
         chat = msgspec.structs.replace(call, api="chat", body=adapt(chat_body, dialect_of(card)), decode=True)
         return converted(await upstream.send(card, chat), conversion, call.body)
-
-
-def _converted_once(cards: Sequence[Card], call: Call) -> Call:
-    """The call with its chat body, where any of the cards needs one and it has not been made yet."""
-    if call.chat_body is not None or call.api not in CONVERSIONS:
-        return call
-    if all(call.api in native_apis(card) for card in cards):
-        return call
-    return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
 
 def _without_foreign_thinking(card: Card, call: Call) -> Call:

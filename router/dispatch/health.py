@@ -68,6 +68,10 @@ class Health:
     def begin(self, limits: RateLimits, now_s: float) -> None:
         """Count the start of a call."""
         self.running += 1
+        self.retry(limits, now_s)
+
+    def retry(self, limits: RateLimits, now_s: float) -> None:
+        """Count another attempt of a call that is running."""
         self._probing = self._cooldowns > 0
         if limits.rpm is not None:
             self._started.append(now_s)

@@ -83,7 +83,10 @@ class WaitingQueue(Generic[T]):
                 self._waiters.remove(waiter)
 
     def notify(self, key: str | None = None) -> None:
-        """Grant a freed slot to the first waiter that it fits. `key` is the name of the slot, if it has one."""
+        """Grant freed slots to the waiters that they fit, in order. `key` is the name of the slot, if it has one.
+
+        The first waiter that gets none ends this: the waiters behind it would get none either.
+        """
         for waiter in tuple(self._waiters):
             if key is not None and waiter.keys is not None and key not in waiter.keys:
                 continue
@@ -93,10 +96,10 @@ class WaitingQueue(Generic[T]):
                 self._waiters.remove(waiter)
                 waiter.granted.set_exception(error)
                 continue
-            if slot is not None:
-                self._waiters.remove(waiter)
-                waiter.granted.set_result(slot)
-            return
+            if slot is None:
+                return
+            self._waiters.remove(waiter)
+            waiter.granted.set_result(slot)
 
 
 class Admission:

@@ -148,3 +148,34 @@ def test_a_waiting_call_ends_as_soon_as_every_server_is_rate_limited() -> None:
         return caught.value.status
 
     assert asyncio.run(main()) == 429
+
+
+def test_calls_that_wait_probe_a_server_that_cools_down_one_by_one() -> None:
+    async def main() -> tuple[int, int]:
+        calls, small = pool(size=20, wait_s=5), card("a", limits=ONE_AT_A_TIME)
+        deployment = calls.deployments_of(small)[0]
+        calls.begin(deployment)
+        waiting = [asyncio.create_task(calls.acquire([small], set())) for _ in range(10)]
+        await asyncio.sleep(0.01)
+        calls.record_failure(deployment)
+        calls.end(deployment)
+        # Longer than the interval at which the waiting calls look again for a server.
+        await asyncio.sleep(1.2)
+        result = calls.health_of(deployment).running, calls.waiting
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return result
+
+    assert asyncio.run(main()) == (1, 9)
+
+
+def test_a_probe_does_not_exceed_the_concurrency_limit_of_the_server() -> None:
+    calls, small = pool(size=0, wait_s=5), card("a", limits=ONE_AT_A_TIME)
+    deployment = calls.deployments_of(small)[0]
+    calls.begin(deployment)
+    calls.record_failure(deployment)
+    with pytest.raises(BusyError):
+        chosen(calls, small)
+    calls.end(deployment)
+    assert chosen(calls, small) == "a#1"

@@ -60,6 +60,21 @@ def test_waiters_get_freed_slots_in_the_order_of_arrival() -> None:
     assert asyncio.run(main()) == ["first", "second", "third"]
 
 
+def test_a_notification_grants_every_free_slot() -> None:
+    async def main() -> set[str]:
+        slots = Slots()
+        waiters = [asyncio.create_task(slots.wait("a", "b")) for _ in range(3)]
+        await asyncio.sleep(0)
+        slots.free |= {"a", "b"}
+        slots.queue.notify()
+        done, waiting = await asyncio.wait(waiters, timeout=0.2)
+        for waiter in waiting:
+            waiter.cancel()
+        return {waiter.result() for waiter in done}
+
+    assert asyncio.run(main()) == {"a", "b"}
+
+
 def test_a_slot_skips_waiters_that_it_does_not_fit() -> None:
     async def main() -> tuple[str, bool]:
         slots = Slots()
