@@ -47,7 +47,13 @@ def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
 def _chat_body(request: ChatRequest, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if request.api == "chat":
         return body
-    return None if request.native_only else CONVERSIONS[request.api].to_chat(body)
+    if request.native_only:
+        return None
+    try:
+        return CONVERSIONS[request.api].to_chat(body)
+    except CallerError:
+        # Without its flags a part may be empty. An upstream that supports the protocol may accept that.
+        return None
 
 
 def _texts_of(request: ChatRequest) -> Iterator[str]:

@@ -37,23 +37,30 @@ def adapt(chat_body: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
     if not dialect.cache_control:
         adapted.pop("cache_control", None)
         adapted["messages"] = [_message_without_cache_control(message) for message in chat_body["messages"]]
-        if "tools" in adapted:
+        if isinstance(adapted.get("tools"), list):
             adapted["tools"] = [_without_cache_control(tool) for tool in adapted["tools"]]
     return adapted
 
 
 def _message_without_cache_control(message: Mapping[str, Any]) -> Mapping[str, Any]:
     content, calls = message.get("content"), message.get("tool_calls")
-    has_marked_part = isinstance(content, list) and any(_CACHE_CONTROL in part for part in content)
-    if not has_marked_part and not (calls and any(_CACHE_CONTROL in call for call in calls)):
+    has_marked_part, has_marked_call = _is_marked(content), _is_marked(calls)
+    if not has_marked_part and not has_marked_call:
         return message
     cleaned = dict(message)
     if has_marked_part:
         cleaned["content"] = content_of(message["role"], [_without_cache_control(part) for part in message["content"]])
-    if calls:
-        cleaned["tool_calls"] = [_without_cache_control(call) for call in calls]
+    if has_marked_call:
+        cleaned["tool_calls"] = [_without_cache_control(call) for call in message["tool_calls"]]
     return cleaned
 
 
-def _without_cache_control(item: Mapping[str, Any]) -> dict[str, Any]:
+def _is_marked(items: Any) -> bool:
+    return isinstance(items, list) and any(isinstance(item, Mapping) and _CACHE_CONTROL in item for item in items)
+
+
+def _without_cache_control(item: Any) -> Any:
+    """The item without its cache breakpoint. Items of the wrong type are left for the upstream to reject."""
+    if not isinstance(item, Mapping):
+        return item
     return {name: value for name, value in item.items() if name != _CACHE_CONTROL}

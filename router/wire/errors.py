@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from router.formats.json import encodable
+
 
 class ErrorDetails(Struct, frozen=True):
     """The parts of an error that clients may see; a part that the upstream omits is None.
@@ -42,7 +44,7 @@ def error_in_event(event: Mapping[str, Any], *, at_start: bool) -> ErrorDetails 
 
 def _details(error: Any) -> ErrorDetails:
     if isinstance(error, str) and error:
-        return ErrorDetails(message=error)
+        return ErrorDetails(message=encodable(error))
     if not isinstance(error, Mapping):
         return ErrorDetails()
     code = error.get("code", error.get("status"))
@@ -56,4 +58,5 @@ def _details(error: Any) -> ErrorDetails:
 
 
 def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+    known = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return encodable(str(value)) if known else None

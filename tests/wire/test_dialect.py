@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from router.cards import Card
 from router.dispatch.providers import dialect_of
 from router.wire import Dialect
+from router.wire.dialect import adapt
 
 
 def dialect(provider: str, url: str | None = None) -> Dialect:
@@ -55,4 +58,26 @@ def test_a_card_without_the_reasoning_capability_receives_no_reasoning_effort() 
         None: True,
         ("tools",): False,
         ("reasoning",): True,
+    }
+
+
+@pytest.mark.parametrize("tools", [None, "tools", 7, [None, "tool"], {}])
+def test_tools_of_the_wrong_type_are_left_for_the_upstream_to_reject(tools: Any) -> None:
+    body = {"messages": [{"role": "user", "content": "hi", "tool_calls": tools}], "tools": tools}
+    assert adapt(body, Dialect(cache_control=False)) == body
+
+
+def test_cache_breakpoints_are_removed_from_parts_calls_and_tools() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    body = {
+        "messages": [
+            {"role": "user", "content": [{**image, **mark}]},
+            {"role": "assistant", "tool_calls": [{"id": "1", **mark}]},
+        ],
+        "tools": [{"type": "function", **mark}],
+    }
+    assert adapt(body, Dialect(cache_control=False)) == {
+        "messages": [{"role": "user", "content": [image]}, {"role": "assistant", "tool_calls": [{"id": "1"}]}],
+        "tools": [{"type": "function"}],
     }

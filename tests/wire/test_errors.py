@@ -32,6 +32,11 @@ def test_the_parts_of_an_error_are_read_in_any_format(body: Any, expected: Error
     assert error_in(body) == expected
 
 
+def test_a_message_that_ends_within_an_emoji_can_be_encoded() -> None:
+    for body in ({"error": {"message": "Not \ud83d"}}, {"error": "Not \ud83d"}):
+        assert error_in(body).message == "Not ?"
+
+
 @pytest.mark.parametrize(
     ("event", "message"),
     [
