@@ -37,11 +37,14 @@ def read_usage(usage: Mapping[str, Any], earlier: Usage | None = None) -> Usage:
     if input_details is None and not cached:
         cached = earlier.cached_input_tokens
     cached = min(cached, input_tokens)
+    written = _count(input_details or {}, "cache_write_tokens")
+    if input_details is None:
+        written = earlier.cache_write_tokens
     return Usage(
         input_tokens,
         output,
         cached,
-        min(_count(input_details or {}, "cache_write_tokens"), input_tokens - cached),
+        min(written, input_tokens - cached),
         _count(output_details or {}, "reasoning_tokens") or earlier.reasoning_tokens,
     )
 

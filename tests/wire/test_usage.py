@@ -75,6 +75,11 @@ def test_later_events_complete_earlier_ones() -> None:
     assert usage_in({"usage": {"output_tokens": 42}}, earlier) == Usage(10, 42, 3)
 
 
+def test_tokens_written_to_the_cache_are_kept_by_later_events() -> None:
+    start = {"message": {"usage": {"input_tokens": 7, "cache_creation_input_tokens": 4, "output_tokens": 1}}}
+    assert usage_in({"usage": {"output_tokens": 42}}, usage_in(start)) == Usage(11, 42, 0, 4)
+
+
 @pytest.mark.parametrize("message", [{}, {"usage": None}, {"usage": {}}, {"usage": "none"}, {"response": 7}])
 def test_a_message_without_usage_reports_none(message: dict[str, Any]) -> None:
     assert usage_in(message) is None
