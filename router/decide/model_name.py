@@ -18,10 +18,10 @@ _MAX_CHARACTERS = 2_000
 
 
 class Target(Struct, frozen=True):
-    """What a model name asks for: routing, perhaps by a policy and with flags, or one card."""
+    """What a model name asks for: routing, perhaps by a policy and with flags that are not parsed yet, or one card."""
 
     policy: str | None = None
-    flags: Flags = Flags()
+    flag_text: str = ""
     card: str | None = None
 
 
@@ -52,7 +52,7 @@ def is_auto(name: str) -> bool:
 def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     """What `model` asks for: `auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card's name.
 
-    A body without a model asks for routing. Raises FieldError, or FlagError.
+    A body without a model asks for routing. Raises FieldError.
     """
     if name is None:
         return Target()
@@ -64,7 +64,7 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     match = AUTO.fullmatch(target)
     if match is None:
         raise FieldError("model", f'is "{name}": flags belong in brackets at its end, as in auto[cheapest]')
-    return Target(match["policy"], parse_flags(match["flags"] or ""))
+    return Target(match["policy"], match["flags"] or "")
 
 
 def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) -> RoutingOptions:

@@ -17,8 +17,8 @@ ALIASES = {"gpt-4": "auto/cheap", "mini": "gpt-4o-mini"}
         (None, Target()),
         ("auto", Target()),
         ("auto/cheap", Target(policy="cheap")),
-        ("auto[size<7B]", Target(flags=parse_flags("size<7B"))),
-        ("auto/cheap[size<7B,smallest]", Target(policy="cheap", flags=parse_flags("size<7B,smallest"))),
+        ("auto[size<7B]", Target(flag_text="size<7B")),
+        ("auto/cheap[size<7B,smallest]", Target(policy="cheap", flag_text="size<7B,smallest")),
         ("auto[]", Target()),
         ("gpt-4o", Target(card="gpt-4o")),
         ("automatic", Target(card="automatic")),
@@ -35,11 +35,6 @@ def test_an_invalid_model_name_is_rejected(name: Any) -> None:
     with pytest.raises(FieldError) as caught:
         read_target(name, {})
     assert caught.value.param == "model"
-
-
-def test_flags_in_a_model_name_that_cannot_be_parsed_are_an_error() -> None:
-    with pytest.raises(FlagError, match='did you mean "size"'):
-        read_target("auto[siez<7B]", {})
 
 
 def test_without_headers_and_fields_there_are_no_options() -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards import Catalog
 from router.cards.schema import Card
-from router.decide.flags import Flags
+from router.decide.flags import Flags, parse_flags
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
 from router.decide.policy import Policy
 from router.dispatch.deployments import DeploymentPool
@@ -131,13 +131,15 @@ class Selector:
         if request.surface.api == "embeddings":
             raise FieldError("model", "must name a card: vectors of different models cannot be compared")
         policy = _policy(request, target, options)
-        flags = options.added_to(target.flags)
+        flags = options.added_to(parse_flags(target.flag_text))
         run = asyncio.to_thread if request.is_large else _run_inline
         chat = await run(read_request, request.surface.api, request.body)
         session = f"said:{options.session}" if options.session else chat.conversation_id
         continues = bool(options.session) or len(chat.human_turns) > 1
         kept = await self._card_of(session, request.key_id) if continues else None
-        routed = await run(self._decide, request, chat, flags, policy, kept)
+        # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
+        cooling_down = self._pool.cooling_down()
+        routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down)
         decided = routed.request
         catalog = request.active.router.catalog
         return Selection(
@@ -145,7 +147,13 @@ class Selector:
         )
 
     def _decide(
-        self, request: GatewayRequest, chat: ChatRequest, flags: Flags, policy: Policy, kept: str | None
+        self,
+        request: GatewayRequest,
+        chat: ChatRequest,
+        flags: Flags,
+        policy: Policy,
+        kept: str | None,
+        cooling_down: Mapping[str, str],
     ) -> Routed:
         router = request.active.router
         today = datetime.datetime.now(datetime.UTC).date()
@@ -154,7 +162,7 @@ class Selector:
             return router.route(chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
 
         native = bool(chat.native_only)
-        if cooling_down := self._pool.cooling_down():
+        if cooling_down:
             # Where only these cards are left, the pool tries one of them, or says when to ask again.
             with contextlib.suppress(NoCandidateError):
                 return route(self._unavailable_to(request, cooling_down, native=native))
@@ -165,13 +173,13 @@ class Selector:
             if not unavailable:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
-        wished = router.route(chat, flags=flags, policy=policy, today=today)
-        candidates = [candidate.card for candidate in wished.decision.candidates]
+        ignoring_availability = router.route(chat, flags=flags, policy=policy, today=today)
+        candidates = [candidate.card for candidate in ignoring_availability.decision.candidates]
         api = request.surface.api
         if chat.native_only and not any(api in native_apis(router.catalog.named(card)) for card in candidates):
             raise CallerError(f"{chat.native_only}; no eligible model supports {api} natively")
         _check_callable(unavailable, *candidates)
-        return wished
+        return ignoring_availability
 
     def _unavailable_to(
         self, request: GatewayRequest, cooling_down: Mapping[str, str], *, native: bool
