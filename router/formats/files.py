@@ -34,7 +34,7 @@ def replace_file(file: Path, content: bytes) -> None:
 
     Raises OSError.
     """
-    with replacing(file) as part, part.open("wb") as stream:
+    with replacing(file) as part, os.fdopen(_new_private_file(part), "wb") as stream:
         stream.write(content)
         if file.exists():
             status = file.stat()
@@ -43,6 +43,11 @@ def replace_file(file: Path, content: bytes) -> None:
                 os.chown(part, status.st_uid, status.st_gid)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _new_private_file(file: Path) -> int:
+    """Open a new file that only its owner can read: it may hold secrets."""
+    return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool:

@@ -10,15 +10,21 @@ if TYPE_CHECKING:
     from yarl import URL
 
 _MAX_PORT = 65535
+# Clients send URLs, too: longer ones must not fill the cache.
+_MAX_CHARACTERS = 2_048
 
 
-@functools.lru_cache(maxsize=4096)
 def parse_url(url: str) -> URL | None:
-    """The parsed URL; None where it has no valid host and port.
+    """The parsed URL; None where it has no valid host and port, or is longer than 2,048 characters.
 
     This is the parser of the HTTP client, and everything that depends on the host uses it: with a second parser, the
     host that is checked might not be the host that receives an API key.
     """
+    return _parsed(url) if len(url) <= _MAX_CHARACTERS else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(url: str) -> URL | None:
     # Imported here because importing yarl costs start-up time, which commands without URLs need not pay.
     from yarl import URL
 

@@ -33,6 +33,7 @@ def test_a_file_is_replaced_with_its_mode_kept(tmp_path: Path) -> None:
 def test_a_missing_file_is_created(tmp_path: Path) -> None:
     replace_file(tmp_path / "new.json", b"{}")
     assert [file.name for file in tmp_path.iterdir()] == ["new.json"]
+    assert stat.S_IMODE((tmp_path / "new.json").stat().st_mode) == 0o600
 
 
 def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

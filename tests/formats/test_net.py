@@ -47,3 +47,8 @@ def test_a_url_without_a_valid_host_is_not_parsed(url: str) -> None:
 @given(st.text(alphabet="[]@:\\/?#%. \tla1é\ud83d", max_size=12))
 def test_any_text_after_the_scheme_is_read_without_an_exception(text: str) -> None:
     is_loopback(f"http://{text}")
+
+
+def test_a_url_that_is_too_long_is_invalid() -> None:
+    assert parse_url("http://a.example/" + "x" * 2_000) is not None
+    assert parse_url("http://a.example/" + "x" * 3_000) is None
