@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-import msgspec
-
 from router.dispatch.costs import cost_usd, price_of
+from router.formats.json import json_bytes
 from router.gateway.config.keys import Key
 from router.gateway.routing.selection import Selection
 from router.store.state.protocol import Reservation, StateError, StateStore
@@ -51,5 +50,5 @@ def _expected_cost_usd(selection: Selection) -> float:
     price = price_of(selection.card)
     if price is None:
         return 0.0
-    input_tokens = len(msgspec.json.encode(selection.body)) // _CHARACTERS_PER_TOKEN
+    input_tokens = len(json_bytes(selection.body)) // _CHARACTERS_PER_TOKEN
     return cost_usd(price, Usage(input_tokens, _ASSUMED_OUTPUT_TOKENS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -92,12 +93,17 @@ class CompletionHandler:
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
         on_attempt = None if self._trace is None else self._trace.attempt
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
-        response = self._response = await self._responder.keeping_alive(calling, self._keepalive_s(request))
+        response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
         if isinstance(response.body, bytes):
             await self._respond_whole(response, response.body)
         else:
             await self._respond_with_stream(request, response, response.body)
+
+    async def _called(self, calling: Awaitable[UpstreamResponse]) -> UpstreamResponse:
+        """The response, kept at once: `_close` closes it even where the client disconnects as it arrives."""
+        self._response = await calling
+        return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
         code = None
@@ -188,21 +194,18 @@ class CompletionHandler:
         return headers
 
     async def _record(self, status: int, usage: Usage | None, error: str | None) -> None:
-        """Settle the cost, remember the conversation's card and write the record, once."""
+        """Write the record, settle the cost and remember the conversation's card, once."""
         if self._is_recorded:
             return
         self._is_recorded = True
         response, cost = self._response, self._cost_usd(usage)
         upstream_served = response is not None and response.status < 400
-        await self._accounting.settle(cost, served=status < 400 or upstream_served)
-        if upstream_served and error is None:
-            await self._remember_card()
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
             card=None if response is None else response.card.id,
             attempts=tuple(self._attempts),
-            usage=usage,
+            usage=None if usage is None else _recorded(usage),
             cost_usd=cost,
             ttft_ms=self._ttft_ms,
             overhead_ms=self._overhead_ms,
@@ -216,6 +219,9 @@ class CompletionHandler:
             sink(record)
         if self._trace is not None:
             self._trace.end(record)
+        await self._accounting.settle(cost, served=status < 400 or upstream_served)
+        if upstream_served and error is None:
+            await self._remember_card()
 
     async def _remember_card(self) -> None:
         request, selection, response = self._request, self._selection, self._response
@@ -224,3 +230,8 @@ class CompletionHandler:
         with contextlib.suppress(StateError):
             remember = self._services.conversations.remember
             await remember(selection.session, response.card.id, self._at, request.key_id)
+
+
+def _recorded(usage: Usage) -> Usage:
+    """The counts that records keep; the others are only for the cost."""
+    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)

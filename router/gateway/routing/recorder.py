@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
+from router.formats.json import json_bytes
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots
@@ -45,7 +44,7 @@ class Recorder:
             key=None if request.key is None else request.key.id,
             session=None if selection is None else selection.session,
             decision=None if routed is None else self._snapshots_of(request.active.catalogue).decision_record(routed),
-            prompt=msgspec.json.encode(request.body) if request.active.config.records.prompts else None,
+            prompt=json_bytes(request.body) if request.active.config.records.prompts else None,
         )
 
     def _snapshots_of(self, catalogue: Snapshot) -> Snapshots:
