@@ -78,6 +78,12 @@ def test_arguments_may_be_an_object() -> None:
     assert converted(tool_calls=[call])["content"][0]["input"] == {"x": 1}
 
 
+def test_an_object_of_arguments_with_half_a_surrogate_pair_is_kept_as_text() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": "\ud83d"}}}
+
+    assert converted(tool_calls=[call])["content"][0]["input"] == {"INVALID_JSON": '{"x":"\\ud83d"}'}
+
+
 def test_calls_without_ids_receive_distinct_ids() -> None:
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in "fg"]
 

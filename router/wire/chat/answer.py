@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
-import msgspec
 from msgspec import Struct
 
 from router.errors import UpstreamError
+from router.formats.json import json_bytes
 
 Kind = Literal["thinking", "text", "refusal", "tool"]
 Chunk = Mapping[str, Any]
@@ -156,7 +156,7 @@ def _call(call: Any) -> Delta:
         malformed("the `function` of a tool call is not an object")
     arguments = function.get("arguments")
     if isinstance(arguments, dict):
-        arguments = msgspec.json.encode(arguments).decode()
+        arguments = json_bytes(arguments).decode()
     if arguments is None:
         arguments = ""
     call_index, id_, name = call.get("index"), call.get("id"), function.get("name")
