@@ -52,11 +52,14 @@ class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda nam
 
 
 class Benchmark(Struct, frozen=True, forbid_unknown_fields=True):
-    """A published score, with its source and the date of publication."""
+    """A published score, with its source, the date of publication, and the reasoning effort at which it was reached."""
 
     score: Annotated[float, Meta(description="On the published scale: percent as 68.4, MT-Bench as 8.1.")]
     source: Word
     date: Day | None = None
+    effort: Annotated[Word, Meta(description="The reasoning effort of the run, as published: high, max …")] | None = (
+        None
+    )
 
 
 class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
