@@ -71,7 +71,7 @@ def card_facts(name: str) -> dict[str, Any]:
     for fact, field in (("context", "max_input_tokens"), ("max_output", "max_output_tokens")):
         if entry.get(field):
             facts[fact] = _tokens(int(entry[field]))
-    if released := _snapshot_day(key):
+    if released := snapshot_day(key):
         facts["released"] = released
     facts["modalities"] = ["text", *(word for field, word in _MODALITIES.items() if entry.get(field))]
     if any(field in entry for field in _CAPABILITIES):
@@ -86,6 +86,12 @@ def card_facts(name: str) -> dict[str, Any]:
 def names() -> tuple[str, ...]:
     """Every chat model of the map, in the order of the map."""
     return tuple(_providers())
+
+
+@functools.cache
+def entry_names() -> Mapping[tuple[str, str], str]:
+    """The name in the map of each chat model, by the provider and the model that its card states."""
+    return {_provider_and_model(key, provider): key for key, provider in _providers().items()}
 
 
 @functools.cache
@@ -155,7 +161,8 @@ def _dollars(per_token: float) -> str:
     return f"{per_million:f}$"
 
 
-def _snapshot_day(name: str) -> str | None:
+def snapshot_day(name: str) -> str | None:
+    """The date in the name of a snapshot (`gpt-5.5-2026-04-23`), as YYYY-MM-DD; None where there is none."""
     match = _SNAPSHOT.search(name)
     if match is None:
         return None

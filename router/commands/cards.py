@@ -111,3 +111,29 @@ def import_card(
         options.print_json(facts)
     else:
         typer.echo(text.rstrip() if out is None else f"{out}: card {facts['id']}")
+
+
+@app.command("refresh")
+def refresh_cards(
+    cards: options.Cards = None,
+    provider: Annotated[str | None, typer.Option("--provider", help="Only this provider, such as openai.")] = None,
+    months: Annotated[int, typer.Option("--months", min=0, max=1200, help="Age at which a benchmark is old.")] = 6,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Models without a card to show, per provider.")] = 5,
+    today: Annotated[str | None, typer.Option("--today", help="Day of the report.", show_default="today")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Report what may be out of date: new models and prices in litellm's price map, old and missing facts."""
+    from router.cards.refresh import refresh_report
+    from router.formats import units
+
+    try:
+        day = units.date(today) if today else options.today()
+    except ValueError as error:
+        raise CallerError(f"--today: {error}") from None
+    report = refresh_report(options.load_cards(cards), day, months, limit, provider)
+    if as_json:
+        options.print_json(report)
+        return
+    from router.commands.render import print_refresh_report
+
+    print_refresh_report(report)

@@ -15,6 +15,7 @@ from router.formats import units
 
 if TYPE_CHECKING:
     from router.cards import Card
+    from router.cards.refresh import RefreshReport
     from router.learn.evaluation.report import Report
     from router.types import Candidate, Decision
 
@@ -182,3 +183,47 @@ def _print_new_models_and_prompts(out: Console, report: Report) -> None:
             numbers = (f"{detection.auroc:.4f}", f"{detection.fpr_95:.4f}")
             shown.add_row(escape(detection.method), escape(detection.known), escape(detection.unknown), *numbers)
         out.print(shown)
+
+
+def print_refresh_report(report: RefreshReport) -> None:
+    """Print what may be out of date in the catalogue, one table a subject."""
+    out = console()
+
+    def section(title: str, shown: Table, note: str = "") -> None:
+        out.print(f"[bold]{escape(title)}[/]" + ("" if shown.row_count else ": none"))
+        if shown.row_count:
+            out.print(shown)
+        if note:
+            out.print(escape(note))
+        out.print()
+
+    models = table("provider", "model", "released", "price per million tokens")
+    for model in report.unlisted:
+        released = model.released.isoformat() if model.released else ""
+        models.add_row(escape(model.provider), escape(model.model), released, escape(model.price or ""))
+    hidden = report.unlisted_total - len(report.unlisted)
+    more = f"{hidden} more (--limit, --provider)" if hidden else ""
+    section(f"Models of the price map ({report.price_map}) without a card", models, more)
+
+    differences = table("card", "entry", "change")
+    for difference in report.differences:
+        change = ", ".join(difference.changes) if difference.entry else "the model is not in the map"
+        differences.add_row(escape(difference.card), escape(difference.entry or ""), escape(change))
+    section("Cards that differ from the price map", differences)
+
+    old = table("card", "old", "of", "oldest", "benchmarks", right=("old", "of"))
+    for facts in report.old_facts:
+        oldest = facts.oldest.isoformat() if facts.oldest else "undated"
+        old.add_row(
+            escape(facts.card), str(len(facts.benchmarks)), str(facts.total), oldest, escape(_some(facts.benchmarks))
+        )
+    section(f"Cards with benchmarks older than {report.before.isoformat()}", old)
+
+    incomplete = table("card", "missing")
+    for card in report.incomplete:
+        incomplete.add_row(escape(card.card), ", ".join(card.missing))
+    section("Cards without benchmarks, release date or latency", incomplete)
+
+
+def _some(names: Sequence[str], shown: int = 4) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,26 +13,6 @@ from router.formats.quantities import read_quantity
 
 def card_from(name: str) -> Card:
     return msgspec.convert({"id": "any", **litellm_map.card_facts(name)}, Card, dec_hook=read_quantity)
-
-
-@pytest.fixture
-def a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a package folder with the given entries where litellm's is looked for."""
-    caches = (litellm_map._entries, litellm_map._providers)
-
-    def install(entries: dict[str, dict[str, Any]]) -> None:
-        package = tmp_path / "litellm"
-        package.mkdir()
-        (package / "__init__.py").touch()
-        (package / litellm_map._FILE).write_bytes(msgspec.json.encode(entries))
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "litellm", raising=False)
-        for cache in caches:
-            cache.cache_clear()
-
-    yield install
-    for cache in caches:
-        cache.cache_clear()
 
 
 def test_prices_are_dollars_per_million_tokens_written_without_binary_noise(a_map: Any) -> None:
