@@ -21,6 +21,21 @@ FILES = sorted([*CARDS.glob("*.yaml"), *EXAMPLES.glob("*.yaml")])
 CATALOG = load_catalog(CARDS)
 HOSTED = [card for card in CATALOG if card.privacy == "public"]
 LOCAL = [card for card in CATALOG if card.privacy == "local"]
+# Hosted cards without a latency, and why. A card with one does not belong here.
+NO_LATENCY = {
+    "deepseek-v4-flash": "Artificial Analysis measures its successor, which answers by the same name",
+    "gemini-2.5-flash": "no longer measured by Artificial Analysis",
+    "gemini-3.5-flash": "no longer measured by Artificial Analysis",
+    "gemini-4-argon": "not measured by Artificial Analysis",
+    "glm-5.2": "no longer measured by Artificial Analysis",
+    "gpt-4o": "found in no source",
+    "gpt-4o-mini": "found in no source",
+    "gpt-5.5": "no longer measured by Artificial Analysis",
+    "kimi-k2.6": "found in no source",
+    "ministral-8b-2512": "found in no source",
+    "mistral-large-4": "found in no source",
+    "qwen3.7-max": "found in no source",
+}
 
 
 def map_name(card: Card) -> str:
@@ -34,7 +49,7 @@ def map_name(card: Card) -> str:
 
 
 def test_the_default_catalogue_has_hosted_and_local_models() -> None:
-    assert len(HOSTED) >= 20
+    assert len(HOSTED) >= 32
     assert len(LOCAL) >= 20
     assert {"gpt-4o", "gpt-4o-mini", "llama-3.1-8b-instruct"} <= set(CATALOG.ids)
 
@@ -61,6 +76,16 @@ def test_a_hosted_card_has_a_price_a_context_and_a_key(card: Card) -> None:
 
 
 @pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
+def test_a_hosted_card_states_its_release_date_and_benchmarks(card: Card) -> None:
+    assert card.released is not None
+    assert set(card.benchmarks) & set(BENCHMARKS)
+
+
+def test_a_hosted_card_states_a_latency_or_the_reason_is_known() -> None:
+    assert {card.id for card in HOSTED if card.latency is None} == set(NO_LATENCY)
+
+
+@pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
 def test_a_closed_model_states_no_size(card: Card) -> None:
     assert card.weights == "open" or card.size is None
 
@@ -81,6 +106,26 @@ def test_every_card_states_the_source_of_its_facts() -> None:
 def test_a_benchmark_on_a_card_is_evidence_and_dated(card: Card) -> None:
     assert {name: near_miss(name) for name in card.benchmarks if name not in BENCHMARKS} == {}
     assert [name for name, benchmark in card.benchmarks.items() if benchmark.date is None] == []
+
+
+@pytest.mark.parametrize("card", CATALOG, ids=lambda card: card.id)
+def test_the_source_of_a_benchmark_can_be_found_by_a_reader(card: Card) -> None:
+    sources = {name: benchmark.source for name, benchmark in card.benchmarks.items()}
+    assert {name: source for name, source in sources.items() if len(source) < 10 or "stored id" in source} == {}
+
+
+@pytest.mark.parametrize("card", CATALOG, ids=lambda card: card.id)
+def test_a_card_states_its_capabilities_and_languages_by_iso_code(card: Card) -> None:
+    assert card.capabilities is not None
+    assert [language for language in card.languages if not re.fullmatch("[a-z]{2,3}", language)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_card_lists_its_benchmarks_one_a_line_in_the_order_of_the_registry(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    names = [match[1] for line in lines if (match := re.match(r"  (\w+): \{score:", line))]
+    assert names == [name for name in BENCHMARKS if name in names]
+    assert [line for line in lines if len(line) > 200] == []
 
 
 def test_most_local_cards_state_benchmarks() -> None:
