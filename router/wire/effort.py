@@ -35,7 +35,6 @@ class _Levels(Struct, frozen=True):
     on: Mapping[str, Any] = {}
 
 
-_LOW_TO_HIGH = {"minimal": "low", "xhigh": "high", "max": "high"}
 # Which of the two names a template reads differs between models; the other is ignored.
 _TEMPLATE = _Levels(
     off={"chat_template_kwargs": {"enable_thinking": False, "thinking": False}},
@@ -46,16 +45,15 @@ _GEMINI = _Levels(renamed={"xhigh": "high", "max": "high"})
 _CHAT: Mapping[str, _Levels] = {
     "deepseek": _Levels(off=_THINKING_OFF),
     "gemini": _GEMINI,
-    "groq": _Levels(renamed=_LOW_TO_HIGH),
+    "groq": _Levels(renamed={"minimal": "low", "xhigh": "high", "max": "high"}),
     "hosted_vllm": _TEMPLATE,
-    "mistral": _Levels(renamed={"minimal": "none", **dict.fromkeys(("low", "medium", "xhigh", "max"), "high")}),
-    "moonshot": _Levels(off=_THINKING_OFF),
+    "moonshot": _Levels(renamed={"minimal": "low", "medium": "high", "xhigh": "max"}, off=_THINKING_OFF),
     "nvidia_nim": _TEMPLATE,
     "openrouter": _Levels(holder="reasoning"),
     "sambanova": _TEMPLATE,
     "vertex_ai": _GEMINI,
     "vllm": _TEMPLATE,
-    "xai": _Levels(renamed=_LOW_TO_HIGH),
+    "xai": _Levels(renamed={"minimal": "low", "max": "xhigh"}),
 }
 """The providers whose chat completions differ from OpenAI's `reasoning_effort`."""
 

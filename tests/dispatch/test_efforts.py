@@ -101,18 +101,18 @@ TEMPLATE_ON = {"chat_template_kwargs": {"enable_thinking": True, "thinking": Tru
         ("deepseek", "none", {"thinking": {"type": "disabled"}}),
         ("deepseek", "max", {"reasoning_effort": "max"}),
         ("moonshot", "none", {"thinking": {"type": "disabled"}}),
-        ("moonshot", "high", {"reasoning_effort": "high"}),
+        ("moonshot", "medium", {"reasoning_effort": "high"}),
+        ("moonshot", "max", {"reasoning_effort": "max"}),
         ("groq", "none", {"reasoning_effort": "none"}),
         ("groq", "minimal", {"reasoning_effort": "low"}),
         ("groq", "medium", {"reasoning_effort": "medium"}),
         ("groq", "max", {"reasoning_effort": "high"}),
         ("xai", "none", {"reasoning_effort": "none"}),
         ("xai", "minimal", {"reasoning_effort": "low"}),
-        ("xai", "xhigh", {"reasoning_effort": "high"}),
+        ("xai", "xhigh", {"reasoning_effort": "xhigh"}),
+        ("xai", "max", {"reasoning_effort": "xhigh"}),
         ("mistral", "none", {"reasoning_effort": "none"}),
-        ("mistral", "minimal", {"reasoning_effort": "none"}),
-        ("mistral", "low", {"reasoning_effort": "high"}),
-        ("mistral", "max", {"reasoning_effort": "high"}),
+        ("mistral", "high", {"reasoning_effort": "high"}),
         ("openrouter", "none", {"reasoning": {"effort": "none"}}),
         ("openrouter", "xhigh", {"reasoning": {"effort": "xhigh"}}),
         ("dashscope", "none", {"enable_thinking": False}),
@@ -177,7 +177,7 @@ def test_a_budget_is_set_where_earlier_calls_of_tools_were_made_with_thinking(up
 
 
 @pytest.mark.parametrize(
-    ("provider", "effort", "level"), [("openai", "xhigh", "xhigh"), ("openai", "none", "none"), ("xai", "max", "high")]
+    ("provider", "effort", "level"), [("openai", "xhigh", "xhigh"), ("openai", "none", "none"), ("xai", "max", "xhigh")]
 )
 def test_responses_receive_the_effort_within_reasoning(
     upstream: Recorder, provider: str, effort: str, level: str
