@@ -58,6 +58,8 @@ class Columns(Struct, frozen=True, eq=False):
             self.tier_tokens, self.tier_input_price_usd_per_mtok, self.tier_output_price_usd_per_mtok, strict=True
         ):
             applies = input_tokens > length
+            if not applies.any():
+                break
             input_price = np.where(applies, tier_input, input_price)
             output_price = np.where(applies, tier_output, output_price)
         return input_price, output_price
