@@ -218,7 +218,9 @@ def report(name: str, call: Callable[[Any], object], inputs: Sequence[Any]) -> N
 
 def many_cards(catalog: Catalog, count: int) -> Catalog:
     """A catalogue of `count` cards: the models of `catalog`, repeated under different ids."""
-    cards = [card for card in catalog if card.kind == "model"]
+    # Without efforts, which would add candidates to the copies.
+    cards = [msgspec.structs.replace(card, efforts=None) for card in catalog if card.kind == "model"]
+    cards = [card for card in cards if card.effort_of is None]
     copies = (cards[number % len(cards)] for number in range(count))
     return Catalog(
         msgspec.structs.replace(card, id=f"{card.id}-{number}", aliases=(card.id,) if number < len(cards) else ())

@@ -29,6 +29,7 @@ class Features(Struct, frozen=True, eq=False):
     `vector` is float32 of shape `(width,)`: the embedding, then the text features. `input_tokens` is an estimate.
     `modalities` are the kinds of content (`text`, `image` …), `needs` the capabilities that a card must have (`tools`,
     `json_schema` …). `output_limit` is the greatest number of tokens of the answer, None where the request sets none.
+    `sets_effort`: the request states how much to think, so what a card usually thinks does not apply.
     """
 
     vector: Floats
@@ -36,6 +37,7 @@ class Features(Struct, frozen=True, eq=False):
     modalities: frozenset[str]
     needs: frozenset[str]
     output_limit: int | None = None
+    sets_effort: bool = False
 
 
 GREATEST_STD = 0.5
@@ -47,8 +49,9 @@ class Forecast(Struct, frozen=True, eq=False):
 
     `quality` is in [0, 1], and `quality_std` its standard deviation. `independent_std` is the part of that deviation
     that cards do not share: the difference of two cards has the variance `independent_std_1² + independent_std_2²`.
-    `mean_quality` is the quality expected on an average prompt. `output_tokens` is the length of the answer, `cost_usd`
-    the cost of the call, `ttft_ms` the time to the first token and `latency_ms` the time to the last one. `novelty`, a
+    `mean_quality` is the quality expected on an average prompt. `output_tokens` is the length of the answer without
+    thinking, `cost_usd` the cost of the call, `ttft_ms` the time to the first token and `latency_ms` the time to the
+    last one; both include thinking. `novelty`, a
     single number in [0, 1], is the share of training prompts that are closer to the training data than this prompt.
     """
 

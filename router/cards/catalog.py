@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
+from router.cards.beliefs import contradiction
 from router.cards.columns import Columns, columns_of
+from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
 from router.cards.schema import Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
@@ -16,7 +18,7 @@ from router.formats.yaml_file import load, read_yaml, yaml_files
 
 
 class CatalogError(ConfigurationError):
-    """The card `card` conflicts with the others because of its key `key`."""
+    """The card `card` conflicts with the others because of its key `key`, whose steps are joined by dots."""
 
     def __init__(self, card: str, key: str, problem: str) -> None:
         self.card, self.key, self.problem = card, key, problem
@@ -27,32 +29,29 @@ class Catalog(Sequence[Card]):
     """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable."""
 
     def __init__(self, cards: Iterable[Card]) -> None:
-        """Raise CatalogError for a name that occurs twice, and for a base that is missing or not a model."""
-        self._cards = tuple(sorted(cards, key=lambda card: card.id))
+        """Add the candidates of all efforts to `cards`.
+
+        Raise CatalogError for a name that occurs twice, for a base that is missing or not a model, and for beliefs
+        about cards that are missing or contradict each other.
+        """
+        self._cards = tuple(sorted(with_efforts(cards), key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
         for position, card in enumerate(self._cards):
             for name in card.names:
                 if name in self._position:
-                    other = self.ids[self._position[name]]
-                    if other == card.id:
-                        raise CatalogError(card.id, "aliases", f'has the name "{name}" twice')
-                    key = "id" if name == card.id else "aliases"
-                    raise CatalogError(card.id, key, f'the name "{name}" already belongs to {other}')
+                    raise _name_conflict(name, card, self._cards[self._position[name]])
                 self._position[name] = position
-        kinds = {card.id: card.kind for card in self._cards}
+        by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            if card.base is not None and card.base not in kinds:
-                hint = did_you_mean(card.base, self.ids)
-                raise CatalogError(card.id, "base", f'there is no card "{card.base}"{hint}')
-            if card.base is not None and kinds[card.base] != "model":
-                raise CatalogError(
-                    card.id, "base", f'"{card.base}" is an adapter; `base` must be the id of a model\'s card'
-                )
+            if card.base is not None:
+                _check_base(card, card.base, by_id)
+        if (problem := contradiction(by_id)) is not None:
+            raise CatalogError(*problem)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
-        upstream = Counter(card.model for card in self._cards)
+        upstream = Counter(card.model for card in self._cards if card.effort_of is None)
         for position, card in enumerate(self._cards):
-            if upstream[card.model] == 1:
+            if card.effort_of is None and upstream[card.model] == 1:
                 self._position.setdefault(card.model, position)
 
     def __len__(self) -> int:
@@ -88,6 +87,26 @@ class Catalog(Sequence[Card]):
     def facets(self) -> Mapping[str, Facet]:
         """The facts of all cards that are words."""
         return facets_of(self._cards)
+
+
+def _name_conflict(name: str, card: Card, other: Card) -> CatalogError:
+    for candidate, owner in ((card, other), (other, card)):
+        if candidate.effort_of is not None:
+            key = f"efforts.{candidate.effort}"
+            return CatalogError(candidate.effort_of, key, f'the name "{name}" already belongs to the card {owner.id}')
+    if other.id == card.id:
+        return CatalogError(card.id, "aliases", f'has the name "{name}" twice')
+    key = "id" if name == card.id else "aliases"
+    return CatalogError(card.id, key, f'the name "{name}" already belongs to {other.id}')
+
+
+def _check_base(card: Card, base: str, by_id: Mapping[str, Card]) -> None:
+    if base not in by_id:
+        raise CatalogError(card.id, "base", f'there is no card "{base}"{did_you_mean(base, by_id)}')
+    if by_id[base].kind != "model":
+        raise CatalogError(card.id, "base", f'"{base}" is an adapter; `base` must be the id of a model\'s card')
+    if by_id[base].effort_of is not None:
+        raise CatalogError(card.id, "base", f'"{base}" is an effort; `base` must be {by_id[base].effort_of}')
 
 
 def load_card(file: Path) -> Card:
@@ -129,4 +148,4 @@ def load_catalog(folder: Path) -> Catalog:
 
 
 def _line(file: Path, key: str) -> int | None:
-    return read_yaml(file)[1].get((key,))
+    return read_yaml(file)[1].get(tuple(key.split(".")))

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from router.cards.schema import Card
+from router.cards.schema import Card, Rates
 
 Column = NDArray[np.float64]
 
@@ -24,7 +24,11 @@ class Columns(Struct, frozen=True, eq=False):
     """Arrays of shape `(cards,)`; their names state the units.
 
     `ttft_ms` is the time to the first token, `tpot_ms` the time per token after it, `released_day` the proleptic
-    ordinal of the release date, `exposure` the privacy cost in [0, 1].
+    ordinal of the release date, `exposure` the privacy cost in [0, 1]. `thinking_tokens` is what an answer typically
+    costs in addition to the tokens that the client sees.
+
+    `tier_tokens` `(tiers, cards)` are the prompt lengths above which the rates of the same row in `tier_input_price…`
+    and `tier_output_price…` apply; infinite where a card has no such tier.
     """
 
     size_parameters: Column
@@ -35,13 +39,30 @@ class Columns(Struct, frozen=True, eq=False):
     output_price_usd_per_mtok: Column
     ttft_ms: Column
     tpot_ms: Column
+    thinking_tokens: Column
     released_day: Column
     exposure: Column
+    tier_tokens: Column
+    tier_input_price_usd_per_mtok: Column
+    tier_output_price_usd_per_mtok: Column
 
     @property
     def price_usd_per_mtok(self) -> Column:
         """The higher of the prices of input and output."""
         return cast("Column", np.maximum(self.input_price_usd_per_mtok, self.output_price_usd_per_mtok))
+
+    def prices_usd_per_mtok(self, input_tokens: int) -> tuple[Column, Column]:
+        """The prices of input and output for a prompt of this length."""
+        input_price, output_price = self.input_price_usd_per_mtok, self.output_price_usd_per_mtok
+        for length, tier_input, tier_output in zip(
+            self.tier_tokens, self.tier_input_price_usd_per_mtok, self.tier_output_price_usd_per_mtok, strict=True
+        ):
+            applies = input_tokens > length
+            if not applies.any():
+                break
+            input_price = np.where(applies, tier_input, input_price)
+            output_price = np.where(applies, tier_output, output_price)
+        return input_price, output_price
 
 
 def columns_of(cards: Sequence[Card]) -> Columns:
@@ -50,6 +71,14 @@ def columns_of(cards: Sequence[Card]) -> Columns:
     def column(fact: Callable[[Card], float | None]) -> Column:
         values = (fact(card) for card in cards)
         return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+    tiers = [card.price.tiers if card.price else () for card in cards]
+    # As many rows as the card with most tiers has: none in a catalogue without tiers.
+    rows = range(max(map(len, tiers), default=0))
+
+    def tier_rows(fact: Callable[[int, Rates], float], missing: float) -> Column:
+        table = [[fact(*of_card[row]) if row < len(of_card) else missing for of_card in tiers] for row in rows]
+        return np.array(table, dtype=np.float64).reshape(len(rows), len(cards))
 
     return Columns(
         size_parameters=column(lambda card: card.size.total if card.size else None),
@@ -60,6 +89,10 @@ def columns_of(cards: Sequence[Card]) -> Columns:
         output_price_usd_per_mtok=column(lambda card: card.price.output_usd if card.price else None),
         ttft_ms=column(lambda card: card.latency.ttft_ms if card.latency else None),
         tpot_ms=column(lambda card: card.latency.tpot_ms if card.latency else None),
+        thinking_tokens=column(lambda card: card.thinking_tokens),
         released_day=column(lambda card: card.released.toordinal() if card.released else None),
         exposure=column(lambda card: PRIVACY_EXPOSURE[card.privacy] if card.privacy else None),
+        tier_tokens=tier_rows(lambda length, _: length, np.inf),
+        tier_input_price_usd_per_mtok=tier_rows(lambda _, rates: rates.input_usd, np.nan),
+        tier_output_price_usd_per_mtok=tier_rows(lambda _, rates: rates.output_usd, np.nan),
     )

@@ -18,9 +18,11 @@ def _word(value: str | None) -> tuple[str, ...]:
 
 
 FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
-    "card": lambda card: card.names,
+    # The name of a card means all its efforts too.
+    "card": lambda card: (*card.names, *_word(card.effort_of)),
     "kind": lambda card: (card.kind,),
     "base": lambda card: _word(card.base),
+    "effort": lambda card: _word(card.effort),
     "family": lambda card: _word(card.family),
     "provider": lambda card: (card.provider,),
     "license": lambda card: _word(card.license),
@@ -37,8 +39,9 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
 MANY_VALUED = frozenset({"card", "modality", "capability", "language", "tag"})
 """The facets of which a card can have several words."""
 
-# A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model.
-_NEVER_UNKNOWN = frozenset({"tag", "base"})
+# A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,
+# without an effort at the provider's default.
+_NEVER_UNKNOWN = frozenset({"tag", "base", "effort"})
 
 
 class Facet(Struct, frozen=True, eq=False):

@@ -42,6 +42,8 @@ _PRICES = {
     "cached_input": "cache_read_input_token_cost",
     "output": "output_cost_per_token",
 }
+# The rates of requests whose prompt is longer; those of batches, priority and so on have a further suffix.
+_ABOVE = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 # The map names a code path of litellm; calls to litellm need the name of the service.
 _SERVICES = {"bedrock_converse": "bedrock"}
 _SNAPSHOT = re.compile(r"[-@](20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
@@ -58,9 +60,9 @@ def card_facts(name: str) -> dict[str, Any]:
     """What the map states about the chat model `name`, as the keys and values of a card's YAML without `id`.
 
     `name` is a name of the map (`gpt-4o-mini`, `mistral/mistral-large-4`), or one prefixed with its provider
-    (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens. `price` is its base rate, without surcharges
-    for long prompts, batches and times of day. `released` is the date in the name of a snapshot. A capability that the
-    map does not mention counts as absent; where it mentions none at all, capabilities are unknown.
+    (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens. `price` is its base rate with the rates of
+    long prompts, without those of batches and times of day. `released` is the date in the name of a snapshot. A
+    capability that the map does not mention counts as absent; where it mentions none at all, capabilities are unknown.
 
     Raises UnknownModelError, with the most similar name, where the map has no such chat model.
     """
@@ -76,9 +78,11 @@ def card_facts(name: str) -> dict[str, Any]:
     facts["modalities"] = ["text", *(word for field, word in _MODALITIES.items() if entry.get(field))]
     if any(field in entry for field in _CAPABILITIES):
         facts["capabilities"] = [word for field, word in _CAPABILITIES.items() if entry.get(field)]
-    prices = {fact: _dollars(entry[field]) for fact, field in _PRICES.items() if entry.get(field) is not None}
-    if {"input", "output"} <= prices.keys():
-        facts["price"] = prices
+    if prices := _prices(entry):
+        above = {
+            f"{length}k": rates for length in _tiers(entry) if (rates := _prices(entry, f"_above_{length}k_tokens"))
+        }
+        facts["price"] = {**prices, "above": above} if above else prices
     facts["source"] = f"litellm {version()} bundled map: {key}"
     return facts
 
@@ -148,6 +152,19 @@ def _provider_and_model(key: str, provider: str) -> tuple[str, str]:
     prefix, _, rest = key.partition("/")
     # The models of amazon_nova have the prefix amazon-nova/.
     return service, rest if rest and prefix.replace("-", "_") == service.replace("-", "_") else key
+
+
+def _prices(entry: Mapping[str, Any], suffix: str = "") -> dict[str, Any]:
+    """The prices of the fields that end in `suffix`; empty where input or output has none."""
+    prices = {
+        fact: _dollars(entry[name]) for fact, field in _PRICES.items() if entry.get(name := field + suffix) is not None
+    }
+    return prices if {"input", "output"} <= prices.keys() else {}
+
+
+def _tiers(entry: Mapping[str, Any]) -> list[int]:
+    """The prompt lengths, in thousands of tokens, above which other rates apply, shortest first."""
+    return sorted(int(match[1]) for field in entry if (match := _ABOVE.fullmatch(field)))
 
 
 def _tokens(count: int) -> str | int:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.benchmarks import share_of_scale
+from router.formats import units
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, write_quantity
 from router.types import Api
@@ -36,12 +37,56 @@ Modality = Literal["text", "image", "audio", "video", "pdf"]
 Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
 
 
-class Price(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_usd")):
+_MAX_PRICE_TIERS = 2
+
+
+def _without_usd(name: str) -> str:
+    return name.removesuffix("_usd")
+
+
+class Rates(Struct, frozen=True, forbid_unknown_fields=True, rename=_without_usd):
     """US dollars per million tokens."""
 
     input_usd: Dollars
     output_usd: Dollars
     cached_input_usd: Dollars | None = None
+
+
+class Price(Rates, frozen=True, forbid_unknown_fields=True, rename=_without_usd):
+    """US dollars per million tokens, and the rates of requests with long prompts."""
+
+    above: Annotated[
+        Mapping[str, Rates],
+        Meta(
+            max_length=_MAX_PRICE_TIERS,
+            description="Rates of the whole request where its prompt is longer than this many tokens: {200k: {…}}.",
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        if not self.above:
+            return
+        starts: set[int] = set()
+        for length in self.above:
+            try:
+                starts.add(units.tokens(length))
+            except ValueError as error:
+                raise ValueError(f"above.{length}: {error}") from None
+        if len(starts) < len(self.above):
+            raise ValueError("above: two tiers begin at the same length")
+
+    @property
+    def tiers(self) -> tuple[tuple[int, Rates], ...]:
+        """Each length of `above` in tokens with its rates, shortest first."""
+        return tuple(sorted((units.tokens(length), rates) for length, rates in self.above.items()))
+
+    def rates_at(self, input_tokens: int) -> Rates:
+        """The rates of a request whose prompt has this many tokens, cached ones included."""
+        rates: Rates = self
+        for length, of_tier in self.tiers:
+            if input_tokens > length:
+                rates = of_tier
+        return rates
 
 
 class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_ms")):
@@ -60,6 +105,61 @@ class Benchmark(Struct, frozen=True, forbid_unknown_fields=True):
     effort: Annotated[Word, Meta(description="The reasoning effort of the run, as published: high, max …")] | None = (
         None
     )
+
+
+ThinkingTokens = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=1_000_000,
+        description="Typical number of tokens that an answer costs for thinking, in addition to what the client sees.",
+    ),
+]
+Tier = Annotated[
+    Literal["frontier", "strong", "medium", "small"],
+    Meta(description="How strong you believe the model is, among the models of its time."),
+]
+StrongerThan = Annotated[
+    tuple[CardId, ...],
+    Meta(description="Ids of cards that you believe to be weaker than this one."),
+]
+
+
+class Effort(Struct, frozen=True, forbid_unknown_fields=True):
+    """The facts of a model at one reasoning effort. What is not stated here is inherited from the card, except for
+    what depends on the effort: `thinking_tokens`, `tier`, `stronger_than`, and benchmarks reached at another effort.
+    """
+
+    description: Annotated[str, Meta(max_length=2000)] | None = None
+    released: Day | None = None
+    price: Price | None = None
+    latency: Latency | None = None
+    thinking_tokens: ThinkingTokens | None = None
+    benchmarks: Mapping[Word, Benchmark] = {}
+    tier: Tier | None = None
+    stronger_than: StrongerThan = ()
+    source: Annotated[str, Meta(description="Where these facts come from.")] | None = None
+
+    def __post_init__(self) -> None:
+        _check_benchmarks(self.benchmarks)
+
+
+class Efforts(Struct, frozen=True, forbid_unknown_fields=True):
+    """The reasoning efforts of a model, each of which becomes a candidate `card@effort`."""
+
+    none: Effort | None = None
+    minimal: Effort | None = None
+    low: Effort | None = None
+    medium: Effort | None = None
+    high: Effort | None = None
+    xhigh: Effort | None = None
+    max: Effort | None = None
+
+    @property
+    def stated(self) -> Mapping[str, Effort]:
+        """The stated efforts by name, weakest first."""
+        efforts = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: effort for name, effort in efforts.items() if effort is not None}
 
 
 class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,7 +256,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     languages: tuple[Word, ...] = ()
     price: Price | None = None
     latency: Latency | None = None
+    thinking_tokens: ThinkingTokens | None = None
     benchmarks: Mapping[Word, Benchmark] = {}
+    efforts: Annotated[Efforts, Meta(description="Reasoning efforts that are candidates of their own.")] | None = None
+    tier: Tier | None = None
+    stronger_than: StrongerThan = ()
     good_for: tuple[Word, ...] = ()
     not_for: tuple[Word, ...] = ()
     tags: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
@@ -170,11 +274,9 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
             raise ValueError("kind: an adapter must state its `base` card, and a model must not")
         if "text" not in self.modalities:
             raise ValueError("modalities: must contain text")
-        for name, benchmark in self.benchmarks.items():
-            try:
-                share_of_scale(name, benchmark.score)
-            except ValueError as error:
-                raise ValueError(f"benchmarks.{name}.score: {error}") from None
+        if self.kind == "adapter" and self.efforts is not None:
+            raise ValueError("efforts: only a model may state efforts; an adapter is called as it is")
+        _check_benchmarks(self.benchmarks)
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
         _check_server(self.base_url, self.api_key_env)
@@ -184,10 +286,33 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         """The id and every alias."""
         return (self.id, *self.aliases)
 
+    @property
+    def effort(self) -> str | None:
+        """The reasoning effort of a candidate `card@effort` (`router.cards.efforts`); None for every other card."""
+        return None
+
+    @property
+    def effort_of(self) -> str | None:
+        """The id of the card that states the effort of a candidate `card@effort`; None for every other card."""
+        return None
+
+    @property
+    def server_id(self) -> str:
+        """The id of the card whose servers are called: that of `effort_of`, else the card's own."""
+        return self.effort_of or self.id
+
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a card file, from which editors complete and check."""
     return file_schema(Card, "Pulvinar model card")
+
+
+def _check_benchmarks(benchmarks: Mapping[str, Benchmark]) -> None:
+    for name, benchmark in benchmarks.items():
+        try:
+            share_of_scale(name, benchmark.score)
+        except ValueError as error:
+            raise ValueError(f"benchmarks.{name}.score: {error}") from None
 
 
 def _check_server(url: str | None, variable: str | None) -> None:
@@ -211,7 +336,7 @@ def to_plain(card: Card) -> dict[str, Any]:
     """The card as the keys and values of its YAML, without unknown facts and defaults."""
     plain = msgspec.to_builtins(card, enc_hook=write_quantity)
     unset = _defaults()
-    return {key: _without_unset(value) for key, value in plain.items() if value not in (None, {}, unset[key])}
+    return {key: _without_unset(value) for key, value in plain.items() if value not in (None, {}, unset.get(key))}
 
 
 @functools.cache
@@ -222,5 +347,5 @@ def _defaults() -> dict[str, Any]:
 def _without_unset(value: Any) -> Any:
     """`value` with lists for tuples, and without the unset keys of nested mappings."""
     if isinstance(value, Mapping):
-        return {key: _without_unset(inner) for key, inner in value.items() if inner is not None and inner != ()}
+        return {key: _without_unset(inner) for key, inner in value.items() if inner not in (None, (), {})}
     return [_without_unset(item) for item in value] if isinstance(value, tuple) else value

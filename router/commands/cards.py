@@ -65,7 +65,8 @@ def lint_cards(
     """Check every card, and report how complete it is. An invalid card ends with exit code 3."""
     from router.cards.lint import lint
 
-    reports = [lint(card) for card in options.load_cards(folder or cards)]
+    # The candidates of efforts have no files of their own.
+    reports = [lint(card) for card in options.load_cards(folder or cards) if card.effort_of is None]
     if as_json:
         options.print_json(reports)
         return

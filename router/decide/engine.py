@@ -90,7 +90,7 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], tuple(catalog.ids[card] for card in order[1 : 1 + policy.fallbacks])),
+        plan=SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, policy.fallbacks)),
         candidates=Ranking(catalog.ids, order, score, parts, forecast),
         rejections=rejections,
         policy=policy.id,
@@ -100,6 +100,19 @@ def decide(
         relaxed=relaxed,
         guard=guard,
     )
+
+
+def _fallbacks(catalog: Catalog, order: Indices, count: int) -> tuple[str, ...]:
+    """The next `count` cards after the first whose servers differ: an effort cannot stand in for its own model."""
+    servers = {catalog[int(order[0])].server_id}
+    fallbacks: list[str] = []
+    for card in map(catalog.__getitem__, order[1:].tolist()):
+        if len(fallbacks) == count:
+            break
+        if card.server_id not in servers:
+            servers.add(card.server_id)
+            fallbacks.append(card.id)
+    return tuple(fallbacks)
 
 
 def _argmin(score: Doubles) -> Pick:

@@ -18,10 +18,11 @@ def price_of(card: Card) -> Price | None:
 
 def cost_usd(price: Price, usage: Usage) -> float:
     """The cost of a call. Cached input is charged at the full input price where the card has no price for it."""
-    cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
+    rates = price.rates_at(usage.input_tokens)
+    cached_usd = rates.input_usd if rates.cached_input_usd is None else rates.cached_input_usd
     uncached_tokens = max(usage.input_tokens - usage.cached_input_tokens, 0)
     return (
-        uncached_tokens * price.input_usd
+        uncached_tokens * rates.input_usd
         + usage.cached_input_tokens * cached_usd
-        + usage.output_tokens * price.output_usd
+        + usage.output_tokens * rates.output_usd
     ) / 1e6

@@ -30,12 +30,15 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
-    """The servers of `card`, named `small` where it has one, else `small#1`, `small#2` …"""
+    """The servers of `card`, named `small` where it has one, else `small#1`, `small#2` …
+
+    The efforts of a card have the same servers as the card itself, so they share health, limits and cooldowns.
+    """
     if not card.deployments:
-        return (Deployment(card.id, card),)
+        return (Deployment(card.server_id, card),)
     return tuple(
         Deployment(
-            f"{card.id}#{number}",
+            f"{card.server_id}#{number}",
             msgspec.structs.replace(
                 card,
                 base_url=server.base_url,
@@ -55,7 +58,8 @@ class DeploymentPool:
         self.cooldown, self.queue_limits = cooldown, queue_limits
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
-        self._failing: dict[str, Card] = {}
+        # The servers of these cards (`server_id`) have failed.
+        self._failing: set[str] = set()
         self._queue: WaitingQueue[Deployment] = WaitingQueue(self.end)
 
     @property
@@ -69,7 +73,9 @@ class DeploymentPool:
             return {}
         now_s = time.monotonic()
         reasons = {}
-        for card in self._failing.values():
+        for card, _ in self._deployments.values():
+            if card.server_id not in self._failing:
+                continue
             unready = [self._unready(deployment, now_s) for deployment in self.deployments_of(card)]
             if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
                 reasons[card.id] = "cooling down after recent upstream failures"
@@ -102,7 +108,7 @@ class DeploymentPool:
         if deployment is not None or tried:
             return deployment
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
-        eligible = frozenset(card.id for card in cards)
+        eligible = frozenset(card.server_id for card in cards)
         take = functools.partial(self._take, cards, tried, waiting=True)
         return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
@@ -117,14 +123,14 @@ class DeploymentPool:
     def end(self, deployment: Deployment) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
         self.health_of(deployment).end()
-        self._queue.notify(deployment.card.id)
+        self._queue.notify(deployment.card.server_id)
 
     def record_success(self, deployment: Deployment, tokens: int = 0) -> None:
         """Record a successful response that used `tokens` tokens."""
         health = self.health_of(deployment)
         health.record_success()
         health.spend(deployment.limits, tokens, time.monotonic())
-        self._failing.pop(deployment.card.id, None)
+        self._failing.discard(deployment.card.server_id)
 
     def record_failure(self, deployment: Deployment, retry_after_s: float | None = None) -> None:
         """Record a failure, or a rate limit that ends in `retry_after_s` seconds."""
@@ -133,7 +139,7 @@ class DeploymentPool:
             health.record_failure(self.cooldown, now_s)
         else:
             health.back_off(retry_after_s, now_s)
-        self._failing[deployment.card.id] = self._deployments[deployment.card.id][0]
+        self._failing.add(deployment.card.server_id)
 
     def _take(self, cards: Sequence[Card], tried: Collection[str], *, waiting: bool = False) -> Deployment | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at

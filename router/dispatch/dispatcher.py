@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +33,7 @@ from router.formats.net import parse_url
 from router.types import Api, Attempt, Usage
 from router.wire import CONVERSIONS, without_unsigned_thinking
 from router.wire.dialect import adapt
+from router.wire.effort import sets_effort, with_effort
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
@@ -224,18 +226,26 @@ class Dispatcher:
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
         if call.api in native_apis(card):
-            return await self._relay.send(card, _without_foreign_thinking(card, call))
+            return await self._relay.send(card, _at_effort(card, _without_foreign_thinking(card, call), call.body))
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
             return await self._litellm.embed(card, call)
         upstream = self._litellm if uses_litellm(card) else self._relay
         if call.api == "chat":
-            return await upstream.send(card, call)
+            return await upstream.send(card, _at_effort(card, call, call.body))
         conversion = CONVERSIONS[call.api]
         chat_body = conversion.to_chat(call.body) if call.chat_body is None else call.chat_body
         chat = msgspec.structs.replace(call, api="chat", body=adapt(chat_body, dialect_of(card)), decode=True)
-        return converted(await upstream.send(card, chat), conversion, call.body)
+        return converted(await upstream.send(card, _at_effort(card, chat, call.body)), conversion, call.body)
+
+
+def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:
+    """The call at the card's effort, where it has one and the client's body `asked` states none of its own."""
+    if card.effort is None or sets_effort(asked):
+        return call
+    body = with_effort(call.body, card.effort, call.api, card.provider, card.model)
+    return msgspec.structs.replace(call, body=body)
 
 
 def _without_foreign_thinking(card: Card, call: Call) -> Call:

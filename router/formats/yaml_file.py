@@ -108,8 +108,8 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, in
     elif invalid := _INVALID_WORD.fullmatch(problem):
         words = _literals(_kind_at(into, path))
         problem = f'unknown value "{invalid[1]}"{did_you_mean(invalid[1], words) or "; known: " + ", ".join(words)}'
-    elif not path and (stated := _STATED_KEY.match(problem)):
-        path, problem = tuple(stated[1].split(".")), problem[stated.end() :]
+    elif stated := _STATED_KEY.match(problem):
+        path, problem = (*path, *stated[1].split(".")), problem[stated.end() :]
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
     key = _key(path[:-1] if unknown else path)
     problem = problem[0].lower() + problem[1:]

@@ -11,6 +11,7 @@ from router.perceive.human_text import human_text
 from router.perceive.text_features import WIDTH, surface_features
 from router.types import Features, Floats
 from router.wire.chat.request import ChatRequest
+from router.wire.effort import sets_effort
 
 VERSION = 1
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
@@ -95,4 +96,5 @@ class Perceiver:
             modalities=request.modalities,
             needs=request.needs,
             output_limit=request.output_limit,
+            sets_effort=sets_effort(request.body),
         )

@@ -186,7 +186,8 @@ class Forecaster:
         self._predictor = predictor
         head, cards = predictor.head, catalog.columns
         self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
-        self._input_usd, self._output_usd = cards.input_price_usd_per_mtok / 1e6, cards.output_price_usd_per_mtok / 1e6
+        self._columns = cards
+        self._thinking_tokens = np.nan_to_num(cards.thinking_tokens)
         self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
         estimated = time_per_token_ms(cards.active_parameters)
         self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
@@ -218,6 +219,12 @@ class Forecaster:
         output_tokens = np.minimum(_tokens(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
+        written_tokens = output_tokens
+        if not features.sets_effort:
+            # The limit of the answer includes thinking.
+            limit = np.inf if features.output_limit is None else features.output_limit
+            written_tokens = np.minimum(output_tokens + self._thinking_tokens, limit)
+        input_usd, output_usd = self._columns.prices_usd_per_mtok(features.input_tokens)
         estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
@@ -226,9 +233,9 @@ class Forecaster:
             independent_std=independent_std,
             mean_quality=self._mean_quality,
             output_tokens=output_tokens,
-            cost_usd=features.input_tokens * self._input_usd + output_tokens * self._output_usd,
+            cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
             ttft_ms=ttft_ms,
-            latency_ms=ttft_ms + output_tokens * self._tpot_ms,
+            latency_ms=ttft_ms + written_tokens * self._tpot_ms,
             novelty=float(prompt.novelty[0]),
         )
 

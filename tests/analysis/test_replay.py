@@ -166,8 +166,15 @@ def test_a_card_with_all_nested_fields_survives_a_snapshot_unchanged() -> None:
         benchmarks={"mmlu": {"score": 68.4, "source": "paper", "date": "2024-03"}},
         lineage={"parents": ["b"], "note": "n"},
         knowledge_cutoff="2023",
+        efforts={
+            "low": {
+                "thinking_tokens": 5,
+                "price": {"input": 1, "output": 2, "above": {"1k": {"input": 2, "output": 3}}},
+            }
+        },
     )
-    assert tuple(read_catalogue(catalogue_snapshot(Catalog([whole]), {}).content).catalog) == (whole,)
+    catalog = Catalog([whole])
+    assert tuple(read_catalogue(catalogue_snapshot(catalog, {}).content).catalog) == tuple(catalog)
 
 
 def test_the_shipped_cards_and_policies_survive_a_snapshot_unchanged() -> None:

@@ -34,6 +34,25 @@ def test_prices_are_dollars_per_million_tokens_written_without_binary_noise(a_ma
     }
 
 
+def test_the_rates_of_long_prompts_are_tiers(a_map: Any) -> None:
+    fields = {"input_cost_per_token": 2e-06, "output_cost_per_token": 1e-05}
+    long = {f"{field}_above_272k_tokens": 2 * cost for field, cost in fields.items()}
+    batches = {f"{field}_above_272k_tokens_batches": cost for field, cost in fields.items()}
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", **fields, **long, **batches}})
+    above = {"272k": {"input": "4$", "output": "20$"}}
+    assert litellm_map.card_facts("m")["price"] == {"input": "2$", "output": "10$", "above": above}
+
+
+def test_a_tier_without_both_directions_is_left_out(a_map: Any) -> None:
+    fields = {
+        "input_cost_per_token": 2e-06,
+        "output_cost_per_token": 1e-05,
+        "input_cost_per_token_above_272k_tokens": 4e-06,
+    }
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", **fields}})
+    assert litellm_map.card_facts("m")["price"] == {"input": "2$", "output": "10$"}
+
+
 def test_a_price_without_both_directions_is_left_out(a_map: Any) -> None:
     a_map({"m": {"litellm_provider": "p", "mode": "chat", "input_cost_per_token": 1e-06}})
     assert "price" not in litellm_map.card_facts("m")

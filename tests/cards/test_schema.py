@@ -15,7 +15,7 @@ from router.cards.catalog import load_card
 from router.cards.schema import json_schema, to_plain
 from router.formats.quantities import Size, read_quantity
 
-CARDS = load_catalog(Path(__file__).parents[2] / "model_cards")
+CARDS = [card for card in load_catalog(Path(__file__).parents[2] / "model_cards") if card.effort_of is None]
 REQUIRED = {"id": "a", "provider": "p", "model": "m"}
 
 

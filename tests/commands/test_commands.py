@@ -92,6 +92,14 @@ def test_a_card_is_shown_as_valid_yaml(run: Run, tmp_path: Path) -> None:
     assert run("cards", "list", "--cards", tmp_path, "--json").code == 0
 
 
+def test_an_effort_is_shown_but_not_linted(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("id: m\nprovider: openai\nmodel: m\nefforts: {low: {thinking_tokens: 50}}\n")
+    shown = yaml.safe_load(run("cards", "show", "m@low", "--cards", str(tmp_path)).out)
+    assert (shown["effort_of"], shown["effort"], shown["thinking_tokens"]) == ("m", "low", 50)
+    reports = json.loads(run("cards", "lint", "--json", "--cards", str(tmp_path)).out)
+    assert [report["card"] for report in reports] == ["m"]
+
+
 def test_lint_scores_every_card(run: Run) -> None:
     reports = json.loads(run("cards", "lint", "--json").out)
     assert len(reports) == len(json.loads(run("cards", "list", "--json").out))

@@ -29,6 +29,14 @@ def test_a_filtered_card_is_reported_with_its_reason() -> None:
     assert dict(decision.rejections) == {"large": Rejection("size<7B", "size 70B > 7B")}
 
 
+def test_the_fallbacks_are_other_models_not_other_efforts_of_the_same() -> None:
+    cards = [card("a", efforts={"low": {}, "high": {}}), card("b", efforts={"low": {}}), card("c")]
+    quality = [0.7, 0.9, 0.8, 0.5, 0.6, 0.4]
+    decision = choose(cards, quality, policy=policy(fallbacks=3))
+    assert (decision.card, decision.plan.fallbacks) == ("a@high", ("b@low", "c"))
+    assert [candidate.card for candidate in decision.candidates][:3] == ["a@high", "a@low", "a"]
+
+
 def test_a_decision_states_its_policy_artifact_and_flags() -> None:
     decision = choose([SMALL], flags="size.lt=7B, cheapest=0.5", policy=policy(id="mine"))
     assert (decision.policy, decision.artifact, decision.flags) == (

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from router.cards import Card
-from router.cards.schema import Place, RateLimits
+from router.cards import Card, Catalog
+from router.cards.schema import Effort, Efforts, Place, RateLimits
 from router.dispatch import Cooldown, QueueLimits
 from router.dispatch.deployments import DeploymentPool
 from router.errors import BusyError
@@ -48,6 +48,21 @@ def test_a_card_that_cools_down_is_excluded_from_decisions_until_it_succeeds() -
     calls.record_failure(deployment)
     assert set(calls.cooling_down()) == {"a"}
     calls.record_success(deployment)
+    assert calls.cooling_down() == {}
+
+
+def test_the_efforts_of_a_card_share_its_servers_limits_and_cooldowns() -> None:
+    efforts = Efforts(low=Effort(), high=Effort())
+    base, high, low = Catalog([msgspec.structs.replace(card("a", limits=ONE_AT_A_TIME), efforts=efforts)])
+    calls = pool()
+    deployment = calls.deployments_of(low)[0]
+    assert calls.deployments_of(high)[0].name == deployment.name
+    calls.begin(deployment)
+    assert chosen(calls, base, high, card("b")) == "b#1"
+    calls.end(deployment)
+    calls.record_failure(deployment)
+    assert set(calls.cooling_down()) == {"a@high", "a@low", "a"}
+    calls.record_success(calls.deployments_of(high)[0])
     assert calls.cooling_down() == {}
 
 

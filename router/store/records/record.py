@@ -46,6 +46,7 @@ class DecisionRecord(
     modalities: tuple[str, ...] = ("text",)
     needs: tuple[str, ...] = ()
     output_limit: int | None = None
+    sets_effort: bool = False
     conversation_card: str | None = None
     release: str = ""
 

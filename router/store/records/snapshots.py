@@ -93,6 +93,7 @@ class Snapshots:
             modalities=tuple(sorted(features.modalities)),
             needs=tuple(sorted(features.needs)),
             output_limit=features.output_limit,
+            sets_effort=features.sets_effort,
             conversation_card=request_context.kept,
             release=__version__,
         )
@@ -145,7 +146,8 @@ def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Sn
         for card, probed in sorted(evidence.items())
         if card in catalog.ids
     }
-    return _snapshot(_CatalogContent(tuple(_plain(card) for card in catalog), probes))
+    # The candidates of efforts are made again from the cards that state them.
+    return _snapshot(_CatalogContent(tuple(_plain(card) for card in catalog if card.effort_of is None), probes))
 
 
 def policy_snapshot(policy: Policy) -> Snapshot:

@@ -3,6 +3,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from router.cards.schema import Effort, Efforts
+from tests.gateway.servers import gateway_server, make_card, upstream_server
+
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models"])
 def test_the_model_list_begins_with_auto_and_the_policies(gateway: httpx.Client, path: str) -> None:
@@ -19,6 +22,20 @@ def test_a_model_is_returned_by_its_id(gateway: httpx.Client, name: str) -> None
 
 def test_a_model_is_returned_by_its_alias(gateway: httpx.Client) -> None:
     assert gateway.get("/v1/models/vendor%2Fdear").json()["id"] == "dear"
+
+
+def test_an_effort_of_a_card_is_listed_and_can_be_called_by_its_name() -> None:
+    with upstream_server() as upstream:
+        card = make_card("thinker", upstream.url, efforts=Efforts(low=Effort(), high=Effort()))
+        with gateway_server(card) as url, httpx.Client(base_url=url) as client:
+            listed = [model["id"] for model in client.get("/v1/models").json()["data"]]
+            body = {"model": "thinker@low", "messages": [{"role": "user", "content": "hi"}]}
+            response = client.post("/v1/chat/completions", json=body)
+            unknown = client.post("/v1/chat/completions", json={**body, "model": "thinker@hi"}).json()
+    assert listed[-3:] == ["thinker", "thinker@high", "thinker@low"]
+    assert response.headers["x-route-card"] == "thinker@low"
+    assert upstream.seen[0].body["reasoning_effort"] == "low"
+    assert unknown["error"]["message"] == 'there is no model "thinker@hi"; did you mean "thinker@high"?'
 
 
 def test_an_unknown_model_is_a_404(gateway: httpx.Client) -> None:

@@ -94,6 +94,7 @@ decisions = st.builds(
     vector=st.binary(max_size=64),
     modalities=st.lists(texts, max_size=2).map(tuple),
     output_limit=st.none() | counts,
+    sets_effort=st.booleans(),
     conversation_card=st.none() | texts,
 )
 records = st.builds(

@@ -1,0 +1,156 @@
+"""The reasoning effort in requests: whether a client states one, and the fields in which each provider expects it.
+
+docs/serving.md has the same table. Sources: the providers' API references, and litellm's adapters (1.106.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from router.types import Api
+
+# The largest budgets for thinking, in tokens, where a model has no levels. `router.wire.messages` reads them back as
+# the same levels.
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 60_000}
+_LEAST_BUDGET = 1024
+# Models of Anthropic before `output_config.effort`.
+_BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
+_THINKING_OFF = {"thinking": {"type": "disabled"}}
+_TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
+
+
+class _Levels(Struct, frozen=True):
+    """How chat completions of a provider take an effort: as `reasoning_effort`, or within an object of the name
+    `holder`. `renamed` are the efforts for which it has another word, `off` the fields that turn thinking off and `on`
+    those that are needed beside a level.
+    """
+
+    renamed: Mapping[str, str] = {}
+    holder: str = ""
+    off: Mapping[str, Any] | None = None
+    on: Mapping[str, Any] = {}
+
+
+# Which of the two names a template reads differs between models; the other is ignored.
+_TEMPLATE = _Levels(
+    off={"chat_template_kwargs": {"enable_thinking": False, "thinking": False}},
+    on={"chat_template_kwargs": {"enable_thinking": True, "thinking": True}},
+)
+_GEMINI = _Levels(renamed={"xhigh": "high", "max": "high"})
+
+_CHAT: Mapping[str, _Levels] = {
+    "deepseek": _Levels(off=_THINKING_OFF),
+    "gemini": _GEMINI,
+    "groq": _Levels(renamed={"minimal": "low", "xhigh": "high", "max": "high"}),
+    "hosted_vllm": _TEMPLATE,
+    "moonshot": _Levels(renamed={"minimal": "low", "medium": "high", "xhigh": "max"}, off=_THINKING_OFF),
+    "nvidia_nim": _TEMPLATE,
+    "openrouter": _Levels(holder="reasoning"),
+    "sambanova": _TEMPLATE,
+    "vertex_ai": _GEMINI,
+    "vllm": _TEMPLATE,
+    "xai": _Levels(renamed={"minimal": "low", "max": "xhigh"}),
+}
+"""The providers whose chat completions differ from OpenAI's `reasoning_effort`."""
+
+_OPENAI = _Levels()
+
+
+def sets_effort(body: Mapping[str, Any]) -> bool:
+    """Whether the body of a request, of any protocol, sets the reasoning effort, a budget for thinking, or turns
+    thinking on or off. Anthropic's `adaptive` thinking leaves the effort open.
+    """
+    if body.get("reasoning_effort") is not None or body.get("enable_thinking") is not None:
+        return True
+    thinking = body.get("thinking")
+    return (
+        _states(body.get("reasoning"), ("effort", "max_tokens", "enabled"))
+        or (isinstance(thinking, Mapping) and thinking.get("type") != "adaptive")
+        or _states(body.get("output_config"), ("effort",))
+        or _states(body.get("chat_template_kwargs"), _TEMPLATE_SWITCHES)
+    )
+
+
+def with_effort(body: Mapping[str, Any], effort: str, api: Api, provider: str, model: str) -> Mapping[str, Any]:
+    """The body of a request to `provider` in the protocol `api`, at this effort of `model`.
+
+    Fields that the body has already are kept. Protocols without reasoning are unchanged.
+    """
+    added = _fields(body, effort, api, provider, model)
+    merged = {**added, **body}
+    for field, value in added.items():
+        if isinstance(value, Mapping) and isinstance(body.get(field), Mapping):
+            merged[field] = {**value, **body[field]}
+    return merged
+
+
+def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model: str) -> Mapping[str, Any]:
+    if api == "messages" or (api == "chat" and provider == "anthropic"):
+        return _of_anthropic(body, effort, api, model)
+    levels = _CHAT.get(provider, _OPENAI)
+    level = levels.renamed.get(effort, effort)
+    if api == "responses":
+        return {"reasoning": {"effort": level}}
+    if api != "chat":
+        return {}
+    if provider == "dashscope":
+        budget = _BUDGETS.get(effort)
+        return {"enable_thinking": False} if budget is None else {"enable_thinking": True, "thinking_budget": budget}
+    if level == "none" and levels.off is not None:
+        return levels.off
+    return {levels.holder: {"effort": level}} if levels.holder else {"reasoning_effort": level, **levels.on}
+
+
+def _of_anthropic(body: Mapping[str, Any], effort: str, api: Api, model: str) -> Mapping[str, Any]:
+    if effort == "none":
+        return _THINKING_OFF
+    if _BUDGET_MODEL.search(model):
+        return _budget(body, effort)
+    level = "low" if effort == "minimal" else effort
+    # litellm converts `reasoning_effort` to the same field.
+    return {"output_config": {"effort": level}} if api == "messages" else {"reasoning_effort": level}
+
+
+def _budget(body: Mapping[str, Any], effort: str) -> Mapping[str, Any]:
+    """The budget for thinking; no fields where the rest of the request excludes thinking."""
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    budget = _BUDGETS[effort]
+    if isinstance(limit, int):
+        budget = min(budget, limit - 1)
+    if budget < _LEAST_BUDGET or _excludes_thinking(body):
+        return {}
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+
+
+def _excludes_thinking(body: Mapping[str, Any]) -> bool:
+    """Whether Anthropic rejects thinking beside the other fields: a temperature, a forced tool, a prefilled answer, or
+    calls of tools that were made without thinking.
+    """
+    choice, messages = body.get("tool_choice"), body.get("messages")
+    kind = choice.get("type") if isinstance(choice, Mapping) else choice
+    turns = [turn for turn in messages if isinstance(turn, Mapping)] if isinstance(messages, list) else []
+    answer = next((turn for turn in reversed(turns) if turn.get("role") == "assistant"), None)
+    return (
+        body.get("temperature") not in (None, 1)
+        or body.get("top_k") is not None
+        or body.get("top_p") is not None
+        or kind not in (None, "auto", "none")
+        or (answer is not None and (answer is turns[-1] or _calls_tools_unthinkingly(answer)))
+    )
+
+
+def _calls_tools_unthinkingly(answer: Mapping[str, Any]) -> bool:
+    content = answer.get("content")
+    kinds = (
+        {block.get("type") for block in content if isinstance(block, Mapping)} if isinstance(content, list) else set()
+    )
+    calls_tools = "tool_use" in kinds or bool(answer.get("tool_calls"))
+    return calls_tools and not kinds & {"thinking", "redacted_thinking"} and not answer.get("thinking_blocks")
+
+
+def _states(value: Any, fields: tuple[str, ...]) -> bool:
+    return isinstance(value, Mapping) and any(value.get(field) is not None for field in fields)
