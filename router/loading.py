@@ -11,7 +11,7 @@ from router.errors import CallerError
 from router.perceive.encoder import Encoder, StaticEncoder
 from router.perceive.evidence import EvidenceFolder, EvidenceSource
 from router.perceive.head import encoder_name
-from router.perceive.predictor import Predictor, evidence_of
+from router.perceive.predictor import Predictor
 from router.pipeline import Router
 
 
@@ -45,4 +45,4 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
 
 def make_router(catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource) -> Router:
     """A router whose forecasts use the outcomes of `evidence`."""
-    return Router(catalog, policies, predictor, evidence_of(evidence.outcomes(), predictor.encoder))
+    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()))

@@ -43,7 +43,7 @@ class Router:
         """`evidence` are the probe outcomes by card id, as the forecasts use them."""
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
         self.evidence = evidence or {}
-        self._perceive = Perceiver(predictor.encoder)
+        self._perceive = Perceiver(predictor.encoder, predictor.reader)
         self._forecasts = predictor.bind(catalog, self.evidence)
 
     @classmethod

@@ -8,6 +8,7 @@ import numpy as np
 
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
 from router.perceive.human_text import human_text
+from router.perceive.reader import READINGS, Context, Reader
 from router.perceive.text_features import WIDTH, surface_features
 from router.types import Features, Floats
 from router.wire.chat.request import ChatRequest
@@ -25,21 +26,30 @@ _MAX_SEARCHED_TURNS = 30
 
 
 def vector_width(encoder: Encoder) -> int:
-    """The length of `feature_vector`."""
+    """The length of `feature_vector` without a reading."""
     return encoder.dimensions + WIDTH
 
 
-def feature_vector(encoder: Encoder, turns: tuple[str, ...]) -> Floats:
-    """float32 `(vector_width(encoder),)` for the human turns of a conversation, oldest first.
+def feature_vector(
+    encoder: Encoder, turns: tuple[str, ...], reader: Reader | None = None, context: Context | None = None
+) -> Floats:
+    """float32 `(vector_width(encoder),)` for the human turns of a conversation, oldest first; with a reader, followed by
+    its reading.
 
     Text that agent harnesses inserted into the turns is ignored.
     """
-    vector: Floats = feature_vectors(encoder, (turns,))[0]
+    vector: Floats = feature_vectors(encoder, (turns,), reader, None if context is None else (context,))[0]
     return vector
 
 
-def feature_vectors(encoder: Encoder, conversations: Sequence[tuple[str, ...]]) -> Floats:
-    """float32 `(conversations, vector_width(encoder))`: the `feature_vector` of each conversation.
+def feature_vectors(
+    encoder: Encoder,
+    conversations: Sequence[tuple[str, ...]],
+    reader: Reader | None = None,
+    contexts: Sequence[Context] | None = None,
+) -> Floats:
+    """float32 `(conversations, width)`: the `feature_vector` of each conversation. Without `contexts`, nothing but the
+    human's turns stands around them.
 
     The rows equal single calls as exactly as the encoder's do; those of the default encoder are the same to the bit.
     """
@@ -51,7 +61,19 @@ def feature_vectors(encoder: Encoder, conversations: Sequence[tuple[str, ...]]) 
         start, end = end, end + len(texts)
         vector[: encoder.dimensions] = _decayed_mean(embeddings[start:end])
         vector[encoder.dimensions :] = surface_features(texts[-1][:MAX_CHARACTERS], len(turns) - skipped)
-    return vectors
+    if reader is None:
+        return vectors
+    around = contexts or [None] * len(human)
+    readings = [
+        reader(texts, vector, context) for (texts, _), vector, context in zip(human, vectors, around, strict=True)
+    ]
+    return np.concatenate([vectors, np.array(readings, dtype=np.float32).reshape(len(human), READINGS)], axis=1)
+
+
+def context_of(request: ChatRequest) -> Context:
+    """What stands around the human's turns of `request`."""
+    characters = sum(len(turn.text) for turn in request.turns) + request.tool_characters
+    return Context(characters, len(request.turns), "tools" in request.needs)
 
 
 def _decayed_mean(embeddings: Floats) -> Floats:
@@ -81,17 +103,17 @@ def _human_texts(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
 
 
 class Perceiver:
-    """Computes the features of requests with one encoder."""
+    """Computes the features of requests with one encoder, and a reader if the predictor has one."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, reader: Reader | None = None) -> None:
+        self._encoder, self._reader = encoder, reader
 
     def __call__(self, request: ChatRequest) -> Features:
         """The features of `request`."""
         human = request.human_turns
         other_characters = sum(len(turn.text) for turn in request.turns) - len(human[-1]) + request.tool_characters
         return Features(
-            vector=feature_vector(self._encoder, human),
+            vector=feature_vector(self._encoder, human, self._reader, context_of(request)),
             input_tokens=self._encoder.count_tokens(human[-1]) + -(-other_characters // 4),
             modalities=request.modalities,
             needs=request.needs,

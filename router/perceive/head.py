@@ -12,14 +12,17 @@ from msgspec import Struct
 
 from router.errors import ArtifactError
 from router.perceive.ability import FactsModel, fact_count
+from router.perceive.acceptance import AcceptanceParameters, acceptance_shapes
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
 from router.perceive.encoder import Encoder
 from router.perceive.features import vector_width
+from router.perceive.ratings import RatingModel
+from router.perceive.reader import ReaderParameters
 from router.perceive.skills import SkillParameters
 from router.types import Doubles
 
 FORMAT = "pulvinar-predictor"
-VERSION = 2
+VERSION = 3
 GREATEST_LOG_TOKENS = 20.0
 """Upper bound of the forecast logarithm of one plus an answer's tokens."""
 
@@ -69,7 +72,8 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     it that are the variance of the expected quality; rows: in domain and out of domain; columns: in total, and without
     the part that all models share. `second_moment` `(1 + skills, 1 + skills)` is the mean of `x xᵀ` over the training
     prompts. `facts` gives the ability of cards without outcomes. `length` `(1 + width + landmarks,)` and
-    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens.
+    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `acceptance` is the item-response
+    part, None in a predictor that was trained without graded prompts.
     """
 
     skills: SkillParameters
@@ -80,6 +84,7 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     facts: FactsModel
     length: Doubles
     length_offset: Doubles
+    acceptance: AcceptanceParameters | None = None
 
 
 def encoder_name(folder: Path) -> str:
@@ -108,7 +113,7 @@ def read_head(folder: Path, encoder: Encoder) -> tuple[Head, Manifest]:
     if duplicate := next((name for name in names if names.count(name) > 1), None):
         raise ArtifactError(f'{folder / _MANIFEST}: is damaged: the model "{duplicate}" is listed twice')
     facts = fact_count(manifest.families)
-    if problem := _problem_of(head, encoder.dimensions, vector_width(encoder), len(manifest.models), facts):
+    if problem := _problem_of(head, encoder.dimensions, vector_width(encoder), len(manifest.models), len(manifest.families), facts):
         raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
     return head, manifest
 
@@ -122,34 +127,41 @@ def write_head(folder: Path, head: Head, manifest: Manifest) -> None:
 
 def stored_arrays(head: Head) -> dict[str, np.ndarray]:
     """The arrays by their names in `head.npz`; those of nested structs as `struct.array`."""
+    return _arrays_of(head, "")
+
+
+def _arrays_of(struct: Struct, prefix: str) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    for field in msgspec.structs.fields(head):
-        value = getattr(head, field.name)
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
         if isinstance(value, Struct):
-            nested = msgspec.structs.fields(value)
-            arrays |= {f"{field.encode_name}.{part.encode_name}": getattr(value, part.name) for part in nested}
-        else:
-            arrays[field.encode_name] = value
+            arrays |= _arrays_of(value, f"{prefix}{field.encode_name}.")
+        elif value is not None:
+            arrays[prefix + field.encode_name] = value
     return arrays
+
+
+_NESTED: dict[str, type[Struct]] = {
+    "acceptance.reader": ReaderParameters,
+    "acceptance.ratings": RatingModel,
+    "acceptance": AcceptanceParameters,
+    "lens": SkillParameters,
+    "facts": FactsModel,
+}
+"""The structs inside a head, by the prefix of their arrays, the innermost first."""
 
 
 def _head_of(arrays: Mapping[str, np.ndarray]) -> Head:
     """The head with these stored arrays. Raises ValueError if one is missing or unknown."""
-    nested: dict[str, dict[str, np.ndarray]] = {"lens": {}, "facts": {}}
-    direct: dict[str, Any] = {}
-    for name, array in arrays.items():
-        struct, dot, part = name.partition(".")
-        if dot and struct in nested:
-            nested[struct][part] = array
-        elif name in nested:
-            raise ValueError(f'unknown array "{name}"')
-        else:
-            direct[name] = array
-    structs = {
-        "lens": _struct_of(SkillParameters, nested["lens"], "lens."),
-        "facts": _struct_of(FactsModel, nested["facts"], "facts."),
-    }
-    return _struct_of(Head, direct | structs)
+    values: dict[str, Any] = dict(arrays)
+    if unknown := next((name for name in _NESTED if name in values), None):
+        raise ValueError(f'unknown array "{unknown}"')
+    for prefix, kind in _NESTED.items():
+        names = [name for name in values if name.startswith(f"{prefix}.")]
+        if names or prefix in ("lens", "facts"):
+            parts = {name[len(prefix) + 1 :]: values.pop(name) for name in names}
+            values[prefix] = _struct_of(kind, parts, f"{prefix}.")
+    return _struct_of(Head, values)
 
 
 def _struct_of(kind: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
@@ -158,13 +170,13 @@ def _struct_of(kind: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
     for name in values:
         if name not in names:
             raise ValueError(f'unknown array "{prefix}{name}"')
-    for name in names:
-        if name not in values:
-            raise ValueError(f'the array "{prefix}{name}" is missing')
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name not in values and field.required:
+            raise ValueError(f'the array "{prefix}{field.encode_name}" is missing')
     return kind(**{names[name]: value for name, value in values.items()})
 
 
-def _problem_of(head: Head, embedded: int, width: int, models: int, facts: int) -> str | None:
+def _problem_of(head: Head, embedded: int, width: int, models: int, families: int, facts: int) -> str | None:
     """What is wrong with the shapes and values of the arrays, or None."""
     skills, loadings = head.skills, head.facts.loadings
     if any(array.ndim != 2 for array in (skills.in_domain, skills.landmarks, skills.directions, loadings)):
@@ -197,6 +209,8 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, facts: int) 
         "length": (regressors,),
         "length_offset": (models + 1,),
     }
+    if head.acceptance is not None:
+        shapes |= acceptance_shapes(head.acceptance, width, models, families)
     for name, array in stored_arrays(head).items():
         if array.shape != shapes[name]:
             return f"{name} has the shape {array.shape} instead of {shapes[name]}"
@@ -207,14 +221,21 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, facts: int) 
     return None
 
 
+_POSITIVE = (
+    *("lens.scale", "lens.likeness_scale", "facts.noise", "acceptance.reader.scale"),
+    *("acceptance.ratings.noise", "acceptance.ratings.slope", "acceptance.ratings.prior_variance"),
+)
+
+
 def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     """What is wrong with the values of the array stored under this name, or None."""
-    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if name.startswith("lens.") else np.float64)
+    single = name.startswith(("lens.", "acceptance.reader."))
+    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if single else np.float64)
     if array.dtype != kind:
         return f"is {array.dtype} instead of {kind}"
-    if not np.isfinite(array).all():
+    if not np.isfinite(array).all() and name != "acceptance.outcomes":
         return "contains a value that is not finite"
-    least = 1e-12 if name in ("lens.scale", "lens.likeness_scale", "facts.noise") else 0.0
+    least = 1e-12 if name in _POSITIVE else 0.0
     if (least or name in ("variance", "doubt")) and (array < least).any():
         return f"contains a value below {least:g}"
     return None

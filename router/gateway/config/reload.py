@@ -23,7 +23,7 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys
 from router.gateway.config.sources import ParsedConfig, Sources
 from router.perceive.evidence import ProbeOutcome
-from router.perceive.predictor import Predictor, evidence_of
+from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.store.records.record import Snapshot
 from router.store.records.snapshots import catalogue_snapshot
@@ -72,7 +72,7 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
         if before is not None and _routing_unchanged(before, parsed):
             router, catalogue = before.router, before.catalogue
         else:
-            router = Router(parsed.catalog, parsed.policies, predictor, evidence_of(parsed.evidence, predictor.encoder))
+            router = Router(parsed.catalog, parsed.policies, predictor, predictor.evidence_of(parsed.evidence))
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
         return ActiveConfig(

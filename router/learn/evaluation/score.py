@@ -9,7 +9,6 @@ from pathlib import Path
 from router.errors import ConfigurationError
 from router.learn.data import Prompt
 from router.learn.progress import tracked
-from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor
 
 _BATCH = 256
@@ -20,7 +19,7 @@ def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
     for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
-        vectors = feature_vectors(predictor.encoder, [prompt.turns for prompt in prompts[start : start + _BATCH]])
+        vectors = predictor.vectors([prompt.turns for prompt in prompts[start : start + _BATCH]])
         quality, deviation, *_ = predictor.expect_all(vectors)
         qualities += quality[:, :-1].tolist()
         deviations += deviation[:, :-1].tolist()

@@ -18,7 +18,6 @@ from router.learn.onboarding.plan import Terms, check_callable, limited_to_card,
 from router.learn.onboarding.probes import Probe, ProbeSet
 from router.learn.onboarding.result import OnboardingResult, Progress, StopReason, changes, median
 from router.perceive.evidence import ProbeOutcome
-from router.perceive.features import feature_vectors
 from router.perceive.predictor import Predictor
 
 _MAX_ANSWER_CHARACTERS = 400
@@ -30,11 +29,10 @@ Wait = Callable[[float], Awaitable[None]]
 
 def start_test(predictor: Predictor, catalog: Catalog, card: Card, probes: Sequence[Probe]) -> AdaptiveTest:
     """The adaptive test of `card` before its first answer: the prior that `predictor` gives it."""
-    vectors = feature_vectors(predictor.encoder, [probe.turns for probe in probes])
+    vectors = predictor.vectors([probe.turns for probe in probes])
     position = catalog.position(card.id)
     assert position is not None, card.id
-    ability, _ = predictor.place(catalog, position, {})
-    return AdaptiveTest(probes, ability, predictor.profile(vectors).profiles, predictor.head.second_moment)
+    return AdaptiveTest(probes, predictor.belief(catalog, position, vectors))
 
 
 async def onboard(

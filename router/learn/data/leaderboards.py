@@ -1,0 +1,157 @@
+"""Published leaderboards: tables of models by benchmark, from which the ratings of models are learned.
+
+A folder of CSV files with a `model` column, one row per model and reasoning effort, and a column per benchmark. A file's
+name begins with one of the keys of `LEADERBOARDS`, which say what its columns are. Models are known by different names on
+different leaderboards: `model_key` maps them to one.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from router.cards.benchmarks import share_of_scale
+from router.cards.facts import ModelFacts
+from router.errors import CallerError, FileError
+from router.learn.data.text_file import read_text
+
+
+class _Table(Struct, frozen=True):
+    """The benchmarks of a leaderboard's columns; in a `long` table each row is one score, with the benchmark's name in
+    the column `benchmark` and the score in `score`.
+    """
+
+    columns: Mapping[str, str]
+    long: bool = False
+
+
+def _livebench(release: str) -> _Table:
+    names = ("reasoning", "coding", "agentic_coding", "mathematics", "data_analysis", "language")
+    columns = {name.replace("_", " ").title(): f"livebench_{release}_{name}" for name in names}
+    return _Table(columns | {"IF": f"livebench_{release}_instructions"})
+
+
+_ARENA = {
+    "full": "text",
+    "hard_6": "hard",
+    "if": "instructions",
+    "multiturn": "multi_turn",
+    "long_user": "long_query",
+    **{
+        name: name
+        for name in (
+            *("expert", "coding", "math", "creative_writing"),
+            *("chinese", "french", "german", "japanese", "korean", "russian", "spanish"),
+        )
+    },
+}
+LEADERBOARDS: Mapping[str, _Table] = {
+    "arena_text": _Table({column: f"lmarena_{name}" for column, name in _ARENA.items()}),
+    "livebench_categories": _livebench("2026_06"),
+    "aider_polyglot": _Table({"pass_rate_2": "aider_polyglot"}),
+    "openhands_index": _Table(
+        {"swt-bench": "openhands_swt_bench", "commit0": "openhands_commit0", "gaia": "openhands_gaia"}, long=True
+    ),
+    "vectara_hallucination": _Table({"factual_consistency": "factual_consistency"}),
+}
+"""The columns of each leaderboard, by the beginning of its file's name."""
+
+_OLD_RELEASE = " [2026-01-08 release]"
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_EFFORT = re.compile(
+    r"[-_@ (]+(?P<word>x-?high|high|medium|low|minimal|max|nothinking|no[- ]think(?:ing)?|none|non-reasoning"
+    r"|(?:auto-)?thinking(?:-auto)?(?:-\d+k)?|highthinking|reasoning|thinkhigh|thinklow|reasoner|think|32k think(?:ing tokens)?"
+    r"|base|default|diff|chat)(?:-effort)?\)?$"
+)
+_DATE = re.compile(r"[-_]?(?:20\d\d[-_]?\d\d[-_]?\d\d|\d\d-20\d\d|\d\d-\d\d|(?<![\d.])[01]\d[0-3]\d)(?=$|[-_])")
+_VENDOR = re.compile(
+    r"^(?:.*/|(?:anthropic|deepseek(?=deepseek)|google|openai|qwen(?=qwen)|minimax(?=minimax)|moonshotai|z-ai|nvidia|meta-llama"
+    r"|microsoft|mistralai|xiaomi|x-ai|ibm-granite|inclusionai|amazon(?=nova)))"
+)
+_PART_OF_NAME = re.compile(r"^qwen[\d.]*-max$|^mistral-medium$|-codex-max$")
+_NO_EFFORT = {"base", "default", "diff", "chat", "nothinking", "no thinking", "no think", "no-think", "non-reasoning"}
+
+
+def model_key(name: str) -> tuple[str, str]:
+    """The model and its reasoning effort, in one spelling for all leaderboards; the effort is empty where none is named.
+
+    `claude-opus-4-5-20251101-thinking-64k-high-effort` is `("claude-opus-4.5", "high")`.
+    """
+    text = _VENDOR.sub("", name.strip().lower().split(":free")[0]).replace("_", "-").replace(" ", "-")
+    effort = ""
+    while (found := _EFFORT.search(text)) and not _PART_OF_NAME.search(text):
+        text, word = text[: found.start()], found["word"]
+        if word.replace("x-", "x") in _EFFORTS:
+            effort = effort or word.replace("x-", "x")
+        elif word in _NO_EFFORT:
+            effort = effort or ("" if word in ("default", "diff", "chat") else "none")
+        else:
+            effort = effort or "thinking"
+    text = _DATE.sub("", text)
+    text = re.sub(r"-(?:preview|instruct|it|hf|chat|latest|exp|beta|bf16|fp8|v1\.0|001|002)(?=-|$)", "", text)
+    if swapped := re.match(r"claude-(\d)-?(\d)?-(opus|sonnet|haiku)(.*)$", text):
+        major, minor, line, rest = swapped.groups()
+        text = f"claude-{line}-{major}{f'-{minor}' if minor else ''}{rest}"
+    text = re.sub(r"(?<=\d)-(?=\d(?:$|-))", ".", text)
+    return text.strip("-."), effort
+
+
+def read_leaderboards(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """The scores, as shares of their scales, by model and effort (`model_key`) and benchmark.
+
+    Raises CallerError where the folder has no leaderboard, and FileError with file and line for a value that is not a
+    score.
+    """
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    files = sorted(file for file in folder.glob("*.csv") if any(file.name.startswith(name) for name in LEADERBOARDS))
+    if not files:
+        raise CallerError(f"{folder} has no leaderboard; expected files named {', '.join(LEADERBOARDS)}*.csv")
+    for file in files:
+        table = next(table for name, table in LEADERBOARDS.items() if file.name.startswith(name))
+        for line, name, benchmark, text in _cells(file, table):
+            if name.endswith(_OLD_RELEASE):
+                name, benchmark = name.removesuffix(_OLD_RELEASE), benchmark.replace("2026_06", "2026_01")
+            try:
+                share = share_of_scale(benchmark, float(text))
+            except ValueError as error:
+                raise FileError(str(file), line, f"{name}: {benchmark}: {error}") from None
+            if share is not None:
+                scores = found.setdefault(model_key(name), {})
+                scores[benchmark] = max(share, scores.get(benchmark, share))
+    return found
+
+
+def _cells(file: Path, table: _Table) -> Iterator[tuple[int, str, str, str]]:
+    """The line, the model, the benchmark and the text of each score."""
+    reader = csv.DictReader(io.StringIO(read_text(file)))
+    for line, row in enumerate(reader, start=2):
+        if table.long:
+            if (benchmark := table.columns.get(row["benchmark"])) and row["score"]:
+                yield line, row["model"], benchmark, row["score"]
+            continue
+        for column, benchmark in table.columns.items():
+            if text := row.get(column):
+                yield line, row["model"], benchmark, text
+
+
+_SIZE = re.compile(r"(?<![a-z\d.])(?:(?P<experts>\d+)x)?(?P<billions>\d+(?:\.\d+)?)b(?:-a(?P<active>\d+(?:\.\d+)?)b)?(?=$|-)")
+
+
+def facts_from_name(key: str, name: str) -> ModelFacts:
+    """The facts that a model's name states: its size, and the date of its version."""
+    total = active = None
+    if size := _SIZE.search(key):
+        active = float(size["active"] or size["billions"]) * 1e9
+        total = float(size["billions"]) * float(size["experts"] or 1) * 1e9
+    released = None
+    if date := re.search(r"(20\d\d)-?(\d\d)-?(\d\d)(?!\d)", name):
+        year, month, day = map(int, date.groups())
+        if 1 <= month <= 12 and 1 <= day <= 31:
+            released = datetime.date(year, month, 1)
+    return ModelFacts(name=key, total_parameters=total, active_parameters=active, released=released)

@@ -1,0 +1,129 @@
+"""Fitting the item-response part of a predictor: difficulty from graded prompts, ratings from facts and outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from router.cards.benchmarks import FAMILIES
+from router.cards.facts import ModelFacts
+from router.errors import CallerError
+from router.learn.data import RoutingSet
+from router.learn.data.everyday import GradedPrompts
+from router.learn.data.leaderboards import facts_from_name, model_key, read_leaderboards
+from router.learn.training.outcome_table import additive_effects
+from router.learn.training.ratings import column_memberships, fit_ratings
+from router.learn.training.reader import fit_reader
+from router.perceive.acceptance import AcceptanceParameters
+from router.perceive.ratings import measurements, memberships, rating_of
+from router.perceive.reader import Reader
+from router.types import Doubles, Floats
+
+_QUANTILES = np.linspace(0.025, 0.975, 20)
+_MIN_PROMPTS, _MIN_MODELS, _MIN_OUTCOMES = 60, 6, 25
+_READ_PROMPTS = 60
+_EDGE = 0.02
+INTERACTION = 0.5
+
+
+class _Outcomes(NamedTuple):
+    """`values` `(models, columns)`, the logits of the models' mean scores on prompts of one kind, NaN where unknown;
+    `families` `(columns, families - 1)`, the mean shares of families of these prompts; `sets`, the number of each column's
+    data set.
+    """
+
+    values: Doubles
+    families: Doubles
+    sets: list[int]
+
+
+def fit_acceptance(
+    graded: GradedPrompts,
+    graded_vectors: Floats,
+    embedded: int,
+    data: RoutingSet,
+    vectors: Floats,
+    domains: Sequence[str],
+    facts: Mapping[str, ModelFacts],
+    leaderboards: Path,
+    families: Sequence[str],
+) -> AcceptanceParameters:
+    """The item-response part from graded prompts with these feature vectors, the outcomes of `data` with theirs, the facts
+    of models by name and a folder of leaderboards. `families` are the families of models in the manifest.
+
+    Raises CallerError where a model that stands for a strength is unknown.
+    """
+    fitted = fit_reader(graded, graded_vectors, embedded)
+    outcomes = _outcomes_of(data, vectors, domains, Reader(fitted.parameters))
+    boards = {key: _board_facts(key, scores) for key, scores in read_leaderboards(leaderboards).items()}
+    of_models = [facts.get(name) or boards.get(model_key(name)) for name in data.models]
+    used = {id(entry) for entry in of_models}
+    others = {id(entry): entry for entry in (*facts.values(), *boards.values()) if id(entry) not in used}
+    entries = [*of_models, *others.values()]
+    rows = np.array([measurements(entry) for entry in entries])
+    values = np.full((len(rows), outcomes.values.shape[1]), np.nan)
+    values[: len(of_models)] = outcomes.values
+    table = np.concatenate([rows, values], axis=1)
+    columns = column_memberships(outcomes.families, outcomes.sets, memberships())
+    ratings = fit_ratings(table, columns, [entry.family if entry else None for entry in entries], families)
+    rated = {name: row for row, name in enumerate(data.models)}
+    rated |= {name: row for row, entry in enumerate(entries) if entry for name in (entry.name,)}
+    unknown = np.full(table.shape[1], np.nan)
+    parameters = AcceptanceParameters(
+        reader=fitted.parameters,
+        ratings=ratings,
+        memberships=columns,
+        outcomes=outcomes.values,
+        rated=np.array([rating_of(ratings.posterior(row, columns)).mean for row in (*table[: len(of_models)], unknown)]),
+        tier_ratings=np.arange(len(fitted.strengths), dtype=np.float64),
+        tier_strengths=fitted.strengths,
+        difficulties=np.quantile(fitted.out_of_fold, _QUANTILES),
+        families=graded.families.mean(axis=0),
+        difficulty_variance=np.array(float(np.square(fitted.out_of_fold - fitted.difficulty).mean())),
+        interaction=np.array(INTERACTION),
+    )
+    tiers = []
+    for models in graded.strengths:
+        if missing := [name for name in models if name not in rated]:
+            raise CallerError(f"strengths: there are no facts of the model {missing[0]}")
+        tiers.append(np.mean([ratings.posterior(table[rated[name]], columns).mean[0] for name in models]))
+    return msgspec.structs.replace(parameters, tier_ratings=np.array(tiers))
+
+
+def _board_facts(key: tuple[str, str], scores: Mapping[str, float]) -> ModelFacts:
+    """The facts of a row of the leaderboards: its scores, and what its name says."""
+    named = facts_from_name(key[0], key[0])
+    name = "@".join(part for part in key if part)
+    return msgspec.structs.replace(named, name=name, benchmarks=scores)
+
+
+def _outcomes_of(data: RoutingSet, vectors: Floats, domains: Sequence[str], reader: Reader) -> _Outcomes:
+    """The mean scores by domain; the small domains of a set together are one column."""
+    scores = data.scores.astype(np.float64)
+    counts = Counter(domains)
+    of_set = [domain.partition("/")[0] for domain in domains]
+    columns = [
+        domain if counts[domain] >= _MIN_PROMPTS else name for domain, name in zip(domains, of_set, strict=True)
+    ]
+    names, values, shares, sets = sorted(set(of_set)), [], [], []
+    for column in sorted(set(columns)):
+        rows = np.flatnonzero([own == column for own in columns])
+        seen = np.isfinite(scores[rows]).sum(axis=0)
+        enough = seen >= min(_MIN_OUTCOMES, len(rows))
+        if len(rows) < _MIN_PROMPTS or enough.sum() < _MIN_MODELS:
+            continue
+        ability, _ = additive_effects(scores[rows])
+        clipped = np.clip(ability, _EDGE, 1 - _EDGE)
+        values.append(np.where(enough, np.log(clipped / (1 - clipped)), np.nan))
+        read = rows[:: -(-len(rows) // _READ_PROMPTS)]
+        readings = [reader(data.prompts[row].turns, vectors[row]) for row in read]
+        shares.append(np.mean(readings, axis=0)[1:])
+        sets.append(names.index(column.partition("/")[0]))
+    if not values:
+        return _Outcomes(np.zeros((len(data.models), 0)), np.zeros((0, len(FAMILIES) - 1)), [])
+    return _Outcomes(np.column_stack(values), np.array(shares, dtype=np.float64), sets)

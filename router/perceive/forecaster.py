@@ -1,0 +1,114 @@
+"""Forecasts for every card of a catalogue: quality with its uncertainty, length, cost and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from router.cards.catalog import Catalog
+from router.perceive.linear import Quality, tokens_of
+from router.perceive.local import LocalEvidence, topics_of_vectors
+from router.perceive.profile import PromptProfile
+from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
+from router.types import Doubles, Features, Floats, Forecast, Indices
+
+if TYPE_CHECKING:
+    from router.perceive.predictor import Predictor
+
+USUAL_THINKING_TOKENS = 1_500.0
+"""What a card that reasons is assumed to think, in tokens, on a prompt that is hard for today's best models."""
+
+_HARD, _GROWTH = 2.0, 0.6
+_LEAST_THINKING, _MOST_THINKING = 0.03, 2.0
+_LEAST, _GREATEST = 1e-6, 1.0 - 1e-6
+
+
+class QualityModel(Protocol):
+    """The qualities of the cards of one catalogue. `mean_quality` `(cards,)` is that on an average prompt."""
+
+    mean_quality: Doubles
+
+    def __call__(self, prompt: PromptProfile) -> Quality:
+        """The qualities on the first of the prompts."""
+
+
+class Forecaster:
+    """Forecasts for one catalogue. A card's forecast depends on that card alone, and on those that it names."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        catalog: Catalog,
+        quality: QualityModel,
+        rows: Indices,
+        local: Mapping[int, LocalEvidence],
+    ) -> None:
+        """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position."""
+        self._predictor, self._quality, self._local = predictor, quality, local
+        self._embedded = predictor.encoder.dimensions
+        cards = catalog.columns
+        self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
+        self._columns = cards
+        reasons = np.array(["reasoning" in (card.capabilities or ()) for card in catalog], dtype=np.bool_)
+        usual = np.where(reasons, USUAL_THINKING_TOKENS, 0.0)
+        self._thinking_tokens = np.where(np.isnan(cards.thinking_tokens), usual, cards.thinking_tokens)
+        self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
+        estimated = time_per_token_ms(cards.active_parameters)
+        self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
+        self._active_parameters = cards.active_parameters
+        self._length_offset = predictor.head.length_offset[rows]
+
+    def __call__(self, features: Features) -> Forecast:
+        """The forecast of every card, in the catalogue's order."""
+        prompt = self._predictor.profile(features.vector[None])
+        quality = self._with_local_evidence(self._quality(prompt), features.vector)
+        output_tokens = np.minimum(tokens_of(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)
+        if features.output_limit is not None:
+            output_tokens = np.minimum(output_tokens, features.output_limit)
+        written_tokens = output_tokens
+        if not features.sets_effort:
+            # The limit of the answer includes thinking.
+            limit = np.inf if features.output_limit is None else features.output_limit
+            thinking = (self._thinking_tokens * _thinking_share(prompt)).round()
+            written_tokens = np.minimum(output_tokens + thinking, limit)
+        input_usd, output_usd = self._columns.prices_usd_per_mtok(features.input_tokens)
+        estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
+        ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
+        return Forecast(
+            quality=quality.quality,
+            quality_std=quality.std,
+            independent_std=quality.independent_std,
+            mean_quality=self._quality.mean_quality,
+            output_tokens=output_tokens,
+            cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
+            ttft_ms=ttft_ms,
+            latency_ms=ttft_ms + written_tokens * self._tpot_ms,
+            novelty=float(prompt.novelty[0]),
+        )
+
+    def qualities(self, vectors: Floats) -> Doubles:
+        """The expected qualities `(prompts, cards)` on prompts with these feature vectors."""
+        rows = [self._with_local_evidence(self._quality(self._predictor.profile(v[None])), v).quality for v in vectors]
+        return np.array(rows).reshape(len(vectors), -1)
+
+    def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
+        if not self._local:
+            return quality
+        topic = topics_of_vectors(vector[None], self._embedded)[0]
+        corrected = quality.quality.copy()
+        for card, evidence in self._local.items():
+            corrected[card] += evidence.correction(topic)
+        return quality._replace(quality=np.minimum(np.maximum(corrected, _LEAST), _GREATEST).round(6))
+
+
+def _thinking_share(prompt: PromptProfile) -> float:
+    """The thinking on this prompt as a share of that on a hard one: models think longer about harder prompts.
+
+    One without a reader, which knows the difficulty.
+    """
+    if not prompt.readings.shape[1]:
+        return 1.0
+    share = float(np.exp(_GROWTH * (float(prompt.readings[0, 0]) - _HARD)))
+    return min(max(share, _LEAST_THINKING), _MOST_THINKING)

@@ -1,0 +1,25 @@
+"""What is computed of prompts before any card is considered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from router.types import Doubles, Floats
+
+
+class PromptProfile(NamedTuple):
+    """`profiles` `(prompts, 1 + skills)` is `x = (1, s)`; `readings` `(prompts, READINGS)` are those of the reader, of
+    width zero without one; all others are `(prompts,)`.
+
+    `uncertainty` is the share of a model's residual variance that is the variance of its expected quality, and
+    `independent_uncertainty` that share without the part that all models have in common. `log_tokens` is the common
+    part of the logarithm of an answer's tokens. `ood_probability` and `novelty` are those of `SkillProjection`.
+    """
+
+    profiles: Doubles
+    readings: Floats
+    uncertainty: Doubles
+    independent_uncertainty: Doubles
+    log_tokens: Doubles
+    ood_probability: Doubles
+    novelty: Doubles

@@ -1,0 +1,110 @@
+"""The reader: how difficult a prompt is, and which families of tasks it belongs to.
+
+Both are linear in the prompt's character n-grams, its embedding and surface features, and the size of its context:
+
+    reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n)
+
+with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader` fits
+it to prompts whose difficulty people graded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from router.cards.benchmarks import FAMILIES
+from router.types import Doubles, Floats, Indices
+
+READINGS = 1 + len(FAMILIES) - 1
+"""The length of a reading: the difficulty, then the share of each family but `general`, in the order of FAMILIES."""
+
+GRAM_LENGTHS = (2, 3, 4)
+GRAM_BITS = 16
+"""N-grams are hashed to this many bits."""
+
+CONTEXT_FEATURES = 4
+_MAX_CHARACTERS = 4_000
+_CLIP = 5.0
+_STEP, _OFFSET, _MIX = np.uint32(0x01000193), np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
+
+
+class Context(Struct, frozen=True):
+    """What stands around the human's turns: the number of characters and of turns of the whole conversation, and whether
+    the request has tools.
+    """
+
+    characters: int = 0
+    turns: int = 1
+    tools: bool = False
+
+
+class ReaderParameters(Struct, frozen=True, eq=False):
+    """float32: `grams` `(2 ** GRAM_BITS, READINGS)`, `center`, `scale` `(width + CONTEXT_FEATURES,)`, `weights`
+    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`.
+    """
+
+    grams: Floats
+    center: Floats
+    scale: Floats
+    weights: Floats
+    intercept: Floats
+
+
+class Reader:
+    """Computes readings. A prompt's reading is the same, to the bit, alone and among others."""
+
+    def __init__(self, parameters: ReaderParameters) -> None:
+        self.parameters = parameters
+        self._weights = parameters.weights.astype(np.float64) / parameters.scale[:, None]
+        self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
+        self._intercept = parameters.intercept.astype(np.float64)
+
+    def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
+        """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the shares
+        of the families are in [0, 1], and their sum is at most one.
+        """
+        dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
+        bound = _CLIP * self._scale
+        dense = np.minimum(np.maximum(dense, -bound), bound)
+        hashes = gram_hashes("\n".join(turns))
+        reading = self._intercept + (dense[:, None] * self._weights).sum(axis=0)
+        if len(hashes):
+            reading += self.parameters.grams[hashes].sum(axis=0, dtype=np.float64) / math.sqrt(len(hashes))
+        shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
+        reading[1:] = shares / max(float(shares.sum()), 1.0)
+        return reading.astype(np.float32)
+
+
+def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
+    """Of the context, float64 `(CONTEXT_FEATURES,)`: the logarithms of its characters and turns, whether the request has
+    tools, and the logarithm of the human's turns.
+    """
+    if context is None:
+        context = Context(sum(map(len, turns)), len(turns))
+    return np.array(
+        [math.log1p(context.characters), math.log1p(context.turns), float(context.tools), math.log1p(len(turns))]
+    )
+
+
+def gram_hashes(text: str) -> Indices:
+    """The hashes of the n-grams of `text`, in lower case and with single spaces; of a long text, of its beginning and end.
+
+    A rolling polynomial over UTF-16 units, so that all n-grams of a length cost a few operations on arrays.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        text = f"{text[: 3 * _MAX_CHARACTERS // 4]} {text[-_MAX_CHARACTERS // 4 :]}"
+    text = f" {' '.join(text.lower().split())} "
+    units = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2").astype(np.uint32)
+    steps = (units + np.uint32(1)) * _OFFSET
+    rolling, parts = np.zeros(len(units), np.uint32), []
+    for length in range(1, max(GRAM_LENGTHS) + 1):
+        if len(units) < length:
+            break
+        rolling = rolling[: len(units) - length + 1] * _STEP + steps[length - 1 :]
+        if length in GRAM_LENGTHS:
+            parts.append((rolling ^ (rolling >> np.uint32(15))) * _MIX >> np.uint32(32 - GRAM_BITS))
+    return np.concatenate(parts).astype(np.intp) if parts else np.zeros(0, np.intp)
