@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from router.decide.fields import DecisionInputs
-from router.formats.units import show_parameters, show_usd
+from router.formats.units import show_parameters, show_request_cost
 from router.types import Doubles
 
 LOSS = "loss"
@@ -60,7 +60,7 @@ def assumptions(inputs: DecisionInputs, parts: Mapping[str, Doubles], card: int)
     sentences = []
     if "cheapest" in parts and np.isnan(inputs.forecast.cost_usd[card]):
         size, cost_usd = inputs.catalog.columns.size_parameters[card], counted_cost_usd(inputs)[card]
-        counted = f"{show_usd(cost_usd, 2)}, usual for {show_parameters(size)}"
+        counted = f"{show_request_cost(cost_usd)}, usual for {show_parameters(size)}"
         sentences.append(f"cost unknown; counted as {_MIDDLE_IN_WORDS if np.isnan(cost_usd) else counted}")
     if "fastest" in parts and np.isnan(inputs.forecast.latency_ms[card]):
         sentences.append(f"latency unknown; counted as {_MIDDLE_IN_WORDS}")

@@ -90,7 +90,7 @@ def test_a_decision_states_what_it_assumes_about_unknown_costs_and_latencies() -
         "a-cheap": (),
         "b-dear": (),
         "c-unknown": (
-            "cost unknown; counted as 0.0002$, usual for 8B",
+            "cost unknown; counted as 0.0002$ (0.2$ per 1,000 requests), usual for 8B",
             "latency unknown; counted as the middle between the least and the greatest of the catalogue",
         ),
     }
