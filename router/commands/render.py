@@ -124,9 +124,11 @@ def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
 
 def print_report(report: Report, wide: bool = False) -> None:
     """Print an evaluation: the methods in a table, the verdicts, new models and prompts. `wide` shows every metric."""
-    from router.learn.report import FIGURES, MAIN_FIGURES
+    from router.learn.report import FIGURES, MAIN_FIGURES, sentences
 
     out = console()
+    for sentence in sentences(report):
+        out.print(escape(sentence))
     out.print(
         f"[bold]{escape(report.data_set)}[/]: {report.prompts} prompts, {report.models} models, {report.protocol}; "
         f"best single model {escape(report.best_single)} ({report.best_single_quality:.4f}), "

@@ -118,6 +118,11 @@ def show_usd_per_1000(cost_usd: float, digits: int = 3) -> str:
     return show_usd(1000 * cost_usd, digits)
 
 
+def show_dollars(amount: float) -> str:
+    """`0.4249` as `$0.42`, `0.004249` as `$0.0042`, for sentences."""
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${_rounded(amount, 2)}"
+
+
 def show_request_cost(cost_usd: float, digits: int = 4) -> str:
     """The cost of one request and of 1,000: `0.00042` as `0.00042$ (0.42$ per 1,000 requests)`."""
     once = show_usd(cost_usd, digits)
