@@ -26,23 +26,39 @@ _MIDDLE = 0.5
 _MIDDLE_IN_WORDS = "the middle between the least and the greatest of the catalogue"
 
 
-def scaled(values: Doubles, *, logarithmic: bool, usual: Doubles | None = None, unknown: float = 1.0) -> Doubles:
+def scaled(
+    values: Doubles, *, logarithmic: bool, usual: Callable[[], Doubles] | None = None, unknown: float = 1.0
+) -> Doubles:
     """Map the known `values` linearly to [0, 1]: smallest 0, largest 1, all equal 0.
 
     An unknown value (NaN) counts as the card's `usual` value, within the scale of the known ones; where that is unknown
     too, as `unknown`.
     """
-    filled = values if usual is None else np.where(np.isnan(values), usual, values)
-    # Without any known value, the usual ones make the scale.
-    values = filled if np.isnan(values).all() else values
+    is_unknown = np.isnan(values)
+    if usual is None or not is_unknown.any():
+        shares = _shares(values, values, logarithmic)
+    else:
+        counted = np.where(is_unknown, usual(), values)
+        # Without any known value, the usual ones make the scale.
+        shares = _shares(counted, counted if is_unknown.all() else values, logarithmic)
+        shares = np.minimum(np.maximum(shares, 0.0), 1.0)
+    shares[np.isnan(shares)] = unknown
+    return shares
+
+
+def _shares(values: Doubles, scale: Doubles, logarithmic: bool) -> Doubles:
+    """The places of `values` between the smallest (0) and the largest (1) of `scale`, to nine decimals."""
     if logarithmic:
-        positive = values[values > 0] if (values > 0).any() else filled[filled > 0]
+        positive = scale[scale > 0]
+        positive = positive if positive.size else values[values > 0]
         if positive.size:
-            values, filled = np.log1p(values / positive.min()), np.log1p(filled / positive.min())
-    smallest, largest = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
+            smallest_positive = positive.min()
+            logarithms = np.log1p(values / smallest_positive)
+            values, scale = logarithms, logarithms if scale is values else np.log1p(scale / smallest_positive)
+    smallest, largest = np.fmin.reduce(scale, initial=np.inf), np.fmax.reduce(scale, initial=-np.inf)
     width = largest - smallest if largest > smallest else 1.0
-    shares = np.clip((filled - smallest) / width, 0.0, 1.0).round(9)
-    return np.where(np.isnan(shares), unknown, shares)
+    shares: Doubles = ((values - smallest) / width).round(9)
+    return shares
 
 
 def counted_cost_usd(inputs: DecisionInputs) -> Doubles:
@@ -81,7 +97,7 @@ GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda inputs: loss_of(inputs.forecast.quality),
     "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda inputs: scaled(
-        inputs.forecast.cost_usd, logarithmic=True, usual=_usual_cost_usd(inputs), unknown=_MIDDLE
+        inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=_MIDDLE
     ),
     "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True, unknown=_MIDDLE),
     "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
