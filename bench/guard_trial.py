@@ -78,7 +78,7 @@ def try_out(data: RoutingSet, vectors: Floats, encoder: Encoder, splits: Sequenc
     run = np.isfinite(data.scores)
     rows: list[tuple[float, ...]] = []
     single = best_single(np.asarray(data.scores, dtype=np.float64))
-    for split in tracked(splits, f"{data.name}, {protocol}", min_items=2):
+    for split in tracked(splits, f"{data.name}, {protocol}", min_items=2, noun="fold"):
         predictor = fit(vectors[split.train], data.rows(split.train), encoder)
         for row, comparison, novelty in _comparisons(predictor, data.models, vectors, split.test, run):
             scores = data.scores[row]

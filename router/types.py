@@ -71,6 +71,7 @@ class Candidate(Struct, frozen=True):
 
     `score` is the sum of `parts`, the weighted loss and the weighted costs of the goals; lower is better. `quality` and
     `quality_std` are in [0, 1]. `cost_usd` and `latency_ms` are the forecast for this request, None where unknown.
+    `assumed` are sentences about what the score assumes where a forecast is unknown.
     """
 
     card: str
@@ -80,6 +81,7 @@ class Candidate(Struct, frozen=True):
     cost_usd: float | None
     latency_ms: float | None
     parts: dict[str, float]
+    assumed: tuple[str, ...] = ()
 
 
 class Rejection(Struct, frozen=True, omit_defaults=True):

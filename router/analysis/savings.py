@@ -1,7 +1,7 @@
-"""Savings: the cost of routed requests, compared with the cost of one model for all of them.
+"""Savings: the cost of routed requests, compared with one model for all of them or with what each client asked for.
 
-Both sides cover the same requests. The single model is assumed to read and write as many tokens as were recorded. For
-both sides quality is a forecast from the recorded features.
+Both sides cover the same requests. The baseline is assumed to read and write as many tokens as were recorded. For both
+sides quality is a forecast from the recorded features.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from router.analysis.replay import features_of
 from router.cards.catalog import Catalog
+from router.decide.model_name import is_auto
 from router.dispatch.costs import price_of
 from router.errors import CallerError
 from router.perceive.predictor import Predictor, quality_of
@@ -27,6 +29,9 @@ from router.types import Doubles, Features, Floats, Mask
 
 _BATCH = 1024
 _ALL = ""
+
+CLIENT = "client"
+"""The baseline in which each request goes to the model that its client named."""
 
 Grouping = Callable[[Record], str]
 GROUPINGS: Mapping[str, Grouping] = {
@@ -49,7 +54,7 @@ class Side(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """A group of requests, as routed and with one card for all of them. `group` is empty for the total."""
+    """A group of requests, as routed and with the baseline's cards. `group` is empty for the total."""
 
     group: str
     requests: int
@@ -58,19 +63,20 @@ class Comparison(Struct, frozen=True):
 
     @property
     def saved(self) -> float | None:
-        """The saved share of the single card's cost; negative if routing cost more, None if the card is free."""
+        """The saved share of the baseline's cost; negative if routing cost more, None if the baseline is free."""
         return 1 - self.routed.cost_usd / self.single.cost_usd if self.single.cost_usd else None
 
 
 class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_budget": "thrifty"}):
-    """Routed requests compared with a single model.
+    """Routed requests compared with a baseline: a single model, or the model that each client named.
 
     `requests` and `spent_usd` cover all records. `left_out` counts the records that are not compared, by reason.
     Two kinds of cards are not compared: `uncallable` counts those that could not be called at more than half of the
     requests, `unpriced` lists the others without a price.
 
-    `card` is the single model. `best` is whether it has the highest mean forecast quality of all compared cards.
-    `incapable` is how many requests it could not have served: context too long or unsupported input.
+    `baseline` names the baseline in words; `card` is the single model, empty for the models that clients named. `best`
+    is whether it has the highest mean forecast quality of all compared cards. `incapable` is how many requests the
+    baseline could not have served: context too long or unsupported input.
     `best_within_budget` is the card with the highest quality among those that would not have cost more than was spent,
     None if there is none. `total` is None if no record can be compared or no card has a price.
     """
@@ -80,6 +86,7 @@ class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_bu
     left_out: Mapping[str, int]
     unpriced: tuple[str, ...] = ()
     uncallable: int = 0
+    baseline: str = ""
     card: str = ""
     best: bool = False
     total: Comparison | None = None
@@ -89,13 +96,14 @@ class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_bu
 
 
 class _Sums:
-    """Sums over requests: cost, tokens by price, and each card's forecast quality `(cards,)`."""
+    """Sums over requests: cost, tokens by price, each card's forecast quality `(cards,)`, and the clients' baseline."""
 
     def __init__(self, cards: int) -> None:
         self.requests = 0
         self.cost_usd = self.quality = 0.0
         self.tokens = np.zeros(3)
         self.qualities = np.zeros(cards)
+        self.client_cost_usd = self.client_quality = 0.0
 
     def add(self, cost_usd: float, tokens: Sequence[int], card: int, qualities: Doubles) -> None:
         self.requests += 1
@@ -106,13 +114,14 @@ class _Sums:
 
 
 class _Comparable(Struct, frozen=True):
-    """A request to compare. `tokens` are input, cached input and output tokens."""
+    """A request to compare. `tokens` are input, cached input and output tokens; `named` the card its client named."""
 
     group: str
     card: int
     cost_usd: float
     tokens: tuple[int, int, int]
     vector: Floats
+    named: int | None = None
 
 
 def savings(
@@ -126,23 +135,28 @@ def savings(
 ) -> Savings:
     """Compare the cost of `records` with the cost of one card for all of them.
 
-    `against` is the id of that card, by default the one with the best forecast quality. `by` is a key of `GROUPINGS`.
-    Raises CallerError for a card without a price or an unknown grouping, ConfigurationError if the recorded features
-    come from another encoder.
+    `against` is the id of that card, by default the one with the best forecast quality, or `CLIENT`: for each record
+    the card that its client named. `by` is a key of `GROUPINGS`. Raises CallerError for a card that does not exist or
+    has no price, or an unknown grouping, ConfigurationError if the recorded features come from another encoder.
     """
     if by is not None and by not in GROUPINGS:
         raise CallerError(f'--by takes {", ".join(GROUPINGS)}; got "{by}"')
-    accumulator = _Accumulator(cards, predictor, unavailable, GROUPINGS[by] if by else None)
+    accumulator = _Accumulator(cards, predictor, unavailable, GROUPINGS[by] if by else None, against)
     for record in records:
         accumulator.add(record)
-    return accumulator.result(against)
+    return accumulator.result()
 
 
 class _Accumulator:
     """Adds up records one by one, so that they need not fit into memory."""
 
     def __init__(
-        self, cards: CatalogSnapshot, predictor: Predictor, unavailable: Unavailable, group: Grouping | None
+        self,
+        cards: CatalogSnapshot,
+        predictor: Predictor,
+        unavailable: Unavailable,
+        group: Grouping | None,
+        against: str | None,
     ) -> None:
         self._catalog, self._predictor, self._group = cards.catalog, predictor, group
         self._uncallable = functools.lru_cache(maxsize=256)(lambda name: self._mask(unavailable(name)))
@@ -152,6 +166,9 @@ class _Accumulator:
         placed = (predictor.place(cards.catalog, card, cards.evidence) for card in range(len(cards.catalog)))
         self._abilities = np.array([ability.mean for ability, _ in placed])
         self._prices = _prices(cards.catalog)
+        self._by_client = against == CLIENT
+        self._single = self._position(against) if against and not self._by_client else None
+        self._incapable_by_client = 0
         self._sums: dict[str, _Sums] = {}
         self._left_out: Counter[str] = Counter()
         self._batch: list[_Comparable] = []
@@ -169,7 +186,7 @@ class _Accumulator:
         if len(self._batch) == _BATCH:
             self._forecast()
 
-    def result(self, against: str | None) -> Savings:
+    def result(self) -> Savings:
         """The comparison of all added records."""
         self._forecast()
         total = self._sums.pop(_ALL, _Sums(len(self._catalog)))
@@ -183,22 +200,42 @@ class _Accumulator:
             uncallable=int((~allowed).sum()),
         )
         best = _best(total.qualities, priced & allowed)
-        chosen = self._position(against) if against else best
+        chosen = best if self._single is None else self._single
         if chosen is None or not total.requests:
             return summary
         costs = self._prices.T @ total.tokens
         affordable = _best(total.qualities, priced & allowed & (costs <= total.cost_usd))
         return msgspec.structs.replace(
             summary,
-            card=self._catalog.ids[chosen],
-            best=chosen == best,
+            **self._baseline(chosen, best),
             total=self._compared(_ALL, total, chosen),
             groups=tuple(self._compared(name, sums, chosen) for name, sums in sorted(self._sums.items())),
-            incapable=int(self._incapable[chosen]),
             best_within_budget=None
             if affordable is None
             else (self._catalog.ids[affordable], self._side(total, affordable)),
         )
+
+    def _baseline(self, chosen: int, best: int | None) -> dict[str, Any]:
+        """The fields of `Savings` that describe the baseline."""
+        if self._by_client:
+            return {"baseline": "the model that the client asked for", "incapable": self._incapable_by_client}
+        card = self._catalog.ids[chosen]
+        words = f"always {card}" + (", the best single model" if self._single is None else "")
+        return {
+            "baseline": words,
+            "card": card,
+            "best": chosen == best,
+            "incapable": int(self._incapable[chosen]),
+        }
+
+    def _named(self, asked: str) -> int | str:
+        """The position of the card that a client asked for, or the reason why there is no such baseline."""
+        if not asked or is_auto(asked):
+            return "the client asked for auto, so there is no model to compare with"
+        card = self._catalog.position(asked)
+        if card is None:
+            return f"the client asked for {asked}, which is no card of the catalogue"
+        return f"{asked} has no price" if np.isnan(self._prices[0, card]) else card
 
     def _comparable(self, record: Record) -> _Comparable | str:
         """The fields of `record` that the comparison needs, or the reason to leave it out."""
@@ -207,17 +244,20 @@ class _Accumulator:
             return "no complete answer"
         if decision is None:
             return "not routed: the client named the card"
-        if outcome.usage is None:
-            return "the upstream reported no usage"
-        if outcome.cost_usd is None:
-            return f"{outcome.card} has no price"
+        if outcome.usage is None or outcome.cost_usd is None:
+            return "the upstream reported no usage" if outcome.usage is None else f"{outcome.card} has no price"
         card = self._catalog.position(outcome.card)
         if card is None:
             return f"{outcome.card} is no longer in the catalogue"
+        named = self._named(record.asked) if self._by_client else None
+        if isinstance(named, str):
+            return named
         features = features_of(decision, self._predictor)
         usage = outcome.usage
         cached = min(usage.cached_input_tokens, usage.input_tokens)
-        self._incapable += _incapable(self._catalog, features)
+        incapable = _incapable(self._catalog, features)
+        self._incapable += incapable
+        self._incapable_by_client += named is not None and bool(incapable[named])
         if decision.unavailable:
             self._missed += self._uncallable(decision.unavailable)
         return _Comparable(
@@ -226,6 +266,7 @@ class _Accumulator:
             cost_usd=outcome.cost_usd,
             tokens=(usage.input_tokens - cached, cached, usage.output_tokens),
             vector=features.vector,
+            named=named,
         )
 
     def _forecast(self) -> None:
@@ -237,6 +278,9 @@ class _Accumulator:
             for group in {_ALL, request.group}:
                 sums = self._sums.setdefault(group, _Sums(len(self._catalog)))
                 sums.add(request.cost_usd, request.tokens, request.card, row)
+                if request.named is not None:
+                    sums.client_cost_usd += float(self._prices[:, request.named] @ request.tokens)
+                    sums.client_quality += float(row[request.named])
         self._batch.clear()
 
     def _mask(self, card_ids: Iterable[str]) -> Mask:
@@ -251,7 +295,8 @@ class _Accumulator:
 
     def _compared(self, group: str, sums: _Sums, card: int) -> Comparison:
         routed = Side(sums.cost_usd, sums.quality / sums.requests)
-        return Comparison(group, sums.requests, routed, self._side(sums, card))
+        client = Side(sums.client_cost_usd, sums.client_quality / sums.requests)
+        return Comparison(group, sums.requests, routed, client if self._by_client else self._side(sums, card))
 
     def _side(self, sums: _Sums, card: int) -> Side:
         return Side(float(self._prices[:, card] @ sums.tokens), float(sums.qualities[card]) / sums.requests)

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
+import msgspec
+
 from router.cards.beliefs import contradiction
 from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
+from router.cards.inheritance import inherited, with_inherited
 from router.cards.schema import Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
@@ -26,7 +29,11 @@ class CatalogError(ConfigurationError):
 
 
 class Catalog(Sequence[Card]):
-    """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable."""
+    """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable.
+
+    An adapter has the facts of its base that its card does not state (`router.cards.inheritance`); `stated` are the
+    cards as they were given.
+    """
 
     def __init__(self, cards: Iterable[Card]) -> None:
         """Add the candidates of all efforts to `cards`.
@@ -53,6 +60,10 @@ class Catalog(Sequence[Card]):
         for position, card in enumerate(self._cards):
             if card.effort_of is None and upstream[card.model] == 1:
                 self._position.setdefault(card.model, position)
+        self.stated = self._cards
+        self._cards = tuple(
+            card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
+        )
 
     def __len__(self) -> int:
         return len(self._cards)
@@ -77,6 +88,18 @@ class Catalog(Sequence[Card]):
         if position is None:
             raise UnknownModelError(f'there is no card "{name}"{did_you_mean(name, self._position)}')
         return self._cards[position]
+
+    def inherited(self, name: str) -> tuple[str, ...]:
+        """The facts that the card with this name inherits from its base, by their keys in YAML."""
+        stated = self.stated[self._position[self.named(name).id]]
+        base = self._base_of(stated)
+        if base is None:
+            return ()
+        fields = {field.name: field.encode_name for field in msgspec.structs.fields(Card)}
+        return tuple(fields[key] for key in inherited(stated, base))
+
+    def _base_of(self, card: Card) -> Card | None:
+        return None if card.base is None else self.stated[self._position[card.base]]
 
     @functools.cached_property
     def columns(self) -> Columns:

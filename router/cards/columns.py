@@ -5,7 +5,7 @@ The order is the catalogue's. NaN is a fact that the card does not state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from router.cards.schema import Card, Rates
+from router.cards.usual_price import forecast_price, usual_price_usd_per_mtok
 
 Column = NDArray[np.float64]
 
@@ -24,8 +25,9 @@ class Columns(Struct, frozen=True, eq=False):
     """Arrays of shape `(cards,)`; their names state the units.
 
     `ttft_ms` is the time to the first token, `tpot_ms` the time per token after it, `released_day` the proleptic
-    ordinal of the release date, `exposure` the privacy cost in [0, 1]. `thinking_tokens` is what an answer typically
-    costs in addition to the tokens that the client sees.
+    ordinal of the release date, `exposure` the privacy cost in [0, 1]. `usual_price_usd_per_mtok` is what hosts usually
+    charge for a model of the card's size, input and output alike. `thinking_tokens` is what an answer typically costs in
+    addition to the tokens that the client sees.
 
     `tier_tokens` `(tiers, cards)` are the prompt lengths above which the rates of the same row in `tier_input_price…`
     and `tier_output_price…` apply; infinite where a card has no such tier.
@@ -37,6 +39,7 @@ class Columns(Struct, frozen=True, eq=False):
     max_output_tokens: Column
     input_price_usd_per_mtok: Column
     output_price_usd_per_mtok: Column
+    usual_price_usd_per_mtok: Column
     ttft_ms: Column
     tpot_ms: Column
     thinking_tokens: Column
@@ -69,8 +72,7 @@ def columns_of(cards: Sequence[Card]) -> Columns:
     """The columns of `cards`, in the order of `cards`."""
 
     def column(fact: Callable[[Card], float | None]) -> Column:
-        values = (fact(card) for card in cards)
-        return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+        return _array(fact(card) for card in cards)
 
     tiers = [card.price.tiers if card.price else () for card in cards]
     # As many rows as the card with most tiers has: none in a catalogue without tiers.
@@ -80,13 +82,15 @@ def columns_of(cards: Sequence[Card]) -> Columns:
         table = [[fact(*of_card[row]) if row < len(of_card) else missing for of_card in tiers] for row in rows]
         return np.array(table, dtype=np.float64).reshape(len(rows), len(cards))
 
+    prices = [forecast_price(card) for card in cards]
     return Columns(
         size_parameters=column(lambda card: card.size.total if card.size else None),
         active_parameters=column(lambda card: card.size.active if card.size else None),
         context_tokens=column(lambda card: card.context_tokens),
         max_output_tokens=column(lambda card: card.max_output_tokens),
-        input_price_usd_per_mtok=column(lambda card: card.price.input_usd if card.price else None),
-        output_price_usd_per_mtok=column(lambda card: card.price.output_usd if card.price else None),
+        input_price_usd_per_mtok=_array(price.input_usd if price else None for price in prices),
+        output_price_usd_per_mtok=_array(price.output_usd if price else None for price in prices),
+        usual_price_usd_per_mtok=column(usual_price_usd_per_mtok),
         ttft_ms=column(lambda card: card.latency.ttft_ms if card.latency else None),
         tpot_ms=column(lambda card: card.latency.tpot_ms if card.latency else None),
         thinking_tokens=column(lambda card: card.thinking_tokens),
@@ -96,3 +100,7 @@ def columns_of(cards: Sequence[Card]) -> Columns:
         tier_input_price_usd_per_mtok=tier_rows(lambda _, rates: rates.input_usd, np.nan),
         tier_output_price_usd_per_mtok=tier_rows(lambda _, rates: rates.output_usd, np.nan),
     )
+
+
+def _array(values: Iterable[float | None]) -> Column:
+    return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)

@@ -26,7 +26,7 @@ def list_cards(cards: options.Cards = None, artifact: options.Artifact = None, a
 
     catalog = options.load_cards(cards)
     if as_json:
-        options.print_json([to_plain(card) for card in catalog])
+        options.print_json([to_plain(card) for card in catalog.stated])
         return
     from router.commands.render import print_cards
 
@@ -41,10 +41,12 @@ def show_card(
     cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print one card as YAML."""
+    """Print one card as YAML, and what it inherits from its base."""
     from router.cards.schema import to_plain
 
-    plain = to_plain(options.load_cards(cards).named(name))
+    catalog = options.load_cards(cards)
+    card = catalog.named(name)
+    plain = to_plain(catalog.stated[catalog.ids.index(card.id)])
     if as_json:
         options.print_json(plain)
         return
@@ -54,6 +56,8 @@ def show_card(
 
     # Through JSON, so that tuples become lists.
     typer.echo(yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip())
+    if shared := catalog.inherited(card.id):
+        typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
 
 
 @app.command("lint")

@@ -65,15 +65,25 @@ def pareto(
     from rich.markup import escape
 
     from router.commands.render import console, table
+    from router.formats.units import show_usd_per_1000
 
     with_outcomes = outcomes is not None
-    columns = ("λ", "quality", *(["measured"] if with_outcomes else []), sweep.field, "cards")
+    is_cost = sweep.field == "cost"
+    columns = (
+        "λ",
+        "quality",
+        *(["measured"] if with_outcomes else []),
+        sweep.field,
+        *(["per 1,000"] if is_cost else []),
+        "cards",
+    )
     shown = table(*columns, right=columns[:-1])
     for point in points:
         measured = "" if point.measured_quality is None else f"{point.measured_quality:.3f}"
         cards_with_shares = ", ".join(f"{card} {share:.0%}" if share < 1 else card for card, share in point.cards[:4])
         cells = (f"{point.weight:g}", f"{point.quality:.3f}", *([measured] if with_outcomes else []))
-        shown.add_row(*cells, sweep.unit(point.value), escape(cards_with_shares))
+        per_1000 = "?" if point.value is None else show_usd_per_1000(point.value)
+        shown.add_row(*cells, sweep.unit(point.value), *([per_1000] if is_cost else []), escape(cards_with_shares))
     console().print(shown)
     if out is not None:
         typer.echo(f"plot: {out}", err=True)

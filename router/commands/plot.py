@@ -11,7 +11,7 @@ from router.analysis.pareto import Point
 from router.errors import ConfigurationError, MissingExtraError
 
 _AXES = {
-    "cheapest": ("mean cost in USD", 1.0),
+    "cheapest": ("mean cost in USD per 1,000 requests", 1e3),
     "fastest": ("mean latency in s", 1e-3),
     "smallest": ("mean size in B parameters", 1e-9),
 }

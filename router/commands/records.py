@@ -201,6 +201,12 @@ def show_cost(cost_usd: float | None) -> str:
     return _UNKNOWN if cost_usd is None else units.show_usd(cost_usd, 4)
 
 
+def _cost_and_per_1000(cost_usd: float | None) -> str:
+    from router.formats import units
+
+    return _UNKNOWN if cost_usd is None else units.show_request_cost(cost_usd)
+
+
 def _print_records(records: list[Record], as_json: bool, follow: bool, head: bool = True) -> None:
     if as_json:
         for record in records:
@@ -276,7 +282,7 @@ def _print_record(record: Record) -> None:
     if usage := outcome.usage:
         cached = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
         lines.append(("tokens", f"{usage.input_tokens} in{cached}, {usage.output_tokens} out"))
-    lines.append(("cost", show_cost(outcome.cost_usd)))
+    lines.append(("cost", _cost_and_per_1000(outcome.cost_usd)))
     for name, text in (*lines, *_decision_lines(record.decision)):
         out.print(f"{name:<10} {escape(text)}")
     if record.prompt is not None:
@@ -287,7 +293,8 @@ def _print_record(record: Record) -> None:
 def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
     if decision is None:
         return []
-    forecast = f"quality {decision.quality:.2f} ± {decision.quality_std:.2f}, cost {show_cost(decision.cost_usd)}"
+    cost = _cost_and_per_1000(decision.cost_usd)
+    forecast = f"quality {decision.quality:.2f} ± {decision.quality_std:.2f}, cost {cost}"
     lines = [
         ("decision", f"{decision.card} (policy {decision.policy}, guard {decision.guard})"),
         ("forecast", f"{forecast}, latency {_duration(decision.latency_ms)}"),

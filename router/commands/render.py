@@ -52,7 +52,7 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
         out.print(f"guard     {guard.state}: {escape(guard.reason)}")
     out.print()
     parts = list(best.parts) if explain else []
-    columns = ("card", "score", "quality", "±", "cost", "latency", *(f"+{part}" for part in parts))
+    columns = ("card", "score", "quality", "±", "cost", "per 1,000", "latency", *(f"+{part}" for part in parts))
     shown = table(*columns, right=columns[1:])
     for candidate in decision.candidates[:top]:
         shown.add_row(
@@ -61,6 +61,7 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
             f"{candidate.quality:.2f}",
             f"{candidate.quality_std:.2f}",
             "?" if candidate.cost_usd is None else units.show_usd(round(candidate.cost_usd, 7)),
+            "?" if candidate.cost_usd is None else units.show_usd_per_1000(candidate.cost_usd),
             "?" if candidate.latency_ms is None else units.show_milliseconds(candidate.latency_ms),
             *(f"{candidate.parts[part]:.3f}" for part in parts),
         )
@@ -68,6 +69,9 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
     hidden = len(decision.candidates) - top
     if hidden > 0:
         out.print(f"… and {hidden} more candidates (--top {len(decision.candidates)})")
+    for candidate in decision.candidates[: top if explain else 1]:
+        for sentence in candidate.assumed:
+            out.print(f"{escape(candidate.card)}: {sentence}")
     if explain:
         unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
         out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
@@ -78,7 +82,7 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
 
 
 def _summary(best: Candidate) -> str:
-    cost = "unknown" if best.cost_usd is None else units.show_usd(round(best.cost_usd, 7))
+    cost = "unknown" if best.cost_usd is None else units.show_request_cost(round(best.cost_usd, 7))
     return f"quality {best.quality:.2f} ± {best.quality_std:.2f}, cost {cost}"
 
 
@@ -121,9 +125,11 @@ def print_cards(cards: Sequence[Card], measured: Sequence[bool]) -> None:
 
 def print_report(report: Report, wide: bool = False) -> None:
     """Print an evaluation: the methods in a table, the verdicts, new models and prompts. `wide` shows every metric."""
-    from router.learn.report import FIGURES, MAIN_FIGURES
+    from router.learn.report import FIGURES, MAIN_FIGURES, sentences
 
     out = console()
+    for sentence in sentences(report):
+        out.print(escape(sentence))
     out.print(
         f"[bold]{escape(report.data_set)}[/]: {report.prompts} prompts, {report.models} models, {report.protocol}; "
         f"best single model {escape(report.best_single)} ({report.best_single_quality:.4f}), "

@@ -1,4 +1,4 @@
-"""`route savings`: compare the cost of routed requests with the cost of a single model."""
+"""`route savings`: compare the cost of routed requests with that of one model, or of what clients asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from router.commands.records import show_cost
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from router.analysis.savings import Savings, Side
+    from router.analysis.savings import Comparison, Savings
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,11 @@ def savings(
     by: Annotated[str | None, typer.Option("--by", help="Also group by day, card, policy or key.")] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Card to compare with.", show_default="the best single model"),
+        typer.Option(
+            "--against",
+            help="Card to compare with, or `client`: the model that each client named.",
+            show_default="the best single model",
+        ),
     ] = None,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
@@ -35,7 +39,7 @@ def savings(
     store: records.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare the cost and forecast quality of routed requests with those of the best single model."""
+    """Compare the cost and forecast quality of routed requests with those of a baseline."""
     from router import Router
     from router.analysis.savings import savings as compare
     from router.store.records.protocol import Filter
@@ -82,6 +86,7 @@ def _print_savings(result: Savings, by: str | None) -> None:
     from rich.markup import escape
 
     from router.commands.render import console, table
+    from router.formats.units import show_usd_per_1000
 
     out = console()
     out.print(f"{_count(result.requests, 'request')}, {show_cost(result.spent_usd)} spent")
@@ -89,21 +94,23 @@ def _print_savings(result: Savings, by: str | None) -> None:
     if total is None:
         out.print("none of them can be compared:")
     else:
-        single = f"{result.card} for all" if not result.best else f"{result.card} for all (best single model)"
+        best = " (best single model)" if result.best else ""
+        single = f"{result.card} for all{best}" if result.card else result.baseline
         rows = [("as routed", total.routed), (single, total.single)]
         if cheaper is not None and cheaper[0] != result.card:
             rows.append((f"{cheaper[0]} for all (best at equal or lower cost)", cheaper[1]))
-        out.print(f"{_count(total.requests, 'routed request')} compared:\n")
-        numbers = ("cost", "per request", "forecast quality")
+        out.print(f"{_count(total.requests, 'routed request')} compared, against {escape(result.baseline)}:\n")
+        numbers = ("cost", "per request", "per 1,000", "forecast quality")
         shown = table("", *numbers, right=numbers)
         for name, side in rows:
-            per_request = show_cost(side.cost_usd / total.requests)
-            shown.add_row(escape(name), show_cost(side.cost_usd), per_request, f"{side.quality:.3f}")
+            each_usd = side.cost_usd / total.requests
+            costs = (show_cost(side.cost_usd), show_cost(each_usd), show_usd_per_1000(each_usd))
+            shown.add_row(escape(name), *costs, f"{side.quality:.3f}")
         out.print(shown)
-        out.print(f"\n[bold]{_verdict(total.saved, total.routed, total.single)}[/]")
+        out.print(f"\n[bold]{escape(_verdict(result.baseline, total))}[/]")
     if by is not None and result.groups:
         out.print()
-        heads = ("requests", "cost", "single's cost", "saved", "quality", "single's quality")
+        heads = ("requests", "cost", "baseline's cost", "saved", "quality", "baseline's quality")
         shown = table(by, *heads, right=heads)
         for line in result.groups:
             saved = "" if line.saved is None else _percent(line.saved)
@@ -115,26 +122,27 @@ def _print_savings(result: Savings, by: str | None) -> None:
         out.print(f"[dim]• {escape(note)}[/]")
 
 
-def _verdict(saved: float | None, routed: Side, single: Side) -> str:
+def _verdict(baseline: str, total: Comparison) -> str:
+    saved, routed, single = total.saved, total.routed, total.single
     difference = routed.quality - single.quality
     quality = f"{abs(difference):.3f} {'more' if difference >= 0 else 'less'} forecast quality"
     if saved is None:
-        return f"the single model costs nothing; {quality}"
+        return f"against {baseline}, which costs nothing: {quality}"
     money = single.cost_usd - routed.cost_usd
     word = "saved" if money >= 0 else "more spent"
-    return f"{show_cost(abs(money))} {word} ({_percent(abs(saved))}), with {quality}"
+    return f"{show_cost(abs(money))} {word} ({_percent(abs(saved))}) against {baseline}, with {quality}"
 
 
 def _notes(result: Savings) -> list[str]:
     notes = []
     if result.total is not None:
         notes += [
-            "The single model's cost is its card's price times the recorded tokens.",
+            "The baseline's cost is its card's price times the recorded tokens.",
             "Quality is a forecast by the current predictor and cards; the answers were not graded.",
         ]
     if result.incapable:
-        incapable = _count(result.incapable, "request")
-        notes.append(f"{result.card} could not have served {incapable} (context too long or unsupported input).")
+        incapable, model = _count(result.incapable, "request"), result.card or "The model asked for"
+        notes.append(f"{model} could not have served {incapable} (context too long or unsupported input).")
     if result.unpriced:
         notes.append(f"Not compared, as they have no price: {', '.join(result.unpriced)}.")
     if result.uncallable:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
-from router.decide.goals import LOSS, loss_of, loss_weight, parts_of
+from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
@@ -61,7 +61,7 @@ def decide(
     """
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
-    inputs = DecisionInputs(catalog, forecast, request_context.today)
+    inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
     required = [*_availability(catalog, request_context.unavailable), *_requirements(features, inputs)]
     requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
     remaining, relaxed = _relaxed(required, requested, policy)
@@ -91,7 +91,7 @@ def decide(
             order[0] = chosen
     return Decision(
         plan=SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, policy.fallbacks)),
-        candidates=Ranking(catalog.ids, order, score, parts, forecast),
+        candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,

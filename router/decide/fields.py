@@ -15,11 +15,12 @@ from router.types import Doubles, Forecast
 
 
 class DecisionInputs(Struct, frozen=True, eq=False):
-    """What limits and goals are evaluated on: the cards, the prompt's forecast, and the date of the request."""
+    """What limits and goals are evaluated on: cards, the prompt's forecast and length, the date of the request."""
 
     catalog: Catalog
     forecast: Forecast
     today: datetime.date | None = None
+    input_tokens: int = 0
 
 
 class Number(Struct, frozen=True):

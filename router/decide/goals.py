@@ -1,8 +1,12 @@
 """Soft goals: each goal gives every card a cost in [0, 1], normalised over the whole catalogue.
 
 Normalising over the whole catalogue, not over the cards that pass the limits, means that a limit never reorders the
-remaining cards. Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`. A
-card whose quantity is unknown gets the worst cost, 1.
+remaining cards. Quantities that span orders of magnitude (size, cost, time) are compared by `log(1 + x / smallest)`.
+
+A card whose size, release date, privacy or quality is unknown gets the worst cost, 1. An unknown price is no reason to
+count as the dearest, nor an unknown latency as the slowest: the cost of such a request counts as what hosts usually
+charge for the card's size, the latency (and the cost where the size is unknown too) as the middle of the scale. These
+scales are made by the known values alone, so a card of which little is known never moves another one.
 """
 
 from __future__ import annotations
@@ -12,21 +16,71 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from router.decide.fields import DecisionInputs
+from router.formats.units import show_parameters, show_request_cost
 from router.types import Doubles
 
 LOSS = "loss"
 """The part of a score that is one minus forecast quality; its weight is 1 plus that of the goal `best`."""
 
+_MIDDLE = 0.5
+_MIDDLE_IN_WORDS = "the middle between the least and the greatest of the catalogue"
 
-def scaled(values: Doubles, *, logarithmic: bool) -> Doubles:
-    """Map the known `values` linearly to [0, 1]: smallest 0, largest 1, all equal 0. Unknown values (NaN) become 1."""
+
+def scaled(
+    values: Doubles, *, logarithmic: bool, usual: Callable[[], Doubles] | None = None, unknown: float = 1.0
+) -> Doubles:
+    """Map the known `values` linearly to [0, 1]: smallest 0, largest 1, all equal 0.
+
+    An unknown value (NaN) counts as the card's `usual` value, within the scale of the known ones; where that is unknown
+    too, as `unknown`.
+    """
+    is_unknown = np.isnan(values)
+    if usual is None or not is_unknown.any():
+        shares = _shares(values, values, logarithmic)
+    else:
+        counted = np.where(is_unknown, usual(), values)
+        # Without any known value, the usual ones make the scale.
+        shares = _shares(counted, counted if is_unknown.all() else values, logarithmic)
+        shares = np.minimum(np.maximum(shares, 0.0), 1.0)
+    shares[np.isnan(shares)] = unknown
+    return shares
+
+
+def _shares(values: Doubles, scale: Doubles, logarithmic: bool) -> Doubles:
+    """The places of `values` between the smallest (0) and the largest (1) of `scale`, to nine decimals."""
     if logarithmic:
-        positive = values[values > 0]
+        positive = scale[scale > 0]
+        positive = positive if positive.size else values[values > 0]
         if positive.size:
-            values = np.log1p(values / positive.min())
-    smallest, largest = np.fmin.reduce(values, initial=np.inf), np.fmax.reduce(values, initial=-np.inf)
+            smallest_positive = positive.min()
+            logarithms = np.log1p(values / smallest_positive)
+            values, scale = logarithms, logarithms if scale is values else np.log1p(scale / smallest_positive)
+    smallest, largest = np.fmin.reduce(scale, initial=np.inf), np.fmax.reduce(scale, initial=-np.inf)
     width = largest - smallest if largest > smallest else 1.0
-    return _worst_where_unknown(((values - smallest) / width).round(9))
+    shares: Doubles = ((values - smallest) / width).round(9)
+    return shares
+
+
+def counted_cost_usd(inputs: DecisionInputs) -> Doubles:
+    """The forecast cost; where it is unknown, that at the usual price for the card's size; else NaN."""
+    return np.where(np.isnan(inputs.forecast.cost_usd), _usual_cost_usd(inputs), inputs.forecast.cost_usd)
+
+
+def _usual_cost_usd(inputs: DecisionInputs) -> Doubles:
+    tokens = inputs.input_tokens + inputs.forecast.output_tokens
+    return tokens * inputs.catalog.columns.usual_price_usd_per_mtok / 1e6
+
+
+def assumptions(inputs: DecisionInputs, parts: Mapping[str, Doubles], card: int) -> tuple[str, ...]:
+    """What the score of the card at this position assumes about a cost or latency that is unknown."""
+    sentences = []
+    if "cheapest" in parts and np.isnan(inputs.forecast.cost_usd[card]):
+        size, cost_usd = inputs.catalog.columns.size_parameters[card], counted_cost_usd(inputs)[card]
+        counted = f"{show_request_cost(cost_usd)}, usual for {show_parameters(size)}"
+        sentences.append(f"cost unknown; counted as {_MIDDLE_IN_WORDS if np.isnan(cost_usd) else counted}")
+    if "fastest" in parts and np.isnan(inputs.forecast.latency_ms[card]):
+        sentences.append(f"latency unknown; counted as {_MIDDLE_IN_WORDS}")
+    return tuple(sentences)
 
 
 def loss_of(quality: Doubles) -> Doubles:
@@ -42,8 +96,10 @@ def _worst_where_unknown(cost: Doubles) -> Doubles:
 GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda inputs: loss_of(inputs.forecast.quality),
     "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
-    "cheapest": lambda inputs: scaled(inputs.forecast.cost_usd, logarithmic=True),
-    "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True),
+    "cheapest": lambda inputs: scaled(
+        inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=_MIDDLE
+    ),
+    "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True, unknown=_MIDDLE),
     "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
     "private": lambda inputs: _worst_where_unknown(inputs.catalog.columns.exposure),
     "concise": lambda inputs: scaled(inputs.forecast.output_tokens, logarithmic=True),

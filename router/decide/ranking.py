@@ -6,7 +6,7 @@ a mapping, and build an entry only when it is read: ten thousand cards do not co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,10 @@ class Ranking(Sequence[Candidate]):
         score: Doubles,
         parts: Mapping[str, Doubles],
         forecast: Forecast,
+        assumed: Callable[[int], tuple[str, ...]],
     ) -> None:
+        """`assumed` gives what a card's score assumes about facts that are unknown."""
+        self._assumed = assumed
         self._ids, self._order, self._score, self._parts, self._forecast = ids, order, score, parts, forecast
 
     def __len__(self) -> int:
@@ -64,6 +67,7 @@ class Ranking(Sequence[Candidate]):
             cost_usd=known(forecast.cost_usd[card]),
             latency_ms=known(forecast.latency_ms[card]),
             parts={name: float(part[card]) for name, part in self._parts.items()},
+            assumed=self._assumed(card),
         )
 
 

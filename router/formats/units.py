@@ -113,6 +113,22 @@ def show_usd(amount: float, digits: int = 6) -> str:
     return f"{_rounded(amount, digits)}$"
 
 
+def show_usd_per_1000(cost_usd: float, digits: int = 3) -> str:
+    """The cost of 1,000 such requests, as people compare prices: `0.00042` as `0.42$`."""
+    return show_usd(1000 * cost_usd, digits)
+
+
+def show_dollars(amount: float) -> str:
+    """`0.4249` as `$0.42`, `0.004249` as `$0.0042`, for sentences."""
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${_rounded(amount, 2)}"
+
+
+def show_request_cost(cost_usd: float, digits: int = 4) -> str:
+    """The cost of one request and of 1,000: `0.00042` as `0.00042$ (0.42$ per 1,000 requests)`."""
+    once = show_usd(cost_usd, digits)
+    return f"{once} ({show_usd_per_1000(cost_usd)} per 1,000 requests)" if cost_usd else once
+
+
 def show_days(age: float, digits: int = 6) -> str:
     """`180.0` as `180d`."""
     return f"{_rounded(age, digits)}d"

@@ -106,6 +106,41 @@ def test_the_best_model_within_budget_costs_no_more_than_was_spent(traffic: Traf
     assert side.cost_usd <= result.total.routed.cost_usd
 
 
+def test_each_request_is_compared_with_the_model_that_its_client_asked_for(traffic: Traffic) -> None:
+    traffic.answer(SUMS[0], "calculator", asked="generalist")
+    traffic.answer(POEMS[0], "poet", asked="poet", key="k")
+    result = traffic.savings(against="client", by="key")
+    assert (result.baseline, result.card) == ("the model that the client asked for", "")
+    assert result.total is not None
+    named = {
+        name: cost_usd(price_of(traffic.router.catalog.named(name)), TYPICAL_USAGE) for name in ("generalist", "poet")
+    }
+    assert result.total.single.cost_usd == pytest.approx(named["generalist"] + named["poet"])
+    asked = mean_qualities(traffic.router, SUMS[:1])["generalist"] + mean_qualities(traffic.router, POEMS[:1])["poet"]
+    assert result.total.single.quality == pytest.approx(asked / 2)
+    assert [(group.group, group.saved) for group in result.groups] == [("k", 0.0), ("none", pytest.approx(0.9))]
+
+
+def test_requests_whose_client_asked_for_no_card_have_no_such_baseline(predictor: Predictor) -> None:
+    traffic = Traffic(router(predictor, poet={"price": None}))
+    for asked in ("auto", "auto/cheap[size<9B]", "", "gpt-5", "poet", "generalist"):
+        traffic.answer(SUMS[0], "calculator", asked=asked)
+    result = traffic.savings(against="client")
+    assert result.left_out == {
+        "the client asked for auto, so there is no model to compare with": 3,
+        "the client asked for gpt-5, which is no card of the catalogue": 1,
+        "poet has no price": 1,
+    }
+    assert result.total is not None
+    assert result.total.requests == 1
+
+
+def test_the_baseline_is_named(traffic: Traffic) -> None:
+    traffic.answer(POEMS[0], "calculator")
+    assert traffic.savings().baseline == "always poet, the best single model"
+    assert traffic.savings(against="generalist").baseline == "always generalist"
+
+
 def test_cached_input_has_its_own_price(predictor: Predictor) -> None:
     price = {"price": {"input": 10, "output": 20, "cached_input": 1}}
     traffic = Traffic(router(predictor, generalist=price))

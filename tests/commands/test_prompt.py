@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from router.formats import units
 from tests.commands.conftest import Run
 
 
@@ -25,7 +27,7 @@ def test_the_json_has_the_agreed_keys(run: Run) -> None:
     document = json.loads(run("What is 17*23?", "--flags", "size<9B", "--json").out)
     assert {"card", "plan", "candidates", "rejections", "policy", "artifact"} <= set(document)
     first = document["candidates"][0]
-    assert set(first) == {"card", "score", "quality", "quality_std", "cost_usd", "latency_ms", "parts"}
+    assert set(first) == {"card", "score", "quality", "quality_std", "cost_usd", "latency_ms", "parts", "assumed"}
     assert first["card"] == document["card"] == document["plan"]["card"]
     assert document["rejections"]["llama-3-70b-instruct"] == {"limit": "size<9B", "reason": "size 70B > 9B"}
 
@@ -34,6 +36,31 @@ def test_every_score_in_the_json_is_the_sum_of_its_parts(run: Run) -> None:
     document = json.loads(run("Write a haiku", "--flags", "smallest*0.3,fastest", "--json").out)
     for candidate in document["candidates"]:
         assert candidate["score"] == pytest.approx(sum(candidate["parts"].values()))
+
+
+def cards(folder: Path, **facts: str) -> Path:
+    """A folder with a dear card and the card `mine`, which states nothing but `facts`."""
+    dear = {"price": "{input: 10$, output: 40$}"}
+    for name, of_card in (("dear", dear), ("mine", facts)):
+        lines = {"id": name, "provider": "p", "model": name, "base_url": "https://example.org/v1", **of_card}
+        text = "".join(f"{key}: {value}\n" for key, value in lines.items())
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_costs_are_shown_for_one_request_and_for_a_thousand(run: Run, tmp_path: Path) -> None:
+    shown = run("hello", "--cards", cards(tmp_path), "--policy", "best").out
+    assert re.search(r"^card +score +quality +± +cost +per 1,000 +latency$", shown, re.MULTILINE)
+    document = json.loads(run("hello", "--cards", tmp_path, "--policy", "best", "--json").out)
+    (dear,) = (one for one in document["candidates"] if one["card"] == "dear")
+    once, thousand = units.show_usd(round(dear["cost_usd"], 7)), units.show_usd_per_1000(dear["cost_usd"])
+    assert re.search(rf"^dear .* {re.escape(once)} +{re.escape(thousand)} ", shown, re.MULTILINE)
+
+
+def test_an_unknown_cost_is_shown_as_unknown_with_what_it_counts_as(run: Run, tmp_path: Path) -> None:
+    shown = run("hello", "--cards", cards(tmp_path, size="8B"), "--flags", "cheapest*0.3", "--explain").out
+    assert re.search(r"^mine: cost unknown; counted as \S+\$ \(\S+\$ per 1,000 requests\), usual for 8B$", shown, re.M)
+    assert re.search(r"^mine +\S+ +\S+ +\S+ +\? +\? ", shown, re.MULTILINE)
 
 
 def test_shell_safe_flags_mean_the_same(run: Run) -> None:

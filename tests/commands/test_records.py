@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -210,7 +211,7 @@ def test_a_record_is_shown_by_the_beginning_of_its_id(run: Run, store: Path) -> 
         "answered   200 by gpt-4o",
         "time       902ms total, first token 210ms, gateway 0ms",
         "tokens     100 in, 200 out",
-        "cost       0.00225$",
+        "cost       0.00225$ (2.25$ per 1,000 requests)",
         "flags      cheapest*0.2",
     ):
         assert line in out.splitlines()
@@ -304,8 +305,11 @@ def test_a_damaged_database_is_a_clear_error(run: Run, tmp_path: Path) -> None:
 def test_savings_compare_with_the_best_single_model(run: Run, store: Path) -> None:
     result = run("savings", "--store", store)
     assert result.code == 0
-    assert result.out.startswith("5 requests, 0.00685$ spent\n3 routed requests compared:\n")
+    first, second = result.out.splitlines()[:2]
+    assert first == "5 requests, 0.00685$ spent"
+    assert re.fullmatch(r"3 routed requests compared, against always \S+, the best single model:", second)
     assert "(best single model)" in result.out
+    assert re.search(r"as routed +0.00675\$ +0.00225\$ +2.25\$", result.out)
     assert "• left out: 1 request: no complete answer" in result.out
     assert "• left out: 1 request: not routed: the client named the card" in result.out
 
@@ -317,6 +321,25 @@ def test_savings_against_the_card_that_answered_are_zero(run: Run, store: Path) 
     assert total["routed"]["cost_usd"] == pytest.approx(0.00675)
     assert total["single"]["cost_usd"] == pytest.approx(3 * (100 * 2.5 + 200 * 10) / 1e6)
     assert total["routed"]["quality"] == pytest.approx(total["single"]["quality"])
+
+
+def test_savings_name_the_card_that_they_compare_with(run: Run, store: Path) -> None:
+    shown = run("savings", "--store", store, "--against", "claude-haiku-4-5").out
+    assert "3 routed requests compared, against always claude-haiku-4-5:\n" in shown
+    assert re.search(r"saved \(\S+\) against always claude-haiku-4-5, with|more spent \(", shown)
+
+
+def test_savings_against_an_unknown_card_are_an_error_that_names_a_similar_one(run: Run, store: Path) -> None:
+    result = run("savings", "--store", store, "--against", "gpt-4p")
+    assert result.code == 2
+    assert 'there is no card "gpt-4p"; did you mean "gpt-4o"?' in result.err
+
+
+def test_requests_for_auto_cannot_be_compared_with_what_the_client_asked_for(run: Run, store: Path) -> None:
+    shown = run("savings", "--store", store, "--against", "client").out
+    assert "none of them can be compared:" in shown
+    reason = "the client asked for auto, so there is no model to compare with"
+    assert f"• left out: 3 requests: {reason}" in shown
 
 
 def test_savings_can_be_grouped_and_limited_in_time(run: Run, store: Path) -> None:

@@ -17,7 +17,19 @@ from router.decide.goals import GOALS, LOSS
 from router.decide.policy import Policy
 from router.errors import NoCandidateError
 from router.types import Decision, Forecast
-from tests.decide.cards import BOUNDS, PLAIN, POOL, TODAY, as_json, card, choose, forecast, limit_texts, situations
+from tests.decide.cards import (
+    BOUNDS,
+    PLAIN,
+    POOL,
+    TODAY,
+    as_json,
+    card,
+    choose,
+    features,
+    forecast,
+    limit_texts,
+    situations,
+)
 
 weights = st.integers(0, 3000).map(lambda thousandths: thousandths / 1000)
 goal_weights = st.dictionaries(st.sampled_from(sorted(GOALS)), weights, max_size=4)
@@ -46,7 +58,8 @@ def candidates(situation: Situation, flags: Flags, policy: Policy = PLAIN) -> li
 def goal_costs(situation: Situation, goal: str) -> dict[str, float]:
     cards, expected = situation
     catalog = Catalog(cards)
-    return dict(zip(catalog.ids, GOALS[goal](DecisionInputs(catalog, expected, TODAY)).tolist(), strict=True))
+    inputs = DecisionInputs(catalog, expected, TODAY, features().input_tokens)
+    return dict(zip(catalog.ids, GOALS[goal](inputs).tolist(), strict=True))
 
 
 @given(situations(), st.sampled_from(sorted(BOUNDS)), limit_lists, st.data())

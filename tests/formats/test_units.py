@@ -172,3 +172,16 @@ def test_written_dollars_and_milliseconds_are_read_back_exactly(amount: float) -
 )
 def test_a_number_is_shown_rounded_and_without_an_exponent(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("cost_usd", "once", "thousand"),
+    [(0.00042, "0.00042$", "0.42$"), (0.0123456, "0.01235$", "12.3$"), (0.00000004, "0.00000004$", "0.00004$")],
+)
+def test_the_cost_of_a_request_is_shown_with_that_of_a_thousand(cost_usd: float, once: str, thousand: str) -> None:
+    assert units.show_usd_per_1000(cost_usd) == thousand
+    assert units.show_request_cost(cost_usd) == f"{once} ({thousand} per 1,000 requests)"
+
+
+def test_a_free_request_is_shown_without_the_cost_of_a_thousand() -> None:
+    assert units.show_request_cost(0.0) == "0$"

@@ -72,7 +72,7 @@ def compare(
     weights = np.vstack([np.ones((1, len(scores))), resamples(len(scores), draws, random_state)])
     lines: list[Quality] = []
     ours: dict[str, Doubles] | None = None
-    for method in tracked(methods, "comparing", min_items=2):
+    for method in tracked(methods, "comparing", min_items=2, noun="method"):
         draws_of = _draws(method, scores, axis, pair, weights)
         if ours is None:
             ours = draws_of

@@ -123,7 +123,7 @@ def leave_models_out(
             accuracy = mean_auc(truth[known], clipped[known]), brier(truth, clipped)
             results.setdefault((name, count), []).append(accuracy)
 
-    for model in tracked(_evenly_spaced(scores, models), "leaving models out", min_items=2):
+    for model in tracked(_evenly_spaced(scores, models), "leaving models out", min_items=2, noun="model"):
         others = train.columns([name for position, name in enumerate(data.models) if position != model])
         for name, learn in strategies.items():
             forecast_new = learn(others, train_vectors)

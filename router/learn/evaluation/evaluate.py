@@ -24,7 +24,7 @@ from router.learn.evaluation.metrics import best_single, choices, mean_scores, s
 from router.learn.evaluation.ood import Novelty, UnknownPrompts, compare_novelty
 from router.learn.evaluation.report import Domain, PromptMap, Report, rounded
 from router.learn.evaluation.splits import Split, k_folds, leave_domain_out, transfer
-from router.learn.evaluation.verdicts import verdicts
+from router.learn.evaluation.verdicts import bottom_line, verdicts
 from router.perceive.encoder import Encoder
 from router.types import Doubles, Floats
 
@@ -120,6 +120,14 @@ def evaluate(
             draws=settings.draws,
             random_state=settings.random_state,
             verdicts=verdicts(lines),
+            bottom_line=bottom_line(
+                scores,
+                forecasts,
+                None if costs is None else costs[tested],
+                methods.folds[tested],
+                data.models,
+                rows.domains,
+            ),
             calibration=reliability(scores, forecasts),
             coverage=coverage(scores, forecasts, methods.std[tested], rows.domains),
             domains=_domains(rows, scores, forecasts),

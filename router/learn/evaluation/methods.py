@@ -174,7 +174,7 @@ class Methods:
     def _cross_validated(self, name: str, fit: FitAndForecast) -> Doubles:
         """Forecasts of the tested rows, in their order."""
         expected = np.full(self.scores.shape, np.nan)
-        for split in tracked(self._splits, name, min_items=2):
+        for split in tracked(self._splits, f"{self._data.name}, {name}", min_items=2, noun="fold"):
             expected[split.test] = fit(split)
         table: Doubles = expected[self.tested]
         return table

@@ -59,6 +59,37 @@ class Verdict(Struct, frozen=True):
         return f"{figure}: {words} {rank}{self.against}: {values}"
 
 
+class DomainComparison(Struct, frozen=True):
+    """The mean score of the routed answers on one domain, and that of the best single model."""
+
+    name: str
+    prompts: int
+    routed: float
+    single: float
+
+
+class BottomLine(Struct, frozen=True):
+    """Routing at the least cost that keeps the quality of the best single model, compared with always using that one.
+
+    `single` is the model that is best on these prompts. The weight of cost in our choices is chosen on the other folds,
+    so that no prompt decides about itself; `in_hindsight` is whether there is only one fold and it is chosen on the
+    prompts themselves. `low` and `high` bound the difference in quality, routed minus single, with 95 % confidence.
+    `usd_per_1000` are dollars per 1,000 requests, None without costs: then our choices are by quality alone. `worse_in`
+    are the domains where routing is measurably worse, the worst first.
+    """
+
+    single: str
+    prompts: int
+    single_quality: float
+    routed_quality: float
+    low: float
+    high: float
+    single_usd_per_1000: float | None = None
+    routed_usd_per_1000: float | None = None
+    in_hindsight: bool = False
+    worse_in: tuple[DomainComparison, ...] = ()
+
+
 class PromptMap(Struct, frozen=True):
     """A sample of the prompts on the first two principal components of their embeddings."""
 
@@ -93,6 +124,7 @@ class Report(Struct, frozen=True, omit_defaults=False):
     draws: int = 0
     random_state: int = 0
     verdicts: tuple[Verdict, ...] = ()
+    bottom_line: BottomLine | None = None
     calibration: tuple[Reliability, ...] = ()
     coverage: Coverage | None = None
     domains: tuple[Domain, ...] = ()

@@ -10,42 +10,14 @@ from router.errors import ConfigurationError
 from router.learn.evaluation.methods import HINDSIGHT, OURS, SHUFFLED
 from router.learn.evaluation.metrics import Quality
 from router.learn.evaluation.report import Report
-from router.learn.report.svg import (
-    COLOURS,
-    Cell,
-    Line,
-    Whisker,
-    curves,
-    heat_map,
-    prompt_map,
-    reliability,
-    whiskers,
-)
-
-FIGURES = (
-    ("auc", "AUC"),
-    ("quality", "quality"),
-    ("captured", "captured"),
-    ("auc_within", "AUC in fold"),
-    ("selection_accuracy", "selection"),
-    ("selection_strict", "strict"),
-    ("regret", "regret"),
-    ("brier", "Brier"),
-    ("ece", "ECE"),
-    ("aiq", "AIQ"),
-    ("cost_95", "cost@95"),
-    ("cost_99", "cost@99"),
-    ("cost_100", "cost@100"),
-    ("apgr", "APGR"),
-    ("cpt_50", "CPT(50%)"),
-    ("cpt_80", "CPT(80%)"),
-)
-"""The figures of a method and their column headers."""
-
-MAIN_FIGURES = ("auc", "quality", "captured", "ece", "aiq", "cost_99", "apgr", "cpt_50")
-"""The figures that are shown first."""
+from router.learn.report import terms
+from router.learn.report.heat_map import Cell, heat_map
+from router.learn.report.summary import method_of, sentences
+from router.learn.report.svg import COLOURS, Line, Whisker, curves, prompt_map, reliability, whiskers
+from router.learn.report.terms import FIGURE_MEANINGS, FIGURES, MAIN_FIGURES, method_meaning
 
 _MAX_DOMAINS = 40
+_MAX_MODELS = 16
 _MAX_DIFFERENCE = 0.15
 _NOT_DRAWN = ("oracle", SHUFFLED, HINDSIGHT, "control: prompt length", "cheapest", "random")
 _STYLE = """
@@ -60,12 +32,23 @@ body{font:16px/1.5 system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;b
 max-width:68rem;margin:0 auto;padding:2rem 1.2rem 4rem}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.6rem 0 .4rem}
 p{max-width:46rem;margin:.4rem 0}.faint{color:var(--faint)}
+.summary{font-size:1.1rem;margin:1.2rem 0 .6rem}.summary p{margin:.55rem 0;max-width:52rem}
 .verdicts{list-style:none;padding:0;margin:1.2rem 0}.verdicts li{padding:.45rem .8rem;border-left:4px solid var(--rule);
 background:var(--wash);margin:.35rem 0}.verdicts .better,.verdicts .nothing{border-color:var(--good)}
-.verdicts .worse,.verdicts .gains{border-color:var(--bad)}
+.verdicts small{display:block;color:var(--faint)}.verdicts .worse,.verdicts .gains{border-color:var(--bad)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
-th:first-child,td:first-child{text-align:left}th{color:var(--faint);font-weight:600}
+th:first-child,td:first-child{text-align:left}th{color:var(--faint);font-weight:600;vertical-align:bottom}
+th small{display:block;font-weight:400;line-height:1.25;white-space:normal;min-width:6.5rem;max-width:11rem;
+margin-left:auto}
+td:first-child small,.heat th[scope=row] small{margin:0;white-space:normal;max-width:15rem}
+.wide:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+.heat{border-collapse:separate;border-spacing:2px}.heat th,.heat td{border:0;padding:.22rem .4rem}
+.heat td{text-align:center;min-width:4.3rem;line-height:1.25}.heat td.chosen{box-shadow:inset 0 0 0 2px var(--c1)}
+.heat td small{display:block;font-size:.72rem;color:var(--ink)}.heat .share{font-weight:600}
+.heat thead th{text-align:left;padding-bottom:.4rem}.heat thead span{display:block;writing-mode:vertical-rl;
+transform:rotate(180deg);margin:0 auto;max-height:20rem;overflow:hidden;text-overflow:ellipsis}
+.heat th:first-child{position:sticky;left:0;background:var(--paper);max-width:13rem;white-space:normal;color:var(--ink)}
 tr.ours td{font-weight:700;background:var(--wash)}
 td small{display:block;color:var(--faint);font-weight:400;line-height:1.1}
 summary{cursor:pointer;color:var(--faint);margin:.8rem 0 .3rem}
@@ -73,7 +56,6 @@ figure{margin:.6rem 0;overflow-x:auto}svg{display:block;width:100%;height:auto;f
 svg text{fill:var(--ink)}svg .grid{stroke:var(--rule)}svg .zero{stroke:var(--faint);stroke-dasharray:3 3}
 svg .below line{stroke:var(--good)}svg .below circle{fill:var(--good)}svg .above line{stroke:var(--bad)}
 svg .above circle{fill:var(--bad)}svg .level line{stroke:var(--faint)}svg .level circle{fill:var(--faint)}
-svg .chosen{fill:none;stroke:var(--c1);stroke-width:2.5}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;padding:0;margin:.3rem 0;font-size:.86rem}
 .legend i{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.4em;vertical-align:-.08em}
 """
@@ -91,6 +73,7 @@ def page(report: Report) -> str:
     """The report as HTML."""
     title = f"{report.data_set}: {report.protocol}"
     sections = [
+        *_verdicts(report),
         *_methods(report),
         *_costs(report),
         *_calibration(report),
@@ -109,16 +92,31 @@ def page(report: Report) -> str:
 
 
 def _opening(report: Report) -> str:
+    said = "".join(f"<p>{_prose(sentence)}</p>" for sentence in sentences(report))
+    how = (
+        ""
+        if report.bottom_line is None
+        else _details("how this was computed", _paragraph(method_of(report.bottom_line, report.costs)))
+    )
     facts = (
         f"{report.prompts:,} prompts, {report.models} models; {report.protocol}; encoder {report.encoder}. Best single "
-        f"model {report.best_single} ({report.best_single_quality:.4f}), oracle {report.oracle_quality:.4f}."
+        f"model (always the same one) {report.best_single} ({report.best_single_quality:.4f}), oracle (the best model "
+        f"of each prompt, which nobody knows) {report.oracle_quality:.4f}."
     )
+    summary = f'<section class="summary" aria-label="summary">{said}</section>{how}' if said else ""
+    return f"{summary}{_paragraph(facts)}"
+
+
+def _verdicts(report: Report) -> list[str]:
+    if not report.verdicts:
+        return []
     classes = {"gains nothing": "nothing"}
     verdicts = "".join(
-        f'<li class="{classes.get(verdict.result, verdict.result)}">{_text(verdict.sentence)}</li>'
+        f'<li class="{classes.get(verdict.result, verdict.result)}">{_text(verdict.sentence)}'
+        f"{_small(FIGURE_MEANINGS.get(verdict.figure, ''))}</li>"
         for verdict in report.verdicts
     )
-    return f'<p class="faint">{_text(facts)}</p><ul class="verdicts">{verdicts}</ul>'
+    return [_section("Against other methods", terms.VERDICTS), f'<ul class="verdicts">{verdicts}</ul>']
 
 
 def _methods(report: Report) -> list[str]:
@@ -127,9 +125,8 @@ def _methods(report: Report) -> list[str]:
     shown = [(name, head) for name, head in FIGURES if any(getattr(line, name) is not None for line in report.methods)]
     main = [(name, head) for name, head in shown if name in MAIN_FIGURES]
     rest = [(name, head) for name, head in shown if name not in MAIN_FIGURES]
-    about = "Every method on the same folds. Small numbers are 95 % bootstrap intervals over prompts."
-    parts = [_section("Methods", about), _method_table(report.methods, main)]
-    parts.append(f"<details><summary>more figures</summary>{_method_table(report.methods, rest)}</details>")
+    parts = [_section("Methods", terms.INTERVALS), _method_table(report.methods, main)]
+    parts.append(_details("more figures", _method_table(report.methods, rest)))
     for figure, head in (("auc", "AUC"), ("quality", "quality")):
         items = [
             Whisker(line.method, difference.value, difference.low, difference.high)
@@ -138,10 +135,7 @@ def _methods(report: Report) -> list[str]:
         ]
         items = [item for item in items if abs(item.value) < _MAX_DIFFERENCE]
         if items:
-            about = (
-                "Paired differences with 95 % intervals. Left of zero, ours is better. Methods with a difference above "
-                f"{_MAX_DIFFERENCE:g} are in the tables only."
-            )
+            about = f"{head}: {FIGURE_MEANINGS[figure]}. {terms.DIFFERENCES.format(most=_MAX_DIFFERENCE)}"
             parts += [_section(f"{head}: methods minus ours", about), whiskers(items, f"{head} minus ours")]
     return parts
 
@@ -158,17 +152,14 @@ def _costs(report: Report) -> list[str]:
         Line(line.method, line.curve, number, line.method == OURS, not line.trained and line.method != OURS)
         for number, line in enumerate(lines)
     ]
-    about = (
-        f"Costs: {report.costs}. 0 is the cheapest single model, 1 the most expensive. A curve is the hull of a sweep "
-        "of λ. The curve of the best single model mixes models without reading the prompt."
-    )
+    about = f"{terms.COSTS} Costs: {report.costs}."
     return [_section("Quality over cost", about), curves(drawn, "cost", "quality")]
 
 
 def _calibration(report: Report) -> list[str]:
     if not report.calibration:
         return []
-    about = "Our forecasts in 15 bins, pooled over models; on the dashed line they are calibrated."
+    about = terms.CALIBRATION
     if (coverage := report.coverage) is not None:
         shares = [
             f"{share:.1%} of {count} cells by {grouping}"
@@ -187,29 +178,33 @@ def _domains(report: Report) -> list[str]:
     if not report.domains:
         return []
     largest = sorted(report.domains, key=lambda domain: (-domain.prompts, domain.name))[:_MAX_DOMAINS]
-    means = [
-        sum(domain.prompts * (domain.scores[model] or 0.0) for domain in report.domains)
-        for model in range(len(report.model_names))
-    ]
-    order = sorted(range(len(means)), key=lambda model: (-means[model], report.model_names[model]))
+    models = _shown_models(report)
     cells = [
-        [Cell(domain.scores[model], domain.forecasts[model], domain.chosen[model]) for model in order]
+        [Cell(domain.scores[model], domain.forecasts[model], domain.chosen[model]) for model in models]
         for domain in largest
     ]
-    about = (
-        "The left half of a cell is the mean score, the right half our mean forecast: the stronger the colour, the "
-        "better. The area of a ring is the share of prompts for which ours chooses the model."
-    )
+    about = terms.DOMAINS
+    if len(models) < len(report.model_names):
+        about += f" The {len(models)} of {len(report.model_names)} models that are chosen most, or else best."
     if len(report.domains) > len(largest):
         about += f" The {len(largest)} largest of {len(report.domains)} domains."
     rows = [(domain.name or "no domain", domain.prompts) for domain in largest]
-    return [_section("Domains", about), heat_map(rows, [report.model_names[model] for model in order], cells)]
+    return [_section("Domains", about), heat_map(rows, [report.model_names[model] for model in models], cells)]
+
+
+def _shown_models(report: Report) -> list[int]:
+    """The columns of the models that are chosen most, then of the best, in the order of their mean scores."""
+    every = range(len(report.model_names))
+    means = [sum(domain.prompts * (domain.scores[model] or 0.0) for domain in report.domains) for model in every]
+    chosen = [sum(domain.prompts * domain.chosen[model] for domain in report.domains) for model in every]
+    shown = sorted(every, key=lambda model: (-chosen[model], -means[model], report.model_names[model]))[:_MAX_MODELS]
+    return sorted(shown, key=lambda model: (-means[model], report.model_names[model]))
 
 
 def _map(report: Report) -> list[str]:
     if report.map is None:
         return []
-    about = f"{len(report.map.x)} of the prompts on the first two principal components of their embeddings."
+    about = f"{terms.MAP} {len(report.map.x)} of the prompts."
     return [_section("Map of prompts", about), prompt_map(report.map.x, report.map.y, report.map.domains)]
 
 
@@ -226,9 +221,8 @@ def _left_out(report: Report) -> list[str]:
         )
         for line in report.left_out
     )
-    about = "Models left out of the training, forecast from some of their outcomes; means over the left-out models."
     heads = ("method", "probes", "AUC", "Brier", "share of the gain")
-    return [_section("New models", about), _table(heads, rows)]
+    return [_section("New models", terms.LEFT_OUT), _table("models left out of the training", heads, rows)]
 
 
 def _novelty(report: Report) -> list[str]:
@@ -244,8 +238,8 @@ def _novelty(report: Report) -> list[str]:
         )
         for line in report.novelty
     )
-    about = "Detection of out-of-domain prompts, against held-out prompts of the data set."
-    return [_section("Out-of-domain prompts", about), _table(("method", "known", "unknown", "AUROC", "FPR@95"), rows)]
+    heads = ("method", "known", "unknown", "AUROC", "FPR@95")
+    return [_section("Out-of-domain prompts", terms.NOVELTY), _table("detection of unknown prompts", heads, rows)]
 
 
 def _remarks(report: Report) -> list[str]:
@@ -258,12 +252,18 @@ def _remarks(report: Report) -> list[str]:
 
 def _method_table(methods: Sequence[Quality], figures: Sequence[tuple[str, str]]) -> str:
     rows = "".join(
-        f"<tr{' class=ours' if line.method == OURS else ''}><td>{_text(line.method)}</td>"
+        f"<tr{' class=ours' if line.method == OURS else ''}>"
+        f"<td>{_text(line.method)}{_small(method_meaning(line.method))}</td>"
         + "".join(f"<td>{_figure(line, name)}</td>" for name, _ in figures)
         + "</tr>"
         for line in methods
     )
-    return _table(("method", *(head for _, head in figures)), rows)
+    return _table(
+        "figures of every method",
+        ("method", *(head for _, head in figures)),
+        rows,
+        ("", *(FIGURE_MEANINGS[name] for name, _ in figures)),
+    )
 
 
 def _figure(line: Quality, name: str) -> str:
@@ -276,13 +276,32 @@ def _figure(line: Quality, name: str) -> str:
 
 
 def _section(title: str, about: str) -> str:
-    paragraph = f'<p class="faint">{_text(about)}</p>' if about else ""
-    return f"<h2>{_text(title)}</h2>{paragraph}"
+    return f"<h2>{_text(title)}</h2>{_paragraph(about) if about else ''}"
 
 
-def _table(heads: Sequence[str], rows: str) -> str:
-    shown = "".join(f"<th>{_text(head)}</th>" for head in heads)
-    return f'<div class="wide"><table><thead><tr>{shown}</tr></thead><tbody>{rows}</tbody></table></div>'
+def _paragraph(text: str) -> str:
+    return f'<p class="faint">{_prose(text)}</p>'
+
+
+def _prose(text: str) -> str:
+    """Escaped text in which no line begins with a percent sign."""
+    return _text(text).replace(" %", "&nbsp;%")
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{_text(summary)}</summary>{content}</details>"
+
+
+def _small(text: str) -> str:
+    return f"<small>{_text(text)}</small>" if text else ""
+
+
+def _table(label: str, heads: Sequence[str], rows: str, meanings: Sequence[str] = ()) -> str:
+    """A table with scrolling of its own; `meanings` are short texts under the heads."""
+    under = [*map(_small, meanings), *([""] * (len(heads) - len(meanings)))]
+    shown = "".join(f'<th scope="col">{_text(head)}{small}</th>' for head, small in zip(heads, under, strict=True))
+    start = f'<div class="wide" tabindex="0" role="region" aria-label="{_text(label)}"><table>'
+    return f"{start}<thead><tr>{shown}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 def _row(*cells: str) -> str:

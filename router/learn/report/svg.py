@@ -1,4 +1,4 @@
-"""Plots of a report as SVG: curves, whiskers, a reliability diagram, a heat map, a map of prompts.
+"""Plots of a report as SVG: curves, whiskers, a reliability diagram, a map of prompts.
 
 Colours are CSS variables of the page, so that one plot fits light and dark screens: `--ink`, `--faint`, `--paper`,
 `--accent`, and `--c0` to `--c9` for the items of a legend.
@@ -35,14 +35,6 @@ class Whisker(Struct, frozen=True):
     value: float
     low: float
     high: float
-
-
-class Cell(Struct, frozen=True):
-    """One cell of a heat map: measured mean (None where not run), forecast mean, share of choices; all in [0, 1]."""
-
-    measured: float | None
-    forecast: float
-    chosen: float
 
 
 def curves(lines: Sequence[Line], x_label: str, y_label: str) -> str:
@@ -103,31 +95,6 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     line = f'<line class="zero" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>'
     body = frame.axes("mean forecast", "mean score") + line + dots
     return _figure(body, "mean score over mean forecast", "", 420, 440)
-
-
-def heat_map(rows: Sequence[tuple[str, int]], columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:
-    """One cell for each domain (`rows`: name, prompts) and model (`columns`): the left half is the measured mean, the
-    right half the forecast, the area of a ring the share of choices.
-    """
-    wide = 46 if len(columns) <= 14 else 26
-    high, left, top = 26, 190, 150
-    width, height = left + wide * len(columns) + 115, top + high * len(rows) + 6
-    parts = []
-    for number, name in enumerate(columns):
-        x = left + wide * (number + 0.5) + 4
-        parts.append(
-            f'<text transform="translate({x:.1f} {top - 8}) rotate(-50)"><title>{_text(name)}</title>'
-            f"{_text(_short(name, 26))}</text>"
-        )
-    for line, ((name, count), row_cells) in enumerate(zip(rows, cells, strict=True)):
-        y = top + high * line
-        parts.append(
-            f'<text x="{left - 10}" y="{y + 17}" text-anchor="end"><title>{_text(name)}: {count} prompts</title>'
-            f"{_text(_short(name, 26))}</text>"
-        )
-        for number, cell in enumerate(row_cells):
-            parts.append(_cell(cell, left + wide * number, y, wide, high, f"{name}, {columns[number]}"))
-    return _figure("".join(parts), "mean score by domain and model", "", height, width)
 
 
 def prompt_map(xs: Sequence[float], ys: Sequence[float], names: Sequence[str]) -> str:
@@ -191,20 +158,6 @@ class _Frame:
         return "".join(parts)
 
 
-def _cell(cell: Cell, x: float, y: float, wide: int, high: int, where: str) -> str:
-    half = (wide - 2) / 2
-    measured = "not run" if cell.measured is None else f"{cell.measured:.3f}"
-    words = f"{where}: measured {measured}, forecast {cell.forecast:.3f}, chosen {cell.chosen:.1%}"
-    parts = [f"<g><title>{_text(words)}</title>"]
-    for left, value in ((x, cell.measured), (x + half, cell.forecast)):
-        fill = "none" if value is None else f"color-mix(in srgb, var(--accent) {100 * _unit(value):.0f}%, var(--paper))"
-        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{half:.1f}" height="{high - 2}" style="fill:{fill}"/>')
-    if cell.chosen >= 0.005:
-        radius = 0.46 * (high - 2) * cell.chosen**0.5
-        parts.append(f'<circle class="chosen" cx="{x + half:.1f}" cy="{y + high / 2 - 1}" r="{radius:.1f}"/>')
-    return "".join((*parts, "</g>"))
-
-
 def _span(least: float, most: float) -> tuple[float, float]:
     """The start and the length of an axis, with a margin at both ends unless it is exactly [0, 1]."""
     if (least, most) == (0, 1):
@@ -240,7 +193,3 @@ def _short(text: str, most: int) -> str:
 
 def _text(text: str) -> str:
     return html.escape("".join(character if character.isprintable() else " " for character in text))
-
-
-def _unit(value: float) -> float:
-    return min(max(value, 0.0), 1.0)

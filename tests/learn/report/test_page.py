@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import html.parser
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from router.errors import ConfigurationError
 from router.learn.data import RoutingSet
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.ood import UnknownPrompts
-from router.learn.evaluation.report import Report
+from router.learn.evaluation.report import Domain, Report
+from router.learn.report.heat_map import Cell, heat_map
 from router.learn.report.page import page, write_html
+from router.learn.report.summary import sentences
 from router.learn.report.svg import Line, Whisker, curves, whiskers
+from router.learn.report.terms import FIGURE_MEANINGS, FIGURES, method_meaning
 from router.perceive.encoder import StaticEncoder
 
 _VOID = {"meta", "circle", "line", "rect", "polyline", "br"}
@@ -63,6 +67,7 @@ def read(text: str) -> Reader:
 def test_the_page_has_every_section_and_closes_every_element(report: Report) -> None:
     heads = read(page(report)).heads
     assert heads == [
+        "Against other methods",
         "Methods",
         "AUC: methods minus ours",
         "quality: methods minus ours",
@@ -91,10 +96,51 @@ def test_the_page_lists_every_verdict_and_every_method(report: Report) -> None:
         assert words in text
 
 
-def test_the_heat_map_has_two_halves_per_cell_and_the_map_one_dot_per_prompt(report: Report) -> None:
-    count = read(page(report)).count
-    assert count["rect"] == 2 * 2 * 3
-    assert count["circle"] > 110
+def test_the_page_opens_with_the_three_sentences(report: Report) -> None:
+    text = page(report)
+    opening = text[text.index("</h1>") : text.index("<h2>")]
+    assert len(sentences(report)) == 3
+    for sentence in sentences(report):
+        assert sentence.replace(" %", "&nbsp;%") in opening
+
+
+def test_a_cell_of_the_heat_map_shows_the_measured_score_the_forecast_and_the_share_of_choices(report: Report) -> None:
+    text = page(report)
+    table = text[text.index('<table class="heat">') :]
+    for domain in report.domains:
+        for measured, forecast, chosen in zip(domain.scores, domain.forecasts, domain.chosen, strict=True):
+            mark = f'<small class="share">chosen {chosen:.0%}</small>' if chosen >= 0.005 else "</td>"
+            assert f"{measured:.2f}<small>{forecast:.2f}</small>{mark}" in table
+
+
+def test_a_cell_of_a_model_that_was_not_run_says_so() -> None:
+    assert "not run<small>0.40</small></td>" in heat_map([("sums", 3)], ["a"], [[Cell(None, 0.4, 0.0)]])
+
+
+def test_of_many_models_the_chosen_ones_are_shown(report: Report) -> None:
+    names = tuple(f"model-{number:02}" for number in range(40))
+    many = msgspec.structs.replace(
+        report,
+        model_names=names,
+        domains=(Domain("sums", 9, (0.9,) * 39 + (0.1,), (0.5,) * 40, (0.0,) * 39 + (1.0,)),),
+    )
+    text = page(many)
+    assert "The 16 of 40 models that are chosen most, or else best." in text
+    assert ("model-39" in text, "model-20" in text) == (True, False)
+
+
+def test_the_map_has_one_dot_per_prompt(report: Report) -> None:
+    assert read(page(report)).count["circle"] > 110
+
+
+def test_every_figure_and_every_method_is_explained_where_it_stands(report: Report) -> None:
+    text = page(report)
+    for name, head in FIGURES:
+        if any(getattr(line, name) is not None for line in report.methods):
+            assert f">{head}<small>{html.escape(FIGURE_MEANINGS[name])}</small></th>" in text
+    for line in report.methods:
+        assert method_meaning(line.method), line.method
+    assert set(FIGURE_MEANINGS) == {name for name, _ in FIGURES}
 
 
 def test_names_from_the_data_cannot_become_markup(report: Report) -> None:
