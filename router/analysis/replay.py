@@ -128,7 +128,7 @@ class Replayer:
 def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
     """The recorded features of a request. Raises ConfigurationError if `predictor` needs vectors of another length."""
     vector = np.frombuffer(recorded.vector, dtype="<f4").astype(np.float32)
-    width = len(predictor.head.skills.center)
+    width = predictor.width
     if len(vector) != width:
         raise ConfigurationError(
             f"the decision was made by artifact {recorded.artifact} from {len(vector)} features, but {predictor.id} "

@@ -22,7 +22,7 @@ from router.cards.catalog import Catalog
 from router.decide.model_name import is_auto
 from router.dispatch.costs import price_of
 from router.errors import CallerError
-from router.perceive.predictor import Predictor, quality_of
+from router.perceive.predictor import Predictor
 from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot
 from router.types import Doubles, Features, Floats, Mask
@@ -163,8 +163,7 @@ class _Accumulator:
         # Per card: requests at which it could not be called, and requests that it could not have served.
         self._missed = np.zeros(len(cards.catalog), dtype=np.intp)
         self._incapable = np.zeros(len(cards.catalog), dtype=np.intp)
-        placed = (predictor.place(cards.catalog, card, cards.evidence) for card in range(len(cards.catalog)))
-        self._abilities = np.array([ability.mean for ability, _ in placed])
+        self._forecaster = predictor.bind(cards.catalog, cards.evidence)
         self._prices = _prices(cards.catalog)
         self._by_client = against == CLIENT
         self._single = self._position(against) if against and not self._by_client else None
@@ -272,8 +271,7 @@ class _Accumulator:
     def _forecast(self) -> None:
         if not self._batch:
             return
-        prompts = self._predictor.profile(np.stack([request.vector for request in self._batch]))
-        qualities = quality_of(prompts.profiles @ self._abilities.T)
+        qualities = self._forecaster.qualities(np.stack([request.vector for request in self._batch]))
         for request, row in zip(self._batch, qualities, strict=True):
             for group in {_ALL, request.group}:
                 sums = self._sums.setdefault(group, _Sums(len(self._catalog)))

@@ -44,6 +44,15 @@ def train(
     encoder: EncoderName = settings.STATIC_ENCODER,
     aliases: Aliases = None,
     cards: options.Cards = None,
+    graded: Annotated[
+        Path | None,
+        typer.Option(
+            "--graded", help="Folder of graded prompts: qualities are then the chance that a person accepts the answer."
+        ),
+    ] = None,
+    leaderboards: Annotated[
+        Path | None, typer.Option("--leaderboards", help="With --graded: folder of published leaderboards (CSV).")
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Cross-validate on each set too, and store report.json in the artifact.")
     ] = False,
@@ -51,18 +60,22 @@ def train(
 ) -> None:
     """Train a predictor on routing data sets."""
     from router.learn.data import load_set, read_aliases, read_ids, restrict
+    from router.learn.data.everyday import load_graded
     from router.learn.data.facts import load_facts
     from router.learn.training.train import train as fit
     from router.loading import load_encoder
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
+    if leaderboards is not None and graded is None:
+        raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
     names = read_aliases(aliases) if aliases else None
     data = tuple(load_set(folder, names) for folder in sets)
     if ids is not None:
         data = restrict(data, read_ids(ids), str(ids))
     # Names only: an artifact must not reveal folders of this machine.
-    files = [*(["--aliases", aliases.name] if aliases else []), *(["--ids", ids.name] if ids else [])]
+    given = {"--aliases": aliases, "--ids": ids, "--graded": graded, "--leaderboards": leaderboards}
+    files = [part for option, file in given.items() if file is not None for part in (option, file.name)]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     catalog = options.load_cards(cards)
     predictor = fit(
@@ -71,6 +84,8 @@ def train(
         command,
         load_facts(settings.shipped_facts_file(), catalog),
         settings.cache_folder() / "features",
+        None if graded is None else load_graded(graded),
+        leaderboards,
     )
     try:
         predictor.save(out)

@@ -62,7 +62,8 @@ class AcceptanceParameters(Struct, frozen=True, eq=False):
         first, last = ((values[i + 1] - values[i]) / (points[i + 1] - points[i]) for i in (0, len(points) - 2))
         strengths: Doubles = np.interp(ratings, points, values)
         strengths = strengths + _OLDER_SLOPE * first * np.minimum(ratings - points[0], 0.0)
-        return strengths + _NEWER_SLOPE * last * np.maximum(ratings - points[-1], 0.0)
+        strengths = strengths + _NEWER_SLOPE * last * np.maximum(ratings - points[-1], 0.0)
+        return strengths
 
     def place(self, facts: Doubles, outcomes: Doubles, offset: float = 0.0) -> Ability:
         """The latent variables of a model with these measurements and these outcomes, NaN where unknown; `offset` is that
@@ -103,7 +104,9 @@ def probability(logits: Doubles) -> Doubles:
     return chance
 
 
-def acceptance_shapes(parameters: AcceptanceParameters, width: int, models: int, families: int) -> dict[str, tuple[int, ...]]:
+def acceptance_shapes(
+    parameters: AcceptanceParameters, width: int, models: int, families: int
+) -> dict[str, tuple[int, ...]]:
     """The shapes that the arrays must have, by their names in `head.npz`, for feature vectors of this width."""
     facts = len(memberships())
     latents = parameters.memberships.shape[-1] if parameters.memberships.ndim else 0

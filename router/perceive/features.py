@@ -63,7 +63,7 @@ def feature_vectors(
         vector[encoder.dimensions :] = surface_features(texts[-1][:MAX_CHARACTERS], len(turns) - skipped)
     if reader is None:
         return vectors
-    around = contexts or [None] * len(human)
+    around: Sequence[Context | None] = contexts or [None] * len(human)
     readings = [
         reader(texts, vector, context) for (texts, _), vector, context in zip(human, vectors, around, strict=True)
     ]

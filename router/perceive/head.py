@@ -113,7 +113,9 @@ def read_head(folder: Path, encoder: Encoder) -> tuple[Head, Manifest]:
     if duplicate := next((name for name in names if names.count(name) > 1), None):
         raise ArtifactError(f'{folder / _MANIFEST}: is damaged: the model "{duplicate}" is listed twice')
     facts = fact_count(manifest.families)
-    if problem := _problem_of(head, encoder.dimensions, vector_width(encoder), len(manifest.models), len(manifest.families), facts):
+    if problem := _problem_of(
+        head, encoder.dimensions, vector_width(encoder), len(manifest.models), len(manifest.families), facts
+    ):
         raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
     return head, manifest
 

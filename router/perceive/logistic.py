@@ -17,9 +17,7 @@ class LogisticQuality:
     beyond its strength, zero where there are none.
     """
 
-    def __init__(
-        self, parameters: AcceptanceParameters, strengths: Sequence[Strength], interactions: Doubles
-    ) -> None:
+    def __init__(self, parameters: AcceptanceParameters, strengths: Sequence[Strength], interactions: Doubles) -> None:
         families = 1 + len(parameters.families)
         self._strengths = np.array([strength.mean for strength in strengths]).reshape(-1, families)
         self._variances = np.array([strength.variance for strength in strengths]).reshape(-1, families)

@@ -19,8 +19,8 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.perceive.ability import Ability, facts_row, profile_of
-from router.perceive.acceptance import AcceptanceParameters, family_weights, probability
-from router.perceive.belief import Belief, LinearBelief, LogisticBelief
+from router.perceive.acceptance import family_weights, probability
+from router.perceive.belief import Belief, LinearBelief
 from router.perceive.encoder import Encoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors
@@ -31,7 +31,7 @@ from router.perceive.local import LocalEvidence, topics_of_vectors
 from router.perceive.logistic import LogisticQuality
 from router.perceive.placement import RatingPlacer
 from router.perceive.profile import PromptProfile
-from router.perceive.reader import Reader
+from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
 from router.types import Doubles, Floats, Indices
 
@@ -72,6 +72,7 @@ class Predictor:
         self._column = {model.name: row for row, model in enumerate(manifest.models) if model.outcomes}
         self._length = head.length.astype(np.float64)
         self._width = len(head.skills.center)
+        self.width = self._width + (0 if self.reader is None else READINGS)
         self.population = head.facts.ability(facts_row(None, manifest.families))
         self._abilities = np.vstack([head.ability, self.population.mean])
 
@@ -164,7 +165,10 @@ class Predictor:
         measured = self.head.ability[sorted(self._column.values()), 1:]
         average = measured.mean(axis=0) if len(measured) else np.zeros(self.head.ability.shape[1] - 1)
         interactions = np.array(
-            [np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average for column in columns]
+            [
+                np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average
+                for column in columns
+            ]
         ).reshape(-1, len(average))
         return Forecaster(self, catalog, LogisticQuality(self.acceptance, strengths, interactions), rows, local)
 

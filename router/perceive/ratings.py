@@ -63,7 +63,8 @@ class RatingModel(Struct, frozen=True, eq=False):
         expected = self.center[known] + design @ mean
         numbers = (known >= len(BENCHMARKS)) & (known < len(BENCHMARKS) + len(NUMBERS))
         residual = facts[known] - expected + numbers * self.slope[known] * offset
-        return Ability(mean + covariance @ (weighted.T @ residual), covariance)
+        posterior: Doubles = mean + covariance @ (weighted.T @ residual)
+        return Ability(posterior, np.asarray(covariance, dtype=np.float64))
 
 
 def rating_of(latent: Ability) -> Ability:

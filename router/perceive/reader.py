@@ -76,7 +76,8 @@ class Reader:
             reading += self.parameters.grams[hashes].sum(axis=0, dtype=np.float64) / math.sqrt(len(hashes))
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
         reading[1:] = shares / max(float(shares.sum()), 1.0)
-        return reading.astype(np.float32)
+        single: Floats = reading.astype(np.float32)
+        return single
 
 
 def context_features(turns: Sequence[str], context: Context | None) -> Doubles:

@@ -140,7 +140,9 @@ def _cells(file: Path, table: _Table) -> Iterator[tuple[int, str, str, str]]:
                 yield line, row["model"], benchmark, text
 
 
-_SIZE = re.compile(r"(?<![a-z\d.])(?:(?P<experts>\d+)x)?(?P<billions>\d+(?:\.\d+)?)b(?:-a(?P<active>\d+(?:\.\d+)?)b)?(?=$|-)")
+_SIZE = re.compile(
+    r"(?<![a-z\d.])(?:(?P<experts>\d+)x)?(?P<billions>\d+(?:\.\d+)?)b(?:-a(?P<active>\d+(?:\.\d+)?)b)?(?=$|-)"
+)
 
 
 def facts_from_name(key: str, name: str) -> ModelFacts:

@@ -23,7 +23,8 @@ from router.learn.progress import tracked
 from router.learn.training.train import fit
 from router.perceive.ability import Ability, facts_row, most_informative
 from router.perceive.encoder import Encoder
-from router.perceive.predictor import Predictor, quality_of
+from router.perceive.linear import quality_of
+from router.perceive.predictor import Predictor
 from router.types import Doubles, Floats, Indices
 
 PROBES = (0, 8, 16, 32, 64)

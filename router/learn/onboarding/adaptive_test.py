@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from router.learn.onboarding.probes import Probe
-from router.perceive.ability import Ability, most_informative
-from router.perceive.predictor import quality_of
-from router.types import Doubles, Indices
+from router.perceive.belief import Belief
+from router.perceive.linear import quality_of
+from router.types import Indices
 
 _MIDDLE_DIFFICULTY = 3
 
@@ -26,26 +26,15 @@ class QualityEstimate(NamedTuple):
 class AdaptiveTest:
     """The ability posterior of one card over the rows of a probe set. It is immutable: `observe` returns a new one."""
 
-    def __init__(
-        self,
-        probes: Sequence[Probe],
-        ability: Ability,
-        profiles: Doubles,
-        second_moment: Doubles,
-        observed: frozenset[int] = frozenset(),
-    ) -> None:
-        """`profiles`, float64 `(probes, 1 + skills)`, are those of the probes; `second_moment` describes the prompts
-        that the card will get, as in `most_informative`; `observed` are the rows that `ability` was updated with.
-        """
-        self._probes, self._profiles, self._second_moment = tuple(probes), profiles, second_moment
-        self._ability, self._observed = ability, observed
+    def __init__(self, probes: Sequence[Probe], belief: Belief, observed: frozenset[int] = frozenset()) -> None:
+        """The rows of `belief` are the probes; `observed` are those that it was updated with."""
+        self._probes, self._belief, self._observed = tuple(probes), belief, observed
 
     def observe(self, outcomes: Mapping[int, float]) -> AdaptiveTest:
         """The posterior after further outcomes: scores in [0, 1] by row."""
         rows = sorted(outcomes)
         scores = np.array([outcomes[row] for row in rows], dtype=np.float64)
-        ability = self._ability.observe(self._profiles[rows], scores) if rows else self._ability
-        return AdaptiveTest(self._probes, ability, self._profiles, self._second_moment, self._observed | set(rows))
+        return AdaptiveTest(self._probes, self._belief.observe(rows, scores), self._observed | set(rows))
 
     def choose_next(self, asked: Collection[int]) -> int:
         """The row, not in `asked`, whose answer narrows the forecast most; in turn, where the ability is certain.
@@ -55,19 +44,16 @@ class AdaptiveTest:
         """
         in_turn = _next_in_turn(self._probes, asked)
         pending = sorted(set(asked) - self._observed)
-        covariance = self._ability.expected_posterior(self._profiles[pending]).covariance
-        if not np.trace(covariance) > 0:
-            return in_turn
         allowed = np.ones(len(self._probes), dtype=np.bool_)
         allowed[list(asked)] = False
-        return most_informative(covariance, self._profiles, self._second_moment, allowed)
+        best = self._belief.most_informative(pending, allowed)
+        return in_turn if best is None else best
 
     def average(self, rows: Indices) -> QualityEstimate:
         """The expected quality on `rows`."""
-        profiles = self._profiles[rows]
-        mean_profile = profiles.mean(axis=0)
-        variance = float(mean_profile @ self._ability.covariance @ mean_profile)
-        return QualityEstimate(float(quality_of(profiles @ self._ability.mean).mean()), max(variance, 0.0) ** 0.5)
+        return QualityEstimate(
+            float(quality_of(self._belief.expected(rows)).mean()), self._belief.mean_variance(rows) ** 0.5
+        )
 
 
 def _next_in_turn(probes: Sequence[Probe], asked: Collection[int]) -> int:

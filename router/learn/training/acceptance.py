@@ -31,7 +31,15 @@ _EDGE = 0.02
 INTERACTION = 0.5
 
 
-class _Outcomes(NamedTuple):
+class Outcomes(NamedTuple):
+    """Outcomes, the feature vectors of their prompts `(prompts, width)`, and the domains of the prompts, `set/domain`."""
+
+    data: RoutingSet
+    vectors: Floats
+    domains: Sequence[str]
+
+
+class _ByDomain(NamedTuple):
     """`values` `(models, columns)`, the logits of the models' mean scores on prompts of one kind, NaN where unknown;
     `families` `(columns, families - 1)`, the mean shares of families of these prompts; `sets`, the number of each column's
     data set.
@@ -46,21 +54,21 @@ def fit_acceptance(
     graded: GradedPrompts,
     graded_vectors: Floats,
     embedded: int,
-    data: RoutingSet,
-    vectors: Floats,
-    domains: Sequence[str],
+    measured: Outcomes,
     facts: Mapping[str, ModelFacts],
-    leaderboards: Path,
+    leaderboards: Path | None,
     families: Sequence[str],
 ) -> AcceptanceParameters:
-    """The item-response part from graded prompts with these feature vectors, the outcomes of `data` with theirs, the facts
-    of models by name and a folder of leaderboards. `families` are the families of models in the manifest.
+    """The item-response part from graded prompts with these feature vectors, measured outcomes, the facts of models by
+    name and a folder of leaderboards. `families` are the families of models in the manifest.
 
     Raises CallerError where a model that stands for a strength is unknown.
     """
     fitted = fit_reader(graded, graded_vectors, embedded)
-    outcomes = _outcomes_of(data, vectors, domains, Reader(fitted.parameters))
-    boards = {key: _board_facts(key, scores) for key, scores in read_leaderboards(leaderboards).items()}
+    outcomes = _by_domain(measured, Reader(fitted.parameters))
+    data = measured.data
+    scores = {} if leaderboards is None else read_leaderboards(leaderboards)
+    boards = {key: _board_facts(key, of_model) for key, of_model in scores.items()}
     of_models = [facts.get(name) or boards.get(model_key(name)) for name in data.models]
     used = {id(entry) for entry in of_models}
     others = {id(entry): entry for entry in (*facts.values(), *boards.values()) if id(entry) not in used}
@@ -79,7 +87,9 @@ def fit_acceptance(
         ratings=ratings,
         memberships=columns,
         outcomes=outcomes.values,
-        rated=np.array([rating_of(ratings.posterior(row, columns)).mean for row in (*table[: len(of_models)], unknown)]),
+        rated=np.array(
+            [rating_of(ratings.posterior(row, columns)).mean for row in (*table[: len(of_models)], unknown)]
+        ),
         tier_ratings=np.arange(len(fitted.strengths), dtype=np.float64),
         tier_strengths=fitted.strengths,
         difficulties=np.quantile(fitted.out_of_fold, _QUANTILES),
@@ -102,14 +112,13 @@ def _board_facts(key: tuple[str, str], scores: Mapping[str, float]) -> ModelFact
     return msgspec.structs.replace(named, name=name, benchmarks=scores)
 
 
-def _outcomes_of(data: RoutingSet, vectors: Floats, domains: Sequence[str], reader: Reader) -> _Outcomes:
+def _by_domain(measured: Outcomes, reader: Reader) -> _ByDomain:
     """The mean scores by domain; the small domains of a set together are one column."""
+    data, vectors, domains = measured
     scores = data.scores.astype(np.float64)
     counts = Counter(domains)
     of_set = [domain.partition("/")[0] for domain in domains]
-    columns = [
-        domain if counts[domain] >= _MIN_PROMPTS else name for domain, name in zip(domains, of_set, strict=True)
-    ]
+    columns = [domain if counts[domain] >= _MIN_PROMPTS else name for domain, name in zip(domains, of_set, strict=True)]
     names, values, shares, sets = sorted(set(of_set)), [], [], []
     for column in sorted(set(columns)):
         rows = np.flatnonzero([own == column for own in columns])
@@ -125,5 +134,5 @@ def _outcomes_of(data: RoutingSet, vectors: Floats, domains: Sequence[str], read
         shares.append(np.mean(readings, axis=0)[1:])
         sets.append(names.index(column.partition("/")[0]))
     if not values:
-        return _Outcomes(np.zeros((len(data.models), 0)), np.zeros((0, len(FAMILIES) - 1)), [])
-    return _Outcomes(np.column_stack(values), np.array(shares, dtype=np.float64), sets)
+        return _ByDomain(np.zeros((len(data.models), 0)), np.zeros((0, len(FAMILIES) - 1)), [])
+    return _ByDomain(np.column_stack(values), np.array(shares, dtype=np.float64), sets)

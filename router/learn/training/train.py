@@ -6,13 +6,16 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 import router
 from router.cards.facts import ModelFacts
 from router.errors import CallerError
 from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet, join
+from router.learn.data.everyday import GradedPrompts
 from router.learn.data.vectors import vectors_of
+from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
@@ -38,12 +41,15 @@ def train(
     command: str = "",
     facts: Facts | None = None,
     cache: Path | None = None,
+    graded: GradedPrompts | None = None,
+    leaderboards: Path | None = None,
 ) -> Predictor:
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
     `facts` are published facts by model name, from which the predictor learns to place cards without outcomes. `cache`
-    is a folder for feature vectors, which the next training reuses. Raises CallerError if there is too little to learn
-    from.
+    is a folder for feature vectors, which the next training reuses. With `graded` prompts, qualities are the chance that
+    a careful person accepts an answer; `leaderboards` is then a folder of further facts. Raises CallerError if there is
+    too little to learn from.
     """
     if not sets or sum(len(data.prompts) for data in sets) < _MIN_PROMPTS:
         raise CallerError(f"training needs at least {_MIN_PROMPTS} prompts with outcomes")
@@ -52,7 +58,22 @@ def train(
         raise CallerError("training needs outcomes; every cell of the score table is empty")
     # Domains of different sets are different, even if they have the same name.
     domains = tuple(f"{part.name}/{domain}" for part in sets for domain in part.domains)
-    return fit(vectors_of(data.prompts, encoder, cache), data, encoder, facts, domains, sets, command)
+    vectors = vectors_of(data.prompts, encoder, cache)
+    predictor = fit(vectors, data, encoder, facts, domains, sets, command)
+    if graded is None:
+        return predictor
+    acceptance = fit_acceptance(
+        graded,
+        vectors_of(graded.outcomes.prompts, encoder, cache),
+        encoder.dimensions,
+        Outcomes(data, vectors, domains),
+        facts or {},
+        leaderboards,
+        predictor.manifest.families,
+    )
+    head = msgspec.structs.replace(predictor.head, acceptance=acceptance)
+    sources = (*predictor.manifest.data_sets, _source(graded.outcomes))
+    return Predictor(head, encoder, msgspec.structs.replace(predictor.manifest, data_sets=sources))
 
 
 def fit(
@@ -85,7 +106,7 @@ def fit(
         encoder=encoder.name,
         encoder_fingerprint=encoder.fingerprint,
         models=tuple(_evidence(model, column, sources, data) for column, model in enumerate(data.models)),
-        data_sets=tuple(DataSource(part.name, len(part.prompts), part.sha256, part.license) for part in sources),
+        data_sets=tuple(map(_source, sources)),
         families=families,
         sha256={},
         command=command,
@@ -151,6 +172,10 @@ def _fit_lengths(
         offset[model] += np.log(np.exp(residual[np.isfinite(residual)]).mean())
     population = float(offset[measured].mean())
     return weights, np.append(np.where(measured, offset, population), population)
+
+
+def _source(data: RoutingSet) -> DataSource:
+    return DataSource(data.name, len(data.prompts), data.sha256, data.license)
 
 
 def _evidence(model: str, column: int, sources: Sequence[RoutingSet], data: RoutingSet) -> ModelEvidence:
