@@ -23,12 +23,18 @@ Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
 """The wire protocols that clients and upstreams use."""
 
 
+UNKNOWN_DEPENDENCE = 0.5
+"""The dependence of a turn of which it is not known whether it is a follow-up."""
+
+
 class Features(Struct, frozen=True, eq=False):
     """What is known about a request before routing.
 
     `vector` is float32 of shape `(width,)`: the embedding, then the text features. `input_tokens` is an estimate.
     `modalities` are the kinds of content (`text`, `image` …), `needs` the capabilities that a card must have (`tools`,
     `json_schema` …). `output_limit` is the greatest number of tokens of the answer, None where the request sets none.
+    `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
+    a mere follow-up.
     """
 
     vector: Floats
@@ -36,6 +42,7 @@ class Features(Struct, frozen=True, eq=False):
     modalities: frozenset[str]
     needs: frozenset[str]
     output_limit: int | None = None
+    dependence: float = UNKNOWN_DEPENDENCE
 
 
 GREATEST_STD = 0.5

@@ -140,6 +140,7 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
         modalities=frozenset(recorded.modalities),
         needs=frozenset(recorded.needs),
         output_limit=recorded.output_limit,
+        dependence=recorded.dependence,
     )
 
 

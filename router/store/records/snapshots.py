@@ -94,6 +94,7 @@ class Snapshots:
             needs=tuple(sorted(features.needs)),
             output_limit=features.output_limit,
             conversation_card=request_context.kept,
+            dependence=features.dependence,
             release=__version__,
         )
 
