@@ -40,7 +40,12 @@ _EARLY_WORDS, _FEW_WORDS = 3, 2
 _LEAST_LEAD, _LEAST_MATERIAL = 12, 22
 """The fewest characters before and after the mark that begins a text."""
 _BRINGS_MATERIAL = -1.8
-"""For a turn with a quotation, or with a text after a colon or a line break: "this" stands for that text."""
+"""For a turn with a quotation, a formula, or a text after a colon or a line break: "this" stands for that text."""
+_CONTENT_OF_MATERIAL = 2
+"""The content words for which such material counts at least."""
+_SYMBOLS, _LEAST_SYMBOLS = "()[]{}<>=*^|", 4
+_LONG, _SHORT_WORDS, _CUT = -0.07, 8, -0.5
+"""For each word beyond so many, and for a turn of which only the beginning is read."""
 _ONE_WORD = 0.6
 """For a turn that is little more than one content word, which may be an answer as well as an ask."""
 
@@ -48,13 +53,14 @@ _QUOTATION = re.compile(r"[\"“„«「'‘`](?<![^\W_].)[^\"“”„»」'’
 
 
 class _Counts(NamedTuple):
-    """What the beginning of a turn contains: the stems of the words with content of their own, the weight of its
-    references to what went before, and of those that count only where it has no content of its own.
+    """What the beginning of a turn contains.
+
+    `content` are the stems of the words with content of their own, `weight` is the weight of everything that does not
+    depend on the turns before, on the logit scale.
     """
 
     content: tuple[str, ...]
-    references: float
-    bare_references: float
+    weight: float
 
 
 def dependence(turn: str, earlier: Iterable[str] = ()) -> float:
@@ -62,17 +68,10 @@ def dependence(turn: str, earlier: Iterable[str] = ()) -> float:
 
     `earlier` are texts of the conversation in which content words of the turn are searched; the fewer, the cheaper.
     """
-    counts = _counts(turn[:_READ_CHARACTERS])
-    content = len(counts.content)
-    logit = counts.references
-    if content > 1:
-        logit += _CONTENT + _CONTENT_ROOT * math.sqrt(content)
-    else:
-        logit += _ONE_CONTENT_WORD if content else _NOTHING_OF_ITS_OWN
-    if not content:
-        logit += counts.bare_references
-    elif len(counts.content) <= _LEAD_WORDS and (before := "\n".join(earlier).lower()):
-        logit += _RECURS * sum(stem in before for stem in counts.content) / content
+    counts = _counts(turn[: _READ_CHARACTERS + 1])
+    logit = counts.weight
+    if counts.content and (before := "\n".join(earlier).lower()):
+        logit += _RECURS * sum(stem in before for stem in counts.content) / len(counts.content)
     return 1.0 / (1.0 + math.exp(-logit))
 
 
@@ -94,28 +93,29 @@ def _counts(text: str) -> _Counts:
         for position, (kind, following) in enumerate(zip(lead, (*kinds[1:], FILLER), strict=False))
         if kind & POINTER and (following or not kind & FILLER)
     ]
+    size = max(len(content), _CONTENT_OF_MATERIAL * brings_material)
     weight = _OPENS * bool(opening & OPENER) + _PARTS * bool(every & PART)
     weight += _EDITS * any(kind & (EDIT | ASK) == EDIT for kind in lead)
-    if brings_material:
-        weight += _BRINGS_MATERIAL
-    if len(content) == 1 and len(words) <= _FEW_WORDS:
-        weight += _ONE_WORD
     if pointers:
         weight += _POINTS + _POINTS_EARLY * (pointers[0] < _EARLY_WORDS) + _POINTS_AGAIN * (len(pointers) > 1)
-    return _Counts(
-        content=content,
-        references=weight,
-        bare_references=_ASKS * bool(every & ASK) + _TARGETS * bool(every & TARGET),
-    )
+    if size > 1:
+        weight += _CONTENT + _CONTENT_ROOT * math.sqrt(size)
+    elif size:
+        weight += _ONE_CONTENT_WORD + _ONE_WORD * (len(words) <= _FEW_WORDS)
+    else:
+        weight += _NOTHING_OF_ITS_OWN + _ASKS * bool(every & ASK) + _TARGETS * bool(every & TARGET)
+    weight += _BRINGS_MATERIAL * brings_material + _LONG * max(len(words) - _SHORT_WORDS, 0)
+    weight += _CUT * (len(text) > _READ_CHARACTERS)
+    return _Counts(content if len(content) <= _LEAD_WORDS else (), weight)
 
 
 def _brings_material(text: str) -> bool:
-    """Whether the turn has a quotation, or a text after a colon or a line break."""
+    """Whether the turn has a quotation, a formula, or a text after a colon or a line break."""
     for mark in (": ", ":\n", "\n"):
         position = text.find(mark, _LEAST_LEAD)
         if 0 <= position < len(text) - _LEAST_MATERIAL:
             return True
-    return _QUOTATION.search(text) is not None
+    return sum(map(text.count, _SYMBOLS)) >= _LEAST_SYMBOLS or _QUOTATION.search(text) is not None
 
 
 def _has_content(word: str) -> bool:

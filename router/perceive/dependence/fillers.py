@@ -89,7 +89,7 @@ PARTS = {
 }
 
 FILLERS = {
-    "en": "a an the i me my we us our you i'm i'd you're do does did don't doesn't is isn't are aren't was were be"
+    "en": "true a an the i me my we us our you i'm i'd you're do does did don't doesn't is isn't are aren't was were be"
     " been being am can can't could would will won't should shall may might must have has had not no yes yeah yep nope"
     " ok okay thanks thank please pls plz to of in on at for with without from by as into about than too very much"
     " many just only really actually maybe still yet even what what's which who whom whose when where why how if"

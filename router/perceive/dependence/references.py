@@ -93,7 +93,7 @@ EDITS = {
     " keep_going shorten lengthen expand elaborate rewrite rephrase reword redo retry undo revert simplify summarize"
     " summarise clarify improve polish tweak adjust modify change replace remove delete drop add include fix correct"
     " repeat condense reformat refactor optimize optimise translate explain briefly formal informal casual friendlier"
-    " professional funnier politer concise detailed step_by_step tl dr eli5 sure wrong right true mistake show tell"
+    " professional funnier politer concise detailed step_by_step tl dr eli5 sure wrong right mistake show tell"
     " give make try use turn convert put cut trim tighten verify prove compare double_check start_over over_again"
     " leave_out without_the",
     "de": "nochmal noch_einmal noch_eins noch_ein mehr weniger kürzer länger einfacher klarer besser schneller kleiner"
