@@ -75,7 +75,7 @@ def dependence(turn: str, earlier: Iterable[str] = ()) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def _counts(text: str) -> _Counts:
     """The counts of a turn's beginning. Cached, since every request of a conversation repeats its turns."""
     text = text.lower().replace("’", "'")
