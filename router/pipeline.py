@@ -78,7 +78,7 @@ class Router:
         if applied.prompt_flags:
             request, from_prompt = extract_flags(request)
             requested = from_prompt.overridden_by(requested)
-        features = self._perceive(request)
+        features = self._perceive(request, continues=kept is not None)
         forecast = self._forecasts(features)
         request_context = RequestContext(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)

@@ -23,6 +23,10 @@ Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
 """The wire protocols that clients and upstreams use."""
 
 
+UNKNOWN_DEPENDENCE = 0.5
+"""The dependence of a turn of which it is not known whether it is a follow-up."""
+
+
 class Features(Struct, frozen=True, eq=False):
     """What is known about a request before routing.
 
@@ -30,6 +34,8 @@ class Features(Struct, frozen=True, eq=False):
     `modalities` are the kinds of content (`text`, `image` …), `needs` the capabilities that a card must have (`tools`,
     `json_schema` …). `output_limit` is the greatest number of tokens of the answer, None where the request sets none.
     `sets_effort`: the request states how much to think, so what a card usually thinks does not apply.
+    `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
+    a mere follow-up.
     """
 
     vector: Floats
@@ -38,6 +44,7 @@ class Features(Struct, frozen=True, eq=False):
     needs: frozenset[str]
     output_limit: int | None = None
     sets_effort: bool = False
+    dependence: float = UNKNOWN_DEPENDENCE
 
 
 GREATEST_STD = 0.5

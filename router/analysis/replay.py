@@ -141,6 +141,7 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
         needs=frozenset(recorded.needs),
         output_limit=recorded.output_limit,
         sets_effort=recorded.sets_effort,
+        dependence=recorded.dependence,
     )
 
 

@@ -1,6 +1,7 @@
 """The decision: `argmin_M [ loss(M) + Σ_j λ_j · C_j(M) ]` over the cards that pass all limits (arXiv:2308.11601).
 
-With a guard, the policy's default card answers unless the forecast is confident that another card is better.
+With a guard, the policy's default card answers unless the forecast is confident that another card is better. A
+follow-up in a conversation is answered by the card that answered before.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, Ranking, Rejections
 from router.errors import CallerError, NoCandidateError, did_you_mean
+from router.perceive.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 
-# Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style.
-_CONVERSATION_GUARD = GuardRule(confidence=0.9, novelty=1.0)
+# Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
+# forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
+_CONVERSATION_GUARD = GuardRule(confidence=0.9, novelty=0.95)
+# No forecast releases a follow-up: it is about the answer that the conversation's card gave.
+_FOLLOW_UP_GUARD = GuardRule(confidence=1.0, novelty=1.0)
 
 Pick = Callable[[Indices], int]
 """Maps the positions of candidate cards, in ascending order, to the position of the chosen one."""
@@ -77,8 +82,9 @@ def decide(
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    current = _conversation_card(policy, request_context.kept, catalog, rejected)
-    evaluation = _guard_evaluation(policy, combined, inputs, parts, score, current)
+    independent = features.dependence <= INDEPENDENT
+    current = None if independent else _conversation_card(policy, request_context.kept, catalog, rejected)
+    evaluation = _guard_evaluation(policy, combined, inputs, parts, score, current, features.dependence)
     if evaluation is not None:
         comparison = evaluation.compare(candidates)
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
@@ -132,9 +138,11 @@ def _guard_evaluation(
     parts: Mapping[str, Doubles],
     score: Doubles,
     current: int | None,
+    dependence: float,
 ) -> GuardEvaluation | None:
-    """The guard of this request, None where it has none; `current` is the conversation's card."""
-    rule = policy.guard_rule if current is None else _CONVERSATION_GUARD
+    """The guard of this request, None where it has none; `current` is the conversation's card if it may be kept."""
+    follows_up = current is not None and dependence >= DEPENDENT
+    rule = policy.guard_rule if current is None else _FOLLOW_UP_GUARD if follows_up else _CONVERSATION_GUARD
     if rule is None:
         return None
     weight, forecast = loss_weight(flags.goals), inputs.forecast
@@ -148,6 +156,7 @@ def _guard_evaluation(
         novelty=forecast.novelty,
         stated_default=_stated_default(policy, inputs.catalog) if current is None else current,
         role="default" if current is None else "conversation's",
+        kept_because=f"the turn depends on what went before it ({dependence:.2f})" if follows_up else "",
     )
 
 

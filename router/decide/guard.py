@@ -54,6 +54,7 @@ class GuardEvaluation(NamedTuple):
     ranks default cards: the score on an average prompt plus `uncertainty`, since a card of which little is known is not
     a safe choice. `stated_default` is the position of the default card that the policy or the conversation states, None
     where there is none. `role` says in reasons which card it is: the `default` card or the `conversation's` card.
+    `kept_because` is the reason why that card answers whatever the forecasts are, empty where they decide.
     """
 
     rule: GuardRule
@@ -63,6 +64,7 @@ class GuardEvaluation(NamedTuple):
     novelty: float
     stated_default: int | None = None
     role: str = "default"
+    kept_because: str = ""
 
     def compare(self, candidates: Indices) -> Comparison:
         """The best of `candidates` against the default card among them.
@@ -94,7 +96,9 @@ class GuardEvaluation(NamedTuple):
         prefix = f"{missing}; " if missing else ""
         if best == default:
             return Guard("same", f"{prefix}the {self.role} card is the best", default, best)
-        if self.novelty > self.rule.novelty:
+        if self.kept_because:
+            reason = f"{self.kept_because}, so the {self.role} card {default} answers"
+        elif self.novelty > self.rule.novelty:
             reason = (
                 f"the prompt is more novel than {_percent(self.novelty)} of the training prompts; "
                 f"above {_percent(self.rule.novelty)} the {self.role} card answers"

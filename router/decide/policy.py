@@ -31,9 +31,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     number of further cards in a plan. `guard`: how confident a forecast must be before another card than the default
     one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast. `default`: the id
     of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
-    `conversations`: whether a conversation keeps its card unless another one is clearly better (`keep`), or every turn
-    is decided independently (`free`). `headers`: whether responses have the headers `x-route-card`, `x-route-quality`
-    and so on.
+    `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
+    independently (`free`). `headers`: whether responses have the headers `x-route-card`, `x-route-quality` and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]

@@ -1,28 +1,41 @@
-"""Features of a request: the embedding of the human's turns, then surface features of the newest one."""
+"""Features of a request: the embedding of the human's turns, then surface features of the newest one.
+
+The embedding is that of the newest turn plus, as far as it depends on them (`router.perceive.dependence`), those of the
+turns before it: "and in Python?" has the topic of the question before, an ask of its own has only its own topic.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from router.perceive.dependence import DEPENDENT, dependence
 from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
 from router.perceive.human_text import human_text
 from router.perceive.reader import READINGS, Context, Reader
 from router.perceive.text_features import WIDTH, surface_features
-from router.types import Features, Floats
-from router.wire.chat.request import ChatRequest
+from router.types import UNKNOWN_DEPENDENCE, Features, Floats
+from router.wire.chat.request import ChatRequest, Turn
 from router.wire.effort import sets_effort
 
-VERSION = 1
+VERSION = 2
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
-
-TURN_DECAY = 0.5
-"""Weight of a human turn relative to the next one: a follow-up depends on the turns before it."""
 
 _MAX_TURNS = 6
 _MAX_SEARCHED_TURNS = 30
-"""How many turns to search for human text, since agents send the results of their tools as turns of the user."""
+"""How many turns to read, newest first, whatever the length of the conversation. Most are not human text, since agents
+send the results of their tools as turns of the user."""
+
+_GREATEST_WEIGHT = 4.0
+_LEAST_WEIGHT = 0.02
+"""Turns with less weight than this are left out."""
+
+_SEARCHED_TURNS, _SEARCHED_CHARACTERS = 3, 2_000
+_SPEAKERS = ("user", "assistant")
+"""How many turns before the newest one to search for its words, how much of each, and whose."""
 
 
 def vector_width(encoder: Encoder) -> int:
@@ -53,53 +66,84 @@ def feature_vectors(
 
     The rows equal single calls as exactly as the encoder's do; those of the default encoder are the same to the bit.
     """
-    human = [_human_texts(turns) for turns in conversations]
-    embeddings = encoder.encode([text for texts, _ in human for text in texts])
-    vectors = np.empty((len(human), vector_width(encoder)), dtype=np.float32)
+    topics = [_topic(turns) for turns in conversations]
+    embeddings = encoder.encode([text for topic in topics for text in topic.texts])
+    vectors = np.empty((len(topics), vector_width(encoder)), dtype=np.float32)
     end = 0
-    for vector, turns, (texts, skipped) in zip(vectors, conversations, human, strict=True):
-        start, end = end, end + len(texts)
-        vector[: encoder.dimensions] = _decayed_mean(embeddings[start:end])
-        vector[encoder.dimensions :] = surface_features(texts[-1][:MAX_CHARACTERS], len(turns) - skipped)
+    for vector, topic in zip(vectors, topics, strict=True):
+        start, end = end, end + len(topic.texts)
+        vector[: encoder.dimensions] = _weighted(embeddings[start:end], topic.weights)
+        vector[encoder.dimensions :] = surface_features(topic.texts[-1][:MAX_CHARACTERS], topic.turns)
     if reader is None:
         return vectors
-    around: Sequence[Context | None] = contexts or [None] * len(human)
+    around: Sequence[Context | None] = contexts or [None] * len(topics)
     readings = [
-        reader(texts, vector, context) for (texts, _), vector, context in zip(human, vectors, around, strict=True)
+        reader(topic.texts, vector, context) for topic, vector, context in zip(topics, vectors, around, strict=True)
     ]
-    return np.concatenate([vectors, np.array(readings, dtype=np.float32).reshape(len(human), READINGS)], axis=1)
+    return np.concatenate([vectors, np.array(readings, dtype=np.float32).reshape(len(topics), READINGS)], axis=1)
+
+
+def topic_texts(turns: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts of a conversation's human turns that say what it is about, oldest first."""
+    return _topic(turns).texts
 
 
 def context_of(request: ChatRequest) -> Context:
     """What stands around the human's turns of `request`."""
-    characters = sum(len(turn.text) for turn in request.turns) + request.tool_characters
-    return Context(characters, len(request.turns), "tools" in request.needs)
+    return Context(request.characters + request.tool_characters, len(request.turns), "tools" in request.needs)
 
 
-def _decayed_mean(embeddings: Floats) -> Floats:
-    """The embedding of a conversation from those of its turns, oldest first."""
-    newest: Floats = embeddings[-1]
-    if len(embeddings) == 1:
-        return newest
-    weights = TURN_DECAY ** np.arange(len(embeddings) - 1, -1, -1, dtype=np.float32)
-    return unit((embeddings * weights[:, None]).sum(axis=0))
+class _Topic(NamedTuple):
+    """What a conversation is about: texts, oldest first, with their weights, and the number of its human turns."""
+
+    texts: Sequence[str]
+    weights: Sequence[float]
+    turns: int
 
 
-def _human_texts(turns: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """The human text of the newest turns, oldest first, and the number of turns skipped because they have none.
+def _topic(turns: tuple[str, ...]) -> _Topic:
+    """The newest turn and the turns on which it depends.
 
-    If no turn has any, the newest turns as they are.
+    What went before a turn weighs as much, compared with the turn, as the odds of its dependence. Earlier follow-ups
+    are left out: they have no topic of their own.
     """
+    searched = turns[-_MAX_SEARCHED_TURNS:]
+    human = tuple(filter(None, map(human_text, searched))) or searched
     texts: list[str] = []
-    skipped = 0
-    for turn in turns[: -_MAX_SEARCHED_TURNS - 1 : -1]:
-        if text := human_text(turn):
-            texts.append(text)
-            if len(texts) == _MAX_TURNS:
-                break
-        else:
-            skipped += 1
-    return (tuple(texts[::-1]), skipped) if texts else (turns[-_MAX_TURNS:], 0)
+    weights: list[float] = []
+    weight = 1.0
+    for turn, before in itertools.pairwise(("", *human)[::-1]):
+        degree = dependence(turn, (before[:_SEARCHED_CHARACTERS],)) if before else 0.0
+        if texts and degree >= DEPENDENT:
+            continue
+        texts.append(turn)
+        weights.append(weight)
+        weight *= min(degree / (1.0 - degree), _GREATEST_WEIGHT)
+        if weight < _LEAST_WEIGHT or len(texts) == _MAX_TURNS:
+            break
+    return _Topic(texts[::-1], weights[::-1], len(human))
+
+
+def _weighted(embeddings: Floats, weights: Sequence[float]) -> Floats:
+    """The embedding of a conversation from those of its turns."""
+    if len(embeddings) == 1:
+        newest: Floats = embeddings[0]
+        return newest
+    return unit((embeddings * np.array(weights, dtype=np.float32)[:, None]).sum(axis=0))
+
+
+def _dependence(turns: Sequence[Turn]) -> float:
+    """How much the newest turn of a conversation depends on what went before it."""
+    newest = turns[-1]
+    text = human_text(newest.text)
+    if newest.role != "user" or (not text and newest.text.strip()):
+        # The result of a tool, or text of a harness: the model still works on the same ask.
+        return 1.0
+    if not text:
+        # An image, for example: nothing is written that could refer to what went before.
+        return UNKNOWN_DEPENDENCE
+    before = turns[-1 - _SEARCHED_TURNS : -1]
+    return dependence(text, [turn.text[:_SEARCHED_CHARACTERS] for turn in before if turn.role in _SPEAKERS])
 
 
 class Perceiver:
@@ -108,10 +152,10 @@ class Perceiver:
     def __init__(self, encoder: Encoder, reader: Reader | None = None) -> None:
         self._encoder, self._reader = encoder, reader
 
-    def __call__(self, request: ChatRequest) -> Features:
-        """The features of `request`."""
+    def __call__(self, request: ChatRequest, *, continues: bool = False) -> Features:
+        """The features of `request`; those of its dependence only where it `continues` a conversation."""
         human = request.human_turns
-        other_characters = sum(len(turn.text) for turn in request.turns) - len(human[-1]) + request.tool_characters
+        other_characters = request.characters - len(human[-1]) + request.tool_characters
         return Features(
             vector=feature_vector(self._encoder, human, self._reader, context_of(request)),
             input_tokens=self._encoder.count_tokens(human[-1]) + -(-other_characters // 4),
@@ -119,4 +163,5 @@ class Perceiver:
             needs=request.needs,
             output_limit=request.output_limit,
             sets_effort=sets_effort(request.body),
+            dependence=_dependence(request.turns) if continues else UNKNOWN_DEPENDENCE,
         )

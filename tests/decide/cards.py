@@ -16,7 +16,7 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policy
 from router.decide.ranking import Ranking, Rejections
 from router.formats.quantities import read_quantity
-from router.types import Decision, Features, Forecast
+from router.types import UNKNOWN_DEPENDENCE, Decision, Features, Forecast
 
 TODAY = datetime.date(2026, 1, 1)
 PLAIN = Policy(id="plain", description="no limits, no goals")
@@ -65,9 +65,11 @@ def features(
     modalities: Sequence[str] = ("text",),
     needs: Sequence[str] = (),
     output: int | None = None,
+    dependence: float = UNKNOWN_DEPENDENCE,
 ) -> Features:
     """The features of a request."""
-    return Features(np.zeros(1, dtype=np.float32), tokens, frozenset(modalities), frozenset(needs), output)
+    vector = np.zeros(1, dtype=np.float32)
+    return Features(vector, tokens, frozenset(modalities), frozenset(needs), output, dependence)
 
 
 def choose(
@@ -78,6 +80,7 @@ def choose(
     policy: Policy = PLAIN,
     seen: Features | None = None,
     unavailable: Mapping[str, str] | None = None,
+    kept: str | None = None,
 ) -> Decision:
     """The decision between `cards`; the forecast is in the order of their ids."""
     expected = [0.5] * len(cards) if expected is None else expected
@@ -88,7 +91,7 @@ def choose(
         policy,
         parse_flags(flags) if isinstance(flags, str) else flags,
         "artifact",
-        RequestContext(unavailable or {}, TODAY),
+        RequestContext(unavailable or {}, TODAY, kept),
     )
 
 

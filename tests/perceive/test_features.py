@@ -8,9 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.errors import CallerError
+from router.perceive.dependence import DEPENDENT
 from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
-from router.perceive.features import TURN_DECAY, Perceiver, feature_vector, feature_vectors, vector_width
+from router.perceive.features import Perceiver, feature_vector, feature_vectors, vector_width
+from router.perceive.human_text import human_text
 from router.perceive.text_features import surface_features
+from router.types import UNKNOWN_DEPENDENCE, Floats
 from router.wire.chat.request import ChatRequest
 
 SORTING = "How do I sort a list of dictionaries in Python?"
@@ -42,30 +45,49 @@ def test_vectors_are_the_same_to_the_bit_alone_and_in_a_batch(
         assert vector.tobytes() == feature_vector(encoder, turns).tobytes()
 
 
-def test_every_earlier_turn_has_half_the_weight(encoder: StaticEncoder) -> None:
-    turns = ("first topic", "second topic", "third topic")
-    expected = encoder.encode(turns).T @ np.array([TURN_DECAY**2, TURN_DECAY, 1.0])
-    embedding = feature_vector(encoder, turns)[: encoder.dimensions]
-    np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), rtol=1e-4, atol=1e-6)
+def embedding(encoder: StaticEncoder, *turns: str) -> Floats:
+    """The embedding of a conversation."""
+    return feature_vector(encoder, turns)[: encoder.dimensions]
 
 
-def test_a_follow_up_stays_near_its_topic(encoder: StaticEncoder) -> None:
-    follow_up = "And in reverse?"
+def test_a_follow_up_has_the_topic_of_the_turn_before(encoder: StaticEncoder) -> None:
     topic = encoder.encode([SORTING])[0]
-    alone = feature_vector(encoder, (follow_up,))[: encoder.dimensions]
-    in_context = feature_vector(encoder, (SORTING, follow_up))[: encoder.dimensions]
-    assert topic @ in_context > topic @ alone + 0.1
+    assert topic @ embedding(encoder, SORTING, "and in Java?") > 0.95
+    assert topic @ embedding(encoder, "and in Java?") < 0.8
 
 
-def test_a_new_topic_weighs_more_than_the_old_one(encoder: StaticEncoder) -> None:
-    vector = feature_vector(encoder, (SORTING, POEM))[: encoder.dimensions]
-    old, new = encoder.encode([SORTING, POEM])
-    assert new @ vector > old @ vector
+def test_earlier_follow_ups_do_not_take_the_conversation_from_its_topic(encoder: StaticEncoder) -> None:
+    follow_ups = ("why?", "can you shorten that?", "and in Java?", "are you sure?", "once more, please", "ok, go on")
+    topic = encoder.encode([SORTING])[0]
+    for number in range(1, len(follow_ups)):
+        assert topic @ embedding(encoder, SORTING, *follow_ups[:number]) > 0.95
+
+
+def test_an_ask_of_its_own_has_only_its_own_topic(encoder: StaticEncoder) -> None:
+    alone = encoder.encode([POEM])[0]
+    assert alone @ embedding(encoder, SORTING, POEM) > 0.95
+    assert alone @ embedding(encoder, SORTING, "why?", POEM) > 0.95
+
+
+def test_a_follow_up_to_a_short_ask_has_the_topic_of_that_ask(encoder: StaticEncoder) -> None:
+    capital = ("What is the capital of France?", "and of Spain?")
+    assert embedding(encoder, SORTING, *capital) @ embedding(encoder, *capital) > 0.98
 
 
 def test_surface_features_are_those_of_the_newest_turn(encoder: StaticEncoder) -> None:
     vector = feature_vector(encoder, (SORTING, POEM))
     assert vector[encoder.dimensions :].tobytes() == surface_features(POEM, 2).tobytes()
+
+
+@given(st.text(max_size=200))
+@example(POEM)
+@example("and in Java?")
+@settings(deadline=None)
+def test_a_single_turn_is_embedded_as_it_is(encoder: StaticEncoder, turn: str) -> None:
+    vector = feature_vector(encoder, (turn,))
+    text = human_text(turn) or turn
+    assert vector[: encoder.dimensions].tobytes() == encoder.encode([text])[0].tobytes()
+    assert vector[encoder.dimensions :].tobytes() == surface_features(text).tobytes()
 
 
 def test_surface_features_are_those_of_the_first_characters(encoder: StaticEncoder) -> None:
@@ -74,11 +96,10 @@ def test_surface_features_are_those_of_the_first_characters(encoder: StaticEncod
     assert whole[encoder.dimensions :].tobytes() == surface_features(start).tobytes()
 
 
-def test_turns_before_the_newest_six_are_not_read(encoder: StaticEncoder) -> None:
-    recent = tuple(f"question number {n}" for n in range(10))
-    long = feature_vector(encoder, (POEM, *recent))[: encoder.dimensions]
-    longer = feature_vector(encoder, (SORTING, SORTING, *recent))[: encoder.dimensions]
-    assert long.tobytes() == longer.tobytes()
+def test_of_a_long_conversation_only_the_newest_turns_are_read(encoder: StaticEncoder) -> None:
+    recent = ("and then?",) * 30
+    vector = feature_vector(encoder, (POEM, *recent))
+    assert vector.tobytes() == feature_vector(encoder, (SORTING, SORTING, *recent)).tobytes()
 
 
 def test_turns_without_tokens_give_the_zero_embedding(encoder: StaticEncoder) -> None:
@@ -177,3 +198,32 @@ def test_turns_of_a_harness_alone_are_read_if_there_are_no_others(encoder: Stati
 def test_text_that_a_harness_added_counts_as_input(encoder: StaticEncoder) -> None:
     text = f"{REMINDER * 50}{SORTING}"
     assert Perceiver(encoder)(request(("user", text))).input_tokens == encoder.count_tokens(text)
+
+
+def dependence_of(encoder: StaticEncoder, *turns: tuple[str, str]) -> float:
+    """The dependence of a request that continues a conversation."""
+    return Perceiver(encoder)(request(*turns), continues=True).dependence
+
+
+def test_the_dependence_is_known_only_where_the_request_continues_a_conversation(encoder: StaticEncoder) -> None:
+    turns = (("user", SORTING), ("assistant", "Use sorted()."), ("user", "and in Java?"))
+    assert Perceiver(encoder)(request(*turns)).dependence == UNKNOWN_DEPENDENCE
+    assert dependence_of(encoder, *turns) > DEPENDENT
+
+
+def test_a_word_of_the_answer_makes_a_question_a_follow_up(encoder: StaticEncoder) -> None:
+    question = ("user", "Where does the lambda come from?")
+    answer = ("assistant", "Write sorted(rows, key=lambda row: row['name']).")
+    with_answer = dependence_of(encoder, ("user", SORTING), answer, question)
+    assert with_answer > dependence_of(encoder, ("user", SORTING), ("assistant", "Done."), question) + 0.1
+
+
+@pytest.mark.parametrize(
+    "newest", [("tool", "Paris"), ("assistant", "I will look."), ("user", "<system-reminder>3 files</system-reminder>")]
+)
+def test_a_step_of_an_agent_depends_on_the_ask_before_it(newest: tuple[str, str], encoder: StaticEncoder) -> None:
+    assert dependence_of(encoder, ("user", POEM), ("assistant", "Let me see."), newest) == 1.0
+
+
+def test_the_dependence_of_a_turn_without_text_is_unknown(encoder: StaticEncoder) -> None:
+    assert dependence_of(encoder, ("user", SORTING), ("assistant", "Done."), ("user", "")) == UNKNOWN_DEPENDENCE

@@ -20,6 +20,7 @@ from router.learn.training.outcome_table import additive_effects
 from router.learn.training.ratings import column_memberships, fit_ratings
 from router.learn.training.reader import fit_reader
 from router.perceive.acceptance import AcceptanceParameters
+from router.perceive.features import topic_texts
 from router.perceive.ratings import measurements, memberships, rating_of
 from router.perceive.reader import Reader
 from router.types import Doubles, Floats
@@ -130,7 +131,7 @@ def _by_domain(measured: Outcomes, reader: Reader) -> _ByDomain:
         clipped = np.clip(ability, _EDGE, 1 - _EDGE)
         values.append(np.where(enough, np.log(clipped / (1 - clipped)), np.nan))
         read = rows[:: -(-len(rows) // _READ_PROMPTS)]
-        readings = [reader(data.prompts[row].turns, vectors[row]) for row in read]
+        readings = [reader(topic_texts(data.prompts[row].turns), vectors[row]) for row in read]
         shares.append(np.mean(readings, axis=0)[1:])
         sets.append(names.index(column.partition("/")[0]))
     if not values:

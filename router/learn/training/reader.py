@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import GroupKFold
 
 from router.learn.data.everyday import GradedPrompts
+from router.perceive.features import topic_texts
 from router.perceive.reader import (
     GRAM_BITS,
     READINGS,
@@ -50,7 +51,7 @@ def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedR
     strengths, difficulty = graded_difficulty(graded.outcomes.scores.astype(np.float64))
     targets = np.column_stack([difficulty, graded.families])
     center_targets = targets.mean(axis=0)
-    turns = [prompt.turns for prompt in graded.outcomes.prompts]
+    turns = [topic_texts(prompt.turns) for prompt in graded.outcomes.prompts]
     grams, gram_weights = _gram_features(turns)
     dense, center, scale, dense_weights = _dense_features(vectors, turns, graded.contexts, embedded)
     rows = np.arange(len(targets))

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
-from router.types import Outcome
+from router.types import UNKNOWN_DEPENDENCE, Outcome
 
 
 class DecisionRecord(
@@ -24,6 +24,7 @@ class DecisionRecord(
     of the policy, and of the reasons why cards could not be called (empty if all could). `artifact` and `release` made
     the decision. `day` is the ISO date that card ages were counted from, empty if no age mattered. `conversation_card`
     is the card that answered the conversation before. `vector` is `Features.vector` as little-endian float32.
+    `dependence` is that of the newest turn on what went before it.
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card.
     """
 
@@ -48,6 +49,7 @@ class DecisionRecord(
     output_limit: int | None = None
     sets_effort: bool = False
     conversation_card: str | None = None
+    dependence: float = UNKNOWN_DEPENDENCE
     release: str = ""
 
 

@@ -95,6 +95,7 @@ class Snapshots:
             output_limit=features.output_limit,
             sets_effort=features.sets_effort,
             conversation_card=request_context.kept,
+            dependence=features.dependence,
             release=__version__,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ class Turn(Struct, frozen=True):
     text: str
 
 
-class ChatRequest(Struct, frozen=True):
+class ChatRequest(Struct, frozen=True, dict=True):
     """A client's request: what the predictor needs of it, and the body that is sent upstream.
 
     `body` is the client's JSON in the protocol `api`, including unknown fields; `chat_body` is the same as a
@@ -57,7 +58,7 @@ class ChatRequest(Struct, frozen=True):
             modalities |= seen
         if not any(turn.text.strip() for turn in turns) and modalities == {"text"}:
             raise CallerError("the prompt is empty")
-        return cls(
+        request = cls(
             turns=tuple(turns),
             modalities=frozenset(modalities),
             needs=_needs(body),
@@ -66,12 +67,20 @@ class ChatRequest(Struct, frozen=True):
             body=body,
             chat_body=body,
         )
+        # Every stage reads these, and they are cached: so only parsing takes longer for a longer conversation.
+        _ = request.human_turns, request.characters
+        return request
 
-    @property
+    @functools.cached_property
     def human_turns(self) -> tuple[str, ...]:
         """The texts of the user's turns, oldest first; every turn's where no turn is the user's."""
-        human = tuple(turn.text for turn in self.turns if turn.role == "user" and turn.text.strip())
+        human = tuple([turn.text for turn in self.turns if turn.role == "user" and not _is_blank(turn.text)])
         return human or tuple(turn.text for turn in self.turns)
+
+    @functools.cached_property
+    def characters(self) -> int:
+        """The number of characters in all turns."""
+        return sum([len(turn.text) for turn in self.turns])
 
     @property
     def conversation_id(self) -> str:
@@ -82,6 +91,10 @@ class ChatRequest(Struct, frozen=True):
             if turn.role == "user":
                 break
         return head.hexdigest()
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
 def wants_stream(body: Mapping[str, Any]) -> bool:

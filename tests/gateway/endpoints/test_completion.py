@@ -17,12 +17,14 @@ from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import Gateway, make_app
 from router.gateway.config.gateway_yaml import GatewayConfig, Recording
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.perceive.dependence import DEPENDENT, INDEPENDENT
 from router.store.records.journal import Journal
 from router.store.records.record import Record
 from tests.gateway.servers import CHUNKS, Upstream, make_card, make_gateway, make_router, served, wait_for
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 FOLLOW_UP = [*MESSAGES, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "and now?"}]
+NEW_TOPIC = [*FOLLOW_UP[:-1], {"role": "user", "content": "Which rivers flow through Vienna and Budapest?"}]
 
 
 class ListSink:
@@ -147,10 +149,16 @@ def test_a_conversation_keeps_its_card(similar_cards: tuple[Card, ...]) -> None:
     assert records[1].decision.conversation_card == "b"
 
 
-def test_a_conversation_switches_to_a_clearly_better_card(similar_cards: tuple[Card, ...]) -> None:
-    with gateway_client(*similar_cards) as (client, _):
+def test_a_follow_up_stays_and_an_ask_of_its_own_is_routed_again(similar_cards: tuple[Card, ...]) -> None:
+    with gateway_client(*similar_cards) as (client, records):
         assert chat(client, "auto[card=c]").headers["x-route-card"] == "c"
-        assert chat(client, messages=FOLLOW_UP).headers["x-route-card"] == "a"
+        assert chat(client, messages=FOLLOW_UP).headers["x-route-card"] == "c"
+        assert chat(client, messages=NEW_TOPIC).headers["x-route-card"] == "a"
+    follow_up, new_topic = (record.decision for record in records[1:])
+    assert follow_up is not None
+    assert new_topic is not None
+    assert follow_up.dependence > DEPENDENT
+    assert new_topic.dependence < INDEPENDENT
 
 
 def test_a_session_id_identifies_a_conversation_without_history(similar_cards: tuple[Card, ...]) -> None:
