@@ -81,7 +81,7 @@ _MESSAGES = frozenset(
         "web_search_tool_result",
     }
 )
-# One set for all protocols: chat clients send Anthropic's blocks to Claude through litellm, and the reverse happens too.
+# One set for all protocols: chat clients send Anthropic's blocks to Claude through litellm, for example.
 PART_TYPES = _CHAT | _CHAT_EXTENSIONS | _RESPONSES | _MESSAGES
 """The types of content parts of all protocols."""
 
