@@ -110,9 +110,11 @@ async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) ->
     return ServerInventory({name: servers[request] for name, request in requests.items()})
 
 
-async def well_known_servers() -> tuple[ModelServer, ...]:
-    """The servers that respond now on the default ports of Ollama, vLLM, llama.cpp and LM Studio."""
-    servers = await _list_all((url, None) for url in _KNOWN_SERVERS)
+async def well_known_servers(also: Iterable[str] = ()) -> tuple[ModelServer, ...]:
+    """The servers that respond now on the default ports of Ollama, vLLM, llama.cpp and LM Studio, and at the URLs of
+    model lists in `also`.
+    """
+    servers = await _list_all((url, None) for url in (*_KNOWN_SERVERS, *also))
     return tuple(server for server in servers.values() if server.problem is None)
 
 
