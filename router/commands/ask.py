@@ -137,6 +137,8 @@ def _turns(first: str | None) -> Iterator[str]:
         try:
             line = input("> " if is_terminal else "")
         except EOFError:
+            if is_terminal:
+                typer.echo()
             return
         if line.strip():
             yield line

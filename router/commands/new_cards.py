@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 import yaml
 from msgspec import Struct
 
@@ -108,7 +109,9 @@ def _free_name(wanted: str, server: str, taken: set[str]) -> str:
 def _write(folder: Path, facts: Facts, server: str) -> Card:
     folder.mkdir(parents=True, exist_ok=True)
     stem = _NOT_IN_FILE_NAMES.sub("-", facts["id"])
-    text = _HEAD.format(server=server) + yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    keys = [field.encode_name for field in msgspec.structs.fields(Card) if field.encode_name in facts]
+    ordered = {key: facts[key] for key in keys}
+    text = _HEAD.format(server=server) + yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
     for number in range(1, 1000):
         file = folder / (f"{stem}.yaml" if number == 1 else f"{stem}-{number}.yaml")
         try:
