@@ -50,9 +50,9 @@ def main() -> None:
             escape(prompt), flags, decision.card, quality, deviation, next(iter(decision.plan.fallbacks), "-")
         )
     out.print(shown)
-    out.print('\nAnswer one:    .venv/bin/route ask "your prompt"')
-    out.print("Ask for one:   .venv/bin/route \"your prompt\" --flags 'size<10B' --explain")
-    out.print("Serve clients: .venv/bin/route serve      (OpenAI base URL http://127.0.0.1:8686/v1, model auto)")
+    out.print('\nGet an answer:  .venv/bin/route ask "your prompt"')
+    out.print("Get a decision: .venv/bin/route \"your prompt\" --flags 'size<10B' --explain")
+    out.print("Serve clients:  .venv/bin/route serve      (OpenAI base URL http://127.0.0.1:8686/v1, model auto)")
 
 
 if __name__ == "__main__":

@@ -124,8 +124,6 @@ class Conversation:
         if api == "messages":
             limits = (card.max_output_tokens for card in cards)
             body["max_tokens"] = min([_MAX_OUTPUT_TOKENS, *(int(limit) for limit in limits if limit)])
-        elif self._stream:
-            body["stream_options"] = {"include_usage": True}
         return Call(api, body, self._stream)
 
 
