@@ -103,7 +103,9 @@ class Conversation:
             cost_usd=None if price is None or usage is None else cost_usd(price, usage),
             kept=self._kept,
         )
-        self._messages = [*messages, {"role": "assistant", "content": answer.text}]
+        if answer.text:
+            # Providers reject an empty turn.
+            self._messages = [*messages, {"role": "assistant", "content": answer.text}]
         self._kept = answer.card.id
         return answer
 
