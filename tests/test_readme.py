@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from router.cards.catalog import load_catalog
-from tests.commands.conftest import Run, run
+from tests.commands.conftest import Run, bare_machine, run
 
-__all__ = ["run"]
+__all__ = ["bare_machine", "run"]
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,6 +19,7 @@ EXAMPLES = re.findall(r"```console\n\$ route (.+)\n([\s\S]*?)\n```", README)
 PYTHON = re.findall(r"```python\n(from router [\s\S]*?)```", README)
 
 
+@pytest.mark.usefixtures("bare_machine")
 @pytest.mark.parametrize(("command", "expected"), EXAMPLES, ids=[command[:40] for command, _ in EXAMPLES])
 def test_an_example_prints_the_output_in_the_readme(run: Run, command: str, expected: str) -> None:
     result = run(*shlex.split(command))

@@ -48,6 +48,7 @@ HELP = (
 def build() -> typer.Typer:
     """The command line with all commands."""
     from router.commands import (
+        ask,
         cards,
         doctor,
         gateway,
@@ -72,7 +73,7 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    modules = prompt, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
+    modules = prompt, ask, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
     for module in modules:
         module.register(app)
     return app

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router.commands import options
-from router.errors import CallerError
+from router.errors import CallerError, NoCandidateError
 
 if TYPE_CHECKING:
+    from router.cards import Catalog
+    from router.commands.reach import Reach
     from router.wire.chat.request import ChatRequest
 
 
@@ -39,8 +41,11 @@ def prompt(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the parts of every score, and every rejection.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole catalogue, also cards that cannot be called here.")
+    ] = False,
     reachable: Annotated[
-        bool, typer.Option("--reachable", help="Only cards that can be called now (see `route doctor`).")
+        bool, typer.Option("--reachable", help="Only cards that can be called here, even where there are none.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -48,23 +53,33 @@ def prompt(
 
     request = _read_request(prompt, messages)
     router = Router.default(cards, policies, artifact)
-    unavailable = _unavailable(router.catalog) if reachable else {}
-    today = options.today()
-    decision = router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today).decision
+    reach = _reach(router.catalog, everything, reachable)
+    try:
+        decision = router.route(
+            request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today()
+        ).decision
+    except NoCandidateError as error:
+        if not reach.note or not reach.unavailable:
+            raise
+        raise NoCandidateError(f"{error}\n  {reach.note}") from None
     if as_json:
         options.print_json(decision.document())
     else:
         from router.commands.render import print_decision
 
         print_decision(decision, top, explain)
+    if reach.note:
+        typer.echo(reach.note, err=True)
 
 
-def _unavailable(catalog: Any) -> dict[str, str]:
-    import asyncio
+def _reach(catalog: Catalog, everything: bool, reachable: bool) -> Reach:
+    from router.commands.reach import Reach, not_callable, reach_of
 
-    from router.dispatch.availability import list_servers
-
-    return asyncio.run(list_servers(catalog)).unavailable_cards(catalog)
+    if everything and reachable:
+        raise CallerError("give --all or --reachable, not both")
+    if reachable:
+        return Reach(not_callable(catalog))
+    return Reach() if everything else reach_of(catalog)
 
 
 def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
@@ -74,11 +89,16 @@ def _read_request(prompt: str | None, messages: Path | None) -> ChatRequest:
         if prompt is not None:
             raise CallerError("give a prompt or --messages, not both")
         return ChatRequest.from_body(_read_messages(messages))
-    if prompt is None or prompt == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            raise CallerError('no prompt: give one as in route "your prompt", or pipe one into route -')
-        prompt = _decoded(_standard_input(), "standard input")
-    return ChatRequest.from_prompt(prompt)
+    return ChatRequest.from_prompt(read_prompt(prompt, 'route "your prompt"'))
+
+
+def read_prompt(prompt: str | None, example: str) -> str:
+    """`prompt`, or standard input where it is `-` or None. Raises CallerError where there is none."""
+    if prompt is not None and prompt != "-":
+        return prompt
+    if sys.stdin is None or sys.stdin.isatty():
+        raise CallerError(f"no prompt: give one as in {example}, or pipe one into it")
+    return _decoded(_standard_input(), "standard input")
 
 
 def _read_messages(file: Path) -> dict[str, Any]:

@@ -92,8 +92,12 @@ class ServerInventory(Struct, frozen=True):
         return None if None in problems else problems[0]
 
 
-async def list_servers(cards: Iterable[Card]) -> ServerInventory:
-    """Ask the servers on this machine that the cards need for their models, all at once."""
+async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) -> ServerInventory:
+    """Ask the servers on this machine that the cards need for their models, all at once.
+
+    A server that has not answered after `timeout_s` seconds counts as not running. By default, it has 0.7 seconds to
+    accept the connection and as long for each part of its answer.
+    """
     requests: dict[str, tuple[str, str | None]] = {}
     for card in cards:
         if missing_configuration(card) is not None:
@@ -102,22 +106,26 @@ async def list_servers(cards: Iterable[Card]) -> ServerInventory:
             url = models_url(deployment.card)
             if url is not None and is_loopback(url):
                 requests[deployment.name] = url, api_key(deployment.card)
-    servers = await _list_all(requests.values())
+    servers = await _list_all(requests.values(), timeout_s)
     return ServerInventory({name: servers[request] for name, request in requests.items()})
 
 
-async def well_known_servers() -> tuple[ModelServer, ...]:
-    """The servers that respond now on the default ports of Ollama, vLLM, llama.cpp and LM Studio."""
-    servers = await _list_all((url, None) for url in _KNOWN_SERVERS)
+async def well_known_servers(also: Iterable[str] = ()) -> tuple[ModelServer, ...]:
+    """The servers that respond now on the default ports of Ollama, vLLM, llama.cpp and LM Studio, and at the URLs of
+    model lists in `also`.
+    """
+    servers = await _list_all((url, None) for url in (*_KNOWN_SERVERS, *also))
     return tuple(server for server in servers.values() if server.problem is None)
 
 
-async def _list_all(requests: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], ModelServer]:
+async def _list_all(
+    requests: Iterable[tuple[str, str | None]], timeout_s: float | None = None
+) -> dict[tuple[str, str | None], ModelServer]:
     """The server behind each pair of URL and API key. Every pair is requested once."""
     unique = tuple(dict.fromkeys(requests))
     if not unique:
         return {}
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         servers = await asyncio.gather(*(_list_one(session, url, key) for url, key in unique))
     return dict(zip(unique, servers, strict=True))

@@ -112,6 +112,12 @@ def api_key(card: Card) -> str | None:
     return next(filter(None, map(settings.variable, _key_variables(card))), None)
 
 
+def key_variable(card: Card) -> str | None:
+    """The environment variable of the card's key: of several, the one that is set; None where it needs none."""
+    variables = _key_variables(card)
+    return next(filter(settings.variable, variables), variables[0] if variables else None)
+
+
 def missing_credentials(card: Card) -> str | None:
     """Why the card cannot be called, such as `OPENAI_API_KEY is not set`, or None where nothing is missing.
 

@@ -13,9 +13,12 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
+from router.formats.json import json_or_none
 from router.types import Usage
+from router.wire.errors import error_in
 
 _MIN_SECRET_CHARACTERS = 6
+_MAX_MESSAGE_CHARACTERS = 300
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 
 
@@ -32,6 +35,21 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     body: bytes | Events
     usage: Usage | None = None
     decoded: Any = None
+
+
+def error_text(response: UpstreamResponse) -> str:
+    """An error response in one line, with the upstream's own message where it has one that may be shown."""
+    status = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
+    if response.status in (401, 403):
+        return f"{status}: it rejects the API key"
+    message = " ".join(error_message(response).split())[:_MAX_MESSAGE_CHARACTERS]
+    return f"{status}: {message}" if message else status
+
+
+def error_message(response: UpstreamResponse) -> str:
+    """The upstream's error message, else its whole body."""
+    assert isinstance(response.body, bytes)
+    return error_in(json_or_none(response.body)).message or response.body.decode("utf-8", "replace")
 
 
 def passed_back(headers: Mapping[str, str]) -> dict[str, str]:

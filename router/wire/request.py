@@ -11,6 +11,7 @@ from router.errors import CallerError
 from router.types import Api
 from router.wire.chat.request import ChatRequest, Turn
 from router.wire.completions import COMPLETIONS
+from router.wire.content_types import check_part_types
 from router.wire.conversion import Conversion
 from router.wire.messages import MESSAGES
 from router.wire.responses import RESPONSES
@@ -23,7 +24,8 @@ CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages":
 def read_request(api: Api, body: Mapping[str, Any]) -> ChatRequest:
     """The request in a client's body. Raises CallerError that names the invalid field of a chat body.
 
-    A body that cannot be converted to chat is no error here: an upstream that supports `api` itself may accept it.
+    A body that cannot be converted to chat is no error here: an upstream that supports `api` itself may accept it. But
+    a content part of a type that no protocol has is one.
     """
     if api == "chat":
         return ChatRequest.from_body(body)
@@ -31,5 +33,6 @@ def read_request(api: Api, body: Mapping[str, Any]) -> ChatRequest:
         chat_body = CONVERSIONS[api].to_chat(body)
         request = ChatRequest.from_body(chat_body)
     except CallerError as error:
+        check_part_types(body)
         return ChatRequest((Turn("user", all_text(body)),), body=body, api=api, native_only=str(error))
     return msgspec.structs.replace(request, body=body, api=api)

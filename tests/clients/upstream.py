@@ -36,15 +36,19 @@ _SURFACES: dict[str, tuple[Whole, Streamed | None]] = {
 
 @dataclass
 class Upstream:
-    """The fake provider. `seen` are its requests in order."""
+    """The fake provider. `seen` are its requests in order, `listed` the models that it lists."""
 
     url: str = ""
+    listed: tuple[str, ...] = ()
     seen: list[ReceivedRequest] = field(default_factory=list)
 
     @property
     def last(self) -> ReceivedRequest:
         """The newest request."""
         return self.seen[-1]
+
+    async def models(self, _: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": model, "object": "model"} for model in self.listed]})
 
     async def handle(self, request: Request) -> Response:
         body = json.loads(await request.body())
@@ -62,7 +66,8 @@ class Upstream:
 @contextlib.contextmanager
 def upstream_server() -> Iterator[Upstream]:
     upstream = Upstream()
-    with served(Starlette(routes=[Route(path, upstream.handle, methods=["POST"]) for path in _SURFACES])) as url:
+    routes = [Route(path, upstream.handle, methods=["POST"]) for path in _SURFACES]
+    with served(Starlette(routes=[*routes, Route("/v1/models", upstream.models)])) as url:
         upstream.url = url
         yield upstream
 

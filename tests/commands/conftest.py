@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from msgspec import Struct
 
+from router import settings
+from router.cards import load_catalog
 from router.commands import main
 
 
@@ -16,7 +18,18 @@ class Ended(Struct, frozen=True):
     err: str
 
 
+KEY_VARIABLES = tuple(
+    sorted({card.api_key_env for card in load_catalog(settings.shipped_cards_folder()) if card.api_key_env})
+)
 Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No API key is set, and no server on this machine answers in time."""
+    for variable in KEY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("router.commands.reach._TIMEOUT_S", 1e-9)
 
 
 @pytest.fixture

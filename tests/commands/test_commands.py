@@ -116,14 +116,6 @@ def test_a_card_is_imported_from_litellms_map(run: Run, tmp_path: Path) -> None:
     assert listed[0]["id"] == "gpt-4o-mini"
 
 
-def test_doctor_names_the_missing_api_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    document = json.loads(run("doctor", "--json").out)
-    assert document["unavailable"]["gpt-4o-mini"] == "OPENAI_API_KEY is not set"
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    assert "gpt-4o-mini" in json.loads(run("doctor", "--json").out)["ready"]
-
-
 def test_train_score_and_eval_work_on_a_routing_set(run: Run, routing_set: Path, tmp_path: Path) -> None:
     artifact, scores, deviations = tmp_path / "artifact", tmp_path / "scores.csv", tmp_path / "std.csv"
     assert run("train", routing_set, "--out", artifact).code == 0

@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from router import settings
+from router.cards import load_catalog
 from router.formats import units
 from tests.commands.conftest import Run
+from tests.gateway.servers import upstream_server
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def pipe_in(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
@@ -21,6 +28,75 @@ def test_a_prompt_needs_no_command_word(run: Run) -> None:
     assert ended.code == 0
     assert "quality" in ended.out
     assert run("prompt", "What is the capital of Peru?").out == ended.out
+
+
+CATALOG = load_catalog(settings.shipped_cards_folder())
+CALLABLE = sorted(card.id for card in CATALOG if card.api_key_env == "XAI_API_KEY")
+"""The cards that can be called where only the key of xAI is set."""
+LEFT_OUT = f"{len(CALLABLE)} of {len(CATALOG)} cards can be called here; --all for the whole catalogue\n"
+
+
+def test_where_no_card_can_be_called_all_are_compared_and_a_line_says_so(run: Run) -> None:
+    ended = run("hello", "--json")
+    assert ended.err == f"no card can be called here (route doctor shows why): all {len(CATALOG)} are compared\n"
+    assert len(json.loads(ended.out)["candidates"]) == len(CATALOG)
+
+
+def test_where_a_card_can_be_called_the_others_are_left_out_and_a_line_says_how_many(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XAI_API_KEY", "sk-test")
+    ended = run("hello", "--json")
+    assert ended.err == LEFT_OUT
+    document = json.loads(ended.out)
+    assert sorted(candidate["card"] for candidate in document["candidates"]) == CALLABLE
+    assert document["rejections"]["gpt-4o"] == {"limit": "available", "reason": "OPENAI_API_KEY is not set"}
+
+
+def test_all_takes_the_whole_catalogue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XAI_API_KEY", "sk-test")
+    ended = run("hello", "--all", "--json")
+    assert ended.err == ""
+    assert len(json.loads(ended.out)["candidates"]) == len(CATALOG)
+
+
+def test_limits_that_no_callable_card_meets_are_an_error_that_mentions_the_other_cards(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XAI_API_KEY", "sk-test")
+    ended = run("hello", "--flags", "size<9B")
+    assert ended.code == 2
+    assert ended.err.endswith(f"\n  {LEFT_OUT}")
+
+
+def test_reachable_compares_no_other_card_even_where_none_can_be_called(run: Run) -> None:
+    ended = run("hello", "--reachable")
+    assert ended.code == 2
+    assert f"available (rejects {len(CATALOG)} of {len(CATALOG)})" in ended.err
+    assert run("hello", "--reachable", "--all").code == 2
+
+
+def test_a_server_on_this_machine_makes_its_cards_callable(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.commands.reach._TIMEOUT_S", 5)
+    with upstream_server() as upstream:
+        for name in ("ok", "unlisted"):
+            facts = f"provider: hosted_vllm\nbase_url: {upstream.url}/v1\n"
+            (tmp_path / f"{name}.yaml").write_text(f"id: {name}\nmodel: {name}\n{facts}")
+        ended = run("hello", "--cards", tmp_path, "--json")
+    assert json.loads(ended.out)["card"] == "ok"
+    assert ended.err == "1 of 2 cards can be called here; --all for the whole catalogue\n"
+
+
+def test_deciding_on_the_command_line_never_imports_litellm() -> None:
+    code = (
+        "import sys\nfrom router.commands import main\n"
+        "try:\n    main(['hello'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit('litellm' in sys.modules)"
+    )
+    environment = {**os.environ, "GEMINI_API_KEY": "test"}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
 
 
 def test_the_json_has_the_agreed_keys(run: Run) -> None:

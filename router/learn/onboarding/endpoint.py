@@ -13,17 +13,14 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch import Call, Dispatcher, EventStream, UpstreamResponse
-from router.dispatch.response import retry_after_s
+from router.dispatch.response import error_message, error_text, retry_after_s
 from router.errors import UpstreamError
-from router.formats.json import json_or_none
 from router.types import Usage
 from router.wire.chat.answer import deltas, finish_of, first_choice
-from router.wire.errors import error_in
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
 _MAX_WAIT_S = 90.0
-_MAX_MESSAGE_CHARACTERS = 300
 
 
 class Reply(Struct, frozen=True):
@@ -81,13 +78,13 @@ class Endpoint:
                 continue
             if reply is not None:
                 return reply
-            if answer.status in (400, 422) and (self._fields != fields or self._omit_rejected(_error_message(answer))):
+            if answer.status in (400, 422) and (self._fields != fields or self._omit_rejected(error_message(answer))):
                 continue
             if answer.status not in _RETRIED_STATUSES or attempt == _ATTEMPTS:
-                raise UpstreamError(_error_text(answer), answer.status)
+                raise UpstreamError(error_text(answer), answer.status)
             pause_s = _pause_s(answer.headers, attempt)
             if pause_s > _MAX_WAIT_S:
-                raise UpstreamError(f"{_error_text(answer)}; it asks to retry in {pause_s:.0f} s", answer.status)
+                raise UpstreamError(f"{error_text(answer)}; it asks to retry in {pause_s:.0f} s", answer.status)
             await self._wait(pause_s)
         raise UpstreamError(f'the upstream of the card "{self._card.id}" rejects every form of the request', 400)
 
@@ -134,20 +131,6 @@ def _pause_s(headers: Mapping[str, str], attempt: int) -> float:
     """The wait that the upstream asks for, else one second, then two, then four."""
     asked_s = retry_after_s(headers)
     return float(2 ** (attempt - 1)) if asked_s is None else asked_s
-
-
-def _error_message(response: UpstreamResponse) -> str:
-    """The upstream's error message, else its whole body."""
-    assert isinstance(response.body, bytes)
-    return error_in(json_or_none(response.body)).message or response.body.decode("utf-8", "replace")
-
-
-def _error_text(response: UpstreamResponse) -> str:
-    status = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
-    if response.status in (401, 403):
-        return f"{status}: it rejects the API key"
-    message = " ".join(_error_message(response).split())[:_MAX_MESSAGE_CHARACTERS]
-    return f"{status}: {message}" if message else status
 
 
 def _whole_reply(response: UpstreamResponse, latency_ms: float) -> Reply:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from router.errors import CallerError, FieldError
 from router.formats.json import encodable
 from router.types import Api
+from router.wire.content_types import PART_MODALITIES, check_part_type
 
 
 class Turn(Struct, frozen=True):
@@ -112,14 +113,6 @@ def wants_stream_usage(body: Mapping[str, Any]) -> bool:
 
 
 _MAX_OUTPUT = 1_000_000_000
-_PART_MODALITIES = {
-    "image_url": "image",
-    "input_image": "image",
-    "image": "image",
-    "input_audio": "audio",
-    "video_url": "video",
-    "file": "pdf",
-}
 
 
 def _read_message(message: Any, path: str) -> tuple[Turn, set[str]]:
@@ -138,10 +131,11 @@ def _read_message(message: Any, path: str) -> tuple[Turn, set[str]]:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(kind, str):
             raise FieldError(f"{path}.content[{number}]", "must be an object with a `type`")
+        check_part_type(kind, f"{path}.content[{number}]")
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
-        if kind in _PART_MODALITIES:
-            modalities.add(_PART_MODALITIES[kind])
+        if kind in PART_MODALITIES:
+            modalities.add(PART_MODALITIES[kind])
     return Turn(role, encodable("\n".join(texts))), modalities
 
 

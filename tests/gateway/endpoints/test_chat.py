@@ -124,6 +124,20 @@ def test_an_invalid_body_is_a_400(gateway: httpx.Client, body: bytes, param: str
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "field"), [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")]
+)
+def test_an_unknown_type_of_content_is_a_400_that_names_its_place(
+    gateway: httpx.Client, upstream: Upstream, path: str, field: str
+) -> None:
+    content = [{"type": "text", "text": "What is this?"}, {"type": "point_cloud", "points": []}]
+    body = {"model": "auto", "max_tokens": 8, field: [{"role": "user", "content": content}]}
+    response = gateway.post(f"/v1/{path}", json=body)
+    message = response.json()["error"]["message"]
+    assert (response.status_code, upstream.seen) == (400, [])
+    assert f'`{field}[0].content[1].type` is "point_cloud"' in message
+
+
 @pytest.mark.parametrize("text", [b"hi", b"cut \\ud800"])
 def test_a_number_out_of_range_is_a_400_and_not_forwarded(
     gateway: httpx.Client, upstream: Upstream, text: bytes
