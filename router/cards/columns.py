@@ -26,8 +26,8 @@ class Columns(Struct, frozen=True, eq=False):
 
     `ttft_ms` is the time to the first token, `tpot_ms` the time per token after it, `released_day` the proleptic
     ordinal of the release date, `exposure` the privacy cost in [0, 1]. `usual_price_usd_per_mtok` is what hosts usually
-    charge for a model of the card's size, input and output alike. `thinking_tokens` is what an answer typically costs in
-    addition to the tokens that the client sees.
+    charge for a model of the card's size, input and output alike. `thinking_tokens` is what an answer typically costs
+    in addition to the tokens that the client sees.
 
     `tier_tokens` `(tiers, cards)` are the prompt lengths above which the rates of the same row in `tier_input_price…`
     and `tier_output_price…` apply; infinite where a card has no such tier.

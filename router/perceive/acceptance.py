@@ -5,8 +5,8 @@
 `b` is the prompt's difficulty and `w` its families of tasks (`router.perceive.reader`), `r` the ratings of the model
 (`router.perceive.ratings`), `e` the curve from a rating to a strength. On an easy prompt every model is near 1; models
 differ where prompts are hard. `i` is what outcomes show about this model on this kind of prompt beyond its ratings: the
-model-specific part of the skills (`router.perceive.skills`), which counts in domain only (`t` is the probability that the
-prompt is out of domain). The strictness of a data set's grader and its answer format are no part of `q`.
+model-specific part of the skills (`router.perceive.skills`), which counts in domain only (`t` is the probability that
+the prompt is out of domain). The strictness of a data set's grader and its answer format are no part of `q`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRONGER_BY, STRONGER_NOISE = 0.2, 0.15
 """By how much a card that is `stronger_than` another is rated higher than it, and the standard deviation of that."""
 
 LOGIT_OF_INTERACTION = 4.0
-_OLDER_SLOPE, _NEWER_SLOPE = 0.8, 0.7
+_OLDER_SLOPE, _NEWER_SLOPE = 0.5, 0.7
 
 
 class AcceptanceParameters(Struct, frozen=True, eq=False):
@@ -40,8 +40,8 @@ class AcceptanceParameters(Struct, frozen=True, eq=False):
     after the published facts are outcomes; `outcomes` `(models, outcome columns)`, NaN where there are none; `rated`
     `(models + 1, families)`, the ratings of the measured models and of the population.
     `tier_ratings` and `tier_strengths` `(tiers,)` are the points of the curve from ratings to strengths. `difficulties`
-    `(quantiles,)` are quantiles of the difficulty of everyday prompts, `families` `(families - 1,)` their mean families.
-    `difficulty_variance` `()` is the error of a read difficulty; `interaction` `()` is `γ`.
+    `(quantiles,)` are quantiles of the difficulty of everyday prompts, `families` `(families - 1,)` their mean
+    families. `difficulty_variance` `()` is the error of a read difficulty; `interaction` `()` is `γ`.
     """
 
     reader: ReaderParameters
@@ -60,14 +60,14 @@ class AcceptanceParameters(Struct, frozen=True, eq=False):
         """The curve `e`, of any shape: linear between the tiers, and flatter beyond the weakest and strongest."""
         points, values = self.tier_ratings, self.tier_strengths
         first, last = ((values[i + 1] - values[i]) / (points[i + 1] - points[i]) for i in (0, len(points) - 2))
+        below, above = np.minimum(ratings - points[0], 0.0), np.maximum(ratings - points[-1], 0.0)
         strengths: Doubles = np.interp(ratings, points, values)
-        strengths = strengths + _OLDER_SLOPE * first * np.minimum(ratings - points[0], 0.0)
-        strengths = strengths + _NEWER_SLOPE * last * np.maximum(ratings - points[-1], 0.0)
+        strengths += _OLDER_SLOPE * first * below + _NEWER_SLOPE * last * above
         return strengths
 
     def place(self, facts: Doubles, outcomes: Doubles, offset: float = 0.0) -> Ability:
-        """The latent variables of a model with these measurements and these outcomes, NaN where unknown; `offset` is that
-        of its family.
+        """The latent variables of a model with these measurements and these outcomes, NaN where unknown; `offset` is
+        that of its family.
         """
         return self.ratings.posterior(np.concatenate([facts, outcomes]), self.memberships, offset)
 
@@ -81,8 +81,8 @@ class AcceptanceParameters(Struct, frozen=True, eq=False):
 
 
 class Strength(NamedTuple):
-    """`mean` `(families,)`: the strength in each family. `variance` `(families,)`: that of the general strength, then of
-    what each other family adds to it.
+    """`mean` `(families,)`: the strength in each family. `variance` `(families,)`: that of the general strength, then
+    of what each other family adds to it.
     """
 
     mean: Doubles

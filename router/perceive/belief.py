@@ -30,8 +30,8 @@ class Belief(Protocol):
         """The variance of the mean of the expected scores."""
 
     def most_informative(self, pending: Sequence[int], allowed: Mask) -> int | None:
-        """The allowed row whose outcome would narrow the forecasts most, once those of the rows `pending` are known; None
-        where the ability is certain.
+        """The allowed row whose outcome would narrow the forecasts most, once those of the rows `pending` are known;
+        None where the ability is certain.
         """
 
 
@@ -73,7 +73,8 @@ class LogisticBelief(Struct, frozen=True, eq=False):
     readings: Doubles
 
     def observe(self, rows: Indices | Sequence[int], scores: Doubles) -> LogisticBelief:
-        """See `Belief.observe`; the logistic function is linearised at the posterior (iterated extended Kalman filter)."""
+        """See `Belief.observe`; the logistic function is linearised at the posterior (iterated extended Kalman filter).
+        """
         if not len(rows):
             return self
         mean, prior = self.latent.mean, self.latent

@@ -46,8 +46,8 @@ def vector_width(encoder: Encoder) -> int:
 def feature_vector(
     encoder: Encoder, turns: tuple[str, ...], reader: Reader | None = None, context: Context | None = None
 ) -> Floats:
-    """float32 `(vector_width(encoder),)` for the human turns of a conversation, oldest first; with a reader, followed by
-    its reading.
+    """float32 `(vector_width(encoder),)` for the human turns of a conversation, oldest first; with a reader, followed
+    by its reading.
 
     Text that agent harnesses inserted into the turns is ignored.
     """
@@ -85,7 +85,7 @@ def feature_vectors(
 
 def topic_texts(turns: tuple[str, ...]) -> tuple[str, ...]:
     """The texts of a conversation's human turns that say what it is about, oldest first."""
-    return _topic(turns).texts
+    return tuple(_topic(turns).texts)
 
 
 def context_of(request: ChatRequest) -> Context:

@@ -3,7 +3,8 @@
     q(z) = q_0(z) + Σ_i k_i(z) (y_i - q_0(z_i)) / (κ + Σ_i k_i(z))        k_i(z) = exp(-β (1 - cos(z, z_i)))
 
 `q_0` is the forecast without it. It is a kernel regression of the residuals with `κ` pseudo-outcomes of zero, as in the
-training-free adapters of CapS-Adapter and ReLoop2 (with a discount of one). A prompt unlike all probes keeps its forecast.
+training-free adapters of CapS-Adapter and ReLoop2 (with a discount of one). A prompt unlike all probes keeps its
+forecast.
 """
 
 from __future__ import annotations

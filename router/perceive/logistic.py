@@ -13,8 +13,8 @@ from router.types import Doubles
 
 
 class LogisticQuality:
-    """The qualities of cards with these strengths; `interactions` `(cards, skills)` are what outcomes show about each card
-    beyond its strength, zero where there are none.
+    """The qualities of cards with these strengths; `interactions` `(cards, skills)` are what outcomes show about each
+    card beyond its strength, zero where there are none.
     """
 
     def __init__(self, parameters: AcceptanceParameters, strengths: Sequence[Strength], interactions: Doubles) -> None:

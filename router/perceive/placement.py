@@ -18,10 +18,12 @@ _ADAPTER_VARIANCE = 0.3**2
 
 
 class RatingPlacer:
-    """The latent variables of each card: outcomes and facts, then the operator's `tier` and `stronger_than`, then probes.
+    """The latent variables of each card: outcomes and facts, then the operator's `tier` and `stronger_than`, then
+    probes.
 
-    `column` maps a position to the model whose outcomes are the card's. `readings` are the readings and scores of probes by
-    card id. A card's place depends on that card alone, on its base, and on the cards that it is said to be stronger than.
+    `column` maps a position to the model whose outcomes are the card's. `readings` are the readings and scores of
+    probes by card id. A card's place depends on that card alone, on its base, and on the cards that it is said to be
+    stronger than.
     """
 
     def __init__(

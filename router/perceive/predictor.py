@@ -1,9 +1,9 @@
 """The predictor: from features to a forecast for every card of a catalogue.
 
-A prompt's features are projected to skills (`router.perceive.skills`), and read for its difficulty where the predictor has
-a reader. A card's evidence gives its ability: its own outcomes, the facts on it, a few probes, what the operator believes
-of it, or the population prior. The prior of an adapter without outcomes is the ability of its base. Fitting is in
-`router.learn.training`; this module has only array operations.
+A prompt's features are projected to skills (`router.perceive.skills`), and read for its difficulty where the predictor
+has a reader. A card's evidence gives its ability: its own outcomes, the facts on it, a few probes, what the operator
+believes of it, or the population prior. The prior of an adapter without outcomes is the ability of its base. Fitting is
+in `router.learn.training`; this module has only array operations.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ published facts of a model are noisy measurements of its ratings:
     x_k = center_k + slope_k (g + d_family(k) + s_source(k)) + noise_k
 
 `g` is the model's general rating, `d` how much better it is in a family of tasks, `s` what a source of benchmarks adds
-for this model, such as the taste of the voters of an arena. Benchmarks are on the logit scale. Slopes are positive, so a
-better score, a newer, larger or more expensive model is never rated lower. What is known of a model is the Gaussian
+for this model, such as the taste of the voters of an arena. Benchmarks are on the logit scale. Slopes are positive, so
+a better score, a newer, larger or more expensive model is never rated lower. What is known of a model is the Gaussian
 posterior of its ratings; without any facts it is the prior.
 """
 
@@ -94,8 +94,8 @@ def memberships() -> Doubles:
 
 
 def measurements(facts: ModelFacts | None) -> Doubles:
-    """The facts as float64 `(columns,)`, NaN where unknown: ratings in units of 100 Elo, the logits of other benchmarks,
-    the logarithms of sizes and price, the release date in years since 2020, 1 for open weights.
+    """The facts as float64 `(columns,)`, NaN where unknown: ratings in units of 100 Elo, the logits of other
+    benchmarks, the logarithms of sizes and price, the release date in years since 2020, 1 for open weights.
     """
     if facts is None:
         return np.full(len(BENCHMARKS) + len(NUMBERS), np.nan)

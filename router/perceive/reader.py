@@ -4,8 +4,8 @@ Both are linear in the prompt's character n-grams, its embedding and surface fea
 
     reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n)
 
-with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader` fits
-it to prompts whose difficulty people graded.
+with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader`
+fits it to prompts whose difficulty people graded.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _STEP, _OFFSET, _MIX = np.uint32(0x01000193), np.uint32(0x9E3779B1), np.uint32(0
 
 
 class Context(Struct, frozen=True):
-    """What stands around the human's turns: the number of characters and of turns of the whole conversation, and whether
-    the request has tools.
+    """What stands around the human's turns: the number of characters and of turns of the whole conversation, and
+    whether the request has tools.
     """
 
     characters: int = 0
@@ -64,8 +64,8 @@ class Reader:
         self._intercept = parameters.intercept.astype(np.float64)
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
-        """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the shares
-        of the families are in [0, 1], and their sum is at most one.
+        """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
+        shares of the families are in [0, 1], and their sum is at most one.
         """
         dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
         bound = _CLIP * self._scale
@@ -81,8 +81,8 @@ class Reader:
 
 
 def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
-    """Of the context, float64 `(CONTEXT_FEATURES,)`: the logarithms of its characters and turns, whether the request has
-    tools, and the logarithm of the human's turns.
+    """Of the context, float64 `(CONTEXT_FEATURES,)`: the logarithms of its characters and turns, whether the request
+    has tools, and the logarithm of the human's turns.
     """
     if context is None:
         context = Context(sum(map(len, turns)), len(turns))
@@ -92,7 +92,8 @@ def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
 
 
 def gram_hashes(text: str) -> Indices:
-    """The hashes of the n-grams of `text`, in lower case and with single spaces; of a long text, of its beginning and end.
+    """The hashes of the n-grams of `text`, in lower case and with single spaces; of a long text, of its beginning and
+    end.
 
     A rolling polynomial over UTF-16 units, so that all n-grams of a length cost a few operations on arrays.
     """

@@ -1,8 +1,8 @@
 """Graded prompts: everyday prompts and conversations with the share of good answers that people expect of models of
 different strength.
 
-A routing data set whose models are strengths, and whose `meta.json` names for each strength the models that stand for it
-(`strengths: {small: [llama-3.1-8b-instruct], …}`, the weakest first) and for each domain its families of tasks
+A routing data set whose models are strengths, and whose `meta.json` names for each strength the models that stand for
+it (`strengths: {small: [llama-3.1-8b-instruct], …}`, the weakest first) and for each domain its families of tasks
 (`families: {sql: {coding: 1}}`). `data/everyday` of the repository is one.
 """
 
@@ -31,8 +31,8 @@ _LANGUAGE_SHARE = 0.5
 
 class GradedPrompts(Struct, frozen=True, eq=False):
     """`outcomes` are the prompts and the expected shares of good answers. `contexts` are what stands around the human's
-    turns. `families` float64 `(prompts, families - 1)` are the shares of each family of tasks but `general`. `pairs` are
-    the rows of prompts that look alike. `strengths` names the models that stand for each column of the outcomes.
+    turns. `families` float64 `(prompts, families - 1)` are the shares of each family of tasks but `general`. `pairs`
+    are the rows of prompts that look alike. `strengths` names the models that stand for each column of the outcomes.
     """
 
     outcomes: RoutingSet
@@ -76,7 +76,9 @@ _BODY = ("model", "messages", "tools")
 
 
 def _shares(families: Mapping[Family, float], language: object) -> list[float]:
-    """The shares of the families but `general`; of a prompt that is not in English, half of it is a matter of languages."""
+    """The shares of the families but `general`; of a prompt that is not in English, half of it is a matter of
+    languages.
+    """
     shares = {name: families.get(name, 0.0) for name in FAMILIES[1:]}
     if language not in (None, "en"):
         kept = 1.0 - _LANGUAGE_SHARE

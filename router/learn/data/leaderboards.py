@@ -1,8 +1,8 @@
 """Published leaderboards: tables of models by benchmark, from which the ratings of models are learned.
 
-A folder of CSV files with a `model` column, one row per model and reasoning effort, and a column per benchmark. A file's
-name begins with one of the keys of `LEADERBOARDS`, which say what its columns are. Models are known by different names on
-different leaderboards: `model_key` maps them to one.
+A folder of CSV files with a `model` column, one row per model and reasoning effort, and a column per benchmark. A
+file's name begins with one of the keys of `LEADERBOARDS`, which say what its columns are. Models are known by different
+names on different leaderboards: `model_key` maps them to one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ _OLD_RELEASE = " [2026-01-08 release]"
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _EFFORT = re.compile(
     r"[-_@ (]+(?P<word>x-?high|high|medium|low|minimal|max|nothinking|no[- ]think(?:ing)?|none|non-reasoning"
-    r"|(?:auto-)?thinking(?:-auto)?(?:-\d+k)?|highthinking|reasoning|thinkhigh|thinklow|reasoner|think|32k think(?:ing tokens)?"
+    r"|(?:auto-)?thinking(?:-auto)?(?:-\d+k)?|highthinking|reasoning|thinkhigh|thinklow|reasoner|think"
+    r"|32k think(?:ing tokens)?"
     r"|base|default|diff|chat)(?:-effort)?\)?$"
 )
 _DATE = re.compile(r"[-_]?(?:20\d\d[-_]?\d\d[-_]?\d\d|\d\d-20\d\d|\d\d-\d\d|(?<![\d.])[01]\d[0-3]\d)(?=$|[-_])")
@@ -79,7 +80,8 @@ _NO_EFFORT = {"base", "default", "diff", "chat", "nothinking", "no thinking", "n
 
 
 def model_key(name: str) -> tuple[str, str]:
-    """The model and its reasoning effort, in one spelling for all leaderboards; the effort is empty where none is named.
+    """The model and its reasoning effort, in one spelling for all leaderboards; the effort is empty where none is
+    named.
 
     `claude-opus-4-5-20251101-thinking-64k-high-effort` is `("claude-opus-4.5", "high")`.
     """
@@ -115,8 +117,6 @@ def read_leaderboards(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     for file in files:
         table = next(table for name, table in LEADERBOARDS.items() if file.name.startswith(name))
         for line, name, benchmark, text in _cells(file, table):
-            if name.endswith(_OLD_RELEASE):
-                name, benchmark = name.removesuffix(_OLD_RELEASE), benchmark.replace("2026_06", "2026_01")
             try:
                 share = share_of_scale(benchmark, float(text))
             except ValueError as error:
@@ -135,9 +135,11 @@ def _cells(file: Path, table: _Table) -> Iterator[tuple[int, str, str, str]]:
             if (benchmark := table.columns.get(row["benchmark"])) and row["score"]:
                 yield line, row["model"], benchmark, row["score"]
             continue
+        old = row["model"].endswith(_OLD_RELEASE)
         for column, benchmark in table.columns.items():
             if text := row.get(column):
-                yield line, row["model"], benchmark, text
+                name = benchmark.replace("2026_06", "2026_01") if old else benchmark
+                yield line, row["model"].removesuffix(_OLD_RELEASE), name, text
 
 
 _SIZE = re.compile(

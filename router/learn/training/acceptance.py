@@ -33,7 +33,8 @@ INTERACTION = 0.5
 
 
 class Outcomes(NamedTuple):
-    """Outcomes, the feature vectors of their prompts `(prompts, width)`, and the domains of the prompts, `set/domain`."""
+    """Outcomes, the feature vectors of their prompts `(prompts, width)`, and the domains of the prompts, `set/domain`.
+    """
 
     data: RoutingSet
     vectors: Floats
@@ -42,8 +43,8 @@ class Outcomes(NamedTuple):
 
 class _ByDomain(NamedTuple):
     """`values` `(models, columns)`, the logits of the models' mean scores on prompts of one kind, NaN where unknown;
-    `families` `(columns, families - 1)`, the mean shares of families of these prompts; `sets`, the number of each column's
-    data set.
+    `families` `(columns, families - 1)`, the mean shares of families of these prompts; `sets`, the number of each
+    column's data set.
     """
 
     values: Doubles

@@ -86,8 +86,8 @@ def fit_ratings(
 def _family_offsets(
     model: RatingModel, table: Doubles, memberships: Doubles, families: Sequence[str | None], names: Sequence[str]
 ) -> Doubles:
-    """For each of the families `names` by how much the ratings of its models `(models,)` exceed what their size, date and
-    price let expect, shrunk; 0 for a family with few models. `families` are those of the rows of `table`.
+    """For each of the families `names` by how much the ratings of its models `(models,)` exceed what their size, date
+    and price let expect, shrunk; 0 for a family with few models. `families` are those of the rows of `table`.
     """
     numbers = slice(len(BENCHMARKS), len(BENCHMARKS) + len(NUMBERS))
     offsets = np.zeros(len(names))
@@ -106,8 +106,9 @@ def _family_offsets(
 
 
 def column_memberships(outcome_families: Doubles, outcome_sets: Sequence[int], facts: Doubles) -> Doubles:
-    """The latent variables of all columns: those of the `facts`, then those of outcomes with these mean shares of families
-    `(outcome columns, families - 1)` on data sets with these numbers; each set adds a latent variable of its own.
+    """The latent variables of all columns: those of the `facts`, then those of outcomes with these mean shares of
+    families `(outcome columns, families - 1)` on data sets with these numbers; each set adds a latent variable of its
+    own.
     """
     sets = max(outcome_sets, default=-1) + 1
     table = np.zeros((len(facts) + len(outcome_families), LATENTS + sets))

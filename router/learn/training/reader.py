@@ -35,9 +35,9 @@ _ROUNDS = 20
 
 
 class FittedReader(NamedTuple):
-    """`parameters`, the reader; `difficulty` `(prompts,)` the graded difficulties, and `out_of_fold` those that a reader
-    gives that was fitted without the prompt and its look-alike; `strengths` `(strengths,)` the logit of a good answer of
-    each strength on a prompt of difficulty zero.
+    """`parameters`, the reader; `difficulty` `(prompts,)` the graded difficulties, and `out_of_fold` those that a
+    reader gives that was fitted without the prompt and its look-alike; `strengths` `(strengths,)` the logit of a good
+    answer of each strength on a prompt of difficulty zero.
     """
 
     parameters: ReaderParameters
@@ -47,7 +47,9 @@ class FittedReader(NamedTuple):
 
 
 def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedReader:
-    """The reader of graded prompts with these feature vectors `(prompts, width)`, of which `embedded` are the embedding."""
+    """The reader of graded prompts with these feature vectors `(prompts, width)`, of which `embedded` are the
+    embedding.
+    """
     strengths, difficulty = graded_difficulty(graded.outcomes.scores.astype(np.float64))
     targets = np.column_stack([difficulty, graded.families])
     center_targets = targets.mean(axis=0)
@@ -119,8 +121,8 @@ def _solve(kernel: Doubles, targets: Doubles, train: Indices, pairs: Indices, al
 
 
 def _gram_features(turns: Sequence[Sequence[str]]) -> tuple[csr_array, Doubles]:
-    """Weighted n-gram counts `(prompts, 2 ** GRAM_BITS)`, and the weight of each n-gram: its inverse document frequency,
-    scaled so that the mean squared length of a row is one.
+    """Weighted n-gram counts `(prompts, 2 ** GRAM_BITS)`, and the weight of each n-gram: its inverse document
+    frequency, scaled so that the mean squared length of a row is one.
     """
     hashed = [gram_hashes("\n".join(texts)) for texts in turns]
     indices, values, ends = [], [], [0]

@@ -47,9 +47,9 @@ def train(
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
     `facts` are published facts by model name, from which the predictor learns to place cards without outcomes. `cache`
-    is a folder for feature vectors, which the next training reuses. With `graded` prompts, qualities are the chance that
-    a careful person accepts an answer; `leaderboards` is then a folder of further facts. Raises CallerError if there is
-    too little to learn from.
+    is a folder for feature vectors, which the next training reuses. With `graded` prompts, qualities are the chance
+    that a careful person accepts an answer; `leaderboards` is then a folder of further facts. Raises CallerError if
+    there is too little to learn from.
     """
     if not sets or sum(len(data.prompts) for data in sets) < _MIN_PROMPTS:
         raise CallerError(f"training needs at least {_MIN_PROMPTS} prompts with outcomes")
