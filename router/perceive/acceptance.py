@@ -129,7 +129,7 @@ def acceptance_shapes(
         "rated": (models + 1, len(FAMILIES)),
         "tier_ratings": (tiers,),
         "tier_strengths": (tiers,),
-        "difficulties": parameters.difficulties.shape[:1] or (1,),
+        "difficulties": (max(parameters.difficulties.size, 1),),
         "families": (others,),
         "difficulty_variance": (),
         "interaction": (),

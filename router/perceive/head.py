@@ -218,6 +218,8 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
             return f"{name} has the shape {array.shape} instead of {shapes[name]}"
         if problem := _problem_of_values(name, array):
             return f"{name} {problem}"
+    if head.acceptance is not None and (np.diff(head.acceptance.tier_ratings) <= 0).any():
+        return "acceptance.tier_ratings does not increase"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
     return None

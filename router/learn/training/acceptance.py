@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def fit_acceptance(
     """The item-response part from graded prompts with these feature vectors, measured outcomes, the facts of models by
     name and a folder of leaderboards. `families` are the families of models in the manifest.
 
-    Raises CallerError where a model that stands for a strength is unknown.
+    Raises CallerError where a model that stands for a strength is unknown, or the strengths are not in order.
     """
     fitted = fit_reader(graded, graded_vectors, embedded)
     outcomes = _by_domain(measured, Reader(fitted.parameters))
@@ -103,6 +104,12 @@ def fit_acceptance(
         if missing := [name for name in models if name not in rated]:
             raise CallerError(f"strengths: there are no facts of the model {missing[0]}")
         tiers.append(np.mean([ratings.posterior(table[rated[name]], columns).mean[0] for name in models]))
+    names = graded.outcomes.models
+    for weaker, stronger in itertools.pairwise(range(len(tiers))):
+        if tiers[stronger] <= tiers[weaker]:
+            raise CallerError(
+                f"strengths: the models of {names[stronger]} are not rated above those of {names[weaker]}"
+            )
     return msgspec.structs.replace(parameters, tier_ratings=np.array(tiers))
 
 

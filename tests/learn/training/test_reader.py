@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from router.cards.benchmarks import FAMILIES
+from router.learn.training.reader import FittedReader, fit_reader, graded_difficulty
+from router.perceive.encoder import StaticEncoder
+from router.perceive.features import feature_vectors
+from router.perceive.reader import Reader
+from tests.graded_prompts import EASY, HARD, graded_prompts
+
+
+def fitted(encoder: StaticEncoder) -> FittedReader:
+    graded = graded_prompts()
+    vectors = feature_vectors(encoder, [prompt.turns for prompt in graded.outcomes.prompts])
+    return fit_reader(graded, vectors, encoder.dimensions)
+
+
+@pytest.fixture(scope="module")
+def of_graded(encoder: StaticEncoder) -> FittedReader:
+    return fitted(encoder)
+
+
+def test_difficulty_and_strengths_are_recovered_from_expected_shares() -> None:
+    strengths, difficulty = np.array([-1.0, 0.0, 1.5, 3.0]), np.random.default_rng(0).normal(size=200)
+    difficulty -= difficulty.mean()
+    shares = 1 / (1 + np.exp(difficulty[:, None] - strengths))
+    found = graded_difficulty(np.clip(shares, 0.03, 0.97))
+    assert found[0] == pytest.approx(strengths, abs=0.2)
+    assert np.corrcoef(found[1], difficulty)[0, 1] > 0.98
+
+
+def test_the_mean_difficulty_is_zero_and_stronger_models_have_greater_strengths(of_graded: FittedReader) -> None:
+    assert of_graded.difficulty.mean() == pytest.approx(0, abs=1e-9)
+    assert (np.diff(of_graded.strengths) > 0).all()
+
+
+def test_prompts_that_were_left_out_are_ordered_by_difficulty(of_graded: FittedReader) -> None:
+    easy, hard = of_graded.out_of_fold[::2], of_graded.out_of_fold[1::2]
+    assert easy.max() < hard.min()
+
+
+def test_a_new_prompt_is_read_like_its_kind(of_graded: FittedReader, encoder: StaticEncoder) -> None:
+    reader, thing = Reader(of_graded.parameters), "kettle of Rome"
+    texts = [EASY.format(thing=thing), HARD.format(thing=thing)]
+    rows = feature_vectors(encoder, [(text,) for text in texts])
+    easy, hard = (reader((text,), row) for text, row in zip(texts, rows, strict=True))
+    assert hard[0] > easy[0] + 2
+    maths = FAMILIES.index("maths")
+    assert hard[maths] > 0.7
+    assert easy[maths] < 0.3
+
+
+def test_the_same_prompts_give_the_same_bits(of_graded: FittedReader, encoder: StaticEncoder) -> None:
+    again = fitted(encoder)
+    for name in of_graded.parameters.__struct_fields__:
+        assert getattr(of_graded.parameters, name).tobytes() == getattr(again.parameters, name).tobytes()
+    assert of_graded.out_of_fold.tobytes() == again.out_of_fold.tobytes()
+
+
+def test_pairs_are_not_needed(encoder: StaticEncoder) -> None:
+    graded = msgspec.structs.replace(graded_prompts(), pairs=())
+    vectors = feature_vectors(encoder, [prompt.turns for prompt in graded.outcomes.prompts])
+    found = fit_reader(graded, vectors, encoder.dimensions)
+    assert found.out_of_fold[::2].max() < found.out_of_fold[1::2].min()
