@@ -38,8 +38,8 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def print_decision(decision: Decision, top: int, explain: bool, evidence: Mapping[str, str] | None = None) -> None:
-    """Print the chosen card, the reasons, and the next best candidates; `evidence` are sentences by what they are about:
-    the prompt, or a card.
+    """Print the chosen card, the reasons, and the next best candidates; `evidence` are sentences by what they are
+    about: the prompt, or a card.
     """
     out = console()
     best: Candidate = decision.candidates[0]
