@@ -24,8 +24,8 @@ from router.types import Doubles, Floats, Indices
 READINGS = 1 + len(FAMILIES) - 1
 """The length of a reading: the difficulty, then the share of each family but `general`, in the order of FAMILIES."""
 
-GRAM_LENGTHS = (2, 3, 4)
-GRAM_BITS = 16
+GRAM_LENGTHS = (2, 4)
+GRAM_BITS = 15
 """N-grams are hashed to this many bits."""
 
 CONTEXT_FEATURES = 4
