@@ -223,7 +223,7 @@ def many_cards(catalog: Catalog, count: int) -> Catalog:
     cards = [card for card in cards if card.effort_of is None]
     copies = (cards[number % len(cards)] for number in range(count))
     return Catalog(
-        msgspec.structs.replace(card, id=f"{card.id}-{number}", aliases=(card.id,) if number < len(cards) else ())
+        msgspec.structs.replace(card, id=f"{card.id}:{number}", aliases=(card.id,) if number < len(cards) else ())
         for number, card in enumerate(copies)
     )
 
