@@ -86,6 +86,15 @@ GERMAN = (
     "Bitte übersetze: I would have called you if I had known that you were in town.",
     "How do you say 'I'm looking forward to seeing you' in German?",
 )
+OTHER_DOMAINS = (
+    "取引先への納期遅延のお詫びメールを丁寧な日本語で書いてください。",
+    "Rédige une clause de confidentialité pour un contrat de prestation soumis au droit français.",
+    "Write a SQL query with window functions that finds gaps in a sequence of invoice numbers per branch.",
+    "Write a sonnet about a lighthouse keeper in strict iambic pentameter.",
+    "Prove that every continuous function on a compact metric space is uniformly continuous.",
+)
+"""Languages and tasks in which no model of 2023 is the best of today."""
+
 
 REWORDED = (
     (
@@ -349,12 +358,12 @@ def test_a_small_card_is_not_trusted_with_lock_free_memory_reclamation(shipped: 
     assert hard[small] <= hard[strong] - 0.2
 
 
-@pytest.mark.parametrize("prompt", GERMAN)
-def test_german_translation_goes_to_no_model_of_2023(shipped: Router, prompt: str) -> None:
+@pytest.mark.parametrize("prompt", [*GERMAN, *OTHER_DOMAINS])
+def test_the_best_card_in_any_language_and_task_is_no_model_of_2023(shipped: Router, prompt: str) -> None:
     chosen = shipped.route(request_of({"prompt": prompt}), policy="best").decision.card
     released = shipped.catalog.named(chosen).released
     assert released is not None
-    assert released.year >= 2025, chosen
+    assert released.year >= 2025, f"{chosen} of {released}"
 
 
 @pytest.mark.parametrize("policy", ["best", "default", "cheap"])
