@@ -25,6 +25,9 @@ _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """The rules by which cards are filtered and ranked.
 
+    `mistake_usd`: what a wrong answer costs whoever asked, in US dollars; quality and money then have one unit, and the
+    card with the least expected cost wins: `(1 - quality) · mistake_usd + cost`. Goals weigh quantities instead, on a
+    scale of the catalogue; both may be stated.
     `unknown`: whether a card passes a limit on a fact that it does not state. `on_empty`: what happens when no card
     passes; `relax` drops the limits on the fields listed under `relax`, in that order, until one does. `overrides`:
     what a client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt is read. `fallbacks`: the
@@ -39,6 +42,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     description: Annotated[str, Meta(min_length=1, max_length=500)]
     limits: tuple[str, ...] = ()
     goals: Mapping[str, Weight] = {}
+    mistake_usd: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     unknown: Literal["reject", "allow"] = "reject"
     on_empty: Literal["error", "relax"] = "error"
     relax: tuple[str, ...] = ()

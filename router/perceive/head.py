@@ -232,7 +232,7 @@ _POSITIVE = (
 def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     """What is wrong with the values of the array stored under this name, or None."""
     single = name.startswith(("lens.", "acceptance.reader."))
-    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if single else np.float64)
+    kind = np.dtype(np.int8 if name.endswith(".landmarks") else np.float32 if single else np.float64)
     if array.dtype != kind:
         return f"is {array.dtype} instead of {kind}"
     if not np.isfinite(array).all() and name != "acceptance.outcomes":

@@ -1,8 +1,9 @@
 """The reader: how difficult a prompt is, and which families of tasks it belongs to.
 
-Both are linear in the prompt's character n-grams, its embedding and surface features, and the size of its context:
+Both are linear in the prompt's character n-grams, its embedding and surface features, the size of its context, and its
+similarity to landmarks, which are cluster centres of graded prompts:
 
-    reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n)
+    reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n) + Σ_l exp(-β (1 - cos(z, l))) landmark_weights[l]
 
 with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader`
 fits it to prompts whose difficulty people graded.
@@ -17,6 +18,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.benchmarks import FAMILIES
+from router.perceive.skills import levels, quantised, unit_rows
 from router.types import Doubles, Floats, Indices
 
 READINGS = 1 + len(FAMILIES) - 1
@@ -27,6 +29,9 @@ GRAM_BITS = 16
 """N-grams are hashed to this many bits."""
 
 CONTEXT_FEATURES = 4
+SHARPNESS = 4.0
+"""`β`, the inverse squared width of a landmark's neighbourhood."""
+
 _MAX_CHARACTERS = 4_000
 _CLIP = 5.0
 _STEP, _OFFSET, _MIX = np.uint32(0x01000193), np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
@@ -44,7 +49,8 @@ class Context(Struct, frozen=True):
 
 class ReaderParameters(Struct, frozen=True, eq=False):
     """float32: `grams` `(2 ** GRAM_BITS, READINGS)`, `center`, `scale` `(width + CONTEXT_FEATURES,)`, `weights`
-    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`.
+    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`; `landmarks` int8 `(landmarks, embedded)`,
+    `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`.
     """
 
     grams: Floats
@@ -52,6 +58,9 @@ class ReaderParameters(Struct, frozen=True, eq=False):
     scale: Floats
     weights: Floats
     intercept: Floats
+    landmarks: Floats
+    landmark_scale: Floats
+    landmark_weights: Floats
 
 
 class Reader:
@@ -62,6 +71,8 @@ class Reader:
         self._weights = parameters.weights.astype(np.float64) / parameters.scale[:, None]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
         self._intercept = parameters.intercept.astype(np.float64)
+        self._embedding_center = parameters.center[: parameters.landmarks.shape[1]]
+        self._landmark_weights = parameters.landmark_weights.astype(np.float64)
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
         """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
@@ -72,6 +83,10 @@ class Reader:
         dense = np.minimum(np.maximum(dense, -bound), bound)
         hashes = gram_hashes("\n".join(turns))
         reading = self._intercept + (dense[:, None] * self._weights).sum(axis=0)
+        similarity = similarities(
+            vector[None], self._embedding_center, self.parameters.landmarks, self.parameters.landmark_scale
+        )[0]
+        reading += (similarity[:, None] * self._landmark_weights).sum(axis=0)
         if len(hashes):
             reading += self.parameters.grams[hashes].sum(axis=0, dtype=np.float64) / math.sqrt(len(hashes))
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
@@ -89,6 +104,17 @@ def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
     return np.array(
         [math.log1p(context.characters), math.log1p(context.turns), float(context.tools), math.log1p(len(turns))]
     )
+
+
+def similarities(vectors: Floats, center: Floats, landmarks: Floats, scale: Floats) -> Doubles:
+    """The similarity float64 `(prompts, landmarks)` of the embeddings, less their `center` `(embedded,)`, of feature
+    vectors `(prompts, width)` to landmarks of eight-bit integers; every sum is exact, as in `SkillProjector.cosine`.
+    """
+    topics = unit_rows(vectors[:, : len(center)] - center)
+    integers, step = quantised(topics, levels(len(center)))
+    cosines = (integers @ landmarks.astype(np.float32).T) * (step.astype(np.float64) * scale)
+    similarity: Doubles = np.exp(SHARPNESS * (cosines - 1.0))
+    return similarity
 
 
 def gram_hashes(text: str) -> Indices:
