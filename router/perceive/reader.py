@@ -68,31 +68,52 @@ class Reader:
 
     def __init__(self, parameters: ReaderParameters) -> None:
         self.parameters = parameters
-        self._weights = parameters.weights.astype(np.float64) / parameters.scale[:, None]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
+        self._bound = _CLIP * self._scale
         self._intercept = parameters.intercept.astype(np.float64)
-        self._embedding_center = parameters.center[: parameters.landmarks.shape[1]]
-        self._landmark_weights = parameters.landmark_weights.astype(np.float64)
+        # One product for the dense features and the similarities.
+        self._weights = np.concatenate(
+            [parameters.weights / self._scale[:, None], parameters.landmark_weights], dtype=np.float64
+        )
+        self._landmarks = Landmarks(
+            parameters.landmarks, parameters.landmark_scale, parameters.center[: parameters.landmarks.shape[1]]
+        )
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
         """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
         shares of the families are in [0, 1], and their sum is at most one.
         """
         dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
-        bound = _CLIP * self._scale
-        dense = np.minimum(np.maximum(dense, -bound), bound)
+        dense = np.minimum(np.maximum(dense, -self._bound), self._bound)
         hashes = gram_hashes("\n".join(turns))
-        reading = self._intercept + (dense[:, None] * self._weights).sum(axis=0)
-        similarity = similarities(
-            vector[None], self._embedding_center, self.parameters.landmarks, self.parameters.landmark_scale
-        )[0]
-        reading += (similarity[:, None] * self._landmark_weights).sum(axis=0)
+        reading = self._intercept + np.concatenate([dense, self._landmarks(vector[None])[0]]) @ self._weights
         if len(hashes):
-            reading += self.parameters.grams[hashes].sum(axis=0, dtype=np.float64) / math.sqrt(len(hashes))
+            reading += np.add.reduce(self.parameters.grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
         reading[1:] = shares / max(float(shares.sum()), 1.0)
         single: Floats = reading.astype(np.float32)
         return single
+
+
+class Landmarks:
+    """Cluster centres of embeddings: integers `(landmarks, embedded)`, of eight bits, with their scales
+    `(landmarks,)`; `center` `(embedded,)` is subtracted from an embedding.
+    """
+
+    def __init__(self, integers: Floats, scale: Floats, center: Floats) -> None:
+        self._integers = np.ascontiguousarray(integers.T, dtype=np.float32)
+        self._scale, self._center = scale.astype(np.float64), center
+        self._levels = levels(len(center))
+
+    def __call__(self, vectors: Floats) -> Doubles:
+        """The similarity float64 `(prompts, landmarks)` of feature vectors `(prompts, width)` to the landmarks; every
+        sum is exact, as in `SkillProjector.cosine`.
+        """
+        topics = unit_rows(vectors[:, : len(self._center)] - self._center)
+        integers, step = quantised(topics, self._levels)
+        cosines = (integers @ self._integers) * (step.astype(np.float64) * self._scale)
+        similarity: Doubles = np.exp(SHARPNESS * (cosines - 1.0))
+        return similarity
 
 
 def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
@@ -104,17 +125,6 @@ def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
     return np.array(
         [math.log1p(context.characters), math.log1p(context.turns), float(context.tools), math.log1p(len(turns))]
     )
-
-
-def similarities(vectors: Floats, center: Floats, landmarks: Floats, scale: Floats) -> Doubles:
-    """The similarity float64 `(prompts, landmarks)` of the embeddings, less their `center` `(embedded,)`, of feature
-    vectors `(prompts, width)` to landmarks of eight-bit integers; every sum is exact, as in `SkillProjector.cosine`.
-    """
-    topics = unit_rows(vectors[:, : len(center)] - center)
-    integers, step = quantised(topics, levels(len(center)))
-    cosines = (integers @ landmarks.astype(np.float32).T) * (step.astype(np.float64) * scale)
-    similarity: Doubles = np.exp(SHARPNESS * (cosines - 1.0))
-    return similarity
 
 
 def gram_hashes(text: str) -> Indices:
@@ -134,5 +144,5 @@ def gram_hashes(text: str) -> Indices:
             break
         rolling = rolling[: len(units) - length + 1] * _STEP + steps[length - 1 :]
         if length in GRAM_LENGTHS:
-            parts.append((rolling ^ (rolling >> np.uint32(15))) * _MIX >> np.uint32(32 - GRAM_BITS))
+            parts.append(rolling * _MIX >> np.uint32(32 - GRAM_BITS))
     return np.concatenate(parts).astype(np.intp) if parts else np.zeros(0, np.intp)

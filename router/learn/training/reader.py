@@ -17,10 +17,10 @@ from router.perceive.reader import (
     GRAM_BITS,
     READINGS,
     Context,
+    Landmarks,
     ReaderParameters,
     context_features,
     gram_hashes,
-    similarities,
 )
 from router.perceive.skills import levels, quantised, unit_rows
 from router.types import Doubles, Floats, Indices
@@ -165,10 +165,11 @@ def _landmark_features(vectors: Floats, center: Doubles) -> tuple[Floats, Floats
     start = np.sort(np.random.default_rng(0).choice(len(topics), count, replace=False))
     landmarks, step = quantised(spherical_k_means(topics, topics[start]), levels(len(center)))
     scale = step[:, 0]
-    between = similarities(landmarks * step + single, single, landmarks, scale)
+    similarities = Landmarks(landmarks, scale, single)
+    between = similarities(landmarks * step + single)
     lower = np.linalg.cholesky((between + between.T) / 2 + _JITTER * np.eye(count))
     inverse = solve_triangular(lower, np.eye(count), lower=True).T * _NEAR**0.5
-    return landmarks, scale, similarities(vectors, single, landmarks, scale) @ inverse, inverse
+    return landmarks, scale, similarities(vectors) @ inverse, inverse
 
 
 def _dense_features(
