@@ -19,20 +19,13 @@ from router.cards.schema import Benchmark, Card, Price
 from router.errors import ConfigurationError
 from router.formats.quantities import Day, Dollars, Size
 from router.learn.data.facts import load_facts
-from router.learn.data.leaderboards import facts_from_name, model_key, read_leaderboards
+from router.learn.data.leaderboards import facts_from_name, family_of, model_key, read_leaderboards
 
 SOURCE = "published"
 
 _PLACE = {"none": 0, "minimal": 1, "low": 2, "medium": 3, "": 3, "thinking": 4, "high": 4, "xhigh": 5, "max": 6}
 """Efforts in order; a model whose effort is not named is taken to think moderately, as providers let it."""
 
-_FAMILIES = {
-    "gpt-oss": r"gpt-oss",
-    "gpt": r"(chat)?gpt|o[134](-|$)|codex",
-    "mistral": r"\w*stral|mixtral",
-    "qwen": r"qw[eq]",
-    "nemotron": r".*nemotron",
-}
 _FIRST_PARTY = (
     "openai",
     "anthropic",
@@ -145,14 +138,6 @@ class KnownFacts:
                 if match := _DATED.search(text):
                     day = match[0] if len(match[0]) > len("2026-01") else f"{match[0]}-01"
                     dates.setdefault(self.key(name)[0], datetime.date.fromisoformat(day))
-
-
-def family_of(model: str) -> str:
-    """The vendor's family of a model, from the beginning of its name."""
-    for family, pattern in _FAMILIES.items():
-        if re.match(pattern, model):
-            return family
-    return re.split(r"[-\d.]", model, maxsplit=1)[0] or model
 
 
 def _distance(scored: _Scored, effort: str) -> tuple[int, bool, int]:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.credible.agents import Trial, money, verdict
 from bench.credible.everyday import FIGURES, Figure, write_without_ladders
-from bench.credible.known_facts import KnownFacts, family_of
+from bench.credible.known_facts import KnownFacts
 from bench.credible.placement import ceiling, place
 from bench.credible.report import END, START, write_between_markers
 from bench.credible.statistics import bootstrap, ranks, spearman
@@ -77,23 +77,6 @@ def test_of_several_efforts_the_nearest_one_counts(facts: KnownFacts) -> None:
 
 def test_benchmarks_that_are_the_test_itself_are_no_facts(facts: KnownFacts) -> None:
     assert set(facts.card("large-9", ("openhands_swt",)).benchmarks) == {"lmarena_text"}
-
-
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        ("o4-mini", "gpt"),
-        ("chatgpt-4o", "gpt"),
-        ("gpt-oss-120b", "gpt-oss"),
-        ("magistral-medium-2506", "mistral"),
-        ("qwq-32b", "qwen"),
-        ("llama-3.3-nemotron-super-49b", "nemotron"),
-        ("claude-opus-4.5", "claude"),
-        ("olmo-3-7b", "olmo"),
-    ],
-)
-def test_the_family_is_read_from_the_name(model: str, family: str) -> None:
-    assert family_of(model) == family
 
 
 def test_models_of_a_set_are_placed_without_those_with_few_outcomes(

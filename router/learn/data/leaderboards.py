@@ -180,8 +180,25 @@ _SIZE = re.compile(
 )
 
 
+_FAMILIES = {
+    "gpt-oss": r"gpt-oss",
+    "gpt": r"(chat)?gpt|o[134](-|$)|codex",
+    "mistral": r"\w*stral|mixtral",
+    "qwen": r"qw[eq]",
+    "nemotron": r".*nemotron",
+}
+
+
+def family_of(key: str) -> str:
+    """The vendor's family of a model, as cards state it: `magistral-medium-2506` is a `mistral`."""
+    for family, pattern in _FAMILIES.items():
+        if re.match(pattern, key):
+            return family
+    return re.split(r"[-\d.]", key, maxsplit=1)[0] or key
+
+
 def facts_from_name(key: str, name: str) -> ModelFacts:
-    """The facts that a model's name states: its size, and the date of its version."""
+    """The facts that a model's name states: its family, its size, and the date of its version."""
     total = active = None
     if size := _SIZE.search(key):
         active = float(size["active"] or size["billions"]) * 1e9
@@ -191,4 +208,6 @@ def facts_from_name(key: str, name: str) -> ModelFacts:
         year, month, day = map(int, date.groups())
         if 1 <= month <= 12 and 1 <= day <= 31:
             released = datetime.date(year, month, 1)
-    return ModelFacts(name=key, total_parameters=total, active_parameters=active, released=released)
+    return ModelFacts(
+        name=key, family=family_of(key), total_parameters=total, active_parameters=active, released=released
+    )

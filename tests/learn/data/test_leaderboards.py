@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import CallerError, FileError
-from router.learn.data.leaderboards import facts_from_name, model_key, read_leaderboards
+from router.learn.data.leaderboards import facts_from_name, family_of, model_key, read_leaderboards
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,22 @@ def test_a_name_states_the_size_and_the_date_of_its_version() -> None:
     assert facts.released == datetime.date(2026, 2, 1)
     experts = facts_from_name("large-8x7b", "large-8x7b")
     assert (experts.total_parameters, experts.active_parameters, experts.released) == (56e9, 7e9, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "family"),
+    [
+        ("o4-mini", "gpt"),
+        ("chatgpt-4o", "gpt"),
+        ("gpt-oss-120b", "gpt-oss"),
+        ("magistral-medium-2506", "mistral"),
+        ("mixtral-8x7b-v0.1", "mistral"),
+        ("qwq-32b", "qwen"),
+        ("llama-3.3-nemotron-super-49b", "nemotron"),
+        ("claude-opus-4.5", "claude"),
+        ("olmo-3-7b", "olmo"),
+    ],
+)
+def test_the_family_of_a_model_is_read_from_its_name(key: str, family: str) -> None:
+    assert family_of(key) == family
+    assert facts_from_name(key, key).family == family
