@@ -8,7 +8,6 @@ names on different leaderboards: `model_key` maps them to one.
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -197,17 +196,10 @@ def family_of(key: str) -> str:
     return re.split(r"[-\d.]", key, maxsplit=1)[0] or key
 
 
-def facts_from_name(key: str, name: str) -> ModelFacts:
-    """The facts that a model's name states: its family, its size, and the date of its version."""
+def facts_from_name(key: str) -> ModelFacts:
+    """The facts that a model's name states: its family and its size."""
     total = active = None
     if size := _SIZE.search(key):
         active = float(size["active"] or size["billions"]) * 1e9
         total = float(size["billions"]) * float(size["experts"] or 1) * 1e9
-    released = None
-    if date := re.search(r"(20\d\d)-?(\d\d)-?(\d\d)(?!\d)", name):
-        year, month, day = map(int, date.groups())
-        if 1 <= month <= 12 and 1 <= day <= 31:
-            released = datetime.date(year, month, 1)
-    return ModelFacts(
-        name=key, family=family_of(key), total_parameters=total, active_parameters=active, released=released
-    )
+    return ModelFacts(name=key, family=family_of(key), total_parameters=total, active_parameters=active)
