@@ -102,7 +102,7 @@ def _worst_where_unknown(cost: Doubles) -> Doubles:
 
 
 GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
-    "best": lambda inputs: loss_of(inputs.forecast.quality),
+    "best": lambda inputs: loss_of(inputs.forecast.choice_quality),
     "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda inputs: scaled(
         inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=_MIDDLE

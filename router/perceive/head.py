@@ -72,8 +72,10 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     it that are the variance of the expected quality; rows: in domain and out of domain; columns: in total, and without
     the part that all models share. `second_moment` `(1 + skills, 1 + skills)` is the mean of `x xᵀ` over the training
     prompts. `facts` gives the ability of cards without outcomes. `length` `(1 + width + landmarks,)` and
-    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `acceptance` is the item-response
-    part, None in a predictor that was trained without graded prompts.
+    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `particular` `(3,)` are the
+    factors in domain and out of domain, in [0, 1], with which choices count what is particular to a card on a prompt,
+    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response part, None in a predictor that was trained without graded
+    prompts.
     """
 
     skills: SkillParameters
@@ -84,6 +86,7 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     facts: FactsModel
     length: Doubles
     length_offset: Doubles
+    particular: Doubles | None = None
     acceptance: AcceptanceParameters | None = None
 
 
@@ -210,6 +213,7 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
         "facts.noise": (size + facts,),
         "length": (regressors,),
         "length_offset": (models + 1,),
+        "particular": (3,),
     }
     if head.acceptance is not None:
         shapes |= acceptance_shapes(head.acceptance, width, models, families)
@@ -220,6 +224,10 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
             return f"{name} {problem}"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
+    if head.particular is not None and not (0 <= head.particular.min() <= head.particular.max() <= 1):
+        return "particular contains a value outside 0 to 1"
+    if head.particular is not None and not head.particular[2] > 0:
+        return "particular contains a limit of zero"
     return None
 
 

@@ -26,27 +26,29 @@ from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
-from router.perceive.linear import LinearQuality, deviation_of, quality_of, tokens_of
+from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.local import LocalEvidence, topics_of_vectors
 from router.perceive.logistic import LogisticQuality
 from router.perceive.placement import RatingPlacer
-from router.perceive.profile import PromptProfile
+from router.perceive.profile import PromptProfile, share_between
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
-from router.types import Doubles, Floats, Indices
+from router.types import Doubles, Floats, Indices, Mask
 
 
 class Expectation(NamedTuple):
     """Forecasts for each model, then for the population: float64 `(models + 1,)`, or `(prompts, models + 1)` for
     several prompts. `novelty`, which is that of `Forecast`, is `()` or `(prompts,)`.
 
-    `quality_std` is the uncertainty of the expected quality, not of one answer.
+    `quality_std` is the uncertainty of the expected quality, not of one answer. `compared` are the qualities by which
+    models are compared (see `Forecast`).
     """
 
     quality: Doubles
     quality_std: Doubles
     output_tokens: Doubles
     novelty: Doubles
+    compared: Doubles
 
 
 class Evidence(Struct, frozen=True, eq=False):
@@ -75,6 +77,8 @@ class Predictor:
         self.width = self._width + (0 if self.reader is None else READINGS)
         self.population = head.facts.ability(facts_row(None, manifest.families))
         self._abilities = np.vstack([head.ability, self.population.mean])
+        measured = head.ability[sorted(self._column.values())]
+        self._average = measured.mean(axis=0) if len(measured) else np.zeros(head.ability.shape[1])
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
@@ -117,17 +121,24 @@ class Predictor:
             logits = row_by_row(family_weights(readings), self.acceptance.strengths(self.acceptance.rated).T)
             quality = probability(logits - readings[:, :1])
             variance = np.square(quality * (1 - quality)) * float(self.acceptance.difficulty_variance)
-            return Expectation(quality.round(6), deviation_of(variance), tokens, prompts.novelty)
+            quality = quality.round(6)
+            return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, quality)
         variance = prompts.uncertainty[:, None] * self.head.variance
         variance[:, -1] += self.expectation_variance(prompts, self.population.covariance)
-        expected = quality_of(row_by_row(prompts.profiles, self._abilities.T))
-        return Expectation(expected, deviation_of(variance), tokens, prompts.novelty)
+        expected = row_by_row(prompts.profiles, self._abilities.T)
+        quality = compared = quality_of(expected)
+        if self.head.particular is not None:
+            above = self._abilities - self._average
+            above[:, 0] = 0.0
+            excess = 1.0 - factor_of(self.head.particular, prompts.ood_probability)[:, None]
+            compared = quality_of(expected - excess * row_by_row(prompts.profiles, above.T))
+        return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, compared)
 
     def profile(self, vectors: Floats) -> PromptProfile:
         """Profiles of feature vectors `(prompts, width)`: what does not depend on any card."""
         projection = self.projector(vectors[:, : self._width])
         in_domain, out_of_domain = self.head.uncertainty
-        shares = in_domain + projection.ood_probability[:, None] * (out_of_domain - in_domain)
+        shares = share_between(in_domain, out_of_domain, projection.ood_probability[:, None])
         return PromptProfile(
             profiles=profile_of(projection.skills),
             readings=vectors[:, self._width :],
@@ -155,15 +166,17 @@ class Predictor:
         local: dict[int, LocalEvidence] = {}
         if self.acceptance is None:
             abilities = [self._ability(catalog, position, evidence, local) for position in range(len(catalog))]
-            return Forecaster(self, catalog, LinearQuality(self.head, abilities, rows), rows, local)
+            measured: Mask = np.array([column is not None for column in columns], dtype=np.bool_)
+            measured[list(local)] = True
+            quality = LinearQuality(self.head, abilities, rows, self._average)
+            return Forecaster(self, catalog, quality, rows, local, measured)
         placer = self._placer(catalog, evidence)
         strengths = [self.acceptance.strength_of(placer.latent(position)) for position in range(len(catalog))]
         for card, probes in evidence.items():
             if (position := catalog.position(card)) is not None:
                 expected = placer.belief(position, probes.vectors[:, self._width :]).expected(range(len(probes.scores)))
                 local[position] = self._local(probes, expected)
-        measured = self.head.ability[sorted(self._column.values()), 1:]
-        average = measured.mean(axis=0) if len(measured) else np.zeros(self.head.ability.shape[1] - 1)
+        average = self._average[1:]
         interactions = np.array(
             [
                 np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average

@@ -74,7 +74,7 @@ def train(
         predictor.manifest.families,
     )
     skills = _with_novelty_of(predictor.head.skills, graded_vectors, vectors)
-    head = msgspec.structs.replace(predictor.head, acceptance=acceptance, skills=skills)
+    head = msgspec.structs.replace(predictor.head, acceptance=acceptance, skills=skills, particular=None)
     sources = (*predictor.manifest.data_sets, _source(graded.outcomes))
     return Predictor(head, encoder, msgspec.structs.replace(predictor.manifest, data_sets=sources))
 
@@ -133,12 +133,12 @@ def fit_head(
         skills=stack.projector_.parameters,
         ability=ability,
         variance=np.append(variance, variance[measured].mean()),
-        # The standard error of an expected quality is at least that of the mean of the model's outcomes.
-        uncertainty=np.maximum(stack.uncertainty_.shares, 1 / _PRIOR_OUTCOMES),
+        uncertainty=stack.uncertainty_.shares,
         second_moment=_second_moment(vectors, stack.projector_),
         facts=fit_factors(ability[measured], np.array(facts)[measured]),
         length=length,
         length_offset=length_offset,
+        particular=stack.particular_,
     )
 
 
