@@ -35,8 +35,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast. `default`: the id
     of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
     `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
-    independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was trained on
-    a user's own outcomes. `headers`: whether responses have the headers `x-route-card`, `x-route-quality` and so on.
+    independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
+    trained on a user's own outcomes. `headers`: whether responses have the headers `x-route-card`, `x-route-quality`
+    and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]

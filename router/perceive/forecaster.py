@@ -9,7 +9,7 @@ import numpy as np
 
 from router.cards.catalog import Catalog
 from router.perceive.linear import Quality, tokens_of
-from router.perceive.local import LocalEvidence, topics_of_vectors
+from router.perceive.local import LocalEvidence
 from router.perceive.profile import PromptProfile
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
@@ -51,7 +51,6 @@ class Forecaster:
         """
         self._measured = measured
         self._predictor, self._quality, self._local = predictor, quality, local
-        self._embedded = predictor.encoder.dimensions
         cards = catalog.columns
         self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
         self._columns = cards
@@ -102,7 +101,7 @@ class Forecaster:
     def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
         if not self._local:
             return quality
-        topic = topics_of_vectors(vector[None], self._embedded)[0]
+        topic = self._predictor.topics(vector[None])[0]
         correction = np.zeros_like(quality.quality)
         for card, evidence in self._local.items():
             correction[card] = evidence.correction(topic)

@@ -74,8 +74,8 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     prompts. `facts` gives the ability of cards without outcomes. `length` `(1 + width + landmarks,)` and
     `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `particular` `(3,)` are the
     factors in domain and out of domain, in [0, 1], with which choices count what is particular to a card on a prompt,
-    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response part, None in a predictor that was trained without graded
-    prompts.
+    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response
+    part, None in a predictor that was trained without graded prompts.
     """
 
     skills: SkillParameters
