@@ -224,11 +224,13 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
             return f"{name} {problem}"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
-    if head.particular is not None and not (0 <= head.particular.min() <= head.particular.max() <= 1):
+    return None if head.particular is None else _problem_of_factors(head.particular)
+
+
+def _problem_of_factors(particular: Doubles) -> str | None:
+    if not 0 <= particular.min() <= particular.max() <= 1:
         return "particular contains a value outside 0 to 1"
-    if head.particular is not None and not head.particular[2] > 0:
-        return "particular contains a limit of zero"
-    return None
+    return None if particular[2] > 0 else "particular contains a limit of zero"
 
 
 _POSITIVE = (
