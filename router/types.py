@@ -60,6 +60,9 @@ class Forecast(Struct, frozen=True, eq=False):
     thinking, `cost_usd` the cost of the call, `ttft_ms` the time to the first token and `latency_ms` the time to the
     last one; both include thinking. `novelty`, a
     single number in [0, 1], is the share of training prompts that are closer to the training data than this prompt.
+    `compared` are the qualities by which cards are compared, where these are not the expected ones: what is particular
+    to a card on this prompt counts in them only as far as it was shown to improve choices. `measured` marks the cards
+    with outcomes or probes; None where that does not matter.
     """
 
     quality: Doubles
@@ -71,6 +74,13 @@ class Forecast(Struct, frozen=True, eq=False):
     ttft_ms: Doubles
     latency_ms: Doubles
     novelty: float = 0.0
+    compared: Doubles | None = None
+    measured: Mask | None = None
+
+    @property
+    def choice_quality(self) -> Doubles:
+        """The qualities by which cards are compared."""
+        return self.quality if self.compared is None else self.compared
 
 
 class Candidate(Struct, frozen=True):

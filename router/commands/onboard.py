@@ -15,9 +15,10 @@ from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.dispatch import Dispatcher
-    from router.learn.onboarding import Change, OnboardingResult, PlannedProbe, Progress
+    from router.learn.onboarding import Change, OnboardingResult, Outlook, PlannedProbe, Progress
 
 _USD_DIGITS = 4
+_KNOWN = 0.005
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +61,7 @@ def onboard(
         check_callable,
         earlier_outcomes,
         load_probes,
+        outlook,
         plan_probes,
         set_aside,
         start_test,
@@ -76,10 +78,14 @@ def onboard(
     probe_set = load_probes(from_set or settings.shipped_probes_folder())
     folder = evidence or settings.default_evidence_folder()
     test = start_test(load_predictor(artifact), catalog, chosen, probe_set.probes)
+    earlier = {} if reset else earlier_outcomes(folder, chosen.id)
+    planned = plan_probes(chosen, probe_set, test, earlier, terms)
+    prospect = outlook(probe_set, test, earlier, planned)
     if dry_run:
-        earlier = {} if reset else earlier_outcomes(folder, chosen.id)
-        _print_plan(plan_probes(chosen, probe_set, test, earlier, terms), chosen.id, as_json)
+        _print_plan(planned, prospect, chosen.id, as_json)
         return
+    if planned:
+        typer.echo(_outlook_text(chosen.id, len(planned), prospect), err=True)
     if reset:
         count = len(earlier_outcomes(folder, chosen.id))
         if count and not yes:
@@ -133,11 +139,28 @@ def _progress_text(progress: Progress) -> str:
     return f"{progress.answered} of {progress.wanted} answered, {progress.score:g} right{spent}"
 
 
-def _print_plan(planned: tuple[PlannedProbe, ...], card: str, as_json: bool) -> None:
+def _outlook_text(card: str, probes: int, prospect: Outlook) -> str:
+    """What the probes can change, in two sentences."""
+    where = f"{probes} probes, from {prospect.domains} of {prospect.all_domains} domains"
+    if prospect.std < _KNOWN:
+        change = f"the quality of {card} over the set is known from outcomes ({prospect.quality:.2f})"
+    else:
+        before, after = (_interval(prospect.quality, std) for std in (prospect.std, prospect.std_after))
+        change = f"the 80 % interval of {card}'s quality over the set, {before}, will narrow to a width as of {after}"
+    return f"{where}: {change}. The answers change forecasts on prompts like the probes, others little."
+
+
+def _interval(quality: float, std: float) -> str:
+    """The central 80 % of a normal distribution, cut to [0, 1]."""
+    low, high = max(quality - 1.28 * std, 0.0), min(quality + 1.28 * std, 1.0)
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _print_plan(planned: tuple[PlannedProbe, ...], prospect: Outlook, card: str, as_json: bool) -> None:
     known = [probe.max_cost_usd for probe in planned if probe.max_cost_usd is not None]
     total_usd = sum(known) if len(known) == len(planned) else None
     if as_json:
-        options.print_json({"card": card, "probes": planned, "worst_usd": total_usd})
+        options.print_json({"card": card, "probes": planned, "worst_usd": total_usd, "outlook": prospect})
         return
     from rich.markup import escape
 
@@ -151,6 +174,8 @@ def _print_plan(planned: tuple[PlannedProbe, ...], card: str, as_json: bool) -> 
     out.print(shown)
     total = "unknown, since the card states no price" if total_usd is None else f"at most {_usd(total_usd)}"
     out.print(f"\n{escape(card)} would be asked {len(planned)} probes; cost: {total}. No calls were made.")
+    if planned:
+        out.print(escape(_outlook_text(card, len(planned), prospect)), soft_wrap=True)
 
 
 def _print_result(result: OnboardingResult) -> None:
@@ -175,7 +200,13 @@ def _print_result(result: OnboardingResult) -> None:
     for change in (*result.domains, result.overall):
         shown.add_row(escape(change.domain), *_cells(change))
     out.print(shown)
-    out.print("\nExpected quality is over all probes of the domain; ± is one standard deviation.")
+    out.print(
+        "\nExpected quality is over all probes of the domain; ± is one standard deviation. The answers change "
+        "forecasts on prompts like the probes, others little.",
+        soft_wrap=True,
+    )
+    for warning in result.warnings:
+        out.print(f"[bold yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     out.print(_stop_message(result), soft_wrap=True)
     if result.cut_off:
         out.print(f"{result.cut_off} answers were cut off at the token limit; --max-tokens raises it.")

@@ -20,7 +20,7 @@ from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_o
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
-from router.decide.ranking import AVAILABLE, Ranking, Rejections
+from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
@@ -67,7 +67,11 @@ def decide(
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
-    required = [*_availability(catalog, request_context.unavailable), *_requirements(features, inputs)]
+    required = [
+        *_availability(catalog, request_context.unavailable),
+        *_evidence(forecast, policy),
+        *_requirements(features, inputs),
+    ]
     requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
     remaining, relaxed = _relaxed(required, requested, policy)
     results = [*required, *remaining]
@@ -77,7 +81,7 @@ def decide(
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections))
-    parts = parts_of(inputs, combined.goals)
+    parts = parts_of(inputs, combined.goals, policy.mistake_usd)
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
@@ -187,6 +191,14 @@ def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[Limi
         return []
     fails = np.array([name in unavailable for name in catalog.ids])
     return [LimitResult(AVAILABLE, fails, np.zeros_like(fails))]
+
+
+def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
+    """Cards of which the artifact knows no outcomes are left out, unless it knows those of none."""
+    measured = forecast.measured
+    if policy.unmeasured == "include" or measured is None or not measured.any() or measured.all():
+        return []
+    return [LimitResult(MEASURED, ~measured, np.zeros_like(measured))]
 
 
 def _requirements(features: Features, inputs: DecisionInputs) -> list[LimitResult]:

@@ -18,6 +18,11 @@ from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection,
 AVAILABLE = Limit("available", "=", "yes", "available")
 """The limit that a card fails while it cannot be called."""
 
+MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
+"""The limit that a card without outcomes fails where the artifact has outcomes of others."""
+
+_NO_OUTCOMES = "no outcomes in the artifact, and no probes; onboard the card, or set unmeasured: include"
+
 
 class Ranking(Sequence[Candidate]):
     """The candidates, best first."""
@@ -101,4 +106,6 @@ class Rejections(Mapping[str, Rejection]):
     def _reason(self, result: LimitResult, card: int) -> str:
         if result.limit is AVAILABLE:
             return self._unavailable[self._inputs.catalog.ids[card]]
+        if result.limit is MEASURED:
+            return _NO_OUTCOMES
         return reason(result, card, self._inputs)

@@ -4,8 +4,9 @@ This is the linear item-response model with Gaussian uncertainty. For a prompt w
 
     expected quality = x · m        variance of the expected quality = xᵀ C x
 
-`m` and `C` are the posterior mean and covariance. Evidence narrows `C` and never widens it. The prior of a card without
-outcomes is computed from its facts, by a factor model of the abilities and the published facts of measured models.
+`m` and `C` are the posterior mean and covariance. Evidence (`router.perceive.belief`) narrows `C` and never widens it.
+The prior of a card without outcomes is computed from its facts, by a factor model of the abilities and the published
+facts of measured models.
 """
 
 from __future__ import annotations
@@ -31,21 +32,6 @@ class Ability(NamedTuple):
 
     mean: Doubles
     covariance: Doubles
-
-    def observe(self, profiles: Doubles, scores: Doubles) -> Ability:
-        """The posterior after these scores in [0, 1] on prompts with these profiles `(prompts, 1 + skills)`."""
-        if not len(scores):
-            return self
-        noise = noise_variance(profiles @ self.mean)
-        cross = self.covariance @ profiles.T
-        gain = np.linalg.solve(profiles @ cross + np.diag(noise), cross.T).T
-        mean = self.mean + gain @ (scores - profiles @ self.mean)
-        covariance = self.covariance - gain @ cross.T
-        return Ability(mean, (covariance + covariance.T) / 2)
-
-    def expected_posterior(self, profiles: Doubles) -> Ability:
-        """The posterior if prompts with these profiles got the expected scores: same mean, narrower covariance."""
-        return self.observe(profiles, profiles @ self.mean)
 
 
 def noise_variance(expected: Doubles) -> Doubles:

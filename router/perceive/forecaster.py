@@ -9,10 +9,10 @@ import numpy as np
 
 from router.cards.catalog import Catalog
 from router.perceive.linear import Quality, tokens_of
-from router.perceive.local import LocalEvidence, topics_of_vectors
+from router.perceive.local import LocalEvidence
 from router.perceive.profile import PromptProfile
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
-from router.types import Doubles, Features, Floats, Forecast, Indices
+from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
 if TYPE_CHECKING:
     from router.perceive.predictor import Predictor
@@ -44,10 +44,13 @@ class Forecaster:
         quality: QualityModel,
         rows: Indices,
         local: Mapping[int, LocalEvidence],
+        measured: Mask | None = None,
     ) -> None:
-        """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position."""
+        """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position; `measured` is
+        that of `Forecast`.
+        """
+        self._measured = measured
         self._predictor, self._quality, self._local = predictor, quality, local
-        self._embedded = predictor.encoder.dimensions
         cards = catalog.columns
         self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
         self._columns = cards
@@ -78,6 +81,7 @@ class Forecaster:
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         return Forecast(
             quality=quality.quality,
+            compared=quality.compared,
             quality_std=quality.std,
             independent_std=quality.independent_std,
             mean_quality=self._quality.mean_quality,
@@ -86,6 +90,7 @@ class Forecaster:
             ttft_ms=ttft_ms,
             latency_ms=ttft_ms + written_tokens * self._tpot_ms,
             novelty=float(prompt.novelty[0]),
+            measured=self._measured,
         )
 
     def qualities(self, vectors: Floats) -> Doubles:
@@ -96,11 +101,15 @@ class Forecaster:
     def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
         if not self._local:
             return quality
-        topic = topics_of_vectors(vector[None], self._embedded)[0]
-        corrected = quality.quality.copy()
+        topic = self._predictor.topics(vector[None])[0]
+        correction = np.zeros_like(quality.quality)
         for card, evidence in self._local.items():
-            corrected[card] += evidence.correction(topic)
-        return quality._replace(quality=np.minimum(np.maximum(corrected, _LEAST), _GREATEST).round(6))
+            correction[card] = evidence.correction(topic)
+        corrected = [
+            np.minimum(np.maximum(of + correction, _LEAST), _GREATEST).round(6)
+            for of in (quality.quality, quality.compared)
+        ]
+        return quality._replace(quality=corrected[0], compared=corrected[1])
 
 
 def _thinking_share(prompt: PromptProfile) -> float:

@@ -72,7 +72,9 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     it that are the variance of the expected quality; rows: in domain and out of domain; columns: in total, and without
     the part that all models share. `second_moment` `(1 + skills, 1 + skills)` is the mean of `x xᵀ` over the training
     prompts. `facts` gives the ability of cards without outcomes. `length` `(1 + width + landmarks,)` and
-    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `acceptance` is the item-response
+    `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `particular` `(3,)` are the
+    factors in domain and out of domain, in [0, 1], with which choices count what is particular to a card on a prompt,
+    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response
     part, None in a predictor that was trained without graded prompts.
     """
 
@@ -84,6 +86,7 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     facts: FactsModel
     length: Doubles
     length_offset: Doubles
+    particular: Doubles | None = None
     acceptance: AcceptanceParameters | None = None
 
 
@@ -210,6 +213,7 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
         "facts.noise": (size + facts,),
         "length": (regressors,),
         "length_offset": (models + 1,),
+        "particular": (3,),
     }
     if head.acceptance is not None:
         shapes |= acceptance_shapes(head.acceptance, width, models, families)
@@ -222,7 +226,13 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
         return "acceptance.tier_ratings does not increase"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
-    return None
+    return None if head.particular is None else _problem_of_factors(head.particular)
+
+
+def _problem_of_factors(particular: Doubles) -> str | None:
+    if not 0 <= particular.min() <= particular.max() <= 1:
+        return "particular contains a value outside 0 to 1"
+    return None if particular[2] > 0 else "particular contains a limit of zero"
 
 
 _POSITIVE = (
@@ -234,7 +244,7 @@ _POSITIVE = (
 def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     """What is wrong with the values of the array stored under this name, or None."""
     single = name.startswith(("lens.", "acceptance.reader."))
-    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if single else np.float64)
+    kind = np.dtype(np.int8 if name.endswith(".landmarks") else np.float32 if single else np.float64)
     if array.dtype != kind:
         return f"is {array.dtype} instead of {kind}"
     if not np.isfinite(array).all() and name != "acceptance.outcomes":

@@ -17,21 +17,25 @@ _BEND = 0.05
 
 
 class Quality(NamedTuple):
-    """Of one prompt, for each card `(cards,)`: the expected quality, its standard deviation, and the part of that which
-    cards do not share.
+    """Of one prompt, for each card `(cards,)`: the expected quality, its standard deviation, the part of that which
+    cards do not share, and the quality by which cards are compared.
     """
 
     quality: Doubles
     std: Doubles
     independent_std: Doubles
+    compared: Doubles
 
 
 class LinearQuality:
-    """The qualities of cards with these abilities; `rows` are the cards' rows of the head's residual variance."""
+    """The qualities of cards with these abilities; `rows` are the cards' rows of the head's residual variance, and
+    `average` `(1 + skills,)` is the mean ability of the measured models.
+    """
 
-    def __init__(self, head: Head, abilities: Sequence[Ability], rows: Indices) -> None:
+    def __init__(self, head: Head, abilities: Sequence[Ability], rows: Indices, average: Doubles) -> None:
         size = head.ability.shape[1]
         self._abilities = np.array([ability.mean for ability in abilities]).reshape(-1, size)
+        self._particular, self._average = head.particular, average
         self._variance = head.variance[rows]
         self.mean_quality = quality_of(self._abilities[:, 0])
         # Cards with the same covariance share one matrix.
@@ -51,7 +55,23 @@ class LinearQuality:
         variances = np.maximum(variances, prompt.ood_probability[0] * self._mean_variances)
         shares = np.array([prompt.uncertainty, prompt.independent_uncertainty])
         std, independent_std = deviation_of(shares * self._variance + variances[self._matrix_of_card])
-        return Quality(quality_of(expected), std, independent_std)
+        quality = quality_of(expected)
+        if self._particular is None:
+            return Quality(quality, std, independent_std, quality)
+        skills = profile.copy()
+        skills[0] = 0.0
+        particular = ((self._abilities - self._average) * skills).sum(axis=1)
+        excess = 1.0 - factor_of(self._particular, prompt.ood_probability)[0]
+        return Quality(quality, std, independent_std, quality_of(expected - excess * particular))
+
+
+def factor_of(factors: Doubles, ood_probability: Doubles) -> Doubles:
+    """The factor with which choices count what is particular to a card, at these OOD probabilities: from the first of
+    `factors` it goes linearly to the second, which holds from the probability that is the third.
+    """
+    in_domain, out_of_domain, limit = factors
+    factor: Doubles = in_domain + np.minimum(ood_probability / limit, 1.0) * (out_of_domain - in_domain)
+    return factor
 
 
 def quality_of(expected: Doubles) -> Doubles:

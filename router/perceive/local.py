@@ -1,10 +1,11 @@
 """Local evidence: what the outcomes of a card's probes say about prompts like them, and only about these.
 
-    q(z) = q_0(z) + Σ_i k_i(z) (y_i - q_0(z_i)) / (κ + Σ_i k_i(z))        k_i(z) = exp(-β (1 - cos(z, z_i)))
+    q(z) = q_0(z) + k(z) · (K + κ I)⁻¹ (y - q_0)        k_i(z) = (exp(β c_i) - 1) / (exp(β) - 1)
 
-`q_0` is the forecast without it. It is a kernel regression of the residuals with `κ` pseudo-outcomes of zero, as in the
-training-free adapters of CapS-Adapter and ReLoop2 (with a discount of one). A prompt unlike all probes keeps its
-forecast.
+`q_0` is the forecast without it, `c_i` the cosine of the topics of `z` and of probe `i`, `K` the same similarity among
+the probes. It is a kernel regression of the residuals: one probe, or `n` alike, give `k n / (κ + n)` of their residual.
+Weights by similarity alone, `Σ k_i r_i / (κ + Σ k_i)`, give the same for these, but forty probes of another topic would
+add up to a correction. A prompt unlike all probes keeps its forecast.
 """
 
 from __future__ import annotations
@@ -15,23 +16,56 @@ from msgspec import Struct
 from router.perceive.skills import unit_rows
 from router.types import Doubles, Floats
 
-SHARPNESS, PRIOR_OUTCOMES = 10.0, 1.0
+SHARPNESS, PRIOR_OUTCOMES = 5.0, 1.0
 """`β` and `κ`."""
+
+_SHARE_OF_FAMILIES = 0.2
 
 
 class LocalEvidence(Struct, frozen=True, eq=False):
-    """The outcomes of one card: topics float32 `(outcomes, embedded)` of length one, and residuals `(outcomes,)`."""
+    """The outcomes of one card: topics `(outcomes, numbers)`, weights `(outcomes,)`, and the largest residual."""
 
-    topics: Floats
-    residuals: Doubles
+    topics: Doubles
+    weights: Doubles
+    bound: float
 
-    def correction(self, topic: Floats) -> float:
-        """What is added to the forecast of a prompt with this topic `(embedded,)`, of length one."""
-        weights = np.exp(SHARPNESS * ((self.topics * topic).sum(axis=1, dtype=np.float64) - 1.0))
-        return float((weights * self.residuals).sum() / (PRIOR_OUTCOMES + weights.sum()))
+    @classmethod
+    def of(cls, topics: Doubles, residuals: Doubles) -> LocalEvidence:
+        """The evidence of outcomes on prompts with these topics `(outcomes, numbers)` and residuals `(outcomes,)`."""
+        weights = np.linalg.solve(similarity(topics) + PRIOR_OUTCOMES * np.eye(len(topics)), residuals)
+        return cls(topics, np.asarray(weights, dtype=np.float64), float(np.abs(residuals).max(initial=0.0)))
+
+    def correction(self, topic: Doubles) -> float:
+        """What is added to the forecast of a prompt with this topic `(numbers,)`; at most the largest residual."""
+        # Summed row by row, so that the result does not depend on how many prompts are forecast.
+        near = np.maximum(_similarity_of((self.topics * topic).sum(axis=1)), 0.0)
+        return min(max(float((near * self.weights).sum()), -self.bound), self.bound)
+
+    def corrections(self, topics: Doubles) -> Doubles:
+        """The corrections `(prompts,)` of prompts with these topics `(prompts, numbers)`."""
+        return np.array([self.correction(topic) for topic in topics], dtype=np.float64)
 
 
-def topics_of_vectors(vectors: Floats, embedded: int) -> Floats:
-    """The embeddings of feature vectors `(prompts, width)`, scaled to length one."""
-    topics: Floats = unit_rows(vectors[:, :embedded].astype(np.float32))
-    return topics
+def similarity(topics: Doubles) -> Doubles:
+    """The similarity `(prompts, prompts)` of topics `(prompts, numbers)`: 1 for equal ones, 0 for unrelated ones."""
+    return _similarity_of(topics @ topics.T)
+
+
+def topics_of_vectors(vectors: Floats, center: Floats, families: Doubles | None) -> Doubles:
+    """The topics of feature vectors `(prompts, width)`, of length one.
+
+    They are the embeddings less their mean `center` `(embedded,)`, since all prompts have much in common, and the
+    families of tasks `(prompts, families)` where they are known.
+    """
+    embedded = np.asarray(unit_rows(vectors[:, : len(center)] - center), dtype=np.float64)
+    if families is None:
+        return embedded
+    of_families = families / np.maximum(np.linalg.norm(families, axis=1, keepdims=True), 1e-12)
+    parts = embedded * (1 - _SHARE_OF_FAMILIES) ** 0.5, of_families * _SHARE_OF_FAMILIES**0.5
+    return np.concatenate(parts, axis=1)
+
+
+def _similarity_of(cosines: Doubles) -> Doubles:
+    # A power series of the cosine with positive coefficients, so that the matrix is positive semi-definite.
+    similar: Doubles = np.expm1(SHARPNESS * cosines) / np.expm1(SHARPNESS)
+    return similar

@@ -40,8 +40,9 @@ class LogisticQuality:
         squared[0] = 1.0
         independent = (self._variances * squared).sum(axis=1)
         slope = np.square(quality * (1.0 - quality))
-        return Quality(
-            quality.round(6),
+        quality = quality.round(6)
+        std, independent_std = (
             deviation_of(slope * (independent + self._difficulty_variance)),
             deviation_of(slope * independent),
         )
+        return Quality(quality, std, independent_std, quality)

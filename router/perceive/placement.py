@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,20 +11,28 @@ from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.perceive.ability import Ability
 from router.perceive.acceptance import STRONGER_BY, STRONGER_NOISE, TIER_NOISE, TIERS, AcceptanceParameters
-from router.perceive.belief import LogisticBelief
+from router.perceive.belief import Belief, LogisticResponse
+from router.perceive.local import LocalEvidence
 from router.perceive.ratings import measurements
-from router.types import Doubles, Floats
+from router.types import Doubles
 
 _ADAPTER_VARIANCE = 0.3**2
+
+
+class ProbeReadings(NamedTuple):
+    """The outcomes of one card: `readings` `(probes, READINGS)`, `topics` `(probes, numbers)`, `scores` `(probes,)`."""
+
+    readings: Doubles
+    topics: Doubles
+    scores: Doubles
 
 
 class RatingPlacer:
     """The latent variables of each card: outcomes and facts, then the operator's `tier` and `stronger_than`, then
     probes.
 
-    `column` maps a position to the model whose outcomes are the card's. `readings` are the readings and scores of
-    probes by card id. A card's place depends on that card alone, on its base, and on the cards that it is said to be
-    stronger than.
+    `column` maps a position to the model whose outcomes are the card's. `probes` are by card id. A card's place depends
+    on that card alone, on its base, and on the cards that it is said to be stronger than.
     """
 
     def __init__(
@@ -32,11 +41,12 @@ class RatingPlacer:
         catalog: Catalog,
         column: Callable[[int], int | None],
         families: Sequence[str],
-        readings: Mapping[str, tuple[Floats, Doubles]],
+        probes: Mapping[str, ProbeReadings],
     ) -> None:
-        self._parameters, self._catalog, self._column, self._readings = parameters, catalog, column, readings
+        self._parameters, self._catalog, self._column, self._probes = parameters, catalog, column, probes
         self._offsets = dict(zip(families, parameters.ratings.family_offset, strict=True))
         self._placed: dict[int, Ability] = {}
+        self._beliefs: dict[int, Belief] = {}
 
     def latent(self, position: int) -> Ability:
         """The latent variables of the card at `position`."""
@@ -44,9 +54,16 @@ class RatingPlacer:
             self._placed[position] = self._place(position)
         return self._placed[position]
 
-    def belief(self, position: int, readings: Floats) -> LogisticBelief:
-        """What is known of the card at `position` about prompts with these readings."""
-        return LogisticBelief(self._parameters, self.latent(position), readings.astype(np.float64))
+    def local(self) -> dict[int, LocalEvidence]:
+        """What the probes of cards say about prompts like them, by position."""
+        for card in self._probes:
+            if (position := self._catalog.position(card)) is not None:
+                self.latent(position)
+        return {position: belief.local for position, belief in self._beliefs.items() if belief.local is not None}
+
+    def belief(self, position: int, readings: Doubles, topics: Doubles) -> Belief:
+        """What is known of the card at `position` about prompts with these readings and topics."""
+        return Belief.of(LogisticResponse(self._parameters, readings), topics, self.latent(position))
 
     def _place(self, position: int) -> Ability:
         card, parameters = self._catalog[position], self._parameters
@@ -67,10 +84,11 @@ class RatingPlacer:
                 least = float(self.latent(weaker).mean[0]) + STRONGER_BY
                 if latent.mean[0] < least:
                     latent = _measured(latent, least, STRONGER_NOISE)
-        if card.id in self._readings:
-            readings, scores = self._readings[card.id]
-            belief = LogisticBelief(parameters, latent, readings.astype(np.float64))
-            latent = belief.observe(range(len(scores)), scores).latent
+        if card.id in self._probes:
+            probes = self._probes[card.id]
+            belief = Belief.of(LogisticResponse(parameters, probes.readings), probes.topics, latent)
+            self._beliefs[position] = belief.observe(range(len(probes.scores)), probes.scores)
+            latent = self._beliefs[position].ability
         return latent
 
 

@@ -20,33 +20,35 @@ from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.perceive.ability import Ability, facts_row, profile_of
 from router.perceive.acceptance import family_weights, probability
-from router.perceive.belief import Belief, LinearBelief
+from router.perceive.belief import Belief, LinearResponse
 from router.perceive.encoder import Encoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
-from router.perceive.linear import LinearQuality, deviation_of, quality_of, tokens_of
+from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.local import LocalEvidence, topics_of_vectors
 from router.perceive.logistic import LogisticQuality
-from router.perceive.placement import RatingPlacer
-from router.perceive.profile import PromptProfile
+from router.perceive.placement import ProbeReadings, RatingPlacer
+from router.perceive.profile import PromptProfile, share_between
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
-from router.types import Doubles, Floats, Indices
+from router.types import Doubles, Floats, Indices, Mask
 
 
 class Expectation(NamedTuple):
     """Forecasts for each model, then for the population: float64 `(models + 1,)`, or `(prompts, models + 1)` for
     several prompts. `novelty`, which is that of `Forecast`, is `()` or `(prompts,)`.
 
-    `quality_std` is the uncertainty of the expected quality, not of one answer.
+    `quality_std` is the uncertainty of the expected quality, not of one answer. `compared` are the qualities by which
+    models are compared (see `Forecast`).
     """
 
     quality: Doubles
     quality_std: Doubles
     output_tokens: Doubles
     novelty: Doubles
+    compared: Doubles
 
 
 class Evidence(Struct, frozen=True, eq=False):
@@ -75,6 +77,8 @@ class Predictor:
         self.width = self._width + (0 if self.reader is None else READINGS)
         self.population = head.facts.ability(facts_row(None, manifest.families))
         self._abilities = np.vstack([head.ability, self.population.mean])
+        measured = head.ability[sorted(self._column.values())]
+        self._average = measured.mean(axis=0) if len(measured) else np.zeros(head.ability.shape[1])
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder) -> Predictor:
@@ -117,17 +121,24 @@ class Predictor:
             logits = row_by_row(family_weights(readings), self.acceptance.strengths(self.acceptance.rated).T)
             quality = probability(logits - readings[:, :1])
             variance = np.square(quality * (1 - quality)) * float(self.acceptance.difficulty_variance)
-            return Expectation(quality.round(6), deviation_of(variance), tokens, prompts.novelty)
+            quality = quality.round(6)
+            return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, quality)
         variance = prompts.uncertainty[:, None] * self.head.variance
         variance[:, -1] += self.expectation_variance(prompts, self.population.covariance)
-        expected = quality_of(row_by_row(prompts.profiles, self._abilities.T))
-        return Expectation(expected, deviation_of(variance), tokens, prompts.novelty)
+        expected = row_by_row(prompts.profiles, self._abilities.T)
+        quality = compared = quality_of(expected)
+        if self.head.particular is not None:
+            above = self._abilities - self._average
+            above[:, 0] = 0.0
+            excess = 1.0 - factor_of(self.head.particular, prompts.ood_probability)[:, None]
+            compared = quality_of(expected - excess * row_by_row(prompts.profiles, above.T))
+        return Expectation(quality, deviation_of(variance), tokens, prompts.novelty, compared)
 
     def profile(self, vectors: Floats) -> PromptProfile:
         """Profiles of feature vectors `(prompts, width)`: what does not depend on any card."""
         projection = self.projector(vectors[:, : self._width])
         in_domain, out_of_domain = self.head.uncertainty
-        shares = in_domain + projection.ood_probability[:, None] * (out_of_domain - in_domain)
+        shares = share_between(in_domain, out_of_domain, projection.ood_probability[:, None])
         return PromptProfile(
             profiles=profile_of(projection.skills),
             readings=vectors[:, self._width :],
@@ -155,29 +166,41 @@ class Predictor:
         local: dict[int, LocalEvidence] = {}
         if self.acceptance is None:
             abilities = [self._ability(catalog, position, evidence, local) for position in range(len(catalog))]
-            return Forecaster(self, catalog, LinearQuality(self.head, abilities, rows), rows, local)
+            measured: Mask = np.array([column is not None for column in columns], dtype=np.bool_)
+            measured[list(local)] = True
+            quality = LinearQuality(self.head, abilities, rows, self._average)
+            return Forecaster(self, catalog, quality, rows, _with_adapters(local, catalog), measured)
         placer = self._placer(catalog, evidence)
         strengths = [self.acceptance.strength_of(placer.latent(position)) for position in range(len(catalog))]
-        for card, probes in evidence.items():
-            if (position := catalog.position(card)) is not None:
-                expected = placer.belief(position, probes.vectors[:, self._width :]).expected(range(len(probes.scores)))
-                local[position] = self._local(probes, expected)
-        measured = self.head.ability[sorted(self._column.values()), 1:]
-        average = measured.mean(axis=0) if len(measured) else np.zeros(self.head.ability.shape[1] - 1)
+        average = self._average[1:]
         interactions = np.array(
             [
                 np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average
                 for column in columns
             ]
         ).reshape(-1, len(average))
-        return Forecaster(self, catalog, LogisticQuality(self.acceptance, strengths, interactions), rows, local)
+        logistic = LogisticQuality(self.acceptance, strengths, interactions)
+        return Forecaster(self, catalog, logistic, rows, _with_adapters(placer.local(), catalog))
 
     def belief(self, catalog: Catalog, position: int, vectors: Floats) -> Belief:
         """What is known of the card at `position` without probes, about prompts with these feature vectors."""
+        topics = self.topics(vectors)
         if self.acceptance is not None:
-            return self._placer(catalog, {}).belief(position, vectors[:, self._width :])
-        ability = self._ability(catalog, position, {}, {})
-        return LinearBelief(ability, self.profile(vectors).profiles, self.head.second_moment)
+            return self._placer(catalog, {}).belief(position, self._readings(vectors), topics)
+        return Belief.of(
+            LinearResponse(self.profile(vectors).profiles), topics, self._ability(catalog, position, {}, {})
+        )
+
+    def topics(self, vectors: Floats) -> Doubles:
+        """The topics `(prompts, numbers)` of feature vectors, by which probes are near or far from a prompt."""
+        if self.acceptance is None:
+            return topics_of_vectors(vectors, self.head.skills.topic_center, None)
+        # The mean of everyday prompts: that of the training sets is one of exams, from which all others look alike.
+        center = self.acceptance.reader.center[: self.encoder.dimensions]
+        return topics_of_vectors(vectors, center, family_weights(self._readings(vectors)))
+
+    def _readings(self, vectors: Floats) -> Doubles:
+        return vectors[:, self._width :].astype(np.float64)
 
     def column(self, catalog: Catalog, position: int) -> int | None:
         """The index of the model whose outcomes are those of the card at `position`; None if there are none."""
@@ -192,14 +215,13 @@ class Predictor:
 
     def _placer(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> RatingPlacer:
         assert self.acceptance is not None
-        readings = {card: (probes.vectors[:, self._width :], probes.scores) for card, probes in evidence.items()}
+        probes = {
+            card: ProbeReadings(self._readings(probes.vectors), self.topics(probes.vectors), probes.scores)
+            for card, probes in evidence.items()
+        }
         return RatingPlacer(
-            self.acceptance, catalog, lambda position: self.column(catalog, position), self.manifest.families, readings
+            self.acceptance, catalog, lambda position: self.column(catalog, position), self.manifest.families, probes
         )
-
-    def _local(self, probes: Evidence, expected: Doubles) -> LocalEvidence:
-        topics = topics_of_vectors(probes.vectors, self.encoder.dimensions)
-        return LocalEvidence(topics, probes.scores - np.clip(expected, 0.0, 1.0))
 
     def _ability(
         self, catalog: Catalog, position: int, evidence: Mapping[str, Evidence], local: dict[int, LocalEvidence]
@@ -220,7 +242,20 @@ class Predictor:
             ability = self.head.facts.ability(facts_row(facts_of(card), self.manifest.families))
         if card.id in evidence:
             probes = evidence[card.id]
-            profiles = self.profile(probes.vectors).profiles
-            ability = ability.observe(profiles, probes.scores)
-            local[position] = self._local(probes, quality_of(profiles @ ability.mean))
+            model = LinearResponse(self.profile(probes.vectors).profiles)
+            belief = Belief.of(model, self.topics(probes.vectors), ability)
+            belief = belief.observe(range(len(probes.scores)), probes.scores)
+            ability = belief.ability
+            if belief.local is not None:
+                local[position] = belief.local
         return ability
+
+
+def _with_adapters(local: Mapping[int, LocalEvidence], catalog: Catalog) -> dict[int, LocalEvidence]:
+    """The local evidence by position; an adapter without outcomes of its own has that of its base."""
+    everyone = dict(local)
+    for position, card in enumerate(catalog):
+        base = None if card.base is None else catalog.position(card.base)
+        if position not in local and base is not None and base in local:
+            everyone[position] = local[base]
+    return everyone

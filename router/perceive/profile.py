@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from router.types import Doubles, Floats
 
 
@@ -23,3 +25,11 @@ class PromptProfile(NamedTuple):
     log_tokens: Doubles
     ood_probability: Doubles
     novelty: Doubles
+
+
+def share_between(in_domain: Doubles, out_of_domain: Doubles, ood_probability: Doubles) -> Doubles:
+    """The share of the residual variance at an OOD probability: the geometric interpolation of both, because they
+    differ by orders of magnitude, and most prompts of known kinds have a probability a little above zero.
+    """
+    between: Doubles = np.exp((1.0 - ood_probability) * np.log(in_domain) + ood_probability * np.log(out_of_domain))
+    return between

@@ -181,3 +181,28 @@ def test_the_evidence_folder_is_that_of_the_settings(monkeypatch: pytest.MonkeyP
     assert default_evidence_folder() == tmp_path / "evidence"
     monkeypatch.setenv("PULVINAR_EVIDENCE", str(tmp_path / "elsewhere"))
     assert default_evidence_folder() == tmp_path / "elsewhere"
+
+
+@pytest.mark.usefixtures("here")
+def test_before_it_spends_it_says_what_the_probes_can_change(run: Run) -> None:
+    first = run("onboard", CARD, "--probes", "7").err.splitlines()[0]
+    assert first.startswith(f"7 probes, from 7 of 7 domains: the 80 % interval of {CARD}'s quality over the set, ")
+    assert first.endswith("The answers change forecasts on prompts like the probes, others little.")
+    planned = json.loads(run("onboard", CARD, "--probes", "14", "--dry-run", "--json").out)
+    assert len(planned["probes"]) == 7
+    assert planned["outlook"]["std_after"] < planned["outlook"]["std"]
+    assert planned["outlook"]["domains"] == planned["outlook"]["all_domains"] == 7
+
+
+@pytest.mark.usefixtures("here")
+def test_nothing_is_announced_where_nothing_is_left_to_ask(run: Run) -> None:
+    run("onboard", CARD, "--probes", "5")
+    assert "domains" not in run("onboard", CARD, "--probes", "5").err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_without_any_right_answer_warns_with_the_likely_cause(run: Run, model: Examinee) -> None:
+    model.replies = lambda prompt: f"Answer: I can say nothing about {prompt[:60]!r}"
+    assert (
+        "warning: None of 7 answers is right: check the card's model name" in run("onboard", CARD, "--probes", "7").out
+    )

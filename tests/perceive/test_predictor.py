@@ -18,7 +18,8 @@ from router.learn.training.train import train
 from router.perceive.encoder import StaticEncoder
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.features import Perceiver, feature_vector, vector_width
-from router.perceive.predictor import Evidence, Predictor, _squashed, evidence_of
+from router.perceive.linear import _squashed
+from router.perceive.predictor import Evidence, Predictor
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Features, Forecast
 from router.wire.chat.request import ChatRequest
@@ -450,13 +451,19 @@ def test_probes_of_a_base_move_the_forecasts_of_its_adapter(
     assert after.quality_std[adapter] > after.quality_std[base]
 
 
-def test_probes_do_not_change_a_card_with_outcomes(
-    predictor: Predictor, encoder: StaticEncoder, features: Features
+def test_probes_of_a_card_with_outcomes_change_its_forecasts_near_them_only(
+    predictor: Predictor, encoder: StaticEncoder
 ) -> None:
     catalog = Catalog([card("calculator")])
-    evidence = {"calculator": evidence_from(encoder, 0.0, 0.0)}
-    before, after = predictor.bind(catalog)(features), predictor.bind(catalog, evidence)(features)
-    assert of_card(after, catalog, "calculator") == of_card(before, catalog, "calculator")
+    wrong = np.stack([feature_vector(encoder, (f"What is {number} plus {number * 7}?",)) for number in range(8)])
+    evidence = {"calculator": Evidence(wrong, np.zeros(8))}
+    sums_before, poems_before, sums, poems = (
+        predictor.bind(catalog, of_card)(Perceiver(encoder)(ChatRequest.from_prompt(text))).quality[0]
+        for of_card in ({}, evidence)
+        for text in (SUM, POEM)
+    )
+    assert sums < sums_before - 0.2
+    assert poems == pytest.approx(poems_before, abs=0.01)
 
 
 def test_probes_of_a_card_that_is_not_in_the_catalogue_are_ignored(
@@ -472,8 +479,8 @@ def outcome(prompt: str, score: float) -> ProbeOutcome:
     return ProbeOutcome("p", "", prompt, "text", score, "", "m", "2026-01-01T00:00:00Z", 1.0)
 
 
-def test_evidence_has_the_features_and_the_score_of_every_outcome(encoder: StaticEncoder) -> None:
-    evidence = evidence_of({"a": (outcome(SUM, 1.0), outcome(POEM, 0.25)), "b": ()}, encoder)
+def test_evidence_has_the_features_and_the_score_of_every_outcome(predictor: Predictor, encoder: StaticEncoder) -> None:
+    evidence = predictor.evidence_of({"a": (outcome(SUM, 1.0), outcome(POEM, 0.25)), "b": ()})
     assert set(evidence) == {"a"}
     assert np.array_equal(evidence["a"].vectors, np.stack([feature_vector(encoder, (text,)) for text in (SUM, POEM)]))
     assert evidence["a"].scores.tolist() == [1.0, 0.25]

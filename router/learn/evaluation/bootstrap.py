@@ -34,7 +34,7 @@ class MethodScores(Struct, frozen=True, eq=False):
     """A method and its value of each model for each prompt, float64 `(prompts, models)`; it chooses the greatest.
 
     `forecasts` is whether the values are expected scores, `trained` whether the method learns from prompts, `priced`
-    whether it can be swept against cost.
+    whether it can be swept against cost. `compared` are the values by which the method chooses, where these are others.
     """
 
     method: str
@@ -42,6 +42,12 @@ class MethodScores(Struct, frozen=True, eq=False):
     forecasts: bool = True
     trained: bool = False
     priced: bool = True
+    compared: Table | None = None
+
+    @property
+    def choice_values(self) -> Table:
+        """The values by which the method chooses."""
+        return self.values if self.compared is None else self.compared
 
 
 def resamples(prompts: int, draws: int, random_state: int) -> Doubles:
@@ -97,11 +103,11 @@ def _draws(
     method: MethodScores, scores: Table, axis: CostAxis | None, pair: tuple[int, int] | None, weights: Doubles
 ) -> dict[str, Doubles]:
     """Every figure that has draws, `(1 + draws,)`: the first is that of the prompts themselves."""
-    draws_of = metrics(contributions(scores, method.values, forecasts=method.forecasts), weights)
+    draws_of = metrics(contributions(scores, method.values, method.choice_values, forecasts=method.forecasts), weights)
     if axis is not None and method.priced:
-        draws_of["aiq"] = aiq(axis, sweep(axis, scores, method.values), weights)
+        draws_of["aiq"] = aiq(axis, sweep(axis, scores, method.choice_values), weights)
     if pair is not None:
-        swept = pair_sweep(scores, method.values, *pair)
+        swept = pair_sweep(scores, method.choice_values, *pair)
         draws_of |= {} if swept is None else pair_metrics(swept, weights)
     return draws_of
 
@@ -131,7 +137,7 @@ def _line(
     costs: dict[str, float | None] = {}
     points: tuple[tuple[float, float], ...] = ()
     if axis is not None and method.priced:
-        swept = sweep(axis, scores, method.values)
+        swept = sweep(axis, scores, method.choice_values)
         costs = {f"cost_{share}": cost_to_keep(axis, swept, share / 100) for share in (95, 99, 100)}
         points = curve(axis, swept)
     return msgspec.convert(

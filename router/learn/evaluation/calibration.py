@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from router.learn.evaluation.metrics import BINS, Table
 from router.learn.training.uncertainty import LEAST_CELL
-from router.types import Doubles, Indices
+from router.types import Indices
 
 _STDS_OF_80_PERCENT = 1.2815515655446004
 """Half width of the middle 80 % of a normal distribution, in standard deviations."""
@@ -27,9 +27,10 @@ class Coverage(Struct, frozen=True):
     """The share of cells of at least twenty prompts whose mean score is inside the 80 % interval of the forecast.
 
     A cell is a model on the prompts of one bin of its forecasts (`by_bin`) or of one domain (`by_domain`). Its
-    interval is mean forecast ± 1.2816 · sqrt(mean std² + mean p(1 - p) / n): the uncertainty of the expectation,
+    interval is mean forecast ± 1.2816 · sqrt(mean std² + φ · mean p(1 - p) / n): the uncertainty of the expectation,
     which the prompts of a cell share and which does not average out, and the randomness of single answers, which
-    does. Shares are None where no cell is large enough.
+    does. `φ` is the model's dispersion, Σ (y - p)² / Σ p(1 - p), at most 1: scores that are not only right or wrong
+    vary less. Shares are None where no cell is large enough.
     """
 
     by_bin: float | None
@@ -58,8 +59,10 @@ def coverage(scores: Table, expected: Table, std: Table, domains: Sequence[str])
     for model in range(scores.shape[1]):
         known = ~np.isnan(scores[:, model])
         forecast, uncertainty = np.clip(expected[known, model], 0, 1), std[known, model]
-        by_bin += _covered(scores[known, model], forecast, uncertainty, _bins(forecast, BINS))
-        by_domain += _covered(scores[known, model], forecast, uncertainty, numbers[known])
+        score, variance = scores[known, model], forecast * (1 - forecast)
+        variance = variance * min(1.0, float(np.square(score - forecast).sum() / max(variance.sum(), 1e-9)))
+        by_bin += _covered(score, forecast, uncertainty, variance, _bins(forecast, BINS))
+        by_domain += _covered(score, forecast, uncertainty, variance, numbers[known])
     return Coverage(
         by_bin=float(np.mean(by_bin)) if by_bin else None,
         by_domain=float(np.mean(by_domain)) if by_domain else None,
@@ -69,16 +72,15 @@ def coverage(scores: Table, expected: Table, std: Table, domains: Sequence[str])
     )
 
 
-def _covered(scores: Table, forecast: Table, std: Table, cells: Indices) -> list[bool]:
-    """For each large enough cell, whether its mean score is inside the interval."""
+def _covered(scores: Table, forecast: Table, std: Table, variance: Table, cells: Indices) -> list[bool]:
+    """For each large enough cell, whether its mean score is inside the interval; `variance` is that of an answer."""
     covered = []
     for cell in np.unique(cells):
         inside = cells == cell
         count = int(inside.sum())
         if count < LEAST_CELL:
             continue
-        variance: Doubles = forecast[inside] * (1 - forecast[inside])
-        half_width = _STDS_OF_80_PERCENT * np.sqrt(np.square(std[inside]).mean() + variance.mean() / count)
+        half_width = _STDS_OF_80_PERCENT * np.sqrt(np.square(std[inside]).mean() + variance[inside].mean() / count)
         covered.append(bool(abs(scores[inside].mean() - forecast[inside].mean()) <= half_width))
     return covered
 

@@ -21,7 +21,8 @@ from router.learn.evaluation.metrics import brier, mean_auc
 from router.learn.evaluation.splits import k_folds
 from router.learn.progress import tracked
 from router.learn.training.train import fit
-from router.perceive.ability import Ability, facts_row, most_informative
+from router.perceive.ability import facts_row
+from router.perceive.belief import Belief, LinearResponse
 from router.perceive.encoder import Encoder
 from router.perceive.linear import quality_of
 from router.perceive.predictor import Predictor
@@ -162,7 +163,7 @@ def strategies(encoder: Encoder, facts: Mapping[str, ModelFacts], random_state: 
     """The strategies by name; the first without probes is the prior."""
     fitted = FitOnce(encoder, facts)
 
-    def at_random(_: Predictor, __: Ability, ___: Doubles, probes: HiddenOutcomes) -> Indices:
+    def at_random(_: Belief, probes: HiddenOutcomes) -> Indices:
         return random_probes(probes, random_state)[0]
 
     return {
@@ -263,35 +264,40 @@ class FitOnce:
         return self._predictor
 
 
-def by_ability(fitted: FitOnce, *, facts: bool, choose: Callable[..., Indices]) -> Strategy:
+def by_ability(fitted: FitOnce, *, facts: bool, choose: Callable[[Belief, HiddenOutcomes], Indices]) -> Strategy:
     """Ours: the prior of the ability from published facts or from the population, updated by probes that `choose`
-    picks.
+    picks, and what they say about prompts like them.
     """
 
     def learn(data: RoutingSet, vectors: Floats) -> NewModelForecaster:
         predictor = fitted(data, vectors)
-        profiles = predictor.profile(vectors).profiles
+        model, topics = LinearResponse(predictor.profile(vectors).profiles), predictor.topics(vectors)
 
         def forecast_new(probes: HiddenOutcomes, test_vectors: Floats) -> Doubles:
             stated = fitted.facts.get(probes.model) if facts else None
-            ability = predictor.head.facts.ability(facts_row(stated, predictor.manifest.families))
-            rows = choose(predictor, ability, profiles, probes)
-            ability = ability.observe(profiles[rows], np.array([probes(int(row)) for row in rows]))
-            return quality_of(predictor.profile(test_vectors).profiles @ ability.mean)
+            prior = predictor.head.facts.ability(facts_row(stated, predictor.manifest.families))
+            belief = Belief.of(model, topics, prior)
+            rows = choose(belief, probes)
+            belief = belief.observe(rows, np.array([probes(int(row)) for row in rows], dtype=np.float64))
+            quality = quality_of(predictor.profile(test_vectors).profiles @ belief.ability.mean)
+            return (
+                quality if belief.local is None else quality + belief.local.corrections(predictor.topics(test_vectors))
+            )
 
         return forecast_new
 
     return learn
 
 
-def adaptive_probes(predictor: Predictor, ability: Ability, profiles: Doubles, probes: HiddenOutcomes) -> Indices:
+def adaptive_probes(belief: Belief, probes: HiddenOutcomes) -> Indices:
     """The rows that reduce the uncertainty of the forecast most, chosen one after the other."""
-    allowed = np.zeros(len(profiles), np.bool_)
+    allowed = np.zeros(len(belief.topics), np.bool_)
     allowed[probes.rows] = True
     chosen: list[int] = []
-    for _ in range(min(probes.budget, len(probes.rows))):
-        row = most_informative(ability.covariance, profiles, predictor.head.second_moment, allowed)
+    while len(chosen) < min(probes.budget, len(probes.rows)):
+        row = belief.most_informative(chosen, allowed)
+        if row is None:
+            break
         allowed[row] = False
         chosen.append(row)
-        ability = ability.expected_posterior(profiles[[row]])
     return np.array(chosen, dtype=np.intp)

@@ -101,6 +101,7 @@ def evaluate(
         random_state=settings.random_state,
     )
     forecasts = np.asarray(ours.values, dtype=np.float64)
+    compared = np.asarray(ours.choice_values, dtype=np.float64)
     embeddings = vectors[tested][:, : encoder.dimensions]
     return rounded(
         Report(
@@ -122,7 +123,7 @@ def evaluate(
             verdicts=verdicts(lines),
             bottom_line=bottom_line(
                 scores,
-                forecasts,
+                compared,
                 None if costs is None else costs[tested],
                 methods.folds[tested],
                 data.models,
@@ -130,7 +131,7 @@ def evaluate(
             ),
             calibration=reliability(scores, forecasts),
             coverage=coverage(scores, forecasts, methods.std[tested], rows.domains),
-            domains=_domains(rows, scores, forecasts),
+            domains=_domains(rows, scores, forecasts, compared),
             novelty=novelty,
             map=_prompt_map(rows.domains, embeddings, settings.random_state) if settings.prompt_map else None,
             notes=tuple(_notes(rows, scores)),
@@ -207,9 +208,9 @@ def _cold_start_report(
     )
 
 
-def _domains(data: RoutingSet, scores: Doubles, forecasts: Doubles) -> tuple[Domain, ...]:
+def _domains(data: RoutingSet, scores: Doubles, forecasts: Doubles, compared: Doubles) -> tuple[Domain, ...]:
     names = np.array(data.domains)
-    chosen = choices(scores, forecasts)
+    chosen = choices(scores, compared)
     lines = []
     for name in np.unique(names):
         inside = names == name

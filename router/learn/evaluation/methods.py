@@ -63,13 +63,17 @@ class Methods:
     def ours(self) -> MethodScores:
         """Forecasts of the served predictor itself, not of the estimator behind it."""
 
+        compared = np.full(self.scores.shape, np.nan)
+
         def fit(split: Split) -> Doubles:
             predictor = fit_predictor(self._vectors[split.train], self._data.rows(split.train), self._encoder)
             expected = predictor.expect_all(self._vectors[split.test])
             self.std[split.test] = expected.quality_std[:, :-1]
+            compared[split.test] = expected.compared[:, :-1]
             return expected.quality[:, :-1]
 
-        return MethodScores(OURS, self._cross_validated(OURS, fit))
+        values = self._cross_validated(OURS, fit)
+        return MethodScores(OURS, values, compared=compared[self.tested])
 
     def ablations(self) -> list[MethodScores]:
         """Ours without the embedding, and without the surface features."""

@@ -104,14 +104,17 @@ class Contributions(Struct, frozen=True, eq=False):
     forecast: ForecastContributions | None = None
 
 
-def contributions(scores: Table, values: Table, *, forecasts: bool = True) -> Contributions:
-    """The contributions to the figures of a method that chooses the greatest of `values`.
+def contributions(
+    scores: Table, values: Table, compared: Table | None = None, *, forecasts: bool = True
+) -> Contributions:
+    """The contributions to the figures of a method that chooses the greatest of `compared`, which are its `values`
+    where nothing else is given.
 
     With `forecasts`, the values are expected scores; they are clipped to [0, 1] where they must be probabilities.
     """
     known = ~np.isnan(scores)
     best = np.nanmax(scores, axis=1)
-    quality = chosen_scores(scores, choices(scores, values))
+    quality = chosen_scores(scores, choices(scores, values if compared is None else compared))
     ties = (known & (np.where(known, scores, -np.inf) >= best[:, None] - _TIE)).sum(axis=1)
     return Contributions(
         quality=quality,

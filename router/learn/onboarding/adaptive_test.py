@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,15 +41,23 @@ class AdaptiveTest:
     def choose_next(self, asked: Collection[int]) -> int:
         """The row, not in `asked`, whose answer narrows the forecast most; in turn, where the ability is certain.
 
-        Rows that were asked but not yet observed count as answered: how much an answer reduces the uncertainty does
-        not depend on the answer. Raises ValueError where every row is asked.
+        It is of the domain asked least often: what an answer says about its own kind of prompts acts only there. Rows
+        that were asked but not yet observed count as answered as expected. Raises ValueError where every row is asked.
         """
         in_turn = _next_in_turn(self._probes, asked)
         pending = sorted(set(asked) - self._observed)
-        allowed = np.ones(len(self._probes), dtype=np.bool_)
-        allowed[list(asked)] = False
+        times = Counter(self._probes[row].domain for row in asked)
+        remaining = [row for row in range(len(self._probes)) if row not in asked]
+        least = min(times[self._probes[row].domain] for row in remaining)
+        allowed = np.zeros(len(self._probes), dtype=np.bool_)
+        allowed[[row for row in remaining if times[self._probes[row].domain] == least]] = True
         best = self._belief.most_informative(pending, allowed)
         return in_turn if best is None else best
+
+    def std_after(self, asked: Collection[int], rows: Indices) -> float:
+        """The standard deviation of the expected quality, averaged over `rows`, once `asked` are answered too."""
+        variance = self._belief.expecting(sorted(set(asked) - self._observed)).mean_variance(rows)
+        return math.sqrt(variance)
 
     def average(self, rows: Indices) -> QualityEstimate:
         """The expected quality on `rows`."""

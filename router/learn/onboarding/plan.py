@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import numpy as np
 from msgspec import Struct, field
 
 from router.cards.schema import Card, Price
@@ -37,6 +38,20 @@ class PlannedProbe(Struct, frozen=True):
     domain: str
     difficulty: int
     max_cost_usd: float | None = field(name="worst_usd")
+
+
+class Outlook(Struct, frozen=True):
+    """What the planned probes can change: the forecast quality over all probes of the set, its standard deviation now
+    and expected after them, and how many of the set's domains they are from.
+
+    A standard deviation of zero means that the card's outcomes are known; probes then act only on prompts like them.
+    """
+
+    quality: float
+    std: float
+    std_after: float
+    domains: int
+    all_domains: int
 
 
 def check_callable(card: Card, terms: Terms) -> Price | None:
@@ -92,3 +107,23 @@ def plan_probes(
         max_cost_usd = None if price is None else budget.max_cost_usd(probes[row])
         planned.append(PlannedProbe(probes[row].id, probes[row].domain, probes[row].difficulty, max_cost_usd))
     return tuple(planned)
+
+
+def outlook(
+    probe_set: ProbeSet, test: AdaptiveTest, earlier: Mapping[Key, ProbeOutcome], planned: Iterable[PlannedProbe]
+) -> Outlook:
+    """What `planned` can change, given the outcomes of earlier runs."""
+    probes = probe_set.probes
+    answered = outcomes_by_row(probes, earlier.values())
+    test = test.observe({row: outcome.score for row, outcome in answered.items()})
+    names = {probe.probe for probe in planned}
+    asked = {row for row, probe in enumerate(probes) if row in answered or probe.id in names}
+    everything = np.arange(len(probes))
+    now = test.average(everything)
+    return Outlook(
+        quality=now.quality,
+        std=now.std,
+        std_after=test.std_after(asked, everything),
+        domains=len({probes[row].domain for row in asked}),
+        all_domains=len({probe.domain for probe in probes}),
+    )

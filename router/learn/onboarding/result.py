@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,8 @@ from msgspec import Struct, field
 from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.probes import Probe
 from router.perceive.evidence import ProbeOutcome
+
+_FEW = 4
 
 StopReason = Literal["done", "budget", "all asked"]
 """As many probes as requested are answered · the next call might exceed the budget · no probes are left in the set."""
@@ -46,7 +48,7 @@ class OnboardingResult(Struct, frozen=True):
 
     `spent_usd` is the cost of all answers to this set, `spent_now_usd` that of this run; None where the card states no
     price. Medians are over the answers that have the value. `unconfirmed` counts the probes that were being asked
-    when an earlier run was killed.
+    when an earlier run was killed. `warnings` are sentences about outcomes that hint at a mistake in the set-up.
     """
 
     card: str
@@ -64,6 +66,30 @@ class OnboardingResult(Struct, frozen=True):
     unconfirmed: int = field(name="lost")
     overall: Change
     domains: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def warnings_of(outcomes: Collection[ProbeOutcome]) -> tuple[str, ...]:
+    """Warnings about outcomes that say more about the set-up than about the model, with the likely cause."""
+    if len(outcomes) < _FEW:
+        return ()
+    answers = {outcome.answer for outcome in outcomes}
+    if answers == {""}:
+        return (
+            f"All {len(outcomes)} answers are empty: a reasoning model may need more --max-tokens, or the server has "
+            "no chat template for the model.",
+        )
+    if len(answers) == 1:
+        return (
+            f"All {len(outcomes)} answers are the same: the server may ignore the prompt; check its chat template and "
+            "the card's base_url.",
+        )
+    if not any(outcome.score for outcome in outcomes):
+        return (
+            f"None of {len(outcomes)} answers is right: check the card's model name, the server's chat template, and "
+            "`answer` in the evidence; --reset discards it.",
+        )
+    return ()
 
 
 def changes(

@@ -16,7 +16,7 @@ from router.learn.onboarding.endpoint import Endpoint, Reply
 from router.learn.onboarding.evidence_log import EvidenceLog, PendingProbe
 from router.learn.onboarding.plan import Terms, check_callable, limited_to_card, outcomes_by_row
 from router.learn.onboarding.probes import Probe, ProbeSet
-from router.learn.onboarding.result import OnboardingResult, Progress, StopReason, changes, median
+from router.learn.onboarding.result import OnboardingResult, Progress, StopReason, changes, median, warnings_of
 from router.perceive.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor
 
@@ -184,6 +184,7 @@ class _Session:
             unconfirmed=len(self._log.unconfirmed),
             overall=overall,
             domains=domains,
+            warnings=warnings_of(outcomes),
         )
 
 

@@ -17,6 +17,7 @@ from router.errors import CallerError
 from router.learn.data import RoutingSet
 from router.learn.data.everyday import GradedPrompts
 from router.learn.data.leaderboards import facts_from_name, model_key, read_leaderboards
+from router.learn.data.price_map import listed_prices, snapshot_dates
 from router.learn.training.outcome_table import additive_effects
 from router.learn.training.ratings import column_memberships, fit_ratings
 from router.learn.training.reader import fit_reader
@@ -69,8 +70,7 @@ def fit_acceptance(
     fitted = fit_reader(graded, graded_vectors, embedded)
     outcomes = _by_domain(measured, Reader(fitted.parameters))
     data = measured.data
-    scores = {} if leaderboards is None else read_leaderboards(leaderboards)
-    boards = {key: _board_facts(key, of_model) for key, of_model in scores.items()}
+    boards = {} if leaderboards is None else _board_facts(leaderboards)
     of_models = [facts.get(name) or boards.get(model_key(name)) for name in data.models]
     used = {id(entry) for entry in of_models}
     others = {id(entry): entry for entry in (*facts.values(), *boards.values()) if id(entry) not in used}
@@ -113,11 +113,20 @@ def fit_acceptance(
     return msgspec.structs.replace(parameters, tier_ratings=np.array(tiers))
 
 
-def _board_facts(key: tuple[str, str], scores: Mapping[str, float]) -> ModelFacts:
-    """The facts of a row of the leaderboards: its scores, and what its name says."""
-    named = facts_from_name(key[0], key[0])
-    name = "@".join(part for part in key if part)
-    return msgspec.structs.replace(named, name=name, benchmarks=scores)
+def _board_facts(folder: Path) -> dict[tuple[str, str], ModelFacts]:
+    """The facts of the rows of the leaderboards: scores, what the name says, and price and date in the price map."""
+    prices, dates = listed_prices(), snapshot_dates()
+    boards = {}
+    for (model, effort), scores in read_leaderboards(folder).items():
+        price = prices.get(model)
+        boards[model, effort] = msgspec.structs.replace(
+            facts_from_name(model),
+            name="@".join(part for part in (model, effort) if part),
+            released=dates.get(model),
+            price_usd_per_mtok=None if price is None else float(max(price.input_usd, price.output_usd)) or None,
+            benchmarks=scores,
+        )
+    return boards
 
 
 def _by_domain(measured: Outcomes, reader: Reader) -> _ByDomain:

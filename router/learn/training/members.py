@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold, KFold
 
@@ -19,6 +20,7 @@ from router.types import Doubles, Floats, Indices, Mask
 _DOMAIN_FOLDS = 8
 _MIN_DOMAINS = 3
 _PRIOR_ROWS = 300
+_PRIOR_DOMAINS = 2.0
 _STRONGEST = np.array(ALPHAS[-1:])
 
 
@@ -73,15 +75,15 @@ class CrossValidation:
 
     def __init__(self, vectors: Floats, table: OutcomeTable, parameters: SkillParameters, embedded: int) -> None:
         self.vectors, self.table, self._parameters = vectors, table, parameters
-        self._members = member_columns(embedded, parameters)
+        self._embedded, self._members = embedded, member_columns(embedded, parameters)
         self._projector = SkillProjector(parameters)
         self._cosines = self._projector.cosine(vectors) if len(vectors) else np.zeros((0, 1))
 
     def out_of_fold(self, domains: Any, folds: int, seed: int) -> tuple[OutOfFold, OutOfFold]:
-        """In domain: forecasts by members fitted without the prompt. Out of domain: forecasts by topic members fitted
-        without any prompt of its domain, and without the landmarks of that domain.
+        """In domain: forecasts by members fitted without the prompt. Out of domain: forecasts by members fitted without
+        any prompt of its domain, and without the landmarks of that domain.
         """
-        in_domain, out_of_domain = self._empty(len(self._members)), self._empty(1)
+        in_domain, out_of_domain = self._empty(len(self._members)), self._empty(len(self._members))
         none = out_of_domain._replace(rows=np.zeros(0, np.intp))
         if len(self.vectors) < max(MIN_ROWS, folds):
             return in_domain, none
@@ -98,10 +100,12 @@ class CrossValidation:
         domains = self.domains_or_topics(domains)
         if len(np.unique(domains)) < 2:
             return in_domain, none
-        rows = np.flatnonzero(self._leave_domains_out(out_of_domain, domains, penalties[-1]))
+        rows = np.flatnonzero(self._leave_domains_out(out_of_domain, domains, standardised, penalties))
         return in_domain, out_of_domain._replace(rows=rows)
 
-    def _leave_domains_out(self, forecasts: OutOfFold, domains: Any, penalties: Penalties) -> Mask:
+    def _leave_domains_out(
+        self, forecasts: OutOfFold, domains: Any, standardised: Floats, penalties: Sequence[Penalties]
+    ) -> Mask:
         """Fill `forecasts`, leaving out some domains at a time; return a mask of the rows that were filled."""
         filled = np.zeros(len(self.vectors), np.bool_)
         nearest = self._cosines.argmax(axis=1)
@@ -114,9 +118,10 @@ class CrossValidation:
             cosines = self._cosines[:, remaining]
             selected = select_landmarks(self._parameters, remaining)
             projector = SkillProjector(with_topic_statistics(selected, self.vectors[train], cosines[train]))
-            features, columns = projector.similarity(cosines).astype(np.float32), np.arange(len(remaining))
+            features = np.concatenate([standardised, projector.similarity(cosines)], axis=1, dtype=np.float32)
             moments = MemberMoments.of(features[train], self.table, train)
-            fitted = fit_members(moments, self.table, [columns], [penalties], len(remaining))
+            columns = member_columns(self._embedded, selected)
+            fitted = fit_members(moments, self.table, columns, penalties, features.shape[1])
             _forecast(forecasts, fitted, features[test], test)
             distance = projector.distance(self.vectors[test])
             forecasts.ood_score[test] = projector.ood_score(distance, cosines[test].max(axis=1))
@@ -236,18 +241,40 @@ def member_weights(in_domain: OutOfFold, table: OutcomeTable) -> Doubles:
     )
 
 
-def out_of_domain_weight(out_of_domain: OutOfFold, table: OutcomeTable) -> float:
-    """The weight in [0, 1] of the topic member's model-specific part out of domain, by least squares on domains left
-    out.
-
-    The common part keeps its weight, because it ranks prompts in and out of domain on one scale.
+class Blend(Struct, frozen=True, eq=False):
+    """How the members' forecasts are put together: each model's `weights` of the members `(models, 2 · members)`, and
+    the `out_of_domain_level`, which is added to the forecast of the topic member out of domain.
     """
-    rows = out_of_domain.rows
-    known = table.known[rows]
-    residual = (table.scores[rows] - table.ability - out_of_domain.common[0, rows, None])[known]
-    specific = out_of_domain.specific[0, rows][known].astype(np.float64)
-    square = float(specific @ specific)
-    return float(np.clip(specific @ residual / square, 0.0, 1.0)) if square > 0 else 1.0
+
+    weights: Doubles
+    out_of_domain_level: float
+
+    def __call__(self, forecasts: OutOfFold, table: OutcomeTable, parameters: SkillParameters) -> Blended:
+        """The forecasts of `forecasts.rows` as the predictor serves them."""
+        rows = forecasts.rows
+        common, specific = forecasts.common[:, rows], forecasts.specific[:, rows]
+        parts = np.concatenate([np.broadcast_to(common[..., None], specific.shape), specific])
+        stacked = np.einsum("jnm,mj->nm", parts, self.weights)
+        topic = self.out_of_domain_level + common[-1][:, None] + specific[-1]
+        probability = SkillProjector(parameters).ood_probability(forecasts.ood_score[rows])
+        expected = table.ability + stacked + probability[:, None] * (topic - stacked)
+        return Blended(table.rows(rows), expected, probability)
+
+
+class Blended(NamedTuple):
+    """Expected scores `(rows, models)` beside the `table` of the same rows, and their OOD probability `(rows,)`."""
+
+    table: OutcomeTable
+    expected: Doubles
+    ood_probability: Doubles
+
+
+def out_of_domain_level(ability: Doubles, domains: Any) -> float:
+    """What is added to all forecasts out of domain: the mean score of a new domain is estimated from the means of the
+    known `domains`, and from the middle of the scale with the weight of a few. Zero where there are too few domains.
+    """
+    count = 0 if domains is None else len(np.unique(domains))
+    return float((0.5 - ability.mean()) * _PRIOR_DOMAINS / (count + _PRIOR_DOMAINS)) if count >= _MIN_DOMAINS else 0.0
 
 
 def _least_squares(product: Doubles, along: Doubles, prior: Doubles, toward: Doubles) -> Doubles:

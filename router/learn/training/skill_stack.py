@@ -11,9 +11,10 @@ specific to the model. Three members forecast `d` and `r`, each a ridge regressi
   (UniRoute, Avengers), shrunk more for clusters with fewer prompts.
 
 Each model weighs the members by non-negative least squares on out-of-fold forecasts, shrunk to the weights that serve
-all models. A second stack is for prompts out of domain: its out-of-fold forecasts leave out whole domains, and it uses
-only the topic member. Finally the item-response form: the weights of all members together are one matrix, whose leading
-singular vectors are the skills, and a model's coordinates in them are its ability.
+all models. Out of domain, only the topic member forecasts. How uncertain forecasts are, and how far choices may follow
+them, is estimated from forecasts out of fold and from forecasts of domains that were left out. Finally the
+item-response form: the weights of all members together are one matrix, whose leading singular vectors are the skills,
+and a model's coordinates in them are its ability.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
+from router.learn.training.decisions import particular_factors
 from router.learn.training.landmarks import initial_parameters, replace_arrays, with_ood_probability
 from router.learn.training.members import (
+    Blend,
     CrossValidation,
     added,
     fit_members,
@@ -34,7 +37,7 @@ from router.learn.training.members import (
     member_columns,
     member_weights,
     moments_of_blocks,
-    out_of_domain_weight,
+    out_of_domain_level,
 )
 from router.learn.training.outcome_table import OutcomeTable
 from router.learn.training.uncertainty import estimate_uncertainty
@@ -50,9 +53,9 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
 
     The first `embedded` columns of `X` are the embedding (None: all of them), the rest surface features. `groups` of
     `fit` are the prompts' domains. Learned: `projector_`, `bias_` `(models,)`, `ability_` `(models, skills)`, so that
-    `predict` is `bias_ + projector_(X).skills @ ability_.T`; `uncertainty_`; `weights_` `(models, 6)`, each model's
-    weights of the members' common and specific parts; and `out_of_domain_weight_`, that of the topic member's specific
-    part out of domain.
+    `predict` is `bias_ + projector_(X).skills @ ability_.T`; `uncertainty_`; `particular_` `(3,)`, how far choices may
+    follow what is particular to a model; and `weights_` `(models, 6)`, each model's weights of the members' common and
+    specific parts.
     """
 
     def __init__(
@@ -97,19 +100,23 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         validation = CrossValidation(X[rows], table.rows(rows), parameters, embedded)
         domains = None if groups is None else np.asarray(groups)[rows]
         in_domain, out_of_domain = validation.out_of_fold(domains, self.folds, self.random_state)
-        self.weights_ = member_weights(in_domain, validation.table)
-        self.out_of_domain_weight_ = out_of_domain_weight(out_of_domain, validation.table)
+        left_out = np.unique(validation.domains_or_topics(domains), return_inverse=True)[1]
+        blend = Blend(
+            member_weights(in_domain, validation.table),
+            out_of_domain_level(validation.table.ability, domains),
+        )
         parameters = with_ood_probability(
-            parameters, in_domain.ood_score, out_of_domain.ood_score, self.out_of_domain_share
+            parameters, in_domain.ood_score, out_of_domain.ood_score[out_of_domain.rows], self.out_of_domain_share
         )
-        self.uncertainty_ = estimate_uncertainty(
-            in_domain, out_of_domain, validation, parameters, self.weights_, self.out_of_domain_weight_, domains
-        )
+        self.weights_ = blend.weights
+        inside, outside = (blend(part, validation.table, parameters) for part in (in_domain, out_of_domain))
+        self.uncertainty_ = estimate_uncertainty(inside, outside, left_out[out_of_domain.rows])
+        self.particular_ = particular_factors(inside, outside, left_out[out_of_domain.rows])
         moments = added(moments_of_blocks(X, table, SkillProjector(parameters)))
         columns = member_columns(embedded, parameters)
         penalties = [fit_penalties(moments, table, of_member) for of_member in columns]
         members = fit_members(moments, table, columns, penalties, len(moments.common.x))
-        self.projector_, self.bias_, self.ability_ = self._factorised(X, table, parameters, members, rng)
+        self.projector_, self.bias_, self.ability_ = self._factorised(X, table, parameters, members, blend, rng)
         return self
 
     def predict(self, X: Any) -> Doubles:  # noqa: N803
@@ -125,13 +132,15 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         table: OutcomeTable,
         parameters: SkillParameters,
         members: Sequence[Doubles],
+        blend: Blend,
         rng: np.random.Generator,
     ) -> tuple[SkillProjector, Doubles, Doubles]:
         """The weighted members written as skills, biases and abilities."""
         models = table.scores.shape[1]
         parts = [member[:, -1:] for member in members] + [member[:, :-1] for member in members]
-        in_domain = sum(part * weight for part, weight in zip(parts, self.weights_.T, strict=True))
-        out_of_domain = members[-1][:, -1:] + self.out_of_domain_weight_ * members[-1][:, :-1]
+        in_domain = sum(part * weight for part, weight in zip(parts, blend.weights.T, strict=True))
+        out_of_domain = members[-1][:, -1:] + members[-1][:, :-1]
+        out_of_domain[0] += blend.out_of_domain_level
         rows = np.sort(rng.choice(len(vectors), min(_SKILL_ROWS, len(vectors)), replace=False))
         regressors = SkillProjector(parameters)(vectors[rows]).regressors
         mean = (regressors @ in_domain).mean(axis=0)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from router.learn.training.members import CrossValidation, OutOfFold
-from router.learn.training.outcome_table import MIN_ROWS, OutcomeTable
-from router.perceive.skills import SkillParameters, SkillProjector
+from router.learn.training.members import Blended
+from router.learn.training.outcome_table import MIN_ROWS
+from router.perceive.profile import share_between
 from router.types import Doubles, Indices
 
 LEAST_CELL = 20
 """Prompts that a cell needs for its mean error to count."""
 
 _COVERED, _QUANTILE_80 = 0.8, 1.2816
-_LEAST_SHARE, _DEFAULT_SHARE = 1e-4, 0.25
+_DEFAULT_SHARE = 0.25
+_SHARES = np.geomspace(1e-4, 1.0, 41)
+_BINS = 20
 
 
 class Uncertainty(NamedTuple):
@@ -30,85 +31,105 @@ class Uncertainty(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """Cells are groups of prompts of one model. `(cells, models)`, NaN where there are too few prompts: the mean error,
-    and its variance by chance; `(models,)` the residual variance.
+    """Cells are groups of prompts of one model, each of enough prompts; `(cells,)`: the squared mean error, its
+    variance by chance, and the model's residual variance. `probabilities` `(cells, bins)` are the shares of the cell's
+    prompts by their OOD probability.
     """
 
-    mean_error: Doubles
+    squared_error: Doubles
     chance_variance: Doubles
     residual_variance: Doubles
+    probabilities: Doubles
+
+    def covered(self, shares: Doubles) -> Doubles:
+        """The share of cells inside their 80 % intervals, for shares of the residual variance `(bins, choices)`."""
+        variance = self.chance_variance[:, None] + self.residual_variance[:, None] * (self.probabilities @ shares)
+        inside: Doubles = (self.squared_error[:, None] <= _QUANTILE_80**2 * variance).mean(axis=0)
+        return inside
 
 
-def estimate_uncertainty(
-    in_domain: OutOfFold,
-    out_of_domain: OutOfFold,
-    validation: CrossValidation,
-    parameters: SkillParameters,
-    weights: Doubles,
-    out_of_domain_weight: float,
-    domains: Any,
-) -> Uncertainty:
-    """The uncertainty of the stack whose members have these weights, from its out-of-fold forecasts."""
-    table = validation.table
-    common = np.broadcast_to(in_domain.common[..., None], in_domain.specific.shape)
-    parts = np.concatenate([common, in_domain.specific])
-    stacked = table.ability + np.einsum("jnm,mj->nm", parts, weights)
-    topic = table.ability + in_domain.common[-1][:, None] + out_of_domain_weight * in_domain.specific[-1]
-    probability = SkillProjector(parameters).ood_probability(in_domain.ood_score)[:, None]
-    expected = stacked + probability * (topic - stacked)
+def estimate_uncertainty(in_domain: Blended, out_of_domain: Blended, groups: Indices) -> Uncertainty:
+    """The uncertainty of forecasts that are made like these, which are out of fold and with domains left out; `groups`
+    are the domains of the latter's rows.
+    """
+    table = in_domain.table
     outcomes = table.known.sum(axis=0)
-    error = np.square(np.where(table.known, table.scores - expected, 0.0)).sum(axis=0)
+    error = np.square(np.where(table.known, table.scores - in_domain.expected, 0.0)).sum(axis=0)
     # The variance of a model with few outcomes is shrunk to the mean of all models.
     mean = error.sum() / max(outcomes.sum(), 1) if outcomes.any() else 0.25
     variance = (error + MIN_ROWS * mean) / (outcomes + MIN_ROWS)
-    groups = np.zeros(len(expected), np.intp) if domains is None else np.unique(domains, return_inverse=True)[1]
-    cells = [_cells(expected, table, variance, group) for group in (_tenths(expected), groups[:, None])]
-    tenths = _tenths(expected.mean(axis=1))
-    shared_cells = [_cells(expected, table, variance, group[:, None]) for group in (tenths, groups)]
-    shares = np.array([_least_share(cells), _least_share(shared_cells, independent=True)])
-    if not len(out_of_domain.rows):
-        return Uncertainty(variance, np.stack([shares, np.maximum(shares, _DEFAULT_SHARE)]))
-    rows = out_of_domain.rows
-    expected = table.ability + out_of_domain.common[0, rows, None]
-    expected = expected + out_of_domain_weight * out_of_domain.specific[0, rows]
-    groups = np.unique(validation.domains_or_topics(domains), return_inverse=True)[1]
-    cells = [_cells(expected, table.rows(rows), variance, groups[rows, None])]
-    outside = np.array([_least_share(cells), _least_share(cells, independent=True)])
-    return Uncertainty(variance, np.stack([shares, np.maximum(shares, outside)]))
+    shares = []
+    for independent in (False, True):
+        # In domain, the forecasts were fitted to the mean scores of the domains, so that these show no errors.
+        of_tenths = _cells(in_domain, variance, _tenths(in_domain, independent), independent)
+        left_out = [
+            _cells(out_of_domain, variance, of_cells, independent)
+            for of_cells in (_tenths(out_of_domain, independent), groups[:, None])
+        ]
+        shares.append(_best_shares(of_tenths, *left_out))
+    total, independent_part = np.array(shares)
+    return Uncertainty(variance, np.column_stack([total, np.minimum(total, independent_part)]))
 
 
-def _tenths(values: Doubles) -> Indices:
-    """The decile, from 0 to 9, of each value in its column."""
+def _tenths(blended: Blended, independent: bool) -> Indices:
+    """The decile, from 0 to 9, of each forecast of a model, or of each prompt's mean forecast."""
+    values = blended.expected.mean(axis=1, keepdims=True) if independent else blended.expected
     ranks = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     return np.minimum(ranks * 10 // max(len(values), 1), 9)
 
 
-def _cells(expected: Doubles, table: OutcomeTable, variance: Doubles, groups: Indices) -> _Cells:
-    """The cells of groups `(prompts, models)`, or `(prompts, 1)` if they are the same for all models."""
+def _cells(blended: Blended, variance: Doubles, groups: Indices, independent: bool) -> _Cells:
+    """The cells of groups `(prompts, models)`, or `(prompts, 1)` if they are the same for all models.
+
+    With `independent`, the mean error of all models in a cell is subtracted first.
+    """
+    table, expected = blended.table, blended.expected
     shape = int(groups.max(initial=0)) + 1, expected.shape[1]
     cell = (groups * shape[1] + np.arange(shape[1]))[table.known]
     chance = np.clip(expected, 0.02, 0.98)
-    summands = np.ones_like(expected), table.scores - expected, chance * (1 - chance)
+    chance = chance * (1 - chance)
+    # Scores that are not only right or wrong vary less by chance.
+    spread = np.where(table.known, chance, 0.0).sum(axis=0) / np.maximum(table.known.sum(axis=0), 1)
+    chance = chance * np.minimum(variance / np.maximum(spread, 1e-9), 1.0)
+    summands = np.ones_like(expected), table.scores - expected, chance
     count, error, scatter = (
         np.bincount(cell, values[table.known], minlength=shape[0] * shape[1]).reshape(shape) for values in summands
     )
-    count = np.where(count >= LEAST_CELL, count, np.nan)
-    return _Cells(error / count, scatter / np.square(count), variance)
+    enough = count >= LEAST_CELL
+    mean_error = np.where(enough, error / np.maximum(count, 1), 0.0)
+    if independent:
+        mean_error = mean_error - mean_error.sum(axis=1, keepdims=True) / np.maximum(
+            enough.sum(axis=1, keepdims=True), 1
+        )
+    bins = np.broadcast_to(_bins(blended.ood_probability)[:, None], expected.shape)[table.known]
+    probabilities = np.bincount(cell * _BINS + bins, minlength=enough.size * _BINS).reshape(*shape, _BINS)
+    return _Cells(
+        np.square(mean_error)[enough],
+        (scatter / np.square(np.maximum(count, 1)))[enough],
+        np.broadcast_to(np.maximum(variance, 1e-9), shape)[enough],
+        probabilities[enough] / count[enough][:, None],
+    )
 
 
-def _least_share(cells: Sequence[_Cells], *, independent: bool = False) -> float:
-    """The smallest share of the residual variance that makes the 80 % intervals of expected scores cover 80 % of the
-    cells, if it is taken as the variance of the expected score. With `independent`, the mean error of all models in a
-    cell is subtracted first.
+def _bins(probability: Doubles) -> Indices:
+    return np.minimum((probability * _BINS).astype(np.intp), _BINS - 1)
+
+
+def _best_shares(in_domain: _Cells, *out_of_domain: _Cells) -> Doubles:
+    """The shares in and out of domain with which the intervals cover nearest to 80 % of the cells in and out of domain.
+
+    Both are chosen together, because most prompts have an OOD probability between zero and one.
     """
-    needed = []
-    for mean_error, chance_variance, residual_variance in cells:
-        known = np.isfinite(mean_error)
-        error = mean_error
-        if independent:
-            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-            error = error - np.where(known, error, 0.0).sum(axis=1, keepdims=True) / count
-        excess = np.square(error) / _QUANTILE_80**2 - chance_variance
-        needed.append((excess / np.maximum(residual_variance, 1e-9))[known])
-    rows = np.concatenate(needed)
-    return float(np.clip(np.quantile(rows, _COVERED), _LEAST_SHARE, 1.0)) if len(rows) else _DEFAULT_SHARE
+    left_out = [cells for cells in out_of_domain if len(cells.squared_error)]
+    pairs = np.array([(inside, outside) for inside in _SHARES for outside in _SHARES if inside <= outside])
+    if not left_out:
+        pairs = np.column_stack([_SHARES, np.maximum(_SHARES, _DEFAULT_SHARE)])
+    if not len(in_domain.squared_error):
+        return np.full(2, _DEFAULT_SHARE)
+    middles = (np.arange(_BINS) + 0.5) / _BINS
+    shares = share_between(pairs[:, 0], pairs[:, 1], middles[:, None])
+    misses = np.square(in_domain.covered(shares) - _COVERED)
+    for cells in left_out:
+        misses += np.square(cells.covered(shares) - _COVERED) / len(left_out)
+    best: Doubles = pairs[int(np.argmin(misses))]
+    return best

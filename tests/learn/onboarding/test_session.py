@@ -30,6 +30,7 @@ from router.learn.onboarding import (
 from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.evidence_log import PendingProbe
 from router.perceive.ability import Ability, profile_of
+from router.perceive.belief import Belief, LinearResponse
 from router.perceive.evidence import load_evidence
 from router.perceive.predictor import Predictor
 from router.settings import shipped_probes_folder
@@ -54,7 +55,8 @@ def uncertain_test(probe_set: ProbeSet = FEW, std: float = 0.2) -> AdaptiveTest:
     profiles = profile_of(skills)
     mean = np.eye(profiles.shape[1])[0] / 2
     ability = Ability(mean, np.eye(profiles.shape[1]) * std**2)
-    return AdaptiveTest(probe_set.probes, ability, profiles, profiles.T @ profiles / len(profiles))
+    topics = np.eye(len(profiles))
+    return AdaptiveTest(probe_set.probes, Belief.of(LinearResponse(profiles), topics, ability))
 
 
 Ran = Callable[..., OnboardingResult]
