@@ -201,8 +201,8 @@ def _print_result(result: OnboardingResult) -> None:
         shown.add_row(escape(change.domain), *_cells(change))
     out.print(shown)
     out.print(
-        "\nExpected quality is over all probes of the domain; ± is one standard deviation. The answers change forecasts "
-        "on prompts like the probes, others little.",
+        "\nExpected quality is over all probes of the domain; ± is one standard deviation. The answers change "
+        "forecasts on prompts like the probes, others little.",
         soft_wrap=True,
     )
     for warning in result.warnings:

@@ -76,8 +76,8 @@ def warnings_of(outcomes: Collection[ProbeOutcome]) -> tuple[str, ...]:
     answers = {outcome.answer for outcome in outcomes}
     if answers == {""}:
         return (
-            f"All {len(outcomes)} answers are empty: a reasoning model may need more --max-tokens, or the server has no "
-            "chat template for the model.",
+            f"All {len(outcomes)} answers are empty: a reasoning model may need more --max-tokens, or the server has "
+            "no chat template for the model.",
         )
     if len(answers) == 1:
         return (
