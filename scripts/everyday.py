@@ -23,6 +23,9 @@ STRENGTHS = ("small", "medium", "strong", "frontier")
 NEAR = 0.6
 """The cosine of character n-grams (3 to 5) from which on two prompts count as near-duplicates."""
 
+TEMPLATES = "p4-"
+"""The beginning of the ids of short prompts from templates, which are alike on purpose."""
+
 
 def main() -> None:
     """Print the report."""
@@ -101,7 +104,8 @@ def near_duplicates(prompts: list[dict[str, Any]]) -> list[tuple[float, str, str
     for row, column, value in zip(similar.row, similar.col, similar.data, strict=True):
         one, other = prompts[row], prompts[column]
         is_pair = one.get("pair") is not None and one.get("pair") == other.get("pair")
-        if row < column and value > NEAR and not is_pair:
+        from_templates = any(prompts[place]["prompt_id"].startswith(TEMPLATES) for place in (row, column))
+        if row < column and value > NEAR and not is_pair and not from_templates:
             found.append((float(value), str(one["prompt_id"]), str(other["prompt_id"])))
     return sorted(found, reverse=True)
 
