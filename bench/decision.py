@@ -130,7 +130,7 @@ def main() -> None:
 def perceiving(router: Router, requests: Sequence[ChatRequest]) -> None:
     """Time the features of a request, and the two parts that take longest."""
     encoder = router.predictor.encoder
-    perceive = Perceiver(encoder)
+    perceive = Perceiver(encoder, router.predictor.reader)
     report("perceive: total", perceive, requests)
     report("  encode", lambda request: encoder.encode([request.turns[0].text]), requests)
     report("  surface features", lambda request: surface_features(request.turns[0].text), requests)
@@ -142,7 +142,7 @@ def deciding(router: Router, requests: Sequence[ChatRequest]) -> None:
     def decide_alone(_: ChatRequest) -> object:
         return decide(router.catalog, features[0], forecast, policy, flags, "")
 
-    perceive = Perceiver(router.predictor.encoder)
+    perceive = Perceiver(router.predictor.encoder, router.predictor.reader)
     forecaster = router.predictor.bind(router.catalog)
     features = [perceive(request) for request in requests]
     forecast = forecaster(features[0])
@@ -178,7 +178,7 @@ def print_resident() -> None:
     """Print the growth of resident memory in MB; `resident_mb` runs this in a new process."""
     before = _resident_mb()
     predictor = load_predictor()
-    predictor.expect(Perceiver(predictor.encoder)(ChatRequest.from_prompt("What is 17 * 23?")).vector)
+    predictor.expect(Perceiver(predictor.encoder, predictor.reader)(ChatRequest.from_prompt("What is 17 * 23?")).vector)
     print(_resident_mb() - before)
 
 
@@ -223,7 +223,7 @@ def many_cards(catalog: Catalog, count: int) -> Catalog:
     cards = [card for card in cards if card.effort_of is None]
     copies = (cards[number % len(cards)] for number in range(count))
     return Catalog(
-        msgspec.structs.replace(card, id=f"{card.id}-{number}", aliases=(card.id,) if number < len(cards) else ())
+        msgspec.structs.replace(card, id=f"{card.id}:{number}", aliases=(card.id,) if number < len(cards) else ())
         for number, card in enumerate(copies)
     )
 

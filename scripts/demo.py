@@ -16,12 +16,13 @@ from router.commands.render import console, table
 from router.errors import NoCandidateError
 
 PROMPTS = (
+    ("hi", ""),
     ("What is the capital of Australia?", ""),
     ("What is the capital of Australia?", "size<10B"),
     ("Write a Python function that merges two sorted lists.", ""),
-    ("Write a Python function that merges two sorted lists.", "smallest*0.5"),
-    ("A train leaves at 9:40 and arrives at 13:05. How long is the journey in minutes?", ""),
-    ("Prove that the square root of 2 is irrational.", "privacy=public"),
+    ("Write a lock-free skip list in Rust with hazard pointers, and argue why it is linearizable.", ""),
+    ("Our limited partner wants to exit before the lock-up ends; draft the side letter under Delaware law.", ""),
+    ("Prove that the square root of 2 is irrational.", "weights=open"),
     ("[Flag: smallest model] Summarise the plot of Hamlet in one sentence.", ""),
 )
 

@@ -211,7 +211,7 @@ def test_the_image_copies_existing_files_and_runs_unprivileged() -> None:
 
 
 def test_figures_on_the_benchmarks_page_are_those_of_the_readme() -> None:
-    text = (DOCS / "benchmarks.md").read_text("utf-8").partition("## The gateway")[0]
+    text = (DOCS / "benchmarks.md").read_text("utf-8").partition("## Credible forecasts")[0]
     table = [line for line in text.splitlines() if line.startswith("| ") and re.search(r"\d", line)]
     measured = re.findall(r"```text\n([\s\S]*?)```", text)[0].splitlines()
     assert len(table) > 5

@@ -14,6 +14,7 @@ from router.errors import CallerError, NoCandidateError
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.commands.reach import Reach
+    from router.pipeline import Routed, Router
     from router.wire.chat.request import ChatRequest
 
 
@@ -55,21 +56,31 @@ def prompt(
     router = Router.default(cards, policies, artifact)
     reach = _reach(router.catalog, everything, reachable)
     try:
-        decision = router.route(
-            request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today()
-        ).decision
+        routed = router.route(request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today())
     except NoCandidateError as error:
         if not reach.note or not reach.unavailable:
             raise
         raise NoCandidateError(f"{error}\n  {reach.note}") from None
     if as_json:
-        options.print_json(decision.document())
+        options.print_json(routed.decision.document())
     else:
         from router.commands.render import print_decision
 
-        print_decision(decision, top, explain)
+        print_decision(routed.decision, top, explain, _evidence(router, routed, top) if explain else None)
     if reach.note:
         typer.echo(reach.note, err=True)
+
+
+def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:
+    """What the forecasts rest on: the reading of the prompt, and the evidence on the best cards."""
+    from router.perceive.explanation import describe_card, describe_prompt
+
+    read = describe_prompt(router.predictor, routed.features.vector)
+    evidence = {} if read is None else {"the prompt": read}
+    for candidate in routed.decision.candidates[:top]:
+        position = router.catalog.ids.index(candidate.card)
+        evidence[candidate.card] = describe_card(router.predictor, router.catalog, position, router.evidence)
+    return evidence
 
 
 def _reach(catalog: Catalog, everything: bool, reachable: bool) -> Reach:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -37,8 +37,10 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     return empty
 
 
-def print_decision(decision: Decision, top: int, explain: bool) -> None:
-    """Print the chosen card, the reasons, and the next best candidates."""
+def print_decision(decision: Decision, top: int, explain: bool, evidence: Mapping[str, str] | None = None) -> None:
+    """Print the chosen card, the reasons, and the next best candidates; `evidence` are sentences by what they are
+    about: the prompt, or a card.
+    """
     out = console()
     best: Candidate = decision.candidates[0]
     out.print(f"[bold green]{escape(decision.card)}[/]  {_summary(best)}")
@@ -73,6 +75,8 @@ def print_decision(decision: Decision, top: int, explain: bool) -> None:
         for sentence in candidate.assumed:
             out.print(f"{escape(candidate.card)}: {sentence}")
     if explain:
+        for subject, sentence in (evidence or {}).items():
+            out.print(f"{escape(subject)}: {escape(sentence)}")
         unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
         out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
         _print_rejections(out, decision)

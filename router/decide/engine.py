@@ -81,7 +81,7 @@ def decide(
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections))
-    parts = parts_of(inputs, combined.goals)
+    parts = parts_of(inputs, combined.goals, policy.mistake_usd)
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]

@@ -22,6 +22,12 @@ from router.types import Doubles
 LOSS = "loss"
 """The part of a score that is one minus forecast quality; its weight is 1 plus that of the goal `best`."""
 
+COST = "cost"
+"""The part of a score that is the cost of the request as a share of what a wrong answer costs."""
+
+_UNKNOWN_USD_PER_MTOK = 2.0
+"""What a card is assumed to charge of which neither the price nor the size is known."""
+
 _MIDDLE = 0.5
 _MIDDLE_IN_WORDS = "the middle between the least and the greatest of the catalogue"
 
@@ -74,10 +80,12 @@ def _usual_cost_usd(inputs: DecisionInputs) -> Doubles:
 def assumptions(inputs: DecisionInputs, parts: Mapping[str, Doubles], card: int) -> tuple[str, ...]:
     """What the score of the card at this position assumes about a cost or latency that is unknown."""
     sentences = []
-    if "cheapest" in parts and np.isnan(inputs.forecast.cost_usd[card]):
+    if ("cheapest" in parts or COST in parts) and np.isnan(inputs.forecast.cost_usd[card]):
         size, cost_usd = inputs.catalog.columns.size_parameters[card], counted_cost_usd(inputs)[card]
         counted = f"{show_request_cost(cost_usd)}, usual for {show_parameters(size)}"
-        sentences.append(f"cost unknown; counted as {_MIDDLE_IN_WORDS if np.isnan(cost_usd) else counted}")
+        if np.isnan(cost_usd):
+            counted = f"that of {_UNKNOWN_USD_PER_MTOK:g}$ per million tokens" if COST in parts else _MIDDLE_IN_WORDS
+        sentences.append(f"cost unknown; counted as {counted}")
     if "fastest" in parts and np.isnan(inputs.forecast.latency_ms[card]):
         sentences.append(f"latency unknown; counted as {_MIDDLE_IN_WORDS}")
     return tuple(sentences)
@@ -112,9 +120,24 @@ def loss_weight(weights: Mapping[str, float]) -> float:
     return 1.0 + weights.get("best", 0.0)
 
 
-def parts_of(inputs: DecisionInputs, weights: Mapping[str, float]) -> dict[str, Doubles]:
-    """The parts of every card's score: the weighted loss, then for each goal its weight times its cost."""
+def cost_of_mistakes(inputs: DecisionInputs, mistake_usd: float) -> Doubles:
+    """The cost of the request in units of a wrong answer's cost, with which it can be added to the loss."""
+    tokens = inputs.input_tokens + inputs.forecast.output_tokens
+    cost_usd = counted_cost_usd(inputs)
+    cost_usd = np.where(np.isnan(cost_usd), tokens * (_UNKNOWN_USD_PER_MTOK / 1e6), cost_usd)
+    shares: Doubles = (cost_usd / mistake_usd).round(9)
+    return shares
+
+
+def parts_of(
+    inputs: DecisionInputs, weights: Mapping[str, float], mistake_usd: float | None = None
+) -> dict[str, Doubles]:
+    """The parts of every card's score: the weighted loss, the cost where the policy states that of a wrong answer, then
+    for each goal its weight times its cost.
+    """
     parts = {LOSS: GOALS["best"](inputs) * loss_weight(weights)}
+    if mistake_usd is not None:
+        parts[COST] = cost_of_mistakes(inputs, mistake_usd)
     for goal, weight in weights.items():
         if goal != "best" and weight:
             parts[goal] = weight * GOALS[goal](inputs)

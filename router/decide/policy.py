@@ -25,6 +25,9 @@ _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """The rules by which cards are filtered and ranked.
 
+    `mistake_usd`: what a wrong answer costs whoever asked, in US dollars; quality and money then have one unit, and the
+    card with the least expected cost wins: `(1 - quality) · mistake_usd + cost`. Goals weigh quantities instead, on a
+    scale of the catalogue; both may be stated.
     `unknown`: whether a card passes a limit on a fact that it does not state. `on_empty`: what happens when no card
     passes; `relax` drops the limits on the fields listed under `relax`, in that order, until one does. `overrides`:
     what a client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt is read. `fallbacks`: the
@@ -32,14 +35,15 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast. `default`: the id
     of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
     `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
-    independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was trained on
-    a user's own outcomes. `headers`: whether responses have the headers `x-route-card`, `x-route-quality` and so on.
+    independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
+    trained on a user's own outcomes. `headers`: whether responses have the headers `x-route-card` and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
     description: Annotated[str, Meta(min_length=1, max_length=500)]
     limits: tuple[str, ...] = ()
     goals: Mapping[str, Weight] = {}
+    mistake_usd: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     unknown: Literal["reject", "allow"] = "reject"
     on_empty: Literal["error", "relax"] = "error"
     relax: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ class LogisticBelief(Struct, frozen=True, eq=False):
     readings: Doubles
 
     def observe(self, rows: Indices | Sequence[int], scores: Doubles) -> LogisticBelief:
-        """See `Belief.observe`; the logistic function is linearised at the posterior (iterated extended Kalman filter)."""
+        """See `Belief.observe`; linearised at the posterior (iterated extended Kalman filter)."""
         if not len(rows):
             return self
         mean, prior = self.latent.mean, self.latent

@@ -74,8 +74,8 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     prompts. `facts` gives the ability of cards without outcomes. `length` `(1 + width + landmarks,)` and
     `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `particular` `(3,)` are the
     factors in domain and out of domain, in [0, 1], with which choices count what is particular to a card on a prompt,
-    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response part, None in a predictor that was trained without graded
-    prompts.
+    and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response
+    part, None in a predictor that was trained without graded prompts.
     """
 
     skills: SkillParameters
@@ -224,10 +224,6 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
             return f"{name} {problem}"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
-    if head.particular is not None and not (0 <= head.particular.min() <= head.particular.max() <= 1):
-        return "particular contains a value outside 0 to 1"
-    if head.particular is not None and not head.particular[2] > 0:
-        return "particular contains a limit of zero"
     return None
 
 
@@ -240,7 +236,7 @@ _POSITIVE = (
 def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     """What is wrong with the values of the array stored under this name, or None."""
     single = name.startswith(("lens.", "acceptance.reader."))
-    kind = np.dtype(np.int8 if name == "lens.landmarks" else np.float32 if single else np.float64)
+    kind = np.dtype(np.int8 if name.endswith(".landmarks") else np.float32 if single else np.float64)
     if array.dtype != kind:
         return f"is {array.dtype} instead of {kind}"
     if not np.isfinite(array).all() and name != "acceptance.outcomes":
@@ -248,4 +244,6 @@ def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     least = 1e-12 if name in _POSITIVE else 0.0
     if (least or name in ("variance", "doubt")) and (array < least).any():
         return f"contains a value below {least:g}"
+    if name == "particular" and not (array.min() >= 0 and array.max() <= 1 and array[2] > 0):
+        return "contains a value that is not between 0 and 1, or a limit of zero"
     return None

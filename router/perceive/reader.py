@@ -1,8 +1,9 @@
 """The reader: how difficult a prompt is, and which families of tasks it belongs to.
 
-Both are linear in the prompt's character n-grams, its embedding and surface features, and the size of its context:
+Both are linear in the prompt's character n-grams, its embedding and surface features, the size of its context, and its
+similarity to landmarks, which are cluster centres of graded prompts:
 
-    reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n)
+    reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n) + Σ_l exp(-β (1 - cos(z, l))) landmark_weights[l]
 
 with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader`
 fits it to prompts whose difficulty people graded.
@@ -17,16 +18,20 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.benchmarks import FAMILIES
+from router.perceive.skills import levels, quantised, unit_rows
 from router.types import Doubles, Floats, Indices
 
 READINGS = 1 + len(FAMILIES) - 1
 """The length of a reading: the difficulty, then the share of each family but `general`, in the order of FAMILIES."""
 
-GRAM_LENGTHS = (2, 3, 4)
-GRAM_BITS = 16
+GRAM_LENGTHS = (2, 4)
+GRAM_BITS = 15
 """N-grams are hashed to this many bits."""
 
 CONTEXT_FEATURES = 4
+SHARPNESS = 4.0
+"""`β`, the inverse squared width of a landmark's neighbourhood."""
+
 _MAX_CHARACTERS = 4_000
 _CLIP = 5.0
 _STEP, _OFFSET, _MIX = np.uint32(0x01000193), np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
@@ -44,7 +49,8 @@ class Context(Struct, frozen=True):
 
 class ReaderParameters(Struct, frozen=True, eq=False):
     """float32: `grams` `(2 ** GRAM_BITS, READINGS)`, `center`, `scale` `(width + CONTEXT_FEATURES,)`, `weights`
-    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`.
+    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`; `landmarks` int8 `(landmarks, embedded)`,
+    `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`.
     """
 
     grams: Floats
@@ -52,6 +58,9 @@ class ReaderParameters(Struct, frozen=True, eq=False):
     scale: Floats
     weights: Floats
     intercept: Floats
+    landmarks: Floats
+    landmark_scale: Floats
+    landmark_weights: Floats
 
 
 class Reader:
@@ -59,25 +68,52 @@ class Reader:
 
     def __init__(self, parameters: ReaderParameters) -> None:
         self.parameters = parameters
-        self._weights = parameters.weights.astype(np.float64) / parameters.scale[:, None]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
+        self._bound = _CLIP * self._scale
         self._intercept = parameters.intercept.astype(np.float64)
+        # One product for the dense features and the similarities.
+        self._weights = np.concatenate(
+            [parameters.weights / self._scale[:, None], parameters.landmark_weights], dtype=np.float64
+        )
+        self._landmarks = Landmarks(
+            parameters.landmarks, parameters.landmark_scale, parameters.center[: parameters.landmarks.shape[1]]
+        )
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
         """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
         shares of the families are in [0, 1], and their sum is at most one.
         """
         dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
-        bound = _CLIP * self._scale
-        dense = np.minimum(np.maximum(dense, -bound), bound)
+        dense = np.minimum(np.maximum(dense, -self._bound), self._bound)
         hashes = gram_hashes("\n".join(turns))
-        reading = self._intercept + (dense[:, None] * self._weights).sum(axis=0)
+        reading = self._intercept + np.concatenate([dense, self._landmarks(vector[None])[0]]) @ self._weights
         if len(hashes):
-            reading += self.parameters.grams[hashes].sum(axis=0, dtype=np.float64) / math.sqrt(len(hashes))
+            reading += np.add.reduce(self.parameters.grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
         reading[1:] = shares / max(float(shares.sum()), 1.0)
         single: Floats = reading.astype(np.float32)
         return single
+
+
+class Landmarks:
+    """Cluster centres of embeddings: integers `(landmarks, embedded)`, of eight bits, with their scales
+    `(landmarks,)`; `center` `(embedded,)` is subtracted from an embedding.
+    """
+
+    def __init__(self, integers: Floats, scale: Floats, center: Floats) -> None:
+        self._integers = np.ascontiguousarray(integers.T, dtype=np.float32)
+        self._scale, self._center = scale.astype(np.float64), center
+        self._levels = levels(len(center))
+
+    def __call__(self, vectors: Floats) -> Doubles:
+        """The similarity float64 `(prompts, landmarks)` of feature vectors `(prompts, width)` to the landmarks; every
+        sum is exact, as in `SkillProjector.cosine`.
+        """
+        topics = unit_rows(vectors[:, : len(self._center)] - self._center)
+        integers, step = quantised(topics, self._levels)
+        cosines = (integers @ self._integers) * (step.astype(np.float64) * self._scale)
+        similarity: Doubles = np.exp(SHARPNESS * (cosines - 1.0))
+        return similarity
 
 
 def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
@@ -108,5 +144,5 @@ def gram_hashes(text: str) -> Indices:
             break
         rolling = rolling[: len(units) - length + 1] * _STEP + steps[length - 1 :]
         if length in GRAM_LENGTHS:
-            parts.append((rolling ^ (rolling >> np.uint32(15))) * _MIX >> np.uint32(32 - GRAM_BITS))
+            parts.append(rolling * _MIX >> np.uint32(32 - GRAM_BITS))
     return np.concatenate(parts).astype(np.intp) if parts else np.zeros(0, np.intp)

@@ -57,9 +57,6 @@ def test_the_default_catalogue_has_hosted_and_local_models() -> None:
 @pytest.mark.parametrize("card", HOSTED, ids=lambda card: card.id)
 def test_a_hosted_card_agrees_with_litellms_map(card: Card) -> None:
     facts = litellm_map.card_facts(map_name(card))
-    if card.price is not None and not card.price.above and "price" in facts:
-        # Cards need not state the rates of long prompts.
-        facts["price"] = {key: value for key, value in facts["price"].items() if key != "above"}
     mapped = msgspec.convert({"id": card.id, **facts}, Card, dec_hook=read_quantity)
     for fact in (
         "provider",

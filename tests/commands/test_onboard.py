@@ -77,9 +77,8 @@ def test_a_dry_run_calls_nothing_and_writes_nothing(run: Run, model: Examinee, h
     assert model.asked == []
     assert not (here / "evidence").exists()
     run("onboard", CARD, "--probes", "5")
-    assert {outcome.probe for outcome in load_evidence(here / "evidence")[CARD]} == {
-        probe["probe"] for probe in planned["probes"]
-    }
+    # Later probes depend on the answers.
+    assert load_evidence(here / "evidence")[CARD][0].probe == planned["probes"][0]["probe"]
 
 
 @pytest.mark.usefixtures("here")

@@ -224,11 +224,11 @@ def test_a_failed_record_shows_its_calls(run: Run, store: Path) -> None:
     assert out.splitlines()[-1].split() == ["1", "gpt-4o", "gpt-4o", "-", "30ms", "refused"]
 
 
-def test_the_json_of_a_record_is_complete(run: Run, store: Path) -> None:
+def test_the_json_of_a_record_is_complete(run: Run, store: Path, router: Router) -> None:
     document = json.loads(run("records", "show", "by-name", "--store", store, "--json").out)
     assert base64.b64decode(document["prompt"]) == b'{"model": "gpt-4o-mini"}'
     routed = json.loads(run("records", "show", "req-0", "--store", store, "--json").out)
-    assert len(base64.b64decode(routed["decision"]["vector"])) == 435 * 4
+    assert len(base64.b64decode(routed["decision"]["vector"])) == router.predictor.width * 4
 
 
 def test_an_unknown_or_ambiguous_id_is_a_caller_error(run: Run, store: Path) -> None:

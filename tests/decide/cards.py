@@ -69,7 +69,7 @@ def features(
 ) -> Features:
     """The features of a request."""
     vector = np.zeros(1, dtype=np.float32)
-    return Features(vector, tokens, frozenset(modalities), frozenset(needs), output, dependence)
+    return Features(vector, tokens, frozenset(modalities), frozenset(needs), output, dependence=dependence)
 
 
 def choose(

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
 from router.gateway.server.serve import listen, server_config
 from router.gateway.worker import Gateway
+from router.perceive.evidence import ProbeOutcome
+from router.perceive.predictor import Evidence
 from router.pipeline import Router
 from router.store.records.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
@@ -181,7 +183,13 @@ class IndifferentPredictor:
     id = "indifferent-1"
 
     def __init__(self) -> None:
-        self.encoder = LetterEncoder()
+        self.encoder, self.reader = LetterEncoder(), None
+
+    def evidence_of(self, outcomes: Mapping[str, Sequence[ProbeOutcome]]) -> dict[str, Evidence]:
+        return {
+            card: Evidence(self.encoder.encode([outcome.prompt for outcome in of_card]), np.zeros(len(of_card)))
+            for card, of_card in outcomes.items()
+        }
 
     def bind(self, catalog: Catalog, _: object = None) -> Callable[[Features], Forecast]:
         half, none = np.full(len(catalog), 0.5), np.full(len(catalog), np.nan)

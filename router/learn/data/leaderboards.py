@@ -65,18 +65,48 @@ LEADERBOARDS: Mapping[str, _Table] = {
 _OLD_RELEASE = " [2026-01-08 release]"
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _EFFORT = re.compile(
-    r"[-_@ (]+(?P<word>x-?high|high|medium|low|minimal|max|nothinking|no[- ]think(?:ing)?|none|non-reasoning"
+    r"[-@]+(?P<word>x-?high|high|medium|low|minimal|max|(?:no|non)-?(?:think(?:ing)?|reasoning)|none"
     r"|(?:auto-)?thinking(?:-auto)?(?:-\d+k)?|highthinking|reasoning|thinkhigh|thinklow|reasoner|think"
-    r"|32k think(?:ing tokens)?"
-    r"|base|default|diff|chat)(?:-effort)?\)?$"
+    r"|\d+k-think(?:ing)?(?:-tokens)?|(?<=@)\d+k"
+    r"|base|default|diff|chat|instant)(?:-effort)?$"
 )
-_DATE = re.compile(r"[-_]?(?:20\d\d[-_]?\d\d[-_]?\d\d|\d\d-20\d\d|\d\d-\d\d|(?<![\d.])[01]\d[0-3]\d)(?=$|[-_])")
+_DATE = re.compile(r"[-_]?(?:20\d\d[-_]?\d\d[-_]?\d\d|\d\d-20\d\d|\d\d-\d\d|(?<![\d.])[01]\d[0-3]\d)(?=$|[-_@])")
 _VENDOR = re.compile(
-    r"^(?:.*/|(?:anthropic|deepseek(?=deepseek)|google|openai|qwen(?=qwen)|minimax(?=minimax)|moonshotai|z-ai|nvidia|meta-llama"
-    r"|microsoft|mistralai|xiaomi|x-ai|ibm-granite|inclusionai|amazon(?=nova)))"
+    r"^(?:.*/|ai21-?(?=jamba)|amazon-?(?=nova)|anthropic|arcee(?:-ai)?-?(?=trinity)|c4ai-(?=command)|deepseek(?=deepseek)"
+    r"|google|ibm-granite|inception(?=mercury)|inclusionai|meituan-?(?=longcat)|meta-llama|meta-?(?=muse)|microsoft"
+    r"|minimax(?=minimax)|mistralai|moonshotai|nousresearch|nvidia-?|openai|openrouter(?=owl)|poolside(?=laguna)"
+    r"|prime-intellect(?=intellect)|qwen(?=qwen)|stepfun(?=step)|thinkingmachines|writer(?=palmyra)|x-ai|xiaomi|z-ai)+"
 )
 _PART_OF_NAME = re.compile(r"^qwen[\d.]*-max$|^mistral-medium$|-codex-max$")
-_NO_EFFORT = {"base", "default", "diff", "chat", "nothinking", "no thinking", "no think", "no-think", "non-reasoning"}
+_EFFORT_OF_WORD = {effort: effort for effort in _EFFORTS} | {
+    "x-high": "xhigh",
+    "thinkhigh": "high",
+    "highthinking": "high",
+    "thinklow": "low",
+    "default": "",
+    "diff": "",
+    "chat": "",
+    "base": "none",
+    "instant": "none",
+}
+_THINKS_UNLESS_CHAT = re.compile(r"gpt-5|grok-4")
+_SAME = {
+    "kimi-k2-thinking-turbo": "kimi-k2@thinking",
+    "llama-4-maverick-17b-128e": "llama-4-maverick",
+    "llama-4-scout-17b-16e": "llama-4-scout",
+    "mistral-3-large-2512": "mistral-large-2512",
+    "mistral-large-3": "mistral-large-2512",
+    "mistral-medium-3": "mistral-medium-2505",
+    "mistral-medium-3.1": "mistral-medium-2508",
+    "mistral-small-2501": "mistral-small-24b-2501",
+    "mistral-small-2503": "mistral-small-3.1-24b-2503",
+    "mistral-small-3.2": "mistral-small-2506",
+    "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
+    "nemotron-3-super": "nemotron-3-super-120b-a12b",
+    "qwen3-235b": "qwen3-235b-a22b",
+    "qwen3-coder-480b": "qwen3-coder-480b-a35b",
+}
+"""Names of one model that no rule makes the same."""
 
 
 def model_key(name: str) -> tuple[str, str]:
@@ -85,23 +115,26 @@ def model_key(name: str) -> tuple[str, str]:
 
     `claude-opus-4-5-20251101-thinking-64k-high-effort` is `("claude-opus-4.5", "high")`.
     """
-    text = _VENDOR.sub("", name.strip().lower().split(":free")[0]).replace("_", "-").replace(" ", "-")
+    text = re.sub(r":?free$", "", name.strip().lower()).replace("__", "/")
+    text = re.sub(r"[-_ (),]+", "-", text).strip("-")
+    text = _DATE.sub("", _VENDOR.sub("", text).lstrip("-")).removesuffix("-latest")
+    text = _SAME.get(text, text)
     effort = ""
     while (found := _EFFORT.search(text)) and not _PART_OF_NAME.search(text):
         text, word = text[: found.start()], found["word"]
-        if word.replace("x-", "x") in _EFFORTS:
-            effort = effort or word.replace("x-", "x")
-        elif word in _NO_EFFORT:
-            effort = effort or ("" if word in ("default", "diff", "chat") else "none")
-        else:
-            effort = effort or "thinking"
-    text = _DATE.sub("", text)
-    text = re.sub(r"-(?:preview|instruct|it|hf|chat|latest|exp|beta|bf16|fp8|v1\.0|001|002)(?=-|$)", "", text)
-    if swapped := re.match(r"claude-(\d)-?(\d)?-(opus|sonnet|haiku)(.*)$", text):
+        if word.startswith("no") or word == "0k" or (word == "chat" and _THINKS_UNLESS_CHAT.match(text)):
+            word = "none"
+        effort = effort or _EFFORT_OF_WORD.get(word, "thinking")
+    text = re.sub(r"-(?:preview|instruct|inst|it|hf|chat|latest|exp|beta|bf16|fp8|v1\.0|001|002)(?=-|$)", "", text)
+    text = re.sub(r"(?<=\d)-experimental$|-v1(?:[-:]0)?$", "", text)
+    if swapped := re.match(r"claude-(\d)[-.]?(\d)?-(opus|sonnet|haiku)(.*)$", text):
         major, minor, line, rest = swapped.groups()
         text = f"claude-{line}-{major}{f'-{minor}' if minor else ''}{rest}"
-    text = re.sub(r"(?<=\d)-(?=\d(?:$|-))", ".", text)
-    return text.strip("-."), effort
+    text = re.sub(r"(?<=\d)[-p](?=\d(?:$|-))", ".", text)
+    text = re.sub(r"^qwen-(?=\d\.\d)", "qwen", text)
+    text = re.sub(r"^ministral-3-(?=\d+b-)", "ministral-", text).strip("-.")
+    model, _, named = _SAME.get(text, text).partition("@")
+    return model, effort or named
 
 
 def read_leaderboards(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
@@ -147,8 +180,25 @@ _SIZE = re.compile(
 )
 
 
+_FAMILIES = {
+    "gpt-oss": r"gpt-oss",
+    "gpt": r"(chat)?gpt|o[134](-|$)|codex",
+    "mistral": r"\w*stral|mixtral",
+    "qwen": r"qw[eq]",
+    "nemotron": r".*nemotron",
+}
+
+
+def family_of(key: str) -> str:
+    """The vendor's family of a model, as cards state it: `magistral-medium-2506` is a `mistral`."""
+    for family, pattern in _FAMILIES.items():
+        if re.match(pattern, key):
+            return family
+    return re.split(r"[-\d.]", key, maxsplit=1)[0] or key
+
+
 def facts_from_name(key: str, name: str) -> ModelFacts:
-    """The facts that a model's name states: its size, and the date of its version."""
+    """The facts that a model's name states: its family, its size, and the date of its version."""
     total = active = None
     if size := _SIZE.search(key):
         active = float(size["active"] or size["billions"]) * 1e9
@@ -158,4 +208,6 @@ def facts_from_name(key: str, name: str) -> ModelFacts:
         year, month, day = map(int, date.groups())
         if 1 <= month <= 12 and 1 <= day <= 31:
             released = datetime.date(year, month, 1)
-    return ModelFacts(name=key, total_parameters=total, active_parameters=active, released=released)
+    return ModelFacts(
+        name=key, family=family_of(key), total_parameters=total, active_parameters=active, released=released
+    )

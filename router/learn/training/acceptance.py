@@ -33,7 +33,7 @@ INTERACTION = 0.5
 
 
 class Outcomes(NamedTuple):
-    """Outcomes, the feature vectors of their prompts `(prompts, width)`, and the domains of the prompts, `set/domain`."""
+    """Outcomes, the feature vectors of their prompts `(prompts, width)`, and their domains, `set/domain`."""
 
     data: RoutingSet
     vectors: Floats

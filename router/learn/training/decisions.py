@@ -22,20 +22,20 @@ _MIN_GROUPS = 3
 def particular_factors(in_domain: Blended, out_of_domain: Blended, groups: Indices) -> Doubles:
     """The factor in domain, that out of domain, and the OOD probability from which on the latter holds, float64 `(3,)`.
 
-    `groups` are the domains of the rows out of domain. The factor in domain must not lose where domains are left out;
-    the best such factor must gain a standard error over the best model, and then the least one is taken that is not
-    worse by a standard error. The factor out of domain is chosen in the same way.
+    `groups` are the domains of the rows out of domain. The factor in domain must not lose where domains are
+    left out; the best such factor must gain a standard error over the best model, and then
+    the least one is taken that is not worse than the best by a standard error. The factor out of domain is chosen in
+    the same way.
     """
-    rows_out = np.arange(len(out_of_domain.expected))
     choices = [(0.0, 1.0)]
     for limit in _LIMITS:
         for factor in _FACTORS[1:]:
-            lost = -_gains(out_of_domain, np.array([factor, 0.0, limit]))
-            if not len(lost) or lost.mean() <= _standard_error(lost, rows_out):
+            gains = _gains(out_of_domain, np.array([factor, 0.0, limit]))
+            if gains.sum() >= 0:
                 choices.append((float(factor), limit))
     tables = [np.array([factor, 0.0, limit]) for factor, limit in choices]
     # From the choice that follows the forecasts least to the one that follows them most.
-    followed = [float(factor_of(table, in_domain.ood_probability).mean()) for table in tables]
+    followed = [float(factor_of(table, in_domain.ood_probability).sum()) for table in tables]
     tables = [tables[i] for i in np.argsort(followed, kind="stable")]
     inside = np.array([_gains(in_domain, table) for table in tables])
     near, _, limit = tables[_confirmed(inside, np.arange(inside.shape[1]))]
@@ -50,11 +50,14 @@ def particular_factors(in_domain: Blended, out_of_domain: Blended, groups: Indic
 def _gains(blended: Blended, factors: Doubles) -> Doubles:
     """The score `(rows,)` of the model that is chosen with these factors, less that of the best model on average."""
     table = blended.table
+    if not len(blended.expected):
+        return np.zeros(0)
     measured = table.known.any(axis=0)
     above = blended.expected - table.ability
-    particular = above - above[:, measured].mean(axis=1, keepdims=True)
-    compared = table.ability + factor_of(factors, blended.ood_probability)[:, None] * particular
-    return _scores(blended, compared) - _scores(blended, np.broadcast_to(table.ability, compared.shape))
+    common = above[:, measured].sum(axis=1, keepdims=True) / max(int(measured.sum()), 1)
+    compared = table.ability + factor_of(factors, blended.ood_probability)[:, None] * (above - common)
+    gains: Doubles = _scores(blended, compared) - _scores(blended, np.broadcast_to(table.ability, compared.shape))
+    return gains
 
 
 def _scores(blended: Blended, compared: Doubles) -> Doubles:

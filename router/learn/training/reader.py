@@ -6,26 +6,32 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.sparse import csr_array
 from sklearn.model_selection import GroupKFold
 
 from router.learn.data.everyday import GradedPrompts
+from router.learn.training.landmarks import spherical_k_means
 from router.perceive.features import topic_texts
 from router.perceive.reader import (
     GRAM_BITS,
     READINGS,
     Context,
+    Landmarks,
     ReaderParameters,
     context_features,
     gram_hashes,
 )
+from router.perceive.skills import levels, quantised, unit_rows
 from router.types import Doubles, Floats, Indices
 
 _FOLDS = 5
 _ALPHAS = (0.4, 0.8, 1.6)
-_EMBEDDING, _SURFACE = 1.0, 0.3
-"""Squared lengths of the embedding's and the surface features' part, where that of the n-grams is one."""
+_EMBEDDING, _SURFACE, _NEAR = 1.0, 0.3, 2.0
+"""Squared lengths of the parts of embedding, surface features and similarities, where that of the n-grams is one."""
+
+_LANDMARKS = 512
+_JITTER = 1e-2
 
 _LEAST_PROMPTS_OF_GRAM = 2
 _PAIR_WEIGHT = 1.0
@@ -56,9 +62,10 @@ def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedR
     turns = [topic_texts(prompt.turns) for prompt in graded.outcomes.prompts]
     grams, gram_weights = _gram_features(turns)
     dense, center, scale, dense_weights = _dense_features(vectors, turns, graded.contexts, embedded)
+    landmarks, landmark_scale, near, near_weights = _landmark_features(vectors, center[:embedded])
     rows = np.arange(len(targets))
     pairs = np.array(graded.pairs, dtype=np.intp).reshape(-1, 2)
-    kernel = (grams @ grams.T).toarray() + dense @ dense.T
+    kernel = (grams @ grams.T).toarray() + dense @ dense.T + near @ near.T
     groups = rows.copy()
     groups[pairs[:, 1]] = groups[pairs[:, 0]]
     best: tuple[float, float, Doubles] | None = None
@@ -79,6 +86,9 @@ def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedR
         scale=scale.astype(np.float32),
         weights=((dense.T @ dual) * dense_weights[:, None]).astype(np.float32),
         intercept=center_targets.astype(np.float32),
+        landmarks=landmarks.astype(np.int8),
+        landmark_scale=landmark_scale,
+        landmark_weights=(near_weights @ (near.T @ dual)).astype(np.float32),
     )
     assert parameters.grams.shape == (2**GRAM_BITS, READINGS)
     return FittedReader(parameters, difficulty, out_of_fold, strengths)
@@ -108,15 +118,18 @@ def _solve(kernel: Doubles, targets: Doubles, train: Indices, pairs: Indices, al
     inside = np.zeros(len(kernel), dtype=np.bool_)
     inside[train] = True
     kept = pairs[inside[pairs].all(axis=1)] if len(pairs) else pairs
-    contrast = csr_array(
-        (np.tile([_PAIR_WEIGHT, -_PAIR_WEIGHT], len(kept)), kept[:, ::-1].ravel(), 2 * np.arange(len(kept) + 1)),
-        shape=(len(kept), len(kernel)),
-    )
-    selection = csr_array((np.ones(len(train)), (np.arange(len(train)), train)), shape=(len(train), len(kernel)))
-    design = np.concatenate([selection.toarray(), contrast.toarray()])
-    product = design @ kernel @ design.T
-    factor = cho_factor(product + alpha * np.eye(len(product)), lower=True)
-    dual: Doubles = design.T @ cho_solve(factor, design @ targets)
+    one, other = kept.T
+
+    def with_contrasts(rows: Doubles) -> Doubles:
+        return np.concatenate([rows[train], _PAIR_WEIGHT * (rows[one] - rows[other])])
+
+    product = with_contrasts(with_contrasts(kernel).T)
+    coefficients = cho_solve(cho_factor(product + alpha * np.eye(len(product)), lower=True), with_contrasts(targets))
+    dual = np.zeros_like(targets)
+    dual[train] = coefficients[: len(train)]
+    of_pairs = _PAIR_WEIGHT * coefficients[len(train) :]
+    np.add.at(dual, one, of_pairs)
+    np.add.at(dual, other, -of_pairs)
     return dual
 
 
@@ -139,6 +152,24 @@ def _gram_features(turns: Sequence[Sequence[str]]) -> tuple[csr_array, Doubles]:
     length = np.sqrt(np.square(counts.data).sum() / len(hashed))
     counts.data /= length
     return counts, weight / length
+
+
+def _landmark_features(vectors: Floats, center: Doubles) -> tuple[Floats, Floats, Doubles, Doubles]:
+    """Landmarks as integers `(landmarks, embedded)` with their scales, the prompts' features `(prompts, landmarks)`,
+    whose products approximate a Gaussian kernel of the embeddings (Nyström), and the matrix that maps weights of the
+    features to weights of the similarities.
+    """
+    single = center.astype(np.float32)
+    topics = unit_rows(vectors[:, : len(center)] - single)
+    count = min(_LANDMARKS, len(topics))
+    start = np.sort(np.random.default_rng(0).choice(len(topics), count, replace=False))
+    landmarks, step = quantised(spherical_k_means(topics, topics[start]), levels(len(center)))
+    scale = step[:, 0]
+    similarities = Landmarks(landmarks, scale, single)
+    between = similarities(landmarks * step + single)
+    lower = np.linalg.cholesky((between + between.T) / 2 + _JITTER * np.eye(count))
+    inverse = solve_triangular(lower, np.eye(count), lower=True).T * _NEAR**0.5
+    return landmarks, scale, similarities(vectors) @ inverse, inverse
 
 
 def _dense_features(

@@ -12,8 +12,9 @@ specific to the model. Three members forecast `d` and `r`, each a ridge regressi
 
 Each model weighs the members by non-negative least squares on out-of-fold forecasts, shrunk to the weights that serve
 all models. Out of domain, only the topic member forecasts. How uncertain forecasts are, and how far choices may follow
-them, is estimated from forecasts out of fold and from forecasts of domains that were left out. Finally the item-response form: the weights of all members together are one matrix, whose leading
-singular vectors are the skills, and a model's coordinates in them are its ability.
+them, is estimated from forecasts out of fold and from forecasts of domains that were left out. Finally the
+item-response form: the weights of all members together are one matrix, whose leading singular vectors are the skills,
+and a model's coordinates in them are its ability.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from router.learn.data.everyday import GradedPrompts
 from router.learn.data.vectors import vectors_of
 from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
+from router.learn.training.landmarks import replace_arrays
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
 from router.learn.training.skill_stack import SkillStack
@@ -24,7 +25,7 @@ from router.perceive.ability import facts_row, profile_of
 from router.perceive.encoder import Encoder
 from router.perceive.head import FORMAT, VERSION, DataSource, Head, Manifest, ModelEvidence
 from router.perceive.predictor import Predictor
-from router.perceive.skills import SkillProjector
+from router.perceive.skills import SkillParameters, SkillProjector
 from router.types import Doubles, Floats
 
 _MIN_FAMILY_MODELS = 3
@@ -62,16 +63,18 @@ def train(
     predictor = fit(vectors, data, encoder, facts, domains, sets, command)
     if graded is None:
         return predictor
+    graded_vectors = vectors_of(graded.outcomes.prompts, encoder, cache)
     acceptance = fit_acceptance(
         graded,
-        vectors_of(graded.outcomes.prompts, encoder, cache),
+        graded_vectors,
         encoder.dimensions,
         Outcomes(data, vectors, domains),
         facts or {},
         leaderboards,
         predictor.manifest.families,
     )
-    head = msgspec.structs.replace(predictor.head, acceptance=acceptance, particular=None)
+    skills = _with_novelty_of(predictor.head.skills, graded_vectors, vectors)
+    head = msgspec.structs.replace(predictor.head, acceptance=acceptance, skills=skills, particular=None)
     sources = (*predictor.manifest.data_sets, _source(graded.outcomes))
     return Predictor(head, encoder, msgspec.structs.replace(predictor.manifest, data_sets=sources))
 
@@ -137,6 +140,16 @@ def fit_head(
         length_offset=length_offset,
         particular=stack.particular_,
     )
+
+
+def _with_novelty_of(skills: SkillParameters, graded: Floats, outcomes: Floats) -> SkillParameters:
+    """The skills with a novelty that counts graded prompts as much as prompts with outcomes: a short everyday prompt is
+    nothing new.
+    """
+    projector = SkillProjector(skills)
+    rows = np.linspace(0, len(outcomes) - 1, min(len(outcomes), len(graded))).astype(np.intp)
+    scores = np.concatenate([projector.features(vectors)[2] for vectors in (graded, outcomes[rows])])
+    return replace_arrays(skills, ood_score_quantiles=np.quantile(scores, np.linspace(0, 1, 101)))
 
 
 def _second_moment(vectors: Floats, projector: SkillProjector) -> Doubles:

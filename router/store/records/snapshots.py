@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from router import __version__
 from router.cards.catalog import Catalog
-from router.cards.schema import Card
+from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
 from router.decide.policy import Policy
 from router.errors import ConfigurationError
-from router.formats.quantities import read_quantity, write_quantity
+from router.formats.quantities import read_quantity
 from router.perceive.predictor import Evidence
 from router.store.records.record import DecisionRecord, Snapshot
 from router.types import Decision, Features
@@ -148,7 +148,7 @@ def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Sn
         if card in catalog.ids
     }
     # The candidates of efforts are made again from the cards that state them.
-    return _snapshot(_CatalogContent(tuple(_plain(card) for card in catalog if card.effort_of is None), probes))
+    return _snapshot(_CatalogContent(tuple(to_plain(card) for card in catalog if card.effort_of is None), probes))
 
 
 def policy_snapshot(policy: Policy) -> Snapshot:
@@ -188,11 +188,6 @@ def read_unavailable(content: bytes) -> Mapping[str, str]:
     """The inverse of `unavailable_snapshot`. Raises ConfigurationError."""
     reasons: Mapping[str, str] = _read(content, dict[str, str], "reasons")
     return reasons
-
-
-def _plain(card: Card) -> dict[str, Any]:
-    plain = msgspec.to_builtins(card, enc_hook=write_quantity)
-    return {key: value for key, value in plain.items() if value is not None and value != ()}
 
 
 def _snapshot(value: Any) -> Snapshot:
