@@ -64,7 +64,8 @@ def _scores(blended: Blended, compared: Doubles) -> Doubles:
     """The score of the model of the greatest value among those that were run, `(rows,)`; zero where none was."""
     table = blended.table
     chosen = np.where(table.known, compared, -np.inf).argmax(axis=1)
-    return np.nan_to_num(table.scores[np.arange(len(chosen)), chosen].astype(np.float64))
+    scores: Doubles = np.nan_to_num(table.scores[np.arange(len(chosen)), chosen].astype(np.float64))
+    return scores
 
 
 def _confirmed(gains: Doubles, groups: Indices) -> int:
