@@ -226,13 +226,7 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
         return "acceptance.tier_ratings does not increase"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
-    return None if head.particular is None else _problem_of_factors(head.particular)
-
-
-def _problem_of_factors(particular: Doubles) -> str | None:
-    if not 0 <= particular.min() <= particular.max() <= 1:
-        return "particular contains a value outside 0 to 1"
-    return None if particular[2] > 0 else "particular contains a limit of zero"
+    return None
 
 
 _POSITIVE = (
@@ -252,4 +246,6 @@ def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     least = 1e-12 if name in _POSITIVE else 0.0
     if (least or name in ("variance", "doubt")) and (array < least).any():
         return f"contains a value below {least:g}"
+    if name == "particular" and not (array.min() >= 0 and array.max() <= 1 and array[2] > 0):
+        return "contains a value that is not between 0 and 1, or a limit of zero"
     return None

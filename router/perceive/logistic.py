@@ -41,8 +41,9 @@ class LogisticQuality:
         independent = (self._variances * squared).sum(axis=1)
         slope = np.square(quality * (1.0 - quality))
         quality = quality.round(6)
-        std, independent_std = (
-            deviation_of(slope * (independent + self._difficulty_variance)),
-            deviation_of(slope * independent),
+        return Quality(
+            quality,
+            std=deviation_of(slope * (independent + self._difficulty_variance)),
+            independent_std=deviation_of(slope * independent),
+            compared=quality,
         )
-        return Quality(quality, std, independent_std, quality)

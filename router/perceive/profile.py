@@ -8,6 +8,8 @@ import numpy as np
 
 from router.types import Doubles, Floats
 
+_LEAST_SHARE = 1e-12
+
 
 class PromptProfile(NamedTuple):
     """`profiles` `(prompts, 1 + skills)` is `x = (1, s)`; `readings` `(prompts, READINGS)` are those of the reader, of
@@ -31,5 +33,6 @@ def share_between(in_domain: Doubles, out_of_domain: Doubles, ood_probability: D
     """The share of the residual variance at an OOD probability: the geometric interpolation of both, because they
     differ by orders of magnitude, and most prompts of known kinds have a probability a little above zero.
     """
-    between: Doubles = np.exp((1.0 - ood_probability) * np.log(in_domain) + ood_probability * np.log(out_of_domain))
+    inside, outside = (np.log(np.maximum(share, _LEAST_SHARE)) for share in (in_domain, out_of_domain))
+    between: Doubles = np.exp((1.0 - ood_probability) * inside + ood_probability * outside)
     return between

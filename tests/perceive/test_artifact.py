@@ -282,7 +282,7 @@ def test_an_unknown_array_is_rejected(name: str, folder: Path, encoder: StaticEn
         Predictor.load(folder, encoder)
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name != "particular"])
 def test_the_error_names_the_missing_array(name: str, folder: Path, encoder: StaticEncoder) -> None:
     with np.load(folder / "head.npz") as stored:
         others = {other: array for other, array in stored.items() if other != name}
@@ -313,4 +313,13 @@ def test_a_zip_archive_of_other_files_is_rejected(folder: Path, encoder: StaticE
 def test_arrays_without_a_hash_in_the_manifest_are_rejected(folder: Path, encoder: StaticEncoder) -> None:
     edit(folder, sha256={})
     with pytest.raises(ArtifactError, match=r"head\.npz: is damaged"):
+        Predictor.load(folder, encoder)
+
+
+@pytest.mark.parametrize("particular", [[-0.1, 0.0, 1.0], [0.5, 1.1, 1.0], [0.5, 0.0, 0.0]])
+def test_factors_of_the_particular_part_out_of_range_are_rejected(
+    particular: list[float], folder: Path, encoder: StaticEncoder
+) -> None:
+    replace_arrays(folder, particular=np.array(particular))
+    with pytest.raises(ArtifactError, match=r"particular contains a value that is not between 0 and 1"):
         Predictor.load(folder, encoder)

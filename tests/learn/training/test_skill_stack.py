@@ -208,8 +208,7 @@ def test_with_two_domains_topics_are_left_out_as_without_domains() -> None:
     vectors, outcomes, _, topics = planted(binary=True)
     none, two = (small().fit(vectors, outcomes, groups=groups) for groups in (None, topics % 2))
     assert two.predict(vectors).tobytes() == none.predict(vectors).tobytes()
-    in_domain, out_of_domain = two.uncertainty_.shares
-    np.testing.assert_array_equal(out_of_domain, np.maximum(in_domain, none.uncertainty_.shares[1]))
+    np.testing.assert_array_equal(two.uncertainty_.shares, none.uncertainty_.shares)
 
 
 def test_the_residual_variance_is_that_of_unseen_prompts() -> None:
