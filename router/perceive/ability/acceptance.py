@@ -29,7 +29,7 @@ TIERS = ("small", "medium", "strong", "frontier")
 TIER_NOISE = 0.5
 """The standard deviation of an operator's `tier` as a measurement of a rating, in units of 100 Elo."""
 
-STRONGER_BY, STRONGER_NOISE = 0.2, 0.15
+STRONGER_BY, STRONGER_NOISE = 0.2, 0.05
 """By how much a card that is `stronger_than` another is rated higher than it, and the standard deviation of that."""
 
 LOGIT_OF_INTERACTION = 4.0

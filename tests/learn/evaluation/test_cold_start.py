@@ -93,6 +93,17 @@ def test_probes_reveal_the_domain_in_which_a_new_model_is_good(planted_set: Rout
     assert forecast[poems].mean() > forecast[~poems].mean() + 0.3
 
 
+def test_adaptive_probes_reveal_the_domain_in_which_a_new_model_is_good(
+    planted_set: RoutingSet, encoder: StaticEncoder
+) -> None:
+    vectors = vectors_of(planted_set.prompts, encoder)
+    ours = strategies(encoder, {})["pulvinar, adaptive probes"](planted_set, vectors)
+    poems = np.array([domain == "poetry" for domain in planted_set.domains])
+    before, after = (ours(HiddenOutcomes("new", poems.astype(float), count), vectors) for count in (0, 16))
+    assert after[poems].mean() > before[poems].mean() + 0.2
+    assert after[~poems].mean() < before[~poems].mean() - 0.2
+
+
 def test_leaving_one_of_two_models_out_is_an_error(planted_set: RoutingSet, encoder: StaticEncoder) -> None:
     two = msgspec.structs.replace(planted_set, models=MODELS[:2], scores=planted_set.scores[:, :2])
     vectors = vectors_of(two.prompts, encoder)
