@@ -37,8 +37,8 @@ from router.learn.data import Prompt, RoutingSet
 from router.learn.data.prompts import read_prompts
 from router.learn.training.train import train
 from router.loading import load_encoder
-from router.perceive.encoder import Encoder
 from router.perceive.features import Perceiver
+from router.perceive.text.encoder import Encoder
 from router.pipeline import Router
 from router.wire.chat.request import ChatRequest
 

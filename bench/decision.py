@@ -34,7 +34,7 @@ from router.learn.evaluation.score import write_scores
 from router.loading import load_encoder, load_predictor
 from router.perceive.features import Perceiver, vector_width
 from router.perceive.predictor import Predictor
-from router.perceive.text_features import surface_features
+from router.perceive.text.text_features import surface_features
 from router.wire.chat.request import ChatRequest
 
 WORDS, MANY_WORDS = 62, 1_200

@@ -22,9 +22,9 @@ import numpy as np
 from bench.decision import texts
 from router import settings
 from router.loading import load_encoder
-from router.perceive.encoder import Encoder, StaticEncoder
 from router.perceive.features import feature_vector
-from router.perceive.text_features import surface_features
+from router.perceive.text.encoder import Encoder, StaticEncoder
+from router.perceive.text.text_features import surface_features
 from router.types import Floats
 
 SENTENCES = Path(__file__).with_name("sentences.tsv")

@@ -25,7 +25,7 @@ from router.learn.data import load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.splits import Split, k_folds, leave_domain_out
 from router.loading import load_encoder
-from router.perceive.encoder import Encoder
+from router.perceive.text.encoder import Encoder
 
 SETS = ("mmlu_pro", "llmrouter_default", "mmlu_helm", "mint", "arena_bench_v1", "routerbench_part")
 CONFIDENCES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)

@@ -19,8 +19,8 @@ from router.learn.evaluation.metrics import best_single
 from router.learn.evaluation.splits import Split
 from router.learn.progress import tracked
 from router.learn.training.train import fit
-from router.perceive.encoder import Encoder
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Features, Floats, Indices, Mask
 
 _RESAMPLES = 1_000

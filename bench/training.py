@@ -24,7 +24,7 @@ import numpy as np
 from router import settings
 from router.learn.data import Prompt
 from router.learn.data.vectors import vectors_of
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Doubles
 
 SUBJECTS = {

@@ -8,10 +8,10 @@ from router import settings
 from router.cards.catalog import Catalog, load_catalog
 from router.decide.policy import Policies, load_policies
 from router.errors import CallerError
-from router.perceive.encoder import Encoder, StaticEncoder
-from router.perceive.evidence import EvidenceFolder, EvidenceSource
+from router.perceive.ability.evidence import EvidenceFolder, EvidenceSource
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import Encoder, StaticEncoder
 from router.pipeline import Router
 
 
@@ -21,7 +21,7 @@ def load_encoder(name: str) -> Encoder:
         raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
     if name == settings.STATIC_ENCODER:
         return StaticEncoder.load(settings.default_encoder_folder())
-    from router.perceive.sentence_encoder import SentenceEncoder
+    from router.perceive.text.sentence_encoder import SentenceEncoder
 
     return SentenceEncoder(name)
 

@@ -13,8 +13,8 @@ import pytest
 
 from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
-from router.perceive.encoder import StaticEncoder
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
 
 ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
 MODELS = ("calculator", "poet", "generalist")

@@ -9,9 +9,9 @@ from router.cards.facts import ModelFacts
 from router.learn.data import Prompt, RoutingSet
 from router.learn.data.everyday import GradedPrompts
 from router.learn.training.train import train
-from router.perceive.encoder import StaticEncoder
 from router.perceive.predictor import Predictor
 from router.perceive.reader import Context
+from router.perceive.text.encoder import StaticEncoder
 from tests.conftest import planted
 
 EASY, HARD = "What colour is the {thing}?", "Prove rigorously that no {thing} satisfies the inequality."

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from router.cards.catalog import load_catalog
 from router.decide.policy import load_policies
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.wire.chat.request import ChatRequest

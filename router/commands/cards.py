@@ -104,7 +104,7 @@ def import_card(
     """Create a card from litellm's price map. Print it, or write it with --out."""
     import yaml
 
-    from router.cards.litellm_map import card_facts
+    from router.cards.sources.litellm_map import card_facts
 
     facts = {"id": name.rpartition("/")[2], **card_facts(name)}
     text = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
@@ -128,7 +128,7 @@ def refresh_cards(
     as_json: options.Json = False,
 ) -> None:
     """Report what may be out of date: new models and prices in litellm's price map, old and missing facts."""
-    from router.cards.refresh import refresh_report
+    from router.cards.sources.refresh import refresh_report
     from router.formats import units
 
     try:

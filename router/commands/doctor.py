@@ -87,7 +87,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
     from router import settings
     from router.dispatch.availability import list_servers, well_known_servers
     from router.loading import load_predictor
-    from router.perceive.evidence import load_evidence
+    from router.perceive.ability.evidence import load_evidence
 
     predictor = load_predictor(artifact)
     folder = settings.default_evidence_folder()
@@ -116,7 +116,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
     from rich.markup import escape
 
     from router.commands.render import console, table
-    from router.perceive.evidence import without_card
+    from router.perceive.ability.evidence import without_card
 
     out = console()
     out.print(f"artifact {predictor.id}: {len(predictor.models)} measured models, encoder {predictor.manifest.encoder}")

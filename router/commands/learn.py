@@ -16,7 +16,7 @@ from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
     from router.learn.data import RoutingSet
-    from router.perceive.encoder import Encoder
+    from router.perceive.text.encoder import Encoder
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
 Aliases = Annotated[

@@ -14,7 +14,7 @@ from msgspec import Struct
 from router import settings
 from router.cards import Card, Catalog, load_catalog
 from router.cards.catalog import load_card
-from router.cards.local_models import Facts
+from router.cards.sources.local_models import Facts
 from router.dispatch.discovery.local_models import LocalModel, described_by
 from router.formats.yaml_file import yaml_files
 

@@ -15,7 +15,7 @@ from router.formats import units
 
 if TYPE_CHECKING:
     from router.cards import Card
-    from router.cards.refresh import RefreshReport
+    from router.cards.sources.refresh import RefreshReport
     from router.learn.evaluation.report import Report
     from router.types import Candidate, Decision
 

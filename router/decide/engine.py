@@ -22,7 +22,7 @@ from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
 from router.errors import CallerError, NoCandidateError, did_you_mean
-from router.perceive.dependence import DEPENDENT, INDEPENDENT
+from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048

@@ -29,6 +29,7 @@ _UNKNOWN_USD_PER_MTOK = 2.0
 """What a card is assumed to charge of which neither the price nor the size is known."""
 
 _MIDDLE = 0.5
+_ALMOST_FREE = 1e-12
 _MIDDLE_IN_WORDS = "the middle between the least and the greatest of the catalogue"
 
 
@@ -56,11 +57,10 @@ def _shares(values: Doubles, scale: Doubles, logarithmic: bool) -> Doubles:
     """The places of `values` between the smallest (0) and the largest (1) of `scale`, to nine decimals."""
     if logarithmic:
         positive = scale[scale > 0]
-        positive = positive if positive.size else values[values > 0]
-        if positive.size:
-            smallest_positive = positive.min()
-            logarithms = np.log1p(values / smallest_positive)
-            values, scale = logarithms, logarithms if scale is values else np.log1p(scale / smallest_positive)
+        # Among free cards, any price is far from theirs, whatever the other unknown ones are.
+        smallest_positive = positive.min() if positive.size else _ALMOST_FREE
+        logarithms = np.log1p(values / smallest_positive)
+        values, scale = logarithms, logarithms if scale is values else np.log1p(scale / smallest_positive)
     smallest, largest = np.fmin.reduce(scale, initial=np.inf), np.fmax.reduce(scale, initial=-np.inf)
     width = largest - smallest if largest > smallest else 1.0
     shares: Doubles = ((values - smallest) / width).round(9)

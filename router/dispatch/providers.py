@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from router import settings
-from router.cards.litellm_map import package_folder
 from router.cards.schema import Card
+from router.cards.sources.litellm_map import package_folder
 from router.errors import did_you_mean
 from router.formats.net import host_of, parse_url
 from router.types import Api

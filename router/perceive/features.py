@@ -1,7 +1,7 @@
 """Features of a request: the embedding of the human's turns, then surface features of the newest one.
 
-The embedding is that of the newest turn plus, as far as it depends on them (`router.perceive.dependence`), those of the
-turns before it: "and in Python?" has the topic of the question before, an ask of its own has only its own topic.
+The embedding is that of the newest turn plus, as far as it depends on them (`router.perceive.text.dependence`), those
+of the turns before it: "and in Python?" has the topic of the question before, an ask of its own has only its own topic.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from router.perceive.dependence import DEPENDENT, dependence
-from router.perceive.encoder import MAX_CHARACTERS, Encoder, unit
-from router.perceive.human_text import human_text
 from router.perceive.reader import READINGS, Context, Reader
-from router.perceive.text_features import WIDTH, surface_features
+from router.perceive.text.dependence import DEPENDENT, dependence
+from router.perceive.text.encoder import MAX_CHARACTERS, Encoder, unit
+from router.perceive.text.human_text import human_text
+from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
 from router.wire.chat.request import ChatRequest, Turn
 from router.wire.effort import sets_effort

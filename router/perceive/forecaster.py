@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from router.cards.catalog import Catalog
+from router.perceive.ability.local import LocalEvidence
 from router.perceive.linear import Quality, tokens_of
-from router.perceive.local import LocalEvidence
 from router.perceive.profile import PromptProfile
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask

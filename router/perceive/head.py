@@ -11,14 +11,14 @@ import numpy as np
 from msgspec import Struct
 
 from router.errors import ArtifactError
-from router.perceive.ability import FactsModel, fact_count
-from router.perceive.acceptance import AcceptanceParameters, acceptance_shapes
+from router.perceive.ability.ability import FactsModel, fact_count
+from router.perceive.ability.acceptance import AcceptanceParameters, acceptance_shapes
+from router.perceive.ability.ratings import RatingModel
 from router.perceive.artifact import check_hashes, hashes, read_arrays, read_manifest, write_manifest
-from router.perceive.encoder import Encoder
 from router.perceive.features import vector_width
-from router.perceive.ratings import RatingModel
 from router.perceive.reader import ReaderParameters
 from router.perceive.skills import SkillParameters
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles
 
 FORMAT = "pulvinar-predictor"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from router.perceive.ability import Ability
+from router.perceive.ability.ability import Ability
 from router.perceive.head import GREATEST_LOG_TOKENS, Head
 from router.perceive.profile import PromptProfile
 from router.types import GREATEST_STD, Doubles, Indices

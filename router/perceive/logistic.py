@@ -1,4 +1,4 @@
-"""Qualities in the item-response form (`router.perceive.acceptance`)."""
+"""Qualities in the item-response form (`router.perceive.ability.acceptance`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from router.perceive.acceptance import LOGIT_OF_INTERACTION, AcceptanceParameters, Strength, family_weights, probability
+from router.perceive.ability.acceptance import (
+    LOGIT_OF_INTERACTION,
+    AcceptanceParameters,
+    Strength,
+    family_weights,
+    probability,
+)
 from router.perceive.linear import Quality, deviation_of
 from router.perceive.profile import PromptProfile
 from router.types import Doubles

@@ -18,21 +18,21 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
-from router.perceive.ability import Ability, facts_row, profile_of
-from router.perceive.acceptance import family_weights, probability
-from router.perceive.belief import Belief, LinearResponse
-from router.perceive.encoder import Encoder
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.ability import Ability, facts_row, profile_of
+from router.perceive.ability.acceptance import family_weights, probability
+from router.perceive.ability.belief import Belief, LinearResponse
+from router.perceive.ability.evidence import ProbeOutcome
+from router.perceive.ability.local import LocalEvidence, topics_of_vectors
+from router.perceive.ability.placement import ProbeReadings, RatingPlacer
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
-from router.perceive.local import LocalEvidence, topics_of_vectors
 from router.perceive.logistic import LogisticQuality
-from router.perceive.placement import ProbeReadings, RatingPlacer
 from router.perceive.profile import PromptProfile, share_between
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices, Mask
 
 

@@ -247,7 +247,8 @@ def re_decide(store: Store, recorded: DecisionRecord, **changes: Mapping[str, An
 
 def test_re_deciding_with_an_edited_card_names_it_as_the_reason(store: Store, predictor: Predictor) -> None:
     tested = router(predictor)
-    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM), flags="size<=70B", policy="cheap"))
+    flags = "size<=70B,cheapest*0.3"
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM), flags=flags, policy="cheap"))
     unchanged = re_decide(store, recorded)
     assert (unchanged.same, unchanged.reasons) == (True, ())
     edited = re_decide(store, recorded, poet={"price": {"input": 90, "output": 90}})

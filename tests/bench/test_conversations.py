@@ -20,7 +20,7 @@ from bench.conversations import (
 )
 from router import settings
 from router.decide.policy import load_policies
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 from router.pipeline import Router
 from tests.bench.specialist_prompts import specialist_prompts
 

@@ -12,7 +12,7 @@ from router.errors import CallerError
 from router.learn.data import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.splits import Split, k_folds
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 
 LEAST_CAUTIOUS, MOST_CAUTIOUS = GuardRule(0.5, 1.0), GuardRule(0.99, 1.0)
 

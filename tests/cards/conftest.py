@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from router.cards import litellm_map
+from router.cards.sources import litellm_map
 
 # A deadline would be a timed test.
 settings.register_profile("pulvinar", max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from router.learn.onboarding import load_probes
-from router.perceive.evidence import load_evidence
+from router.perceive.ability.evidence import load_evidence
 from router.settings import default_evidence_folder, shipped_probes_folder
 from tests.commands.conftest import Run
 from tests.gateway.servers import wait_for

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.decide.policy import Policy
-from router.perceive.dependence import DEPENDENT, INDEPENDENT
+from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import Decision, Forecast
 from tests.decide.cards import card, choose, features, forecast
 

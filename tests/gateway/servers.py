@@ -33,7 +33,7 @@ from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
 from router.gateway.server.serve import listen, server_config
 from router.gateway.worker import Gateway
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence
 from router.pipeline import Router
 from router.store.records.snapshots import catalogue_snapshot

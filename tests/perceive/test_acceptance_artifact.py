@@ -13,13 +13,13 @@ import pytest
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.errors import ArtifactError
-from router.perceive.acceptance import AcceptanceParameters
+from router.perceive.ability.acceptance import AcceptanceParameters
+from router.perceive.ability.ratings import RatingModel
 from router.perceive.artifact import hashes
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Evidence, Predictor
-from router.perceive.ratings import RatingModel
 from router.perceive.reader import ReaderParameters
+from router.perceive.text.encoder import StaticEncoder
 from router.wire.chat.request import ChatRequest
 from tests.graded_prompts import EASY, HARD, graded_predictor
 from tests.perceive.test_artifact import edit, replace_arrays, stored_array, stored_names

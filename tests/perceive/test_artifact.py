@@ -14,13 +14,13 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.errors import ArtifactError
-from router.perceive.ability import FactsModel
+from router.perceive.ability.ability import FactsModel
 from router.perceive.artifact import hashes
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver, feature_vector
 from router.perceive.head import Head
 from router.perceive.predictor import Evidence, Predictor
 from router.perceive.skills import SkillParameters
+from router.perceive.text.encoder import StaticEncoder
 from router.wire.chat.request import ChatRequest
 
 

@@ -22,9 +22,9 @@ from router import settings
 from router.cards.catalog import Catalog, load_catalog
 from router.cards.schema import Card, Price
 from router.decide.policy import load_policies
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
 from router.pipeline import Router
 from router.types import Doubles, Floats
 from router.wire import ChatRequest

@@ -8,11 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.errors import CallerError
-from router.perceive.dependence import DEPENDENT
-from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
 from router.perceive.features import Perceiver, feature_vector, feature_vectors, vector_width
-from router.perceive.human_text import human_text
-from router.perceive.text_features import surface_features
+from router.perceive.text.dependence import DEPENDENT
+from router.perceive.text.encoder import MAX_CHARACTERS, StaticEncoder
+from router.perceive.text.human_text import human_text
+from router.perceive.text.text_features import surface_features
 from router.types import UNKNOWN_DEPENDENCE, Floats
 from router.wire.chat.request import ChatRequest
 

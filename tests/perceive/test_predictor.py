@@ -15,12 +15,12 @@ from router.cards.schema import Benchmark, Card, Latency, Price
 from router.formats.quantities import Milliseconds, Size, TokenCount
 from router.learn.data import RoutingSet
 from router.learn.training.train import train
-from router.perceive.encoder import StaticEncoder
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.features import Perceiver, feature_vector, vector_width
 from router.perceive.linear import _squashed
 from router.perceive.predictor import Evidence, Predictor
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Features, Forecast
 from router.wire.chat.request import ChatRequest
 from tests.conftest import planted

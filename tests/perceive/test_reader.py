@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector, feature_vectors, vector_width
 from router.perceive.reader import (
     CONTEXT_FEATURES,
@@ -17,6 +16,7 @@ from router.perceive.reader import (
     context_features,
     gram_hashes,
 )
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Floats
 
 WIDTH = 5

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector
 from router.perceive.predictor import Predictor
 from router.perceive.skills import CLIP, SkillParameters, SkillProjection, SkillProjector, levels, quantised, row_by_row
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Floats
 
 WIDTH, EMBEDDED, LANDMARKS, DIRECTIONS, SKILLS = 70, 64, 24, 10, 7

@@ -10,9 +10,9 @@ import pytest
 from router.cards import Card, Catalog
 from router.cards.schema import Latency, Price, Rates
 from router.formats.quantities import Dollars, Milliseconds
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Features, Forecast
 from router.wire import read_request
 from router.wire.chat.request import ChatRequest

@@ -10,7 +10,7 @@ import aiohttp
 from msgspec import Struct
 
 from router.cards import Card
-from router.cards.local_models import (
+from router.cards.sources.local_models import (
     Facts,
     listed_facts,
     llama_cpp_facts,

@@ -22,7 +22,7 @@ from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys
 from router.gateway.config.sources import ParsedConfig, Sources
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.store.records.record import Snapshot

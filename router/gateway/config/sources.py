@@ -15,7 +15,7 @@ from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
-from router.perceive.evidence import EvidenceFolder, ProbeOutcome
+from router.perceive.ability.evidence import EvidenceFolder, ProbeOutcome
 
 _MAX_LINKS = 40
 

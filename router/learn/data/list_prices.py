@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from router.errors import FileError
 from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS, RoutingSet
-from router.perceive.encoder import Encoder
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles
 
 NO_COSTS = "no costs: the set records none and no --prices were given"

@@ -16,9 +16,9 @@ from router.learn.data.prompts import Prompt
 from router.learn.progress import tracked
 from router.perceive import features
 from router.perceive.artifact import read_arrays
-from router.perceive.encoder import Encoder
 from router.perceive.features import feature_vectors, vector_width
-from router.perceive.text_features import NAMES
+from router.perceive.text.encoder import Encoder
+from router.perceive.text.text_features import NAMES
 from router.types import Floats
 
 _ABANDONED_S = 86_400.0

@@ -17,7 +17,7 @@ import numpy as np
 from router.errors import ConfigurationError, MissingExtraError
 from router.learn.encoder.lexicon import make_lexicon, whole_words
 from router.perceive.artifact import hashes, write_manifest
-from router.perceive.encoder import FILES, FORMAT, VERSION, EncoderCard
+from router.perceive.text.encoder import FILES, FORMAT, VERSION, EncoderCard
 from router.types import Floats
 
 _BATCH = 1024

@@ -20,7 +20,7 @@ import numpy as np
 
 from router.errors import MissingExtraError
 from router.learn.progress import tracked
-from router.perceive.lexicon import Lexicon, normalised, split
+from router.perceive.text.lexicon import Lexicon, normalised, split
 from router.types import Doubles, Floats
 
 MAX_WORDS = {

@@ -21,11 +21,11 @@ from router.learn.evaluation.metrics import brier, mean_auc
 from router.learn.evaluation.splits import k_folds
 from router.learn.progress import tracked
 from router.learn.training.train import fit
-from router.perceive.ability import facts_row
-from router.perceive.belief import Belief, LinearResponse
-from router.perceive.encoder import Encoder
+from router.perceive.ability.ability import facts_row
+from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.linear import quality_of
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices
 
 PROBES = (0, 8, 16, 32, 64)

@@ -25,7 +25,7 @@ from router.learn.evaluation.ood import Novelty, UnknownPrompts, compare_novelty
 from router.learn.evaluation.report import Domain, PromptMap, Report, rounded
 from router.learn.evaluation.splits import Split, k_folds, leave_domain_out, transfer
 from router.learn.evaluation.verdicts import bottom_line, verdicts
-from router.perceive.encoder import Encoder
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats
 
 _MAP_PROMPTS = 600

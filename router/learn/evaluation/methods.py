@@ -18,7 +18,7 @@ from router.learn.evaluation.metrics import mean_scores
 from router.learn.evaluation.splits import Split
 from router.learn.progress import tracked
 from router.learn.training.train import fit as fit_predictor
-from router.perceive.encoder import Encoder
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices
 
 OURS = "pulvinar"

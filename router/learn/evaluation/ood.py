@@ -25,8 +25,8 @@ from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.metrics import mean_auc
 from router.learn.evaluation.splits import duplicate_groups, normalized_question
 from router.learn.training.train import fit
-from router.perceive.encoder import Encoder
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices
 
 _NEIGHBOURS = 10

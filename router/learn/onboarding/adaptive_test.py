@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from router.learn.onboarding.probes import Probe
-from router.perceive.belief import Belief
+from router.perceive.ability.belief import Belief
 from router.perceive.linear import quality_of
 from router.types import Indices
 

@@ -11,7 +11,7 @@ from router.cards.schema import Price
 from router.dispatch.costs import cost_usd
 from router.learn.onboarding.endpoint import Reply
 from router.learn.onboarding.probes import Probe
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 from router.types import Usage
 
 _OVERHEAD_TOKENS = 16

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.formats.files import lock, replace_file
-from router.perceive.evidence import ProbeOutcome, file_name, read_evidence
+from router.perceive.ability.evidence import ProbeOutcome, file_name, read_evidence
 
 Key = tuple[str, str]
 

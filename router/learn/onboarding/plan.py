@@ -16,7 +16,7 @@ from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.budget import Budget
 from router.learn.onboarding.evidence_log import Key
 from router.learn.onboarding.probes import Probe, ProbeSet
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 
 
 class Terms(Struct, frozen=True):

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.probes import Probe
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 
 _FEW = 4
 

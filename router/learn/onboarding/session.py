@@ -17,7 +17,7 @@ from router.learn.onboarding.evidence_log import EvidenceLog, PendingProbe
 from router.learn.onboarding.plan import Terms, check_callable, limited_to_card, outcomes_by_row
 from router.learn.onboarding.probes import Probe, ProbeSet
 from router.learn.onboarding.result import OnboardingResult, Progress, StopReason, changes, median, warnings_of
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor
 
 _MAX_ANSWER_CHARACTERS = 400

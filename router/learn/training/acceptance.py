@@ -21,9 +21,9 @@ from router.learn.data.price_map import listed_prices, snapshot_dates
 from router.learn.training.outcome_table import additive_effects
 from router.learn.training.ratings import column_memberships, fit_ratings
 from router.learn.training.reader import fit_reader
-from router.perceive.acceptance import AcceptanceParameters
+from router.perceive.ability.acceptance import AcceptanceParameters
+from router.perceive.ability.ratings import measurements, memberships, rating_of
 from router.perceive.features import topic_texts
-from router.perceive.ratings import measurements, memberships, rating_of
 from router.perceive.reader import Reader
 from router.types import Doubles, Floats
 

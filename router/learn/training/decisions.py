@@ -26,6 +26,9 @@ def particular_factors(in_domain: Blended, out_of_domain: Blended, groups: Indic
     the best such factor must gain a standard error over the best model, and then the least one is taken that is not
     worse by a standard error. The factor out of domain is chosen in the same way.
     """
+    if not len(in_domain.expected):
+        # Too few prompts to leave some out: the best model on average is chosen.
+        return np.array([0.0, 0.0, 1.0])
     rows_out = np.arange(len(out_of_domain.expected))
     choices = [(0.0, 1.0)]
     for limit in _LIMITS:
@@ -51,6 +54,8 @@ def _gains(blended: Blended, factors: Doubles) -> Doubles:
     """The score `(rows,)` of the model that is chosen with these factors, less that of the best model on average."""
     table = blended.table
     measured = table.known.any(axis=0)
+    if not measured.any():
+        return np.zeros(len(blended.expected))
     above = blended.expected - table.ability
     particular = above - above[:, measured].mean(axis=1, keepdims=True)
     compared = table.ability + factor_of(factors, blended.ood_probability)[:, None] * particular

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from router.perceive.ability import FactsModel
+from router.perceive.ability.ability import FactsModel
 from router.types import Doubles
 
 _FACTORS = 4

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from router.cards.benchmarks import BENCHMARKS, FAMILIES
-from router.perceive.ratings import LATENTS, NUMBERS, RatingModel
+from router.perceive.ability.ratings import LATENTS, NUMBERS, RatingModel
 from router.types import Doubles
 
 _ROUNDS = 150
@@ -29,9 +29,10 @@ _FAMILY_PRIOR_MODELS = 2.0
 def fit_ratings(
     table: Doubles, memberships: Doubles, families: Sequence[str | None], names: Sequence[str]
 ) -> RatingModel:
-    """The rating model of a table `(models, columns)`, NaN where unknown: `router.perceive.ratings.measurements`, then
-    outcomes, whose latent variables `memberships` `(columns, latents)` states. `families` are those of the models, and
-    `names` the families for which an offset is learned.
+    """The rating model of a table `(models, columns)`, NaN where unknown:
+    `router.perceive.ability.ratings.measurements`, then outcomes, whose latent variables `memberships`
+    `(columns, latents)` states. `families` are those of the models, and `names` the families for which an offset is
+    learned.
 
     Slopes and noises of columns with few models are shrunk to common values, since a leaderboard of six models says
     little about its own scale.

@@ -21,11 +21,11 @@ from router.learn.training.landmarks import replace_arrays
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
 from router.learn.training.skill_stack import SkillStack
-from router.perceive.ability import facts_row, profile_of
-from router.perceive.encoder import Encoder
+from router.perceive.ability.ability import facts_row, profile_of
 from router.perceive.head import FORMAT, VERSION, DataSource, Head, Manifest, ModelEvidence
 from router.perceive.predictor import Predictor
 from router.perceive.skills import SkillParameters, SkillProjector
+from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats
 
 _MIN_FAMILY_MODELS = 3

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.cards.test_local_models import LLAMA_CPP, LM_STUDIO, PROPS, SHOW, TAG, VLLM
+from tests.cards.sources.test_local_models import LLAMA_CPP, LM_STUDIO, PROPS, SHOW, TAG, VLLM
 from tests.gateway.servers import served
 
 ADAPTER = {"id": "sql-lora", "root": "/adapters/sql", "parent": VLLM["id"], "max_model_len": None, "owned_by": "vllm"}

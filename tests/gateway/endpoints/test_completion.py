@@ -17,7 +17,7 @@ from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import Gateway, make_app
 from router.gateway.config.gateway_yaml import GatewayConfig, Recording
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.perceive.dependence import DEPENDENT, INDEPENDENT
+from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.store.records.journal import Journal
 from router.store.records.record import Record
 from tests.gateway.servers import CHUNKS, Upstream, make_card, make_gateway, make_router, served, wait_for

@@ -10,7 +10,7 @@ import pytest
 from router.errors import FileError
 from router.learn.data import RoutingSet
 from router.learn.data.list_prices import NO_COSTS, Price, costs_of, read_prices
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 
 ENTRY = {"usd_per_m_input": 1.0, "usd_per_m_output": 2.0, "aliases": ["poet-v1"], "price_source": "a list"}
 

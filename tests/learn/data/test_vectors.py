@@ -11,8 +11,8 @@ from router.errors import ConfigurationError
 from router.learn.data import Prompt, vectors
 from router.learn.data.vectors import embeddings_of, vectors_of
 from router.perceive import features
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vector
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Floats
 
 PROMPTS = (Prompt("a", ("old", "What is new?")), Prompt("b", ("A poem",)))

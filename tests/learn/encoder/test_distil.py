@@ -11,8 +11,8 @@ from router.errors import ConfigurationError, MissingExtraError
 from router.learn.encoder import distil as module
 from router.learn.encoder.distil import distil
 from router.learn.encoder.lexicon import make_lexicon
-from router.perceive.encoder import StaticEncoder
-from router.perceive.lexicon import Lexicon
+from router.perceive.text.encoder import StaticEncoder
+from router.perceive.text.lexicon import Lexicon
 
 SHIPPED = Path(__file__).parents[3] / "router" / "shipped" / "encoder"
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

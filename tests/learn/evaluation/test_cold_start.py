@@ -19,7 +19,7 @@ from router.learn.evaluation.cold_start import (
     population,
     strategies,
 )
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 from router.types import Doubles, Floats
 
 MODELS = ("calculator", "poet", "generalist")

@@ -15,7 +15,7 @@ from router.learn.evaluation.methods import HINDSIGHT, OURS, SHUFFLED
 from router.learn.evaluation.metrics import Quality
 from router.learn.evaluation.ood import UnknownPrompts
 from router.learn.evaluation.report import Report
-from router.perceive.encoder import Encoder, StaticEncoder
+from router.perceive.text.encoder import Encoder, StaticEncoder
 from tests.conftest import ENCODER_FOLDER
 
 

@@ -10,7 +10,7 @@ from router.errors import CallerError, ConfigurationError, FileError
 from router.learn.data import RoutingSet
 from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.ood import UnknownPrompts, auroc, compare_novelty, fpr_95, read_unknown
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 
 
 def test_auroc_is_the_share_of_rightly_ordered_pairs() -> None:

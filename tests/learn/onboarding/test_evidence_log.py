@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import CallerError, ConfigurationError, FileError
 from router.learn.onboarding.evidence_log import EvidenceLog, PendingProbe, earlier_outcomes, set_aside
-from router.perceive.evidence import ProbeOutcome, load_evidence
+from router.perceive.ability.evidence import ProbeOutcome, load_evidence
 
 FIRST = ProbeOutcome("a", "sums", "1 + 1?", "number", 1.0, "2", "m-1", "2026-01-01T00:00:00+00:00", 12.5)
 SECOND = msgspec.structs.replace(FIRST, probe="b", prompt="2 + 2?")

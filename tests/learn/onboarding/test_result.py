@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from router.learn.onboarding.result import warnings_of
-from router.perceive.evidence import ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome
 
 
 def outcomes(answers: Sequence[str], score: float) -> tuple[ProbeOutcome, ...]:

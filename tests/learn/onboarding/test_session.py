@@ -29,9 +29,9 @@ from router.learn.onboarding import (
 )
 from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.evidence_log import PendingProbe
-from router.perceive.ability import Ability, profile_of
-from router.perceive.belief import Belief, LinearResponse
-from router.perceive.evidence import load_evidence
+from router.perceive.ability.ability import Ability, profile_of
+from router.perceive.ability.belief import Belief, LinearResponse
+from router.perceive.ability.evidence import load_evidence
 from router.perceive.predictor import Predictor
 from router.settings import shipped_probes_folder
 from tests.dispatch.anthropic_upstream import anthropic_server

@@ -18,7 +18,7 @@ from router.learn.report.page import page, write_html
 from router.learn.report.summary import sentences
 from router.learn.report.svg import Line, Whisker, curves, whiskers
 from router.learn.report.terms import FIGURE_MEANINGS, FIGURES, method_meaning
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 
 _VOID = {"meta", "circle", "line", "rect", "polyline", "br"}
 

@@ -11,7 +11,7 @@ from router.learn.data import RoutingSet
 from router.learn.evaluation.evaluate import EvaluationSettings, evaluate
 from router.learn.evaluation.report import BottomLine, Domain, DomainComparison, Report
 from router.learn.report.summary import method_of, sentences
-from router.perceive.encoder import StaticEncoder
+from router.perceive.text.encoder import StaticEncoder
 
 LINE = BottomLine("big", 1697, 0.71, 0.71, -0.01, 0.01, single_usd_per_1000=0.69, routed_usd_per_1000=0.4209)
 

@@ -9,9 +9,9 @@ import pytest
 from router.cards.facts import ModelFacts
 from router.errors import CallerError
 from router.learn.training.train import train
-from router.perceive.acceptance import TIERS, AcceptanceParameters
-from router.perceive.encoder import StaticEncoder
+from router.perceive.ability.acceptance import TIERS, AcceptanceParameters
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
 from tests.graded_prompts import EASY, HARD, MODELS, facts, graded_predictor, graded_prompts, measured
 
 THING = "kettle of Rome"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from router.learn.training.factor_model import fit_factors
-from router.perceive.ability import FactsModel
+from router.perceive.ability.ability import FactsModel
 
 ABILITIES, FACTS = 5, 7
 

@@ -6,9 +6,9 @@ import pytest
 
 from router.cards.benchmarks import FAMILIES
 from router.learn.training.reader import FittedReader, fit_reader, graded_difficulty
-from router.perceive.encoder import StaticEncoder
 from router.perceive.features import feature_vectors
 from router.perceive.reader import Reader
+from router.perceive.text.encoder import StaticEncoder
 from tests.graded_prompts import EASY, HARD, graded_prompts
 
 

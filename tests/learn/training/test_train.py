@@ -13,10 +13,10 @@ from router.errors import CallerError
 from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet
 from router.learn.training.outcome_table import MIN_ROWS
 from router.learn.training.train import train
-from router.perceive.ability import fact_count
-from router.perceive.encoder import StaticEncoder
+from router.perceive.ability.ability import fact_count
 from router.perceive.features import Perceiver, feature_vector
 from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
 from router.wire.chat.request import ChatRequest
 
 SUM, POEM = "What is 321 plus 654?", "Write a poem about the moon in autumn."

@@ -11,7 +11,7 @@ from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.formats.quantities import Size
 from router.loading import load_predictor
-from router.perceive.acceptance import TIERS
+from router.perceive.ability.acceptance import TIERS
 from router.perceive.predictor import Evidence, Predictor
 from router.types import Doubles, Floats
 

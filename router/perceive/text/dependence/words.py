@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from router.perceive.dependence import fillers, joined, references
+from router.perceive.text.dependence import fillers, joined, references
 
 OPENER, POINTER, EDIT, ASK, PART, TARGET, FILLER = (1 << bit for bit in range(7))
 """What a word does; 0 is a word with content of its own."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from router.perceive.text_features import NAMES, WIDTH, surface_features
+from router.perceive.text.text_features import NAMES, WIDTH, surface_features
 
 # A feature's name, a text without the property, a text with it.
 REACTIONS = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.perceive.local import PRIOR_OUTCOMES, LocalEvidence, similarity, topics_of_vectors
+from router.perceive.ability.local import PRIOR_OUTCOMES, LocalEvidence, similarity, topics_of_vectors
 from router.types import Doubles
 
 RESIDUALS = st.lists(st.floats(-1, 1), min_size=1, max_size=40)

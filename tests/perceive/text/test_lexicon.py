@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.perceive.lexicon import Lexicon, is_foreign, normalised, split
+from router.perceive.text.lexicon import Lexicon, is_foreign, normalised, split
 
 WORDS = ["вод", "вода", "а", "水", "水曜日"]
 

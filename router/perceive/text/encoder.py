@@ -2,7 +2,7 @@
 
 The default one is a table of token vectors distilled from a sentence-transformers model. The vector of a text is the
 mean of its tokens' vectors, scaled to length one. Words in other scripts than Latin, which the English tokenizer cannot
-read, are translated to English tokens by `router.perceive.lexicon`.
+read, are translated to English tokens by `router.perceive.text.lexicon`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from router.errors import ArtifactError
 from router.formats.json import encodable
 from router.perceive.artifact import check_hashes, read_arrays, read_manifest
-from router.perceive.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
+from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
 from router.types import Floats, Indices
 
 FORMAT = "pulvinar-encoder"

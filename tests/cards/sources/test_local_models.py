@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.cards.local_models import listed_facts, llama_cpp_facts, lm_studio_facts, ollama_facts, vllm_facts
+from router.cards.sources.local_models import listed_facts, llama_cpp_facts, lm_studio_facts, ollama_facts, vllm_facts
 
 TAG: dict[str, Any] = {
     "name": "llama3.2:latest",

@@ -1,4 +1,4 @@
-"""Words that say nothing by themselves, by language, in the form of `router.perceive.dependence.references`.
+"""Words that say nothing by themselves, by language, in the form of `router.perceive.text.dependence.references`.
 
 | table | what its words do |
 |---|---|

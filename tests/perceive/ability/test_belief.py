@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.loading import load_predictor
-from router.perceive.ability import Ability, noise_variance, profile_of
-from router.perceive.acceptance import AcceptanceParameters
-from router.perceive.belief import MOST_PER_TOPIC, TOPIC_STD, Belief, LinearResponse, LogisticResponse
-from router.perceive.ratings import LATENTS
+from router.perceive.ability.ability import Ability, noise_variance, profile_of
+from router.perceive.ability.acceptance import AcceptanceParameters
+from router.perceive.ability.belief import MOST_PER_TOPIC, TOPIC_STD, Belief, LinearResponse, LogisticResponse
+from router.perceive.ability.ratings import LATENTS
 from router.perceive.reader import READINGS
 from router.types import Doubles
 

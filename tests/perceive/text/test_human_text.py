@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.perceive.human_text import AT_LINE_START, INJECTED, human_text
+from router.perceive.text.human_text import AT_LINE_START, INJECTED, human_text
 
 QUESTION = "Why does the login test fail?"
 TURNS = {

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from router.cards import Card
-from router.cards.refresh import RefreshReport, refresh_report
+from router.cards.sources.refresh import RefreshReport, refresh_report
 from router.errors import CallerError
 from router.formats.quantities import read_quantity
 

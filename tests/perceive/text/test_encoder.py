@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
-from router.perceive import encoder as module
 from router.perceive.artifact import hashes
-from router.perceive.encoder import MAX_CHARACTERS, StaticEncoder
-from router.perceive.lexicon import is_foreign
+from router.perceive.text import encoder as module
+from router.perceive.text.encoder import MAX_CHARACTERS, StaticEncoder
+from router.perceive.text.lexicon import is_foreign
 
 FILES = module.FILES
-FOLDER = Path(__file__).parents[2] / "router" / "shipped" / "encoder"
+FOLDER = Path(__file__).parents[3] / "router" / "shipped" / "encoder"
 TEXTS = {
     "prose": "The quick brown fox doesn't jump over the lazy dog; it sleeps.",
     "code": "def f(x: int) -> str:\n\treturn f'{x!r}' if x != 0 else \"none\"  # ok\n```py\nprint(f(3))\n```",

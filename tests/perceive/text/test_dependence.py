@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.perceive.dependence import DEPENDENT, INDEPENDENT, dependence, fillers, joined, references
-from router.perceive.dependence.words import word_tables
+from router.perceive.text.dependence import DEPENDENT, INDEPENDENT, dependence, fillers, joined, references
+from router.perceive.text.dependence.words import word_tables
 
 QUESTION = "How do I sort a list of dictionaries in Python?"
 

@@ -3,7 +3,7 @@
 A follow-up says little by itself. It joins itself to what went before (and, what about), points to it (it, that one),
 changes it (shorter, again, instead) or names a part of it (the second step). An ask of its own has content words that
 did not occur before. Both kinds of evidence are counted and weighed on the logit scale, with the word lists of 30
-languages (`router.perceive.dependence.words`); a turn in another language tends to be independent.
+languages (`router.perceive.text.dependence.words`); a turn in another language tends to be independent.
 
 Only the beginning of a turn is read, so the cost does not grow with its length.
 """
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from router.perceive.dependence.words import ASK, EDIT, FILLER, OPENER, PART, POINTER, TARGET, word_tables
+from router.perceive.text.dependence.words import ASK, EDIT, FILLER, OPENER, PART, POINTER, TARGET, word_tables
 
 DEPENDENT = 0.6
 """From this dependence on, a turn is a follow-up."""

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from router.cards.benchmarks import BENCHMARKS, FAMILIES
 from router.cards.facts import ModelFacts
-from router.perceive.ability import Ability
+from router.perceive.ability.ability import Ability
 from router.types import Doubles
 
 SOURCES = ("lmarena", "livebench", "openhands")

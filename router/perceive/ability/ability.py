@@ -4,9 +4,9 @@ This is the linear item-response model with Gaussian uncertainty. For a prompt w
 
     expected quality = x · m        variance of the expected quality = xᵀ C x
 
-`m` and `C` are the posterior mean and covariance. Evidence (`router.perceive.belief`) narrows `C` and never widens it.
-The prior of a card without outcomes is computed from its facts, by a factor model of the abilities and the published
-facts of measured models.
+`m` and `C` are the posterior mean and covariance. Evidence (`router.perceive.ability.belief`) narrows `C` and never
+widens it. The prior of a card without outcomes is computed from its facts, by a factor model of the abilities and the
+published facts of measured models.
 """
 
 from __future__ import annotations

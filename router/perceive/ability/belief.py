@@ -7,7 +7,7 @@ a whole than as many outcomes on different topics. The covariance of outcomes ar
 
 with the similarity `K` of their topics and the standard deviation `τ` of what is particular to a topic. However far
 outcomes on a few topics are from what was expected, they move the ability by a limited distance only. What the
-ability does not explain of them then corrects the forecasts of prompts like them (`router.perceive.local`).
+ability does not explain of them then corrects the forecasts of prompts like them (`router.perceive.ability.local`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from msgspec import Struct
 
-from router.perceive.ability import Ability, most_informative, noise_variance
-from router.perceive.acceptance import AcceptanceParameters, family_weights, probability
-from router.perceive.local import LocalEvidence, similarity
-from router.perceive.ratings import family_matrix
+from router.perceive.ability.ability import Ability, most_informative, noise_variance
+from router.perceive.ability.acceptance import AcceptanceParameters, family_weights, probability
+from router.perceive.ability.local import LocalEvidence, similarity
+from router.perceive.ability.ratings import family_matrix
 from router.types import Doubles, Indices, Mask
 
 TOPIC_STD = 0.25

@@ -3,10 +3,11 @@
     logit q = Σ_f w_f(z) e(r_mf) - b(z) + (1 - t) · γ · 4 · i_m(z)
 
 `b` is the prompt's difficulty and `w` its families of tasks (`router.perceive.reader`), `r` the ratings of the model
-(`router.perceive.ratings`), `e` the curve from a rating to a strength. On an easy prompt every model is near 1; models
-differ where prompts are hard. `i` is what outcomes show about this model on this kind of prompt beyond its ratings: the
-model-specific part of the skills (`router.perceive.skills`), which counts in domain only (`t` is the probability that
-the prompt is out of domain). The strictness of a data set's grader and its answer format are no part of `q`.
+(`router.perceive.ability.ratings`), `e` the curve from a rating to a strength. On an easy prompt every model is near
+1; models differ where prompts are hard. `i` is what outcomes show about this model on this kind of prompt beyond its
+ratings: the model-specific part of the skills (`router.perceive.skills`), which counts in domain only (`t` is the
+probability that the prompt is out of domain). The strictness of a data set's grader and its answer format are no part
+of `q`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.benchmarks import FAMILIES
-from router.perceive.ability import Ability
-from router.perceive.ratings import LATENTS, RatingModel, memberships, rating_of
+from router.perceive.ability.ability import Ability
+from router.perceive.ability.ratings import LATENTS, RatingModel, memberships, rating_of
 from router.perceive.reader import CONTEXT_FEATURES, GRAM_BITS, READINGS, ReaderParameters
 from router.types import Doubles
 

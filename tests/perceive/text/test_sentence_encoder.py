@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from router.errors import ConfigurationError, MissingExtraError
-from router.perceive.sentence_encoder import SentenceEncoder
+from router.perceive.text.sentence_encoder import SentenceEncoder
 
 slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 

@@ -1,5 +1,5 @@
 """How much the newest turn of a conversation depends on what went before it."""
 
-from router.perceive.dependence.cue import DEPENDENT, INDEPENDENT, dependence
+from router.perceive.text.dependence.cue import DEPENDENT, INDEPENDENT, dependence
 
 __all__ = ["DEPENDENT", "INDEPENDENT", "dependence"]

@@ -9,11 +9,11 @@ import numpy as np
 
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
-from router.perceive.ability import Ability
-from router.perceive.acceptance import STRONGER_BY, STRONGER_NOISE, TIER_NOISE, TIERS, AcceptanceParameters
-from router.perceive.belief import Belief, LogisticResponse
-from router.perceive.local import LocalEvidence
-from router.perceive.ratings import measurements
+from router.perceive.ability.ability import Ability
+from router.perceive.ability.acceptance import STRONGER_BY, STRONGER_NOISE, TIER_NOISE, TIERS, AcceptanceParameters
+from router.perceive.ability.belief import Belief, LogisticResponse
+from router.perceive.ability.local import LocalEvidence
+from router.perceive.ability.ratings import measurements
 from router.types import Doubles
 
 _ADAPTER_VARIANCE = 0.3**2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import FileError
-from router.perceive.evidence import (
+from router.perceive.ability.evidence import (
     EvidenceFolder,
     EvidenceSource,
     ProbeOutcome,

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.cards import Card, litellm_map
+from router.cards import Card
+from router.cards.sources import litellm_map
 from router.errors import UnknownModelError
 from router.formats.quantities import read_quantity
 
@@ -153,7 +154,7 @@ def test_an_entry_that_is_not_a_chat_model_is_rejected(name: str) -> None:
 
 def test_reading_the_map_does_not_import_litellm() -> None:
     code = (
-        "import sys; from router.cards import litellm_map; litellm_map.names(); "
+        "import sys; from router.cards.sources import litellm_map; litellm_map.names(); "
         "litellm_map.card_facts('gpt-4o-mini'); sys.exit('litellm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.cards.benchmarks import BENCHMARKS
 from router.cards.facts import ModelFacts
-from router.perceive.ability import (
+from router.perceive.ability.ability import (
     Ability,
     FactsModel,
     fact_count,

@@ -1,0 +1,1 @@
+"""Where cards come from and are checked against: litellm's price map, servers on this machine."""

@@ -1,0 +1,1 @@
+"""What a prompt says: its human part, its embedding, its surface features, what it depends on."""
