@@ -38,6 +38,9 @@ def made(width: int = WIDTH) -> Reader:
             scale=np.abs(drawn(dense)) + np.float32(0.1),
             weights=drawn(dense, READINGS),
             intercept=drawn(READINGS),
+            landmarks=rng.integers(-127, 128, size=(3, width)).astype(np.int8),
+            landmark_scale=np.full(3, 0.005, np.float32),
+            landmark_weights=drawn(3, READINGS),
         )
     )
 
