@@ -13,11 +13,19 @@ def contradiction(by_id: Mapping[str, Card]) -> tuple[str, str, str] | None:
     itself, directly or through others; None where there is none.
     """
     weaker = {card.id: card.stronger_than for card in by_id.values() if card.stronger_than}
+    # An adapter's place follows its base's, so a base cannot be stronger than its own adapter.
+    needs = {
+        card.id: (*card.stronger_than, *(() if card.base is None else (card.base,)))
+        for card in by_id.values()
+        if card.stronger_than or card.base is not None
+    }
     for card, others in weaker.items():
         for other in others:
             if other not in by_id:
                 return *_place(by_id[card]), f'there is no card "{other}"{did_you_mean(other, by_id)}'
-    if cycle := _cycle(weaker):
+    if cycle := _cycle(needs):
+        stated = next((card for card in cycle if by_id[card].stronger_than), cycle[0])
+        cycle = cycle[cycle.index(stated) :] + cycle[: cycle.index(stated)]
         return *_place(by_id[cycle[0]]), f"contradicts itself: {' > '.join((*cycle, cycle[0]))}"
     return None
 

@@ -1,4 +1,4 @@
-"""What the forecasts rest on, in words: the reading of a prompt, and the evidence on a card."""
+"""The grounds of the forecasts in words: the reading of a prompt, and the evidence on a card."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def describe_card(predictor: Predictor, catalog: Catalog, position: int, evidenc
     if card.base is not None and column is None:
         parts.append(f"its base {card.base}")
     parts += _stated(card)
+    if predictor.acceptance is not None:
+        parts += _believed(card)
     return ", ".join(parts) or "nothing is known of it: the average of all models"
 
 
@@ -47,6 +49,12 @@ def _stated(card: Card) -> list[str]:
     parts = [f"{known} benchmark{'s' * (known != 1)}"] if known else []
     facts = {"size": card.size, "release": card.released, "price": card.price, "family": card.family}
     parts += [name for name, value in facts.items() if value is not None]
+    return parts
+
+
+def _believed(card: Card) -> list[str]:
+    """What the operator states; an artifact of one's own outcomes does not use it."""
+    parts = []
     if card.tier is not None:
         parts.append(f"tier {card.tier} (stated by the operator)")
     if card.stronger_than:

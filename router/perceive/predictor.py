@@ -19,7 +19,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.perceive.ability.ability import Ability, facts_row, profile_of
-from router.perceive.ability.acceptance import family_weights, probability
+from router.perceive.ability.acceptance import LOGIT_OF_INTERACTION, family_weights, probability
 from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.ability.local import LocalEvidence, topics_of_vectors
@@ -166,27 +166,22 @@ class Predictor:
         local: dict[int, LocalEvidence] = {}
         if self.acceptance is None:
             abilities = [self._ability(catalog, position, evidence, local) for position in range(len(catalog))]
+            everyone = self._with_adapters(local, catalog)
             measured: Mask = np.array([column is not None for column in columns], dtype=np.bool_)
-            measured[list(local)] = True
+            measured[list(everyone)] = True
             quality = LinearQuality(self.head, abilities, rows, self._average)
-            return Forecaster(self, catalog, quality, rows, _with_adapters(local, catalog), measured)
+            return Forecaster(self, catalog, quality, rows, everyone, measured)
         placer = self._placer(catalog, evidence)
         strengths = [self.acceptance.strength_of(placer.latent(position)) for position in range(len(catalog))]
-        average = self._average[1:]
-        interactions = np.array(
-            [
-                np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average
-                for column in columns
-            ]
-        ).reshape(-1, len(average))
+        interactions = np.array([self._interaction(column) for column in columns]).reshape(-1, len(self._average) - 1)
         logistic = LogisticQuality(self.acceptance, strengths, interactions)
-        return Forecaster(self, catalog, logistic, rows, _with_adapters(placer.local(), catalog))
+        return Forecaster(self, catalog, logistic, rows, self._with_adapters(placer.local(), catalog))
 
     def belief(self, catalog: Catalog, position: int, vectors: Floats) -> Belief:
         """What is known of the card at `position` without probes, about prompts with these feature vectors."""
         topics = self.topics(vectors)
         if self.acceptance is not None:
-            return self._placer(catalog, {}).belief(position, self._readings(vectors), topics)
+            return self._placer(catalog, {}).belief(position, self._readings_of(catalog, position, vectors), topics)
         return Belief.of(
             LinearResponse(self.profile(vectors).profiles), topics, self._ability(catalog, position, {}, {})
         )
@@ -216,12 +211,29 @@ class Predictor:
     def _placer(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> RatingPlacer:
         assert self.acceptance is not None
         probes = {
-            card: ProbeReadings(self._readings(probes.vectors), self.topics(probes.vectors), probes.scores)
+            card: ProbeReadings(
+                self._readings_of(catalog, position, probes.vectors), self.topics(probes.vectors), probes.scores
+            )
             for card, probes in evidence.items()
+            if (position := catalog.position(card)) is not None
         }
         return RatingPlacer(
             self.acceptance, catalog, lambda position: self.column(catalog, position), self.manifest.families, probes
         )
+
+    def _interaction(self, column: int | None) -> Doubles:
+        """What outcomes show about a model in each skill beyond the average of all; zero without outcomes."""
+        average = self._average[1:]
+        return np.zeros_like(average) if column is None else self.head.ability[column, 1:] - average
+
+    def _readings_of(self, catalog: Catalog, position: int, vectors: Floats) -> Doubles:
+        """The readings for one card: what outcomes show about it makes a prompt easier or harder for this card."""
+        assert self.acceptance is not None
+        prompts, readings = self.profile(vectors), self._readings(vectors)
+        interaction = prompts.profiles[:, 1:] @ self._interaction(self._column_of(catalog, position))
+        scale = float(self.acceptance.interaction) * LOGIT_OF_INTERACTION
+        readings[:, 0] -= (1.0 - prompts.ood_probability) * scale * interaction
+        return readings
 
     def _ability(
         self, catalog: Catalog, position: int, evidence: Mapping[str, Evidence], local: dict[int, LocalEvidence]
@@ -250,12 +262,12 @@ class Predictor:
                 local[position] = belief.local
         return ability
 
-
-def _with_adapters(local: Mapping[int, LocalEvidence], catalog: Catalog) -> dict[int, LocalEvidence]:
-    """The local evidence by position; an adapter without outcomes of its own has that of its base."""
-    everyone = dict(local)
-    for position, card in enumerate(catalog):
-        base = None if card.base is None else catalog.position(card.base)
-        if position not in local and base is not None and base in local:
-            everyone[position] = local[base]
-    return everyone
+    def _with_adapters(self, local: Mapping[int, LocalEvidence], catalog: Catalog) -> dict[int, LocalEvidence]:
+        """The local evidence by position; an adapter without outcomes of its own has that of its base."""
+        everyone = dict(local)
+        for position, card in enumerate(catalog):
+            base = None if card.base is None else catalog.position(card.base)
+            own = position in local or self.column(catalog, position) is not None
+            if not own and base is not None and base in local:
+                everyone[position] = local[base]
+        return everyone

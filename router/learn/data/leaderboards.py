@@ -162,6 +162,9 @@ def read_leaderboards(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
 def _cells(file: Path, table: _Table) -> Iterator[tuple[int, str, str, str]]:
     """The line, the model, the benchmark and the text of each score."""
     reader = csv.DictReader(io.StringIO(read_text(file)))
+    needed = ("model", "benchmark", "score") if table.long else ("model",)
+    if missing := next((name for name in needed if name not in (reader.fieldnames or ())), None):
+        raise FileError(str(file), 1, f'the column "{missing}" is missing')
     for line, row in enumerate(reader, start=2):
         if table.long:
             if (benchmark := table.columns.get(row["benchmark"])) and row["score"]:

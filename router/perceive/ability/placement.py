@@ -50,9 +50,27 @@ class RatingPlacer:
 
     def latent(self, position: int) -> Ability:
         """The latent variables of the card at `position`."""
-        if position not in self._placed:
-            self._placed[position] = self._place(position)
+        # Without recursion, since a chain of cards may be as long as the catalogue.
+        waiting = [position]
+        while waiting:
+            if waiting[-1] in self._placed:
+                waiting.pop()
+                continue
+            missing = [needed for needed in self._needed(waiting[-1]) if needed not in self._placed]
+            if missing:
+                waiting += missing
+            else:
+                self._placed[waiting[-1]] = self._place(waiting[-1])
+                waiting.pop()
         return self._placed[position]
+
+    def _needed(self, position: int) -> list[int]:
+        """The cards whose places that of the card at `position` depends on."""
+        if position in self._placed:
+            return []
+        card = self._catalog[position]
+        names = (*card.stronger_than, *(() if card.base is None else (card.base,)))
+        return [needed for name in names if (needed := self._catalog.position(name)) is not None]
 
     def local(self) -> dict[int, LocalEvidence]:
         """What the probes of cards say about prompts like them, by position."""
@@ -70,7 +88,7 @@ class RatingPlacer:
         base = None if card.base is None else self._catalog.position(card.base)
         column = self._column(position)
         if column is None and base is not None:
-            of_base = self.latent(base)
+            of_base = self._placed[base]
             latent = Ability(of_base.mean, of_base.covariance + _ADAPTER_VARIANCE * np.eye(len(of_base.mean)))
         else:
             missing = np.full(parameters.outcomes.shape[1], np.nan)
@@ -81,7 +99,7 @@ class RatingPlacer:
             latent = _measured(latent, float(parameters.tier_ratings[TIERS.index(card.tier)]), TIER_NOISE)
         for other in card.stronger_than:
             if (weaker := self._catalog.position(other)) is not None:
-                least = float(self.latent(weaker).mean[0]) + STRONGER_BY
+                least = float(self._placed[weaker].mean[0]) + STRONGER_BY
                 if latent.mean[0] < least:
                     latent = _measured(latent, least, STRONGER_NOISE)
         if card.id in self._probes:
