@@ -216,7 +216,7 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
         "particular": (3,),
     }
     if head.acceptance is not None:
-        shapes |= acceptance_shapes(head.acceptance, width, models, families)
+        shapes |= acceptance_shapes(head.acceptance, embedded, width, models, families)
     for name, array in stored_arrays(head).items():
         if array.shape != shapes[name]:
             return f"{name} has the shape {array.shape} instead of {shapes[name]}"

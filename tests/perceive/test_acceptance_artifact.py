@@ -17,6 +17,7 @@ from router.perceive.ability.acceptance import AcceptanceParameters
 from router.perceive.ability.ratings import RatingModel
 from router.perceive.artifact import hashes
 from router.perceive.features import Perceiver
+from router.perceive.head import write_head
 from router.perceive.predictor import Evidence, Predictor
 from router.perceive.reader import ReaderParameters
 from router.perceive.text.encoder import StaticEncoder
@@ -30,8 +31,12 @@ ARRAYS = (
     *(f"acceptance.reader.{name}" for name in stored_names(ReaderParameters)),
     *(f"acceptance.ratings.{name}" for name in stored_names(RatingModel)),
 )
+INTEGERS = "acceptance.reader.landmarks"
 UNKNOWN_IS_NAN = "acceptance.outcomes"
-GIVES_A_SIZE = ("acceptance.difficulties", "acceptance.memberships", "acceptance.outcomes")
+GIVES_A_SIZE = (
+    *("acceptance.difficulties", "acceptance.memberships", "acceptance.outcomes"),
+    "acceptance.reader.landmarks",
+)
 """Arrays of which a dimension determines the expected shape of others, or is free."""
 
 
@@ -107,7 +112,7 @@ def test_the_error_names_the_array_of_another_type(name: str, folder: Path, enco
         Predictor.load(folder, encoder)
 
 
-@pytest.mark.parametrize("name", [name for name in ARRAYS if name != UNKNOWN_IS_NAN])
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name not in (UNKNOWN_IS_NAN, INTEGERS)])
 def test_an_array_with_a_value_that_is_not_finite_is_rejected(name: str, folder: Path, encoder: StaticEncoder) -> None:
     array = stored_array(folder, name)
     array.flat[-1] = np.nan
@@ -166,6 +171,6 @@ def test_a_model_more_than_the_arrays_have_is_rejected(
 ) -> None:
     manifest = graded.manifest
     extra = msgspec.structs.replace(manifest.models[0], name="another")
-    Predictor(graded.head, encoder, msgspec.structs.replace(manifest, models=(*manifest.models, extra))).save(tmp_path)
+    write_head(tmp_path, graded.head, msgspec.structs.replace(manifest, models=(*manifest.models, extra)))
     with pytest.raises(ArtifactError, match=r"head\.npz: is damaged: \S+ has the shape"):
         Predictor.load(tmp_path, encoder)

@@ -15,7 +15,7 @@ LEAST_CELL = 20
 """Prompts that a cell needs for its mean error to count."""
 
 _COVERED, _QUANTILE_80 = 0.8, 1.2816
-_DEFAULT_SHARE = 0.25
+_DEFAULT_SHARE_IN_DOMAIN, _DEFAULT_SHARE = 0.1, 0.25
 _SHARES = np.geomspace(1e-4, 1.0, 41)
 _BINS = 20
 
@@ -125,7 +125,7 @@ def _best_shares(in_domain: _Cells, *out_of_domain: _Cells) -> Doubles:
     if not left_out:
         pairs = np.column_stack([_SHARES, np.maximum(_SHARES, _DEFAULT_SHARE)])
     if not len(in_domain.squared_error):
-        return np.full(2, _DEFAULT_SHARE)
+        return np.array([_DEFAULT_SHARE_IN_DOMAIN, _DEFAULT_SHARE])
     middles = (np.arange(_BINS) + 0.5) / _BINS
     shares = share_between(pairs[:, 0], pairs[:, 1], middles[:, None])
     misses = np.square(in_domain.covered(shares) - _COVERED)

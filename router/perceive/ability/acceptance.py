@@ -106,10 +106,11 @@ def probability(logits: Doubles) -> Doubles:
 
 
 def acceptance_shapes(
-    parameters: AcceptanceParameters, width: int, models: int, families: int
+    parameters: AcceptanceParameters, embedded: int, width: int, models: int, families: int
 ) -> dict[str, tuple[int, ...]]:
     """The shapes that the arrays must have, by their names in `head.npz`, for feature vectors of this width."""
     facts = len(memberships())
+    landmarks = len(np.atleast_1d(parameters.reader.landmarks))
     latents = parameters.memberships.shape[-1] if parameters.memberships.ndim else 0
     columns = facts + (parameters.outcomes.shape[-1] if parameters.outcomes.ndim else 0)
     dense, tiers, others = width + CONTEXT_FEATURES, len(TIERS), len(FAMILIES) - 1
@@ -119,9 +120,9 @@ def acceptance_shapes(
         "reader.scale": (dense,),
         "reader.weights": (dense, READINGS),
         "reader.intercept": (READINGS,),
-        "reader.landmarks": parameters.reader.landmarks.shape,
-        "reader.landmark_scale": parameters.reader.landmarks.shape[:1],
-        "reader.landmark_weights": (*parameters.reader.landmarks.shape[:1], READINGS),
+        "reader.landmarks": (landmarks, embedded),
+        "reader.landmark_scale": (landmarks,),
+        "reader.landmark_weights": (landmarks, READINGS),
         "ratings.center": (columns,),
         "ratings.slope": (columns,),
         "ratings.noise": (columns,),
