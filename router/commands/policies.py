@@ -24,10 +24,12 @@ def list_policies(policies: options.PoliciesFolder = None, as_json: options.Json
     from rich.markup import escape
 
     from router.commands.render import console, table
+    from router.formats.units import show_usd
 
-    shown = table("policy", "limits and goals", "description")
+    shown = table("policy", "limits and goals", "wrong answer", "description")
     for policy in loaded.values():
-        shown.add_row(policy.id, escape(str(policy.flags)), escape(policy.description))
+        mistake = "" if policy.mistake_usd is None else show_usd(policy.mistake_usd)
+        shown.add_row(policy.id, escape(str(policy.flags)), mistake, escape(policy.description))
     console().print(shown)
 
 

@@ -202,6 +202,12 @@ def test_the_policies_are_listed(run: Run) -> None:
     assert listed == {"best", "cheap", "default", "fast", "private", "small"}
 
 
+def test_the_list_of_policies_says_what_a_wrong_answer_costs(run: Run) -> None:
+    rows = {line.split()[0]: line for line in run("policies", "list").out.splitlines() if line.strip()}
+    assert " 0.02$ " in rows["cheap"]
+    assert "$" not in rows["best"]
+
+
 @pytest.mark.parametrize(
     ("group", "file"),
     [("cards", "model_cards/card.schema.json"), ("policies", "policies/policy.schema.json")],
