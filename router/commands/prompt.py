@@ -72,7 +72,7 @@ def prompt(
 
 
 def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:
-    """What the forecasts rest on: the reading of the prompt, and the evidence on the best cards."""
+    """The grounds of the forecasts: the reading of the prompt, and the evidence on the best cards."""
     from router.perceive.explanation import describe_card, describe_prompt
 
     read = describe_prompt(router.predictor, routed.features.vector)

@@ -35,7 +35,7 @@ class LinearQuality:
     def __init__(self, head: Head, abilities: Sequence[Ability], rows: Indices, average: Doubles) -> None:
         size = head.ability.shape[1]
         self._abilities = np.array([ability.mean for ability in abilities]).reshape(-1, size)
-        self._particular, self._average = head.particular, average
+        self._particular, self._beyond_average = head.particular, self._abilities - average
         self._variance = head.variance[rows]
         self.mean_quality = quality_of(self._abilities[:, 0])
         # Cards with the same covariance share one matrix.
@@ -60,7 +60,7 @@ class LinearQuality:
             return Quality(quality, std, independent_std, quality)
         skills = profile.copy()
         skills[0] = 0.0
-        particular = ((self._abilities - self._average) * skills).sum(axis=1)
+        particular = (self._beyond_average * skills).sum(axis=1)
         excess = 1.0 - factor_of(self._particular, prompt.ood_probability)[0]
         return Quality(quality, std, independent_std, quality_of(expected - excess * particular))
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.perceive.ability.acceptance import (
-    LOGIT_OF_INTERACTION,
     AcceptanceParameters,
     Strength,
     family_weights,
@@ -27,7 +26,7 @@ class LogisticQuality:
         families = 1 + len(parameters.families)
         self._strengths = np.array([strength.mean for strength in strengths]).reshape(-1, families)
         self._variances = np.array([strength.variance for strength in strengths]).reshape(-1, families)
-        self._interactions = interactions * (float(parameters.interaction) * LOGIT_OF_INTERACTION)
+        self._interactions = interactions * parameters.interaction_scale
         self._difficulty_variance = float(parameters.difficulty_variance)
         usual = np.concatenate([[1.0 - parameters.families.sum()], parameters.families])
         logits = (self._strengths * usual).sum(axis=1)[:, None] - parameters.difficulties

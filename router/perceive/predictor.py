@@ -19,7 +19,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.perceive.ability.ability import Ability, facts_row, profile_of
-from router.perceive.ability.acceptance import LOGIT_OF_INTERACTION, family_weights, probability
+from router.perceive.ability.acceptance import family_weights, probability
 from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.ability.local import LocalEvidence, topics_of_vectors
@@ -231,8 +231,7 @@ class Predictor:
         assert self.acceptance is not None
         prompts, readings = self.profile(vectors), self._readings(vectors)
         interaction = prompts.profiles[:, 1:] @ self._interaction(self._column_of(catalog, position))
-        scale = float(self.acceptance.interaction) * LOGIT_OF_INTERACTION
-        readings[:, 0] -= (1.0 - prompts.ood_probability) * scale * interaction
+        readings[:, 0] -= (1.0 - prompts.ood_probability) * self.acceptance.interaction_scale * interaction
         return readings
 
     def _ability(

@@ -82,7 +82,7 @@ def fit_acceptance(
     columns = column_memberships(outcomes.families, outcomes.sets, memberships())
     ratings = fit_ratings(table, columns, [entry.family if entry else None for entry in entries], families)
     rated = {name: row for row, name in enumerate(data.models)}
-    rated |= {name: row for row, entry in enumerate(entries) if entry for name in (entry.name,)}
+    rated |= {entry.name: row for row, entry in enumerate(entries) if entry}
     unknown = np.full(table.shape[1], np.nan)
     parameters = AcceptanceParameters(
         reader=fitted.parameters,

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from router.cards.benchmarks import BENCHMARKS, FAMILIES
-from router.perceive.ability.ratings import LATENTS, NUMBERS, RatingModel
+from router.perceive.ability.ability import NUMBERS
+from router.perceive.ability.ratings import LATENTS, RatingModel
 from router.types import Doubles
 
 _ROUNDS = 150

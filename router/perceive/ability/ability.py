@@ -24,7 +24,7 @@ from router.types import Doubles, Mask
 
 _LEAST_CHANCE = 0.05
 _FIRST_YEAR = 2020
-_NUMBERS = ("total_parameters", "active_parameters", "released", "price_usd_per_mtok", "open_weights")
+NUMBERS = ("total_parameters", "active_parameters", "released", "price_usd_per_mtok", "open_weights")
 
 
 class Ability(NamedTuple):
@@ -85,28 +85,34 @@ class FactsModel(Struct, frozen=True, eq=False):
 
 def fact_count(families: Sequence[str]) -> int:
     """The length of `facts_row`."""
-    return len(BENCHMARKS) + len(_NUMBERS) + len(families)
+    return len(BENCHMARKS) + len(NUMBERS) + len(families)
 
 
 def facts_row(facts: ModelFacts | None, families: Sequence[str]) -> Doubles:
-    """The facts as float64 `(facts,)`, NaN where unknown: benchmarks as shares of their scales, the logarithms of sizes
-    and price, the release date in years since 2020, 1 for open weights, and the family as indicators of `families`.
+    """The facts as float64 `(facts,)`, NaN where unknown: benchmarks as shares of their scales, `numbers_of` the facts,
+    and the family as indicators of `families`.
     """
     if facts is None:
         return np.full(fact_count(families), np.nan)
     benchmarks = [facts.benchmarks.get(name, math.nan) for name in BENCHMARKS]
+    family = [math.nan if facts.family is None else float(facts.family == name) for name in families]
+    return np.array([*benchmarks, *numbers_of(facts), *family])
+
+
+def numbers_of(facts: ModelFacts) -> tuple[float, ...]:
+    """The facts named by `NUMBERS`, NaN where unknown: the logarithms of sizes and price, the release date in years
+    since 2020, 1 for open weights.
+    """
     released = math.nan
     if facts.released is not None:
         released = facts.released.year - _FIRST_YEAR + (facts.released.month - 1) / 12
-    numbers = (
+    return (
         _logarithm(facts.total_parameters),
         _logarithm(facts.active_parameters),
         released,
         _logarithm(facts.price_usd_per_mtok),
         math.nan if facts.weights is None else float(facts.weights == "open"),
     )
-    family = [math.nan if facts.family is None else float(facts.family == name) for name in families]
-    return np.array([*benchmarks, *numbers, *family])
 
 
 def _logarithm(value: float | None) -> float:

@@ -32,7 +32,7 @@ TIER_NOISE = 0.5
 STRONGER_BY, STRONGER_NOISE = 0.2, 0.05
 """By how much a card that is `stronger_than` another is rated higher than it, and the standard deviation of that."""
 
-LOGIT_OF_INTERACTION = 4.0
+_LOGIT_OF_INTERACTION = 4.0
 _OLDER_SLOPE, _NEWER_SLOPE = 0.5, 0.7
 
 
@@ -56,6 +56,11 @@ class AcceptanceParameters(Struct, frozen=True, eq=False):
     families: Doubles
     difficulty_variance: Doubles
     interaction: Doubles
+
+    @property
+    def interaction_scale(self) -> float:
+        """`4 γ`, by which an interaction counts in logits: the logistic function has the slope 1/4 in its middle."""
+        return float(self.interaction) * _LOGIT_OF_INTERACTION
 
     def strengths(self, ratings: Doubles) -> Doubles:
         """The curve `e`, of any shape: linear between the tiers, and flatter beyond the weakest and strongest."""

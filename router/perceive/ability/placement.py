@@ -32,7 +32,7 @@ class RatingPlacer:
     probes.
 
     `column` maps a position to the model whose outcomes are the card's. `probes` are by card id. A card's place depends
-    on that card alone, on its base, and on the cards that it is said to be stronger than.
+    on that card alone, on its base, and on the cards that it states to be stronger than.
     """
 
     def __init__(

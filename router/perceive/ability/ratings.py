@@ -21,17 +21,15 @@ from msgspec import Struct
 
 from router.cards.benchmarks import BENCHMARKS, FAMILIES
 from router.cards.facts import ModelFacts
-from router.perceive.ability.ability import Ability
+from router.perceive.ability.ability import NUMBERS, Ability, numbers_of
 from router.types import Doubles
 
 SOURCES = ("lmarena", "livebench", "openhands")
 """Sources of several benchmarks, by the beginning of their names."""
 
-NUMBERS = ("total_parameters", "active_parameters", "released", "price_usd_per_mtok", "open_weights")
 LATENTS = len(FAMILIES) + len(SOURCES)
 """`g`, the families but `general`, the sources."""
 
-_FIRST_YEAR = 2020
 _ELO_OF_ZERO, _ELO_PER_UNIT = 1200.0, 100.0
 _EDGE = 0.01
 
@@ -95,23 +93,11 @@ def memberships() -> Doubles:
 
 def measurements(facts: ModelFacts | None) -> Doubles:
     """The facts as float64 `(columns,)`, NaN where unknown: ratings in units of 100 Elo, the logits of other
-    benchmarks, the logarithms of sizes and price, the release date in years since 2020, 1 for open weights.
+    benchmarks, `numbers_of` the facts.
     """
     if facts is None:
         return np.full(len(BENCHMARKS) + len(NUMBERS), np.nan)
-    released = math.nan
-    if facts.released is not None:
-        released = facts.released.year - _FIRST_YEAR + (facts.released.month - 1) / 12
-    return np.array(
-        [
-            *benchmark_measurements(facts.benchmarks),
-            _logarithm(facts.total_parameters),
-            _logarithm(facts.active_parameters),
-            released,
-            _logarithm(facts.price_usd_per_mtok),
-            math.nan if facts.weights is None else float(facts.weights == "open"),
-        ]
-    )
+    return np.array([*benchmark_measurements(facts.benchmarks), *numbers_of(facts)])
 
 
 def benchmark_measurements(shares: Mapping[str, float]) -> list[float]:
@@ -126,7 +112,3 @@ def benchmark_measurements(shares: Mapping[str, float]) -> list[float]:
             clipped = min(max(share, _EDGE), 1 - _EDGE) if math.isfinite(share) else math.nan
             values.append(math.log(clipped / (1 - clipped)))
     return values
-
-
-def _logarithm(value: float | None) -> float:
-    return math.log10(value) if value else math.nan

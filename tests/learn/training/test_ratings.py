@@ -5,7 +5,8 @@ import pytest
 
 from router.cards.benchmarks import BENCHMARKS, FAMILIES
 from router.learn.training.ratings import column_memberships, fit_ratings
-from router.perceive.ability.ratings import LATENTS, NUMBERS, RatingModel, memberships, rating_of
+from router.perceive.ability.ability import NUMBERS
+from router.perceive.ability.ratings import LATENTS, RatingModel, memberships, rating_of
 from router.types import Doubles
 
 COLUMNS = list(BENCHMARKS)
