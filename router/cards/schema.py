@@ -292,6 +292,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         return None
 
     @property
+    def origin(self) -> str | None:
+        """The card whose model this one is, at another effort or changed by an adapter; None for a model of its own."""
+        return self.effort_of or self.base
+
+    @property
     def effort_of(self) -> str | None:
         """The id of the card that states the effort of a candidate `card@effort`; None for every other card."""
         return None
