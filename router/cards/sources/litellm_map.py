@@ -46,7 +46,10 @@ _PRICES = {
     "audio_input": "input_cost_per_audio_token",
     "audio_output": "output_cost_per_audio_token",
 }
+# The map states 0 for these where the provider does not charge them apart from other input.
+_APART = frozenset({"cache_write", "cache_write_1h", "audio_input", "audio_output"})
 _SERVICE_TIERS = {"batch": "_batches", "flex": "_flex", "priority": "_priority"}
+_FACTOR_DECIMALS = 3
 # The rates of requests whose prompt is longer; those of service tiers have a further suffix.
 _ABOVE = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 # The map names a code path of litellm; calls to litellm need the name of the service.
@@ -164,7 +167,9 @@ def _provider_and_model(key: str, provider: str) -> tuple[str, str]:
 def _prices(entry: Mapping[str, Any], suffix: str = "") -> dict[str, Any]:
     """The prices of the fields that end in `suffix`; empty where input or output has none."""
     prices = {
-        fact: _dollars(entry[name]) for fact, field in _PRICES.items() if entry.get(name := field + suffix) is not None
+        fact: _dollars(entry[name])
+        for fact, field in _PRICES.items()
+        if entry.get(name := field + suffix) is not None and (entry[name] or fact not in _APART)
     }
     return prices if {"input", "output"} <= prices.keys() else {}
 
@@ -174,14 +179,15 @@ def _tier_price(entry: Mapping[str, Any], usual: Mapping[str, str], suffix: str)
     prices = _prices(entry, suffix)
     if not prices:
         return None
-    factors = {
-        round(per_million / usual_per_million, 6)
+    ratios = [
+        Decimal(price[:-1]) / Decimal(usual[name][:-1])
         for name, price in prices.items()
-        if (usual_per_million := float(usual.get(name, "0$")[:-1])) and (per_million := float(price[:-1]))
-    }
-    stated = set(prices) | {"cache_write_1h", "audio_input", "audio_output"}
-    if len(factors) == 1 and prices.keys() <= usual.keys() and usual.keys() <= stated:
-        return factors.pop()
+        if name in usual and Decimal(usual[name][:-1])
+    ]
+    factor = round(ratios[0], _FACTOR_DECIMALS) if ratios else None
+    # Rates that the map does not state for the tier follow the others.
+    if factor and all(ratio == factor for ratio in ratios) and usual.keys() - prices.keys() <= _APART:
+        return float(factor)
     return prices
 
 
