@@ -66,7 +66,8 @@ _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 def _texts(*keys: str) -> re.Pattern[bytes]:
-    return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]|\\.)*)' % "|".join(keys).encode())
+    # Possessive, so that a long text takes neither memory nor a second look.
+    return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)' % "|".join(keys).encode())
 
 
 CHAT = WireProtocol(

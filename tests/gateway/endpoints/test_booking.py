@@ -36,6 +36,7 @@ class Teller:
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
         self.beside: dict[str, Any] = {}
+        self.breaks = False
         self.url = ""
 
     async def chat(self, request: Request) -> Response:
@@ -79,6 +80,8 @@ class Teller:
             },
             {"type": "message_stop"},
         ]
+        if self.breaks:
+            del events[3:]
         written = (f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
         return StreamingResponse(written, media_type="text/event-stream")
 
@@ -204,6 +207,16 @@ def test_an_upstream_that_reports_nothing_is_booked_by_what_it_delivered(
     assert 60 <= usage.output_tokens <= 100
     assert cost == pytest.approx((usage.input_tokens * 3 + usage.output_tokens * 15) / 1e6)
     assert records[-1].outcome.status == 200
+
+
+def test_a_stream_that_breaks_off_is_booked_with_what_was_delivered(teller: Teller) -> None:
+    teller.usage, teller.breaks = {"input_tokens": 1000, "output_tokens": 200}, True
+    with claude_through_litellm(teller) as (client, records):
+        assert "event: error" in ask(client, "messages", stream=True, max_tokens=500).text
+        usage, cost = booked(records)
+    # One token of output was reported at the start.
+    assert usage == Usage(1000, 71, estimated=True)
+    assert cost == pytest.approx((1000 * 3 + 71 * 15) / 1e6)
 
 
 def test_a_budget_stops_an_upstream_that_reports_nothing(teller: Teller) -> None:
