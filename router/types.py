@@ -186,13 +186,26 @@ class Decision(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """The tokens that an upstream reports. `cached_input_tokens` is the part of the input read from a prompt cache."""
+    """The tokens of an answer, as its upstream reports them.
+
+    The input includes `cached_input_tokens`, which were read from a prompt cache, and `cache_write_tokens`, which were
+    written to one, `cache_write_1h_tokens` of them for an hour; of the rest `audio_input_tokens` are audio. The output
+    includes `reasoning_tokens` and `audio_output_tokens`. `service_tier` is the upstream's word for how it served the
+    request. `reported_cost_usd` is what the upstream says that it charges. `estimated`: the upstream did not report
+    all counts, and those of the texts stand for the others.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    service_tier: str | None = None
+    reported_cost_usd: float | None = None
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.converted_response import converted
+from router.dispatch.costs import booked_usage
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import Cooldown
 from router.dispatch.litellm_client import LitellmClient
@@ -30,7 +31,7 @@ from router.dispatch.response import UpstreamResponse, retry_after_s
 from router.dispatch.stream import Events, Timeouts
 from router.errors import UpstreamError
 from router.formats.net import parse_url
-from router.types import Api, Attempt, Usage
+from router.types import Api, Attempt
 from router.wire import CONVERSIONS, without_unsigned_thinking
 from router.wire.dialect import adapt
 from router.wire.effort import sets_effort, with_effort
@@ -165,7 +166,7 @@ class Dispatcher:
                     call = msgspec.structs.replace(call, fresh_connection=True)
                     continue
                 if not isinstance(response.body, bytes):
-                    self._follow(deployment, response.body)
+                    self._follow(deployment, response, response.body, call)
                     streaming = True
                 return response
             raise AssertionError("an attempt neither returned nor raised")
@@ -197,21 +198,21 @@ class Dispatcher:
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(deployment, _total_tokens(response.usage))
+                self.pool.record_success(deployment, _total_tokens(response, call))
             return response
         except UpstreamError as error:
             record(None, error.fault)
             self.pool.record_failure(deployment)
             raise
 
-    def _follow(self, deployment: Deployment, stream: Events) -> None:
+    def _follow(self, deployment: Deployment, response: UpstreamResponse, stream: Events, call: Call) -> None:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
             if stream.failed:
                 self.pool.record_failure(deployment)
             elif stream.complete:
-                self.pool.record_success(deployment, _total_tokens(stream.usage))
+                self.pool.record_success(deployment, _total_tokens(response, call))
             self.pool.end(deployment)
 
         stream.on_close(on_close)
@@ -271,5 +272,6 @@ def _is_request_fault(response: UpstreamResponse) -> bool:
     return not (isinstance(response.body, bytes) and _TOO_LONG in response.body)
 
 
-def _total_tokens(usage: Usage | None) -> int:
+def _total_tokens(response: UpstreamResponse, call: Call) -> int:
+    usage = booked_usage(response, call.api, call.body)
     return 0 if usage is None else usage.total_tokens

@@ -53,6 +53,7 @@ class _Summary(msgspec.Struct):
 
     usage: Any = None
     error: Any = None
+    service_tier: Any = None
     choices: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -259,7 +260,10 @@ def _whole(
         return _error_response(card, key, status, headers, body)
     if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
-    usage = usage_in({"usage": summary.usage})
+    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
+        # The counts may be in another place.
+        usage = usage_in(whole)
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
 
@@ -277,7 +281,7 @@ def _summary_of(decoded: Any) -> _Summary | None:
     if not isinstance(decoded, dict):
         return None
     choices = msgspec.Raw(b"[]" if decoded.get("choices") == [] else b"")
-    return _Summary(decoded.get("usage"), decoded.get("error"), choices)
+    return _Summary(decoded.get("usage"), decoded.get("error"), decoded.get("service_tier"), choices)
 
 
 def _error_response(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:

@@ -18,11 +18,11 @@ from router.types import Usage
 from router.wire.errors import error_in_event
 from router.wire.protocols import WireProtocol
 from router.wire.sse import DONE, data_of, events_of
-from router.wire.usage import usage_in
+from router.wire.usage import may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
-_HAS_USAGE_OR_ERROR = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
+_HAS_ERROR = re.compile(rb'"error"\s*:\s*[^n\s]|event: ?error')
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
 _MAX_BLANK_BYTES = 4
 
@@ -63,6 +63,10 @@ class Events(Protocol):
     @property
     def usage(self) -> Usage | None:
         """The token usage that the upstream has reported so far."""
+
+    @property
+    def delivered_bytes(self) -> int:
+        """The length of the texts of the answer that have arrived."""
 
     @property
     def complete(self) -> bool:
@@ -106,6 +110,7 @@ class EventStream:
     ) -> None:
         self.protocol = protocol
         self.usage: Usage | None = None
+        self.delivered_bytes = 0
         self.failed = False
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s
@@ -197,7 +202,8 @@ class EventStream:
             if len(self._buffer) > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if self._decode or not self._has_content or _HAS_USAGE_OR_ERROR.search(events):
+        self.delivered_bytes += sum(map(len, self.protocol.texts.findall(events)))
+        if self._decode or not self._has_content or may_report(events) or _HAS_ERROR.search(events):
             events = self._read(events)
         if not self._finished and self.protocol.finished.search(events):
             self._finished = True

@@ -16,6 +16,7 @@ class WireProtocol(Struct, frozen=True, eq=False):
 
     `done` matches the event that completes a stream; `finished` matches the last event of an upstream that sends no
     `done`. `has_content`: an event contains a part of the answer, or states that the answer is empty.
+    `texts` matches the texts of the answer in stream events, once each, escaped as JSON.
     `supports_include_usage`: a stream reports its usage if `stream_options.include_usage` is set.
     """
 
@@ -24,6 +25,7 @@ class WireProtocol(Struct, frozen=True, eq=False):
     done: re.Pattern[bytes]
     finished: re.Pattern[bytes]
     has_content: Callable[[Mapping[str, Any]], bool]
+    texts: re.Pattern[bytes]
     supports_include_usage: bool = False
 
 
@@ -62,20 +64,46 @@ _NEVER = re.compile(rb"(?!)")
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
-CHAT = WireProtocol("chat", "chat/completions", _DONE, _FINISHED, _chat_has_content, supports_include_usage=True)
-COMPLETIONS = WireProtocol(
-    "completions", "completions", _DONE, _FINISHED, _completion_has_content, supports_include_usage=True
+
+def _texts(*keys: str) -> re.Pattern[bytes]:
+    # Possessive, so that a long text takes neither memory nor a second look.
+    return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)' % "|".join(keys).encode())
+
+
+CHAT = WireProtocol(
+    "chat",
+    "chat/completions",
+    _DONE,
+    _FINISHED,
+    _chat_has_content,
+    _texts("content", "reasoning_content", "reasoning", "refusal", "arguments", "transcript"),
+    supports_include_usage=True,
 )
-EMBEDDINGS = WireProtocol("embeddings", "embeddings", _NEVER, _NEVER, lambda _: True)
+COMPLETIONS = WireProtocol(
+    "completions",
+    "completions",
+    _DONE,
+    _FINISHED,
+    _completion_has_content,
+    _texts("text"),
+    supports_include_usage=True,
+)
+EMBEDDINGS = WireProtocol("embeddings", "embeddings", _NEVER, _NEVER, lambda _: True, _NEVER)
 RESPONSES = WireProtocol(
     "responses",
     "responses",
     re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
     _NEVER,
     _response_has_content,
+    _texts("delta"),
 )
 MESSAGES = WireProtocol(
-    "messages", "messages", re.compile(rb'"type"\s*:\s*"message_stop"'), _NEVER, _message_has_content
+    "messages",
+    "messages",
+    re.compile(rb'"type"\s*:\s*"message_stop"'),
+    _NEVER,
+    _message_has_content,
+    _texts("text", "thinking", "partial_json"),
 )
 PROTOCOLS: Mapping[Api, WireProtocol] = {
     protocol.api: protocol for protocol in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
