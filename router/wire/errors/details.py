@@ -48,8 +48,8 @@ def error_in(body: Any) -> ErrorDetails:
     return _details(body, _MAX_DEPTH)
 
 
-def error_in_event(event: Mapping[str, Any], *, at_start: bool) -> ErrorDetails | None:
-    """The error in a decoded stream event, or None.
+def error_of_event(event: Mapping[str, Any], *, at_start: bool) -> Any:
+    """The error in a decoded stream event, as the upstream sent it; None or empty where there is none.
 
     `at_start`: no content has been sent to the client yet. Later, the failure of a Responses stream is no error here,
     since the last event of the stream reports it to the client.
@@ -59,7 +59,7 @@ def error_in_event(event: Mapping[str, Any], *, at_start: bool) -> ErrorDetails 
         error = error or event
     elif event.get("type") == "response.failed" and at_start and isinstance(response, Mapping):
         error = response.get("error") or response
-    return _details(error, _MAX_DEPTH) if error else None
+    return error
 
 
 def is_error_body(body: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from router.errors import UpstreamError
-from router.wire.errors.details import ErrorDetails, error_in, words_in
+from router.wire.errors.details import ErrorDetails, error_in, error_of_event, words_in
 from router.wire.errors.kinds import KINDS, Kind, Meaning
 from router.wire.errors.words import NO_STATUS, WORDS, limit_tokens, wait_s
 
@@ -51,13 +51,22 @@ class Fault(Struct, frozen=True):
         """What the kind means for a router."""
         return KINDS[self.kind]
 
+    @property
+    def client_status(self) -> int:
+        """The HTTP status for the client: its own request is not at fault for the gateway's key, and a server that
+        reports a fault of the request as one of its own is not believed.
+        """
+        meaning = self.meaning
+        wrong = meaning.refusal or (meaning.health == "unchanged" and self.status >= 500)
+        return meaning.status if wrong else self.status
+
 
 class ReportedError(UpstreamError):
     """The upstream reported an error, `reported`, in a stream. `status` is that for the client."""
 
     def __init__(self, message: str, reported: Fault) -> None:
         self.reported = reported
-        super().__init__(message, reported.status, reported.name)
+        super().__init__(message, reported.client_status, reported.name)
 
 
 def fault_of(status: int | None, body: Any) -> Fault:
@@ -81,6 +90,12 @@ def fault_of(status: int | None, body: Any) -> Fault:
         limit_tokens(text) if kind == "context" else None,
         wait_s(text) if KINDS[kind].health in ("pause", "cooldown") else None,
     )
+
+
+def fault_in_event(event: Mapping[str, Any], *, at_start: bool) -> Fault | None:
+    """Classify the error in a decoded stream event; None where it reports none. `at_start`: see `error_of_event`."""
+    error = error_of_event(event, at_start=at_start)
+    return fault_of(None, error) if error else None
 
 
 def kind_of_failure(error: UpstreamError) -> Kind:

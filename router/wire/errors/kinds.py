@@ -36,8 +36,9 @@ class Meaning(Struct, frozen=True):
     with the same `key` at the same host, or all of the `host`.
     `health`: whether the deployment's health is unchanged, counts a failure, cools down at once, or pauses for as long
     as the server asks (else as after a failure).
-    `status` is that of the response where the upstream states none; `is_ours`: the gateway's configuration is at fault,
-    so clients get this status in any case, and never the upstream's words.
+    `status` is that of the response where the upstream states none.
+    `refusal`: the gateway's configuration or account is at fault; clients get these words and `status`, never the
+    upstream's. Empty for other kinds.
     `rank`: where all cards fail, the client gets the error of the lowest rank: of several the first where the request
     may be at fault (rank 0), else the last.
     """
@@ -47,7 +48,7 @@ class Meaning(Struct, frozen=True):
     health: Literal["unchanged", "failure", "cooldown", "pause"]
     status: int
     rank: int
-    is_ours: bool = False
+    refusal: str = ""
 
 
 KINDS: Mapping[Kind, Meaning] = {
@@ -68,9 +69,9 @@ KINDS: Mapping[Kind, Meaning] = {
     "server": Meaning("next", "none", "failure", 502, 1),
     "model_not_found": Meaning("next", "none", "failure", 404, 4),
     # Of the gateway's configuration or account.
-    "permission": Meaning("next", "none", "failure", 502, 5, is_ours=True),
-    "credit": Meaning("next", "key", "cooldown", 502, 5, is_ours=True),
-    "key": Meaning("next", "key", "cooldown", 502, 5, is_ours=True),
+    "permission": Meaning("next", "none", "failure", 502, 5, "does not permit this to the gateway's account"),
+    "credit": Meaning("next", "key", "cooldown", 502, 5, "has no credit left for the gateway's account"),
+    "key": Meaning("next", "key", "cooldown", 502, 5, "rejects the gateway's API key"),
     # No connection: a name that does not resolve, a refused connection, a certificate.
     "host": Meaning("next", "host", "failure", 502, 6),
 }
