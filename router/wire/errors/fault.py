@@ -81,7 +81,7 @@ def fault_of(status: int | None, body: Any) -> Fault:
     # Words that state no more than the status are none.
     by_words = None if kind == "unknown" else kind
     kind = kind or _BY_STATUS.get(stated or 502, "server")
-    name = by_words or (f"http_{stated}" if stated else "error_event")
+    name = by_words or (f"http_{status}" if status else "error_event")
     return Fault(
         kind,
         stated or KINDS[kind].status,
