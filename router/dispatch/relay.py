@@ -90,6 +90,8 @@ class Relay:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._send(card, call, PROTOCOLS[call.api], path)
+        except aiohttp.ConnectionTimeoutError:
+            raise late(card, "connect_timeout") from None
         except TimeoutError:
             raise late(card) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:

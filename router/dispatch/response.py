@@ -80,9 +80,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def late(card: Card) -> UpstreamError:
+def late(card: Card, fault: str = "late") -> UpstreamError:
     """The error of an upstream that exceeded a time limit."""
-    return UpstreamError(f'the upstream of the card "{card.id}" did not respond in time', 504, "late")
+    return UpstreamError(f'the upstream of the card "{card.id}" did not respond in time', 504, fault)
 
 
 def unreachable(card: Card) -> UpstreamError:

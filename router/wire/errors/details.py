@@ -19,7 +19,7 @@ _TYPES, _CODES = ("type", "__type", "error_type"), ("code", "error_code")
 _QUOTED = ("raw",)
 # Fields that repeat the request, in which any words may occur.
 _ECHOES = frozenset({"input", "ctx", "request", "body", "failed_generation", "doc_url", "url", "documentation_url"})
-_MAX_TEXT_CHARACTERS, _MAX_DEPTH, _MAX_MESSAGE_CHARACTERS = 4_000, 12, 2_000
+_MAX_TEXT_CHARACTERS, _MAX_DEPTH, _MAX_MESSAGE_CHARACTERS = 2_000, 12, 2_000
 
 
 _PAGE = re.compile(r"\s*<[!?A-Za-z]")

@@ -29,7 +29,7 @@ _BY_STATUS: Mapping[int, Kind] = {
     529: "overloaded",
 }
 # Failures of a connection, by the word for them in `UpstreamError.fault`.
-_BY_FAILURE: Mapping[str, Kind] = {"unreachable": "host"}
+_BY_FAILURE: Mapping[str, Kind] = {"unreachable": "host", "connect_timeout": "host"}
 
 
 class Fault(Struct, frozen=True):
@@ -53,12 +53,12 @@ class Fault(Struct, frozen=True):
 
     @property
     def client_status(self) -> int:
-        """The HTTP status for the client: its own request is not at fault for the gateway's key, and a server that
-        reports a fault of the request as one of its own is not believed.
+        """The HTTP status for the client. 401 and 403 would concern its own key, and 5xx a server, where it is the
+        request that is at fault.
         """
         meaning = self.meaning
-        wrong = meaning.refusal or (meaning.health == "unchanged" and self.status >= 500)
-        return meaning.status if wrong else self.status
+        misleads = self.status in (401, 403) or (meaning.health == "unchanged" and self.status >= 500)
+        return meaning.status if misleads or meaning.refusal else self.status
 
 
 class ReportedError(UpstreamError):
@@ -73,7 +73,8 @@ def fault_of(status: int | None, body: Any) -> Fault:
     """Classify an error. `status` is the HTTP status, None in a stream or where it is a success; `body` is decoded
     JSON, or the text where it is no JSON.
     """
-    details, text = error_in(body), words_in(body)
+    # Ignoring case in the patterns would take several times as long.
+    details, text = error_in(body), words_in(body).lower()
     stated = status or details.status
     kind = _kind_by_words(text, status or NO_STATUS)
     if kind is None and status is None and details.status is not None:

@@ -22,7 +22,7 @@ _ANY = _REQUEST | _BROKEN | _LIMITS | _REFUSED | {408, 409, 451, 498, 504}
 
 
 class Words(Struct, frozen=True):
-    """One row. `pattern` is searched, in any case, in the lines `field: value` of the error."""
+    """One row. `pattern`, in lower case, is searched in the lines `field: value` of the error in lower case."""
 
     kind: Kind
     statuses: frozenset[int]
@@ -30,7 +30,7 @@ class Words(Struct, frozen=True):
 
 
 def _row(kind: Kind, statuses: frozenset[int], *patterns: str) -> Words:
-    return Words(kind, statuses, re.compile("|".join(patterns), re.IGNORECASE))
+    return Words(kind, statuses, re.compile("|".join(patterns)))
 
 
 WORDS: tuple[Words, ...] = (
@@ -38,7 +38,7 @@ WORDS: tuple[Words, ...] = (
     _row(
         "request_rate",
         _REQUEST | _LIMITS | _BROKEN,
-        r"request too large.{0,200}(per min|\bTPM\b)",
+        r"request too large.{0,200}(per min|\btpm\b)",
         r"tokens_limit_reached",
     ),
     # Credit, billing, arrears: Anthropic, OpenAI, DeepSeek, Moonshot, OpenRouter, DashScope, xAI, Zhipu, Hugging Face.
@@ -54,7 +54,7 @@ WORDS: tuple[Words, ...] = (
         r"billing_(?:hard_limit|not_active|error)|billing hard limit",
         r"check your billing|billing (?:account )?(?:is )?(?:not|disabled|required)|payment required|overdue",
         r"arrear|account is in good standing",
-        r"spend(?:ing)? limits?|specified API usage limits",
+        r"spend(?:ing)? limits?|specified api usage limits",
         r"monthly included credits|can only afford|please recharge|余额不足|欠费",
     ),
     # Keys and accounts that are refused.
@@ -65,10 +65,10 @@ WORDS: tuple[Words, ...] = (
         r"(?:api[ _-]?|x-api-|secret |access |auth\w* )(?:key|token)",
         r"api[ _-]?key\b.{0,60}"
         r"(?:not valid|invalid|incorrect|expired|missing|required|revoked|disabled|suspended|not found|leaked|wrong)",
-        r"invalid_api_key|API_KEY_INVALID|authentication_error|AuthenticationError|UNAUTHENTICATED",
-        r"CONSUMER_SUSPENDED",
+        r"invalid_api_key|api_key_invalid|authentication_error|authenticationerror|unauthenticated",
+        r"consumer_suspended",
         r"invalid authentication|authentication (?:failed|fails|credentials)|no auth credentials|login fail",
-        r"security token included|UnrecognizedClient|InvalidSignature|ExpiredToken|signature we calculated",
+        r"security token included|unrecognizedclient|invalidsignature|expiredtoken|signature we calculated",
         r"(?:organization|account|user|project)\b.{0,30}(?:disabled|deactivated|suspended|banned)",
         r"account_deactivated",
     ),
@@ -97,22 +97,22 @@ WORDS: tuple[Words, ...] = (
         r"extra usage is required|credential is only authorized",
         r"do(?:es)? not have (?:access|permission)|don't have (?:access|permission)",
         r"not authorized to (?:access|perform|invoke)",
-        r"permission[_ ]?denied|permission_error|AccessDenied|SERVICE_DISABLED|data policy",
+        r"permission[_ ]?denied|permission_error|accessdenied|service_disabled|data policy",
         r"on-demand throughput isn",
     ),
     # Rates: every server.
     _row(
         "quota",
         _LIMITS | _BROKEN | {400},
-        r"RESOURCE_EXHAUSTED",
-        r"\b(?:per|a) (?:day|week|month)\b|per-day|PerDay|\b(?:TPD|RPD)\b",
+        r"resource_exhausted",
+        r"\b(?:per|a) (?:day|week|month)\b|per-day|perday|\b(?:tpd|rpd)\b",
         r"(?:daily|weekly|monthly|usage)[ _](?:limit|quota)|/ ?(?:day|month)\b",
         r"quota\b.{0,60}(?:exceeded|exhausted|reached)|(?:exceeded|exhausted|reached|out of)\b.{0,60}\bquota",
     ),
     _row(
         "rate",
         _LIMITS | _BROKEN | {400, 498},
-        r"rate[ _-]?limit|too many requests|TooManyRequests|throttl|\b(?:TPM|RPM)\b",
+        r"rate[ _-]?limit|too many requests|toomanyrequests|throttl|\b(?:tpm|rpm)\b",
         r"(?:requests?|tokens?) per (?:second|minute|min)\b",
         r"concurren(?:t|cy)\b.{0,40}(?:limit|exceeded|reached)",
     ),
@@ -120,9 +120,9 @@ WORDS: tuple[Words, ...] = (
     _row(
         "content_filter",
         _REQUEST | _REFUSED | _BROKEN | {451},
-        r"content[_ ]?(?:policy|filter)|ContentPolicyViolation|content management policy|ResponsibleAI",
+        r"content[_ ]?(?:policy|filter)|contentpolicyviolation|content management policy|responsibleai",
         r"safety system|\bflagged\b|moderation|data_?inspection|inappropriate content|content exists risk",
-        r"usage polic(?:y|ies)|guardrail|PROHIBITED_CONTENT|blocked by (?:our|the) (?:safety|policy)|敏感",
+        r"usage polic(?:y|ies)|guardrail|prohibited_content|blocked by (?:our|the) (?:safety|policy)|敏感",
     ),
     # More tokens than the model's context.
     _row(
@@ -143,7 +143,7 @@ WORDS: tuple[Words, ...] = (
         r"(?:maximum|max|limit|length|total|\d)",
         r"must have less than \d+ tokens|maximum model length|maximum prompt length|(?:model )?token limit",
         r"reduce the length of (?:the|your)|exceeds max(?:imum)? length|number of tokens\b.{0,40}exceed",
-        r"range of input length|expected maxLength",
+        r"range of input length|expected maxlength",
     ),
     # What the model's chat template, or a rule about the order of roles, does not accept.
     _row(
@@ -178,8 +178,8 @@ WORDS: tuple[Words, ...] = (
         _REQUEST | _LIMITS | _BROKEN | {498, 504},
         r"overload|at capacity|over capacity|capacity exceeded|insufficient capacity",
         r"no (?:available |idle )?capacity",
-        r"(?:is|still|currently) (?:being )?load(?:ing|ed)|loading model|temporarily unavailable|ServiceUnavailable",
-        r"no healthy upstream|ModelNotReady|server (?:is )?busy|try again later",
+        r"(?:is|still|currently) (?:being )?load(?:ing|ed)|loading model|temporarily unavailable|serviceunavailable",
+        r"no healthy upstream|modelnotready|server (?:is )?busy|try again later",
     ),
     # The request, at any server.
     _row(
@@ -187,13 +187,13 @@ WORDS: tuple[Words, ...] = (
         frozenset({400, 422, NO_STATUS}),
         r"(?:could not|cannot|failed to|unable to) (?:parse|decode)\b.{0,30}json",
         r"json (?:decode|parse|syntax) error|json_invalid",
-        r"(?:invalid|malformed) json\b(?! schema)|not valid json|body is not json|NaN is not",
+        r"(?:invalid|malformed) json\b(?! schema)|not valid json|body is not json|nan is not",
         r"at least one message is required|messages?\b.{0,30}(?:must not be empty|cannot be empty|is empty)",
         r"\[\] is too short|empty array.{0,40}'?messages|contents? (?:is|are) not specified|'messages' is a required",
     ),
     # The types of errors that state no more.
     _row("key", frozenset({NO_STATUS}), r"unauthorized|authentication"),
-    _row("unknown", frozenset({NO_STATUS}), r"invalid_request|BadRequest|INVALID_ARGUMENT|ValidationException"),
+    _row("unknown", frozenset({NO_STATUS}), r"invalid_request|badrequest|invalid_argument|validationexception"),
 )
 
 # How many tokens of context a server has, as its error states it.
@@ -206,18 +206,16 @@ _LIMIT = re.compile(
             r"with (?P<mistral>\d+) maximum context",
             r"(?:tokens|limit:[^>\n]{0,40}) > (?P<anthropic>\d[\d,]*)",
             r"tokens allowed \((?P<gemini>\d+)\)",
-            r"(?:supports up to|limit of|limit is|limit:|must be <=|less"
-            r" than|cannot exceed|exceeds limit) (?P<other>\d[\d,]*)",
+            r"(?:supports up to|limit of|limit is|limit:|must be <=|less than|cannot exceed|exceeds limit)"
+            r" (?P<other>\d[\d,]*)",
             r"\[1, ?(?P<range>\d+)\]",
         )
-    ),
-    re.IGNORECASE | re.MULTILINE,
+    )
 )
 # How long a server asks to wait, as its error states it.
 _WAIT = re.compile(
-    r"(?:try again|retryDelay|retry|wait)\W{0,3}(?:in|after|for)?\W{0,2}"
-    r"(?:(?P<m>\d+)m(?!s))?(?:(?P<value>\d+(?:\.\d+)?) ?(?P<unit>ms|m(?!s)|s|h)?)?",
-    re.IGNORECASE,
+    r"(?:try again|retrydelay|retry|wait)\W{0,3}(?:in|after|for)?\W{0,2}"
+    r"(?:(?P<m>\d{1,4})m(?!s))?(?:(?P<value>\d{1,6}(?:\.\d{1,6})?) ?(?P<unit>ms|m(?!s)|s|h)?)?",
 )
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -236,6 +234,6 @@ def wait_s(text: str) -> float | None:
     for found in _WAIT.finditer(text):
         minutes, value = found["m"], found["value"]
         if minutes or value:
-            seconds = float(value) * _SECONDS[(found["unit"] or "s").lower()] if value else 0.0
+            seconds = float(value) * _SECONDS[found["unit"] or "s"] if value else 0.0
             return 60.0 * int(minutes or 0) + seconds
     return None
