@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
@@ -100,7 +101,7 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, policy.fallbacks)),
+        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, _needed_tokens(features))),
         candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
         rejections=rejections,
         policy=policy.id,
@@ -110,19 +111,6 @@ def decide(
         relaxed=relaxed,
         guard=guard,
     )
-
-
-def _fallbacks(catalog: Catalog, order: Indices, count: int) -> tuple[str, ...]:
-    """The next `count` cards after the first whose servers differ: an effort cannot stand in for its own model."""
-    servers = {catalog[int(order[0])].server_id}
-    fallbacks: list[str] = []
-    for card in map(catalog.__getitem__, order[1:].tolist()):
-        if len(fallbacks) == count:
-            break
-        if card.server_id not in servers:
-            servers.add(card.server_id)
-            fallbacks.append(card.id)
-    return tuple(fallbacks)
 
 
 def _argmin(score: Doubles) -> Pick:
@@ -203,7 +191,7 @@ def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
 
 def _requirements(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits that the request itself sets: context for prompt and answer, modalities, tools, a JSON schema."""
-    needed = features.input_tokens + (features.output_limit or 0)
+    needed = _needed_tokens(features)
     context = Limit("context", ">=", needed, f"context>={needed}")
     results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
     if features.output_limit is not None:
@@ -214,6 +202,11 @@ def _requirements(features: Features, inputs: DecisionInputs) -> list[LimitResul
     for field, word in words:
         results.append(evaluate(Limit(field, "=", word, f"{field}={word}"), inputs, unknown_passes=False))
     return results
+
+
+def _needed_tokens(features: Features) -> int:
+    """The tokens of the prompt and of the longest answer that the request permits."""
+    return features.input_tokens + (features.output_limit or 0)
 
 
 def _relaxed(

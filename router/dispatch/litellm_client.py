@@ -17,11 +17,13 @@ import msgspec
 from router import settings
 from router.cards.schema import Card
 from router.dispatch.call import Call
+from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
-from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
+from router.wire.errors import ReportedError, fault_of
 from router.wire.protocols import CHAT
 from router.wire.sse import DONE, data
 from router.wire.usage import usage_in
@@ -243,6 +245,8 @@ async def _events(litellm: Any, card: Card, key: str | None, chunks: Any) -> Asy
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         response = _error_response(litellm, card, key, error)
         message = f'the upstream of the card "{card.id}" broke off the stream (HTTP {response.status})'
+        if response.fault is not None and response.fault.kind != "server":
+            raise ReportedError(message, response.fault) from None
         raise UpstreamError(message, response.status, "cut") from None
     if not usage_reported and card.provider in _USAGE_LAST_PROVIDERS:
         raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
@@ -272,11 +276,11 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
         pass
 
 
-def _is_transport_error(error: BaseException | None) -> bool:
+def _transport_error(error: BaseException | None) -> httpx.TransportError | None:
     # litellm reports some failed connections as status 500; their cause is still chained to its exception.
     while error is not None and not isinstance(error, httpx.TransportError):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return error
 
 
 def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
@@ -284,8 +288,9 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
-    if isinstance(error, litellm.APIConnectionError) or _is_transport_error(error):
-        raise unreachable(card) from None
+    broken = _transport_error(error)
+    if isinstance(error, litellm.APIConnectionError) or broken is not None:
+        raise (unreachable(card) if isinstance(broken, httpx.ConnectError) else disconnected(card)) from None
     status = int(getattr(error, "status_code", None) or 500)
     if not 400 <= status < 600:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent no usable response (HTTP {status})') from None
@@ -293,8 +298,11 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
         getattr(error, "response", None), "headers", {}
     )
     passed = {**passed_back(headers), "content-type": "application/json"}
-    if status in (401, 403) or status >= 500:
-        return UpstreamResponse(card, status, passed, b"")
-    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)
-    details = {"message": message.decode(), "type": "upstream_error", "param": None, "code": str(status)}
-    return UpstreamResponse(card, status, passed, msgspec.json.encode({"error": details}))
+    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url).decode()
+    fault = fault_of(status, message)
+    log_refusal(card, fault)
+    if status in (401, 403) or status >= 500 or fault.meaning.refusal:
+        return UpstreamResponse(card, status, passed, b"", fault=fault)
+    details = {"message": fault.details.message or message, "type": "upstream_error", "param": None}
+    body = {"error": {**details, "code": str(status)}}
+    return UpstreamResponse(card, status, passed, msgspec.json.encode(body), decoded=body, fault=fault)

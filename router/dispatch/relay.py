@@ -17,12 +17,14 @@ from yarl import URL
 from router import __version__
 from router.cards.schema import Card
 from router.dispatch.call import Call
+from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, base_url, native_apis
-from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.formats.net import parse_url
+from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
 from router.wire.usage import usage_in
 
@@ -89,6 +91,8 @@ class Relay:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._send(card, call, PROTOCOLS[call.api], path)
+        except aiohttp.ConnectionTimeoutError:
+            raise late(card, "connect_timeout") from None
         except TimeoutError:
             raise late(card) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -238,7 +242,7 @@ async def _read_whole(card: Card, response: aiohttp.ClientResponse, idle_s: floa
 
 def _broken(card: Card, error: Exception) -> UpstreamError:
     _LOG.warning("%s: %s", card.id, type(error).__name__)
-    return unreachable(card)
+    return unreachable(card) if isinstance(error, aiohttp.ClientConnectorError) else disconnected(card)
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
@@ -252,12 +256,12 @@ def _whole(
         return _error_response(card, key, status, headers, body)
     decoded = json_or_none(body) if decode else None
     summary = _summary_of(decoded) if decode else _summary_in(body)
+    if summary is None and is_error_body(json_or_none(body)):
+        return _error_response(card, key, None, headers, body)
     if summary is None:
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.error:
-        code = summary.error.get("code") if isinstance(summary.error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return _error_response(card, key, status, headers, body)
+        return _error_response(card, key, None, headers, body)
     if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
     usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
@@ -284,13 +288,19 @@ def _summary_of(decoded: Any) -> _Summary | None:
     return _Summary(decoded.get("usage"), decoded.get("error"), decoded.get("service_tier"), choices)
 
 
-def _error_response(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:
-    _LOG.warning("%s: HTTP %d", card.id, status)
-    if status < 400:
+def _error_response(
+    card: Card, key: str | None, status: int | None, headers: dict[str, str], body: bytes
+) -> UpstreamResponse:
+    """The response for an error; `status` is None where that of the response is a success."""
+    if status is not None and status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    if status in (401, 403):
-        return UpstreamResponse(card, status, headers, b"")
-    return UpstreamResponse(card, status, headers, redacted(body, key, base_url(card)))
+    body = redacted(body, key, base_url(card))
+    decoded = json_or_none(body)
+    fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
+    log_refusal(card, fault)
+    if fault.status in (401, 403) or fault.meaning.refusal:
+        return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
+    return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)
 
 
 @functools.lru_cache(maxsize=4096)

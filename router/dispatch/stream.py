@@ -15,7 +15,7 @@ from msgspec import Struct
 from router.errors import UpstreamError
 from router.formats.quantities import Seconds
 from router.types import Usage
-from router.wire.errors import error_in_event
+from router.wire.errors import Fault, ReportedError, fault_in_event
 from router.wire.protocols import WireProtocol
 from router.wire.sse import DONE, data_of, events_of
 from router.wire.usage import may_report, usage_in
@@ -241,9 +241,8 @@ class EventStream:
         for event in events_of(events):
             message = data_of(event)
             if isinstance(message, dict):
-                if error := error_in_event(message, at_start=not self._has_content):
-                    reason = f": {self._source.redact(error.message)}" if error.message else ""
-                    self._error = self._failure(f"reported an error{reason}", error.status or 502, "error_event")
+                if fault := fault_in_event(message, at_start=not self._has_content):
+                    self._error = self._reported(fault)
                     break
                 self.usage = usage_in(message, self.usage)
                 self._has_content = self._has_content or self.protocol.has_content(message)
@@ -253,6 +252,14 @@ class EventStream:
                     self._decoded.append(message)
             passed.append(event)
         return b"".join(passed)
+
+    def _reported(self, fault: Fault) -> UpstreamError:
+        self.failed = True
+        upstream, details = f'the upstream of the card "{self._source.card}"', fault.details.message
+        if fault.meaning.refusal:
+            return ReportedError(f"{upstream} {fault.meaning.refusal}", fault)
+        reason = f": {self._source.redact(details)}" if details else ""
+        return ReportedError(f"{upstream} reported an error{reason}", fault)
 
     def _failure(self, problem: str, status: int, fault: str) -> UpstreamError:
         self.failed = True

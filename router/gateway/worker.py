@@ -134,8 +134,9 @@ class Gateway:
         yield self.metrics.sink
 
     def _store_record(self, record: Record) -> None:
-        # Unauthenticated clients could otherwise fill the disk.
-        if self.journal is not None and self.reloader.current.config.records.enabled and record.outcome.status != 401:
+        # Unauthenticated clients, of whom no upstream hears, could otherwise fill the disk.
+        is_stranger = record.outcome.status == 401 and not record.outcome.attempts
+        if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
             self.journal.append(record)
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:

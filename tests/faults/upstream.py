@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tests.faults.answers import ANSWERS
 from tests.faults.wires import CHAT, WIRES, Wire
 
 RETRY_AFTER_S = "7"
@@ -133,6 +134,13 @@ BEHAVIOURS: dict[str, Behaviour] = {}
 def _behaviour(function: Behaviour) -> Behaviour:
     BEHAVIOURS[function.__name__.strip("_").replace("_", "-")] = function
     return function
+
+
+def _answers(status: int, body: bytes) -> Behaviour:
+    return lambda call: call.respond(status, body)
+
+
+BEHAVIOURS.update({name: _answers(status, json.dumps(body).encode()) for name, (status, body) in ANSWERS.items()})
 
 
 @_behaviour

@@ -15,7 +15,6 @@ from router.dispatch import Call, UpstreamResponse
 from router.dispatch.costs import booked_usage, cost_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.formats.json import json_or_none
 from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
@@ -28,7 +27,6 @@ from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.state.protocol import StateError
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
-from router.wire.errors import error_in
 
 # Reading and routing a larger body takes long enough for other clients to notice.
 _LARGE_BODY_BYTES = 256 * 1024
@@ -107,20 +105,24 @@ class CompletionHandler:
         return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
-        code = None
         if response.status >= 400:
-            decoded = json_or_none(body)
-            error = upstream_error_response(response, error_in(decoded))
-            if self._responder.has_begun:
-                await self._end_stream_with_error(error)
-                return
-            code = error.code
-            if not self._surface.is_native_error(decoded):
-                body = self._surface.error(error)
-        await self._record(response.status, code)
+            await self._respond_with_upstream_error(response, body)
+            return
+        await self._record(response.status, None)
         headers = {name: value for name, value in response.headers.items() if name != "content-type"}
         self._stop_watching()
         await self._responder.whole(response.status, headers, body)
+
+    async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
+        error = upstream_error_response(response)
+        if self._responder.has_begun:
+            await self._end_stream_with_error(error)
+            return
+        if not self._surface.is_native_error(response.decoded):
+            body = self._surface.error(error)
+        await self._record(error.status, error.code)
+        self._stop_watching()
+        await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
         await self._responder.begin_stream()
