@@ -85,12 +85,8 @@ COMPLETIONS = WireProtocol(
     done_may_be_missing=True,
 )
 EMBEDDINGS = WireProtocol("embeddings", "embeddings", Progress, lambda _: True, lambda _: False, _pattern())
-RESPONSES = WireProtocol(
-    "responses", "responses", Progress, response_has_content, _closes_response, _RESPONSE_MATTERS
-)
-MESSAGES = WireProtocol(
-    "messages", "messages", MessageProgress, message_has_content, _closes_message, _MESSAGE_MATTERS
-)
+RESPONSES = WireProtocol("responses", "responses", Progress, response_has_content, _closes_response, _RESPONSE_MATTERS)
+MESSAGES = WireProtocol("messages", "messages", MessageProgress, message_has_content, _closes_message, _MESSAGE_MATTERS)
 PROTOCOLS: Mapping[Api, WireProtocol] = {
     protocol.api: protocol for protocol in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
 }

@@ -1,7 +1,7 @@
 """Server-sent events: write, split and decode them.
 
-The format is that of the HTML standard: a line ends with LF, CR or CRLF, mixed at will, an empty line ends an event, and
-a byte order mark may be at the beginning.
+The format is that of the HTML standard: a line ends with LF, CR or CRLF, which may be mixed, an empty line ends an
+event, and a byte order mark may be at the beginning.
 """
 
 from __future__ import annotations
