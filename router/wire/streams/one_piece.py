@@ -80,7 +80,7 @@ def _finish_reason(choice: Answer) -> Any:
 def _message_events(answer: Answer) -> Iterator[bytes]:
     usage = _object(answer.get("usage"))
     stop = {"stop_reason": answer.get("stop_reason") or "end_turn", "stop_sequence": answer.get("stop_sequence")}
-    unfinished = {"content": [], "stop_reason": None, "stop_sequence": None}
+    unfinished: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
     yield event({"type": "message_start", "message": {**answer, **unfinished, "usage": {**usage, "output_tokens": 0}}})
     for index, block in enumerate(_objects(answer.get("content"))):
         yield from _block_events(index, block)
