@@ -1,14 +1,18 @@
 """Calls through litellm, for providers whose protocol Pulvinar does not support itself.
 
-No other module imports litellm, and this one does so at the first such call: importing takes seconds and 200 MB.
+No other module imports litellm, and this one does so in the background, at `preload` or at the first such call:
+importing takes seconds and 200 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -116,6 +120,14 @@ class LitellmClient:
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
         self._litellm: Any = None
+        self._loading: Future[Any] | None = None
+
+    def preload(self) -> None:
+        """Begin to import litellm in the background, so that the first call need not wait for it."""
+        if self._loading is None:
+            self._loading = Future()
+            # A process that ends meanwhile does not wait for a daemon.
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
@@ -177,7 +189,10 @@ class LitellmClient:
         return _whole(card, response)
 
     async def _ready(self, card: Card) -> Any:
-        litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
+        self.preload()
+        assert self._loading is not None
+        # The import goes on for other calls where this one is cancelled.
+        litellm = self._litellm = self._litellm or await asyncio.shield(asyncio.wrap_future(self._loading))
         if card.provider not in litellm.provider_list:
             raise UpstreamError(f'the provider "{card.provider}" of the card "{card.id}" is not supported')
         return litellm
@@ -208,6 +223,22 @@ def _forwarded(card: Card, call: Call) -> dict[str, str]:
 def _placeholder_key(card: Card) -> str | None:
     # Without a key, litellm would take the provider's default key from the environment and send it to any base_url.
     return "none" if card.base_url and not has_ambient_credentials(card) else None
+
+
+def _load_into(loading: Future[Any]) -> None:
+    # The garbage collector would stop the event loop for up to half a second at a time, to find almost nothing.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        litellm = _load()
+        gc.freeze()
+    except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
+        loading.set_exception(error)
+    else:
+        loading.set_result(litellm)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _load() -> Any:
