@@ -121,6 +121,9 @@ class EventSplitter:
 
 def events_of(chunk: bytes) -> Iterator[bytes]:
     """The events in a chunk of whole events, each with its final empty line."""
+    if _is_plain(chunk, chunk.find(b"\n\n")):
+        yield chunk
+        return
     start = 0
     for blank in _BLANK_LINE.finditer(chunk):
         yield chunk[start : blank.end()]
@@ -131,6 +134,8 @@ def events_of(chunk: bytes) -> Iterator[bytes]:
 
 def read_event(raw: bytes) -> Event:
     """Read a whole event."""
+    if raw.startswith(b"data: ") and _is_plain(raw, raw.find(b"\n")):
+        return _event(raw, b"", raw[len(b"data: ") :].strip())
     name, lines = b"", []
     for line in raw.splitlines():
         field, _, value = line.partition(b":")
@@ -140,7 +145,15 @@ def read_event(raw: bytes) -> Event:
             name = value.strip()
     if not lines:
         return Event(raw, name, None, None)
-    text = b"\n".join(lines).strip()
+    return _event(raw, name, b"\n".join(lines).strip())
+
+
+def _is_plain(raw: bytes, first_end: int) -> bool:
+    """Whether the first line end, or empty line, is the last, and has the usual form: most events are of that kind."""
+    return first_end == len(raw) - 2 and raw.endswith(b"\n\n") and b"\r" not in raw
+
+
+def _event(raw: bytes, name: bytes, text: bytes) -> Event:
     if text == _DONE_TEXT:
         return Event(raw, name, text, None)
     value = json_or_none(text)
