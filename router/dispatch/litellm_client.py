@@ -20,6 +20,7 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
+from router.dispatch.bodies.litellm_transport import CheckedTransport
 from router.dispatch.call import Call
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
@@ -74,44 +75,6 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
-
-# litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
-# all other requests.
-_MAX_RESPONSE_BYTES = 8 * 1024 * 1024
-
-# litellm ends an Anthropic stream cleanly even where it was cut: between these two events it is incomplete.
-_ANTHROPIC_START, _ANTHROPIC_STOP = b"message_start", b"message_stop"
-
-
-class _CheckedTransport(httpx.AsyncHTTPTransport):
-    """Raises ReadError for a response that is too large, and for an Anthropic stream that was cut."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _CheckedStream(response.stream)
-        return response
-
-
-class _CheckedStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left, tail, incomplete = _MAX_RESPONSE_BYTES, b"", False
-        async for chunk in self._stream:
-            left -= len(chunk)
-            if left < 0:
-                raise httpx.ReadError("the response is too large")
-            tail += chunk
-            incomplete = (incomplete or _ANTHROPIC_START in tail) and _ANTHROPIC_STOP not in tail
-            tail = tail[-len(_ANTHROPIC_START) :]
-            yield chunk
-        if incomplete:
-            raise httpx.ReadError("the stream was cut")
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class LitellmClient:
@@ -246,7 +209,7 @@ def _load() -> Any:
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    AsyncHTTPHandler._create_httpx_transport = staticmethod(_CheckedTransport)
+    AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True

@@ -26,6 +26,7 @@ from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.formats.net import parse_url
+from router.wire.chat.finish import reason_of
 from router.wire.protocols import PROTOCOLS, WireProtocol
 from router.wire.usage import usage_in
 
@@ -59,7 +60,12 @@ class _Summary(msgspec.Struct):
     choices: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
 _SUMMARY = msgspec.json.Decoder(_Summary)
+_CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
 def models_url(card: Card) -> str | None:
@@ -292,6 +298,9 @@ def _whole(
         return _error_response(card, key, status, headers, body)
     if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
+    if word := _given_up(summary.choices):
+        problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
+        raise UpstreamError(problem, 502, "error_event")
     usage = usage_in({"usage": summary.usage})
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
@@ -311,6 +320,17 @@ def _summary_of(decoded: Any) -> _Summary | None:
         return None
     choices = msgspec.Raw(b"[]" if decoded.get("choices") == [] else b"")
     return _Summary(decoded.get("usage"), decoded.get("error"), choices)
+
+
+def _given_up(choices: msgspec.Raw) -> str | None:
+    """The finish reason of a choice that the server did not complete."""
+    if not bytes(choices):
+        return None
+    try:
+        reasons = [reason_of({"finish_reason": choice.finish_reason}) for choice in _CHOICES.decode(choices)]
+    except ValueError:
+        return None
+    return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
 
 
 def _error_response(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:

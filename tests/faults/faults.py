@@ -100,4 +100,12 @@ FAULTS = (
     Fault("huge-body", BAD_GATEWAY, BAD_GATEWAY),
     Fault("closes-after-each", COMPLETE, COMPLETE),
     Fault("drops-reused", COMPLETE, COMPLETE),
+    Fault("swaps-stream-and-whole", COMPLETE, COMPLETE),
+    Fault("plain-text-events", COMPLETE, COMPLETE),
+    Fault("mixed-line-ends", COMPLETE, COMPLETE),
+    Fault("compresses", COMPLETE, COMPLETE),
+    Fault("unknown-coding", BAD_GATEWAY, BAD_GATEWAY),
+    Fault("unfinished-choice", BAD_GATEWAY, CUT, ("chat",)),
+    Fault("empty-finish-reasons", BAD_GATEWAY, CUT, ("chat",)),
+    Fault("gives-up", BAD_GATEWAY, CUT, ("chat",)),
 )
