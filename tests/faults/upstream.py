@@ -444,7 +444,8 @@ async def unfinished_choice(call: Call) -> None:
     await _first_part(call)
     if not call.stream:
         raise _DisconnectError
-    await call.send(call.wire.head[0].replace(b'"index":0', b'"index":1'), *call.wire.tail)
+    begun = call.wire.content[0].replace(b"Hello", b"").replace(b'"index":0', b'"index":1')
+    await call.send(begun, *call.wire.tail)
     await call.end()
 
 
