@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -83,6 +83,11 @@ class Dispatcher:
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
         self._retries = settings.retries
+
+    def preload(self, cards: Iterable[Card]) -> None:
+        """Load in the background what calls of these cards need."""
+        if any(uses_litellm(deployment.card) for card in cards for deployment in deployments_of(card)):
+            self._litellm.preload()
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at the card's first deployment: the upstream's response, whatever its status.

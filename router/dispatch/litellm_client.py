@@ -1,14 +1,18 @@
 """Calls through litellm, for providers whose protocol Pulvinar does not support itself.
 
-No other module imports litellm, and this one does so at the first such call: importing takes seconds and 200 MB.
+No other module imports litellm, and this one does so in the background, at `preload` or at the first such call:
+importing takes seconds and 200 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -16,6 +20,7 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
+from router.dispatch.bodies.litellm_transport import CheckedTransport
 from router.dispatch.call import Call
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
@@ -73,44 +78,6 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 
-# litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
-# all other requests.
-_MAX_RESPONSE_BYTES = 8 * 1024 * 1024
-
-# litellm ends an Anthropic stream cleanly even where it was cut: between these two events it is incomplete.
-_ANTHROPIC_START, _ANTHROPIC_STOP = b"message_start", b"message_stop"
-
-
-class _CheckedTransport(httpx.AsyncHTTPTransport):
-    """Raises ReadError for a response that is too large, and for an Anthropic stream that was cut."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _CheckedStream(response.stream)
-        return response
-
-
-class _CheckedStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left, tail, incomplete = _MAX_RESPONSE_BYTES, b"", False
-        async for chunk in self._stream:
-            left -= len(chunk)
-            if left < 0:
-                raise httpx.ReadError("the response is too large")
-            tail += chunk
-            incomplete = (incomplete or _ANTHROPIC_START in tail) and _ANTHROPIC_STOP not in tail
-            tail = tail[-len(_ANTHROPIC_START) :]
-            yield chunk
-        if incomplete:
-            raise httpx.ReadError("the stream was cut")
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
 
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
@@ -118,6 +85,14 @@ class LitellmClient:
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
         self._litellm: Any = None
+        self._loading: Future[Any] | None = None
+
+    def preload(self) -> None:
+        """Begin to import litellm in the background, so that the first call need not wait for it."""
+        if self._loading is None:
+            self._loading = Future()
+            # A process that ends meanwhile does not wait for a daemon.
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
@@ -179,7 +154,10 @@ class LitellmClient:
         return _whole(card, response)
 
     async def _ready(self, card: Card) -> Any:
-        litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
+        self.preload()
+        assert self._loading is not None
+        # The import goes on for other calls where this one is cancelled.
+        litellm = self._litellm = self._litellm or await asyncio.shield(asyncio.wrap_future(self._loading))
         if card.provider not in litellm.provider_list:
             raise UpstreamError(f'the provider "{card.provider}" of the card "{card.id}" is not supported')
         return litellm
@@ -212,12 +190,28 @@ def _placeholder_key(card: Card) -> str | None:
     return "none" if card.base_url and not has_ambient_credentials(card) else None
 
 
+def _load_into(loading: Future[Any]) -> None:
+    # The garbage collector would stop the event loop for up to half a second at a time, to find almost nothing.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        litellm = _load()
+        gc.freeze()
+    except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
+        loading.set_exception(error)
+    else:
+        loading.set_result(litellm)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _load() -> Any:
     settings.prepare_litellm()
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    AsyncHTTPHandler._create_httpx_transport = staticmethod(_CheckedTransport)
+    AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True

@@ -83,6 +83,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
+        self._preload(self.reloader.current)
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
@@ -119,8 +120,13 @@ class Gateway:
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
+        self._preload(active)
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
+
+    def _preload(self, active: ActiveConfig) -> None:
+        unavailable = self.availability.unavailable
+        self.dispatcher.preload(card for card in active.router.catalog if card.id not in unavailable)
 
     async def _card_of(self, session: str, key: str) -> str | None:
         return await self.conversations.card_of(session, time.time(), key)

@@ -102,7 +102,7 @@ def test_a_converted_response_is_decoded_once(client: httpx.Client, monkeypatch:
 def test_every_event_of_a_converted_stream_is_decoded_once(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decodes = Calls(monkeypatch).of(stream, "data_of")
+    decodes = Calls(monkeypatch).of(stream, "read_event")
     body = {**ANTHROPIC, "model": "working", "stream": True}
     assert "message_stop" in client.post("/v1/messages", json=body).text
     assert decodes.count == len(CHUNKS)
