@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,16 +81,6 @@ class ChatRequest(Struct, frozen=True, dict=True):
     def characters(self) -> int:
         """The number of characters in all turns."""
         return sum([len(turn.text) for turn in self.turns])
-
-    @property
-    def conversation_id(self) -> str:
-        """A hash of the messages up to the user's first, which is the same for all requests of a conversation."""
-        head = hashlib.blake2b(digest_size=16)
-        for turn in self.turns:
-            head.update(encodable(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n").encode())
-            if turn.role == "user":
-                break
-        return head.hexdigest()
 
 
 def _is_blank(text: str) -> bool:
