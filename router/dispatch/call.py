@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from router.errors import UpstreamError
 from router.types import Api
 from router.wire import wants_stream_usage
+from router.wire.reading.stored import without_encrypted_reasoning
 
 
 class Affinity(Struct, frozen=True):
@@ -21,6 +24,13 @@ class Affinity(Struct, frozen=True):
     server: str = ""
     binds: bool = False
     bound: str = ""
+
+    def explained(self, failure: UpstreamError) -> UpstreamError:
+        """The failure of a call, with the reason why no other server was tried, if there is one."""
+        if not (self.binds and self.bound):
+            return failure
+        reason = f"`{self.bound}` refers to what only this server has; send the whole conversation to go on elsewhere"
+        return UpstreamError(f"{failure}; {reason}", failure.status, failure.fault)
 
 
 NO_AFFINITY = Affinity()
@@ -43,6 +53,13 @@ class Call(Struct, frozen=True, eq=False):
     fresh_connection: bool = False
     decode: bool = False
     affinity: Affinity = NO_AFFINITY
+
+    def at_server(self, server: str) -> Call:
+        """The call for this server: without the reasoning that another one encrypted."""
+        affinity = self.affinity
+        if not affinity.binds or affinity.bound or server == affinity.server:
+            return self
+        return msgspec.structs.replace(self, body=without_encrypted_reasoning(self.body))
 
     @property
     def wants_usage(self) -> bool:

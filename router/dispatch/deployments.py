@@ -111,7 +111,7 @@ class DeploymentPool:
         return health
 
     async def acquire(
-        self, cards: Sequence[Card], tried: Collection[str], affinity: Affinity = NO_AFFINITY
+        self, cards: Sequence[Card], tried: Collection[str], *, affinity: Affinity = NO_AFFINITY
     ) -> Deployment | None:
         """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
         End the call with `end`. None where no deployment is left to try.

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch.call import Affinity, Call
+from router.dispatch.call import Call
 from router.dispatch.converted_response import converted
-from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of, server_of
+from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import Cooldown
 from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.providers import (
@@ -35,7 +35,6 @@ from router.wire import CONVERSIONS, without_unsigned_thinking
 from router.wire.dialect import adapt
 from router.wire.effort import sets_effort, with_effort
 from router.wire.protocols import MESSAGES
-from router.wire.reading.stored import without_encrypted_reasoning
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ class Dispatcher:
         error_response: UpstreamResponse | None = None
         failure: UpstreamError | None = None
         tried: set[str] = set()
-        while deployment := await self.pool.acquire(cards, tried, call.affinity):
+        while deployment := await self.pool.acquire(cards, tried, affinity=call.affinity):
             tried.add(deployment.name)
             try:
                 response = await self._attempt(deployment, call, attempts, on_attempt)
@@ -135,7 +134,7 @@ class Dispatcher:
         if error_response is not None:
             return error_response
         assert failure is not None
-        raise _explained(failure, call.affinity)
+        raise failure
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -154,6 +153,7 @@ class Dispatcher:
         The slot is kept until the last attempt ends, or the stream does.
         """
         streaming = False
+        call = call.at_server(deployment.server)
         try:
             for retry in range(self._retries + 1):
                 if retry:
@@ -227,8 +227,7 @@ class Dispatcher:
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
         if call.api in native_apis(card):
-            call = _without_foreign_state(card, _without_foreign_thinking(card, call))
-            return await self._relay.send(card, _at_effort(card, call, call.body))
+            return await self._relay.send(card, _at_effort(card, _without_foreign_thinking(card, call), call.body))
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
@@ -255,22 +254,6 @@ def _without_foreign_thinking(card: Card, call: Call) -> Call:
     if call.api != "messages" or card.provider != "anthropic":
         return call
     return msgspec.structs.replace(call, body=without_unsigned_thinking(call.body))
-
-
-def _explained(failure: UpstreamError, affinity: Affinity) -> UpstreamError:
-    """The failure, with the reason why no other server was tried."""
-    if not affinity.bound:
-        return failure
-    reason = f"`{affinity.bound}` refers to what only this server has; send the whole conversation to go on elsewhere"
-    return UpstreamError(f"{failure}; {reason}", failure.status, failure.fault)
-
-
-def _without_foreign_state(card: Card, call: Call) -> Call:
-    """The call without the reasoning that another server encrypted."""
-    affinity = call.affinity
-    if not affinity.binds or affinity.bound or server_of(card) == affinity.server:
-        return call
-    return msgspec.structs.replace(call, body=without_encrypted_reasoning(call.body))
 
 
 def _missing_configuration(card: Card) -> str | None:

@@ -205,14 +205,14 @@ def affinity(of: Card, number: int, **kind: Any) -> Affinity:
 def test_the_server_of_the_conversation_is_called_though_another_is_less_busy() -> None:
     calls, twice = pool(), card("a", servers=2)
     calls.begin(calls.deployments_of(twice)[1])
-    assert asyncio.run(calls.acquire([twice], set(), affinity(twice, 1))).name == "a#2"
+    assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1))).name == "a#2"
 
 
 def test_a_server_that_cools_down_loses_its_conversations() -> None:
     calls, twice = pool(), card("a", servers=2)
     calls.record_failure(calls.deployments_of(twice)[1])
     for binds in (False, True):
-        assert asyncio.run(calls.acquire([twice], set(), affinity(twice, 1, binds=binds))).name == "a#1"
+        assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=binds))).name == "a#1"
 
 
 def test_a_request_waits_for_the_only_server_that_can_read_it() -> None:
@@ -220,7 +220,7 @@ def test_a_request_waits_for_the_only_server_that_can_read_it() -> None:
         calls, twice = pool(), card("a", servers=2, limits=ONE_AT_A_TIME)
         second = calls.deployments_of(twice)[1]
         calls.begin(second)
-        waiting = asyncio.create_task(calls.acquire([twice], set(), affinity(twice, 1, binds=True)))
+        waiting = asyncio.create_task(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=True)))
         await asyncio.sleep(0.01)
         assert not waiting.done()
         calls.end(second)
@@ -232,16 +232,16 @@ def test_a_request_waits_for_the_only_server_that_can_read_it() -> None:
 def test_a_request_without_bound_parts_goes_elsewhere_when_it_has_waited_too_long() -> None:
     calls, twice = pool(size=1, wait_s=0.01), card("a", servers=2, limits=ONE_AT_A_TIME)
     calls.begin(calls.deployments_of(twice)[1])
-    assert asyncio.run(calls.acquire([twice], set(), affinity(twice, 1, binds=True))).name == "a#1"
+    assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=True))).name == "a#1"
 
 
 def test_a_bound_request_is_called_nowhere_else() -> None:
     calls, twice = pool(size=1, wait_s=0.01), card("a", servers=2, limits=ONE_AT_A_TIME)
     bound = affinity(twice, 1, binds=True, bound="previous_response_id")
-    assert asyncio.run(calls.acquire([twice], {"a#2"}, bound)) is None
+    assert asyncio.run(calls.acquire([twice], {"a#2"}, affinity=bound)) is None
     calls.begin(calls.deployments_of(twice)[1])
     with pytest.raises(BusyError):
-        asyncio.run(calls.acquire([twice], set(), bound))
+        asyncio.run(calls.acquire([twice], set(), affinity=bound))
 
 
 def test_the_name_of_a_server_depends_on_its_place_and_account_and_not_on_its_position() -> None:

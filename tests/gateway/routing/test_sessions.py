@@ -153,6 +153,19 @@ def test_a_stored_answer_is_asked_for_nowhere_else_when_its_server_fails() -> No
         assert len(b.bodies) == asked
 
 
+def test_the_error_says_why_no_other_server_was_asked() -> None:
+    with servers("b") as (b,), contextlib.ExitStack() as running:
+        (a,) = running.enter_context(servers("a"))
+        with client_of(several("two", a, b)) as client:
+            b.broken = True
+            ask(client, "two")
+            b.broken = False
+            running.close()
+            answer = ask(client, "two", "go", previous_response_id="resp_a")
+    assert answer.status_code == 502
+    assert "`previous_response_id` refers to what only this server has" in answer.text
+
+
 def test_under_auto_a_stored_answer_is_continued_by_the_card_that_made_it() -> None:
     with servers("a", "b") as (a, b):
         cards = [several("cheap", a), several("dear", b, price=9.0)]
