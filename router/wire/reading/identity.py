@@ -151,7 +151,9 @@ def _id(value: Any) -> str:
 def _at(body: Mapping[str, Any], path: str) -> Any:
     value: Any = body
     for field in path.split("."):
-        value = value.get(field) if isinstance(value, Mapping) else None
+        value = value.get(field) if isinstance(value, dict) else None
+        if value is None:
+            return None
     return value
 
 

@@ -17,9 +17,11 @@ _YEAR = r"(?:19|20)\d\d\b"
 _WEEKDAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 _ORDINAL = r"(?:st|nd|rd|th|\.|º)?"
 
+# Without their first letters, which may be capital.
+_BILLING_WORDS = ("illing", "ttestation", "ttribution")
 BILLING_LINES: Sequence[re.Pattern[str]] = (
     # Claude Code: `x-anthropic-billing-header: cc_version=…; cc_entrypoint=cli; cch=…;`, new with every request.
-    re.compile(r"^[ \t]*x-[a-z0-9-]*(?:billing|attestation|attribution)[a-z0-9-]*[ \t]*:[^\n]*\n?", re.I | re.M),
+    re.compile(rf"^[ \t]*x-[a-z0-9-]*[ab](?:{'|'.join(_BILLING_WORDS)})[a-z0-9-]*[ \t]*:[^\n]*\n?", re.I | re.M),
 )
 """The lines by which a client identifies itself to its own vendor, within a system prompt."""
 
@@ -52,7 +54,6 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
-_DIGITS = str.maketrans("", "", "0123456789")
 _READ_CHARACTERS = 3 * 1024
 """How much of a long text is searched, at its beginning and at its end."""
 
@@ -64,7 +65,8 @@ def without_moving(text: str) -> str:
     text = without_billing_lines(text)
     if len(text) <= 2 * _READ_CHARACTERS:
         return _searched(text)
-    middle = text[_READ_CHARACTERS:-_READ_CHARACTERS].translate(_DIGITS)
+    # Bytes are translated far faster than texts.
+    middle = text[_READ_CHARACTERS:-_READ_CHARACTERS].encode("utf-8", "replace").translate(None, b"0123456789").decode()
     return _searched(text[:_READ_CHARACTERS]) + middle + _searched(text[-_READ_CHARACTERS:])
 
 
@@ -86,9 +88,9 @@ def _searched(text: str) -> str:
 
 def without_billing_lines(text: str) -> str:
     """`text` without a client's own billing and attestation lines."""
-    for line in BILLING_LINES:
-        # Most prompts have none, and a search for the name is faster than one for the pattern.
-        if "x-" in text or "X-" in text:
+    # Most prompts have none, and a search for the words is faster than one for the pattern.
+    if any(word in text for word in _BILLING_WORDS):
+        for line in BILLING_LINES:
             text = line.sub("", text)
     return text
 
