@@ -124,7 +124,8 @@ class Dispatcher:
         call = self._converted_once(cards[0], call)
         failover = Failover(cards)
         while not failover.is_over:
-            deployment = await self.pool.acquire(failover.cards, failover.tried, failover.avoids)
+            avoids, affinity = failover.avoids, call.affinity
+            deployment = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity)
             if deployment is None:
                 break
             failover.tried.add(deployment.name)
@@ -156,6 +157,7 @@ class Dispatcher:
         The slot is kept until the last attempt ends, or the stream does.
         """
         streaming = False
+        call = call.at_server(deployment.server)
         try:
             for retry in range(self._retries + 1):
                 if retry:

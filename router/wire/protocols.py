@@ -67,7 +67,6 @@ _MESSAGE_MATTERS = _pattern(rb'"stop_reason"\s*:\s*"', rb"message_stop")
 _RESPONSE_MATTERS = _pattern(rb"response\.(?:completed|incomplete|failed|cancelled)")
 
 
-
 def _texts(*keys: str) -> re.Pattern[bytes]:
     # Possessive, so that a long text takes neither memory nor a second look.
     return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)' % "|".join(keys).encode())
