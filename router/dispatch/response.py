@@ -27,6 +27,7 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
 
     An error's `body` is empty where the upstream's message might reveal the gateway's credentials. `usage` is that of a
     whole body; a stream has its own `usage`. `decoded` is the decoded body where the call set `decode`.
+    `changed`: the request's fields that were left out or limited, since the upstream does not support them.
     """
 
     card: Card
@@ -35,6 +36,7 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     body: bytes | Events
     usage: Usage | None = None
     decoded: Any = None
+    changed: tuple[str, ...] = ()
 
 
 def error_text(response: UpstreamResponse) -> str:

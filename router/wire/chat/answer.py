@@ -14,7 +14,8 @@ from msgspec import Struct
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
 
-Kind = Literal["thinking", "text", "refusal", "tool"]
+# `state`: what the server must get back (`router.wire.reasoning`); its sealed text is the delta's name.
+Kind = Literal["thinking", "text", "refusal", "tool", "state"]
 Chunk = Mapping[str, Any]
 
 # Finish reasons of answers that failed before they were complete.

@@ -1,0 +1,126 @@
+"""The messages of a chat body in the dialect of a server: roles, contents and tool calls."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.wire.chat.transcript import content_of
+from router.wire.dialect.rules import Dialect
+from router.wire.fields import reject
+
+_CACHE_CONTROL = "cache_control"
+# Fields with which a message is not empty, even without content.
+_SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks")
+
+
+def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
+    """The messages as the server accepts them. Raises FieldError for a content part that it cannot read."""
+    fitted = [_fit(message, dialect, f"messages[{position}]") for position, message in enumerate(messages)]
+    kept = [message for message in fitted if message is not None] or fitted
+    return _with_leading_system(kept) if dialect.system == "leading" else kept
+
+
+def without_cache_control(item: Any) -> Any:
+    """The item without its cache breakpoint. Items of the wrong type are left for the upstream to reject."""
+    if not isinstance(item, Mapping) or _CACHE_CONTROL not in item:
+        return item
+    return {name: value for name, value in item.items() if name != _CACHE_CONTROL}
+
+
+def _fit(message: Any, dialect: Dialect, path: str) -> Any:
+    """The message; None where it is empty and the server accepts no empty ones."""
+    if not isinstance(message, Mapping):
+        return message
+    role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
+    changes: dict[str, Any] = {}
+    if role == "developer" and not dialect.developer:
+        role = changes["role"] = "system"
+    if isinstance(content, list):
+        for position, part in enumerate(content):
+            _check_part(part, dialect, f"{path}.content[{position}]")
+        if not dialect.cache_control and any(_CACHE_CONTROL in part for part in content if isinstance(part, Mapping)):
+            content = changes["content"] = content_of(str(role), [without_cache_control(part) for part in content])
+    if not dialect.empty_texts and role in ("assistant", "user", "tool"):
+        content = changes["content"] = _without_blanks(content)
+        if not content and role == "tool":
+            changes["content"] = ""
+        elif not content and calls:
+            changes["content"] = None
+        elif not content and not any(message.get(field) for field in _SAYS_SOMETHING):
+            return None
+    if isinstance(calls, list) and calls:
+        changes["tool_calls"] = [_fit_call(call, dialect) for call in calls]
+    if role == "tool" and isinstance(message.get("tool_call_id"), str):
+        changes["tool_call_id"] = _fit_id(message["tool_call_id"], dialect)
+    fitted = {**message, **changes}
+    return fitted if fitted != message else message
+
+
+def _check_part(part: Any, dialect: Dialect, path: str) -> None:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in dialect.refused_parts:
+        reject(f"{path}.type", f'is "{kind}", which {dialect.name} cannot read; name a model whose server can')
+    if kind == "file" and not dialect.file_ids:
+        file = part.get("file")
+        if isinstance(file, Mapping) and file.get("file_id") and not file.get("file_data"):
+            reject(
+                f"{path}.file.file_id", f"is a file stored elsewhere, which {dialect.name} cannot read; send its data"
+            )
+
+
+def _without_blanks(content: Any) -> Any:
+    """The content without texts of spaces alone; None or an empty list where nothing is left."""
+    if isinstance(content, str):
+        return content if content.strip() else None
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not _is_blank(part)]
+
+
+def _is_blank(part: Any) -> bool:
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
+    return isinstance(text, str) and not text.strip()
+
+
+def _fit_call(call: Any, dialect: Dialect) -> Any:
+    if not isinstance(call, Mapping):
+        return call
+    changes: dict[str, Any] = {}
+    function = call.get("function")
+    if isinstance(function, Mapping) and function.get("arguments") in ("", None) and "arguments" in function:
+        changes["function"] = {**function, "arguments": "{}"}
+    if isinstance(call.get("id"), str):
+        changes["id"] = _fit_id(call["id"], dialect)
+    fitted = {**call, **changes}
+    return fitted if dialect.cache_control else without_cache_control(fitted)
+
+
+def _fit_id(id_: str, dialect: Dialect) -> str:
+    """The id of a tool call in the form that the server accepts: the same for the same id."""
+    if not dialect.call_id or re.fullmatch(dialect.call_id, id_):
+        return id_
+    digest = hashlib.blake2b(id_.encode("utf-8", "replace"), digest_size=32).hexdigest()
+    return digest[: dialect.call_id_characters]
+
+
+def _with_leading_system(messages: list[Any]) -> list[Any]:
+    """The messages with one system message, which is the first."""
+    system = [message for message in messages if isinstance(message, Mapping) and message.get("role") == "system"]
+    if not system or (len(system) == 1 and messages[0] is system[0]):
+        return messages
+    others = [message for message in messages if not any(message is one for one in system)]
+    contents = [message.get("content") for message in system]
+    return [{**system[0], "content": _joined(contents)}, *others]
+
+
+def _joined(contents: Sequence[Any]) -> Any:
+    """Contents as one: a text where all are texts, else a list of parts."""
+    if all(isinstance(content, str) or content is None for content in contents):
+        return "\n\n".join(content for content in contents if content)
+    parts: list[Any] = []
+    for content in contents:
+        parts += content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
+    return parts
