@@ -11,7 +11,11 @@ from router.wire.effort import LEAST_BUDGET, THINKING_FIELDS, budget_for
 from router.wire.reasoning import CALL_FIELDS, LIST_FIELDS, STATE, TEXT_FIELDS, State, is_sealed
 
 Message = Mapping[str, Any]
-_REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
+# What servers add to messages and calls of their own answers, and clients return to any server.
+_OF_SERVERS = (*TEXT_FIELDS, *LIST_FIELDS, "annotations", "provider_specific_fields")
+_OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
+# Fields of OpenAI's answers that are empty for most, and that strict servers reject in a request.
+_OF_ANSWERS = ("annotations", "audio", "function_call", "refusal")
 _SIGNATURES = "extra_content"
 # Beside thinking, models of Anthropic accept no others.
 _LEAST_TOP_P = 0.95
@@ -36,8 +40,8 @@ def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -
             changed.append("thinking")
         fitted.pop("reasoning_effort", None)
         fitted |= dialect.thinking_off
-    if dialect.thinking_budgets:
-        _fit_budget(fitted, dialect, changed)
+    if dialect.signs_thinking:
+        _fit_signed_thinking(fitted, dialect, changed)
 
 
 def running_loop(messages: Sequence[Any]) -> int:
@@ -56,9 +60,13 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
     if state and (in_loop or turn.get("tool_calls")) and state.get("by", maker) == maker:
         _return_state(turn, state)
     if dialect.reasoning_fields is not None:
-        for field in _REASONING:
+        for field in _OF_SERVERS:
             if field in turn and field not in dialect.reasoning_fields:
                 del turn[field]
+        _drop_signatures(turn, dialect.call_fields)
+    for field in _OF_ANSWERS:
+        if field in turn and not turn[field]:
+            del turn[field]
     if dialect.signs_thinking and isinstance(turn.get("thinking_blocks"), list):
         turn["thinking_blocks"] = [block for block in turn["thinking_blocks"] if _is_signed(block)]
         if not turn["thinking_blocks"]:
@@ -75,6 +83,17 @@ def _return_state(turn: dict[str, Any], state: State) -> None:
     if state.get("calls"):
         turn["tool_calls"] = [
             {**call, **state["calls"].get(call.get("id"), {})} for call in turn.get("tool_calls") or ()
+        ]
+
+
+def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
+    calls, dropped = turn.get("tool_calls"), [field for field in _OF_CALLS if field not in kept]
+    if isinstance(calls, list) and any(
+        isinstance(call, Mapping) and field in call for call in calls for field in dropped
+    ):
+        turn["tool_calls"] = [
+            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, Mapping) else call
+            for call in calls
         ]
 
 
@@ -103,29 +122,30 @@ def _is_off(thinking: Any) -> bool:
     return isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
 
 
-def _fit_budget(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
-    """State the budget for thinking, within the output limit; no thinking where the conversation excludes it."""
+def _fit_signed_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
+    """State the budget for thinking within the output limit; no thinking where the rest of the body excludes it."""
     effort, thinking = fitted.get("reasoning_effort"), fitted.get("thinking")
-    if isinstance(thinking, Mapping) and thinking.get("type") == "enabled":
-        budget = thinking.get("budget_tokens")
-    elif isinstance(effort, str) and not _is_off(thinking):
-        budget = budget_for(effort)
-    else:
-        return
-    if effort == "none" and budget is None:
+    if effort == "none" and not isinstance(thinking, Mapping):
         del fitted["reasoning_effort"]
+        return
+    states_budget = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+    if _is_off(thinking) or not (states_budget or isinstance(effort, str)):
         return
     limit = fitted.get(dialect.output_limit)
     most = limit - 1 if isinstance(limit, int) else None
-    if not isinstance(budget, int) or _excludes_thinking(fitted) or (most is not None and most < LEAST_BUDGET):
+    if _forces_tool(fitted) or (dialect.thinking_budgets and not _may_think(fitted, most)):
         for field in THINKING_FIELDS:
             if field in fitted:
                 leave_out(fitted, field, changed)
         # A turn's thinking is rejected where thinking is off.
         fitted["messages"] = [_without_thinking(message) for message in fitted["messages"]]
         return
-    fitted.pop("reasoning_effort", None)
-    fitted["thinking"] = {"type": "enabled", "budget_tokens": budget if most is None else min(budget, most)}
+    if dialect.thinking_budgets:
+        budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else budget_for(str(effort))
+        if isinstance(budget, int):
+            fitted.pop("reasoning_effort", None)
+            budget = budget if most is None else min(budget, most)
+            fitted["thinking"] = {"type": "enabled", "budget_tokens": budget}
     for field in ("temperature", "top_k", "top_p"):
         value = fitted.get(field)
         fits = field == "top_p" and isinstance(value, int | float) and value >= _LEAST_TOP_P
@@ -133,14 +153,16 @@ def _fit_budget(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) ->
             leave_out(fitted, field, changed)
 
 
-def _excludes_thinking(fitted: Mapping[str, Any]) -> bool:
-    """Whether a tool is forced, or the running loop has begun without thinking."""
-    if fitted.get("tool_choice") not in (None, "auto", "none"):
-        return True
+def _forces_tool(fitted: Mapping[str, Any]) -> bool:
+    return fitted.get("tool_choice") not in (None, "auto", "none")
+
+
+def _may_think(fitted: Mapping[str, Any], most: int | None) -> bool:
+    """Whether the least budget fits below the output limit, and the running loop has not begun without thinking."""
     messages = fitted["messages"]
     loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, Mapping)]
     answers = [turn for turn in loop if turn.get("role") == "assistant" and turn.get("tool_calls")]
-    return bool(answers) and not answers[-1].get("thinking_blocks")
+    return (most is None or most >= LEAST_BUDGET) and (not answers or bool(answers[-1].get("thinking_blocks")))
 
 
 def _without_thinking(message: Any) -> Any:

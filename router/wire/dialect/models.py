@@ -49,15 +49,14 @@ MODELS: tuple[Model, ...] = (
     # These knew no system messages, tools in parallel or developer messages.
     Model(_named(r"o1-(?:mini|preview)"), {"rejects": frozenset({"parallel_tool_calls", "tools"})}, _OPENAI),
     Model(_named(r"gpt-(?:3|4)"), {"rejects": frozenset({"reasoning_effort"})}, frozenset({"openai", "azure"})),
-    Model(
-        BUDGET_MODEL,
-        {"signs_thinking": True, "thinking_budgets": True, "bounds": {"temperature": (0, 1)}},
-        _LITELLM_CLAUDE,
-    ),
+    Model(re.compile(r"claude-"), {"signs_thinking": True, "bounds": {"temperature": (0, 1)}}, _LITELLM_CLAUDE),
+    Model(BUDGET_MODEL, {"thinking_budgets": True}, _LITELLM_CLAUDE),
+    # Has levels too, which litellm converts to a budget.
+    Model(re.compile(r"claude-opus-4-5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Either of the two may be set, not both.
     Model(
         re.compile(r"claude-(?:opus-4-[1-9]|(?:sonnet|haiku)-4-[5-9]|\w+-[5-9])"),
-        {"exclusive": (("temperature", "top_p"),), "bounds": {"temperature": (0, 1)}},
+        {"exclusive": (("temperature", "top_p"),)},
         _LITELLM_CLAUDE,
     ),
     Model(

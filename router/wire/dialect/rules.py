@@ -83,7 +83,8 @@ class Dialect(Struct, frozen=True):
     may be empty. `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a
     tool call may look like, as a regular expression; `call_id_characters` the length of those made in its place.
 
-    Reasoning: `reasoning_fields` are the fields of a message in which the server takes its reasoning back (None: any).
+    Reasoning: `reasoning_fields` are the fields of a message in which the server takes its reasoning back, and
+    `call_fields` those of a tool call (`reasoning_fields` None: any of both).
     `requires_reasoning`: a turn with tool calls must contain it; without it, `thinking_off` is added.
     `signs_thinking`: thinking as Anthropic's models have it, in signed blocks. `thinking_budgets`: it has a budget in
     tokens below the output limit, and must begin a turn with tool calls.
@@ -108,6 +109,7 @@ class Dialect(Struct, frozen=True):
     call_id: str = ""
     call_id_characters: int = 0
     reasoning_fields: Names | None = None
+    call_fields: Names = frozenset()
     requires_reasoning: bool = False
     thinking_off: Mapping[str, Any] = {}
     signs_thinking: bool = False
