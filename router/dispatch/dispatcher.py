@@ -100,7 +100,8 @@ class Dispatcher:
         deployment = self.pool.deployments_of(card)[0].card
         if MESSAGES.api not in native_apis(deployment):
             return None
-        return await self._relay.send(deployment, call, f"{MESSAGES.path}/count_tokens")
+        sent = fitted(call, deployment, dialect_of(deployment))
+        return await self._relay.send(deployment, sent, f"{MESSAGES.path}/count_tokens")
 
     async def send_first_healthy(
         self,

@@ -42,7 +42,10 @@ _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
         {"developer": False},
     ),
 )
-_SIGNATURE = re.compile(r"invalid.{0,20}signature.{0,20}thinking|thinking.{0,40}signature", re.IGNORECASE)
+_SIGNATURE = re.compile(
+    r"invalid.{0,20}(?:signature|data).{0,20}thinking|thinking.{0,40}signature|thinking.{0,80}cannot be modified",
+    re.IGNORECASE,
+)
 _NATIVE: tuple[tuple[Api, re.Pattern[str], Callable[[Body], Body]], ...] = (
     ("messages", _SIGNATURE, without_thinking),
     ("messages", re.compile(r"expected ~thinking~.{0,60}but found".replace("~", _Q), re.IGNORECASE), with_thinking_off),

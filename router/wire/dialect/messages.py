@@ -43,6 +43,8 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
             _check_part(part, dialect, f"{path}.content[{position}]")
         if not dialect.cache_control and any(_CACHE_CONTROL in part for part in content if isinstance(part, Mapping)):
             content = changes["content"] = content_of(str(role), [without_cache_control(part) for part in content])
+    if dialect.plain_texts and isinstance(content, list) and content and all(map(_is_text, content)):
+        content = changes["content"] = "\n".join(part["text"] for part in content)
     if not dialect.empty_texts and role in ("assistant", "user", "tool"):
         content = changes["content"] = _without_blanks(content)
         if not content and role == "tool":
@@ -56,6 +58,8 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
     if role == "tool" and isinstance(message.get("tool_call_id"), str):
         changes["tool_call_id"] = _fit_id(message["tool_call_id"], dialect)
     fitted = {**message, **changes}
+    if not dialect.named_turns and role != "tool":
+        fitted.pop("name", None)
     return fitted if fitted != message else message
 
 
@@ -81,8 +85,11 @@ def _without_blanks(content: Any) -> Any:
 
 
 def _is_blank(part: Any) -> bool:
-    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
-    return isinstance(text, str) and not text.strip()
+    return _is_text(part) and not part["text"].strip()
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _fit_call(call: Any, dialect: Dialect) -> Any:

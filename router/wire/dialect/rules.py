@@ -79,8 +79,9 @@ class Dialect(Struct, frozen=True):
     refused; of `exclusive` pairs the second field is left out. `output_limit` is the name of the limit.
 
     Messages: `refused_parts` are types of content parts that the server cannot read; `file_ids`: it can read files by
-    id. `system`: where several system messages may stand. `developer`: it knows that role. `empty_texts`: a message
-    may be empty. `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a
+    id. `system`: where several system messages may stand. `developer`: it knows that role. `named_turns`: a
+    message may have a name. `plain_texts`: texts must be strings, not lists of parts. `empty_texts`: a message may be
+    empty. `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a
     tool call may look like, as a regular expression; `call_id_characters` the length of those made in its place.
 
     Reasoning: `reasoning_fields` are the fields of a message in which the server takes its reasoning back, and
@@ -104,6 +105,8 @@ class Dialect(Struct, frozen=True):
     file_ids: bool = True
     system: Literal["anywhere", "leading"] = "anywhere"
     developer: bool = False
+    named_turns: bool = True
+    plain_texts: bool = False
     empty_texts: bool = True
     cache_control: bool = True
     call_id: str = ""

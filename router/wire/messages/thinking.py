@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from router.wire.reasoning import State, is_sealed, opened
@@ -57,24 +58,26 @@ def with_thinking_off(body: Body) -> Body:
     return off
 
 
-def _without(body: Body, is_foreign: Any) -> Body:
+def _without(body: Body, is_foreign: Callable[[Mapping[str, Any]], bool]) -> Body:
     messages = body.get("messages")
     if not isinstance(messages, list):
         return body
-    kept_messages = []
-    for message in messages:
-        blocks = message.get("content") if _is_assistant(message) else None
-        kept = blocks
-        if isinstance(blocks, list):
-            kept = [block for block in blocks if not (isinstance(block, Mapping) and is_foreign(block))]
-        if kept is blocks or (isinstance(blocks, list) and isinstance(kept, list) and len(kept) == len(blocks)):
-            kept_messages.append(message)
-        elif kept:
-            kept_messages.append({**message, "content": kept})
-    if len(kept_messages) == len(messages) and all(map(_same, kept_messages, messages)):
+    kept = [_message_without(message, is_foreign) for message in messages]
+    if all(map(operator.is_, kept, messages)):
         return body
-    changed = {**body, "messages": kept_messages}
+    changed = {**body, "messages": [message for message in kept if message is not None]}
     return with_thinking_off(changed) if _must_begin_with_thinking(changed) else changed
+
+
+def _message_without(message: Any, is_foreign: Callable[[Mapping[str, Any]], bool]) -> Any:
+    """The message without such blocks, itself where it has none; None where nothing is left of it."""
+    blocks = message.get("content") if _is_assistant(message) else None
+    if not isinstance(blocks, list):
+        return message
+    kept = [block for block in blocks if not (isinstance(block, Mapping) and is_foreign(block))]
+    if len(kept) == len(blocks):
+        return message
+    return {**message, "content": kept} if kept else None
 
 
 def _must_begin_with_thinking(body: Body) -> bool:
@@ -105,7 +108,3 @@ def _is_unsigned(block: Mapping[str, Any]) -> bool:
 
 def _clears_thinking(edit: Any) -> bool:
     return isinstance(edit, Mapping) and str(edit.get("type", "")).startswith(_CLEARS_THINKING)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other

@@ -98,6 +98,8 @@ SIGNATURE_ERRORS = (
     "messages.1.content.0: Invalid `signature` in `thinking` block",
     '{"error":{"message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}',
     "messages.1.content.0.thinking.signature: Field required",
+    "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+    "messages.1.content.0: `thinking` blocks in the latest assistant message cannot be modified.",
 )
 
 

@@ -169,3 +169,15 @@ def test_cache_breakpoints_are_removed_from_parts_calls_and_tools() -> None:
         "messages": [{"role": "user", "content": [IMAGE]}, {"role": "assistant", "tool_calls": [{"id": "1"}]}],
         "tools": [{"type": "function"}],
     }
+
+
+def test_parts_of_text_become_a_string_where_the_server_reads_no_others() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+    assert fit(SERVERS["deepseek"].dialect, system(parts, "user")) == [system("a\nb", "user")]
+    assert fit(SERVERS["vllm"].dialect, system(parts, "user")) == [system(parts, "user")]
+
+
+def test_the_name_of_a_user_is_left_out_where_the_server_knows_none() -> None:
+    assert fit(SERVERS["groq"].dialect, {**USER, "name": "ann"}) == [USER]
+    assert fit(SERVERS["openai"].dialect, {**USER, "name": "ann"}) == [{**USER, "name": "ann"}]
