@@ -99,7 +99,7 @@ def test_the_server_that_reasoned_gets_its_reasoning_back(
     assert REASONING in json.dumps(server.bodies[-1]["messages"])
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(KINDS, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(KINDS, 2)))
 @pytest.mark.parametrize("client", SEALED)
 def test_another_server_accepts_the_conversation_and_gets_no_foreign_reasoning(
     upstreams: dict[str, StrictUpstream], client: str, first: str, second: str
@@ -113,7 +113,7 @@ def test_another_server_accepts_the_conversation_and_gets_no_foreign_reasoning(
     assert "route_state" not in sent
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(KINDS, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(KINDS, 2)))
 def test_a_chat_client_may_move_to_another_server(
     upstreams: dict[str, StrictUpstream], first: str, second: str
 ) -> None:

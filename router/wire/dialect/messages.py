@@ -13,7 +13,8 @@ from router.wire.fields import reject
 
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
-_SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks")
+_SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks", "tool_calls")
+_MAY_BE_EMPTY = ("assistant", "tool", "user")
 
 
 def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
@@ -34,33 +35,41 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
     """The message; None where it is empty and the server accepts no empty ones."""
     if not isinstance(message, Mapping):
         return message
-    role, content, calls = message.get("role"), message.get("content"), message.get("tool_calls")
-    changes: dict[str, Any] = {}
-    if role == "developer" and not dialect.developer:
-        role = changes["role"] = "system"
-    if isinstance(content, list):
-        for position, part in enumerate(content):
-            _check_part(part, dialect, f"{path}.content[{position}]")
-        if not dialect.cache_control and any(_CACHE_CONTROL in part for part in content if isinstance(part, Mapping)):
-            content = changes["content"] = content_of(str(role), [without_cache_control(part) for part in content])
-    if dialect.plain_texts and isinstance(content, list) and content and all(map(_is_text, content)):
-        content = changes["content"] = "\n".join(part["text"] for part in content)
-    if not dialect.empty_texts and role in ("assistant", "user", "tool"):
-        content = changes["content"] = _without_blanks(content)
-        if not content and role == "tool":
-            changes["content"] = ""
-        elif not content and calls:
-            changes["content"] = None
-        elif not content and not any(message.get(field) for field in _SAYS_SOMETHING):
-            return None
-    if isinstance(calls, list) and calls:
-        changes["tool_calls"] = [_fit_call(call, dialect) for call in calls]
-    if role == "tool" and isinstance(message.get("tool_call_id"), str):
-        changes["tool_call_id"] = _fit_id(message["tool_call_id"], dialect)
-    fitted = {**message, **changes}
-    if not dialect.named_turns and role != "tool":
+    fitted = dict(message)
+    if fitted.get("role") == "developer" and not dialect.developer:
+        fitted["role"] = "system"
+    if not dialect.named_turns and fitted.get("role") != "tool":
         fitted.pop("name", None)
+    if isinstance(fitted.get("content"), list):
+        fitted["content"] = _fit_parts(fitted["content"], dialect, str(fitted.get("role")), path)
+    if isinstance(fitted.get("tool_calls"), list):
+        fitted["tool_calls"] = [_fit_call(call, dialect) for call in fitted["tool_calls"]]
+    if fitted.get("role") == "tool" and isinstance(fitted.get("tool_call_id"), str):
+        fitted["tool_call_id"] = _fit_id(fitted["tool_call_id"], dialect)
+    if not dialect.empty_texts and fitted.get("role") in _MAY_BE_EMPTY and not _fit_blanks(fitted):
+        return None
     return fitted if fitted != message else message
+
+
+def _fit_parts(parts: list[Any], dialect: Dialect, role: str, path: str) -> Any:
+    for position, part in enumerate(parts):
+        _check_part(part, dialect, f"{path}.content[{position}]")
+    if dialect.plain_texts and parts and all(map(_is_text, parts)):
+        return "\n".join(part["text"] for part in parts)
+    if dialect.cache_control or not any(_CACHE_CONTROL in part for part in parts if isinstance(part, Mapping)):
+        return parts
+    return content_of(role, [without_cache_control(part) for part in parts])
+
+
+def _fit_blanks(fitted: dict[str, Any]) -> bool:
+    """Remove texts of spaces alone. Whether the message still says something."""
+    content = fitted["content"] = _without_blanks(fitted.get("content"))
+    if not content and fitted["role"] == "tool":
+        fitted["content"] = ""
+        return True
+    if not content and fitted.get("tool_calls"):
+        fitted["content"] = None
+    return bool(content) or any(fitted.get(field) for field in _SAYS_SOMETHING)
 
 
 def _check_part(part: Any, dialect: Dialect, path: str) -> None:
