@@ -15,10 +15,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from router.cards.benchmarks import share_of_scale
+from router.errors import did_you_mean
 from router.formats import units
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, write_quantity
 from router.types import Api
+from router.wire.dialect import SERVERS
 
 CardId = Annotated[
     str,
@@ -281,6 +283,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         ]
         | None
     ) = None
+    dialect: (
+        Annotated[
+            Word,
+            Meta(
+                description="What the server's chat accepts, where its address does not show it: vllm, sglang …",
+                extra_json_schema={"enum": sorted(SERVERS)},
+            ),
+        ]
+        | None
+    ) = None
     size: Size | None = None
     context_tokens: TokenCount | None = None
     max_output_tokens: TokenCount | None = None
@@ -329,6 +341,9 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
         _check_server(self.base_url, self.api_key_env)
+        if self.dialect is not None and self.dialect not in SERVERS:
+            known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
+            raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
@@ -28,6 +29,8 @@ from router.dispatch.response import UpstreamResponse, disconnected, late, passe
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
+from router.wire.dialect import Dialect
+from router.wire.dialect.fields import fit_fields
 from router.wire.errors import ReportedError, fault_of
 from router.wire.protocols import CHAT
 from router.wire.sse import DONE, data
@@ -78,6 +81,9 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 
+# What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
+_ADVICE = re.compile(r"(?i)[,.]?\s*(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
+
 
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
@@ -98,7 +104,8 @@ class LitellmClient:
         """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
         litellm = await self._ready(card)
         key = api_key(card)
-        fields = {name: value for name, value in call.body.items() if name in _FIELDS}
+        allowed = {name: value for name, value in call.body.items() if name in _FIELDS}
+        fields, changed = fit_fields(allowed, _known_dialect(litellm, card, allowed))
         if call.stream:
             fields["stream_options"] = {"include_usage": True}
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
@@ -123,7 +130,7 @@ class LitellmClient:
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
             return _error_response(litellm, card, key, error)
         if not call.stream:
-            return _whole(card, response)
+            return msgspec.structs.replace(_whole(card, response), changed=tuple(changed))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
@@ -131,7 +138,7 @@ class LitellmClient:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
             cleanup.pop_all()
-        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream)
+        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream, changed=tuple(changed))
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
@@ -166,6 +173,20 @@ class LitellmClient:
         """Close every connection."""
         if self._litellm is not None:
             await self._litellm.close_litellm_async_clients()
+
+
+def _known_dialect(litellm: Any, card: Card, fields: Mapping[str, Any]) -> Dialect:
+    """The fields that litellm converts for the card's model; it raises for others, with advice for its own users."""
+    supported = litellm.get_supported_openai_params(model=card.model, custom_llm_provider=card.provider)
+    if supported is None:
+        return Dialect()
+    checked = litellm.constants.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+    passed = frozenset(name for name in _FIELDS if name in supported or name not in checked)
+    return Dialect(
+        name=f"the provider {card.provider}",
+        accepts=passed,
+        output_limit="max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens",
+    )
 
 
 def _whole(card: Card, response: Any) -> UpstreamResponse:
@@ -214,6 +235,8 @@ def _load() -> Any:
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
     litellm.telemetry = False
     litellm.drop_params = False
+    # Most providers accept more than the four that OpenAI does.
+    litellm.disable_stop_sequence_limit = True
     litellm.suppress_debug_info = True
     litellm.disable_aiohttp_transport = True
     return litellm
@@ -292,7 +315,8 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
         getattr(error, "response", None), "headers", {}
     )
     passed = {**passed_back(headers), "content-type": "application/json"}
-    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url).decode()
+    text = _ADVICE.sub("", str(getattr(error, "message", error)))
+    message = redacted(text.encode("utf-8", "replace"), key, card.base_url).decode()
     fault = fault_of(status, message)
     log_refusal(card, fault)
     if status in (401, 403) or status >= 500 or fault.meaning.refusal:

@@ -207,6 +207,8 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 def _payload(card: Card, call: Call, include_usage: bool) -> bytes:
     body = _forwarded_body(call.body, card.model)
+    if card.provider in _ALWAYS_REPORT_USAGE:
+        body.pop("stream_options", None)
     if include_usage:
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}

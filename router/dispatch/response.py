@@ -27,7 +27,8 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
 
     An error's `body` is empty where the upstream's message might reveal the gateway's credentials. `usage` is that of a
     whole body; a stream has its own `usage`. `decoded` is the decoded body of an error, or where the call set `decode`;
-    `fault` is what an error means.
+    `fault` is what an error means. `changed`: the request's fields that were left out or limited, since the upstream
+    does not support them.
     """
 
     card: Card
@@ -37,6 +38,7 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     usage: Usage | None = None
     decoded: Any = None
     fault: Fault | None = None
+    changed: tuple[str, ...] = ()
 
 
 def error_text(response: UpstreamResponse) -> str:

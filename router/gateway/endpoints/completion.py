@@ -185,11 +185,13 @@ class CompletionHandler:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
-        """The `x-route-*` headers, where the policy sends them."""
+        """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
         selection, response = self._selection, self._response
+        changed = () if response is None else response.changed
+        headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
         if selection is None or selection.policy.headers == "off":
-            return {}
-        headers = {"x-route-overhead-ms": f"{self._overhead_ms:.3f}"}
+            return headers
+        headers["x-route-overhead-ms"] = f"{self._overhead_ms:.3f}"
         if response is not None:
             headers["x-route-card"] = response.card.id
         if selection.routed is not None:
