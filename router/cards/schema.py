@@ -73,11 +73,23 @@ class Rates(Struct, frozen=True, forbid_unknown_fields=True, rename=_without_usd
 
     input_usd: Dollars
     output_usd: Dollars
-    cached_input_usd: Dollars | None = None
+    cached_input_usd: Annotated[Dollars | None, Meta(description="Input that is read from a prompt cache.")] = None
+    cache_write_usd: Annotated[Dollars | None, Meta(description="Input that is written to a prompt cache.")] = None
+    cache_write_1h_usd: Annotated[
+        Dollars | None, Meta(description="Input that is written to a prompt cache that keeps it for an hour.")
+    ] = None
+    audio_input_usd: Annotated[Dollars | None, Meta(description="Audio in the prompt.")] = None
+    audio_output_usd: Annotated[Dollars | None, Meta(description="Audio in the answer.")] = None
+
+
+TierPrice = Annotated[
+    Annotated[float, Meta(gt=0, le=100)] | Rates,
+    Meta(description="The price of requests in this service tier: a factor, such as 0.5, or rates of their own."),
+]
 
 
 class Price(Rates, frozen=True, forbid_unknown_fields=True, rename=_without_usd):
-    """US dollars per million tokens, and the rates of requests with long prompts."""
+    """US dollars per million tokens, and the rates of requests with long prompts and in other service tiers."""
 
     above: Annotated[
         Mapping[str, Rates],
@@ -86,6 +98,9 @@ class Price(Rates, frozen=True, forbid_unknown_fields=True, rename=_without_usd)
             description="Rates of the whole request where its prompt is longer than this many tokens: {200k: {…}}.",
         ),
     ] = {}
+    batch: TierPrice | None = None
+    flex: TierPrice | None = None
+    priority: TierPrice | None = None
 
     def __post_init__(self) -> None:
         if not self.above:
@@ -324,6 +339,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def effort(self) -> str | None:
         """The reasoning effort of a candidate `card@effort` (`router.cards.efforts`); None for every other card."""
         return None
+
+    @property
+    def origin(self) -> str | None:
+        """The card whose model this one is, at another effort or changed by an adapter; None for a model of its own."""
+        return self.effort_of or self.base
 
     @property
     def effort_of(self) -> str | None:

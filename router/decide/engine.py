@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
@@ -21,7 +22,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
-from router.decide.requirements import Requirement, hints, room_results, word_requirements
+from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
@@ -102,7 +103,7 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, policy.fallbacks)),
+        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, needed_tokens(features))),
         candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
         rejections=rejections,
         policy=policy.id,
@@ -112,19 +113,6 @@ def decide(
         relaxed=(*relaxed, *unmet),
         guard=guard,
     )
-
-
-def _fallbacks(catalog: Catalog, order: Indices, count: int) -> tuple[str, ...]:
-    """The next `count` cards after the first whose servers differ: an effort cannot stand in for its own model."""
-    servers = {catalog[int(order[0])].server_id}
-    fallbacks: list[str] = []
-    for card in map(catalog.__getitem__, order[1:].tolist()):
-        if len(fallbacks) == count:
-            break
-        if card.server_id not in servers:
-            servers.add(card.server_id)
-            fallbacks.append(card.id)
-    return tuple(fallbacks)
 
 
 def _argmin(score: Doubles) -> Pick:

@@ -6,16 +6,18 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card, RateLimits
 from router.dispatch.call import NO_AFFINITY, Affinity
+from router.dispatch.failover import Account, account_of
 from router.dispatch.health import Cooldown, Health, Unready
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
+from router.wire.errors import Meaning
 
 _NO_LIMITS = RateLimits()
 
@@ -65,6 +67,10 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
+Avoids = Callable[[Deployment], bool]
+"""Whether a deployment is called only where no other is ready."""
+
+
 class DeploymentPool:
     """The deployments of all cards. Use it on one event loop; both settings may be changed at any time."""
 
@@ -74,6 +80,8 @@ class DeploymentPool:
         self._health: dict[tuple[str, str | None], Health] = {}
         # The servers of these cards (`server_id`) have failed.
         self._failing: set[str] = set()
+        # Accounts that a server refused, and until when deployments with them are called last.
+        self._refused_until_s: dict[Account, float] = {}
         self._queue: WaitingQueue[Deployment] = WaitingQueue(self.end)
 
     @property
@@ -111,10 +119,15 @@ class DeploymentPool:
         return health
 
     async def acquire(
-        self, cards: Sequence[Card], tried: Collection[str], *, affinity: Affinity = NO_AFFINITY
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Avoids = lambda _: False,
+        affinity: Affinity = NO_AFFINITY,
     ) -> Deployment | None:
         """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
-        End the call with `end`. None where no deployment is left to try.
+        Deployments that `avoids` names, and those of an account that was refused lately, are called only where no other
+        is ready. End the call with `end`. None where no deployment is left to try.
 
         Of a card's ready deployments, that of the `affinity` is taken. A request that is bound to it is called nowhere
         else; one with an affinity that binds waits for it, unless it fails or is rate limited.
@@ -125,21 +138,21 @@ class DeploymentPool:
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
         if own and affinity.bound:
-            return await self._acquire(cards, tried, affinity, own)
+            return await self._acquire(cards, tried, avoids, own, own)
         if own and not tried and self._is_worth_waiting_for(cards, own):
             with contextlib.suppress(BusyError):
-                return await self._acquire(cards, tried, affinity, own)
-        return await self._acquire(cards, tried, affinity)
+                return await self._acquire(cards, tried, avoids, own, own)
+        return await self._acquire(cards, tried, avoids, affinity.server)
 
     async def _acquire(
-        self, cards: Sequence[Card], tried: Collection[str], affinity: Affinity, only: str = ""
+        self, cards: Sequence[Card], tried: Collection[str], avoids: Avoids, preferred: str, only: str = ""
     ) -> Deployment | None:
-        deployment = self._take(cards, tried, affinity.server, only)
+        deployment = self._take(cards, tried, avoids, preferred, only)
         if deployment is not None or tried:
             return deployment
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        take = functools.partial(self._take, cards, tried, affinity.server, only, waiting=True)
+        take = functools.partial(self._take, cards, tried, avoids, preferred, only, waiting=True)
         return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
     def begin(self, deployment: Deployment) -> None:
@@ -161,6 +174,8 @@ class DeploymentPool:
         health.record_success()
         health.spend(deployment.limits, tokens, time.monotonic())
         self._failing.discard(deployment.card.server_id)
+        if self._refused_until_s and (account := account_of(deployment.card)) is not None:
+            self._refused_until_s.pop(account, None)
 
     def record_failure(self, deployment: Deployment, retry_after_s: float | None = None) -> None:
         """Record a failure, or a rate limit that ends in `retry_after_s` seconds."""
@@ -170,6 +185,24 @@ class DeploymentPool:
         else:
             health.back_off(retry_after_s, now_s)
         self._failing.add(deployment.card.server_id)
+
+    def record_fault(self, deployment: Deployment, meaning: Meaning, pause_s: float | None) -> None:
+        """Record an error of the upstream; `pause_s` is the time for which its server asks to wait."""
+        if meaning.health == "unchanged":
+            return
+        if meaning.health == "cooldown" and pause_s is None:
+            self.health_of(deployment).record_failure(self.cooldown, time.monotonic(), lasts=True)
+            self._failing.add(deployment.card.server_id)
+        else:
+            self.record_failure(deployment, None if meaning.health == "failure" else pause_s)
+        if meaning.shared_by == "key" and (account := account_of(deployment.card)) is not None:
+            self._refused_until_s[account] = time.monotonic() + self.cooldown.time_s
+
+    def _is_refused(self, deployment: Deployment, now_s: float) -> bool:
+        if not self._refused_until_s:
+            return False
+        account = account_of(deployment.card)
+        return account is not None and now_s < self._refused_until_s.get(account, 0.0)
 
     def _has_server(self, cards: Sequence[Card], server: str) -> bool:
         return any(deployment.server == server for card in cards for deployment in self.deployments_of(card))
@@ -181,13 +214,21 @@ class DeploymentPool:
         return any((unready := self._unready(each, now_s)) is None or unready.kind == "at_capacity" for each in own)
 
     def _take(
-        self, cards: Sequence[Card], tried: Collection[str], preferred: str = "", only: str = "", waiting: bool = False
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Avoids,
+        preferred: str = "",
+        only: str = "",
+        *,
+        waiting: bool = False,
     ) -> Deployment | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
         capacity, or where no deployment is left to try. `preferred` and `only` are names of servers. `waiting`: the
         call has waited already.
         """
         unready: list[tuple[Unready, Deployment]] = []
+        last: list[Deployment] = []
         now_s = time.monotonic()
         for card in cards:
             ready: list[Deployment] = []
@@ -195,14 +236,18 @@ class DeploymentPool:
                 if deployment.name in tried or (only and deployment.server != only):
                     continue
                 problem = self._unready(deployment, now_s)
-                if problem is None:
-                    ready.append(deployment)
-                else:
+                if problem is not None:
                     unready.append((problem, deployment))
+                elif avoids(deployment) or self._is_refused(deployment, now_s):
+                    last.append(deployment)
+                else:
+                    ready.append(deployment)
             if ready:
                 return self._begin_at(
                     min(ready, key=lambda each: (each.server != preferred, self.health_of(each).running))
                 )
+        if last:
+            return self._begin_at(min(last, key=lambda each: each.server != preferred))
         if tried or not unready:
             return None
         kinds = {problem.kind for problem, _ in unready}

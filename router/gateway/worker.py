@@ -84,6 +84,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
+        self._preload(self.reloader.current)
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
@@ -120,8 +121,13 @@ class Gateway:
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
+        self._preload(active)
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
+
+    def _preload(self, active: ActiveConfig) -> None:
+        unavailable = self.availability.unavailable
+        self.dispatcher.preload(card for card in active.router.catalog if card.id not in unavailable)
 
     def _sinks(self) -> Iterable[Sink]:
         # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.
@@ -132,8 +138,9 @@ class Gateway:
         yield self.metrics.sink
 
     def _store_record(self, record: Record) -> None:
-        # Unauthenticated clients could otherwise fill the disk.
-        if self.journal is not None and self.reloader.current.config.records.enabled and record.outcome.status != 401:
+        # Unauthenticated clients, of whom no upstream hears, could otherwise fill the disk.
+        is_stranger = record.outcome.status == 401 and not record.outcome.attempts
+        if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
             self.journal.append(record)
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:
