@@ -67,10 +67,6 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
-Avoids = Callable[[Deployment], bool]
-"""Whether a deployment is called only where no other is ready."""
-
-
 class DeploymentPool:
     """The deployments of all cards. Use it on one event loop; both settings may be changed at any time."""
 
@@ -122,7 +118,8 @@ class DeploymentPool:
         self,
         cards: Sequence[Card],
         tried: Collection[str],
-        avoids: Avoids = lambda _: False,
+        avoids: Callable[[Deployment], bool] = lambda _: False,
+        *,
         affinity: Affinity = NO_AFFINITY,
     ) -> Deployment | None:
         """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
@@ -138,21 +135,27 @@ class DeploymentPool:
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
         if own and affinity.bound:
-            return await self._acquire(cards, tried, avoids, own, own)
+            return await self._acquire(cards, tried, avoids, affinity.server, own)
         if own and not tried and self._is_worth_waiting_for(cards, own):
             with contextlib.suppress(BusyError):
-                return await self._acquire(cards, tried, avoids, own, own)
+                return await self._acquire(cards, tried, avoids, affinity.server, own)
         return await self._acquire(cards, tried, avoids, affinity.server)
 
     async def _acquire(
-        self, cards: Sequence[Card], tried: Collection[str], avoids: Avoids, preferred: str, only: str = ""
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Callable[[Deployment], bool],
+        preferred: str,
+        only: str = "",
     ) -> Deployment | None:
-        deployment = self._take(cards, tried, avoids, preferred, only)
+        take = functools.partial(self._take, cards, tried, avoids, preferred, only)
+        deployment = take()
         if deployment is not None or tried:
             return deployment
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        take = functools.partial(self._take, cards, tried, avoids, preferred, only, waiting=True)
+        take = functools.partial(take, waiting=True)
         return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
     def begin(self, deployment: Deployment) -> None:
@@ -217,7 +220,7 @@ class DeploymentPool:
         self,
         cards: Sequence[Card],
         tried: Collection[str],
-        avoids: Avoids,
+        avoids: Callable[[Deployment], bool],
         preferred: str = "",
         only: str = "",
         *,
@@ -247,7 +250,7 @@ class DeploymentPool:
                     min(ready, key=lambda each: (each.server != preferred, self.health_of(each).running))
                 )
         if last:
-            return self._begin_at(min(last, key=lambda each: each.server != preferred))
+            return self._begin_at(last[0])
         if tried or not unready:
             return None
         kinds = {problem.kind for problem, _ in unready}

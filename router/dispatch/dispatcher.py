@@ -124,7 +124,8 @@ class Dispatcher:
         call = self._converted_once(cards[0], call)
         failover = Failover(cards)
         while not failover.is_over:
-            deployment = await self.pool.acquire(failover.cards, failover.tried, failover.avoids, call.affinity)
+            avoids, affinity = failover.avoids, call.affinity
+            deployment = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity)
             if deployment is None:
                 break
             failover.tried.add(deployment.name)
