@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from router.cards.schema import Capability, Card
+from router.cards.abilities import Capability
+from router.cards.schema import Card
 
 _OF_THE_MODEL = ("family", "size", "context_tokens", "max_output_tokens", "license", "weights")
 _OF_THE_PROVIDER = ("price",)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from router.cards.abilities import Capability, Modality, Output
 from router.cards.benchmarks import share_of_scale
 from router.errors import did_you_mean
 from router.formats import units
@@ -35,32 +36,6 @@ Privacy = Annotated[
     Literal["local", "private", "public"],
     Meta(description="Where prompts are processed: on this machine, on your own servers, or by a third party."),
 ]
-Modality = Literal["text", "image", "audio", "video", "pdf"]
-Capability = Literal[
-    "tools",
-    "parallel_tools",
-    "strict_tools",
-    "custom_tools",
-    "json_schema",
-    "reasoning",
-    "logprobs",
-    "multiple_choices",
-    "predicted_outputs",
-    "prompt_cache",
-    "files",
-    "web_search",
-    "web_fetch",
-    "file_search",
-    "code_interpreter",
-    "image_generation",
-    "computer_use",
-    "shell",
-    "text_editor",
-    "memory",
-    "mcp",
-    "tool_search",
-]
-Output = Literal["text", "image", "audio", "video"]
 
 
 _MAX_PRICE_TIERS = 2

@@ -244,4 +244,5 @@ class CompletionHandler:
         if request is None or response is None or selection is None or selection.identity is None:
             return
         answer = LastAnswer(response.card.id, server_of(response.card))
-        await self._services.sessions.remember(selection.identity, self._made.names, answer, request.key_id)
+        made = self._made.names(request.body)
+        await self._services.sessions.remember(selection.identity, made, answer, request.key_id)
