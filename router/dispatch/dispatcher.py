@@ -33,7 +33,12 @@ from router.errors import FieldError, UpstreamError
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect.corrections import corrected_body, learned_dialect, without_signed_thinking
+from router.wire.dialect.corrections import (
+    corrected_body,
+    is_lasting,
+    learned_dialect,
+    without_signed_thinking,
+)
 from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
@@ -249,8 +254,9 @@ class Dispatcher:
         response = await self._send_fitted(card, sent, call)
         if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
             return response
-        again, learned = _corrected(card, call, sent, dialect, response.body.decode("utf-8", "replace"))
-        if learned is not None:
+        error = response.body.decode("utf-8", "replace")
+        again, learned = _corrected(card, call, sent, dialect, error)
+        if learned is not None and is_lasting(error):
             self._learned[server] = learned
         return response if again is None else await self._send_fitted(card, again, call)
 
@@ -272,7 +278,11 @@ def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str)
         return (None if body is None else msgspec.structs.replace(sent, body=body)), None
     learned = learned_dialect(error, sent.body, dialect)
     shown = learned or without_signed_thinking(error, dialect)
-    return (None if shown is None else fitted(call, card, shown)), learned
+    try:
+        return (None if shown is None else fitted(call, card, shown)), learned
+    except FieldError:
+        # The answer would be another without the field.
+        return None, learned
 
 
 def _missing_configuration(card: Card) -> str | None:

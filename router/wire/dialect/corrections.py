@@ -25,7 +25,8 @@ _REJECTED = tuple(
         r"property ~(?:[\w.\[\]]*\.)?(\w+)~ is unsupported",
         r"extra inputs are not permitted,? field: ~(?:[\w.\[\]]*\.)?(\w+)",
         r"~(\w+)~: extra inputs are not permitted",
-        r'"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]',
+        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]',
+        r'"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
         r"unexpected keyword argument ~(\w+)",
         r"~(\w+)~ (?:is|are) not supported (?:with|by|for) this model",
         r"does not support parameters?:? \[?~(\w+)",
@@ -33,6 +34,8 @@ _REJECTED = tuple(
         r"temperature~ and ~(top_p)~ cannot both be specified",
     )
 )
+# These reject one value of a field, or a field beside another; other requests may have it.
+_ONCE = re.compile(r"unsupported value|when thinking|cannot both", re.IGNORECASE)
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
 _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
@@ -68,6 +71,11 @@ def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
             changes |= row
     learned = msgspec.structs.replace(dialect, **changes)
     return None if learned == dialect else learned
+
+
+def is_lasting(error: str) -> bool:
+    """Whether this error shows something that holds for every request."""
+    return not _ONCE.search(error)
 
 
 def without_signed_thinking(error: str, dialect: Dialect) -> Dialect | None:

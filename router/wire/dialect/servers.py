@@ -303,6 +303,19 @@ SERVERS: Mapping[str, Server] = {
         ("api.perplexity.ai",),
         ("perplexity",),
     ),
+    "zai": Server(
+        Dialect(
+            name="Z.AI",
+            accepts=_COMMON | {"thinking"},
+            bounds={"temperature": (0, 1)},
+            only={"response_format": ("text", "json_object"), "tool_choice": ("auto",)},
+            longest={"stop": 1},
+            refused_parts=_AUDIO | _OTHER_VENDORS | {"file"},
+            reasoning_fields=frozenset({"reasoning_content"}),
+        ),
+        ("api.z.ai", "open.bigmodel.cn"),
+        ("zai",),
+    ),
     "vllm": Server(_VLLM, providers=("hosted_vllm", "vllm")),
     "sglang": Server(
         Dialect(name="SGLang", system="leading", reasoning_fields=frozenset({"reasoning_content"})),

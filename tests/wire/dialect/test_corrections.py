@@ -8,7 +8,7 @@ import pytest
 
 from router.wire import Dialect
 from router.wire.dialect import SERVERS, adapt
-from router.wire.dialect.corrections import corrected_body, learned_dialect, without_signed_thinking
+from router.wire.dialect.corrections import corrected_body, is_lasting, learned_dialect, without_signed_thinking
 
 BODY = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "seed": 7, "temperature": 0.5, "top_p": 0.9}
 EXTRA = "Extra inputs are not permitted"
@@ -43,6 +43,18 @@ def test_a_field_that_an_error_names_is_left_out_from_then_on(error: str, field:
     fitted = adapt(BODY, learned)
     assert field not in fitted.body
     assert fitted.changed == (field,)
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        ("Unsupported parameter: 'seed' is not supported with this model.", True),
+        ("Unsupported value: 'reasoning_effort' does not support 'minimal' with this model.", False),
+        ("`temperature` may only be set to 1 when thinking is enabled", False),
+    ],
+)
+def test_an_error_about_one_value_says_nothing_about_other_requests(error: str, lasting: bool) -> None:
+    assert is_lasting(error) is lasting
 
 
 def test_the_output_limit_gets_the_name_that_the_server_knows() -> None:
@@ -87,6 +99,7 @@ def test_reasoning_that_a_server_rejects_is_left_out_of_the_history() -> None:
         "This model's maximum context length is 8192 tokens.",
         "Unknown parameter: 'odd'.",
         '{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required"}]}',
+        '{"detail":[{"type":"less_than_equal","loc":["body","temperature"],"msg":"must be at most 2"}]}',
         "Unsupported parameter: 'logprobs'",
     ],
 )
