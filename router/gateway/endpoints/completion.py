@@ -20,7 +20,7 @@ from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
-from router.gateway.http.body import read_object, read_raw
+from router.gateway.http.body import read_body, read_object
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import Surface
@@ -75,7 +75,7 @@ class CompletionHandler:
         key = active.keys.authenticate(presented_key(self._headers))
         # Recorded even where the body cannot be read.
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
-        raw = await read_raw(self._receive, active.config.max_body_bytes)
+        raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
         is_large, max_depth = len(raw) > _LARGE_BODY_BYTES, active.config.max_depth
         body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
         request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)

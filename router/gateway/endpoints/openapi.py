@@ -23,6 +23,7 @@ _ERRORS: Mapping[int, str] = {
     404: "Unknown model, card or policy, or one that the key may not use.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
+    415: "The body has a content coding other than gzip, deflate, zstd and br.",
     429: "Rate limited, by the key's limits or by every upstream; `retry-after` gives the delay.",
     500: "Internal error of the gateway.",
     502: "No upstream gave a usable response.",
