@@ -47,12 +47,15 @@ _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
-    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks."""
+    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
+    `forward_headers`: patterns of the upstreams' headers that clients get.
+    """
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
     queue: QueueLimits = QueueLimits()
     retries: int = 1
+    forward_headers: tuple[str, ...] = ()
 
 
 def missing_configuration(card: Card) -> str | None:
@@ -76,13 +79,15 @@ class Dispatcher:
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
-        self._relay, self._litellm = Relay(settings.timeouts), LitellmClient(settings.timeouts)
+        self._relay = Relay(settings.timeouts, settings.forward_headers)
+        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
         self._retries = settings.retries
 
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
+        self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
         self._retries = settings.retries
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:

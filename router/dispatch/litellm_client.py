@@ -70,6 +70,7 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+_HEADER_PREFIX = "llm_provider-"
 
 # litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
 # all other requests.
@@ -113,8 +114,8 @@ class _CheckedStream(httpx.AsyncByteStream):
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
+        self.timeouts, self.forward_headers = timeouts, forward_headers
         self._litellm: Any = None
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
@@ -144,9 +145,9 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
+            return _error_response(litellm, card, key, error, self.forward_headers)
         if not call.stream:
-            return _whole(card, response)
+            return _whole(card, response, self._passed_back(response))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
@@ -154,7 +155,8 @@ class LitellmClient:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
             cleanup.pop_all()
-        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream)
+        headers = {**self._passed_back(response), "content-type": "text/event-stream"}
+        return UpstreamResponse(card, 200, headers, stream)
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
@@ -173,8 +175,14 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
-        return _whole(card, response)
+            return _error_response(litellm, card, key, error, self.forward_headers)
+        return _whole(card, response, self._passed_back(response))
+
+    def _passed_back(self, response: Any) -> dict[str, str]:
+        """The headers of the upstream's response that clients get, which litellm keeps under names of its own."""
+        kept = (getattr(response, "_hidden_params", None) or {}).get("additional_headers") or {}
+        headers = {str(name).removeprefix(_HEADER_PREFIX): str(value) for name, value in kept.items()}
+        return passed_back(headers, self.forward_headers) if self.forward_headers else {}
 
     async def _ready(self, card: Card) -> Any:
         litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
@@ -188,9 +196,9 @@ class LitellmClient:
             await self._litellm.close_litellm_async_clients()
 
 
-def _whole(card: Card, response: Any) -> UpstreamResponse:
+def _whole(card: Card, response: Any, headers: Mapping[str, str]) -> UpstreamResponse:
     decoded = response.model_dump(exclude_unset=True, warnings=False)
-    headers = {"content-type": "application/json"}
+    headers = {**headers, "content-type": "application/json"}
     return UpstreamResponse(card, 200, headers, json_bytes(decoded), usage_in(decoded), decoded)
 
 
@@ -279,7 +287,9 @@ def _is_transport_error(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
+def _error_response(
+    litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
+) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
@@ -292,7 +302,7 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
     headers = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", {}
     )
-    passed = {**passed_back(headers), "content-type": "application/json"}
+    passed = {**passed_back(headers, patterns), "content-type": "application/json"}
     if status in (401, 403) or status >= 500:
         return UpstreamResponse(card, status, passed, b"")
     message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)

@@ -71,8 +71,8 @@ def models_url(card: Card) -> str | None:
 class Relay:
     """Connections to upstreams, kept open between calls. Create and use it on one event loop."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
+        self.timeouts, self.forward_headers = timeouts, forward_headers
         # One session keeps its connections open, the other opens a connection for every call.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         # The base URLs of servers that reject `stream_options`.
@@ -119,7 +119,7 @@ class Relay:
         response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(response.close)
-            status, headers = response.status, passed_back(response.headers)
+            status, headers = response.status, passed_back(response.headers, self.forward_headers)
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
             if not call.stream or status >= 300:

@@ -61,7 +61,9 @@ def make_app(gateway: Gateway) -> Starlette:
             for operation, endpoint in ENDPOINTS.items()
             for path in endpoint.paths
         ],
-        middleware=[Middleware(RequestMiddleware, needs_no_key=lambda: gateway.needs_no_key)],
+        middleware=[
+            Middleware(RequestMiddleware, visitors=lambda: gateway.visitors, base_path=lambda: gateway.config.base_path)
+        ],
         exception_handlers={PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error},
         lifespan=lifespan,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -42,6 +42,8 @@ class CompletionHandler:
         self._services, self._surface, self._receive = services, surface, receive
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._record_id: str = scope["state"]["record_id"]
+        # That of an Azure deployment, whose name is in the path.
+        self._model_in_path: str | None = scope["state"].get("model")
         self._at, self._started_s = time.time(), time.monotonic()
         self._responder = Responder(send, self._routing_headers)
         self._accounting = Accounting(services.state)
@@ -78,6 +80,8 @@ class CompletionHandler:
         raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
         is_large, max_depth = len(raw) > _LARGE_BODY_BYTES, active.config.max_depth
         body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
+        if self._model_in_path is not None:
+            body["model"] = self._model_in_path
         request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
@@ -117,12 +121,11 @@ class CompletionHandler:
             if not self._surface.is_native_error(decoded):
                 body = self._surface.error(error)
         await self._record(response.status, response.usage, code)
-        headers = {name: value for name, value in response.headers.items() if name != "content-type"}
         self._stop_watching()
-        await self._responder.whole(response.status, headers, body)
+        await self._responder.whole(response.status, _without_type(response.headers), body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
-        await self._responder.begin_stream()
+        await self._responder.begin_stream(_without_type(response.headers))
         try:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
@@ -230,6 +233,10 @@ class CompletionHandler:
         with contextlib.suppress(StateError):
             remember = self._services.conversations.remember
             await remember(selection.session, response.card.id, self._at, request.key_id)
+
+
+def _without_type(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "content-type"}
 
 
 def _recorded(usage: Usage) -> Usage:

@@ -65,7 +65,7 @@ class DryRun:
         return msgspec.json.encode(selection.routed.decision.document())
 
     async def _count(self, request: GatewayRequest) -> bytes:
-        target = read_target(request.body.get("model"), request.active.config.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases)
         if target.card is not None:
             selection = await self._services.selector.select(request)
             call = Call("messages", request.body, headers=request.headers)

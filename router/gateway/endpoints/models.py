@@ -23,7 +23,7 @@ class ModelList:
             card.id: _entry(card.id, calendar.timegm(card.released.timetuple()) if card.released else 0, card.provider)
             for card in catalog
         }
-        self._aliases = {name: name for name in aliases}
+        self._aliases = aliases
         self._other_names = {alias: card.id for card in catalog for alias in card.aliases}
 
     def listed(self, key: Key | None) -> bytes:

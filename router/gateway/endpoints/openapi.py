@@ -30,6 +30,7 @@ _ERRORS: Mapping[int, str] = {
     503: "No eligible card is available (`x-should-retry: false` if a retry cannot help), or the gateway is busy.",
     504: "The upstream timed out.",
 }
+_KEY_HEADERS = ("x-api-key", "api-key")
 _RETRYABLE = frozenset({429, 503})
 _HEADERS: Mapping[str, tuple[str, str]] = {
     "x-request-id": (
@@ -83,13 +84,13 @@ def openapi_document(*, keyed: bool = True, open_metrics: bool = False) -> Docum
         "openapi": "3.1.0",
         "info": {"title": "Pulvinar", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"x-api-key": []}] if keyed else [],
+        "security": [{"bearer": []}, *({name: []} for name in _KEY_HEADERS)] if keyed else [],
         "paths": paths,
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                **{name: {"type": "apiKey", "in": "header", "name": name} for name in _KEY_HEADERS},
             },
             "headers": {
                 name: {"description": description, "schema": {"type": kind}}

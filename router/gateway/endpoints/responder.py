@@ -18,6 +18,7 @@ _EVENT_STREAM: Headers = [
     # nginx would hold events back to fill its buffer.
     (b"x-accel-buffering", b"no"),
 ]
+_NO_HEADERS: Mapping[str, str] = {}
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -38,12 +39,12 @@ class Responder:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
         await self.events(body, is_last=True)
 
-    async def begin_stream(self) -> None:
-        """Send the head of a stream, once."""
+    async def begin_stream(self, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        """Send the head of a stream, once, with these headers."""
         if not self.has_begun:
             self.has_begun = True
-            headers = [*_EVENT_STREAM, *_encoded(self._routing_headers())]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            encoded = [*_EVENT_STREAM, *_encoded({**headers, **self._routing_headers()})]
+            await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
 
     async def events(self, events: bytes, *, is_last: bool) -> None:
         """Send events of a stream that has begun."""
