@@ -54,8 +54,8 @@ class GatewayConfig(
     `aliases` maps names that clients hard-code, or patterns with `*`, to `auto`, `auto/<policy>`, either with
     `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence over
     it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of this
-    machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are patterns of
-    upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
+    machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are
+    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
     in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
     an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
     whether `/metrics` needs no API key.

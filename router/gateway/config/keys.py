@@ -157,8 +157,8 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
     """The key in a request's headers, whose names are in lower case; None if there is none.
 
     A bearer token takes precedence over `x-api-key` (Anthropic's) and `api-key` (Azure's): clients that send several
-    have a token for the gateway beside the vendor's key. Other schemes of `Authorization` are for other servers, such as a
-    proxy. A key in the URL is never read, since URLs are logged.
+    have a token for the gateway beside the vendor's key. Other schemes of `Authorization` are for other servers, such
+    as a proxy. A key in the URL is never read, since URLs are logged.
     """
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
