@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import Cooldown
@@ -267,7 +268,13 @@ def _missing_configuration(card: Card) -> str | None:
             return "the card has no base_url"
         if parse_url(base) is None:
             return "base_url is not a valid URL"
-    return unknown_provider(card) or missing_credentials(card)
+    return unknown_provider(card) or missing_credentials(card) or missing_parts(card) or _not_by_litellm(card)
+
+
+def _not_by_litellm(card: Card) -> str | None:
+    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
+        return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
+    return None
 
 
 def _is_request_fault(response: UpstreamResponse) -> bool:

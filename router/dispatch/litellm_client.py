@@ -17,6 +17,7 @@ import msgspec
 from router import settings
 from router.cards.schema import Card
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import extra_headers
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
@@ -70,6 +71,7 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _HEADER_PREFIX = "llm_provider-"
 
 # litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
@@ -88,6 +90,14 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _CheckedStream(response.stream)
         return response
+
+
+def _proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
+    """The transports of the proxies that the environment states. This machine is never called by way of one."""
+    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
+
+    mounts = _environment_proxy_mounts(lambda url: _CheckedTransport(proxy=url, verify=verify, cert=cert))
+    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
 
 
 class _CheckedStream(httpx.AsyncByteStream):
@@ -210,7 +220,10 @@ def _api_base(card: Card) -> str | None:
 
 
 def _forwarded(card: Card, call: Call) -> dict[str, str]:
-    return {name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"}
+    forwarded = {
+        name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"
+    }
+    return forwarded | extra_headers(card)
 
 
 def _placeholder_key(card: Card) -> str | None:
@@ -224,6 +237,8 @@ def _load() -> Any:
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     AsyncHTTPHandler._create_httpx_transport = staticmethod(_CheckedTransport)
+    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
+    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True

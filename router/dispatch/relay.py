@@ -17,6 +17,7 @@ from yarl import URL
 from router import __version__
 from router.cards.schema import Card
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.providers import api_key, base_url, native_apis
 from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
@@ -151,7 +152,10 @@ class Relay:
         body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
         # Streams and whole responses have their own time limits.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
-        return await session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
+        options = connection_options(card, str(endpoint))
+        return await session.post(
+            endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout, **options
+        )
 
 
 def _new_session(keep_alive: bool) -> aiohttp.ClientSession:
@@ -205,7 +209,7 @@ def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
     if key is not None:
         name, value = ("x-api-key", key) if card.provider == "anthropic" else ("authorization", f"Bearer {key}")
         headers[name] = value
-    return headers
+    return headers | extra_headers(card) if card.headers else headers
 
 
 def _source(card: Card, key: str | None, response: aiohttp.ClientResponse) -> Source:
