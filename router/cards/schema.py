@@ -19,7 +19,7 @@ from router.cards.benchmarks import share_of_scale
 from router.formats import units
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, write_quantity
-from router.types import Api
+from router.types import UpstreamApi
 
 CardId = Annotated[
     str,
@@ -258,7 +258,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     ] = ()
     apis: (
         Annotated[
-            tuple[Api, ...],
+            tuple[UpstreamApi, ...],
             Meta(
                 min_length=1,
                 description="The server's APIs (default: the provider's); other requests are converted to chat.",

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from router.errors import PulvinarError
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
+from router.gateway.endpoints.ollama import Ollama
 from router.gateway.endpoints.status import Status
 from router.gateway.http.errors import ErrorResponse, error_response, http_error_response
 from router.gateway.http.middleware import RequestMiddleware
@@ -26,6 +27,8 @@ from router.gateway.http.surfaces import (
     COMPLETIONS,
     EMBEDDINGS,
     MESSAGES,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
     RESPONSES,
     Surface,
     error_body,
@@ -82,13 +85,17 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         models=lambda: gateway.models,
         is_draining=lambda: gateway.is_draining,
     )
+    ollama = Ollama(gateway.reloader, models=lambda: gateway.models)
     return {
         **{
             surface.name: SurfaceEndpoint(gateway, surface)
-            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
         },
         "count_tokens": dry_run.count_tokens,
         "route": dry_run.route,
+        "ollama_tags": ollama.tags,
+        "ollama_show": ollama.show,
+        "ollama_version": ollama.version,
         "models": status.models,
         "model": status.model,
         "healthz": status.health,

@@ -23,7 +23,7 @@ from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_object
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
-from router.gateway.http.surfaces import Surface
+from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.store.state.protocol import StateError
 from router.types import Attempt, Outcome, Usage
@@ -45,7 +45,7 @@ class CompletionHandler:
         # That of an Azure deployment, whose name is in the path.
         self._model_in_path: str | None = scope["state"].get("model")
         self._at, self._started_s = time.time(), time.monotonic()
-        self._responder = Responder(send, self._routing_headers)
+        self._responder = Responder(send, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state)
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
@@ -82,6 +82,7 @@ class CompletionHandler:
         body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
         if self._model_in_path is not None:
             body["model"] = self._model_in_path
+        body = self._surface.prepared(body)
         request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
@@ -163,7 +164,9 @@ class CompletionHandler:
             await self._record(500, self._usage(), "internal_error")
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
-        return request.active.config.keepalive_s if request.stream else 0
+        # Lines of JSON have no comments.
+        is_possible = request.stream and self._surface.stream_type == EVENT_STREAM
+        return request.active.config.keepalive_s if is_possible else 0
 
     def _usage(self) -> Usage | None:
         if self._response is None:

@@ -35,6 +35,14 @@ class ModelList:
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
+    def names(self, key: Key | None) -> tuple[str, ...]:
+        """The names that a key may use, in the order of the list."""
+        return (
+            *(name for name, policy in self._policies.items() if _allows(key, policy)),
+            *self._aliases,
+            *(id_ for id_ in self._cards if key is None or key.allows_card(id_)),
+        )
+
     def one(self, name: str, key: Key | None) -> bytes:
         """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""
         card = self._other_names.get(name, name)

@@ -125,7 +125,8 @@ def _post_responses(endpoint: Endpoint) -> Document:
     content = _json_content(endpoint)
     if endpoint.streams:
         # OpenAPI tools apply this schema to each event, and the events of the protocols differ.
-        content["text/event-stream"] = {"schema": {}}
+        kind = "application/x-ndjson" if endpoint.errors == "Ollama" else "text/event-stream"
+        content[kind] = {"schema": {}}
     return {
         "200": {
             "description": "The response" + (", as events where `stream` is true." if endpoint.streams else "."),

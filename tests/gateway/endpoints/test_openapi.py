@@ -27,8 +27,12 @@ POSTS = {
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/route",
+    "/api/chat",
+    "/api/generate",
+    "/api/show",
 }
 GETS = {"/v1/models", "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+GETS |= {"/api/tags", "/api/version"}
 REQUEST = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -90,7 +94,7 @@ def test_every_error_status_is_documented(path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(POSTS))
 def test_errors_have_the_format_of_their_protocol(path: str) -> None:
-    name = "AnthropicError" if "messages" in path else "OpenAIError"
+    name = "AnthropicError" if "messages" in path else "OllamaError" if "/api/" in path else "OpenAIError"
     response = DOCUMENT["paths"][path]["post"]["responses"]["429"]
     assert response["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
     assert "retry-after" in response["headers"]
@@ -107,7 +111,7 @@ def test_errors_match_their_schemas() -> None:
 def test_every_key_header_is_documented() -> None:
     assert DOCUMENT["security"] == [{"bearer": []}, {"x-api-key": []}, {"api-key": []}]
     open_paths = {path for path, methods in DOCUMENT["paths"].items() if methods.get("get", {}).get("security") == []}
-    assert open_paths == {"/healthz", "/readyz", "/openapi.json"}
+    assert open_paths == {"/healthz", "/readyz", "/openapi.json", "/api/version"}
     assert "401" not in DOCUMENT["paths"]["/healthz"]["get"]["responses"]
 
 
