@@ -32,6 +32,7 @@ from router.gateway.http.surfaces import (
     RESPONSES,
     Surface,
     error_body,
+    is_of_anthropic,
 )
 from router.gateway.worker import Gateway
 
@@ -117,4 +118,5 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _error_reply(request: Request, error: ErrorResponse) -> Response:
-    return Response(error_body(request.scope["path"], error), error.status, dict(error.headers), media_type=_JSON)
+    body = error_body(request.scope["path"], error, of_anthropic=is_of_anthropic(request.headers))
+    return Response(body, error.status, dict(error.headers), media_type=_JSON)

@@ -187,6 +187,24 @@ class Models(Struct):
     data: list[Model]
 
 
+class AnthropicModel(Struct):
+    """A name that `model` may have, for clients that send `anthropic-version`."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+
+
+class AnthropicModels(Struct):
+    """A page of the names that the key may use, for clients that send `anthropic-version`."""
+
+    data: list[AnthropicModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
 class TokenCount(Struct):
     """The number of input tokens."""
 
@@ -317,12 +335,21 @@ _TYPES = (
     AnthropicError,
     OllamaError,
     Models,
+    AnthropicModels,
     TokenCount,
     Health,
     Readiness,
     NamedCard,
     Decision,
 )
+
+
+# Responses that have one of several shapes.
+_SHAPES = {
+    "RouteAnswer": ("Decision", "NamedCard"),
+    "ModelsAnswer": ("Models", "AnthropicModels"),
+    "ModelAnswer": ("Model", "AnthropicModel"),
+}
 
 
 def schemas() -> dict[str, Any]:
@@ -335,7 +362,6 @@ def schemas() -> dict[str, Any]:
     # `Decision.document` adds the card as the first field.
     decision["properties"] = {"card": {"type": "string"}, **decision["properties"]}
     decision["required"] = ["card", *decision["required"]]
-    components["RouteAnswer"] = {
-        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Decision", "NamedCard")]
-    }
+    for name, shapes in _SHAPES.items():
+        components[name] = {"anyOf": [{"$ref": f"#/components/schemas/{shape}"} for shape in shapes]}
     return components

@@ -140,9 +140,14 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             needs_key=False,
         ),
         Endpoint(
-            operation="models", path="/v1/models", summary="List the names that `model` may have", response="Models"
+            operation="models",
+            path="/v1/models",
+            summary="List the names that `model` may have",
+            response="ModelsAnswer",
         ),
-        Endpoint(operation="model", path="/v1/models/{model}", summary="Get one of these names", response="Model"),
+        Endpoint(
+            operation="model", path="/v1/models/{model}", summary="Get one of these names", response="ModelAnswer"
+        ),
         Endpoint(
             operation="healthz",
             path="/healthz",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -57,11 +57,20 @@ def ollama_error(error: ErrorResponse) -> bytes:
     return CONVERSIONS["ollama_chat"].error(error.status, error.message, error.kind, error.code, error.param)
 
 
-def error_body(path: str, error: ErrorResponse) -> bytes:
-    """An error where no surface has handled the request: in the shape that the clients of `path` read."""
+def error_body(path: str, error: ErrorResponse, *, of_anthropic: bool = False) -> bytes:
+    """An error where no surface has handled the request: in the shape that the clients of `path` read.
+
+    `of_anthropic`: the client is one of Anthropic's, whatever the path is.
+    """
     if path.startswith("/api/"):
         return ollama_error(error)
-    return (anthropic_error if path.removeprefix("/v1").startswith("/messages") else openai_error)(error)
+    of_anthropic = of_anthropic or path.removeprefix("/v1").startswith("/messages")
+    return (anthropic_error if of_anthropic else openai_error)(error)
+
+
+def is_of_anthropic(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from one of Anthropic's clients, which always state the version of the API."""
+    return "anthropic-version" in headers
 
 
 def _openai_failure(error: ErrorResponse) -> bytes:
