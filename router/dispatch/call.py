@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from router.dispatch.connection.raw import RawRequest
 from router.types import Api
 from router.wire import wants_stream_usage
 
@@ -17,7 +18,7 @@ class Call(Struct, frozen=True, eq=False):
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
     `fresh_connection`: the call is a retry after a broken connection. `decode`: the response will be converted, so
-    decode it once.
+    decode it once. `raw`: what to send as it is, in place of `body`.
     """
 
     api: Api
@@ -27,6 +28,7 @@ class Call(Struct, frozen=True, eq=False):
     chat_body: Mapping[str, Any] | None = None
     fresh_connection: bool = False
     decode: bool = False
+    raw: RawRequest | None = None
 
     @property
     def wants_usage(self) -> bool:

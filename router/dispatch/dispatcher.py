@@ -142,6 +142,19 @@ class Dispatcher:
         assert failure is not None
         raise failure
 
+    async def send_to(self, card: Card, name: str, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
+        """One attempt at the card's deployment of this name, else at its first one, whatever its health is.
+
+        Raises UpstreamError where there is no HTTP response.
+        """
+        deployments = self.pool.deployments_of(card)
+        deployment = next((each for each in deployments if each.name == name), deployments[0])
+        self.pool.begin(deployment)
+        try:
+            return await self._attempt_once(deployment, call, attempts, None)
+        finally:
+            self.pool.end(deployment)
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._relay.aclose()
@@ -224,13 +237,15 @@ class Dispatcher:
 
     def _converted_once(self, card: Card, call: Call) -> Call:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
-        if call.chat_body is not None or call.api not in CONVERSIONS:
+        if call.chat_body is not None or call.raw is not None or call.api not in CONVERSIONS:
             return call
         if all(call.api in native_apis(deployment.card) for deployment in self.pool.deployments_of(card)):
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
+        if call.raw is not None:
+            return await self._relay.forward(card, call, call.raw)
         if call.api in native_apis(card):
             return await self._relay.send(card, _at_effort(card, _without_foreign_thinking(card, call), call.body))
         if problem := unsupported_api(card, call.api):

@@ -18,6 +18,7 @@ from router import __version__
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.providers import api_key, base_url, native_apis
 from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
@@ -94,6 +95,49 @@ class Relay:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _broken(card, error) from None
 
+    async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
+        """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
+
+        Raises UpstreamError where there is no valid HTTP response.
+        """
+        try:
+            async with asyncio.timeout(self.timeouts.total_s):
+                return await self._forward(card, call, raw)
+        except TimeoutError:
+            raise late(card) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _broken(card, error) from None
+
+    async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
+        key = api_key(card)
+        headers = _headers(card, key, call) | {"accept": raw.accept}
+        if raw.body:
+            headers["content-type"] = raw.content_type
+        else:
+            del headers["content-type"]
+        endpoint = _url(card, raw.path)
+        response = await self._session(keep_alive=not call.fresh_connection).request(
+            raw.method,
+            endpoint.update_query(raw.query) if raw.query else endpoint,
+            data=raw.body or None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s),
+            **connection_options(card, str(endpoint)),
+        )
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.callback(response.close)
+            passed = passed_back(response.headers, self.forward_headers)
+            if disposition := response.headers.get("content-disposition"):
+                passed["content-disposition"] = disposition
+            if not 200 <= response.status < 300:
+                body = await _read_whole(card, response, self.timeouts.idle_s)
+                return _error_response(card, key, response.status, passed, body)
+            source = _source(card, key, response)
+            stream = RawStream(source.read, response.close, lambda: late(card), self.timeouts.idle_s)
+            cleanup.pop_all()
+            return UpstreamResponse(card, response.status, passed, stream)
+
     async def aclose(self) -> None:
         """Close every connection."""
         for session in self._sessions.values():
@@ -142,12 +186,7 @@ class Relay:
     async def _post(
         self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        url = base_url(card)
-        if url is None:
-            raise UpstreamError(f'the card "{card.id}" has no base_url')
-        endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
-        if endpoint is None:
-            raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
+        endpoint = _url(card, path)
         # A large payload is sent in parts, since one large write would block the other calls.
         body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
         # Streams and whole responses have their own time limits.
@@ -291,6 +330,17 @@ def _error_response(card: Card, key: str | None, status: int, headers: dict[str,
     if status in (401, 403):
         return UpstreamResponse(card, status, headers, b"")
     return UpstreamResponse(card, status, headers, redacted(body, key, base_url(card)))
+
+
+def _url(card: Card, path: str) -> URL:
+    """The URL of an endpoint of the card's upstream. Raises UpstreamError."""
+    url = base_url(card)
+    if url is None:
+        raise UpstreamError(f'the card "{card.id}" has no base_url')
+    endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
+    if endpoint is None:
+        raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
+    return endpoint
 
 
 @functools.lru_cache(maxsize=4096)

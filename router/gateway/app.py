@@ -18,9 +18,11 @@ from router.errors import PulvinarError
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
 from router.gateway.endpoints.ollama import Ollama
+from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
 from router.gateway.http.errors import ErrorResponse, error_response, http_error_response
 from router.gateway.http.middleware import RequestMiddleware
+from router.gateway.http.relayed import RELAYED, RelayedEndpoint
 from router.gateway.http.routes import ENDPOINTS
 from router.gateway.http.surfaces import (
     CHAT,
@@ -37,6 +39,16 @@ from router.gateway.http.surfaces import (
 from router.gateway.worker import Gateway
 
 _JSON = "application/json"
+
+
+class RelayedApp:
+    """One endpoint that is relayed to a named card, as an ASGI application."""
+
+    def __init__(self, gateway: Gateway, endpoint: RelayedEndpoint) -> None:
+        self._services, self._endpoint = gateway.services, endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await RelayedHandler(self._services, self._endpoint, scope, receive, send).run()
 
 
 class SurfaceEndpoint:
@@ -64,6 +76,11 @@ def make_app(gateway: Gateway) -> Starlette:
             Route(path.replace("{model}", "{model:path}"), handlers[operation], methods=[endpoint.method])
             for operation, endpoint in ENDPOINTS.items()
             for path in endpoint.paths
+        ]
+        + [
+            Route(f"{prefix}/{endpoint.path}", RelayedApp(gateway, endpoint), methods=[endpoint.method])
+            for endpoint in RELAYED
+            for prefix in ("/v1", "")
         ],
         middleware=[
             Middleware(RequestMiddleware, visitors=lambda: gateway.visitors, base_path=lambda: gateway.config.base_path)

@@ -20,6 +20,7 @@ from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
+from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import read_body, read_object
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
@@ -121,15 +122,21 @@ class CompletionHandler:
             code = error.code
             if not self._surface.is_native_error(decoded):
                 body = self._surface.error(error)
+        else:
+            await self._remember_response(response, body)
         await self._record(response.status, response.usage, code)
         self._stop_watching()
         await self._responder.whole(response.status, _without_type(response.headers), body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
         await self._responder.begin_stream(_without_type(response.headers))
+        is_first = True
         try:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
+                if is_first:
+                    await self._remember_response(response, piece)
+                is_first = False
                 if events.complete:
                     # The record is on disk before the client knows that the answer is complete.
                     await self._record(response.status, events.usage, None)
@@ -228,6 +235,12 @@ class CompletionHandler:
         await self._accounting.settle(cost, served=status < 400 or upstream_served)
         if upstream_served and error is None:
             await self._remember_card()
+
+    async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
+        """Remember which deployment made a response that its upstream stores."""
+        if self._request is not None and self._attempts:
+            attempt = self._attempts[-1]
+            await remember_response(self._services.state, self._request, response, piece, attempt, self._at)
 
     async def _remember_card(self) -> None:
         request, selection, response = self._request, self._selection, self._response

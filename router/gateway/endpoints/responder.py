@@ -39,6 +39,12 @@ class Responder:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
         await self.events(body, is_last=True)
 
+    async def begin_raw(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head of a response whose bytes are passed on, with the upstream's own content type."""
+        self.has_begun = True
+        encoded = _encoded({**headers, **self._routing_headers()})
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
     async def begin_stream(self, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         """Send the head of a stream, once, with these headers."""
         if not self.has_begun:
