@@ -7,6 +7,7 @@ unit. None is a fact that is unknown.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from router.errors import did_you_mean
 from router.formats import units
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Dollars, Milliseconds, Size, TokenCount, write_quantity
-from router.types import Api
+from router.types import UpstreamApi
 from router.wire.dialect import SERVERS
 
 CardId = Annotated[
@@ -191,13 +192,23 @@ Url = Annotated[
     Meta(description="Base URL of the server's API, such as http://127.0.0.1:8000/v1."),
 ]
 KeyVariable = Annotated[str, Meta(description="Name of the environment variable that contains the API key.")]
+KeyVariables = Annotated[
+    str | tuple[str, ...],
+    Meta(description="The environment variable of the API key, or several, whose keys are used in turn."),
+]
+DIRECT = "none"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+# The gateway sets these itself, for each call.
+_RESERVED_HEADERS = frozenset(
+    {"accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"}
+)
 
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limits": "limits"}):
     """One of several servers of a card's model."""
 
     base_url: Url
-    api_key_env: KeyVariable | None = None
+    api_key_env: KeyVariables | None = None
     rate_limits: RateLimits | None = None
 
     def __post_init__(self) -> None:
@@ -243,14 +254,27 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         Meta(description="Other names of the card in requests and in data sets."),
     ] = ()
     base_url: Url | None = None
-    api_key_env: KeyVariable | None = None
+    api_key_env: KeyVariables | None = None
+    headers: Annotated[
+        Mapping[Word, Annotated[str, Meta(max_length=2000)]],
+        Meta(description="Headers that every call has, too. ${NAME} is the value of an environment variable."),
+    ] = {}
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="Proxy for calls, such as http://proxy:3128, or none; else HTTP_PROXY, HTTPS_PROXY, NO_PROXY."
+        ),
+    ] = None
+    ca_bundle: Annotated[
+        str | None, Meta(description="PEM file of the certificate authorities that are trusted for calls.")
+    ] = None
     deployments: Annotated[
         tuple[Place, ...],
         Meta(description="Several servers of the same model, instead of base_url; the least busy one is called."),
     ] = ()
     apis: (
         Annotated[
-            tuple[Api, ...],
+            tuple[UpstreamApi, ...],
             Meta(
                 min_length=1,
                 description="The server's APIs (default: the provider's); other requests are converted to chat.",
@@ -319,6 +343,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         if self.dialect is not None and self.dialect not in SERVERS:
             known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
             raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
+        _check_connection(self.proxy, self.headers)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -359,12 +384,28 @@ def _check_benchmarks(benchmarks: Mapping[str, Benchmark]) -> None:
             raise ValueError(f"benchmarks.{name}.score: {error}") from None
 
 
-def _check_server(url: str | None, variable: str | None) -> None:
+def _check_server(url: str | None, variables: str | tuple[str, ...] | None) -> None:
     if url is not None and not _is_url(url):
         # The message does not repeat the URL, since it may contain a password.
         raise ValueError("base_url: must be an http or https URL such as https://host/v1, without blanks, user or key")
-    if variable is not None and not variable.isidentifier():
+    names = (variables,) if isinstance(variables, str) else variables or ()
+    if variables is not None and not (names and all(name.isidentifier() for name in names)):
         raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY, not the key itself")
+    if len(set(names)) < len(names):
+        raise ValueError("api_key_env: names a variable twice")
+
+
+def _check_connection(proxy: str | None, headers: Mapping[str, str]) -> None:
+    if proxy is not None and proxy != DIRECT and not _is_url(proxy):
+        raise ValueError(
+            "proxy: must be an http or https URL such as http://proxy.example.org:3128, without user and password "
+            "(state these in HTTPS_PROXY), or none"
+        )
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise ValueError(f'headers: "{name}" is not a header with a value of visible ASCII characters')
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f'headers: "{name}" is set by the gateway itself, for each call')
 
 
 def _is_url(text: str) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.connection.raw import RawRequest
 from router.dispatch.providers import native_apis
 from router.errors import UpstreamError
 from router.types import Api
@@ -46,8 +47,8 @@ class Call(Struct, frozen=True, eq=False):
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
     `affinity` is the server that has the conversation. `fresh_connection`: the call is a retry after a broken
-    connection. `decode`: the response will be converted, so decode it once. `changed`: the fields that the upstream's
-    dialect left out or limited.
+    connection. `decode`: the response will be converted, so decode it once. `raw`: what to send as it is, in place of
+    `body`. `changed`: the fields that the upstream's dialect left out or limited.
     """
 
     api: Api
@@ -58,6 +59,7 @@ class Call(Struct, frozen=True, eq=False):
     fresh_connection: bool = False
     decode: bool = False
     affinity: Affinity = NO_AFFINITY
+    raw: RawRequest | None = None
     changed: tuple[str, ...] = ()
 
     def at_server(self, server: str) -> Call:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.dispatch.call import Call, fitted
+from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
@@ -51,12 +52,15 @@ _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
-    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks."""
+    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
+    `forward_headers`: patterns of the upstreams' headers that clients get.
+    """
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
     queue: QueueLimits = QueueLimits()
     retries: int = 1
+    forward_headers: tuple[str, ...] = ()
 
 
 def missing_configuration(card: Card) -> str | None:
@@ -80,7 +84,8 @@ class Dispatcher:
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
-        self._relay, self._litellm = Relay(settings.timeouts), LitellmClient(settings.timeouts)
+        self._relay = Relay(settings.timeouts, settings.forward_headers)
+        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
         self._retries = settings.retries
         # What servers rejected, beyond the tables: by provider, base URL and model.
         self._learned: dict[tuple[str, str | None, str], Dialect] = {}
@@ -89,6 +94,7 @@ class Dispatcher:
         """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
+        self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
         self._retries = settings.retries
 
     def preload(self, cards: Iterable[Card]) -> None:
@@ -151,6 +157,19 @@ class Dispatcher:
                 return response
             failover.add(deployment, response)
         return failover.answer()
+
+    async def send_to(self, card: Card, name: str, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
+        """One attempt at the card's deployment of this name, else at its first one, whatever its health is.
+
+        Raises UpstreamError where there is no HTTP response.
+        """
+        deployments = self.pool.deployments_of(card)
+        deployment = next((each for each in deployments if each.name == name), deployments[0])
+        self.pool.begin(deployment)
+        try:
+            return await self._attempt_once(deployment, call, attempts, None)
+        finally:
+            self.pool.end(deployment)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -237,13 +256,15 @@ class Dispatcher:
 
     def _converted_once(self, card: Card, call: Call) -> Call:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
-        if call.chat_body is not None or call.api not in CONVERSIONS:
+        if call.chat_body is not None or call.raw is not None or call.api not in CONVERSIONS:
             return call
         if all(call.api in native_apis(deployment.card) for deployment in self.pool.deployments_of(card)):
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
+        if call.raw is not None:
+            return await self._relay.forward(card, call, call.raw)
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
@@ -292,7 +313,13 @@ def _missing_configuration(card: Card) -> str | None:
             return "the card has no base_url"
         if parse_url(base) is None:
             return "base_url is not a valid URL"
-    return unknown_provider(card) or missing_credentials(card)
+    return unknown_provider(card) or missing_credentials(card) or missing_parts(card) or _not_by_litellm(card)
+
+
+def _not_by_litellm(card: Card) -> str | None:
+    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
+        return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
+    return None
 
 
 def _total_tokens(response: UpstreamResponse, call: Call) -> int:

@@ -23,6 +23,7 @@ from router import settings
 from router.cards.schema import Card
 from router.dispatch.bodies.litellm_transport import CheckedTransport
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import extra_headers
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
@@ -80,16 +81,26 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_HEADER_PREFIX = "llm_provider-"
 
 # What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
 _ADVICE = re.compile(r"(?i)[,.]?\s*(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
 
 
+def _proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
+    """The transports of the proxies that the environment states. This machine is never called by way of one."""
+    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
+
+    mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
+    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
+
+
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
+        self.timeouts, self.forward_headers = timeouts, forward_headers
         self._litellm: Any = None
         self._loading: Future[Any] | None = None
 
@@ -128,9 +139,10 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
+            return _error_response(litellm, card, key, error, self.forward_headers)
         if not call.stream:
-            return msgspec.structs.replace(_whole(card, response), changed=tuple(changed))
+            whole = _whole(card, response, self._passed_back(response))
+            return msgspec.structs.replace(whole, changed=tuple(changed))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
@@ -138,7 +150,8 @@ class LitellmClient:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
             cleanup.pop_all()
-        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream, changed=tuple(changed))
+        headers = {**self._passed_back(response), "content-type": "text/event-stream"}
+        return UpstreamResponse(card, 200, headers, stream, changed=tuple(changed))
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
@@ -157,8 +170,14 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
-        return _whole(card, response)
+            return _error_response(litellm, card, key, error, self.forward_headers)
+        return _whole(card, response, self._passed_back(response))
+
+    def _passed_back(self, response: Any) -> dict[str, str]:
+        """The headers of the upstream's response that clients get, which litellm keeps under names of its own."""
+        kept = (getattr(response, "_hidden_params", None) or {}).get("additional_headers") or {}
+        headers = {str(name).removeprefix(_HEADER_PREFIX): str(value) for name, value in kept.items()}
+        return passed_back(headers, self.forward_headers) if self.forward_headers else {}
 
     async def _ready(self, card: Card) -> Any:
         self.preload()
@@ -189,9 +208,9 @@ def _known_dialect(litellm: Any, card: Card, fields: Mapping[str, Any]) -> Diale
     )
 
 
-def _whole(card: Card, response: Any) -> UpstreamResponse:
+def _whole(card: Card, response: Any, headers: Mapping[str, str]) -> UpstreamResponse:
     decoded = response.model_dump(exclude_unset=True, warnings=False)
-    headers = {"content-type": "application/json"}
+    headers = {**headers, "content-type": "application/json"}
     return UpstreamResponse(card, 200, headers, json_bytes(decoded), usage_in(decoded), decoded)
 
 
@@ -203,7 +222,10 @@ def _api_base(card: Card) -> str | None:
 
 
 def _forwarded(card: Card, call: Call) -> dict[str, str]:
-    return {name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"}
+    forwarded = {
+        name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"
+    }
+    return forwarded | extra_headers(card)
 
 
 def _placeholder_key(card: Card) -> str | None:
@@ -233,6 +255,8 @@ def _load() -> Any:
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
+    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
+    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
     litellm.telemetry = False
     litellm.drop_params = False
     # Most providers accept more than the four that OpenAI does.
@@ -300,7 +324,9 @@ def _transport_error(error: BaseException | None) -> httpx.TransportError | None
     return error
 
 
-def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
+def _error_response(
+    litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
+) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
@@ -314,7 +340,7 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
     headers = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", {}
     )
-    passed = {**passed_back(headers), "content-type": "application/json"}
+    passed = {**passed_back(headers, patterns), "content-type": "application/json"}
     text = _ADVICE.sub("", str(getattr(error, "message", error)))
     message = redacted(text.encode("utf-8", "replace"), key, card.base_url).decode()
     fault = fault_of(status, message)

@@ -136,7 +136,7 @@ def dialect_of(card: Card, url: str | None = None) -> Dialect:
 
 def _key_variables(card: Card) -> tuple[str, ...]:
     if card.api_key_env is not None:
-        return (card.api_key_env,)
+        return (card.api_key_env,) if isinstance(card.api_key_env, str) else card.api_key_env
     if card.provider in _AMBIENT or card.provider in _KEYLESS or not _is_at_its_provider(card):
         return ()
     return _KEY_VARIABLES.get(card.provider) or (f"{card.provider.upper().replace('-', '_')}_API_KEY",)

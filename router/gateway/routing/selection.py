@@ -112,7 +112,7 @@ class Selector:
 
     async def select(self, request: GatewayRequest) -> Selection:
         """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called."""
-        target = read_target(request.body.get("model"), request.active.config.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases)
         options = read_routing_options(request.headers, request.body)
         if target.card is not None:
             return await self._named(request, target.card, options)
