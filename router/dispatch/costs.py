@@ -30,7 +30,7 @@ _CACHE_FACTORS: Mapping[str, CacheFactors] = {"claude": CacheFactors(cached=0.1,
 
 _NO_FACTORS = CacheFactors()
 
-_CHARGES_WHAT_IT_REPORTS = frozenset({"openrouter"})
+_CHARGES_WHAT_IT_REPORTS = frozenset({"openrouter", "perplexity"})
 """Providers that charge exactly what they report with the usage, which depends on the host that they chose."""
 
 _SERVICE_TIERS = frozenset({"batch", "flex", "priority"})
