@@ -20,6 +20,7 @@ from msgspec import Struct
 from router.analysis.replay import features_of
 from router.cards.catalog import Catalog
 from router.decide.model_name import is_auto
+from router.decide.requirements import word_requirements
 from router.dispatch.costs import TokenRates, Tokens, cache_factors, price_of, token_rates, tokens_by_rate
 from router.errors import CallerError
 from router.perceive.predictor import Predictor
@@ -312,10 +313,11 @@ def _incapable(catalog: Catalog, features: Features) -> Mask:
     incapable = columns.context_tokens < features.input_tokens + (features.output_limit or 0)
     if features.output_limit is not None:
         incapable |= columns.max_output_tokens < features.output_limit
-    words = [("modality", word) for word in features.modalities - {"text"}]
-    words += [("capability", word) for word in features.needs]
-    for facet, word in words:
-        incapable |= ~catalog.facets[facet].cards_with(word)
+    for requirement in word_requirements(features):
+        if not requirement.is_wanted:
+            facet = catalog.facets[requirement.limit.field]
+            lacks = ~facet.cards_with(str(requirement.limit.value))
+            incapable |= lacks & ~facet.unknown if requirement.unknown_passes else lacks
     return np.asarray(incapable)
 
 

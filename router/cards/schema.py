@@ -34,7 +34,31 @@ Privacy = Annotated[
     Meta(description="Where prompts are processed: on this machine, on your own servers, or by a third party."),
 ]
 Modality = Literal["text", "image", "audio", "video", "pdf"]
-Capability = Literal["tools", "parallel_tools", "json_schema", "reasoning", "logprobs", "prompt_cache", "web_search"]
+Capability = Literal[
+    "tools",
+    "parallel_tools",
+    "strict_tools",
+    "custom_tools",
+    "json_schema",
+    "reasoning",
+    "logprobs",
+    "multiple_choices",
+    "predicted_outputs",
+    "prompt_cache",
+    "files",
+    "web_search",
+    "web_fetch",
+    "file_search",
+    "code_interpreter",
+    "image_generation",
+    "computer_use",
+    "shell",
+    "text_editor",
+    "memory",
+    "mcp",
+    "tool_search",
+]
+Output = Literal["text", "image", "audio", "video"]
 
 
 _MAX_PRICE_TIERS = 2
@@ -267,6 +291,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     region: Word | None = None
     privacy: Privacy | None = None
     modalities: tuple[Modality, ...] = ("text",)
+    outputs: (
+        Annotated[
+            tuple[Output, ...],
+            Meta(
+                min_length=1,
+                description="Kinds of content that the model produces (default: text; audio where it accepts audio).",
+            ),
+        ]
+        | None
+    ) = None
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Word, ...] = ()
     price: Price | None = None
@@ -305,6 +339,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def effort(self) -> str | None:
         """The reasoning effort of a candidate `card@effort` (`router.cards.efforts`); None for every other card."""
         return None
+
+    @property
+    def origin(self) -> str | None:
+        """The card whose model this one is, at another effort or changed by an adapter; None for a model of its own."""
+        return self.effort_of or self.base
 
     @property
     def effort_of(self) -> str | None:

@@ -36,7 +36,11 @@ _CAPABILITIES = {
     "supports_reasoning": "reasoning",
     "supports_prompt_caching": "prompt_cache",
     "supports_web_search": "web_search",
+    "supports_url_context": "web_fetch",
+    "supports_computer_use": "computer_use",
+    "supports_tool_search": "tool_search",
 }
+_OUTPUTS = ("text", "image", "audio", "video")
 _PRICES = {
     "input": "input_cost_per_token",
     "cached_input": "cache_read_input_token_cost",
@@ -84,6 +88,8 @@ def card_facts(name: str) -> dict[str, Any]:
     if released := snapshot_day(key):
         facts["released"] = released
     facts["modalities"] = ["text", *(word for field, word in _MODALITIES.items() if entry.get(field))]
+    if outputs := _outputs(entry):
+        facts["outputs"] = outputs
     if any(field in entry for field in _CAPABILITIES):
         facts["capabilities"] = [word for field, word in _CAPABILITIES.items() if entry.get(field)]
     if prices := _prices(entry):
@@ -95,6 +101,15 @@ def card_facts(name: str) -> dict[str, Any]:
         facts["price"] = {**prices, **{name: price for name, price in more.items() if price}}
     facts["source"] = f"litellm {version()} bundled map: {key}"
     return facts
+
+
+def _outputs(entry: Mapping[str, Any]) -> list[str]:
+    """The kinds of content that the model produces, as far as the map states them; empty where it does not."""
+    stated = entry.get("supported_output_modalities")
+    words = [word for word in _OUTPUTS if word in stated] if isinstance(stated, list) else []
+    if entry.get("supports_audio_output") and "audio" not in words:
+        words = [*(words or ["text"]), "audio"]
+    return words
 
 
 def names() -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable
 
@@ -13,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.costs import booked_usage, cost_of
+from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.formats.json import json_or_none
 from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
@@ -25,10 +24,10 @@ from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.store.state.protocol import StateError
+from router.gateway.routing.sessions import Made
+from router.store.state.protocol import LastAnswer
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
-from router.wire.errors import error_in
 
 # Reading and routing a larger body takes long enough for other clients to notice.
 _LARGE_BODY_BYTES = 256 * 1024
@@ -51,6 +50,7 @@ class CompletionHandler:
         self._response: UpstreamResponse | None = None
         self._booked: Usage | None = None
         self._attempts: list[Attempt] = []
+        self._made = Made(surface.api)
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._is_recorded = False
@@ -92,6 +92,7 @@ class CompletionHandler:
         await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
+        call = msgspec.structs.replace(call, affinity=selection.affinity)
         on_attempt = None if self._trace is None else self._trace.attempt
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
@@ -107,26 +108,32 @@ class CompletionHandler:
         return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
-        code = None
+        self._made.add(body)
         if response.status >= 400:
-            decoded = json_or_none(body)
-            error = upstream_error_response(response, error_in(decoded))
-            if self._responder.has_begun:
-                await self._end_stream_with_error(error)
-                return
-            code = error.code
-            if not self._surface.is_native_error(decoded):
-                body = self._surface.error(error)
-        await self._record(response.status, code)
+            await self._respond_with_upstream_error(response, body)
+            return
+        await self._record(response.status, None)
         headers = {name: value for name, value in response.headers.items() if name != "content-type"}
         self._stop_watching()
         await self._responder.whole(response.status, headers, body)
+
+    async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
+        error = upstream_error_response(response)
+        if self._responder.has_begun:
+            await self._end_stream_with_error(error)
+            return
+        if not self._surface.is_native_error(response.decoded):
+            body = self._surface.error(error)
+        await self._record(error.status, error.code)
+        self._stop_watching()
+        await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
         await self._responder.begin_stream()
         try:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
+                self._made.add(piece)
                 if events.complete:
                     # The record is on disk before the client knows that the answer is complete.
                     await self._record(response.status, None)
@@ -232,8 +239,7 @@ class CompletionHandler:
 
     async def _remember_card(self) -> None:
         request, selection, response = self._request, self._selection, self._response
-        if request is None or response is None or selection is None or not selection.session:
+        if request is None or response is None or selection is None or selection.identity is None:
             return
-        with contextlib.suppress(StateError):
-            remember = self._services.conversations.remember
-            await remember(selection.session, response.card.id, self._at, request.key_id)
+        answer = LastAnswer(response.card.id, server_of(response.card))
+        await self._services.sessions.remember(selection.identity, self._made.names, answer, request.key_id)
