@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from router.cards.schema import Card, Price, Rates
+from router.cards.price import Price, Rates
+from router.cards.schema import Card
 from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
 from router.formats.json import json_or_none

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.dispatch.costs import TokenRates, Tokens, cost_of, cost_usd, token_rates, tokens_by_rate
 from router.formats.quantities import read_quantity
 from router.types import Usage
