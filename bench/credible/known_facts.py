@@ -14,7 +14,8 @@ from msgspec import Struct
 from router.cards.benchmarks import BENCHMARKS
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
-from router.cards.schema import Benchmark, Card, Price
+from router.cards.price import Price
+from router.cards.schema import Benchmark, Card
 from router.formats.quantities import Day, Dollars, Size
 from router.learn.data.facts import load_facts
 from router.learn.data.leaderboards import facts_from_name, family_of, model_key, read_leaderboards

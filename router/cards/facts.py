@@ -12,7 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from router.cards.benchmarks import share_of_scale
-from router.cards.schema import Benchmark, Card, Price
+from router.cards.price import Price
+from router.cards.schema import Benchmark, Card
 from router.formats.quantities import Size
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.formats.net import is_loopback
 from router.formats.quantities import Dollars
 

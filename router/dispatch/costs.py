@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from router.cards.schema import Card, Price, Rates
+from router.cards.price import Price, Rates
+from router.cards.schema import Card
 from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
 from router.formats.json import json_or_none
@@ -30,7 +31,7 @@ _CACHE_FACTORS: Mapping[str, CacheFactors] = {"claude": CacheFactors(cached=0.1,
 
 _NO_FACTORS = CacheFactors()
 
-_CHARGES_WHAT_IT_REPORTS = frozenset({"openrouter"})
+_CHARGES_WHAT_IT_REPORTS = frozenset({"openrouter", "perplexity"})
 """Providers that charge exactly what they report with the usage, which depends on the host that they chose."""
 
 _SERVICE_TIERS = frozenset({"batch", "flex", "priority"})

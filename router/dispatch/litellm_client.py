@@ -38,6 +38,8 @@ from router.wire.sse import DONE, data
 from router.wire.usage import usage_in
 
 _LOG = logging.getLogger(__name__)
+# To import litellm in two threads at once gives one of them a module that is not complete.
+_IMPORTING = threading.Lock()
 
 # litellm accepts many parameters that would redirect a call, read a file or use another account (`aws_sts_endpoint`,
 # `vertex_credentials` …), and every release adds some. So only these fields are passed to it.
@@ -235,18 +237,19 @@ def _placeholder_key(card: Card) -> str | None:
 
 def _load_into(loading: Future[Any]) -> None:
     # The garbage collector would stop the event loop for up to half a second at a time, to find almost nothing.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        litellm = _load()
-        gc.freeze()
-    except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
-        loading.set_exception(error)
-    else:
-        loading.set_result(litellm)
-    finally:
-        if was_enabled:
-            gc.enable()
+    with _IMPORTING:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            litellm = _load()
+            gc.freeze()
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
+            loading.set_exception(error)
+        else:
+            loading.set_result(litellm)
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 def _load() -> Any:

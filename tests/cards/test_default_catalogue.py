@@ -8,7 +8,7 @@ import pytest
 from router.cards import Card, Catalog, load_catalog
 from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.catalog import load_card
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.cards.sources import litellm_map
 from router.formats.quantities import Dollars, read_quantity
 from router.formats.yaml_file import read_yaml

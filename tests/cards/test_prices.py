@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router.cards import Card, Catalog
-from router.cards.schema import Price, Rates
+from router.cards.price import Price, Rates
 from router.dispatch.costs import cost_usd
 from router.formats.quantities import Dollars
 from router.types import Usage

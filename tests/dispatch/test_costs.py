@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.dispatch.costs import TokenRates, Tokens, cost_of, cost_usd, token_rates, tokens_by_rate
 from router.formats.quantities import read_quantity
 from router.types import Usage
@@ -94,9 +95,10 @@ def test_the_factors_hold_for_the_rates_of_long_prompts() -> None:
         (card("openai_like", "m", base_url="https://models.example/v1"), 0.95),
         (card("openai_like", "m", USUAL, base_url="https://models.example/v1"), 18.0),
         (card("openrouter", "m", USUAL), 0.95),
+        (card("perplexity", "m", USUAL), 0.95),
         (card("openai_like", "m", base_url="http://127.0.0.1:8000/v1"), 0.0),
     ],
-    ids=["no-price", "price", "openrouter", "this-machine"],
+    ids=["no-price", "price", "openrouter", "perplexity", "this-machine"],
 )
 def test_a_reported_cost_counts_where_nothing_better_is_known(called: Card, expected_usd: float) -> None:
     assert cost_of(called, Usage(MILLION, MILLION, reported_cost_usd=0.95)) == pytest.approx(expected_usd)

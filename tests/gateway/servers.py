@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from router.cards import Card, Catalog
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.decide.policy import Policies, Policy
 from router.dispatch import Timeouts
 from router.formats.quantities import Dollars

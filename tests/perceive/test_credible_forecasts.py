@@ -20,7 +20,8 @@ import pytest
 
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.decide.policy import load_policies
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
-from router.cards.schema import Benchmark, Card, Latency, Price
+from router.cards.price import Price
+from router.cards.schema import Benchmark, Card, Latency
 from router.formats.quantities import Milliseconds, Size, TokenCount
 from router.learn.data import RoutingSet
 from router.learn.training.train import train

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from router.cards import Card, Catalog
-from router.cards.schema import Latency, Price, Rates
+from router.cards.price import Price, Rates
+from router.cards.schema import Latency
 from router.formats.quantities import Dollars, Milliseconds
 from router.perceive.features import Perceiver
 from router.perceive.predictor import Predictor

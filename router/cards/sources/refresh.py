@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.cards.sources import litellm_map
 from router.errors import CallerError, did_you_mean
 from router.formats.quantities import read_quantity, write_quantity

@@ -26,6 +26,7 @@ from router.gateway.http.multipart import FORM, field_of, with_field
 from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
 from router.gateway.routing.selection import GatewayRequest, Selection
+from router.types import Usage
 
 _CARD = "x-route-card"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")

@@ -16,7 +16,8 @@ from msgspec import Struct
 from router.cards.benchmarks import BENCHMARKS, near_miss, share_of_scale
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts, facts_of, plain_facts
-from router.cards.schema import Benchmark, Price, Word
+from router.cards.price import Price
+from router.cards.schema import Benchmark, Word
 from router.errors import FileError
 from router.formats.quantities import Day, Size
 from router.formats.yaml_file import KeyPath, convert, read_mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.cards.sources.litellm_map import card_facts, names, snapshot_day
 from router.errors import ConfigurationError
 from router.formats.quantities import Dollars

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.dispatch.costs import cost_usd
 from router.learn.onboarding.endpoint import Reply
 from router.learn.onboarding.probes import Probe

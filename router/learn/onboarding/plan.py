@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct, field
 
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.dispatch.costs import price_of
 from router.dispatch.dispatcher import missing_configuration
 from router.errors import CallerError, ConfigurationError

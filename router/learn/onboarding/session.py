@@ -7,7 +7,8 @@ import datetime
 from collections.abc import Awaitable, Callable, Sequence
 
 from router.cards import Catalog
-from router.cards.schema import Card, Price
+from router.cards.price import Price
+from router.cards.schema import Card
 from router.dispatch import Dispatcher
 from router.errors import CallerError, UpstreamError
 from router.learn.onboarding.adaptive_test import AdaptiveTest

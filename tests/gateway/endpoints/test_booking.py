@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from router.cards import Card
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.formats.quantities import Dollars, read_quantity
 from router.store.records.record import Record
 from router.types import Usage

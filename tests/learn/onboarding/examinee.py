@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from router.cards import Card
-from router.cards.schema import Price
+from router.cards.price import Price
 from router.formats.quantities import Dollars
 from router.learn.onboarding.probes import Probe
 from tests.gateway.servers import served

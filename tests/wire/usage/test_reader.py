@@ -200,6 +200,24 @@ VENDORS: dict[str, tuple[dict[str, Any], Usage]] = {
         {**OPENAI, "cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.95}},
         Usage(100, 20, reported_cost_usd=1.0),
     ),
+    "watsonx": (
+        {"results": [{"generated_text": "hi", "input_token_count": 100, "generated_token_count": 20}]},
+        Usage(100, 20),
+    ),
+    "perplexity": (
+        {**OPENAI, "search_context_size": "low", "cost": {"input_tokens_cost": 0.1, "total_cost": 0.95}},
+        Usage(100, 20, reported_cost_usd=0.95),
+    ),
+    "bedrock-invoke-model": (
+        {
+            "inputTokenCount": 10,
+            "outputTokenCount": 20,
+            "cacheReadInputTokenCount": 60,
+            "cacheWriteInputTokenCount": 30,
+            "invocationLatency": 900,
+        },
+        Usage(100, 20, 60, 30),
+    ),
     "only-a-total": ({"total_tokens": 120}, Usage(120, 0)),
     "input-and-total": ({"prompt_tokens": 100, "total_tokens": 120}, Usage(100, 20)),
 }
@@ -283,6 +301,7 @@ def test_a_message_without_usage_reports_none(message: dict[str, Any]) -> None:
         {"candidates": [], "usageMetadata": OPENAI},
         {"metadata": {"usage": OPENAI}},
         {"text": "hi", "meta": OPENAI},
+        {"type": "message_stop", "amazon-bedrock-invocationMetrics": OPENAI},
         {"model": "m", "done": True, **OPENAI},
         {"usage": {"queue_time": 0.1}, "x_groq": {"usage": OPENAI}},
     ],
@@ -295,6 +314,7 @@ def test_a_message_without_usage_reports_none(message: dict[str, Any]) -> None:
         "gemini",
         "bedrock",
         "cohere-1",
+        "bedrock-1",
         "ollama",
         "no-counts",
     ],
@@ -432,6 +452,7 @@ def test_every_path_of_the_table_is_tried_with_a_vendor() -> None:
             return {path for key, inner in value.items() for path in paths(inner, f"{before}.{key}".strip("."))}
         if isinstance(value, list):
             chosen = [(f"{before}.{key}={item[key]}", item) for item in value for key in item]
+            chosen.append((f"{before}.0", value[0]))
             return {path for name, item in chosen for path in paths(item, name)}
         return {before}
 
@@ -439,8 +460,6 @@ def test_every_path_of_the_table_is_tried_with_a_vendor() -> None:
     untried = {path for path in _PATHS if path not in tried}
     # Other names of the same counts.
     assert untried <= {
-        "cacheReadInputTokenCount",
-        "cacheWriteInputTokenCount",
         "responseTokenCount",
         "candidatesTokensDetails.modality=AUDIO.tokenCount",
         "input_tokens_details.audio_tokens",
