@@ -16,6 +16,7 @@ _OF_SERVERS = (*TEXT_FIELDS, *LIST_FIELDS, "annotations", "provider_specific_fie
 _OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
 # Fields of OpenAI's answers that are empty for most, and that strict servers reject in a request.
 _OF_ANSWERS = ("annotations", "audio", "function_call", "refusal")
+_NOT_FOR_ALL = frozenset({STATE, "tool_calls", *_OF_SERVERS, *_OF_ANSWERS})
 _SIGNATURES = "extra_content"
 # Beside thinking, models of Anthropic accept no others.
 _LEAST_TOP_P = 0.95
@@ -26,7 +27,7 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
     loop_start = running_loop(messages)
     return [
         _fit_turn(message, dialect, maker, position >= loop_start)
-        if isinstance(message, Mapping) and message.get("role") == "assistant"
+        if isinstance(message, dict) and message.get("role") == "assistant" and _concerns_servers(message)
         else message
         for position, message in enumerate(messages)
     ]
@@ -34,8 +35,8 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
 
 def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
-    turns = [turn for turn in fitted["messages"] if isinstance(turn, Mapping)]
-    if dialect.requires_reasoning and any(map(_calls_without_reasoning, turns)) and dialect.thinking_off:
+    turns = (turn for turn in fitted["messages"] if isinstance(turn, dict))
+    if dialect.requires_reasoning and dialect.thinking_off and any(map(_calls_without_reasoning, turns)):
         if not _is_off(fitted.get("thinking")):
             changed.append("thinking")
         fitted.pop("reasoning_effort", None)
@@ -49,7 +50,7 @@ def running_loop(messages: Sequence[Any]) -> int:
     users = (
         position
         for position in range(len(messages) - 1, -1, -1)
-        if isinstance(messages[position], Mapping) and messages[position].get("role") == "user"
+        if isinstance(messages[position], dict) and messages[position].get("role") == "user"
     )
     return next(users, -1) + 1
 
@@ -73,7 +74,12 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
             del turn["thinking_blocks"]
     if dialect.unsigned_calls:
         _sign_first_call(turn, dialect.unsigned_calls)
-    return turn if turn != message else message
+    return turn
+
+
+def _concerns_servers(message: Message) -> bool:
+    """Whether the turn calls tools, or has a field that only some servers know."""
+    return not _NOT_FOR_ALL.isdisjoint(message)
 
 
 def _return_state(turn: dict[str, Any], state: State) -> None:
@@ -88,11 +94,9 @@ def _return_state(turn: dict[str, Any], state: State) -> None:
 
 def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
     calls, dropped = turn.get("tool_calls"), [field for field in _OF_CALLS if field not in kept]
-    if isinstance(calls, list) and any(
-        isinstance(call, Mapping) and field in call for call in calls for field in dropped
-    ):
+    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in dropped):
         turn["tool_calls"] = [
-            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, Mapping) else call
+            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, dict) else call
             for call in calls
         ]
 
@@ -100,7 +104,7 @@ def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
 def _sign_first_call(turn: dict[str, Any], signature: str) -> None:
     """Sign the turn's first call where no call of it is signed: the server signs one call of a turn."""
     calls = turn.get("tool_calls")
-    if not isinstance(calls, list) or not calls or not all(isinstance(call, Mapping) for call in calls):
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
         return
     if not any(call.get(field) for call in calls for field in CALL_FIELDS):
         signed = {**calls[0], _SIGNATURES: {"google": {"thought_signature": signature}}}
@@ -160,7 +164,7 @@ def _forces_tool(fitted: Mapping[str, Any]) -> bool:
 def _may_think(fitted: Mapping[str, Any], most: int | None) -> bool:
     """Whether the least budget fits below the output limit, and the running loop has not begun without thinking."""
     messages = fitted["messages"]
-    loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, Mapping)]
+    loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, dict)]
     answers = [turn for turn in loop if turn.get("role") == "assistant" and turn.get("tool_calls")]
     return (most is None or most >= LEAST_BUDGET) and (not answers or bool(answers[-1].get("thinking_blocks")))
 

@@ -14,6 +14,7 @@ from router.wire.fields import reject
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
 _SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks", "tool_calls")
+_PLAIN_ROLES = ("assistant", "system", "user")
 _MAY_BE_EMPTY = ("assistant", "tool", "user")
 
 
@@ -33,7 +34,7 @@ def without_cache_control(item: Any) -> Any:
 
 def _fit(message: Any, dialect: Dialect, path: str) -> Any:
     """The message; None where it is empty and the server accepts no empty ones."""
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict) or _is_plain(message, dialect):
         return message
     fitted = dict(message)
     if fitted.get("role") == "developer" and not dialect.developer:
@@ -48,7 +49,19 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
         fitted["tool_call_id"] = _fit_id(fitted["tool_call_id"], dialect)
     if not dialect.empty_texts and fitted.get("role") in _MAY_BE_EMPTY and not _fit_blanks(fitted):
         return None
-    return fitted if fitted != message else message
+    return fitted
+
+
+def _is_plain(message: Mapping[str, Any], dialect: Dialect) -> bool:
+    """Whether the message is one of text alone, which every dialect accepts: most are, and this is quick."""
+    content = message.get("content")
+    return (
+        isinstance(content, str)
+        and message.get("role") in _PLAIN_ROLES
+        and "tool_calls" not in message
+        and (dialect.named_turns or "name" not in message)
+        and (dialect.empty_texts or not (content == "" or content.isspace()))
+    )
 
 
 def _fit_parts(parts: list[Any], dialect: Dialect, role: str, path: str) -> Any:
@@ -102,16 +115,14 @@ def _is_text(part: Any) -> bool:
 
 
 def _fit_call(call: Any, dialect: Dialect) -> Any:
-    if not isinstance(call, Mapping):
+    if not isinstance(call, dict):
         return call
-    changes: dict[str, Any] = {}
-    function = call.get("function")
-    if isinstance(function, Mapping) and function.get("arguments") in ("", None) and "arguments" in function:
-        changes["function"] = {**function, "arguments": "{}"}
-    if isinstance(call.get("id"), str):
-        changes["id"] = _fit_id(call["id"], dialect)
-    fitted = {**call, **changes}
-    return fitted if dialect.cache_control else without_cache_control(fitted)
+    function, id_ = call.get("function"), call.get("id")
+    if isinstance(function, dict) and "arguments" in function and function["arguments"] in ("", None):
+        call = {**call, "function": {**function, "arguments": "{}"}}
+    if isinstance(id_, str) and (fitting := _fit_id(id_, dialect)) != id_:
+        call = {**call, "id": fitting}
+    return call if dialect.cache_control else without_cache_control(call)
 
 
 def _fit_id(id_: str, dialect: Dialect) -> str:
@@ -124,7 +135,7 @@ def _fit_id(id_: str, dialect: Dialect) -> str:
 
 def _with_leading_system(messages: list[Any]) -> list[Any]:
     """The messages with one system message, which is the first."""
-    system = [message for message in messages if isinstance(message, Mapping) and message.get("role") == "system"]
+    system = [message for message in messages if isinstance(message, dict) and message.get("role") == "system"]
     if not system or (len(system) == 1 and messages[0] is system[0]):
         return messages
     others = [message for message in messages if not any(message is one for one in system)]

@@ -46,7 +46,7 @@ def test_several_system_messages_become_the_first_where_the_template_wants_one()
 def test_one_leading_system_message_is_not_changed() -> None:
     message = system([{"type": "text", "text": "a", **MARK}])
 
-    assert fit(LEADING, message, USER)[0] is message
+    assert fit(LEADING, message, USER)[0] == message
 
 
 def test_a_system_message_behind_others_moves_to_the_front() -> None:
