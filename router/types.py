@@ -35,9 +35,9 @@ class Features(Struct, frozen=True, eq=False):
     `vector` is float32 of shape `(width,)`: the embedding, then the text features. `input_tokens` is an estimate.
     `modalities` are the kinds of content (`text`, `image` …), `needs` the capabilities that a card must have (`tools`,
     `json_schema` …). `output_limit` is the greatest number of tokens of the answer, None where the request sets none.
-    `sets_effort`: the request states how much to think, so what a card usually thinks does not apply.
+    `thinking_scale` is how much the request lets a model think, as a multiple of what the model thinks unasked.
     `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
-    a mere follow-up.
+    a mere follow-up. `reader` is the id of the reader whose reading the vector ends with, empty without one.
     """
 
     vector: Floats
@@ -45,8 +45,9 @@ class Features(Struct, frozen=True, eq=False):
     modalities: frozenset[str]
     needs: frozenset[str]
     output_limit: int | None = None
-    sets_effort: bool = False
+    thinking_scale: float = 1.0
     dependence: float = UNKNOWN_DEPENDENCE
+    reader: str = ""
 
 
 GREATEST_STD = 0.5
@@ -59,9 +60,9 @@ class Forecast(Struct, frozen=True, eq=False):
     `quality` is in [0, 1], and `quality_std` its standard deviation. `independent_std` is the part of that deviation
     that cards do not share: the difference of two cards has the variance `independent_std_1² + independent_std_2²`.
     `mean_quality` is the quality expected on an average prompt. `output_tokens` is the length of the answer without
-    thinking, `cost_usd` the cost of the call, `ttft_ms` the time to the first token and `latency_ms` the time to the
-    last one; both include thinking. `novelty`, a
-    single number in [0, 1], is the share of training prompts that are closer to the training data than this prompt.
+    thinking and `written_tokens` with it, `cost_usd` the cost of the call, `ttft_ms` the time to the first token and
+    `latency_ms` the time to the last one; cost and latency include thinking. `novelty`, a single number in [0, 1], is
+    the share of training prompts that are closer to the training data than this prompt.
     `compared` are the qualities by which cards are compared, where these are not the expected ones: what is particular
     to a card on this prompt counts in them only as far as it was shown to improve choices. `measured` marks the cards
     with outcomes or probes; None where that does not matter.
@@ -72,6 +73,7 @@ class Forecast(Struct, frozen=True, eq=False):
     independent_std: Doubles
     mean_quality: Doubles
     output_tokens: Doubles
+    written_tokens: Doubles
     cost_usd: Doubles
     ttft_ms: Doubles
     latency_ms: Doubles
@@ -186,13 +188,26 @@ class Decision(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """The tokens that an upstream reports. `cached_input_tokens` is the part of the input read from a prompt cache."""
+    """The tokens of an answer, as its upstream reports them.
+
+    The input includes `cached_input_tokens`, which were read from a prompt cache, and `cache_write_tokens`, which were
+    written to one, `cache_write_1h_tokens` of them for an hour; of the rest `audio_input_tokens` are audio. The output
+    includes `reasoning_tokens` and `audio_output_tokens`. `service_tier` is the upstream's word for how it served the
+    request. `reported_cost_usd` is what the upstream says that it charges. `estimated`: the upstream did not report
+    all counts, and those of the texts stand for the others.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    service_tier: str | None = None
+    reported_cost_usd: float | None = None
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:

@@ -7,6 +7,7 @@ level: the mean score, corrected for which prompts the model was run on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ _PROMPTS, _LEAST_SHARE = 200, 0.25
 _GROUPS = ((0, 0), (1, 4), (5, 12), (13, 999))
 _WORST = 12
 _HALVES = 20
+_LEAST_SHARED = 8
 
 
 class Placed(Struct, frozen=True):
@@ -80,7 +82,9 @@ class SetResult(Struct, frozen=True):
 
 class Placement(Struct, frozen=True):
     """The results by set; the mean of their correlations; the correlation of ranks over all sets by number of known
-    benchmarks `least-most`; and the models that are furthest from their rank.
+    benchmarks `least-most`; and the models that are furthest from their rank. `agreement` is how well one set's real
+    levels order the models of another: the mean rank correlation of all `agreeing` pairs of sets with enough models in
+    common. What is known of a model elsewhere can hardly place it better.
     """
 
     sets: tuple[SetResult, ...]
@@ -88,6 +92,8 @@ class Placement(Struct, frozen=True):
     mean_known: float
     by_facts: dict[str, tuple[int, float]]
     worst: tuple[Placed, ...]
+    agreement: float
+    agreeing: int
 
 
 def measure(data: Path, predictor: Predictor, facts: KnownFacts, names: Sequence[str] = SETS) -> Placement:
@@ -113,13 +119,29 @@ def measure(data: Path, predictor: Predictor, facts: KnownFacts, names: Sequence
         group = [one for one in placed if least <= one.facts <= most]
         pairs = np.array([[one.real_rank, one.forecast_rank] for one in group]).reshape(-1, 2)
         by_facts[f"{least}-{most}"] = len(group), round(spearman(pairs[:, 0], pairs[:, 1]), 3)
+    between = agreements(placed, facts)
     return Placement(
         sets=tuple(results),
         mean=float(np.mean([result.all_models.value for result in results])),
         mean_known=float(np.mean([result.known.value for result in results])),
         by_facts=by_facts,
         worst=tuple(sorted((one for one in placed if one.facts), key=lambda one: -abs(one.miss))[:_WORST]),
+        agreement=float(np.mean(between)) if between else 0.0,
+        agreeing=len(between),
     )
+
+
+def agreements(placed: Sequence[Placed], facts: KnownFacts) -> list[float]:
+    """The rank correlations of the real levels of the models that two sets share, for each pair of sets."""
+    levels: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for one in placed:
+        levels.setdefault(one.data_set, {}).setdefault(facts.key(one.model), []).append(one.real)
+    found = []
+    for one_set, other_set in itertools.combinations(levels.values(), 2):
+        shared = sorted(one_set.keys() & other_set.keys())
+        if len(shared) >= _LEAST_SHARED:
+            found.append(spearman(*(np.array([np.mean(of[key]) for key in shared]) for of in (one_set, other_set))))
+    return found
 
 
 def place(folder: Path, predictor: Predictor, facts: KnownFacts) -> list[Placed]:

@@ -64,6 +64,8 @@ def placement_text(placed: placement.Placement, trained: Set[str]) -> str:
             f"Target of the mean: ≥ {placement.TARGET:g}. Ranks within sets, by number of known benchmarks: "
             + ", ".join(groups)
             + ".",
+            f"The real levels on one set order the models of another with {placed.agreement:.3f} (the mean over "
+            f"{placed.agreeing} pairs of sets that share at least eight models).",
             "Furthest from their rank (0 the worst of the set, 1 the best):\n\n" + "\n".join(worst),
         )
     )

@@ -126,7 +126,9 @@ class Replayer:
 
 
 def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
-    """The recorded features of a request. Raises ConfigurationError if `predictor` needs vectors of another length."""
+    """The recorded features of a request. Raises ConfigurationError if `predictor` needs vectors of another length, or
+    with readings by another reader.
+    """
     vector = np.frombuffer(recorded.vector, dtype="<f4").astype(np.float32)
     width = predictor.width
     if len(vector) != width:
@@ -134,14 +136,21 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
             f"the decision was made by artifact {recorded.artifact} from {len(vector)} features, but {predictor.id} "
             f"expects {width}; pass the recorded artifact with --artifact"
         )
+    reader = "" if predictor.reader is None else predictor.reader.id
+    if recorded.reader != reader:
+        raise ConfigurationError(
+            f"the decision was made by artifact {recorded.artifact}, which reads the difficulty of prompts on another "
+            f"scale than {predictor.id}; pass the recorded artifact with --artifact"
+        )
     return Features(
         vector=vector,
         input_tokens=recorded.input_tokens,
         modalities=frozenset(recorded.modalities),
         needs=frozenset(recorded.needs),
         output_limit=recorded.output_limit,
-        sets_effort=recorded.sets_effort,
+        thinking_scale=recorded.thinking_scale,
         dependence=recorded.dependence,
+        reader=recorded.reader,
     )
 
 

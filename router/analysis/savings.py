@@ -20,7 +20,8 @@ from msgspec import Struct
 from router.analysis.replay import features_of
 from router.cards.catalog import Catalog
 from router.decide.model_name import is_auto
-from router.dispatch.costs import price_of
+from router.decide.requirements import word_requirements
+from router.dispatch.costs import TokenRates, Tokens, cache_factors, price_of, token_rates, tokens_by_rate
 from router.errors import CallerError
 from router.perceive.predictor import Predictor
 from router.store.records.record import Record
@@ -101,7 +102,7 @@ class _Sums:
     def __init__(self, cards: int) -> None:
         self.requests = 0
         self.cost_usd = self.quality = 0.0
-        self.tokens = np.zeros(3)
+        self.tokens = np.zeros(len(Tokens._fields))
         self.qualities = np.zeros(cards)
         self.client_cost_usd = self.client_quality = 0.0
 
@@ -114,12 +115,12 @@ class _Sums:
 
 
 class _Comparable(Struct, frozen=True):
-    """A request to compare. `tokens` are input, cached input and output tokens; `named` the card its client named."""
+    """A request to compare. `named` is the card that its client named."""
 
     group: str
     card: int
     cost_usd: float
-    tokens: tuple[int, int, int]
+    tokens: Tokens
     vector: Floats
     named: int | None = None
 
@@ -252,8 +253,6 @@ class _Accumulator:
         if isinstance(named, str):
             return named
         features = features_of(decision, self._predictor)
-        usage = outcome.usage
-        cached = min(usage.cached_input_tokens, usage.input_tokens)
         incapable = _incapable(self._catalog, features)
         self._incapable += incapable
         self._incapable_by_client += named is not None and bool(incapable[named])
@@ -263,7 +262,7 @@ class _Accumulator:
             group=self._group(record) if self._group else _ALL,
             card=card,
             cost_usd=outcome.cost_usd,
-            tokens=(usage.input_tokens - cached, cached, usage.output_tokens),
+            tokens=tokens_by_rate(outcome.usage),
             vector=features.vector,
             named=named,
         )
@@ -301,16 +300,11 @@ class _Accumulator:
 
 
 def _prices(catalog: Catalog) -> Doubles:
-    """Prices in USD per token `(3, cards)`: input, cached input, output. NaN if unknown."""
-    rows = []
-    for card in catalog:
-        price = price_of(card)
-        if price is None:
-            rows.append((math.nan,) * 3)
-        else:
-            cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-            rows.append((price.input_usd, cached, price.output_usd))
-    return np.array(rows, dtype=np.float64).reshape(-1, 3).T / 1e6
+    """Prices in USD per token `(kinds, cards)`, in the order of `TokenRates`. NaN if unknown."""
+    unknown = TokenRates(*(math.nan,) * len(TokenRates._fields))
+    prices = ((price_of(card), cache_factors(card)) for card in catalog)
+    rows = [unknown if price is None else token_rates(price, factors) for price, factors in prices]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(TokenRates._fields)).T / 1e6
 
 
 def _incapable(catalog: Catalog, features: Features) -> Mask:
@@ -319,10 +313,11 @@ def _incapable(catalog: Catalog, features: Features) -> Mask:
     incapable = columns.context_tokens < features.input_tokens + (features.output_limit or 0)
     if features.output_limit is not None:
         incapable |= columns.max_output_tokens < features.output_limit
-    words = [("modality", word) for word in features.modalities - {"text"}]
-    words += [("capability", word) for word in features.needs]
-    for facet, word in words:
-        incapable |= ~catalog.facets[facet].cards_with(word)
+    for requirement in word_requirements(features):
+        if not requirement.is_wanted:
+            facet = catalog.facets[requirement.limit.field]
+            lacks = ~facet.cards_with(str(requirement.limit.value))
+            incapable |= lacks & ~facet.unknown if requirement.unknown_passes else lacks
     return np.asarray(incapable)
 
 

@@ -13,11 +13,12 @@ def contradiction(by_id: Mapping[str, Card]) -> tuple[str, str, str] | None:
     itself, directly or through others; None where there is none.
     """
     weaker = {card.id: card.stronger_than for card in by_id.values() if card.stronger_than}
-    # An adapter's place follows its base's, so a base cannot be stronger than its own adapter.
+    # An adapter's place follows its base's, so a base cannot be stronger than its own adapter, nor a card than its own
+    # effort.
     needs = {
-        card.id: (*card.stronger_than, *(() if card.base is None else (card.base,)))
+        card.id: (*card.stronger_than, *(() if card.origin is None else (card.origin,)))
         for card in by_id.values()
-        if card.stronger_than or card.base is not None
+        if card.stronger_than or card.origin is not None
     }
     for card, others in weaker.items():
         for other in others:

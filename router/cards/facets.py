@@ -17,6 +17,11 @@ def _word(value: str | None) -> tuple[str, ...]:
     return () if value is None else (value,)
 
 
+def _outputs(card: Card) -> tuple[str, ...]:
+    """What the model produces; where the card does not state it, a model that accepts audio may speak."""
+    return card.outputs or ("text", *(word for word in card.modalities if word == "audio"))
+
+
 FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     # The name of a card means all its efforts too.
     "card": lambda card: (*card.names, *_word(card.effort_of)),
@@ -30,13 +35,14 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "region": lambda card: _word(card.region),
     "privacy": lambda card: _word(card.privacy),
     "modality": lambda card: card.modalities,
+    "output": _outputs,
     "capability": lambda card: card.capabilities or (),
     "language": lambda card: card.languages,
     "tag": lambda card: card.tags,
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset({"card", "modality", "capability", "language", "tag"})
+MANY_VALUED = frozenset({"card", "modality", "output", "capability", "language", "tag"})
 """The facets of which a card can have several words."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from router.cards import Card, Catalog
 from router.compose.runner import PlanRunner
 from router.dispatch import Call, Dispatcher, UpstreamResponse
-from router.dispatch.costs import cost_usd, price_of
+from router.dispatch.costs import booked_usage, cost_of
 from router.dispatch.providers import native_apis
 from router.dispatch.response import error_text
 from router.dispatch.stream import Events
@@ -34,9 +34,8 @@ _MAX_OUTPUT_TOKENS = 8_192
 class Answer(Struct, frozen=True):
     """An answer, the card that wrote it, and the decision that chose the card; None where the user named it.
 
-    `attempts` are the calls in order. `cost_usd` is the cost of `usage`; None where the price is unknown or the
-    upstream reported no usage. `total_ms` is the time to the last byte. `kept` is the card that answered the turn
-    before.
+    `attempts` are the calls in order. `cost_usd` is the cost of `usage`; None where the price is unknown. `total_ms` is
+    the time to the last byte. `kept` is the card that answered the turn before.
     """
 
     text: str
@@ -91,8 +90,8 @@ class Conversation:
             pieces.append(piece)
             show(piece)
 
-        usage = await _read(response, call.api, add)
-        price = price_of(response.card)
+        await _read(response, call.api, add)
+        usage = booked_usage(response, call.api, call.body)
         answer = Answer(
             text="".join(pieces),
             card=response.card,
@@ -100,7 +99,7 @@ class Conversation:
             attempts=tuple(attempts),
             total_ms=round((time.monotonic() - started_s) * 1000, 3),
             usage=usage,
-            cost_usd=None if price is None or usage is None else cost_usd(price, usage),
+            cost_usd=None if usage is None else cost_of(response.card, usage),
             kept=self._kept,
         )
         if answer.text:
@@ -135,19 +134,18 @@ def _api_of(card: Card) -> Api:
     return "messages" if "messages" in native and "chat" not in native else "chat"
 
 
-async def _read(response: UpstreamResponse, api: Api, show: Show) -> Usage | None:
-    """Read a whole or streamed answer, whose usage is returned."""
+async def _read(response: UpstreamResponse, api: Api, show: Show) -> None:
+    """Read a whole or streamed answer."""
     if isinstance(response.body, bytes):
         for text in _texts(json_or_none(response.body), api):
             show(text)
-        return response.usage
+        return
     events: Events = response.body
     async with contextlib.aclosing(events):
         async for chunk in events:
             for event in events_of(chunk):
                 for text in _texts(data_of(event), api):
                     show(text)
-    return events.usage
 
 
 def _texts(value: Any, api: Api) -> Iterator[str]:

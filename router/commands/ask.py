@@ -148,11 +148,11 @@ def _line(answer: Answer) -> str:
     """Which card answered, why, what it cost and how long it took."""
     from router.formats import units
 
-    amount, is_billed = _cost(answer)
-    if amount is None:
+    if answer.cost_usd is None:
         cost = "cost unknown"
     else:
-        cost = f"cost {units.show_usd(round(amount, 7))}{'' if is_billed else ' (forecast)'}"
+        note = " (estimate)" if _is_estimate(answer) else ""
+        cost = f"cost {units.show_usd(round(answer.cost_usd, 7))}{note}"
     return f"{answer.card.id}: {'; '.join((*_reasons(answer), cost, units.show_milliseconds(answer.total_ms)))}"
 
 
@@ -182,22 +182,18 @@ def _reasons(answer: Answer) -> Iterator[str]:
         yield f"{held} over {decision.guard.best}"
 
 
-def _cost(answer: Answer) -> tuple[float | None, bool]:
-    """The cost in USD, and whether it is that of the tokens that the upstream reported; else it is the forecast."""
-    if answer.cost_usd is not None or answer.routed is None:
-        return answer.cost_usd, answer.cost_usd is not None
-    candidates = answer.routed.decision.candidates
-    return next((candidate.cost_usd for candidate in candidates if candidate.card == answer.card.id), None), False
+def _is_estimate(answer: Answer) -> bool:
+    return answer.usage is not None and answer.usage.estimated
 
 
 def _document(answer: Answer) -> dict[str, Any]:
     """The answer and the decision behind it, as plain values for JSON."""
-    amount, is_billed = _cost(answer)
+    source = "estimate" if _is_estimate(answer) else "usage"
     return {
         "answer": answer.text,
         "card": answer.card.id,
-        "cost_usd": amount,
-        "cost_from": None if amount is None else "usage" if is_billed else "forecast",
+        "cost_usd": answer.cost_usd,
+        "cost_from": None if answer.cost_usd is None else source,
         "total_ms": answer.total_ms,
         "usage": answer.usage,
         "attempts": answer.attempts,

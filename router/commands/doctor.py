@@ -81,6 +81,13 @@ def _problems(keys: Sequence[KeyCheck]) -> dict[str, str]:
     return {card: check.problem for check in keys if check.problem for card in check.cards if card not in well}
 
 
+def _unavailable(keys: Sequence[KeyCheck], servers: Mapping[str, str]) -> dict[str, str]:
+    """Why cards cannot be called: a refused key, with its host and variable, says more than `servers` do."""
+    problems = _problems(keys)
+    refused = {card for check in keys if check.state == "refused" for card in check.cards}
+    return {**problems, **servers, **{card: why for card, why in problems.items() if card in refused}}
+
+
 def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: bool, as_json: bool) -> None:
     import asyncio
 
@@ -99,7 +106,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
         )
         running = {server.url: server for server in inventory.servers.values() if server.problem is None}
         running |= {server.url: server for server in servers}
-        return tuple(running.values()), {**_problems(keys), **inventory.unavailable_cards(catalog)}, keys
+        return tuple(running.values()), _unavailable(keys, inventory.unavailable_cards(catalog)), keys
 
     servers, unavailable, keys = asyncio.run(find())
     if as_json:

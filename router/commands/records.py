@@ -255,7 +255,9 @@ def _cells(record: Record) -> tuple[str, ...]:
 
 def _tokens(record: Record) -> str:
     usage = record.outcome.usage
-    return _UNKNOWN if usage is None else f"{usage.input_tokens}+{usage.output_tokens}"
+    if usage is None:
+        return _UNKNOWN
+    return f"{'~' if usage.estimated else ''}{usage.input_tokens}+{usage.output_tokens}"
 
 
 def _duration(duration_ms: float | None) -> str:
@@ -267,7 +269,7 @@ def _duration(duration_ms: float | None) -> str:
 def _print_record(record: Record) -> None:
     from rich.markup import escape
 
-    from router.commands.render import console
+    from router.commands.render import all_tokens, console
 
     out = console()
     outcome = record.outcome
@@ -280,8 +282,7 @@ def _print_record(record: Record) -> None:
     times = f"{_duration(outcome.total_ms)} total, first token {_duration(outcome.ttft_ms)}"
     lines.append(("time", f"{times}, gateway {_duration(outcome.overhead_ms)}"))
     if usage := outcome.usage:
-        cached = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
-        lines.append(("tokens", f"{usage.input_tokens} in{cached}, {usage.output_tokens} out"))
+        lines.append(("tokens", all_tokens(usage)))
     lines.append(("cost", _cost_and_per_1000(outcome.cost_usd)))
     for name, text in (*lines, *_decision_lines(record.decision)):
         out.print(f"{name:<10} {escape(text)}")

@@ -1,4 +1,4 @@
-"""Tables on the terminal: a decision, the catalogue, an evaluation report."""
+"""Tables and lines on the terminal: a decision, the catalogue, an evaluation report, tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from router.cards import Card
     from router.cards.sources.refresh import RefreshReport
     from router.learn.evaluation.report import Report
-    from router.types import Candidate, Decision
+    from router.types import Candidate, Decision, Usage
 
 _PIPE_WIDTH = 160
 
@@ -237,3 +237,22 @@ def print_refresh_report(report: RefreshReport) -> None:
 
 def _some(names: Sequence[str], shown: int = 4) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def all_tokens(usage: Usage) -> str:
+    """The tokens of an answer with their parts, in one line."""
+    of_input = {
+        "cached": usage.cached_input_tokens,
+        "written to the cache": usage.cache_write_tokens,
+        "audio": usage.audio_input_tokens,
+    }
+    of_output = {"reasoning": usage.reasoning_tokens, "audio": usage.audio_output_tokens}
+    sides = (f"{usage.input_tokens} in{_parts(of_input)}", f"{usage.output_tokens} out{_parts(of_output)}")
+    tier = f", tier {usage.service_tier}" if usage.service_tier else ""
+    estimated = ", estimated: the upstream did not report all of them" if usage.estimated else ""
+    return ", ".join(sides) + tier + estimated
+
+
+def _parts(counts: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f" ({parts})" if parts else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from router.cards.catalog import Catalog
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.errors import UpstreamError
 from router.types import Attempt, Plan, SinglePlan
 
 
@@ -31,4 +32,7 @@ class PlanRunner:
         match plan:
             case SinglePlan(card, fallbacks):
                 cards = tuple(catalog.named(name) for name in (card, *fallbacks))
-                return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)
+                try:
+                    return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)
+                except UpstreamError as error:
+                    raise call.affinity.explained(error) from None

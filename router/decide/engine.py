@@ -14,18 +14,18 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import Limit, LimitResult, evaluate, gap
+from router.decide.limits import LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
+from router.decide.requirements import Requirement, hints, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
-
-_CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -67,20 +67,23 @@ def decide(
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
+    words = word_requirements(features)
     required = [
         *_availability(catalog, request_context.unavailable),
         *_evidence(forecast, policy),
-        *_requirements(features, inputs),
+        *room_results(features, inputs),
+        *_evaluated([each for each in words if not each.is_wanted], inputs),
     ]
     requested = [evaluate(limit, inputs, unknown_passes=policy.unknown == "allow") for limit in combined.limits]
     remaining, relaxed = _relaxed(required, requested, policy)
-    results = [*required, *remaining]
+    wanted, unmet = _met([*required, *remaining], _evaluated([each for each in words if each.is_wanted], inputs))
+    results = [*required, *remaining, *wanted]
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable)
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
-        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections))
+        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, hints(words, results)))
     parts = parts_of(inputs, combined.goals, policy.mistake_usd)
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
@@ -100,29 +103,16 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], _fallbacks(catalog, order, policy.fallbacks)),
+        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, _needed_tokens(features))),
         candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
         flags=str(flags),
         binding=() if len(order) == len(score) else _binding(results, fails, chosen, pick),
-        relaxed=relaxed,
+        relaxed=(*relaxed, *unmet),
         guard=guard,
     )
-
-
-def _fallbacks(catalog: Catalog, order: Indices, count: int) -> tuple[str, ...]:
-    """The next `count` cards after the first whose servers differ: an effort cannot stand in for its own model."""
-    servers = {catalog[int(order[0])].server_id}
-    fallbacks: list[str] = []
-    for card in map(catalog.__getitem__, order[1:].tolist()):
-        if len(fallbacks) == count:
-            break
-        if card.server_id not in servers:
-            servers.add(card.server_id)
-            fallbacks.append(card.id)
-    return tuple(fallbacks)
 
 
 def _argmin(score: Doubles) -> Pick:
@@ -201,19 +191,25 @@ def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:
     return [LimitResult(MEASURED, ~measured, np.zeros_like(measured))]
 
 
-def _requirements(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
-    """The limits that the request itself sets: context for prompt and answer, modalities, tools, a JSON schema."""
-    needed = features.input_tokens + (features.output_limit or 0)
-    context = Limit("context", ">=", needed, f"context>={needed}")
-    results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
-    if features.output_limit is not None:
-        longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
-        results.append(evaluate(longest, inputs, unknown_passes=True))
-    words = [("modality", modality) for modality in sorted(features.modalities - {"text"})]
-    words += [("capability", capability) for capability in sorted(features.needs)]
-    for field, word in words:
-        results.append(evaluate(Limit(field, "=", word, f"{field}={word}"), inputs, unknown_passes=False))
-    return results
+def _evaluated(requirements: Sequence[Requirement], inputs: DecisionInputs) -> list[LimitResult]:
+    return [evaluate(each.limit, inputs, unknown_passes=each.unknown_passes) for each in requirements]
+
+
+def _met(others: Sequence[LimitResult], wanted: Sequence[LimitResult]) -> tuple[list[LimitResult], tuple[str, ...]]:
+    """Of the wanted limits, those that leave a candidate, and the texts of the others."""
+    met: list[LimitResult] = []
+    unmet: list[str] = []
+    for result in wanted:
+        if _fails([*others, *met, result]).any(axis=0).all():
+            unmet.append(result.limit.text)
+        else:
+            met.append(result)
+    return met, tuple(unmet)
+
+
+def _needed_tokens(features: Features) -> int:
+    """The tokens of the prompt and of the longest answer that the request permits."""
+    return features.input_tokens + (features.output_limit or 0)
 
 
 def _relaxed(
@@ -248,8 +244,14 @@ def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pic
     return tuple(texts)
 
 
-def _explain_empty(results: Sequence[LimitResult], fails: Mask, inputs: DecisionInputs, rejections: Rejections) -> str:
-    """Which limits reject how many cards, which card comes nearest, and which words occur on no card."""
+def _explain_empty(
+    results: Sequence[LimitResult],
+    fails: Mask,
+    inputs: DecisionInputs,
+    rejections: Rejections,
+    advice: Sequence[str],
+) -> str:
+    """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
     if not len(inputs.catalog):
         return "the catalogue has no cards"
     counts = fails.sum(axis=0)
@@ -264,7 +266,7 @@ def _explain_empty(results: Sequence[LimitResult], fails: Mask, inputs: Decision
     )
     effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
     reasons = "; ".join((rejection.reason, *rejection.also))
-    lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}"]
+    lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}", *advice]
     for result in results:
         limit = result.limit
         if isinstance(limit.value, str) and limit.op == "=" and limit.field in inputs.catalog.facets:

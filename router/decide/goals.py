@@ -73,7 +73,7 @@ def counted_cost_usd(inputs: DecisionInputs) -> Doubles:
 
 
 def _usual_cost_usd(inputs: DecisionInputs) -> Doubles:
-    tokens = inputs.input_tokens + inputs.forecast.output_tokens
+    tokens = inputs.input_tokens + inputs.forecast.written_tokens
     return tokens * inputs.catalog.columns.usual_price_usd_per_mtok / 1e6
 
 
@@ -122,7 +122,7 @@ def loss_weight(weights: Mapping[str, float]) -> float:
 
 def cost_of_mistakes(inputs: DecisionInputs, mistake_usd: float) -> Doubles:
     """The cost of the request in units of a wrong answer's cost, with which it can be added to the loss."""
-    tokens = inputs.input_tokens + inputs.forecast.output_tokens
+    tokens = inputs.input_tokens + inputs.forecast.written_tokens
     cost_usd = counted_cost_usd(inputs)
     cost_usd = np.where(np.isnan(cost_usd), tokens * (_UNKNOWN_USD_PER_MTOK / 1e6), cost_usd)
     shares: Doubles = (cost_usd / mistake_usd).round(9)

@@ -1,6 +1,6 @@
 """Call the chosen models: relay or convert, with health, queues and retries of every deployment."""
 
-from router.dispatch.call import Call
+from router.dispatch.call import Affinity, Call
 from router.dispatch.dispatcher import Dispatcher, DispatchSettings
 from router.dispatch.health import Cooldown
 from router.dispatch.queue import QueueLimits
@@ -8,6 +8,7 @@ from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import EventStream, Timeouts
 
 __all__ = [
+    "Affinity",
     "Call",
     "Cooldown",
     "DispatchSettings",

@@ -39,6 +39,11 @@ class ConvertedStream:
         return self._chat.usage
 
     @property
+    def delivered_bytes(self) -> int:
+        """The length of the texts of the answer that have arrived."""
+        return self._chat.delivered_bytes
+
+    @property
     def failed(self) -> bool:
         """Whether the upstream failed."""
         return self._is_malformed or self._chat.failed

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from msgspec import Struct
 
-from router.cards.schema import Card, RateLimits
+from router.cards.schema import Card
+from router.cards.servers import RateLimits
+from router.dispatch.call import NO_AFFINITY, Affinity
+from router.dispatch.failover import Account, account_of
 from router.dispatch.health import Cooldown, Health, Unready
 from router.dispatch.providers import missing_credentials
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
+from router.wire.errors import Meaning
 
 _NO_LIMITS = RateLimits()
 
 
+def server_of(card: Card) -> str:
+    """The name of the server and account that a card with one server is called at, the same for all models there.
+
+    It is a hash, so that neither the address nor the variable of the key is stored with conversations.
+    """
+    place = f"{card.provider}\n{card.base_url or ''}\n{card.api_key_env or ''}"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+
+
 class Deployment(Struct, frozen=True, eq=False):
-    """One server of a card, called with one key. `card` is the card with this server and this key alone.
+    """One server of a card, called with one key. `card` is the card with this server and this key alone, `server` the
+    name of the server.
 
     `is_one_key`: the server has other deployments with other keys, which are used in turn.
     """
 
     name: str
     card: Card
+    server: str
     is_one_key: bool = False
 
     @property
@@ -51,9 +68,10 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     ] or [card]
     with_one_key = [(one, len(_keys_of(server)) > 1) for server in servers for one in _with_each_key(server)]
     if not card.deployments and len(with_one_key) == 1:
-        return (Deployment(card.server_id, with_one_key[0][0]),)
+        one = with_one_key[0][0]
+        return (Deployment(card.server_id, one, server_of(one)),)
     return tuple(
-        Deployment(f"{card.server_id}#{number}", one, is_one_key)
+        Deployment(f"{card.server_id}#{number}", one, server_of(one), is_one_key)
         for number, (one, is_one_key) in enumerate(with_one_key, 1)
     )
 
@@ -78,6 +96,8 @@ class DeploymentPool:
         self._health: dict[tuple[str, str | None], Health] = {}
         # The servers of these cards (`server_id`) have failed.
         self._failing: set[str] = set()
+        # Accounts that a server refused, and until when deployments with them are called last.
+        self._refused_until_s: dict[Account, float] = {}
         self._queue: WaitingQueue[Deployment] = WaitingQueue(self.end)
 
     @property
@@ -114,20 +134,48 @@ class DeploymentPool:
             health = self._health[server] = Health()
         return health
 
-    async def acquire(self, cards: Sequence[Card], tried: Collection[str]) -> Deployment | None:
+    async def acquire(
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Callable[[Deployment], bool] = lambda _: False,
+        *,
+        affinity: Affinity = NO_AFFINITY,
+    ) -> Deployment | None:
         """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
-        End the call with `end`. None where no deployment is left to try.
+        Deployments that `avoids` names, and those of an account that was refused lately, are called only where no other
+        is ready. End the call with `end`. None where no deployment is left to try.
+
+        Of a card's ready deployments, that of the `affinity` is taken. A request that is bound to it is called nowhere
+        else; one with an affinity that binds waits for it, unless it fails or is rate limited.
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
         where all are cooling down, it takes the one whose cooldown ends first. Raises BusyError where all are rate
         limited, or the queue is full or too slow.
         """
-        deployment = self._take(cards, tried)
+        own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
+        if own and affinity.bound:
+            return await self._acquire(cards, tried, avoids, affinity.server, own)
+        if own and not tried and self._is_worth_waiting_for(cards, own):
+            with contextlib.suppress(BusyError):
+                return await self._acquire(cards, tried, avoids, affinity.server, own)
+        return await self._acquire(cards, tried, avoids, affinity.server)
+
+    async def _acquire(
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Callable[[Deployment], bool],
+        preferred: str,
+        only: str = "",
+    ) -> Deployment | None:
+        take = functools.partial(self._take, cards, tried, avoids, preferred, only)
+        deployment = take()
         if deployment is not None or tried:
             return deployment
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        take = functools.partial(self._take, cards, tried, waiting=True)
+        take = functools.partial(take, waiting=True)
         return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
     def begin(self, deployment: Deployment) -> None:
@@ -149,6 +197,8 @@ class DeploymentPool:
         health.record_success()
         health.spend(deployment.limits, tokens, time.monotonic())
         self._failing.discard(deployment.card.server_id)
+        if self._refused_until_s and (account := account_of(deployment.card)) is not None:
+            self._refused_until_s.pop(account, None)
 
     def record_failure(self, deployment: Deployment, retry_after_s: float | None = None) -> None:
         """Record a failure, or a rate limit that ends in `retry_after_s` seconds."""
@@ -159,24 +209,68 @@ class DeploymentPool:
             health.back_off(retry_after_s, now_s)
         self._failing.add(deployment.card.server_id)
 
-    def _take(self, cards: Sequence[Card], tried: Collection[str], *, waiting: bool = False) -> Deployment | None:
+    def record_fault(self, deployment: Deployment, meaning: Meaning, pause_s: float | None) -> None:
+        """Record an error of the upstream; `pause_s` is the time for which its server asks to wait."""
+        if meaning.health == "unchanged":
+            return
+        if meaning.health == "cooldown" and pause_s is None:
+            self.health_of(deployment).record_failure(self.cooldown, time.monotonic(), lasts=True)
+            self._failing.add(deployment.card.server_id)
+        else:
+            self.record_failure(deployment, None if meaning.health == "failure" else pause_s)
+        if meaning.shared_by == "key" and (account := account_of(deployment.card)) is not None:
+            self._refused_until_s[account] = time.monotonic() + self.cooldown.time_s
+
+    def _is_refused(self, deployment: Deployment, now_s: float) -> bool:
+        if not self._refused_until_s:
+            return False
+        account = account_of(deployment.card)
+        return account is not None and now_s < self._refused_until_s.get(account, 0.0)
+
+    def _has_server(self, cards: Sequence[Card], server: str) -> bool:
+        return any(deployment.server == server for card in cards for deployment in self.deployments_of(card))
+
+    def _is_worth_waiting_for(self, cards: Sequence[Card], server: str) -> bool:
+        """Whether a deployment of `server` is ready, or only at capacity."""
+        now_s = time.monotonic()
+        own = (deployment for card in cards for deployment in self.deployments_of(card) if deployment.server == server)
+        return any((unready := self._unready(each, now_s)) is None or unready.kind == "at_capacity" for each in own)
+
+    def _take(
+        self,
+        cards: Sequence[Card],
+        tried: Collection[str],
+        avoids: Callable[[Deployment], bool],
+        preferred: str = "",
+        only: str = "",
+        *,
+        waiting: bool = False,
+    ) -> Deployment | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
-        capacity, or where no deployment is left to try. `waiting`: the call has waited already.
+        capacity, or where no deployment is left to try. `preferred` and `only` are names of servers. `waiting`: the
+        call has waited already.
         """
         unready: list[tuple[Unready, Deployment]] = []
+        last: list[Deployment] = []
         now_s = time.monotonic()
         for card in cards:
             ready: list[Deployment] = []
             for deployment in self.deployments_of(card):
-                if deployment.name in tried or (deployment.is_one_key and missing_credentials(deployment.card)):
+                if deployment.name in tried or (only and deployment.server != only):
+                    continue
+                if deployment.is_one_key and missing_credentials(deployment.card):
                     continue
                 problem = self._unready(deployment, now_s)
-                if problem is None:
-                    ready.append(deployment)
-                else:
+                if problem is not None:
                     unready.append((problem, deployment))
+                elif avoids(deployment) or self._is_refused(deployment, now_s):
+                    last.append(deployment)
+                else:
+                    ready.append(deployment)
             if ready:
-                return self._begin_at(min(ready, key=self._preference))
+                return self._begin_at(min(ready, key=lambda each: (each.server != preferred, *self._preference(each))))
+        if last:
+            return self._begin_at(last[0])
         if tried or not unready:
             return None
         kinds = {problem.kind for problem, _ in unready}

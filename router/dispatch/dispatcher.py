@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
+from router.dispatch.costs import booked_usage
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
+from router.dispatch.failover import Failover
 from router.dispatch.health import Cooldown
 from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.providers import (
@@ -27,22 +29,19 @@ from router.dispatch.providers import (
 )
 from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
-from router.dispatch.response import UpstreamResponse, retry_after_s
+from router.dispatch.response import UpstreamResponse, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
 from router.errors import UpstreamError
 from router.formats.net import parse_url
-from router.types import Api, Attempt, Usage
+from router.types import Api, Attempt
 from router.wire import CONVERSIONS, without_unsigned_thinking
 from router.wire.dialect import adapt
 from router.wire.effort import sets_effort, with_effort
+from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
-# Errors of the request, which any card would return. Any other status is a failure of this upstream.
-_REQUEST_FAULTS = frozenset({400, 413, 422})
-# A request that is too long for one card is an exception: another model may have a longer context.
-_TOO_LONG = b"context_length_exceeded"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
@@ -91,6 +90,11 @@ class Dispatcher:
         self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
         self._retries = settings.retries
 
+    def preload(self, cards: Iterable[Card]) -> None:
+        """Load in the background what calls of these cards need."""
+        if any(uses_litellm(deployment.card) for card in cards for deployment in deployments_of(card)):
+            self._litellm.preload()
+
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at the card's first deployment: the upstream's response, whatever its status.
 
@@ -116,31 +120,31 @@ class Dispatcher:
         """The first response that is a success, or an error caused by the request itself.
 
         Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. Where
-        every card fails, the last HTTP response is returned. Raises UpstreamError where there is no response at all,
-        BusyError where no card could be called, and FieldError where the body cannot be converted for these cards.
+        every card fails, the error that says most is returned (`rank` in `router.wire.errors.kinds`). Raises
+        UpstreamError where there is no response at all, BusyError where no card could be called, and FieldError where
+        the body cannot be converted for these cards.
         """
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
         call = self._converted_once(cards[0], call)
-        error_response: UpstreamResponse | None = None
-        failure: UpstreamError | None = None
-        tried: set[str] = set()
-        while deployment := await self.pool.acquire(cards, tried):
-            tried.add(deployment.name)
+        failover = Failover(cards)
+        while not failover.is_over:
+            avoids, affinity = failover.avoids, call.affinity
+            deployment = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity)
+            if deployment is None:
+                break
+            failover.tried.add(deployment.name)
             try:
                 response = await self._attempt(deployment, call, attempts, on_attempt)
             except UpstreamError as error:
-                failure = error
                 _LOG.warning("%s", error)
+                failover.add(deployment, error)
                 continue
-            if response.status < 400 or _is_request_fault(response):
+            if response.status < 400:
                 return response
-            error_response = response
-        if error_response is not None:
-            return error_response
-        assert failure is not None
-        raise failure
+            failover.add(deployment, response)
+        return failover.answer()
 
     async def send_to(self, card: Card, name: str, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
         """One attempt at the card's deployment of this name, else at its first one, whatever its health is.
@@ -172,6 +176,7 @@ class Dispatcher:
         The slot is kept until the last attempt ends, or the stream does.
         """
         streaming = False
+        call = call.at_server(deployment.server)
         try:
             for retry in range(self._retries + 1):
                 if retry:
@@ -184,7 +189,7 @@ class Dispatcher:
                     call = msgspec.structs.replace(call, fresh_connection=True)
                     continue
                 if not isinstance(response.body, bytes):
-                    self._follow(deployment, response.body)
+                    self._follow(deployment, response, response.body, call)
                     streaming = True
                 return response
             raise AssertionError("an attempt neither returned nor raised")
@@ -209,28 +214,30 @@ class Dispatcher:
             if on_attempt is not None:
                 call = msgspec.structs.replace(call, headers={**call.headers, **on_attempt()})
             response = await self._send(deployment.card, call)
-            if response.status >= 400 and not _is_request_fault(response):
-                record(response.status, f"http_{response.status}")
-                pause_s = retry_after_s(response.headers) if response.status in (429, 503) else None
-                self.pool.record_failure(deployment, pause_s)
+            if response.status >= 400:
+                fault = fault_in(response)
+                record(response.status, None if fault.kind == "invalid_request" else fault.name)
+                asked_s = retry_after_s(response.headers)
+                self.pool.record_fault(deployment, fault.meaning, fault.wait_s if asked_s is None else asked_s)
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(deployment, _total_tokens(response.usage))
+                self.pool.record_success(deployment, _total_tokens(response, call))
             return response
         except UpstreamError as error:
             record(None, error.fault)
-            self.pool.record_failure(deployment)
+            wait_s = error.reported.wait_s if isinstance(error, ReportedError) else None
+            self.pool.record_fault(deployment, KINDS[kind_of_failure(error)], wait_s)
             raise
 
-    def _follow(self, deployment: Deployment, stream: Events) -> None:
+    def _follow(self, deployment: Deployment, response: UpstreamResponse, stream: Events, call: Call) -> None:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
             if stream.failed:
                 self.pool.record_failure(deployment)
             elif stream.complete:
-                self.pool.record_success(deployment, _total_tokens(stream.usage))
+                self.pool.record_success(deployment, _total_tokens(response, call))
             self.pool.end(deployment)
 
         stream.on_close(on_close)
@@ -292,11 +299,6 @@ def _not_by_litellm(card: Card) -> str | None:
     return None
 
 
-def _is_request_fault(response: UpstreamResponse) -> bool:
-    if response.status not in _REQUEST_FAULTS:
-        return False
-    return not (isinstance(response.body, bytes) and _TOO_LONG in response.body)
-
-
-def _total_tokens(usage: Usage | None) -> int:
+def _total_tokens(response: UpstreamResponse, call: Call) -> int:
+    usage = booked_usage(response, call.api, call.body)
     return 0 if usage is None else usage.total_tokens

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.schema import RateLimits
+from router.cards.servers import RateLimits
 from router.formats.quantities import Seconds
 
 _MINUTE_S = 60.0
@@ -93,13 +93,15 @@ class Health:
         self._failures = self._cooldowns = 0
         self._cooling_until_s = 0.0
 
-    def record_failure(self, cooldown: Cooldown, now_s: float) -> None:
-        """Record a failure. It may start a cooldown, and never shortens one."""
+    def record_failure(self, cooldown: Cooldown, now_s: float, *, lasts: bool = False) -> None:
+        """Record a failure. It may start a cooldown, and never shortens one. A failure that `lasts`, such as that of a
+        refused key, starts one at once.
+        """
         if now_s - self._last_failure_s > cooldown.window_s:
             self._failures = 0
         self._failures += 1
         self._last_failure_s = now_s
-        if self._cooldowns or self._failures >= cooldown.failures:
+        if lasts or self._cooldowns or self._failures >= cooldown.failures:
             cooldown_s = min(cooldown.time_s * 2 ** min(self._cooldowns, _MAX_DOUBLINGS), _MAX_COOLDOWN_S)
             self._cooldowns += 1
             self._failures = 0

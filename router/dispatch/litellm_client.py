@@ -1,14 +1,18 @@
 """Calls through litellm, for providers whose protocol Pulvinar does not support itself.
 
-No other module imports litellm, and this one does so at the first such call: importing takes seconds and 200 MB.
+No other module imports litellm, and this one does so in the background, at `preload` or at the first such call:
+importing takes seconds and 200 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -16,13 +20,16 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
+from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers
+from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
-from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
+from router.wire.errors import ReportedError, fault_of
 from router.wire.protocols import CHAT
 from router.wire.sse import DONE, data
 from router.wire.usage import usage_in
@@ -71,54 +78,7 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
-_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _HEADER_PREFIX = "llm_provider-"
-
-# litellm reads the whole response, and where it is not JSON, searches it for secrets on the event loop, which blocks
-# all other requests.
-_MAX_RESPONSE_BYTES = 8 * 1024 * 1024
-
-# litellm ends an Anthropic stream cleanly even where it was cut: between these two events it is incomplete.
-_ANTHROPIC_START, _ANTHROPIC_STOP = b"message_start", b"message_stop"
-
-
-class _CheckedTransport(httpx.AsyncHTTPTransport):
-    """Raises ReadError for a response that is too large, and for an Anthropic stream that was cut."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _CheckedStream(response.stream)
-        return response
-
-
-def _proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
-    """The transports of the proxies that the environment states. This machine is never called by way of one."""
-    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
-
-    mounts = _environment_proxy_mounts(lambda url: _CheckedTransport(proxy=url, verify=verify, cert=cert))
-    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
-
-
-class _CheckedStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left, tail, incomplete = _MAX_RESPONSE_BYTES, b"", False
-        async for chunk in self._stream:
-            left -= len(chunk)
-            if left < 0:
-                raise httpx.ReadError("the response is too large")
-            tail += chunk
-            incomplete = (incomplete or _ANTHROPIC_START in tail) and _ANTHROPIC_STOP not in tail
-            tail = tail[-len(_ANTHROPIC_START) :]
-            yield chunk
-        if incomplete:
-            raise httpx.ReadError("the stream was cut")
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class LitellmClient:
@@ -127,6 +87,14 @@ class LitellmClient:
     def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
         self.timeouts, self.forward_headers = timeouts, forward_headers
         self._litellm: Any = None
+        self._loading: Future[Any] | None = None
+
+    def preload(self) -> None:
+        """Begin to import litellm in the background, so that the first call need not wait for it."""
+        if self._loading is None:
+            self._loading = Future()
+            # A process that ends meanwhile does not wait for a daemon.
+            threading.Thread(target=_load_into, args=(self._loading,), name="litellm-import", daemon=True).start()
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
@@ -195,7 +163,10 @@ class LitellmClient:
         return passed_back(headers, self.forward_headers) if self.forward_headers else {}
 
     async def _ready(self, card: Card) -> Any:
-        litellm = self._litellm = self._litellm or await asyncio.to_thread(_load)
+        self.preload()
+        assert self._loading is not None
+        # The import goes on for other calls where this one is cancelled.
+        litellm = self._litellm = self._litellm or await asyncio.shield(asyncio.wrap_future(self._loading))
         if card.provider not in litellm.provider_list:
             raise UpstreamError(f'the provider "{card.provider}" of the card "{card.id}" is not supported')
         return litellm
@@ -231,14 +202,30 @@ def _placeholder_key(card: Card) -> str | None:
     return "none" if card.base_url and not has_ambient_credentials(card) else None
 
 
+def _load_into(loading: Future[Any]) -> None:
+    # The garbage collector would stop the event loop for up to half a second at a time, to find almost nothing.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        litellm = _load()
+        gc.freeze()
+    except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
+        loading.set_exception(error)
+    else:
+        loading.set_result(litellm)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _load() -> Any:
     settings.prepare_litellm()
     import litellm
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-    AsyncHTTPHandler._create_httpx_transport = staticmethod(_CheckedTransport)
-    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
-    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
+    AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
+    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(proxy_mounts)
+    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(proxy_mounts)
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.suppress_debug_info = True
@@ -266,6 +253,8 @@ async def _events(litellm: Any, card: Card, key: str | None, chunks: Any) -> Asy
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         response = _error_response(litellm, card, key, error)
         message = f'the upstream of the card "{card.id}" broke off the stream (HTTP {response.status})'
+        if response.fault is not None and response.fault.kind != "server":
+            raise ReportedError(message, response.fault) from None
         raise UpstreamError(message, response.status, "cut") from None
     if not usage_reported and card.provider in _USAGE_LAST_PROVIDERS:
         raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
@@ -295,11 +284,11 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
         pass
 
 
-def _is_transport_error(error: BaseException | None) -> bool:
+def _transport_error(error: BaseException | None) -> httpx.TransportError | None:
     # litellm reports some failed connections as status 500; their cause is still chained to its exception.
     while error is not None and not isinstance(error, httpx.TransportError):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return error
 
 
 def _error_response(
@@ -309,8 +298,9 @@ def _error_response(
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
-    if isinstance(error, litellm.APIConnectionError) or _is_transport_error(error):
-        raise unreachable(card) from None
+    broken = _transport_error(error)
+    if isinstance(error, litellm.APIConnectionError) or broken is not None:
+        raise (unreachable(card) if isinstance(broken, httpx.ConnectError) else disconnected(card)) from None
     status = int(getattr(error, "status_code", None) or 500)
     if not 400 <= status < 600:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent no usable response (HTTP {status})') from None
@@ -318,8 +308,11 @@ def _error_response(
         getattr(error, "response", None), "headers", {}
     )
     passed = {**passed_back(headers, patterns), "content-type": "application/json"}
-    if status in (401, 403) or status >= 500:
-        return UpstreamResponse(card, status, passed, b"")
-    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url)
-    details = {"message": message.decode(), "type": "upstream_error", "param": None, "code": str(status)}
-    return UpstreamResponse(card, status, passed, msgspec.json.encode({"error": details}))
+    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url).decode()
+    fault = fault_of(status, message)
+    log_refusal(card, fault)
+    if status in (401, 403) or status >= 500 or fault.meaning.refusal:
+        return UpstreamResponse(card, status, passed, b"", fault=fault)
+    details = {"message": fault.details.message or message, "type": "upstream_error", "param": None}
+    body = {"error": {**details, "code": str(status)}}
+    return UpstreamResponse(card, status, passed, msgspec.json.encode(body), decoded=body, fault=fault)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -16,15 +16,21 @@ from yarl import URL
 
 from router import __version__
 from router.cards.schema import Card
+from router.dispatch.bodies.coding import CodingError
+from router.dispatch.bodies.exchange import as_stream, as_whole
+from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.raw import RawRequest, RawStream
+from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, base_url, native_apis
-from router.dispatch.response import UpstreamResponse, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.formats.net import parse_url
+from router.wire.chat.finish import reason_of
+from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
 from router.wire.usage import usage_in
 
@@ -55,10 +61,16 @@ class _Summary(msgspec.Struct):
 
     usage: Any = None
     error: Any = None
+    service_tier: Any = None
     choices: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
 _SUMMARY = msgspec.json.Decoder(_Summary)
+_CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
 def models_url(card: Card) -> str | None:
@@ -90,8 +102,12 @@ class Relay:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._send(card, call, PROTOCOLS[call.api], path)
+        except aiohttp.ConnectionTimeoutError:
+            raise late(card, "connect_timeout") from None
         except TimeoutError:
             raise late(card) from None
+        except CodingError as error:
+            raise _undecodable(card, error) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _broken(card, error) from None
 
@@ -130,11 +146,14 @@ class Relay:
             passed = passed_back(response.headers, self.forward_headers)
             if disposition := response.headers.get("content-disposition"):
                 passed["content-disposition"] = disposition
+            read, coding = _reading(card, response), response.headers.get("content-encoding", "")
             if not 200 <= response.status < 300:
-                body = await _read_whole(card, response, self.timeouts.idle_s)
+                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s)
                 return _error_response(card, key, response.status, passed, body)
-            source = _source(card, key, response)
-            stream = RawStream(source.read, response.close, lambda: late(card), self.timeouts.idle_s)
+            if coding:
+                # The bytes may be a file, so they are passed on as they were sent.
+                passed["content-encoding"] = coding
+            stream = RawStream(read, response.close, lambda: late(card), self.timeouts.idle_s)
             cleanup.pop_all()
             return UpstreamResponse(card, response.status, passed, stream)
 
@@ -167,16 +186,26 @@ class Relay:
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
-            if not call.stream or status >= 300:
-                body = await _read_whole(card, response, self.timeouts.idle_s)
-                return _whole(card, key, status, headers, body, call.decode)
-            if not _is_event_stream(headers):
-                raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
-            source = _source(card, key, response)
-            stream = EventStream(source, protocol, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
-            await stream.start()
-            cleanup.pop_all()
-            return UpstreamResponse(card, status, headers, stream)
+            body = BodyReader(_reading(card, response), response.headers.get("content-encoding", ""))
+            # Servers mix up the content types, and whether a stream was requested.
+            if call.stream and status < 300:
+                kind = await body.kind()
+                if kind == "events" or (kind == "other" and _is_event_stream(headers)):
+                    source = _source(card, key, body, response)
+                    keep_usage, decode = call.wants_usage, call.decode
+                    stream = EventStream(source, protocol, self.timeouts, keep_usage=keep_usage, decode=decode)
+                    await stream.start()
+                    cleanup.pop_all()
+                    return UpstreamResponse(card, status, headers, stream)
+                if kind == "other":
+                    raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
+            whole = await _read_whole(card, response, body, self.timeouts.idle_s)
+        if call.stream and status < 300:
+            answer = _whole(card, key, status, headers, whole, decode=True)
+            return answer if answer.status >= 300 else await as_stream(answer, protocol, self.timeouts, call)
+        if status < 300 and are_events(whole):
+            whole = await as_whole(card, whole, protocol, self.timeouts, _redacting(card, key))
+        return _whole(card, key, status, headers, whole, call.decode)
 
     def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
         if keep_alive not in self._sessions:
@@ -251,26 +280,40 @@ def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
     return headers | extra_headers(card) if card.headers else headers
 
 
-def _source(card: Card, key: str | None, response: aiohttp.ClientResponse) -> Source:
+def _reading(card: Card, response: aiohttp.ClientResponse) -> Read:
     async def read() -> bytes:
         try:
             return await response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(card, error) from None
 
+    return read
+
+
+def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.ClientResponse) -> Source:
+    async def read() -> bytes:
+        try:
+            return await body.read()
+        except CodingError as error:
+            raise _undecodable(card, error) from None
+
     async def close() -> None:
         response.close()
 
-    return Source(card.id, read, close, lambda text: redacted(text.encode(), key, base_url(card)).decode())
+    return Source(card.id, read, close, _redacting(card, key))
 
 
-async def _read_whole(card: Card, response: aiohttp.ClientResponse, idle_s: float) -> bytes:
+def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
+    return lambda text: redacted(text.encode(), key, base_url(card)).decode()
+
+
+async def _read_whole(card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float) -> bytes:
     """The body. `Content-Length` is used only to reject a body that is too large before it is read."""
     chunks: list[bytes] = []
     size = 0
     while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
         async with asyncio.timeout(idle_s):
-            chunk = await response.content.readany()
+            chunk = await body.read()
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)
@@ -278,9 +321,13 @@ async def _read_whole(card: Card, response: aiohttp.ClientResponse, idle_s: floa
     raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
 
 
+def _undecodable(card: Card, error: CodingError) -> UpstreamError:
+    return UpstreamError(f'the response of the card "{card.id}" cannot be read: {error}', 502, "garbage")
+
+
 def _broken(card: Card, error: Exception) -> UpstreamError:
     _LOG.warning("%s: %s", card.id, type(error).__name__)
-    return unreachable(card)
+    return unreachable(card) if isinstance(error, aiohttp.ClientConnectorError) else disconnected(card)
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
@@ -294,15 +341,21 @@ def _whole(
         return _error_response(card, key, status, headers, body)
     decoded = json_or_none(body) if decode else None
     summary = _summary_of(decoded) if decode else _summary_in(body)
+    if summary is None and is_error_body(json_or_none(body)):
+        return _error_response(card, key, None, headers, body)
     if summary is None:
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.error:
-        code = summary.error.get("code") if isinstance(summary.error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return _error_response(card, key, status, headers, body)
+        return _error_response(card, key, None, headers, body)
     if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
-    usage = usage_in({"usage": summary.usage})
+    if word := _given_up(summary.choices):
+        problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
+        raise UpstreamError(problem, 502, "error_event")
+    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
+        # The counts may be in another place.
+        usage = usage_in(whole)
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
 
@@ -320,16 +373,33 @@ def _summary_of(decoded: Any) -> _Summary | None:
     if not isinstance(decoded, dict):
         return None
     choices = msgspec.Raw(b"[]" if decoded.get("choices") == [] else b"")
-    return _Summary(decoded.get("usage"), decoded.get("error"), choices)
+    return _Summary(decoded.get("usage"), decoded.get("error"), decoded.get("service_tier"), choices)
 
 
-def _error_response(card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes) -> UpstreamResponse:
-    _LOG.warning("%s: HTTP %d", card.id, status)
-    if status < 400:
+def _given_up(choices: msgspec.Raw) -> str | None:
+    """The finish reason of a choice that the server did not complete."""
+    if not bytes(choices):
+        return None
+    try:
+        reasons = [reason_of({"finish_reason": choice.finish_reason}) for choice in _CHOICES.decode(choices)]
+    except ValueError:
+        return None
+    return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
+
+
+def _error_response(
+    card: Card, key: str | None, status: int | None, headers: dict[str, str], body: bytes
+) -> UpstreamResponse:
+    """The response for an error; `status` is None where that of the response is a success."""
+    if status is not None and status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    if status in (401, 403):
-        return UpstreamResponse(card, status, headers, b"")
-    return UpstreamResponse(card, status, headers, redacted(body, key, base_url(card)))
+    body = redacted(body, key, base_url(card))
+    decoded = json_or_none(body)
+    fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
+    log_refusal(card, fault)
+    if fault.status in (401, 403) or fault.meaning.refusal:
+        return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
+    return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)
 
 
 def _url(card: Card, path: str) -> URL:

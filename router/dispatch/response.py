@@ -15,7 +15,7 @@ from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
 from router.types import Usage
-from router.wire.errors import error_in
+from router.wire.errors import Fault, fault_of
 
 _MIN_SECRET_CHARACTERS = 6
 _MAX_MESSAGE_CHARACTERS = 300
@@ -46,7 +46,8 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     """An upstream's HTTP response. `headers` contains only those that a client may see; names are in lower case.
 
     An error's `body` is empty where the upstream's message might reveal the gateway's credentials. `usage` is that of a
-    whole body; a stream has its own `usage`. `decoded` is the decoded body where the call set `decode`.
+    whole body; a stream has its own `usage`. `decoded` is the decoded body of an error, or where the call set `decode`;
+    `fault` is what an error means.
     """
 
     card: Card
@@ -55,12 +56,13 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     body: bytes | Events
     usage: Usage | None = None
     decoded: Any = None
+    fault: Fault | None = None
 
 
 def error_text(response: UpstreamResponse) -> str:
     """An error response in one line, with the upstream's own message where it has one that may be shown."""
     status = f'the upstream of the card "{response.card.id}" answered HTTP {response.status}'
-    if response.status in (401, 403):
+    if fault_in(response).kind == "key":
         return f"{status}: it rejects the API key"
     message = " ".join(error_message(response).split())[:_MAX_MESSAGE_CHARACTERS]
     return f"{status}: {message}" if message else status
@@ -69,7 +71,15 @@ def error_text(response: UpstreamResponse) -> str:
 def error_message(response: UpstreamResponse) -> str:
     """The upstream's error message, else its whole body."""
     assert isinstance(response.body, bytes)
-    return error_in(json_or_none(response.body)).message or response.body.decode("utf-8", "replace")
+    return fault_in(response).details.message or response.body.decode("utf-8", "replace")
+
+
+def fault_in(response: UpstreamResponse) -> Fault:
+    """What an error response means."""
+    if response.fault is not None:
+        return response.fault
+    assert isinstance(response.body, bytes)
+    return fault_of(response.status, json_or_none(response.body))
 
 
 def passed_back(headers: Mapping[str, str], patterns: tuple[str, ...] = ()) -> dict[str, str]:
@@ -101,15 +111,22 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def late(card: Card) -> UpstreamError:
+def late(card: Card, fault: str = "late") -> UpstreamError:
     """The error of an upstream that exceeded a time limit."""
-    return UpstreamError(f'the upstream of the card "{card.id}" did not respond in time', 504, "late")
+    return UpstreamError(f'the upstream of the card "{card.id}" did not respond in time', 504, fault)
 
 
 def unreachable(card: Card) -> UpstreamError:
-    """The error of an upstream that cannot be reached, or closed the connection."""
+    """The error of an upstream with which no connection is possible: its name, port or certificate is wrong."""
     return UpstreamError(
         f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "unreachable"
+    )
+
+
+def disconnected(card: Card) -> UpstreamError:
+    """The error of an upstream that was reached, and broke the connection."""
+    return UpstreamError(
+        f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "cut"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -15,16 +14,13 @@ from msgspec import Struct
 from router.errors import UpstreamError
 from router.formats.quantities import Seconds
 from router.types import Usage
-from router.wire.errors import error_in_event
+from router.wire.errors import Fault, ReportedError, fault_in_event
 from router.wire.protocols import WireProtocol
-from router.wire.sse import DONE, data_of, events_of
-from router.wire.usage import usage_in
+from router.wire.sse import DONE, Event, EventSplitter, events_of, read_event
+from router.wire.usage import may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
-_HAS_USAGE_OR_ERROR = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|event: ?error')
-_BLANK_LINES = (b"\n\n", b"\r\n\r\n")
-_MAX_BLANK_BYTES = 4
 
 
 class Timeouts(
@@ -65,6 +61,10 @@ class Events(Protocol):
         """The token usage that the upstream has reported so far."""
 
     @property
+    def delivered_bytes(self) -> int:
+        """The length of the texts of the answer that have arrived."""
+
+    @property
     def complete(self) -> bool:
         """Whether the last chunk has been returned."""
 
@@ -90,9 +90,10 @@ class EventStream:
     """The events of one response. Iterating returns chunks of whole events, byte for byte, and ends after a complete
     stream; a stream that breaks off, pauses too long or reports an error raises UpstreamError.
 
-    Without `keep_usage`, an event that contains only usage is left out, since the client did not request it. With
-    `decode`, every event is decoded once, and `take_decoded` returns those of the chunks returned so far; without it,
-    only the events that matter to the gateway are decoded.
+    A stream is complete if everything in it that began is finished, whatever the upstream's last event says. Without
+    `keep_usage`, an event that contains only usage is left out, since the client did not request it. With `decode`,
+    every event is decoded once, an event that cannot be decoded ends the stream, and `take_decoded` returns those of
+    the chunks returned so far; without it, only the events that matter to the gateway are decoded.
     """
 
     def __init__(
@@ -106,12 +107,13 @@ class EventStream:
     ) -> None:
         self.protocol = protocol
         self.usage: Usage | None = None
+        self.delivered_bytes = 0
         self.failed = False
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s
-        self._buffer, self._ready = bytearray(), b""
+        self._splitter, self._progress, self._ready = EventSplitter(), protocol.progress(), b""
         self._decoded: list[Mapping[str, Any]] = []
-        self._has_content = self._finished = self._done = False
+        self._has_content = self._done = False
         self._error: UpstreamError | None = None
         self._callback: Callable[[], object] | None = None
 
@@ -191,62 +193,81 @@ class EventStream:
             raise
         if not chunk:
             return self._end()
-        self._buffer += chunk
-        events = self._whole_events(len(chunk))
+        events = self._splitter.feed(chunk)
         if not events:
-            if len(self._buffer) > MAX_EVENT_BYTES:
+            if self._splitter.size > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        if self._decode or not self._has_content or _HAS_USAGE_OR_ERROR.search(events):
-            events = self._read(events)
-        if not self._finished and self.protocol.finished.search(events):
-            self._finished = True
-        if self._error is None and self.protocol.done.search(events):
-            self._done = True
+        self.delivered_bytes += sum(map(len, self.protocol.texts.findall(events)))
+        if self._decode or not self._has_content or may_report(events) or self.protocol.matters.search(events):
+            return self._read(events)
         return events
 
     def _end(self) -> bytes:
-        if self.protocol.done.search(self._buffer):
-            self._done = True
-            return bytes(self._buffer)
-        if self._finished:
+        """The last events of a stream that the upstream has ended."""
+        rest = self._splitter.rest()
+        if read_event(rest).is_unreadable:
+            # The upstream stopped inside an event.
+            self._error = self._cut()
+            return b""
+        events = self._read(rest) if rest else b""
+        if self._done or self._error is not None:
+            return events
+        if self.protocol.done_may_be_missing and self._progress.is_finished and self._has_content:
             # The response is complete; only the closing event is missing, for which clients wait.
             self._done = True
-            return DONE
-        if self._has_content:
-            raise self._failure("ended the stream before it was complete", 502, "cut")
-        raise self._failure("sent an empty stream", 502, "empty")
-
-    def _whole_events(self, new_bytes: int) -> bytes:
-        """Take the buffer up to the last blank line, which is in the last `new_bytes` or begins just before them."""
-        buffer = self._buffer
-        start = max(len(buffer) - new_bytes - _MAX_BLANK_BYTES + 1, 0)
-        ends = [position + len(blank) for blank in _BLANK_LINES if (position := buffer.rfind(blank, start)) >= 0]
-        if not ends:
-            return b""
-        end = max(ends)
-        events = bytes(buffer[:end])
-        del buffer[:end]
+            return events + DONE
+        self._error = self._cut()
         return events
 
     def _read(self, events: bytes) -> bytes:
         """`events` without those that the client did not request, up to the event that reports an error."""
         passed: list[bytes] = []
-        for event in events_of(events):
-            message = data_of(event)
-            if isinstance(message, dict):
-                if error := error_in_event(message, at_start=not self._has_content):
-                    reason = f": {self._source.redact(error.message)}" if error.message else ""
-                    self._error = self._failure(f"reported an error{reason}", error.status or 502, "error_event")
+        for raw in events_of(events):
+            event = read_event(raw)
+            if not self._done:
+                self._error = self._problem_of(event)
+                if self._error is not None:
                     break
-                self.usage = usage_in(message, self.usage)
-                self._has_content = self._has_content or self.protocol.has_content(message)
-                if not self._keep_usage and _reports_only_usage(message):
+                self._done = self.protocol.is_closing(event)
+            if event.value is not None:
+                self.usage = usage_in(event.value, self.usage)
+                if not self._keep_usage and _reports_only_usage(event.value):
                     continue
                 if self._decode:
-                    self._decoded.append(message)
-            passed.append(event)
+                    self._decoded.append(event.value)
+            passed.append(raw)
         return b"".join(passed)
+
+    def _problem_of(self, event: Event) -> UpstreamError | None:
+        """The failure that an event reports, or that it is."""
+        message = event.value
+        if message is None:
+            if self._decode and event.is_unreadable:
+                return self._failure("sent an event that cannot be read", 502, "garbage")
+        elif fault := fault_in_event(message, at_start=not self._has_content):
+            return self._reported(fault)
+        else:
+            self._progress.read(message)
+            if self._progress.failure is not None:
+                return self._failure(self._progress.failure, 502, "error_event")
+            self._has_content = self._has_content or self.protocol.has_content(message)
+        if self.protocol.is_closing(event) and self._has_content and not self._progress.is_finished:
+            return self._cut()
+        return None
+
+    def _cut(self) -> UpstreamError:
+        if self._has_content:
+            return self._failure("ended the stream before it was complete", 502, "cut")
+        return self._failure("sent an empty stream", 502, "empty")
+
+    def _reported(self, fault: Fault) -> UpstreamError:
+        self.failed = True
+        upstream, details = f'the upstream of the card "{self._source.card}"', fault.details.message
+        if fault.meaning.refusal:
+            return ReportedError(f"{upstream} {fault.meaning.refusal}", fault)
+        reason = f": {self._source.redact(details)}" if details else ""
+        return ReportedError(f"{upstream} reported an error{reason}", fault)
 
     def _failure(self, problem: str, status: int, fault: str) -> UpstreamError:
         self.failed = True

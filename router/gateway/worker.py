@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from router.gateway.http.origins import Visitors
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
+from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
 from router.store.records.protocol import RecordSink
@@ -67,14 +67,15 @@ class Gateway:
         self.metrics = Metrics(self._polled_metrics(), metrics_folder)
         self.models = _model_list(reloader.current)
         self.visitors = _visitors(reloader.current)
+        sessions = Sessions(self.conversations)
         self.services = Services(
             reloader=reloader,
-            selector=Selector(self.availability, self.dispatcher.pool, self._card_of),
+            selector=Selector(self.availability, self.dispatcher.pool, sessions),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher),
             admission=self.admission,
             state=self.state,
-            conversations=self.conversations,
+            sessions=sessions,
             recorder=Recorder(self._store_snapshot),
             sinks=tuple(self._sinks()),
             traces=traces,
@@ -85,6 +86,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
+        self._preload(self.reloader.current)
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
@@ -122,11 +124,13 @@ class Gateway:
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
+        self._preload(active)
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
 
-    async def _card_of(self, session: str, key: str) -> str | None:
-        return await self.conversations.card_of(session, time.time(), key)
+    def _preload(self, active: ActiveConfig) -> None:
+        unavailable = self.availability.unavailable
+        self.dispatcher.preload(card for card in active.router.catalog if card.id not in unavailable)
 
     def _sinks(self) -> Iterable[Sink]:
         # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.
@@ -137,8 +141,9 @@ class Gateway:
         yield self.metrics.sink
 
     def _store_record(self, record: Record) -> None:
-        # Unauthenticated clients could otherwise fill the disk.
-        if self.journal is not None and self.reloader.current.config.records.enabled and record.outcome.status != 401:
+        # Unauthenticated clients, of whom no upstream hears, could otherwise fill the disk.
+        is_stranger = record.outcome.status == 401 and not record.outcome.attempts
+        if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
             self.journal.append(record)
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:

@@ -19,7 +19,7 @@ from router.perceive.text.human_text import human_text
 from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
 from router.wire.chat.request import ChatRequest, Turn
-from router.wire.effort import sets_effort
+from router.wire.effort import thinking_scale
 
 VERSION = 2
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
@@ -162,6 +162,7 @@ class Perceiver:
             modalities=request.modalities,
             needs=request.needs,
             output_limit=request.output_limit,
-            sets_effort=sets_effort(request.body),
+            thinking_scale=thinking_scale(request.body),
             dependence=_dependence(request.turns) if continues else UNKNOWN_DEPENDENCE,
+            reader="" if self._reader is None else self._reader.id,
         )

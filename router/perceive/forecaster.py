@@ -70,12 +70,10 @@ class Forecaster:
         output_tokens = np.minimum(tokens_of(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
-        written_tokens = output_tokens
-        if not features.sets_effort:
-            # The limit of the answer includes thinking.
-            limit = np.inf if features.output_limit is None else features.output_limit
-            thinking = (self._thinking_tokens * _thinking_share(prompt)).round()
-            written_tokens = np.minimum(output_tokens + thinking, limit)
+        thinking = (self._thinking_tokens * (features.thinking_scale * _thinking_share(prompt))).round()
+        # The limit of the answer includes thinking.
+        limit = np.inf if features.output_limit is None else features.output_limit
+        written_tokens = np.minimum(output_tokens + thinking, limit)
         input_usd, output_usd = self._columns.prices_usd_per_mtok(features.input_tokens)
         estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
@@ -86,6 +84,7 @@ class Forecaster:
             independent_std=quality.independent_std,
             mean_quality=self._quality.mean_quality,
             output_tokens=output_tokens,
+            written_tokens=written_tokens,
             cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
             ttft_ms=ttft_ms,
             latency_ms=ttft_ms + written_tokens * self._tpot_ms,

@@ -222,8 +222,11 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
             return f"{name} has the shape {array.shape} instead of {shapes[name]}"
         if problem := _problem_of_values(name, array):
             return f"{name} {problem}"
-    if head.acceptance is not None and (np.diff(head.acceptance.tier_ratings) <= 0).any():
-        return "acceptance.tier_ratings does not increase"
+    if head.acceptance is not None:
+        increasing = {"tier_ratings": head.acceptance.tier_ratings, "reader.curve": head.acceptance.reader.curve[0]}
+        for name, array in increasing.items():
+            if (np.diff(array) <= 0).any():
+                return f"acceptance.{name} does not increase"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
     return None

@@ -119,6 +119,9 @@ class Predictor:
         if self.acceptance is not None:
             readings = prompts.readings.astype(np.float64)
             logits = row_by_row(family_weights(readings), self.acceptance.strengths(self.acceptance.rated).T)
+            interactions = np.array([self._interaction(column) for column in (*range(len(self.models)), None)])
+            known = (1.0 - prompts.ood_probability[:, None]) * self.acceptance.interaction_scale
+            logits += known * row_by_row(prompts.profiles[:, 1:], interactions.T)
             quality = probability(logits - readings[:, :1])
             variance = np.square(quality * (1 - quality)) * float(self.acceptance.difficulty_variance)
             quality = quality.round(6)
@@ -202,10 +205,10 @@ class Predictor:
         return next((self._column[name] for name in catalog[position].names if name in self._column), None)
 
     def _column_of(self, catalog: Catalog, position: int) -> int | None:
-        """The column of the card, or of its base."""
-        column, base = self.column(catalog, position), catalog[position].base
-        if column is None and base is not None and (of_base := catalog.position(base)) is not None:
-            return self.column(catalog, of_base)
+        """The column of the card, or of its origin, or of that card's origin."""
+        column, origin = self.column(catalog, position), catalog[position].origin
+        if column is None and origin is not None and (of_origin := catalog.position(origin)) is not None:
+            return self._column_of(catalog, of_origin)
         return column
 
     def _placer(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> RatingPlacer:
@@ -239,15 +242,15 @@ class Predictor:
     ) -> Ability:
         """The ability of the card at `position` in the linear form; its local evidence is added to `local`.
 
-        The prior is from the card's outcomes, else from its base, its facts or the population; its probes update it.
+        The prior is from the card's outcomes, else from its origin, its facts or the population; its probes update it.
         """
         card = catalog[position]
         column = self.column(catalog, position)
         size = self.head.ability.shape[1]
         if column is not None:
             ability = Ability(self.head.ability[column], np.zeros((size, size)))
-        elif card.base is not None and (base := catalog.position(card.base)) is not None:
-            # The change that an adapter makes to its base is as uncertain as the difference between two models.
+        elif card.origin is not None and (base := catalog.position(card.origin)) is not None:
+            # The change that an adapter or an effort makes is as uncertain as the difference between two models.
             ability = Ability(self._ability(catalog, base, evidence, {}).mean, self.population.covariance)
         else:
             ability = self.head.facts.ability(facts_row(facts_of(card), self.manifest.families))
@@ -262,11 +265,13 @@ class Predictor:
         return ability
 
     def _with_adapters(self, local: Mapping[int, LocalEvidence], catalog: Catalog) -> dict[int, LocalEvidence]:
-        """The local evidence by position; an adapter without outcomes of its own has that of its base."""
+        """The local evidence by position; a card without outcomes of its own has that of its origin."""
         everyone = dict(local)
-        for position, card in enumerate(catalog):
-            base = None if card.base is None else catalog.position(card.base)
-            own = position in local or self.column(catalog, position) is not None
-            if not own and base is not None and base in local:
-                everyone[position] = local[base]
+        for position in range(len(catalog)):
+            nearest: int | None = position
+            while nearest is not None and nearest not in local and self.column(catalog, nearest) is None:
+                origin = catalog[nearest].origin
+                nearest = None if origin is None else catalog.position(origin)
+            if nearest is not None and nearest in local:
+                everyone[position] = local[nearest]
         return everyone

@@ -5,12 +5,14 @@ similarity to landmarks, which are cluster centres of graded prompts:
 
     reading = intercept + x · weights + Σ_g grams[hash(g)] / sqrt(n) + Σ_l exp(-β (1 - cos(z, l))) landmark_weights[l]
 
-with `x` the standardised dense features and `g` the `n` n-grams of the human's text. `router.learn.training.reader`
-fits it to prompts whose difficulty people graded.
+with `x` the standardised dense features and `g` the `n` n-grams of the human's text. The difficulty is then corrected
+by an increasing curve, since a linear fit reads prompts that are clearly easy or hard as nearer to the middle than they
+are. `router.learn.training.reader` fits it to prompts whose difficulty people graded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 
@@ -50,7 +52,8 @@ class Context(Struct, frozen=True):
 class ReaderParameters(Struct, frozen=True, eq=False):
     """float32: `grams` `(2 ** GRAM_BITS, READINGS)`, `center`, `scale` `(width + CONTEXT_FEATURES,)`, `weights`
     `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`; `landmarks` int8 `(landmarks, embedded)`,
-    `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`.
+    `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`; `curve` `(2, points)`, the difficulties
+    that the linear part reads, increasing, and what prompts read as that difficult really are.
     """
 
     grams: Floats
@@ -61,13 +64,21 @@ class ReaderParameters(Struct, frozen=True, eq=False):
     landmarks: Floats
     landmark_scale: Floats
     landmark_weights: Floats
+    curve: Floats
 
 
 class Reader:
-    """Computes readings. A prompt's reading is the same, to the bit, alone and among others."""
+    """Computes readings. A prompt's reading is the same, to the bit, alone and among others.
+
+    Readings of readers with the same `id` are on one scale.
+    """
 
     def __init__(self, parameters: ReaderParameters) -> None:
         self.parameters = parameters
+        digest = hashlib.sha256()
+        for name in parameters.__struct_fields__:
+            digest.update(getattr(parameters, name).tobytes())
+        self.id = digest.hexdigest()[:12]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
         self._bound = _CLIP * self._scale
         self._intercept = parameters.intercept.astype(np.float64)
@@ -89,10 +100,21 @@ class Reader:
         reading = self._intercept + np.concatenate([dense, self._landmarks(vector[None])[0]]) @ self._weights
         if len(hashes):
             reading += np.add.reduce(self.parameters.grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
+        reading[0] = corrected(reading[0], self.parameters.curve)
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
         reading[1:] = shares / max(float(shares.sum()), 1.0)
         single: Floats = reading.astype(np.float32)
         return single
+
+
+def corrected(readings: Doubles, curve: Floats) -> Doubles:
+    """The difficulties that a `curve` gives for `readings` of any shape: linear between its points, and beyond them
+    as far from its end as the reading is.
+    """
+    points, difficulties = curve.astype(np.float64)
+    inside = np.minimum(np.maximum(readings, points[0]), points[-1])
+    found: Doubles = np.interp(inside, points, difficulties) + (readings - inside)
+    return found
 
 
 class Landmarks:

@@ -17,9 +17,12 @@ from router.types import Api
 # the same levels.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 60_000}
 _LEAST_BUDGET = 1024
+# A rough estimate: of one model, the efforts differ by about this much in the tokens that they write.
+_SCALES = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 1.0, "high": 2.0, "xhigh": 2.5, "max": 3.0}
 # Models of Anthropic before `output_config.effort`.
 _BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
+_SWITCHES = ("enable_thinking", "enabled", "thinking")
 _TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
 
 
@@ -73,6 +76,30 @@ def sets_effort(body: Mapping[str, Any]) -> bool:
         or _states(body.get("output_config"), ("effort",))
         or _states(body.get("chat_template_kwargs"), _TEMPLATE_SWITCHES)
     )
+
+
+def thinking_scale(body: Mapping[str, Any]) -> float:
+    """How much a request of any protocol lets a model think, as a multiple of what it thinks unasked: 1 where it states
+    no effort, 0 where it turns thinking off.
+    """
+    if not sets_effort(body):
+        return 1.0
+    thinking, reasoning, template = (body.get(name) for name in ("thinking", "reasoning", "chat_template_kwargs"))
+    switches = (body, *(part for part in (thinking, reasoning, template) if isinstance(part, Mapping)))
+    if any(part.get(name) is False for part in switches for name in _SWITCHES) or _is_disabled(thinking):
+        return 0.0
+    stated = (reasoning, body.get("output_config"))
+    words = (body.get("reasoning_effort"), *(part.get("effort") for part in stated if isinstance(part, Mapping)))
+    if (effort := next((word for word in words if isinstance(word, str)), None)) is not None:
+        return _SCALES.get(effort, 1.0)
+    budgets = (part.get(name) for part in switches for name in ("budget_tokens", "max_tokens", "thinking_budget"))
+    if (budget := next((tokens for tokens in budgets if isinstance(tokens, int)), None)) is not None:
+        return _SCALES[min(_BUDGETS, key=lambda level: abs(_BUDGETS[level] - budget))] if budget > 0 else 0.0
+    return 1.0
+
+
+def _is_disabled(thinking: Any) -> bool:
+    return isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
 
 
 def with_effort(body: Mapping[str, Any], effort: str, api: Api, provider: str, model: str) -> Mapping[str, Any]:

@@ -3,79 +3,117 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from router.types import Api
+from router.wire.sse import Event
+from router.wire.streams.progress import (
+    ChoicesProgress,
+    MessageProgress,
+    Progress,
+    chat_has_content,
+    completion_has_content,
+    ends_message,
+    ends_response,
+    message_has_content,
+    response_has_content,
+)
 
 
 class WireProtocol(Struct, frozen=True, eq=False):
     """One protocol. `path` follows the base URL.
 
-    `done` matches the event that completes a stream; `finished` matches the last event of an upstream that sends no
-    `done`. `has_content`: an event contains a part of the answer, or states that the answer is empty.
-    `supports_include_usage`: a stream reports its usage if `stream_options.include_usage` is set.
+    `progress` makes the reader of a stream that knows whether its parts are finished. `has_content`: an event contains
+    a part of the answer, or states that the answer is empty. `texts` matches the texts of the answer in stream events,
+    once each, escaped as JSON. `is_closing`: an event is the last of a stream. Only events that `matters` finds need to
+    be decoded once the stream has content. `supports_include_usage`: a stream reports its usage if
+    `stream_options.include_usage` is set. `done_may_be_missing`: servers omit the closing event.
     """
 
     api: Api
     path: str
-    done: re.Pattern[bytes]
-    finished: re.Pattern[bytes]
+    progress: Callable[[], Progress]
     has_content: Callable[[Mapping[str, Any]], bool]
+    texts: re.Pattern[bytes]
+    is_closing: Callable[[Event], bool]
+    matters: re.Pattern[bytes]
     supports_include_usage: bool = False
+    done_may_be_missing: bool = False
 
 
-def _chat_has_content(event: Mapping[str, Any]) -> bool:
-    return any(
-        choice.get("finish_reason") is not None or any(value for key, value in _delta(choice).items() if key != "role")
-        for choice in _choices(event)
-    )
+def _closes_choices(event: Event) -> bool:
+    return event.is_done
 
 
-def _completion_has_content(event: Mapping[str, Any]) -> bool:
-    return any(choice.get("text") or choice.get("finish_reason") is not None for choice in _choices(event))
+def _closes_message(event: Event) -> bool:
+    return event.value is not None and ends_message(event.value)
 
 
-def _choices(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    choices = event.get("choices")
-    return (choice for choice in choices if isinstance(choice, Mapping)) if isinstance(choices, list) else iter(())
+def _closes_response(event: Event) -> bool:
+    return event.value is not None and ends_response(event.value)
 
 
-def _delta(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    delta = choice.get("delta")
-    return delta if isinstance(delta, Mapping) else {}
+def _pattern(*own: bytes) -> re.Pattern[bytes]:
+    """Events that have usage, an error, or one of a protocol's `own` patterns."""
+    return re.compile(b"|".join((rb'"usage"\s*:\s*\{', rb'"error"\s*:\s*[^n\s]', rb"event: ?error", *own)))
 
 
-def _message_has_content(event: Mapping[str, Any]) -> bool:
-    return event.get("type") in ("content_block_delta", "content_block_stop", "message_delta")
+# A later choice begins, or one finishes. Most chunks have neither, and are not decoded.
+_CHOICES_MATTER = _pattern(rb'"finish_reason"\s*:\s*[^n\s]', rb'"index"\s*:\s*[1-9]', rb"\[DONE\]")
+_MESSAGE_MATTERS = _pattern(rb'"stop_reason"\s*:\s*"', rb"message_stop")
+_RESPONSE_MATTERS = _pattern(rb"response\.(?:completed|incomplete|failed|cancelled)")
 
 
-def _response_has_content(event: Mapping[str, Any]) -> bool:
-    kind = event.get("type")
-    return isinstance(kind, str) and (kind.endswith((".delta", ".done")) or kind in _RESPONSE_ENDS)
+def _texts(*keys: str) -> re.Pattern[bytes]:
+    # Possessive, so that a long text takes neither memory nor a second look.
+    return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)' % "|".join(keys).encode())
 
 
-_RESPONSE_ENDS = ("response.completed", "response.incomplete")
-_NEVER = re.compile(rb"(?!)")
-_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
-
-CHAT = WireProtocol("chat", "chat/completions", _DONE, _FINISHED, _chat_has_content, supports_include_usage=True)
-COMPLETIONS = WireProtocol(
-    "completions", "completions", _DONE, _FINISHED, _completion_has_content, supports_include_usage=True
+CHAT = WireProtocol(
+    "chat",
+    "chat/completions",
+    ChoicesProgress,
+    chat_has_content,
+    _texts("content", "reasoning_content", "reasoning", "refusal", "arguments", "transcript"),
+    _closes_choices,
+    _CHOICES_MATTER,
+    supports_include_usage=True,
+    done_may_be_missing=True,
 )
-EMBEDDINGS = WireProtocol("embeddings", "embeddings", _NEVER, _NEVER, lambda _: True)
+COMPLETIONS = WireProtocol(
+    "completions",
+    "completions",
+    ChoicesProgress,
+    completion_has_content,
+    _texts("text"),
+    _closes_choices,
+    _CHOICES_MATTER,
+    supports_include_usage=True,
+    done_may_be_missing=True,
+)
+EMBEDDINGS = WireProtocol(
+    "embeddings", "embeddings", Progress, lambda _: True, re.compile(rb"(?!)"), lambda _: False, _pattern()
+)
 RESPONSES = WireProtocol(
     "responses",
     "responses",
-    re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
-    _NEVER,
-    _response_has_content,
+    Progress,
+    response_has_content,
+    _texts("delta"),
+    _closes_response,
+    _RESPONSE_MATTERS,
 )
 MESSAGES = WireProtocol(
-    "messages", "messages", re.compile(rb'"type"\s*:\s*"message_stop"'), _NEVER, _message_has_content
+    "messages",
+    "messages",
+    MessageProgress,
+    message_has_content,
+    _texts("text", "thinking", "partial_json"),
+    _closes_message,
+    _MESSAGE_MATTERS,
 )
 PROTOCOLS: Mapping[Api, WireProtocol] = {
     protocol.api: protocol for protocol in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)

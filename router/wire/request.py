@@ -15,6 +15,7 @@ from router.wire.content_types import check_part_types
 from router.wire.conversion import Conversion
 from router.wire.messages import MESSAGES
 from router.wire.ollama import OLLAMA_CHAT, OLLAMA_GENERATE
+from router.wire.reading.needs import modalities_of, needs_of
 from router.wire.responses import RESPONSES
 from router.wire.texts import all_text
 
@@ -41,5 +42,8 @@ def read_request(api: Api, body: Mapping[str, Any]) -> ChatRequest:
         request = ChatRequest.from_body(chat_body)
     except CallerError as error:
         check_part_types(body)
-        return ChatRequest((Turn("user", all_text(body)),), body=body, api=api, native_only=str(error))
-    return msgspec.structs.replace(request, body=body, api=api)
+        turns = (Turn("user", all_text(body)),)
+        modalities, needs = modalities_of(body), needs_of(body)
+        return ChatRequest(turns, modalities, needs, body=body, api=api, native_only=str(error))
+    modalities, needs = request.modalities | modalities_of(body), needs_of(body)
+    return msgspec.structs.replace(request, modalities=modalities, needs=needs, body=body, api=api)

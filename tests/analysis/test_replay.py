@@ -311,6 +311,13 @@ def test_a_vector_of_another_encoder_is_a_clear_error(store: Store, predictor: P
         store.replayer.replay(msgspec.structs.replace(recorded, vector=bytes(16)))
 
 
+def test_a_difficulty_by_another_reader_is_a_clear_error(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))
+    with pytest.raises(ConfigurationError, match=r"on another scale than .*; pass the recorded artifact"):
+        store.replayer.replay(msgspec.structs.replace(recorded, reader="0" * 12))
+
+
 def test_a_missing_snapshot_is_a_clear_error(store: Store, predictor: Predictor) -> None:
     tested = router(predictor)
     recorded = store.record(tested, tested.route(ChatRequest.from_prompt(POEM)))

@@ -289,6 +289,16 @@ def test_savings_against_a_free_model_have_no_share(predictor: Predictor) -> Non
     assert result.total.saved is None
 
 
+def test_the_baseline_pays_for_the_caches_at_its_own_rates(predictor: Predictor) -> None:
+    prices = {"input": 3, "output": 15, "cached_input": 0.3, "cache_write": 3.75, "cache_write_1h": 6}
+    traffic = Traffic(router(predictor, poet={"price": prices}))
+    usage = Usage(4_000_000, 1_000_000, 1_000_000, 2_000_000, cache_write_1h_tokens=1_000_000)
+    traffic.answer(SUMS[0], "calculator", outcome=Outcome(200, 1.0, "calculator", usage=usage, cost_usd=1.0))
+    result = traffic.savings(against="poet")
+    assert result.total is not None
+    assert result.total.single.cost_usd == pytest.approx(3 + 0.3 + 3.75 + 6 + 15)
+
+
 def test_a_local_model_costs_nothing(predictor: Predictor) -> None:
     traffic = Traffic(router(predictor, poet={"price": None, "privacy": "local"}))
     traffic.answer(POEMS[0], "calculator")

@@ -162,6 +162,7 @@ def test_an_adapter_of_an_effort_is_an_error_that_names_the_card() -> None:
             "efforts:\n  low: {}\n  high:\n    stronger_than: [a@lo]",
             '7: efforts.high.stronger_than: there is no card "a@lo"; did you mean "a@low"?',
         ),
+        ("efforts:\n  low: {}\nstronger_than: [a@low]", "6: stronger_than: contradicts itself: a > a@low > a"),
         ("price:\n  input: 1$\n  output: 2$\n  above:\n    200x: {input: 1$, output: 1$}", "8: price.above.200x: "),
         ("price:\n  input: 1$\n  output: 2$\n  above: {200k: {input: 1$}}", "7: price.above"),
         (

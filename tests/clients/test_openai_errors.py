@@ -33,7 +33,7 @@ def client(base_url: str) -> Iterator[openai.OpenAI]:
         ("nothing-like-it", openai.NotFoundError),
         ("auto[sise<7B]", openai.BadRequestError),
         ("status-400", openai.BadRequestError),
-        ("status-401", openai.AuthenticationError),
+        ("status-401", openai.InternalServerError),
         ("status-404", openai.NotFoundError),
         ("status-429", openai.RateLimitError),
         ("status-500", openai.InternalServerError),

@@ -164,12 +164,12 @@ def test_flags_limit_the_cards_and_are_taken_out_of_the_prompt(ask: Asker, upstr
     assert turns_of(upstream) == ["Hello"]
 
 
-def test_the_cost_is_the_forecast_where_the_upstream_reports_no_usage(ask: Asker) -> None:
+def test_the_cost_is_an_estimate_where_the_upstream_reports_no_usage(ask: Asker) -> None:
     with scripted_server() as silent:
         ask.card("silent", 1, "ok", base_url=f"{silent.url}/v1")
         ended = ask("Hello")
     assert ended.out == "Hello\n"
-    assert re.search(r"; cost 0\.\d+\$ \(forecast\); ", ended.err)
+    assert re.search(r"; cost 0\.\d+\$ \(estimate\); ", ended.err)
 
 
 def test_the_json_has_the_answer_and_the_decision(ask: Asker) -> None:

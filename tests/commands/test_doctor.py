@@ -143,6 +143,7 @@ def test_a_key_that_is_refused_makes_its_cards_unavailable(
         accepted = run("doctor", "--cards", folder)
     assert f"key refused {VARIABLE} for 127.0.0.1: HTTP 401 (1 card)" in refused.out
     assert "0 can be called now" in refused.out
+    assert f"{VARIABLE} is refused by 127.0.0.1" in " ".join(refused.out.split())
     assert f"key ok {VARIABLE} for 127.0.0.1: accepted (1 card)" in accepted.out
 
 

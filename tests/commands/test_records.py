@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from router import Router
+from router.commands.render import all_tokens
 from router.commands.savings import read_since
 from router.errors import CallerError
 from router.store.records.journal import FOLDER_NAME, Journal
@@ -216,6 +217,22 @@ def test_a_record_is_shown_by_the_beginning_of_its_id(run: Run, store: Path) -> 
     ):
         assert line in out.splitlines()
     assert run("records", "show", "by", "--store", store).out.startswith("by-name")
+
+
+@pytest.mark.parametrize(
+    ("usage", "shown"),
+    [
+        (Usage(100, 200, 60), "100 in (60 cached), 200 out"),
+        (
+            Usage(100, 200, 60, 30, 150, service_tier="flex"),
+            "100 in (60 cached, 30 written to the cache), 200 out (150 reasoning), tier flex",
+        ),
+        (Usage(100, 200, estimated=True), "100 in, 200 out, estimated: the upstream did not report all of them"),
+    ],
+    ids=["cached", "all", "estimated"],
+)
+def test_the_parts_of_the_tokens_are_shown(usage: Usage, shown: str) -> None:
+    assert all_tokens(usage) == shown
 
 
 def test_a_failed_record_shows_its_calls(run: Run, store: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from router.decide.policy import Policy
 from router.errors import CallerError, NoCandidateError
 from router.types import Rejection
+from router.wire.reading.needs import WANTED
 from tests.decide.cards import PLAIN, card, choose, features, forecast
 
 SMALL, LARGE = card("small", size="1B", aliases=["tiny"]), card("large", size="70B")
@@ -299,3 +300,49 @@ def test_neither_forecast_nor_catalogue_is_changed() -> None:
     after = msgspec.structs.astuple(expected)
     for one, two in zip(before, after, strict=True):
         assert one is two is None or np.array_equal(one, two, equal_nan=True)
+
+
+def test_a_need_that_no_card_meets_is_named_with_what_to_state() -> None:
+    message = no_candidate([card("a", capabilities=["tools"])], seen=features(needs=["logprobs"]))
+    assert "nearest is a: does not have capability logprobs" in message
+    assert "the request asks for log probabilities; add logprobs to the capabilities of a card that has it" in message
+
+
+def test_spoken_answers_need_a_card_that_produces_audio() -> None:
+    cards = [
+        card("hears", modalities=["text", "audio"], outputs=["text"]),
+        card("reads"),
+        card("speaks", outputs=["text", "audio"]),
+        card("unstated", modalities=["text", "audio"]),
+    ]
+    decision = choose(cards, seen=features(needs=["audio_output"]))
+    assert {candidate.card for candidate in decision.candidates} == {"speaks", "unstated"}
+    assert decision.rejections["hears"] == Rejection("output=audio", "does not have output audio")
+    message = no_candidate(cards[:2], seen=features(needs=["audio_output"]))
+    assert "the request asks for spoken answers; add audio to the outputs of a card that has it" in message
+
+
+@pytest.mark.parametrize("need", ["logprobs", "web_search", "files", "reasoning"])
+def test_a_card_without_stated_capabilities_is_assumed_to_have_what_requests_rarely_need(need: str) -> None:
+    cards = [card("a"), card("b", capabilities=["tools"])]
+    assert choose(cards, [0.1, 0.9], seen=features(needs=[need])).card == "a"
+
+
+@pytest.mark.parametrize("need", sorted(WANTED))
+def test_a_card_that_has_what_is_wanted_goes_before_a_better_one(need: str) -> None:
+    cards = [card("able", capabilities=[need]), card("plain", capabilities=[])]
+    decision = choose(cards, [0.1, 0.9], seen=features(needs=[need]))
+    assert (decision.card, decision.relaxed) == ("able", ())
+    assert decision.rejections["plain"].reason == f"does not have capability {need}"
+
+
+@pytest.mark.parametrize("need", sorted(WANTED))
+def test_what_is_wanted_is_left_out_where_no_card_has_it(need: str) -> None:
+    decision = choose([card("plain", capabilities=[])], seen=features(needs=[need]))
+    assert (decision.card, decision.relaxed) == ("plain", (f"capability={need}",))
+
+
+def test_what_is_wanted_is_left_out_where_the_card_that_has_it_cannot_be_called() -> None:
+    cards = [card("able", capabilities=["reasoning"]), card("plain", capabilities=[])]
+    decision = choose(cards, seen=features(needs=["reasoning"]), unavailable={"able": "no key"})
+    assert decision.card == "plain"

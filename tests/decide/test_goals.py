@@ -37,6 +37,11 @@ def test_a_card_without_a_price_counts_as_what_hosts_usually_charge_for_its_size
         assert counted_cost_usd(inputs)[2] == pytest.approx(cost_usd)
 
 
+def test_the_usual_cost_of_a_card_without_a_price_includes_its_thinking() -> None:
+    expected = forecast([0.5] * 3, cost_usd=[0.00001, 0.01, NAN], written_tokens=[100, 100, 1100])
+    assert counted_cost_usd(DecisionInputs(Catalog(three(size="8B")), expected, TODAY, 900))[2] == pytest.approx(0.0004)
+
+
 @pytest.mark.parametrize("goal", ["cheapest", "fastest"])
 def test_a_card_of_unknown_size_too_counts_as_the_middle(goal: str) -> None:
     expected = forecast([0.5] * 3, cost_usd=[0.00001, 0.01, NAN], latency_ms=[100, 9000, NAN])

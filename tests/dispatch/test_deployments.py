@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
 
 from router.cards import Card, Catalog
-from router.cards.schema import Effort, Efforts, Place, RateLimits
-from router.dispatch import Cooldown, QueueLimits
-from router.dispatch.deployments import DeploymentPool
+from router.cards.schema import Effort, Efforts
+from router.cards.servers import Place, RateLimits
+from router.dispatch import Affinity, Cooldown, QueueLimits
+from router.dispatch.deployments import DeploymentPool, deployments_of, server_of
 from router.errors import BusyError
 from tests.gateway.servers import make_card
 
@@ -194,3 +196,60 @@ def test_a_probe_does_not_exceed_the_concurrency_limit_of_the_server() -> None:
         chosen(calls, small)
     calls.end(deployment)
     assert chosen(calls, small) == "a#1"
+
+
+def affinity(of: Card, number: int, **kind: Any) -> Affinity:
+    """The affinity to the server `number` of a card, from 0."""
+    return Affinity(DeploymentPool(Cooldown(), QueueLimits()).deployments_of(of)[number].server, **kind)
+
+
+def test_the_server_of_the_conversation_is_called_though_another_is_less_busy() -> None:
+    calls, twice = pool(), card("a", servers=2)
+    calls.begin(calls.deployments_of(twice)[1])
+    assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1))).name == "a#2"
+
+
+def test_a_server_that_cools_down_loses_its_conversations() -> None:
+    calls, twice = pool(), card("a", servers=2)
+    calls.record_failure(calls.deployments_of(twice)[1])
+    for binds in (False, True):
+        assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=binds))).name == "a#1"
+
+
+def test_a_request_waits_for_the_only_server_that_can_read_it() -> None:
+    async def waited() -> str:
+        calls, twice = pool(), card("a", servers=2, limits=ONE_AT_A_TIME)
+        second = calls.deployments_of(twice)[1]
+        calls.begin(second)
+        waiting = asyncio.create_task(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=True)))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        calls.end(second)
+        return (await waiting).name
+
+    assert asyncio.run(waited()) == "a#2"
+
+
+def test_a_request_without_bound_parts_goes_elsewhere_when_it_has_waited_too_long() -> None:
+    calls, twice = pool(size=1, wait_s=0.01), card("a", servers=2, limits=ONE_AT_A_TIME)
+    calls.begin(calls.deployments_of(twice)[1])
+    assert asyncio.run(calls.acquire([twice], set(), affinity=affinity(twice, 1, binds=True))).name == "a#1"
+
+
+def test_a_bound_request_is_called_nowhere_else() -> None:
+    calls, twice = pool(size=1, wait_s=0.01), card("a", servers=2, limits=ONE_AT_A_TIME)
+    bound = affinity(twice, 1, binds=True, bound="previous_response_id")
+    assert asyncio.run(calls.acquire([twice], {"a#2"}, affinity=bound)) is None
+    calls.begin(calls.deployments_of(twice)[1])
+    with pytest.raises(BusyError):
+        asyncio.run(calls.acquire([twice], set(), affinity=bound))
+
+
+def test_the_name_of_a_server_depends_on_its_place_and_account_and_not_on_its_position() -> None:
+    twice = card("a", servers=2)
+    turned = msgspec.structs.replace(twice, deployments=twice.deployments[::-1])
+    first, second = deployments_of(twice)
+    assert [each.server for each in deployments_of(turned)] == [second.server, first.server]
+    other_key = msgspec.structs.replace(first.card, api_key_env="OTHER_KEY")
+    assert server_of(other_key) != first.server
+    assert server_of(msgspec.structs.replace(first.card, model="another")) == first.server

@@ -96,12 +96,6 @@ def test_a_failure_of_the_upstream_falls_back_to_the_next_card(upstream: Upstrea
     assert upstream.models == [f"status-{status}", "ok"]
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_an_error_of_the_request_has_no_fallback(upstream: Upstream, status: int) -> None:
-    response, _ = call(make_card("a", upstream.url, f"status-{status}"), make_card("b", upstream.url))
-    assert (response.status, upstream.models) == (status, [f"status-{status}"])
-
-
 def test_every_card_receives_the_same_request_once(upstream: Upstream) -> None:
     cards: Sequence[Card] = [make_card(name, upstream.url, "status-500") for name in "abc"]
     call(*cards, body={**BODY, "stream": True, "seed": 1}, stream=True)

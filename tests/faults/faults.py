@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from tests.faults.answers import ANSWERS
 from tests.faults.upstream import RETRY_AFTER_S
 
 Protocol = Literal["chat", "messages"]
@@ -67,6 +68,15 @@ class Fault(Struct, frozen=True):
 REFUSED_CONNECTION = "refuses-connection"
 """The only fault without a server."""
 
+
+def _answered(name: str, status: int) -> Fault:
+    """An error answer. A refused key is the gateway's fault, so clients get 502."""
+    refused = name.startswith(("bad-key", "no-credit"))
+    outcome = BAD_GATEWAY if refused else Failure((status,))
+    # Each of Anthropic's servers has one format.
+    return Fault(name, outcome, outcome, ("chat", "messages") if "type" in ANSWERS[name][1] else ("chat",))
+
+
 FAULTS = (
     Fault("ok", COMPLETE, COMPLETE),
     Fault("rate-limited", Failure((429,), RETRY_AFTER_S), Failure((429,), RETRY_AFTER_S)),
@@ -100,4 +110,13 @@ FAULTS = (
     Fault("huge-body", BAD_GATEWAY, BAD_GATEWAY),
     Fault("closes-after-each", COMPLETE, COMPLETE),
     Fault("drops-reused", COMPLETE, COMPLETE),
+    *(_answered(name, status) for name, (status, _) in ANSWERS.items()),
+    Fault("swaps-stream-and-whole", COMPLETE, COMPLETE),
+    Fault("plain-text-events", COMPLETE, COMPLETE),
+    Fault("mixed-line-ends", COMPLETE, COMPLETE),
+    Fault("compresses", COMPLETE, COMPLETE),
+    Fault("unknown-coding", BAD_GATEWAY, BAD_GATEWAY),
+    Fault("unfinished-choice", BAD_GATEWAY, CUT, ("chat",)),
+    Fault("empty-finish-reasons", BAD_GATEWAY, CUT, ("chat",)),
+    Fault("gives-up", BAD_GATEWAY, CUT, ("chat",)),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import gzip
 import itertools
 import json
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tests.faults.answers import ANSWERS
 from tests.faults.wires import CHAT, WIRES, Wire
 
 RETRY_AFTER_S = "7"
@@ -72,7 +74,7 @@ class Call:
         self, status: int = 200, body: bytes | None = None, kind: str = _JSON, headers: tuple[str, ...] = ()
     ) -> None:
         """Send a complete response with a content-length."""
-        body = self._with_number(self.wire.whole if body is None else body)
+        body = self.numbered(self.wire.whole if body is None else body)
         head = [f"HTTP/1.1 {status} Status", f"content-type: {kind}", f"content-length: {len(body)}", *headers]
         await self.write("\r\n".join([*head, "", ""]).encode() + body)
 
@@ -83,7 +85,7 @@ class Call:
 
     async def send(self, *chunks: bytes) -> None:
         """Send every item of `chunks` as one chunk."""
-        for chunk in map(self._with_number, chunks):
+        for chunk in map(self.numbered, chunks):
             await self.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
     async def end(self) -> None:
@@ -122,7 +124,8 @@ class Call:
         *last_events, done = wire.tail
         return (*wire.head, *wire.content, *last_events, *((wire.counted,) if counted else ()), done)
 
-    def _with_number(self, chunk: bytes) -> bytes:
+    def numbered(self, chunk: bytes) -> bytes:
+        """The chunk with the number of the call."""
         return chunk.replace(b"{id}", b"%d" % self.seen.number)
 
 
@@ -133,6 +136,13 @@ BEHAVIOURS: dict[str, Behaviour] = {}
 def _behaviour(function: Behaviour) -> Behaviour:
     BEHAVIOURS[function.__name__.strip("_").replace("_", "-")] = function
     return function
+
+
+def _answers(status: int, body: bytes) -> Behaviour:
+    return lambda call: call.respond(status, body)
+
+
+BEHAVIOURS.update({name: _answers(status, json.dumps(body).encode()) for name, (status, body) in ANSWERS.items()})
 
 
 @_behaviour
@@ -384,6 +394,92 @@ async def drops_reused(call: Call) -> None:
     if call.earlier:
         raise _DisconnectError
     await ok(call)
+
+
+@_behaviour
+async def swaps_stream_and_whole(call: Call) -> None:
+    """One JSON text for a stream, and a stream for a whole response."""
+    if call.stream:
+        await call.respond()
+        return
+    await call.begin(_EVENTS)
+    await call.send(*call.wire.head, *call.wire.content, *call.wire.tail)
+    await call.end()
+
+
+@_behaviour
+async def plain_text_events(call: Call) -> None:
+    """Events whose content type is text/plain."""
+    if not call.stream:
+        await call.respond(kind="text/plain")
+        return
+    await call.begin("text/plain")
+    await call.send(*call.events())
+    await call.end()
+
+
+@_behaviour
+async def mixed_line_ends(call: Call) -> None:
+    """A byte order mark, then events whose lines end with CRLF and LF in turn, in chunks of seven bytes."""
+    if not call.stream:
+        await call.respond()
+        return
+    ends = itertools.cycle((b"\r\n", b"\n"))
+    content = call.numbered(b"".join(event.replace(b"\n", next(ends)) for event in call.events()))
+    content = b"\xef\xbb\xbf" + content
+    await call.begin()
+    await call.send(*(content[start : start + 7] for start in range(0, len(content), 7)))
+    await call.end()
+
+
+@_behaviour
+async def compresses(call: Call) -> None:
+    """A response in gzip, which the caller did not accept."""
+    body = b"".join(call.events()) if call.stream else call.wire.whole
+    body = gzip.compress(call.numbered(body))
+    await call.respond(200, body, _EVENTS if call.stream else _JSON, ("content-encoding: gzip",))
+
+
+@_behaviour
+async def unknown_coding(call: Call) -> None:
+    """A body in a content coding that nobody knows."""
+    await call.respond(200, b"\x01\x02\x03", _EVENTS if call.stream else _JSON, ("content-encoding: exotic",))
+
+
+@_behaviour
+async def unfinished_choice(call: Call) -> None:
+    """One of two choices finishes, and the stream ends as if it were complete. A whole response is cut."""
+    await _first_part(call)
+    if not call.stream:
+        raise _DisconnectError
+    begun = call.wire.content[0].replace(b"Hello", b"").replace(b'"index":0', b'"index":1')
+    await call.send(begun, *call.wire.tail)
+    await call.end()
+
+
+@_behaviour
+async def empty_finish_reasons(call: Call) -> None:
+    """A stream whose finish reasons are all empty ends early. A whole response is cut."""
+    if not call.stream:
+        await _first_part(call)
+        raise _DisconnectError
+    events = (*call.wire.head, *call.wire.content)
+    await call.begin()
+    await call.send(*(event.replace(b'"finish_reason":null', b'"finish_reason":""') for event in events))
+    await call.end()
+
+
+@_behaviour
+async def gives_up(call: Call) -> None:
+    """The finish reason is that of a server that ran out of resources; the response ends as if it were complete."""
+    reason = b"insufficient_system_resource"
+    if not call.stream:
+        body = json.dumps(json.loads(call.wire.whole), separators=(",", ":")).encode()
+        await call.respond(200, body.replace(b'"finish_reason":"stop"', b'"finish_reason":"%b"' % reason))
+        return
+    await _first_part(call)
+    await call.send(*(event.replace(b'"stop"', b'"%b"' % reason) for event in call.wire.tail))
+    await call.end()
 
 
 @_behaviour

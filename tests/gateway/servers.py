@@ -201,6 +201,7 @@ class IndifferentPredictor:
             independent_std=half / 5,
             mean_quality=half,
             output_tokens=half * 200,
+            written_tokens=half * 200,
             cost_usd=prices * 100,
             ttft_ms=none,
             latency_ms=none,

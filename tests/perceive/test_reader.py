@@ -14,6 +14,7 @@ from router.perceive.reader import (
     Reader,
     ReaderParameters,
     context_features,
+    corrected,
     gram_hashes,
 )
 from router.perceive.text.encoder import StaticEncoder
@@ -41,12 +42,18 @@ def made(width: int = WIDTH) -> Reader:
             landmarks=rng.integers(-127, 128, size=(3, width)).astype(np.int8),
             landmark_scale=np.full(3, 0.005, np.float32),
             landmark_weights=drawn(3, READINGS),
+            curve=np.array([[-2, 0, 2], [-3, 0.5, 2.5]], np.float32),
         )
     )
 
 
 READER = made()
 ZEROS = np.zeros(WIDTH, np.float32)
+
+
+def test_a_reading_is_corrected_between_the_points_of_the_curve_and_shifted_beyond_them() -> None:
+    curve = np.array([[-1, 1], [-3, 2]], np.float32)
+    assert corrected(np.array([-2.0, -1, 0, 1, 4]), curve).tolist() == [-4, -3, -0.5, 2, 5]
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -75,17 +75,17 @@ def test_a_price_without_tiers_gives_the_same_bits_beside_one_with_tiers(predict
 
 
 @pytest.mark.parametrize(
-    ("fields", "stated"),
+    ("fields", "scale"),
     [
-        ({}, False),
-        ({"thinking": {"type": "adaptive"}}, False),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, True),
-        ({"thinking": {"type": "disabled"}}, True),
-        ({"output_config": {"effort": "low"}}, True),
+        ({}, 1.0),
+        ({"thinking": {"type": "adaptive"}}, 1.0),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, 0.3),
+        ({"thinking": {"type": "disabled"}}, 0.0),
+        ({"output_config": {"effort": "low"}}, 0.3),
     ],
 )
 def test_the_effort_is_read_in_the_clients_own_protocol(
-    encoder: StaticEncoder, fields: dict[str, Any], stated: bool
+    encoder: StaticEncoder, fields: dict[str, Any], scale: float
 ) -> None:
     body = {"max_tokens": 5000, "messages": [{"role": "user", "content": "hi"}], **fields}
-    assert Perceiver(encoder)(read_request("messages", body)).sets_effort is stated
+    assert Perceiver(encoder)(read_request("messages", body)).thinking_scale == scale

@@ -61,6 +61,6 @@ def test_records_and_state_of_a_backend_are_in_its_folder(tmp_path: Path) -> Non
     with records:
         assert [stored.id for stored in records.scan()] == ["one"]
     state = backend.shared_state(hold_s=60.0)
-    assert asyncio.run(state.card_of("talk", 0.0)) is None
+    assert asyncio.run(state.last_answer("talk", 0.0)) is None
     state.close()
     assert (tmp_path / "store" / "state.sqlite").exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.wire.effort import _BUDGETS, _CHAT, sets_effort, with_effort
+from router.wire.effort import _BUDGETS, _CHAT, sets_effort, thinking_scale, with_effort
 from router.wire.messages import MESSAGES
 
 
@@ -44,6 +44,28 @@ def test_a_request_may_state_its_effort_in_the_words_of_any_provider(body: dict[
 )
 def test_other_fields_state_no_effort(body: dict[str, Any]) -> None:
     assert not sets_effort(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "scale"),
+    [
+        ({}, 1.0),
+        ({"reasoning_effort": "none"}, 0.0),
+        ({"reasoning_effort": "high"}, 2.0),
+        ({"reasoning_effort": "of a new kind"}, 1.0),
+        ({"reasoning": {"effort": "minimal"}}, 0.1),
+        ({"reasoning": {"enabled": False}}, 0.0),
+        ({"reasoning": {"enabled": True}}, 1.0),
+        ({"reasoning": {"max_tokens": 60_000}}, 3.0),
+        ({"enable_thinking": False}, 0.0),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, 0.0),
+        ({"chat_template_kwargs": {"thinking_budget": 8000}}, 1.0),
+        ({"thinking": {"type": "enabled", "budget_tokens": 0}}, 0.0),
+        ({"thinking": {"type": "enabled"}}, 1.0),
+    ],
+)
+def test_an_effort_scales_the_thinking_that_a_request_is_charged_for(body: dict[str, Any], scale: float) -> None:
+    assert thinking_scale(body) == scale
 
 
 @pytest.mark.parametrize(("effort", "level"), [("low", "low"), ("max", "high")])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.wire.errors import ErrorDetails, error_in, error_in_event
+from router.wire.errors import ErrorDetails, error_in, fault_in_event
 
 PARTS = {"message": "No.", "type": "invalid_request_error", "code": "bad", "param": "model"}
 DETAILS = ErrorDetails("No.", "invalid_request_error", "bad", "model")
@@ -24,7 +24,24 @@ DETAILS = ErrorDetails("No.", "invalid_request_error", "bad", "model")
         ({"error": {"message": "No.", "status": 503}}, ErrorDetails("No.", status=503)),
         ({"error": {"message": ["No."], "code": True}}, ErrorDetails()),
         ({"error": None}, ErrorDetails()),
-        (["No."], ErrorDetails()),
+        (["No."], ErrorDetails("No.")),
+        ([{"error": PARTS}], DETAILS),
+        ({"errors": [PARTS, {"message": "Also."}]}, DETAILS),
+        (
+            {"detail": [{"type": "extra", "loc": ["body", "x", 0], "msg": "No."}]},
+            ErrorDetails("No.", "extra", None, "x.0"),
+        ),
+        ({"error": "Bad Request", "message": "No."}, ErrorDetails("No.")),
+        ({"__type": "a#B", "message": "No."}, ErrorDetails("No.", "a#B")),
+        ({"base_resp": {"status_code": 1004, "status_msg": "No."}}, ErrorDetails("No.")),
+        (
+            {"error": {"message": '{"error": {"message": "No.", "code": 429}}'}},
+            ErrorDetails("No.", code="429", status=429),
+        ),
+        ({"error": {"message": "Upstream: {}", "code": "x"}}, ErrorDetails("Upstream: {}", code="x")),
+        ({"error": {"message": "Failed", "metadata": {"raw": '{"error": "No."}'}}}, ErrorDetails("Failed: No.")),
+        ("No.", ErrorDetails("No.")),
+        ("<html>No.</html>", ErrorDetails()),
         (None, ErrorDetails()),
     ],
 )
@@ -49,16 +66,16 @@ def test_a_message_that_ends_within_an_emoji_can_be_encoded() -> None:
     ],
 )
 def test_an_error_event_is_recognised_in_every_protocol(event: dict[str, Any], message: str | None) -> None:
-    error = error_in_event(event, at_start=True)
-    assert error is not None
-    assert error.message == message
+    fault = fault_in_event(event, at_start=True)
+    assert fault is not None
+    assert fault.details.message == message
 
 
 def test_the_failure_of_a_response_after_content_is_no_error_event() -> None:
     failed = {"type": "response.failed", "response": {"error": {"message": "No."}}}
-    assert error_in_event(failed, at_start=False) is None
+    assert fault_in_event(failed, at_start=False) is None
 
 
 @pytest.mark.parametrize("event", [{"error": None}, {"error": {}}, {"choices": []}, {"type": "message_stop"}])
 def test_other_events_report_no_error(event: dict[str, Any]) -> None:
-    assert error_in_event(event, at_start=True) is None
+    assert fault_in_event(event, at_start=True) is None

@@ -292,12 +292,13 @@ def test_a_failure_in_a_stream_has_anthropics_error_type(code: str | None, kind:
 
 
 def test_usage_in_every_chunk_is_not_summed() -> None:
-    chunks = [{**chunk(content="x"), "usage": {**USAGE, "completion_tokens": n}} for n in (1, 2, 3)]
+    counts = [{**USAGE, "completion_tokens": n, "total_tokens": 100 + n} for n in (11, 12, 13)]
+    chunks = [{**chunk(content="x"), "usage": usage} for usage in counts]
 
     stream = events(streamed("messages", [*chunks, chunk("stop")]))
 
     assert stream[0]["message"]["usage"]["input_tokens"] == 40
-    assert stream[-2]["usage"]["output_tokens"] == 3
+    assert stream[-2]["usage"]["output_tokens"] == 13
 
 
 def test_text_after_an_incomplete_call_is_held_back_in_one_block() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from router.types import Api
 from router.wire.protocols import PROTOCOLS
+from router.wire.sse import read_event
 
 
 def choice(**fields: Any) -> dict[str, Any]:
@@ -44,21 +45,31 @@ def test_events_with_content_are_recognised(api: Api, event: dict[str, Any], has
 
 
 @pytest.mark.parametrize(
-    ("api", "event", "done"),
+    ("api", "event", "closes"),
     [
         ("chat", b"data: [DONE]\n\n", True),
+        ("chat", b"data:[DONE]\r\n\r\n", True),
         ("chat", b'data: {"content":"data: [DONE]"}\n\n', False),
         ("messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
         ("messages", b'data: {"type":"message_delta"}\n\n', False),
         ("responses", b'data: {"type":"response.completed"}\n\n', True),
         ("responses", b'data: {"type":"response.incomplete"}\n\n', True),
+        ("responses", b'data: {"type":"response.failed"}\n\n', True),
         ("responses", b'data: {"type":"response.created"}\n\n', False),
+        ("responses", b'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n', False),
     ],
 )
-def test_the_last_event_of_a_stream_is_recognised(api: Api, event: bytes, done: bool) -> None:
-    assert (PROTOCOLS[api].done.search(event) is not None) is done
+def test_the_last_event_of_a_stream_is_recognised(api: Api, event: bytes, closes: bool) -> None:
+    protocol = PROTOCOLS[api]
+    assert protocol.is_closing(read_event(event)) is closes
+    assert not closes or protocol.matters.search(event)
 
 
-def test_a_finish_reason_ends_a_chat_stream_without_done() -> None:
-    assert PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": "stop"}')
-    assert not PROTOCOLS["chat"].finished.search(b'data: {"finish_reason": null}')
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("reason", [None, "", "null"])
+def test_an_empty_finish_reason_is_no_content_and_no_end(api: Api, reason: str | None) -> None:
+    event = choice(delta={"role": "assistant", "content": ""}, text="", finish_reason=reason)
+    progress = PROTOCOLS[api].progress()
+    progress.read(event)
+    assert not PROTOCOLS[api].has_content(event)
+    assert not progress.is_finished

@@ -110,13 +110,6 @@ def test_turns_without_a_user_all_count_as_human() -> None:
     assert request.human_turns == ("Hello",)
 
 
-def test_a_conversation_is_identified_by_its_beginning() -> None:
-    longer = {"messages": [*CHAT["messages"], {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]}
-    other = {"messages": [*CHAT["messages"][:1], {"role": "user", "content": "Bye"}]}
-    ids = [read_request("chat", body).conversation_id for body in (CHAT, longer, other)]
-    assert ids[0] == ids[1] != ids[2]
-
-
 @pytest.mark.parametrize(("stream", "wanted"), [(True, True), (False, False), (None, False)])
 def test_a_stream_is_returned_if_the_client_requests_it(stream: bool | None, wanted: bool) -> None:
     assert wants_stream({"stream": stream}) is wanted

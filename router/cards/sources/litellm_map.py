@@ -36,13 +36,25 @@ _CAPABILITIES = {
     "supports_reasoning": "reasoning",
     "supports_prompt_caching": "prompt_cache",
     "supports_web_search": "web_search",
+    "supports_url_context": "web_fetch",
+    "supports_computer_use": "computer_use",
+    "supports_tool_search": "tool_search",
 }
+_OUTPUTS = ("text", "image", "audio", "video")
 _PRICES = {
     "input": "input_cost_per_token",
     "cached_input": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
     "output": "output_cost_per_token",
+    "audio_input": "input_cost_per_audio_token",
+    "audio_output": "output_cost_per_audio_token",
 }
-# The rates of requests whose prompt is longer; those of batches, priority and so on have a further suffix.
+# The map states 0 for these where the provider does not charge them apart from other input.
+_APART = frozenset({"cache_write", "cache_write_1h", "audio_input", "audio_output"})
+_SERVICE_TIERS = {"batch": "_batches", "flex": "_flex", "priority": "_priority"}
+_FACTOR_DECIMALS = 3
+# The rates of requests whose prompt is longer; those of service tiers have a further suffix.
 _ABOVE = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 # The map names a code path of litellm; calls to litellm need the name of the service.
 _SERVICES = {"bedrock_converse": "bedrock"}
@@ -61,8 +73,8 @@ def card_facts(name: str) -> dict[str, Any]:
 
     `name` is a name of the map (`gpt-4o-mini`, `mistral/mistral-large-4`), or one prefixed with its provider
     (`openai/gpt-4o-mini`). `context` is the map's limit on input tokens. `price` is its base rate with the rates of
-    long prompts, without those of batches and times of day. `released` is the date in the name of a snapshot. A
-    capability that the map does not mention counts as absent; where it mentions none at all, capabilities are unknown.
+    long prompts and of service tiers, without those of times of day. `released` is the date in the name of a snapshot.
+    A capability that the map does not mention counts as absent; where it mentions none at all, they are unknown.
 
     Raises UnknownModelError, with the most similar name, where the map has no such chat model.
     """
@@ -76,15 +88,28 @@ def card_facts(name: str) -> dict[str, Any]:
     if released := snapshot_day(key):
         facts["released"] = released
     facts["modalities"] = ["text", *(word for field, word in _MODALITIES.items() if entry.get(field))]
+    if outputs := _outputs(entry):
+        facts["outputs"] = outputs
     if any(field in entry for field in _CAPABILITIES):
         facts["capabilities"] = [word for field, word in _CAPABILITIES.items() if entry.get(field)]
     if prices := _prices(entry):
         above = {
             f"{length}k": rates for length in _tiers(entry) if (rates := _prices(entry, f"_above_{length}k_tokens"))
         }
-        facts["price"] = {**prices, "above": above} if above else prices
+        tiers = {tier: _tier_price(entry, prices, suffix) for tier, suffix in _SERVICE_TIERS.items()}
+        more = {"above": above, **tiers}
+        facts["price"] = {**prices, **{name: price for name, price in more.items() if price}}
     facts["source"] = f"litellm {version()} bundled map: {key}"
     return facts
+
+
+def _outputs(entry: Mapping[str, Any]) -> list[str]:
+    """The kinds of content that the model produces, as far as the map states them; empty where it does not."""
+    stated = entry.get("supported_output_modalities")
+    words = [word for word in _OUTPUTS if word in stated] if isinstance(stated, list) else []
+    if entry.get("supports_audio_output") and "audio" not in words:
+        words = [*(words or ["text"]), "audio"]
+    return words
 
 
 def names() -> tuple[str, ...]:
@@ -157,9 +182,28 @@ def _provider_and_model(key: str, provider: str) -> tuple[str, str]:
 def _prices(entry: Mapping[str, Any], suffix: str = "") -> dict[str, Any]:
     """The prices of the fields that end in `suffix`; empty where input or output has none."""
     prices = {
-        fact: _dollars(entry[name]) for fact, field in _PRICES.items() if entry.get(name := field + suffix) is not None
+        fact: _dollars(entry[name])
+        for fact, field in _PRICES.items()
+        if entry.get(name := field + suffix) is not None and (entry[name] or fact not in _APART)
     }
     return prices if {"input", "output"} <= prices.keys() else {}
+
+
+def _tier_price(entry: Mapping[str, Any], usual: Mapping[str, str], suffix: str) -> dict[str, Any] | float | None:
+    """The price of a service tier: a factor where all its rates are the same multiple of the usual ones."""
+    prices = _prices(entry, suffix)
+    if not prices:
+        return None
+    ratios = [
+        Decimal(price[:-1]) / Decimal(usual[name][:-1])
+        for name, price in prices.items()
+        if name in usual and Decimal(usual[name][:-1])
+    ]
+    factor = round(ratios[0], _FACTOR_DECIMALS) if ratios else None
+    # Rates that the map does not state for the tier follow the others.
+    if factor and all(ratio == factor for ratio in ratios) and usual.keys() - prices.keys() <= _APART:
+        return float(factor)
+    return prices
 
 
 def _tiers(entry: Mapping[str, Any]) -> list[int]:

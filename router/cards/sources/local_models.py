@@ -125,7 +125,7 @@ def vllm_facts(entry: Report, parent: Facts | None = None) -> Facts:
         family=_family(name, ""),
         size=_size(None, name),
         context=_tokens(entry.get("max_model_len")),
-        capabilities=["json_schema", "logprobs"],
+        capabilities=["json_schema", "logprobs", "multiple_choices"],
         tag="vllm",
         source="vLLM: /v1/models",
     )

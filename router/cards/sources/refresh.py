@@ -182,7 +182,7 @@ def _price(entry: str) -> Price | None:
 
 def _written(price: Price | None) -> Mapping[str, str]:
     plain = msgspec.to_builtins(price, enc_hook=write_quantity) if price is not None else {}
-    return {name: plain[name] for name in ("input", "cached_input", "output") if plain.get(name) is not None}
+    return {name: str(value) for name, value in plain.items() if value is not None and not isinstance(value, dict)}
 
 
 def _price_text(price: Price | None) -> str | None:

@@ -44,6 +44,8 @@ class RawStream:
         self._callback: Callable[[], object] | None = None
         self.usage: Usage | None = None
         self.complete = self.failed = False
+        # Bytes that are not text say nothing about tokens.
+        self.delivered_bytes = 0
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """See `Events.on_close`."""

@@ -14,7 +14,9 @@ from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.deployments import deployments_of
 from router.dispatch.providers import api_key, base_url, key_variable
 from router.dispatch.relay import models_url
+from router.formats.json import json_or_none
 from router.formats.net import host_of, parse_url
+from router.wire.errors import fault_of
 
 _TIMEOUT_S = 5.0
 _GEMINI = "https://generativelanguage.googleapis.com/v1beta"
@@ -90,11 +92,12 @@ async def _check(session: aiohttp.ClientSession, card: Card, ids: tuple[str, ...
 def _verdict(status: int, body: bytes) -> tuple[State, str]:
     if status in (200, 429):
         return "ok", "accepted" if status == 200 else "accepted, but rate limited now"
-    lowered = body.lower()
+    decoded = json_or_none(body)
     # Gemini and xAI answer 400 to a wrong key.
-    if status in (401, 403) or (status == 400 and (b"api key" in lowered or b"api_key" in lowered)):
-        return "refused", f"HTTP {status}"
-    return "unknown", f"HTTP {status}"
+    kind = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded).kind
+    if kind == "credit":
+        return "refused", f"HTTP {status}: no credit"
+    return "refused" if status in (401, 403) or kind == "key" else "unknown", f"HTTP {status}"
 
 
 def _request(card: Card, key: str) -> _Request | None:

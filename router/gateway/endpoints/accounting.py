@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from router.dispatch.costs import cost_usd, price_of
+from router.dispatch.costs import cost_of
 from router.formats.json import json_bytes
 from router.gateway.config.keys import Key
 from router.gateway.routing.selection import Selection
@@ -47,8 +47,5 @@ def _expected_cost_usd(selection: Selection) -> float:
     expected = selection.expected(selection.card.id)
     if expected is not None and expected.cost_usd is not None:
         return expected.cost_usd
-    price = price_of(selection.card)
-    if price is None:
-        return 0.0
     input_tokens = len(json_bytes(selection.body)) // _CHARACTERS_PER_TOKEN
-    return cost_usd(price, Usage(input_tokens, _ASSUMED_OUTPUT_TOKENS))
+    return cost_of(selection.card, Usage(input_tokens, _ASSUMED_OUTPUT_TOKENS)) or 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 
@@ -12,10 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from router.dispatch import Call, UpstreamResponse
-from router.dispatch.costs import cost_usd, price_of
+from router.dispatch.costs import booked_usage, cost_of
+from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.formats.json import json_or_none
 from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
@@ -26,10 +25,10 @@ from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.store.state.protocol import StateError
+from router.gateway.routing.sessions import Made
+from router.store.state.protocol import LastAnswer
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
-from router.wire.errors import error_in
 
 # Reading and routing a larger body takes long enough for other clients to notice.
 _LARGE_BODY_BYTES = 256 * 1024
@@ -52,7 +51,9 @@ class CompletionHandler:
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
         self._response: UpstreamResponse | None = None
+        self._booked: Usage | None = None
         self._attempts: list[Attempt] = []
+        self._made = Made(surface.api)
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._is_recorded = False
@@ -69,7 +70,7 @@ class CompletionHandler:
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except ClientDisconnect:
-            await self._record(_CLIENT_CLOSED_REQUEST, self._usage(), "client_left")
+            await self._record(_CLIENT_CLOSED_REQUEST, "client_left")
         finally:
             await self._close()
 
@@ -97,6 +98,7 @@ class CompletionHandler:
         await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
+        call = msgspec.structs.replace(call, affinity=selection.affinity)
         on_attempt = None if self._trace is None else self._trace.attempt
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
@@ -112,21 +114,25 @@ class CompletionHandler:
         return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
-        code = None
+        self._made.add(body)
         if response.status >= 400:
-            decoded = json_or_none(body)
-            error = upstream_error_response(response, error_in(decoded))
-            if self._responder.has_begun:
-                await self._end_stream_with_error(error)
-                return
-            code = error.code
-            if not self._surface.is_native_error(decoded):
-                body = self._surface.error(error)
-        else:
-            await self._remember_response(response, body)
-        await self._record(response.status, response.usage, code)
+            await self._respond_with_upstream_error(response, body)
+            return
+        await self._remember_response(response, body)
+        await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, _without_type(response.headers), body)
+
+    async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
+        error = upstream_error_response(response)
+        if self._responder.has_begun:
+            await self._end_stream_with_error(error)
+            return
+        if not self._surface.is_native_error(response.decoded):
+            body = self._surface.error(error)
+        await self._record(error.status, error.code)
+        self._stop_watching()
+        await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
         await self._responder.begin_stream(_without_type(response.headers))
@@ -137,9 +143,10 @@ class CompletionHandler:
                 if is_first:
                     await self._remember_response(response, piece)
                 is_first = False
+                self._made.add(piece)
                 if events.complete:
                     # The record is on disk before the client knows that the answer is complete.
-                    await self._record(response.status, events.usage, None)
+                    await self._record(response.status, None)
                     self._stop_watching()
                 await self._responder.events(piece, is_last=events.complete)
         except UpstreamError as error:
@@ -150,12 +157,12 @@ class CompletionHandler:
         if self._responder.has_begun:
             await self._end_stream_with_error(error)
             return
-        await self._record(error.status, None, error.code)
+        await self._record(error.status, error.code)
         self._stop_watching()
         await self._responder.whole(error.status, error.headers, self._surface.error(error))
 
     async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
-        await self._record(200, self._usage(), error.code)
+        await self._record(200, error.code)
         self._stop_watching()
         await self._responder.events(event or self._surface.failure(error), is_last=True)
 
@@ -168,7 +175,7 @@ class CompletionHandler:
             await self._response.body.aclose()
         if not self._is_recorded:
             # The gateway itself failed, or is shutting down.
-            await self._record(500, self._usage(), "internal_error")
+            await self._record(500, "internal_error")
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
         # Lines of JSON have no comments.
@@ -176,13 +183,15 @@ class CompletionHandler:
         return request.active.config.keepalive_s if is_possible else 0
 
     def _usage(self) -> Usage | None:
-        if self._response is None:
+        """The usage so far, estimated where the upstream reports none; None where no upstream has answered."""
+        if self._response is None or self._request is None:
             return None
-        return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
+        if self._booked is None or not isinstance(self._response.body, bytes):
+            self._booked = booked_usage(self._response, self._surface.api, self._request.body)
+        return self._booked
 
     def _cost_usd(self, usage: Usage | None) -> float | None:
-        price = price_of(self._response.card) if self._response is not None else None
-        return None if price is None or usage is None else cost_usd(price, usage)
+        return None if self._response is None or usage is None else cost_of(self._response.card, usage)
 
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started_s) * 1000, 3)
@@ -200,25 +209,29 @@ class CompletionHandler:
         expected = selection.expected(response.card.id) if response is not None else None
         if expected is not None:
             headers["x-route-quality"] = f"{expected.quality:.3f}"
-        usage = self._usage()
-        cost = self._cost_usd(usage) if usage is not None else (expected.cost_usd if expected else None)
+        if response is not None and isinstance(response.body, bytes):
+            cost = self._cost_usd(self._usage())
+        else:
+            # The answer has only begun.
+            cost = expected.cost_usd if expected else None
         if cost is not None:
             headers["x-route-cost-usd"] = f"{cost:.6f}"
         return headers
 
-    async def _record(self, status: int, usage: Usage | None, error: str | None) -> None:
+    async def _record(self, status: int, error: str | None) -> None:
         """Write the record, settle the cost and remember the conversation's card, once."""
         if self._is_recorded:
             return
         self._is_recorded = True
-        response, cost = self._response, self._cost_usd(usage)
+        response, usage = self._response, self._usage()
+        cost = self._cost_usd(usage)
         upstream_served = response is not None and response.status < 400
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
             card=None if response is None else response.card.id,
             attempts=tuple(self._attempts),
-            usage=None if usage is None else _recorded(usage),
+            usage=usage,
             cost_usd=cost,
             ttft_ms=self._ttft_ms,
             overhead_ms=self._overhead_ms,
@@ -244,17 +257,11 @@ class CompletionHandler:
 
     async def _remember_card(self) -> None:
         request, selection, response = self._request, self._selection, self._response
-        if request is None or response is None or selection is None or not selection.session:
+        if request is None or response is None or selection is None or selection.identity is None:
             return
-        with contextlib.suppress(StateError):
-            remember = self._services.conversations.remember
-            await remember(selection.session, response.card.id, self._at, request.key_id)
+        answer = LastAnswer(response.card.id, server_of(response.card))
+        await self._services.sessions.remember(selection.identity, self._made.names, answer, request.key_id)
 
 
 def _without_type(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name != "content-type"}
-
-
-def _recorded(usage: Usage) -> Usage:
-    """The counts that records keep; the others are only for the cost."""
-    return Usage(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)

@@ -26,6 +26,7 @@ from router.gateway.http.multipart import FORM, field_of, with_field
 from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
 from router.gateway.routing.selection import GatewayRequest, Selection
+from router.types import Usage
 
 _CARD = "x-route-card"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -152,11 +153,17 @@ class RelayedHandler(CompletionHandler):
         await self._responder.begin_raw(response.status, response.headers)
         async for piece in events:
             await self._responder.events(piece, is_last=False)
-        await self._record(response.status, events.usage, None)
+        await self._record(response.status, None)
         self._stop_watching()
         await self._responder.events(b"", is_last=True)
 
     async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
         # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
-        await self._record(200, self._usage(), error.code)
+        await self._record(200, error.code)
         self._stop_watching()
+
+    def _usage(self) -> Usage | None:
+        # What is not reported cannot be estimated from bytes that are not text.
+        if self._response is None:
+            return None
+        return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage

@@ -13,6 +13,7 @@ from router.dispatch.queue import Admission
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
+from router.gateway.routing.sessions import Sessions
 from router.store.records.record import Record
 from router.store.state.protocol import StateStore
 
@@ -24,7 +25,7 @@ Sink = Callable[[Record], None]
 
 
 class Services(Struct, frozen=True, eq=False):
-    """The services of one worker. `state` counts what keys use, `conversations` remembers which card answered."""
+    """The services of one worker. `state` counts what keys use, `sessions` remembers who answered."""
 
     reloader: ConfigReloader
     selector: Selector
@@ -32,7 +33,7 @@ class Services(Struct, frozen=True, eq=False):
     runner: PlanRunner
     admission: Admission
     state: StateStore
-    conversations: StateStore
+    sessions: Sessions
     recorder: Recorder
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None

@@ -10,7 +10,7 @@ from router.dispatch.providers import native_apis
 from router.dispatch.response import UpstreamResponse
 from router.formats.json import json_or_none
 from router.gateway.routing.selection import GatewayRequest
-from router.store.state.protocol import StateError, StateStore
+from router.store.state.protocol import LastAnswer, StateError, StateStore
 from router.types import Attempt
 from router.wire.sse import data_of, events_of
 
@@ -31,12 +31,13 @@ async def remember_response(
     id_ = _id_in(piece)
     if id_ is not None:
         with contextlib.suppress(StateError):
-            await state.remember(_PREFIX + id_, attempt.deployment, now_s, request.key_id)
+            await state.remember(_PREFIX + id_, LastAnswer(attempt.deployment), now_s, request.key_id)
 
 
 async def deployment_of_response(state: StateStore, id_: str, key_id: str, now_s: float) -> str | None:
     """The name of the deployment that made the response; None where it is unknown, or belongs to another key."""
-    return await state.card_of(_PREFIX + id_, now_s, key_id)
+    answer = await state.last_answer(_PREFIX + id_, now_s, key_id)
+    return None if answer is None else answer.card
 
 
 def _id_in(piece: bytes) -> str | None:

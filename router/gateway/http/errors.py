@@ -10,6 +10,7 @@ from msgspec import Struct
 from starlette.exceptions import HTTPException
 
 from router.dispatch import UpstreamResponse
+from router.dispatch.response import fault_in
 from router.errors import (
     BudgetError,
     BusyError,
@@ -24,7 +25,6 @@ from router.errors import (
     UnknownModelError,
     UpstreamError,
 )
-from router.wire.errors import ErrorDetails
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 _MAX_SHOWN_CHARACTERS = 60
@@ -140,15 +140,21 @@ def http_error_response(error: HTTPException, method: str, path: str) -> ErrorRe
     return ErrorResponse(error.status_code, message, "invalid_request_error", code, None, dict(error.headers or {}))
 
 
-def upstream_error_response(response: UpstreamResponse, error: ErrorDetails) -> ErrorResponse:
+def upstream_error_response(response: UpstreamResponse) -> ErrorResponse:
     """An upstream's error for the client, with the upstream's own message where it has one that clients may see."""
-    did = "rejected the gateway's credentials: HTTP" if response.status in (401, 403) else "answered HTTP"
+    fault, upstream = fault_in(response), f'the upstream of the card "{response.card.id}"'
+    refusal, status = fault.meaning.refusal, fault.client_status
+    if refusal:
+        message = f"{upstream} {refusal} (HTTP {fault.status}); the operator's log and `route doctor` name the key"
+        code = f"upstream_{fault.kind}"
+        return ErrorResponse(status, message, "upstream_error", code, None, {"x-should-retry": "false"})
+    error = fault.details
     headers = {name: value for name, value in response.headers.items() if name != "content-type"}
     return ErrorResponse(
-        response.status,
-        error.message or f'the upstream of the card "{response.card.id}" {did} {response.status}',
+        status,
+        error.message or f"{upstream} answered HTTP {fault.status}",
         error.type or "upstream_error",
-        error.code or str(response.status),
+        error.code or str(fault.status),
         error.param,
         headers,
     )

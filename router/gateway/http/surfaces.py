@@ -38,7 +38,9 @@ class Surface(Struct, frozen=True, eq=False):
             return isinstance(error, str)
         if not isinstance(error, dict) or not isinstance(error.get("message"), str):
             return False
-        return self.api != "messages" or decoded.get("type") == "error"
+        # Clients with typed errors reject the number that some servers send as `code`.
+        has_texts = all(isinstance(error.get(name), str | None) for name in ("type", "param", "code"))
+        return has_texts and (self.api == "messages") == (decoded.get("type") == "error")
 
 
 def openai_error(error: ErrorResponse) -> bytes:

@@ -42,7 +42,7 @@ class Recorder:
             stream=request.stream,
             outcome=outcome,
             key=None if request.key is None else request.key.id,
-            session=None if selection is None else selection.session,
+            session=None if selection is None or selection.identity is None else selection.identity.session,
             decision=None if routed is None else self._snapshots_of(request.active.catalogue).decision_record(routed),
             prompt=json_bytes(request.body) if request.active.config.records.prompts else None,
         )

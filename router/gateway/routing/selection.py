@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -15,6 +15,8 @@ from router.cards.schema import Card
 from router.decide.flags import Flags, parse_flags
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
 from router.decide.policy import Policy
+from router.dispatch import Affinity
+from router.dispatch.call import NO_AFFINITY
 from router.dispatch.deployments import DeploymentPool
 from router.dispatch.dispatcher import unsupported_api
 from router.dispatch.providers import native_apis
@@ -31,14 +33,14 @@ from router.gateway.config.keys import Key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
+from router.store.state.protocol import LastAnswer
 from router.types import Api, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
+from router.wire.reading.identity import Identity, identity_of
 
 T = TypeVar("T")
-CardOf = Callable[[str, str], Awaitable[str | None]]
-"""The id of the card that answered a conversation last, by the conversation and the key's id."""
-
 _MAX_NAMED = 5
 
 
@@ -73,7 +75,8 @@ class Selection(Struct, frozen=True, eq=False):
     """The plan for a request, and the body to carry it out with.
 
     `chat_body` is the body converted to chat where that has been done. `routed` is None where the client named the card
-    itself, `session` where the request belongs to no conversation.
+    itself, `identity` where nothing is remembered of such a request. `affinity` is the server that has the
+    conversation.
     """
 
     plan: Plan
@@ -82,7 +85,8 @@ class Selection(Struct, frozen=True, eq=False):
     catalog: Catalog
     chat_body: Mapping[str, Any] | None = None
     routed: Routed | None = None
-    session: str | None = None
+    identity: Identity | None = None
+    affinity: Affinity = NO_AFFINITY
 
     @property
     def card(self) -> Card:
@@ -101,8 +105,8 @@ class Selection(Struct, frozen=True, eq=False):
 class Selector:
     """Selects by the model's name, the routing options, what the key allows, and what can be called now."""
 
-    def __init__(self, availability: AvailabilityMonitor, pool: DeploymentPool, card_of: CardOf) -> None:
-        self._availability, self._pool, self._card_of = availability, pool, card_of
+    def __init__(self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions) -> None:
+        self._availability, self._pool, self._sessions = availability, pool, sessions
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     async def select(self, request: GatewayRequest) -> Selection:
@@ -110,10 +114,10 @@ class Selector:
         target = read_target(request.body.get("model"), request.active.aliases)
         options = read_routing_options(request.headers, request.body)
         if target.card is not None:
-            return self._named(request, target.card, options)
+            return await self._named(request, target.card, options)
         return await self._routed(request, target, options)
 
-    def _named(self, request: GatewayRequest, name: str, options: RoutingOptions) -> Selection:
+    async def _named(self, request: GatewayRequest, name: str, options: RoutingOptions) -> Selection:
         router = request.active.router
         position = router.catalog.position(name)
         card = None if position is None else router.catalog[position]
@@ -125,7 +129,13 @@ class Selector:
         if unsupported := unsupported_api(card, request.surface.api):
             raise FieldError("model", f'is "{name}", which cannot answer this: {unsupported}')
         _check_callable(self._availability.unconfigured, card.id)
-        return Selection(SinglePlan(card.id), request.body, router.policies.named(DEFAULT_POLICY), router.catalog)
+        identity, affinity = None, NO_AFFINITY
+        if len(self._pool.deployments_of(card)) > 1 or request.surface.api == "responses":
+            identity = identity_of(request.body, request.headers, options.session).at_card(card.id)
+            affinity = affinity_of(identity, await self._sessions.find(identity, request.key_id))
+        policy = router.policies.named(DEFAULT_POLICY)
+        plan = SinglePlan(card.id)
+        return Selection(plan, request.body, policy, router.catalog, identity=identity, affinity=affinity)
 
     async def _routed(self, request: GatewayRequest, target: Target, options: RoutingOptions) -> Selection:
         if request.surface.api == "embeddings":
@@ -134,17 +144,40 @@ class Selector:
         flags = options.added_to(parse_flags(target.flag_text))
         run = asyncio.to_thread if request.is_large else _run_inline
         chat = await run(read_request, request.surface.api, request.body)
-        session = f"said:{options.session}" if options.session else chat.conversation_id
-        continues = bool(options.session) or len(chat.human_turns) > 1
-        kept = await self._card_of(session, request.key_id) if continues else None
+        identity = await run(identity_of, request.body, request.headers, options.session, policy.id)
+        last = await self._sessions.find(identity, request.key_id)
+        kept = None if last is None else last.card
+        elsewhere = self._without_its_state(request, identity, last)
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down = self._pool.cooling_down()
-        routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down)
+        routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down, elsewhere)
         decided = routed.request
         catalog = request.active.router.catalog
-        return Selection(
-            routed.decision.plan, decided.body, policy, catalog, decided.chat_body, routed=routed, session=session
-        )
+        affinity = affinity_of(identity, last)
+        plan, body = routed.decision.plan, decided.body
+        return Selection(plan, body, policy, catalog, decided.chat_body, routed, identity, affinity)
+
+    def _without_its_state(
+        self, request: GatewayRequest, identity: Identity, last: LastAnswer | None
+    ) -> Mapping[str, str]:
+        """Why other cards than that of `last` cannot answer a request that is bound to what it made; else empty.
+
+        Raises FieldError where that card, or its server, is no longer there.
+        """
+        bound = identity.stored.bound
+        if not bound or last is None:
+            return {}
+        catalog = request.active.router.catalog
+        places = {card.id: self._pool.deployments_of(card) for card in catalog}
+        able = {id_ for id_, servers in places.items() if any(each.server == last.server for each in servers)}
+        if not able and len(places.get(last.card, ())) == 1:
+            # An edited card may still have the same account.
+            able = {last.card}
+        if not able:
+            problem = f'refers to what a server of the card "{last.card}" made, which is no longer configured'
+            raise FieldError(bound, f"{problem}; send the whole conversation instead")
+        reason = f'`{bound}` refers to what only a server of the card "{last.card}" has'
+        return {id_: reason for id_ in places if id_ not in able}
 
     def _decide(
         self,
@@ -154,11 +187,13 @@ class Selector:
         policy: Policy,
         kept: str | None,
         cooling_down: Mapping[str, str],
+        elsewhere: Mapping[str, str],
     ) -> Routed:
         router = request.active.router
         today = datetime.datetime.now(datetime.UTC).date()
 
         def route(unavailable: Mapping[str, str]) -> Routed:
+            unavailable = {**unavailable, **elsewhere} if elsewhere else unavailable
             return router.route(chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
 
         native = bool(chat.native_only)
@@ -170,7 +205,7 @@ class Selector:
         try:
             return route(unavailable)
         except NoCandidateError:
-            if not unavailable:
+            if elsewhere or not unavailable:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
         ignoring_availability = router.route(chat, flags=flags, policy=policy, today=today)

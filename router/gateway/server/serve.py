@@ -27,6 +27,7 @@ from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
+from router.gateway.server.unchunked import HttpProtocol
 from router.gateway.server.workers import WorkerSupervisor, unblock_signals
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.traces import open_traces
@@ -226,6 +227,7 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         # The gateway does not use the client's address.
         proxy_headers=False,
         lifespan="on",
+        http=HttpProtocol,
         # Clients reuse connections for longer than uvicorn's default of 5 seconds, and would find them closed.
         timeout_keep_alive=75,
         # There are no websockets here, and searching for a library takes time.

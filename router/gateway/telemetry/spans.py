@@ -213,6 +213,8 @@ def _usage_attributes(outcome: Outcome) -> Attributes:
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
     }
+    if usage.cache_write_tokens:
+        counts["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
     return {name: tokens for name, tokens in counts.items() if 0 <= tokens <= _MAX_TOKENS}
 
 

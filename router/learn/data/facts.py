@@ -53,12 +53,12 @@ def load_facts(file: Path, catalog: Catalog) -> Mapping[str, ModelFacts]:
         if same_model is None:
             facts.update(dict.fromkeys(names, entry))
         else:
-            combined = _with_missing(facts[same_model.id], entry)
+            combined = with_missing(facts[same_model.id], entry)
             facts.update(dict.fromkeys((*same_model.names, *names), combined))
     return facts
 
 
-def _with_missing(facts: ModelFacts, other: ModelFacts) -> ModelFacts:
+def with_missing(facts: ModelFacts, other: ModelFacts) -> ModelFacts:
     """`facts`, with unknown values taken from `other`."""
     missing = {name: getattr(other, name) for name in facts.__struct_fields__ if getattr(facts, name) is None}
     return msgspec.structs.replace(facts, **missing, benchmarks={**other.benchmarks, **facts.benchmarks})

@@ -107,6 +107,35 @@ _SAME = {
 }
 """Names of one model that no rule makes the same."""
 
+_VERSIONS = {
+    "claude-3-5-sonnet-20240620": "claude-sonnet-3.5-0620",
+    "command-r-08-2024": "command-r-0824",
+    "command-r-plus-08-2024": "command-r-plus-0824",
+    "deepseek-r1-0528": "deepseek-r1-0528",
+    "deepseek-v2.5-1210": "deepseek-v2.5-1210",
+    "deepseek-v3-0324": "deepseek-v3-0324",
+    "deepseek-v4-flash-0731": "deepseek-v4-flash-0731",
+    "deepseek-v4-pro-0813": "deepseek-v4-pro-0813",
+    "gemini-1.5-flash-001": "gemini-1.5-flash-001",
+    "gemini-1.5-flash-preview-0514": "gemini-1.5-flash-001",
+    "gemini-1.5-pro-001": "gemini-1.5-pro-001",
+    "gemini-1.5-pro-preview-0409": "gemini-1.5-pro-001",
+    "gpt-3.5-turbo-0301": "gpt-3.5-turbo-0301",
+    "gpt-3.5-turbo-0613": "gpt-3.5-turbo-0613",
+    "gpt-3.5-turbo-1106": "gpt-3.5-turbo-1106",
+    "gpt-4-0125-preview": "gpt-4-0125",
+    "gpt-4-0314": "gpt-4-0314",
+    "gpt-4-1106-preview": "gpt-4-1106",
+    "gpt-4o-2024-05-13": "gpt-4o-0513",
+    "gpt-4o-2024-11-20": "gpt-4o-1120",
+    "hunyuan-turbos-20250416": "hunyuan-turbos-0416",
+    "kimi-k2-0905": "kimi-k2-0905",
+    "kimi-k2-0905-preview": "kimi-k2-0905",
+    "o1-preview": "o1-preview",
+    "qwq-32b-preview": "qwq-32b-preview",
+}
+"""Versions that differ too much from the one which is known by the name without a date, by name without a vendor."""
+
 
 def model_key(name: str) -> tuple[str, str]:
     """The model and its reasoning effort, in one spelling for all leaderboards; the effort is empty where none is
@@ -116,7 +145,10 @@ def model_key(name: str) -> tuple[str, str]:
     """
     text = re.sub(r":?free$", "", name.strip().lower()).replace("__", "/")
     text = re.sub(r"[-_ (),]+", "-", text).strip("-")
-    text = _DATE.sub("", _VENDOR.sub("", text).lstrip("-")).removesuffix("-latest")
+    text = _VENDOR.sub("", text).lstrip("-")
+    if text in _VERSIONS:
+        return _VERSIONS[text], ""
+    text = _DATE.sub("", text).removesuffix("-latest")
     text = _SAME.get(text, text)
     effort = ""
     while (found := _EFFORT.search(text)) and not _PART_OF_NAME.search(text):
@@ -175,6 +207,18 @@ def _cells(file: Path, table: _Table) -> Iterator[tuple[int, str, str, str]]:
             if text := row.get(column):
                 name = benchmark.replace("2026_06", "2026_01") if old else benchmark
                 yield line, row["model"].removesuffix(_OLD_RELEASE), name, text
+
+
+_OPEN_FAMILY = re.compile(r"(?:code)?llama-?[\d]|mistral-7b|mixtral|yi-\d|qwen1\.5|deepseek-llm|gemma-\d|falcon|mpt-")
+_INSTRUCTED = re.compile(r"chat|instruct|-it(?=-|$)")
+
+
+def is_pretrained_only(name: str) -> bool:
+    """Whether the name is that of open weights before they were trained to follow instructions; `model_key` and
+    leaderboards of conversations mean the weights after that.
+    """
+    text = name.strip().lower().replace("_", "-")
+    return bool(_OPEN_FAMILY.search(text)) and not _INSTRUCTED.search(text)
 
 
 _SIZE = re.compile(

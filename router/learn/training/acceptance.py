@@ -16,11 +16,13 @@ from router.cards.facts import ModelFacts
 from router.errors import CallerError
 from router.learn.data import RoutingSet
 from router.learn.data.everyday import GradedPrompts
-from router.learn.data.leaderboards import facts_from_name, model_key, read_leaderboards
+from router.learn.data.facts import with_missing
+from router.learn.data.leaderboards import facts_from_name, is_pretrained_only, model_key, read_leaderboards
 from router.learn.data.price_map import listed_prices, snapshot_dates
 from router.learn.training.outcome_table import additive_effects
 from router.learn.training.ratings import column_memberships, fit_ratings
 from router.learn.training.reader import fit_reader
+from router.perceive.ability.ability import Ability
 from router.perceive.ability.acceptance import AcceptanceParameters
 from router.perceive.ability.ratings import measurements, memberships, rating_of
 from router.perceive.features import topic_texts
@@ -71,9 +73,10 @@ def fit_acceptance(
     outcomes = _by_domain(measured, Reader(fitted.parameters))
     data = measured.data
     boards = {} if leaderboards is None else _board_facts(leaderboards)
-    of_models = [facts.get(name) or boards.get(model_key(name)) for name in data.models]
+    boards, merged = _joined(boards, facts)
+    of_models = [merged.get(name) or boards.get(model_key(name)) for name in data.models]
     used = {id(entry) for entry in of_models}
-    others = {id(entry): entry for entry in (*facts.values(), *boards.values()) if id(entry) not in used}
+    others = {id(entry): entry for entry in (*merged.values(), *boards.values()) if id(entry) not in used}
     entries = [*of_models, *others.values()]
     rows = np.array([measurements(entry) for entry in entries])
     values = np.full((len(rows), outcomes.values.shape[1]), np.nan)
@@ -83,15 +86,20 @@ def fit_acceptance(
     ratings = fit_ratings(table, columns, [entry.family if entry else None for entry in entries], families)
     rated = {name: row for row, name in enumerate(data.models)}
     rated |= {entry.name: row for row, entry in enumerate(entries) if entry}
-    unknown = np.full(table.shape[1], np.nan)
+    offsets = dict(zip(families, ratings.family_offset, strict=True))
+    population = ratings.posterior(np.full(table.shape[1], np.nan), columns)
+
+    def place(row: int) -> Ability:
+        """Where forecasts place the model of this row."""
+        entry = entries[row]
+        return ratings.posterior(table[row], columns, offsets.get((entry and entry.family) or "", 0.0))
+
     parameters = AcceptanceParameters(
         reader=fitted.parameters,
         ratings=ratings,
         memberships=columns,
         outcomes=outcomes.values,
-        rated=np.array(
-            [rating_of(ratings.posterior(row, columns)).mean for row in (*table[: len(of_models)], unknown)]
-        ),
+        rated=np.array([rating_of(place(row)).mean for row in range(len(of_models))] + [rating_of(population).mean]),
         tier_ratings=np.arange(len(fitted.strengths), dtype=np.float64),
         tier_strengths=fitted.strengths,
         difficulties=np.quantile(fitted.out_of_fold, _QUANTILES),
@@ -103,7 +111,7 @@ def fit_acceptance(
     for models in graded.strengths:
         if missing := [name for name in models if name not in rated]:
             raise CallerError(f"strengths: there are no facts of the model {missing[0]}")
-        tiers.append(np.mean([ratings.posterior(table[rated[name]], columns).mean[0] for name in models]))
+        tiers.append(np.mean([place(rated[name]).mean[0] for name in models]))
     names = graded.outcomes.models
     for weaker, stronger in itertools.pairwise(range(len(tiers))):
         if tiers[stronger] <= tiers[weaker]:
@@ -127,6 +135,28 @@ def _board_facts(folder: Path) -> dict[tuple[str, str], ModelFacts]:
             benchmarks=scores,
         )
     return boards
+
+
+def _joined(
+    boards: Mapping[tuple[str, str], ModelFacts], facts: Mapping[str, ModelFacts]
+) -> tuple[dict[tuple[str, str], ModelFacts], dict[str, ModelFacts]]:
+    """The rows of leaderboards that no entry of `facts` is about, and the facts by name, with the scores of the row
+    that is about the same model: a model is one row of the table, with all that is known of it.
+    """
+    names: dict[int, list[str]] = {}
+    for name, entry in facts.items():
+        names.setdefault(id(entry), []).append(name)
+    merged: dict[str, ModelFacts] = {}
+    found = set()
+    for own in names.values():
+        keys = (model_key(name) for name in own if not is_pretrained_only(name))
+        key = next((key for key in keys if key in boards), None)
+        entry = facts[own[0]]
+        if key is not None:
+            found.add(key)
+            entry = with_missing(entry, boards[key])
+        merged |= dict.fromkeys(own, entry)
+    return {key: board for key, board in boards.items() if key not in found}, merged
 
 
 def _by_domain(measured: Outcomes, reader: Reader) -> _ByDomain:

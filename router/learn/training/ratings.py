@@ -52,14 +52,15 @@ def fit_ratings(
     center = filled.sum(axis=0) / count
     prior_mean = float(center[anchor])
     center[anchor], noise[anchor] = 0.0, _ANCHOR_NOISE
-    prior_variance = np.full(latents, _PRIOR_VARIANCE)
-    prior_variance[0] = _GENERAL_VARIANCE
+    usual_variance = np.full(latents, _PRIOR_VARIANCE)
+    usual_variance[0] = _GENERAL_VARIANCE
+    prior_variance = usual_variance.copy()
     for _ in range(_ROUNDS):
         mean, second = _posterior(filled, known, memberships, center, slope, noise, prior_mean, prior_variance)
         prior_mean = float(mean[:, 0].mean())
         spread = second[:, range(latents), range(latents)].copy()
         spread[:, 0] += prior_mean**2 - 2 * prior_mean * mean[:, 0]
-        prior_variance = (spread.sum(axis=0) + _PRIOR_VARIANCE_MODELS * _PRIOR_VARIANCE) / (
+        prior_variance = (spread.sum(axis=0) + _PRIOR_VARIANCE_MODELS * usual_variance) / (
             len(table) + _PRIOR_VARIANCE_MODELS
         )
         for column in range(table.shape[1]):

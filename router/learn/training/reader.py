@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.sparse import csr_array
+from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold
 
 from router.learn.data.everyday import GradedPrompts
@@ -20,6 +21,7 @@ from router.perceive.reader import (
     Landmarks,
     ReaderParameters,
     context_features,
+    corrected,
     gram_hashes,
 )
 from router.perceive.skills import levels, quantised, unit_rows
@@ -35,6 +37,7 @@ _JITTER = 1e-2
 
 _LEAST_PROMPTS_OF_GRAM = 2
 _PAIR_WEIGHT = 1.0
+_CURVE_POINTS, _LEAST_CURVE_SLOPE = 16, 0.05
 _CLIP = 5.0
 _EDGE = 0.02
 _ROUNDS = 20
@@ -78,7 +81,8 @@ def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedR
         if best is None or error < best[0]:
             best = error, alpha, forecast
     assert best is not None
-    _, alpha, out_of_fold = best
+    _, alpha, read = best
+    curve = _curve(read, difficulty)
     dual = _solve(kernel, targets - center_targets, rows, pairs, alpha)
     parameters = ReaderParameters(
         grams=((grams.T @ dual) * gram_weights[:, None]).astype(np.float32),
@@ -89,9 +93,10 @@ def fit_reader(graded: GradedPrompts, vectors: Floats, embedded: int) -> FittedR
         landmarks=landmarks.astype(np.int8),
         landmark_scale=landmark_scale,
         landmark_weights=(near_weights @ (near.T @ dual)).astype(np.float32),
+        curve=curve,
     )
     assert parameters.grams.shape == (2**GRAM_BITS, READINGS)
-    return FittedReader(parameters, difficulty, out_of_fold, strengths)
+    return FittedReader(parameters, difficulty, corrected(read, curve), strengths)
 
 
 def graded_difficulty(shares: Doubles) -> tuple[Doubles, Doubles]:
@@ -108,6 +113,20 @@ def graded_difficulty(shares: Doubles) -> tuple[Doubles, Doubles]:
         difficulty -= difficulty.mean()
         strengths = ((logits + difficulty[:, None]) * weights).sum(axis=0) / weights.sum(axis=0)
     return strengths, difficulty
+
+
+def _curve(read: Doubles, difficulty: Doubles) -> Floats:
+    """The curve, float32 `(2, points)`, from difficulties read out of fold to the true ones: by isotonic regression, at
+    the means of equal parts of the prompts.
+    """
+    order = np.argsort(read, kind="stable")
+    isotonic = IsotonicRegression().fit_transform(read, difficulty)
+    parts = np.array_split(order, min(_CURVE_POINTS, len(order)))
+    points, values = (np.array([numbers[part].mean() for part in parts]) for numbers in (read, isotonic))
+    # Different readings stay different, so that of two prompts the harder is read as harder.
+    values += _LEAST_CURVE_SLOPE * (points - points.mean())
+    kept = np.concatenate([[True], np.diff(points) > 1e-3])
+    return np.array([points[kept], values[kept]], dtype=np.float32)
 
 
 def _solve(kernel: Doubles, targets: Doubles, train: Indices, pairs: Indices, alpha: float) -> Doubles:

@@ -128,6 +128,7 @@ def acceptance_shapes(
         "reader.landmarks": (landmarks, embedded),
         "reader.landmark_scale": (landmarks,),
         "reader.landmark_weights": (landmarks, READINGS),
+        "reader.curve": (2, max(parameters.reader.curve.size // 2, 1)),
         "ratings.center": (columns,),
         "ratings.slope": (columns,),
         "ratings.noise": (columns,),

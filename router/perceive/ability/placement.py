@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from router.cards.catalog import Catalog
-from router.cards.facts import facts_of
+from router.cards.facts import ModelFacts, facts_of
+from router.cards.schema import Card
 from router.perceive.ability.ability import Ability
 from router.perceive.ability.acceptance import STRONGER_BY, STRONGER_NOISE, TIER_NOISE, TIERS, AcceptanceParameters
 from router.perceive.ability.belief import Belief, LogisticResponse
@@ -16,7 +18,8 @@ from router.perceive.ability.local import LocalEvidence
 from router.perceive.ability.ratings import measurements
 from router.types import Doubles
 
-_ADAPTER_VARIANCE = 0.3**2
+_CHANGE_VARIANCE = 0.3**2
+"""How much an adapter, or another reasoning effort, may change a model: in general and in each family of tasks."""
 
 
 class ProbeReadings(NamedTuple):
@@ -32,7 +35,7 @@ class RatingPlacer:
     probes.
 
     `column` maps a position to the model whose outcomes are the card's. `probes` are by card id. A card's place depends
-    on that card alone, on its base, and on the cards that it states to be stronger than.
+    on that card alone, on its origin, and on the cards that it states to be stronger than.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class RatingPlacer:
         if position in self._placed:
             return []
         card = self._catalog[position]
-        names = (*card.stronger_than, *(() if card.base is None else (card.base,)))
+        names = (*card.stronger_than, *(() if card.origin is None else (card.origin,)))
         return [needed for name in names if (needed := self._catalog.position(name)) is not None]
 
     def local(self) -> dict[int, LocalEvidence]:
@@ -85,13 +88,15 @@ class RatingPlacer:
 
     def _place(self, position: int) -> Ability:
         card, parameters = self._catalog[position], self._parameters
-        base = None if card.base is None else self._catalog.position(card.base)
+        base = None if card.origin is None else self._catalog.position(card.origin)
         column = self._column(position)
+        missing = np.full(parameters.outcomes.shape[1], np.nan)
         if column is None and base is not None:
             of_base = self._placed[base]
-            latent = Ability(of_base.mean, of_base.covariance + _ADAPTER_VARIANCE * np.eye(len(of_base.mean)))
+            latent = Ability(of_base.mean, of_base.covariance + _CHANGE_VARIANCE * np.eye(len(of_base.mean)))
+            own = measurements(_own_facts(card, self._catalog[base]))
+            latent = parameters.ratings.updated(latent, np.concatenate([own, missing]), parameters.memberships)
         else:
-            missing = np.full(parameters.outcomes.shape[1], np.nan)
             outcomes = missing if column is None else parameters.outcomes[column]
             offset = self._offsets.get(card.family or "", 0.0)
             latent = parameters.place(measurements(facts_of(card)), outcomes, offset)
@@ -108,6 +113,12 @@ class RatingPlacer:
             self._beliefs[position] = belief.observe(range(len(probes.scores)), probes.scores)
             latent = self._beliefs[position].ability
         return latent
+
+
+def _own_facts(card: Card, base: Card) -> ModelFacts:
+    """The benchmarks that are known of `card` itself; its other facts are those of its base, whose place counts."""
+    own = {name: stated for name, stated in card.benchmarks.items() if base.benchmarks.get(name) != stated}
+    return ModelFacts(card.id, benchmarks=facts_of(msgspec.structs.replace(card, benchmarks=own)).benchmarks)
 
 
 def _measured(latent: Ability, rating: float, noise: float) -> Ability:

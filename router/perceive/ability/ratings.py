@@ -52,16 +52,26 @@ class RatingModel(Struct, frozen=True, eq=False):
 
         `offset` is that of the model's family: its size, date and price say that much more.
         """
-        known = np.flatnonzero(np.isfinite(facts))
         mean = np.zeros(memberships.shape[1])
         mean[0] = self.prior_mean + offset
+        numbers = np.zeros(len(facts))
+        numbers[len(BENCHMARKS) : len(BENCHMARKS) + len(NUMBERS)] = 1.0
+        return self.updated(
+            Ability(mean, np.diag(self.prior_variance)), facts + numbers * self.slope * offset, memberships
+        )
+
+    def updated(self, prior: Ability, facts: Doubles, memberships: Doubles) -> Ability:
+        """Mean and covariance of the latent variables, given those before these facts `(columns,)`, NaN where unknown
+        were known.
+        """
+        known = np.flatnonzero(np.isfinite(facts))
+        if not len(known):
+            return prior
         design = self.slope[known, None] * memberships[known]
         weighted = design / self.noise[known, None]
-        covariance = np.linalg.inv(np.diag(1.0 / self.prior_variance) + weighted.T @ design)
-        expected = self.center[known] + design @ mean
-        numbers = (known >= len(BENCHMARKS)) & (known < len(BENCHMARKS) + len(NUMBERS))
-        residual = facts[known] - expected + numbers * self.slope[known] * offset
-        posterior: Doubles = mean + covariance @ (weighted.T @ residual)
+        covariance = np.linalg.inv(np.linalg.inv(prior.covariance) + weighted.T @ design)
+        residual = facts[known] - self.center[known] - design @ prior.mean
+        posterior: Doubles = prior.mean + covariance @ (weighted.T @ residual)
         return Ability(posterior, np.asarray(covariance, dtype=np.float64))
 
 

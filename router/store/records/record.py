@@ -24,7 +24,7 @@ class DecisionRecord(
     of the policy, and of the reasons why cards could not be called (empty if all could). `artifact` and `release` made
     the decision. `day` is the ISO date that card ages were counted from, empty if no age mattered. `conversation_card`
     is the card that answered the conversation before. `vector` is `Features.vector` as little-endian float32.
-    `dependence` is that of the newest turn on what went before it.
+    `dependence` is that of the newest turn on what went before it. `reader` is `Features.reader`.
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card.
     """
 
@@ -47,10 +47,11 @@ class DecisionRecord(
     modalities: tuple[str, ...] = ("text",)
     needs: tuple[str, ...] = ()
     output_limit: int | None = None
-    sets_effort: bool = False
+    thinking_scale: float = 1.0
     conversation_card: str | None = None
     dependence: float = UNKNOWN_DEPENDENCE
     release: str = ""
+    reader: str = ""
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -93,10 +93,11 @@ class Snapshots:
             modalities=tuple(sorted(features.modalities)),
             needs=tuple(sorted(features.needs)),
             output_limit=features.output_limit,
-            sets_effort=features.sets_effort,
+            thinking_scale=features.thinking_scale,
             conversation_card=request_context.kept,
             dependence=features.dependence,
             release=__version__,
+            reader=features.reader,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:

@@ -25,6 +25,13 @@ class Reservation(Struct, frozen=True):
     cost_nano: int
 
 
+class LastAnswer(Struct, frozen=True):
+    """The card that answered a conversation last, and the name of its server; empty where it is unknown."""
+
+    card: str
+    server: str = ""
+
+
 class StateStore(Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
@@ -43,11 +50,11 @@ class StateStore(Protocol):
     async def spent_usd(self, key_id: str, now_s: float) -> float:
         """What the key has spent today, without reservations."""
 
-    async def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
-        """The id of the card that last answered this conversation of the key; None if none is known."""
+    async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
+        """Who last answered this conversation of the key; None if that is not known."""
 
-    async def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
-        """Store which card answered the conversation."""
+    async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
+        """Store who answered the conversation."""
 
     async def maintain(self) -> None:
         """Delete old entries from time to time, until cancelled."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
 from router.store.database import open_database
-from router.store.state.protocol import Reservation, StateError
+from router.store.state.protocol import LastAnswer, Reservation, StateError
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -69,6 +69,7 @@ _MIGRATIONS = (
         ) WITHOUT ROWID
         """,
     ),
+    ("ALTER TABLE conversation ADD COLUMN server TEXT NOT NULL DEFAULT ''",),
 )
 # The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
 # ahead, the clock was set back.
@@ -88,11 +89,12 @@ _BOOK = """
     INSERT INTO spend (key, day, spent) VALUES (:key, :day, :cost)
     ON CONFLICT DO UPDATE SET spent = spent + :cost
 """
-_CARD = "SELECT card FROM conversation WHERE session = :session AND seen_s > :oldest"
-# An active conversation is written once a minute, or when its card changes.
+_LAST_ANSWER = "SELECT card, server FROM conversation WHERE session = :session AND seen_s > :oldest"
+# An active conversation is written once a minute, or when its card or server changes.
 _REMEMBER = """
-    INSERT INTO conversation VALUES (:session, :card, :now)
-    ON CONFLICT DO UPDATE SET card = :card, seen_s = :now WHERE card <> :card OR seen_s < :now - 60
+    INSERT INTO conversation (session, card, server, seen_s) VALUES (:session, :card, :server, :now)
+    ON CONFLICT DO UPDATE SET card = :card, server = :server, seen_s = :now
+        WHERE card <> :card OR server <> :server OR seen_s < :now - 60
 """
 _NANO = 10**9
 _DAY_S = 86_400
@@ -187,15 +189,16 @@ class SqliteState:
         """What the key has spent today (UTC), without reservations. Spending is counted for keys with a budget only."""
         return self._spend_of(key_id, int(now_s // _DAY_S))[0] / _NANO
 
-    async def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
-        """The id of the card that last answered this conversation of the key; None if none is known."""
+    async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
+        """Who last answered this conversation of the key; None if that is not known."""
         oldest = math.floor(now_s - self._session_age_s)
-        row = self._row(_CARD, {"session": _digest(key_id, session), "oldest": oldest})
-        return str(row[0]) if row else None
+        row = self._row(_LAST_ANSWER, {"session": _digest(key_id, session), "oldest": oldest})
+        return LastAnswer(*row) if row else None
 
-    async def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
-        """Store which card answered the conversation. The session name is stored as a hash only."""
-        self._changed(_REMEMBER, {"session": _digest(key_id, session), "card": card, "now": int(now_s)})
+    async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
+        """Store who answered the conversation. The session name is stored as a hash only."""
+        values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
+        self._changed(_REMEMBER, {**values, "now": int(now_s)})
 
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Delete old entries and keep the files small, in a thread every few seconds, until cancelled."""

@@ -13,12 +13,10 @@ from msgspec import Struct
 
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
+from router.wire.chat.finish import reason_of
 
 Kind = Literal["thinking", "text", "refusal", "tool"]
 Chunk = Mapping[str, Any]
-
-# Finish reasons of answers that failed before they were complete.
-_FAILED_REASONS = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
 class Delta(NamedTuple):
@@ -35,7 +33,7 @@ class Delta(NamedTuple):
 
 
 class Finish(Struct, frozen=True):
-    """Chat's finish reason; `sequence` is the stop sequence, where the upstream reports it."""
+    """The finish reason in OpenAI's words; `sequence` is the stop sequence, where the upstream reports it."""
 
     reason: str
     sequence: str | None = None
@@ -104,18 +102,19 @@ def deltas(message: Any) -> Iterator[Delta]:
 
 def finish_of(choice: Mapping[str, Any]) -> Finish | None:
     """Why this choice finished, or None where it has not. Raises UpstreamError where it failed."""
-    reason = choice.get("finish_reason")
-    if reason is None or reason == "":
+    try:
+        reason = reason_of(choice)
+    except ValueError as error:
+        malformed(str(error))
+    if reason is None:
         return None
-    if not isinstance(reason, str):
-        malformed("`finish_reason` is not a string")
-    if reason in _FAILED_REASONS:
-        raise UpstreamError(f'the upstream stopped with the finish reason "{reason}"', fault="error")
+    if reason.is_failure:
+        raise UpstreamError(f'the upstream stopped with the finish reason "{reason.word}"', fault="error")
     # vLLM and SGLang report the stop sequence, or the number of the stop token.
     sequence = choice.get("stop_reason")
     if sequence is None:
         sequence = choice.get("matched_stop")
-    return Finish(reason, sequence if isinstance(sequence, str) and reason == "stop" else None)
+    return Finish(reason.meaning, sequence if isinstance(sequence, str) and reason.meaning == "stop" else None)
 
 
 def objects(value: Any) -> list[Mapping[str, Any]]:

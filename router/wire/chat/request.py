@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,8 @@ from msgspec import Struct
 from router.errors import CallerError, FieldError
 from router.formats.json import encodable
 from router.types import Api
-from router.wire.content_types import PART_MODALITIES, check_part_type
+from router.wire.content_types import check_part_type
+from router.wire.reading.needs import modality_of, needs_of
 
 
 class Turn(Struct, frozen=True):
@@ -62,7 +62,7 @@ class ChatRequest(Struct, frozen=True, dict=True):
         request = cls(
             turns=tuple(turns),
             modalities=frozenset(modalities),
-            needs=_needs(body),
+            needs=needs_of(body),
             output_limit=_output_limit(body),
             tool_characters=_tool_characters(body),
             body=body,
@@ -82,16 +82,6 @@ class ChatRequest(Struct, frozen=True, dict=True):
     def characters(self) -> int:
         """The number of characters in all turns."""
         return sum([len(turn.text) for turn in self.turns])
-
-    @property
-    def conversation_id(self) -> str:
-        """A hash of the messages up to the user's first, which is the same for all requests of a conversation."""
-        head = hashlib.blake2b(digest_size=16)
-        for turn in self.turns:
-            head.update(encodable(f"{turn.role}\n{len(turn.text)}\n{turn.text}\n").encode())
-            if turn.role == "user":
-                break
-        return head.hexdigest()
 
 
 def _is_blank(text: str) -> bool:
@@ -134,19 +124,9 @@ def _read_message(message: Any, path: str) -> tuple[Turn, set[str]]:
         check_part_type(kind, f"{path}.content[{number}]")
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
-        if kind in PART_MODALITIES:
-            modalities.add(PART_MODALITIES[kind])
+        if modality := modality_of(part):
+            modalities.add(modality)
     return Turn(role, encodable("\n".join(texts))), modalities
-
-
-def _needs(body: Mapping[str, Any]) -> frozenset[str]:
-    needs = set()
-    if body.get("tools") or body.get("functions"):
-        needs.add("tools")
-    response_format = body.get("response_format")
-    if isinstance(response_format, Mapping) and response_format.get("type") == "json_schema":
-        needs.add("json_schema")
-    return frozenset(needs)
 
 
 def _tool_characters(body: Mapping[str, Any]) -> int:

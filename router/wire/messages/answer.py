@@ -163,6 +163,12 @@ def _usage(usage: Usage | None) -> dict[str, Any]:
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
     }
+    if usage.cache_write_tokens:
+        long = usage.cache_write_1h_tokens
+        fields["cache_creation"] = {
+            "ephemeral_5m_input_tokens": usage.cache_write_tokens - long,
+            "ephemeral_1h_input_tokens": long,
+        }
     if usage.reasoning_tokens:
         fields["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
     return fields

@@ -10,6 +10,7 @@ from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 from router.wire.messages.content import cache_control_of, parts_of, parts_of_block, text_parts
+from router.wire.reading.moving import without_billing
 
 # Fields that have another form in chat.
 _CONVERTED = frozenset(
@@ -90,7 +91,7 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         reject("messages", "must be a list with at least one message")
     transcript = Transcript()
     if body.get("system") is not None:
-        transcript.add_turn("system", text_parts(body["system"], "system"))
+        transcript.add_turn("system", text_parts(without_billing(body["system"]), "system"))
     for message, path in entries(body["messages"], "messages"):
         role = message.get("role")
         content_path = f"{path}.content"

@@ -44,6 +44,53 @@ def test_the_rates_of_long_prompts_are_tiers(a_map: Any) -> None:
     assert litellm_map.card_facts("m")["price"] == {"input": "2$", "output": "10$", "above": above}
 
 
+def test_caches_and_audio_have_prices_of_their_own(a_map: Any) -> None:
+    a_map(
+        {
+            "m": {
+                "litellm_provider": "p",
+                "mode": "chat",
+                "input_cost_per_token": 3e-06,
+                "output_cost_per_token": 1.5e-05,
+                "cache_read_input_token_cost": 3e-07,
+                "cache_creation_input_token_cost": 3.75e-06,
+                "cache_creation_input_token_cost_above_1hr": 6e-06,
+                "input_cost_per_audio_token": 1e-05,
+                "output_cost_per_audio_token": 2e-05,
+            }
+        }
+    )
+    assert litellm_map.card_facts("m")["price"] == {
+        "input": "3$",
+        "cached_input": "0.3$",
+        "cache_write": "3.75$",
+        "cache_write_1h": "6$",
+        "output": "15$",
+        "audio_input": "10$",
+        "audio_output": "20$",
+    }
+
+
+def test_a_price_of_nothing_for_cache_writes_means_that_they_are_not_charged_apart(a_map: Any) -> None:
+    fields = {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05, "cache_creation_input_token_cost": 0.0}
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", **fields}})
+    assert litellm_map.card_facts("m")["price"] == {"input": "3$", "output": "15$"}
+
+
+@pytest.mark.parametrize(
+    ("batch_output", "expected"),
+    [(5e-06, 0.5), (6e-06, {"input": "1$", "output": "6$"}), (None, None)],
+    ids=["one-factor", "own-rates", "one-direction"],
+)
+def test_a_service_tier_is_a_factor_where_all_its_rates_are_the_same_multiple(
+    a_map: Any, batch_output: float | None, expected: Any
+) -> None:
+    fields = {"input_cost_per_token": 2e-06, "output_cost_per_token": 1e-05}
+    batch = {"input_cost_per_token_batches": 1e-06, "output_cost_per_token_batches": batch_output}
+    a_map({"m": {"litellm_provider": "p", "mode": "chat", **fields, **batch}})
+    assert litellm_map.card_facts("m")["price"].get("batch") == expected
+
+
 def test_a_tier_without_both_directions_is_left_out(a_map: Any) -> None:
     fields = {
         "input_cost_per_token": 2e-06,
@@ -125,7 +172,13 @@ def test_only_a_date_in_a_snapshots_name_is_a_release_date(a_map: Any, name: str
 
 def test_gpt_4o_mini_has_the_facts_of_the_installed_map() -> None:
     facts = litellm_map.card_facts("gpt-4o-mini")
-    assert facts["price"] == {"input": "0.15$", "cached_input": "0.075$", "output": "0.6$"}
+    assert facts["price"] == {
+        "input": "0.15$",
+        "cached_input": "0.075$",
+        "output": "0.6$",
+        "batch": {"input": "0.075$", "output": "0.3$"},
+        "priority": {"input": "0.25$", "cached_input": "0.125$", "output": "1$"},
+    }
     assert (facts["provider"], facts["model"], facts["context"]) == ("openai", "gpt-4o-mini", "128k")
     assert facts["modalities"] == ["text", "image", "pdf"]
     assert {"tools", "json_schema"} <= set(facts["capabilities"])

@@ -150,7 +150,7 @@ def test_a_model_of_vllm_has_the_size_in_its_name() -> None:
         "family": "qwen",
         "size": "7B",
         "context": 32768,
-        "capabilities": ["json_schema", "logprobs"],
+        "capabilities": ["json_schema", "logprobs", "multiple_choices"],
         "source": "vLLM: /v1/models",
         "tags": ["vllm"],
     }

@@ -132,3 +132,20 @@ def test_a_provider_whose_keys_cannot_be_tried_is_unknown(monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, RIGHT)
     (checked,) = check(Card(id="x", provider="cohere", model="x", api_key_env=VARIABLE))
     assert (checked.state, checked.problem) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "detail"),
+    [
+        (400, [WRONG_GEMINI], "refused", "HTTP 400"),
+        (402, {"error": {"message": "Insufficient Balance"}}, "refused", "HTTP 402: no credit"),
+        (400, {"error": {"message": "no such list"}}, "unknown", "HTTP 400"),
+    ],
+)
+def test_what_an_error_of_the_list_says_about_the_key(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: object, state: str, detail: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, "wrong-key")
+    with provider("authorization", "/v1/models", status, body) as (url, _):
+        (checked,) = check(hosted(f"{url}/v1"))
+    assert (checked.state, checked.detail) == (state, detail)

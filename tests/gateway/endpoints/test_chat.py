@@ -250,8 +250,9 @@ def test_rejected_upstream_credentials_are_reported_without_the_upstreams_messag
 ) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}
     response = chat(gateway, "status-401")
-    assert response.status_code == 401
-    assert "rejected the gateway's credentials" in str(error(response)["message"])
+    assert (response.status_code, error(response)["code"]) == (502, "upstream_key")
+    assert "rejects the gateway's API key (HTTP 401)" in str(error(response)["message"])
+    assert response.headers["x-should-retry"] == "false"
 
 
 def test_unlisted_upstream_headers_are_not_forwarded(gateway: httpx.Client) -> None:

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from router.dispatch import relay, stream
+from router.dispatch import relay, response, stream
 from router.formats import json as formats_json
 from router.gateway.endpoints import completion
 from router.wire import CONVERSIONS
@@ -92,17 +92,17 @@ def test_flags_in_a_prompt_cost_at_most_one_more_conversion(client: httpx.Client
 
 def test_a_converted_response_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     decodes = Calls(monkeypatch)
-    for module, name in ((relay, "json_or_none"), (relay, "_summary_in"), (completion, "json_or_none")):
+    for module, name in ((relay, "json_or_none"), (relay, "_summary_in"), (response, "json_or_none")):
         decodes.of(module, name)
-    response = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
-    assert response.json()["content"] == [{"type": "text", "text": "Hello"}]
+    answer = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
+    assert answer.json()["content"] == [{"type": "text", "text": "Hello"}]
     assert decodes.count == 1
 
 
 def test_every_event_of_a_converted_stream_is_decoded_once(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decodes = Calls(monkeypatch).of(stream, "data_of")
+    decodes = Calls(monkeypatch).of(stream, "read_event")
     body = {**ANTHROPIC, "model": "working", "stream": True}
     assert "message_stop" in client.post("/v1/messages", json=body).text
     assert decodes.count == len(CHUNKS)
@@ -111,14 +111,14 @@ def test_every_event_of_a_converted_stream_is_decoded_once(
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 def test_an_upstream_error_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     decodes = Calls(monkeypatch)
-    for module in (completion, relay, stream):
+    for module in (completion, relay, response, stream):
         if hasattr(module, "json_or_none"):
             decodes.of(module, "json_or_none")
-    response = client.post(path, json={**ANTHROPIC, "model": "status-400"})
-    assert response.status_code == 400
-    assert "upstream says no" in response.text
+    answer = client.post(path, json={**ANTHROPIC, "model": "status-400"})
+    assert answer.status_code == 400
+    assert "upstream says no" in answer.text
     assert decodes.count == 1
 
 
 def test_json_is_decoded_by_one_module_only() -> None:
-    assert {relay.json_or_none.__module__, completion.json_or_none.__module__} == {formats_json.__name__}
+    assert {relay.json_or_none.__module__, response.json_or_none.__module__} == {formats_json.__name__}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import CallerError, FileError
-from router.learn.data.leaderboards import facts_from_name, family_of, model_key, read_leaderboards
+from router.learn.data.leaderboards import facts_from_name, family_of, is_pretrained_only, model_key, read_leaderboards
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,9 @@ from router.learn.data.leaderboards import facts_from_name, family_of, model_key
         (("mistralai/ministral-3-8b-2512", "ministral-8b-2512"), ("ministral-8b-2512", "")),
         (("mistral-medium", "mistral-medium-chat"), ("mistral-medium", "")),
         (("MiniMaxAI/minimax-m2p5", "minimaxminimax-m2.5"), ("minimax-m2.5", "")),
-        (("DeepSeek R1 (0528)", "deepseek-ai__DeepSeek-R1", "deepseek/deepseek-r1-0528:free"), ("deepseek-r1", "")),
+        (("DeepSeek R1 (0528)", "deepseek/deepseek-r1-0528:free"), ("deepseek-r1-0528", "")),
+        (("gpt-4o-2024-08-06", "gpt-4o"), ("gpt-4o", "")),
+        (("google_gemini-1.5-pro-preview-0409", "gemini-1.5-pro-001"), ("gemini-1.5-pro-001", "")),
         (("nvidiaNVIDIA-Nemotron-3-Super-120B-A12B", "Nemotron-3-Super"), ("nemotron-3-super-120b-a12b", "")),
         (("arcee-trinity-large-preview", "arcee-ai/trinity-large-preview:free"), ("trinity-large", "")),
     ],
@@ -58,8 +60,33 @@ def test_the_names_of_a_model_have_one_key(names: tuple[str, ...], key: tuple[st
 
 
 def test_different_models_have_different_keys() -> None:
+    versions = (
+        "gpt-4-0314",
+        "gpt-4-0613",
+        "gpt-4-1106-preview",
+        "deepseek-r1",
+        "deepseek-r1-0528",
+    )
+    assert len({model_key(name) for name in versions}) == len(versions)
     names = ("phi-3-mini-4k-instruct", "phi-3-mini-128k-instruct", "gpt-5", "gpt-5-chat", "gpt-5-codex", "qwen-max")
     assert len({model_key(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Llama-2-7b-hf", True),
+        ("Llama-2-7b-chat-hf", False),
+        ("mistralai_mixtral-8x22b-v0.1", True),
+        ("Mixtral-8x7B-Instruct-v0.1", False),
+        ("gemma-2-9b-it", False),
+        ("Yi-34B", True),
+        ("gpt-4o", False),
+        ("qwen2.5-7b", False),
+    ],
+)
+def test_open_weights_without_instruction_training_are_known_by_their_names(name: str, expected: bool) -> None:
+    assert is_pretrained_only(name) is expected
 
 
 def test_scores_of_all_leaderboards_are_shares_by_model_effort_and_benchmark(tmp_path: Path) -> None:

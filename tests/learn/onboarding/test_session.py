@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
-from router.cards.schema import Price, RateLimits
+from router.cards.schema import Price
+from router.cards.servers import RateLimits
 from router.dispatch import Dispatcher, DispatchSettings, Timeouts
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.formats.quantities import Dollars, TokenCount

@@ -75,6 +75,17 @@ def test_of_few_models_the_outcomes_are_no_measurement(encoder: StaticEncoder) -
     assert fitted.outcomes.shape == (3, 0)
 
 
+@pytest.mark.parametrize(("listed", "changes"), [("m3", True), ("another", False)])
+def test_what_a_leaderboard_says_of_a_measured_model_counts_for_it(
+    encoder: StaticEncoder, tmp_path: Path, listed: str, changes: bool
+) -> None:
+    (tmp_path / "arena_text.csv").write_text(f"model,full\n{listed},1900\n", encoding="utf-8")
+    known = facts() | {"m3": ModelFacts("m3", family="acme")}
+    trained = train([measured()], encoder, facts=known, graded=graded_prompts(), leaderboards=tmp_path)
+    rated = parameters(trained).rated[:, 0]
+    assert bool(rated[3] > rated[4]) is changes
+
+
 def test_the_graded_prompts_are_a_source_in_the_manifest(graded: Predictor) -> None:
     assert [source.name for source in graded.manifest.data_sets] == ["measured", "graded"]
 

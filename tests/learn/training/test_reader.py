@@ -42,6 +42,12 @@ def test_prompts_that_were_left_out_are_ordered_by_difficulty(of_graded: FittedR
     assert easy.max() < hard.min()
 
 
+def test_readings_are_corrected_to_the_difficulties_that_prompts_read_alike_have(of_graded: FittedReader) -> None:
+    parts = np.array_split(np.argsort(of_graded.out_of_fold), 4)
+    read, true = ([values[part].mean() for part in parts] for values in (of_graded.out_of_fold, of_graded.difficulty))
+    assert read == pytest.approx(true, abs=0.15)
+
+
 def test_a_new_prompt_is_read_like_its_kind(of_graded: FittedReader, encoder: StaticEncoder) -> None:
     reader, thing = Reader(of_graded.parameters), "kettle of Rome"
     texts = [EASY.format(thing=thing), HARD.format(thing=thing)]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from router.cards.catalog import Catalog
-from router.cards.schema import Card
+from router.cards.efforts import with_efforts
+from router.cards.schema import Benchmark, Card, Effort, Efforts
 from router.formats.quantities import Size
 from router.loading import load_predictor
 from router.perceive.ability.acceptance import TIERS
@@ -90,6 +91,23 @@ def test_an_adapter_follows_its_base(shipped: Predictor) -> None:
     assert (strong[:, 1] > weak[:, 1]).all()
     for forecasts in (weak, strong):
         np.testing.assert_array_equal(forecasts[:, 0], forecasts[:, 1])
+
+
+def test_the_benchmarks_of_an_adapter_move_it_from_its_base(shipped: Predictor) -> None:
+    known = {"lmarena_text": Benchmark(1450, "a test")}
+    adapters = card("plain", kind="adapter", base="base"), card("tuned", kind="adapter", base="base", benchmarks=known)
+    of_base, plain, tuned = qualities(shipped, [card("base", size=Size(7e9)), *adapters], HAIKUS).T
+    np.testing.assert_array_equal(of_base, plain)
+    assert (tuned > plain).all()
+
+
+def test_an_effort_knows_the_outcomes_and_the_probes_of_its_card(shipped: Predictor) -> None:
+    cards = with_efforts([card(MEASURED, efforts=Efforts(high=Effort())), card("new")])
+    evidence = {MEASURED: Evidence(vectors(shipped, SQL), np.zeros(20))}
+    before, after = (qualities(shipped, cards, (*HAIKUS, *NEW_SQL), known) for known in (None, evidence))
+    of_card, of_effort = ([one.id for one in cards].index(name) for name in (MEASURED, f"{MEASURED}@high"))
+    np.testing.assert_array_equal(before[:, of_effort], before[:, of_card])
+    assert after[-1, of_effort] < before[-1, of_effort] - 0.3
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])

@@ -94,7 +94,8 @@ decisions = st.builds(
     vector=st.binary(max_size=64),
     modalities=st.lists(texts, max_size=2).map(tuple),
     output_limit=st.none() | counts,
-    sets_effort=st.booleans(),
+    thinking_scale=st.floats(0, 3),
+    reader=texts,
     conversation_card=st.none() | texts,
 )
 records = st.builds(

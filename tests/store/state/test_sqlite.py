@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import BudgetError, FileError, RateLimitError
-from router.store.state.protocol import Reservation, StateError
-from router.store.state.sqlite import SqliteState
+from router.store.database import open_database
+from router.store.state.protocol import LastAnswer, Reservation, StateError
+from router.store.state.sqlite import _MIGRATIONS, SqliteState, _digest
 
 NOW = 1_800_000_000.0 - 1_800_000_000 % 86_400 + 12 * 3600
 """Noon, UTC."""
@@ -44,10 +45,11 @@ class State:
         return asyncio.run(self.store.spent_usd(key_id, now_s))
 
     def card_of(self, session: str, now_s: float, key_id: str = "") -> str | None:
-        return asyncio.run(self.store.card_of(session, now_s, key_id))
+        last = asyncio.run(self.store.last_answer(session, now_s, key_id))
+        return None if last is None else last.card
 
-    def remember(self, session: str, card: str, now_s: float, key_id: str = "") -> None:
-        asyncio.run(self.store.remember(session, card, now_s, key_id))
+    def remember(self, session: str, card: str, now_s: float, key_id: str = "", server: str = "") -> None:
+        asyncio.run(self.store.remember(session, LastAnswer(card, server), now_s, key_id))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -220,6 +222,22 @@ def test_the_budget_is_never_exceeded_if_forecasts_are_not_below_costs(budget: f
 # Conversations
 
 
+def test_the_server_that_answered_is_remembered_with_the_card(state: State) -> None:
+    state.remember("talk", "small", NOW, server="first")
+    state.remember("talk", "small", NOW + 1, server="second")
+    last = asyncio.run(state.store.last_answer("talk", NOW + 2))
+    assert last == LastAnswer("small", "second")
+
+
+def test_a_conversation_of_an_older_release_has_no_server(tmp_path: Path) -> None:
+    file = tmp_path / "state.sqlite"
+    with contextlib.closing(open_database(file, _MIGRATIONS[:1])) as database:
+        database.execute("INSERT INTO conversation VALUES (?, 'small', ?)", (_digest("", "talk"), int(NOW)))
+    state = State(file)
+    assert asyncio.run(state.store.last_answer("talk", NOW)) == LastAnswer("small", "")
+    state.close()
+
+
 def test_the_last_card_of_a_conversation_is_remembered(state: State) -> None:
     assert state.card_of("talk", NOW) is None
     state.remember("talk", "small", NOW)
@@ -266,10 +284,10 @@ def test_the_least_recently_active_conversations_are_deleted_over_the_limit(tmp_
 def test_maintenance_deletes_old_entries_until_it_is_cancelled(tmp_path: Path) -> None:
     async def maintained(state: SqliteState) -> None:
         for number in range(500):
-            await state.remember(f"talk {number}", "small", NOW)
+            await state.remember(f"talk {number}", LastAnswer("small"), NOW)
         maintenance = asyncio.create_task(state.maintain(lambda: NOW + 86_401, every_s=0.001))
         # As of the time of the answers, so that a conversation is unknown only once it is deleted.
-        while await state.card_of("talk 499", NOW) or await state.card_of("talk 0", NOW):
+        while await state.last_answer("talk 499", NOW) or await state.last_answer("talk 0", NOW):
             assert not maintenance.done()
             await asyncio.sleep(0.005)
         maintenance.cancel()

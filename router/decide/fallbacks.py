@@ -1,0 +1,64 @@
+"""The fallbacks of a decision: the next best cards, of which not all fail for the same reason as the first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from router.cards.catalog import Catalog
+from router.cards.schema import Card
+from router.types import Indices
+
+# The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
+# finely: then a fallback should have more context.
+_ESTIMATE_FACTOR = 2
+
+
+def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: int) -> tuple[str, ...]:
+    """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
+    model. They are in the order of their scores.
+
+    Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
+    card of another. The same holds for a card with more context where `needed_tokens` come near that of the first.
+    """
+    first = catalog[int(order[0])]
+    # Read no further than necessary: a catalogue may have thousands of cards.
+    others = _other_servers(catalog, order)
+    picked = list(itertools.islice(others, count))
+    further: list[Card] = []
+    wishes: list[Callable[[Card], bool]] = [lambda card: not _accounts(card) <= _accounts(first)]
+    context_tokens = first.context_tokens
+    if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
+        wishes.append(lambda card: card.context_tokens is None or card.context_tokens > context_tokens)
+    kept = len(picked)
+    for wish in wishes:
+        if not kept or any(map(wish, picked)):
+            continue
+        better = next(filter(wish, further), None)
+        while better is None and (card := next(others, None)) is not None:
+            further.append(card)
+            better = card if wish(card) else None
+        if better is not None:
+            kept -= 1
+            picked[kept] = better
+    ranks = {card.id: rank for rank, card in enumerate(further)}
+    return tuple(card.id for card in (*picked[:kept], *sorted(picked[kept:], key=lambda card: ranks[card.id])))
+
+
+def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:
+    servers = {catalog[int(order[0])].server_id}
+    for card in map(catalog.__getitem__, order[1:].tolist()):
+        if card.server_id not in servers:
+            servers.add(card.server_id)
+            yield card
+
+
+def _accounts(card: Card) -> frozenset[tuple[str, str, str | tuple[str, ...] | None]]:
+    """The provider, host and variable of the key of each of the card's servers."""
+    places = card.deployments or (card,)
+    return frozenset((card.provider, _host(place.base_url), place.api_key_env) for place in places)
+
+
+def _host(url: str | None) -> str:
+    # Enough to compare, and much faster than parsing.
+    return (url or "").partition("://")[2].partition("/")[0].lower()

@@ -1,0 +1,64 @@
+"""The limits that a request itself sets: room for prompt and answer, kinds of content, capabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from router.decide.fields import DecisionInputs
+from router.decide.limits import Limit, LimitResult, evaluate
+from router.types import Features
+from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, OUTPUTS, WANTED
+
+_CONTEXT_OF_ANY_CARD_TOKENS = 2_048
+
+
+class Requirement(Struct, frozen=True):
+    """A limit that a word of the request sets.
+
+    `need` is the capability that the request needs, empty for a kind of its content. `unknown_passes`: a card that
+    does not state the fact may be called. `is_wanted`: the limit is dropped where no card meets it.
+    """
+
+    limit: Limit
+    need: str = ""
+    unknown_passes: bool = False
+    is_wanted: bool = False
+
+    @property
+    def hint(self) -> str:
+        """What to do where no card meets the limit."""
+        what = MEANINGS.get(self.need, self.need)
+        place = "outputs" if self.limit.field == "output" else "capabilities"
+        return f"the request asks for {what}; add {self.limit.value} to the {place} of a card that has it"
+
+
+def word_requirements(features: Features) -> list[Requirement]:
+    """The requirements on the words of a card: modalities, then needs."""
+    found = [
+        Requirement(Limit("modality", "=", modality, f"modality={modality}"))
+        for modality in sorted(features.modalities - {"text"})
+    ]
+    for need in sorted(features.needs):
+        field, word = ("output", OUTPUTS[need]) if need in OUTPUTS else ("capability", need)
+        limit = Limit(field, "=", word, f"{field}={word}")
+        found.append(Requirement(limit, need, need not in ALWAYS_STATED, need in WANTED))
+    return found
+
+
+def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
+    """The limits on context and length of the answer, evaluated."""
+    needed = features.input_tokens + (features.output_limit or 0)
+    context = Limit("context", ">=", needed, f"context>={needed}")
+    results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
+    if features.output_limit is not None:
+        longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
+        results.append(evaluate(longest, inputs, unknown_passes=True))
+    return results
+
+
+def hints(requirements: Sequence[Requirement], results: Sequence[LimitResult]) -> list[str]:
+    """What to do about the needs that no card meets, without those for which the names of the facts say it."""
+    failed = {result.limit for result in results if result.fails.all()}
+    return [each.hint for each in requirements if each.need and not each.is_wanted and each.limit in failed]

@@ -1,0 +1,78 @@
+"""Read the body of a response: decoded, and recognised by its first bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Literal
+
+from router.dispatch.bodies.coding import Decoder, coding_that_begins, decoders_of
+from router.wire.sse import begins_events, begins_json
+
+Kind = Literal["events", "json", "other"]
+Read = Callable[[], Awaitable[bytes]]
+# What an upstream sends for a long time before the answer is white space at most.
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+def are_events(body: bytes) -> bool:
+    """Whether a whole body is a stream of events."""
+    return begins_events(body[:_MAX_HEAD_BYTES]) is True
+
+
+class BodyReader:
+    """Reads a body without its content codings. `read` returns b"" at its end.
+
+    Raises CodingError for a coding that cannot be decoded, or a damaged body.
+    """
+
+    def __init__(self, read: Read, content_encoding: str) -> None:
+        self._read = read
+        self._decoders: list[Decoder] | None = decoders_of(content_encoding) or None
+        self._is_at_start = True
+        self._parts: Iterator[bytes] = iter(())
+        self._head = b""
+
+    async def kind(self) -> Kind:
+        """What the body is by its first bytes, which remain to be read."""
+        while True:
+            is_json, has_events = begins_json(self._head), begins_events(self._head)
+            if is_json or has_events:
+                return "json" if is_json else "events"
+            if (is_json is False and has_events is False) or len(self._head) > _MAX_HEAD_BYTES:
+                return "other"
+            piece = await self._next()
+            if not piece:
+                return "other"
+            self._head += piece
+
+    async def read(self) -> bytes:
+        """The next part of the body."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return await self._next()
+
+    async def _next(self) -> bytes:
+        while True:
+            for part in self._parts:
+                return part
+            piece = await self._read()
+            if not piece:
+                return b""
+            if self._is_at_start:
+                self._is_at_start = False
+                self._decoders = self._decoders or decoders_of(coding_that_begins(piece))
+            if not self._decoders:
+                return piece
+            self._parts = _decoded(self._decoders, iter((piece,)))
+
+
+def _decoded(decoders: list[Decoder], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for decoder in decoders:
+        pieces = _decoded_by(decoder, pieces)
+    return pieces
+
+
+def _decoded_by(decoder: Decoder, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield from decoder.feed(piece)

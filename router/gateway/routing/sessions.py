@@ -1,0 +1,60 @@
+"""Which card and which server answered a conversation last, and what they made that only they can read."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from router.dispatch import Affinity
+from router.store.state.protocol import LastAnswer, StateError, StateStore
+from router.types import Api
+from router.wire.reading.identity import Identity
+from router.wire.reading.stored import made_in
+
+_MAX_MADE = 12
+
+
+class Sessions:
+    """The conversations of all keys, in the state that workers share."""
+
+    def __init__(self, store: StateStore, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
+
+    async def find(self, identity: Identity, key_id: str) -> LastAnswer | None:
+        """Who made what the request refers to, else who answered the conversation last. Raises StateError."""
+        names = (*identity.stored.names, *(identity.names if identity.continues else ()))
+        for name in dict.fromkeys(names):
+            if last := await self._store.last_answer(name, self._clock(), key_id):
+                return last
+        return None
+
+    async def remember(self, identity: Identity, made: tuple[str, ...], answer: LastAnswer, key_id: str) -> None:
+        """Store who answered, and what the answer contains. A state that cannot be written is no failure."""
+        with contextlib.suppress(StateError):
+            for name in dict.fromkeys((*identity.names, *made[-_MAX_MADE:])):
+                await self._store.remember(name, answer, self._clock(), key_id)
+
+
+class Made:
+    """Collects the names of what an answer contains, as it is passed on. Only Responses answers contain any."""
+
+    def __init__(self, api: Api) -> None:
+        self._reads = api == "responses"
+        self._names: dict[str, None] = {}
+
+    def add(self, answer: bytes) -> None:
+        """Read a whole body, or whole events."""
+        if self._reads:
+            self._names |= dict.fromkeys(made_in(answer))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order in which the answer contains them."""
+        return tuple(self._names)
+
+
+def affinity_of(identity: Identity, last: LastAnswer | None) -> Affinity:
+    """The affinity of a request whose conversation `last` answered."""
+    stored = identity.stored
+    return Affinity() if last is None else Affinity(last.server, bool(last.server and stored.names), stored.bound)
