@@ -7,10 +7,8 @@ unit. None is a fact that is unknown.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +16,7 @@ from msgspec import Meta, Struct
 from router.cards.abilities import Capability, Modality, Output
 from router.cards.benchmarks import share_of_scale
 from router.cards.price import Price
+from router.cards.servers import KeyVariables, Place, RateLimits, Url, check_connection, check_server
 from router.errors import did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Milliseconds, Size, TokenCount, write_quantity
@@ -110,42 +109,6 @@ class Efforts(Struct, frozen=True, forbid_unknown_fields=True):
         """The stated efforts by name, weakest first."""
         efforts = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: effort for name, effort in efforts.items() if effort is not None}
-
-
-class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits of a deployment: requests and tokens per minute, concurrent calls."""
-
-    rpm: Annotated[int, Meta(gt=0)] | None = None
-    tpm: Annotated[int, Meta(gt=0)] | None = None
-    concurrency: Annotated[int, Meta(gt=0)] | None = None
-
-
-Url = Annotated[
-    str,
-    Meta(description="Base URL of the server's API, such as http://127.0.0.1:8000/v1."),
-]
-KeyVariable = Annotated[str, Meta(description="Name of the environment variable that contains the API key.")]
-KeyVariables = Annotated[
-    str | tuple[str, ...],
-    Meta(description="The environment variable of the API key, or several, whose keys are used in turn."),
-]
-DIRECT = "none"
-_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
-# The gateway sets these itself, for each call.
-_RESERVED_HEADERS = frozenset(
-    {"accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"}
-)
-
-
-class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limits": "limits"}):
-    """One of several servers of a card's model."""
-
-    base_url: Url
-    api_key_env: KeyVariables | None = None
-    rate_limits: RateLimits | None = None
-
-    def __post_init__(self) -> None:
-        _check_server(self.base_url, self.api_key_env)
 
 
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
@@ -272,11 +235,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         _check_benchmarks(self.benchmarks)
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
-        _check_server(self.base_url, self.api_key_env)
+        check_server(self.base_url, self.api_key_env)
+        check_connection(self.proxy, self.headers)
         if self.dialect is not None and self.dialect not in SERVERS:
             known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
             raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
-        _check_connection(self.proxy, self.headers)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -315,39 +278,6 @@ def _check_benchmarks(benchmarks: Mapping[str, Benchmark]) -> None:
             share_of_scale(name, benchmark.score)
         except ValueError as error:
             raise ValueError(f"benchmarks.{name}.score: {error}") from None
-
-
-def _check_server(url: str | None, variables: str | tuple[str, ...] | None) -> None:
-    if url is not None and not _is_url(url):
-        # The message does not repeat the URL, since it may contain a password.
-        raise ValueError("base_url: must be an http or https URL such as https://host/v1, without blanks, user or key")
-    names = (variables,) if isinstance(variables, str) else variables or ()
-    if variables is not None and not (names and all(name.isidentifier() for name in names)):
-        raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY, not the key itself")
-    if len(set(names)) < len(names):
-        raise ValueError("api_key_env: names a variable twice")
-
-
-def _check_connection(proxy: str | None, headers: Mapping[str, str]) -> None:
-    if proxy is not None and proxy != DIRECT and not _is_url(proxy):
-        raise ValueError(
-            "proxy: must be an http or https URL such as http://proxy.example.org:3128, without user and password "
-            "(state these in HTTPS_PROXY), or none"
-        )
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
-            raise ValueError(f'headers: "{name}" is not a header with a value of visible ASCII characters')
-        if name.lower() in _RESERVED_HEADERS:
-            raise ValueError(f'headers: "{name}" is set by the gateway itself, for each call')
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return usable and "@" not in parts.netloc and not any(character.isspace() for character in text)
 
 
 def to_plain(card: Card) -> dict[str, Any]:

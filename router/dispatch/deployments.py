@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 from msgspec import Struct
 
-from router.cards.schema import Card, RateLimits
+from router.cards.schema import Card
+from router.cards.servers import RateLimits
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import Cooldown, Health, Unready
@@ -267,7 +268,7 @@ class DeploymentPool:
                 else:
                     ready.append(deployment)
             if ready:
-                return self._begin_at(min(ready, key=lambda each: (each.server != preferred, self._preference(each))))
+                return self._begin_at(min(ready, key=lambda each: (each.server != preferred, *self._preference(each))))
         if last:
             return self._begin_at(last[0])
         if tried or not unready:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.schema import RateLimits
+from router.cards.servers import RateLimits
 from router.formats.quantities import Seconds
 
 _MINUTE_S = 60.0

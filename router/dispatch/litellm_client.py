@@ -21,7 +21,7 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
-from router.dispatch.bodies.litellm_transport import CheckedTransport
+from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers
 from router.dispatch.failover import log_refusal
@@ -83,19 +83,10 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
-_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _HEADER_PREFIX = "llm_provider-"
 
 # What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
 _ADVICE = re.compile(r"(?i)[,.]?\s*(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
-
-
-def _proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
-    """The transports of the proxies that the environment states. This machine is never called by way of one."""
-    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
-
-    mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
-    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
 
 
 class LitellmClient:
@@ -258,8 +249,8 @@ def _load() -> Any:
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
-    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
-    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(_proxy_mounts)
+    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(proxy_mounts)
+    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(proxy_mounts)
     litellm.telemetry = False
     litellm.drop_params = False
     # Most providers accept more than the four that OpenAI does.

@@ -144,13 +144,16 @@ class Relay:
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(response.close)
             passed = passed_back(response.headers, self.forward_headers)
-            body = BodyReader(_reading(card, response), response.headers.get("content-encoding", ""))
             if disposition := response.headers.get("content-disposition"):
                 passed["content-disposition"] = disposition
+            read, coding = _reading(card, response), response.headers.get("content-encoding", "")
             if not 200 <= response.status < 300:
-                whole = await _read_whole(card, response, body, self.timeouts.idle_s)
-                return _error_response(card, key, response.status, passed, whole)
-            stream = RawStream(body.read, response.close, lambda: late(card), self.timeouts.idle_s)
+                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s)
+                return _error_response(card, key, response.status, passed, body)
+            if coding:
+                # The bytes may be a file, so they are passed on as they were sent.
+                passed["content-encoding"] = coding
+            stream = RawStream(read, response.close, lambda: late(card), self.timeouts.idle_s)
             cleanup.pop_all()
             return UpstreamResponse(card, response.status, passed, stream)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx
 
@@ -26,6 +27,7 @@ _ENDS = (
     (b"message-start", b"message-end"),  # Cohere
 )
 _MAX_WORD_BYTES = max(len(word) for words in _ENDS for word in words)
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _REQUESTS_STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
@@ -39,6 +41,14 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _CheckedStream(response.stream, _REQUESTS_STREAM.search(await request.aread()) is not None)
         return response
+
+
+def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
+    """The transports of the proxies that the environment states. This machine is never called by way of one."""
+    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
+
+    mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
+    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
 
 
 class _CheckedStream(httpx.AsyncByteStream):

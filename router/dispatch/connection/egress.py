@@ -11,7 +11,8 @@ from typing import Any
 from yarl import URL
 
 from router import settings
-from router.cards.schema import DIRECT, Card
+from router.cards.schema import Card
+from router.cards.servers import DIRECT
 from router.errors import UpstreamError
 from router.formats.net import is_loopback, parse_url
 

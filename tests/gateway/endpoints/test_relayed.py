@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from router.cards.schema import Place
+from router.cards.servers import Place
 from router.formats.quantities import Dollars
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router.cards import Card
-from router.cards.schema import Place
+from router.cards.servers import Place
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
