@@ -19,7 +19,7 @@ THROUGH_LITELLM = (
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
 )
-_KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
+KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
 _CAPABILITIES = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
 
 
@@ -30,7 +30,7 @@ def cards(upstream: str) -> list[Card]:
     `claude` Anthropic's messages; the completion and embedding models support one protocol each.
     """
     facts = {
-        "api_key_env": _KEY_VARIABLE,
+        "api_key_env": KEY_VARIABLE,
         "context_tokens": 200_000,
         "modalities": ("text", "image"),
         "capabilities": _CAPABILITIES,
@@ -62,7 +62,7 @@ def cards(upstream: str) -> list[Card]:
 def servers() -> Iterator[tuple[Upstream, str]]:
     """The fake provider, and the URL of the gateway in front of it."""
     with pytest.MonkeyPatch.context() as patch, upstream_server() as upstream:
-        patch.setenv(_KEY_VARIABLE, UPSTREAM_KEY)
+        patch.setenv(KEY_VARIABLE, UPSTREAM_KEY)
         with gateway_server(*cards(upstream.url)) as url:
             yield upstream, url
 

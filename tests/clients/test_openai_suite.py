@@ -44,7 +44,7 @@ class SuiteResult(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Path:
+def folder() -> Path:
     """The source distribution of the installed version, with the plugins that its tests need."""
 
     def make(folder: Path) -> None:
@@ -62,7 +62,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
         plugins = ["--no-deps", "--requirement", _PLUGINS, "--target", folder / "plugins"]
         subprocess.run([*pip, "install", *plugins], check=True)
 
-    return cached_folder(request.config, f"openai-suite-{openai.__version__}", [_PLUGINS], make)
+    return cached_folder(f"openai-suite-{openai.__version__}", [_PLUGINS], make)
 
 
 @pytest.fixture(scope="module")
