@@ -35,12 +35,13 @@ def cards(upstream: str) -> list[Card]:
         "modalities": ("text", "image"),
         "capabilities": _CAPABILITIES,
     }
-    aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1")
+    # The last ones are named by the suites of the SDKs.
+    aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1", "gpt-5.6-sol", "model")
     claude = {**facts, "provider": "anthropic", "base_url": upstream}
     return [
         make_card("gpt-5.4", upstream, "gpt-5.4", 2.0, aliases=aliases, apis=("chat", "responses"), **facts),
         make_card("open-model", upstream, "open-model", 3.0, provider="hosted_vllm", **facts),
-        make_card("claude", upstream, "claude-opus-4-5", 4.0, **claude),
+        make_card("claude", upstream, "claude-opus-4-5", 4.0, aliases=("claude-opus-5-5", "model_id"), **claude),
         make_card("gpt-3.5-turbo-instruct", upstream, "gpt-3.5-turbo-instruct", 5.0, apis=("completions",), **facts),
         *(
             make_card(model, upstream, model, 6.0, apis=("embeddings",), **facts)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.clients.packages import NPM, PYTHON
+from tests.clients.docs_pages import FOLDER
+from tests.clients.packages import NPM, PYTHON, pinned_version
 
 
 @pytest.mark.parametrize("lock", sorted(NPM.glob("*/package-lock.json")), ids=lambda lock: lock.parent.name)
@@ -27,3 +29,15 @@ def test_every_python_package_has_an_exact_version(requirements: Path) -> None:
 @pytest.mark.parametrize("requirements", sorted(PYTHON.glob("*.txt")), ids=lambda path: path.stem)
 def test_no_compromised_release_of_litellm_is_listed(requirements: Path) -> None:
     assert not re.search(r"^litellm==1\.(82\.[78]|107\.\d+)$", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in [*NPM.iterdir(), *PYTHON.iterdir()]))
+def test_the_table_of_clients_states_the_pinned_version(name: str) -> None:
+    assert f" {pinned_version(name)} " in (FOLDER / "index.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "package", ["openai", "anthropic", "litellm", "langchain-openai", "llama-index-llms-openai-like"]
+)
+def test_the_table_of_clients_states_the_installed_version(package: str) -> None:
+    assert f"| {version(package)} |" in (FOLDER / "index.md").read_text(encoding="utf-8")

@@ -20,8 +20,8 @@ Event = Mapping[str, Any]
 class Agent:
     """A coding agent that prints JSON lines.
 
-    `program` are patterns of the files below `node_modules` that start it. `arguments` ask it for one task, whose prompt
-    is its standard input. `reading` is a prompt on which the model reads a file with the agent's own tool. `texts` are
+    `program` are patterns of the files below `node_modules` that start it. `arguments` ask it for one task; its prompt
+    is the standard input. `reading` is a prompt on which the model reads a file with the agent's own tool. `texts` are
     the pieces of the model's text in an event, as they were printed. `asks_for` is the beginning of the names of hosts
     that the agent asks for though its settings forbid it.
     """
