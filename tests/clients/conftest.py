@@ -21,6 +21,8 @@ THROUGH_LITELLM = (
 )
 KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
 _CAPABILITIES = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
+# The models of endpoints beside chat, as openai-python's suite names them.
+_MEDIA = ("gpt-4o-transcribe", "whisper-1", "gpt-image-1", "gpt-image-2", "omni-moderation-latest")
 
 
 def cards(upstream: str) -> list[Card]:
@@ -51,6 +53,7 @@ def cards(upstream: str) -> list[Card]:
             make_card(model, upstream, model, 7.0, apis=("chat", "responses"), **facts)
             for model in ("cut", "status-400", "status-429")
         ),
+        make_card("media", upstream, "media", 9.0, aliases=_MEDIA, **facts),
         make_card("cut-in-chat", upstream, "cut", 7.0, provider="hosted_vllm", **facts),
         *(
             make_card(f"claude-{model}", upstream, model, 8.0, **claude)
