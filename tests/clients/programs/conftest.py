@@ -50,3 +50,10 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
             folder.mkdir()
         place.note.write_text(f"{NOTE}\n", encoding="utf-8")
         yield place
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each program's first test the time to install it."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(600))
