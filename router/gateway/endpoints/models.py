@@ -94,7 +94,14 @@ class ModelList:
         created = self._cards[name]["created"] if name in self._cards else 0
         moment = datetime.datetime.fromtimestamp(created, datetime.UTC)
         created_at = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"type": "model", "id": name, "display_name": name, "created_at": created_at}
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": created_at,
+            # Required by Anthropic's SDK.
+            "lifecycle": "active",
+        }
 
     def one(self, name: str, key: Key | None) -> bytes:
         """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""

@@ -67,6 +67,7 @@ def test_anthropics_clients_get_the_list_in_their_shape(gateway: httpx.Client) -
         "type": "model",
         "id": "auto",
         "display_name": "auto",
+        "lifecycle": "active",
         "created_at": "1970-01-01T00:00:00Z",
     }
     assert ids(found) == [model["id"] for model in gateway.get("/v1/models").json()["data"]]
