@@ -5,7 +5,10 @@ Variables are read when a function is called, never at import.
 
 from __future__ import annotations
 
+import functools
 import os
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from router.errors import ConfigurationError
@@ -23,7 +26,49 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8686
 def variable(name: str) -> str | None:
     """The value of the environment variable `name` without surrounding blanks; None where it is unset or blank."""
     # An API key that was pasted with a line break would otherwise break the header that carries it.
-    return os.environ.get(name, "").strip() or None
+    return _of_the_file().get(name) or os.environ.get(name, "").strip() or None
+
+
+def _of_the_file() -> Mapping[str, str]:
+    """The variables in the file that PULVINAR_ENV_FILE names, which is read again when it changes.
+
+    They take precedence over the process's own, which a service manager may have read from the same file earlier.
+    """
+    path = os.environ.get("PULVINAR_ENV_FILE", "").strip()
+    if not path:
+        return {}
+    try:
+        status = os.stat(path)  # noqa: PTH116 - every key of every call is looked up here, and this is faster
+        return _read_variables(path, status.st_mtime_ns, status.st_ino)
+    except (OSError, ValueError):
+        # While the file is replaced, or unreadable, the variables of the process are left.
+        return {}
+
+
+@functools.lru_cache(maxsize=2)
+def _read_variables(path: str, _changed_ns: int, _inode: int) -> Mapping[str, str]:
+    """The `NAME=value` lines of a file. Quotes around a value, `export` and comments are left out."""
+    variables = {}
+    for line in Path(path).read_text("utf-8").splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        if separator and name.strip().isidentifier():
+            text = value.strip()
+            is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+            variables[name.strip()] = text[1:-1].strip() if is_quoted else text
+    return variables
+
+
+def proxy_of(scheme: str, host: str) -> str | None:
+    """The proxy that the environment states for a scheme and a `host:port`; None for a direct connection.
+
+    HTTP_PROXY, HTTPS_PROXY, else ALL_PROXY, in capitals or not, unless NO_PROXY has the host.
+    """
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    # typeshed lacks the second function.
+    if not proxy or urllib.request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
+        return None
+    return proxy
 
 
 def default_cards_folder() -> Path:

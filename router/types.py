@@ -19,8 +19,10 @@ Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
-Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
-"""The wire protocols that clients and upstreams use."""
+UpstreamApi = Literal["chat", "completions", "embeddings", "responses", "messages"]
+"""The wire protocols that upstreams support."""
+Api = Literal["chat", "completions", "embeddings", "responses", "messages", "ollama_chat", "ollama_generate"]
+"""The wire protocols that clients use."""
 
 
 UNKNOWN_DEPENDENCE = 0.5

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from router.cards.schema import Capability, Card
+from router.cards.abilities import Capability
+from router.cards.schema import Card
 
 _OF_THE_MODEL = ("family", "size", "context_tokens", "max_output_tokens", "license", "weights")
 _OF_THE_PROVIDER = ("price",)
-_OF_THE_SERVER = ("base_url", "api_key_env", "apis", "latency", "privacy", "region")
+_OF_THE_SERVER = ("base_url", "api_key_env", "proxy", "ca_bundle", "apis", "latency", "privacy", "region")
 _CAPABILITIES_OF_THE_SERVER: frozenset[Capability] = frozenset(
     {"json_schema", "logprobs", "multiple_choices", "prompt_cache"}
 )

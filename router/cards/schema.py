@@ -9,16 +9,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from router.cards.abilities import Capability, Modality, Output
 from router.cards.benchmarks import share_of_scale
 from router.cards.price import Price
+from router.cards.servers import KeyVariables, Place, RateLimits, Url, check_connection, check_server
+from router.errors import did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Milliseconds, Size, TokenCount, write_quantity
-from router.types import Api
+from router.types import UpstreamApi
+from router.wire.dialect import SERVERS
 
 CardId = Annotated[
     str,
@@ -33,32 +36,6 @@ Privacy = Annotated[
     Literal["local", "private", "public"],
     Meta(description="Where prompts are processed: on this machine, on your own servers, or by a third party."),
 ]
-Modality = Literal["text", "image", "audio", "video", "pdf"]
-Capability = Literal[
-    "tools",
-    "parallel_tools",
-    "strict_tools",
-    "custom_tools",
-    "json_schema",
-    "reasoning",
-    "logprobs",
-    "multiple_choices",
-    "predicted_outputs",
-    "prompt_cache",
-    "files",
-    "web_search",
-    "web_fetch",
-    "file_search",
-    "code_interpreter",
-    "image_generation",
-    "computer_use",
-    "shell",
-    "text_editor",
-    "memory",
-    "mcp",
-    "tool_search",
-]
-Output = Literal["text", "image", "audio", "video"]
 
 
 class Latency(Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: name.removesuffix("_ms")):
@@ -134,32 +111,6 @@ class Efforts(Struct, frozen=True, forbid_unknown_fields=True):
         return {name: effort for name, effort in efforts.items() if effort is not None}
 
 
-class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits of a deployment: requests and tokens per minute, concurrent calls."""
-
-    rpm: Annotated[int, Meta(gt=0)] | None = None
-    tpm: Annotated[int, Meta(gt=0)] | None = None
-    concurrency: Annotated[int, Meta(gt=0)] | None = None
-
-
-Url = Annotated[
-    str,
-    Meta(description="Base URL of the server's API, such as http://127.0.0.1:8000/v1."),
-]
-KeyVariable = Annotated[str, Meta(description="Name of the environment variable that contains the API key.")]
-
-
-class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limits": "limits"}):
-    """One of several servers of a card's model."""
-
-    base_url: Url
-    api_key_env: KeyVariable | None = None
-    rate_limits: RateLimits | None = None
-
-    def __post_init__(self) -> None:
-        _check_server(self.base_url, self.api_key_env)
-
-
 class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a low-rank adapter, and the path of its weights."""
 
@@ -199,17 +150,40 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         Meta(description="Other names of the card in requests and in data sets."),
     ] = ()
     base_url: Url | None = None
-    api_key_env: KeyVariable | None = None
+    api_key_env: KeyVariables | None = None
+    headers: Annotated[
+        Mapping[Word, Annotated[str, Meta(max_length=2000)]],
+        Meta(description="Headers that every call has, too. ${NAME} is the value of an environment variable."),
+    ] = {}
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="Proxy for calls, such as http://proxy:3128, or none; else HTTP_PROXY, HTTPS_PROXY, NO_PROXY."
+        ),
+    ] = None
+    ca_bundle: Annotated[
+        str | None, Meta(description="PEM file of the certificate authorities that are trusted for calls.")
+    ] = None
     deployments: Annotated[
         tuple[Place, ...],
         Meta(description="Several servers of the same model, instead of base_url; the least busy one is called."),
     ] = ()
     apis: (
         Annotated[
-            tuple[Api, ...],
+            tuple[UpstreamApi, ...],
             Meta(
                 min_length=1,
                 description="The server's APIs (default: the provider's); other requests are converted to chat.",
+            ),
+        ]
+        | None
+    ) = None
+    dialect: (
+        Annotated[
+            Word,
+            Meta(
+                description="What the server's chat accepts, where its address does not show it: vllm, sglang …",
+                extra_json_schema={"enum": sorted(SERVERS)},
             ),
         ]
         | None
@@ -261,7 +235,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         _check_benchmarks(self.benchmarks)
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
-        _check_server(self.base_url, self.api_key_env)
+        check_server(self.base_url, self.api_key_env)
+        check_connection(self.proxy, self.headers)
+        if self.dialect is not None and self.dialect not in SERVERS:
+            known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
+            raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -300,23 +278,6 @@ def _check_benchmarks(benchmarks: Mapping[str, Benchmark]) -> None:
             share_of_scale(name, benchmark.score)
         except ValueError as error:
             raise ValueError(f"benchmarks.{name}.score: {error}") from None
-
-
-def _check_server(url: str | None, variable: str | None) -> None:
-    if url is not None and not _is_url(url):
-        # The message does not repeat the URL, since it may contain a password.
-        raise ValueError("base_url: must be an http or https URL such as https://host/v1, without blanks, user or key")
-    if variable is not None and not variable.isidentifier():
-        raise ValueError("api_key_env: must be the name of a variable, such as OPENAI_API_KEY, not the key itself")
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return usable and "@" not in parts.netloc and not any(character.isspace() for character in text)
 
 
 def to_plain(card: Card) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def serve(
         str, typer.Option("--host", help="Address to listen on. Addresses beyond this machine require API keys.")
     ] = settings.DEFAULT_HOST,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = settings.DEFAULT_PORT,
+    uds: Annotated[
+        Path | None,
+        typer.Option("--uds", help="Listen on a unix socket at this path instead.", show_default="no socket"),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=256, help="Number of worker processes that share the port.")
     ] = 1,
@@ -61,6 +65,7 @@ def serve(
         records=records,
         host=host,
         port=port,
+        uds=uds,
         workers=workers,
         drain_s=drain_s,
         access_log=access_log,

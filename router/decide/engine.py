@@ -22,7 +22,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, evaluate, gap
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
-from router.decide.requirements import Requirement, hints, room_results, word_requirements
+from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
@@ -103,7 +103,7 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, _needed_tokens(features))),
+        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, needed_tokens(features))),
         candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
         rejections=rejections,
         policy=policy.id,
@@ -205,11 +205,6 @@ def _met(others: Sequence[LimitResult], wanted: Sequence[LimitResult]) -> tuple[
         else:
             met.append(result)
     return met, tuple(unmet)
-
-
-def _needed_tokens(features: Features) -> int:
-    """The tokens of the prompt and of the longest answer that the request permits."""
-    return features.input_tokens + (features.output_limit or 0)
 
 
 def _relaxed(

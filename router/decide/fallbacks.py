@@ -53,7 +53,7 @@ def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:
             yield card
 
 
-def _accounts(card: Card) -> frozenset[tuple[str, str, str | None]]:
+def _accounts(card: Card) -> frozenset[tuple[str, str, str | tuple[str, ...] | None]]:
     """The provider, host and variable of the key of each of the card's servers."""
     places = card.deployments or (card,)
     return frozenset((card.provider, _host(place.base_url), place.api_key_env) for place in places)

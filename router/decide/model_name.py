@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -44,6 +45,49 @@ class RoutingOptions(Struct, frozen=True):
         return flags
 
 
+WILDCARD = "*"
+
+
+class Aliases(Mapping[str, str]):
+    """Targets by the names that clients use: those with a `*` are patterns, and the first that matches counts.
+
+    A name itself takes precedence over patterns, and so does one of `cards`. Iteration gives the names that are no
+    patterns.
+    """
+
+    def __init__(self, targets: Mapping[str, str], cards: Container[str] = frozenset()) -> None:
+        self._exact = {name: target for name, target in targets.items() if WILDCARD not in name}
+        self._patterns = tuple((glob(name), target) for name, target in targets.items() if WILDCARD in name)
+        self._cards = cards
+
+    def __getitem__(self, name: str) -> str:
+        exact = self._exact.get(name)
+        if exact is not None:
+            return exact
+        if self._patterns and not is_auto(name) and name not in self._cards:
+            for pattern, target in self._patterns:
+                if pattern.match(name):
+                    return target
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._exact)
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+
+def glob(pattern: str) -> re.Pattern[str]:
+    """The expression for a whole text in which `*` stands for any characters, and everything else for itself."""
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]").replace("?", "[?]")))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every name that `other` matches is one that `pattern` matches."""
+    # `*` in `other` is a character here, which only a `*` matches.
+    return WILDCARD in pattern and glob(pattern).match(other) is not None
+
+
 def is_auto(name: str) -> bool:
     """Whether a model's name asks for routing, or tries to."""
     return name == "auto" or name.startswith(("auto/", "auto["))
@@ -52,7 +96,7 @@ def is_auto(name: str) -> bool:
 def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     """What `model` asks for: `auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card's name.
 
-    A body without a model asks for routing. Raises FieldError.
+    A body without a model asks for routing. `aliases` may be `Aliases`. Raises FieldError.
     """
     if name is None:
         return Target()

@@ -34,6 +34,11 @@ class Requirement(Struct, frozen=True):
         return f"the request asks for {what}; add {self.limit.value} to the {place} of a card that has it"
 
 
+def needed_tokens(features: Features) -> int:
+    """The tokens of the prompt and of the longest answer that the request permits."""
+    return features.input_tokens + (features.output_limit or 0)
+
+
 def word_requirements(features: Features) -> list[Requirement]:
     """The requirements on the words of a card: modalities, then needs."""
     found = [
@@ -49,7 +54,7 @@ def word_requirements(features: Features) -> list[Requirement]:
 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits on context and length of the answer, evaluated."""
-    needed = features.input_tokens + (features.output_limit or 0)
+    needed = needed_tokens(features)
     context = Limit("context", ">=", needed, f"context>={needed}")
     results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
     if features.output_limit is not None:

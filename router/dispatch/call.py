@@ -1,4 +1,4 @@
-"""A call to an upstream."""
+"""A call to an upstream, and the same call in the protocol and dialect of one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from router.cards.schema import Card
+from router.dispatch.connection.raw import RawRequest
+from router.dispatch.providers import native_apis
 from router.errors import UpstreamError
 from router.types import Api
-from router.wire import wants_stream_usage
+from router.wire import CONVERSIONS, wants_stream_usage, without_foreign_thinking, without_sealed_reasoning
+from router.wire.dialect import Dialect, adapt
+from router.wire.effort import sets_effort, with_effort
 from router.wire.reading.stored import without_encrypted_reasoning
 
 
@@ -42,7 +47,8 @@ class Call(Struct, frozen=True, eq=False):
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
     `affinity` is the server that has the conversation. `fresh_connection`: the call is a retry after a broken
-    connection. `decode`: the response will be converted, so decode it once.
+    connection. `decode`: the response will be converted, so decode it once. `raw`: what to send as it is, in place of
+    `body`. `changed`: the fields that the upstream's dialect left out or limited.
     """
 
     api: Api
@@ -53,6 +59,8 @@ class Call(Struct, frozen=True, eq=False):
     fresh_connection: bool = False
     decode: bool = False
     affinity: Affinity = NO_AFFINITY
+    raw: RawRequest | None = None
+    changed: tuple[str, ...] = ()
 
     def at_server(self, server: str) -> Call:
         """The call for this server: without the reasoning that another one encrypted."""
@@ -65,3 +73,39 @@ class Call(Struct, frozen=True, eq=False):
     def wants_usage(self) -> bool:
         """Whether the client wants the event that reports a stream's usage."""
         return wants_stream_usage(self.body)
+
+
+def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
+    """The call in a protocol that the card's upstream supports, and in its dialect.
+
+    Raises FieldError where the body cannot be converted, or has a field that the upstream does not support and without
+    which the answer would be another.
+    """
+    if call.api in native_apis(card):
+        native = _at_effort(card, call, call.body)
+        if call.api == "messages":
+            body = without_foreign_thinking(native.body, signed_only=card.provider == "anthropic")
+            return msgspec.structs.replace(native, body=body)
+        if call.api == "responses":
+            return msgspec.structs.replace(native, body=without_sealed_reasoning(native.body))
+        return _in_dialect(native, card, dialect) if call.api == "chat" else native
+    if call.api == "chat":
+        return _in_dialect(_at_effort(card, call, call.body), card, dialect)
+    chat_body = dict(CONVERSIONS[call.api].to_chat(call.body) if call.chat_body is None else call.chat_body)
+    if card.capabilities is not None and "reasoning" not in card.capabilities:
+        chat_body.pop("reasoning_effort", None)
+    chat = msgspec.structs.replace(call, api="chat", body=chat_body, decode=True)
+    return _in_dialect(_at_effort(card, chat, call.body), card, dialect)
+
+
+def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
+    adapted = adapt(call.body, dialect, card.server_id)
+    return msgspec.structs.replace(call, body=adapted.body, changed=adapted.changed)
+
+
+def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:
+    """The call at the card's effort, where it has one and the client's body `asked` states none of its own."""
+    if card.effort is None or sets_effort(asked):
+        return call
+    body = with_effort(call.body, card.effort, call.api, card.provider, card.model)
+    return msgspec.structs.replace(call, body=body)

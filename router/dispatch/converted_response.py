@@ -18,11 +18,12 @@ from router.wire import Conversion, EventWriter
 def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[str, Any]) -> UpstreamResponse:
     """A decoded chat response in the client's protocol; an error response is unchanged. `body` is the request's."""
     if isinstance(response.body, EventStream):
-        stream = ConvertedStream(response.body, conversion.events(body))
+        stream = ConvertedStream(response.body, conversion.events(body, response.card.server_id))
         return msgspec.structs.replace(response, body=stream)
     if response.status >= 300:
         return response
-    return msgspec.structs.replace(response, body=json_bytes(conversion.answer(response.decoded, body)))
+    answer = conversion.answer(response.decoded, body, response.card.server_id)
+    return msgspec.structs.replace(response, body=json_bytes(answer))
 
 
 class ConvertedStream:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 from msgspec import Struct
 
-from router.cards.schema import Card, RateLimits
+from router.cards.schema import Card
+from router.cards.servers import RateLimits
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import Cooldown, Health, Unready
+from router.dispatch.providers import missing_credentials
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 from router.wire.errors import Meaning
@@ -32,11 +34,16 @@ def server_of(card: Card) -> str:
 
 
 class Deployment(Struct, frozen=True, eq=False):
-    """One server of a card. `card` is the card with this server alone, `server` the name of the server."""
+    """One server of a card, called with one key. `card` is the card with this server and this key alone, `server` the
+    name of both.
+
+    `is_one_key`: the server has other deployments with other keys, which are used in turn.
+    """
 
     name: str
     card: Card
     server: str
+    is_one_key: bool = False
 
     @property
     def limits(self) -> RateLimits:
@@ -45,13 +52,11 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
-    """The servers of `card`, named `small` where it has one, else `small#1`, `small#2` …
+    """The servers of `card`, each with each of its keys: named `small` where it has one, else `small#1`, `small#2` …
 
     The efforts of a card have the same servers as the card itself, so they share health, limits and cooldowns.
     """
-    if not card.deployments:
-        return (Deployment(card.server_id, card, server_of(card)),)
-    cards = [
+    servers = [
         msgspec.structs.replace(
             card,
             base_url=server.base_url,
@@ -60,11 +65,26 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
             deployments=(),
         )
         for server in card.deployments
-    ]
+    ] or [card]
+    with_one_key = [(one, len(_keys_of(server)) > 1) for server in servers for one in _with_each_key(server)]
+    if not card.deployments and len(with_one_key) == 1:
+        one, _ = with_one_key[0]
+        return (Deployment(card.server_id, one, server_of(one)),)
     return tuple(
-        Deployment(f"{card.server_id}#{number}", at_server, server_of(at_server))
-        for number, at_server in enumerate(cards, 1)
+        Deployment(f"{card.server_id}#{number}", one, server_of(one), is_one_key)
+        for number, (one, is_one_key) in enumerate(with_one_key, 1)
     )
+
+
+def _keys_of(card: Card) -> tuple[str | None, ...]:
+    """The variables of the card's keys; None where it names none."""
+    return card.api_key_env if isinstance(card.api_key_env, tuple) else (card.api_key_env,)
+
+
+def _with_each_key(card: Card) -> list[Card]:
+    if not isinstance(card.api_key_env, tuple):
+        return [card]
+    return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]
 
 
 class DeploymentPool:
@@ -238,6 +258,8 @@ class DeploymentPool:
             for deployment in self.deployments_of(card):
                 if deployment.name in tried or (only and deployment.server != only):
                     continue
+                if deployment.is_one_key and missing_credentials(deployment.card):
+                    continue
                 problem = self._unready(deployment, now_s)
                 if problem is not None:
                     unready.append((problem, deployment))
@@ -246,9 +268,7 @@ class DeploymentPool:
                 else:
                     ready.append(deployment)
             if ready:
-                return self._begin_at(
-                    min(ready, key=lambda each: (each.server != preferred, self.health_of(each).running))
-                )
+                return self._begin_at(min(ready, key=lambda each: (each.server != preferred, *self._preference(each))))
         if last:
             return self._begin_at(last[0])
         if tried or not unready:
@@ -262,6 +282,11 @@ class DeploymentPool:
         cooling_down = (deployment for problem, deployment in unready if problem.kind == "cooling_down")
         probed = next((deployment for deployment in cooling_down if self._may_probe(deployment, waiting)), None)
         return None if probed is None else self._begin_at(probed)
+
+    def _preference(self, deployment: Deployment) -> tuple[int, float]:
+        """The least busy deployment first; of the keys of one server, the one that has not been used for longest."""
+        health = self.health_of(deployment)
+        return health.running, health.begun_s if deployment.is_one_key else 0.0
 
     def _may_probe(self, deployment: Deployment, waiting: bool) -> bool:
         """Whether a call may begin at a deployment that is cooling down. Calls that waited probe it one by one: else

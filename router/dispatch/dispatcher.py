@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch.call import Call
+from router.dispatch.call import Call, fitted
+from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
 from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
@@ -30,28 +30,37 @@ from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
-from router.errors import UpstreamError
+from router.errors import FieldError, UpstreamError
 from router.formats.net import parse_url
 from router.types import Api, Attempt
-from router.wire import CONVERSIONS, without_unsigned_thinking
-from router.wire.dialect import adapt
-from router.wire.effort import sets_effort, with_effort
+from router.wire import CONVERSIONS, Dialect
+from router.wire.dialect.corrections import (
+    corrected_body,
+    is_lasting,
+    learned_dialect,
+    without_signed_thinking,
+)
 from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
+# The statuses with which servers reject a field.
+_REJECTIONS = frozenset({400, 422})
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 
 class DispatchSettings(Struct, frozen=True):
-    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks."""
+    """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
+    `forward_headers`: patterns of the upstreams' headers that clients get.
+    """
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
     queue: QueueLimits = QueueLimits()
     retries: int = 1
+    forward_headers: tuple[str, ...] = ()
 
 
 def missing_configuration(card: Card) -> str | None:
@@ -75,13 +84,17 @@ class Dispatcher:
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
-        self._relay, self._litellm = Relay(settings.timeouts), LitellmClient(settings.timeouts)
+        self._relay = Relay(settings.timeouts, settings.forward_headers)
+        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
         self._retries = settings.retries
+        # What servers rejected, beyond the tables: by provider, base URL and model.
+        self._learned: dict[tuple[str, str | None, str], Dialect] = {}
 
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
+        self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
         self._retries = settings.retries
 
     def preload(self, cards: Iterable[Card]) -> None:
@@ -102,7 +115,8 @@ class Dispatcher:
         deployment = self.pool.deployments_of(card)[0].card
         if MESSAGES.api not in native_apis(deployment):
             return None
-        return await self._relay.send(deployment, call, f"{MESSAGES.path}/count_tokens")
+        sent = fitted(call, deployment, dialect_of(deployment))
+        return await self._relay.send(deployment, sent, f"{MESSAGES.path}/count_tokens")
 
     async def send_first_healthy(
         self,
@@ -116,7 +130,7 @@ class Dispatcher:
         Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. Where
         every card fails, the error that says most is returned (`rank` in `router.wire.errors.kinds`). Raises
         UpstreamError where there is no response at all, BusyError where no card could be called, and FieldError where
-        the body cannot be converted for these cards.
+        no server of these cards supports the body.
         """
         if not cards:
             raise ValueError("no card to call")
@@ -135,10 +149,27 @@ class Dispatcher:
                 _LOG.warning("%s", error)
                 failover.add(deployment, error)
                 continue
+            except FieldError as error:
+                # Another card's server may support the field.
+                failover.refuse(error)
+                continue
             if response.status < 400:
                 return response
             failover.add(deployment, response)
         return failover.answer()
+
+    async def send_to(self, card: Card, name: str, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
+        """One attempt at the card's deployment of this name, else at its first one, whatever its health is.
+
+        Raises UpstreamError where there is no HTTP response.
+        """
+        deployments = self.pool.deployments_of(card)
+        deployment = next((each for each in deployments if each.name == name), deployments[0])
+        self.pool.begin(deployment)
+        try:
+            return await self._attempt_once(deployment, call, attempts, None)
+        finally:
+            self.pool.end(deployment)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -225,41 +256,54 @@ class Dispatcher:
 
     def _converted_once(self, card: Card, call: Call) -> Call:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
-        if call.chat_body is not None or call.api not in CONVERSIONS:
+        if call.chat_body is not None or call.raw is not None or call.api not in CONVERSIONS:
             return call
         if all(call.api in native_apis(deployment.card) for deployment in self.pool.deployments_of(card)):
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
-        if call.api in native_apis(card):
-            return await self._relay.send(card, _at_effort(card, _without_foreign_thinking(card, call), call.body))
+        if call.raw is not None:
+            return await self._relay.forward(card, call, call.raw)
         if problem := unsupported_api(card, call.api):
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
-            return await self._litellm.embed(card, call)
-        upstream = self._litellm if uses_litellm(card) else self._relay
-        if call.api == "chat":
-            return await upstream.send(card, _at_effort(card, call, call.body))
-        conversion = CONVERSIONS[call.api]
-        chat_body = conversion.to_chat(call.body) if call.chat_body is None else call.chat_body
-        chat = msgspec.structs.replace(call, api="chat", body=adapt(chat_body, dialect_of(card)), decode=True)
-        return converted(await upstream.send(card, _at_effort(card, chat, call.body)), conversion, call.body)
+            return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
+        server = card.provider, base_url(card), card.model
+        dialect = self._learned.get(server) or dialect_of(card)
+        sent = fitted(call, card, dialect)
+        response = await self._send_fitted(card, sent, call)
+        if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
+            return response
+        error = response.body.decode("utf-8", "replace")
+        again, learned = _corrected(card, call, sent, dialect, error)
+        if learned is not None and is_lasting(error):
+            self._learned[server] = learned
+        return response if again is None else await self._send_fitted(card, again, call)
+
+    async def _send_fitted(self, card: Card, sent: Call, call: Call) -> UpstreamResponse:
+        """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
+        upstream = self._litellm if sent.api not in native_apis(card) else self._relay
+        response = await upstream.send(card, sent)
+        if sent.changed:
+            response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
+        return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
 
 
-def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:
-    """The call at the card's effort, where it has one and the client's body `asked` states none of its own."""
-    if card.effort is None or sets_effort(asked):
-        return call
-    body = with_effort(call.body, card.effort, call.api, card.provider, card.model)
-    return msgspec.structs.replace(call, body=body)
-
-
-def _without_foreign_thinking(card: Card, call: Call) -> Call:
-    """The call without the thinking of other models, which Anthropic rejects."""
-    if call.api != "messages" or card.provider != "anthropic":
-        return call
-    return msgspec.structs.replace(call, body=without_unsigned_thinking(call.body))
+def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect | None]:
+    """The call as the server accepts it, where its error shows that, and the server's dialect, where it shows more of
+    that.
+    """
+    if sent.api != "chat":
+        body = corrected_body(sent.api, error, sent.body)
+        return (None if body is None else msgspec.structs.replace(sent, body=body)), None
+    learned = learned_dialect(error, sent.body, dialect)
+    shown = learned or without_signed_thinking(error, dialect)
+    try:
+        return (None if shown is None else fitted(call, card, shown)), learned
+    except FieldError:
+        # The answer would be another without the field.
+        return None, learned
 
 
 def _missing_configuration(card: Card) -> str | None:
@@ -269,7 +313,13 @@ def _missing_configuration(card: Card) -> str | None:
             return "the card has no base_url"
         if parse_url(base) is None:
             return "base_url is not a valid URL"
-    return unknown_provider(card) or missing_credentials(card)
+    return unknown_provider(card) or missing_credentials(card) or missing_parts(card) or _not_by_litellm(card)
+
+
+def _not_by_litellm(card: Card) -> str | None:
+    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
+        return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
+    return None
 
 
 def _total_tokens(response: UpstreamResponse, call: Call) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.schema import RateLimits
+from router.cards.servers import RateLimits
 from router.formats.quantities import Seconds
 
 _MINUTE_S = 60.0
@@ -43,6 +43,7 @@ class Health:
 
     def __init__(self) -> None:
         self.running = 0
+        self.begun_s = 0.0
         self._failures = 0
         self._cooldowns = 0
         self._last_failure_s = 0.0
@@ -68,6 +69,7 @@ class Health:
     def begin(self, limits: RateLimits, now_s: float) -> None:
         """Count the start of a call."""
         self.running += 1
+        self.begun_s = now_s
         self.retry(limits, now_s)
 
     def retry(self, limits: RateLimits, now_s: float) -> None:

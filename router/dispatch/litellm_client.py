@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
@@ -20,14 +21,17 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
-from router.dispatch.bodies.litellm_transport import CheckedTransport
+from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import extra_headers
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
+from router.wire.dialect import Dialect
+from router.wire.dialect.fields import fit_fields
 from router.wire.errors import ReportedError, fault_of
 from router.wire.protocols import CHAT
 from router.wire.sse import DONE, data
@@ -79,13 +83,17 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+_HEADER_PREFIX = "llm_provider-"
+
+# What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
+_ADVICE = re.compile(r"(?i)[,.]?\s*(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
 
 
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
+        self.timeouts, self.forward_headers = timeouts, forward_headers
         self._litellm: Any = None
         self._loading: Future[Any] | None = None
 
@@ -100,7 +108,8 @@ class LitellmClient:
         """One attempt at a chat call. The response has OpenAI's format. Raises UpstreamError where there is none."""
         litellm = await self._ready(card)
         key = api_key(card)
-        fields = {name: value for name, value in call.body.items() if name in _FIELDS}
+        allowed = {name: value for name, value in call.body.items() if name in _FIELDS}
+        fields, changed = fit_fields(allowed, _known_dialect(litellm, card, allowed))
         if call.stream:
             fields["stream_options"] = {"include_usage": True}
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
@@ -123,9 +132,10 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
+            return _error_response(litellm, card, key, error, self.forward_headers)
         if not call.stream:
-            return _whole(card, response)
+            whole = _whole(card, response, self._passed_back(response))
+            return msgspec.structs.replace(whole, changed=tuple(changed))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
         stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
@@ -133,7 +143,8 @@ class LitellmClient:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
             cleanup.pop_all()
-        return UpstreamResponse(card, 200, {"content-type": "text/event-stream"}, stream)
+        headers = {**self._passed_back(response), "content-type": "text/event-stream"}
+        return UpstreamResponse(card, 200, headers, stream, changed=tuple(changed))
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
@@ -152,8 +163,14 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error)
-        return _whole(card, response)
+            return _error_response(litellm, card, key, error, self.forward_headers)
+        return _whole(card, response, self._passed_back(response))
+
+    def _passed_back(self, response: Any) -> dict[str, str]:
+        """The headers of the upstream's response that clients get, which litellm keeps under names of its own."""
+        kept = (getattr(response, "_hidden_params", None) or {}).get("additional_headers") or {}
+        headers = {str(name).removeprefix(_HEADER_PREFIX): str(value) for name, value in kept.items()}
+        return passed_back(headers, self.forward_headers) if self.forward_headers else {}
 
     async def _ready(self, card: Card) -> Any:
         self.preload()
@@ -170,9 +187,23 @@ class LitellmClient:
             await self._litellm.close_litellm_async_clients()
 
 
-def _whole(card: Card, response: Any) -> UpstreamResponse:
+def _known_dialect(litellm: Any, card: Card, fields: Mapping[str, Any]) -> Dialect:
+    """The fields that litellm converts for the card's model; it raises for others, with advice for its own users."""
+    supported = litellm.get_supported_openai_params(model=card.model, custom_llm_provider=card.provider)
+    if supported is None:
+        return Dialect()
+    checked = litellm.constants.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+    passed = frozenset(name for name in _FIELDS if name in supported or name not in checked)
+    return Dialect(
+        name=f"the provider {card.provider}",
+        accepts=passed,
+        output_limit="max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens",
+    )
+
+
+def _whole(card: Card, response: Any, headers: Mapping[str, str]) -> UpstreamResponse:
     decoded = response.model_dump(exclude_unset=True, warnings=False)
-    headers = {"content-type": "application/json"}
+    headers = {**headers, "content-type": "application/json"}
     return UpstreamResponse(card, 200, headers, json_bytes(decoded), usage_in(decoded), decoded)
 
 
@@ -184,7 +215,10 @@ def _api_base(card: Card) -> str | None:
 
 
 def _forwarded(card: Card, call: Call) -> dict[str, str]:
-    return {name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"}
+    forwarded = {
+        name: call.headers[name] for name in _FORWARDED if name in call.headers and card.provider == "anthropic"
+    }
+    return forwarded | extra_headers(card)
 
 
 def _placeholder_key(card: Card) -> str | None:
@@ -215,8 +249,12 @@ def _load() -> Any:
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
+    AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(proxy_mounts)
+    AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(proxy_mounts)
     litellm.telemetry = False
     litellm.drop_params = False
+    # Most providers accept more than the four that OpenAI does.
+    litellm.disable_stop_sequence_limit = True
     litellm.suppress_debug_info = True
     litellm.disable_aiohttp_transport = True
     return litellm
@@ -280,7 +318,9 @@ def _transport_error(error: BaseException | None) -> httpx.TransportError | None
     return error
 
 
-def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> UpstreamResponse:
+def _error_response(
+    litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
+) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
     if isinstance(error, litellm.Timeout):
@@ -294,8 +334,9 @@ def _error_response(litellm: Any, card: Card, key: str | None, error: Any) -> Up
     headers = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", {}
     )
-    passed = {**passed_back(headers), "content-type": "application/json"}
-    message = redacted(str(getattr(error, "message", error)).encode("utf-8", "replace"), key, card.base_url).decode()
+    passed = {**passed_back(headers, patterns), "content-type": "application/json"}
+    text = _ADVICE.sub("", str(getattr(error, "message", error)))
+    message = redacted(text.encode("utf-8", "replace"), key, card.base_url).decode()
     fault = fault_of(status, message)
     log_refusal(card, fault)
     if status in (401, 403) or status >= 500 or fault.meaning.refusal:

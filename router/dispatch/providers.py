@@ -12,7 +12,7 @@ from router.cards.sources.litellm_map import package_folder
 from router.errors import did_you_mean
 from router.formats.net import host_of, parse_url
 from router.types import Api
-from router.wire.dialect import Dialect
+from router.wire.dialect import Dialect, dialect_for
 
 # The base URLs of providers that support the OpenAI protocol; None where every deployment has its own.
 _OPENAI_PROTOCOL: dict[str, str | None] = {
@@ -62,17 +62,6 @@ _KEY_VARIABLES = {
     "replicate": ("REPLICATE_API_TOKEN", "REPLICATE_API_KEY"),
     "together_ai": ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
 }
-# Hosts that reject unknown fields with 400 or 422, so `cache_control` would make the whole request fail.
-_STRICT_HOSTS = (
-    "api.openai.com",
-    "openai.azure.com",
-    "api.mistral.ai",
-    "api.groq.com",
-    "api.cerebras.ai",
-    "api.fireworks.ai",
-)
-# Their reasoning models reject `max_tokens`; other servers may not support `max_completion_tokens`.
-_OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
 # litellm's enumeration of its providers is read as text, since importing litellm takes seconds and 200 MB.
 _LITELLM_PROVIDERS_FILE = Path("types", "utils.py")
 _LITELLM_PROVIDERS_CLASS = re.compile(r"^class LlmProviders\(.*\n((?:[ \t].*\n|\n)+)", re.MULTILINE)
@@ -142,17 +131,12 @@ def unknown_provider(card: Card) -> str | None:
 def dialect_of(card: Card, url: str | None = None) -> Dialect:
     """The dialect of the card's upstream at `url`, by default at the card's base URL."""
     host = host_of(url or base_url(card))
-    is_openai = card.provider == "azure" or _is_at(host, _OPENAI_HOSTS)
-    return Dialect(
-        cache_control=not (is_openai or _is_at(host, _STRICT_HOSTS)),
-        max_completion_tokens=is_openai,
-        reasoning_effort=card.capabilities is None or "reasoning" in card.capabilities,
-    )
+    return dialect_for(card.provider, host, card.model, card.dialect, converted=uses_litellm(card))
 
 
 def _key_variables(card: Card) -> tuple[str, ...]:
     if card.api_key_env is not None:
-        return (card.api_key_env,)
+        return (card.api_key_env,) if isinstance(card.api_key_env, str) else card.api_key_env
     if card.provider in _AMBIENT or card.provider in _KEYLESS or not _is_at_its_provider(card):
         return ()
     return _KEY_VARIABLES.get(card.provider) or (f"{card.provider.upper().replace('-', '_')}_API_KEY",)
@@ -166,11 +150,6 @@ def _is_at_its_provider(card: Card) -> bool:
     if default is None or actual is None:
         return False
     return (default.scheme, default.host, default.port) == (actual.scheme, actual.host, actual.port)
-
-
-def _is_at(host: str, hosts: tuple[str, ...]) -> bool:
-    """Whether `host` is one of `hosts` or a subdomain of one."""
-    return any(host == known or host.endswith(f".{known}") for known in hosts)
 
 
 @functools.cache

@@ -20,6 +20,8 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.call import Call
+from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, base_url, native_apis
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
@@ -83,8 +85,8 @@ def models_url(card: Card) -> str | None:
 class Relay:
     """Connections to upstreams, kept open between calls. Create and use it on one event loop."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
+        self.timeouts, self.forward_headers = timeouts, forward_headers
         # One session keeps its connections open, the other opens a connection for every call.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         # The base URLs of servers that reject `stream_options`.
@@ -108,6 +110,52 @@ class Relay:
             raise _undecodable(card, error) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _broken(card, error) from None
+
+    async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
+        """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
+
+        Raises UpstreamError where there is no valid HTTP response.
+        """
+        try:
+            async with asyncio.timeout(self.timeouts.total_s):
+                return await self._forward(card, call, raw)
+        except TimeoutError:
+            raise late(card) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _broken(card, error) from None
+
+    async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
+        key = api_key(card)
+        headers = _headers(card, key, call) | {"accept": raw.accept}
+        if raw.body:
+            headers["content-type"] = raw.content_type
+        else:
+            del headers["content-type"]
+        endpoint = _url(card, raw.path)
+        response = await self._session(keep_alive=not call.fresh_connection).request(
+            raw.method,
+            endpoint.update_query(raw.query) if raw.query else endpoint,
+            data=raw.body or None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s),
+            **connection_options(card, str(endpoint)),
+        )
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.callback(response.close)
+            passed = passed_back(response.headers, self.forward_headers)
+            if disposition := response.headers.get("content-disposition"):
+                passed["content-disposition"] = disposition
+            read, coding = _reading(card, response), response.headers.get("content-encoding", "")
+            if not 200 <= response.status < 300:
+                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s)
+                return _error_response(card, key, response.status, passed, body)
+            if coding:
+                # The bytes may be a file, so they are passed on as they were sent.
+                passed["content-encoding"] = coding
+            stream = RawStream(read, response.close, lambda: late(card), self.timeouts.idle_s)
+            cleanup.pop_all()
+            return UpstreamResponse(card, response.status, passed, stream)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -135,7 +183,7 @@ class Relay:
         response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(response.close)
-            status, headers = response.status, passed_back(response.headers)
+            status, headers = response.status, passed_back(response.headers, self.forward_headers)
             if not 200 <= status < 600:
                 raise UpstreamError(f'the upstream of the card "{card.id}" sent the invalid HTTP status {status}')
             body = BodyReader(_reading(card, response), response.headers.get("content-encoding", ""))
@@ -167,17 +215,15 @@ class Relay:
     async def _post(
         self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        url = base_url(card)
-        if url is None:
-            raise UpstreamError(f'the card "{card.id}" has no base_url')
-        endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
-        if endpoint is None:
-            raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
+        endpoint = _url(card, path)
         # A large payload is sent in parts, since one large write would block the other calls.
         body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
         # Streams and whole responses have their own time limits.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
-        return await session.post(endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout)
+        options = connection_options(card, str(endpoint))
+        return await session.post(
+            endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout, **options
+        )
 
 
 def _new_session(keep_alive: bool) -> aiohttp.ClientSession:
@@ -207,6 +253,8 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 def _payload(card: Card, call: Call, include_usage: bool) -> bytes:
     body = _forwarded_body(call.body, card.model)
+    if card.provider in _ALWAYS_REPORT_USAGE:
+        body.pop("stream_options", None)
     if include_usage:
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
@@ -231,7 +279,7 @@ def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
     if key is not None:
         name, value = ("x-api-key", key) if card.provider == "anthropic" else ("authorization", f"Bearer {key}")
         headers[name] = value
-    return headers
+    return headers | extra_headers(card) if card.headers else headers
 
 
 def _reading(card: Card, response: aiohttp.ClientResponse) -> Read:
@@ -354,6 +402,17 @@ def _error_response(
     if fault.status in (401, 403) or fault.meaning.refusal:
         return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
     return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)
+
+
+def _url(card: Card, path: str) -> URL:
+    """The URL of an endpoint of the card's upstream. Raises UpstreamError."""
+    url = base_url(card)
+    if url is None:
+        raise UpstreamError(f'the card "{card.id}" has no base_url')
+    endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
+    if endpoint is None:
+        raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
+    return endpoint
 
 
 @functools.lru_cache(maxsize=4096)

@@ -20,6 +20,26 @@ from router.wire.errors import Fault, fault_of
 _MIN_SECRET_CHARACTERS = 6
 _MAX_MESSAGE_CHARACTERS = 300
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
+# These belong to one connection or to the body as it was sent, or the gateway sets them itself.
+_NEVER_PASSED_BACK = (
+    "access-control-",
+    "alt-svc",
+    "connection",
+    "content-",
+    "date",
+    "keep-alive",
+    "proxy-",
+    "request-id",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "x-request-id",
+    "x-route-",
+)
 
 
 class UpstreamResponse(Struct, frozen=True, eq=False):
@@ -27,7 +47,8 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
 
     An error's `body` is empty where the upstream's message might reveal the gateway's credentials. `usage` is that of a
     whole body; a stream has its own `usage`. `decoded` is the decoded body of an error, or where the call set `decode`;
-    `fault` is what an error means.
+    `fault` is what an error means. `changed`: the request's fields that were left out or limited, since the upstream
+    does not support them.
     """
 
     card: Card
@@ -37,6 +58,7 @@ class UpstreamResponse(Struct, frozen=True, eq=False):
     usage: Usage | None = None
     decoded: Any = None
     fault: Fault | None = None
+    changed: tuple[str, ...] = ()
 
 
 def error_text(response: UpstreamResponse) -> str:
@@ -62,9 +84,20 @@ def fault_in(response: UpstreamResponse) -> Fault:
     return fault_of(response.status, json_or_none(response.body))
 
 
-def passed_back(headers: Mapping[str, str]) -> dict[str, str]:
-    """The upstream's headers that a client may see."""
-    return {name: headers[name] for name in _PASSED_BACK if name in headers}
+def passed_back(headers: Mapping[str, str], patterns: tuple[str, ...] = ()) -> dict[str, str]:
+    """The upstream's headers that a client may see, and those that `patterns` allow (`x-ratelimit-*`)."""
+    shown = {name: headers[name] for name in _PASSED_BACK if name in headers}
+    if patterns:
+        lowered = ((name.lower(), value) for name, value in headers.items())
+        shown |= {name: value for name, value in lowered if _is_named(name, patterns)}
+    return shown
+
+
+def _is_named(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns, each a name or its beginning and `*`, names this header."""
+    if name.startswith(_NEVER_PASSED_BACK):
+        return False
+    return any(name.startswith(each[:-1]) if each.endswith("*") else name == each for each in patterns)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

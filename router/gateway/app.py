@@ -17,22 +17,38 @@ from starlette.types import Receive, Scope, Send
 from router.errors import PulvinarError
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
+from router.gateway.endpoints.ollama import Ollama
+from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
 from router.gateway.http.errors import ErrorResponse, error_response, http_error_response
 from router.gateway.http.middleware import RequestMiddleware
+from router.gateway.http.relayed import RELAYED, RelayedEndpoint
 from router.gateway.http.routes import ENDPOINTS
 from router.gateway.http.surfaces import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
     MESSAGES,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
     RESPONSES,
     Surface,
     error_body,
+    is_of_anthropic,
 )
 from router.gateway.worker import Gateway
 
 _JSON = "application/json"
+
+
+class RelayedApp:
+    """One endpoint that is relayed to a named card, as an ASGI application."""
+
+    def __init__(self, gateway: Gateway, endpoint: RelayedEndpoint) -> None:
+        self._services, self._endpoint = gateway.services, endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await RelayedHandler(self._services, self._endpoint, scope, receive, send).run()
 
 
 class SurfaceEndpoint:
@@ -60,8 +76,15 @@ def make_app(gateway: Gateway) -> Starlette:
             Route(path.replace("{model}", "{model:path}"), handlers[operation], methods=[endpoint.method])
             for operation, endpoint in ENDPOINTS.items()
             for path in endpoint.paths
+        ]
+        + [
+            Route(f"{prefix}/{endpoint.path}", RelayedApp(gateway, endpoint), methods=[endpoint.method])
+            for endpoint in RELAYED
+            for prefix in ("/v1", "")
         ],
-        middleware=[Middleware(RequestMiddleware, needs_no_key=lambda: gateway.needs_no_key)],
+        middleware=[
+            Middleware(RequestMiddleware, visitors=lambda: gateway.visitors, base_path=lambda: gateway.config.base_path)
+        ],
         exception_handlers={PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error},
         lifespan=lifespan,
     )
@@ -80,13 +103,17 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         models=lambda: gateway.models,
         is_draining=lambda: gateway.is_draining,
     )
+    ollama = Ollama(gateway.reloader, models=lambda: gateway.models)
     return {
         **{
             surface.name: SurfaceEndpoint(gateway, surface)
-            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
         },
         "count_tokens": dry_run.count_tokens,
         "route": dry_run.route,
+        "ollama_tags": ollama.tags,
+        "ollama_show": ollama.show,
+        "ollama_version": ollama.version,
         "models": status.models,
         "model": status.model,
         "healthz": status.health,
@@ -108,4 +135,5 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _error_reply(request: Request, error: ErrorResponse) -> Response:
-    return Response(error_body(request.scope["path"], error), error.status, dict(error.headers), media_type=_JSON)
+    body = error_body(request.scope["path"], error, of_anthropic=is_of_anthropic(request.headers))
+    return Response(body, error.status, dict(error.headers), media_type=_JSON)

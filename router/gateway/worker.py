@@ -15,6 +15,7 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
+from router.gateway.http.origins import Visitors
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
@@ -66,6 +67,7 @@ class Gateway:
         self.metrics = Metrics(self._polled_metrics(), metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
+        self.visitors = _visitors(reloader.current)
         self.services = Services(
             reloader=reloader,
             selector=Selector(self.availability, self.dispatcher.pool, sessions),
@@ -101,9 +103,9 @@ class Gateway:
             await asyncio.to_thread(self._close)
 
     @property
-    def needs_no_key(self) -> bool:
-        """Whether requests need no API key."""
-        return not self.reloader.current.keys
+    def config(self) -> GatewayConfig:
+        """The current settings."""
+        return self.reloader.current.config
 
     def _close(self) -> None:
         if self.journal is not None:
@@ -118,6 +120,7 @@ class Gateway:
     def _apply_config(self, active: ActiveConfig) -> None:
         config = active.config
         self.models = _model_list(active)
+        self.visitors = _visitors(active)
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
@@ -172,8 +175,13 @@ class Gateway:
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
-    return ModelList(active.router.catalog, active.router.policies, active.config.aliases)
+    return ModelList(active.router.catalog, active.router.policies, active.aliases)
+
+
+def _visitors(active: ActiveConfig) -> Visitors:
+    config = active.config
+    return Visitors(not active.keys, config.allowed_hosts, config.cors.origins)
 
 
 def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
-    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries)
+    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries, config.forward_headers)

@@ -15,9 +15,10 @@ litellm has adapters for the same conversions. Version 1.106.2 was tested with r
 from router.wire.chat.request import ChatRequest, Turn, wants_stream, wants_stream_usage
 from router.wire.conversion import Conversion, EventWriter
 from router.wire.dialect import Dialect
-from router.wire.messages import without_unsigned_thinking
+from router.wire.messages import without_foreign_thinking
 from router.wire.messages.count_tokens import InputParts, count_input
 from router.wire.request import CONVERSIONS, read_request
+from router.wire.responses.reasoning import without_sealed_reasoning
 
 __all__ = [
     "CONVERSIONS",
@@ -31,5 +32,6 @@ __all__ = [
     "read_request",
     "wants_stream",
     "wants_stream_usage",
-    "without_unsigned_thinking",
+    "without_foreign_thinking",
+    "without_sealed_reasoning",
 ]

@@ -39,7 +39,7 @@ def to_chat(body: Mapping[str, Any]) -> dict[str, Any]:
     return chat
 
 
-def answer(chat: Mapping[str, Any], _body: Mapping[str, Any]) -> dict[str, Any]:
+def answer(chat: Mapping[str, Any], _body: Mapping[str, Any], _maker: str = "") -> dict[str, Any]:
     """See `Conversion.answer`."""
     choices = choices_of(chat) if isinstance(chat, dict) else None
     if not choices:
@@ -52,7 +52,7 @@ def answer(chat: Mapping[str, Any], _body: Mapping[str, Any]) -> dict[str, Any]:
 class CompletionEvents:
     """See `EventWriter`."""
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    def __init__(self, body: Mapping[str, Any], _maker: str = "") -> None:
         self._wants_usage = bool(fields_of(body.get("stream_options") or {}, "stream_options").get("include_usage"))
         self._head: dict[str, Any] = {}
         self._usage: Any = None

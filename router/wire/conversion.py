@@ -40,19 +40,34 @@ class ToChat(Protocol):
         """
 
 
+class Answer(Protocol):
+    """Converts a chat completion to an answer of the client's protocol."""
+
+    def __call__(self, chat: Body, body: Body, maker: str = ..., /) -> dict[str, Any]:
+        """See `Conversion.answer`."""
+
+
+class Events(Protocol):
+    """Makes the writer of a stream."""
+
+    def __call__(self, body: Body, maker: str = ..., /) -> EventWriter:
+        """See `Conversion.events`."""
+
+
 class Conversion(Struct, frozen=True):
     """The conversion between one protocol and chat completions. `body` is always the client's request.
 
     Pure: ids and times are those of the upstream's answer.
 
     - `to_chat(body)`: see `ToChat`.
-    - `answer(chat, body)`: a whole chat completion as an answer of this protocol. Raises UpstreamError.
-    - `events(body)`: a writer for the stream.
+    - `answer(chat, body, maker)`: a whole chat completion as an answer of this protocol. Raises UpstreamError.
+    - `events(body, maker)`: a writer for the stream. `maker` is the `server_id` of the card that answers: its reasoning
+      is sealed for it (`router.wire.reasoning`), or comes back without a maker where this is empty.
     - `error(status, message, kind, code, param)`: the body of an error; `kind` and `code` are the type and code of
       OpenAI's errors.
     """
 
     to_chat: ToChat
-    answer: Callable[[Body, Body], dict[str, Any]]
-    events: Callable[[Body], EventWriter]
+    answer: Answer
+    events: Events
     error: Callable[[int, str, str, str | None, str | None], bytes]

@@ -16,11 +16,14 @@ from router.types import Api
 # The largest budgets for thinking, in tokens, where a model has no levels. `router.wire.messages` reads them back as
 # the same levels.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 60_000}
-_LEAST_BUDGET = 1024
 # A rough estimate: of one model, the efforts differ by about this much in the tokens that they write.
 _SCALES = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 1.0, "high": 2.0, "xhigh": 2.5, "max": 3.0}
-# Models of Anthropic before `output_config.effort`.
-_BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
+LEAST_BUDGET = 1024
+"""The smallest budget for thinking that Anthropic accepts, in tokens."""
+THINKING_FIELDS = ("reasoning_effort", "thinking")
+"""The fields of a chat body that turn on the thinking of Anthropic's models."""
+BUDGET_MODEL = re.compile(r"claude-(?:3-|(?:opus|sonnet)-4(?:-[01])?(?:[-@]20\d{6})?$|(?:sonnet|haiku)-4-5)")
+"""Models of Anthropic before `output_config.effort`."""
 _THINKING_OFF = {"thinking": {"type": "disabled"}}
 _SWITCHES = ("enable_thinking", "enabled", "thinking")
 _TEMPLATE_SWITCHES = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
@@ -76,6 +79,11 @@ def sets_effort(body: Mapping[str, Any]) -> bool:
         or _states(body.get("output_config"), ("effort",))
         or _states(body.get("chat_template_kwargs"), _TEMPLATE_SWITCHES)
     )
+
+
+def budget_for(effort: str) -> int | None:
+    """The budget for thinking of an effort, in tokens; None for one that is unknown or turns thinking off."""
+    return _BUDGETS.get(effort)
 
 
 def thinking_scale(body: Mapping[str, Any]) -> float:
@@ -135,7 +143,7 @@ def _fields(body: Mapping[str, Any], effort: str, api: Api, provider: str, model
 def _of_anthropic(body: Mapping[str, Any], effort: str, api: Api, model: str) -> Mapping[str, Any]:
     if effort == "none":
         return _THINKING_OFF
-    if _BUDGET_MODEL.search(model):
+    if BUDGET_MODEL.search(model):
         return _budget(body, effort)
     level = "low" if effort == "minimal" else effort
     # litellm converts `reasoning_effort` to the same field.
@@ -148,7 +156,7 @@ def _budget(body: Mapping[str, Any], effort: str) -> Mapping[str, Any]:
     budget = _BUDGETS[effort]
     if isinstance(limit, int):
         budget = min(budget, limit - 1)
-    if budget < _LEAST_BUDGET or _excludes_thinking(body):
+    if budget < LEAST_BUDGET or _excludes_thinking(body):
         return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 

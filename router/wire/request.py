@@ -14,11 +14,18 @@ from router.wire.completions import COMPLETIONS
 from router.wire.content_types import check_part_types
 from router.wire.conversion import Conversion
 from router.wire.messages import MESSAGES
+from router.wire.ollama import OLLAMA_CHAT, OLLAMA_GENERATE
 from router.wire.reading.needs import modalities_of, needs_of
 from router.wire.responses import RESPONSES
 from router.wire.texts import all_text
 
-CONVERSIONS: Mapping[Api, Conversion] = {"completions": COMPLETIONS, "messages": MESSAGES, "responses": RESPONSES}
+CONVERSIONS: Mapping[Api, Conversion] = {
+    "completions": COMPLETIONS,
+    "messages": MESSAGES,
+    "responses": RESPONSES,
+    "ollama_chat": OLLAMA_CHAT,
+    "ollama_generate": OLLAMA_GENERATE,
+}
 """The conversions by which an upstream that supports only chat can answer clients of other protocols."""
 
 

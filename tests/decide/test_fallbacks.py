@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cards import Card
-from router.cards.schema import Place
+from router.cards.servers import Place
 from tests.decide.cards import PLAIN, card, choose, features
 
 SAME = {"provider": "acme"}

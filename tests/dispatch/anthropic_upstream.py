@@ -38,10 +38,14 @@ _END = (
 
 @dataclass
 class AnthropicUpstream:
-    """Answers `Hello`. Model `status-<n>` returns an error, `cut` closes the connection, `quiet` stalls a stream."""
+    """Answers `Hello`. Model `status-<n>` returns an error, `cut` closes the connection, `quiet` stalls a stream.
+
+    `mixes_up`: it streams where no stream was requested, and the other way round.
+    """
 
     url: str = ""
     seen: list[ReceivedRequest] = field(default_factory=list)
+    mixes_up: bool = False
     disconnected: threading.Event = field(default_factory=threading.Event)
 
     async def respond(self, request: Request) -> Response:
@@ -51,7 +55,7 @@ class AnthropicUpstream:
         if model.startswith("status-"):
             error = {"type": "error", "error": {"type": "some_error", "message": f"error at {self.url}"}}
             return JSONResponse(error, int(model.removeprefix("status-")), {"retry-after": "7"})
-        if body.get("stream"):
+        if bool(body.get("stream")) is not self.mixes_up:
             return StreamingResponse(self._stream(model), media_type="text/event-stream")
         message = {
             **_START["message"],

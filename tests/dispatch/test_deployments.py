@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from router.cards import Card, Catalog
-from router.cards.schema import Effort, Efforts, Place, RateLimits
+from router.cards.schema import Effort, Efforts
+from router.cards.servers import Place, RateLimits
 from router.dispatch import Affinity, Cooldown, QueueLimits
 from router.dispatch.deployments import DeploymentPool, deployments_of, server_of
 from router.errors import BusyError

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cards.schema import RateLimits
+from router.cards.servers import RateLimits
 from router.dispatch import Cooldown
 from router.dispatch.health import Health, Unready
 

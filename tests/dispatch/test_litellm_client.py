@@ -15,7 +15,7 @@ from router.dispatch import Call, Dispatcher, EventStream
 from router.dispatch.providers import litellm_providers
 from router.errors import UpstreamError
 from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
-from tests.dispatch.calls import BODY, call, unused_address
+from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import make_card
 
 pytestmark = [
@@ -151,3 +151,43 @@ def test_an_unknown_provider_is_an_upstream_error() -> None:
 def test_litellm_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, router.gateway.server.serve; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def gemini_event(text: str, **fields: str) -> bytes:
+    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0, **fields}
+    usage = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
+    return b"data: " + msgspec.json.encode({"candidates": [candidate], "usageMetadata": usage}) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "is_cut"),
+    [
+        (gemini_event("Hel") + gemini_event("lo", finishReason="STOP"), False),
+        (gemini_event("Hel") + gemini_event("lo"), True),
+    ],
+    ids=["complete", "cut"],
+)
+def test_a_cut_stream_of_gemini_does_not_end_as_if_it_were_complete(
+    monkeypatch: pytest.MonkeyPatch, events: bytes, is_cut: bool
+) -> None:
+    monkeypatch.setenv("GEMINI_KEY", "x")
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    with raw_server(head + events) as url:
+        gemini = make_card("g", url, "gemini-2.5-flash", provider="gemini", base_url=url, api_key_env="GEMINI_KEY")
+        if is_cut:
+            with pytest.raises(UpstreamError, match="closed the connection"):
+                call(gemini, body={**BODY, "stream": True}, stream=True)
+        else:
+            _, stream = call(gemini, body={**BODY, "stream": True}, stream=True)
+            assert stream.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_anthropic_server_may_mix_up_streams_and_whole_answers(claude: AnthropicUpstream, stream: bool) -> None:
+    claude.mixes_up = True
+    _, body = call(card(claude.url), body={**BODY, "max_tokens": 5, "stream": stream}, stream=stream)
+    if stream:
+        assert body.endswith(b"data: [DONE]\n\n")
+        assert b"Hello" in body
+    else:
+        assert msgspec.json.decode(body)["choices"][0]["message"]["content"] == "Hello"

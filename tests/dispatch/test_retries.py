@@ -7,7 +7,7 @@ import contextlib
 
 import msgspec
 
-from router.cards.schema import Place, RateLimits
+from router.cards.servers import Place, RateLimits
 from router.dispatch import Call, Dispatcher, DispatchSettings
 from tests.dispatch.calls import BODY
 from tests.gateway.servers import make_card

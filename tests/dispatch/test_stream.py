@@ -4,11 +4,15 @@ import asyncio
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.dispatch import EventStream, Timeouts
+from router.dispatch.converted_response import ConvertedStream
 from router.dispatch.stream import Source
 from router.errors import UpstreamError
 from router.types import Usage
+from router.wire import CONVERSIONS
 from router.wire.protocols import CHAT, MESSAGES, RESPONSES, WireProtocol
 from tests.gateway.servers import CHUNKS
 
@@ -18,7 +22,11 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream_of(
-    *chunks: bytes, protocol: WireProtocol = CHAT, keep_usage: bool = False, error: UpstreamError | None = None
+    *chunks: bytes,
+    protocol: WireProtocol = CHAT,
+    keep_usage: bool = False,
+    error: UpstreamError | None = None,
+    decode: bool = False,
 ) -> EventStream:
     left = list(chunks)
 
@@ -32,7 +40,7 @@ def stream_of(
     async def close() -> None:
         left.clear()
 
-    return EventStream(Source("small", read, close), protocol, Timeouts(), keep_usage=keep_usage)
+    return EventStream(Source("small", read, close), protocol, Timeouts(), keep_usage=keep_usage, decode=decode)
 
 
 def read(stream: EventStream) -> bytes:
@@ -164,3 +172,96 @@ def test_a_response_that_fails_before_its_first_content_is_a_failure_of_the_whol
     assert read(stream_of(event, protocol=RESPONSES)) == b"<error_event>"
     delta = b'event: x\ndata: {"type":"response.output_text.delta","delta":"hi"}\n\n'
     assert read(stream_of(delta, event, protocol=RESPONSES)) == delta + event
+
+
+def chunk(text: str, index: int = 0, finish: str | None = None) -> bytes:
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+    return b"data: " + msgspec.json.encode({"id": "c1", "created": 1, "model": "m", "choices": [choice]}) + b"\n\n"
+
+
+LINE_ENDS = (b"\n", b"\r", b"\r\n")
+
+
+@st.composite
+def reads(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """A complete stream with LF, and the same with any line ends, as it may be read in pieces."""
+    texts = draw(st.lists(st.text(alphabet="aé\U0001f600", min_size=1, max_size=3), min_size=1, max_size=5))
+    others = draw(st.lists(st.sampled_from((b": comment\n\n", b"id: 1\nevent: x\n\n", b"retry: 5\n\n")), max_size=2))
+    plain = b"".join([*map(chunk, texts), *others, chunk("", finish="stop"), USAGE, DONE])
+    written = bytearray()
+    for line in plain.split(b"\n")[:-1]:
+        end = draw(st.sampled_from(LINE_ENDS))
+        # CR and LF are one line end, not two.
+        written += line + (b"\r\n" if not line and written.endswith(b"\r") and end == b"\n" else end)
+    sizes = draw(st.lists(st.integers(1, 90), min_size=1, max_size=60))
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(bytes(written[start : start + size]))
+        start += size
+    return plain, [piece for piece in [*pieces, bytes(written[start:])] if piece]
+
+
+@given(reads())
+def test_nothing_is_lost_between_the_input_and_the_output_of_a_relay(case: tuple[bytes, list[bytes]]) -> None:
+    _, pieces = case
+    written = b"".join(pieces)
+    # The second half of a last CRLF may come after the stream is complete.
+    assert read(stream_of(*pieces, keep_usage=True)).rstrip(b"\r\n") == written.rstrip(b"\r\n")
+
+
+@given(reads())
+def test_line_ends_and_sizes_of_reads_make_no_difference_to_a_conversion(case: tuple[bytes, list[bytes]]) -> None:
+    plain, pieces = case
+
+    async def converted_of(*chunks: bytes) -> bytes:
+        stream = stream_of(*chunks, decode=True)
+        await stream.start()
+        body = {"model": "auto", "max_tokens": 9, "messages": []}
+        return b"".join([part async for part in ConvertedStream(stream, CONVERSIONS["messages"].events(body))])
+
+    async def main() -> tuple[bytes, bytes]:
+        return await converted_of(plain), await converted_of(*pieces)
+
+    expected, found = asyncio.run(main())
+    assert found == expected
+    assert b"message_stop" in found
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (chunk("a"), DONE),
+        (chunk("a", finish=""), chunk("b", finish="")),
+        (chunk("a"), chunk("b", 1), chunk("", finish="stop"), DONE),
+        (chunk("a"), chunk("", finish="stop")[:-30]),
+        (chunk("a"), b'data: {"choices":[{"index":0,"delta":{"content":"\xc3'),
+    ],
+    ids=["no reason", "empty reasons", "a choice is unfinished", "inside an event", "inside a character"],
+)
+def test_a_cut_stream_does_not_end_cleanly(chunks: tuple[bytes, ...]) -> None:
+    received = read(stream_of(*chunks))
+    assert received.endswith(b"<cut>")
+    assert b"[DONE]" not in received
+
+
+def test_a_stream_is_complete_when_every_choice_is_finished() -> None:
+    chunks = (chunk("a"), chunk("b", 1), chunk("", finish="stop"), chunk("", 1, finish="length"))
+    assert read(stream_of(*chunks)) == b"".join(chunks) + DONE
+
+
+def test_a_finish_reason_of_a_server_that_gave_up_is_a_failure() -> None:
+    end = chunk("", finish="insufficient_system_resource")
+    assert read(stream_of(chunk("a"), end, DONE)) == chunk("a") + b"<error_event>"
+    assert read(stream_of(end, DONE)) == b"<error_event>"
+
+
+def test_an_event_that_cannot_be_read_is_passed_on_but_not_decoded() -> None:
+    chunks = (chunk("a"), b'data: {"choices":[{"delta":{"content":"caf\xe9"}}]}\n\n', chunk("", finish="stop"), DONE)
+    assert read(stream_of(*chunks)) == b"".join(chunks)
+    assert read(stream_of(*chunks, decode=True)) == chunk("a") + b"<garbage>"
+
+
+def test_a_message_without_a_stop_reason_is_cut_whatever_its_last_event_is() -> None:
+    delta = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}\n\n'
+    stop = b'data: {"type":"message_stop"}\n\n'
+    assert read(stream_of(delta, stop, protocol=MESSAGES)) == delta + b"<cut>"

@@ -31,7 +31,8 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Keys
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
-from router.gateway.server.serve import listen, server_config
+from router.gateway.server.listener import listen
+from router.gateway.server.serve import server_config
 from router.gateway.worker import Gateway
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence

@@ -24,7 +24,9 @@ COMMON = Dialect()
 
 
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
-    return dict(adapt(CONVERSIONS["completions"].to_chat({"model": "auto", "prompt": "Say hi.", **fields}), dialect))
+    return dict(
+        adapt(CONVERSIONS["completions"].to_chat({"model": "auto", "prompt": "Say hi.", **fields}), dialect).body
+    )
 
 
 def logprobs_of(*tokens: str) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def test_fields_that_chat_supports_are_passed_on() -> None:
 
 def test_the_output_limit_depends_on_the_upstreams_dialect() -> None:
     assert chat(max_tokens=5)["max_tokens"] == 5
-    assert chat(Dialect(max_completion_tokens=True), max_tokens=5)["max_completion_tokens"] == 5
+    assert chat(Dialect(output_limit="max_completion_tokens"), max_tokens=5)["max_completion_tokens"] == 5
 
 
 def test_a_number_of_logprobs_becomes_chats_two_fields() -> None:

@@ -7,21 +7,22 @@ from typing import Any
 import pytest
 
 from router.errors import FieldError
-from router.wire import CONVERSIONS, Dialect, without_unsigned_thinking
+from router.wire import CONVERSIONS, Dialect, without_foreign_thinking
 from router.wire.dialect import adapt
 
 MARK = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 PNG_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-STRICT = Dialect(cache_control=False, max_completion_tokens=True, reasoning_effort=False)
+STRICT = Dialect(cache_control=False, output_limit="max_completion_tokens", rejects=frozenset({"reasoning_effort"}))
 
 
 COMMON = Dialect()
+TOOLS = [{"name": "f", "input_schema": {"type": "object"}}]
 
 
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
     body = {"model": "auto", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}], **fields}
-    return dict(adapt(CONVERSIONS["messages"].to_chat(body), dialect))
+    return dict(adapt(CONVERSIONS["messages"].to_chat(body), dialect).body)
 
 
 def conversation(*turns: tuple[str, Any]) -> list[dict[str, Any]]:
@@ -268,12 +269,13 @@ def test_anthropics_built_in_tools_are_rejected(kind: str) -> None:
     ],
 )
 def test_the_tool_choice_is_converted(choice: dict[str, Any], converted: Any) -> None:
-    assert chat(tool_choice=choice)["tool_choice"] == converted
+    assert chat(tools=TOOLS, tool_choice=choice)["tool_choice"] == converted
 
 
 def test_parallel_tool_calls_can_be_disabled() -> None:
-    assert chat(tool_choice={"type": "auto", "disable_parallel_tool_use": True})["parallel_tool_calls"] is False
-    assert "parallel_tool_calls" not in chat(tool_choice={"type": "auto"})
+    disabled = {"type": "auto", "disable_parallel_tool_use": True}
+    assert chat(tools=TOOLS, tool_choice=disabled)["parallel_tool_calls"] is False
+    assert "parallel_tool_calls" not in chat(tools=TOOLS, tool_choice={"type": "auto"})
 
 
 def test_the_user_id_is_cut_to_openais_limit() -> None:
@@ -355,7 +357,7 @@ def test_unsigned_thinking_is_not_sent_to_anthropic() -> None:
     turns = [[signed, text("a", **MARK)], [unsigned, text("b", **MARK)], [unsigned]]
     body = {"messages": [{"role": "assistant", "content": blocks} for blocks in turns], "system": "s"}
 
-    assert without_unsigned_thinking(body) == {
+    assert without_foreign_thinking(body, signed_only=True) == {
         "messages": [
             {"role": "assistant", "content": [signed, text("a", **MARK)]},
             {"role": "assistant", "content": [text("b", **MARK)]},
@@ -365,7 +367,7 @@ def test_unsigned_thinking_is_not_sent_to_anthropic() -> None:
 
 
 @pytest.mark.parametrize("messages", [None, "hi", [5], [{"role": "assistant", "content": "a"}]])
-def test_a_body_without_unsigned_thinking_is_not_changed(messages: Any) -> None:
+def test_a_body_without_foreign_thinking_is_not_changed(messages: Any) -> None:
     body = {"messages": messages}
 
-    assert without_unsigned_thinking(body) is body
+    assert without_foreign_thinking(body, signed_only=True) is body

@@ -17,11 +17,14 @@ CHAT = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user"
 MESSAGES = {"system": "Be brief.", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
 RESPONSES = {"instructions": "Be brief.", "input": "Hello", "max_output_tokens": 8}
 COMPLETIONS = {"prompt": "Hello", "max_tokens": 8}
+OLLAMA_GENERATE = {"system": "Be brief.", "prompt": "Hello", "options": {"num_predict": 8}}
 BODIES: dict[Api, dict[str, Any]] = {
     "chat": CHAT,
     "messages": MESSAGES,
     "responses": RESPONSES,
     "completions": COMPLETIONS,
+    "ollama_chat": CHAT,
+    "ollama_generate": OLLAMA_GENERATE,
 }
 TURNS = (Turn("system", "Be brief."), Turn("user", "Hello"))
 
@@ -33,6 +36,8 @@ TURNS = (Turn("system", "Be brief."), Turn("user", "Hello"))
         ("messages", MESSAGES, TURNS),
         ("responses", RESPONSES, TURNS),
         ("completions", COMPLETIONS, TURNS[1:]),
+        ("ollama_chat", CHAT, TURNS),
+        ("ollama_generate", OLLAMA_GENERATE, TURNS),
     ],
 )
 def test_every_protocol_has_the_same_turns(api: Api, body: dict[str, Any], turns: tuple[Turn, ...]) -> None:
@@ -44,7 +49,9 @@ def test_every_protocol_has_the_same_turns(api: Api, body: dict[str, Any], turns
     assert not request.native_only
 
 
-@pytest.mark.parametrize(("api", "body"), [("messages", MESSAGES), ("responses", RESPONSES)])
+@pytest.mark.parametrize(
+    ("api", "body"), [("messages", MESSAGES), ("responses", RESPONSES), ("ollama_generate", OLLAMA_GENERATE)]
+)
 def test_the_output_limit_is_read_in_the_protocols_own_field(api: Api, body: dict[str, Any]) -> None:
     assert read_request(api, body).output_limit == 8
 

@@ -14,10 +14,11 @@ URL = "https://example.com/a.png"
 
 
 COMMON = Dialect()
+TOOLS = [{"type": "function", "name": "f"}]
 
 
 def chat(dialect: Dialect = COMMON, /, **fields: Any) -> dict[str, Any]:
-    return dict(adapt(CONVERSIONS["responses"].to_chat({"model": "auto", "input": "hi", **fields}), dialect))
+    return dict(adapt(CONVERSIONS["responses"].to_chat({"model": "auto", "input": "hi", **fields}), dialect).body)
 
 
 def conversation(*items: dict[str, Any]) -> list[dict[str, Any]]:
@@ -154,7 +155,7 @@ def test_openais_built_in_tools_are_rejected(kind: str) -> None:
     ids=["string", "function", "allowed"],
 )
 def test_the_tool_choice_is_converted(choice: Any, converted: Any) -> None:
-    assert chat(tool_choice=choice)["tool_choice"] == converted
+    assert chat(tools=TOOLS, tool_choice=choice)["tool_choice"] == converted
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_output_limit_and_effort_depend_on_the_upstreams_dialect() -> None:
     fields = {"max_output_tokens": 5, "reasoning": {"effort": "low", "summary": "auto"}}
 
     assert chat(**fields) == {**chat(), "max_tokens": 5, "reasoning_effort": "low"}
-    dialect = Dialect(max_completion_tokens=True, reasoning_effort=False)
+    dialect = Dialect(output_limit="max_completion_tokens", rejects=frozenset({"reasoning_effort"}))
     assert chat(dialect, **fields) == {**chat(), "max_completion_tokens": 5}
 
 
@@ -198,7 +199,9 @@ def test_fields_for_stored_answers_are_left_out() -> None:
 
 
 def test_unknown_fields_are_passed_on() -> None:
-    assert chat(min_p=0.1, parallel_tool_calls=False) == {**chat(), "min_p": 0.1, "parallel_tool_calls": False}
+    fields = {"min_p": 0.1, "parallel_tool_calls": False}
+
+    assert chat(tools=TOOLS, **fields) == {**chat(tools=TOOLS), **fields}
 
 
 @pytest.mark.parametrize(

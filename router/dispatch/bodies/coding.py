@@ -55,7 +55,7 @@ class _Zlib:
 
 class _Brotli:
     def __init__(self) -> None:
-        import brotli  # type: ignore[import-untyped]
+        import brotli
 
         self._error, self._decoder = brotli.error, brotli.Decompressor()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx
 
@@ -17,14 +18,22 @@ from router.wire.streams.progress import ends_message
 # all other requests.
 _MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 
-# litellm ends an Anthropic stream cleanly even where it was cut: between these two events it is incomplete.
-_ANTHROPIC_START, _ANTHROPIC_STOP = b"message_start", b"message_stop"
+# litellm ends a stream cleanly even where it was cut, and invents the finish reason. What begins with the first of two
+# words is incomplete without the second, which stands in the last events.
+_ENDS = (
+    (b"message_start", b"message_stop"),  # Anthropic
+    (b'"candidates"', b'"finishReason"'),  # Gemini, Vertex AI
+    (b"messageStart", b"messageStop"),  # Bedrock
+    (b"message-start", b"message-end"),  # Cohere
+)
+_MAX_WORD_BYTES = max(len(word) for words in _ENDS for word in words)
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _REQUESTS_STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
-    """Raises ReadError for a response that is too large, and for an Anthropic stream that was cut. An Anthropic answer
-    that is whole where a stream was requested becomes a stream, and the other way round.
+    """Raises ReadError for a response that is too large, and for a stream that was cut. An Anthropic answer that is
+    whole where a stream was requested becomes a stream, and the other way round.
     """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -34,35 +43,62 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         return response
 
 
+def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.AsyncHTTPTransport | None] | None:
+    """The transports of the proxies that the environment states. This machine is never called by way of one."""
+    from litellm.llms.custom_httpx.http_handler import _environment_proxy_mounts
+
+    mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
+    return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
+
+
 class _CheckedStream(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream, is_requested: bool) -> None:
         self._stream, self._is_requested = stream, is_requested
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left, tail, incomplete = _MAX_RESPONSE_BYTES, b"", False
-        other: bytearray | None = None
-        is_at_start = True
+        left, end, other = _MAX_RESPONSE_BYTES, _StreamEnd(), None
+        is_at_start, is_json = True, False
         async for chunk in self._stream:
             left -= len(chunk)
             if left < 0:
                 raise httpx.ReadError("the response is too large")
             if is_at_start and (begins_json if self._is_requested else begins_events)(chunk):
                 other = bytearray()
+            # A JSON text that was cut is no JSON.
+            is_json = is_json or (is_at_start and begins_json(chunk) is True)
             is_at_start = is_at_start and not chunk.strip()
-            tail += chunk
-            incomplete = (incomplete or _ANTHROPIC_START in tail) and _ANTHROPIC_STOP not in tail
-            tail = tail[-len(_ANTHROPIC_START) :]
+            if not is_json:
+                end.feed(chunk)
             if other is None:
                 yield chunk
             else:
                 other += chunk
-        if incomplete:
+        if end.is_missing:
             raise httpx.ReadError("the stream was cut")
         if other is not None:
             yield _exchanged(bytes(other), self._is_requested)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class _StreamEnd:
+    """Finds out whether a stream that began has ended."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._last_word: bytes | None = None
+        self.is_missing = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        self._tail += chunk
+        if self._last_word is None:
+            self._last_word = next((last for first, last in _ENDS if first in self._tail), None)
+            self.is_missing = self._last_word is not None
+        if self.is_missing and self._last_word is not None and self._last_word in self._tail:
+            self.is_missing = False
+        self._tail = self._tail[-_MAX_WORD_BYTES + 1 :]
 
 
 def _exchanged(body: bytes, to_stream: bool) -> bytes:

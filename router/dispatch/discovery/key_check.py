@@ -10,6 +10,7 @@ import aiohttp
 from msgspec import Struct
 
 from router.cards import Card
+from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.deployments import deployments_of
 from router.dispatch.providers import api_key, base_url, key_variable
 from router.dispatch.relay import models_url
@@ -75,7 +76,8 @@ async def _check(session: aiohttp.ClientSession, card: Card, ids: tuple[str, ...
         return KeyCheck(variable, card.provider, "unknown", f"no way to try a key of {card.provider} is known", ids)
     host = host_of(request.url)
     try:
-        async with session.get(request.url, headers=request.headers, allow_redirects=False) as response:
+        headers, options = {**request.headers, **extra_headers(card)}, connection_options(card, request.url)
+        async with session.get(request.url, headers=headers, allow_redirects=False, **options) as response:
             body = await response.content.read(_MAX_BODY_BYTES)
             state, detail = _verdict(response.status, body)
     except TimeoutError:

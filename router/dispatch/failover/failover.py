@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from router.cards.schema import Card
 from router.dispatch.failover.account import account_of, host_of_server
 from router.dispatch.response import UpstreamResponse, fault_in
-from router.errors import UpstreamError
+from router.errors import FieldError, UpstreamError
 from router.wire.errors import KINDS, Fault, ReportedError, kind_of_failure
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Failover:
         self._too_small_tokens: int | None = None
         self._doubts = 0
         self._rank = 2 * _WITHOUT_RESPONSE
-        self._answer: UpstreamResponse | UpstreamError | None = None
+        self._answer: UpstreamResponse | UpstreamError | FieldError | None = None
 
     @property
     def cards(self) -> Sequence[Card]:
@@ -84,10 +84,14 @@ class Failover:
         if rank < self._rank or (rank == self._rank and rank):
             self._rank, self._answer = rank, failure
 
+    def refuse(self, error: FieldError) -> None:
+        """Take in that a server supports a field of the request so little that it was not called."""
+        self._answer = self._answer or error
+
     def answer(self) -> UpstreamResponse:
         """The error for the client after all attempts. Raises it where it is no HTTP response."""
         assert self._answer is not None
-        if isinstance(self._answer, UpstreamError):
+        if isinstance(self._answer, UpstreamError | FieldError):
             raise self._answer
         return self._answer
 

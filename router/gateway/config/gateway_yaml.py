@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,19 @@ from msgspec import Meta, Struct
 
 from router.cards.catalog import Catalog
 from router.decide.flags import parse_flags
-from router.decide.model_name import AUTO, DEFAULT_POLICY, is_auto
+from router.decide.model_name import AUTO, DEFAULT_POLICY, WILDCARD, covers, is_auto
 from router.decide.policy import Policies
 from router.dispatch import Cooldown, QueueLimits, Timeouts
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import ByteCount, Days, OptionalSeconds
 from router.formats.yaml_file import load
+from router.gateway.http.origins import Cors, host_problem
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
+HeaderPattern = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9-]{2,}\*?$", max_length=100, description="A name, or its beginning and *.")
+]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -46,8 +51,11 @@ class GatewayConfig(
 ):
     """The settings of the gateway itself.
 
-    `aliases` maps names that clients hard-code to `auto`, `auto/<policy>`, either with `[<flags>]`, or a card. With
-    `aliases_hide_cards`, an alias may have the name of a card and takes precedence over it. `max_concurrency`: requests
+    `aliases` maps names that clients hard-code, or patterns with `*`, to `auto`, `auto/<policy>`, either with
+    `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence over
+    it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of this
+    machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are
+    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
     in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
     an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
     whether `/metrics` needs no API key.
@@ -65,6 +73,15 @@ class GatewayConfig(
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
     cooldown: Cooldown = _default(Cooldown())
     open_metrics: bool = False
+    base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""
+    allowed_hosts: tuple[str, ...] = ()
+    cors: Cors = _default(Cors())
+    forward_headers: tuple[HeaderPattern, ...] = ()
+
+    def __post_init__(self) -> None:
+        for host in self.allowed_hosts:
+            if problem := host_problem(host):
+                raise ValueError(f"allowed_hosts: {problem}")
 
 
 def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConfig:
@@ -91,8 +108,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catalog, policies: Policies) -> str | None:
-    if is_auto(name):
-        return 'names that begin with "auto" are reserved'
+    problem = _name_problem(name, config.aliases)
+    if problem is not None:
+        return problem
     # Not `catalog.named`, which also finds a model by its upstream name; that name may be an alias.
     position = catalog.position(name)
     if position is not None and name in catalog[position].names and not config.aliases_hide_cards:
@@ -110,6 +128,20 @@ def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catal
         return f'"{target}" is itself an alias; write its target instead'
     known = [*catalog.ids, "auto", *(f"auto/{policy}" for policy in policies.ids)]
     return f'"{target}" is neither auto nor a card{did_you_mean(target, known)}'
+
+
+def _name_problem(name: str, aliases: Mapping[str, str]) -> str | None:
+    if is_auto(name):
+        return 'names that begin with "auto" are reserved'
+    if WILDCARD in name and (earlier := _covering(name, aliases)):
+        return f'can never match, because "{earlier}" before it matches all of its names; write it before that'
+    return None
+
+
+def _covering(name: str, aliases: Mapping[str, str]) -> str | None:
+    """The pattern before `name` that matches every name which `name` matches."""
+    earlier = itertools.takewhile(lambda other: other != name, aliases)
+    return next((other for other in earlier if covers(other, name)), None)
 
 
 def _auto_problem(target: str, policies: Policies) -> str | None:

@@ -126,7 +126,7 @@ class Keys(Sequence[Key]):
         if not self._keys:
             return None
         if presented is None:
-            raise InvalidKeyError("API key required: send it as `Authorization: Bearer …` or `x-api-key`")
+            raise InvalidKeyError("API key required: send it as `Authorization: Bearer …`, `x-api-key` or `api-key`")
         key = self.find(presented)
         if key is None:
             raise InvalidKeyError("invalid API key")
@@ -156,13 +156,14 @@ def hash_of(presented: str) -> str:
 def presented_key(headers: Mapping[str, str]) -> str | None:
     """The key in a request's headers, whose names are in lower case; None if there is none.
 
-    A bearer token takes precedence over `x-api-key`: clients that send both have a token for the gateway beside the
-    vendor's key. Other schemes of `Authorization` are for other servers, such as a proxy.
+    A bearer token takes precedence over `x-api-key` (Anthropic's) and `api-key` (Azure's): clients that send several
+    have a token for the gateway beside the vendor's key. Other schemes of `Authorization` are for other servers, such
+    as a proxy. A key in the URL is never read, since URLs are logged.
     """
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return headers.get("x-api-key", "").strip() or None
+    return headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip() or None
 
 
 def load_keys(file: Path, catalog: Catalog | None = None, policies: Policies | None = None) -> Keys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from msgspec import Struct
 from watchfiles import Change, awatch
 
 from router.cards import Card
+from router.decide.model_name import Aliases
 from router.errors import ConfigurationError, PulvinarError
 from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig
@@ -37,7 +39,7 @@ _SETTLE_S = 0.3
 _ERRORS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupError)
 
 
-class ActiveConfig(Struct, frozen=True, eq=False):
+class ActiveConfig(Struct, frozen=True, eq=False, dict=True):
     """A loaded configuration. `number` counts from 1; `loaded_at` is in seconds since 1970, UTC.
 
     `catalogue` is the snapshot of the cards for records; `fingerprint` is a hash of all files, the same on every
@@ -52,6 +54,12 @@ class ActiveConfig(Struct, frozen=True, eq=False):
     fingerprint: str
     loaded_at: float
     evidence: Mapping[str, tuple[ProbeOutcome, ...]] = {}
+
+    @functools.cached_property
+    def aliases(self) -> Aliases:
+        """The aliases, whose patterns match no card's name unless `aliases_hide_cards` is set."""
+        cards = () if self.config.aliases_hide_cards else self.router.catalog
+        return Aliases(self.config.aliases, frozenset(name for card in cards for name in card.names))
 
 
 Load = Callable[[ActiveConfig | None], ActiveConfig]

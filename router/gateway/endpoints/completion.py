@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -19,10 +19,11 @@ from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
-from router.gateway.http.body import read_object, read_raw
+from router.gateway.endpoints.stored_responses import remember_response
+from router.gateway.http.body import read_body, read_object
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
-from router.gateway.http.surfaces import Surface
+from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
 from router.store.state.protocol import LastAnswer
@@ -41,8 +42,10 @@ class CompletionHandler:
         self._services, self._surface, self._receive = services, surface, receive
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._record_id: str = scope["state"]["record_id"]
+        # That of an Azure deployment, whose name is in the path.
+        self._model_in_path: str | None = scope["state"].get("model")
         self._at, self._started_s = time.time(), time.monotonic()
-        self._responder = Responder(send, self._routing_headers)
+        self._responder = Responder(send, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state)
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
@@ -76,9 +79,12 @@ class CompletionHandler:
         key = active.keys.authenticate(presented_key(self._headers))
         # Recorded even where the body cannot be read.
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
-        raw = await read_raw(self._receive, active.config.max_body_bytes)
+        raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
         is_large, max_depth = len(raw) > _LARGE_BODY_BYTES, active.config.max_depth
         body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
+        if self._model_in_path is not None:
+            body["model"] = self._model_in_path
+        body = self._surface.prepared(body)
         request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
@@ -112,10 +118,10 @@ class CompletionHandler:
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
             return
+        await self._remember_response(response, body)
         await self._record(response.status, None)
-        headers = {name: value for name, value in response.headers.items() if name != "content-type"}
         self._stop_watching()
-        await self._responder.whole(response.status, headers, body)
+        await self._responder.whole(response.status, _without_type(response.headers), body)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)
@@ -129,11 +135,15 @@ class CompletionHandler:
         await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
-        await self._responder.begin_stream()
+        await self._responder.begin_stream(_without_type(response.headers))
+        is_first = True
         try:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
                 self._made.add(piece)
+                if is_first:
+                    await self._remember_response(response, piece)
+                is_first = False
                 if events.complete:
                     # The record is on disk before the client knows that the answer is complete.
                     await self._record(response.status, None)
@@ -168,7 +178,9 @@ class CompletionHandler:
             await self._record(500, "internal_error")
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
-        return request.active.config.keepalive_s if request.stream else 0
+        # Lines of JSON have no comments.
+        is_possible = request.stream and self._surface.stream_type == EVENT_STREAM
+        return request.active.config.keepalive_s if is_possible else 0
 
     def _usage(self) -> Usage | None:
         """The usage so far, estimated where the upstream reports none; None where no upstream has answered."""
@@ -185,11 +197,13 @@ class CompletionHandler:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
-        """The `x-route-*` headers, where the policy sends them."""
+        """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
         selection, response = self._selection, self._response
+        changed = () if response is None else response.changed
+        headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
         if selection is None or selection.policy.headers == "off":
-            return {}
-        headers = {"x-route-overhead-ms": f"{self._overhead_ms:.3f}"}
+            return headers
+        headers["x-route-overhead-ms"] = f"{self._overhead_ms:.3f}"
         if response is not None:
             headers["x-route-card"] = response.card.id
         if selection.routed is not None:
@@ -237,9 +251,20 @@ class CompletionHandler:
         if upstream_served and error is None:
             await self._remember_card()
 
+    async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
+        """Remember which deployment made a response that its upstream stores."""
+        if self._request is not None and self._attempts:
+            attempt = self._attempts[-1]
+            await remember_response(self._services.state, self._request, response, piece, attempt, self._at)
+
     async def _remember_card(self) -> None:
         request, selection, response = self._request, self._selection, self._response
         if request is None or response is None or selection is None or selection.identity is None:
             return
         answer = LastAnswer(response.card.id, server_of(response.card))
-        await self._services.sessions.remember(selection.identity, self._made.names, answer, request.key_id)
+        made = self._made.names(request.body)
+        await self._services.sessions.remember(selection.identity, made, answer, request.key_id)
+
+
+def _without_type(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "content-type"}

@@ -15,7 +15,7 @@ from router.dispatch import Call
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.services import Services
-from router.gateway.http.body import read_object, read_raw
+from router.gateway.http.body import read_body, read_object
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.selection import GatewayRequest
@@ -53,7 +53,7 @@ class DryRun:
         active = self._services.reloader.current
         headers = dict(request.headers)
         key = active.keys.authenticate(presented_key(headers))
-        raw = await read_raw(request.receive, active.config.max_body_bytes)
+        raw = await read_body(request.receive, headers, active.config.max_body_bytes)
         body = await asyncio.to_thread(read_object, raw, active.config.max_depth)
         return GatewayRequest(surface, active, key, headers, body, is_large=True)
 
@@ -65,7 +65,7 @@ class DryRun:
         return msgspec.json.encode(selection.routed.decision.document())
 
     async def _count(self, request: GatewayRequest) -> bytes:
-        target = read_target(request.body.get("model"), request.active.config.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases)
         if target.card is not None:
             selection = await self._services.selector.select(request)
             call = Call("messages", request.body, headers=request.headers)

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping
+import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from router.cards import Catalog
 from router.decide.policy import Policies
+from router.errors import FieldError
 from router.gateway.config.keys import Key
 from router.gateway.routing.selection import unknown_model
+
+_MAX_SHOWN_CHARACTERS = 100
+_DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
+
+
+class Page(Struct, frozen=True):
+    """Which part of a list Anthropic's clients ask for: at most `limit` names after or before one of them."""
+
+    limit: int = _DEFAULT_LIMIT
+    after_id: str | None = None
+    before_id: str | None = None
+
+
+def read_page(query: Mapping[str, str]) -> Page:
+    """The page that a query asks for. Raises FieldError."""
+    limit = query.get("limit", str(_DEFAULT_LIMIT))
+    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MAX_LIMIT:
+        raise FieldError("limit", f"must be a whole number between 1 and {_MAX_LIMIT}")
+    return Page(int(limit), query.get("after_id") or None, query.get("before_id") or None)
 
 
 class ModelList:
@@ -23,7 +45,7 @@ class ModelList:
             card.id: _entry(card.id, calendar.timegm(card.released.timetuple()) if card.released else 0, card.provider)
             for card in catalog
         }
-        self._aliases = {name: name for name in aliases}
+        self._aliases = aliases
         self._other_names = {alias: card.id for card in catalog for alias in card.aliases}
 
     def listed(self, key: Key | None) -> bytes:
@@ -35,6 +57,45 @@ class ModelList:
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
+    def names(self, key: Key | None) -> tuple[str, ...]:
+        """The names that a key may use, in the order of the list."""
+        return (
+            *(name for name, policy in self._policies.items() if _allows(key, policy)),
+            *self._aliases,
+            *(id_ for id_ in self._cards if key is None or key.allows_card(id_)),
+        )
+
+    def page(self, key: Key | None, page: Page) -> bytes:
+        """A page of the list in Anthropic's shape, as JSON. Raises FieldError for a name that is not in the list."""
+        names = self.names(key)
+        start, end = 0, len(names)
+        if page.after_id is not None:
+            start = _position(names, page.after_id, "after_id") + 1
+        if page.before_id is not None:
+            end = _position(names, page.before_id, "before_id")
+            start = max(start, end - page.limit)
+        shown = names[start:end][: page.limit]
+        has_more = start > 0 if page.before_id is not None else end > start + len(shown)
+        return msgspec.json.encode(
+            {
+                "data": [self._anthropic_entry(name) for name in shown],
+                "has_more": has_more,
+                "first_id": shown[0] if shown else None,
+                "last_id": shown[-1] if shown else None,
+            }
+        )
+
+    def anthropic_one(self, name: str, key: Key | None) -> bytes:
+        """Like `one`, in Anthropic's shape."""
+        self.one(name, key)
+        return msgspec.json.encode(self._anthropic_entry(self._other_names.get(name, name)))
+
+    def _anthropic_entry(self, name: str) -> dict[str, Any]:
+        created = self._cards[name]["created"] if name in self._cards else 0
+        moment = datetime.datetime.fromtimestamp(created, datetime.UTC)
+        created_at = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"type": "model", "id": name, "display_name": name, "created_at": created_at}
+
     def one(self, name: str, key: Key | None) -> bytes:
         """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""
         card = self._other_names.get(name, name)
@@ -43,6 +104,12 @@ class ModelList:
         if card in self._cards and (key is None or key.allows_card(card)):
             return msgspec.json.encode(self._cards[card])
         raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
+
+
+def _position(names: Sequence[str], name: str, parameter: str) -> int:
+    if name not in names:
+        raise FieldError(parameter, f'is "{name[:_MAX_SHOWN_CHARACTERS]}", which is not in the list')
+    return names.index(name)
 
 
 def _allows(key: Key | None, policy: str) -> bool:

@@ -23,12 +23,14 @@ _ERRORS: Mapping[int, str] = {
     404: "Unknown model, card or policy, or one that the key may not use.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
+    415: "The body has a content coding other than gzip, deflate, zstd and br.",
     429: "Rate limited, by the key's limits or by every upstream; `retry-after` gives the delay.",
     500: "Internal error of the gateway.",
     502: "No upstream gave a usable response.",
     503: "No eligible card is available (`x-should-retry: false` if a retry cannot help), or the gateway is busy.",
     504: "The upstream timed out.",
 }
+_KEY_HEADERS = ("x-api-key", "api-key")
 _RETRYABLE = frozenset({429, 503})
 _HEADERS: Mapping[str, tuple[str, str]] = {
     "x-request-id": (
@@ -82,13 +84,13 @@ def openapi_document(*, keyed: bool = True, open_metrics: bool = False) -> Docum
         "openapi": "3.1.0",
         "info": {"title": "Pulvinar", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"x-api-key": []}] if keyed else [],
+        "security": [{"bearer": []}, *({name: []} for name in _KEY_HEADERS)] if keyed else [],
         "paths": paths,
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                **{name: {"type": "apiKey", "in": "header", "name": name} for name in _KEY_HEADERS},
             },
             "headers": {
                 name: {"description": description, "schema": {"type": kind}}
@@ -123,7 +125,8 @@ def _post_responses(endpoint: Endpoint) -> Document:
     content = _json_content(endpoint)
     if endpoint.streams:
         # OpenAPI tools apply this schema to each event, and the events of the protocols differ.
-        content["text/event-stream"] = {"schema": {}}
+        kind = "application/x-ndjson" if endpoint.errors == "Ollama" else "text/event-stream"
+        content[kind] = {"schema": {}}
     return {
         "200": {
             "description": "The response" + (", as events where `stream` is true." if endpoint.streams else "."),

@@ -12,22 +12,23 @@ T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
-_EVENT_STREAM: Headers = [
-    (b"content-type", b"text/event-stream"),
+_STREAM: Headers = [
     (b"cache-control", b"no-cache"),
     # nginx would hold events back to fill its buffer.
     (b"x-accel-buffering", b"no"),
 ]
+_NO_HEADERS: Mapping[str, str] = {}
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Responder:
     """Sends the response of one request. `routing_headers` gives the headers that describe the routing, when they are
-    sent.
+    sent; `stream_type` is the content type of a stream.
     """
 
-    def __init__(self, send: Send, routing_headers: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, send: Send, routing_headers: Callable[[], Mapping[str, str]], stream_type: str) -> None:
         self._send, self._routing_headers = send, routing_headers
+        self._stream_type = (b"content-type", stream_type.encode())
         self.has_begun = False
 
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -38,12 +39,18 @@ class Responder:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
         await self.events(body, is_last=True)
 
-    async def begin_stream(self) -> None:
-        """Send the head of a stream, once."""
+    async def begin_raw(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head of a response whose bytes are passed on, with the upstream's own content type."""
+        self.has_begun = True
+        encoded = _encoded({**headers, **self._routing_headers()})
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def begin_stream(self, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        """Send the head of a stream, once, with these headers."""
         if not self.has_begun:
             self.has_begun = True
-            headers = [*_EVENT_STREAM, *_encoded(self._routing_headers())]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            encoded = [self._stream_type, *_STREAM, *_encoded({**headers, **self._routing_headers()})]
+            await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
 
     async def events(self, events: bytes, *, is_last: bool) -> None:
         """Send events of a stream that has begun."""

@@ -187,10 +187,99 @@ class Models(Struct):
     data: list[Model]
 
 
+class AnthropicModel(Struct):
+    """A name that `model` may have, for clients that send `anthropic-version`."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+
+
+class AnthropicModels(Struct):
+    """A page of the names that the key may use, for clients that send `anthropic-version`."""
+
+    data: list[AnthropicModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
 class TokenCount(Struct):
     """The number of input tokens."""
 
     input_tokens: Number
+
+
+class OllamaMessage(Struct):
+    """One message of a conversation; `images` are base64."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | UnsetType | None = UNSET
+    images: list[Text] | UnsetType | None = UNSET
+
+
+class OllamaBody(RoutedBody):
+    """The fields of Ollama's requests. Answers are streamed as lines of JSON unless `stream` is false."""
+
+    stream: bool | UnsetType = UNSET
+    options: dict[str, Any] | UnsetType | None = UNSET
+    think: bool | Literal["low", "medium", "high", "max"] | UnsetType | None = UNSET
+
+
+class OllamaChatBody(OllamaBody, kw_only=True):
+    """Ollama's request for the answer to a conversation. At least one message must have content."""
+
+    messages: Annotated[list[OllamaMessage], Meta(min_length=1)]
+    tools: Objects | UnsetType | None = UNSET
+
+
+class OllamaGenerateBody(OllamaBody, kw_only=True):
+    """Ollama's request for the answer to a prompt."""
+
+    prompt: Text
+    system: str | UnsetType | None = UNSET
+
+
+class OllamaShowBody(Struct):
+    """Ollama's request for the description of a model."""
+
+    model: Text
+
+
+class OllamaModel(Struct):
+    """What is known of a model."""
+
+    details: dict[str, Any]
+    model_info: dict[str, Any]
+    capabilities: list[str]
+
+
+class OllamaEntry(Struct):
+    """A name that `model` may have."""
+
+    name: str
+    model: str
+    modified_at: str
+    details: dict[str, Any]
+
+
+class OllamaModels(Struct):
+    """The names that the key may use."""
+
+    models: list[OllamaEntry]
+
+
+class OllamaVersion(Struct):
+    """The version of the API."""
+
+    version: str
+
+
+class OllamaError(Struct):
+    """An error in Ollama's format."""
+
+    error: str
 
 
 class Health(Struct):
@@ -236,15 +325,31 @@ _TYPES = (
     ResponsesBody,
     MessagesBody,
     CountTokensBody,
+    OllamaChatBody,
+    OllamaGenerateBody,
+    OllamaShowBody,
+    OllamaModel,
+    OllamaModels,
+    OllamaVersion,
     OpenAIError,
     AnthropicError,
+    OllamaError,
     Models,
+    AnthropicModels,
     TokenCount,
     Health,
     Readiness,
     NamedCard,
     Decision,
 )
+
+
+# Responses that have one of several shapes.
+_SHAPES = {
+    "RouteAnswer": ("Decision", "NamedCard"),
+    "ModelsAnswer": ("Models", "AnthropicModels"),
+    "ModelAnswer": ("Model", "AnthropicModel"),
+}
 
 
 def schemas() -> dict[str, Any]:
@@ -257,7 +362,6 @@ def schemas() -> dict[str, Any]:
     # `Decision.document` adds the card as the first field.
     decision["properties"] = {"card": {"type": "string"}, **decision["properties"]}
     decision["required"] = ["card", *decision["required"]]
-    components["RouteAnswer"] = {
-        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Decision", "NamedCard")]
-    }
+    for name, shapes in _SHAPES.items():
+        components[name] = {"anyOf": [{"$ref": f"#/components/schemas/{shape}"} for shape in shapes]}
     return components

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from router import __version__
 from router.gateway.config.keys import presented_key
 from router.gateway.config.reload import ConfigReloader
-from router.gateway.endpoints.models import ModelList
+from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.http.surfaces import is_of_anthropic
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics
 
@@ -70,11 +71,16 @@ class Status:
         return Response(msgspec.json.encode(document), media_type=_JSON)
 
     async def models(self, request: Request) -> Response:
-        """`GET /v1/models`."""
+        """`GET /v1/models`, in the shape of the client's protocol."""
         key = self._reloader.current.keys.authenticate(presented_key(request.headers))
-        return Response(self._models().listed(key), media_type=_JSON)
+        models = self._models()
+        is_anthropic = is_of_anthropic(request.headers)
+        body = models.page(key, read_page(request.query_params)) if is_anthropic else models.listed(key)
+        return Response(body, media_type=_JSON)
 
     async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{model}`."""
+        """`GET /v1/models/{model}`, in the shape of the client's protocol."""
         key = self._reloader.current.keys.authenticate(presented_key(request.headers))
-        return Response(self._models().one(request.path_params["model"], key), media_type=_JSON)
+        models, name = self._models(), request.path_params["model"]
+        is_anthropic = is_of_anthropic(request.headers)
+        return Response(models.anthropic_one(name, key) if is_anthropic else models.one(name, key), media_type=_JSON)

@@ -1,8 +1,9 @@
-"""The body of a request: size and time are limited, then it is decoded as JSON."""
+"""The body of a request: size and time are limited, then its content coding is removed and it is decoded as JSON."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -10,11 +11,23 @@ from starlette.types import Receive
 
 from router.errors import CallerError
 from router.formats.json import read_json
+from router.gateway.http.content_coding import decoded
 from router.gateway.http.errors import SlowBodyError, TooLargeError
 
 # A body above the limit is read up to this multiple of it before the connection is given up.
 _DRAIN_FACTOR = 4
 _TIMEOUT_S = 60.0
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    """Read the whole body, without its content coding. Names of `headers` are in lower case.
+
+    Both the body as it was sent and the decoded one are limited to `max_bytes`. Raises as `read_raw` and `decoded` do.
+    """
+    raw = await read_raw(receive, max_bytes)
+    coding = headers.get("content-encoding", "")
+    # A small body may take long to decode.
+    return await asyncio.to_thread(decoded, raw, coding, max_bytes) if coding else raw
 
 
 async def read_raw(receive: Receive, max_bytes: int) -> bytes:

@@ -27,6 +27,7 @@ from router.errors import (
 )
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_MAX_SHOWN_CHARACTERS = 60
 
 
 class TooLargeError(CallerError):
@@ -42,6 +43,15 @@ class SlowBodyError(CallerError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the body did not arrive within {seconds:g} s")
+
+
+class UnsupportedCodingError(CallerError):
+    """The body has a coding that the gateway does not decode; `accepted` are those that it does."""
+
+    def __init__(self, coding: str, accepted: tuple[str, ...]) -> None:
+        self.accepted = accepted
+        shown = coding[:_MAX_SHOWN_CHARACTERS]
+        super().__init__(f'the Content-Encoding "{shown}" is not supported; send one of {", ".join(accepted)}, or none')
 
 
 class ErrorResponse(Struct, frozen=True):
@@ -89,6 +99,11 @@ def _for_rate_limit(error: Any, message: str) -> ErrorResponse:
     return ErrorResponse(429, message, "requests", "rate_limit_exceeded", None, _retry_after(error.retry_after_s))
 
 
+def _for_coding(error: Any, message: str) -> ErrorResponse:
+    headers = {"accept-encoding": ", ".join(error.accepted)}
+    return ErrorResponse(415, message, "invalid_request_error", "unsupported_content_encoding", None, headers)
+
+
 def _for_configuration(_: Any, message: str) -> ErrorResponse:
     # Clients retry a 503 twice, and no retry sets a variable.
     return ErrorResponse(503, message, "configuration_error", "not_configured", None, {"x-should-retry": "false"})
@@ -105,6 +120,7 @@ _RESPONSES: Mapping[type[PulvinarError], Callable[[Any, str], ErrorResponse]] = 
     RateLimitError: _for_rate_limit,
     UnknownModelError: _rejection(404, "model_not_found", "model"),
     TooLargeError: _rejection(413, "request_too_large"),
+    UnsupportedCodingError: _for_coding,
     SlowBodyError: _rejection(408, "request_timeout"),
     CallerError: _for_caller,
     ConfigurationError: _for_configuration,

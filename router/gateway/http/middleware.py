@@ -1,39 +1,42 @@
-"""The outermost layer of the application: request ids, the origin check, and a response to any exception."""
+"""The outermost layer of the application: paths, request ids, the origin check, and a response to any exception."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.formats.net import is_loopback
 from router.gateway.http.errors import ErrorResponse
+from router.gateway.http.origins import Visitors
+from router.gateway.http.paths import read_path
 from router.gateway.http.surfaces import error_body
 
 _LOG = logging.getLogger(__name__)
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NOT_LOCAL = (
     "without API keys, only requests from this machine are allowed: the Host header, and Origin if present, must be "
-    "localhost or a loopback address. Create a key with `route keys add`, or have your proxy set these headers"
+    "localhost or a loopback address. Create a key with `route keys add`, have your proxy set these headers, or name "
+    "the host in `allowed_hosts` and the origin in `cors` of gateway.yaml"
 )
+_FOREIGN_PAGE = "`cors` of gateway.yaml does not name the origin of this page"
 
 
 class RequestMiddleware:
-    """Adds `x-request-id` to every response: the client's own id if it is valid, else a new one.
+    """Rewrites the path to that of an endpoint, and adds `x-request-id` to every response: the client's own id if it is
+    valid, else a new one. Anthropic's clients read the same id as `request-id`.
 
-    Anthropic's clients read the same id as `request-id`. Without API keys (`needs_no_key`), cross-origin requests from
-    a browser are rejected by their Origin, and DNS rebinding by the Host. An unexpected exception is logged and
-    answered with status 500, without its cause.
+    `visitors` are the current rules: without API keys, cross-origin requests from a browser are rejected by their
+    Origin, and DNS rebinding by the Host. `base_path` is the path of the gateway behind a reverse proxy. An unexpected
+    exception is logged and answered with status 500, without its cause.
     """
 
-    def __init__(self, app: ASGIApp, needs_no_key: Callable[[], bool]) -> None:
-        self.app, self._needs_no_key = app, needs_no_key
+    def __init__(self, app: ASGIApp, visitors: Callable[[], Visitors], base_path: Callable[[], str]) -> None:
+        self.app, self._visitors, self._base_path = app, visitors, base_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,21 +44,33 @@ class RequestMiddleware:
             return
         unique, client_id = secrets.token_hex(12), _client_request_id(scope)
         request_id = client_id or f"req_{unique}"
+        state = scope.setdefault("state", {})
         # A client may reuse its id; a record's id is unique, and begins with the id that the client sees.
-        scope.setdefault("state", {})["record_id"] = f"{client_id}.{unique}" if client_id else request_id
-        header = request_id.encode()
+        state["record_id"] = f"{client_id}.{unique}" if client_id else request_id
+        target = read_path(scope["raw_path"].decode("latin-1"), self._base_path())
+        scope["path"], state["model"] = target.path, target.model
+        visitors, asking = self._visitors(), _asking_headers(scope)
+        origin = asking.get(b"origin")
+        added = [
+            (b"x-request-id", request_id.encode()),
+            (b"request-id", request_id.encode()),
+            *visitors.cors_headers(origin),
+        ]
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", header), (b"request-id", header)]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        if self._needs_no_key() and not _from_this_machine(scope):
+        if not visitors.are_allowed(asking):
             error = ErrorResponse(403, _NOT_LOCAL, "invalid_request_error", "forbidden_origin")
             await _error_reply(scope, error)(scope, receive, send_with_id)
+            return
+        if visitors.origins and origin is not None and _is_preflight(scope):
+            await _preflight_reply(scope, visitors, origin)(scope, receive, send)
             return
         try:
             await self.app(scope, receive, send_with_id)
@@ -83,13 +98,27 @@ def _client_request_id(scope: Scope) -> str | None:
     return None
 
 
-def _from_this_machine(scope: Scope) -> bool:
-    # A request without a Host does not come from a browser; some load balancers send such health checks.
-    return all(
-        _is_loopback(name, value.decode("latin-1")) for name, value in scope["headers"] if name in (b"host", b"origin")
+def _asking_headers(scope: Scope) -> Mapping[bytes, str]:
+    """The Host and the Origin."""
+    return {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
+
+
+def _is_preflight(scope: Scope) -> bool:
+    return scope["method"] == "OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
     )
 
 
-@functools.lru_cache(maxsize=256)
-def _is_loopback(name: bytes, value: str) -> bool:
-    return is_loopback(f"http://{value}" if name == b"host" else value)
+def _preflight_reply(scope: Scope, visitors: Visitors, origin: str) -> Response:
+    """The answer to a preflight request, which never has a key."""
+    asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    headers = visitors.preflight_headers(
+        origin,
+        asked.get(b"access-control-request-headers", ""),
+        asked.get(b"access-control-request-private-network") == "true",
+    )
+    if len(headers) < 2:
+        return _error_reply(scope, ErrorResponse(403, _FOREIGN_PAGE, "invalid_request_error", "forbidden_origin"))
+    response = Response(status_code=204)
+    response.raw_headers.extend(headers)
+    return response

@@ -25,7 +25,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     body: str | None = None
     response: str | None = None
     streams: bool = False
-    errors: Literal["OpenAI", "Anthropic"] = "OpenAI"
+    errors: Literal["OpenAI", "Anthropic", "Ollama"] = "OpenAI"
     needs_key: bool = True
 
     @property
@@ -33,7 +33,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         """The documented path, and its variant with or without `/v1` if the endpoint is part of the API."""
         if self.path.startswith(f"{_API_PREFIX}/"):
             return self.path, self.path.removeprefix(_API_PREFIX)
-        return (self.path, _API_PREFIX + self.path) if self.method == "POST" else (self.path,)
+        is_own = self.method == "POST" and self.errors == "OpenAI"
+        return (self.path, _API_PREFIX + self.path) if is_own else (self.path,)
 
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -97,9 +98,56 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             response="RouteAnswer",
         ),
         Endpoint(
-            operation="models", path="/v1/models", summary="List the names that `model` may have", response="Models"
+            operation="ollama_chat",
+            path="/api/chat",
+            method="POST",
+            summary="Answer a conversation (Ollama's API)",
+            body="OllamaChatBody",
+            streams=True,
+            errors="Ollama",
         ),
-        Endpoint(operation="model", path="/v1/models/{model}", summary="Get one of these names", response="Model"),
+        Endpoint(
+            operation="ollama_generate",
+            path="/api/generate",
+            method="POST",
+            summary="Answer a prompt (Ollama's API)",
+            body="OllamaGenerateBody",
+            streams=True,
+            errors="Ollama",
+        ),
+        Endpoint(
+            operation="ollama_show",
+            path="/api/show",
+            method="POST",
+            summary="Describe a model (Ollama's API)",
+            body="OllamaShowBody",
+            response="OllamaModel",
+            errors="Ollama",
+        ),
+        Endpoint(
+            operation="ollama_tags",
+            path="/api/tags",
+            summary="List the names that `model` may have (Ollama's API)",
+            response="OllamaModels",
+            errors="Ollama",
+        ),
+        Endpoint(
+            operation="ollama_version",
+            path="/api/version",
+            summary="The version of Ollama's API",
+            response="OllamaVersion",
+            errors="Ollama",
+            needs_key=False,
+        ),
+        Endpoint(
+            operation="models",
+            path="/v1/models",
+            summary="List the names that `model` may have",
+            response="ModelsAnswer",
+        ),
+        Endpoint(
+            operation="model", path="/v1/models/{model}", summary="Get one of these names", response="ModelAnswer"
+        ),
         Endpoint(
             operation="healthz",
             path="/healthz",

@@ -19,7 +19,7 @@ from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
 from router.dispatch.deployments import DeploymentPool
 from router.dispatch.dispatcher import unsupported_api
-from router.dispatch.providers import native_apis
+from router.dispatch.providers import dialect_of, native_apis
 from router.errors import (
     CallerError,
     ConfigurationError,
@@ -38,6 +38,7 @@ from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer
 from router.types import Api, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
+from router.wire.dialect import may_be_refused, refusal
 from router.wire.reading.identity import Identity, identity_of
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class Selector:
 
     async def select(self, request: GatewayRequest) -> Selection:
         """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called."""
-        target = read_target(request.body.get("model"), request.active.config.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases)
         options = read_routing_options(request.headers, request.body)
         if target.card is not None:
             return await self._named(request, target.card, options)
@@ -197,11 +198,12 @@ class Selector:
             return router.route(chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
 
         native = bool(chat.native_only)
+        refused = _refused(router.catalog, request.surface.api, chat)
         if cooling_down:
             # Where only these cards are left, the pool tries one of them, or says when to ask again.
             with contextlib.suppress(NoCandidateError):
-                return route(self._unavailable_to(request, cooling_down, native=native))
-        unavailable = self._unavailable_to(request, {}, native=native)
+                return route(_added(self._unavailable_to(request, cooling_down, native=native), refused))
+        unavailable = _added(self._unavailable_to(request, {}, native=native), refused)
         try:
             return route(unavailable)
         except NoCandidateError:
@@ -213,6 +215,8 @@ class Selector:
         api = request.surface.api
         if chat.native_only and not any(api in native_apis(router.catalog.named(card)) for card in candidates):
             raise CallerError(f"{chat.native_only}; no eligible model supports {api} natively")
+        if refused.keys() >= set(candidates):
+            raise CallerError(refused[candidates[0]])
         _check_callable(unavailable, *candidates)
         return ignoring_availability
 
@@ -252,6 +256,19 @@ def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) ->
     if request.key is not None and not request.key.allows_policy(name):
         raise unknown_model(f"auto/{name}", (), None)
     return request.active.router.policies.named(name)
+
+
+def _refused(catalog: Catalog, api: Api, chat: ChatRequest) -> Mapping[str, str]:
+    """Why the servers of cards refuse a field or part of the request, which is rare."""
+    body = chat.chat_body
+    if body is None or not may_be_refused(body):
+        return {}
+    cards = (card for card in catalog if api == "chat" or api not in native_apis(card))
+    return {card.id: problem for card in cards if (problem := refusal(body, dialect_of(card)))}
+
+
+def _added(unavailable: Mapping[str, str], refused: Mapping[str, str]) -> Mapping[str, str]:
+    return {**unavailable, **refused} if refused else unavailable
 
 
 def _unsupported(card: Card, api: Api, *, native: bool) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from router.dispatch import Affinity
 from router.store.state.protocol import LastAnswer, StateError, StateStore
@@ -48,10 +49,14 @@ class Made:
         if self._reads:
             self._names |= dict.fromkeys(made_in(answer))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names, in the order in which the answer contains them."""
-        return tuple(self._names)
+    def names(self, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names, in the order in which the answer to `body` contains them.
+
+        Answers that the server does not store, and their items, are never referred to by their ids.
+        """
+        if body.get("store") is not False:
+            return tuple(self._names)
+        return tuple(name for name in self._names if name.startswith("encrypted:"))
 
 
 def affinity_of(identity: Identity, last: LastAnswer | None) -> Affinity:

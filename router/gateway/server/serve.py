@@ -9,7 +9,7 @@ import gc
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +26,7 @@ from router.formats.net import is_loopback
 from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
+from router.gateway.server.listener import listen, listen_at, shown, without_brackets
 from router.gateway.server.unchunked import HttpProtocol
 from router.gateway.server.workers import WorkerSupervisor, unblock_signals
 from router.gateway.telemetry.access_log import AccessLog
@@ -46,7 +47,8 @@ class ServeOptions(Struct, frozen=True):
     """The options of `route serve`.
 
     `drain_s`: seconds of `/readyz` responding 503 between SIGTERM and the end of new connections. `store` is the
-    folder or URL of the shared counters and, with `records`, of the record of every request.
+    folder or URL of the shared counters and, with `records`, of the record of every request. `uds` is the path of a
+    unix socket, in place of `host` and `port`.
     """
 
     sources: Sources
@@ -55,6 +57,7 @@ class ServeOptions(Struct, frozen=True):
     records: bool = True
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
+    uds: Path | None = None
     workers: int = 1
     drain_s: float = 2.0
     access_log: bool = True
@@ -69,7 +72,8 @@ def serve(options: ServeOptions, notify: Callable[[str], None] = print) -> None:
     Raises ConfigurationError if the configuration is invalid, if the address is in use, or if other machines can reach
     it and there are no API keys: anyone could then use the providers' keys.
     """
-    with listen(options.host, options.port) as listener:
+    options = msgspec.structs.replace(options, host=without_brackets(options.host))
+    with _listener(options) as listener:
         if options.workers == 1:
             run_worker(options, listener, notify)
             return
@@ -77,6 +81,19 @@ def serve(options: ServeOptions, notify: Callable[[str], None] = print) -> None:
             options = msgspec.structs.replace(options, metrics_folder=Path(folder))
             target = functools.partial(_run_numbered_worker, options, listener, notify)
             WorkerSupervisor(target, options.workers, notify).run()
+
+
+@contextlib.contextmanager
+def _listener(options: ServeOptions) -> Iterator[socket.socket]:
+    if options.uds is None:
+        with listen(options.host, options.port) as listener:
+            yield listener
+        return
+    with listen_at(options.uds) as listener:
+        try:
+            yield listener
+        finally:
+            options.uds.unlink(missing_ok=True)
 
 
 def _run_numbered_worker(
@@ -94,7 +111,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     """Serve in this process."""
     predictor = load_predictor(options.artifact)
     reloader = ConfigReloader(loader(options.sources, predictor), options.sources, notify=notify)
-    if not reloader.current.keys and not _is_local(options.host):
+    if not reloader.current.keys and options.uds is None and not _is_local(options.host):
         raise ConfigurationError(
             f"{options.host} can be reached from other machines, but {options.sources.keys} has no API keys, so anyone "
             "could use the providers' keys of this gateway. Create a key with `route keys add ID`, or listen on "
@@ -120,17 +137,24 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        port = listener.getsockname()[1]
         available = gateway.availability.callable_cards
         notify(f"{available} of {len(catalog)} cards are available (`route doctor` shows what is missing)")
-        notify(f'Point a client at it: base_url="http://{host}:{port}/v1", model="auto"')
+        if options.uds is not None:
+            notify(f'Point a client or a proxy at the unix socket {options.uds}, model="auto"')
+        else:
+            address = f"{shown(options.host)}:{listener.getsockname()[1]}"
+            notify(f'Point a client at it: base_url="http://{address}{config.base_path}/v1", model="auto"')
 
     def drain() -> float:
         gateway.is_draining = True
         return options.drain_s
 
-    run(make_app(gateway), listener, announce, drain, reloader.reload_soon)
+    def on_stop() -> None:
+        # Of several workers, the supervisor removes it; a single one ends by the signal that uvicorn raises again.
+        if options.uds is not None and options.workers == 1:
+            options.uds.unlink(missing_ok=True)
+
+    run(make_app(gateway), listener, announce, drain, reloader.reload_soon, on_stop)
 
 
 def run(
@@ -139,15 +163,16 @@ def run(
     on_ready: Callable[[], None] = lambda: None,
     drain: Callable[[], float] = lambda: 0.0,
     on_hangup: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve an ASGI application with the gateway's settings; requests in progress are completed before it returns.
 
     `on_ready` is called once, when the server accepts requests; `drain` at the first SIGTERM, and returns the seconds
-    until the server stops accepting requests; `on_hangup` at every SIGHUP.
+    until the server stops accepting requests; `on_hangup` at every SIGHUP; `on_stop` once, when all is closed.
     """
     # uvicorn raises SIGINT again after its shutdown.
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(server_config(app), on_ready, drain, on_hangup).run(sockets=[listener])
+        _Server(server_config(app), on_ready, drain, on_hangup, on_stop).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -159,9 +184,10 @@ class _Server(uvicorn.Server):
         on_ready: Callable[[], None],
         drain: Callable[[], float],
         on_hangup: Callable[[], None] | None,
+        on_stop: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._on_ready, self._drain, self._on_hangup = on_ready, drain, on_hangup
+        self._on_ready, self._drain, self._on_hangup, self._on_stop = on_ready, drain, on_hangup, on_stop
         self._is_draining = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -175,6 +201,10 @@ class _Server(uvicorn.Server):
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             unblock_signals()
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._on_stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop the server; at the first SIGTERM after a delay in which load balancers can notice `/readyz`."""
@@ -203,20 +233,6 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         # There are no websockets here, and searching for a library takes time.
         ws="none",
     )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a socket to the address. Raises ConfigurationError if that fails."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets whose protocol is TCP; without it, small events are delayed by 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    return listener
 
 
 def _is_local(host: str) -> bool:

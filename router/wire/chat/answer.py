@@ -15,7 +15,8 @@ from router.errors import UpstreamError
 from router.formats.json import json_bytes
 from router.wire.chat.finish import reason_of
 
-Kind = Literal["thinking", "text", "refusal", "tool"]
+# `state`: what the server must get back (`router.wire.reasoning`); its sealed text is the delta's name.
+Kind = Literal["thinking", "text", "refusal", "tool", "state"]
 Chunk = Mapping[str, Any]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from router.wire.chat.answer import Delta, Kind, deltas, malformed
+from router.wire.reasoning import StateReader
 
 
 class Block:
@@ -93,7 +94,7 @@ class Blocks:
 
     def add(self, delta: Delta) -> Sequence[bytes]:
         """The events of a delta. Raises UpstreamError where a tool call continues after its end."""
-        block = self._call_block(delta) if delta.kind == "tool" else self._text_block(delta.kind)
+        block = self._block_of(delta)
         if block.is_closed:
             if delta.text.strip():
                 malformed("a tool call continues after its arguments are complete")
@@ -129,6 +130,15 @@ class Blocks:
             events.append(self._writer.on_stop(block))
             self._queue.popleft()
         return events
+
+    def _block_of(self, delta: Delta) -> Block:
+        if delta.kind == "tool":
+            return self._call_block(delta)
+        if delta.kind != "state":
+            return self._text_block(delta.kind)
+        block = self._new("state", f"{self._answer_id}_{self._count}")
+        block.name = delta.name or ""
+        return block
 
     def _text_block(self, kind: Kind) -> Block:
         if self._queue:
@@ -187,11 +197,21 @@ class _BlockCollector:
         return b""
 
 
-def blocks_of(message: Any, answer_id: str) -> list[Block]:
-    """The blocks of a complete chat message."""
+def blocks_of(message: Any, answer_id: str, state: StateReader, *, shows_thinking: bool = True) -> list[Block]:
+    """The blocks of a complete chat message. Its state is a block before its first tool call."""
     writer = _BlockCollector()
     blocks = Blocks(writer, answer_id)
-    for delta in deltas(message):
+    state.read(message)
+    for delta in with_state(deltas(message), state, shows_thinking=shows_thinking):
         blocks.add(delta)
     blocks.end()
     return writer.blocks
+
+
+def with_state(parts: Iterable[Delta], state: StateReader, *, shows_thinking: bool) -> Iterator[Delta]:
+    """The deltas that the client sees, and before those of a tool call the state that it has not been given yet."""
+    for delta in parts:
+        if delta.kind == "tool" and (seal := state.take(text_is_shown=shows_thinking)):
+            yield Delta("state", "", name=seal)
+        if delta.kind != "thinking" or shows_thinking:
+            yield delta

@@ -10,8 +10,8 @@ from router.errors import UpstreamError
 from router.types import Usage
 from router.wire.chat.answer import (
     Chunk,
+    Delta,
     Finish,
-    Kind,
     choices_of,
     deltas,
     finish_of,
@@ -19,14 +19,16 @@ from router.wire.chat.answer import (
     identity,
     malformed,
 )
-from router.wire.chat.blocks import Block, Blocks
+from router.wire.chat.blocks import Block, Blocks, with_state
+from router.wire.reasoning import StateReader
 from router.wire.usage import usage_in
 
 
 class StreamWriter(ABC):
     """The common part of the event writers of messages and responses: it reads chunks and orders blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, maker: str = "") -> None:
+        self._state = StateReader(maker)
         self._blocks: Blocks | None = None
         self._finish: Finish | None = None
         self._usage: Usage | None = None
@@ -48,9 +50,9 @@ class StreamWriter(ABC):
             id_, model, created = identity(chunk)
             blocks = self._blocks = Blocks(self, id_)
             events += self._start_events(id_, model, created)
-        for delta in deltas(choice.get("delta")):
-            if self._includes(delta.kind):
-                events += blocks.add(delta)
+        self._state.read(choice.get("delta"))
+        for delta in with_state(deltas(choice.get("delta")), self._state, shows_thinking=self._shows_thinking):
+            events += blocks.add(delta)
         self._finish = finish_of(choice) or self._finish
         return events
 
@@ -58,9 +60,12 @@ class StreamWriter(ABC):
         """See `EventWriter.end`."""
         if self._blocks is None or self._finish is None:
             raise UpstreamError("the upstream ended the stream without a finish reason", fault="cut")
-        return [*self._blocks.end(), *self._end_events(self._finish, self._usage, self._blocks.has_calls)]
+        seal = self._state.take(text_is_shown=self._shows_thinking) if self._blocks.has_calls else ""
+        late = self._blocks.add(Delta("state", "", name=seal)) if seal else ()
+        return [*late, *self._blocks.end(), *self._end_events(self._finish, self._usage, self._blocks.has_calls)]
 
-    def _includes(self, _kind: Kind) -> bool:
+    @property
+    def _shows_thinking(self) -> bool:
         return True
 
     @abstractmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from router.wire.reasoning import STATE, State, joined
+
 Part = dict[str, Any]
 
 
@@ -17,6 +19,7 @@ class Transcript:
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self._states: list[State] = []
         self._after_results = 0
 
     def add_turn(self, role: str, parts: Sequence[Part]) -> None:
@@ -24,13 +27,29 @@ class Transcript:
         if not parts and role != "assistant":
             return
         self.messages.append({"role": role, "content": content_of(role, parts)})
+        if role == "assistant":
+            self._add_states()
+        else:
+            # Nothing followed that reasoning.
+            self._states.clear()
         if role != "user":
             self._after_results = len(self.messages)
+
+    def add_state(self, state: State) -> None:
+        """Add what the server must get back with the assistant's turn that follows (`router.wire.reasoning`)."""
+        self._states.append(state)
+
+    def _add_states(self) -> None:
+        if self._states:
+            turn = self.messages[-1]
+            turn[STATE] = joined([turn[STATE], *self._states] if STATE in turn else self._states)
+            self._states.clear()
 
     def add_tool_call(self, id_: str, name: str, arguments: str, extra: Mapping[str, Any]) -> None:
         """Add a tool call to the last message if it is the assistant's, else to a new one."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
             self.add_turn("assistant", ())
+        self._add_states()
         turn = self.messages[-1]
         tool_call = {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}, **extra}
         turn.setdefault("tool_calls", []).append(tool_call)

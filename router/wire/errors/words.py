@@ -49,7 +49,7 @@ WORDS: tuple[Words, ...] = (
         r"insufficient[ _](?:credits?|funds|balance|quota)",
         r"(?:no|not enough|out of|more|any) (?:credits?|funds|balance)\b",
         r"credits? (?:are|is|have been)? ?(?:depleted|exhausted|used up|insufficient)",
-        r"(?:credits|balance) (?:is|are) (?:too low|exhausted|empty)",
+        r"(?:credits|balance) (?:is|are) (?:too low|exhausted|empty|insufficient)",
         r"exceeded_current_quota",
         r"billing_(?:hard_limit|not_active|error)|billing hard limit",
         r"check your billing|billing (?:account )?(?:is )?(?:not|disabled|required)|payment required|overdue",
@@ -99,6 +99,7 @@ WORDS: tuple[Words, ...] = (
         r"not authorized to (?:access|perform|invoke)",
         r"permission[_ ]?denied|permission_error|accessdenied|service_disabled|data policy",
         r"on-demand throughput isn",
+        r"has not activated the model",
     ),
     # Rates: every server.
     _row(
@@ -179,7 +180,7 @@ WORDS: tuple[Words, ...] = (
         r"overload|at capacity|over capacity|capacity exceeded|insufficient capacity",
         r"no (?:available |idle )?capacity",
         r"(?:is|still|currently) (?:being )?load(?:ing|ed)|loading model|temporarily unavailable|serviceunavailable",
-        r"no healthy upstream|modelnotready|server (?:is )?busy|try again later",
+        r"degraded function|no healthy upstream|modelnotready|server (?:is )?busy|try again later",
     ),
     # The request, at any server.
     _row(

@@ -3,8 +3,8 @@
 from router.wire.conversion import Conversion
 from router.wire.messages.answer import MessageEvents, answer, error
 from router.wire.messages.request import to_chat
-from router.wire.messages.thinking import without_unsigned_thinking
+from router.wire.messages.thinking import without_foreign_thinking
 
 MESSAGES = Conversion(to_chat, answer, MessageEvents, error)
 
-__all__ = ["MESSAGES", "without_unsigned_thinking"]
+__all__ = ["MESSAGES", "without_foreign_thinking"]

@@ -9,9 +9,10 @@ import msgspec
 
 from router.formats.json import encodable, json_bytes
 from router.types import Usage
-from router.wire.chat.answer import Finish, Kind, finish_of, identity
+from router.wire.chat.answer import Finish, finish_of, identity
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
+from router.wire.reasoning import StateReader
 from router.wire.sse import event
 from router.wire.usage import usage_in
 
@@ -44,17 +45,17 @@ _DELTAS = {
 }
 
 
-def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+def answer(chat: Mapping[str, Any], body: Mapping[str, Any], maker: str = "") -> dict[str, Any]:
     """See `Conversion.answer`."""
     choice = only_choice(chat)
     id_, model, _ = identity(chat)
-    blocks = blocks_of(choice.get("message"), id_)
+    state = StateReader(maker)
+    blocks = blocks_of(choice.get("message"), id_, state, shows_thinking=_wants_thinking(body))
     calls = any(block.kind == "tool" for block in blocks)
     refusal = "".join(block.text for block in blocks if block.kind == "refusal")
-    included = [block for block in blocks if block.kind != "thinking" or _wants_thinking(body)]
     return {
         **_message(id_, model),
-        "content": [_block(block, block.text) for block in included],
+        "content": [_block(block, block.text, state.seal) for block in blocks],
         **_stop_fields(finish_of(choice) or Finish("stop"), calls, refusal),
         "usage": _usage(usage_in(chat)),
     }
@@ -63,8 +64,8 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
 class MessageEvents(StreamWriter):
     """See `EventWriter`."""
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        super().__init__()
+    def __init__(self, body: Mapping[str, Any], maker: str = "") -> None:
+        super().__init__(maker)
         self._wants_thinking = _wants_thinking(body)
         self._refusal = ""
 
@@ -73,8 +74,9 @@ class MessageEvents(StreamWriter):
         status = int(code) if code and code.isdecimal() and len(code) == 3 else _CODES.get(code or "", 500)
         return event({"type": "error", "error": {"type": _error_type(status, kind), "message": encodable(message)}})
 
-    def _includes(self, kind: Kind) -> bool:
-        return kind != "thinking" or self._wants_thinking
+    @property
+    def _shows_thinking(self) -> bool:
+        return self._wants_thinking
 
     def _start_events(self, id_: str, model: str, created: int) -> Sequence[bytes]:
         usage = _usage(self._usage)
@@ -82,7 +84,7 @@ class MessageEvents(StreamWriter):
 
     def on_start(self, block: Block) -> bytes:
         """See `BlockWriter.on_start`."""
-        kind, field = _DELTAS[block.kind]
+        kind, field = _DELTAS.get(block.kind, ("", ""))
         head = f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{block.index},'
         block.head = f'{head}"delta":{{"type":"{kind}","{field}":'.encode()
         start = {"type": "content_block_start", "index": block.index, "content_block": _block(block, "")}
@@ -96,7 +98,12 @@ class MessageEvents(StreamWriter):
         """See `BlockWriter.on_stop`."""
         if block.kind == "refusal":
             self._refusal += block.text
-        return event({"type": "content_block_stop", "index": block.index})
+        stop = event({"type": "content_block_stop", "index": block.index})
+        seal = self._state.seal if block.kind == "thinking" else ""
+        if not seal:
+            return stop
+        delta = {"type": "signature_delta", "signature": seal}
+        return event({"type": "content_block_delta", "index": block.index, "delta": delta}) + stop
 
     def _end_events(self, finish: Finish, usage: Usage | None, has_calls: bool) -> Sequence[bytes]:
         stop_fields = _stop_fields(finish, has_calls, self._refusal)
@@ -122,10 +129,12 @@ def _message(id_: str, model: str) -> dict[str, Any]:
     }
 
 
-def _block(block: Block, text: str) -> dict[str, Any]:
+def _block(block: Block, text: str, seal: str = "") -> dict[str, Any]:
     if block.kind == "thinking":
-        # Only Anthropic signs thinking. Clients send the block back unchanged, and the conversion drops it.
-        return {"type": "thinking", "thinking": text, "signature": ""}
+        # Clients send the block back unchanged; the seal shows whose thinking it is.
+        return {"type": "thinking", "thinking": text, "signature": seal}
+    if block.kind == "state":
+        return {"type": "redacted_thinking", "data": block.name}
     if block.kind == "tool":
         return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(text)}
     return {"type": "text", "text": text}

@@ -28,7 +28,7 @@ class InputParts(Struct, frozen=True):
 
 def count_input(body: Mapping[str, Any]) -> InputParts:
     """The input that a chat upstream would receive for an Anthropic body. Raises FieldError as `to_chat` does."""
-    chat = adapt(to_chat(body), Dialect(cache_control=False))
+    chat = adapt(to_chat(body), Dialect(cache_control=False)).body
     texts: list[str] = []
     other_tokens = 0
     for message in chat["messages"]:

@@ -10,6 +10,7 @@ from router.wire.chat.response_format import response_format
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 from router.wire.messages.content import cache_control_of, parts_of, parts_of_block, text_parts
+from router.wire.messages.thinking import THINKING, state_in
 from router.wire.reading.moving import without_billing
 
 # Fields that have another form in chat.
@@ -131,6 +132,9 @@ def _add_assistant_message(transcript: Transcript, content: Any, path: str) -> N
         transcript.add_turn("assistant", parts_of(content, path))
         return
     blocks = [(block, block_path, kind_of(block, block_path)) for block, block_path in entries(content, path)]
+    for block, _, kind in blocks:
+        if kind in THINKING and (state := state_in(block)):
+            transcript.add_state(state)
     texts = [block for block, _, kind in blocks if kind == "text"]
     transcript.add_turn("assistant", text_parts(texts, path))
     for block, block_path, kind in blocks:
@@ -140,7 +144,7 @@ def _add_assistant_message(transcript: Transcript, content: Any, path: str) -> N
             transcript.add_tool_call(
                 non_empty_text(block.get("id"), f"{block_path}.id"), name, arguments, cache_control_of(block)
             )
-        elif kind not in ("text", "thinking", "redacted_thinking"):
+        elif kind != "text" and kind not in THINKING:
             reject(f"{block_path}.type", f'is "{kind}", which only Anthropic models support; remove the block')
 
 

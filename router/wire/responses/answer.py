@@ -10,6 +10,7 @@ from router.types import Usage
 from router.wire.chat.answer import Finish, finish_of, identity, objects
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
+from router.wire.reasoning import StateReader
 from router.wire.sse import event
 from router.wire.usage import usage_in
 
@@ -35,19 +36,21 @@ _CONTENT_KINDS = {
     "refusal": ("refusal", "refusal"),
     "tool": ("function_call_arguments", "arguments"),
 }
-_PREFIXES = {"thinking": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
+_NO_ARGUMENTS = "{}"
+_PREFIXES = {"thinking": "rs", "state": "rs", "text": "msg", "refusal": "msg", "tool": "fc"}
 
 
-def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+def answer(chat: Mapping[str, Any], body: Mapping[str, Any], maker: str = "") -> dict[str, Any]:
     """See `Conversion.answer`."""
     choice = only_choice(chat)
     id_, model, created = identity(chat)
     finish = finish_of(choice) or Finish("stop")
-    blocks = blocks_of(choice.get("message"), id_)
+    state = StateReader(maker)
+    blocks = blocks_of(choice.get("message"), id_, state)
     # Only the last item can be incomplete.
     statuses = [*["completed"] * (len(blocks) - 1), _status(finish)]
     output = [
-        _item(block, id_, status, block.text, _logprobs(choice))
+        _item(block, id_, status, block.text, _logprobs(choice), state.seal)
         for block, status in zip(blocks, statuses, strict=False)
     ]
     return _finished_response({**_response(body, id_, model, created), "output": output}, finish, usage_in(chat))
@@ -56,8 +59,8 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
 class ResponseEvents(StreamWriter):
     """See `EventWriter`."""
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        super().__init__()
+    def __init__(self, body: Mapping[str, Any], maker: str = "") -> None:
+        super().__init__(maker)
         self._body = body
         self._sequence = 0
         self._id = ""
@@ -85,6 +88,9 @@ class ResponseEvents(StreamWriter):
 
     def on_start(self, block: Block) -> bytes:
         """See `BlockWriter.on_start`."""
+        if block.kind == "state":
+            item = _item(block, self._id, "in_progress", "", ())
+            return self._event("response.output_item.added", {"output_index": block.index, "item": item})
         kind, _ = _CONTENT_KINDS[block.kind]
         location = _location(block, self._id)
         name = f"response.{kind}.delta"
@@ -109,17 +115,22 @@ class ResponseEvents(StreamWriter):
 
     def on_stop(self, block: Block) -> bytes:
         """See `BlockWriter.on_stop`."""
+        status = "completed" if self._finish is None else _status(self._finish)
+        item = _item(block, self._id, status, block.text, self._logprobs, self._state.seal)
+        self._output.append(item)
+        if block.kind == "state":
+            return self._event("response.output_item.done", {"output_index": block.index, "item": item})
         kind, field = _CONTENT_KINDS[block.kind]
         location, text = _location(block, self._id), block.text
-        status = "completed" if self._finish is None else _status(self._finish)
-        item = _item(block, self._id, status, text, self._logprobs)
-        self._output.append(item)
-        done = {**location, field: text}
+        # A call without arguments: no client can parse an empty text.
+        missing = _NO_ARGUMENTS if block.kind == "tool" and not text.strip() else ""
+        done = {**location, field: text or missing}
         if block.kind == "text":
             done["logprobs"] = self._logprobs
         elif block.kind == "tool":
             done["name"] = block.name
-        events = self._event(f"response.{kind}.done", done)
+        events = self.on_delta(block, missing) if missing else b""
+        events += self._event(f"response.{kind}.done", done)
         if block.kind != "tool":
             part = _part(block, text, self._logprobs)
             events += self._event("response.content_part.done", {**location, "part": part})
@@ -177,14 +188,18 @@ def _item_id(block: Block, answer_id: str) -> str:
 
 
 def _item(
-    block: Block, answer_id: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]]
+    block: Block, answer_id: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]], seal: str = ""
 ) -> dict[str, Any]:
     head = {"id": _item_id(block, answer_id), "status": status}
     if block.kind == "tool":
-        return {**head, "type": "function_call", "call_id": block.id, "name": block.name, "arguments": text}
+        arguments = text if text.strip() or status == "in_progress" else _NO_ARGUMENTS
+        return {**head, "type": "function_call", "call_id": block.id, "name": block.name, "arguments": arguments}
+    if block.kind == "state":
+        return {**head, "type": "reasoning", "summary": [], "encrypted_content": block.name}
     content = [_part(block, text, logprobs)]
     if block.kind == "thinking":
-        return {**head, "type": "reasoning", "summary": [], "content": content}
+        encrypted = {"encrypted_content": seal} if seal else {}
+        return {**head, "type": "reasoning", "summary": [], "content": content, **encrypted}
     return {**head, "type": "message", "role": "assistant", "content": content}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
+from router.wire.responses.reasoning import state_in
 
 _CONVERTED = frozenset(
     {
@@ -82,7 +83,8 @@ def _add_item(transcript: Transcript, item: Mapping[str, Any], path: str) -> Non
             reject(f"{path}.role", "must be user, assistant, system or developer")
         transcript.add_turn(_ROLES[role], _parts(item.get("content"), f"{path}.content"))
     elif kind == "function_call":
-        arguments = text_of(item.get("arguments"), f"{path}.arguments")
+        # A call without arguments: templates parse this text.
+        arguments = text_of(item.get("arguments"), f"{path}.arguments") or "{}"
         name, id_ = (
             non_empty_text(item.get("name"), f"{path}.name"),
             non_empty_text(item.get("call_id"), f"{path}.call_id"),
@@ -93,7 +95,10 @@ def _add_item(transcript: Transcript, item: Mapping[str, Any], path: str) -> Non
         transcript.add_tool_result(id_, _parts(item.get("output"), f"{path}.output"), {})
     elif kind == "item_reference":
         reject(path, _STATE_UNSUPPORTED)
-    elif kind != "reasoning":
+    elif kind == "reasoning":
+        if state := state_in(item):
+            transcript.add_state(state)
+    else:
         reject(f"{path}.type", f'is "{kind}", which only OpenAI models support; remove the item')
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from router.cards import Card, Catalog, load_catalog
-from router.decide.model_name import read_target
+from router.decide.model_name import Aliases, read_target
 from router.decide.policy import Policies, Policy, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, json_schema, load_config
@@ -21,6 +21,8 @@ CATALOG = Catalog(
         Card(id="llama-8b", provider="openai", model="llama-8b"),
     ]
 )
+HOSTS = ("host.docker.internal", "*.lan", "[fd00::1]")
+ORIGINS = ("app://obsidian.md", "vscode-webview://*", "null")
 POLICIES = Policies([Policy(id=id_, description="For tests.") for id_ in ("default", "best", "cheap")])
 
 
@@ -75,13 +77,17 @@ def test_the_defaults_are_those_in_the_docs() -> None:
         ("records: {keep: 2w}", "records.keep_days", 14),
         ("cooldown: {time: 1m}", "cooldown.time_s", 60),
         ("open_metrics: true", "open_metrics", True),
+        ("base_path: /llm/v2", "base_path", "/llm/v2"),
+        ("allowed_hosts: [host.docker.internal, '*.lan', '[fd00::1]']", "allowed_hosts", HOSTS),
+        ("cors: {origins: ['app://obsidian.md', 'vscode-webview://*', 'null']}", "cors.origins", ORIGINS),
+        ("forward_headers: ['x-ratelimit-*', retry-after]", "forward_headers", ("x-ratelimit-*", "retry-after")),
     ],
 )
 def test_quantities_have_units(file: Path, text: str, field: str, value: Any) -> None:
     setting: Any = load(file, text)
     for name in field.split("."):
         setting = getattr(setting, name)
-    assert setting == pytest.approx(value)
+    assert setting == (pytest.approx(value) if isinstance(value, float) else value)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,12 @@ def test_quantities_have_units(file: Path, text: str, field: str, value: Any) ->
         ("max_body: true", "1: max_body: expected a size such as 16MiB, got true"),
         ("records: {keep: 30}", "1: records.keep: expected a time such as 30d, 2w or 1y, got 30 (no unit)"),
         ("records: {keep: 0d}", "1: records.keep: expected a time of more than 0, got '0d'"),
+        ("base_path: llm/", "1: base_path: expected `str` matching regex"),
+        ("base_path: /llm/", "1: base_path: expected `str` matching regex"),
+        ("allowed_hosts: ['http://a']", '1: allowed_hosts: "http://a" is not a host name; write it without scheme'),
+        ("cors: {origins: [chat.example.org]}", '1: cors.origins: "chat.example.org" is not an origin; write scheme'),
+        ("cors: {origins: ['https://a/b']}", '1: cors.origins: "https://a/b" is not an origin; write scheme://host'),
+        ("forward_headers: ['*']", "1: forward_headers.0: expected `str` matching regex"),
         ("retries: -1", "1: retries: expected `int` >= 0"),
         ("max_depth: 100000", "1: max_depth: expected `int` <= 500"),
         ("- a", "1: expected the gateway's settings (keys and values), got a list"),
@@ -120,6 +132,40 @@ def test_the_target_of_an_alias_may_be_any_model_name(file: Path, target: str) -
     config = load(file, f"aliases: {{gpt-3.5-turbo: '{target}'}}")
     assert read_target("gpt-3.5-turbo", config.aliases) == read_target(target, {})
     assert read_target("another", config.aliases) == read_target("another", {})
+
+
+def test_an_alias_may_be_a_pattern(file: Path) -> None:
+    text = "aliases: {claude-opus-*: auto/best, claude-*: auto/cheap, 'gpt-*': llama-8b, gpt-5-mini: auto}"
+    config = load(file, text)
+    aliases = Aliases(config.aliases, frozenset({"gpt-4o"}))
+    assert {
+        name: aliases.get(name) for name in ("claude-opus-4-5-20251101", "claude-haiku-4-5", "gpt-5", "gpt-5-mini")
+    } == {
+        "claude-opus-4-5-20251101": "auto/best",
+        "claude-haiku-4-5": "auto/cheap",
+        "gpt-5": "llama-8b",
+        "gpt-5-mini": "auto",
+    }
+    # A card's own name comes before patterns, and so does routing.
+    assert aliases.get("gpt-4o") is None
+    assert Aliases({"*": "llama-8b"}).get("auto/cheap") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("claude-*: auto\n  claude-opus-*: auto/best", 'can never match, because "claude-*" before it matches all'),
+        ("'*': auto\n  gpt-*: auto/best", 'can never match, because "*" before it matches all of its names'),
+        ("a*c*: auto\n  abc*d: auto/best", 'can never match, because "a*c*" before it'),
+        ("claude-*: auto/bst\n  x: auto", 'there is no policy "bst"; did you mean "best"?'),
+    ],
+)
+def test_a_pattern_that_can_never_match_is_rejected(file: Path, text: str, problem: str) -> None:
+    assert problem in rejection(file, f"aliases:\n  {text}\n")
+
+
+def test_a_pattern_after_a_narrower_one_is_no_problem(file: Path) -> None:
+    assert load(file, "aliases:\n  claude-opus-*: auto/best\n  claude-*: auto\n  '*': auto/cheap\n").aliases
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,10 @@ def test_without_keys_no_authentication_is_needed() -> None:
 
 @pytest.mark.parametrize(
     ("presented", "problem"),
-    [(None, "API key required: send it as `Authorization: Bearer …` or `x-api-key`"), ("pv-wrong", "invalid API key")],
+    [
+        (None, "API key required: send it as `Authorization: Bearer …`, `x-api-key` or"),
+        ("pv-wrong", "invalid API key"),
+    ],
 )
 def test_with_keys_authentication_is_required(presented: str | None, problem: str) -> None:
     with pytest.raises(InvalidKeyError, match=problem) as error:

@@ -46,3 +46,59 @@ def test_an_unknown_model_is_a_404(gateway: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/", "/healthz"])
 def test_the_root_and_healthz_accept_get_and_head(gateway: httpx.Client, path: str) -> None:
     assert (gateway.get(path).status_code, gateway.head(path).status_code) == (200, 200)
+
+
+ANTHROPIC = {"anthropic-version": "2023-06-01"}
+
+
+def page(gateway: httpx.Client, **query: object) -> dict[str, object]:
+    return dict(gateway.get("/v1/models", params=query, headers=ANTHROPIC).json())
+
+
+def ids(page_: dict[str, object]) -> list[str]:
+    data = page_["data"]
+    assert isinstance(data, list)
+    return [entry["id"] for entry in data]
+
+
+def test_anthropics_clients_get_the_list_in_their_shape(gateway: httpx.Client) -> None:
+    found = page(gateway, limit=1000)
+    assert found["data"][0] == {  # type: ignore[index]
+        "type": "model",
+        "id": "auto",
+        "display_name": "auto",
+        "created_at": "1970-01-01T00:00:00Z",
+    }
+    assert ids(found) == [model["id"] for model in gateway.get("/v1/models").json()["data"]]
+    assert (found["has_more"], found["first_id"], found["last_id"]) == (False, "auto", ids(found)[-1])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+def test_pages_in_both_directions_give_every_name_once(gateway: httpx.Client, limit: int) -> None:
+    names = ids(page(gateway, limit=1000))
+    found = page(gateway, limit=limit)
+    forward = ids(found)
+    while found["has_more"]:
+        found = page(gateway, limit=limit, after_id=found["last_id"])
+        forward += ids(found)
+    assert forward == names
+    found = page(gateway, limit=limit, before_id=names[-1])
+    backward = ids(found)
+    while found["has_more"]:
+        found = page(gateway, limit=limit, before_id=found["first_id"])
+        backward = ids(found) + backward
+    assert backward == names[:-1]
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"after_id": "no"}, {"before_id": "no"}]
+)
+def test_an_invalid_page_is_an_error_in_anthropics_shape(gateway: httpx.Client, query: dict[str, object]) -> None:
+    response = gateway.get("/v1/models", params=query, headers=ANTHROPIC)
+    assert (response.status_code, response.json()["type"]) == (400, "error")
+
+
+def test_anthropics_clients_get_one_model_in_their_shape(gateway: httpx.Client) -> None:
+    found = gateway.get("/v1/models/vendor%2Fdear", headers=ANTHROPIC).json()
+    assert (found["type"], found["id"]) == ("model", "dear")
+    assert gateway.get("/v1/models/nobody", headers=ANTHROPIC).json()["error"]["type"] == "not_found_error"

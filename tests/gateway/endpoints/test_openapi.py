@@ -27,8 +27,12 @@ POSTS = {
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/route",
+    "/api/chat",
+    "/api/generate",
+    "/api/show",
 }
 GETS = {"/v1/models", "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+GETS |= {"/api/tags", "/api/version"}
 REQUEST = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -70,12 +74,27 @@ def test_operation_ids_are_unique() -> None:
 @pytest.mark.parametrize("path", sorted(POSTS))
 def test_every_error_status_is_documented(path: str) -> None:
     statuses = set(DOCUMENT["paths"][path]["post"]["responses"])
-    assert {"200", "400", "401", "403", "404", "408", "413", "429", "500", "502", "503", "504", "default"} == statuses
+    assert {
+        "200",
+        "400",
+        "401",
+        "403",
+        "404",
+        "408",
+        "413",
+        "415",
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+        "default",
+    } == statuses
 
 
 @pytest.mark.parametrize("path", sorted(POSTS))
 def test_errors_have_the_format_of_their_protocol(path: str) -> None:
-    name = "AnthropicError" if "messages" in path else "OpenAIError"
+    name = "AnthropicError" if "messages" in path else "OllamaError" if "/api/" in path else "OpenAIError"
     response = DOCUMENT["paths"][path]["post"]["responses"]["429"]
     assert response["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
     assert "retry-after" in response["headers"]
@@ -89,10 +108,10 @@ def test_errors_match_their_schemas() -> None:
     assert not is_valid("OpenAIError", json.loads(anthropic_error(error)))
 
 
-def test_both_key_headers_are_documented() -> None:
-    assert DOCUMENT["security"] == [{"bearer": []}, {"x-api-key": []}]
+def test_every_key_header_is_documented() -> None:
+    assert DOCUMENT["security"] == [{"bearer": []}, {"x-api-key": []}, {"api-key": []}]
     open_paths = {path for path, methods in DOCUMENT["paths"].items() if methods.get("get", {}).get("security") == []}
-    assert open_paths == {"/healthz", "/readyz", "/openapi.json"}
+    assert open_paths == {"/healthz", "/readyz", "/openapi.json", "/api/version"}
     assert "401" not in DOCUMENT["paths"]["/healthz"]["get"]["responses"]
 
 

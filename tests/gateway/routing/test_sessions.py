@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router.cards import Card
-from router.cards.schema import Place
+from router.cards.servers import Place
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.gateway.routing.sessions import Made
 from tests.gateway.servers import COMPLETION, make_card, make_gateway, make_router, served
 
 HI = {"role": "user", "content": "hi"}
@@ -265,3 +266,13 @@ def test_a_need_of_a_request_chooses_the_card_and_is_named_where_none_has_it() -
             named = client.post("/v1/chat/completions", json={**body, "model": "cheap", "web_search_options": {}})
             assert named.status_code == 200
             assert a.bodies[-1]["web_search_options"] == {}
+
+
+def test_an_answer_that_is_not_stored_is_remembered_by_its_encrypted_reasoning_alone() -> None:
+    made = Made("responses")
+    made.add(b'{"id":"resp_1","output":[{"id":"rs_1","encrypted_content":"secret"}]}')
+    assert [name.partition(":")[0] for name in made.names({})] == ["response", "encrypted", "item"]
+    assert [name.partition(":")[0] for name in made.names({"store": False})] == ["encrypted"]
+    chat = Made("chat")
+    chat.add(b'{"id":"resp_1"}')
+    assert chat.names({}) == ()

@@ -17,7 +17,7 @@ import pytest
 from router.cards import Card
 from router.cards.schema import to_plain
 from router.errors import ConfigurationError
-from router.gateway.server.serve import listen
+from router.gateway.server.listener import listen
 from tests.dispatch.calls import unused_address
 from tests.gateway.servers import Upstream, make_card, wait_for
 

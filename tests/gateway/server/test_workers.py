@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from router.gateway.server.serve import listen, run
+from router.gateway.server.listener import listen
+from router.gateway.server.serve import run
 from router.gateway.server.workers import WorkerError, WorkerSupervisor, unblock_signals
 from tests.gateway.servers import wait_for
 

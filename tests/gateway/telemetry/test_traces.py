@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from router.cards import Card
-from router.cards.schema import Place
+from router.cards.servers import Place
 from router.errors import MissingExtraError
 from router.gateway.telemetry.spans import Traces
 from router.gateway.telemetry.traces import open_traces

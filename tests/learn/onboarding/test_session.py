@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from router.cards import Card, Catalog
 from router.cards.price import Price
-from router.cards.schema import RateLimits
+from router.cards.servers import RateLimits
 from router.dispatch import Dispatcher, DispatchSettings, Timeouts
 from router.errors import CallerError, ConfigurationError, UpstreamError
 from router.formats.quantities import Dollars, TokenCount

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cards.schema import Capability
+from router.cards.abilities import Capability
 from router.types import Api
 from router.wire import read_request
 from router.wire.reading.needs import MEANINGS, OUTPUTS, modalities_of, modality_of, needs_of

@@ -1,0 +1,87 @@
+"""The proxy, the certificate authorities and the headers of calls to one upstream."""
+
+from __future__ import annotations
+
+import functools
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+from yarl import URL
+
+from router import settings
+from router.cards.schema import Card
+from router.cards.servers import DIRECT
+from router.errors import UpstreamError
+from router.formats.net import is_loopback, parse_url
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def connection_options(card: Card, url: str) -> dict[str, Any]:
+    """The options of an aiohttp request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
+    options: dict[str, Any] = {}
+    if proxy := proxy_of(card, url):
+        options["proxy"] = _parsed_proxy(proxy)
+    if card.ca_bundle is not None:
+        options["ssl"] = _trusting(card.id, card.ca_bundle)
+    return options
+
+
+def proxy_of(card: Card, url: str) -> str | None:
+    """The URL of the proxy by way of which `url` is called; None for a direct connection.
+
+    It is that of the card, else that of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). This machine is
+    never called by way of a proxy, which would look for the server on its own machine.
+    """
+    if is_loopback(url) or card.proxy == DIRECT:
+        return None
+    if card.proxy is not None:
+        return card.proxy
+    parsed = parse_url(url)
+    if parsed is None:
+        return None
+    return settings.proxy_of(parsed.scheme, f"{parsed.host}:{parsed.port}")
+
+
+def extra_headers(card: Card) -> dict[str, str]:
+    """The card's own headers, with the values of the variables that they name; without those that are not set."""
+    return {
+        name.lower(): _VARIABLE.sub(lambda found: settings.variable(found[1]) or "", value)
+        for name, value in card.headers.items()
+    }
+
+
+def missing_parts(card: Card) -> str | None:
+    """What is missing for the card's `headers` and `ca_bundle`, such as `CORP_TOKEN is not set`, or None."""
+    for value in card.headers.values():
+        for variable in _VARIABLE.findall(value):
+            if settings.variable(variable) is None:
+                return f"{variable} is not set"
+    if card.ca_bundle is not None and not Path(card.ca_bundle).is_file():
+        return f"ca_bundle: the file {card.ca_bundle} does not exist"
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed_proxy(proxy: str) -> URL:
+    url = URL(proxy if "://" in proxy else f"http://{proxy}")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UpstreamError(
+            "the proxy for outgoing calls is not supported: only http:// and https:// are", 502, "proxy"
+        )
+    return url
+
+
+def _trusting(card: str, bundle: str) -> ssl.SSLContext:
+    try:
+        return _context(bundle, Path(bundle).stat().st_mtime_ns)
+    except (OSError, ssl.SSLError):
+        raise UpstreamError(f'the ca_bundle of the card "{card}" cannot be read', 502, "ca_bundle") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _context(bundle: str, _changed_ns: int) -> ssl.SSLContext:
+    """The context that trusts the authorities in this file only, which is read again when it changes."""
+    return ssl.create_default_context(cafile=bundle)

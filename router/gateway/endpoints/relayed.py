@@ -1,0 +1,169 @@
+"""Requests that are relayed to the server of a named card without conversion: audio, images, files, responses."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from router.cards import Card
+from router.decide.model_name import is_auto
+from router.dispatch import Call
+from router.dispatch.connection.raw import RawRequest
+from router.dispatch.providers import native_apis, uses_litellm
+from router.errors import FieldError, UnknownModelError
+from router.formats.json import json_bytes
+from router.gateway.config.keys import presented_key
+from router.gateway.endpoints.completion import CompletionHandler
+from router.gateway.endpoints.services import Services
+from router.gateway.endpoints.stored_responses import deployment_of_response
+from router.gateway.http.body import read_body, read_object
+from router.gateway.http.multipart import FORM, field_of, with_field
+from router.gateway.http.relayed import RelayedEndpoint
+from router.gateway.http.surfaces import CHAT, RESPONSES
+from router.gateway.routing.selection import GatewayRequest, Selection
+from router.types import Usage
+
+_CARD = "x-route-card"
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+# For the gateway, or for Azure's; keys in the URL are never passed on.
+_NEVER_FORWARDED = frozenset({_CARD, "api-version", "key", "api-key", "api_key"})
+
+
+class RelayedHandler(CompletionHandler):
+    """Handles one request: read, find its card, relay, record. Always responds."""
+
+    def __init__(
+        self, services: Services, endpoint: RelayedEndpoint, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        surface = msgspec.structs.replace(RESPONSES if endpoint.needs_responses else CHAT, name=endpoint.operation)
+        super().__init__(services, surface, scope, receive, send)
+        self._endpoint = endpoint
+        self._id: str = scope["path_params"].get("id", "")
+        self._query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        self._raw = b""
+
+    async def _read(self) -> GatewayRequest:
+        active = self._services.reloader.current
+        key = active.keys.authenticate(presented_key(self._headers))
+        self._request = GatewayRequest(self._surface, active, key, self._headers, {})
+        self._raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
+        if self._id and not _ID.fullmatch(self._id):
+            raise UnknownModelError(f'there is no {self._endpoint.path.partition("/")[0][:-1]} "{self._id[:100]}"')
+        body = self._fields(active.config.max_depth)
+        request = self._request = msgspec.structs.replace(self._request, body=body)
+        return request
+
+    def _fields(self, max_depth: int) -> dict[str, Any]:
+        """The fields of a JSON body, with the name of the card as `model`."""
+        is_form = self._content_type.lower().startswith(FORM)
+        fields = read_object(self._raw, max_depth) if self._raw and not is_form else {}
+        name = self._headers.get(_CARD) or dict(self._query).get(_CARD) or self._model_in_path or fields.get("model")
+        if name is None and is_form:
+            name = field_of(self._raw, self._content_type, "model")
+        return fields if name is None else {**fields, "model": name}
+
+    @property
+    def _content_type(self) -> str:
+        content_type: str = self._headers.get("content-type", "")
+        return content_type
+
+    async def _answer(self, request: GatewayRequest) -> None:
+        services, key = self._services, request.key
+        if key is not None and key.rpm is not None:
+            await services.state.take_request(key.id, key.rpm, self._at)
+        if self._endpoint.names_card_by == "response":
+            await self._answer_from_its_deployment(request)
+            return
+        selection = self._selection = await self._named(request)
+        await self._accounting.reserve(key, selection, self._at)
+        self._overhead_ms = self._elapsed_ms()
+        call = self._call(request, selection.card)
+        await self._called(services.runner.run(selection.plan, selection.catalog, call, self._attempts))
+        await self._respond()
+
+    async def _answer_from_its_deployment(self, request: GatewayRequest) -> None:
+        services = self._services
+        name = await deployment_of_response(services.state, self._id, request.key_id, time.time())
+        catalog = request.active.router.catalog
+        position = None if name is None else catalog.position(name.partition("#")[0])
+        card = None if position is None else catalog[position]
+        if name is None or card is None or (request.key is not None and not request.key.allows_card(card.id)):
+            raise UnknownModelError(
+                f'there is no stored response "{self._id}" of this key: it is older than a day, was made with store: '
+                "false, or by a server that keeps no responses"
+            )
+        self._overhead_ms = self._elapsed_ms()
+        call = self._call(request, card)
+        await self._called(services.dispatcher.send_to(card, name, call, self._attempts))
+        await self._respond()
+
+    async def _named(self, request: GatewayRequest) -> Selection:
+        """The selection of the named card. Raises FieldError where the request names none, or no fitting one."""
+        name, path = request.body.get("model"), f"/v1/{self._endpoint.path}"
+        target = request.active.aliases.get(name, name) if isinstance(name, str) else name
+        if target is None or (isinstance(target, str) and is_auto(target)):
+            field = _CARD if self._endpoint.names_card_by == "header" else "model"
+            raise FieldError(field, f"must name a card: {path} is relayed to its server, and nothing is routed")
+        selection = await self._services.selector.select(request)
+        if problem := self._problem(selection.card):
+            raise FieldError("model", f'is "{name}", which cannot answer {path}: {problem}')
+        return selection
+
+    def _problem(self, card: Card) -> str | None:
+        if self._endpoint.needs_responses and "responses" not in native_apis(card):
+            return "its server does not support responses (`apis` of the card)"
+        if uses_litellm(card):
+            return f"it is called through litellm, which relays only chat and embeddings of {card.provider}"
+        return None
+
+    def _call(self, request: GatewayRequest, card: Card) -> Call:
+        raw = RawRequest(
+            self._endpoint.method,
+            self._endpoint.path.replace("{id}", self._id),
+            self._renamed(request, card.model),
+            self._content_type,
+            self._headers.get("accept", "*/*"),
+            tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
+        )
+        return Call(self._surface.api, request.body, headers=self._headers, raw=raw)
+
+    def _renamed(self, request: GatewayRequest, model: str) -> bytes:
+        """The body with the server's name of the model, else byte for byte."""
+        if self._endpoint.names_card_by != "model" or not self._raw:
+            return self._raw
+        if self._content_type.lower().startswith(FORM):
+            return with_field(self._raw, self._content_type, "model", model)
+        is_same = request.body.get("model") == model and "route" not in request.body
+        fields = {name: value for name, value in request.body.items() if name != "route"}
+        return self._raw if is_same else json_bytes({**fields, "model": model})
+
+    async def _respond(self) -> None:
+        response = self._response
+        assert response is not None
+        self._ttft_ms = self._elapsed_ms()
+        if isinstance(response.body, bytes):
+            await self._respond_whole(response, response.body)
+            return
+        events = response.body
+        await self._responder.begin_raw(response.status, response.headers)
+        async for piece in events:
+            await self._responder.events(piece, is_last=False)
+        await self._record(response.status, None)
+        self._stop_watching()
+        await self._responder.events(b"", is_last=True)
+
+    def _usage(self) -> Usage | None:
+        """The usage that the upstream reports: media and files are not counted in tokens otherwise."""
+        if self._response is None:
+            return None
+        return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
+
+    async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
+        # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
+        await self._record(200, error.code)
+        self._stop_watching()

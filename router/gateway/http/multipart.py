@@ -1,0 +1,48 @@
+"""Fields of `multipart/form-data` bodies: read or replaced in the bytes, so that everything else stays as it was."""
+
+from __future__ import annotations
+
+import re
+
+from router.errors import CallerError
+
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_NAME = re.compile(rb'content-disposition:[^\r\n]*?;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
+_FILE = re.compile(rb"content-disposition:[^\r\n]*?;\s*filename", re.IGNORECASE)
+_END_OF_HEAD = b"\r\n\r\n"
+FORM = "multipart/form-data"
+
+
+def field_span(body: bytes, content_type: str, field: str) -> tuple[int, int] | None:
+    """Where the value of the first text field of this name begins and ends; None where there is none.
+
+    Raises CallerError where the body is not a form of the boundary that `content_type` states.
+    """
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise CallerError("the Content-Type of the form states no boundary")
+    delimiter = b"--" + (found[1] or found[2]).encode("latin-1")
+    if not body.startswith(delimiter):
+        raise CallerError("the body is not a form of the boundary in its Content-Type")
+    start = len(delimiter)
+    while (end := body.find(b"\r\n" + delimiter, start)) >= 0:
+        head_end = body.find(_END_OF_HEAD, start, end)
+        if head_end >= 0:
+            head = body[start : head_end + 2]
+            name = _NAME.search(head)
+            if name is not None and name[1].decode("utf-8", "replace") == field and not _FILE.search(head):
+                return head_end + len(_END_OF_HEAD), end
+        start = end + 2 + len(delimiter)
+    return None
+
+
+def field_of(body: bytes, content_type: str, field: str) -> str | None:
+    """The value of a text field; None where there is none. Raises CallerError."""
+    span = field_span(body, content_type, field)
+    return None if span is None else body[span[0] : span[1]].decode("utf-8", "replace")
+
+
+def with_field(body: bytes, content_type: str, field: str, value: str) -> bytes:
+    """The body with another value of a field that it has. Raises CallerError."""
+    span = field_span(body, content_type, field)
+    return body if span is None else body[: span[0]] + value.encode() + body[span[1] :]

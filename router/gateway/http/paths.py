@@ -1,0 +1,116 @@
+"""The paths that clients build, and the endpoint that each of them means.
+
+Clients join a base URL and a path, and people state base URLs with a slash at the end, with `/v1` or without, or with
+the whole path of an endpoint. Every such path is rewritten before anything reads it, so that routing and authentication
+see one path per endpoint.
+"""
+
+from __future__ import annotations
+
+import functools
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+_V1 = "v1"
+# A base URL may end with these, although the client appends the path of an endpoint.
+_ENDPOINTS = (
+    ("chat", "completions"),
+    ("completions",),
+    ("embeddings",),
+    ("responses",),
+    ("messages",),
+)
+# What a client appends to its base URL.
+_APPENDED = (*_ENDPOINTS, ("models",), ("messages", "count_tokens"), ("moderations",), ("rerank",))
+# Prefixes of APIs that have the same paths elsewhere, with what replaces them: Azure's and Groq's; DeepSeek's and
+# others' for Anthropic's protocol; OpenRouter's; Open WebUI's.
+_PREFIXES = (
+    (("openai",), ()),
+    (("anthropic",), ()),
+    (("api", _V1), (_V1,)),
+    (("api", "chat", "completions"), _ENDPOINTS[0]),
+)
+# The first segments of paths that are rewritten. Others, such as those for operators, have one spelling only: a proxy
+# may protect them by their path.
+_ROOTS = frozenset(
+    {_V1, "api", "audio", "chat", "completions", "deployments", "embeddings", "files", "images", "messages", "models"}
+    | {"moderations", "rerank", "responses"}
+)
+# Names and ids follow these. Only there an escape is decoded: elsewhere it has no purpose but to hide a path.
+_NAMED = frozenset({"models", "responses", "deployments", "files"})
+_MAX_CACHED_CHARACTERS = 200
+
+
+class RequestPath(Struct, frozen=True):
+    """The path of an endpoint, and the model that the client's path names: that of Azure's deployments."""
+
+    path: str
+    model: str | None = None
+
+
+def read_path(raw: str, base_path: str = "") -> RequestPath:
+    """The endpoint's path that the undecoded path `raw` means, without `base_path` where it begins with that.
+
+    An escape outside of a name stays as it is, so such a path exists nowhere. The result begins with one slash, has no
+    empty segments where it is a path of an API.
+    """
+    if len(raw) > _MAX_CACHED_CHARACTERS:
+        return _read.__wrapped__(raw, base_path)
+    return _read(raw, base_path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(raw: str, base_path: str) -> RequestPath:
+    if base_path and raw.startswith(base_path) and raw[len(base_path) :][:1] in ("", "/"):
+        raw = raw[len(base_path) :] or "/"
+    segments = _without_prefix(tuple(segment for segment in raw.split("/") if segment))
+    if not segments or segments[0] not in _ROOTS:
+        return RequestPath(raw)
+    segments = _without_base_endpoint(_with_one_v1(segments))
+    if segments == (_V1,):
+        # Some clients ask it whether the server is there.
+        return RequestPath("/")
+    return _deployment(segments) or RequestPath("/" + "/".join(_decoded(segments)))
+
+
+def _without_prefix(segments: tuple[str, ...]) -> tuple[str, ...]:
+    for prefix, replacement in _PREFIXES:
+        rest = segments[len(prefix) :]
+        if segments[: len(prefix)] == prefix and (replacement or _ROOTS.intersection(rest[:1])):
+            return replacement + rest
+    return segments
+
+
+def _with_one_v1(segments: tuple[str, ...]) -> tuple[str, ...]:
+    while segments[:2] == (_V1, _V1):
+        segments = segments[1:]
+    return segments
+
+
+def _without_base_endpoint(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """`segments` without the endpoint in front of the one that the client appended."""
+    rest = segments[1:] if segments[:1] == (_V1,) else segments
+    for endpoint in _ENDPOINTS:
+        appended = rest[len(endpoint) :]
+        if rest[: len(endpoint)] != endpoint:
+            continue
+        appended = _with_one_v1(appended)
+        named = appended[1:] if appended[:1] == (_V1,) else appended
+        if named in _APPENDED:
+            return (_V1, *named)
+    return segments
+
+
+def _deployment(segments: tuple[str, ...]) -> RequestPath | None:
+    """The endpoint of one of Azure's deployments, whose name is the model."""
+    rest = segments[1:] if segments[:1] == (_V1,) else segments
+    if len(rest) < 3 or rest[0] != "deployments":
+        return None
+    return RequestPath("/" + "/".join((_V1, *rest[2:])), unquote(rest[1]))
+
+
+def _decoded(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """The segments, those of a name without their escapes."""
+    start = next((number + 1 for number, segment in enumerate(segments) if segment in _NAMED), len(segments))
+    return segments[:start] + tuple(unquote(segment) for segment in segments[start:])

@@ -1,0 +1,77 @@
+"""Dialects: what the chat completions of servers and models accept, and how a body is fitted to one.
+
+`servers.py` and `models.py` are the tables. A field is kept, renamed, limited, left out, or refused: see `Field`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from router.errors import FieldError
+from router.wire.dialect.fields import fit_fields
+from router.wire.dialect.history import fit_history, fit_thinking
+from router.wire.dialect.lookup import dialect_for
+from router.wire.dialect.messages import fit_messages, without_cache_control
+from router.wire.dialect.rules import FIELDS, Dialect
+from router.wire.dialect.servers import SERVERS
+
+__all__ = ["SERVERS", "Dialect", "Fitted", "adapt", "dialect_for", "may_be_refused", "refusal"]
+
+# Fields that some servers refuse, with a value that asks for something, and parts that are not text or an image.
+_USUAL_FIELDS = frozenset({"response_format", "stop", "tool_choice", "tools"})
+_RARE_FIELDS = frozenset(name for name, field in FIELDS.items() if not field.hint) - _USUAL_FIELDS
+_USUAL_PARTS = frozenset({"image_url", "text"})
+_MAX_USUAL_STOPS = 4
+
+
+class Fitted(Struct, frozen=True):
+    """A body in a dialect. `changed`: the fields that were left out or limited although they may matter."""
+
+    body: Mapping[str, Any]
+    changed: tuple[str, ...] = ()
+
+
+def adapt(chat_body: Mapping[str, Any], dialect: Dialect, maker: str = "") -> Fitted:
+    """A chat body, the client's own or a converted one, in an upstream's dialect.
+
+    `maker` is the `server_id` of the upstream's card, to which alone its reasoning is returned. Raises FieldError that
+    names a field or a content part which the server does not support and without which the answer would be another.
+    """
+    fitted, changed = fit_fields(chat_body, dialect)
+    if not dialect.cache_control:
+        fitted.pop("cache_control", None)
+        if isinstance(fitted.get("tools"), list):
+            fitted["tools"] = [without_cache_control(tool) for tool in fitted["tools"]]
+    messages = fitted.get("messages")
+    if isinstance(messages, list):
+        fitted["messages"] = fit_messages(fit_history(messages, dialect, maker), dialect)
+        fit_thinking(fitted, dialect, changed)
+    return Fitted(fitted, tuple(dict.fromkeys(changed)))
+
+
+def may_be_refused(chat_body: Mapping[str, Any]) -> bool:
+    """Whether the body has a field or part that some servers refuse: then `refusal` is worth asking of every card."""
+    stop = chat_body.get("stop")
+    if isinstance(stop, list) and len(stop) > _MAX_USUAL_STOPS:
+        return True
+    if any(chat_body.get(name) not in (None, *FIELDS[name].defaults) for name in _RARE_FIELDS):
+        return True
+    messages = chat_body.get("messages")
+    return any(
+        isinstance(part, Mapping) and part.get("type") not in _USUAL_PARTS
+        for message in (messages if isinstance(messages, list) else ())
+        if isinstance(message, Mapping) and isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
+
+
+def refusal(chat_body: Mapping[str, Any], dialect: Dialect) -> str | None:
+    """Why a server of this dialect cannot answer the body; None where it can."""
+    try:
+        adapt(chat_body, dialect)
+    except FieldError as error:
+        return str(error)
+    return None

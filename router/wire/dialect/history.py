@@ -1,0 +1,175 @@
+"""The reasoning of earlier turns: returned to the server that made it, and left out elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.wire.dialect.fields import leave_out
+from router.wire.dialect.rules import Dialect
+from router.wire.effort import LEAST_BUDGET, THINKING_FIELDS, budget_for
+from router.wire.reasoning import CALL_FIELDS, LIST_FIELDS, STATE, TEXT_FIELDS, State, is_sealed
+
+Message = Mapping[str, Any]
+# What servers add to messages and calls of their own answers, and clients return to any server.
+_OF_SERVERS = (*TEXT_FIELDS, *LIST_FIELDS, "annotations", "provider_specific_fields")
+_OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
+# Fields of OpenAI's answers that are empty for most, and that strict servers reject in a request.
+_OF_ANSWERS = ("annotations", "audio", "function_call", "refusal")
+_NOT_FOR_ALL = frozenset({STATE, "tool_calls", *_OF_SERVERS, *_OF_ANSWERS})
+_SIGNATURES = "extra_content"
+# Beside thinking, models of Anthropic accept no others.
+_LEAST_TOP_P = 0.95
+
+
+def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[Any]:
+    """The messages with the reasoning that this server takes back; `maker` is the `server_id` of its card."""
+    loop_start = running_loop(messages)
+    return [
+        _fit_turn(message, dialect, maker, position >= loop_start)
+        if isinstance(message, dict) and message.get("role") == "assistant" and _concerns_servers(message)
+        else message
+        for position, message in enumerate(messages)
+    ]
+
+
+def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
+    """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
+    turns = (turn for turn in fitted["messages"] if isinstance(turn, dict))
+    if dialect.requires_reasoning and dialect.thinking_off and any(map(_calls_without_reasoning, turns)):
+        if not _is_off(fitted.get("thinking")):
+            changed.append("thinking")
+        fitted.pop("reasoning_effort", None)
+        fitted |= dialect.thinking_off
+    if dialect.signs_thinking:
+        _fit_signed_thinking(fitted, dialect, changed)
+
+
+def running_loop(messages: Sequence[Any]) -> int:
+    """The position after the user's last message: there the loop of tool calls begins that is still running."""
+    users = (
+        position
+        for position in range(len(messages) - 1, -1, -1)
+        if isinstance(messages[position], dict) and messages[position].get("role") == "user"
+    )
+    return next(users, -1) + 1
+
+
+def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> Message:
+    turn = dict(message)
+    state: State | None = turn.pop(STATE, None)
+    if state and (in_loop or turn.get("tool_calls")) and state.get("by", maker) == maker:
+        _return_state(turn, state)
+    if dialect.reasoning_fields is not None:
+        for field in _OF_SERVERS:
+            if field in turn and field not in dialect.reasoning_fields:
+                del turn[field]
+        _drop_signatures(turn, dialect.call_fields)
+    for field in _OF_ANSWERS:
+        if field in turn and not turn[field]:
+            del turn[field]
+    if dialect.signs_thinking and isinstance(turn.get("thinking_blocks"), list):
+        turn["thinking_blocks"] = [block for block in turn["thinking_blocks"] if _is_signed(block)]
+        if not turn["thinking_blocks"]:
+            del turn["thinking_blocks"]
+    if dialect.unsigned_calls:
+        _sign_first_call(turn, dialect.unsigned_calls)
+    return turn
+
+
+def _concerns_servers(message: Message) -> bool:
+    """Whether the turn calls tools, or has a field that only some servers know."""
+    return not _NOT_FOR_ALL.isdisjoint(message)
+
+
+def _return_state(turn: dict[str, Any], state: State) -> None:
+    if state.get("text"):
+        turn[state.get("field") or TEXT_FIELDS[0]] = state["text"]
+    turn |= {field: state[field] for field in LIST_FIELDS if state.get(field)}
+    if state.get("calls"):
+        turn["tool_calls"] = [
+            {**call, **state["calls"].get(call.get("id"), {})} for call in turn.get("tool_calls") or ()
+        ]
+
+
+def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
+    calls, dropped = turn.get("tool_calls"), [field for field in _OF_CALLS if field not in kept]
+    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in dropped):
+        turn["tool_calls"] = [
+            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, dict) else call
+            for call in calls
+        ]
+
+
+def _sign_first_call(turn: dict[str, Any], signature: str) -> None:
+    """Sign the turn's first call where no call of it is signed: the server signs one call of a turn."""
+    calls = turn.get("tool_calls")
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+        return
+    if not any(call.get(field) for call in calls for field in CALL_FIELDS):
+        signed = {**calls[0], _SIGNATURES: {"google": {"thought_signature": signature}}}
+        turn["tool_calls"] = [signed, *calls[1:]]
+
+
+def _is_signed(block: Any) -> bool:
+    if not isinstance(block, Mapping):
+        return False
+    seal = block.get("data") if block.get("type") == "redacted_thinking" else block.get("signature")
+    return bool(seal) and not is_sealed(seal)
+
+
+def _calls_without_reasoning(turn: Message) -> bool:
+    return turn.get("role") == "assistant" and bool(turn.get("tool_calls")) and not turn.get("reasoning_content")
+
+
+def _is_off(thinking: Any) -> bool:
+    return isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
+
+
+def _fit_signed_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
+    """State the budget for thinking within the output limit; no thinking where the rest of the body excludes it."""
+    effort, thinking = fitted.get("reasoning_effort"), fitted.get("thinking")
+    if effort == "none" and not isinstance(thinking, Mapping):
+        del fitted["reasoning_effort"]
+        return
+    states_budget = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+    if _is_off(thinking) or not (states_budget or isinstance(effort, str)):
+        return
+    limit = fitted.get(dialect.output_limit)
+    most = limit - 1 if isinstance(limit, int) else None
+    if _forces_tool(fitted) or (dialect.thinking_budgets and not _may_think(fitted, most)):
+        for field in THINKING_FIELDS:
+            if field in fitted:
+                leave_out(fitted, field, changed)
+        # A turn's thinking is rejected where thinking is off.
+        fitted["messages"] = [_without_thinking(message) for message in fitted["messages"]]
+        return
+    if dialect.thinking_budgets:
+        budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else budget_for(str(effort))
+        if isinstance(budget, int):
+            fitted.pop("reasoning_effort", None)
+            budget = budget if most is None else min(budget, most)
+            fitted["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    for field in ("temperature", "top_k", "top_p"):
+        value = fitted.get(field)
+        fits = field == "top_p" and isinstance(value, int | float) and value >= _LEAST_TOP_P
+        if field in fitted and not fits:
+            leave_out(fitted, field, changed)
+
+
+def _forces_tool(fitted: Mapping[str, Any]) -> bool:
+    return fitted.get("tool_choice") not in (None, "auto", "none")
+
+
+def _may_think(fitted: Mapping[str, Any], most: int | None) -> bool:
+    """Whether the least budget fits below the output limit, and the running loop has not begun without thinking."""
+    messages = fitted["messages"]
+    loop = [turn for turn in messages[running_loop(messages) :] if isinstance(turn, dict)]
+    answers = [turn for turn in loop if turn.get("role") == "assistant" and turn.get("tool_calls")]
+    return (most is None or most >= LEAST_BUDGET) and (not answers or bool(answers[-1].get("thinking_blocks")))
+
+
+def _without_thinking(message: Any) -> Any:
+    if not isinstance(message, Mapping) or "thinking_blocks" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "thinking_blocks"}
