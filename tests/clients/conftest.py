@@ -19,8 +19,10 @@ THROUGH_LITELLM = (
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
 )
-_KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
+KEY_VARIABLE = "PULVINAR_TEST_UPSTREAM_KEY"
 _CAPABILITIES = ("tools", "parallel_tools", "json_schema", "logprobs", "reasoning")
+# The models of endpoints beside chat, as openai-python's suite names them.
+_MEDIA = ("gpt-4o-transcribe", "whisper-1", "gpt-image-1", "gpt-image-2", "omni-moderation-latest")
 
 
 def cards(upstream: str) -> list[Card]:
@@ -30,17 +32,18 @@ def cards(upstream: str) -> list[Card]:
     `claude` Anthropic's messages; the completion and embedding models support one protocol each.
     """
     facts = {
-        "api_key_env": _KEY_VARIABLE,
+        "api_key_env": KEY_VARIABLE,
         "context_tokens": 200_000,
         "modalities": ("text", "image"),
         "capabilities": _CAPABILITIES,
     }
-    aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1")
+    # The last ones are named by the suites of the SDKs.
+    aliases = ("gpt-4o", "gpt-4o-mini", "gpt-5.1", "gpt-5.6-sol", "model")
     claude = {**facts, "provider": "anthropic", "base_url": upstream}
     return [
         make_card("gpt-5.4", upstream, "gpt-5.4", 2.0, aliases=aliases, apis=("chat", "responses"), **facts),
         make_card("open-model", upstream, "open-model", 3.0, provider="hosted_vllm", **facts),
-        make_card("claude", upstream, "claude-opus-4-5", 4.0, **claude),
+        make_card("claude", upstream, "claude-opus-4-5", 4.0, aliases=("claude-opus-5-5", "model_id"), **claude),
         make_card("gpt-3.5-turbo-instruct", upstream, "gpt-3.5-turbo-instruct", 5.0, apis=("completions",), **facts),
         *(
             make_card(model, upstream, model, 6.0, apis=("embeddings",), **facts)
@@ -50,6 +53,7 @@ def cards(upstream: str) -> list[Card]:
             make_card(model, upstream, model, 7.0, apis=("chat", "responses"), **facts)
             for model in ("cut", "status-400", "status-429")
         ),
+        make_card("media", upstream, "media", 9.0, aliases=_MEDIA, **facts),
         make_card("cut-in-chat", upstream, "cut", 7.0, provider="hosted_vllm", **facts),
         *(
             make_card(f"claude-{model}", upstream, model, 8.0, **claude)
@@ -62,7 +66,7 @@ def cards(upstream: str) -> list[Card]:
 def servers() -> Iterator[tuple[Upstream, str]]:
     """The fake provider, and the URL of the gateway in front of it."""
     with pytest.MonkeyPatch.context() as patch, upstream_server() as upstream:
-        patch.setenv(_KEY_VARIABLE, UPSTREAM_KEY)
+        patch.setenv(KEY_VARIABLE, UPSTREAM_KEY)
         with gateway_server(*cards(upstream.url)) as url:
             yield upstream, url
 

@@ -100,7 +100,8 @@ def _block_and_deltas(block: dict[str, Any], reply: ModelReply) -> tuple[dict[st
 
 
 def _model_request(body: Mapping[str, Any]) -> ModelRequest:
-    last_message = body["messages"][-1]
+    # Claude Code sends a system message after the user's.
+    last_message = next(message for message in reversed(body["messages"]) if message["role"] != "system")
     parts = (
         [{"type": "text", "text": last_message["content"]}]
         if isinstance(last_message["content"], str)

@@ -2,12 +2,14 @@
 
 It follows the request's fields: it calls the offered tool once for every city in the prompt, repeats the results of
 tools, fills a JSON schema, describes the images it received, else repeats the prompt. So a test can derive the answer
-from its own request, and a field lost on the way changes the answer.
+from its own request, and a field lost on the way changes the answer. Agents write much around a prompt; `calling` and
+`dictating` are prompts that say what the model answers to them.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import Any, Literal
 CITIES = ("Oslo", "Lima")
 PROMPT_TOKENS = 11
 CREATED = 1_790_000_000
+_CALL, _ANSWER = "Please call this tool:", "Please answer this:"
 
 FinishReason = Literal["stop", "length", "stop_sequence", "tools"]
 
@@ -95,6 +98,16 @@ def reply_to(request: ModelRequest) -> ModelReply:
     return ModelReply(text=text, finish=finish)
 
 
+def calling(tool: str, **arguments: Any) -> str:
+    """A prompt on which the scripted model calls `tool` with these arguments, if the request offers it."""
+    return f"{_CALL} {json.dumps([tool, arguments])}"
+
+
+def dictating(text: str) -> str:
+    """A prompt on which the scripted model answers `text` and nothing else."""
+    return f"{_ANSWER} {json.dumps(text)}"
+
+
 def instance(schema: Mapping[str, Any], text: str, root: Mapping[str, Any] | None = None) -> Any:
     """A value that is valid by `schema`; every string in it is `text`."""
     root = root or schema
@@ -140,6 +153,10 @@ def _calls(request: ModelRequest) -> tuple[ToolCall, ...]:
     offered = {tool.name: tool for tool in request.tools}
     if not offered or request.tool_results or not request.tools_allowed:
         return ()
+    asked = _value_after(_CALL, request.prompt)
+    if asked is not None:
+        name, arguments = asked
+        return (ToolCall("call_0_asked", name, json.dumps(arguments)),) if name in offered else ()
     tool = offered[request.required_tool] if request.required_tool else next(iter(offered.values()))
     cities = [city for city in CITIES if city in request.prompt]
     if not cities and (request.tool_required or request.required_tool):
@@ -152,9 +169,20 @@ def _calls(request: ModelRequest) -> tuple[ToolCall, ...]:
     )
 
 
+def _value_after(marker: str, prompt: str) -> Any:
+    """The JSON value that follows `marker` in the prompt, else None (also where an agent cites the prompt, escaped)."""
+    _, found, rest = prompt.partition(f"{marker} ")
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.JSONDecoder().raw_decode(rest)[0] if found else None
+    return None
+
+
 def _text(request: ModelRequest) -> str:
     if request.tool_results:
         return f"The tools returned: {'; '.join(request.tool_results)}"
+    dictated = _value_after(_ANSWER, request.prompt)
+    if dictated is not None:
+        return str(dictated)
     if request.schema is not None:
         return json.dumps(instance(request.schema, request.prompt))
     if request.json:

@@ -15,11 +15,9 @@ import anthropic
 import openai
 import pytest
 
+from tests.clients.docs_pages import ADDRESS, FOLDER, PAGES, exports, page_blocks
+from tests.clients.packages import NEEDS_NODE, PYTHON, npm_packages
 from tests.clients.upstream import Upstream
-from tests.clients.vercel_packages import NEEDS_NODE, vercel_packages
-
-ADDRESS = "http://127.0.0.1:8686"
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "clients").glob("*.md"))
 
 # Runs the pages given as JSON, and prints the output of each as JSON.
 _RUN_ALL = """
@@ -37,12 +35,13 @@ print(json.dumps(outputs))
 """
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n([\s\S]*?)```", page.read_text(encoding="utf-8"))
+def written_in(language: str) -> list[Path]:
+    """The pages with code in this language, except those that have an environment of their own."""
+    return [page for page in PAGES if page_blocks(page, language) and not (PYTHON / f"{page.stem}.txt").exists()]
 
 
 def pages_with(language: str) -> list[object]:
-    return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
+    return [pytest.param(page, id=page.stem) for page in written_in(language)]
 
 
 def run(gateway: str, program: list[str], code: str, folder: Path) -> str:
@@ -67,7 +66,7 @@ def questions_in(code: str) -> list[str]:
 @pytest.fixture(scope="module")
 def outputs(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The output of each page's Python. One process runs all pages, since importing these libraries takes seconds."""
-    pages = {page.stem: "\n".join(blocks(page, "python")) for page in PAGES if blocks(page, "python")}
+    pages = {page.stem: "\n".join(page_blocks(page, "python")) for page in written_in("python")}
     output = run(gateway, [sys.executable, "-c", _RUN_ALL], json.dumps(pages), tmp_path_factory.mktemp("pages"))
     parsed_outputs: dict[str, str] = json.loads(output.splitlines()[-1])
     return parsed_outputs
@@ -78,23 +77,23 @@ def outputs(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def test_the_python_of_a_page_runs(outputs: dict[str, str], page: Path) -> None:
     output = outputs[page.stem]
     assert "Traceback" not in output, output
-    assert [question for question in questions_in("".join(blocks(page, "python"))) if question not in output] == []
+    assert [question for question in questions_in("".join(page_blocks(page, "python"))) if question not in output] == []
 
 
 @pytest.mark.slow
 @NEEDS_NODE
 @pytest.mark.parametrize("page", pages_with("js"))
-def test_the_javascript_of_a_page_runs(request: pytest.FixtureRequest, gateway: str, page: Path) -> None:
+def test_the_javascript_of_a_page_runs(gateway: str, page: Path) -> None:
     node = ["node", "--input-type=module", "--eval"]
-    for code in blocks(page, "js"):
-        output = run(gateway, node, code, vercel_packages(request.config))
+    for code in page_blocks(page, "js"):
+        output = run(gateway, node, code, npm_packages(page.stem))
         assert [question for question in questions_in(code) if question not in output] == []
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
 def test_the_commands_for_curl_run(gateway: str, upstream: Upstream, tmp_path: Path) -> None:
     (page,) = (page for page in PAGES if page.stem == "curl")
-    for code in blocks(page, "sh"):
+    for code in page_blocks(page, "sh"):
         command = code.replace("curl ", "curl --fail --silent --show-error ", 1)
         assert run(gateway, ["bash", "-c"], command, tmp_path)
     received = "".join(str(seen.body) for seen in upstream.seen)
@@ -124,8 +123,7 @@ def set_exports(page: str, gateway: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """Set the variables that the page exports, and unset all others of these clients."""
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_"))]:
         monkeypatch.delenv(name)
-    (path,) = (path for path in PAGES if path.stem == page)
-    exports = re.findall(r"^export (\w+)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert exports
-    for name, value in exports:
-        monkeypatch.setenv(name, value.replace(ADDRESS, gateway))
+    settings = exports((FOLDER / f"{page}.md").read_text(encoding="utf-8"), gateway)
+    assert settings
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)

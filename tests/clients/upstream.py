@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.clients import chat_wire, messages_wire, responses_wire
+from tests.clients import chat_wire, media_wire, messages_wire, responses_wire
 from tests.gateway.servers import ReceivedRequest, served
 
 Body = Mapping[str, Any]
@@ -29,6 +29,14 @@ _SURFACES: dict[str, tuple[Whole, Streamed | None]] = {
     "/v1/completions": (chat_wire.completion, chat_wire.completion_events),
     "/v1/embeddings": (chat_wire.embeddings, None),
     "/v1/responses": (responses_wire.response, responses_wire.response_events),
+    "/v1/responses/input_tokens": (media_wire.input_tokens, None),
+    "/v1/responses/compact": (media_wire.compaction, None),
+    "/v1/audio/transcriptions": (media_wire.heard, None),
+    "/v1/audio/translations": (media_wire.heard, None),
+    "/v1/images/generations": (media_wire.images, None),
+    "/v1/images/edits": (media_wire.images, None),
+    "/v1/images/variations": (media_wire.images, None),
+    "/v1/moderations": (media_wire.moderation, None),
     "/v1/messages": (messages_wire.message, messages_wire.message_events),
     "/v1/messages/count_tokens": (messages_wire.token_count, None),
 }
@@ -51,7 +59,8 @@ class Upstream:
         return JSONResponse({"object": "list", "data": [{"id": model, "object": "model"} for model in self.listed]})
 
     async def handle(self, request: Request) -> Response:
-        body = json.loads(await request.body())
+        is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+        body = {} if is_form else json.loads(await request.body())
         path = request.url.path
         self.seen.append(ReceivedRequest(path, dict(request.headers), body))
         model = body.get("model", "")
