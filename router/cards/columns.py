@@ -12,9 +12,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from router.cards.price import Rates
+from router.cards.price import Rates, forecast_price, usual_price_usd_per_mtok
 from router.cards.schema import Card
-from router.cards.usual_price import forecast_price, usual_price_usd_per_mtok
 
 Column = NDArray[np.float64]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.cards.usual_price import forecast_price, usual_price_usd_per_mtok
+from router.cards.price import forecast_price, usual_price_usd_per_mtok
 from router.dispatch.costs import price_of
 from tests.decide.cards import card
 

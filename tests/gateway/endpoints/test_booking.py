@@ -23,8 +23,6 @@ from router.types import Usage
 from tests.gateway.endpoints.test_completion import BEARER, gateway_client, keys
 from tests.gateway.servers import served
 
-pytestmark = pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning")
-
 PRICE = {"input": "3$", "output": "15$", "cached_input": "0.3$"}
 TEXT = "Four score and seven years ago our fathers brought forth a new nation. " * 4
 CHAT_MESSAGES = [{"role": "user", "content": "hello there " * 20}]
