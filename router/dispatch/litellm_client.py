@@ -78,6 +78,7 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
+_IMPORTING = threading.Lock()
 _HEADER_PREFIX = "llm_provider-"
 
 
@@ -207,7 +208,9 @@ def _load_into(loading: Future[Any]) -> None:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        litellm = _load()
+        # Two threads that import it at once would each see a half of it.
+        with _IMPORTING:
+            litellm = _load()
         gc.freeze()
     except Exception as error:  # noqa: BLE001 - the outermost edge of a thread: the calls that wait raise it
         loading.set_exception(error)
