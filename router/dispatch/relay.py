@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import io
 import logging
 from collections.abc import Callable, Mapping
@@ -12,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from router import __version__
 from router.cards.schema import Card
@@ -22,13 +20,13 @@ from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.raw import RawRequest, RawStream
+from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.failover import log_refusal
-from router.dispatch.providers import api_key, base_url, native_apis
+from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
-from router.formats.net import parse_url
 from router.wire.chat.finish import reason_of
 from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
@@ -37,10 +35,6 @@ from router.wire.usage import usage_in
 _LOG = logging.getLogger(__name__)
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-# Servers whose documentation gives their address without the path of the API, which is /v1.
-_DEFAULT_PATH_PROVIDERS = frozenset(
-    {"anthropic", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"}
-)
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
@@ -71,15 +65,6 @@ class _Choice(msgspec.Struct):
 
 _SUMMARY = msgspec.json.Decoder(_Summary)
 _CHOICES = msgspec.json.Decoder(list[_Choice])
-
-
-def models_url(card: Card) -> str | None:
-    """The URL at which a relayed card's upstream lists its models; None where it is unknown."""
-    base = base_url(card)
-    if base is None or "chat" not in native_apis(card):
-        return None
-    endpoint = _endpoint(base, card.provider in _DEFAULT_PATH_PROVIDERS, "models")
-    return None if endpoint is None else str(endpoint)
 
 
 class Relay:
@@ -131,7 +116,7 @@ class Relay:
             headers["content-type"] = raw.content_type
         else:
             del headers["content-type"]
-        endpoint = _url(card, raw.path)
+        endpoint = endpoint_url(card, raw.path)
         response = await self._session(keep_alive=not call.fresh_connection).request(
             raw.method,
             endpoint.update_query(raw.query) if raw.query else endpoint,
@@ -215,7 +200,7 @@ class Relay:
     async def _post(
         self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        endpoint = _url(card, path)
+        endpoint = endpoint_url(card, path)
         # A large payload is sent in parts, since one large write would block the other calls.
         body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
         # Streams and whole responses have their own time limits.
@@ -402,24 +387,3 @@ def _error_response(
     if fault.status in (401, 403) or fault.meaning.refusal:
         return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
     return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)
-
-
-def _url(card: Card, path: str) -> URL:
-    """The URL of an endpoint of the card's upstream. Raises UpstreamError."""
-    url = base_url(card)
-    if url is None:
-        raise UpstreamError(f'the card "{card.id}" has no base_url')
-    endpoint = _endpoint(url, card.provider in _DEFAULT_PATH_PROVIDERS, path)
-    if endpoint is None:
-        raise UpstreamError(f'the base_url of the card "{card.id}" is not a valid URL')
-    return endpoint
-
-
-@functools.lru_cache(maxsize=4096)
-def _endpoint(base: str, default_path: bool, name: str) -> URL | None:
-    """The URL of the endpoint `name`; None where the base URL is invalid. `default_path`: without a path it is /v1."""
-    url = parse_url(base)
-    if url is None:
-        return None
-    path = url.raw_path.rstrip("/") or ("/v1" if default_path else "")
-    return url.with_path(f"{path}/{name}", encoded=True, keep_query=True)
