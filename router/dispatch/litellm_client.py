@@ -83,7 +83,6 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 # These providers report the usage last. Without it the stream was cut, and litellm invented its end.
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
-_IMPORTING = threading.Lock()
 _HEADER_PREFIX = "llm_provider-"
 
 # What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
