@@ -88,7 +88,7 @@ def test_the_docs_state_how_many_tests_pass(runs: Runs, suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("suite", "path", "fields"),
     [
-        (OPENAI, "/v1/chat/completions", {"verbosity": "low", "max_tokens": 0, "seed": -9007199254740991}),
+        (OPENAI, "/v1/chat/completions", {"verbosity": "low", "max_completion_tokens": 0, "seed": -9007199254740991}),
         (OPENAI, "/v1/completions", {"best_of": 0, "suffix": "test.", "logprobs": 0}),
         (OPENAI, "/v1/embeddings", {"dimensions": 1, "encoding_format": "float"}),
         (OPENAI, "/v1/responses", {"background": True, "conversation": "string", "max_tool_calls": 0}),
