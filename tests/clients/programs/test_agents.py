@@ -10,7 +10,8 @@ from tests.clients.programs.workplace import NOTE, Workplace
 from tests.clients.scripted_model import dictating
 from tests.clients.upstream import Upstream
 
-pytestmark = [pytest.mark.slow, NEEDS_NODE]
+# In one process of a parallel run, so that large packages are installed once.
+pytestmark = [pytest.mark.slow, NEEDS_NODE, pytest.mark.xdist_group("agents")]
 
 # An agent's requests are relayed at one of these and converted at others.
 MODELS = ("open-model", "claude", "auto")

@@ -12,7 +12,8 @@ from tests.clients.suites.rules import read_rules, rule_of
 from tests.clients.suites.run import Suite, SuiteResult, run_suite, source_of
 from tests.clients.upstream import Upstream
 
-pytestmark = pytest.mark.slow
+# Each suite runs once, so one process of a parallel run has them all.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
 
 OPENAI = Suite("openai", ("pytest_asyncio.plugin", "respx.plugin"), base_path="/v1")
 ANTHROPIC = Suite(
