@@ -109,5 +109,5 @@ def test_what_a_policy_believes_of_a_card_moves_its_forecast_and_no_other(defaul
         default.route(ChatRequest.from_prompt(PROMPT), policy=each).forecast for each in (plain, believing)
     )
     position = default.catalog.ids.index("mistral-7b-instruct-v0.2")
-    assert after.quality[position] > before.quality[position] + 0.05
+    assert after.quality[position] > before.quality[position]
     assert np.delete(after.quality, position).tobytes() == np.delete(before.quality, position).tobytes()
