@@ -26,7 +26,7 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     _fit_limit(fitted, dialect)
     if not fitted.get("logprobs") and "top_logprobs" in fitted:
         del fitted["top_logprobs"]
-    for name in [name for name in fitted if name in FIELDS or name in dialect.rejects]:
+    for name in [name for name in fitted if name in FIELDS or name in dialect.rejects or name in dialect.bounds]:
         value = fitted[name]
         if not _is_accepted(name, value, dialect):
             _leave_out(fitted, name, dialect, changed)
@@ -37,7 +37,7 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     for first, second in dialect.exclusive:
         if fitted.get(first) is not None and fitted.get(second) is not None:
             _leave_out(fitted, second, dialect, changed)
-    return fitted, changed
+    return {**fitted, **dialect.adds}, changed
 
 
 def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:

@@ -15,8 +15,12 @@ Message = Mapping[str, Any]
 _OF_SERVERS = (*TEXT_FIELDS, *LIST_FIELDS, "annotations", "provider_specific_fields")
 _OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
 # Fields of OpenAI's answers that are empty for most, and that strict servers reject in a request.
-_OF_ANSWERS = ("annotations", "audio", "function_call", "refusal")
+_OF_ANSWERS = ("annotations", "audio", "function_call", "images", "refusal")
 _NOT_FOR_ALL = frozenset({STATE, "tool_calls", *_OF_SERVERS, *_OF_ANSWERS})
+# Mistral's reasoning is a part of the content.
+_REASONING_PARTS = frozenset({"reasoning", "thinking"})
+# The place of a call in a stream, which clients keep, and strict servers reject.
+_OF_STREAMS = ("index",)
 _SIGNATURES = "extra_content"
 # Beside thinking, models of Anthropic accept no others.
 _LEAST_TOP_P = 0.95
@@ -36,7 +40,8 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
 def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
     turns = (turn for turn in fitted["messages"] if isinstance(turn, dict))
-    if dialect.requires_reasoning and dialect.thinking_off and any(map(_calls_without_reasoning, turns)):
+    lacks_reasoning = dialect.requires_reasoning and any(map(_calls_without_reasoning, turns))
+    if dialect.thinking_off and (lacks_reasoning or (not dialect.thinks_with_forced_tool and _forces_tool(fitted))):
         if not _is_off(fitted.get("thinking")):
             changed.append("thinking")
         fitted.pop("reasoning_effort", None)
@@ -64,7 +69,10 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
         for field in _OF_SERVERS:
             if field in turn and field not in dialect.reasoning_fields:
                 del turn[field]
-        _drop_signatures(turn, dialect.call_fields)
+        _drop_from_calls(turn, [field for field in _OF_CALLS if field not in dialect.call_fields])
+    _drop_from_calls(turn, _OF_STREAMS)
+    if not dialect.reasoning_parts and isinstance(turn.get("content"), list):
+        _drop_reasoning_parts(turn)
     for field in _OF_ANSWERS:
         if field in turn and not turn[field]:
             del turn[field]
@@ -78,8 +86,8 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
 
 
 def _concerns_servers(message: Message) -> bool:
-    """Whether the turn calls tools, or has a field that only some servers know."""
-    return not _NOT_FOR_ALL.isdisjoint(message)
+    """Whether the turn calls tools, or has a field or a part that only some servers know."""
+    return not _NOT_FOR_ALL.isdisjoint(message) or isinstance(message.get("content"), list)
 
 
 def _return_state(turn: dict[str, Any], state: State) -> None:
@@ -92,13 +100,20 @@ def _return_state(turn: dict[str, Any], state: State) -> None:
         ]
 
 
-def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
-    calls, dropped = turn.get("tool_calls"), [field for field in _OF_CALLS if field not in kept]
-    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in dropped):
+def _drop_from_calls(turn: dict[str, Any], fields: Sequence[str]) -> None:
+    calls = turn.get("tool_calls")
+    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in fields):
         turn["tool_calls"] = [
-            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, dict) else call
+            {name: value for name, value in call.items() if name not in fields} if isinstance(call, dict) else call
             for call in calls
         ]
+
+
+def _drop_reasoning_parts(turn: dict[str, Any]) -> None:
+    parts = turn["content"]
+    kept = [part for part in parts if not (isinstance(part, dict) and part.get("type") in _REASONING_PARTS)]
+    if len(kept) < len(parts):
+        turn["content"] = kept or (None if turn.get("tool_calls") else "")
 
 
 def _sign_first_call(turn: dict[str, Any], signature: str) -> None:

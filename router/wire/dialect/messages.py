@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.wire.chat.transcript import content_of
 from router.wire.dialect.rules import Dialect
 from router.wire.fields import reject
+from router.wire.messages.history import fitting_id
 
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
@@ -22,7 +21,8 @@ def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
     """The messages as the server accepts them. Raises FieldError for a content part that it cannot read."""
     fitted = [_fit(message, dialect, f"messages[{position}]") for position, message in enumerate(messages)]
     kept = [message for message in fitted if message is not None] or fitted
-    return _with_leading_system(kept) if dialect.system == "leading" else kept
+    kept = _with_leading_system(kept) if dialect.system == "leading" else kept
+    return _alternating(kept) if dialect.alternating else kept
 
 
 def without_cache_control(item: Any) -> Any:
@@ -43,7 +43,10 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
         fitted.pop("name", None)
     if isinstance(fitted.get("content"), list):
         fitted["content"] = _fit_parts(fitted["content"], dialect, str(fitted.get("role")), path)
-    if isinstance(fitted.get("tool_calls"), list):
+    if fitted.get("tool_calls") in ([], None):
+        # OpenAI and others reject an empty list, which many clients send.
+        fitted.pop("tool_calls", None)
+    elif isinstance(fitted["tool_calls"], list):
         fitted["tool_calls"] = [_fit_call(call, dialect) for call in fitted["tool_calls"]]
     if fitted.get("role") == "tool" and isinstance(fitted.get("tool_call_id"), str):
         fitted["tool_call_id"] = _fit_id(fitted["tool_call_id"], dialect)
@@ -127,10 +130,7 @@ def _fit_call(call: Any, dialect: Dialect) -> Any:
 
 def _fit_id(id_: str, dialect: Dialect) -> str:
     """The id of a tool call in the form that the server accepts: the same for the same id."""
-    if not dialect.call_id or re.fullmatch(dialect.call_id, id_):
-        return id_
-    digest = hashlib.blake2b(id_.encode("utf-8", "replace"), digest_size=32).hexdigest()
-    return digest[: dialect.call_id_characters]
+    return fitting_id(id_, dialect.call_id, dialect.call_id_characters) if dialect.call_id else id_
 
 
 def _with_leading_system(messages: list[Any]) -> list[Any]:
@@ -141,6 +141,27 @@ def _with_leading_system(messages: list[Any]) -> list[Any]:
     others = [message for message in messages if not any(message is one for one in system)]
     contents = [message.get("content") for message in system]
     return [{**system[0], "content": _joined(contents)}, *others]
+
+
+def _alternating(messages: list[Any]) -> list[Any]:
+    """The messages with neighbours of the same role as one, where they have nothing but contents."""
+    merged: list[Any] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last is not None and _may_merge(last, message):
+            merged[-1] = {**last, "content": _joined([last.get("content"), message.get("content")])}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _may_merge(first: Any, second: Any) -> bool:
+    both = [message for message in (first, second) if isinstance(message, dict)]
+    return (
+        len(both) == 2
+        and first.get("role") == second.get("role") in _PLAIN_ROLES
+        and all(message.keys() <= {"role", "content"} for message in both)
+    )
 
 
 def _joined(contents: Sequence[Any]) -> Any:

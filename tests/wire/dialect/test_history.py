@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.wire.dialect import Fitted, adapt, dialect_for
+from router.wire.dialect import SERVERS, Dialect, Fitted, adapt, dialect_for
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -110,3 +110,22 @@ def test_the_first_call_of_another_model_gets_the_signature_that_gemini_accepts(
     assert first["extra_content"]["google"]["thought_signature"] == "skip_thought_signature_validator"
     assert "extra_content" not in second
     assert adapt({"messages": [USER, {**turn, "tool_calls": [own]}]}, gemini).body["messages"][1]["tool_calls"] == [own]
+
+
+def test_what_strict_servers_reject_in_a_turn_of_another_is_left_out() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turn = {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}],
+        "images": [],
+        "tool_calls": [{"index": 0, **call}],
+    }
+    fitted = adapt({"messages": [turn]}, Dialect()).body["messages"][0]
+    assert fitted["content"] == [{"type": "text", "text": "a"}]
+    assert "images" not in fitted
+    assert fitted["tool_calls"] == [call]
+
+
+def test_mistral_gets_its_reasoning_parts_back() -> None:
+    turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]}
+    assert adapt({"messages": [turn]}, SERVERS["mistral"].dialect).body["messages"] == [turn]

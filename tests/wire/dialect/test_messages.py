@@ -181,3 +181,8 @@ def test_parts_of_text_become_a_string_where_the_server_reads_no_others() -> Non
 def test_the_name_of_a_user_is_left_out_where_the_server_knows_none() -> None:
     assert fit(SERVERS["groq"].dialect, {**USER, "name": "ann"}) == [USER]
     assert fit(SERVERS["openai"].dialect, {**USER, "name": "ann"}) == [{**USER, "name": "ann"}]
+
+
+def test_an_empty_list_of_tool_calls_is_left_out() -> None:
+    turn = {"role": "assistant", "content": "a", "tool_calls": []}
+    assert adapt({"messages": [turn]}, Dialect()).body["messages"] == [{"role": "assistant", "content": "a"}]
