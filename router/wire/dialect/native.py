@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from router.types import Api
 from router.wire.dialect.corrections import SIGNATURE, largest_output_limit, rejected_fields
+from router.wire.effort import LEAST_BUDGET
 from router.wire.messages.thinking import with_thinking_off, without_thinking
 from router.wire.responses.reasoning import without_encrypted_reasoning
 
@@ -111,9 +112,20 @@ def corrected(api: Api, error: str, body: Body) -> Correction | None:
             changed_fields.append(path[-1])
     limit, most = _LIMITS.get(api, ""), largest_output_limit(error)
     if most and isinstance(body.get(limit), int) and body[limit] > most:
-        fitted = {**fitted, limit: most}
+        fitted = _within({**fitted, limit: most}, most)
         changed_fields.append(limit)
     return None if fitted is body else Correction(fitted, tuple(changed_fields))
+
+
+def _within(body: Body, most: int) -> Body:
+    """The body with a budget for thinking below the output limit."""
+    thinking = body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    if not isinstance(thinking, Mapping) or not isinstance(budget, int) or budget < most:
+        return body
+    if most <= LEAST_BUDGET:
+        return with_thinking_off(body)
+    return {**body, "thinking": {**thinking, "budget_tokens": most - 1}}
 
 
 def _without(body: Body, path: tuple[str, ...]) -> Body:

@@ -112,10 +112,16 @@ def _prompt(usage: Mapping[str, Any], counts: Mapping[str, _Count], earlier: Usa
     if is_stated:
         word = counts["input"].steps if prompt else None
         is_beside = any(word in inputs and words & caches for inputs, caches in _BESIDE)
+        is_beside = is_beside or _adds_up(counts, prompt, cached + written)
         if is_beside or (words & _CACHE_BESIDE and cached + written > prompt):
             prompt += cached + written
         prompt += _tokens(counts, "more_input")
     return _Prompt(prompt, cached, written, written_1h)
+
+
+def _adds_up(counts: Mapping[str, _Count], prompt: int, cache: int) -> bool:
+    """Whether the total shows that the prompt leaves out the cache, as in Claude's counts in OpenAI's words."""
+    return cache > 0 and _tokens(counts, "total") == prompt + cache + _tokens(counts, "output")
 
 
 def _answer_tokens(counts: Mapping[str, _Count], prompt: int) -> int:

@@ -214,6 +214,18 @@ def test_a_native_request_goes_on_without_what_its_server_does_not_know(
     assert len(correction.changed) == 1
 
 
+@pytest.mark.parametrize(
+    ("most", "thinking"),
+    [(8192, {"thinking": {"type": "enabled", "budget_tokens": 8191}}), (1024, {})],
+)
+def test_a_lowered_output_limit_stays_above_the_budget_for_thinking(most: int, thinking: dict[str, Any]) -> None:
+    body = {"messages": [], "max_tokens": 64_000, "thinking": {"type": "enabled", "budget_tokens": 20_000}}
+    error = f"max_tokens: 64000 > {most}, which is the maximum allowed number of output tokens for m"
+    correction = corrected("messages", error, body)
+    assert correction is not None
+    assert correction.body == {"messages": [], "max_tokens": most, **thinking}
+
+
 @pytest.mark.parametrize("error", ["messages.0.foo: Extra inputs are not permitted", "prompt is too long", ""])
 def test_an_error_about_anything_else_changes_no_native_request(error: str) -> None:
     assert corrected("messages", error, {"messages": [], "max_tokens": 5}) is None

@@ -255,6 +255,11 @@ def test_cached_tokens_are_never_more_than_the_input() -> None:
     assert read_usage({**OPENAI, "prompt_tokens_details": {"cached_tokens": 500}}).cached_input_tokens == 100
 
 
+def test_the_total_shows_that_the_cache_is_not_in_the_prompt() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 990}}
+    assert read_usage({**usage, "total_tokens": 1002}) == Usage(1000, 2, 990)
+
+
 def test_later_events_complete_earlier_ones() -> None:
     start = {"message": {"usage": {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 1}}}
     earlier = usage_in(start)
