@@ -34,8 +34,8 @@ from router.errors import FieldError, UpstreamError
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect.corrections import is_lasting, learned_dialect, without_signed_thinking
-from router.wire.dialect.native import corrected
+from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
+from router.wire.dialect.native import corrected, rejects_beta_header
 from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
@@ -44,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 # The statuses with which servers reject a field; llama.cpp's templates have 500.
 _REJECTIONS = frozenset({400, 422, 500})
 _MAX_CORRECTIONS = 4
+_BETA = "anthropic-beta"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
@@ -187,13 +188,15 @@ class Dispatcher:
         streaming = False
         call = call.at_server(deployment.server)
         try:
-            for retry in range(self._retries + 1):
+            # litellm itself repeats a call whose connection breaks; both together would bill it four times.
+            retries = 0 if uses_litellm(deployment.card) else self._retries
+            for retry in range(retries + 1):
                 if retry:
                     self.pool.retry(deployment)
                 try:
                     response = await self._attempt_once(deployment, call, attempts, on_attempt)
                 except UpstreamError as error:
-                    if retry == self._retries or error.fault not in _CONNECTION_FAULTS:
+                    if retry == retries or error.fault not in _CONNECTION_FAULTS:
                         raise
                     call = msgspec.structs.replace(call, fresh_connection=True)
                     continue
@@ -296,13 +299,20 @@ class Dispatcher:
 
 def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:
     """The call as the server accepts it, where its error shows that, and the server's dialect as it is known now."""
+    if _BETA in sent.headers and rejects_beta_header(error):
+        headers = {name: value for name, value in sent.headers.items() if name != _BETA}
+        return msgspec.structs.replace(sent, headers=headers, changed=(*sent.changed, _BETA)), dialect
     if sent.api != "chat":
         correction = corrected(sent.api, error, sent.body)
         if correction is None:
             return None, dialect
         names = (*sent.changed, *correction.changed)
         return msgspec.structs.replace(sent, body=correction.body, changed=names), dialect
-    shown = learned_dialect(error, sent.body, dialect) or without_signed_thinking(error, dialect)
+    shown = (
+        learned_dialect(error, sent.body, dialect)
+        or without_signed_thinking(error, dialect)
+        or unthinking(error, dialect)
+    )
     if shown is None:
         return None, dialect
     try:

@@ -72,6 +72,9 @@ _THINKING_OFF = {"thinking": {"type": "disabled"}}
 # What an error calls by another name than the field has.
 _NAMED = {"think": _THINKING_FIELDS, "thinking": _THINKING_FIELDS, "reasoning": _THINKING_FIELDS}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
+_NO_REASONING = re.compile(
+    r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content", re.IGNORECASE
+)
 _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
     (re.compile(r"system (?:message|role)s?\b.{0,40}(?:beginning|first)", re.IGNORECASE), {"system": "leading"}),
     (
@@ -83,15 +86,10 @@ _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
         {"plain_texts": True},
     ),
     (
-        re.compile(r"roles must alternate|should alternate with assistant", re.IGNORECASE),
+        re.compile(r"roles must alternate|should alternate with assistant|does not support successive", re.IGNORECASE),
         {"alternating": True},
     ),
-    (
-        re.compile(
-            r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content", re.IGNORECASE
-        ),
-        {"requires_reasoning": True, "thinking_off": _THINKING_OFF},
-    ),
+    (_NO_REASONING, {"requires_reasoning": True, "thinking_off": _THINKING_OFF}),
     # Alibaba's words, before those of others.
     (
         re.compile(r"tool_choice parameter does not support .{0,60}thinking", re.IGNORECASE),
@@ -103,7 +101,7 @@ _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
     ),
     (
         re.compile(r"enable_thinking must be set to false", re.IGNORECASE),
-        {"adds": {"enable_thinking": False}},
+        {"thinks": False, "thinking_off": {"enable_thinking": False}},
     ),
 )
 SIGNATURE = re.compile(
@@ -136,6 +134,13 @@ def without_signed_thinking(error: str, dialect: Dialect) -> Dialect | None:
     if not dialect.signs_thinking or not SIGNATURE.search(error):
         return None
     return msgspec.structs.replace(dialect, reasoning_fields=frozenset())
+
+
+def unthinking(error: str, dialect: Dialect) -> Dialect | None:
+    """The dialect for a conversation in which reasoning is missing that nobody has; None for another error."""
+    if not dialect.thinks or not dialect.thinking_off or not _NO_REASONING.search(error):
+        return None
+    return msgspec.structs.replace(dialect, thinks=False)
 
 
 def rejected_fields(error: str) -> tuple[str, ...]:

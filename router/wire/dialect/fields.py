@@ -38,7 +38,7 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     for first, second in dialect.exclusive:
         if fitted.get(first) is not None and fitted.get(second) is not None:
             _leave_out(fitted, second, dialect, changed)
-    return {**fitted, **dialect.adds}, changed
+    return fitted, changed
 
 
 def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:

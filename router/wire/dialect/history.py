@@ -28,9 +28,9 @@ _LEAST_TOP_P = 0.95
 
 def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[Any]:
     """The messages with the reasoning that this server takes back; `maker` is the `server_id` of its card."""
-    loop_start = running_loop(messages)
+    loops = _in_loops(messages)
     return [
-        _fit_turn(message, dialect, maker, position >= loop_start)
+        _fit_turn(message, dialect, maker, loops[position])
         if isinstance(message, dict) and message.get("role") == "assistant" and _concerns_servers(message)
         else message
         for position, message in enumerate(messages)
@@ -39,10 +39,10 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
 
 def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
-    turns = (turn for turn in fitted["messages"] if isinstance(turn, dict))
-    lacks_reasoning = dialect.requires_reasoning and any(map(_calls_without_reasoning, turns))
-    if dialect.thinking_off and (lacks_reasoning or (not dialect.thinks_with_forced_tool and _forces_tool(fitted))):
-        if not _is_off(fitted.get("thinking")):
+    lacks_reasoning = dialect.requires_reasoning and any(map(_calls_without_reasoning, fitted["messages"]))
+    must_force = not dialect.thinks_with_forced_tool and _forces_tool(fitted)
+    if dialect.thinking_off and (lacks_reasoning or must_force or not dialect.thinks):
+        if any(fitted.get(name) != value for name, value in dialect.thinking_off.items()):
             changed.append("thinking")
         fitted.pop("reasoning_effort", None)
         fitted |= dialect.thinking_off
@@ -58,6 +58,23 @@ def running_loop(messages: Sequence[Any]) -> int:
         if isinstance(messages[position], dict) and messages[position].get("role") == "user"
     )
     return next(users, -1) + 1
+
+
+def _in_loops(messages: Sequence[Any]) -> list[bool]:
+    """Of every message, whether it is of the running loop, or of an earlier one that called tools: DeepSeek requires
+    the reasoning of such a loop's last answer too.
+    """
+    loops: list[bool] = []
+    begin, calls_tools = 0, False
+    for position, message in enumerate((*messages, {"role": "user"})):
+        role = message.get("role") if isinstance(message, dict) else None
+        if role == "user":
+            is_running = position == len(messages)
+            loops += [calls_tools or is_running] * (position - begin)
+            begin, calls_tools = position, False
+        elif role == "assistant" and message.get("tool_calls"):
+            calls_tools = True
+    return loops
 
 
 def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> Message:
@@ -133,7 +150,9 @@ def _is_signed(block: Any) -> bool:
     return bool(seal) and not is_sealed(seal)
 
 
-def _calls_without_reasoning(turn: Message) -> bool:
+def _calls_without_reasoning(turn: Any) -> bool:
+    if not isinstance(turn, dict):
+        return False
     return turn.get("role") == "assistant" and bool(turn.get("tool_calls")) and not turn.get("reasoning_content")
 
 

@@ -57,8 +57,16 @@ _HINTS: Mapping[Api, frozenset[str]] = {
     ),
 }
 _LIMITS: Mapping[Api, str] = {"messages": "max_tokens", "responses": "max_output_tokens"}
+_BETA_HEADER = re.compile(
+    r"invalid beta flag|anthropic-beta.{0,40}header|unexpected value\(s\).{0,200}anthropic-beta", re.IGNORECASE
+)
 # What users and tools say, in which any names may occur.
 _CONTENTS = frozenset({"arguments", "input", "input_schema", "parameters", "schema"})
+
+
+def rejects_beta_header(error: str) -> bool:
+    """Whether the error rejects the header by which Anthropic's clients ask for features of its own service."""
+    return _BETA_HEADER.search(error) is not None
 
 
 class Correction(Struct, frozen=True):
@@ -79,6 +87,7 @@ def _without_effort(body: Body) -> Body:
 _ROWS: tuple[tuple[Api, str, Callable[[Body], Body], tuple[str, ...]], ...] = (
     ("messages", SIGNATURE.pattern, without_thinking, ()),
     ("messages", r"expected ~thinking~.{0,60}but found", with_thinking_off, ()),
+    ("messages", r"clear_thinking\w*~ strategy requires", with_thinking_off, ()),
     ("messages", r"thinking\.type\.enabled~ is not supported", _adaptive, ("thinking",)),
     ("messages", r"adaptive thinking is not supported", with_thinking_off, ("thinking",)),
     ("messages", r"does not support (?:the )?effort", _without_effort, ("output_config.effort",)),

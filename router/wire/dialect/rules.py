@@ -76,8 +76,7 @@ class Dialect(Struct, frozen=True):
     Fields: `accepts` is the complete list where the server rejects all others, `rejects` a list of exceptions;
     `renames` gives the server's own name, `bounds` the smallest and largest number, `only` the values (or `type`s)
     that a field may have, `longest` the most characters of a text, which is cut, or entries of a list, which is
-    refused; of `exclusive` pairs the second field is left out. `output_limit` is the name of the limit. `adds` are
-    fields that the server needs.
+    refused; of `exclusive` pairs the second field is left out. `output_limit` is the name of the limit.
 
     Messages: `refused_parts` are types of content parts that the server cannot read; `file_ids`: it can read files by
     id. `system`: where several system messages may stand. `developer`: it knows that role. `named_turns`: a
@@ -90,7 +89,7 @@ class Dialect(Struct, frozen=True):
     `call_fields` those of a tool call (`reasoning_fields` None: any of both). `reasoning_parts`: contents may have
     parts with reasoning.
     `requires_reasoning`: a turn with tool calls must contain it; without it, `thinking_off` is added.
-    `thinks_with_forced_tool`: it can think where a tool is forced; else `thinking_off` is added.
+    `thinks`, `thinks_with_forced_tool`: it can think, also where a tool is forced; else `thinking_off` is added.
     `signs_thinking`: thinking as Anthropic's models have it, in signed blocks. `thinking_budgets`: it has a budget in
     tokens below the output limit, and must begin a turn with tool calls.
     `unsigned_calls`: the signature for tool calls of other models, where the server requires one.
@@ -105,7 +104,6 @@ class Dialect(Struct, frozen=True):
     longest: Mapping[str, int] = {}
     exclusive: tuple[tuple[str, str], ...] = ()
     output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    adds: Mapping[str, Any] = {}
     refused_parts: Names = frozenset()
     file_ids: bool = True
     system: Literal["anywhere", "leading"] = "anywhere"
@@ -122,6 +120,7 @@ class Dialect(Struct, frozen=True):
     reasoning_parts: bool = False
     requires_reasoning: bool = False
     thinking_off: Mapping[str, Any] = {}
+    thinks: bool = True
     thinks_with_forced_tool: bool = True
     signs_thinking: bool = False
     thinking_budgets: bool = False

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from router.wire import Dialect
-from router.wire.dialect import SERVERS, adapt
-from router.wire.dialect.corrections import is_lasting, learned_dialect, without_signed_thinking
-from router.wire.dialect.native import corrected
+from router.wire.dialect import SERVERS, Fitted, adapt
+from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
+from router.wire.dialect.native import corrected, rejects_beta_header
 
 BODY = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "seed": 7, "temperature": 0.5, "top_p": 0.9}
 EXTRA = "Extra inputs are not permitted"
@@ -334,3 +334,25 @@ def test_reasoning_that_another_deployment_encrypted_is_left_out(error: str) -> 
     assert correction is not None
     assert correction.body == {"input": [user]}
     assert corrected("responses", error, {"input": [user]}) is None
+
+
+def test_thinking_is_off_where_reasoning_is_missing_that_nobody_has() -> None:
+    error, deepseek = "The `reasoning_content` must be passed back to the API.", SERVERS["deepseek"].dialect
+    body = {"messages": [{"role": "assistant", "content": "done"}]}
+    assert learned_dialect(error, body, deepseek) is None
+    now = unthinking(error, deepseek)
+    assert now is not None
+    assert adapt(body, now) == Fitted({**body, "thinking": {"type": "disabled"}}, ("thinking",))
+    assert unthinking(error, now) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        '{"message":"invalid beta flag"}',
+        "Unexpected value(s) `context-management-2025-06-27` for the `anthropic-beta` header.",
+    ],
+)
+def test_a_server_may_reject_the_header_of_anthropics_betas(error: str) -> None:
+    assert rejects_beta_header(error)
+    assert not rejects_beta_header("max_tokens: Field required")

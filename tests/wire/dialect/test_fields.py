@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from router.errors import FieldError
-from router.wire.dialect import Fitted, adapt, dialect_for, may_be_refused, refusal
+from router.wire.dialect import Dialect, Fitted, adapt, dialect_for, may_be_refused, refusal
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
-TOOLS = [{"type": "function", "function": {"name": "f"}}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 # provider, host and model of one card of each kind
 PLACES = {
     "openai": ("openai", "api.openai.com", "gpt-4o"),

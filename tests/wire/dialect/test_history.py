@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from router.wire.dialect import SERVERS, Dialect, Fitted, adapt, dialect_for
+from router.wire.reasoning import STATE
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -129,3 +130,19 @@ def test_what_strict_servers_reject_in_a_turn_of_another_is_left_out() -> None:
 def test_mistral_gets_its_reasoning_parts_back() -> None:
     turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]}
     assert adapt({"messages": [turn]}, SERVERS["mistral"].dialect).body["messages"] == [turn]
+
+
+def test_the_last_answer_of_an_earlier_loop_gets_its_reasoning_back() -> None:
+    state = {STATE: {"by": "ds", "field": "reasoning_content", "text": "because"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "plain", **state},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": None, "tool_calls": [call], **state},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+        {"role": "assistant", "content": "done", **state},
+        {"role": "user", "content": "c"},
+    ]
+    fitted = adapt({"messages": turns}, SERVERS["deepseek"].dialect, "ds").body["messages"]
+    assert [turn.get("reasoning_content") for turn in fitted] == [None, None, None, "because", None, "because", None]
