@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from router.formats.json import json_bytes, json_or_none
 from router.wire.chat.transcript import content_of
 from router.wire.dialect.rules import Dialect
 from router.wire.fields import reject
@@ -13,6 +14,10 @@ from router.wire.messages.history import fitting_id
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
 _SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks", "tool_calls")
+# No such type is registered, and Anthropic rejects it.
+_WRONG_JPEG, _JPEG = "data:image/jpg;", "data:image/jpeg;"
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""The key of arguments that are no JSON."""
 _PLAIN_ROLES = ("assistant", "system", "user")
 _MAY_BE_EMPTY = ("assistant", "tool", "user")
 
@@ -21,8 +26,14 @@ def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
     """The messages as the server accepts them. Raises FieldError for a content part that it cannot read."""
     fitted = [_fit(message, dialect, f"messages[{position}]") for position, message in enumerate(messages)]
     kept = [message for message in fitted if message is not None] or fitted
+    if not dialect.system_alone and kept and all(map(_is_system, kept)):
+        kept[-1] = {**kept[-1], "role": "user"}
     kept = _with_leading_system(kept) if dialect.system == "leading" else kept
     return _alternating(kept) if dialect.alternating else kept
+
+
+def _is_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "system"
 
 
 def without_cache_control(item: Any) -> Any:
@@ -70,11 +81,21 @@ def _is_plain(message: Mapping[str, Any], dialect: Dialect) -> bool:
 def _fit_parts(parts: list[Any], dialect: Dialect, role: str, path: str) -> Any:
     for position, part in enumerate(parts):
         _check_part(part, dialect, f"{path}.content[{position}]")
+    parts = [_with_media_type(part) for part in parts]
     if dialect.plain_texts and parts and all(map(_is_text, parts)):
         return "\n".join(part["text"] for part in parts)
     if dialect.cache_control or not any(_CACHE_CONTROL in part for part in parts if isinstance(part, Mapping)):
         return parts
     return content_of(role, [without_cache_control(part) for part in parts])
+
+
+def _with_media_type(part: Any) -> Any:
+    """The part with the registered name of its media type."""
+    image = part.get("image_url") if isinstance(part, Mapping) else None
+    url = image.get("url") if isinstance(image, Mapping) else None
+    if not isinstance(image, Mapping) or not isinstance(url, str) or not url.startswith(_WRONG_JPEG):
+        return part
+    return {**part, "image_url": {**image, "url": _JPEG + url[len(_WRONG_JPEG) :]}}
 
 
 def _fit_blanks(fitted: dict[str, Any]) -> bool:
@@ -121,11 +142,24 @@ def _fit_call(call: Any, dialect: Dialect) -> Any:
     if not isinstance(call, dict):
         return call
     function, id_ = call.get("function"), call.get("id")
-    if isinstance(function, dict) and "arguments" in function and function["arguments"] in ("", None):
-        call = {**call, "function": {**function, "arguments": "{}"}}
+    if isinstance(function, dict) and "arguments" in function:
+        arguments = _fit_arguments(function["arguments"])
+        if arguments is not function["arguments"]:
+            call = {**call, "function": {**function, "arguments": arguments}}
     if isinstance(id_, str) and (fitting := _fit_id(id_, dialect)) != id_:
         call = {**call, "id": fitting}
     return call if dialect.cache_control else without_cache_control(call)
+
+
+def _fit_arguments(arguments: Any) -> Any:
+    """Arguments as JSON: `{}` for none. A model may have written what is no JSON, or was cut; most servers parse it,
+    and would reject every later request of the conversation.
+    """
+    if arguments in ("", "null", None):
+        return "{}"
+    if not isinstance(arguments, str) or json_or_none(arguments.encode("utf-8", "surrogatepass")) is not None:
+        return arguments
+    return json_bytes({INVALID_ARGUMENTS: arguments}).decode()
 
 
 def _fit_id(id_: str, dialect: Dialect) -> str:

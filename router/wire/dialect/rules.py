@@ -79,11 +79,11 @@ class Dialect(Struct, frozen=True):
     refused; of `exclusive` pairs the second field is left out. `output_limit` is the name of the limit.
 
     Messages: `refused_parts` are types of content parts that the server cannot read; `file_ids`: it can read files by
-    id. `system`: where several system messages may stand. `developer`: it knows that role. `named_turns`: a
-    message may have a name. `plain_texts`: texts must be strings, not lists of parts. `empty_texts`: a message may be
-    empty. `alternating`: turns of one role may not follow each other. `cache_control`: it ignores or supports
-    Anthropic's cache breakpoints. `call_id` is what the id of a tool call may look like, as a regular expression;
-    `call_id_characters` the length of those made in its place.
+    id. `system`: where several system messages may stand. `system_alone`: a request may have no other messages.
+    `developer`: it knows that role. `named_turns`: a message may have a name. `plain_texts`: texts must be strings, not
+    lists of parts. `empty_texts`: a message may be empty. `alternating`: turns of one role may not follow each other.
+    `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a tool call may
+    look like, as a regular expression; `call_id_characters` the length of those made in its place.
 
     Reasoning: `reasoning_fields` are the fields of a message in which the server takes its reasoning back, and
     `call_fields` those of a tool call (`reasoning_fields` None: any of both). `reasoning_parts`: contents may have
@@ -107,6 +107,7 @@ class Dialect(Struct, frozen=True):
     refused_parts: Names = frozenset()
     file_ids: bool = True
     system: Literal["anywhere", "leading"] = "anywhere"
+    system_alone: bool = True
     developer: bool = False
     named_turns: bool = True
     plain_texts: bool = False
