@@ -16,6 +16,7 @@ from router.types import Api
 from router.wire import CONVERSIONS, wants_stream_usage, without_foreign_thinking, without_sealed_reasoning
 from router.wire.dialect import Dialect, adapt
 from router.wire.effort import sets_effort, with_effort
+from router.wire.messages.history import as_anthropic_accepts
 from router.wire.reading.stored import without_encrypted_reasoning
 
 
@@ -84,7 +85,9 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
     if call.api in native_apis(card):
         native = _at_effort(card, call, call.body)
         if call.api == "messages":
-            body = without_foreign_thinking(native.body, signed_only=card.provider == "anthropic")
+            is_anthropic = card.provider == "anthropic"
+            body = without_foreign_thinking(native.body, signed_only=is_anthropic)
+            body = as_anthropic_accepts(body) if is_anthropic else body
             return msgspec.structs.replace(native, body=body)
         if call.api == "responses":
             return msgspec.structs.replace(native, body=without_sealed_reasoning(native.body))

@@ -34,19 +34,17 @@ from router.errors import FieldError, UpstreamError
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect.corrections import (
-    corrected_body,
-    is_lasting,
-    learned_dialect,
-    without_signed_thinking,
-)
+from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
+from router.wire.dialect.native import corrected, rejects_beta_header
 from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
-# The statuses with which servers reject a field.
-_REJECTIONS = frozenset({400, 422})
+# The statuses with which servers reject a field; llama.cpp's templates have 500.
+_REJECTIONS = frozenset({400, 422, 500})
+_MAX_CORRECTIONS = 4
+_BETA = "anthropic-beta"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
@@ -190,13 +188,15 @@ class Dispatcher:
         streaming = False
         call = call.at_server(deployment.server)
         try:
-            for retry in range(self._retries + 1):
+            # litellm itself repeats a call whose connection breaks; both together would bill it four times.
+            retries = 0 if uses_litellm(deployment.card) else self._retries
+            for retry in range(retries + 1):
                 if retry:
                     self.pool.retry(deployment)
                 try:
                     response = await self._attempt_once(deployment, call, attempts, on_attempt)
                 except UpstreamError as error:
-                    if retry == self._retries or error.fault not in _CONNECTION_FAULTS:
+                    if retry == retries or error.fault not in _CONNECTION_FAULTS:
                         raise
                     call = msgspec.structs.replace(call, fresh_connection=True)
                     continue
@@ -273,13 +273,20 @@ class Dispatcher:
         dialect = self._learned.get(server) or dialect_of(card)
         sent = fitted(call, card, dialect)
         response = await self._send_fitted(card, sent, call)
-        if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
-            return response
-        error = response.body.decode("utf-8", "replace")
-        again, learned = _corrected(card, call, sent, dialect, error)
-        if learned is not None and is_lasting(error):
-            self._learned[server] = learned
-        return response if again is None else await self._send_fitted(card, again, call)
+        # Most servers name one field at a time.
+        for _ in range(_MAX_CORRECTIONS):
+            if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
+                break
+            error = response.body.decode("utf-8", "replace")
+            if sent.api == "chat" and is_lasting(error):
+                known = self._learned.get(server) or dialect_of(card)
+                self._learned[server] = learned_dialect(error, sent.body, known) or known
+            again, dialect = _corrected(card, call, sent, dialect, error)
+            if again is None:
+                break
+            sent = again
+            response = await self._send_fitted(card, sent, call)
+        return response
 
     async def _send_fitted(self, card: Card, sent: Call, call: Call) -> UpstreamResponse:
         """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
@@ -290,20 +297,30 @@ class Dispatcher:
         return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
 
 
-def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect | None]:
-    """The call as the server accepts it, where its error shows that, and the server's dialect, where it shows more of
-    that.
-    """
+def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:
+    """The call as the server accepts it, where its error shows that, and the server's dialect as it is known now."""
+    if _BETA in sent.headers and rejects_beta_header(error):
+        headers = {name: value for name, value in sent.headers.items() if name != _BETA}
+        return msgspec.structs.replace(sent, headers=headers, changed=(*sent.changed, _BETA)), dialect
     if sent.api != "chat":
-        body = corrected_body(sent.api, error, sent.body)
-        return (None if body is None else msgspec.structs.replace(sent, body=body)), None
-    learned = learned_dialect(error, sent.body, dialect)
-    shown = learned or without_signed_thinking(error, dialect)
+        correction = corrected(sent.api, error, sent.body)
+        if correction is None:
+            return None, dialect
+        names = (*sent.changed, *correction.changed)
+        return msgspec.structs.replace(sent, body=correction.body, changed=names), dialect
+    shown = (
+        learned_dialect(error, sent.body, dialect)
+        or without_signed_thinking(error, dialect)
+        or unthinking(error, dialect)
+    )
+    if shown is None:
+        return None, dialect
     try:
-        return (None if shown is None else fitted(call, card, shown)), learned
+        again = fitted(call, card, shown)
     except FieldError:
         # The answer would be another without the field.
-        return None, learned
+        return None, shown
+    return (None if again.body == sent.body else again), shown
 
 
 def _missing_configuration(card: Card) -> str | None:

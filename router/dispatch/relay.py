@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from router import __version__
 from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
+from router.dispatch.bodies.summary import summary_in, summary_of
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.raw import RawRequest, RawStream
@@ -27,7 +27,6 @@ from router.dispatch.response import UpstreamResponse, disconnected, late, passe
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
-from router.wire.chat.finish import reason_of
 from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
 from router.wire.usage import usage_in
@@ -42,29 +41,11 @@ _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
 # Servers run by uvicorn, such as vLLM, close a connection after 5 idle seconds; no call may use it then.
 _KEEP_ALIVE_S = 4.0
 _READ_BUFFER_BYTES = 256 * 1024
-_JSON_WHITESPACE = b" \t\r\n"
 _MAX_SINGLE_WRITE_BYTES = 1024 * 1024
 
 # `route` is for the gateway; the others would select another upstream or account.
 _NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
 _FLAGS_METADATA = "route_flags"
-
-
-class _Summary(msgspec.Struct):
-    """The fields of a whole response that matter to the gateway; the others are checked and skipped."""
-
-    usage: Any = None
-    error: Any = None
-    service_tier: Any = None
-    choices: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Choice(msgspec.Struct):
-    finish_reason: Any = None
-
-
-_SUMMARY = msgspec.json.Decoder(_Summary)
-_CHOICES = msgspec.json.Decoder(list[_Choice])
 
 
 class Relay:
@@ -327,16 +308,16 @@ def _whole(
     if status >= 300:
         return _error_response(card, key, status, headers, body)
     decoded = json_or_none(body) if decode else None
-    summary = _summary_of(decoded) if decode else _summary_in(body)
+    summary = summary_of(decoded) if decode else summary_in(body)
     if summary is None and is_error_body(json_or_none(body)):
         return _error_response(card, key, None, headers, body)
     if summary is None:
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
-    if summary.error:
+    if summary.is_error:
         return _error_response(card, key, None, headers, body)
-    if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
+    if summary.lacks_choices:
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
-    if word := _given_up(summary.choices):
+    if word := summary.given_up:
         problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
         raise UpstreamError(problem, 502, "error_event")
     usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
@@ -344,34 +325,6 @@ def _whole(
         # The counts may be in another place.
         usage = usage_in(whole)
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
-
-
-def _summary_in(body: bytes) -> _Summary | None:
-    try:
-        return _SUMMARY.decode(body.decode())
-    except msgspec.DecodeError:
-        # msgspec rejects half of a surrogate pair, which is no reason to reject a response.
-        return _summary_of(json_or_none(body))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _summary_of(decoded: Any) -> _Summary | None:
-    if not isinstance(decoded, dict):
-        return None
-    choices = msgspec.Raw(b"[]" if decoded.get("choices") == [] else b"")
-    return _Summary(decoded.get("usage"), decoded.get("error"), decoded.get("service_tier"), choices)
-
-
-def _given_up(choices: msgspec.Raw) -> str | None:
-    """The finish reason of a choice that the server did not complete."""
-    if not bytes(choices):
-        return None
-    try:
-        reasons = [reason_of({"finish_reason": choice.finish_reason}) for choice in _CHOICES.decode(choices)]
-    except ValueError:
-        return None
-    return next((reason.word for reason in reasons if reason is not None and reason.is_failure), None)
 
 
 def _error_response(

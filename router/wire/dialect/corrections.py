@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from router.types import Api
 from router.wire.dialect.rules import FIELDS, Dialect
-from router.wire.messages.thinking import with_thinking_off, without_thinking
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
-from router.wire.responses.reasoning import without_encrypted_reasoning
 
 Body = Mapping[str, Any]
 _Q = r"[\\\"'`]*"
@@ -21,51 +18,105 @@ _REJECTED = tuple(
     re.compile(pattern.replace("~", _Q), re.IGNORECASE)
     for pattern in (
         r"unsupported (?:parameter|value): ~(\w+)",
-        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? ~(\w+)",
+        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? "
+        r"~(\w+(?:~, ?~\w+)*)",
         r"property ~(?:[\w.\[\]]*\.)?(\w+)~ is unsupported",
         r"extra inputs are not permitted,? field: ~(?:[\w.\[\]]*\.)?(\w+)",
         r"~(\w+)~: extra inputs are not permitted",
         r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]',
         r'"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
         r"unexpected keyword argument ~(\w+)",
-        r"~(\w+)~ (?:is|are) not supported (?:with|by|for) this model",
+        r"~(\w+)~ (?:is|are) (?:deprecated|not supported) (?:with|by|for) this model",
+        r"invalid ~(\w+)~: only .{1,20} is allowed",
+        r"tools with ~(\w+)~ are not supported",
+        r"does not support (thinking|reasoning)\b",
+        r"\b(think) value .{1,20} is not supported",
         r"does not support parameters?:? \[?~(\w+)",
         r"~(\w+)~ may only be set to 1 when thinking",
         r"temperature~ and ~(top_p)~ cannot both be specified",
     )
 )
 # These reject one value of a field, or a field beside another; other requests may have it.
-_ONCE = re.compile(r"unsupported value|when thinking|cannot both", re.IGNORECASE)
+_ONCE = re.compile(r"unsupported value|when thinking|cannot both|tools with|think value|non-streaming", re.IGNORECASE)
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+# The largest output limit of the model.
+_MOST = tuple(
+    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    for pattern in (
+        r"at most (\d+) (?:completion|output) tokens",
+        r"max_\w*tokens~ must be less than or equal to ~(\d+)",
+        r"valid range of max_?tokens~ is \[\d+, ?(\d+)\]",
+        r"max_tokens: \d+ > (\d+), which is the maximum allowed number of output tokens",
+        r"max_\w*tokens~ \(\d+\) exceeds the model'?s limit of (\d+)",
+        r"maximum tokens you requested exceeds the model limit of (\d+)",
+    )
+)
+# The context, and the input that has to fit in it together with the output.
+_ROOM = tuple(
+    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    for pattern in (
+        r"context length is (?P<context>\d+) tokens and your request has (?P<input>\d+) input tokens",
+        r"context length is (?P<context>\d+) tokens\. however, you requested (?:about )?\d+ tokens "
+        r"\((?P<input>\d+) (?:in the messages|of text input)",
+        r"passed (?P<input>\d+) input tokens and requested \d+ output tokens\. however, the model'?s context length is "
+        r"only (?P<context>\d+)",
+        r"exceed context limit: (?P<input>\d+) \+ \d+ > (?P<context>\d+)",
+        r"~inputs~ tokens \+ ~max_new_tokens~ must be <= (?P<context>\d+)\. given: (?P<input>\d+)",
+    )
+)
+_LEAST_ROOM_TOKENS = 2048
+"""With less room for the answer than this, the request needs a card with more context."""
+
+_THINKING_FIELDS = ("enable_thinking", "reasoning", "reasoning_effort", "thinking")
+_THINKING_OFF = {"thinking": {"type": "disabled"}}
+# What an error calls by another name than the field has.
+_NAMED = {"think": _THINKING_FIELDS, "thinking": _THINKING_FIELDS, "reasoning": _THINKING_FIELDS}
 _REASONING = (*TEXT_FIELDS, *LIST_FIELDS)
+_NO_REASONING = re.compile(
+    r"reasoning_content.{0,60}(?:is missing|must be passed back)|missing .{0,2}reasoning_content", re.IGNORECASE
+)
 _ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
     (re.compile(r"system (?:message|role)s?\b.{0,40}(?:beginning|first)", re.IGNORECASE), {"system": "leading"}),
     (
         re.compile(r"(?:invalid|unexpected|unknown|unsupported).{0,40}\bdeveloper\b", re.IGNORECASE),
         {"developer": False},
     ),
+    (
+        re.compile(r"sequence, expected a string|content\b.{0,60}should be a valid string", re.IGNORECASE),
+        {"plain_texts": True},
+    ),
+    (
+        re.compile(r"roles must alternate|should alternate with assistant|does not support successive", re.IGNORECASE),
+        {"alternating": True},
+    ),
+    (_NO_REASONING, {"requires_reasoning": True, "thinking_off": _THINKING_OFF}),
+    # Alibaba's words, before those of others.
+    (
+        re.compile(r"tool_choice parameter does not support .{0,60}thinking", re.IGNORECASE),
+        {"thinks_with_forced_tool": False, "thinking_off": {"enable_thinking": False}},
+    ),
+    (
+        re.compile(r"thinking.{0,40} not support this tool_choice", re.IGNORECASE),
+        {"thinks_with_forced_tool": False, "thinking_off": _THINKING_OFF},
+    ),
+    (
+        re.compile(r"enable_thinking must be set to false", re.IGNORECASE),
+        {"thinks": False, "thinking_off": {"enable_thinking": False}},
+    ),
 )
-_SIGNATURE = re.compile(
+SIGNATURE = re.compile(
     r"invalid.{0,20}(?:signature|data).{0,20}thinking|thinking.{0,40}signature|thinking.{0,80}cannot be modified",
     re.IGNORECASE,
-)
-_NATIVE: tuple[tuple[Api, re.Pattern[str], Callable[[Body], Body]], ...] = (
-    ("messages", _SIGNATURE, without_thinking),
-    ("messages", re.compile(r"expected ~thinking~.{0,60}but found".replace("~", _Q), re.IGNORECASE), with_thinking_off),
-    (
-        "responses",
-        re.compile(r"invalid_encrypted_content|encrypted content.{0,60}(?:decrypt|verif)", re.IGNORECASE),
-        (without_encrypted_reasoning),
-    ),
 )
 
 
 def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
     """The dialect as this error of a server to a chat body shows it; None where the error shows nothing new."""
     changes: dict[str, Any] = {}
-    for pattern in _REJECTED:
-        for match in pattern.finditer(error):
-            changes |= _without(match[1], body, dialect)
+    for name in rejected_fields(error):
+        for field in _NAMED.get(name.lower(), (name,)):
+            changes = _added(changes, _without(field, body, dialect))
+    changes |= _limited(error, body, dialect)
     for pattern, row in _ROWS:
         if pattern.search(error):
             changes |= row
@@ -75,23 +126,54 @@ def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
 
 def is_lasting(error: str) -> bool:
     """Whether this error shows something that holds for every request."""
-    return not _ONCE.search(error)
+    return not _ONCE.search(error) and _room_tokens(error) is None
 
 
 def without_signed_thinking(error: str, dialect: Dialect) -> Dialect | None:
     """The dialect for a conversation whose thinking another server signed; None for another error."""
-    if not dialect.signs_thinking or not _SIGNATURE.search(error):
+    if not dialect.signs_thinking or not SIGNATURE.search(error):
         return None
     return msgspec.structs.replace(dialect, reasoning_fields=frozenset())
 
 
-def corrected_body(api: Api, error: str, body: Body) -> Body | None:
-    """A native body that the server may accept after this error to it; None where the error asks for nothing."""
-    for of_api, pattern, correct in _NATIVE:
-        if of_api == api and pattern.search(error):
-            corrected = correct(body)
-            return None if corrected is body else corrected
-    return None
+def unthinking(error: str, dialect: Dialect) -> Dialect | None:
+    """The dialect for a conversation in which reasoning is missing that nobody has; None for another error."""
+    if not dialect.thinks or not dialect.thinking_off or not _NO_REASONING.search(error):
+        return None
+    return msgspec.structs.replace(dialect, thinks=False)
+
+
+def rejected_fields(error: str) -> tuple[str, ...]:
+    """The names of fields that an error rejects, in its own words."""
+    found = (match[1] for pattern in _REJECTED for match in pattern.finditer(error))
+    return tuple(dict.fromkeys(name for names in found for name in re.findall(r"\w+", names)))
+
+
+def largest_output_limit(error: str) -> int | None:
+    """The largest output limit of the model in tokens; None where the error states none."""
+    return next((int(match[1]) for pattern in _MOST if (match := pattern.search(error))), None)
+
+
+def _added(changes: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both changes; sets are united."""
+    united = {name: changes[name] | value for name, value in more.items() if name in changes and name == "rejects"}
+    return {**changes, **more, **united}
+
+
+def _limited(error: str, body: Body, dialect: Dialect) -> dict[str, Any]:
+    """The bounds of the output limit, where the error states that the body's is too large."""
+    most = largest_output_limit(error) or _room_tokens(error)
+    stated = [name for name in _LIMITS if isinstance(body.get(name), int)]
+    if not most or not stated or most >= body[stated[0]]:
+        return {}
+    return {"bounds": {**dialect.bounds, **dict.fromkeys(stated, (1, most))}}
+
+
+def _room_tokens(error: str) -> int | None:
+    """The room for the answer beside the input; None where the error states none that is worth an answer."""
+    match = next(filter(None, (pattern.search(error) for pattern in _ROOM)), None)
+    room = int(match["context"]) - int(match["input"]) if match else 0
+    return room if room >= _LEAST_ROOM_TOKENS else None
 
 
 def _without(field: str, body: Body, dialect: Dialect) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 # Without tools these say nothing, and several servers reject them.
 _ABOUT_TOOLS = ("tool_choice", "parallel_tool_calls")
 _NO_CHOICE = (None, "auto", "none")
+_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any], list[str]]:
@@ -26,7 +27,7 @@ def fit_fields(body: Mapping[str, Any], dialect: Dialect) -> tuple[dict[str, Any
     _fit_limit(fitted, dialect)
     if not fitted.get("logprobs") and "top_logprobs" in fitted:
         del fitted["top_logprobs"]
-    for name in [name for name in fitted if name in FIELDS or name in dialect.rejects]:
+    for name in [name for name in fitted if name in FIELDS or name in dialect.rejects or name in dialect.bounds]:
         value = fitted[name]
         if not _is_accepted(name, value, dialect):
             _leave_out(fitted, name, dialect, changed)
@@ -47,7 +48,10 @@ def leave_out(fitted: dict[str, Any], name: str, changed: list[str]) -> None:
 
 
 def _fit_tools(fitted: dict[str, Any], changed: list[str]) -> None:
-    if fitted.get("tools") or fitted.get("functions"):
+    tools = fitted.get("tools")
+    if isinstance(tools, list) and any(map(_lacks_properties, tools)):
+        fitted["tools"] = [_with_properties(tool) if _lacks_properties(tool) else tool for tool in tools]
+    if tools or fitted.get("functions"):
         return
     for name in ("tools", "functions"):
         if name in fitted and fitted[name] in ([], None):
@@ -58,6 +62,21 @@ def _fit_tools(fitted: dict[str, Any], changed: list[str]) -> None:
     for name in _ABOUT_TOOLS:
         if name in fitted and fitted.pop(name) not in _NO_CHOICE and name == "tool_choice":
             changed.append(name)
+
+
+def _lacks_properties(tool: Any) -> bool:
+    """Whether it is a function whose schema is missing, or one of an object without `properties`."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping):
+        return False
+    schema = function.get("parameters")
+    return schema is None or schema == {} or (isinstance(schema, Mapping) and schema.keys() == {"type"})
+
+
+def _with_properties(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tool with the schema of no parameters: strict servers require it, and tools of MCP servers often lack it."""
+    function = tool["function"]
+    return {**tool, "function": {**function, "parameters": {**_NO_PARAMETERS, **(function.get("parameters") or {})}}}
 
 
 def _fit_limit(fitted: dict[str, Any], dialect: Dialect) -> None:

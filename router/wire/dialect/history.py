@@ -15,8 +15,12 @@ Message = Mapping[str, Any]
 _OF_SERVERS = (*TEXT_FIELDS, *LIST_FIELDS, "annotations", "provider_specific_fields")
 _OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
 # Fields of OpenAI's answers that are empty for most, and that strict servers reject in a request.
-_OF_ANSWERS = ("annotations", "audio", "function_call", "refusal")
+_OF_ANSWERS = ("annotations", "audio", "function_call", "images", "refusal")
 _NOT_FOR_ALL = frozenset({STATE, "tool_calls", *_OF_SERVERS, *_OF_ANSWERS})
+# Mistral's reasoning is a part of the content.
+_REASONING_PARTS = frozenset({"reasoning", "thinking"})
+# The place of a call in a stream, which clients keep, and strict servers reject.
+_OF_STREAMS = ("index",)
 _SIGNATURES = "extra_content"
 # Beside thinking, models of Anthropic accept no others.
 _LEAST_TOP_P = 0.95
@@ -24,9 +28,9 @@ _LEAST_TOP_P = 0.95
 
 def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[Any]:
     """The messages with the reasoning that this server takes back; `maker` is the `server_id` of its card."""
-    loop_start = running_loop(messages)
+    loops = _in_loops(messages)
     return [
-        _fit_turn(message, dialect, maker, position >= loop_start)
+        _fit_turn(message, dialect, maker, loops[position])
         if isinstance(message, dict) and message.get("role") == "assistant" and _concerns_servers(message)
         else message
         for position, message in enumerate(messages)
@@ -35,9 +39,10 @@ def fit_history(messages: Sequence[Any], dialect: Dialect, maker: str) -> list[A
 
 def fit_thinking(fitted: dict[str, Any], dialect: Dialect, changed: list[str]) -> None:
     """Make the body's thinking agree with its history and its other fields, or turn it off for this turn."""
-    turns = (turn for turn in fitted["messages"] if isinstance(turn, dict))
-    if dialect.requires_reasoning and dialect.thinking_off and any(map(_calls_without_reasoning, turns)):
-        if not _is_off(fitted.get("thinking")):
+    lacks_reasoning = dialect.requires_reasoning and any(map(_calls_without_reasoning, fitted["messages"]))
+    must_force = not dialect.thinks_with_forced_tool and _forces_tool(fitted)
+    if dialect.thinking_off and (lacks_reasoning or must_force or not dialect.thinks):
+        if any(fitted.get(name) != value for name, value in dialect.thinking_off.items()):
             changed.append("thinking")
         fitted.pop("reasoning_effort", None)
         fitted |= dialect.thinking_off
@@ -55,6 +60,23 @@ def running_loop(messages: Sequence[Any]) -> int:
     return next(users, -1) + 1
 
 
+def _in_loops(messages: Sequence[Any]) -> list[bool]:
+    """Of every message, whether it is of the running loop, or of an earlier one that called tools: DeepSeek requires
+    the reasoning of such a loop's last answer too.
+    """
+    loops: list[bool] = []
+    begin, calls_tools = 0, False
+    for position, message in enumerate((*messages, {"role": "user"})):
+        role = message.get("role") if isinstance(message, dict) else None
+        if role == "user":
+            is_running = position == len(messages)
+            loops += [calls_tools or is_running] * (position - begin)
+            begin, calls_tools = position, False
+        elif role == "assistant" and message.get("tool_calls"):
+            calls_tools = True
+    return loops
+
+
 def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> Message:
     turn = dict(message)
     state: State | None = turn.pop(STATE, None)
@@ -64,7 +86,10 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
         for field in _OF_SERVERS:
             if field in turn and field not in dialect.reasoning_fields:
                 del turn[field]
-        _drop_signatures(turn, dialect.call_fields)
+        _drop_from_calls(turn, [field for field in _OF_CALLS if field not in dialect.call_fields])
+    _drop_from_calls(turn, _OF_STREAMS)
+    if not dialect.reasoning_parts and isinstance(turn.get("content"), list):
+        _drop_reasoning_parts(turn)
     for field in _OF_ANSWERS:
         if field in turn and not turn[field]:
             del turn[field]
@@ -78,8 +103,8 @@ def _fit_turn(message: Message, dialect: Dialect, maker: str, in_loop: bool) -> 
 
 
 def _concerns_servers(message: Message) -> bool:
-    """Whether the turn calls tools, or has a field that only some servers know."""
-    return not _NOT_FOR_ALL.isdisjoint(message)
+    """Whether the turn calls tools, or has a field or a part that only some servers know."""
+    return not _NOT_FOR_ALL.isdisjoint(message) or isinstance(message.get("content"), list)
 
 
 def _return_state(turn: dict[str, Any], state: State) -> None:
@@ -92,13 +117,20 @@ def _return_state(turn: dict[str, Any], state: State) -> None:
         ]
 
 
-def _drop_signatures(turn: dict[str, Any], kept: frozenset[str]) -> None:
-    calls, dropped = turn.get("tool_calls"), [field for field in _OF_CALLS if field not in kept]
-    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in dropped):
+def _drop_from_calls(turn: dict[str, Any], fields: Sequence[str]) -> None:
+    calls = turn.get("tool_calls")
+    if isinstance(calls, list) and any(isinstance(call, dict) and field in call for call in calls for field in fields):
         turn["tool_calls"] = [
-            {name: value for name, value in call.items() if name not in dropped} if isinstance(call, dict) else call
+            {name: value for name, value in call.items() if name not in fields} if isinstance(call, dict) else call
             for call in calls
         ]
+
+
+def _drop_reasoning_parts(turn: dict[str, Any]) -> None:
+    parts = turn["content"]
+    kept = [part for part in parts if not (isinstance(part, dict) and part.get("type") in _REASONING_PARTS)]
+    if len(kept) < len(parts):
+        turn["content"] = kept or (None if turn.get("tool_calls") else "")
 
 
 def _sign_first_call(turn: dict[str, Any], signature: str) -> None:
@@ -118,7 +150,9 @@ def _is_signed(block: Any) -> bool:
     return bool(seal) and not is_sealed(seal)
 
 
-def _calls_without_reasoning(turn: Message) -> bool:
+def _calls_without_reasoning(turn: Any) -> bool:
+    if not isinstance(turn, dict):
+        return False
     return turn.get("role") == "assistant" and bool(turn.get("tool_calls")) and not turn.get("reasoning_content")
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from router.formats.json import json_bytes, json_or_none
 from router.wire.chat.transcript import content_of
 from router.wire.dialect.rules import Dialect
 from router.wire.fields import reject
+from router.wire.messages.history import fitting_id
 
 _CACHE_CONTROL = "cache_control"
 # Fields with which a message is not empty, even without content.
 _SAYS_SOMETHING = ("audio", "function_call", "refusal", "thinking_blocks", "tool_calls")
+# No such type is registered, and Anthropic rejects it.
+_WRONG_JPEG, _JPEG = "data:image/jpg;", "data:image/jpeg;"
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""The key of arguments that are no JSON."""
 _PLAIN_ROLES = ("assistant", "system", "user")
 _MAY_BE_EMPTY = ("assistant", "tool", "user")
 
@@ -22,7 +26,14 @@ def fit_messages(messages: Sequence[Any], dialect: Dialect) -> list[Any]:
     """The messages as the server accepts them. Raises FieldError for a content part that it cannot read."""
     fitted = [_fit(message, dialect, f"messages[{position}]") for position, message in enumerate(messages)]
     kept = [message for message in fitted if message is not None] or fitted
-    return _with_leading_system(kept) if dialect.system == "leading" else kept
+    if not dialect.system_alone and kept and all(map(_is_system, kept)):
+        kept[-1] = {**kept[-1], "role": "user"}
+    kept = _with_leading_system(kept) if dialect.system == "leading" else kept
+    return _alternating(kept) if dialect.alternating else kept
+
+
+def _is_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "system"
 
 
 def without_cache_control(item: Any) -> Any:
@@ -43,7 +54,10 @@ def _fit(message: Any, dialect: Dialect, path: str) -> Any:
         fitted.pop("name", None)
     if isinstance(fitted.get("content"), list):
         fitted["content"] = _fit_parts(fitted["content"], dialect, str(fitted.get("role")), path)
-    if isinstance(fitted.get("tool_calls"), list):
+    if fitted.get("tool_calls") in ([], None):
+        # OpenAI and others reject an empty list, which many clients send.
+        fitted.pop("tool_calls", None)
+    elif isinstance(fitted["tool_calls"], list):
         fitted["tool_calls"] = [_fit_call(call, dialect) for call in fitted["tool_calls"]]
     if fitted.get("role") == "tool" and isinstance(fitted.get("tool_call_id"), str):
         fitted["tool_call_id"] = _fit_id(fitted["tool_call_id"], dialect)
@@ -67,11 +81,21 @@ def _is_plain(message: Mapping[str, Any], dialect: Dialect) -> bool:
 def _fit_parts(parts: list[Any], dialect: Dialect, role: str, path: str) -> Any:
     for position, part in enumerate(parts):
         _check_part(part, dialect, f"{path}.content[{position}]")
+    parts = [_with_media_type(part) for part in parts]
     if dialect.plain_texts and parts and all(map(_is_text, parts)):
         return "\n".join(part["text"] for part in parts)
     if dialect.cache_control or not any(_CACHE_CONTROL in part for part in parts if isinstance(part, Mapping)):
         return parts
     return content_of(role, [without_cache_control(part) for part in parts])
+
+
+def _with_media_type(part: Any) -> Any:
+    """The part with the registered name of its media type."""
+    image = part.get("image_url") if isinstance(part, Mapping) else None
+    url = image.get("url") if isinstance(image, Mapping) else None
+    if not isinstance(image, Mapping) or not isinstance(url, str) or not url.startswith(_WRONG_JPEG):
+        return part
+    return {**part, "image_url": {**image, "url": _JPEG + url[len(_WRONG_JPEG) :]}}
 
 
 def _fit_blanks(fitted: dict[str, Any]) -> bool:
@@ -118,19 +142,29 @@ def _fit_call(call: Any, dialect: Dialect) -> Any:
     if not isinstance(call, dict):
         return call
     function, id_ = call.get("function"), call.get("id")
-    if isinstance(function, dict) and "arguments" in function and function["arguments"] in ("", None):
-        call = {**call, "function": {**function, "arguments": "{}"}}
+    if isinstance(function, dict) and "arguments" in function:
+        arguments = _fit_arguments(function["arguments"])
+        if arguments is not function["arguments"]:
+            call = {**call, "function": {**function, "arguments": arguments}}
     if isinstance(id_, str) and (fitting := _fit_id(id_, dialect)) != id_:
         call = {**call, "id": fitting}
     return call if dialect.cache_control else without_cache_control(call)
 
 
+def _fit_arguments(arguments: Any) -> Any:
+    """Arguments as JSON: `{}` for none. A model may have written what is no JSON, or was cut; most servers parse it,
+    and would reject every later request of the conversation.
+    """
+    if arguments in ("", "null", None):
+        return "{}"
+    if not isinstance(arguments, str) or json_or_none(arguments.encode("utf-8", "surrogatepass")) is not None:
+        return arguments
+    return json_bytes({INVALID_ARGUMENTS: arguments}).decode()
+
+
 def _fit_id(id_: str, dialect: Dialect) -> str:
     """The id of a tool call in the form that the server accepts: the same for the same id."""
-    if not dialect.call_id or re.fullmatch(dialect.call_id, id_):
-        return id_
-    digest = hashlib.blake2b(id_.encode("utf-8", "replace"), digest_size=32).hexdigest()
-    return digest[: dialect.call_id_characters]
+    return fitting_id(id_, dialect.call_id, dialect.call_id_characters) if dialect.call_id else id_
 
 
 def _with_leading_system(messages: list[Any]) -> list[Any]:
@@ -141,6 +175,27 @@ def _with_leading_system(messages: list[Any]) -> list[Any]:
     others = [message for message in messages if not any(message is one for one in system)]
     contents = [message.get("content") for message in system]
     return [{**system[0], "content": _joined(contents)}, *others]
+
+
+def _alternating(messages: list[Any]) -> list[Any]:
+    """The messages with neighbours of the same role as one, where they have nothing but contents."""
+    merged: list[Any] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last is not None and _may_merge(last, message):
+            merged[-1] = {**last, "content": _joined([last.get("content"), message.get("content")])}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _may_merge(first: Any, second: Any) -> bool:
+    both = [message for message in (first, second) if isinstance(message, dict)]
+    return (
+        len(both) == 2
+        and first.get("role") == second.get("role") in _PLAIN_ROLES
+        and all(message.keys() <= {"role", "content"} for message in both)
+    )
 
 
 def _joined(contents: Sequence[Any]) -> Any:

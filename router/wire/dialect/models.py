@@ -51,7 +51,11 @@ MODELS: tuple[Model, ...] = (
     # These knew no system messages, tools in parallel or developer messages.
     Model(_named(r"o1-(?:mini|preview)"), {"rejects": frozenset({"parallel_tool_calls", "tools"})}, _OPENAI),
     Model(_named(r"gpt-(?:3|4)"), {"rejects": frozenset({"reasoning_effort"})}, frozenset({"openai", "azure"})),
-    Model(re.compile(r"claude-"), {"signs_thinking": True, "bounds": {"temperature": (0, 1)}}, _LITELLM_CLAUDE),
+    Model(
+        re.compile(r"claude-"),
+        {"signs_thinking": True, "system_alone": False, "bounds": {"temperature": (0, 1)}},
+        _LITELLM_CLAUDE,
+    ),
     Model(BUDGET_MODEL, {"thinking_budgets": True}, _LITELLM_CLAUDE),
     # Has levels too, which litellm converts to a budget.
     Model(re.compile(r"claude-opus-4-5"), {"thinking_budgets": True}, _LITELLM_CLAUDE),

@@ -79,14 +79,17 @@ class Dialect(Struct, frozen=True):
     refused; of `exclusive` pairs the second field is left out. `output_limit` is the name of the limit.
 
     Messages: `refused_parts` are types of content parts that the server cannot read; `file_ids`: it can read files by
-    id. `system`: where several system messages may stand. `developer`: it knows that role. `named_turns`: a
-    message may have a name. `plain_texts`: texts must be strings, not lists of parts. `empty_texts`: a message may be
-    empty. `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a
-    tool call may look like, as a regular expression; `call_id_characters` the length of those made in its place.
+    id. `system`: where several system messages may stand. `system_alone`: a request may have no other messages.
+    `developer`: it knows that role. `named_turns`: a message may have a name. `plain_texts`: texts must be strings, not
+    lists of parts. `empty_texts`: a message may be empty. `alternating`: turns of one role may not follow each other.
+    `cache_control`: it ignores or supports Anthropic's cache breakpoints. `call_id` is what the id of a tool call may
+    look like, as a regular expression; `call_id_characters` the length of those made in its place.
 
     Reasoning: `reasoning_fields` are the fields of a message in which the server takes its reasoning back, and
-    `call_fields` those of a tool call (`reasoning_fields` None: any of both).
+    `call_fields` those of a tool call (`reasoning_fields` None: any of both). `reasoning_parts`: contents may have
+    parts with reasoning.
     `requires_reasoning`: a turn with tool calls must contain it; without it, `thinking_off` is added.
+    `thinks`, `thinks_with_forced_tool`: it can think, also where a tool is forced; else `thinking_off` is added.
     `signs_thinking`: thinking as Anthropic's models have it, in signed blocks. `thinking_budgets`: it has a budget in
     tokens below the output limit, and must begin a turn with tool calls.
     `unsigned_calls`: the signature for tool calls of other models, where the server requires one.
@@ -104,17 +107,22 @@ class Dialect(Struct, frozen=True):
     refused_parts: Names = frozenset()
     file_ids: bool = True
     system: Literal["anywhere", "leading"] = "anywhere"
+    system_alone: bool = True
     developer: bool = False
     named_turns: bool = True
     plain_texts: bool = False
     empty_texts: bool = True
+    alternating: bool = False
     cache_control: bool = True
     call_id: str = ""
     call_id_characters: int = 0
     reasoning_fields: Names | None = None
     call_fields: Names = frozenset()
+    reasoning_parts: bool = False
     requires_reasoning: bool = False
     thinking_off: Mapping[str, Any] = {}
+    thinks: bool = True
+    thinks_with_forced_tool: bool = True
     signs_thinking: bool = False
     thinking_budgets: bool = False
     unsigned_calls: str = ""

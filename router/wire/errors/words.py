@@ -55,7 +55,8 @@ WORDS: tuple[Words, ...] = (
         r"check your billing|billing (?:account )?(?:is )?(?:not|disabled|required)|payment required|overdue",
         r"arrear|account is in good standing",
         r"spend(?:ing)? limits?|specified api usage limits",
-        r"monthly included credits|can only afford|please recharge|余额不足|欠费",
+        r"monthly included credits|can only afford|please recharge",
+        r"余额不足|欠费|额度不足|预扣费额度失败|insufficient_user_quota",
     ),
     # Keys and accounts that are refused.
     _row(
@@ -77,7 +78,7 @@ WORDS: tuple[Words, ...] = (
         "model_not_found",
         _REQUEST | _REFUSED | {500, NO_STATUS},
         r"model_?[ _]?not_?[ _]?(?:found|exist\w*)|model_decommissioned|not a valid model|invalid model\b",
-        r"no models? loaded",
+        r"no models? loaded|模型不存在|无可用渠道|no available channel|no 'model_name' with",
         r"(?:no such|unknown) model|model identifier is invalid|deployment\w*\b.{0,20}not (?:found|exist)",
         r"model\b.{0,200}"
         r"(?:not found|does not exist|doesn't exist|not exist\b|deco"
@@ -94,7 +95,7 @@ WORDS: tuple[Words, ...] = (
         r"ith) (?:this|your) (?:subscription|plan|tier|account|organi[sz]ation|project)",
         r"upgrade .{0,40}\b(?:plan|tier|account|subscription)\b",
         r"\b(?:paid|higher|pro|enterprise|free) (?:plan|tier)\b",
-        r"extra usage is required|credential is only authorized",
+        r"extra usage is required|your extra usage|credential is only authorized",
         r"do(?:es)? not have (?:access|permission)|don't have (?:access|permission)",
         r"not authorized to (?:access|perform|invoke)",
         r"permission[_ ]?denied|permission_error|accessdenied|service_disabled|data policy",
@@ -142,6 +143,7 @@ WORDS: tuple[Words, ...] = (
         r"tokens?\b.{0,60}"
         r"(?:exceed\w*|cannot exceed|must be <=|larger than|longer than|greater than).{0,60}"
         r"(?:maximum|max|limit|length|total|\d)",
+        r"prompt_tokens\b.{0,30}must be less than|prompt ?超长",
         r"must have less than \d+ tokens|maximum model length|maximum prompt length|(?:model )?token limit",
         r"reduce the length of (?:the|your)|exceeds max(?:imum)? length|number of tokens\b.{0,40}exceed",
         r"range of input length|expected maxlength",
@@ -153,6 +155,7 @@ WORDS: tuple[Words, ...] = (
         r"system (?:message|role|prompt)\b.{0,40}(?:must be|at the beginning|first|not supported|only)",
         r"roles? must alternate|alternat\w+ .{0,40}roles?|only user and assistant roles|chat[ _]?template|jinja",
         r"unexpected role|expected last role|after the (?:optional )?system message|no user query",
+        r"should alternate with",
         r"(?:assistant|message) prefill|conversation must end with|last message must|first message must",
         r"function (?:call|response) turn|number of function response parts",
     ),
@@ -167,6 +170,7 @@ WORDS: tuple[Words, ...] = (
         r"(?:unrecogni[sz]ed|unexpected)\b.{0,30}(?:argument|field|parameter|key|property)",
         r"extra_forbidden|extra inputs|extra fields|additional propert|cannot find field|no such field",
         r"no endpoints found that|is (?:unavailable|not available)\b|is not a (?:multimodal|chat|vision)",
+        r"deprecated for this model|does not work with|must be less than or equal to|only .{1,20} is allowed",
         r"may only be set|only the default|must be (?:set )?\S* when (?:thinking|reasoning)|when thinking is enabled",
         r"requires? --|mmproj|--enable-auto-tool-choice|enable_thinking",
         r"reasoning_content|encrypted[_ ]content|thinking[ _]blocks?|`?signature`? in|thought_signature",
@@ -180,6 +184,7 @@ WORDS: tuple[Words, ...] = (
         r"overload|at capacity|over capacity|capacity exceeded|insufficient capacity",
         r"no (?:available |idle )?capacity",
         r"(?:is|still|currently) (?:being )?load(?:ing|ed)|loading model|temporarily unavailable|serviceunavailable",
+        r"model (?:has crashed|unloaded)",
         r"degraded function|no healthy upstream|modelnotready|server (?:is )?busy|try again later",
     ),
     # The request, at any server.
@@ -190,7 +195,8 @@ WORDS: tuple[Words, ...] = (
         r"json (?:decode|parse|syntax) error|json_invalid",
         r"(?:invalid|malformed) json\b(?! schema)|not valid json|body is not json|nan is not",
         r"at least one message is required|messages?\b.{0,30}(?:must not be empty|cannot be empty|is empty)",
-        r"\[\] is too short|empty array.{0,40}'?messages|contents? (?:is|are) not specified|'messages' is a required",
+        r"\[\] is too short - 'messages'",
+        r"empty array.{0,40}'?messages|contents? (?:is|are) not specified|'messages' is a required",
     ),
     # The types of errors that state no more.
     _row("key", frozenset({NO_STATUS}), r"unauthorized|authentication"),

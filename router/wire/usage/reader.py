@@ -33,6 +33,8 @@ def usage_in(message: Mapping[str, Any], earlier: Usage | None = None) -> Usage 
         if not isinstance(usage, Mapping) or not usage:
             continue
         counts = _counts(usage)
+        if steps == _OF_START and "output" in counts and counts["output"].tokens <= _MOST_AT_START:
+            del counts["output"]
         if not counts.keys().isdisjoint(_WHOLES):
             return _with_tier(_read(usage, counts, earlier), message)
         if steps and without_counts is None:
@@ -112,10 +114,16 @@ def _prompt(usage: Mapping[str, Any], counts: Mapping[str, _Count], earlier: Usa
     if is_stated:
         word = counts["input"].steps if prompt else None
         is_beside = any(word in inputs and words & caches for inputs, caches in _BESIDE)
+        is_beside = is_beside or _adds_up(counts, prompt, cached + written)
         if is_beside or (words & _CACHE_BESIDE and cached + written > prompt):
             prompt += cached + written
         prompt += _tokens(counts, "more_input")
     return _Prompt(prompt, cached, written, written_1h)
+
+
+def _adds_up(counts: Mapping[str, _Count], prompt: int, cache: int) -> bool:
+    """Whether the total shows that the prompt leaves out the cache, as in Claude's counts in OpenAI's words."""
+    return cache > 0 and _tokens(counts, "total") == prompt + cache + _tokens(counts, "output")
 
 
 def _answer_tokens(counts: Mapping[str, _Count], prompt: int) -> int:
@@ -253,6 +261,9 @@ _BESIDE = tuple((frozenset(map(_steps, row.input)), _caches(row)) for row in VOC
 _CACHE_BESIDE = frozenset(word for _, words in _BESIDE for word in words)
 _CACHE_INSIDE = frozenset(word for row in VOCABULARIES if not row.cache_beside for word in _caches(row))
 _HOLDERS = tuple(map(_steps, HOLDERS))
+_OF_START = ("message", "usage")
+# The few tokens that Anthropic states before an answer are no count of it.
+_MOST_AT_START = 8
 _ROOT_KEYS = frozenset(steps[0] for steps in (*_paths("input"), *_paths("output")))
 # A count or an object follows the key. An answer that quotes such a key does not match, since its quotes are escaped.
 _MARKS = re.compile(

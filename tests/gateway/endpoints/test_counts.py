@@ -92,7 +92,7 @@ def test_flags_in_a_prompt_cost_at_most_one_more_conversion(client: httpx.Client
 
 def test_a_converted_response_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     decodes = Calls(monkeypatch)
-    for module, name in ((relay, "json_or_none"), (relay, "_summary_in"), (response, "json_or_none")):
+    for module, name in ((relay, "json_or_none"), (relay, "summary_in"), (response, "json_or_none")):
         decodes.of(module, name)
     answer = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
     assert answer.json()["content"] == [{"type": "text", "text": "Hello"}]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from router.wire import Dialect
-from router.wire.dialect import SERVERS, adapt
-from router.wire.dialect.corrections import corrected_body, is_lasting, learned_dialect, without_signed_thinking
+from router.wire.dialect import SERVERS, Fitted, adapt
+from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
+from router.wire.dialect.native import corrected, rejects_beta_header
 
 BODY = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "seed": 7, "temperature": 0.5, "top_p": 0.9}
 EXTRA = "Extra inputs are not permitted"
@@ -34,6 +35,8 @@ EXTRA = "Extra inputs are not permitted"
         ("m does not support parameters: ['seed'], for model=m", "seed"),
         ("`temperature` may only be set to 1 when thinking is enabled", "temperature"),
         ("`temperature` and `top_p` cannot both be specified for this model.", "top_p"),
+        ("`temperature` is deprecated for this model.", "temperature"),
+        ("invalid temperature: only 1 is allowed for this model", "temperature"),
     ],
 )
 def test_a_field_that_an_error_names_is_left_out_from_then_on(error: str, field: str) -> None:
@@ -55,6 +58,177 @@ def test_a_field_that_an_error_names_is_left_out_from_then_on(error: str, field:
 )
 def test_an_error_about_one_value_says_nothing_about_other_requests(error: str, lasting: bool) -> None:
     assert is_lasting(error) is lasting
+
+
+def test_all_fields_that_an_error_names_are_left_out_at_once() -> None:
+    learned = learned_dialect("Unrecognized request arguments supplied: seed, top_p", BODY, Dialect())
+    assert learned is not None
+    assert adapt(BODY, learned).changed == ("seed", "top_p")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        '"gemma3:4b" does not support thinking',
+        'think value "low" is not supported for this model',
+        "Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions.",
+    ],
+)
+def test_a_model_that_cannot_think_is_called_without_an_effort(error: str) -> None:
+    body = {**BODY, "reasoning_effort": "low"}
+    learned = learned_dialect(error, body, Dialect())
+    assert learned is not None
+    assert adapt(body, learned).changed == ("reasoning_effort",)
+
+
+@pytest.mark.parametrize(
+    ("error", "most", "lasting"),
+    [
+        ("max_tokens is too large: 32000. This model supports at most 16384 completion tokens", 16_384, True),
+        ("`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens`", 8192, True),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192, True),
+        ("max_tokens: 64000 > 32000, which is the maximum allowed number of output tokens for m", 32_000, True),
+        ("max_tokens (40000) exceeds the model's limit of 8192", 8192, True),
+        ("The maximum tokens you requested exceeds the model limit of 4096. Try again", 4096, True),
+        (
+            "'max_tokens' is too large: 32000. This model's maximum context length is 32768 tokens and your request "
+            "has 5000 input tokens (32000 > 32768 - 5000).",
+            27_768,
+            False,
+        ),
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 9192 tokens (1000 in the "
+            "messages, 8192 in the completion).",
+            7192,
+            False,
+        ),
+        ("input length and `max_tokens` exceed context limit: 190000 + 64000 > 200000", 10_000, False),
+    ],
+)
+def test_an_output_limit_above_the_models_is_lowered_to_it(error: str, most: int, lasting: bool) -> None:
+    body = {**BODY, "max_tokens": 64_000}
+    learned = learned_dialect(error, body, Dialect())
+    assert learned is not None
+    fitted = adapt(body, learned)
+    assert (fitted.body["max_tokens"], fitted.changed) == (most, ("max_tokens",))
+    assert is_lasting(error) is lasting
+
+
+def test_a_context_with_little_room_for_the_answer_is_not_used() -> None:
+    error = "maximum context length is 8192 tokens and your request has 8000 input tokens"
+    assert learned_dialect(error, {**BODY, "max_tokens": 4096}, Dialect()) is None
+
+
+def test_texts_are_strings_for_a_server_that_reads_no_parts() -> None:
+    error = '{"detail":[{"loc":["body","messages",0,"content"],"msg":"Input should be a valid string"}]}'
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}
+    learned = learned_dialect(error, body, Dialect())
+    assert learned is not None
+    assert adapt(body, learned).body == {"messages": [{"role": "user", "content": "a\nb"}]}
+
+
+def test_turns_of_one_role_are_merged_for_a_template_that_wants_them_to_alternate() -> None:
+    error = "After the optional system message, conversation roles must alternate user/assistant/user/assistant/..."
+    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]
+    learned = learned_dialect(error, {"messages": turns}, Dialect())
+    assert learned is not None
+    assert adapt({"messages": turns}, learned).body["messages"] == [{"role": "user", "content": "a\n\nb"}, turns[2]]
+
+
+CALLS = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f"}}]}
+FORCED = {"tools": [{"type": "function"}], "tool_choice": "required"}
+
+
+@pytest.mark.parametrize(
+    ("error", "body", "added"),
+    [
+        (
+            "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+            {"messages": [CALLS]},
+            {"thinking": {"type": "disabled"}},
+        ),
+        (
+            "The `reasoning_content` in the thinking mode must be passed back to the API.",
+            {"messages": [CALLS]},
+            {"thinking": {"type": "disabled"}},
+        ),
+        (
+            "Thinking mode does not support this tool_choice",
+            {"messages": [], **FORCED},
+            {"thinking": {"type": "disabled"}},
+        ),
+        (
+            "The tool_choice parameter does not support being set to required or object in thinking mode",
+            {"messages": [], **FORCED},
+            {"enable_thinking": False},
+        ),
+        (
+            "parameter.enable_thinking must be set to false for non-streaming calls",
+            {"messages": []},
+            {"enable_thinking": False},
+        ),
+    ],
+)
+def test_thinking_is_off_where_a_server_cannot_think(error: str, body: dict[str, Any], added: dict[str, Any]) -> None:
+    learned = learned_dialect(error, body, Dialect())
+    assert learned is not None
+    assert adapt(body, learned).body == {**body, **added}
+
+
+@pytest.mark.parametrize(
+    ("error", "body", "expected"),
+    [
+        ("context_management: Extra inputs are not permitted", {"context_management": {"edits": []}}, {}),
+        (
+            "tools.0.custom.eager_input_streaming: Extra inputs are not permitted",
+            {"tools": [{"name": "f", "eager_input_streaming": True, "input_schema": {"eager_input_streaming": 1}}]},
+            {"tools": [{"name": "f", "input_schema": {"eager_input_streaming": 1}}]},
+        ),
+        (
+            "system.1.cache_control.ephemeral.scope: Extra inputs are not permitted",
+            {"system": [{"type": "text", "cache_control": {"type": "ephemeral", "scope": "global"}}]},
+            {"system": [{"type": "text", "cache_control": {"type": "ephemeral"}}]},
+        ),
+        ("`temperature` is deprecated for this model.", {"temperature": 0}, {}),
+        (
+            "max_tokens: 64000 > 8192, which is the maximum allowed number of output tokens for m",
+            {},
+            {"max_tokens": 8192},
+        ),
+        ("This model does not support the effort parameter.", {"output_config": {"effort": "high"}}, {}),
+        (
+            '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive"',
+            {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+            {"thinking": {"type": "adaptive"}},
+        ),
+        ("adaptive thinking is not supported on this model", {"thinking": {"type": "adaptive"}}, {}),
+    ],
+)
+def test_a_native_request_goes_on_without_what_its_server_does_not_know(
+    error: str, body: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    request = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 64_000}
+    correction = corrected("messages", error, {**request, **body})
+    assert correction is not None
+    assert correction.body == {**request, **expected}
+    assert len(correction.changed) == 1
+
+
+@pytest.mark.parametrize(
+    ("most", "thinking"),
+    [(8192, {"thinking": {"type": "enabled", "budget_tokens": 8191}}), (1024, {})],
+)
+def test_a_lowered_output_limit_stays_above_the_budget_for_thinking(most: int, thinking: dict[str, Any]) -> None:
+    body = {"messages": [], "max_tokens": 64_000, "thinking": {"type": "enabled", "budget_tokens": 20_000}}
+    error = f"max_tokens: 64000 > {most}, which is the maximum allowed number of output tokens for m"
+    correction = corrected("messages", error, body)
+    assert correction is not None
+    assert correction.body == {"messages": [], "max_tokens": most, **thinking}
+
+
+@pytest.mark.parametrize("error", ["messages.0.foo: Extra inputs are not permitted", "prompt is too long", ""])
+def test_an_error_about_anything_else_changes_no_native_request(error: str) -> None:
+    assert corrected("messages", error, {"messages": [], "max_tokens": 5}) is None
 
 
 def test_the_output_limit_gets_the_name_that_the_server_knows() -> None:
@@ -122,7 +296,9 @@ def test_thinking_that_anthropic_did_not_sign_is_left_out(error: str) -> None:
     turn = {"role": "assistant", "content": [thinking, {"type": "text", "text": "a"}]}
     enabled = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 
-    assert corrected_body("messages", error, {**enabled, "messages": [turn]}) == {
+    correction = corrected("messages", error, {**enabled, "messages": [turn]})
+    assert correction is not None
+    assert correction.body == {
         **enabled,
         "messages": [{"role": "assistant", "content": [{"type": "text", "text": "a"}]}],
     }
@@ -139,7 +315,9 @@ def test_thinking_is_off_for_a_turn_whose_running_loop_has_none() -> None:
         "context_management": {"edits": [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]},
     }
 
-    assert corrected_body("messages", error, body) == {
+    correction = corrected("messages", error, body)
+    assert correction is not None
+    assert correction.body == {
         "messages": body["messages"],
         "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
     }
@@ -152,5 +330,29 @@ def test_reasoning_that_another_deployment_encrypted_is_left_out(error: str) -> 
     user = {"role": "user", "content": "hi"}
     body = {"input": [user, {"type": "reasoning", "encrypted_content": "gAAA"}]}
 
-    assert corrected_body("responses", error, body) == {"input": [user]}
-    assert corrected_body("responses", error, {"input": [user]}) is None
+    correction = corrected("responses", error, body)
+    assert correction is not None
+    assert correction.body == {"input": [user]}
+    assert corrected("responses", error, {"input": [user]}) is None
+
+
+def test_thinking_is_off_where_reasoning_is_missing_that_nobody_has() -> None:
+    error, deepseek = "The `reasoning_content` must be passed back to the API.", SERVERS["deepseek"].dialect
+    body = {"messages": [{"role": "assistant", "content": "done"}]}
+    assert learned_dialect(error, body, deepseek) is None
+    now = unthinking(error, deepseek)
+    assert now is not None
+    assert adapt(body, now) == Fitted({**body, "thinking": {"type": "disabled"}}, ("thinking",))
+    assert unthinking(error, now) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        '{"message":"invalid beta flag"}',
+        "Unexpected value(s) `context-management-2025-06-27` for the `anthropic-beta` header.",
+    ],
+)
+def test_a_server_may_reject_the_header_of_anthropics_betas(error: str) -> None:
+    assert rejects_beta_header(error)
+    assert not rejects_beta_header("max_tokens: Field required")

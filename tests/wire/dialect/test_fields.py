@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from router.errors import FieldError
-from router.wire.dialect import Fitted, adapt, dialect_for, may_be_refused, refusal
+from router.wire.dialect import Dialect, Fitted, adapt, dialect_for, may_be_refused, refusal
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
-TOOLS = [{"type": "function", "function": {"name": "f"}}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 # provider, host and model of one card of each kind
 PLACES = {
     "openai": ("openai", "api.openai.com", "gpt-4o"),
@@ -201,3 +201,16 @@ def test_a_refusal_names_the_field_and_the_server() -> None:
 
     assert "`logit_bias` is not supported by Anthropic" in str(refusal(body, dialect_for(*PLACES["claude"])))
     assert refusal(body, dialect_for(*PLACES["openai"])) is None
+
+
+@pytest.mark.parametrize("parameters", [{}, {"parameters": None}, {"parameters": {"type": "object"}}])
+def test_a_tool_without_parameters_has_an_empty_schema(parameters: dict[str, Any]) -> None:
+    tool = {"type": "function", "function": {"name": "f", **parameters}}
+    fitted = adapt({"messages": [], "tools": [tool]}, Dialect()).body["tools"]
+    assert fitted[0]["function"] == {"name": "f", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#/x"}, {"type": "object", "properties": {"a": {}}}, {"anyOf": []}])
+def test_a_schema_with_any_content_is_kept(schema: dict[str, Any]) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}, {"type": "custom", "name": "c"}]
+    assert adapt({"messages": [], "tools": tools}, Dialect()).body["tools"] == tools

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from router.wire.dialect import Fitted, adapt, dialect_for
+from router.wire.dialect import SERVERS, Dialect, Fitted, adapt, dialect_for
+from router.wire.reasoning import STATE
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -110,3 +111,38 @@ def test_the_first_call_of_another_model_gets_the_signature_that_gemini_accepts(
     assert first["extra_content"]["google"]["thought_signature"] == "skip_thought_signature_validator"
     assert "extra_content" not in second
     assert adapt({"messages": [USER, {**turn, "tool_calls": [own]}]}, gemini).body["messages"][1]["tool_calls"] == [own]
+
+
+def test_what_strict_servers_reject_in_a_turn_of_another_is_left_out() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turn = {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}],
+        "images": [],
+        "tool_calls": [{"index": 0, **call}],
+    }
+    fitted = adapt({"messages": [turn]}, Dialect()).body["messages"][0]
+    assert fitted["content"] == [{"type": "text", "text": "a"}]
+    assert "images" not in fitted
+    assert fitted["tool_calls"] == [call]
+
+
+def test_mistral_gets_its_reasoning_parts_back() -> None:
+    turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]}
+    assert adapt({"messages": [turn]}, SERVERS["mistral"].dialect).body["messages"] == [turn]
+
+
+def test_the_last_answer_of_an_earlier_loop_gets_its_reasoning_back() -> None:
+    state = {STATE: {"by": "ds", "field": "reasoning_content", "text": "because"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "plain", **state},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": None, "tool_calls": [call], **state},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+        {"role": "assistant", "content": "done", **state},
+        {"role": "user", "content": "c"},
+    ]
+    fitted = adapt({"messages": turns}, SERVERS["deepseek"].dialect, "ds").body["messages"]
+    assert [turn.get("reasoning_content") for turn in fitted] == [None, None, None, "because", None, "because", None]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.wire.dialect import SERVERS, Dialect, adapt, refusal
+from router.wire.dialect import SERVERS, Dialect, adapt, dialect_for, refusal
 
 MARK = {"cache_control": {"type": "ephemeral"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
@@ -181,3 +181,29 @@ def test_parts_of_text_become_a_string_where_the_server_reads_no_others() -> Non
 def test_the_name_of_a_user_is_left_out_where_the_server_knows_none() -> None:
     assert fit(SERVERS["groq"].dialect, {**USER, "name": "ann"}) == [USER]
     assert fit(SERVERS["openai"].dialect, {**USER, "name": "ann"}) == [{**USER, "name": "ann"}]
+
+
+def test_an_empty_list_of_tool_calls_is_left_out() -> None:
+    turn = {"role": "assistant", "content": "a", "tool_calls": []}
+    assert adapt({"messages": [turn]}, Dialect()).body["messages"] == [{"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(("arguments", "fitted"), [('{"a": ', '{"INVALID_JSON":"{\\"a\\": "}'), ('{"a":1}', '{"a":1}')])
+def test_arguments_that_are_no_json_do_not_end_a_conversation(arguments: str, fitted: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    calls = adapt({"messages": [turn]}, Dialect()).body["messages"][0]["tool_calls"]
+    assert calls[0]["function"]["arguments"] == fitted
+
+
+def test_a_jpeg_image_has_the_registered_media_type() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}}
+    fitted = adapt({"messages": [{"role": "user", "content": [part]}]}, Dialect()).body["messages"][0]["content"]
+    assert fitted == [{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}}]
+
+
+def test_a_system_message_alone_is_the_users_for_claude() -> None:
+    messages = [{"role": "system", "content": "hi"}]
+    dialect = dialect_for("anthropic", "", "claude-sonnet-4-5", converted=True)
+    assert adapt({"messages": messages}, dialect).body["messages"] == [{"role": "user", "content": "hi"}]
+    assert adapt({"messages": messages}, Dialect()).body["messages"] == messages

@@ -255,10 +255,20 @@ def test_cached_tokens_are_never_more_than_the_input() -> None:
     assert read_usage({**OPENAI, "prompt_tokens_details": {"cached_tokens": 500}}).cached_input_tokens == 100
 
 
+def test_the_total_shows_that_the_cache_is_not_in_the_prompt() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 990}}
+    assert read_usage({**usage, "total_tokens": 1002}) == Usage(1000, 2, 990)
+
+
+def test_the_output_that_is_stated_before_an_answer_is_not_counted() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 1}}}
+    assert usage_in(start) == Usage(10, 0)
+
+
 def test_later_events_complete_earlier_ones() -> None:
     start = {"message": {"usage": {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 1}}}
     earlier = usage_in(start)
-    assert earlier == Usage(10, 1, 3)
+    assert earlier == Usage(10, 0, 3)
     assert usage_in({"usage": {"output_tokens": 42}}, earlier) == Usage(10, 42, 3)
 
 
