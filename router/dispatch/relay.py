@@ -18,7 +18,7 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.failover import log_refusal
@@ -291,7 +291,7 @@ def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.Cli
 
 
 def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
-    return lambda text: redacted(text.encode(), key, base_url(card)).decode()
+    return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
 
 
 async def _read_whole(card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float) -> bytes:
@@ -380,7 +380,9 @@ def _error_response(
     """The response for an error; `status` is None where that of the response is a success."""
     if status is not None and status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    body = redacted(body, key, base_url(card))
+    if status == 407:
+        raise UpstreamError(f'the proxy for calls of the card "{card.id}" refuses the gateway (HTTP 407)', 502, "proxy")
+    body = redacted(body, secrets_of(card, key), base_url(card))
     decoded = json_or_none(body)
     fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
     log_refusal(card, fault)
