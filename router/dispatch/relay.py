@@ -334,15 +334,17 @@ def _whole(
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.error:
         return _error_response(card, key, None, headers, body)
-    if bytes(summary.choices).translate(None, _JSON_WHITESPACE) == b"[]":
+    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
+        if is_error_body(whole):
+            return _error_response(card, key, None, headers, body)
+        # The counts may be in another place.
+        usage = usage_in(whole)
+    if bytes(summary.choices).translate(None, _JSON_WHITESPACE) in (b"[]", b"null"):
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
     if word := _given_up(summary.choices):
         problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
         raise UpstreamError(problem, 502, "error_event")
-    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
-    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
-        # The counts may be in another place.
-        usage = usage_in(whole)
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
 
