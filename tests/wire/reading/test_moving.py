@@ -30,6 +30,7 @@ PAIRS = [
     ("12,000 / 200K tokens used (6%)", "124,531 / 200K tokens used (62.5%)"),
     ("950 tokens left, $0.00", "1.2K tokens left, $0.13"),
     ("Recent commits: abcdef1 Fix", "Recent commits: 1234fed Fix"),
+    ("took 1,234.5 seconds", "took 3 seconds"),
     ("at 1795730000", "at 1795730601"),
     ("at 1795730000123", "at 1795730601456"),
 ]
