@@ -38,7 +38,8 @@ def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
     for flag_text in flag_texts:
         flags = flags.overridden_by(parse_flags(flag_text))
     turns = tuple(Turn(turn.role, _without_flags(turn.text)) if turn.role == "user" else turn for turn in request.turns)
-    if request.modalities == {"text"} and not any(turn.text.strip() for turn in turns):
+    has_parts = request.modalities != {"text"} or "files" in request.needs
+    if not has_parts and not any(turn.text.strip() for turn in turns):
         raise CallerError("the prompt is empty")
     body = map_human_texts(request.body, _without_flags)
     return msgspec.structs.replace(request, turns=turns, body=body, chat_body=_chat_body(request, body)), flags

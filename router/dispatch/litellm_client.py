@@ -23,7 +23,7 @@ from router import settings
 from router.cards.schema import Card
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import extra_headers
+from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
@@ -322,7 +322,8 @@ def _error_response(
     litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
 ) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
-    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
+    secrets = secrets_of(card, key)
+    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), secrets, None).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
     broken = _transport_error(error)
@@ -336,7 +337,7 @@ def _error_response(
     )
     passed = {**passed_back(headers, patterns), "content-type": "application/json"}
     text = _ADVICE.sub("", str(getattr(error, "message", error)))
-    message = redacted(text.encode("utf-8", "replace"), key, card.base_url).decode()
+    message = redacted(text.encode("utf-8", "replace"), secrets, card.base_url).decode()
     fault = fault_of(status, message)
     log_refusal(card, fault)
     if status in (401, 403) or status >= 500 or fault.meaning.refusal:

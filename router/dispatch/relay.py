@@ -18,7 +18,7 @@ from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.summary import summary_in, summary_of
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.failover import log_refusal
@@ -272,7 +272,7 @@ def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.Cli
 
 
 def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
-    return lambda text: redacted(text.encode(), key, base_url(card)).decode()
+    return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
 
 
 async def _read_whole(card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float) -> bytes:
@@ -315,15 +315,17 @@ def _whole(
         raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
     if summary.is_error:
         return _error_response(card, key, None, headers, body)
+    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
+        if is_error_body(whole):
+            return _error_response(card, key, None, headers, body)
+        # The counts may be in another place.
+        usage = usage_in(whole)
     if summary.lacks_choices:
         raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
     if word := summary.given_up:
         problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
         raise UpstreamError(problem, 502, "error_event")
-    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
-    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
-        # The counts may be in another place.
-        usage = usage_in(whole)
     return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
 
 
@@ -333,7 +335,9 @@ def _error_response(
     """The response for an error; `status` is None where that of the response is a success."""
     if status is not None and status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    body = redacted(body, key, base_url(card))
+    if status == 407:
+        raise UpstreamError(f'the proxy for calls of the card "{card.id}" refuses the gateway (HTTP 407)', 502, "proxy")
+    body = redacted(body, secrets_of(card, key), base_url(card))
     decoded = json_or_none(body)
     fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
     log_refusal(card, fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -132,10 +132,10 @@ def disconnected(card: Card) -> UpstreamError:
     )
 
 
-def redacted(text: bytes, key: str | None, url: str | None) -> bytes:
-    """`text` without the key, the URL and its host."""
+def redacted(text: bytes, secrets: Iterable[str], url: str | None) -> bytes:
+    """`text` without the secrets, the URL and its host."""
     host = url.partition("://")[2].partition("/")[0] if url else ""
-    for secret in (key, url, host):
+    for secret in (*secrets, url, host):
         # Shorter strings are not secret, and occur in ordinary words.
         if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
             text = text.replace(secret.encode(), b"[hidden]")

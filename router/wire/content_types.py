@@ -17,6 +17,7 @@ PART_MODALITIES: Mapping[str, str] = {
     "image_url": "image",
     "input_audio": "audio",
     "input_image": "image",
+    "input_video": "video",
     "video": "video",
     "video_url": "video",
 }
@@ -44,6 +45,7 @@ _RESPONSES = frozenset(
         "input_file",
         "input_image",
         "input_text",
+        "input_video",
         "output_text",
         "reasoning_text",
         "refusal",

@@ -202,6 +202,16 @@ def test_an_error_contains_neither_the_key_nor_the_address(upstream: Upstream) -
     assert body == b'{"error": {"message": "[hidden] at [hidden]/chat"}}'
 
 
+def test_an_error_contains_no_variable_of_the_cards_headers(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORP_TOKEN", "corp-secret-token")
+    upstream.error = {"error": {"message": "you sent Bearer corp-secret-token from search"}}
+    headers = {"x-token": "Bearer ${CORP_TOKEN}", "x-team": "search"}
+    _, body = call(make_card("a", upstream.url, "status-400", headers=headers))
+    assert body == b'{"error": {"message": "you sent Bearer [hidden] from search"}}'
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_upstreams_message_about_the_gateways_credentials_is_hidden(upstream: Upstream, status: int) -> None:
     upstream.error = {"error": {"message": "Incorrect API key provided: sk-ga***cret"}}

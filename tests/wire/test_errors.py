@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.wire.errors import ErrorDetails, error_in, fault_in_event
+from router.wire.errors import ErrorDetails, error_in, fault_in_event, is_error_body
 
 PARTS = {"message": "No.", "type": "invalid_request_error", "code": "bad", "param": "model"}
 DETAILS = ErrorDetails("No.", "invalid_request_error", "bad", "model")
@@ -79,3 +79,39 @@ def test_the_failure_of_a_response_after_content_is_no_error_event() -> None:
 @pytest.mark.parametrize("event", [{"error": None}, {"error": {}}, {"choices": []}, {"type": "message_stop"}])
 def test_other_events_report_no_error(event: dict[str, Any]) -> None:
     assert fault_in_event(event, at_start=True) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "No."},
+        [{"error": PARTS}],
+        {"code": 500, "msg": "No.", "success": False},
+        {"code": 500, "message": "No.", "data": None},
+        {"code": "InvalidApiKey", "message": "No.", "request_id": "1"},
+        {"error_code": 336003, "error_msg": "No.", "id": "as-1"},
+        {"success": False, "message": "No."},
+        {"detail": "No."},
+        {"choices": None, "base_resp": {"status_code": 1004, "status_msg": "No."}},
+    ],
+)
+def test_a_body_reports_an_error_although_the_status_is_a_success(body: Any) -> None:
+    assert is_error_body(body)
+    assert error_in(body).message == "No."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"index": 0}], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"code": 0, "message": "ok", "data": [1]},
+        {"code": 200, "message": "success"},
+        {"success": True, "message": "done"},
+        {"type": "message", "content": []},
+        {"id": "file-1", "object": "file", "status": "processed"},
+        {"input_tokens": 5},
+        {},
+    ],
+)
+def test_a_body_without_a_stated_failure_is_no_error(body: Any) -> None:
+    assert not is_error_body(body)

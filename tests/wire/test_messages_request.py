@@ -371,3 +371,10 @@ def test_a_body_without_foreign_thinking_is_not_changed(messages: Any) -> None:
     body = {"messages": messages}
 
     assert without_foreign_thinking(body, signed_only=True) is body
+
+
+def test_a_billing_line_alone_leaves_no_system_message() -> None:
+    line = "x-anthropic-billing-header: cc_version=2; cch=abc;"
+    messages = conversation(("user", "hi"))
+    for system in (line, [text(line)]):
+        assert chat(system=system, messages=messages)["messages"] == [{"role": "user", "content": "hi"}]

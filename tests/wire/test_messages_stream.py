@@ -177,6 +177,31 @@ def test_mistrals_content_parts_are_converted() -> None:
     ]
 
 
+def test_a_message_in_place_of_a_delta_is_read() -> None:
+    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": None}]}
+    written = events(streamed("messages", [said, chunk("stop")], THINKING))
+    assert [event["delta"]["text"] for event in written if event["type"] == "content_block_delta"] == ["Hello"]
+
+
+def test_a_message_that_repeats_the_deltas_is_not_read_again() -> None:
+    whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
+    written = events(streamed("messages", [chunk(content="Hello"), whole], THINKING))
+    assert [event["delta"]["text"] for event in written if event["type"] == "content_block_delta"] == ["Hello"]
+
+
+def test_a_legacy_function_call_is_a_tool_call() -> None:
+    chunks = [
+        chunk(function_call={"name": "find", "arguments": '{"a":'}),
+        chunk(function_call={"arguments": "1}"}),
+        chunk("function_call"),
+    ]
+    written = events(streamed("messages", chunks, THINKING))
+    started = [event["content_block"] for event in written if event["type"] == "content_block_start"]
+    assert [(block["type"], block["name"]) for block in started] == [("tool_use", "find")]
+    said = [event["delta"]["partial_json"] for event in written if event["type"] == "content_block_delta"]
+    assert "".join(said) == '{"a":1}'
+
+
 def test_text_after_a_call_is_a_separate_block(gateway: ConversionGateway, client: anthropic.Anthropic) -> None:
     gateway.chunks = [
         chunk(content="Before."),

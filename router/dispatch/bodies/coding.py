@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+from router.formats.codings import codings_in
+
 # A small body may expand to a large one; it is decoded in parts, so that the reader can stop.
 _PART_BYTES = 1024 * 1024
 _ZSTD_PIECE_BYTES = 1024
@@ -96,19 +98,12 @@ _DECODERS: Mapping[str, Callable[[], Decoder]] = {
     "br": _Brotli,
     "zstd": _Zstandard,
 }
-# Some servers state their character encoding here.
-_NO_CODINGS = frozenset({"", "identity", "none", "utf-8"})
-# The first bytes of compressed data whose server does not state the coding. No text begins so.
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def decoders_of(content_encoding: str) -> list[Decoder]:
     """The decoders of a `Content-Encoding`, in the order in which to use them. Raises CodingError."""
-    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
     decoders: list[Decoder] = []
-    for coding in reversed(codings):
-        if coding in _NO_CODINGS:
-            continue
+    for coding in reversed(codings_in(content_encoding)):
         if coding not in _DECODERS:
             raise CodingError(f'it has the content coding "{coding[:40]}", which cannot be decoded here')
         try:
@@ -116,8 +111,3 @@ def decoders_of(content_encoding: str) -> list[Decoder]:
         except ImportError as error:
             raise CodingError(f'it has the content coding "{coding}", which needs the package {error.name}') from None
     return decoders
-
-
-def coding_that_begins(head: bytes) -> str:
-    """The coding of a body that begins with `head` and states none; empty where it is not compressed."""
-    return next((coding for magic, coding in _MAGIC.items() if head.startswith(magic)), "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal
 
-from router.dispatch.bodies.coding import Decoder, coding_that_begins, decoders_of
+from router.dispatch.bodies.coding import Decoder, decoders_of
+from router.formats.codings import coding_that_begins
 from router.wire.sse import begins_events, begins_json
 
 Kind = Literal["events", "json", "other"]

@@ -53,6 +53,12 @@ def extra_headers(card: Card) -> dict[str, str]:
     }
 
 
+def secrets_of(card: Card, key: str | None) -> tuple[str, ...]:
+    """What no client and no log may see: the key, and the values of the variables in the card's headers."""
+    variables = (name for value in card.headers.values() for name in _VARIABLE.findall(value))
+    return tuple(filter(None, (key, *map(settings.variable, variables))))
+
+
 def missing_parts(card: Card) -> str | None:
     """What is missing for the card's `headers` and `ca_bundle`, such as `CORP_TOKEN is not set`, or None."""
     for value in card.headers.values():

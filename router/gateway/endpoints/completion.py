@@ -94,6 +94,12 @@ class CompletionHandler:
         services, key = self._services, request.key
         if key is not None and key.rpm is not None:
             await services.state.take_request(key.id, key.rpm, self._at)
+        if (answer := self._surface.immediate(request.body)) is not None:
+            # Records are about models that answer.
+            self._is_recorded = True
+            self._stop_watching()
+            await self._responder.whole(200, {}, answer)
+            return
         selection = self._selection = await services.selector.select(request)
         await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()

@@ -158,8 +158,11 @@ class RelayedHandler(CompletionHandler):
         await self._responder.events(b"", is_last=True)
 
     def _usage(self) -> Usage | None:
-        """The usage that the upstream reports: media and files are not counted in tokens otherwise."""
-        if self._response is None:
+        """The usage that the upstream reports: media and files are not counted in tokens otherwise.
+
+        None for a stored response, which was booked when it was made.
+        """
+        if self._response is None or self._endpoint.names_card_by == "response":
             return None
         return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from router.errors import CallerError
+from router.formats.codings import coding_that_begins
 from router.formats.json import read_json
 from router.gateway.http.content_coding import decoded
 from router.gateway.http.errors import SlowBodyError, TooLargeError
@@ -17,15 +20,18 @@ from router.gateway.http.errors import SlowBodyError, TooLargeError
 # A body above the limit is read up to this multiple of it before the connection is given up.
 _DRAIN_FACTOR = 4
 _TIMEOUT_S = 60.0
+# The first bytes of the byte order marks of UTF-8, UTF-16 and UTF-32.
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int) -> bytes:
     """Read the whole body, without its content coding. Names of `headers` are in lower case.
 
+    A coding that the client does not state is recognised by the first bytes.
     Both the body as it was sent and the decoded one are limited to `max_bytes`. Raises as `read_raw` and `decoded` do.
     """
     raw = await read_raw(receive, max_bytes)
-    coding = headers.get("content-encoding", "")
+    coding = headers.get("content-encoding") or coding_that_begins(raw)
     # A small body may take long to decode.
     return await asyncio.to_thread(decoded, raw, coding, max_bytes) if coding else raw
 
@@ -69,9 +75,12 @@ async def _read_raw(receive: Receive, max_bytes: int) -> bytes:
 
 
 def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
-    """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError."""
+    """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError.
+
+    It is in UTF-8, or in the encoding of its byte order mark: PowerShell and .NET write one.
+    """
     try:
-        body = read_json(raw)
+        body = read_json(raw.decode(json.detect_encoding(raw)).encode() if raw.startswith(_MARKS) else raw)
     except UnicodeDecodeError as error:
         raise CallerError(f"the body is not UTF-8 (byte {error.start})") from None
     except RecursionError:

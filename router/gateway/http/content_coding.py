@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 
 from router.errors import CallerError
+from router.formats.codings import codings_in
 from router.gateway.http.errors import TooLargeError, UnsupportedCodingError
 
 # The largest window that RFC 9659 lets a zstd body have.
@@ -23,11 +24,12 @@ def decoded(raw: bytes, coding: str, max_bytes: int) -> bytes:
     Raises TooLargeError where the result has more than `max_bytes`, UnsupportedCodingError for an unknown coding or
     several of them, CallerError for a body that is damaged or incomplete.
     """
-    name = coding.strip().lower()
-    if name in ("", "identity"):
+    names = codings_in(coding)
+    if not names:
         return raw
+    name, *others = names
     decode = _DECODERS.get(name)
-    if decode is None:
+    if decode is None or others:
         raise UnsupportedCodingError(coding, ACCEPTED)
     body = decode(raw, max_bytes + 1)
     if body is None:

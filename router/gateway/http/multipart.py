@@ -43,6 +43,10 @@ def field_of(body: bytes, content_type: str, field: str) -> str | None:
 
 
 def with_field(body: bytes, content_type: str, field: str, value: str) -> bytes:
-    """The body with another value of a field that it has. Raises CallerError."""
+    """The body with another value of a field; the field is put first where the form has none. Raises CallerError."""
     span = field_span(body, content_type, field)
-    return body if span is None else body[: span[0]] + value.encode() + body[span[1] :]
+    if span is not None:
+        return body[: span[0]] + value.encode() + body[span[1] :]
+    delimiter = body[: body.find(b"\r\n")].removesuffix(b"--")
+    head = f'\r\ncontent-disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+    return delimiter + head.encode() + body

@@ -23,27 +23,36 @@ _ENDPOINTS = (
 )
 # What a client appends to its base URL.
 _APPENDED = (*_ENDPOINTS, ("models",), ("messages", "count_tokens"), ("moderations",), ("rerank",))
-# Prefixes of APIs that have the same paths elsewhere, with what replaces them: Azure's and Groq's; DeepSeek's and
-# others' for Anthropic's protocol; OpenRouter's; Open WebUI's.
+# Prefixes of APIs that have the same paths elsewhere, with what replaces them, which is never longer: Azure's and
+# Groq's; DeepSeek's and others' for Anthropic's protocol; OpenRouter's; Open WebUI's; Azure AI's; Cohere's; those of
+# clients that append the prefix to a base URL that ends with /v1.
 _PREFIXES = (
     (("openai",), ()),
     (("anthropic",), ()),
+    (("ollama",), ()),
     (("api", _V1), (_V1,)),
     (("api", "chat", "completions"), _ENDPOINTS[0]),
+    (("models", "chat", "completions"), _ENDPOINTS[0]),
+    (("models", "embeddings"), ("embeddings",)),
+    (("v2", "rerank"), (_V1, "rerank")),
+    ((_V1, "openai"), ("openai",)),
+    ((_V1, "anthropic"), ("anthropic",)),
+    ((_V1, "api"), ("api",)),
 )
 # The first segments of paths that are rewritten. Others, such as those for operators, have one spelling only: a proxy
 # may protect them by their path.
 _ROOTS = frozenset(
-    {_V1, "api", "audio", "chat", "completions", "deployments", "embeddings", "files", "images", "messages", "models"}
-    | {"moderations", "rerank", "responses"}
+    {_V1, "api", "audio", "chat", "completions", "deployments", "embeddings", "engines", "files", "images", "messages"}
+    | {"models", "moderations", "rerank", "responses"}
 )
 # Names and ids follow these. Only there an escape is decoded: elsewhere it has no purpose but to hide a path.
-_NAMED = frozenset({"models", "responses", "deployments", "files"})
+_DEPLOYMENTS = frozenset({"deployments", "engines"})
+_NAMED = frozenset({"models", "responses", "files"}) | _DEPLOYMENTS
 _MAX_CACHED_CHARACTERS = 200
 
 
 class RequestPath(Struct, frozen=True):
-    """The path of an endpoint, and the model that the client's path names: that of Azure's deployments."""
+    """The path of an endpoint, and the model in the client's path: that of a deployment of Azure's, or of an engine."""
 
     path: str
     model: str | None = None
@@ -62,11 +71,12 @@ def read_path(raw: str, base_path: str = "") -> RequestPath:
 
 @functools.lru_cache(maxsize=1024)
 def _read(raw: str, base_path: str) -> RequestPath:
-    if base_path and raw.startswith(base_path) and raw[len(base_path) :][:1] in ("", "/"):
-        raw = raw[len(base_path) :] or "/"
-    segments = _without_prefix(tuple(segment for segment in raw.split("/") if segment))
+    segments, base = _segments(raw), _segments(base_path)
+    if base and segments[: len(base)] == base:
+        segments = segments[len(base) :]
+    segments = _without_prefix(segments)
     if not segments or segments[0] not in _ROOTS:
-        return RequestPath(raw)
+        return RequestPath(_without_base_path(raw, base_path))
     segments = _without_base_endpoint(_with_one_v1(segments))
     if segments == (_V1,):
         # Some clients ask it whether the server is there.
@@ -74,11 +84,21 @@ def _read(raw: str, base_path: str) -> RequestPath:
     return _deployment(segments) or RequestPath("/" + "/".join(_decoded(segments)))
 
 
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(segment for segment in path.split("/") if segment)
+
+
+def _without_base_path(raw: str, base_path: str) -> str:
+    is_below = bool(base_path) and raw.startswith(base_path) and raw[len(base_path) :][:1] in ("", "/")
+    return raw[len(base_path) :] or "/" if is_below else raw
+
+
 def _without_prefix(segments: tuple[str, ...]) -> tuple[str, ...]:
     for prefix, replacement in _PREFIXES:
-        rest = segments[len(prefix) :]
-        if segments[: len(prefix)] == prefix and (replacement or _ROOTS.intersection(rest[:1])):
-            return replacement + rest
+        if segments[: len(prefix)] == prefix:
+            shorter = _without_prefix(replacement + segments[len(prefix) :])
+            if replacement or _ROOTS.intersection(shorter[:1]):
+                return shorter
     return segments
 
 
@@ -103,11 +123,12 @@ def _without_base_endpoint(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _deployment(segments: tuple[str, ...]) -> RequestPath | None:
-    """The endpoint of one of Azure's deployments, whose name is the model."""
+    """The endpoint of one of Azure's deployments, or of an engine in OpenAI's old words, whose name is the model."""
     rest = segments[1:] if segments[:1] == (_V1,) else segments
-    if len(rest) < 3 or rest[0] != "deployments":
+    if len(rest) < 3 or rest[0] not in _DEPLOYMENTS:
         return None
-    return RequestPath("/" + "/".join((_V1, *rest[2:])), unquote(rest[1]))
+    endpoint = _without_base_endpoint(_with_one_v1((_V1, *rest[2:])))
+    return RequestPath("/" + "/".join(endpoint), unquote(rest[1]))
 
 
 def _decoded(segments: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from router.formats.json import encodable
 from router.gateway.http.errors import ErrorResponse
 from router.types import Api
 from router.wire import CONVERSIONS
-from router.wire.ollama import prepared
+from router.wire.ollama import answer_to_load, prepared
 
 EVENT_STREAM = "text/event-stream"
 
@@ -21,6 +21,7 @@ class Surface(Struct, frozen=True, eq=False):
     """One protocol. `name` is its label in metrics; `error` writes an error's body, `failure` the event that ends a
     stream with an error. Where `streams` is false, answers are never streamed, even if the client asks for it.
     `stream_type` is the content type of a stream. `prepared` gives a body with the protocol's own defaults.
+    `immediate` answers a request that asks no model anything; None for every other.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Surface(Struct, frozen=True, eq=False):
     streams: bool = True
     stream_type: str = EVENT_STREAM
     prepared: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body
+    immediate: Callable[[Mapping[str, Any]], bytes | None] = lambda _: None
 
     def is_native_error(self, decoded: Any) -> bool:
         """Whether a decoded error body has this protocol's shape already, so that clients can read it as it is."""
@@ -101,9 +103,21 @@ EMBEDDINGS = Surface("embeddings", "embeddings", openai_error, _openai_failure, 
 RESPONSES = Surface("responses", "responses", openai_error, _response_failure)
 MESSAGES = Surface("messages", "messages", anthropic_error, _anthropic_failure)
 OLLAMA_CHAT = Surface(
-    "ollama_chat", "ollama_chat", ollama_error, _ollama_failure, stream_type=_LINES, prepared=prepared
+    "ollama_chat",
+    "ollama_chat",
+    ollama_error,
+    _ollama_failure,
+    stream_type=_LINES,
+    prepared=prepared,
+    immediate=answer_to_load,
 )
 OLLAMA_GENERATE = Surface(
-    "ollama_generate", "ollama_generate", ollama_error, _ollama_failure, stream_type=_LINES, prepared=prepared
+    "ollama_generate",
+    "ollama_generate",
+    ollama_error,
+    _ollama_failure,
+    stream_type=_LINES,
+    prepared=prepared,
+    immediate=answer_to_load,
 )
 COUNT_TOKENS = Surface("count_tokens", "messages", anthropic_error, _anthropic_failure)

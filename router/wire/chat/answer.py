@@ -99,6 +99,9 @@ def deltas(message: Any) -> Iterator[Delta]:
             malformed("`tool_calls` is not a list")
         for call in calls:
             yield _call(call)
+    elif message.get("function_call"):
+        # What OpenAI had before `tool_calls`.
+        yield _call({"index": 0, "function": message["function_call"]})
 
 
 def finish_of(choice: Mapping[str, Any]) -> Finish | None:

@@ -57,12 +57,13 @@ class ChatRequest(Struct, frozen=True, dict=True):
             turn, seen = _read_message(message, f"messages[{position}]")
             turns.append(turn)
             modalities |= seen
-        if not any(turn.text.strip() for turn in turns) and modalities == {"text"}:
+        needs = needs_of(body)
+        if not any(turn.text.strip() for turn in turns) and modalities == {"text"} and "files" not in needs:
             raise CallerError("the prompt is empty")
         request = cls(
             turns=tuple(turns),
             modalities=frozenset(modalities),
-            needs=needs_of(body),
+            needs=needs,
             output_limit=_output_limit(body),
             tool_characters=_tool_characters(body),
             body=body,

@@ -33,6 +33,7 @@ class StreamWriter(ABC):
         self._finish: Finish | None = None
         self._usage: Usage | None = None
         self._choice: Mapping[str, Any] = {}
+        self._has_deltas = False
 
     def feed(self, chunk: Chunk) -> Sequence[bytes]:
         """See `EventWriter.feed`."""
@@ -50,8 +51,9 @@ class StreamWriter(ABC):
             id_, model, created = identity(chunk)
             blocks = self._blocks = Blocks(self, id_)
             events += self._start_events(id_, model, created)
-        self._state.read(choice.get("delta"))
-        for delta in with_state(deltas(choice.get("delta")), self._state, shows_thinking=self._shows_thinking):
+        part = self._part_of(choice)
+        self._state.read(part)
+        for delta in with_state(deltas(part), self._state, shows_thinking=self._shows_thinking):
             events += blocks.add(delta)
         self._finish = finish_of(choice) or self._finish
         return events
@@ -63,6 +65,12 @@ class StreamWriter(ABC):
         seal = self._state.take(text_is_shown=self._shows_thinking) if self._blocks.has_calls else ""
         late = self._blocks.add(Delta("state", "", name=seal)) if seal else ()
         return [*late, *self._blocks.end(), *self._end_events(self._finish, self._usage, self._blocks.has_calls)]
+
+    def _part_of(self, choice: Mapping[str, Any]) -> Any:
+        """The choice's delta. Some servers call it `message`; others repeat the whole message after the deltas."""
+        part = choice.get("delta")
+        self._has_deltas = self._has_deltas or bool(part)
+        return part if part is not None or self._has_deltas else choice.get("message")
 
     @property
     def _shows_thinking(self) -> bool:

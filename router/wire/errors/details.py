@@ -19,6 +19,11 @@ _TYPES, _CODES = ("type", "__type", "error_type"), ("code", "error_code")
 _QUOTED = ("raw",)
 # Fields that repeat the request, in which any words may occur.
 _ECHOES = frozenset({"input", "ctx", "request", "body", "failed_generation", "doc_url", "url", "documentation_url"})
+# What a response answers with, in any protocol; one with an error has none of them.
+_ANSWERS = ("choices", "content", "output", "data", "results", "embeddings", "embedding")
+# The fields by which servers state beside HTTP's status whether they succeeded, and their words for that.
+_STATES = ("success", "code", "error_code", "errcode", "errorCode", "status_code")
+_SUCCESSES = (None, True, 0, 200, "", "0", "200", "ok", "OK", "success", "SUCCESS", "Success")
 _MAX_TEXT_CHARACTERS, _MAX_DEPTH, _MAX_MESSAGE_CHARACTERS = 2_000, 12, 2_000
 
 
@@ -66,12 +71,20 @@ def is_error_body(body: Any) -> bool:
     """Whether the decoded body of a response whose status is a success reports an error."""
     if isinstance(body, list):
         return bool(body) and is_error_body(body[0])
-    if not isinstance(body, Mapping) or body.get("choices"):
+    if not isinstance(body, Mapping) or any(body.get(name) for name in _ANSWERS):
         return False
     state = body.get("base_resp")
-    return bool(body.get("error") or body.get("errors")) or (
-        isinstance(state, Mapping) and state.get("status_code") not in (None, 0)
-    )
+    if body.get("error") or body.get("errors"):
+        return True
+    if isinstance(state, Mapping):
+        return state.get("status_code") not in (None, 0)
+    return _states_failure(body) and error_in(body).message is not None
+
+
+def _states_failure(body: Mapping[str, Any]) -> bool:
+    stated = [body.get(name) for name in _STATES]
+    words = (state for state in stated if not isinstance(state, Mapping | list))
+    return "detail" in body or any(state is False or state not in _SUCCESSES for state in words)
 
 
 def words_in(body: Any) -> str:

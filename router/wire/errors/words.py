@@ -114,7 +114,7 @@ WORDS: tuple[Words, ...] = (
     _row(
         "rate",
         _LIMITS | _BROKEN | {400, 498},
-        r"rate[ _-]?limit|too many requests|toomanyrequests|throttl|\b(?:tpm|rpm)\b",
+        r"rate[ _-]?limit|too many requests|toomanyrequests|throttl|\b(?:tpm|rpm|qps|qpm)\b",
         r"(?:requests?|tokens?) per (?:second|minute|min)\b",
         r"concurren(?:t|cy)\b.{0,40}(?:limit|exceeded|reached)",
     ),

@@ -92,7 +92,10 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         reject("messages", "must be a list with at least one message")
     transcript = Transcript()
     if body.get("system") is not None:
-        transcript.add_turn("system", text_parts(without_billing(body["system"]), "system"))
+        system = without_billing(body["system"])
+        # Some servers refuse an empty system message, which is what remains of a billing line alone.
+        if system != "":
+            transcript.add_turn("system", text_parts(system, "system"))
     for message, path in entries(body["messages"], "messages"):
         role = message.get("role")
         content_path = f"{path}.content"

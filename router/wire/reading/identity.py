@@ -31,12 +31,20 @@ HEADERS: Mapping[str, str] = {
     "x-conversation-id": "conversation",
     "x-openwebui-chat-id": "openwebui",
     "helicone-session-id": "helicone",
+    "x-bf-session-id": "bifrost",
+    "x-olla-session-id": "olla",
+    "x-task-id": "task",
+    "x-roo-task-id": "task",
+    "x-kilocode-taskid": "task",
+    "x-thread-id": "thread",
+    "x-chat-id": "openwebui",
     "thread-id": "codex",
     "thread_id": "codex",
     "conversation_id": "codex",
 }
 """The headers in which clients name a conversation, with a word for the kind of name: Claude Code, Codex (older ones
-with underscores), opencode and what OpenRouter and vLLM read (`x-session-…`), OpenHands, Amp, Grok, Open WebUI.
+with underscores), opencode and what OpenRouter and vLLM read (`x-session-…`), OpenHands, Amp, Grok, Open WebUI,
+Bifrost, Olla, and the tasks of Cline, Roo Code and Kilo Code.
 
 `x-client-request-id` is none: most clients give every request another one.
 """
@@ -49,11 +57,16 @@ FIELDS: Mapping[str, str] = {
     "litellm_metadata.session_id": "session",
     "metadata.conversation_id": "conversation",
     "metadata.chat_id": "openwebui",
+    "metadata.thread_id": "thread",
+    "metadata.task_id": "task",
+    "metadata.langfuse_session_id": "langfuse",
     "conversation_id": "conversation",
     "chat_id": "openwebui",
     "thread_id": "thread",
 }
-"""The fields of a body in which clients name a conversation: OpenRouter, LiteLLM, qwen-code, Open WebUI and others."""
+"""The fields of a body in which clients name a conversation: OpenRouter, LiteLLM, qwen-code, Open WebUI, LangGraph,
+Langfuse and others.
+"""
 
 USERS = ("metadata.user_id", "user", "safety_identifier")
 """The fields that name a person. A person has many conversations, so these only separate equal beginnings."""
@@ -171,7 +184,8 @@ def _head(body: Mapping[str, Any]) -> tuple[str, bool]:
         if (users and role != "user") or number >= _MAX_HEAD_ENTRIES:
             return digest.hexdigest(), True
         users += role == "user"
-        fixed = without_moving(text)
+        # Some clients send the first turn again with another end.
+        fixed = without_moving(text).strip()
         digest.update(encodable(f"{role}\n{len(fixed)}\n{fixed}\n").encode())
     return digest.hexdigest(), users > 1
 

@@ -38,6 +38,13 @@ _MOVING: Mapping[str, str] = {
     "seconds since 1970, or parts of them": r"1(?<!\w1)[5-9]\d{8}(?:\d{3}){0,3}(?:\.\d+)?\b",
     "random words of letters and digits": r"\b[A-Za-z_-]{0,19}\d[\w-]{19,}",
     "hexadecimal digests": r"\b(?:0x)?(?=[0-9]*[A-Fa-f])[A-Fa-f]{0,12}\d[0-9A-Fa-f]{6,}\b",
+    "hours": r"\d(?<!\w\d)\d?\s?[AaPp]\.?[Mm]\b\.?",
+    "spans of time": r"\d(?<![\w.,]\d)[\d.,]{0,12}\s?(?:seconds?|minutes?|hours?|days?|secs?|mins?|hrs?)\b",
+    "numbers with separators": r"\d(?<![\w.,]\d)\d{0,2}(?:,\d{3})+\b",
+    "counts of tokens": r"\d(?<![\w.]\d)[\d.]*[KkM]?\s+tokens?\b",
+    "percentages": r"\d(?<![\w.]\d)[\d.]*\s?%",
+    "amounts of money": r"[$€£]\s?\d[\d.,]*",
+    "short digests of commits": r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{7,12}\b",
 }
 """The moving parts of a system prompt or of a first turn, each with its pattern.
 

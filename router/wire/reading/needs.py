@@ -20,7 +20,7 @@ MEANINGS: Mapping[str, str] = {
     "files": "files by their id",
     "image_generation": "image generation as a tool",
     "image_output": "images as answers",
-    "json_schema": "answers by a JSON schema",
+    "json_schema": "answers by a JSON schema, a grammar or a pattern",
     "logprobs": "log probabilities",
     "mcp": "MCP servers",
     "memory": "a memory tool",
@@ -51,6 +51,8 @@ ALWAYS_STATED = frozenset({"tools", "json_schema"})
 
 _NO_EFFORT = frozenset({"none", "minimal", "disabled", "off", "default", ""})
 _LOGPROBS = "message.output_text.logprobs"
+# What a response format may be beside a text or any JSON: Fireworks', Together's, vLLM's and SGLang's words.
+_FORMS = frozenset({"json_schema", "grammar", "regex", "structural_tag"})
 
 
 def _present(value: Any) -> bool:
@@ -75,7 +77,19 @@ def _has_logprobs(value: Any) -> bool:
 
 
 def _is_schema(value: Any) -> bool:
-    return isinstance(value, str) and value == "json_schema"
+    return isinstance(value, str) and value in _FORMS
+
+
+def _is_fields(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_enabled(value: Any) -> bool:
+    return isinstance(value, str) and value == "enabled"
+
+
+def _thinks(value: Any) -> bool:
+    return value is True or _is_effort(value)
 
 
 def _is_effort(value: Any) -> bool:
@@ -104,8 +118,17 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("text.format.type", _is_schema, "json_schema"),
     ("output_config.format.type", _is_schema, "json_schema"),
     ("output_format.type", _is_schema, "json_schema"),
+    ("response_format.schema", _is_fields, "json_schema"),
+    ("format", _is_fields, "json_schema"),
     ("guided_json", _present, "json_schema"),
-    ("structured_outputs.json", _present, "json_schema"),
+    ("guided_regex", _present, "json_schema"),
+    ("guided_choice", _present, "json_schema"),
+    ("guided_grammar", _present, "json_schema"),
+    ("structured_outputs", bool, "json_schema"),
+    ("json_schema", _present, "json_schema"),
+    ("grammar", bool, "json_schema"),
+    ("regex", bool, "json_schema"),
+    ("ebnf", bool, "json_schema"),
     ("modalities", _contains("audio"), "audio_output"),
     ("modalities", _contains("image"), "image_output"),
     ("reasoning_effort", _is_effort, "reasoning"),
@@ -114,6 +137,8 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("reasoning.enabled", _true, "reasoning"),
     ("output_config.effort", _is_effort, "reasoning"),
     ("thinking.budget_tokens", _more_than(0), "reasoning"),
+    ("thinking.type", _is_enabled, "reasoning"),
+    ("think", _thinks, "reasoning"),
     ("enable_thinking", _true, "reasoning"),
     ("chat_template_kwargs.enable_thinking", _true, "reasoning"),
     ("prediction", _present, "predicted_outputs"),
@@ -187,6 +212,9 @@ def _tool_needs(body: Mapping[str, Any]) -> Iterator[str]:
 
 def _needs_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
     kind = tool.get("type")
+    if kind == "namespace":
+        yield from _tool_needs(tool)
+        return
     function = tool.get("function")
     function = function if isinstance(function, Mapping) else tool
     if kind == "builtin_function":
@@ -196,7 +224,10 @@ def _needs_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
     names = tool if kind is None else (kind,)
     for name in names:
         for pattern, capability in _TOOL_PATTERNS:
-            if isinstance(name, str) and (not is_function or name not in _FUNCTION_FIELDS) and pattern.fullmatch(name):
+            if not isinstance(name, str) or (is_function and name in _FUNCTION_FIELDS):
+                continue
+            # The name of a vendor may be in front, as in `openrouter:web_search`.
+            if pattern.fullmatch(name.rpartition(":")[2]):
                 yield capability
                 return
     if kind == "custom" and "custom" in tool:

@@ -115,6 +115,12 @@ def test_the_cards_own_proxy_takes_precedence(proxy: ForwardProxy, monkeypatch: 
     assert len(proxy.asked) == 1
 
 
+def test_what_a_proxy_says_that_wants_credentials_is_hidden() -> None:
+    with http_server(lambda _: 407) as url, pytest.raises(UpstreamError, match="refuses the gateway") as caught:
+        call(far_card(proxy=url))
+    assert (caught.value.status, caught.value.fault) == (502, "proxy")
+
+
 def test_a_server_of_this_machine_is_called_directly(
     proxy: ForwardProxy, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ def test_a_prompt_is_answered_and_routed(gateway: httpx.Client) -> None:
     ("body", "status"),
     [
         ({**CHAT, "model": "nobody"}, 404),
-        ({"model": "auto", "messages": []}, 400),
+        ({"model": "auto", "messages": [{"role": "nobody"}]}, 400),
         ({**CHAT, "model": "status-429"}, 429),
     ],
 )
@@ -76,3 +76,26 @@ def test_a_card_shows_what_it_can_do(upstream: Upstream) -> None:
         shown = httpx.post(f"{url}/api/show", json={"model": "a"}, trust_env=False).json()
     assert shown["capabilities"] == ["completion", "tools", "thinking", "vision"]
     assert shown["details"]["family"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "said", "reason"),
+    [
+        ("/api/generate", {}, {"response": ""}, "load"),
+        ("/api/generate", {"prompt": "", "keep_alive": 0}, {"response": ""}, "unload"),
+        ("/api/chat", {"messages": []}, {"message": {"role": "assistant", "content": ""}}, "load"),
+    ],
+)
+def test_a_request_without_a_prompt_loads_the_model_and_asks_nobody(
+    gateway: httpx.Client,
+    upstream: Upstream,
+    path: str,
+    fields: dict[str, object],
+    said: dict[str, object],
+    reason: str,
+) -> None:
+    answer = gateway.post(path, json={"model": "dear", **fields}).json()
+    assert answer == {
+        "model": "dear", "created_at": "1970-01-01T00:00:00Z", **said, "done": True, "done_reason": reason
+    }  # fmt: skip
+    assert upstream.seen == []

@@ -19,6 +19,7 @@ from router.cards.servers import Place
 from router.formats.quantities import Dollars
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.gateway.http.multipart import field_of
 from router.store.records.record import Record
 from tests.gateway.servers import make_card, make_gateway, make_router, served
 
@@ -147,6 +148,14 @@ def test_a_deployment_in_azures_path_is_the_card(client: httpx.Client, server: S
     assert server.seen == [("POST", "/v1/audio/transcriptions", FORM, UPLOAD % b"tts-1")]
 
 
+def test_a_form_without_a_model_gets_that_of_azures_path(client: httpx.Client, server: Server) -> None:
+    form = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n--XX--\r\n'
+    path = "/openai/deployments/sound/audio/transcriptions?api-version=2024-10-21"
+    client.post(path, content=form, headers={"content-type": FORM})
+    assert field_of(server.seen[0][3], FORM, "model") == "tts-1"
+    assert server.seen[0][3].endswith(form)
+
+
 def test_files_name_their_card_in_a_header_or_the_query(client: httpx.Client, server: Server) -> None:
     client.post("/v1/files", content=UPLOAD % b"x", headers={"content-type": FORM, "x-route-card": "sound"})
     client.get("/v1/files", params={"x-route-card": "sound", "limit": 3, "key": "secret"})
@@ -219,6 +228,15 @@ def test_a_stored_response_is_found_at_the_server_that_made_it(
         for method, path in requests:
             assert client.request(method, f"/v1/{path}").json()["path"] == f"/v1/{path}"
             assert server.keys[-1] == by_key[id_]
+
+
+def test_a_stored_response_is_not_booked_again(client: httpx.Client, records: list[Record]) -> None:
+    id_ = created(client, "stored")
+    for _ in range(2):
+        assert client.get(f"/v1/responses/{id_}").json()["usage"]["output_tokens"] == 20
+    assert [(record.surface, record.outcome.usage, record.outcome.cost_usd) for record in records[1:]] == [
+        ("response", None, None)
+    ] * 2
 
 
 def test_a_response_of_another_key_or_an_unknown_one_does_not_exist(client: httpx.Client, server: Server) -> None:

@@ -68,3 +68,13 @@ def test_a_body_that_is_nested_too_deeply_is_rejected(levels: int, max_depth: in
 
 def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
     assert read_object(b'{"a":"' + b"[" * 500 + b'"}', 10) == {"a": "[" * 500}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_states_the_encoding(encoding: str) -> None:
+    assert read_object('{"text": "é😀"}'.encode(encoding), 5) == {"text": "é😀"}
+
+
+def test_a_body_that_is_not_in_the_encoding_of_its_mark_is_the_clients_fault() -> None:
+    with pytest.raises(CallerError, match="UTF-8"):
+        read_object(b"\xff\xfe{", 5)

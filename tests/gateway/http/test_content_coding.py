@@ -37,6 +37,8 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "zstd of two frames": ("zstd", lambda body: zstandard.compress(body[:9]) + zstandard.compress(body[9:])),
     "br": ("br", brotli.compress),
     "identity": ("identity", bytes),
+    "a character encoding": ("utf-8", bytes),
+    "gzip and identity": ("gzip, identity", gzip.compress),
 }
 
 
@@ -47,7 +49,7 @@ def test_a_body_is_decoded_to_what_was_encoded(name: str, body: bytes) -> None:
     assert decoded(encode(body), coding, len(body)) == body
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "identity"])
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name not in ("identity", "a character encoding")])
 def test_a_small_body_that_expands_beyond_the_limit_is_rejected_before_it_takes_the_memory(name: str) -> None:
     coding, encode = ENCODERS[name]
     bomb = encode(bytes(50_000_000))
@@ -60,7 +62,7 @@ def test_a_small_body_that_expands_beyond_the_limit_is_rejected_before_it_takes_
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "identity"])
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name not in ("identity", "a character encoding")])
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-3], lambda raw: b"\xff\xff" + raw[2:], lambda raw: b""])
 def test_a_damaged_body_is_the_clients_fault(name: str, damage: Callable[[bytes], bytes]) -> None:
     coding, encode = ENCODERS[name]
@@ -91,6 +93,11 @@ def test_a_compressed_request_is_answered(gateway: httpx.Client, name: str, path
     coding, encode = ENCODERS[name]
     body = b'{"max_tokens": 9, "input": "hi", ' + BODY[1:]
     assert gateway.post(path, content=encode(body), headers={"content-encoding": coding}).status_code == 200
+
+
+@pytest.mark.parametrize("encode", [gzip.compress, zstandard.compress])
+def test_a_coding_that_is_not_stated_is_recognised(gateway: httpx.Client, encode: Callable[[bytes], bytes]) -> None:
+    assert gateway.post("/v1/chat/completions", content=encode(BODY)).status_code == 200
 
 
 def test_a_bomb_is_answered_with_413(gateway: httpx.Client) -> None:

@@ -24,7 +24,13 @@ def test_a_field_is_found_beside_files() -> None:
 def test_only_the_fields_value_is_replaced() -> None:
     changed = with_field(FORM, TYPE, "model", "whisper-large")
     assert changed == FORM.replace(b"\r\nwhisper\r\n", b"\r\nwhisper-large\r\n")
-    assert with_field(FORM, TYPE, "absent", "x") == FORM
+
+
+def test_a_field_that_is_not_there_is_put_first() -> None:
+    changed = with_field(FORM, TYPE, "absent", "x")
+    assert changed.endswith(FORM)
+    assert (field_of(changed, TYPE, "absent"), field_of(changed, TYPE, "language")) == ("x", "de")
+    assert field_of(with_field(b"--XX--\r\n", TYPE, "model", "x"), TYPE, "model") == "x"
 
 
 @pytest.mark.parametrize(("body", "content_type"), [(FORM, "multipart/form-data"), (b"{}", TYPE), (b"", TYPE)])

@@ -25,6 +25,12 @@ PAIRS = [
     ("Hoy: 26 de noviembre de 2026", "Hoy: 3 de diciembre de 2026"),
     ("Thu Nov 26 21:36:25 UTC 2026", "Fri Nov 27 01:00:00 UTC 2026"),
     ("現在: 2026年11月26日 14時03分", "現在: 2026年12月1日 9時3分"),
+    ("Current time: 10 PM", "Current time: 9 AM"),
+    ("Last message 3 minutes ago", "Last message 14 minutes ago"),
+    ("12,000 / 200K tokens used (6%)", "124,531 / 200K tokens used (62.5%)"),
+    ("950 tokens left, $0.00", "1.2K tokens left, $0.13"),
+    ("Recent commits: abcdef1 Fix", "Recent commits: 1234fed Fix"),
+    ("took 1,234.5 seconds", "took 3 seconds"),
     ("at 1795730000", "at 1795730601"),
     ("at 1795730000123", "at 1795730601456"),
 ]
