@@ -47,6 +47,8 @@ _LOG = logging.getLogger(__name__)
 
 # The statuses with which servers reject a field.
 _REJECTIONS = frozenset({400, 422})
+# A server names one field at a time.
+_MAX_CORRECTIONS = 4
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
@@ -270,16 +272,24 @@ class Dispatcher:
         if call.api == "embeddings":
             return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
         server = card.provider, base_url(card), card.model
-        dialect = self._learned.get(server) or dialect_of(card)
+        known = dialect = learned = self._learned.get(server) or dialect_of(card)
         sent = fitted(call, card, dialect)
         response = await self._send_fitted(card, sent, call)
-        if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
-            return response
-        error = response.body.decode("utf-8", "replace")
-        again, learned = _corrected(card, call, sent, dialect, error)
-        if learned is not None and is_lasting(error):
+        for _ in range(_MAX_CORRECTIONS):
+            if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
+                break
+            error = response.body.decode("utf-8", "replace")
+            again, dialect = _corrected(card, call, sent, dialect, error)
+            if again is None:
+                break
+            if sent.api == "chat" and is_lasting(error):
+                learned = learned_dialect(error, sent.body, learned) or learned
+            sent = again
+            response = await self._send_fitted(card, sent, call)
+        # An error may quote a request, so only what the server accepted afterwards shows anything about other requests.
+        if response.status < 400 and learned is not known:
             self._learned[server] = learned
-        return response if again is None else await self._send_fitted(card, again, call)
+        return response
 
     async def _send_fitted(self, card: Card, sent: Call, call: Call) -> UpstreamResponse:
         """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
@@ -290,20 +300,17 @@ class Dispatcher:
         return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
 
 
-def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect | None]:
-    """The call as the server accepts it, where its error shows that, and the server's dialect, where it shows more of
-    that.
-    """
+def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:
+    """The call as the server accepts it, and in which dialect; None where its error does not show that."""
     if sent.api != "chat":
         body = corrected_body(sent.api, error, sent.body)
-        return (None if body is None else msgspec.structs.replace(sent, body=body)), None
-    learned = learned_dialect(error, sent.body, dialect)
-    shown = learned or without_signed_thinking(error, dialect)
+        return (None if body is None else msgspec.structs.replace(sent, body=body)), dialect
+    shown = learned_dialect(error, sent.body, dialect) or without_signed_thinking(error, dialect)
     try:
-        return (None if shown is None else fitted(call, card, shown)), learned
+        return (None if shown is None else fitted(call, card, shown)), shown or dialect
     except FieldError:
         # The answer would be another without the field.
-        return None, learned
+        return None, dialect
 
 
 def _missing_configuration(card: Card) -> str | None:

@@ -11,26 +11,28 @@ import msgspec
 from router.types import Api
 from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.messages.thinking import with_thinking_off, without_thinking
+from router.wire.reading.stored import without_encrypted_reasoning
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
-from router.wire.responses.reasoning import without_encrypted_reasoning
 
 Body = Mapping[str, Any]
-_Q = r"[\\\"'`]*"
-# The errors of servers that reject a field, which the first group names.
+_Q = r"[\\\"'`]{0,4}"
+# The path of a field. It begins where the word does, so that a long word is read once.
+_PATH = r"(?<![\w.\[\]])([\w.\[\]]+)"
+# The errors of servers that reject a field, whose path is the first group.
 _REJECTED = tuple(
-    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    re.compile(pattern.replace("~", _Q).replace("PATH", _PATH), re.IGNORECASE)
     for pattern in (
-        r"unsupported (?:parameter|value): ~(\w+)",
-        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? ~(\w+)",
-        r"property ~(?:[\w.\[\]]*\.)?(\w+)~ is unsupported",
-        r"extra inputs are not permitted,? field: ~(?:[\w.\[\]]*\.)?(\w+)",
-        r"~(\w+)~: extra inputs are not permitted",
-        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]',
-        r'"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
-        r"unexpected keyword argument ~(\w+)",
-        r"~(\w+)~ (?:is|are) not supported (?:with|by|for) this model",
-        r"does not support parameters?:? \[?~(\w+)",
-        r"~(\w+)~ may only be set to 1 when thinking",
+        r"unsupported (?:parameter|value): ~PATH",
+        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? ~PATH",
+        r"property ~PATH~ is unsupported",
+        r"extra inputs are not permitted,? field: ~PATH",
+        r"~PATH~: extra inputs are not permitted",
+        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[([^\]]{0,200})\]',
+        r'"loc"\s*:\s*\[([^\]]{0,200})\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
+        r"unexpected keyword argument ~PATH",
+        r"~PATH~ (?:is|are) not supported (?:with|by|for) this model",
+        r"does not support parameters?:? \[?~PATH",
+        r"~PATH~ may only be set to 1 when thinking",
         r"temperature~ and ~(top_p)~ cannot both be specified",
     )
 )
@@ -55,7 +57,7 @@ _NATIVE: tuple[tuple[Api, re.Pattern[str], Callable[[Body], Body]], ...] = (
     (
         "responses",
         re.compile(r"invalid_encrypted_content|encrypted content.{0,60}(?:decrypt|verif)", re.IGNORECASE),
-        (without_encrypted_reasoning),
+        without_encrypted_reasoning,
     ),
 )
 
@@ -65,7 +67,7 @@ def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
     changes: dict[str, Any] = {}
     for pattern in _REJECTED:
         for match in pattern.finditer(error):
-            changes |= _without(match[1], body, dialect)
+            changes |= _without(re.findall(r"\w+", match[1]), body, dialect)
     for pattern, row in _ROWS:
         if pattern.search(error):
             changes |= row
@@ -94,12 +96,17 @@ def corrected_body(api: Api, error: str, body: Body) -> Body | None:
     return None
 
 
-def _without(field: str, body: Body, dialect: Dialect) -> dict[str, Any]:
-    if field in _LIMITS and field in body:
-        return {"output_limit": _LIMITS[field]}
+def _without(path: list[str], body: Body, dialect: Dialect) -> dict[str, Any]:
+    """The changes for a server that rejects the field at the end of `path`."""
+    field = path[-1] if path else ""
     if field in _REASONING:
         known = frozenset(_REASONING) if dialect.reasoning_fields is None else dialect.reasoning_fields
         return {"reasoning_fields": known - {field}}
     if field == "cache_control":
         return {"cache_control": False}
-    return {"rejects": dialect.rejects | {field}} if field in FIELDS and field in body else {}
+    if path not in ([field], ["body", field]) or field not in body:
+        # A part of a field that the server does support, such as a tool's.
+        return {}
+    if field in _LIMITS:
+        return {"output_limit": _LIMITS[field]}
+    return {"rejects": dialect.rejects | {field}} if field in FIELDS else {}
