@@ -23,7 +23,7 @@ from router import settings
 from router.cards.schema import Card
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import extra_headers
+from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
@@ -158,6 +158,7 @@ class LitellmClient:
                     model=f"{card.provider}/{card.model}",
                     api_key=key or _placeholder_key(card),
                     api_base=card.base_url,
+                    extra_headers=extra_headers(card) or None,
                     max_retries=0,
                 )
         except TimeoutError:
@@ -322,7 +323,7 @@ def _error_response(
     litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
 ) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
-    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), key, None).decode())
+    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), None, key).decode())
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
     broken = _transport_error(error)
@@ -336,7 +337,7 @@ def _error_response(
     )
     passed = {**passed_back(headers, patterns), "content-type": "application/json"}
     text = _ADVICE.sub("", str(getattr(error, "message", error)))
-    message = redacted(text.encode("utf-8", "replace"), key, card.base_url).decode()
+    message = redacted(text.encode("utf-8", "replace"), card.base_url, key, *secrets_of(card)).decode()
     fault = fault_of(status, message)
     log_refusal(card, fault)
     if status in (401, 403) or status >= 500 or fault.meaning.refusal:

@@ -18,7 +18,7 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.failover import log_refusal
@@ -106,6 +106,8 @@ class Relay:
                 return await self._forward(card, call, raw)
         except TimeoutError:
             raise late(card) from None
+        except CodingError as error:
+            raise _undecodable(card, error) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _broken(card, error) from None
 
@@ -152,11 +154,11 @@ class Relay:
         include_usage = call.stream and supported
         always_reported = card.provider in _ALWAYS_REPORT_USAGE
         response = await self._send_once(card, call, protocol, path, include_usage and not always_reported)
-        if include_usage and _rejects_stream_options(response):
-            self._rejects_include_usage.add(base_url(card))
-            if call.wants_usage:
-                return response
+        if include_usage and not call.wants_usage and _rejects_stream_options(response):
             response = await self._send_once(card, call, protocol, path, include_usage=False)
+            # The error may be about options of the client's own.
+            if response.status < 400:
+                self._rejects_include_usage.add(base_url(card))
         return response
 
     async def _send_once(
@@ -291,7 +293,7 @@ def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.Cli
 
 
 def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
-    return lambda text: redacted(text.encode(), key, base_url(card)).decode()
+    return lambda text: redacted(text.encode(), base_url(card), key, *secrets_of(card)).decode()
 
 
 async def _read_whole(card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float) -> bytes:
@@ -380,7 +382,7 @@ def _error_response(
     """The response for an error; `status` is None where that of the response is a success."""
     if status is not None and status < 400:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    body = redacted(body, key, base_url(card))
+    body = redacted(body, base_url(card), key, *secrets_of(card))
     decoded = json_or_none(body)
     fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
     log_refusal(card, fault)

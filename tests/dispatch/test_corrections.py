@@ -32,6 +32,9 @@ class Strict:
         self.seen.append(body)
         problems = [f"Unknown parameter: '{name}'." for name in ("seed", "top_k") if name in body]
         problems += [f"Unknown parameter: 'tools[0].{name}'." for tool in body.get("tools", ()) for name in tool]
+        problems += [
+            f"Unknown parameter: 'stream_options.{name}'." for name in body.get("stream_options", ()) if name == "odd"
+        ]
         problems += [f"Invalid value: '{body['response_format']['type']}'" for _ in [0] if "response_format" in body]
         if not problems:
             return Response(json.dumps(COMPLETION), media_type="application/json")
@@ -51,7 +54,8 @@ def statuses(strict: Strict, *requests: dict[str, Any]) -> list[int]:
     async def main() -> list[int]:
         dispatcher, card = Dispatcher(), make_card("a", strict.url)
         try:
-            return [(await dispatcher.send(card, Call("chat", {**BODY, **fields}))).status for fields in requests]
+            calls = [Call("chat", {**BODY, **fields}, "stream" in fields) for fields in requests]
+            return [(await dispatcher.send(card, call)).status for call in calls]
         finally:
             await dispatcher.aclose()
 
@@ -76,3 +80,10 @@ def test_an_unknown_part_of_a_tool_says_nothing_about_tools(strict: Strict) -> N
 def test_an_error_that_quotes_a_request_changes_no_other_request(strict: Strict) -> None:
     assert statuses(strict, {"temperature": 0.5, **FORM}, {"temperature": 0.5}) == [400, 200]
     assert strict.seen[-1]["temperature"] == 0.5
+
+
+def test_an_unknown_option_of_one_stream_does_not_end_the_usage_of_others(strict: Strict) -> None:
+    stream = {"stream": True}
+
+    assert statuses(strict, {**stream, "stream_options": {"odd": 1}}, stream) == [400, 200]
+    assert strict.seen[-1]["stream_options"] == {"include_usage": True}

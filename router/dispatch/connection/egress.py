@@ -53,6 +53,12 @@ def extra_headers(card: Card) -> dict[str, str]:
     }
 
 
+def secrets_of(card: Card) -> tuple[str, ...]:
+    """The values of the variables in the card's headers, which a server's error may quote."""
+    names = (name for value in card.headers.values() for name in _VARIABLE.findall(value))
+    return tuple(value for name in names if (value := settings.variable(name)))
+
+
 def missing_parts(card: Card) -> str | None:
     """What is missing for the card's `headers` and `ca_bundle`, such as `CORP_TOKEN is not set`, or None."""
     for value in card.headers.values():

@@ -18,7 +18,7 @@ _HOST = re.compile(r"[^\s/:@?#]+|\[[0-9a-fA-F:.]+\]")
 _MAX_AGE_S = 600
 # What a page may read of a response, beside what every page may.
 _EXPOSED = "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, " + ", ".join(
-    f"x-route-{name}" for name in ("card", "policy", "quality", "cost-usd", "overhead-ms")
+    f"x-route-{name}" for name in ("card", "policy", "quality", "cost-usd", "overhead-ms", "dropped")
 )
 _METHODS = "GET, POST, DELETE, OPTIONS"
 
