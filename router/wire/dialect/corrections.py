@@ -88,7 +88,7 @@ def without_signed_thinking(error: str, dialect: Dialect) -> Dialect | None:
 
 
 def corrected_body(api: Api, error: str, body: Body) -> Body | None:
-    """A native body that the server may accept after this error to it; None where the error asks for nothing."""
+    """A native body that the server may accept after this error to it; None where the error shows no correction."""
     for of_api, pattern, correct in _NATIVE:
         if of_api == api and pattern.search(error):
             corrected = correct(body)
