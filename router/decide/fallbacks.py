@@ -26,18 +26,18 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
     others = _other_servers(catalog, order)
     picked = list(itertools.islice(others, count))
     further: list[Card] = []
-    wishes: list[Callable[[Card], bool]] = [lambda card: not _accounts(card) <= _accounts(first)]
+    demands: list[Callable[[Card], bool]] = [lambda card: not _accounts(card) <= _accounts(first)]
     context_tokens = first.context_tokens
     if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
-        wishes.append(lambda card: card.context_tokens is None or card.context_tokens > context_tokens)
+        demands.append(lambda card: card.context_tokens is None or card.context_tokens > context_tokens)
     kept = len(picked)
-    for wish in wishes:
-        if not kept or any(map(wish, picked)):
+    for meets in demands:
+        if not kept or any(map(meets, picked)):
             continue
-        better = next(filter(wish, further), None)
+        better = next(filter(meets, further), None)
         while better is None and (card := next(others, None)) is not None:
             further.append(card)
-            better = card if wish(card) else None
+            better = card if meets(card) else None
         if better is not None:
             kept -= 1
             picked[kept] = better

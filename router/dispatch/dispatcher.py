@@ -270,7 +270,7 @@ class Dispatcher:
         if call.api == "embeddings":
             return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
         server = card.provider, base_url(card), card.model
-        dialect = self._learned.get(server) or dialect_of(card)
+        known = dialect = learned = self._learned.get(server) or dialect_of(card)
         sent = fitted(call, card, dialect)
         response = await self._send_fitted(card, sent, call)
         # Most servers name one field at a time.
@@ -279,13 +279,15 @@ class Dispatcher:
                 break
             error = response.body.decode("utf-8", "replace")
             if sent.api == "chat" and is_lasting(error):
-                known = self._learned.get(server) or dialect_of(card)
-                self._learned[server] = learned_dialect(error, sent.body, known) or known
+                learned = learned_dialect(error, sent.body, learned) or learned
             again, dialect = _corrected(card, call, sent, dialect, error)
             if again is None:
                 break
             sent = again
             response = await self._send_fitted(card, sent, call)
+        # An error may quote a request, so only what the server accepted afterwards shows anything about other requests.
+        if response.status < 400 and learned is not known:
+            self._learned[server] = learned
         return response
 
     async def _send_fitted(self, card: Card, sent: Call, call: Call) -> UpstreamResponse:

@@ -158,6 +158,7 @@ class LitellmClient:
                     model=f"{card.provider}/{card.model}",
                     api_key=key or _placeholder_key(card),
                     api_base=card.base_url,
+                    extra_headers=extra_headers(card) or None,
                     max_retries=0,
                 )
         except TimeoutError:

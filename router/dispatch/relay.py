@@ -87,6 +87,8 @@ class Relay:
                 return await self._forward(card, call, raw)
         except TimeoutError:
             raise late(card) from None
+        except CodingError as error:
+            raise _undecodable(card, error) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _broken(card, error) from None
 
@@ -133,11 +135,11 @@ class Relay:
         include_usage = call.stream and supported
         always_reported = card.provider in _ALWAYS_REPORT_USAGE
         response = await self._send_once(card, call, protocol, path, include_usage and not always_reported)
-        if include_usage and _rejects_stream_options(response):
-            self._rejects_include_usage.add(base_url(card))
-            if call.wants_usage:
-                return response
+        if include_usage and not call.wants_usage and _rejects_stream_options(response):
             response = await self._send_once(card, call, protocol, path, include_usage=False)
+            # The error may be about options of the client's own.
+            if response.status < 400:
+                self._rejects_include_usage.add(base_url(card))
         return response
 
     async def _send_once(

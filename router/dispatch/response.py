@@ -14,6 +14,7 @@ from router.cards.schema import Card
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
+from router.formats.net import host_of
 from router.types import Usage
 from router.wire.errors import Fault, fault_of
 
@@ -134,8 +135,8 @@ def disconnected(card: Card) -> UpstreamError:
 
 def redacted(text: bytes, secrets: Iterable[str], url: str | None) -> bytes:
     """`text` without the secrets, the URL and its host."""
-    host = url.partition("://")[2].partition("/")[0] if url else ""
-    for secret in (*secrets, url, host):
+    authority = url.partition("://")[2].partition("/")[0] if url else ""
+    for secret in (*secrets, url, authority, host_of(url)):
         # Shorter strings are not secret, and occur in ordinary words.
         if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
             text = text.replace(secret.encode(), b"[hidden]")

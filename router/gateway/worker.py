@@ -141,7 +141,7 @@ class Gateway:
         yield self.metrics.sink
 
     def _store_record(self, record: Record) -> None:
-        # Unauthenticated clients, of whom no upstream hears, could otherwise fill the disk.
+        # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
         if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
             self.journal.append(record)

@@ -38,7 +38,7 @@ def test_tools_and_schemas_are_counted_as_json() -> None:
 
     counted = parts(("user", "a"), tools=[{"name": "f", "input_schema": {}}], output_config=config)
 
-    assert counted.texts == ("a", '{"name":"f","parameters":{}}', '{"type":"object"}')
+    assert counted.texts == ("a", '{"name":"f","parameters":{"type":"object","properties":{}}}', '{"type":"object"}')
 
 
 @pytest.mark.parametrize(("block", "tokens"), [(PNG, IMAGE_TOKENS), (PDF, DOCUMENT_TOKENS)], ids=["image", "pdf"])

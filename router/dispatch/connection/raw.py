@@ -46,8 +46,6 @@ class RawStream:
         # Nothing is estimated: bytes of audio, images and files are no tokens.
         self.delivered_bytes = 0
         self.complete = self.failed = False
-        # Bytes that are not text say nothing about tokens.
-        self.delivered_bytes = 0
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """See `Events.on_close`."""

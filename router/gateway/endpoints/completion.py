@@ -31,7 +31,7 @@ from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
 
 # Reading and routing a larger body takes long enough for other clients to notice.
-_LARGE_BODY_BYTES = 256 * 1024
+LARGE_BODY_BYTES = 256 * 1024
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -80,7 +80,7 @@ class CompletionHandler:
         # Recorded even where the body cannot be read.
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
         raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
-        is_large, max_depth = len(raw) > _LARGE_BODY_BYTES, active.config.max_depth
+        is_large, max_depth = len(raw) > LARGE_BODY_BYTES, active.config.max_depth
         body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
         if self._model_in_path is not None:
             body["model"] = self._model_in_path
@@ -253,7 +253,7 @@ class CompletionHandler:
             sink(record)
         if self._trace is not None:
             self._trace.end(record)
-        await self._accounting.settle(cost, served=status < 400 or upstream_served)
+        await self._accounting.settle(cost, served=upstream_served)
         if upstream_served and error is None:
             await self._remember_card()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from router.dispatch.providers import native_apis, uses_litellm
 from router.errors import FieldError, UnknownModelError
 from router.formats.json import json_bytes
 from router.gateway.config.keys import presented_key
-from router.gateway.endpoints.completion import CompletionHandler
+from router.gateway.endpoints.completion import LARGE_BODY_BYTES, CompletionHandler
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import deployment_of_response
 from router.gateway.http.body import read_body, read_object
@@ -54,8 +55,9 @@ class RelayedHandler(CompletionHandler):
         self._raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
         if self._id and not _ID.fullmatch(self._id):
             raise UnknownModelError(f'there is no {self._endpoint.path.partition("/")[0][:-1]} "{self._id[:100]}"')
-        body = self._fields(active.config.max_depth)
-        request = self._request = msgspec.structs.replace(self._request, body=body)
+        is_large, max_depth = len(self._raw) > LARGE_BODY_BYTES, active.config.max_depth
+        body = await asyncio.to_thread(self._fields, max_depth) if is_large else self._fields(max_depth)
+        request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
         return request
 
     def _fields(self, max_depth: int) -> dict[str, Any]:
@@ -80,9 +82,10 @@ class RelayedHandler(CompletionHandler):
             await self._answer_from_its_deployment(request)
             return
         selection = self._selection = await self._named(request)
-        await self._accounting.reserve(key, selection, self._at)
+        if self._endpoint.is_charged:
+            await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
-        call = self._call(request, selection.card)
+        call = await self._call(request, selection.card)
         await self._called(services.runner.run(selection.plan, selection.catalog, call, self._attempts))
         await self._respond()
 
@@ -98,7 +101,7 @@ class RelayedHandler(CompletionHandler):
                 "false, or by a server that keeps no responses"
             )
         self._overhead_ms = self._elapsed_ms()
-        call = self._call(request, card)
+        call = await self._call(request, card)
         await self._called(services.dispatcher.send_to(card, name, call, self._attempts))
         await self._respond()
 
@@ -121,11 +124,15 @@ class RelayedHandler(CompletionHandler):
             return f"it is called through litellm, which relays only chat and embeddings of {card.provider}"
         return None
 
-    def _call(self, request: GatewayRequest, card: Card) -> Call:
+    async def _call(self, request: GatewayRequest, card: Card) -> Call:
+        if request.is_large:
+            body = await asyncio.to_thread(self._renamed, request, card.model)
+        else:
+            body = self._renamed(request, card.model)
         raw = RawRequest(
             self._endpoint.method,
             self._endpoint.path.replace("{id}", self._id),
-            self._renamed(request, card.model),
+            body,
             self._content_type,
             self._headers.get("accept", "*/*"),
             tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
@@ -160,9 +167,9 @@ class RelayedHandler(CompletionHandler):
     def _usage(self) -> Usage | None:
         """The usage that the upstream reports: media and files are not counted in tokens otherwise.
 
-        None for a stored response, which was booked when it was made.
+        None where nothing is charged: for files, and for a stored response, which was booked when it was made.
         """
-        if self._response is None or self._endpoint.names_card_by == "response":
+        if self._response is None or not self._endpoint.is_charged:
             return None
         return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
 

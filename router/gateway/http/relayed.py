@@ -20,6 +20,11 @@ class RelayedEndpoint(Struct, frozen=True):
     names_card_by: Literal["model", "header", "response"] = "model"
     needs_responses: bool = False
 
+    @property
+    def is_charged(self) -> bool:
+        """Whether servers charge for it: not for files and counts of tokens, and for responses when they are made."""
+        return self.names_card_by == "model" and self.operation != "response_input_tokens"
+
 
 RELAYED: tuple[RelayedEndpoint, ...] = (
     RelayedEndpoint("audio_speech", "POST", "audio/speech"),

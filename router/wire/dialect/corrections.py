@@ -12,28 +12,37 @@ from router.wire.dialect.rules import FIELDS, Dialect
 from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
 
 Body = Mapping[str, Any]
-_Q = r"[\\\"'`]*"
-# The errors of servers that reject a field, which the first group names.
+_Q = r"[\\\"'`]{0,4}"
+# The path of a field. It begins where the word does, so that a long word is read once.
+_PATH = r"(?<![\w.\[\]])([\w.\[\]]+)"
+# The paths of fields. They begin where a word does, so that a long word is read once.
+_PATHS = rf"(?<![\w.\[\]])([\w.\[\]]+(?:{_Q}, ?{_Q}[\w.\[\]]+)*)"
+# The errors of servers that reject fields, whose paths are the first group.
 _REJECTED = tuple(
-    re.compile(pattern.replace("~", _Q), re.IGNORECASE)
+    re.compile(pattern.replace("~", _Q).replace("PATHS", _PATHS), re.IGNORECASE)
     for pattern in (
-        r"unsupported (?:parameter|value): ~(\w+)",
-        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? "
-        r"~(\w+(?:~, ?~\w+)*)",
-        r"property ~(?:[\w.\[\]]*\.)?(\w+)~ is unsupported",
-        r"extra inputs are not permitted,? field: ~(?:[\w.\[\]]*\.)?(\w+)",
-        r"~(\w+)~: extra inputs are not permitted",
-        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]',
-        r'"loc"\s*:\s*\[[^\]]*"(\w+)"\s*\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
-        r"unexpected keyword argument ~(\w+)",
-        r"~(\w+)~ (?:is|are) (?:deprecated|not supported) (?:with|by|for) this model",
-        r"invalid ~(\w+)~: only .{1,20} is allowed",
-        r"tools with ~(\w+)~ are not supported",
+        r"unsupported (?:parameter|value): ~PATHS",
+        r"(?:unrecognized|unknown) (?:request )?(?:argument|field|name|parameter)s?(?: supplied)?:? ~PATHS",
+        r"property ~PATHS~ is unsupported",
+        r"extra inputs are not permitted,? field: ~PATHS",
+        r"~PATHS~: extra inputs are not permitted",
+        r"unexpected keyword argument ~PATHS",
+        r"~PATHS~ (?:is|are) (?:deprecated|not supported) (?:with|by|for) this model",
+        r"invalid ~PATHS~: only .{1,20} is allowed",
+        r"tools with ~PATHS~ are not supported",
         r"does not support (thinking|reasoning)\b",
         r"\b(think) value .{1,20} is not supported",
-        r"does not support parameters?:? \[?~(\w+)",
-        r"~(\w+)~ may only be set to 1 when thinking",
+        r"does not support parameters?:? \[?~PATHS",
+        r"~PATHS~ may only be set to 1 when thinking",
         r"temperature~ and ~(top_p)~ cannot both be specified",
+    )
+)
+# The same with the path as a list.
+_LOCATED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r'"type"\s*:\s*"extra_forbidden"\s*,\s*"loc"\s*:\s*\[([^\]]{0,200})\]',
+        r'"loc"\s*:\s*\[([^\]]{0,200})\]\s*,\s*"msg"\s*:\s*"extra fields not permitted',
     )
 )
 # These reject one value of a field, or a field beside another; other requests may have it.
@@ -113,9 +122,9 @@ SIGNATURE = re.compile(
 def learned_dialect(error: str, body: Body, dialect: Dialect) -> Dialect | None:
     """The dialect as this error of a server to a chat body shows it; None where the error shows nothing new."""
     changes: dict[str, Any] = {}
-    for name in rejected_fields(error):
-        for field in _NAMED.get(name.lower(), (name,)):
-            changes = _added(changes, _without(field, body, dialect))
+    for path in _rejected_paths(error):
+        for field in _NAMED.get(path[-1].lower(), (path[-1],)):
+            changes = _added(changes, _without((*path[:-1], field), body, dialect))
     changes |= _limited(error, body, dialect)
     for pattern, row in _ROWS:
         if pattern.search(error):
@@ -145,8 +154,20 @@ def unthinking(error: str, dialect: Dialect) -> Dialect | None:
 
 def rejected_fields(error: str) -> tuple[str, ...]:
     """The names of fields that an error rejects, in its own words."""
-    found = (match[1] for pattern in _REJECTED for match in pattern.finditer(error))
-    return tuple(dict.fromkeys(name for names in found for name in re.findall(r"\w+", names)))
+    return tuple(dict.fromkeys(path[-1] for path in _rejected_paths(error) if _is_whole_field(path)))
+
+
+def _rejected_paths(error: str) -> list[tuple[str, ...]]:
+    """The paths of what an error rejects: a field, or a part of one, such as of a tool."""
+    named = (match[1] for pattern in _REJECTED for match in pattern.finditer(error))
+    paths = [name for names in named for name in re.split(r"[^\w.\[\]]+", names)]
+    paths += [match[1] for pattern in _LOCATED for match in pattern.finditer(error)]
+    found = (tuple(re.findall(r"\w+", path)) for path in paths)
+    return list(dict.fromkeys(path for path in found if path))
+
+
+def _is_whole_field(path: tuple[str, ...]) -> bool:
+    return len(path) == 1 or (len(path) == 2 and path[0] == "body")
 
 
 def largest_output_limit(error: str) -> int | None:
@@ -176,12 +197,17 @@ def _room_tokens(error: str) -> int | None:
     return room if room >= _LEAST_ROOM_TOKENS else None
 
 
-def _without(field: str, body: Body, dialect: Dialect) -> dict[str, Any]:
-    if field in _LIMITS and field in body:
-        return {"output_limit": _LIMITS[field]}
+def _without(path: tuple[str, ...], body: Body, dialect: Dialect) -> dict[str, Any]:
+    """The changes for a server that rejects the field at the end of `path`."""
+    field = path[-1]
     if field in _REASONING:
         known = frozenset(_REASONING) if dialect.reasoning_fields is None else dialect.reasoning_fields
         return {"reasoning_fields": known - {field}}
     if field == "cache_control":
         return {"cache_control": False}
-    return {"rejects": dialect.rejects | {field}} if field in FIELDS and field in body else {}
+    if not _is_whole_field(path) or field not in body:
+        # A part of a field that the server does support, such as a tool's.
+        return {}
+    if field in _LIMITS:
+        return {"output_limit": _LIMITS[field]}
+    return {"rejects": dialect.rejects | {field}} if field in FIELDS else {}

@@ -12,7 +12,7 @@ from router.types import Api
 from router.wire.dialect.corrections import SIGNATURE, largest_output_limit, rejected_fields
 from router.wire.effort import LEAST_BUDGET
 from router.wire.messages.thinking import with_thinking_off, without_thinking
-from router.wire.responses.reasoning import without_encrypted_reasoning
+from router.wire.reading.stored import without_encrypted_reasoning
 
 Body = Mapping[str, Any]
 _Q = r"[\\\"'`]*"

@@ -20,24 +20,15 @@ def state_in(item: Mapping[str, Any]) -> State | None:
 
 def without_sealed_reasoning(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """A Responses body without the reasoning that the gateway converted, which the service cannot decrypt."""
-    return _without(body, lambda item: is_sealed(item.get("encrypted_content")))
-
-
-def without_encrypted_reasoning(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A Responses body without encrypted reasoning, which another organization or deployment cannot decrypt."""
-    return _without(body, lambda item: bool(item.get("encrypted_content")))
-
-
-def _without(body: Mapping[str, Any], is_foreign: Any) -> Mapping[str, Any]:
     items = body.get("input")
     if not isinstance(items, list):
         return body
-    kept = [
-        item
-        for item in items
-        if not (isinstance(item, Mapping) and item.get("type") == "reasoning" and is_foreign(item))
-    ]
+    kept = [item for item in items if not _is_sealed(item)]
     return body if len(kept) == len(items) else {**body, "input": kept}
+
+
+def _is_sealed(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("type") == "reasoning" and is_sealed(item.get("encrypted_content"))
 
 
 def _text(content: Any) -> str:

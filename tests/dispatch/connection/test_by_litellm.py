@@ -31,6 +31,8 @@ MESSAGE = {
     "usage": {"input_tokens": 3, "output_tokens": 2},
 }
 
+VECTORS = {"id": "e1", "embeddings": {"float": [[0.5]]}, "meta": {"billed_units": {"input_tokens": 3}}}
+
 
 @dataclass
 class Claude:
@@ -52,7 +54,7 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[Claude]:
         def do_POST(self) -> None:
             seen.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
             self.rfile.read(int(self.headers["content-length"]))
-            body = json.dumps(MESSAGE).encode()
+            body = json.dumps(VECTORS if "embed" in self.path else MESSAGE).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
@@ -106,3 +108,18 @@ def test_the_cards_headers_are_sent_and_the_named_ones_come_back(claude: Claude)
     assert claude.asked[0][1]["x-team"] == "search"
     assert response.headers["anthropic-ratelimit-requests-remaining"] == "49"
     assert "x-secret" not in response.headers
+
+
+def test_the_cards_headers_are_sent_with_embeddings(claude: Claude) -> None:
+    facts = {"provider": "cohere", "api_key_env": "ANTHROPIC_API_KEY", "headers": {"x-team": "search"}}
+    card = make_card("vectors", claude.url, "embed-v3", base_url=f"{claude.url}/embed", **facts)
+
+    async def main() -> UpstreamResponse:
+        dispatcher = Dispatcher()
+        try:
+            return await dispatcher.send(card, Call("embeddings", {"input": ["hi"]}))
+        finally:
+            await dispatcher.aclose()
+
+    assert asyncio.run(main()).status == 200
+    assert claude.asked[0][1]["x-team"] == "search"

@@ -203,6 +203,16 @@ def test_the_cards_headers_are_sent_with_the_values_of_variables(
     assert upstream.seen[0].headers["x-auth"] == "Token t0k"
 
 
+def test_an_error_that_quotes_a_variable_or_the_host_is_shown_without_them(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORP_TOKEN", "corp-secret")
+    upstream.error = {"error": {"message": "127.0.0.1 does not like Token corp-secret"}}
+    response, body = call(make_card("a", upstream.url, "status-400", headers={"x-auth": "Token ${CORP_TOKEN}"}))
+    assert response.status == 400
+    assert b"[hidden] does not like Token [hidden]" in body
+
+
 @pytest.mark.parametrize(
     ("facts", "problem"),
     [

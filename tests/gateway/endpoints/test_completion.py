@@ -223,6 +223,18 @@ def test_a_call_that_fails_after_a_keep_alive_is_an_error_in_the_stream(upstream
     assert rest == b""
 
 
+def test_a_call_that_fails_after_a_keep_alive_costs_nothing(upstream: Upstream) -> None:
+    config = GatewayConfig(keepalive_s=OptionalSeconds(0.05), retries=0)
+    config = msgspec.structs.replace(
+        config, timeouts=msgspec.structs.replace(config.timeouts, first_token_s=Seconds(0.2))
+    )
+    card = make_card("hang", upstream.url, "hang", price=1.0)
+    # Enough for one call that is expected to have 500 tokens.
+    with gateway_client(card, config=config, keys=keys(budget_usd_per_day=Dollars(0.0008))) as (client, _):
+        statuses = [chat(client, "hang", BEARER, stream=True).status_code for _ in range(2)]
+    assert statuses == [200, 200]
+
+
 def test_requests_beyond_the_concurrency_limit_wait_and_beyond_the_queue_get_a_503(upstream: Upstream) -> None:
     config = GatewayConfig(max_concurrency=1, queue=QueueLimits(size=1, wait_s=Seconds(20)))
     with gateway_client(make_card("slow", upstream.url, "slow"), config=config) as (client, _):

@@ -77,13 +77,3 @@ def test_where_every_card_refuses_the_error_names_the_field(upstream: Upstream) 
 
     assert response.status_code == 400
     assert "`logit_bias` is not supported by" in response.json()["error"]["message"]
-
-
-def test_a_field_that_a_server_rejects_is_sent_to_it_once(upstream: Upstream) -> None:
-    """What the tables do not know is learned from the server's error."""
-    upstream.error = {"error": {"message": "Unsupported parameter: 'seed' is not supported with this model."}}
-    with gateway_server(make_card("a", upstream.url, "status-400")) as url:
-        for _ in range(2):
-            httpx.post(f"{url}/v1/chat/completions", json={"model": "a", **HI, "seed": 7}, trust_env=False)
-
-    assert ["seed" in request.body for request in upstream.seen] == [True, False, False]

@@ -253,3 +253,12 @@ def test_tokens_are_counted_and_conversations_compacted_by_the_card(client: http
     for path in ("responses/input_tokens", "responses/compact"):
         assert client.post(f"/v1/{path}", json={"model": "stored", "input": "hi"}).json()["path"] == f"/v1/{path}"
     assert [json.loads(body)["model"] for _, _, _, body in server.seen] == ["m", "m"]
+
+
+def test_only_what_servers_charge_for_is_booked(client: httpx.Client, records: list[Record]) -> None:
+    id_ = created(client, "stored")
+    client.get(f"/v1/responses/{id_}")
+    client.post("/v1/responses/input_tokens", json={"model": "stored", "input": "hi"})
+    client.get("/v1/files", params={"x-route-card": "sound"})
+    client.post("/v1/images/generations", json={"model": "sound", "prompt": "a cat"})
+    assert [record.outcome.usage is not None for record in records] == [True, False, False, False, True]

@@ -275,6 +275,12 @@ def test_reasoning_that_a_server_rejects_is_left_out_of_the_history() -> None:
         '{"detail":[{"loc":["body","messages",0,"role"],"msg":"field required"}]}',
         '{"detail":[{"type":"less_than_equal","loc":["body","temperature"],"msg":"must be at most 2"}]}',
         "Unsupported parameter: 'logprobs'",
+        "Unknown parameter: 'seed[0].odd'.",
+        "Unknown parameter: 'messages[0].temperature'.",
+        "Unsupported parameter: 'seed.odd' is not supported with this model.",
+        "property 'messages[0].content[0].seed' is unsupported",
+        f"tools.0.function.seed: {EXTRA}",
+        '{"detail":[{"type":"extra_forbidden","loc":["body","tools",0,"function","seed"],"msg":"..."}]}',
     ],
 )
 def test_an_error_about_something_else_shows_nothing(error: str) -> None:

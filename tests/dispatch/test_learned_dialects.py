@@ -1,0 +1,89 @@
+"""What a server rejects is left out, and remembered where the server accepts the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.dispatch import Call, Dispatcher
+from tests.dispatch.calls import BODY
+from tests.gateway.servers import COMPLETION, make_card, served
+
+FORM = {"response_format": {"type": "Unknown parameter: 'temperature'."}}
+
+
+class Strict:
+    """A server that rejects `seed`, `top_k` and every part of a tool that it does not know, one at a time."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.seen: list[dict[str, Any]] = []
+
+    async def answer(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.seen.append(body)
+        problems = [f"Unknown parameter: '{name}'." for name in ("seed", "top_k") if name in body]
+        problems += [f"Unknown parameter: 'tools[0].{name}'." for tool in body.get("tools", ()) for name in tool]
+        problems += [
+            f"Unknown parameter: 'stream_options.{name}'." for name in body.get("stream_options", ()) if name == "odd"
+        ]
+        problems += [f"Invalid value: '{body['response_format']['type']}'" for _ in [0] if "response_format" in body]
+        if not problems:
+            return Response(json.dumps(COMPLETION), media_type="application/json")
+        return Response(json.dumps({"error": {"message": problems[0]}}), 400, media_type="application/json")
+
+
+@pytest.fixture
+def strict() -> Iterator[Strict]:
+    server = Strict()
+    with served(Starlette(routes=[Route("/v1/chat/completions", server.answer, methods=["POST"])])) as server.url:
+        yield server
+
+
+def statuses(strict: Strict, *requests: dict[str, Any]) -> list[int]:
+    """The status of each request in turn, by one dispatcher."""
+
+    async def main() -> list[int]:
+        dispatcher, card = Dispatcher(), make_card("a", strict.url)
+        try:
+            calls = [Call("chat", {**BODY, **fields}, "stream" in fields) for fields in requests]
+            return [(await dispatcher.send(card, call)).status for call in calls]
+        finally:
+            await dispatcher.aclose()
+
+    return asyncio.run(main())
+
+
+def test_every_field_that_a_server_rejects_is_sent_to_it_once(strict: Strict) -> None:
+    fields = {"seed": 7, "top_k": 3, "temperature": 0.5}
+
+    assert statuses(strict, fields, fields) == [200, 200]
+    sent = [[name for name in fields if name in body] for body in strict.seen]
+    assert sent == [["seed", "top_k", "temperature"], ["top_k", "temperature"], ["temperature"], ["temperature"]]
+
+
+def test_an_unknown_part_of_a_tool_says_nothing_about_tools(strict: Strict) -> None:
+    tools = {"tools": [{"odd": 1}]}
+
+    assert statuses(strict, tools, tools) == [400, 400]
+    assert all("tools" in body for body in strict.seen)
+
+
+def test_an_error_that_quotes_a_request_changes_no_other_request(strict: Strict) -> None:
+    assert statuses(strict, {"temperature": 0.5, **FORM}, {"temperature": 0.5}) == [400, 200]
+    assert strict.seen[-1]["temperature"] == 0.5
+
+
+def test_an_unknown_option_of_one_stream_does_not_end_the_usage_of_others(strict: Strict) -> None:
+    stream = {"stream": True}
+
+    assert statuses(strict, {**stream, "stream_options": {"odd": 1}}, stream) == [400, 200]
+    assert strict.seen[-1]["stream_options"] == {"include_usage": True}
