@@ -86,7 +86,7 @@ _FORWARDED = ("anthropic-beta", "anthropic-version")
 _HEADER_PREFIX = "llm_provider-"
 
 # What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
-_ADVICE = re.compile(r"(?i)[,.]?\s*(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
+_ADVICE = re.compile(r"(?i)[,.]?\s{0,4}(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
 
 
 class LitellmClient:

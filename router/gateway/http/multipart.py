@@ -7,8 +7,10 @@ import re
 from router.errors import CallerError
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*?;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
-_FILE = re.compile(rb"content-disposition:[^\r\n]*?;\s*filename", re.IGNORECASE)
+# Each begins at a line, so that a head of many such words takes no longer.
+_LINE = re.IGNORECASE | re.MULTILINE
+_NAME = re.compile(rb'^content-disposition:[^\r\n]*?;[ \t]*name="?([^";\r\n]*)"?', _LINE)
+_FILE = re.compile(rb"^content-disposition:[^\r\n]*?;[ \t]*filename", _LINE)
 _END_OF_HEAD = b"\r\n\r\n"
 FORM = "multipart/form-data"
 

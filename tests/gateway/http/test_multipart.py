@@ -41,3 +41,8 @@ def test_what_is_no_form_is_the_clients_fault(body: bytes, content_type: str) ->
 
 def test_a_form_without_an_end_has_no_fields_after_it() -> None:
     assert field_of(FORM[: FORM.index(b"whisper") + 4], TYPE, "model") is None
+
+
+def test_a_head_of_many_dispositions_is_read_in_one_pass() -> None:
+    body = b"--XX\r\n" + b"content-disposition:" * 100_000 + b"\r\n\r\nx\r\n--XX--"
+    assert field_of(body, "multipart/form-data; boundary=XX", "model") is None
