@@ -11,8 +11,11 @@ export OMP_NUM_THREADS ?= 1
 run: $(VENV)/.run
 	$(BIN)/python scripts/demo.py
 
+# Many tests wait for servers, so two at a time are almost twice as fast, on two cores too.
+WORKERS ?= 2
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check

@@ -9,11 +9,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags
 from router.perceive.features import Perceiver
+from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
 from router.types import Decision, Features, Forecast
 from router.wire.chat.request import ChatRequest
@@ -44,7 +46,9 @@ class Router:
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
         self.evidence = evidence or {}
         self._perceive = Perceiver(predictor.encoder, predictor.reader)
-        self._forecasts = predictor.bind(catalog, self.evidence)
+        beliefs = (policy.beliefs for policy in policies.values())
+        # Bound here, so that no request waits for it.
+        self._bound = [(each, *self._bind(each)) for each in ({}, *filter(None, beliefs))]
 
     @classmethod
     def default(cls, cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
@@ -56,6 +60,18 @@ class Router:
         from router.loading import load_router
 
         return load_router(cards, policies, artifact)
+
+    def _bind(self, beliefs: Mapping[str, Belief]) -> tuple[Catalog, Forecaster]:
+        catalog = self.catalog.with_beliefs(beliefs)
+        return catalog, self.predictor.bind(catalog, self.evidence)
+
+    def _of(self, policy: Policy) -> tuple[Catalog, Forecaster]:
+        found = next(((catalog, bound) for beliefs, catalog, bound in self._bound if beliefs == policy.beliefs), None)
+        return self._bind(policy.beliefs) if found is None else found
+
+    def catalog_of(self, policy: Policy) -> Catalog:
+        """The cards with the beliefs that `policy` states, as its forecasts use them."""
+        return self._of(policy)[0]
 
     def route(
         self,
@@ -79,7 +95,7 @@ class Router:
             request, from_prompt = extract_flags(request)
             requested = from_prompt.overridden_by(requested)
         features = self._perceive(request, continues=kept is not None)
-        forecast = self._forecasts(features)
+        forecast = self._of(applied)[1](features)
         request_context = RequestContext(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)
         return Routed(decision, request, forecast, features, applied, request_context)

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 import router
 from router import ChatRequest, Router
+from router.cards.schema import Belief
 from router.errors import CallerError, ConfigurationError
 
 ROOT = Path(__file__).parent.parent
@@ -98,3 +100,14 @@ def test_importing_the_package_imports_no_array_library() -> None:
     code = "import sys, router; print(router.__version__, 'numpy' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert completed.stdout.split() == [router.__version__, "False"]
+
+
+def test_what_a_policy_believes_of_a_card_moves_its_forecast_and_no_other(default: Router) -> None:
+    plain = default.policies.named("best")
+    believing = msgspec.structs.replace(plain, beliefs={"mistral-7b-instruct-v0.2": Belief(tier="frontier")})
+    before, after = (
+        default.route(ChatRequest.from_prompt(PROMPT), policy=each).forecast for each in (plain, believing)
+    )
+    position = default.catalog.ids.index("mistral-7b-instruct-v0.2")
+    assert after.quality[position] > before.quality[position]
+    assert np.delete(after.quality, position).tobytes() == np.delete(before.quality, position).tobytes()

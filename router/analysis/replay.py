@@ -10,11 +10,13 @@ import numpy as np
 from msgspec import Struct
 
 from router import __version__
+from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.policy import Policies, Policy
 from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
+from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
 from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
@@ -53,7 +55,7 @@ class Replayer:
     def __init__(self, records: RecordStore, predictor: Predictor) -> None:
         self._records, self._predictor = records, predictor
         self._recorded_catalog = functools.lru_cache(maxsize=8)(self._read_catalog)
-        self._forecaster = functools.lru_cache(maxsize=8)(lambda cards: predictor.bind(cards.catalog, cards.evidence))
+        self._forecaster = functools.lru_cache(maxsize=8)(self._bind)
         self._card_changes = functools.lru_cache(maxsize=8)(_card_changes)
 
     def replay(self, recorded: DecisionRecord) -> Replay:
@@ -93,7 +95,7 @@ class Replayer:
             decision = decide(
                 cards.catalog,
                 features,
-                self._forecaster(cards)(features),
+                self._forecaster(cards, tuple(policy.beliefs.items()))(features),
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
@@ -103,6 +105,9 @@ class Replayer:
             return Replay(None, False, (), reasons, str(error))
         differences = _differences(recorded, decision)
         return Replay(decision, not differences, differences, reasons)
+
+    def _bind(self, cards: CatalogSnapshot, beliefs: tuple[tuple[str, Belief], ...]) -> Forecaster:
+        return self._predictor.bind(cards.catalog.with_beliefs(dict(beliefs)), cards.evidence)
 
     def _environment_changes(self, recorded: DecisionRecord) -> tuple[str, ...]:
         """Which of the artifact and the release have changed since the decision."""

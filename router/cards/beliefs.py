@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from router.cards.schema import Card
+import msgspec
+
+from router.cards.schema import Belief, Card, Effort
 from router.errors import did_you_mean
+
+T = TypeVar("T", Card, Effort)
+
+
+def with_belief(card: Card, beliefs: Mapping[str, Belief]) -> Card:
+    """`card` with the beliefs about it and about its efforts; `beliefs` are by the ids of cards."""
+    efforts = card.efforts
+    if efforts is not None:
+        changed = {
+            name: _replaced(effort, belief)
+            for name, effort in efforts.stated.items()
+            if (belief := beliefs.get(f"{card.id}@{name}")) is not None
+        }
+        card = msgspec.structs.replace(card, efforts=msgspec.structs.replace(efforts, **changed))
+    belief = beliefs.get(card.id)
+    return card if belief is None else _replaced(card, belief)
+
+
+def _replaced(stated: T, belief: Belief) -> T:
+    fields = {name: value for name in belief.__struct_fields__ if (value := getattr(belief, name))}
+    return msgspec.structs.replace(stated, **fields)
 
 
 def contradiction(by_id: Mapping[str, Card]) -> tuple[str, str, str] | None:

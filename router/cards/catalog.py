@@ -10,12 +10,12 @@ from typing import overload
 
 import msgspec
 
-from router.cards.beliefs import contradiction
+from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
 from router.cards.inheritance import inherited, with_inherited
-from router.cards.schema import Card
+from router.cards.schema import Belief, Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
 
@@ -88,6 +88,17 @@ class Catalog(Sequence[Card]):
         if position is None:
             raise UnknownModelError(f'there is no card "{name}"{did_you_mean(name, self._position)}')
         return self._cards[position]
+
+    def with_beliefs(self, beliefs: Mapping[str, Belief]) -> Catalog:
+        """The catalogue with these beliefs, by the names of cards, in place of what the cards state.
+
+        Raises UnknownModelError for a card that does not exist, and CatalogError for beliefs that contradict each other
+        or those on cards.
+        """
+        if not beliefs:
+            return self
+        believed = {self.named(name).id: belief for name, belief in beliefs.items()}
+        return Catalog(with_belief(card, believed) for card in self.stated if card.effort_of is None)
 
     def inherited(self, name: str) -> tuple[str, ...]:
         """The facts that the card with this name inherits from its base, by their keys in YAML."""

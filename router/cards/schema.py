@@ -74,6 +74,13 @@ StrongerThan = Annotated[
 ]
 
 
+class Belief(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator believes of a card beside its facts."""
+
+    tier: Tier | None = None
+    stronger_than: StrongerThan = ()
+
+
 class Effort(Struct, frozen=True, forbid_unknown_fields=True):
     """The facts of a model at one reasoning effort. What is not stated here is inherited from the card, except for
     what depends on the effort: `thinking_tokens`, `tier`, `stronger_than`, and benchmarks reached at another effort.

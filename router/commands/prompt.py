@@ -77,9 +77,10 @@ def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:
 
     read = describe_prompt(router.predictor, routed.features.vector)
     evidence = {} if read is None else {"the prompt": read}
+    catalog = router.catalog_of(routed.policy)
     for candidate in routed.decision.candidates[:top]:
-        position = router.catalog.ids.index(candidate.card)
-        evidence[candidate.card] = describe_card(router.predictor, router.catalog, position, router.evidence)
+        position = catalog.ids.index(candidate.card)
+        evidence[candidate.card] = describe_card(router.predictor, catalog, position, router.evidence)
     return evidence
 
 

@@ -9,14 +9,15 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from router.cards.catalog import Catalog
+from router.cards.catalog import Catalog, CatalogError
+from router.cards.schema import Belief
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
 from router.formats.json_schema import file_schema
-from router.formats.yaml_file import load, yaml_files
+from router.formats.yaml_file import KeyPath, load, yaml_files
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
@@ -36,8 +37,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
     `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
     independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
-    trained on a user's own outcomes. `headers`: whether responses have the headers `x-route-card`, `x-route-quality`
-    and so on.
+    trained on a user's own outcomes. `beliefs` are what the operator believes of cards, by their names, in place of
+    what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
+    headers `x-route-card`, `x-route-quality` and so on.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -55,6 +57,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     default: Annotated[str, Meta(min_length=1)] | None = None
     conversations: Literal["keep", "free"] = "keep"
     unmeasured: Literal["exclude", "include"] = "exclude"
+    beliefs: Mapping[Annotated[str, Meta(min_length=1)], Belief] = {}
     headers: Literal["on", "off"] = "off"
 
     def __post_init__(self) -> None:
@@ -144,7 +147,22 @@ def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
         hint = did_you_mean(policy.default, catalog.ids)
         problem = f'default: there is no card "{policy.default}"{hint}'
         raise FileError(str(file), lines.get(("default",)), problem)
+    if catalog is not None:
+        _check_beliefs(file, policy, catalog, lines)
     return policy
+
+
+def _check_beliefs(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[KeyPath, int]) -> None:
+    for name in policy.beliefs:
+        if catalog.position(name) is None:
+            problem = f'beliefs: there is no card "{name}"{did_you_mean(name, catalog.ids)}'
+            raise FileError(str(file), lines.get(("beliefs", name)), problem)
+    try:
+        catalog.with_beliefs(policy.beliefs)
+    except CatalogError as error:
+        names = [name for name in policy.beliefs if catalog.named(name).id == error.card]
+        line = lines.get(("beliefs", *names[:1]))
+        raise FileError(str(file), line, f"beliefs: {error.card}: {error.key}: {error.problem}") from None
 
 
 @functools.lru_cache(maxsize=256)

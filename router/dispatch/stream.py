@@ -93,7 +93,8 @@ class EventStream:
     A stream is complete if everything in it that began is finished, whatever the upstream's last event says. Without
     `keep_usage`, an event that contains only usage is left out, since the client did not request it. With `decode`,
     every event is decoded once, an event that cannot be decoded ends the stream, and `take_decoded` returns those of
-    the chunks returned so far; without it, only the events that matter to the gateway are decoded.
+    the chunks returned so far; without it, only the events that matter to the gateway are decoded. `arrived_whole`: the
+    upstream sent a whole answer, of which this stream was made.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class EventStream:
         self.protocol = protocol
         self.usage: Usage | None = None
         self.delivered_bytes = 0
+        self.arrived_whole = False
         self.failed = False
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s

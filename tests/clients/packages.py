@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,8 @@ import pytest
 from tests.clients.cache import cached_folder, install
 
 NPM, PYTHON = Path(__file__).parent / "npm", Path(__file__).parent / "python"
+IN_CI = "CI" in os.environ
+HEAVY = pytest.mark.skipif(IN_CI, reason="CI takes a sample: this program's packages are several hundred megabytes")
 NEEDS_NODE = pytest.mark.skipif(
     not (shutil.which("npm") and shutil.which("node")), reason="needs node and npm: apt-get install nodejs npm"
 )

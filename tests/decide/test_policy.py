@@ -189,3 +189,39 @@ def test_a_file_instead_of_the_policy_folder_is_reported(tmp_path: Path) -> None
 
 def test_policies_can_be_built_without_files() -> None:
     assert Policies([]).ids == ()
+
+
+def test_what_a_policy_believes_of_a_card_replaces_what_the_card_states(tmp_path: Path) -> None:
+    write(tmp_path, "ours", "beliefs: {b: {tier: strong, stronger_than: [a]}}")
+    catalog = Catalog([card("a"), card("b", tier="small"), card("c", tier="small")])
+    believed = catalog.with_beliefs(load_policies(tmp_path, catalog).named("ours").beliefs)
+    assert [(each.id, each.tier, each.stronger_than) for each in believed] == [
+        ("a", None, ()),
+        ("b", "strong", ("a",)),
+        ("c", "small", ()),
+    ]
+    assert catalog.with_beliefs({}) is catalog
+
+
+def test_a_belief_about_an_effort_is_one_about_that_candidate_only(tmp_path: Path) -> None:
+    write(tmp_path, "ours", "beliefs: {a@high: {tier: frontier}}")
+    catalog = Catalog([card("a", efforts={"low": {}, "high": {}})])
+    believed = catalog.with_beliefs(load_policies(tmp_path, catalog).named("ours").beliefs)
+    assert [(each.id, each.tier) for each in believed] == [("a", None), ("a@high", "frontier"), ("a@low", None)]
+
+
+@pytest.mark.parametrize(
+    ("beliefs", "problem"),
+    [
+        ("{bb: {tier: strong}}", 'ours.yaml:3: beliefs: there is no card "bb"; did you mean "b"?'),
+        ("{b: {stronger_than: [x]}}", 'ours.yaml:3: beliefs: b: stronger_than: there is no card "x"'),
+        ("{b: {stronger_than: [a]}}", "ours.yaml:3: beliefs: a: stronger_than: contradicts itself: a > b > a"),
+        ("{b: {tier: best}}", 'ours.yaml:3: beliefs.tier: unknown value "best"'),
+        ("{b: {level: strong}}", 'ours.yaml:3: beliefs: unknown key "level"'),
+    ],
+)
+def test_a_mistake_in_beliefs_is_reported_with_file_line_and_key(tmp_path: Path, beliefs: str, problem: str) -> None:
+    write(tmp_path, "ours", f"beliefs: {beliefs}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(tmp_path, Catalog([card("a", stronger_than=["b"]), card("b")]))
+    assert problem in str(caught.value)

@@ -17,7 +17,7 @@ KEY_VARIABLE = "FAULT_UPSTREAM_KEY"
 
 def short_timeouts(**seconds: float) -> GatewayConfig:
     """Timeouts that end a test soon, and are long enough for a slow but healthy response."""
-    limits = {"connect_s": 0.5, "first_token_s": 1.5, "idle_s": 1.5, "total_s": 5.0, **seconds}
+    limits = {"connect_s": 2.0, "first_token_s": 2.5, "idle_s": 2.5, "total_s": 8.0, **seconds}
     return with_timeouts(Timeouts(**limits))
 
 

@@ -17,7 +17,8 @@ from tests.faults.upstream import Upstream, refusing_port
 from tests.gateway.servers import gateway_server, wait_for
 
 # litellm creates pydantic models during a call, and these warn.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydantic")
+# All cells are requested at once, so one process of a parallel run has them all.
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:pydantic"), pytest.mark.xdist_group("fault matrix")]
 CELLS = cells()
 CONCURRENCY = 8
 # These keep a machine busy for longer than the timeouts of the others.

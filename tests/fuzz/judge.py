@@ -41,7 +41,10 @@ def reply_problems(request: FuzzRequest, reply: Reply) -> Iterator[str]:
     content_type = reply.headers.get("content-type", "")
     if reply.status >= 400:
         messages = request.path.startswith(("/v1/messages", "/messages"))
-        yield from error_problems(reply.body, "anthropic" if messages else "openai")
+        problems = list(error_problems(reply.body, "anthropic" if messages else "openai"))
+        # Where no surface has handled it, the shape is that of the client.
+        of_anthropic = any(name.lower() == "anthropic-version" for name, _ in request.headers)
+        yield from list(error_problems(reply.body, "anthropic")) if problems and of_anthropic else problems
     elif content_type.startswith("text/event-stream"):
         yield from _stream_problems(reply.body)
     elif content_type.startswith("application/json") and reply.body and _json(reply.body) is None:

@@ -134,7 +134,7 @@ def test_functions_are_nested() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["web_search", "file_search", "code_interpreter", "mcp", "custom"])
+@pytest.mark.parametrize("kind", ["web_search", "file_search", "code_interpreter", "mcp", "local_shell"])
 def test_openais_built_in_tools_are_rejected(kind: str) -> None:
     assert rejected_param(tools=[{"type": kind, "name": "x"}]) == "tools[0].type"
 

@@ -155,7 +155,7 @@ FOREIGN = {
         {"type": "web_search_call", "id": "1"},
         {"type": "item_reference", "id": "1"},
         {"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": "f"}]},
-        {"type": "custom_tool_call", "call_id": "1", "name": "f", "input": "x"},
+        {"type": "local_shell_call", "id": "1", "call_id": "1", "action": {"type": "exec", "command": ["ls"]}},
     ],
 }
 

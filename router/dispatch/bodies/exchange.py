@@ -34,6 +34,7 @@ async def as_stream(
     """A whole decoded answer as the stream that was requested. Raises UpstreamError where the answer is empty."""
     source = Source(answer.card.id, _reading_once(one_piece(protocol.api, answer.decoded)), _nothing_to_close)
     stream = EventStream(source, protocol, timeouts, keep_usage=call.wants_usage, decode=call.decode)
+    stream.arrived_whole = True
     await stream.start()
     headers = {**answer.headers, "content-type": "text/event-stream"}
     return msgspec.structs.replace(answer, headers=headers, body=stream, usage=None, decoded=None)

@@ -158,6 +158,8 @@ async def _streamed_reply(stream: EventStream, start: float) -> Reply:
                     text.append(delta.text)
             finish = finish_of(choice)
             cut_off = cut_off or (finish is not None and finish.reason == "length")
+    # A whole answer says nothing about the time to its first token.
+    ttft_ms = None if stream.arrived_whole else ttft_ms
     return Reply("".join(text), _since(start), ttft_ms, *_tokens(stream.usage), cut_off)
 
 

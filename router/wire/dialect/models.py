@@ -35,17 +35,19 @@ def _named(pattern: str) -> re.Pattern[str]:
 
 
 MODELS: tuple[Model, ...] = (
-    # The chat variants of GPT-5 do not reason, but have the same limits.
     Model(
         _named(r"(?:gpt-?[5-9]|o[1-9])(?![0-9b])"),
-        {
-            "rejects": _NOT_SAMPLED,
-            "only": {"temperature": (1,), "top_p": (1,)},
-            "output_limit": "max_completion_tokens",
-        },
+        {"output_limit": "max_completion_tokens", "developer": True},
         _OPENAI,
     ),
-    Model(_named(r"(?:gpt-?[5-9](?!.*chat)|o[3-9])(?![0-9b])"), {"rejects": frozenset({"stop"})}, _OPENAI),
+    # The chat variants of GPT-5 do not reason, but have the same limits. From GPT-5.1 on, the rest depends on the
+    # reasoning effort, so the server decides.
+    Model(
+        _named(r"(?:gpt-?5(?!\.\d)|o[1-9])(?![0-9b])"),
+        {"rejects": _NOT_SAMPLED, "only": {"temperature": (1,), "top_p": (1,)}},
+        _OPENAI,
+    ),
+    Model(_named(r"(?:gpt-?5(?!\.\d)(?!.*chat)|o[3-9])(?![0-9b])"), {"rejects": frozenset({"stop"})}, _OPENAI),
     # These knew no system messages, tools in parallel or developer messages.
     Model(_named(r"o1-(?:mini|preview)"), {"rejects": frozenset({"parallel_tool_calls", "tools"})}, _OPENAI),
     Model(_named(r"gpt-(?:3|4)"), {"rejects": frozenset({"reasoning_effort"})}, frozenset({"openai", "azure"})),

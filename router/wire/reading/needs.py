@@ -205,19 +205,18 @@ def _tool_needs(body: Mapping[str, Any]) -> Iterator[str]:
         yield "tools"
     tools = body.get("tools")
     for tool in tools if isinstance(tools, list) else ():
-        yield from _needs_of_tool(tool) if isinstance(tool, Mapping) else ("tools",)
+        inner = tool.get("tools") if isinstance(tool, Mapping) and tool.get("type") == "namespace" else None
+        for each in inner if isinstance(inner, list) else (tool,):
+            yield from _needs_of_tool(each) if isinstance(each, Mapping) else ("tools",)
 
 
 def _needs_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
     kind = tool.get("type")
-    if kind == "namespace":
-        yield from _tool_needs(tool)
-        return
     function = tool.get("function")
     function = function if isinstance(function, Mapping) else tool
     if kind == "builtin_function":
         kind = function.get("name")
-    # Anthropic's `custom` is a function; elsewhere it takes a text.
+    # Anthropic's `custom` is a function; elsewhere it takes a text. That of Responses can be converted to a function.
     is_function = kind in (None, "function") or (kind == "custom" and "input_schema" in tool)
     names = tool if kind is None else (kind,)
     for name in names:
@@ -228,7 +227,7 @@ def _needs_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
             if pattern.fullmatch(name.rpartition(":")[2]):
                 yield capability
                 return
-    if kind == "custom" and not is_function:
+    if kind == "custom" and "custom" in tool:
         yield "custom_tools"
         return
     yield "tools"

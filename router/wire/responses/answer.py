@@ -11,6 +11,7 @@ from router.wire.chat.answer import Finish, finish_of, identity, objects
 from router.wire.chat.blocks import Block, blocks_of
 from router.wire.chat.stream_writer import StreamWriter, only_choice
 from router.wire.reasoning import StateReader
+from router.wire.responses.tools import Called, input_in, names_of_calls
 from router.wire.sse import event
 from router.wire.usage import usage_in
 
@@ -49,8 +50,9 @@ def answer(chat: Mapping[str, Any], body: Mapping[str, Any], maker: str = "") ->
     blocks = blocks_of(choice.get("message"), id_, state)
     # Only the last item can be incomplete.
     statuses = [*["completed"] * (len(blocks) - 1), _status(finish)]
+    called = names_of_calls(body)
     output = [
-        _item(block, id_, status, block.text, _logprobs(choice), state.seal)
+        _item(block, id_, status, block.text, _logprobs(choice), state.seal, called.get(block.name))
         for block, status in zip(blocks, statuses, strict=False)
     ]
     return _finished_response({**_response(body, id_, model, created), "output": output}, finish, usage_in(chat))
@@ -67,6 +69,7 @@ class ResponseEvents(StreamWriter):
         self._response: dict[str, Any] = {}
         self._output: list[dict[str, Any]] = []
         self._logprobs: list[Mapping[str, Any]] = []
+        self._called = names_of_calls(body)
 
     def fail(self, message: str, kind: str, code: str | None) -> bytes:
         """See `EventWriter.fail`: `response.failed`, then an error that makes OpenAI's SDKs raise."""
@@ -91,13 +94,20 @@ class ResponseEvents(StreamWriter):
         if block.kind == "state":
             item = _item(block, self._id, "in_progress", "", ())
             return self._event("response.output_item.added", {"output_index": block.index, "item": item})
+        called = self._called_as(block)
+        if called is not None and called.is_custom:
+            item = _item(block, self._id, "in_progress", "", (), called=called)
+            return self._event("response.output_item.added", {"output_index": block.index, "item": item})
         kind, _ = _CONTENT_KINDS[block.kind]
         location = _location(block, self._id)
         name = f"response.{kind}.delta"
         # The beginning of every delta event, encoded once, since encoding it for every chunk costs time.
         head = json_bytes({"type": name, **location})[:-1]
         block.head = b"event: " + name.encode() + b"\ndata: " + head + b',"delta":'
-        item = {**_item(block, self._id, "in_progress", "", ()), **({} if block.kind == "tool" else {"content": []})}
+        item = {
+            **_item(block, self._id, "in_progress", "", (), called=called),
+            **({} if block.kind == "tool" else {"content": []}),
+        }
         added = self._event("response.output_item.added", {"output_index": block.index, "item": item})
         if block.kind == "tool":
             return added
@@ -105,6 +115,9 @@ class ResponseEvents(StreamWriter):
 
     def on_delta(self, block: Block, text: str) -> bytes:
         """See `BlockWriter.on_delta`."""
+        if not block.head:
+            # The text of a custom tool is known when its arguments are complete.
+            return b""
         self._sequence += 1
         tail = b',"sequence_number":%d}\n\n' % (self._sequence - 1)
         if block.kind == "text":
@@ -116,8 +129,11 @@ class ResponseEvents(StreamWriter):
     def on_stop(self, block: Block) -> bytes:
         """See `BlockWriter.on_stop`."""
         status = "completed" if self._finish is None else _status(self._finish)
-        item = _item(block, self._id, status, block.text, self._logprobs, self._state.seal)
+        called = self._called_as(block)
+        item = _item(block, self._id, status, block.text, self._logprobs, self._state.seal, called)
         self._output.append(item)
+        if called is not None and called.is_custom:
+            return self._custom_input(block, item)
         if block.kind == "state":
             return self._event("response.output_item.done", {"output_index": block.index, "item": item})
         kind, field = _CONTENT_KINDS[block.kind]
@@ -128,7 +144,7 @@ class ResponseEvents(StreamWriter):
         if block.kind == "text":
             done["logprobs"] = self._logprobs
         elif block.kind == "tool":
-            done["name"] = block.name
+            done["name"] = item["name"]
         events = self.on_delta(block, missing) if missing else b""
         events += self._event(f"response.{kind}.done", done)
         if block.kind != "tool":
@@ -137,6 +153,17 @@ class ResponseEvents(StreamWriter):
         if block.kind == "text":
             self._logprobs = []
         return events + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+
+    def _called_as(self, block: Block) -> Called | None:
+        return self._called.get(block.name) if block.kind == "tool" else None
+
+    def _custom_input(self, block: Block, item: Mapping[str, Any]) -> bytes:
+        location, text = _location(block, self._id), item["input"]
+        return (
+            self._event("response.custom_tool_call_input.delta", {**location, "delta": text})
+            + self._event("response.custom_tool_call_input.done", {**location, "input": text})
+            + self._event("response.output_item.done", {"output_index": block.index, "item": item})
+        )
 
     def _end_events(self, finish: Finish, usage: Usage | None, _has_calls: bool) -> Sequence[bytes]:
         response = _finished_response({**self._response, "output": self._output}, finish, usage)
@@ -188,12 +215,22 @@ def _item_id(block: Block, answer_id: str) -> str:
 
 
 def _item(
-    block: Block, answer_id: str, status: str, text: str, logprobs: Sequence[Mapping[str, Any]], seal: str = ""
+    block: Block,
+    answer_id: str,
+    status: str,
+    text: str,
+    logprobs: Sequence[Mapping[str, Any]],
+    seal: str = "",
+    called: Called | None = None,
 ) -> dict[str, Any]:
     head = {"id": _item_id(block, answer_id), "status": status}
+    if block.kind == "tool" and called is not None and called.is_custom:
+        own = {"type": "custom_tool_call", "call_id": block.id, **_name(block, called)}
+        return {**head, **own, "input": input_in(text) if text else ""}
     if block.kind == "tool":
         arguments = text if text.strip() or status == "in_progress" else _NO_ARGUMENTS
-        return {**head, "type": "function_call", "call_id": block.id, "name": block.name, "arguments": arguments}
+        own = {"type": "function_call", "call_id": block.id, **_name(block, called)}
+        return {**head, **own, "arguments": arguments}
     if block.kind == "state":
         return {**head, "type": "reasoning", "summary": [], "encrypted_content": block.name}
     content = [_part(block, text, logprobs)]
@@ -201,6 +238,12 @@ def _item(
         encrypted = {"encrypted_content": seal} if seal else {}
         return {**head, "type": "reasoning", "summary": [], "content": content, **encrypted}
     return {**head, "type": "message", "role": "assistant", "content": content}
+
+
+def _name(block: Block, called: Called | None) -> dict[str, str]:
+    if called is None:
+        return {"name": block.name}
+    return {"name": called.name, **({} if called.namespace is None else {"namespace": called.namespace})}
 
 
 def _part(block: Block, text: str, logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from router.wire.chat.transcript import Part, Transcript
 from router.wire.fields import entries, fields_of, kind_of, non_empty_text, reject, text_of
 from router.wire.responses.reasoning import state_in
+from router.wire.responses.tools import arguments_of, chat_name, chat_tools
 
 _CONVERTED = frozenset(
     {
@@ -82,6 +83,10 @@ def _add_item(transcript: Transcript, item: Mapping[str, Any], path: str) -> Non
         if not isinstance(role, str) or role not in _ROLES:
             reject(f"{path}.role", "must be user, assistant, system or developer")
         transcript.add_turn(_ROLES[role], _parts(item.get("content"), f"{path}.content"))
+    elif kind == "custom_tool_call":
+        call = arguments_of(text_of(item.get("input"), f"{path}.input"))
+        name = chat_name(non_empty_text(item.get("name"), f"{path}.name"), item.get("namespace"))
+        transcript.add_tool_call(non_empty_text(item.get("call_id"), f"{path}.call_id"), name, call, {})
     elif kind == "function_call":
         # A call without arguments: templates parse this text.
         arguments = text_of(item.get("arguments"), f"{path}.arguments") or "{}"
@@ -89,8 +94,8 @@ def _add_item(transcript: Transcript, item: Mapping[str, Any], path: str) -> Non
             non_empty_text(item.get("name"), f"{path}.name"),
             non_empty_text(item.get("call_id"), f"{path}.call_id"),
         )
-        transcript.add_tool_call(id_, name, arguments, {})
-    elif kind == "function_call_output":
+        transcript.add_tool_call(id_, chat_name(name, item.get("namespace")), arguments, {})
+    elif kind in ("function_call_output", "custom_tool_call_output"):
         id_ = non_empty_text(item.get("call_id"), f"{path}.call_id")
         transcript.add_tool_result(id_, _parts(item.get("output"), f"{path}.output"), {})
     elif kind == "item_reference":
@@ -165,15 +170,7 @@ def _logprobs_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tool_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    tools = []
-    for tool, path in entries(body.get("tools"), "tools"):
-        kind = kind_of(tool, path)
-        if kind != "function":
-            reject(f"{path}.type", f'is "{kind}", a tool that only OpenAI models support; send a function instead')
-        non_empty_text(tool.get("name"), f"{path}.name")
-        names = ("name", "description", "parameters", "strict")
-        function = {field: tool[field] for field in names if tool.get(field) is not None}
-        tools.append({"type": "function", "function": function})
+    tools = chat_tools(body)
     fields: dict[str, Any] = {"tools": tools} if tools else {}
     if body.get("tool_choice") is not None:
         fields["tool_choice"] = _tool_choice(body["tool_choice"])
@@ -184,7 +181,7 @@ def _tool_choice(choice: Any) -> Any:
     if isinstance(choice, str):
         return choice
     kind = kind_of(fields_of(choice, "tool_choice"), "tool_choice")
-    if kind == "function":
+    if kind in ("function", "custom"):
         return _function(choice, "tool_choice")
     if kind == "allowed_tools":
         allowed = [_function(tool, path) for tool, path in entries(choice.get("tools"), "tool_choice.tools")]
@@ -193,4 +190,5 @@ def _tool_choice(choice: Any) -> Any:
 
 
 def _function(choice: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": non_empty_text(choice.get("name"), f"{path}.name")}}
+    name = chat_name(non_empty_text(choice.get("name"), f"{path}.name"), choice.get("namespace"))
+    return {"type": "function", "function": {"name": name}}

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.clients.packages import NEEDS_NODE
+from tests.clients.packages import HEAVY, NEEDS_NODE
 from tests.clients.programs.agents import AGENTS, Agent
 from tests.clients.programs.workplace import NOTE, Workplace
 from tests.clients.scripted_model import dictating
 from tests.clients.upstream import Upstream
 
-pytestmark = [pytest.mark.slow, NEEDS_NODE]
+# In one process of a parallel run, so that large packages are installed once.
+pytestmark = [pytest.mark.slow, NEEDS_NODE, pytest.mark.xdist_group("agents")]
 
-every_agent = pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.package)
 # An agent's requests are relayed at one of these and converted at others.
 MODELS = ("open-model", "claude", "auto")
-# The path through litellm refuses Codex' prompt_cache_key.
-_REFUSED = {
-    ("codex", model): pytest.mark.xfail(reason="prompt_cache_key", strict=False) for model in ("claude", "auto")
-}
+# The agent whose requests differ most from chat completions.
+_SAMPLE = "codex"
+every_agent = pytest.mark.parametrize(
+    "agent",
+    [pytest.param(agent, id=agent.package, marks=[] if agent.package == _SAMPLE else [HEAVY]) for agent in AGENTS],
+)
 
 
 def cases() -> list[object]:
-    """Every agent with every model; a CI run takes one model an agent, each another one."""
+    """Every agent with every model; a CI run takes one agent with one model."""
     return [
         pytest.param(
             agent,
             model,
             id=f"{agent.package}-{model}",
-            marks=[
-                pytest.mark.skipif("CI" in os.environ and position % len(MODELS) != number, reason="CI takes a sample"),
-                *filter(None, [_REFUSED.get((agent.package, model))]),
-            ],
+            marks=[] if (agent.package, model) == (_SAMPLE, "claude") else [HEAVY],
         )
-        for position, agent in enumerate(AGENTS)
-        for number, model in enumerate(MODELS)
+        for agent in AGENTS
+        for model in MODELS
     ]
 
 

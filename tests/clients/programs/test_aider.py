@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.clients.docs_pages import exports, section
-from tests.clients.packages import python_of
+from tests.clients.packages import HEAVY, python_of
 from tests.clients.programs.workplace import Workplace
 from tests.clients.scripted_model import dictating
 from tests.clients.upstream import Upstream
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, HEAVY]
 
 _NEVER_GIT = ("--no-git", "--no-show-model-warnings", "--yes-always")
 

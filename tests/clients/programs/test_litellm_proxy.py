@@ -17,13 +17,13 @@ from router.cards import Card
 from tests.clients.conftest import KEY_VARIABLE, UPSTREAM_KEY, cards
 from tests.clients.docs_pages import adapted, blocks, section
 from tests.clients.inputs import BOTH_CITIES, CHAT_TOOL
-from tests.clients.packages import python_of
+from tests.clients.packages import HEAVY, python_of
 from tests.clients.programs.workplace import proxy_trap
 from tests.clients.upstream import Upstream, upstream_server
 from tests.faults.process import route_serve, served
 from tests.gateway.servers import make_card
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, HEAVY]
 
 # The proxy refuses to start without a key that is hard to guess.
 KEY = "sk-9f2c61d07be84a35a1c9e2b4"

@@ -12,7 +12,8 @@ from tests.clients.suites.rules import read_rules, rule_of
 from tests.clients.suites.run import Suite, SuiteResult, run_suite, source_of
 from tests.clients.upstream import Upstream
 
-pytestmark = pytest.mark.slow
+# Each suite runs once, so one process of a parallel run has them all.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
 
 OPENAI = Suite("openai", ("pytest_asyncio.plugin", "respx.plugin"), base_path="/v1")
 ANTHROPIC = Suite(
@@ -88,7 +89,7 @@ def test_the_docs_state_how_many_tests_pass(runs: Runs, suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("suite", "path", "fields"),
     [
-        (OPENAI, "/v1/chat/completions", {"verbosity": "low", "max_tokens": 0, "seed": -9007199254740991}),
+        (OPENAI, "/v1/chat/completions", {"verbosity": "low", "max_completion_tokens": 0, "seed": -9007199254740991}),
         (OPENAI, "/v1/completions", {"best_of": 0, "suffix": "test.", "logprobs": 0}),
         (OPENAI, "/v1/embeddings", {"dimensions": 1, "encoding_format": "float"}),
         (OPENAI, "/v1/responses", {"background": True, "conversation": "string", "max_tool_calls": 0}),

@@ -216,11 +216,11 @@ def test_a_field_that_an_endpoint_rejects_is_omitted(
         assert not set(rejected) - {"stream"} & set(model.bodies[-1])
 
 
-def test_an_endpoint_without_streams_is_asked_for_complete_answers(run: Ran) -> None:
+def test_the_whole_answers_of_an_endpoint_without_streams_have_no_time_to_the_first_token(run: Ran) -> None:
     with examinee(replies=KNOWS_ALL, streams=False) as model:
         report = run(card_of(model))
         assert (report.overall.score, report.ttft_ms) == (1.0, None)
-        assert len(model.asked) == 9
+        assert len(model.asked) == 8
 
 
 def test_an_interrupted_answer_is_not_graded(run: Ran, tmp_path: Path) -> None:

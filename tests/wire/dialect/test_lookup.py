@@ -69,9 +69,15 @@ def test_a_dialect_that_does_not_exist_is_rejected_with_the_likely_one() -> None
         Card(id="c", provider="openai_like", model="m", dialect="vlm")
 
 
-@pytest.mark.parametrize(
-    "model", ["gpt-5", "gpt5", "gpt-5-mini", "openai/gpt-5.2", "o1", "o3-mini", "o4-mini", "gpt-6"]
-)
+@pytest.mark.parametrize("model", ["openai/gpt-5.2", "gpt-5.6-luna", "gpt-6"])
+def test_what_depends_on_the_effort_is_left_to_the_server_of_openais_newer_models(model: str) -> None:
+    found = dialect("openai", "http://127.0.0.1:4000/v1", model)
+
+    assert (found.output_limit, found.developer) == ("max_completion_tokens", True)
+    assert not {"temperature", "logprobs", "stop"} & {*found.rejects, *found.only}
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt5", "gpt-5-mini", "o1", "o3-mini", "o4-mini"])
 @pytest.mark.parametrize("url", ["https://api.openai.com/v1", "http://127.0.0.1:4000/v1"])
 def test_openais_reasoning_models_have_their_own_rules_everywhere(model: str, url: str) -> None:
     found = dialect("openai", url, model)

@@ -85,13 +85,12 @@ def test_values_that_servers_assume_anyway_need_nothing(fields: dict[str, Any]) 
         ({"type": "function", "name": "bash", "parameters": SCHEMA}, "tools"),
         ({"name": "computer", "input_schema": SCHEMA}, "tools"),
         ({"type": "custom", "name": "memory", "input_schema": SCHEMA}, "tools"),
-        ({"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}}, "custom_tools"),
-        ({"type": "custom", "custom": {"name": "apply_patch"}}, "custom_tools"),
         ({"type": "web_search"}, "web_search"),
         ({"type": "web_search_preview_2025_03_11"}, "web_search"),
         ({"type": "web_search_20250305", "name": "web_search", "max_uses": 5}, "web_search"),
         ({"type": "browser_search"}, "web_search"),
         ({"type": "x_search"}, "web_search"),
+        ({"type": "openrouter:web_search"}, "web_search"),
         ({"googleSearch": {}}, "web_search"),
         ({"google_search": {}}, "web_search"),
         ({"type": "builtin_function", "function": {"name": "$web_search"}}, "web_search"),
@@ -117,6 +116,17 @@ def test_values_that_servers_assume_anyway_need_nothing(fields: dict[str, Any]) 
 )
 def test_a_tool_needs_a_capability(tool: dict[str, Any], need: str) -> None:
     assert needs_of({"tools": [tool]}) == {need}
+
+
+def test_a_custom_tool_of_chat_needs_a_card_that_has_them_and_one_of_responses_functions() -> None:
+    of_chat, of_responses = {"type": "custom", "custom": {"name": "f"}}, {"type": "custom", "name": "f"}
+    assert needs_of({"tools": [of_chat]}) == {"custom_tools"}
+    assert needs_of({"tools": [of_responses]}) == {"tools"}
+
+
+def test_the_tools_of_a_namespace_are_read() -> None:
+    inner = [{"type": "function", "name": "close"}, {"type": "web_search"}]
+    assert needs_of({"tools": [{"type": "namespace", "name": "n", "tools": inner}]}) == {"tools", "web_search"}
 
 
 def test_strict_and_parallel_tools_are_needs_of_their_own() -> None:
