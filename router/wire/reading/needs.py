@@ -212,9 +212,6 @@ def _tool_needs(body: Mapping[str, Any]) -> Iterator[str]:
 
 def _needs_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
     kind = tool.get("type")
-    if kind == "namespace":
-        yield from _tool_needs(tool)
-        return
     function = tool.get("function")
     function = function if isinstance(function, Mapping) else tool
     if kind == "builtin_function":

@@ -90,6 +90,7 @@ def test_values_that_servers_assume_anyway_need_nothing(fields: dict[str, Any]) 
         ({"type": "web_search_20250305", "name": "web_search", "max_uses": 5}, "web_search"),
         ({"type": "browser_search"}, "web_search"),
         ({"type": "x_search"}, "web_search"),
+        ({"type": "openrouter:web_search"}, "web_search"),
         ({"googleSearch": {}}, "web_search"),
         ({"google_search": {}}, "web_search"),
         ({"type": "builtin_function", "function": {"name": "$web_search"}}, "web_search"),
