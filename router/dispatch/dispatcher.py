@@ -189,7 +189,8 @@ class Dispatcher:
         call = call.at_server(deployment.server)
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
-            retries = 0 if uses_litellm(deployment.card) else self._retries
+            is_relayed = call.api in native_apis(deployment.card) or not uses_litellm(deployment.card)
+            retries = self._retries if is_relayed else 0
             for retry in range(retries + 1):
                 if retry:
                     self.pool.retry(deployment)
