@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -65,32 +65,16 @@ class Relay:
         no valid HTTP response, or a stream breaks off before its first content.
         """
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self._send(card, call, PROTOCOLS[call.api], path)
-        except aiohttp.ConnectionTimeoutError:
-            raise late(card, "connect_timeout") from None
-        except TimeoutError:
-            raise late(card) from None
-        except CodingError as error:
-            raise _undecodable(card, error) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _broken(card, error) from None
+        async with _one_attempt(card, limit_s):
+            return await self._send(card, call, PROTOCOLS[call.api], path)
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
 
         Raises UpstreamError where there is no valid HTTP response.
         """
-        try:
-            async with asyncio.timeout(self.timeouts.total_s):
-                return await self._forward(card, call, raw)
-        except TimeoutError:
-            raise late(card) from None
-        except CodingError as error:
-            raise _undecodable(card, error) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _broken(card, error) from None
+        async with _one_attempt(card, self.timeouts.total_s):
+            return await self._forward(card, call, raw)
 
     async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         key = api_key(card)
@@ -192,6 +176,22 @@ class Relay:
         return await session.post(
             endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout, **options
         )
+
+
+@contextlib.asynccontextmanager
+async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[None]:
+    """A call that may take `limit_s` seconds, and whose failures are raised as UpstreamError."""
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except aiohttp.ConnectionTimeoutError:
+        raise late(card, "connect_timeout") from None
+    except TimeoutError:
+        raise late(card) from None
+    except CodingError as error:
+        raise _undecodable(card, error) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _broken(card, error) from None
 
 
 def _new_session(keep_alive: bool) -> aiohttp.ClientSession:
