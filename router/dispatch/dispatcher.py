@@ -235,7 +235,7 @@ class Dispatcher:
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(deployment, _total_tokens(response, call))
+                self.pool.record_success(deployment, _counted_tokens(deployment, response, call))
             return response
         except UpstreamError as error:
             record(None, error.fault)
@@ -250,7 +250,7 @@ class Dispatcher:
             if stream.failed:
                 self.pool.record_failure(deployment)
             elif stream.complete:
-                self.pool.record_success(deployment, _total_tokens(response, call))
+                self.pool.record_success(deployment, _counted_tokens(deployment, response, call))
             self.pool.end(deployment)
 
         stream.on_close(on_close)
@@ -342,6 +342,10 @@ def _not_by_litellm(card: Card) -> str | None:
     return None
 
 
-def _total_tokens(response: UpstreamResponse, call: Call) -> int:
+def _counted_tokens(deployment: Deployment, response: UpstreamResponse, call: Call) -> int:
+    """The tokens that count against the deployment's limit per minute."""
+    if deployment.limits.tpm is None:
+        # Where no usage is reported, the texts of request and answer would be counted.
+        return 0
     usage = booked_usage(response, call.api, call.body)
     return 0 if usage is None else usage.total_tokens

@@ -57,10 +57,13 @@ class Failover:
     def add(self, deployment: Deployment, failure: UpstreamResponse | UpstreamError) -> None:
         """Take in the failure of an attempt at `deployment`."""
         card = deployment.card
-        fault = fault_in(failure) if isinstance(failure, UpstreamResponse) else None
-        if isinstance(failure, ReportedError):
-            fault = failure.reported
-        meaning = fault.meaning if fault is not None else KINDS[kind_of_failure(failure)]  # type: ignore[arg-type]
+        fault: Fault | None
+        if isinstance(failure, UpstreamResponse):
+            fault = fault_in(failure)
+            meaning = fault.meaning
+        else:
+            fault = failure.reported if isinstance(failure, ReportedError) else None
+            meaning = KINDS[kind_of_failure(failure)]
         match meaning.then:
             case "end":
                 self.is_over = True
