@@ -101,15 +101,15 @@ def stories(rng: random.Random) -> Iterator[Line]:
     """A story in which a quantity changes; the difficulty is the number of events."""
     for level in LEVELS:
         for _ in range(3):
-            name, count, told = rng.choice(NAMES), rng.randint(12, 60), []
+            name, count, sentences = rng.choice(NAMES), rng.randint(12, 60), []
             things = rng.choice(("marbles", "stamps", "stickers", "postcards", "seashells"))
             start, events = count, rng.sample(range(6), 5)[:level]
             for event in events:
                 count, words = _event(event, count, things, rng)
-                told.append(words)
-            if level > 1 and not told[-1].startswith("NAME"):
-                told[-1] = f"Finally, {told[-1][0].lower()}{told[-1][1:]}"
-            story = " ".join(told).replace("NAME", name)
+                sentences.append(words)
+            if level > 1 and not sentences[-1].startswith("NAME"):
+                sentences[-1] = f"Finally, {sentences[-1][0].lower()}{sentences[-1][1:]}"
+            story = " ".join(sentences).replace("NAME", name)
             yield line(
                 f"{name} has {start} {things}. {story} How many {things} does {name} have now?", count, "number", level
             )
@@ -280,14 +280,14 @@ def orders(rng: random.Random) -> Iterator[Line]:
             than, most = relations[variant]
             facts = [f"{first} is {than} {second}." for first, second in itertools.pairwise(people)]
             rng.shuffle(facts)
-            told = " ".join(facts)
+            premises = " ".join(facts)
             if variant == 2:
                 question = "Sort them from the fastest to the slowest, as names separated by commas."
-                yield line(f"{told} {question}", people, "list", level)
+                yield line(f"{premises} {question}", people, "list", level)
                 continue
             place = 0 if level == 1 else rng.randint(1, len(people) - 1)
             ordinal = ("", "second ", "third ", "fourth ", "fifth ", "sixth ", "seventh ")[place]
-            yield line(f"{told} Who is the {ordinal}{most}?", people[place], "text", level)
+            yield line(f"{premises} Who is the {ordinal}{most}?", people[place], "text", level)
 
 
 def islanders(rng: random.Random) -> Iterator[Line]:
@@ -303,14 +303,14 @@ def islanders(rng: random.Random) -> Iterator[Line]:
         ]
         if len(worlds) != 1 or not 0 < sum(worlds[0]) < len(people):
             continue
-        told = " ".join(f'{name} says: "{words}"' for name, (words, _) in zip(people, claims, strict=True))
+        spoken = " ".join(f'{name} says: "{words}"' for name, (words, _) in zip(people, claims, strict=True))
         intro = "On an island, knights always tell the truth and knaves always lie."
         target = rng.randrange(len(people))
         question = f"Is {people[target]} a knight or a knave? Answer with one word."
         answer = "knight" if worlds[0][target] else "knave"
         if asked % 2:
             question, answer = "How many of them are knights?", str(sum(worlds[0]))
-        yield line(f"{intro} {told} {question}", answer, "number" if asked % 2 else "text", min(2 + asked // 3, 5))
+        yield line(f"{intro} {spoken} {question}", answer, "number" if asked % 2 else "text", min(2 + asked // 3, 5))
         asked += 1
 
 
@@ -361,13 +361,13 @@ def swaps(rng: random.Random) -> Iterator[Line]:
             people = rng.sample(NAMES, 3 + level // 2)
             things = rng.sample(("book", "ball", "key", "hat", "lamp", "flute", "map", "kite"), len(people))
             held = dict(zip(people, things, strict=True))
-            told = [", ".join(f"{name} has the {thing}" for name, thing in held.items()) + "."]
+            statements = [", ".join(f"{name} has the {thing}" for name, thing in held.items()) + "."]
             for _ in range(2 * level):
                 one, other = rng.sample(people, 2)
                 held[one], held[other] = held[other], held[one]
-                told.append(f"{one} and {other} swap what they hold.")
+                statements.append(f"{one} and {other} swap what they hold.")
             name = rng.choice(people)
-            yield line(f"{' '.join(told)} What does {name} hold at the end?", held[name], "text", level)
+            yield line(f"{' '.join(statements)} What does {name} hold at the end?", held[name], "text", level)
 
 
 def truths(rng: random.Random) -> Iterator[Line]:
@@ -608,7 +608,7 @@ def json_objects(rng: random.Random) -> Iterator[Line]:
                 totals: dict[str, int] = {}
                 for item, count, each in lines:
                     totals[item] = totals.get(item, 0) + count * each
-                told = "; ".join(f"{count} × {item} at {each} euros" for item, count, each in lines)
+                order = "; ".join(f"{count} × {item} at {each} euros" for item, count, each in lines)
                 right = {
                     "totals": dict(sorted(totals.items())),
                     "dearest": max(sorted(totals), key=lambda item: totals[item]),
@@ -617,7 +617,7 @@ def json_objects(rng: random.Random) -> Iterator[Line]:
                 if sorted(totals.values())[-1] in sorted(totals.values())[:-1]:
                     raise ValueError("two items cost the same; change the seed")
                 wish = (
-                    f'An order: {told}. Write a JSON object with the keys "totals" (an object: for each item what it'
+                    f'An order: {order}. Write a JSON object with the keys "totals" (an object: for each item what it'
                     ' costs altogether, in whole euros), "dearest" (the item of the greatest total) and "discount"'
                     " (null, as there is none)."
                 )

@@ -13,8 +13,6 @@ from router.wire.reasoning import LIST_FIELDS, TEXT_FIELDS
 
 Body = Mapping[str, Any]
 _Q = r"[\\\"'`]{0,4}"
-# The path of a field. It begins where the word does, so that a long word is read once.
-_PATH = r"(?<![\w.\[\]])([\w.\[\]]+)"
 # The paths of fields. They begin where a word does, so that a long word is read once.
 _PATHS = rf"(?<![\w.\[\]])([\w.\[\]]+(?:{_Q}, ?{_Q}[\w.\[\]]+)*)"
 # The errors of servers that reject fields, whose paths are the first group.

@@ -26,7 +26,7 @@ _Kinds = dict[str, dict[int, int]]
 _NOTHING: Mapping[int, int] = {}
 _ANY = 0
 _POSITIONS = {language: position for position, language in enumerate(references.OPENERS, start=_ANY + 1)}
-"""The languages that are told apart by their words. Words of no single one of them have the position `_ANY`."""
+"""The languages that are distinguished by their words. Words of no single one of them have the position `_ANY`."""
 _CLITIC_KINDS = {_POSITIONS["es"]: POINTER, _POSITIONS["it"]: POINTER}
 """Spanish and Italian write "it" and "them" as the end of an infinitive."""
 
