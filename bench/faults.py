@@ -72,7 +72,8 @@ def pulvinar(urls: UpstreamUrls, scratch: Path, _: Path) -> Contender:
     return Contender(
         "Pulvinar",
         start,
-        lambda cell: f"auto[tag={cell.name}]",
+        # The failing card is the cheaper one. Forecasts prefer the other, since a higher price is evidence of ability.
+        lambda cell: f"auto[tag={cell.name},cheapest=1000]",
         surfaces=("openai", "anthropic"),
         upstreams=("chat", "messages"),
     )
