@@ -12,6 +12,7 @@ import yaml
 from bench.gateway.contender import Contender
 from bench.gateway.processes import Start, free_port
 from router import settings
+from router.formats.yaml_file import read_yaml
 
 _ROOT = Path(__file__).parents[2]
 ROUTED, NAMED = "Pulvinar, routing on", "Pulvinar, routing off"
@@ -73,4 +74,4 @@ def _start(
 
 def _cards() -> list[dict[str, Any]]:
     files = sorted(settings.shipped_cards_folder().glob("*.yaml"))
-    return [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return [read_yaml(file)[0] for file in files]
