@@ -59,10 +59,14 @@ class RateLimitError(CallerError):
 
 
 class BudgetError(CallerError):
-    """The API key's daily budget is spent. `retry_after_s` is the number of seconds until the next day in UTC."""
+    """The API key's daily budget does not allow the request now.
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        self.retry_after_s = retry_after_s
+    `retry_after_s` is the number of seconds until money returns: to the next day in UTC where `is_spent`, else to the
+    end of running requests, which have reserved it.
+    """
+
+    def __init__(self, message: str, retry_after_s: float, *, is_spent: bool = True) -> None:
+        self.retry_after_s, self.is_spent = retry_after_s, is_spent
         super().__init__(message)
 
 
@@ -96,9 +100,11 @@ class UpstreamError(PulvinarError):
     """The model's server failed.
 
     `status` is the HTTP status for the client, `fault` the kind of failure in one word: `unreachable`, `late`, `cut` …
+    `delivered_tokens` estimates what had arrived of a whole answer.
     """
 
     exit_code: ClassVar[int] = 4
+    delivered_tokens: int = 0
 
     def __init__(self, message: str, status: int = 502, fault: str = "failed") -> None:
         self.status, self.fault = status, fault

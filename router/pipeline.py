@@ -73,6 +73,14 @@ class Router:
         """The cards with the beliefs that `policy` states, as its forecasts use them."""
         return self._of(policy)[0]
 
+    def forecast(self, request: ChatRequest, policy: Policy, *, continues: bool = False) -> tuple[Features, Forecast]:
+        """What is known about a request, and what is expected of every card, without a decision.
+
+        `continues`: a card has answered the conversation before.
+        """
+        features = self._perceive(request, continues=continues)
+        return features, self._of(policy)[1](features)
+
     def route(
         self,
         request: ChatRequest,
@@ -94,8 +102,7 @@ class Router:
         if applied.prompt_flags:
             request, from_prompt = extract_flags(request)
             requested = from_prompt.overridden_by(requested)
-        features = self._perceive(request, continues=kept is not None)
-        forecast = self._of(applied)[1](features)
+        features, forecast = self.forecast(request, applied, continues=kept is not None)
         request_context = RequestContext(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)
         return Routed(decision, request, forecast, features, applied, request_context)

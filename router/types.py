@@ -219,7 +219,8 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     """One call of one deployment.
 
     `status` is the HTTP status, None where no response arrived. `elapsed_ms` is the duration of the call. `fault` is
-    the kind of failure in one word, None where the call succeeded.
+    the kind of failure in one word, None where the call succeeded. `delivered_tokens` estimates what had arrived of a
+    whole answer that broke off, which is charged.
     """
 
     card: str
@@ -227,6 +228,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     status: int | None
     elapsed_ms: float
     fault: str | None = None
+    delivered_tokens: int = 0
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):

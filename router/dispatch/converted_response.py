@@ -13,6 +13,7 @@ from router.errors import UpstreamError
 from router.formats.json import json_bytes
 from router.types import Usage
 from router.wire import Conversion, EventWriter
+from router.wire.usage import Delivered
 
 
 def converted(response: UpstreamResponse, conversion: Conversion, body: Mapping[str, Any]) -> UpstreamResponse:
@@ -40,9 +41,9 @@ class ConvertedStream:
         return self._chat.usage
 
     @property
-    def delivered_bytes(self) -> int:
-        """The length of the texts of the answer that have arrived."""
-        return self._chat.delivered_bytes
+    def delivered(self) -> Delivered:
+        """The texts of the answer that have arrived."""
+        return self._chat.delivered
 
     @property
     def failed(self) -> bool:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from router.cards.price import Price, Rates
 from router.cards.schema import Card
 from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
-from router.formats.json import json_or_none
+from router.formats.json import json_bytes, json_or_none
 from router.formats.net import is_loopback
 from router.formats.quantities import Dollars
 from router.types import Api, Usage
-from router.wire.usage import answer_tokens, counted, tokens_of
+from router.wire.usage import (
+    answer_tokens,
+    answers_asked,
+    counted,
+    is_absurd,
+    output_limit,
+    predicted_tokens,
+    prompt_tokens,
+    remote_media_tokens,
+    texts_in,
+    tokens_of,
+)
 
 
 class CacheFactors(Struct, frozen=True):
@@ -31,11 +44,21 @@ _CACHE_FACTORS: Mapping[str, CacheFactors] = {"claude": CacheFactors(cached=0.1,
 
 _NO_FACTORS = CacheFactors()
 
+ASSUMED_OUTPUT_TOKENS = 500
+"""What a call is assumed to use where nothing is forecast."""
+
+_MOST_OUTPUT_TOKENS = 131_072
+"""What a model may write at most where its card states neither `max_output` nor `context`."""
+
 _CHARGES_WHAT_IT_REPORTS = frozenset({"openrouter", "perplexity"})
 """Providers that charge exactly what they report with the usage, which depends on the host that they chose."""
 
 _SERVICE_TIERS = frozenset({"batch", "flex", "priority"})
 """Words for how a request was served that have a price of their own on cards. All others mean the usual price."""
+
+
+_STORED_INPUT = ("previous_response_id", "conversation")
+"""Fields that name a part of the prompt which a server has stored."""
 
 
 class Tokens(NamedTuple):
@@ -62,22 +85,126 @@ class TokenRates(NamedTuple):
     audio_output: float
 
 
+class Bounds(NamedTuple):
+    """What a request may cost in US dollars: on average, as it is reserved, and at most."""
+
+    likely_usd: float
+    reserved_usd: float
+    worst_usd: float
+
+
+class Expected(NamedTuple):
+    """The tokens that are expected of one answer: those of the prompt, and of the answer on average and in the 95th
+    percentile.
+    """
+
+    input: int
+    output: float
+    tail: float
+
+
+def bounds_of(card: Card, body: Mapping[str, Any], expected: Expected | None) -> Bounds:
+    """What an answer of `card` to a request body of any protocol may cost; all 0 where no price is known.
+
+    With a limit from the client, the reserved amount is the worst case: each answer as long as the limit, or as the
+    card allows. Without one it is the 95th percentile. Nothing is `expected` of answers that are no text.
+    """
+    price = price_of(card)
+    if price is None:
+        return Bounds(0.0, 0.0, 0.0)
+    prompt = prompt_tokens(body)
+    answers, limit = answers_asked(body), output_limit(body)
+    if expected is None:
+        usage = Usage(prompt, answers * ASSUMED_OUTPUT_TOKENS, service_tier=_asked_tier(body))
+        cost = cost_usd(price, usage, cache_factors(card))
+        return Bounds(cost, cost, cost)
+    most = card.max_output_tokens or card.context_tokens or _MOST_OUTPUT_TOKENS
+    if limit is not None:
+        # Of a card that does not state its limit the client's is believed.
+        most = limit if card.max_output_tokens is None else min(limit, most)
+    tail = most if limit is not None else min(math.ceil(expected.tail), most)
+    likely = min(math.ceil(expected.output), most)
+    predicted = predicted_tokens(body)
+    most_input = max(prompt, expected.input) + remote_media_tokens(body)
+    if any(body.get(field) for field in _STORED_INPUT):
+        # Only the server knows how long the conversation is.
+        most_input = max(most_input, card.context_tokens or _MOST_OUTPUT_TOKENS)
+
+    def dearest(output_tokens: int) -> float:
+        return max(cost_usd(price, usage, cache_factors(card)) for usage in _ways(body, most_input, output_tokens))
+
+    usual = Usage(max(prompt, expected.input), answers * likely, service_tier=_asked_tier(body))
+    return Bounds(
+        cost_usd(price, usual, cache_factors(card)),
+        dearest(answers * tail + predicted),
+        dearest(answers * most + predicted),
+    )
+
+
+def no_answer(body: Mapping[str, Any], card: Card) -> Bounds:
+    """What a request costs of which only the prompt is charged, such as one for embeddings."""
+    price = price_of(card)
+    cost = 0.0 if price is None else cost_usd(price, Usage(prompt_tokens(body), 0), cache_factors(card))
+    return Bounds(cost, cost, cost)
+
+
+def _ways(body: Mapping[str, Any], input_tokens: int, output_tokens: int) -> Iterator[Usage]:
+    """The ways in which a server may charge for as many tokens."""
+    usage = Usage(input_tokens, output_tokens, service_tier=_asked_tier(body))
+    yield usage
+    yield msgspec.structs.replace(usage, cache_write_tokens=input_tokens)
+    text = json_bytes(body)
+    if b'"1h"' in text:
+        yield msgspec.structs.replace(usage, cache_write_tokens=input_tokens, cache_write_1h_tokens=input_tokens)
+    if b"audio" in text:
+        yield msgspec.structs.replace(usage, audio_input_tokens=input_tokens, audio_output_tokens=output_tokens)
+
+
+def _asked_tier(body: Mapping[str, Any]) -> str | None:
+    tier = body.get("service_tier")
+    return tier if isinstance(tier, str) else None
+
+
 def booked_usage(response: UpstreamResponse, api: Api, body: Mapping[str, Any]) -> Usage | None:
     """The usage of a response to the request `body` of the protocol `api`, as far as it has been delivered.
 
     What the upstream does not report is estimated from the texts of the request and of the answer. An error has only
     the usage that its upstream reports.
     """
+    # The prompt is in the texts of the answer.
+    has_echo = bool(body.get("echo"))
     if not isinstance(response.body, bytes):
         events = response.body
-        return counted(events.usage, body, tokens_of(events.delivered_bytes), is_whole=events.complete)
+        delivered = events.delivered
+        return counted(
+            events.usage,
+            body,
+            delivered.tokens,
+            sure_tokens=0 if has_echo else delivered.sure_tokens,
+            since_report=delivered.since_report,
+            is_whole=events.complete,
+        )
     usage = response.usage
     if response.status >= 400:
         return usage
-    is_reported = usage is not None and usage.output_tokens > 0
     # Embeddings have no texts, and are long.
-    delivered = 0 if is_reported or api == "embeddings" else answer_tokens(json_or_none(response.body))
-    return counted(usage, body, delivered)
+    if api == "embeddings":
+        return counted(usage, body, 0)
+    if usage is None or not usage.output_tokens:
+        return counted(usage, body, max(answer_tokens(json_or_none(response.body)), texts_in(response.body).tokens))
+    # Most bodies are short enough for their usage, whatever is in them.
+    if has_echo or not is_absurd(usage.output_tokens, tokens_of(len(response.body))):
+        return counted(usage, body, 0)
+    sure_tokens = texts_in(response.body).sure_tokens
+    if is_absurd(usage.output_tokens, sure_tokens):
+        # What a server's tools found has no part in it.
+        sure_tokens = min(sure_tokens, answer_tokens(json_or_none(response.body)))
+    return counted(usage, body, sure_tokens)
+
+
+def lost_usage(body: Mapping[str, Any], delivered_tokens: int) -> Usage:
+    """The usage of a call that broke off when this much of its whole answer had arrived."""
+    return counted(None, body, delivered_tokens)
 
 
 def price_of(card: Card) -> Price | None:

@@ -219,13 +219,13 @@ class Dispatcher:
     ) -> UpstreamResponse:
         started_s = time.monotonic()
 
-        def record(status: int | None, fault: str | None = None) -> None:
+        def record(status: int | None, fault: str | None = None, delivered: int = 0) -> None:
             elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
-            attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault))
+            attempts.append(Attempt(deployment.card.id, deployment.name, status, elapsed_ms, fault, delivered))
 
         try:
-            if on_attempt is not None:
-                call = msgspec.structs.replace(call, headers={**call.headers, **on_attempt()})
+            if on_attempt is not None and (added := on_attempt()):
+                call = msgspec.structs.replace(call, headers={**call.headers, **added})
             response = await self._send(deployment.card, call)
             if response.status >= 400:
                 fault = fault_in(response)
@@ -238,7 +238,7 @@ class Dispatcher:
                 self.pool.record_success(deployment, _counted_tokens(deployment, response, call))
             return response
         except UpstreamError as error:
-            record(None, error.fault)
+            record(None, error.fault, error.delivered_tokens)
             wait_s = error.reported.wait_s if isinstance(error, ReportedError) else None
             self.pool.record_fault(deployment, KINDS[kind_of_failure(error)], wait_s)
             raise

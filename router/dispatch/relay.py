@@ -29,7 +29,7 @@ from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
-from router.wire.usage import usage_in
+from router.wire.usage import texts_in, usage_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ class Relay:
         no valid HTTP response, or a stream breaks off before its first content.
         """
         limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
-        async with _one_attempt(card, limit_s):
-            return await self._send(card, call, PROTOCOLS[call.api], path)
+        async with _one_attempt(card, limit_s) as arrived:
+            return await self._send(card, call, PROTOCOLS[call.api], path, arrived)
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
         """One attempt at a request that is passed on as it is; the body of a success is a `RawStream`.
@@ -100,7 +100,7 @@ class Relay:
                 passed["content-disposition"] = disposition
             read, coding = _reading(card, response), response.headers.get("content-encoding", "")
             if not 200 <= response.status < 300:
-                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s)
+                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s, [])
                 return _error_response(card, key, response.status, passed, body)
             if coding:
                 # The bytes may be a file, so they are passed on as they were sent.
@@ -114,20 +114,23 @@ class Relay:
         for session in self._sessions.values():
             await session.close()
 
-    async def _send(self, card: Card, call: Call, protocol: WireProtocol, path: str) -> UpstreamResponse:
+    async def _send(
+        self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes]
+    ) -> UpstreamResponse:
         supported = protocol.supports_include_usage and base_url(card) not in self._rejects_include_usage
         include_usage = call.stream and supported
         always_reported = card.provider in _ALWAYS_REPORT_USAGE
-        response = await self._send_once(card, call, protocol, path, include_usage and not always_reported)
+        with_usage = include_usage and not always_reported
+        response = await self._send_once(card, call, protocol, path, arrived, include_usage=with_usage)
         if include_usage and not call.wants_usage and _rejects_stream_options(response):
-            response = await self._send_once(card, call, protocol, path, include_usage=False)
+            response = await self._send_once(card, call, protocol, path, arrived, include_usage=False)
             # The error may be about options of the client's own.
             if response.status < 400:
                 self._rejects_include_usage.add(base_url(card))
         return response
 
     async def _send_once(
-        self, card: Card, call: Call, protocol: WireProtocol, path: str, include_usage: bool
+        self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes], *, include_usage: bool
     ) -> UpstreamResponse:
         key = api_key(card)
         payload = _payload(card, call, include_usage)
@@ -151,7 +154,7 @@ class Relay:
                     return UpstreamResponse(card, status, headers, stream)
                 if kind == "other":
                     raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
-            whole = await _read_whole(card, response, body, self.timeouts.idle_s)
+            whole = await _read_whole(card, response, body, self.timeouts.idle_s, arrived)
         if call.stream and status < 300:
             answer = _whole(card, key, status, headers, whole, decode=True)
             return answer if answer.status >= 300 else await as_stream(answer, protocol, self.timeouts, call)
@@ -179,8 +182,23 @@ class Relay:
 
 
 @contextlib.asynccontextmanager
-async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[None]:
-    """A call that may take `limit_s` seconds, and whose failures are raised as UpstreamError."""
+async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[list[bytes]]:
+    """A call that may take `limit_s` seconds, and whose failures are raised as UpstreamError.
+
+    What arrives of a whole answer belongs into the list, since it is charged where the call fails.
+    """
+    arrived: list[bytes] = []
+    try:
+        async with _failing_as_upstream(card, limit_s):
+            yield arrived
+    except UpstreamError as error:
+        if arrived:
+            error.delivered_tokens = texts_in(b"".join(arrived)).tokens
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _failing_as_upstream(card: Card, limit_s: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(limit_s):
             yield
@@ -277,9 +295,15 @@ def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
     return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
 
 
-async def _read_whole(card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float) -> bytes:
-    """The body. `Content-Length` is used only to reject a body that is too large before it is read."""
-    chunks: list[bytes] = []
+async def _read_whole(
+    card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float, arrived: list[bytes]
+) -> bytes:
+    """The body. `Content-Length` is used only to reject a body that is too large before it is read.
+
+    The chunks of a success are added to `arrived`.
+    """
+    chunks = arrived if response.status < 300 else []
+    chunks.clear()
     size = 0
     while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
         async with asyncio.timeout(idle_s):

@@ -17,7 +17,7 @@ from router.types import Usage
 from router.wire.errors import Fault, ReportedError, fault_in_event
 from router.wire.protocols import WireProtocol
 from router.wire.sse import DONE, Event, EventSplitter, events_of, read_event
-from router.wire.usage import may_report, usage_in
+from router.wire.usage import Delivered, may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
@@ -61,8 +61,8 @@ class Events(Protocol):
         """The token usage that the upstream has reported so far."""
 
     @property
-    def delivered_bytes(self) -> int:
-        """The length of the texts of the answer that have arrived."""
+    def delivered(self) -> Delivered:
+        """The texts of the answer that have arrived."""
 
     @property
     def complete(self) -> bool:
@@ -108,7 +108,7 @@ class EventStream:
     ) -> None:
         self.protocol = protocol
         self.usage: Usage | None = None
-        self.delivered_bytes = 0
+        self.delivered = Delivered(protocol.texts)
         self.arrived_whole = False
         self.failed = False
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
@@ -200,9 +200,9 @@ class EventStream:
             if self._splitter.size > MAX_EVENT_BYTES:
                 raise self._failure("sent an event that is too large", 502, "garbage")
             return b""
-        self.delivered_bytes += sum(map(len, self.protocol.texts.findall(events)))
         if self._decode or not self._has_content or may_report(events) or self.protocol.matters.search(events):
             return self._read(events)
+        self.delivered.add(events)
         return events
 
     def _end(self) -> bytes:
@@ -210,6 +210,7 @@ class EventStream:
         rest = self._splitter.rest()
         if read_event(rest).is_unreadable:
             # The upstream stopped inside an event.
+            self.delivered.add(rest)
             self._error = self._cut()
             return b""
         events = self._read(rest) if rest else b""
@@ -226,6 +227,7 @@ class EventStream:
         """`events` without those that the client did not request, up to the event that reports an error."""
         passed: list[bytes] = []
         for raw in events_of(events):
+            self.delivered.add(raw)
             event = read_event(raw)
             if not self._done:
                 self._error = self._problem_of(event)
@@ -233,7 +235,10 @@ class EventStream:
                     break
                 self._done = self.protocol.is_closing(event)
             if event.value is not None:
-                self.usage = usage_in(event.value, self.usage)
+                usage = usage_in(event.value, self.usage)
+                if usage is not None and usage is not self.usage and usage.output_tokens:
+                    self.delivered.is_reported()
+                self.usage = usage
                 if not self._keep_usage and _reports_only_usage(event.value):
                     continue
                 if self._decode:

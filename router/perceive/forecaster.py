@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 USUAL_THINKING_TOKENS = 1_500.0
 """What a card that reasons is assumed to think, in tokens, on a prompt that is hard for today's best models."""
 
+TAIL_95 = 2.5
+"""The 95th percentile of an answer's tokens as a multiple of the forecast, which is their mean.
+
+Artifacts contain no spread. On the answers of 32 models in `mmlu_pro`, of which the predictor has learned lengths, the
+percentile is 2.3 times the forecast at each model's own level.
+"""
+
 _HARD, _GROWTH = 2.0, 0.6
 _LEAST_THINKING, _MOST_THINKING = 0.03, 2.0
 _LEAST, _GREATEST = 1e-6, 1.0 - 1e-6

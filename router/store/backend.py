@@ -30,7 +30,7 @@ class Backend(Protocol):
         """
 
     def shared_state(self, hold_s: float) -> StateStore:
-        """The state that workers share; reservations expire after `hold_s`. Raises FileError."""
+        """The state that workers share; reservations are spent after `hold_s` unless renewed. Raises FileError."""
 
 
 class FolderBackend(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
@@ -11,10 +12,11 @@ from router.errors import UpstreamError
 from router.formats.json import json_or_none
 from router.types import Usage
 from router.wire.sse import events_of, read_event
-from router.wire.usage import usage_in
+from router.wire.usage import Delivered, usage_in
 
 # What is kept of a response to read the usage from; audio and files are longer, and state none.
 _MAX_KEPT_BYTES = 1024 * 1024
+_NO_TEXTS = re.compile(rb"(?!)")
 
 
 class RawRequest(Struct, frozen=True, eq=False):
@@ -44,7 +46,7 @@ class RawStream:
         self._callback: Callable[[], object] | None = None
         self.usage: Usage | None = None
         # Nothing is estimated: bytes of audio, images and files are no tokens.
-        self.delivered_bytes = 0
+        self.delivered = Delivered(_NO_TEXTS)
         self.complete = self.failed = False
 
     def on_close(self, callback: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from router.decide.policy import Policies
 from router.dispatch import Cooldown, QueueLimits, Timeouts
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
-from router.formats.quantities import ByteCount, Days, OptionalSeconds
+from router.formats.quantities import ByteCount, Days, OptionalSeconds, Seconds, TokenCount
 from router.formats.yaml_file import load
 from router.gateway.http.origins import Cors, host_problem
 
@@ -39,6 +39,22 @@ class Recording(Struct, frozen=True, forbid_unknown_fields=True, rename={"keep_d
     enabled: bool = True
     prompts: bool = False
     keep_days: Days = _default(Days(30))
+
+
+class Budgeting(
+    Struct, frozen=True, forbid_unknown_fields=True, rename={"wait_s": "wait", "drain_s": "drain"}, kw_only=True
+):
+    """How the budgets of keys are kept.
+
+    While what is left of a key's budget is below the worst case of its requests, they are sent one at a time: `waiting`
+    of them may wait in each worker, for `wait_s` seconds. After a client has disconnected, its answer is read on for up
+    to `drain_s` seconds and `drain_tokens` tokens, to the usage that the upstream reports last; 0 for not at all.
+    """
+
+    waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 128
+    wait_s: Seconds = _default(Seconds(10))
+    drain_s: OptionalSeconds = _default(OptionalSeconds(5))
+    drain_tokens: TokenCount = _default(TokenCount(50_000))
 
 
 class GatewayConfig(
@@ -72,6 +88,7 @@ class GatewayConfig(
     records: Recording = _default(Recording())
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
     cooldown: Cooldown = _default(Cooldown())
+    budgets: Budgeting = _default(Budgeting())
     open_metrics: bool = False
     base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""
     allowed_hosts: tuple[str, ...] = ()

@@ -2,50 +2,151 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from router.dispatch.costs import cost_of
-from router.formats.json import json_bytes
+from router.cards import Card, Catalog
+from router.dispatch.costs import Bounds, Expected, bounds_of, cost_of, lost_usage, no_answer
+from router.errors import CallerError
 from router.gateway.config.keys import Key
-from router.gateway.routing.selection import Selection
+from router.gateway.routing.budget_line import BudgetLines
+from router.gateway.routing.selection import GatewayRequest, Selection
+from router.perceive.forecaster import TAIL_95
 from router.store.state.protocol import Reservation, StateError, StateStore
-from router.types import Usage
+from router.types import Attempt, Features, Forecast, known
+from router.wire import read_request
+from router.wire.usage import output_limit
 
-# What a call is assumed to use where nothing is forecast.
-_ASSUMED_OUTPUT_TOKENS = 500
-_CHARACTERS_PER_TOKEN = 4
+_NOTHING = Bounds(0.0, 0.0, 0.0)
+# Where only a forecast could say more, and there is none.
+_USUAL = Expected(0, 500.0, 500.0 * TAIL_95)
 
 
 class Accounting:
     """Reserves and settles the cost of one request where its key has a budget."""
 
-    def __init__(self, state: StateStore) -> None:
-        self._state = state
+    def __init__(self, state: StateStore, lines: BudgetLines) -> None:
+        self._state, self._lines = state, lines
         self._reservation: Reservation | None = None
+        self._bounds = _NOTHING
 
-    async def reserve(self, key: Key | None, selection: Selection, now_s: float) -> None:
-        """Set aside the expected cost of the request. Raises BudgetError where the key's budget does not allow it."""
-        if key is not None and key.budget_usd_per_day is not None:
-            expected_usd = _expected_cost_usd(selection)
-            self._reservation = await self._state.reserve(key.id, key.budget_usd_per_day, expected_usd, now_s)
+    @property
+    def is_charged(self) -> bool:
+        """Whether the request costs its key anything, so that what it costs is worth knowing."""
+        return self._reservation is not None and self._bounds.worst_usd > 0
 
-    async def settle(self, cost: float | None, *, served: bool) -> None:
-        """Replace what was reserved by the cost of the request.
+    async def reserve(
+        self, request: GatewayRequest, selection: Selection, now_s: float, *, is_text: bool = True
+    ) -> None:
+        """Set aside what the request may cost, and wait meanwhile where its key can send only one at a time.
 
-        Where the cost is not known, a request that was `served` costs what was expected, any other nothing.
+        Raises BudgetError where the key's budget does not allow it. `is_text`: the answer is written by a model.
         """
-        if self._reservation is None:
+        key = request.key
+        if key is None or key.budget_usd_per_day is None:
             return
-        if cost is None:
-            cost = self._reservation.cost_nano / 1e9 if served else 0.0
-        with contextlib.suppress(StateError):
-            await self._state.settle(self._reservation, cost)
+        self._bounds = await _bounds(request, selection, is_text=is_text)
+        config = request.active.config
+        # Those that wait take turns which other keys need, too.
+        most_waiting = min(config.budgets.waiting, max(config.max_concurrency // 4, 1))
+        self._reservation = await self._lines.reserve(
+            key.id, lambda: self._reserved(key, now_s), most_waiting, config.budgets.wait_s
+        )
+
+    async def settle(self, cost_usd: float | None, *, served: bool, abandoned: str = "") -> float | None:
+        """Replace what was reserved by the cost of the request. Returns what it is charged, None if that is unknown.
+
+        Where the cost is not known, a request that was `served` costs what was reserved. `abandoned`: its client left
+        before there was an answer, and the upstream goes on: a `whole` answer costs what was reserved, since it may
+        become as long; a `stream`, which servers end, what is expected.
+        """
+        reservation, self._reservation = self._reservation, None
+        if reservation is None:
+            return cost_usd
+        if cost_usd is None and served:
+            cost_usd = self._bounds.reserved_usd
+        if abandoned:
+            left_usd = self._bounds.reserved_usd if abandoned == "whole" else self._bounds.likely_usd
+            cost_usd = (cost_usd or 0.0) + left_usd
+        try:
+            with contextlib.suppress(StateError):
+                await self._state.settle(reservation, cost_usd or 0.0)
+        finally:
+            self._lines.freed(reservation.key_id)
+        return cost_usd
+
+    async def _reserved(self, key: Key, now_s: float) -> Reservation:
+        assert key.budget_usd_per_day is not None
+        likely, reserved, worst = self._bounds
+        reserving = asyncio.ensure_future(
+            self._state.reserve(key.id, key.budget_usd_per_day, reserved, now_s, likely, worst)
+        )
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            # What was reserved for a client that has left meanwhile must not stay reserved.
+            reserving.add_done_callback(self._release)
+            raise
+
+    def _release(self, reserving: asyncio.Future[Reservation]) -> None:
+        if not reserving.cancelled() and reserving.exception() is None:
+            self._reservation = reserving.result()
+            _RELEASING.add(task := asyncio.ensure_future(self.settle(0.0, served=False)))
+            task.add_done_callback(_RELEASING.discard)
 
 
-def _expected_cost_usd(selection: Selection) -> float:
-    """The forecast cost, else that of an assumed answer; 0 where no price is known."""
-    expected = selection.expected(selection.card.id)
-    if expected is not None and expected.cost_usd is not None:
-        return expected.cost_usd
-    input_tokens = len(json_bytes(selection.body)) // _CHARACTERS_PER_TOKEN
-    return cost_of(selection.card, Usage(input_tokens, _ASSUMED_OUTPUT_TOKENS)) or 0.0
+# The event loop keeps no references to its tasks.
+_RELEASING: set[asyncio.Future[float | None]] = set()
+
+
+def lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, Any]) -> float:
+    """What answers cost that broke off before the last attempt, or in it: what had arrived of them is charged."""
+    broken = ((catalog.named(each.card), each.delivered_tokens) for each in attempts if each.delivered_tokens)
+    return sum(cost_of(card, lost_usage(body, tokens)) or 0.0 for card, tokens in broken)
+
+
+async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: bool) -> Bounds:
+    """What the dearest card of the plan may cost; the likely cost is that of the first one."""
+    body, plan = selection.body, selection.plan
+    cards = [selection.catalog.named(name) for name in (plan.card, *plan.fallbacks)]
+    if request.surface.api == "embeddings":
+        each = [no_answer(body, card) for card in cards]
+    elif not is_text:
+        each = [bounds_of(card, body, None) for card in cards]
+    else:
+        forecast = await _forecast(request, selection)
+        each = [bounds_of(card, body, _expected(selection, card, forecast)) for card in cards]
+    return Bounds(
+        each[0].likely_usd, max(bounds.reserved_usd for bounds in each), max(bounds.worst_usd for bounds in each)
+    )
+
+
+async def _forecast(request: GatewayRequest, selection: Selection) -> tuple[Features, Forecast] | None:
+    """The forecast of the decision; for a named card one is made where the client sets no limit."""
+    if selection.routed is not None:
+        return selection.routed.features, selection.routed.forecast
+    if output_limit(selection.body) is not None:
+        return None
+
+    def forecast() -> tuple[Features, Forecast] | None:
+        try:
+            chat = read_request(request.surface.api, selection.body)
+            return request.active.router.forecast(chat, selection.policy)
+        except CallerError:
+            # The upstream may accept what cannot be read here.
+            return None
+
+    return await asyncio.to_thread(forecast) if request.is_large else forecast()
+
+
+def _expected(selection: Selection, card: Card, forecast: tuple[Features, Forecast] | None) -> Expected:
+    position = selection.catalog.position(card.id)
+    if forecast is None or position is None:
+        return _USUAL
+    features, of_cards = forecast
+    written = known(of_cards.written_tokens[position])
+    if written is None:
+        return _USUAL._replace(input=features.input_tokens)
+    return Expected(features.input_tokens, written, written * TAIL_95)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping
+from typing import Literal
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -16,7 +17,7 @@ from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.config.keys import presented_key
-from router.gateway.endpoints.accounting import Accounting
+from router.gateway.endpoints.accounting import Accounting, lost_usd
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
@@ -33,6 +34,7 @@ from router.wire import wants_stream
 # Reading and routing a larger body takes long enough for other clients to notice.
 LARGE_BODY_BYTES = 256 * 1024
 _CLIENT_CLOSED_REQUEST = 499
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class CompletionHandler:
@@ -46,13 +48,16 @@ class CompletionHandler:
         self._model_in_path: str | None = scope["state"].get("model")
         self._at, self._started_s = time.time(), time.monotonic()
         self._responder = Responder(send, self._routing_headers, surface.stream_type)
-        self._accounting = Accounting(services.state)
+        self._accounting = Accounting(services.state, services.lines)
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
         self._response: UpstreamResponse | None = None
         self._booked: Usage | None = None
         self._attempts: list[Attempt] = []
+        self._begun_attempts = 0
+        self._tokens_at_departure: int | None = None
+        self._is_endless = False
         self._made = Made(surface.api)
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
@@ -101,18 +106,31 @@ class CompletionHandler:
             await self._responder.whole(200, {}, answer)
             return
         selection = self._selection = await services.selector.select(request)
-        await self._accounting.reserve(key, selection, self._at)
+        await self._accounting.reserve(request, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
         call = msgspec.structs.replace(call, affinity=selection.affinity)
-        on_attempt = None if self._trace is None else self._trace.attempt
-        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
+        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
         if isinstance(response.body, bytes):
             await self._respond_whole(response, response.body)
         else:
             await self._respond_with_stream(request, response, response.body)
+
+    def _before_attempt(self) -> Mapping[str, str]:
+        """The headers of the next upstream call; none is begun for a client that has left."""
+        if self._disconnect is not None and self._request is not None and self._accounting.is_charged:
+            if self._disconnect.has_left:
+                raise ClientDisconnect
+            # From now on the upstream counts, so its answer is read on for a while after the client has left.
+            self._disconnect.grace_s = self._request.active.config.budgets.drain_s
+        self._begun_attempts += 1
+        return _NO_HEADERS if self._trace is None else self._trace.attempt()
+
+    @property
+    def _client_has_left(self) -> bool:
+        return self._disconnect is not None and self._disconnect.has_left
 
     async def _called(self, calling: Awaitable[UpstreamResponse]) -> UpstreamResponse:
         """The response, kept at once: `_close` closes it even where the client disconnects as it arrives."""
@@ -146,6 +164,8 @@ class CompletionHandler:
         try:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
+                if self._client_has_left:
+                    self._check_drain(request, events)
                 self._made.add(piece)
                 if is_first:
                     await self._remember_response(response, piece)
@@ -158,6 +178,14 @@ class CompletionHandler:
         except UpstreamError as error:
             shown = error_response(error)
             await self._end_stream_with_error(shown, events.failure(shown.message, shown.kind, shown.code))
+
+    def _check_drain(self, request: GatewayRequest, events: Events) -> None:
+        """Stop reading for a client that has left where the answer is too long. Raises ClientDisconnect."""
+        if self._tokens_at_departure is None:
+            self._tokens_at_departure = events.delivered.tokens
+        if events.delivered.tokens - self._tokens_at_departure > request.active.config.budgets.drain_tokens:
+            self._is_endless = not events.complete
+            raise ClientDisconnect
 
     async def _respond_with_error(self, error: ErrorResponse) -> None:
         if self._responder.has_begun:
@@ -199,6 +227,23 @@ class CompletionHandler:
     def _cost_usd(self, usage: Usage | None) -> float | None:
         return None if self._response is None or usage is None else cost_of(self._response.card, usage)
 
+    def _charged_usd(self, usage: Usage | None) -> float | None:
+        """The cost of the answer and of those that broke off before it; None where nothing is known."""
+        cost, selection, request = self._cost_usd(usage), self._selection, self._request
+        if selection is None or request is None:
+            return cost
+        lost = lost_usd(self._attempts, selection.catalog, request.body)
+        return (cost or 0.0) + lost if lost else cost
+
+    def _abandoned(self) -> Literal["", "whole", "stream"]:
+        """What kind of answer an upstream writes on, whose end the gateway has not waited for."""
+        if not self._client_has_left or self._request is None:
+            return ""
+        if self._response is None and self._begun_attempts > len(self._attempts):
+            return "stream" if self._request.stream else "whole"
+        # More than the gateway has read may have been delivered, but no more than was reserved.
+        return "whole" if self._is_endless else ""
+
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
@@ -231,9 +276,14 @@ class CompletionHandler:
         if self._is_recorded:
             return
         self._is_recorded = True
+        self._stop_watching()
+        if self._client_has_left:
+            status, error = _CLIENT_CLOSED_REQUEST, "client_left"
         response, usage = self._response, self._usage()
-        cost = self._cost_usd(usage)
         upstream_served = response is not None and response.status < 400
+        cost = await self._accounting.settle(
+            self._charged_usd(usage), served=upstream_served, abandoned=self._abandoned()
+        )
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
@@ -253,7 +303,6 @@ class CompletionHandler:
             sink(record)
         if self._trace is not None:
             self._trace.end(record)
-        await self._accounting.settle(cost, served=upstream_served)
         if upstream_served and error is None:
             await self._remember_card()
 

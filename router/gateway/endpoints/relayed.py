@@ -83,10 +83,11 @@ class RelayedHandler(CompletionHandler):
             return
         selection = self._selection = await self._named(request)
         if self._endpoint.is_charged:
-            await self._accounting.reserve(key, selection, self._at)
+            await self._accounting.reserve(request, selection, self._at, is_text=False)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, selection.card)
-        await self._called(services.runner.run(selection.plan, selection.catalog, call, self._attempts))
+        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
+        await self._called(calling)
         await self._respond()
 
     async def _answer_from_its_deployment(self, request: GatewayRequest) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher
 from router.dispatch.queue import Admission
 from router.gateway.config.reload import ConfigReloader
+from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
@@ -25,7 +27,9 @@ Sink = Callable[[Record], None]
 
 
 class Services(Struct, frozen=True, eq=False):
-    """The services of one worker. `state` counts what keys use, `sessions` remembers who answered."""
+    """The services of one worker. `state` counts what keys use, `sessions` remembers who answered; `lines` are the
+    requests that wait for their key's budget.
+    """
 
     reloader: ConfigReloader
     selector: Selector
@@ -37,3 +41,4 @@ class Services(Struct, frozen=True, eq=False):
     recorder: Recorder
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
+    lines: BudgetLines = msgspec.field(default_factory=BudgetLines)

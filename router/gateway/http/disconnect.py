@@ -12,12 +12,16 @@ from starlette.types import Receive
 class CancelOnDisconnect:
     """A block that ends with ClientDisconnect as soon as the client disconnects. Enter it after reading the body.
 
-    Call `stop` before the response is complete: the server sends "http.disconnect" then, too.
+    Call `stop` before the response is complete: the server sends "http.disconnect" then, too. The block goes on for
+    `grace_s` seconds after the client has left, which may be set inside it.
     """
+
+    grace_s = 0.0
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._disconnected = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.has_left = False
 
     async def __aenter__(self) -> CancelOnDisconnect:
         self._task = asyncio.current_task()
@@ -28,7 +32,7 @@ class CancelOnDisconnect:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._disconnected and isinstance(error, asyncio.CancelledError):
+        if self.has_left and isinstance(error, asyncio.CancelledError):
             assert self._task is not None
             self._task.uncancel()
             raise ClientDisconnect from None
@@ -36,10 +40,16 @@ class CancelOnDisconnect:
     def stop(self) -> None:
         """Stop watching."""
         self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._disconnected = True
-        if self._task is not None:
+        self.has_left = True
+        if self._task is None:
+            return
+        if self.grace_s:
+            self._timer = asyncio.get_running_loop().call_later(self.grace_s, self._task.cancel)
+        else:
             self._task.cancel()

@@ -80,6 +80,8 @@ def _for_caller(error: Any, message: str) -> ErrorResponse:
 
 
 def _for_budget(error: Any, message: str) -> ErrorResponse:
+    if not error.is_spent:
+        return _for_rate_limit(error, message)
     # Clients would retry at once, and be rejected until the day is over.
     headers = _retry_after(error.retry_after_s, should_retry=False)
     return ErrorResponse(429, message, "insufficient_quota", "insufficient_quota", None, headers)

@@ -34,13 +34,11 @@ from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
 from router.loading import load_predictor
 from router.store import open_store
-from router.store.state.sqlite import SqliteState
+from router.store.state.sqlite import HOLD_S, SqliteState
 
 _STANDARD_OUTPUT = 1
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
 _GC_THRESHOLD = 20_000
-# A budget reservation expires after the longest possible request, with a margin.
-_MIN_HOLD_S, _HOLD_MARGIN_S = 900.0, 60.0
 
 
 class ServeOptions(Struct, frozen=True):
@@ -118,11 +116,10 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             "127.0.0.1"
         )
     store, config, catalog = open_store(options.store), reloader.current.config, reloader.current.router.catalog
-    hold_s = config.timeouts.total_s + _HOLD_MARGIN_S
     gateway = Gateway(
         reloader,
         probe=list_servers,
-        state=store.shared_state(max(hold_s, _MIN_HOLD_S)),
+        state=store.shared_state(HOLD_S),
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
         journal=store.record_sink(config.records.keep_days) if options.records else None,

@@ -41,8 +41,20 @@ class StateStore(Protocol):
     async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         """Count one request against the key's limit of `rpm` requests a minute. Raises RateLimitError."""
 
-    async def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
-        """Reserve the expected cost of a request that starts now. Raises BudgetError if it exceeds the day's budget."""
+    async def reserve(
+        self,
+        key_id: str,
+        budget_usd: float,
+        reserved_usd: float,
+        now_s: float,
+        likely_usd: float | None = None,
+        worst_usd: float | None = None,
+    ) -> Reservation:
+        """Reserve `reserved_usd` for a request that starts now, and may cost up to `worst_usd`.
+
+        Where the rest of the day's budget is less than the worst case, the request is accepted if no other one of the
+        key runs and its `likely_usd` is left. Raises BudgetError.
+        """
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:
         """Replace a reservation by the actual cost of the request. Call it once."""

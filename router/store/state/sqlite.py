@@ -70,6 +70,32 @@ _MIGRATIONS = (
         """,
     ),
     ("ALTER TABLE conversation ADD COLUMN server TEXT NOT NULL DEFAULT ''",),
+    (
+        # A request that never ended counts as spent; `booked` keeps its row for a late settlement.
+        "ALTER TABLE reservation ADD COLUMN worst INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE reservation ADD COLUMN booked INTEGER NOT NULL DEFAULT 0",
+        "UPDATE reservation SET worst = cost",
+        "CREATE INDEX running ON reservation (key, day, booked)",
+        "DROP TRIGGER release",
+        """
+        CREATE TRIGGER release AFTER DELETE ON reservation WHEN old.booked = 0 BEGIN
+            UPDATE spend SET reserved = reserved - old.cost WHERE key = old.key AND day = old.day;
+        END
+        """,
+        """
+        CREATE TRIGGER expire AFTER UPDATE OF booked ON reservation BEGIN
+            UPDATE spend SET reserved = reserved - new.cost, spent = spent + new.cost
+                WHERE key = new.key AND day = new.day;
+        END
+        """,
+        "DROP TRIGGER settle",
+        """
+        CREATE TRIGGER settle AFTER UPDATE OF paid ON reservation BEGIN
+            UPDATE spend SET spent = spent + new.paid - new.booked * new.cost WHERE key = new.key AND day = new.day;
+            DELETE FROM reservation WHERE id = new.id;
+        END
+        """,
+    ),
 )
 # The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
 # ahead, the clock was set back.
@@ -78,17 +104,21 @@ _TAKE = f"""
     INSERT INTO pace VALUES (:key, :now + :step)
     ON CONFLICT DO UPDATE SET due_us = {_FREE} + :step WHERE {_FREE} + :step <= :now + 60000000
 """
+_SPENT = "ifnull((SELECT spent FROM spend WHERE key = :key AND day = :day), 0)"
 _TOTAL = "ifnull((SELECT spent + reserved FROM spend WHERE key = :key AND day = :day), 0)"
+_RUNNING = "FROM reservation WHERE key = :key AND day = :day AND booked = 0 AND worst > 0"
+# In parallel only where the worst case of all requests together exceeds the budget by no more than one of them.
 _RESERVE = f"""
-    INSERT INTO reservation (id, key, day, cost, expires_s)
-    SELECT :id, :key, :day, :cost, :expires WHERE :cost = 0 OR {_TOTAL} + :cost <= :budget
+    INSERT INTO reservation (id, key, day, cost, worst, expires_s)
+    SELECT :id, :key, :day, :cost, :worst, :expires
+    WHERE :worst = 0
+        OR ({_TOTAL} + :worst <= :budget AND {_SPENT} + (SELECT ifnull(sum(worst), 0) {_RUNNING}) < :budget)
+        OR ({_SPENT} + :likely <= :budget AND NOT EXISTS (SELECT 1 {_RUNNING}))
 """
-_RELEASE = "DELETE FROM reservation WHERE expires_s <= ?"
+_EXPIRE = "UPDATE reservation SET booked = 1 WHERE booked = 0 AND expires_s <= ?"
+_RENEW = "UPDATE reservation SET expires_s = ? WHERE booked = 0 AND id = ?"
+_FORGET = "DELETE FROM reservation WHERE booked = 1 AND expires_s <= ?"
 _SETTLE = "UPDATE reservation SET paid = :cost WHERE id = :id"
-_BOOK = """
-    INSERT INTO spend (key, day, spent) VALUES (:key, :day, :cost)
-    ON CONFLICT DO UPDATE SET spent = spent + :cost
-"""
 _LAST_ANSWER = "SELECT card, server FROM conversation WHERE session = :session AND seen_s > :oldest"
 # An active conversation is written once a minute, or when its card or server changes.
 _REMEMBER = """
@@ -101,6 +131,8 @@ _DAY_S = 86_400
 _MINUTE_US = 60_000_000
 _MAX_NANO = 10**18
 _KEEP_DAYS = 90
+HOLD_S = 30.0
+"""How long a reservation holds without being renewed, which is done every five seconds."""
 _RETRY_PAUSE_S = 0.0002
 _RETRY_FOR_S = 2.0
 _MAINTAIN_EVERY_S = 5.0
@@ -114,7 +146,8 @@ class SqliteState:
     """The `StateStore` of the workers of one machine. Open it in every worker, after the fork.
 
     A call takes some tens of microseconds, so it runs on the event loop without suspending. Threads may share one
-    object. A reservation that is never settled expires after `hold_s`, which must be longer than any request takes.
+    object. `maintain` renews the reservations of running requests. One that is neither renewed nor settled, since its
+    process was killed, is spent after `hold_s`.
     Conversations are deleted `session_age_s` after their last answer; if there are more than `max_sessions`, the least
     recently active ones are deleted.
     """
@@ -123,7 +156,7 @@ class SqliteState:
         self,
         file: Path | None = None,
         *,
-        hold_s: float = 900.0,
+        hold_s: float = HOLD_S,
         max_sessions: int = 100_000,
         session_age_s: float = 86_400.0,
     ) -> None:
@@ -131,6 +164,8 @@ class SqliteState:
         self._file, self._hold_s = file, hold_s
         self._max_sessions, self._session_age_s = max_sessions, session_age_s
         self._database = RetryingConnection(_opened(file), file)
+        # The requests of this process by reservation, with their keys.
+        self._running: dict[int, str] = {}
 
     async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         """Count one request. A key may send a burst of `rpm` requests, and then one every `60 / rpm` seconds.
@@ -146,47 +181,56 @@ class SqliteState:
         problem = f'rate limit of {rpm} requests a minute exceeded for the key "{key_id}"; retry in {wait_s:.1f} s'
         raise RateLimitError(problem, wait_s)
 
-    async def reserve(self, key_id: str, budget_usd: float, expected_cost_usd: float, now_s: float) -> Reservation:
-        """Reserve `expected_cost_usd` for a request that starts now. Settle the reservation when the request ends.
+    async def reserve(
+        self,
+        key_id: str,
+        budget_usd: float,
+        reserved_usd: float,
+        now_s: float,
+        likely_usd: float | None = None,
+        worst_usd: float | None = None,
+    ) -> Reservation:
+        """Reserve `reserved_usd` for a request that starts now. Settle the reservation when the request ends.
 
-        Spending plus reservations of a UTC day never exceed `budget_usd`, so a key overspends by the forecast error at
-        most. A request with an expected cost of zero is always accepted. Raises BudgetError.
+        A UTC day's spending exceeds `budget_usd` by the worst case of one request at most. A request whose worst case
+        costs nothing is always accepted. See `StateStore.reserve`. Raises BudgetError.
         """
-        day, cost = int(now_s // _DAY_S), _nano(expected_cost_usd)
+        day, cost = int(now_s // _DAY_S), _nano(reserved_usd)
+        likely = cost if likely_usd is None else _nano(likely_usd)
+        worst = max(cost, likely, 0 if worst_usd is None else _nano(worst_usd))
         reservation = Reservation(secrets.randbits(62), key_id, day, cost)
         values = {
             "id": reservation.id,
             "key": key_id,
             "day": day,
             "cost": cost,
+            "likely": likely,
+            "worst": worst,
             "expires": math.ceil(now_s + self._hold_s),
             # Rounded down, while costs are rounded up, so that rounding never overspends.
             "budget": math.floor(min(budget_usd * _NANO, _MAX_NANO)),
         }
-        if self._changed(_RESERVE, values):
-            return reservation
-        # Expired reservations of crashed workers may have caused the rejection: delete them and try again.
-        if self._changed(_RELEASE, (now_s,)) and self._changed(_RESERVE, values):
-            return reservation
-        spent, reserved = self._spend_of(key_id, day)
-        left_s = (day + 1) * _DAY_S - now_s
-        raise BudgetError(
-            f'daily budget of {budget_usd:g}$ exceeded for the key "{key_id}": {spent / _NANO:.6g}$ spent, '
-            f"{reserved / _NANO:.6g}$ reserved for running requests, {expected_cost_usd:.3g}$ expected for this one; "
-            f"the budget resets in {math.ceil(left_s / 60)} minutes, at 00:00 UTC",
-            left_s,
-        )
+        # Expired reservations of killed workers may have caused a rejection: book them and try again.
+        if not self._changed(_RESERVE, values) and not (
+            self._changed(_EXPIRE, (now_s,)) and self._changed(_RESERVE, values)
+        ):
+            raise self._refusal(values, budget_usd, now_s)
+        self._running[reservation.id] = key_id
+        return reservation
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:
         """Replace the reservation by the actual cost of the request, which may be 0. Call it once."""
         cost = _nano(cost_usd)
+        # Where the state cannot be written, the reservation expires, and is spent then.
+        self._running.pop(reservation.id, None)
         if self._changed(_SETTLE, {"id": reservation.id, "cost": cost}) or not cost:
             return
-        # The request took longer than `hold_s`: the reservation has expired, the cost still counts.
-        self._changed(_BOOK, {"key": reservation.key_id, "day": reservation.day, "cost": cost})
+        # Its row is gone: it expired more than a day ago, and was counted then.
+        _LOG.warning("a request of the key %s was settled after its reservation was deleted", reservation.key_id)
 
     async def spent_usd(self, key_id: str, now_s: float) -> float:
         """What the key has spent today (UTC), without reservations. Spending is counted for keys with a budget only."""
+        self._changed(_EXPIRE, (now_s,))
         return self._spend_of(key_id, int(now_s // _DAY_S))[0] / _NANO
 
     async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
@@ -208,9 +252,16 @@ class SqliteState:
             runs += 1
             now_s = clock() if runs % _PRUNE_EVERY == 0 else None
             try:
+                await asyncio.to_thread(self.renew, clock())
                 await asyncio.to_thread(self.maintain_once, now_s)
             except ConfigurationError as error:
                 _LOG.warning("%s", error)
+
+    def renew(self, now_s: float) -> None:
+        """Keep the reservations of this process's requests from expiring. Any thread may call it."""
+        expires = math.ceil(now_s + self._hold_s)
+        for id_ in tuple(self._running):
+            self._database.run(_RENEW, (expires, id_))
 
     def maintain_once(self, now_s: float | None = None) -> None:
         """Checkpoint the write-ahead log; with `now_s`, also delete old entries. Any thread may call it."""
@@ -230,7 +281,8 @@ class SqliteState:
 
     def _prune(self, database: RetryingConnection, now_s: float) -> None:
         """Delete row by row: one long statement would block all other connections."""
-        database.run(_RELEASE, (now_s,))
+        database.run(_EXPIRE, (now_s,))
+        database.run(_FORGET, (now_s - _DAY_S,))
         oldest = math.floor(now_s - self._session_age_s)
         first_excess = "SELECT seen_s FROM conversation ORDER BY seen_s DESC LIMIT 1 OFFSET ?"
         # All conversations of the same second as the first excess one are deleted, so the limit is never exceeded.
@@ -241,6 +293,26 @@ class SqliteState:
         for (key,) in database.run("SELECT key FROM pace WHERE due_us < ?", (idle_us,))[1]:
             database.run("DELETE FROM pace WHERE key = ? AND due_us < ?", (key, idle_us))
         database.run("DELETE FROM spend WHERE day < ?", (int(now_s // _DAY_S) - _KEEP_DAYS,))
+
+    def _refusal(self, values: Mapping[str, Any], budget_usd: float, now_s: float) -> BudgetError:
+        """Why a request cannot be accepted, and when money returns."""
+        key_id, day, likely_usd = values["key"], values["day"], values["likely"] / _NANO
+        spent, reserved = self._spend_of(key_id, day)
+        problem = (
+            f'daily budget of {budget_usd:g}$ exceeded for the key "{key_id}": {spent / _NANO:.6g}$ spent, '
+            f"{reserved / _NANO:.6g}$ reserved for running requests, {likely_usd:.3g}$ expected for this one"
+        )
+        if spent + values["likely"] > values["budget"]:
+            left_s = (day + 1) * _DAY_S - now_s
+            return BudgetError(
+                f"{problem}; the budget resets in {math.ceil(left_s / 60)} minutes, at 00:00 UTC", left_s
+            )
+        problem += f" and {values['worst'] / _NANO:.3g}$ at most; it can be sent when they end"
+        # A request of this process ends at any moment; another one may be that of a killed process.
+        (first_s,) = self._row(f"SELECT min(expires_s) {_RUNNING}", values) or (None,)
+        is_ours = key_id in self._running.values()
+        wait_s = 1.0 if is_ours or first_s is None else max(first_s - now_s, 1.0)
+        return BudgetError(f"{problem}; retry in {wait_s:.0f} s", wait_s, is_spent=False)
 
     def _spend_of(self, key_id: str, day: int) -> tuple[int, int]:
         row = self._row("SELECT spent, reserved FROM spend WHERE key = ? AND day = ?", (key_id, day))

@@ -218,7 +218,7 @@ def test_a_stream_that_breaks_off_is_booked_with_what_was_delivered(teller: Tell
 
 
 def test_a_budget_stops_an_upstream_that_reports_nothing(teller: Teller) -> None:
-    with gateway_client(card(teller), keys=keys(budget_usd_per_day=Dollars(0.012))) as (client, _):
+    with gateway_client(card(teller), keys=keys(budget_usd_per_day=Dollars(0.006))) as (client, _):
         codes = [ask(client).status_code for _ in range(8)]
     assert codes[0] == 200
     assert codes[-1] == 429

@@ -17,7 +17,7 @@ TEXT = "four score and seven years ago " * 8
 
 
 def test_what_is_reported_is_not_estimated() -> None:
-    assert counted(Usage(7, 2), BODY, 100) == Usage(7, 2)
+    assert counted(Usage(7, 60), BODY, 100) == Usage(7, 60)
 
 
 def test_without_a_report_both_sides_are_estimated() -> None:
@@ -26,7 +26,7 @@ def test_without_a_report_both_sides_are_estimated() -> None:
     assert 50 <= usage.input_tokens <= 80
 
 
-@pytest.mark.parametrize(("reported", "expected"), [(Usage(0, 5), (64, 5)), (Usage(7, 0), (7, 100))])
+@pytest.mark.parametrize(("reported", "expected"), [(Usage(0, 90), (64, 90)), (Usage(7, 0), (7, 100))])
 def test_only_the_missing_side_is_estimated(reported: Usage, expected: tuple[int, int]) -> None:
     usage = counted(reported, BODY, 100)
     assert (usage.input_tokens, usage.output_tokens) == expected
