@@ -235,12 +235,17 @@ class CompletionHandler:
         lost = lost_usd(self._attempts, selection.catalog, request.body)
         return (cost or 0.0) + lost if lost else cost
 
-    def _abandoned(self) -> Literal["", "whole", "stream"]:
+    def _abandoned(self, usage: Usage | None) -> Literal["", "whole", "stream"]:
         """What kind of answer an upstream writes on, whose end the gateway has not waited for."""
-        if not self._client_has_left or self._request is None:
+        request, response = self._request, self._response
+        if request is not None and request.body.get("background") is True and response is not None:
+            # The answer comes later, and is not read by the gateway.
+            is_later = response.status < 400 and (usage is None or usage.estimated)
+            return "whole" if is_later else ""
+        if not self._client_has_left or request is None:
             return ""
-        if self._response is None and self._begun_attempts > len(self._attempts):
-            return "stream" if self._request.stream else "whole"
+        if response is None and self._begun_attempts > len(self._attempts):
+            return "stream" if request.stream else "whole"
         # More than the gateway has read may have been delivered, but no more than was reserved.
         return "whole" if self._is_endless else ""
 
@@ -282,7 +287,7 @@ class CompletionHandler:
         response, usage = self._response, self._usage()
         upstream_served = response is not None and response.status < 400
         cost = await self._accounting.settle(
-            self._charged_usd(usage), served=upstream_served, abandoned=self._abandoned()
+            self._charged_usd(usage), served=upstream_served, abandoned=self._abandoned(usage)
         )
         outcome = Outcome(
             status=status,
