@@ -103,8 +103,8 @@ class Expected(NamedTuple):
     tail: float
 
 
-def bounds_of(card: Card, body: Mapping[str, Any], expected: Expected | None) -> Bounds:
-    """What an answer of `card` to a request body of any protocol may cost; all 0 where no price is known.
+def bounds_of(card: Card, api: Api, body: Mapping[str, Any], expected: Expected | None) -> Bounds:
+    """What an answer of `card` to a request of the protocol `api` may cost; all 0 where no price is known.
 
     With a limit from the client, the reserved amount is the worst case: each answer as long as the limit, or as the
     card allows. Without one it is the 95th percentile. Nothing is `expected` of answers that are no text.
@@ -113,7 +113,7 @@ def bounds_of(card: Card, body: Mapping[str, Any], expected: Expected | None) ->
     if price is None:
         return Bounds(0.0, 0.0, 0.0)
     prompt = prompt_tokens(body)
-    answers, limit = answers_asked(body), output_limit(body)
+    answers, limit = answers_asked(body), output_limit(api, body)
     if expected is None:
         usage = Usage(prompt, answers * ASSUMED_OUTPUT_TOKENS, service_tier=_asked_tier(body))
         cost = cost_usd(price, usage, cache_factors(card))
@@ -172,7 +172,7 @@ def booked_usage(response: UpstreamResponse, api: Api, body: Mapping[str, Any]) 
     the usage that its upstream reports.
     """
     # The prompt is in the texts of the answer.
-    has_echo = bool(body.get("echo"))
+    has_echo = api == "completions" and bool(body.get("echo"))
     if not isinstance(response.body, bytes):
         events = response.body
         delivered = events.delivered

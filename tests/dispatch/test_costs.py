@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from router.cards.price import Price
 from router.cards.schema import Card
-from router.dispatch.costs import TokenRates, Tokens, cost_of, cost_usd, token_rates, tokens_by_rate
+from router.dispatch.costs import (
+    Expected,
+    TokenRates,
+    Tokens,
+    bounds_of,
+    cost_of,
+    cost_usd,
+    no_answer,
+    token_rates,
+    tokens_by_rate,
+)
 from router.formats.quantities import read_quantity
 from router.types import Usage
 
@@ -157,3 +167,61 @@ def test_the_cost_lies_between_the_cheapest_and_the_dearest_rate(price: Price, u
 
 def test_tokens_and_rates_have_the_same_fields() -> None:
     assert Tokens._fields == TokenRates._fields
+
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+EXPECTED = Expected(1_000, 400.0, 1_000.0)
+
+
+def output_tokens(usd: float) -> int:
+    """What is left of a cost at the usual price after the prompt of EXPECTED."""
+    return round((usd - 0.003) * 1e6 / 15)
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts", "likely", "reserved", "worst"),
+    [
+        ({}, {}, 400, 1_000, 131_072),
+        ({}, {"context_tokens": 30_000}, 400, 1_000, 30_000),
+        ({}, {"max_output_tokens": 8_000}, 400, 1_000, 8_000),
+        ({}, {"max_output_tokens": 300}, 300, 300, 300),
+        ({"max_tokens": 5_000}, {}, 400, 5_000, 5_000),
+        ({"max_tokens": 5_000}, {"max_output_tokens": 2_000}, 400, 2_000, 2_000),
+        ({"max_tokens": 50_000}, {"context_tokens": 30_000}, 400, 50_000, 50_000),
+        ({"max_tokens": 100}, {}, 100, 100, 100),
+        ({"max_tokens": 100, "n": 50}, {}, 5_000, 5_000, 5_000),
+    ],
+)
+def test_what_a_request_may_cost_follows_its_limit_and_that_of_the_card(
+    fields: dict[str, Any], facts: dict[str, Any], likely: int, reserved: int, worst: int
+) -> None:
+    bounds = bounds_of(card(stated=USUAL, **facts), "chat", {**HELLO, **fields}, EXPECTED)
+    assert tuple(map(output_tokens, bounds)) == (likely, reserved, worst)
+
+
+def test_the_dearest_way_to_charge_for_the_prompt_is_reserved() -> None:
+    def reserved_input_usd(stated: dict[str, Any], body: dict[str, Any]) -> float:
+        return bounds_of(card(stated=stated), "chat", {**body, "max_tokens": 1}, EXPECTED).reserved_usd
+
+    assert reserved_input_usd(USUAL, HELLO) == pytest.approx(0.003, rel=0.01)
+    assert reserved_input_usd(CACHE, HELLO) == pytest.approx(0.00375, rel=0.01)
+    for_an_hour = {**HELLO, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert reserved_input_usd(CACHE, for_an_hour) == pytest.approx(0.006, rel=0.01)
+    assert reserved_input_usd(AUDIO, {**HELLO, "modalities": ["audio"]}) == pytest.approx(0.03, rel=0.01)
+
+
+def test_a_conversation_that_the_server_has_stored_may_be_as_long_as_the_context() -> None:
+    body = {"input": "go on", "previous_response_id": "resp_1", "max_output_tokens": 1}
+    bounds = bounds_of(card(stated=USUAL, context_tokens=100_000), "responses", body, EXPECTED)
+    assert bounds.worst_usd == pytest.approx(0.3, rel=0.01)
+
+
+def test_an_answer_that_is_no_text_is_assumed_to_have_500_tokens() -> None:
+    bounds = bounds_of(card(stated=USUAL), "chat", {"prompt": "a cat", "n": 2}, None)
+    assert bounds.worst_usd == bounds.likely_usd == pytest.approx(1_000 * 15e-6, rel=0.01)
+
+
+def test_without_a_price_nothing_is_reserved_and_embeddings_cost_their_input() -> None:
+    assert bounds_of(card(), "chat", HELLO, EXPECTED) == (0, 0, 0)
+    assert no_answer({"input": "hello " * 100}, card()) == (0, 0, 0)
+    assert no_answer({"input": "hello " * 100}, card(stated=USUAL)).worst_usd == pytest.approx(150 * 3e-6, rel=0.1)

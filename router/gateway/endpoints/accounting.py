@@ -109,15 +109,15 @@ def lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, A
 
 async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: bool) -> Bounds:
     """What the dearest card of the plan may cost; the likely cost is that of the first one."""
-    body, plan = selection.body, selection.plan
+    api, body, plan = request.surface.api, selection.body, selection.plan
     cards = [selection.catalog.named(name) for name in (plan.card, *plan.fallbacks)]
-    if request.surface.api == "embeddings":
+    if api == "embeddings":
         each = [no_answer(body, card) for card in cards]
     elif not is_text:
-        each = [bounds_of(card, body, None) for card in cards]
+        each = [bounds_of(card, api, body, None) for card in cards]
     else:
         forecast = await _forecast(request, selection)
-        each = [bounds_of(card, body, _expected(selection, card, forecast)) for card in cards]
+        each = [bounds_of(card, api, body, _expected(selection, card, forecast)) for card in cards]
     return Bounds(
         each[0].likely_usd, max(bounds.reserved_usd for bounds in each), max(bounds.worst_usd for bounds in each)
     )
@@ -127,7 +127,7 @@ async def _forecast(request: GatewayRequest, selection: Selection) -> tuple[Feat
     """The forecast of the decision; for a named card one is made where the client sets no limit."""
     if selection.routed is not None:
         return selection.routed.features, selection.routed.forecast
-    if output_limit(selection.body) is not None:
+    if output_limit(request.surface.api, selection.body) is not None:
         return None
 
     def forecast() -> tuple[Features, Forecast] | None:

@@ -6,17 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from router.types import Api
 from router.wire.usage.delivered import prompt_tokens
 
-# The names that servers read a limit from. Where a body has several, it depends on the server which one counts.
-_LIMITS = (
-    "max_completion_tokens",
-    "max_tokens",
-    "max_output_tokens",
-    "max_new_tokens",
-    "n_predict",
-    "num_predict",
-)
+_LIMITS: Mapping[Api, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "messages": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+"""The names of the limit in each protocol. Ollama's is in `options`."""
+# Names that some servers read first. They never lower a limit, since others ignore them.
+_FURTHER_LIMITS = ("max_new_tokens", "n_predict", "num_predict")
 _ANSWERS = ("n", "best_of", "num_return_sequences")
 _MOST = 10**9
 # An image or a page of a file that the server fetches, by the largest count of a vendor (`count_tokens`).
@@ -24,20 +25,24 @@ _REMOTE_TOKENS = 3_000
 _REMOTE = frozenset({"document", "file", "image", "image_url", "input_file", "input_image", "video_url"})
 
 
-def output_limit(body: Mapping[str, Any]) -> int | None:
-    """The most tokens of one answer to a body of any protocol, thinking included; None where it is unlimited.
+def output_limit(api: Api, body: Mapping[str, Any]) -> int | None:
+    """The most tokens of one answer to a body, thinking included; None where it is unlimited.
 
     Of several limits the greatest counts, and one that is no positive number is none at all.
     """
     options = body.get("options")
-    holders = (body, options) if isinstance(options, Mapping) else (body,)
-    stated = [part[name] for part in holders for name in _LIMITS if part.get(name) is not None]
+    if api in _LIMITS:
+        stated = [body[name] for name in _LIMITS[api] if body.get(name) is not None]
+    else:
+        stated = [options["num_predict"]] if isinstance(options, Mapping) and "num_predict" in options else []
+    if not stated:
+        return None
+    stated += [body[name] for name in _FURTHER_LIMITS if body.get(name) is not None]
     limits = [_positive(value) for value in stated]
-    known = [limit for limit in limits if limit is not None]
-    if not known or len(known) < len(limits):
+    if None in limits:
         return None
     # Alibaba's servers count thinking beside the answer.
-    return min(max(known) + (_positive(body.get("thinking_budget")) or 0), _MOST)
+    return min(max(filter(None, limits)) + (_positive(body.get("thinking_budget")) or 0), _MOST)
 
 
 def answers_asked(body: Mapping[str, Any]) -> int:

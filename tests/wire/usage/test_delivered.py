@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.types import Usage
 from router.wire.protocols import PROTOCOLS
-from router.wire.usage import answer_tokens, counted, prompt_tokens, tokens_of
+from router.wire.usage import Delivered, answer_tokens, counted, is_absurd, prompt_tokens, texts_in, tokens_of
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hello " * 40}]}
 TEXT = "four score and seven years ago " * 8
@@ -41,6 +41,60 @@ def test_a_stream_that_broke_off_has_at_least_what_was_delivered() -> None:
     # Anthropic reports one token of output at the start of a stream.
     assert counted(Usage(7, 1), BODY, 100, is_whole=False) == Usage(7, 100, estimated=True)
     assert counted(Usage(7, 200), BODY, 100, is_whole=False) == Usage(7, 200)
+
+
+def test_a_report_of_a_fraction_of_what_was_delivered_is_raised() -> None:
+    assert counted(Usage(7, 1), BODY, 200) == Usage(7, 200, estimated=True)
+
+
+def test_a_report_before_the_end_is_raised() -> None:
+    assert counted(Usage(7, 90), BODY, 100, since_report=50) == Usage(7, 100, estimated=True)
+    assert counted(Usage(7, 90), BODY, 100, since_report=2) == Usage(7, 90)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        # As OpenAI's o200k_base counts them, rounded down.
+        ("The quick brown fox jumps over the lazy dog. " * 20, 200),
+        ("Сегодня хорошая погода, и мы идём гулять в парк. " * 20, 240),
+        ("今天天气很好，我们去公园散步。" * 20, 200),
+        ("    " * 10 + "return value\\n", 3),
+        ("internationalization", 1),
+        ("def f(x):\\n        return x + 1\\n" * 20, 200),
+    ],
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_honest_report_is_never_absurd(text: str, tokens: int, escaped: bool) -> None:
+    content = text.encode("ascii", "backslashreplace").replace(b"\\x", b"\\u00") if escaped else text.encode()
+    delivered = texts_in(b'{"choices":[{"message":{"content":"%b"}}]}' % content)
+    assert not is_absurd(tokens, delivered.sure_tokens)
+
+
+def test_single_letters_are_counted_one_by_one_and_are_no_proof() -> None:
+    delivered = Delivered(PROTOCOLS["chat"].texts)
+    for _ in range(100):
+        delivered.add(b'{"choices":[{"delta":{"content":"a"}}]}')
+    assert (delivered.tokens, delivered.sure_tokens) == (100, 25)
+
+
+def test_what_follows_a_report_is_known() -> None:
+    delivered = Delivered(PROTOCOLS["chat"].texts)
+    assert delivered.since_report == 0
+    delivered.add(b'{"choices":[{"delta":{"content":"four words are here"}}]}')
+    delivered.is_reported()
+    assert delivered.since_report == 0
+    delivered.add(b'{"choices":[{"delta":{"content":" and four more words."}}]}')
+    assert delivered.since_report == 5
+
+
+def test_half_a_text_is_counted() -> None:
+    assert texts_in(b'{"choices":[{"message":{"content":"four score and sev').tokens == 5
+
+
+def test_what_a_servers_tools_found_is_not_written() -> None:
+    found = {"type": "web_search_tool_result", "content": [{"title": "word " * 500}]}
+    assert answer_tokens({"content": [found, {"type": "text", "text": "yes"}]}) == 1
 
 
 @pytest.mark.parametrize(("reported", "expected"), [(None, "flex"), ("default", "default")])
