@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router.cards import Card
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.queue import Admission
@@ -64,6 +65,7 @@ class Gateway:
         self.dispatcher = Dispatcher(_dispatch_settings(config))
         self.admission = Admission(config.max_concurrency, config.queue)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
+        self.dispatcher.pool.share_among(self._callable_cards)
         self.metrics = Metrics(self._polled_metrics(), metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
@@ -86,7 +88,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
-        self._preload(self.reloader.current)
+        self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
@@ -124,13 +126,16 @@ class Gateway:
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
-        self._preload(active)
+        self._preload()
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
 
-    def _preload(self, active: ActiveConfig) -> None:
+    def _callable_cards(self) -> Iterable[Card]:
         unavailable = self.availability.unavailable
-        self.dispatcher.preload(card for card in active.router.catalog if card.id not in unavailable)
+        return [card for card in self.reloader.current.router.catalog if card.id not in unavailable]
+
+    def _preload(self) -> None:
+        self.dispatcher.preload(self._callable_cards())
 
     def _sinks(self) -> Iterable[Sink]:
         # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.

@@ -104,7 +104,7 @@ class CompletionHandler:
         await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
-        call = msgspec.structs.replace(call, affinity=selection.affinity)
+        call = msgspec.structs.replace(call, affinity=selection.affinity, key_id=request.key_id)
         on_attempt = None if self._trace is None else self._trace.attempt
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
