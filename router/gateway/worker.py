@@ -109,6 +109,11 @@ class Gateway:
         """The current settings."""
         return self.reloader.current.config
 
+    @property
+    def limits_problem(self) -> str | None:
+        """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
+        return self.state.problem if self.reloader.current.keys.have_limits else None
+
     def _close(self) -> None:
         if self.journal is not None:
             self.journal.close()
@@ -162,6 +167,7 @@ class Gateway:
             "queued": lambda: self.admission.waiting + self.dispatcher.pool.waiting,
             "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
             "callable": lambda: self.availability.callable_cards,
+            "limits_ok": lambda: self.limits_problem is None,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }

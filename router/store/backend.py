@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from router.errors import ConfigurationError
 from router.store.records.protocol import RecordSink, RecordStore
-from router.store.state.protocol import StateStore
+from router.store.state.threaded import CheckedStore
 
 # A drive letter such as C: is not a scheme.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
@@ -29,7 +29,7 @@ class Backend(Protocol):
         Raises ForeignDatabaseError if the database is damaged or of a newer release.
         """
 
-    def shared_state(self, hold_s: float) -> StateStore:
+    def shared_state(self, hold_s: float) -> CheckedStore:
         """The state that workers share; reservations expire after `hold_s`. Raises FileError."""
 
 
@@ -50,7 +50,7 @@ class FolderBackend(Struct, frozen=True):
 
         return Journal.open(self.folder, keep_days=keep_days)
 
-    def shared_state(self, hold_s: float) -> StateStore:
+    def shared_state(self, hold_s: float) -> CheckedStore:
         """See `Backend`."""
         from router.store.state.sqlite import SqliteState
 

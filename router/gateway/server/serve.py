@@ -35,6 +35,7 @@ from router.gateway.worker import Gateway
 from router.loading import load_predictor
 from router.store import open_store
 from router.store.state.sqlite import SqliteState
+from router.store.state.threaded import ThreadedState
 
 _STANDARD_OUTPUT = 1
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
@@ -122,7 +123,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     gateway = Gateway(
         reloader,
         probe=list_servers,
-        state=store.shared_state(max(hold_s, _MIN_HOLD_S)),
+        state=ThreadedState(store.shared_state(max(hold_s, _MIN_HOLD_S)), lambda: reloader.current.keys.have_limits),
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
         journal=store.record_sink(config.records.keep_days) if options.records else None,

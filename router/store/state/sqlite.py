@@ -96,12 +96,14 @@ _REMEMBER = """
     ON CONFLICT DO UPDATE SET card = :card, server = :server, seen_s = :now
         WHERE card <> :card OR server <> :server OR seen_s < :now - 60
 """
+# No key has an empty id.
+_CHECK = "INSERT INTO pace VALUES ('', :now) ON CONFLICT DO UPDATE SET due_us = :now"
 _NANO = 10**9
 _DAY_S = 86_400
 _MINUTE_US = 60_000_000
 _MAX_NANO = 10**18
 _KEEP_DAYS = 90
-_RETRY_PAUSE_S = 0.0002
+_RETRY_PAUSE_S, _MAX_RETRY_PAUSE_S = 0.0002, 0.02
 _RETRY_FOR_S = 2.0
 _MAINTAIN_EVERY_S = 5.0
 _PRUNE_EVERY = 12
@@ -113,10 +115,10 @@ Values = Mapping[str, Any] | tuple[Any, ...]
 class SqliteState:
     """The `StateStore` of the workers of one machine. Open it in every worker, after the fork.
 
-    A call takes some tens of microseconds, so it runs on the event loop without suspending. Threads may share one
-    object. A reservation that is never settled expires after `hold_s`, which must be longer than any request takes.
-    Conversations are deleted `session_age_s` after their last answer; if there are more than `max_sessions`, the least
-    recently active ones are deleted.
+    A call takes some tens of microseconds and does not suspend; it may wait for the lock of another process, so the
+    gateway calls it in threads (`ThreadedState`), which may share one object. A reservation that is never settled
+    expires after `hold_s`, which must be longer than any request takes. Conversations are deleted `session_age_s` after
+    their last answer; if there are more than `max_sessions`, the least recently active ones are deleted.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class SqliteState:
         session_age_s: float = 86_400.0,
     ) -> None:
         """Open or create the database in `file`, or one in memory. Raises FileError."""
+        self.problem: str | None = None
         self._file, self._hold_s = file, hold_s
         self._max_sessions, self._session_age_s = max_sessions, session_age_s
         self._database = RetryingConnection(_opened(file), file)
@@ -200,6 +203,10 @@ class SqliteState:
         values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
         self._changed(_REMEMBER, {**values, "now": int(now_s)})
 
+    def check(self) -> None:
+        """Write something, from any thread. Raises StateError if that is not possible now."""
+        self._changed(_CHECK, {"now": time.time_ns() // 1000})
+
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Delete old entries and keep the files small, in a thread every few seconds, until cancelled."""
         runs = 0
@@ -270,7 +277,7 @@ class RetryingConnection:
 
         SQLite's busy handler waits a millisecond at first, which is longer than most writes take.
         """
-        deadline = None
+        deadline, pause_s = None, _RETRY_PAUSE_S
         while True:
             try:
                 with self._lock:
@@ -281,7 +288,8 @@ class RetryingConnection:
                 if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
                     _LOG.error("%s: %s", self._file or "in-memory state", error)
                     raise StateError(f"shared state database unavailable: {error}") from None
-            time.sleep(_RETRY_PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_RETRY_PAUSE_S)
 
 
 _BUSY = frozenset(
