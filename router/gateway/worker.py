@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,11 +150,12 @@ class Gateway:
             yield self.access_log.sink
         yield self.metrics.sink
 
-    def _store_record(self, record: Record) -> None:
+    def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
         if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
-            self.journal.append(record)
+            return self.journal.append(record)
+        return None
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:
         if self.journal is None or not self.reloader.current.config.records.enabled:
@@ -182,7 +183,8 @@ class Gateway:
     async def _share_metrics(self) -> None:
         while True:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
-            self.metrics.share()
+            # Also on a file system of this machine that may be slow.
+            await asyncio.to_thread(self.metrics.share)
 
 
 def _model_list(active: ActiveConfig) -> ModelList:

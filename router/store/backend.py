@@ -9,7 +9,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from router.errors import ConfigurationError
-from router.store.records.protocol import RecordSink, RecordStore
+from router.store.records.patient import WatchedSink
+from router.store.records.protocol import RecordStore
 from router.store.state.threaded import CheckedStore
 
 # A drive letter such as C: is not a scheme.
@@ -23,7 +24,7 @@ class Backend(Protocol):
     def read_records(self) -> RecordStore | None:
         """The records; None if none were ever written. Raises FileError."""
 
-    def record_sink(self, keep_days: float | None = None) -> RecordSink:
+    def record_sink(self, keep_days: float | None = None) -> WatchedSink:
         """Start writing records. They are deleted after `keep_days`, None for never.
 
         Raises ForeignDatabaseError if the database is damaged or of a newer release.
@@ -44,7 +45,7 @@ class FolderBackend(Struct, frozen=True):
 
         return open_records(self.folder)
 
-    def record_sink(self, keep_days: float | None = None) -> RecordSink:
+    def record_sink(self, keep_days: float | None = None) -> WatchedSink:
         """See `Backend`."""
         from router.store.records.journal import Journal
 

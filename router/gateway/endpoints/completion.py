@@ -250,7 +250,8 @@ class CompletionHandler:
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome
         )
         for sink in services.sinks:
-            sink(record)
+            if (written := sink(record)) is not None:
+                await written
         if self._trace is not None:
             self._trace.end(record)
         await self._accounting.settle(cost, served=upstream_served)

@@ -105,6 +105,7 @@ _MAX_NANO = 10**18
 _KEEP_DAYS = 90
 _RETRY_PAUSE_S, _MAX_RETRY_PAUSE_S = 0.0002, 0.02
 _RETRY_FOR_S = 2.0
+_LOG_EVERY_S = 10.0
 _MAINTAIN_EVERY_S = 5.0
 _PRUNE_EVERY = 12
 _CHECKPOINT_PAGES = 10_000
@@ -270,6 +271,7 @@ class RetryingConnection:
     def __init__(self, database: sqlite3.Connection, file: Path | None) -> None:
         self._database, self._file = database, file
         self._lock = threading.Lock()
+        self._next_log_s = 0.0
         self.close = database.close
 
     def run(self, sql: str, values: Values) -> tuple[int, list[tuple[Any, ...]]]:
@@ -286,10 +288,15 @@ class RetryingConnection:
             except sqlite3.Error as error:
                 deadline = deadline or time.monotonic() + _RETRY_FOR_S
                 if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
-                    _LOG.error("%s: %s", self._file or "in-memory state", error)
+                    self._log(error)
                     raise StateError(f"shared state database unavailable: {error}") from None
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _MAX_RETRY_PAUSE_S)
+
+    def _log(self, error: sqlite3.Error) -> None:
+        if time.monotonic() >= self._next_log_s:
+            self._next_log_s = time.monotonic() + _LOG_EVERY_S
+            _LOG.error("%s: %s", self._file or "in-memory state", error)
 
 
 _BUSY = frozenset(

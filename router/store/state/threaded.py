@@ -49,7 +49,7 @@ class _Job:
         self.call, self.keeps, self.undo = call, keeps, undo
         self.loop = asyncio.get_running_loop()
         self.waiter: asyncio.Future[Any] = self.loop.create_future()
-        self.is_abandoned = False
+        self.is_abandoned = self.has_run = False
         self.result: Any = None
         self.error: Exception | None = None
 
@@ -59,6 +59,7 @@ class _Job:
             self.result = _result(self.call())
         except Exception as error:  # noqa: BLE001 - raised again where the caller waits
             self.error = error
+        self.has_run = True
 
     def finish(self) -> None:
         """Hand the result to the waiter, on its event loop."""
@@ -71,7 +72,6 @@ class _Job:
 
     def expire(self) -> None:
         """Stop waiting, on the event loop."""
-        self.is_abandoned = True
         if not self.waiter.done():
             self.waiter.set_exception(StateError(_UNAVAILABLE))
 
@@ -203,7 +203,7 @@ class ThreadedState:
         try:
             return await job.waiter
         except asyncio.CancelledError:
-            job.is_abandoned = True
+            self._abandon(job)
             raise
         finally:
             timer.cancel()
@@ -213,7 +213,21 @@ class ThreadedState:
         """Stop waiting for a job, on the event loop. `is_down`: the others need not wait either."""
         if is_down and self.problem is None:
             self._failed(StateError("a write takes too long"))
+        self._abandon(job)
         job.expire()
+
+    def _abandon(self, job: _Job) -> None:
+        """Take back what a job for which nobody waits any more has done; else the thread does, when it has run."""
+        job.is_abandoned = True
+        if job.has_run and job.undo is not None and job.error is None:
+            undo, result = job.undo, job.result
+            self._late_or_queued(_Job(lambda: undo(result), keeps=True))
+
+    def _late_or_queued(self, job: _Job) -> None:
+        if self.problem is None:
+            self._writes.add(job)
+        else:
+            self._late.append(job)
 
     def _run_write(self, job: _Job) -> None:
         """Run a write, in the thread."""
@@ -235,6 +249,7 @@ class ThreadedState:
             self._late.append(job)
         # They would all wait as long, one after the other.
         for waiting in tuple(self._waiting):
+            waiting.is_abandoned = True
             waiting.loop.call_soon_threadsafe(waiting.expire)
 
     def _undo(self, job: _Job) -> None:
