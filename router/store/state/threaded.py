@@ -121,6 +121,8 @@ class _Lane:
             ):
                 _hand_over(finished)
                 finished = []
+            if self._jobs.empty():
+                pause_s = self._idle()
 
 
 class ThreadedState:
