@@ -21,11 +21,11 @@ LIMITED, PLAIN = "pv-limited", "pv-plain"
 BODY = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
 
 
-@pytest.fixture(params=["1", "2"])
-def url(request: pytest.FixtureRequest, upstream: Upstream, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def url(upstream: Upstream, tmp_path: Path) -> Iterator[str]:
     keys = [{"id": "limited", "hash": hash_of(LIMITED), "rpm": 1000}, {"id": "plain", "hash": hash_of(PLAIN)}]
     (tmp_path / "keys.yaml").write_bytes(msgspec.yaml.encode({"keys": keys}))
-    options = ("--keys", str(tmp_path / "keys.yaml"), "--workers", request.param)
+    options = ("--keys", str(tmp_path / "keys.yaml"))
     with serving(tmp_path, make_card("a", upstream.url), options=options) as (_, url):
         yield url
 
