@@ -47,9 +47,10 @@ class Call(Struct, frozen=True, eq=False):
     same as a chat-completions body where it has been converted already.
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
-    `affinity` is the server that has the conversation. `fresh_connection`: the call is a retry after a broken
-    connection. `decode`: the response will be converted, so decode it once. `raw`: what to send as it is, in place of
-    `body`. `changed`: the fields that the upstream's dialect left out or limited.
+    `affinity` is the server that has the conversation. `key_id` is the id of the client's key, empty without one.
+    `fresh_connection`: the call is a retry after a broken connection. `decode`: the response will be converted, so
+    decode it once. `raw`: what to send as it is, in place of `body`. `changed`: the fields that the upstream's dialect
+    left out or limited.
     """
 
     api: Api
@@ -60,6 +61,7 @@ class Call(Struct, frozen=True, eq=False):
     fresh_connection: bool = False
     decode: bool = False
     affinity: Affinity = NO_AFFINITY
+    key_id: str = ""
     raw: RawRequest | None = None
     changed: tuple[str, ...] = ()
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -15,11 +15,10 @@ from router.cards.schema import Card
 from router.cards.servers import RateLimits
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
-from router.dispatch.health import Cooldown, Health, Unready
+from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
 from router.dispatch.providers import missing_credentials
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
-from router.wire.errors import Meaning
 
 _NO_LIMITS = RateLimits()
 
@@ -49,6 +48,13 @@ class Deployment(Struct, frozen=True, eq=False):
     def limits(self) -> RateLimits:
         """The rate limits of the server."""
         return self.card.rate_limits or _NO_LIMITS
+
+
+class Slot(Struct, frozen=True, eq=False):
+    """A call that has begun at a deployment."""
+
+    deployment: Deployment
+    ticket: Ticket
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
@@ -98,15 +104,20 @@ class DeploymentPool:
         self._failing: set[str] = set()
         # Accounts that a server refused, and until when deployments with them are called last.
         self._refused_until_s: dict[Account, float] = {}
-        self._queue: WaitingQueue[Deployment] = WaitingQueue(self.end)
+        self._callable: Callable[[], Iterable[Card]] | None = None
+        self._queue: WaitingQueue[Slot] = WaitingQueue(self.end)
 
     @property
     def waiting(self) -> int:
         """How many calls wait for a deployment that is at capacity."""
         return len(self._queue)
 
-    def cooling_down(self) -> dict[str, str]:
-        """The cards whose deployments are all cooling down or rate limited, and why."""
+    def share_among(self, callable_cards: Callable[[], Iterable[Card]]) -> None:
+        """Set of which cards `Cooldown.share` is a share; by default of those that have been called."""
+        self._callable = callable_cards
+
+    def cooling_down(self, key: str = "") -> dict[str, str]:
+        """The cards whose deployments are all cooling down or rate limited for this key, and why."""
         if not self._failing:
             return {}
         now_s = time.monotonic()
@@ -114,7 +125,7 @@ class DeploymentPool:
         for card, _ in self._deployments.values():
             if card.server_id not in self._failing:
                 continue
-            unready = [self._unready(deployment, now_s) for deployment in self.deployments_of(card)]
+            unready = [self._unready(deployment, now_s, key) for deployment in self.deployments_of(card)]
             if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
                 reasons[card.id] = "cooling down after recent upstream failures"
         return reasons
@@ -131,8 +142,17 @@ class DeploymentPool:
         server = deployment.name, deployment.card.base_url
         health = self._health.get(server)
         if health is None:
-            health = self._health[server] = Health()
+            health = self._health[server] = Health(functools.partial(self._may_share, deployment))
         return health
+
+    def _may_share(self, deployment: Deployment) -> bool:
+        """Whether one more deployment may be closed to keys without a failure of their own."""
+        now_s, share = time.monotonic(), self.cooldown.share
+        closed = {name for (name, _), health in self._health.items() if health.is_shared_out(now_s)} - {deployment.name}
+        cards = [card for card, _ in self._deployments.values()] if self._callable is None else self._callable()
+        names = {each.name for card in cards for each in self.deployments_of(card)}
+        of_card = {name for name in names if name.partition("#")[0] == deployment.card.server_id}
+        return all(len(closed & some) + 1 <= max(1, int(share * len(some))) for some in (names, of_card))
 
     async def acquire(
         self,
@@ -141,25 +161,28 @@ class DeploymentPool:
         avoids: Callable[[Deployment], bool] = lambda _: False,
         *,
         affinity: Affinity = NO_AFFINITY,
-    ) -> Deployment | None:
-        """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
-        Deployments that `avoids` names, and those of an account that was refused lately, are called only where no other
-        is ready. End the call with `end`. None where no deployment is left to try.
+        key: str = "",
+    ) -> Slot | None:
+        """Begin a call of the client's `key` at the least busy deployment of the first card that has a ready one.
+
+        Deployments in `tried` are left out. Those that `avoids` names, and those of an account that was refused lately,
+        are called only where no other is ready. End the call with `end`. None where no deployment is left to try.
 
         Of a card's ready deployments, that of the `affinity` is taken. A request that is bound to it is called nowhere
         else; one with an affinity that binds waits for it, unless it fails or is rate limited.
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
-        where all are cooling down, it takes the one whose cooldown ends first. Raises BusyError where all are rate
-        limited, or the queue is full or too slow.
+        where all are cooling down, one call at a time probes the one whose cooldown ends first, and the others wait for
+        its outcome. Raises BusyError where all are rate limited, where a probe has just failed, or the queue is full or
+        too slow.
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
         if own and affinity.bound:
-            return await self._acquire(cards, tried, avoids, affinity.server, own)
-        if own and not tried and self._is_worth_waiting_for(cards, own):
+            return await self._acquire(cards, tried, avoids, affinity.server, key, own)
+        if own and not tried and self._is_worth_waiting_for(cards, own, key):
             with contextlib.suppress(BusyError):
-                return await self._acquire(cards, tried, avoids, affinity.server, own)
-        return await self._acquire(cards, tried, avoids, affinity.server)
+                return await self._acquire(cards, tried, avoids, affinity.server, key, own)
+        return await self._acquire(cards, tried, avoids, affinity.server, key)
 
     async def _acquire(
         self,
@@ -167,59 +190,58 @@ class DeploymentPool:
         tried: Collection[str],
         avoids: Callable[[Deployment], bool],
         preferred: str,
+        key: str,
         only: str = "",
-    ) -> Deployment | None:
-        take = functools.partial(self._take, cards, tried, avoids, preferred, only)
-        deployment = take()
-        if deployment is not None or tried:
-            return deployment
+    ) -> Slot | None:
+        take = functools.partial(self._take, cards, tried, avoids, preferred, key, only)
+        slot = take()
+        if slot is not None or tried:
+            return slot
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        take = functools.partial(take, waiting=True)
         return await self._queue.wait(take, self.queue_limits, busy, eligible)
 
-    def begin(self, deployment: Deployment) -> None:
-        """Count the start of a call."""
-        self.health_of(deployment).begin(deployment.limits, time.monotonic())
+    def begin(self, deployment: Deployment, key: str = "") -> Slot:
+        """Count the start of a call of the client's `key`."""
+        return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key))
 
-    def retry(self, deployment: Deployment) -> None:
+    def retry(self, slot: Slot) -> None:
         """Count another attempt of a call that has begun and keeps its slot."""
-        self.health_of(deployment).retry(deployment.limits, time.monotonic())
+        self.health_of(slot.deployment).retry(slot.deployment.limits, time.monotonic())
 
-    def end(self, deployment: Deployment) -> None:
+    def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
-        self.health_of(deployment).end()
-        self._queue.notify(deployment.card.server_id)
+        self.health_of(slot.deployment).end(slot.ticket)
+        self._queue.notify(slot.deployment.card.server_id)
 
-    def record_success(self, deployment: Deployment, tokens: int = 0) -> None:
+    def record_answer(self, slot: Slot) -> None:
+        """Record that an answer has begun."""
+        self.health_of(slot.deployment).record_answer(slot.ticket)
+        if self._failing:
+            self._queue.notify(slot.deployment.card.server_id)
+
+    def record_success(self, slot: Slot, tokens: int = 0) -> None:
         """Record a successful response that used `tokens` tokens."""
-        health = self.health_of(deployment)
-        health.record_success()
-        health.spend(deployment.limits, tokens, time.monotonic())
-        self._failing.discard(deployment.card.server_id)
+        deployment = slot.deployment
+        health, now_s = self.health_of(deployment), time.monotonic()
+        health.record_success(slot.ticket, now_s)
+        health.spend(deployment.limits, tokens, now_s)
+        if self._failing and health.is_well(now_s):
+            self._failing.discard(deployment.card.server_id)
         if self._refused_until_s and (account := account_of(deployment.card)) is not None:
             self._refused_until_s.pop(account, None)
 
-    def record_failure(self, deployment: Deployment, retry_after_s: float | None = None) -> None:
-        """Record a failure, or a rate limit that ends in `retry_after_s` seconds."""
-        health, now_s = self.health_of(deployment), time.monotonic()
-        if retry_after_s is None:
-            health.record_failure(self.cooldown, now_s)
-        else:
-            health.back_off(retry_after_s, now_s)
-        self._failing.add(deployment.card.server_id)
-
-    def record_fault(self, deployment: Deployment, meaning: Meaning, pause_s: float | None) -> None:
-        """Record an error of the upstream; `pause_s` is the time for which its server asks to wait."""
-        if meaning.health == "unchanged":
+    def record_failure(self, slot: Slot, evidence: Evidence = FAILURE, *, of_account: bool = False) -> None:
+        """Record a failure. `of_account`: the server refuses the account, at other deployments too."""
+        if evidence.health == "unchanged":
             return
-        if meaning.health == "cooldown" and pause_s is None:
-            self.health_of(deployment).record_failure(self.cooldown, time.monotonic(), lasts=True)
-            self._failing.add(deployment.card.server_id)
-        else:
-            self.record_failure(deployment, None if meaning.health == "failure" else pause_s)
-        if meaning.shared_by == "key" and (account := account_of(deployment.card)) is not None:
-            self._refused_until_s[account] = time.monotonic() + self.cooldown.time_s
+        now_s, deployment = time.monotonic(), slot.deployment
+        self.health_of(deployment).record(slot.ticket, evidence, self.cooldown, now_s)
+        self._failing.add(deployment.card.server_id)
+        # Others must not lose an account because of an error that quotes a request.
+        is_certain = of_account and evidence.blame == "provider"
+        if is_certain and (account := account_of(deployment.card)) is not None:
+            self._refused_until_s[account] = now_s + self.cooldown.time_s
 
     def _is_refused(self, deployment: Deployment, now_s: float) -> bool:
         if not self._refused_until_s:
@@ -230,11 +252,12 @@ class DeploymentPool:
     def _has_server(self, cards: Sequence[Card], server: str) -> bool:
         return any(deployment.server == server for card in cards for deployment in self.deployments_of(card))
 
-    def _is_worth_waiting_for(self, cards: Sequence[Card], server: str) -> bool:
+    def _is_worth_waiting_for(self, cards: Sequence[Card], server: str, key: str) -> bool:
         """Whether a deployment of `server` is ready, or only at capacity."""
         now_s = time.monotonic()
         own = (deployment for card in cards for deployment in self.deployments_of(card) if deployment.server == server)
-        return any((unready := self._unready(each, now_s)) is None or unready.kind == "at_capacity" for each in own)
+        problems = (self._unready(each, now_s, key) for each in own)
+        return any(problem is None or problem.kind == "at_capacity" for problem in problems)
 
     def _take(
         self,
@@ -242,13 +265,11 @@ class DeploymentPool:
         tried: Collection[str],
         avoids: Callable[[Deployment], bool],
         preferred: str = "",
+        key: str = "",
         only: str = "",
-        *,
-        waiting: bool = False,
-    ) -> Deployment | None:
+    ) -> Slot | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
-        capacity, or where no deployment is left to try. `preferred` and `only` are names of servers. `waiting`: the
-        call has waited already.
+        capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
         """
         unready: list[tuple[Unready, Deployment]] = []
         last: list[Deployment] = []
@@ -260,7 +281,7 @@ class DeploymentPool:
                     continue
                 if deployment.is_one_key and missing_credentials(deployment.card):
                     continue
-                problem = self._unready(deployment, now_s)
+                problem = self._unready(deployment, now_s, key)
                 if problem is not None:
                     unready.append((problem, deployment))
                 elif avoids(deployment) or self._is_refused(deployment, now_s):
@@ -268,36 +289,46 @@ class DeploymentPool:
                 else:
                     ready.append(deployment)
             if ready:
-                return self._begin_at(min(ready, key=lambda each: (each.server != preferred, *self._preference(each))))
+                best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
+                return self.begin(best, key)
         if last:
-            return self._begin_at(last[0])
-        if tried or not unready:
-            return None
+            return self.begin(last[0], key)
+        return None if tried or not unready else self._of_unready(unready, key, now_s)
+
+    def _of_unready(self, unready: list[tuple[Unready, Deployment]], key: str, now_s: float) -> Slot | None:
+        """Begin a call that probes one of these, none of which is ready. None where the call should wait for a probe
+        that is running, or for a deployment at capacity.
+        """
         kinds = {problem.kind for problem, _ in unready}
         unready.sort(key=lambda pair: pair[0].seconds)
         if kinds == {"rate_limited"}:
             raise BusyError("all eligible models are rate limited", unready[0][0].seconds, 429)
         if "at_capacity" in kinds:
             return None
-        cooling_down = (deployment for problem, deployment in unready if problem.kind == "cooling_down")
-        probed = next((deployment for deployment in cooling_down if self._may_probe(deployment, waiting)), None)
-        return None if probed is None else self._begin_at(probed)
+        cooling_down = [deployment for problem, deployment in unready if problem.kind == "cooling_down"]
+        probed = next((each for each in cooling_down if self._may_probe(each, key, now_s)), None)
+        if probed is not None:
+            return self.begin(probed, key)
+        if any(self.health_of(each).is_probed(now_s, key) for each in cooling_down):
+            return None
+        wait_s = min(self.health_of(each).trickle_wait_s(now_s, key) for each in cooling_down)
+        if wait_s <= 0:
+            return None
+        raise BusyError("all eligible models are cooling down after failures; try again soon", max(wait_s, 1.0))
 
     def _preference(self, deployment: Deployment) -> tuple[int, float]:
         """The least busy deployment first; of the keys of one server, the one that has not been used for longest."""
         health = self.health_of(deployment)
         return health.running, health.begun_s if deployment.is_one_key else 0.0
 
-    def _may_probe(self, deployment: Deployment, waiting: bool) -> bool:
-        """Whether a call may begin at a deployment that is cooling down. Calls that waited probe it one by one: else
-        all of them would call it as soon as it fails.
+    def _may_probe(self, deployment: Deployment, key: str, now_s: float) -> bool:
+        """Whether a call may begin at a deployment that is cooling down, since there is no other: one at a time, and
+        some time after the last one failed.
         """
-        running, limit = self.health_of(deployment).running, deployment.limits.concurrency
-        return running == 0 if waiting else limit is None or running < limit
+        health, limit = self.health_of(deployment), deployment.limits.concurrency
+        if health.is_probed(now_s, key) or health.trickle_wait_s(now_s, key) > 0:
+            return False
+        return limit is None or health.running < limit
 
-    def _begin_at(self, deployment: Deployment) -> Deployment:
-        self.begin(deployment)
-        return deployment
-
-    def _unready(self, deployment: Deployment, now_s: float) -> Unready | None:
-        return self.health_of(deployment).unready(deployment.limits, now_s)
+    def _unready(self, deployment: Deployment, now_s: float, key: str) -> Unready | None:
+        return self.health_of(deployment).unready(deployment.limits, now_s, key)

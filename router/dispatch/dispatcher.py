@@ -14,9 +14,9 @@ from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
-from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
+from router.dispatch.deployments import DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
-from router.dispatch.health import Cooldown
+from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.providers import (
     base_url,
@@ -36,7 +36,6 @@ from router.types import Api, Attempt
 from router.wire import CONVERSIONS, Dialect
 from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
 from router.wire.dialect.native import corrected, rejects_beta_header
-from router.wire.errors import KINDS, ReportedError, kind_of_failure
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
@@ -137,12 +136,13 @@ class Dispatcher:
         failover = Failover(cards)
         while not failover.is_over:
             avoids, affinity = failover.avoids, call.affinity
-            deployment = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity)
-            if deployment is None:
+            slot = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity, key=call.key_id)
+            if slot is None:
                 break
+            deployment = slot.deployment
             failover.tried.add(deployment.name)
             try:
-                response = await self._attempt(deployment, call, attempts, on_attempt)
+                response = await self._attempt(slot, call, attempts, on_attempt)
             except UpstreamError as error:
                 _LOG.warning("%s", error)
                 failover.add(deployment, error)
@@ -163,11 +163,11 @@ class Dispatcher:
         """
         deployments = self.pool.deployments_of(card)
         deployment = next((each for each in deployments if each.name == name), deployments[0])
-        self.pool.begin(deployment)
+        slot = self.pool.begin(deployment, call.key_id)
         try:
-            return await self._attempt_once(deployment, call, attempts, None)
+            return await self._attempt_once(slot, call, attempts, None)
         finally:
-            self.pool.end(deployment)
+            self.pool.end(slot)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -176,7 +176,7 @@ class Dispatcher:
 
     async def _attempt(
         self,
-        deployment: Deployment,
+        slot: Slot,
         call: Call,
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None,
@@ -185,7 +185,7 @@ class Dispatcher:
 
         The slot is kept until the last attempt ends, or the stream does.
         """
-        streaming = False
+        streaming, deployment = False, slot.deployment
         call = call.at_server(deployment.server)
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
@@ -193,31 +193,31 @@ class Dispatcher:
             retries = self._retries if is_relayed else 0
             for retry in range(retries + 1):
                 if retry:
-                    self.pool.retry(deployment)
+                    self.pool.retry(slot)
                 try:
-                    response = await self._attempt_once(deployment, call, attempts, on_attempt)
+                    response = await self._attempt_once(slot, call, attempts, on_attempt)
                 except UpstreamError as error:
                     if retry == retries or error.fault not in _CONNECTION_FAULTS:
                         raise
                     call = msgspec.structs.replace(call, fresh_connection=True)
                     continue
                 if not isinstance(response.body, bytes):
-                    self._follow(deployment, response, response.body, call)
+                    self._follow(slot, response, response.body, call)
                     streaming = True
                 return response
             raise AssertionError("an attempt neither returned nor raised")
         finally:
             if not streaming:
-                self.pool.end(deployment)
+                self.pool.end(slot)
 
     async def _attempt_once(
         self,
-        deployment: Deployment,
+        slot: Slot,
         call: Call,
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None,
     ) -> UpstreamResponse:
-        started_s = time.monotonic()
+        started_s, deployment = time.monotonic(), slot.deployment
 
         def record(status: int | None, fault: str | None = None, delivered: int = 0) -> None:
             elapsed_ms = round((time.monotonic() - started_s) * 1000, 3)
@@ -230,28 +230,29 @@ class Dispatcher:
             if response.status >= 400:
                 fault = fault_in(response)
                 record(response.status, None if fault.kind == "invalid_request" else fault.name)
-                asked_s = retry_after_s(response.headers)
-                self.pool.record_fault(deployment, fault.meaning, fault.wait_s if asked_s is None else asked_s)
+                evidence = evidence_of(fault, retry_after_s(response.headers))
+                self.pool.record_failure(slot, evidence, of_account=fault.meaning.shared_by == "key")
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(deployment, _counted_tokens(deployment, response, call))
+                self.pool.record_success(slot, _counted_tokens(slot, response, call))
+            else:
+                self.pool.record_answer(slot)
             return response
         except UpstreamError as error:
             record(None, error.fault, error.delivered_tokens)
-            wait_s = error.reported.wait_s if isinstance(error, ReportedError) else None
-            self.pool.record_fault(deployment, KINDS[kind_of_failure(error)], wait_s)
+            self.pool.record_failure(slot, evidence_of_failure(error))
             raise
 
-    def _follow(self, deployment: Deployment, response: UpstreamResponse, stream: Events, call: Call) -> None:
+    def _follow(self, slot: Slot, response: UpstreamResponse, stream: Events, call: Call) -> None:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
             if stream.failed:
-                self.pool.record_failure(deployment)
+                self.pool.record_failure(slot)
             elif stream.complete:
-                self.pool.record_success(deployment, _counted_tokens(deployment, response, call))
-            self.pool.end(deployment)
+                self.pool.record_success(slot, _counted_tokens(slot, response, call))
+            self.pool.end(slot)
 
         stream.on_close(on_close)
 
@@ -342,9 +343,9 @@ def _not_by_litellm(card: Card) -> str | None:
     return None
 
 
-def _counted_tokens(deployment: Deployment, response: UpstreamResponse, call: Call) -> int:
+def _counted_tokens(slot: Slot, response: UpstreamResponse, call: Call) -> int:
     """The tokens that count against the deployment's limit per minute."""
-    if deployment.limits.tpm is None:
+    if slot.deployment.limits.tpm is None:
         # Where no usage is reported, the texts of request and answer would be counted.
         return 0
     usage = booked_usage(response, call.api, call.body)

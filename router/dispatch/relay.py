@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -33,6 +34,8 @@ from router.wire.usage import texts_in, usage_in
 
 _LOG = logging.getLogger(__name__)
 
+# This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
@@ -321,6 +324,8 @@ def _undecodable(card: Card, error: CodingError) -> UpstreamError:
 
 def _broken(card: Card, error: Exception) -> UpstreamError:
     _LOG.warning("%s: %s", card.id, type(error).__name__)
+    if getattr(error, "errno", None) in _OUT_OF_RESOURCES:
+        return UpstreamError(f'the gateway cannot connect to the upstream of the card "{card.id}" now', 503, "local")
     return unreachable(card) if isinstance(error, aiohttp.ClientConnectorError) else disconnected(card)
 
 

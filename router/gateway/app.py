@@ -102,6 +102,7 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         gateway.metrics,
         models=lambda: gateway.models,
         is_draining=lambda: gateway.is_draining,
+        limits_problem=lambda: gateway.limits_problem,
     )
     ollama = Ollama(gateway.reloader, models=lambda: gateway.models)
     return {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router.cards import Card
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.queue import Admission
@@ -64,6 +65,7 @@ class Gateway:
         self.dispatcher = Dispatcher(_dispatch_settings(config))
         self.admission = Admission(config.max_concurrency, config.queue)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
+        self.dispatcher.pool.share_among(self._callable_cards)
         self.metrics = Metrics(self._polled_metrics(), metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
@@ -86,7 +88,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
-        self._preload(self.reloader.current)
+        self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
@@ -107,6 +109,11 @@ class Gateway:
         """The current settings."""
         return self.reloader.current.config
 
+    @property
+    def limits_problem(self) -> str | None:
+        """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
+        return self.state.problem if self.reloader.current.keys.have_limits else None
+
     def _close(self) -> None:
         if self.journal is not None:
             self.journal.close()
@@ -124,13 +131,16 @@ class Gateway:
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
         self.availability.set_catalog(active.router.catalog)
-        self._preload(active)
+        self._preload()
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
 
-    def _preload(self, active: ActiveConfig) -> None:
+    def _callable_cards(self) -> Iterable[Card]:
         unavailable = self.availability.unavailable
-        self.dispatcher.preload(card for card in active.router.catalog if card.id not in unavailable)
+        return [card for card in self.reloader.current.router.catalog if card.id not in unavailable]
+
+    def _preload(self) -> None:
+        self.dispatcher.preload(self._callable_cards())
 
     def _sinks(self) -> Iterable[Sink]:
         # The journal first: a request must be recorded before it is acknowledged, even if another sink fails.
@@ -140,11 +150,12 @@ class Gateway:
             yield self.access_log.sink
         yield self.metrics.sink
 
-    def _store_record(self, record: Record) -> None:
+    def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
         if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
-            self.journal.append(record)
+            return self.journal.append(record)
+        return None
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:
         if self.journal is None or not self.reloader.current.config.records.enabled:
@@ -157,6 +168,7 @@ class Gateway:
             "queued": lambda: self.admission.waiting + self.dispatcher.pool.waiting,
             "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
             "callable": lambda: self.availability.callable_cards,
+            "limits_ok": lambda: self.limits_problem is None,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }
@@ -171,7 +183,8 @@ class Gateway:
     async def _share_metrics(self) -> None:
         while True:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
-            self.metrics.share()
+            # Also on a file system of this machine that may be slow.
+            await asyncio.to_thread(self.metrics.share)
 
 
 def _model_list(active: ActiveConfig) -> ModelList:

@@ -9,8 +9,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from router.errors import ConfigurationError
-from router.store.records.protocol import RecordSink, RecordStore
-from router.store.state.protocol import StateStore
+from router.store.records.patient import WatchedSink
+from router.store.records.protocol import RecordStore
+from router.store.state.threaded import CheckedStore
 
 # A drive letter such as C: is not a scheme.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
@@ -23,13 +24,13 @@ class Backend(Protocol):
     def read_records(self) -> RecordStore | None:
         """The records; None if none were ever written. Raises FileError."""
 
-    def record_sink(self, keep_days: float | None = None) -> RecordSink:
+    def record_sink(self, keep_days: float | None = None) -> WatchedSink:
         """Start writing records. They are deleted after `keep_days`, None for never.
 
         Raises ForeignDatabaseError if the database is damaged or of a newer release.
         """
 
-    def shared_state(self, hold_s: float) -> StateStore:
+    def shared_state(self, hold_s: float) -> CheckedStore:
         """The state that workers share; reservations are spent after `hold_s` unless renewed. Raises FileError."""
 
 
@@ -44,13 +45,13 @@ class FolderBackend(Struct, frozen=True):
 
         return open_records(self.folder)
 
-    def record_sink(self, keep_days: float | None = None) -> RecordSink:
+    def record_sink(self, keep_days: float | None = None) -> WatchedSink:
         """See `Backend`."""
         from router.store.records.journal import Journal
 
         return Journal.open(self.folder, keep_days=keep_days)
 
-    def shared_state(self, hold_s: float) -> StateStore:
+    def shared_state(self, hold_s: float) -> CheckedStore:
         """See `Backend`."""
         from router.store.state.sqlite import SqliteState
 

@@ -91,12 +91,16 @@ class KeysFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Keys(Sequence[Key]):
-    """The API keys, in the order of the file. Without keys, requests need no authentication."""
+    """The API keys, in the order of the file. Without keys, requests need no authentication.
+
+    `have_limits`: some key has a rate limit or a budget.
+    """
 
     def __init__(self, keys: Iterable[Key] = (), cards: Iterable[str] = ()) -> None:
         """`cards` are the ids of the catalogue, for `denied`."""
         self._keys = tuple(keys)
         self._by_hash = {key.hash: key for key in self._keys}
+        self.have_limits = any(key.rpm is not None or key.budget_usd_per_day is not None for key in self._keys)
         self._cards = tuple(cards)
         self._denied: dict[str, Mapping[str, str]] = {}
 

@@ -109,7 +109,7 @@ class CompletionHandler:
         await self._accounting.reserve(request, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
-        call = msgspec.structs.replace(call, affinity=selection.affinity)
+        call = msgspec.structs.replace(call, affinity=selection.affinity, key_id=request.key_id)
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
@@ -305,7 +305,8 @@ class CompletionHandler:
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome
         )
         for sink in services.sinks:
-            sink(record)
+            if (written := sink(record)) is not None:
+                await written
         if self._trace is not None:
             self._trace.end(record)
         if upstream_served and error is None:

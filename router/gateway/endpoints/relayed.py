@@ -138,7 +138,7 @@ class RelayedHandler(CompletionHandler):
             self._headers.get("accept", "*/*"),
             tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
         )
-        return Call(self._surface.api, request.body, headers=self._headers, raw=raw)
+        return Call(self._surface.api, request.body, headers=self._headers, key_id=request.key_id, raw=raw)
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
         """The body with the server's name of the model, else byte for byte."""

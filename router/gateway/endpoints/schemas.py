@@ -303,12 +303,16 @@ class Configuration(Struct):
 
 
 class Readiness(Struct):
-    """Whether requests should be sent here, and why the last configuration change was rejected, if it was."""
+    """Whether requests should be sent here. Clients with an API key also see why not, and why the last configuration
+    change was rejected, if it was.
+    """
 
-    status: Literal["ready", "draining"]
-    cards: CallableCards
-    configuration: Configuration
-    refused_edit: str | None
+    ready: bool
+    status: Literal["ready", "draining", "limits_unavailable"] | UnsetType = UNSET
+    cards: CallableCards | UnsetType = UNSET
+    configuration: Configuration | UnsetType = UNSET
+    refused_edit: str | UnsetType | None = UNSET
+    limits_problem: str | UnsetType | None = UNSET
 
 
 class NamedCard(Struct):

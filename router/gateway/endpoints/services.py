@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,8 +22,8 @@ from router.store.state.protocol import StateStore
 if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
-Sink = Callable[[Record], None]
-"""Takes the record of every request, in the order in which requests end."""
+Sink = Callable[[Record], Awaitable[None] | None]
+"""Takes the record of every request, in the order in which requests end. What it returns is awaited."""
 
 
 class Services(Struct, frozen=True, eq=False):

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from router import __version__
+from router.errors import InvalidKeyError
 from router.gateway.config.keys import presented_key
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.endpoints.models import ModelList, read_page
@@ -23,7 +24,9 @@ _ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
 class Status:
-    """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came."""
+    """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
+    `limits_problem` why the limits of keys cannot be kept, if so.
+    """
 
     def __init__(
         self,
@@ -32,9 +35,10 @@ class Status:
         metrics: Metrics,
         models: Callable[[], ModelList],
         is_draining: Callable[[], bool],
+        limits_problem: Callable[[], str | None],
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
-        self._models, self._is_draining = models, is_draining
+        self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
 
     async def root(self, _: Request) -> Response:
         """`GET /`: the name and the version."""
@@ -44,16 +48,29 @@ class Status:
         """`GET /healthz`: the process responds."""
         return Response(b'{"status":"ok"}', media_type=_JSON)
 
-    async def readiness(self, _: Request) -> Response:
-        """`GET /readyz`: whether requests should be sent here, and why the last configuration change was rejected."""
-        current, is_draining = self._reloader.current, self._is_draining()
-        status = {
-            "status": "draining" if is_draining else "ready",
-            "cards": {"callable": self._availability.callable_cards, "all": len(current.router.catalog)},
-            "configuration": {"number": current.number, "fingerprint": current.fingerprint},
-            "refused_edit": self._reloader.problem,
-        }
-        return Response(msgspec.json.encode(status), 503 if is_draining else 200, media_type=_JSON)
+    async def readiness(self, request: Request) -> Response:
+        """`GET /readyz`: whether requests should be sent here. Why not, and why the last configuration change was
+        rejected, is for clients with a key: it may quote files.
+        """
+        current, is_draining, problem = self._reloader.current, self._is_draining(), self._limits_problem()
+        is_ready = not is_draining and problem is None
+        status: dict[str, object] = {"ready": is_ready}
+        if current.keys and self._is_authenticated(request):
+            status |= {
+                "status": "draining" if is_draining else "ready" if is_ready else "limits_unavailable",
+                "cards": {"callable": self._availability.callable_cards, "all": len(current.router.catalog)},
+                "configuration": {"number": current.number, "fingerprint": current.fingerprint},
+                "refused_edit": self._reloader.problem,
+                "limits_problem": problem,
+            }
+        return Response(msgspec.json.encode(status), 200 if is_ready else 503, media_type=_JSON)
+
+    def _is_authenticated(self, request: Request) -> bool:
+        try:
+            self._reloader.current.keys.authenticate(presented_key(request.headers))
+        except InvalidKeyError:
+            return False
+        return True
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`, for Prometheus."""

@@ -25,9 +25,11 @@ from router.errors import (
     UnknownModelError,
     UpstreamError,
 )
+from router.store.state.protocol import StateError
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 _MAX_SHOWN_CHARACTERS = 60
+_STATE_RETRY_S = 2.0
 
 
 class TooLargeError(CallerError):
@@ -111,6 +113,10 @@ def _for_configuration(_: Any, message: str) -> ErrorResponse:
     return ErrorResponse(503, message, "configuration_error", "not_configured", None, {"x-should-retry": "false"})
 
 
+def _for_state(_: Any, message: str) -> ErrorResponse:
+    return ErrorResponse(503, message, "overloaded_error", "state_unavailable", None, _retry_after(_STATE_RETRY_S))
+
+
 def _rejection(status: int, code: str, param: str | None = None) -> Callable[[Any, str], ErrorResponse]:
     return lambda _, message: ErrorResponse(status, message, "invalid_request_error", code, param)
 
@@ -125,6 +131,7 @@ _RESPONSES: Mapping[type[PulvinarError], Callable[[Any, str], ErrorResponse]] = 
     UnsupportedCodingError: _for_coding,
     SlowBodyError: _rejection(408, "request_timeout"),
     CallerError: _for_caller,
+    StateError: _for_state,
     ConfigurationError: _for_configuration,
     BusyError: _for_busy,
     UpstreamError: _for_upstream,

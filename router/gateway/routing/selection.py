@@ -150,7 +150,7 @@ class Selector:
         kept = None if last is None else last.card
         elsewhere = self._without_its_state(request, identity, last)
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
-        cooling_down = self._pool.cooling_down()
+        cooling_down = self._pool.cooling_down(request.key_id)
         routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down, elsewhere)
         decided = routed.request
         catalog = request.active.router.catalog

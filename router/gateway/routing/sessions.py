@@ -23,11 +23,18 @@ class Sessions:
         self._store, self._clock = store, clock
 
     async def find(self, identity: Identity, key_id: str) -> LastAnswer | None:
-        """Who made what the request refers to, else who answered the conversation last. Raises StateError."""
+        """Who made what the request refers to, else who answered the conversation last.
+
+        Raises StateError where that cannot be read, and only one server can answer.
+        """
         names = (*identity.stored.names, *(identity.names if identity.continues else ()))
-        for name in dict.fromkeys(names):
-            if last := await self._store.last_answer(name, self._clock(), key_id):
-                return last
+        try:
+            for name in dict.fromkeys(names):
+                if last := await self._store.last_answer(name, self._clock(), key_id):
+                    return last
+        except StateError:
+            if identity.stored.bound:
+                raise
         return None
 
     async def remember(self, identity: Identity, made: tuple[str, ...], answer: LastAnswer, key_id: str) -> None:

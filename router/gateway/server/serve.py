@@ -34,7 +34,9 @@ from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
 from router.loading import load_predictor
 from router.store import open_store
+from router.store.records.patient import PatientSink
 from router.store.state.sqlite import HOLD_S, SqliteState
+from router.store.state.threaded import ThreadedState
 
 _STANDARD_OUTPUT = 1
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
@@ -119,10 +121,10 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     gateway = Gateway(
         reloader,
         probe=list_servers,
-        state=store.shared_state(HOLD_S),
+        state=ThreadedState(store.shared_state(HOLD_S), lambda: reloader.current.keys.have_limits),
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
-        journal=store.record_sink(config.records.keep_days) if options.records else None,
+        journal=PatientSink(store.record_sink(config.records.keep_days)) if options.records else None,
         access_log=AccessLog(_STANDARD_OUTPUT) if options.access_log else None,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
         metrics_folder=options.metrics_folder,

@@ -91,6 +91,9 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "queued": PolledMetric("pulvinar_requests_queued", "Requests waiting for a free slot."),
     "cooling": PolledMetric("pulvinar_deployments_cooling", "Deployments cooling down after failures.", "max"),
     "callable": PolledMetric("pulvinar_cards_callable", "Cards available.", "min"),
+    "limits_ok": PolledMetric(
+        "pulvinar_limits_ok", "1, or 0 while the limits of keys cannot be kept, and their requests get 503.", "min"
+    ),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(
         "pulvinar_config_last_reload_ok", "1, or 0 after a rejected configuration change.", "min"

@@ -31,6 +31,7 @@ _RECOVER_EVERY_S = 15.0
 _PRUNE_EVERY_S = 600.0
 _MAX_PAUSE_S = 30.0
 _LOG_EVERY_S = 60.0
+_SLOW_S = 0.05
 _DAY_S = 86_400.0
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ class Journal:
         self._sealed: Segment | None = None
         self._records: SqliteRecords | None = None
         self._inode = 0
+        # When the thread began to write to the folder, and whether that took long the last time.
+        self._writing_since_s: float | None = None
+        self._was_slow = False
         self._is_failing = False
         self._next_drop_log = self._next_recovery = self._next_prune = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -104,6 +108,12 @@ class Journal:
     def keep(self, snapshot: Snapshot) -> bool:
         """Write `snapshot` before the records that refer to it. Returns whether it was written."""
         return self._write(write_entry(Entry(snapshot=snapshot)))
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the thread noticed that writing to the disk takes long."""
+        since_s = self._writing_since_s
+        return self._was_slow or (since_s is not None and time.monotonic() - since_s > _SLOW_S)
 
     def flush(self) -> None:
         """Move all waiting records to the database now. Raises OSError or FileError."""
@@ -167,9 +177,13 @@ class Journal:
     def _begin_segment(self) -> None:
         """Seal the active segment, and let `append` write to a new file."""
         journal = self.folder / FOLDER_NAME
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        journal.mkdir(exist_ok=True, mode=0o700)
-        new = Segment.create(journal)
+        started_s = self._writing_since_s = time.monotonic()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            journal.mkdir(exist_ok=True, mode=0o700)
+            new = Segment.create(journal)
+        finally:
+            self._was_slow, self._writing_since_s = time.monotonic() - started_s > _SLOW_S, None
         with self._lock:
             self._sealed, self._active = self._active, new
 

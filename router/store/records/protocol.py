@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -39,8 +39,10 @@ class RecordSink(Protocol):
     def dropped(self) -> int:
         """How many records could not be written."""
 
-    def append(self, record: Record) -> None:
-        """Write `record`. On return the record survives the process, or is counted in `dropped`."""
+    def append(self, record: Record) -> Awaitable[None] | None:
+        """Write `record`. On return, or once what it returns is awaited, the record survives the process, or is counted
+        in `dropped`.
+        """
 
     def keep(self, snapshot: Snapshot) -> bool:
         """Write `snapshot` before the records that refer to it. Returns whether it was written."""

@@ -35,8 +35,11 @@ class LastAnswer(Struct, frozen=True):
 class StateStore(Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
-    Every method but `maintain` and `close` raises StateError if the state cannot be read or written.
+    Every method but `maintain` and `close` raises StateError if the state cannot be read or written. `problem` is why
+    it cannot be written at present, as far as known; None while it can.
     """
+
+    problem: str | None
 
     async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         """Count one request against the key's limit of `rpm` requests a minute. Raises RateLimitError."""

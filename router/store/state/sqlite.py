@@ -126,6 +126,8 @@ _REMEMBER = """
     ON CONFLICT DO UPDATE SET card = :card, server = :server, seen_s = :now
         WHERE card <> :card OR server <> :server OR seen_s < :now - 60
 """
+# No key has an empty id.
+_CHECK = "INSERT INTO pace VALUES ('', :now) ON CONFLICT DO UPDATE SET due_us = :now"
 _NANO = 10**9
 _DAY_S = 86_400
 _MINUTE_US = 60_000_000
@@ -133,8 +135,9 @@ _MAX_NANO = 10**18
 _KEEP_DAYS = 90
 HOLD_S = 30.0
 """How long a reservation holds without being renewed, which is done every five seconds."""
-_RETRY_PAUSE_S = 0.0002
+_RETRY_PAUSE_S, _MAX_RETRY_PAUSE_S = 0.0002, 0.02
 _RETRY_FOR_S = 2.0
+_LOG_EVERY_S = 10.0
 _MAINTAIN_EVERY_S = 5.0
 _PRUNE_EVERY = 12
 _CHECKPOINT_PAGES = 10_000
@@ -145,9 +148,9 @@ Values = Mapping[str, Any] | tuple[Any, ...]
 class SqliteState:
     """The `StateStore` of the workers of one machine. Open it in every worker, after the fork.
 
-    A call takes some tens of microseconds, so it runs on the event loop without suspending. Threads may share one
-    object. `maintain` renews the reservations of running requests. One that is neither renewed nor settled, since its
-    process was killed, is spent after `hold_s`.
+    A call takes some tens of microseconds and does not suspend; it may wait for the lock of another process, so the
+    gateway calls it in threads (`ThreadedState`), which may share one object. `maintain` renews the reservations of
+    running requests. One that is neither renewed nor settled, since its process was killed, is spent after `hold_s`.
     Conversations are deleted `session_age_s` after their last answer; if there are more than `max_sessions`, the least
     recently active ones are deleted.
     """
@@ -161,6 +164,7 @@ class SqliteState:
         session_age_s: float = 86_400.0,
     ) -> None:
         """Open or create the database in `file`, or one in memory. Raises FileError."""
+        self.problem: str | None = None
         self._file, self._hold_s = file, hold_s
         self._max_sessions, self._session_age_s = max_sessions, session_age_s
         self._database = RetryingConnection(_opened(file), file)
@@ -244,6 +248,10 @@ class SqliteState:
         values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
         self._changed(_REMEMBER, {**values, "now": int(now_s)})
 
+    def check(self) -> None:
+        """Write something, from any thread. Raises StateError if that is not possible now."""
+        self._changed(_CHECK, {"now": time.time_ns() // 1000})
+
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Delete old entries and keep the files small, in a thread every few seconds, until cancelled."""
         runs = 0
@@ -310,7 +318,7 @@ class SqliteState:
         problem += f" and {values['worst'] / _NANO:.3g}$ at most; it can be sent when they end"
         # A request of this process ends at any moment; another one may be that of a killed process.
         (first_s,) = self._row(f"SELECT min(expires_s) {_RUNNING}", values) or (None,)
-        is_ours = key_id in self._running.values()
+        is_ours = key_id in tuple(self._running.values())
         wait_s = 1.0 if is_ours or first_s is None else max(first_s - now_s, 1.0)
         return BudgetError(f"{problem}; retry in {wait_s:.0f} s", wait_s, is_spent=False)
 
@@ -335,6 +343,7 @@ class RetryingConnection:
     def __init__(self, database: sqlite3.Connection, file: Path | None) -> None:
         self._database, self._file = database, file
         self._lock = threading.Lock()
+        self._next_log_s = 0.0
         self.close = database.close
 
     def run(self, sql: str, values: Values) -> tuple[int, list[tuple[Any, ...]]]:
@@ -342,7 +351,7 @@ class RetryingConnection:
 
         SQLite's busy handler waits a millisecond at first, which is longer than most writes take.
         """
-        deadline = None
+        deadline, pause_s = None, _RETRY_PAUSE_S
         while True:
             try:
                 with self._lock:
@@ -351,9 +360,15 @@ class RetryingConnection:
             except sqlite3.Error as error:
                 deadline = deadline or time.monotonic() + _RETRY_FOR_S
                 if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
-                    _LOG.error("%s: %s", self._file or "in-memory state", error)
+                    self._log(error)
                     raise StateError(f"shared state database unavailable: {error}") from None
-            time.sleep(_RETRY_PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_RETRY_PAUSE_S)
+
+    def _log(self, error: sqlite3.Error) -> None:
+        if time.monotonic() >= self._next_log_s:
+            self._next_log_s = time.monotonic() + _LOG_EVERY_S
+            _LOG.error("%s: %s", self._file or "in-memory state", error)
 
 
 _BUSY = frozenset(

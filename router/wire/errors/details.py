@@ -18,7 +18,9 @@ _TYPES, _CODES = ("type", "__type", "error_type"), ("code", "error_code")
 # What a proxy quotes of the server behind it: the text of the answer, which may be JSON.
 _QUOTED = ("raw",)
 # Fields that repeat the request, in which any words may occur.
-_ECHOES = frozenset({"input", "ctx", "request", "body", "failed_generation", "doc_url", "url", "documentation_url"})
+_ECHOES = frozenset(
+    {"input", "ctx", "request", "body", "failed_generation", "flagged_input", "doc_url", "url", "documentation_url"}
+)
 # What a response answers with, in any protocol; one with an error has none of them.
 _ANSWERS = ("choices", "content", "output", "data", "results", "embeddings", "embedding")
 # The fields by which servers state beside HTTP's status whether they succeeded, and their words for that.

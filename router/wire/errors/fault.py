@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from router.errors import UpstreamError
+from router.wire.errors.blame import Blame, blame_of, exceeds_limit_alone
 from router.wire.errors.details import ErrorDetails, error_in, error_of_event, words_in
 from router.wire.errors.kinds import KINDS, Kind, Meaning
 from router.wire.errors.words import NO_STATUS, WORDS, limit_tokens, wait_s
@@ -37,6 +38,7 @@ class Fault(Struct, frozen=True):
 
     `name` is one word for records: the kind where words state it, else such as `http_500`. `limit_tokens` is the
     server's context, `wait_s` the time in seconds for which it asks to wait; each is None where the error states none.
+    `blame`: whose failure it is, see `router.wire.errors.blame`.
     """
 
     kind: Kind
@@ -45,6 +47,7 @@ class Fault(Struct, frozen=True):
     details: ErrorDetails = ErrorDetails()
     limit_tokens: int | None = None
     wait_s: float | None = None
+    blame: Blame = "server"
 
     @property
     def meaning(self) -> Meaning:
@@ -79,6 +82,8 @@ def fault_of(status: int | None, body: Any) -> Fault:
     kind = _kind_by_words(text, status or NO_STATUS)
     if kind is None and status is None and details.status is not None:
         kind = _kind_by_words(text, details.status)
+    if kind == "rate" and exceeds_limit_alone(text):
+        kind = "request_rate"
     # Words that state no more than the status are none.
     by_words = None if kind == "unknown" else kind
     kind = kind or _BY_STATUS.get(stated or 502, "server")
@@ -90,6 +95,7 @@ def fault_of(status: int | None, body: Any) -> Fault:
         details,
         limit_tokens(text) if kind == "context" else None,
         wait_s(text) if KINDS[kind].health in ("pause", "cooldown") else None,
+        blame_of(kind, status, body, text),
     )
 
 

@@ -35,7 +35,7 @@ class Meaning(Struct, frozen=True):
     `shared_by`: which other deployments would probably fail alike, and are tried last: those of the same `model`, those
     with the same `key` at the same host, or all of the `host`.
     `health`: whether the deployment's health is unchanged, counts a failure, cools down at once, or pauses for as long
-    as the server asks (else as after a failure).
+    as the server asks (else as after a failure). For whose requests depends on whom the error blames.
     `status` is that of the response where the upstream states none.
     `refusal`: the gateway's configuration or account is at fault; clients get these words and `status`, never the
     upstream's. Empty for other kinds.
@@ -73,5 +73,5 @@ KINDS: Mapping[Kind, Meaning] = {
     "credit": Meaning("next", "key", "cooldown", 502, 5, "has no credit left for the gateway's account"),
     "key": Meaning("next", "key", "cooldown", 502, 5, "rejects the gateway's API key"),
     # No connection: a name that does not resolve, a refused connection, a certificate.
-    "host": Meaning("next", "host", "failure", 502, 6),
+    "host": Meaning("next", "host", "cooldown", 502, 6),
 }

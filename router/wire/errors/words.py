@@ -101,6 +101,7 @@ WORDS: tuple[Words, ...] = (
         r"permission[_ ]?denied|permission_error|accessdenied|service_disabled|data policy",
         r"on-demand throughput isn",
         r"has not activated the model",
+        r"missing scopes?\b|insufficient permissions?\b",
     ),
     # Rates: every server.
     _row(

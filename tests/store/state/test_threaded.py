@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.errors import BudgetError, RateLimitError
+from router.store.state.protocol import LastAnswer, StateError
+from router.store.state.sqlite import SqliteState
+from router.store.state.threaded import ThreadedState
+
+NOW_S = 1_800_000_000.0
+
+
+@contextlib.contextmanager
+def opened(file: Path, **options: Any) -> Iterator[ThreadedState]:
+    state = ThreadedState(SqliteState(file), **options)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Another program holds the lock."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            database.execute("ROLLBACK")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def refused(*calls: Awaitable[Any]) -> int:
+    """How many of the calls raise StateError."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return sum(isinstance(result, StateError) for result in results)
+
+
+def test_limits_are_kept_as_by_the_store_itself(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> float:
+        await state.take_request("a", 1, NOW_S)
+        with pytest.raises(RateLimitError):
+            await state.take_request("a", 1, NOW_S)
+        reservation = await state.reserve("a", 1.0, 0.75, NOW_S)
+        with pytest.raises(BudgetError):
+            await state.reserve("a", 1.0, 0.75, NOW_S)
+        await state.settle(reservation, 0.5)
+        await state.remember("s", LastAnswer("card"), NOW_S, "a")
+        assert await state.last_answer("s", NOW_S, "a") == LastAnswer("card")
+        return await state.spent_usd("a", NOW_S)
+
+    with opened(tmp_path / "state") as state:
+        assert asyncio.run(main(state)) == 0.5
+
+
+def test_the_event_loop_runs_while_another_program_holds_the_lock(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> tuple[int, int, float]:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.01)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        started_s = time.monotonic()
+        failures = await refused(*(state.take_request("a", 100, NOW_S) for _ in range(10)))
+        counting.cancel()
+        return failures, turns, time.monotonic() - started_s
+
+    with opened(tmp_path / "state") as state, locked(tmp_path / "state"):
+        failures, turns, seconds = asyncio.run(main(state))
+    assert failures == 10
+    # One after the other, they would take ten times the limit.
+    assert seconds < 10
+    assert turns > 10
+
+
+def test_reads_do_not_wait_for_the_lock(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> LastAnswer | None:
+        await state.remember("s", LastAnswer("card"), NOW_S)
+        with locked(tmp_path / "state"):
+            writing = asyncio.create_task(state.take_request("a", 100, NOW_S))
+            await asyncio.sleep(0.05)
+            last = await state.last_answer("s", NOW_S)
+            assert not writing.done()
+            with pytest.raises(StateError):
+                await writing
+        return last
+
+    with opened(tmp_path / "state") as state:
+        assert asyncio.run(main(state)) == LastAnswer("card")
+
+
+def test_while_the_state_cannot_be_written_calls_fail_at_once_and_it_comes_back_by_itself(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> None:
+        with locked(tmp_path / "state"):
+            await until(lambda: state.problem is not None)
+            task = asyncio.create_task(state.take_request("a", 100, NOW_S))
+            await asyncio.sleep(0)
+            assert await refused(task) == 1
+        await until(lambda: state.problem is None)
+        await state.take_request("a", 100, NOW_S)
+
+    with locked_from_the_start(tmp_path / "state") as state:
+        asyncio.run(main(state))
+
+
+@contextlib.contextmanager
+def locked_from_the_start(file: Path) -> Iterator[ThreadedState]:
+    SqliteState(file).close()
+    with opened(file) as state:
+        yield state
+
+
+def test_a_cost_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> float:
+        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        with locked(tmp_path / "state"):
+            await refused(state.settle(reservation, 2.0))
+            await refused(state.settle(await reserved_elsewhere(), 3.0))
+        await until(lambda: state.problem is None)
+        async with asyncio.timeout(10):
+            while (spent := await state.spent_usd("a", NOW_S)) < 5.0:
+                await asyncio.sleep(0.01)
+        return spent
+
+    async def reserved_elsewhere() -> Any:
+        memory = SqliteState()
+        return await memory.reserve("a", 10.0, 1.0, NOW_S)
+
+    with opened(tmp_path / "state") as state:
+        assert asyncio.run(main(state)) == 5.0
+
+
+def test_what_is_left_to_do_is_done_when_the_state_is_closed(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> None:
+        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        asyncio.get_running_loop().call_soon(asyncio.create_task, state.settle(reservation, 2.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    with opened(tmp_path / "state") as state:
+        asyncio.run(main(state))
+    after = SqliteState(tmp_path / "state")
+    assert asyncio.run(after.spent_usd("a", NOW_S)) == 2.0
+    after.close()
+
+
+def test_what_was_reserved_for_a_request_that_has_left_is_given_back(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> None:
+        for _ in range(20):
+            leaving = asyncio.create_task(state.reserve("a", 1.0, 1.0, NOW_S))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await leaving
+        # The writes run in their order, so all of those before have been taken back.
+        await state.take_request("a", 100, NOW_S)
+        await state.take_request("a", 100, NOW_S)
+        await state.settle(await state.reserve("a", 1.0, 1.0, NOW_S), 0.0)
+
+    with opened(tmp_path / "state") as state:
+        asyncio.run(main(state))
+
+
+class SlowStore(SqliteState):
+    """A store on a disk that hangs."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.hangs_s = 0.0
+
+    def check(self) -> None:
+        time.sleep(self.hangs_s)
+
+    async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
+        time.sleep(self.hangs_s)
+
+
+def test_a_disk_that_hangs_delays_a_request_no_longer_than_the_limit(tmp_path: Path) -> None:
+    async def main() -> tuple[int, bool]:
+        failures = await refused(*(state.take_request("a", 100, NOW_S) for _ in range(3)))
+        return failures, state.problem is not None
+
+    store = SlowStore(tmp_path / "state")
+    state = ThreadedState(store, limit_s=0.05)
+    store.hangs_s = 0.5
+    try:
+        assert asyncio.run(main()) == (3, True)
+    finally:
+        store.hangs_s = 0.0
+        state.close()
