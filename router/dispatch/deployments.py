@@ -141,6 +141,7 @@ class DeploymentPool:
         avoids: Callable[[Deployment], bool] = lambda _: False,
         *,
         affinity: Affinity = NO_AFFINITY,
+        tenant: str = "",
     ) -> Deployment | None:
         """Begin a call at the least busy deployment of the first card that has a ready one, except those in `tried`.
         Deployments that `avoids` names, and those of an account that was refused lately, are called only where no other
@@ -151,15 +152,15 @@ class DeploymentPool:
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
         where all are cooling down, it takes the one whose cooldown ends first. Raises BusyError where all are rate
-        limited, or the queue is full or too slow.
+        limited, or the queue is full or too slow. Waiting tenants get deployments in turn.
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
         if own and affinity.bound:
-            return await self._acquire(cards, tried, avoids, affinity.server, own)
+            return await self._acquire(cards, tried, avoids, affinity.server, own, tenant=tenant)
         if own and not tried and self._is_worth_waiting_for(cards, own):
             with contextlib.suppress(BusyError):
-                return await self._acquire(cards, tried, avoids, affinity.server, own)
-        return await self._acquire(cards, tried, avoids, affinity.server)
+                return await self._acquire(cards, tried, avoids, affinity.server, own, tenant=tenant)
+        return await self._acquire(cards, tried, avoids, affinity.server, tenant=tenant)
 
     async def _acquire(
         self,
@@ -168,6 +169,8 @@ class DeploymentPool:
         avoids: Callable[[Deployment], bool],
         preferred: str,
         only: str = "",
+        *,
+        tenant: str,
     ) -> Deployment | None:
         take = functools.partial(self._take, cards, tried, avoids, preferred, only)
         deployment = take()
@@ -176,7 +179,17 @@ class DeploymentPool:
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
         take = functools.partial(take, waiting=True)
-        return await self._queue.wait(take, self.queue_limits, busy, eligible)
+        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant)
+
+    def has_ready(self, cards: Sequence[Card], tried: Collection[str]) -> bool:
+        """Whether another deployment than those in `tried` could be called now."""
+        now_s = time.monotonic()
+        each = (deployment for card in cards for deployment in self.deployments_of(card))
+        return any(one.name not in tried and self._unready(one, now_s) is None for one in each)
+
+    def is_proven(self, deployment: Deployment) -> bool:
+        """Whether the last call of the deployment that showed anything succeeded."""
+        return self.health_of(deployment).works
 
     def begin(self, deployment: Deployment) -> None:
         """Count the start of a call."""

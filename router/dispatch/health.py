@@ -39,10 +39,13 @@ class Unready(Struct, frozen=True):
 
 
 class Health:
-    """The state of one deployment. All times are in seconds of one monotonic clock."""
+    """The state of one deployment. All times are in seconds of one monotonic clock. `works`: its last call, if any,
+    succeeded.
+    """
 
     def __init__(self) -> None:
         self.running = 0
+        self.works = False
         self.begun_s = 0.0
         self._failures = 0
         self._cooldowns = 0
@@ -90,6 +93,7 @@ class Health:
 
     def record_success(self) -> None:
         """Record a successful response: end any cooldown."""
+        self.works = True
         self._failures = self._cooldowns = 0
         self._cooling_until_s = 0.0
 
@@ -97,6 +101,7 @@ class Health:
         """Record a failure. It may start a cooldown, and never shortens one. A failure that `lasts`, such as that of a
         refused key, starts one at once.
         """
+        self.works = False
         if now_s - self._last_failure_s > cooldown.window_s:
             self._failures = 0
         self._failures += 1
@@ -109,6 +114,7 @@ class Health:
 
     def back_off(self, seconds: float, now_s: float) -> None:
         """Call the deployment no more for this many seconds, as its server asked by `Retry-After`."""
+        self.works = False
         self._limited_until_s = max(self._limited_until_s, now_s + min(seconds, _MAX_COOLDOWN_S))
 
     def _request_wait_s(self, rpm: int | None, now_s: float) -> float:
