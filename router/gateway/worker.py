@@ -152,7 +152,9 @@ class Gateway:
     def _store_record(self, record: Record) -> None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
-        if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
+        # Metrics are read every few seconds, and say nothing about the use of models.
+        is_kept = not is_stranger and record.surface != "metrics"
+        if self.journal is not None and self.reloader.current.config.records.enabled and is_kept:
             # Addresses are kept as long as the operator keeps the log, not with the records.
             self.journal.append(msgspec.structs.replace(record, client=None))
 

@@ -59,7 +59,7 @@ CASES = pytest.mark.parametrize(("card", "stream"), [("long-stream", True), ("lo
 
 @CASES
 def test_clients_that_do_not_read_lose_their_slots(upstream: Upstream, tmp_path: Path, card: str, stream: bool) -> None:
-    with gateway(tmp_path, upstream, send="1s") as (url, _), silent_clients(url, card, stream):
+    with gateway(tmp_path, upstream, send="3s") as (url, _), silent_clients(url, card, stream):
         assert wait_for(lambda: status(url) == 503, 10)
         assert wait_for(lambda: status(url) == 200, 20)
 

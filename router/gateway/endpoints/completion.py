@@ -108,7 +108,7 @@ class CompletionHandler:
 
     async def _take_turn(self, request: GatewayRequest, card: Card) -> None:
         """Wait until the request may run, which it does until its response is complete."""
-        turn = self._services.admission.turn(turn_of(request, card))
+        turn = self._services.admission.turn(turn_of(self._services, request, card))
         await self._turn.enter_async_context(turn)
 
     async def _answer(self, request: GatewayRequest) -> None:

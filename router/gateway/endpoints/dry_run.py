@@ -36,7 +36,7 @@ class DryRun:
     async def route(self, http: Request, entry: Entry) -> Response:
         """`POST /route`: the decision about a body of any surface, without the call."""
         request = await self._read(http, entry, CHAT)
-        async with self._services.admission.turn(turn_of(request, None)):
+        async with self._services.admission.turn(turn_of(self._services, request, None)):
             return Response(await self._decision(request), media_type=_JSON)
 
     async def count_tokens(self, http: Request, entry: Entry) -> Response:
@@ -62,7 +62,7 @@ class DryRun:
         services = self._services
         target = read_target(request.body.get("model"), request.active.aliases)
         card = None if target.card is None else (await services.selector.select(request)).card
-        async with services.admission.turn(turn_of(request, card)):
+        async with services.admission.turn(turn_of(services, request, card)):
             if card is not None:
                 call = Call("messages", request.body, headers=request.headers)
                 # Half of the time, so that the tokenizer can count what an upstream does not.

@@ -30,9 +30,9 @@ def tenant_of(request: GatewayRequest) -> str:
     return request.key_id if len(request.active.keys) > 1 else ""
 
 
-def turn_of(request: GatewayRequest, card: Card | None) -> Turn:
+def turn_of(services: Services, request: GatewayRequest, card: Card | None) -> Turn:
     """Who wants to run a request at `card`; None where it is called at none."""
     key = request.key
-    name = card.server_id if card is not None and len(request.active.router.catalog) > 1 else ""
+    name = card.server_id if card is not None and services.selector.callable_cards > 1 else ""
     # A key with a limit of its own is counted even where it is the only one.
     return Turn(tenant_of(request), name, None if key is None else key.concurrency)

@@ -47,6 +47,11 @@ class ClientConnection:
         # Then every write waits until the one before has left this process, and "sent" means that.
         transport.set_write_buffer_limits(high=0)
 
+    @property
+    def holds_rest(self) -> bool:
+        """Whether the server holds something that the client has not taken."""
+        return self._transport.get_write_buffer_size() > 0
+
     def abort(self) -> None:
         """Close the connection without waiting for what has not been sent."""
         self.end_watch()
@@ -55,7 +60,7 @@ class ClientConnection:
     def watch_rest(self, seconds: float) -> None:
         """Abort unless the rest of a response, which the server holds, has left within this many seconds."""
         self.end_watch()
-        if self._transport.get_write_buffer_size():
+        if self.holds_rest:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._abort_unless_sent)
 
     def end_watch(self) -> None:
@@ -65,7 +70,7 @@ class ClientConnection:
             self._timer = None
 
     def _abort_unless_sent(self) -> None:
-        if self._transport.get_write_buffer_size():
+        if self.holds_rest:
             self.abort()
 
 
@@ -92,6 +97,10 @@ class Sender:
         await self._send_one({**message, "body": body[start:]} if start else message)
 
     async def _send_one(self, message: Message) -> None:
+        if self._connection is not None and not self._connection.holds_rest:
+            # Then the server does not wait, and a clock would cost more than the sending.
+            await self._send(message)
+            return
         try:
             async with asyncio.timeout(self._left_s()):
                 await self._send(message)

@@ -66,7 +66,7 @@ def test_a_long_answer_is_sent_in_parts_which_make_it_up() -> None:
 @pytest.mark.parametrize(("stall_s", "left_s"), [(0.05, LATER), (LATER, -0.95)], ids=["stalled", "out of time"])
 def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: float) -> None:
     async def main() -> bool:
-        transport = Transport()
+        transport = Transport(held=10)
         ends_s = asyncio.get_running_loop().time() + left_s
         with pytest.raises(StalledClientError):
             await Sender(blocked, ClientConnection(transport), stall_s, ends_s)(START)
