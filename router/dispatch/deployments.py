@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
+from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import Cooldown, Health, Unready
@@ -187,9 +188,12 @@ class DeploymentPool:
         each = (deployment for card in cards for deployment in self.deployments_of(card))
         return any(one.name not in tried and self._unready(one, now_s) is None for one in each)
 
-    def is_proven(self, deployment: Deployment) -> bool:
-        """Whether the last call of the deployment that showed anything succeeded."""
-        return self.health_of(deployment).works
+    def standing(self, deployment: Deployment) -> Standing:
+        """What is known of the deployment while a call at it begins."""
+        health = self.health_of(deployment)
+        if health.works is not None:
+            return "works" if health.works else "failing"
+        return "untried" if health.running <= 1 else "unknown"
 
     def begin(self, deployment: Deployment) -> None:
         """Count the start of a call."""

@@ -213,8 +213,8 @@ class Dispatcher:
             retries = self._retries if is_relayed else 0
             failure: UpstreamError | None = None
             for retry in range(retries + 1):
-                proven = functools.partial(self.pool.is_proven, deployment)
-                async with self._repeats.call(call.tenant, proven, repeated=bool(attempts)) as paid:
+                standing = functools.partial(self.pool.standing, deployment)
+                async with self._repeats.call(call.tenant, standing, repeated=bool(attempts)) as paid:
                     if paid is None:
                         if failure is not None:
                             raise failure

@@ -39,13 +39,13 @@ class Unready(Struct, frozen=True):
 
 
 class Health:
-    """The state of one deployment. All times are in seconds of one monotonic clock. `works`: its last call, if any,
-    succeeded.
+    """The state of one deployment. All times are in seconds of one monotonic clock. `works`: whether its last call
+    succeeded, None before that is known.
     """
 
     def __init__(self) -> None:
         self.running = 0
-        self.works = False
+        self.works: bool | None = None
         self.begun_s = 0.0
         self._failures = 0
         self._cooldowns = 0

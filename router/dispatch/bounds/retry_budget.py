@@ -7,12 +7,15 @@ import collections
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from router.formats.quantities import Seconds
+
+Standing = Literal["works", "failing", "untried", "unknown"]
+"""What is known of a deployment: its last call succeeded, or failed; there was none; or the first ones are running."""
 
 
 class RetryLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_s": "window"}):
@@ -37,7 +40,7 @@ class RetryBudget:
 
     A repeated call is one beyond the first of its request, at the same deployment or another. Those that succeed cost
     nothing, so a fallback that works serves every request. Those to a deployment that is not known to work are made
-    only while the budget could pay for the failure of all of them.
+    only while the budget could pay for the failure of all of them, except for the very first one.
     """
 
     def __init__(self, limits: RetryLimits) -> None:
@@ -45,23 +48,23 @@ class RetryBudget:
         self._of_key: dict[str, _KeyBudget] = {}
 
     @contextlib.asynccontextmanager
-    async def call(self, key: str, is_proven: Callable[[], bool], *, repeated: bool) -> AsyncIterator[Paid | None]:
+    async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> AsyncIterator[Paid | None]:
         """A block that makes one call for a request of `key`; None where the budget does not allow it.
 
-        `is_proven`: whether the deployment is known to work now. While other calls run that are not, this waits for
-        what they show.
+        `standing` is that of the deployment now. While calls run to deployments that are not known to work, this waits
+        for what they show.
         """
         budget = self._of(key)
         if not repeated:
             budget.count_request()
             yield Paid()
             return
-        while not (proven := is_proven()) and not budget.has_rest(self.limits):
+        while (known := standing()) not in ("works", "untried") and not budget.has_rest(self.limits):
             if not budget.running:
                 yield None
                 return
             await budget.changed()
-        paid = Paid()
+        paid, proven = Paid(), known == "works"
         budget.running += not proven
         try:
             yield paid

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
+from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits, Standing
 from router.formats.quantities import Seconds
 
 
-async def repeated(budget: RetryBudget, *, works: bool, proven: bool = False, key: str = "") -> bool:
+async def repeated(budget: RetryBudget, *, works: bool, standing: Standing = "failing", key: str = "") -> bool:
     """Whether a repeated call is made."""
-    async with budget.call(key, lambda: proven, repeated=True) as paid:
+    async with budget.call(key, lambda: standing, repeated=True) as paid:
         if paid is None:
             return False
         await asyncio.sleep(0.001)
@@ -20,7 +20,7 @@ async def repeated(budget: RetryBudget, *, works: bool, proven: bool = False, ke
 
 async def requests(budget: RetryBudget, number: int, key: str = "") -> None:
     for _ in range(number):
-        async with budget.call(key, lambda: False, repeated=False) as paid:
+        async with budget.call(key, lambda: "failing", repeated=False) as paid:
             assert paid is not None
 
 
@@ -54,9 +54,31 @@ def test_calls_that_succeed_cost_nothing() -> None:
 def test_a_deployment_that_works_is_called_whatever_the_budget_is() -> None:
     async def main() -> list[bool]:
         budget = RetryBudget(RetryLimits(share=0.0, least=0))
-        return [await repeated(budget, works=True, proven=True), await repeated(budget, works=True)]
+        standings: tuple[Standing, ...] = ("works", "untried", "unknown", "failing")
+        return [await repeated(budget, works=True, standing=standing) for standing in standings]
 
-    assert asyncio.run(main()) == [True, False]
+    assert asyncio.run(main()) == [True, True, False, False]
+
+
+def test_further_calls_wait_for_what_the_first_one_at_a_deployment_shows() -> None:
+    async def main() -> list[bool]:
+        budget, outcomes = RetryBudget(RetryLimits(share=0.0, least=0)), list[bool]()
+
+        def standing() -> Standing:
+            return "works" if outcomes else "unknown"
+
+        async def first() -> bool:
+            made = await repeated(budget, works=True, standing="untried")
+            outcomes.append(made)
+            return made
+
+        async def further() -> bool:
+            async with budget.call("", standing, repeated=True) as paid:
+                return paid is not None
+
+        return await asyncio.gather(first(), *(further() for _ in range(5)))
+
+    assert all(asyncio.run(main()))
 
 
 def test_every_key_has_a_budget_of_its_own() -> None:
