@@ -241,7 +241,7 @@ class _Accumulator:
         """The fields of `record` that the comparison needs, or the reason to leave it out."""
         outcome, decision = record.outcome, record.decision
         if outcome.status >= 400 or outcome.error is not None or outcome.card is None:
-            return "no complete answer"
+            return "no model was asked" if outcome.status < 400 and outcome.error is None else "no complete answer"
         if decision is None:
             return "not routed: the client named the card"
         if outcome.usage is None or outcome.cost_usd is None:

@@ -36,6 +36,7 @@ def add_key(
         str | None, typer.Option("--default-policy", help="Policy of the model name `auto`.")
     ] = None,
     rpm: Annotated[int | None, typer.Option("--rpm", help="Limit of requests per minute.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", help="Limit of requests in progress.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Budget in US dollars per day, such as 5$.")] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Expiry date (UTC).")] = None,
     description: Annotated[str | None, typer.Option("--description", help="Free text.")] = None,
@@ -60,6 +61,7 @@ def add_key(
         "policies": policy,
         "policy": default_policy,
         "rpm": rpm,
+        "concurrency": concurrency,
         "budget_usd_per_day": budget,
     }
     catalog = options.load_cards(cards)

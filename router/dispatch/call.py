@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ from msgspec import Struct
 from router.cards.schema import Card
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.providers import native_apis
+from router.dispatch.stream import Timeouts
 from router.errors import UpstreamError
 from router.types import Api
 from router.wire import CONVERSIONS, wants_stream_usage, without_foreign_thinking, without_sealed_reasoning
@@ -18,6 +21,9 @@ from router.wire.dialect import Dialect, adapt
 from router.wire.effort import sets_effort, with_effort
 from router.wire.messages.history import as_anthropic_accepts
 from router.wire.reading.stored import without_encrypted_reasoning
+
+# A time limit of zero means none to some clients.
+_LEAST_S = 0.001
 
 
 class Affinity(Struct, frozen=True):
@@ -48,9 +54,11 @@ class Call(Struct, frozen=True, eq=False):
 
     `headers` are the client's, with names in lower case; only those that concern the model are forwarded.
     `affinity` is the server that has the conversation. `key_id` is the id of the client's key, empty without one.
+    `tenant` is the same where there are several keys, else empty: nothing then needs to be shared out.
     `fresh_connection`: the call is a retry after a broken connection. `decode`: the response will be converted, so
     decode it once. `raw`: what to send as it is, in place of `body`. `changed`: the fields that the upstream's dialect
-    left out or limited.
+    left out or limited. The whole exchange ends at `ends_s`, and an attempt must have a response, or the first content
+    of a stream, at `first_by_s`, both in seconds of the monotonic clock.
     """
 
     api: Api
@@ -64,6 +72,19 @@ class Call(Struct, frozen=True, eq=False):
     key_id: str = ""
     raw: RawRequest | None = None
     changed: tuple[str, ...] = ()
+    ends_s: float = math.inf
+    first_by_s: float = math.inf
+    tenant: str = ""
+
+    def limits(self, timeouts: Timeouts) -> Timeouts:
+        """`timeouts`, as far as the time that is left allows them."""
+        now_s = time.monotonic()
+        return timeouts.within(self.first_by_s - now_s, self.ends_s - now_s)
+
+    def answer_limit_s(self, timeouts: Timeouts) -> float:
+        """The seconds in which an attempt must have its response, or the first content of a stream; more than 0."""
+        limit_s = timeouts.first_token_s if self.stream else timeouts.total_s
+        return max(min(limit_s, self.first_by_s - time.monotonic()), _LEAST_S)
 
     def at_server(self, server: str) -> Call:
         """The call for this server: without the reasoning that another one encrypted."""

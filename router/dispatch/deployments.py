@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
+from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
@@ -162,6 +163,7 @@ class DeploymentPool:
         *,
         affinity: Affinity = NO_AFFINITY,
         key: str = "",
+        tenant: str = "",
     ) -> Slot | None:
         """Begin a call of the client's `key` at the least busy deployment of the first card that has a ready one.
 
@@ -173,16 +175,17 @@ class DeploymentPool:
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
         where all are cooling down, one call at a time probes the one whose cooldown ends first, and the others wait for
-        its outcome. Raises BusyError where all are rate limited, where a probe has just failed, or the queue is full or
-        too slow.
+        its outcome; waiting tenants get deployments in turn. Raises BusyError where all are rate limited, where a probe
+        has just failed, or the queue is full or too slow.
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
+        acquire = functools.partial(self._acquire, cards, tried, avoids, affinity.server, key, tenant=tenant)
         if own and affinity.bound:
-            return await self._acquire(cards, tried, avoids, affinity.server, key, own)
+            return await acquire(own)
         if own and not tried and self._is_worth_waiting_for(cards, own, key):
             with contextlib.suppress(BusyError):
-                return await self._acquire(cards, tried, avoids, affinity.server, key, own)
-        return await self._acquire(cards, tried, avoids, affinity.server, key)
+                return await acquire(own)
+        return await acquire()
 
     async def _acquire(
         self,
@@ -192,6 +195,8 @@ class DeploymentPool:
         preferred: str,
         key: str,
         only: str = "",
+        *,
+        tenant: str,
     ) -> Slot | None:
         take = functools.partial(self._take, cards, tried, avoids, preferred, key, only)
         slot = take()
@@ -199,7 +204,21 @@ class DeploymentPool:
             return slot
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        return await self._queue.wait(take, self.queue_limits, busy, eligible)
+        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant)
+
+    def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str = "") -> bool:
+        """Whether another deployment than those in `tried` could be called now."""
+        now_s = time.monotonic()
+        each = (deployment for card in cards for deployment in self.deployments_of(card))
+        return any(one.name not in tried and self._unready(one, now_s, key) is None for one in each)
+
+    def standing(self, slot: Slot) -> Standing:
+        """What is known of the deployment while a call at it begins."""
+        health = self.health_of(slot.deployment)
+        works = health.works(slot.ticket.key)
+        if works is not None:
+            return "works" if works else "failing"
+        return "untried" if health.running <= 1 else "unknown"
 
     def begin(self, deployment: Deployment, key: str = "") -> Slot:
         """Count the start of a call of the client's `key`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
 from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
@@ -43,6 +45,8 @@ _LOG = logging.getLogger(__name__)
 # The statuses with which servers reject a field; llama.cpp's templates have 500.
 _REJECTIONS = frozenset({400, 422, 500})
 _MAX_CORRECTIONS = 4
+# An attempt that had less than this part of `timeouts.total` shows nothing about its upstream.
+_FAIR_SHARE = 4
 _BETA = "anthropic-beta"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
@@ -50,13 +54,15 @@ _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 class DispatchSettings(Struct, frozen=True):
     """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
-    `forward_headers`: patterns of the upstreams' headers that clients get.
+    `retry_budget`: how often repeated calls may fail. `forward_headers`: patterns of the upstreams' headers that
+    clients get.
     """
 
     timeouts: Timeouts = Timeouts()
     cooldown: Cooldown = Cooldown()
     queue: QueueLimits = QueueLimits()
     retries: int = 1
+    retry_budget: RetryLimits = RetryLimits()
     forward_headers: tuple[str, ...] = ()
 
 
@@ -84,6 +90,7 @@ class Dispatcher:
         self._relay = Relay(settings.timeouts, settings.forward_headers)
         self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
         self._retries = settings.retries
+        self._repeats = RetryBudget(settings.retry_budget)
         # What servers rejected, beyond the tables: by provider, base URL and model.
         self._learned: dict[tuple[str, str | None, str], Dialect] = {}
 
@@ -92,7 +99,7 @@ class Dispatcher:
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
         self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
-        self._retries = settings.retries
+        self._retries, self._repeats.limits = settings.retries, settings.retry_budget
 
     def preload(self, cards: Iterable[Card]) -> None:
         """Load in the background what calls of these cards need."""
@@ -134,15 +141,22 @@ class Dispatcher:
         attempts = [] if attempts is None else attempts
         call = self._converted_once(cards[0], call)
         failover = Failover(cards)
-        while not failover.is_over:
-            avoids, affinity = failover.avoids, call.affinity
-            slot = await self.pool.acquire(failover.cards, failover.tried, avoids, affinity=affinity, key=call.key_id)
+        while not (failover.is_over or (failover.tried and call.ends_s <= time.monotonic())):
+            slot = await self.pool.acquire(
+                failover.cards,
+                failover.tried,
+                failover.avoids,
+                affinity=call.affinity,
+                key=call.key_id,
+                tenant=call.tenant,
+            )
             if slot is None:
                 break
             deployment = slot.deployment
             failover.tried.add(deployment.name)
+            timed = self._timed(failover, call)
             try:
-                response = await self._attempt(slot, call, attempts, on_attempt)
+                response = await self._attempt(slot, timed, attempts, on_attempt)
             except UpstreamError as error:
                 _LOG.warning("%s", error)
                 failover.add(deployment, error)
@@ -150,6 +164,8 @@ class Dispatcher:
             except FieldError as error:
                 # Another card's server may support the field.
                 failover.refuse(error)
+                continue
+            if response is None:
                 continue
             if response.status < 400:
                 return response
@@ -174,14 +190,23 @@ class Dispatcher:
         await self._relay.aclose()
         await self._litellm.aclose()
 
+    def _timed(self, failover: Failover, call: Call) -> Call:
+        """The call with the time of its next attempt: half of what is left where another deployment could follow, so
+        that one that hangs leaves time for it.
+        """
+        now_s = time.monotonic()
+        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried) else 1.0
+        return msgspec.structs.replace(call, first_by_s=now_s + (call.ends_s - now_s) * share)
+
     async def _attempt(
         self,
         slot: Slot,
         call: Call,
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None,
-    ) -> UpstreamResponse:
-        """Call the deployment, whose slot has been acquired, and retry where the connection breaks.
+    ) -> UpstreamResponse | None:
+        """Call the deployment, whose slot has been acquired, and retry where the connection breaks. None where the
+        retry budget does not allow this call.
 
         The slot is kept until the last attempt ends, or the stream does.
         """
@@ -191,16 +216,29 @@ class Dispatcher:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
             is_relayed = call.api in native_apis(deployment.card) or not uses_litellm(deployment.card)
             retries = self._retries if is_relayed else 0
+            failure: UpstreamError | None = None
             for retry in range(retries + 1):
-                if retry:
-                    self.pool.retry(slot)
-                try:
-                    response = await self._attempt_once(slot, call, attempts, on_attempt)
-                except UpstreamError as error:
-                    if retry == retries or error.fault not in _CONNECTION_FAULTS:
+                standing = functools.partial(self.pool.standing, slot)
+                async with self._repeats.call(call.tenant, standing, repeated=bool(attempts)) as paid:
+                    if paid is None:
+                        if failure is not None:
+                            raise failure
+                        return None
+                    if retry:
+                        self.pool.retry(slot)
+                    try:
+                        response = await self._attempt_once(slot, call, attempts, on_attempt)
+                    except FieldError:
+                        # The server was not called.
+                        paid.failed = False
                         raise
-                    call = msgspec.structs.replace(call, fresh_connection=True)
-                    continue
+                    except UpstreamError as error:
+                        paid.failed = evidence_of_failure(error).health != "unchanged"
+                        if retry == retries or error.fault not in _CONNECTION_FAULTS:
+                            raise
+                        failure, call = error, msgspec.structs.replace(call, fresh_connection=True)
+                        continue
+                    paid.failed = response.status >= 400 and fault_in(response).meaning.health != "unchanged"
                 if not isinstance(response.body, bytes):
                     self._follow(slot, response, response.body, call)
                     streaming = True
@@ -241,8 +279,15 @@ class Dispatcher:
             return response
         except UpstreamError as error:
             record(None, error.fault, error.delivered_tokens)
-            self.pool.record_failure(slot, evidence_of_failure(error))
+            if error.fault != "late" or not self._is_too_short(time.monotonic() - started_s, call):
+                self.pool.record_failure(slot, evidence_of_failure(error))
             raise
+
+    def _is_too_short(self, seconds: float, call: Call) -> bool:
+        """Whether an attempt ended since the request had hardly any time left, which shows nothing of its upstream."""
+        limits = self._relay.timeouts
+        enough_s = min(limits.first_token_s, limits.total_s / _FAIR_SHARE)
+        return time.monotonic() >= call.first_by_s and seconds < enough_s
 
     def _follow(self, slot: Slot, response: UpstreamResponse, stream: Events, call: Call) -> None:
         """Record how the stream ends, and keep the deployment's slot until then."""

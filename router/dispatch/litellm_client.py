@@ -112,7 +112,7 @@ class LitellmClient:
         fields, changed = fit_fields(allowed, _known_dialect(litellm, card, allowed))
         if call.stream:
             fields["stream_options"] = {"include_usage": True}
-        limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
+        limit_s = call.answer_limit_s(self.timeouts)
         try:
             async with asyncio.timeout(limit_s):
                 response = await litellm.acompletion(
@@ -138,7 +138,7 @@ class LitellmClient:
             return msgspec.structs.replace(whole, changed=tuple(changed))
         chunks = _events(litellm, card, key, response)
         source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
-        stream = EventStream(source, CHAT, self.timeouts, keep_usage=call.wants_usage, decode=call.decode)
+        stream = EventStream(source, CHAT, call.limits(self.timeouts), keep_usage=call.wants_usage, decode=call.decode)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
@@ -152,7 +152,7 @@ class LitellmClient:
         key = api_key(card)
         fields = {name: value for name, value in call.body.items() if name in _EMBEDDING_FIELDS}
         try:
-            async with asyncio.timeout(self.timeouts.total_s):
+            async with asyncio.timeout(call.answer_limit_s(self.timeouts)):
                 response = await litellm.aembedding(
                     **fields,
                     model=f"{card.provider}/{card.model}",

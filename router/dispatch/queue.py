@@ -1,20 +1,20 @@
 """The waiting queue for free slots: those of a deployment, or of the gateway itself.
 
-A freed slot is granted to the first waiter that it fits. It is taken for the waiter at once, so no other request can
-take it before the waiter runs.
+Tenants get freed slots in turn, each for its first waiter that the slot fits. It is taken for the waiter at once, so no
+other request can take it before the waiter runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from router.dispatch.bounds.share import fits
 from router.errors import BusyError
 from router.formats.quantities import Seconds
 
@@ -24,6 +24,8 @@ RETRY_AFTER_S = 1.0
 
 # A waiter may also fit a slot that no call frees, such as that of a deployment whose cooldown ends.
 _RECHECK_S = 1.0
+# The share of the waiting places that one of several tenants may have.
+_SHARE_OF_PLACES = 0.75
 
 
 class QueueLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait_s": "wait"}):
@@ -36,35 +38,52 @@ class QueueLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"wait
 
 class _Waiter(Generic[T]):
     """One request in the queue. `take` takes a slot that fits, returns None where there is none, or raises BusyError
-    where waiting cannot help; `keys` are the names of the slots that fit.
+    where waiting cannot help; `keys` are the names of the slots that fit. Where one waiter of a `group` gets none, the
+    others get none either.
     """
 
-    def __init__(self, take: Callable[[], T | None], keys: Collection[str] | None) -> None:
-        self.take, self.keys = take, keys
+    def __init__(self, take: Callable[[], T | None], keys: Collection[str] | None, group: Hashable) -> None:
+        self.take, self.keys, self.group = take, keys, group
         self.granted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
 class WaitingQueue(Generic[T]):
-    """Requests that wait for a slot, first come, first served. Use it on one event loop.
+    """Requests that wait for a slot: tenants in turn, the requests of each first come, first served. Use it on one
+    event loop.
 
     `release` frees a slot that was granted to a request which is cancelled before it runs, and calls `notify`.
     """
 
     def __init__(self, release: Callable[[T], None]) -> None:
         self._release = release
-        self._waiters: collections.deque[_Waiter[T]] = collections.deque()
+        # The tenant that has not been served for longest comes first. A waiter is removed in constant time.
+        self._waiters: dict[str, dict[_Waiter[T], None]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return self._count
+
+    def has_room(self, limits: QueueLimits, tenant: str = "") -> bool:
+        """Whether a request of `tenant` may wait. One of several tenants, which have names, never has all places."""
+        free = limits.size - self._count
+        return fits(len(self._waiters.get(tenant, ())), 1, free, _SHARE_OF_PLACES if tenant else 1.0)
 
     async def wait(
-        self, take: Callable[[], T | None], limits: QueueLimits, busy: BusyError, keys: Collection[str] | None = None
+        self,
+        take: Callable[[], T | None],
+        limits: QueueLimits,
+        busy: BusyError,
+        keys: Collection[str] | None = None,
+        *,
+        tenant: str = "",
+        group: Hashable = None,
     ) -> T:
         """Wait until `take` gets a slot. Raises `busy` where the queue is full, or the time limit is exceeded."""
-        if len(self._waiters) >= limits.size:
+        if not self.has_room(limits, tenant):
             raise busy
-        waiter = _Waiter(take, keys)
-        self._waiters.append(waiter)
+        waiter = _Waiter(take, keys, group)
+        self._waiters.setdefault(tenant, {})[waiter] = None
+        self._count += 1
         granted, loop = waiter.granted, asyncio.get_running_loop()
         deadline_s = loop.time() + limits.wait_s
         try:
@@ -79,60 +98,40 @@ class WaitingQueue(Generic[T]):
                 self._release(granted.result())
             raise
         finally:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
+            self._remove(tenant, waiter)
 
     def notify(self, key: str | None = None) -> None:
-        """Grant freed slots to the waiters that they fit, in order. `key` is the name of the slot, if it has one.
-
-        The first waiter that gets none ends this: the waiters behind it would get none either.
-        """
-        for waiter in tuple(self._waiters):
+        """Grant freed slots to the waiters that they fit, in order. `key` is the name of the slot, if it has one."""
+        without_any: set[Hashable] = set()
+        for tenant, waiter in self._in_turn():
             if key is not None and waiter.keys is not None and key not in waiter.keys:
+                continue
+            if waiter.group in without_any:
                 continue
             try:
                 slot = waiter.take()
             except BusyError as error:
-                self._waiters.remove(waiter)
+                self._remove(tenant, waiter)
                 waiter.granted.set_exception(error)
                 continue
             if slot is None:
-                return
-            self._waiters.remove(waiter)
+                without_any.add(waiter.group)
+                continue
+            self._remove(tenant, waiter)
+            if tenant in self._waiters:
+                self._waiters[tenant] = self._waiters.pop(tenant)
             waiter.granted.set_result(slot)
 
+    def _in_turn(self) -> Iterator[tuple[str, _Waiter[T]]]:
+        """The first waiter of every tenant, then the second ones, and so on."""
+        lines = [[(tenant, waiter) for waiter in waiters] for tenant, waiters in self._waiters.items()]
+        for row in itertools.zip_longest(*lines):
+            yield from (each for each in row if each is not None)
 
-class Admission:
-    """Limits the requests that one worker runs at once to `max_running`. Both limits may be changed at any time."""
-
-    def __init__(self, max_running: int, limits: QueueLimits) -> None:
-        self.max_running, self.limits = max_running, limits
-        self.running = 0
-        self._queue: WaitingQueue[bool] = WaitingQueue(self._release)
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for admission."""
-        return len(self._queue)
-
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
-        taken = self._take()
-        if taken is None:
-            busy = BusyError("the gateway is busy; try again soon", RETRY_AFTER_S)
-            taken = await self._queue.wait(self._take, self.limits, busy)
-        try:
-            yield
-        finally:
-            self._release(taken)
-
-    def _take(self) -> bool | None:
-        if self.running >= self.max_running:
-            return None
-        self.running += 1
-        return True
-
-    def _release(self, _: bool) -> None:
-        self.running -= 1
-        self._queue.notify()
+    def _remove(self, tenant: str, waiter: _Waiter[T]) -> None:
+        waiters = self._waiters.get(tenant, {})
+        if waiter in waiters:
+            del waiters[waiter]
+            self._count -= 1
+            if not waiters:
+                del self._waiters[tenant]

@@ -67,8 +67,7 @@ class Relay:
         A retry gets a new connection, since other open ones may be broken as well. Raises UpstreamError where there is
         no valid HTTP response, or a stream breaks off before its first content.
         """
-        limit_s = self.timeouts.first_token_s if call.stream else self.timeouts.total_s
-        async with _one_attempt(card, limit_s) as arrived:
+        async with _one_attempt(card, call.answer_limit_s(self.timeouts)) as arrived:
             return await self._send(card, call, PROTOCOLS[call.api], path, arrived)
 
     async def forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
@@ -76,7 +75,7 @@ class Relay:
 
         Raises UpstreamError where there is no valid HTTP response.
         """
-        async with _one_attempt(card, self.timeouts.total_s):
+        async with _one_attempt(card, call.answer_limit_s(self.timeouts)):
             return await self._forward(card, call, raw)
 
     async def _forward(self, card: Card, call: Call, raw: RawRequest) -> UpstreamResponse:
@@ -136,7 +135,7 @@ class Relay:
         self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes], *, include_usage: bool
     ) -> UpstreamResponse:
         key = api_key(card)
-        payload = _payload(card, call, include_usage)
+        payload, timeouts = _payload(card, call, include_usage), call.limits(self.timeouts)
         session = self._session(keep_alive=not call.fresh_connection)
         response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
         async with contextlib.AsyncExitStack() as cleanup:
@@ -151,7 +150,7 @@ class Relay:
                 if kind == "events" or (kind == "other" and _is_event_stream(headers)):
                     source = _source(card, key, body, response)
                     keep_usage, decode = call.wants_usage, call.decode
-                    stream = EventStream(source, protocol, self.timeouts, keep_usage=keep_usage, decode=decode)
+                    stream = EventStream(source, protocol, timeouts, keep_usage=keep_usage, decode=decode)
                     await stream.start()
                     cleanup.pop_all()
                     return UpstreamResponse(card, status, headers, stream)
@@ -160,9 +159,9 @@ class Relay:
             whole = await _read_whole(card, response, body, self.timeouts.idle_s, arrived)
         if call.stream and status < 300:
             answer = _whole(card, key, status, headers, whole, decode=True)
-            return answer if answer.status >= 300 else await as_stream(answer, protocol, self.timeouts, call)
+            return answer if answer.status >= 300 else await as_stream(answer, protocol, timeouts, call)
         if status < 300 and are_events(whole):
-            whole = await as_whole(card, whole, protocol, self.timeouts, _redacting(card, key))
+            whole = await as_whole(card, whole, protocol, timeouts, _redacting(card, key))
         return _whole(card, key, status, headers, whole, call.decode)
 
     def _session(self, keep_alive: bool) -> aiohttp.ClientSession:

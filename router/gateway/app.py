@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from router.errors import PulvinarError
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
+from router.gateway.endpoints.keyed import Keyed
 from router.gateway.endpoints.ollama import Ollama
 from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
@@ -83,7 +84,13 @@ def make_app(gateway: Gateway) -> Starlette:
             for prefix in ("/v1", "")
         ],
         middleware=[
-            Middleware(RequestMiddleware, visitors=lambda: gateway.visitors, base_path=lambda: gateway.config.base_path)
+            Middleware(
+                RequestMiddleware,
+                visitors=lambda: gateway.visitors,
+                base_path=lambda: gateway.config.base_path,
+                timeouts=lambda: gateway.config.timeouts,
+                proxies=lambda: gateway.proxies,
+            )
         ],
         exception_handlers={PulvinarError: _on_pulvinar_error, HTTPException: _on_http_error},
         lifespan=lifespan,
@@ -95,7 +102,8 @@ def make_app(gateway: Gateway) -> Starlette:
 
 def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
     """The handler of every operation in the route table."""
-    dry_run = DryRun(gateway.services)
+    services, reloader = gateway.services, gateway.reloader
+    dry_run = DryRun(services)
     status = Status(
         gateway.reloader,
         gateway.availability,
@@ -104,22 +112,26 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         is_draining=lambda: gateway.is_draining,
         limits_problem=lambda: gateway.limits_problem,
     )
-    ollama = Ollama(gateway.reloader, models=lambda: gateway.models)
+    ollama = Ollama(models=lambda: gateway.models)
+    keyed = {
+        "count_tokens": dry_run.count_tokens,
+        "route": dry_run.route,
+        "ollama_tags": ollama.tags,
+        "ollama_show": ollama.show,
+        "models": status.models,
+        "model": status.model,
+    }
+    metrics = Keyed(services, "metrics", status.metrics, lambda: not reloader.current.config.open_metrics)
     return {
         **{
             surface.name: SurfaceEndpoint(gateway, surface)
             for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
         },
-        "count_tokens": dry_run.count_tokens,
-        "route": dry_run.route,
-        "ollama_tags": ollama.tags,
-        "ollama_show": ollama.show,
+        **{operation: Keyed(services, operation, answer) for operation, answer in keyed.items()},
+        "metrics": metrics,
         "ollama_version": ollama.version,
-        "models": status.models,
-        "model": status.model,
         "healthz": status.health,
         "readyz": status.readiness,
-        "metrics": status.metrics,
         "openapi": status.openapi,
         "root": status.root,
     }

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from router.cards import Card
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
-from router.dispatch.queue import Admission
+from router.dispatch.bounds.admission import Admission
+from router.dispatch.bounds.body_memory import BodyMemory
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
+from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
@@ -63,19 +67,21 @@ class Gateway:
         self.is_draining = False
         config = reloader.current.config
         self.dispatcher = Dispatcher(_dispatch_settings(config))
-        self.admission = Admission(config.max_concurrency, config.queue)
+        self.admission = Admission(config.max_concurrency, config.queue, config.shares)
+        self.bodies = BodyMemory(config.body_memory_bytes, config.queue, config.shares.key)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
         self.dispatcher.pool.share_among(self._callable_cards)
         self.metrics = Metrics(self._polled_metrics(), metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
-        self.visitors = _visitors(reloader.current)
+        self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
             selector=Selector(self.availability, self.dispatcher.pool, sessions),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher),
             admission=self.admission,
+            bodies=self.bodies,
             state=self.state,
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
@@ -127,9 +133,12 @@ class Gateway:
     def _apply_config(self, active: ActiveConfig) -> None:
         config = active.config
         self.models = _model_list(active)
-        self.visitors = _visitors(active)
+        self.visitors, self.proxies = _visitors(active), TrustedProxies(config.trusted_proxies)
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
+        self.admission.shares = config.shares
+        self.bodies.max_bytes, self.bodies.limits = config.body_memory_bytes, config.queue
+        self.bodies.share = config.shares.key
         self.availability.set_catalog(active.router.catalog)
         self._preload()
         if self.journal is not None:
@@ -153,9 +162,12 @@ class Gateway:
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
-        if self.journal is not None and self.reloader.current.config.records.enabled and not is_stranger:
-            return self.journal.append(record)
-        return None
+        # Metrics are read every few seconds, and say nothing about the use of models.
+        is_kept = not is_stranger and record.surface != "metrics"
+        if self.journal is None or not self.reloader.current.config.records.enabled or not is_kept:
+            return None
+        # Addresses are kept as long as the operator keeps the log, not with the records.
+        return self.journal.append(msgspec.structs.replace(record, client=None))
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:
         if self.journal is None or not self.reloader.current.config.records.enabled:
@@ -197,4 +209,11 @@ def _visitors(active: ActiveConfig) -> Visitors:
 
 
 def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
-    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries, config.forward_headers)
+    return DispatchSettings(
+        timeouts=config.timeouts,
+        cooldown=config.cooldown,
+        queue=config.queue,
+        retries=config.retries,
+        retry_budget=config.retry_budget,
+        forward_headers=config.forward_headers,
+    )

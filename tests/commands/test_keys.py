@@ -50,12 +50,23 @@ def test_a_key_is_added_with_all_options(run: Run, file: Path) -> None:
         "--default-policy",
         "cheap",
     ]
-    limits = ["--rpm", "60", "--budget", "2.5$", "--expires", "2099-01", "--description", "no: [really] # yes"]
+    limits = [
+        "--rpm",
+        "60",
+        "--concurrency",
+        "8",
+        "--budget",
+        "2.5$",
+        "--expires",
+        "2099-01",
+        "--description",
+        "no: [really] # yes",
+    ]
     added(run, file, "alice@example.com", *options, *limits)
     (key,) = load_keys(file)
     assert key.cards == ("llama-*", "gpt-4o")
     assert (key.policies, key.policy) == (("best", "cheap"), "cheap")
-    assert (key.rpm, key.budget_usd_per_day) == (60, 2.5)
+    assert (key.rpm, key.concurrency, key.budget_usd_per_day) == (60, 8, 2.5)
     assert str(key.expires) == "2099-01-01"
     assert key.description == "no: [really] # yes"
     assert key.created is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.queue import Admission, QueueLimits, WaitingQueue
+from router.dispatch.queue import QueueLimits, WaitingQueue
 from router.errors import BusyError
 from router.formats.quantities import Seconds
 
@@ -135,29 +135,50 @@ def test_waiting_ends_where_the_queue_is_full_or_takes_too_long(within: QueueLim
     assert len(slots.queue) == 0
 
 
-def test_admission_never_exceeds_its_limit() -> None:
-    async def main() -> int:
-        admission, most = Admission(3, limits(size=100)), 0
+def test_tenants_get_freed_slots_in_turn() -> None:
+    async def main() -> list[str]:
+        slots, served = Slots(), []
 
-        async def request() -> None:
-            nonlocal most
-            async with admission.turn():
-                most = max(most, admission.running)
-                await asyncio.sleep(0.001)
+        async def client(tenant: str) -> None:
+            await slots.queue.wait(lambda: slots.take("a"), limits(), BUSY, tenant=tenant)
+            served.append(tenant)
 
-        await asyncio.gather(*(request() for _ in range(50)))
-        assert (admission.running, admission.waiting) == (0, 0)
-        return most
+        clients = [asyncio.create_task(client(tenant)) for tenant in ("greedy", "greedy", "greedy", "modest", "other")]
+        await asyncio.sleep(0)
+        for _ in clients:
+            slots.release("a")
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*clients)
+        return served
 
-    assert asyncio.run(main()) == 3
+    assert asyncio.run(main()) == ["greedy", "modest", "other", "greedy", "greedy"]
 
 
-def test_admission_rejects_requests_when_the_queue_is_full() -> None:
-    async def main() -> None:
-        admission = Admission(1, limits(size=0))
-        async with admission.turn():
-            with pytest.raises(BusyError, match="the gateway is busy"):
-                async with admission.turn():
-                    pass
+def test_no_tenant_has_all_places_of_the_queue() -> None:
+    async def main() -> tuple[bool, bool, int]:
+        slots, few = Slots(), limits(size=8)
+        waiting = []
+        while slots.queue.has_room(few, "greedy"):
+            waiting.append(asyncio.create_task(slots.queue.wait(lambda: slots.take("a"), few, BUSY, tenant="greedy")))
+            await asyncio.sleep(0)
+        rooms = slots.queue.has_room(few, "greedy"), slots.queue.has_room(few, "modest")
+        for waiter in waiting:
+            waiter.cancel()
+        return *rooms, len(waiting)
 
-    asyncio.run(main())
+    assert asyncio.run(main()) == (False, True, 6)
+
+
+def test_waiters_of_another_group_are_served_where_those_of_the_first_get_none() -> None:
+    async def main() -> str:
+        slots = Slots()
+        first = asyncio.create_task(slots.queue.wait(lambda: slots.take("a"), limits(), BUSY, group="a"))
+        second = asyncio.create_task(slots.queue.wait(lambda: slots.take("b"), limits(), BUSY, group="b"))
+        await asyncio.sleep(0)
+        slots.free.add("b")
+        slots.queue.notify()
+        slot = await asyncio.wait_for(second, 0.5)
+        first.cancel()
+        return slot
+
+    assert asyncio.run(main()) == "b"

@@ -507,6 +507,18 @@ async def long_stream(call: Call) -> None:
 
 
 @_behaviour
+async def long_body(call: Call) -> None:
+    """A healthy answer of 30 MB in one JSON text."""
+    start, end = call.wire.whole.split(b"Hello", 1)
+    await call.begin()
+    await call.send(start)
+    for _ in range(30):
+        await call.send(b"a" * 1_000_000)
+    await call.send(end)
+    await call.end()
+
+
+@_behaviour
 async def slow_start(call: Call) -> None:
     """Responds completely after a delay."""
     await asyncio.sleep(_SLOW_START_S)

@@ -63,6 +63,9 @@ class Health:
         self._number = 0
         self._all = _Scope()
         self._keys: dict[str, _Scope] = {}
+        # Whether the last call succeeded: of each key, and of those keys of which nothing is known.
+        self._works_for: dict[str, bool] = {}
+        self._works: bool | None = None
         self._started: collections.deque[float] = collections.deque()
         self._spent: collections.deque[tuple[float, int]] = collections.deque()
 
@@ -79,6 +82,10 @@ class Health:
             return Unready("at_capacity", 1.0)
         wait_s = max(self._request_wait_s(limits.rpm, now_s), self._token_wait_s(limits.tpm, now_s))
         return Unready("rate_limited", wait_s) if wait_s > 0 else None
+
+    def works(self, key: str = "") -> bool | None:
+        """Whether the key's last call succeeded, or that of another one where it made none; None if unknown."""
+        return self._works_for.get(key, self._works)
 
     def is_well(self, now_s: float) -> bool:
         """Whether nothing is known against the deployment, for any key."""
@@ -138,6 +145,8 @@ class Health:
 
     def record_success(self, ticket: Ticket, now_s: float) -> None:
         """Record a successful response: end any cooldown of the key, and of all."""
+        self._works = True
+        self._works_for.pop(ticket.key, None)
         for breaker in self._breakers(ticket.key):
             breaker.succeed(ticket.number)
         own = self._keys.get(ticket.key)
@@ -148,6 +157,11 @@ class Health:
         """Record a failure. It may start a cooldown or a pause, and never shortens one."""
         if evidence.health == "unchanged":
             return
+        if len(self._works_for) >= _MAX_KEYS:
+            self._works_for.clear()
+        self._works_for[ticket.key] = False
+        if evidence.blame == "provider":
+            self._works = False
         if evidence.health != "failure" and evidence.pause_s is not None:
             self._pause(ticket, evidence, evidence.pause_s, now_s)
             return

@@ -15,10 +15,14 @@ from router.decide.flags import parse_flags
 from router.decide.model_name import AUTO, DEFAULT_POLICY, WILDCARD, covers, is_auto
 from router.decide.policy import Policies
 from router.dispatch import Cooldown, QueueLimits, Timeouts
+from router.dispatch.bounds.retry_budget import RetryLimits
+from router.dispatch.bounds.share import Shares
 from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import ByteCount, Days, OptionalSeconds, Seconds, TokenCount
 from router.formats.yaml_file import load
+from router.gateway.http.body import JsonLimits
+from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Cors, host_problem
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -62,43 +66,59 @@ class GatewayConfig(
     frozen=True,
     forbid_unknown_fields=True,
     # Names in YAML have no unit, because their values do.
-    rename={"max_body_bytes": "max_body", "keepalive_s": "keepalive"},
+    rename={"max_body_bytes": "max_body", "body_memory_bytes": "body_memory", "keepalive_s": "keepalive"},
     kw_only=True,
 ):
     """The settings of the gateway itself.
 
     `aliases` maps names that clients hard-code, or patterns with `*`, to `auto`, `auto/<policy>`, either with
-    `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence over
-    it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of this
-    machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are
-    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
-    in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
-    an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
-    whether `/metrics` needs no API key.
+    `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence
+    over it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of
+    this machine that are accepted without API keys, `trusted_proxies` whose `X-Forwarded-For` is believed, `cors`
+    the web pages that may send requests. `forward_headers` are patterns of upstreams' response headers that clients
+    get, such as `x-ratelimit-*`. `max_concurrency`: requests in progress, per worker, and `shares` the parts of
+    keys and cards of them. `body_memory_bytes`: the memory of all bodies in a worker. `max_values`, `max_depth`:
+    limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for none. `retries`:
+    retries of a broken connection on the same deployment. `retry_budget`: how often repeated calls may fail.
+    `open_metrics`: whether `/metrics` needs no API key.
     """
 
     aliases: Mapping[Alias, Alias] = {}
     aliases_hide_cards: bool = False
     timeouts: Timeouts = _default(Timeouts())
     max_concurrency: Count = 512
+    shares: Shares = _default(Shares())
     queue: QueueLimits = _default(QueueLimits())
     max_body_bytes: ByteCount = _default(ByteCount(16 * 2**20))
+    body_memory_bytes: ByteCount = _default(ByteCount(256 * 2**20))
+    max_values: Annotated[int, Meta(ge=1000, le=100_000_000)] = 500_000
     max_depth: Annotated[int, Meta(ge=8, le=500)] = 200
     keepalive_s: OptionalSeconds = _default(OptionalSeconds(0))
     records: Recording = _default(Recording())
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
+    retry_budget: RetryLimits = _default(RetryLimits())
     cooldown: Cooldown = _default(Cooldown())
     budgets: Budgeting = _default(Budgeting())
     open_metrics: bool = False
     base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     cors: Cors = _default(Cors())
     forward_headers: tuple[HeaderPattern, ...] = ()
+
+    @property
+    def json_limits(self) -> JsonLimits:
+        """The limits of a body's JSON."""
+        return JsonLimits(self.max_values, self.max_depth)
 
     def __post_init__(self) -> None:
         for host in self.allowed_hosts:
             if problem := host_problem(host):
                 raise ValueError(f"allowed_hosts: {problem}")
+        try:
+            TrustedProxies(self.trusted_proxies)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from None
 
 
 def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConfig:

@@ -46,6 +46,7 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     `cards` and `policies` are ids, or patterns such as `llama-*`; a missing list allows all, an empty one none.
     `policy` is the policy of the model name `auto`; without it, `default`. `rpm`: requests per minute.
+    `concurrency`: requests in progress, per worker.
     `budget_usd_per_day`: the cost limit per day, in UTC. The key is inactive from the start of the days `expires` and
     `revoked` (UTC).
     """
@@ -60,6 +61,7 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policies: tuple[Pattern, ...] | None = None
     policy: Annotated[str, Meta(min_length=1)] | None = None
     rpm: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     budget_usd_per_day: Dollars | None = None
 
     def allows_card(self, card: str) -> bool:

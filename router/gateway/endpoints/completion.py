@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Literal
@@ -11,17 +11,20 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from router.cards import Card
 from router.dispatch import Call, UpstreamResponse
+from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.costs import booked_usage, cost_of
 from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.gateway.config.keys import presented_key
 from router.gateway.endpoints.accounting import Accounting, lost_usd
+from router.gateway.endpoints.entry import authenticated, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
-from router.gateway.http.body import read_body, read_object
+from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
+from router.gateway.http.client.sending import Sender, StalledClientError, ends_at
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
@@ -31,8 +34,6 @@ from router.store.state.protocol import LastAnswer
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
 
-# Reading and routing a larger body takes long enough for other clients to notice.
-LARGE_BODY_BYTES = 256 * 1024
 _CLIENT_CLOSED_REQUEST = 499
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -47,8 +48,11 @@ class CompletionHandler:
         # That of an Azure deployment, whose name is in the path.
         self._model_in_path: str | None = scope["state"].get("model")
         self._at, self._started_s = time.time(), time.monotonic()
+        self._sender: Sender = scope["state"]["sender"]
+        self._client: str = scope["state"]["client"]
         self._responder = Responder(send, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state, services.lines)
+        self._turn = contextlib.AsyncExitStack()
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
@@ -69,36 +73,51 @@ class CompletionHandler:
         """Answer the request."""
         try:
             try:
-                request = await self._read()
-                async with CancelOnDisconnect(self._receive) as self._disconnect, self._services.admission.turn():
-                    await self._answer(request)
+                self._request = await self._entered()
+                async with self._services.bodies.reserved(tenant_of(self._request)) as memory:
+                    began_s = time.monotonic()
+                    request = await self._read(self._request, memory)
+                    # How long a client takes to send its request shortens nobody's time to answer.
+                    self._sender.ends_s += time.monotonic() - began_s
+                    async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
+                        await self._answer(request)
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
+        except StalledClientError:
+            await self._record(_CLIENT_CLOSED_REQUEST, "client_stalled")
         except ClientDisconnect:
             await self._record(_CLIENT_CLOSED_REQUEST, "client_left")
         finally:
             await self._close()
 
-    async def _read(self) -> GatewayRequest:
+    async def _entered(self) -> GatewayRequest:
+        """The request before its body is read, which is recorded even where that fails."""
         active = self._services.reloader.current
-        key = active.keys.authenticate(presented_key(self._headers))
-        # Recorded even where the body cannot be read.
+        key = authenticated(active, self._headers)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
-        raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
-        is_large, max_depth = len(raw) > LARGE_BODY_BYTES, active.config.max_depth
-        body = await asyncio.to_thread(read_object, raw, max_depth) if is_large else read_object(raw, max_depth)
+        await take_request(self._services, self._request, self._at)
+        return self._request
+
+    async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
+        config = request.active.config
+        raw = await read_body(self._receive, self._headers, config.max_body_bytes, memory)
+        body = await read_json_object(raw, config.json_limits, memory)
         if self._model_in_path is not None:
             body["model"] = self._model_in_path
         body = self._surface.prepared(body)
-        request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
+        is_large = len(raw) > LARGE_BODY_BYTES
+        request = self._request = msgspec.structs.replace(request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
         return request
 
+    async def _take_turn(self, request: GatewayRequest, card: Card) -> None:
+        """Wait until the request may run, which it does until its response is complete."""
+        turn = self._services.admission.turn(turn_of(self._services, request, card))
+        await self._turn.enter_async_context(turn)
+
     async def _answer(self, request: GatewayRequest) -> None:
-        services, key = self._services, request.key
-        if key is not None and key.rpm is not None:
-            await services.state.take_request(key.id, key.rpm, self._at)
+        services = self._services
         if (answer := self._surface.immediate(request.body)) is not None:
             # Records are about models that answer.
             self._is_recorded = True
@@ -106,10 +125,18 @@ class CompletionHandler:
             await self._responder.whole(200, {}, answer)
             return
         selection = self._selection = await services.selector.select(request)
+        # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
+        await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
-        call = msgspec.structs.replace(call, affinity=selection.affinity, key_id=request.key_id)
+        call = msgspec.structs.replace(
+            call,
+            affinity=selection.affinity,
+            key_id=request.key_id,
+            ends_s=self._sender.ends_s,
+            tenant=tenant_of(request),
+        )
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
@@ -205,6 +232,7 @@ class CompletionHandler:
             self._disconnect.stop()
 
     async def _close(self) -> None:
+        await self._turn.aclose()
         if self._response is not None and not isinstance(self._response.body, bytes):
             await self._response.body.aclose()
         if not self._is_recorded:
@@ -302,7 +330,7 @@ class CompletionHandler:
         )
         services = self._services
         record = services.recorder.record_of(
-            self._record_id, self._at, self._surface.name, self._request, self._selection, outcome
+            self._record_id, self._at, self._surface.name, self._request, self._selection, outcome, self._client
         )
         for sink in services.sinks:
             if (written := sink(record)) is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +13,11 @@ from starlette.responses import Response
 
 from router.decide.model_name import read_target
 from router.dispatch import Call
-from router.errors import PulvinarError, UpstreamError
-from router.gateway.config.keys import presented_key
+from router.errors import UpstreamError
+from router.gateway.endpoints.entry import turn_of
+from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.services import Services
-from router.gateway.http.body import read_body, read_object
-from router.gateway.http.errors import error_response
+from router.gateway.http.body import read_body, read_json_object
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.selection import GatewayRequest
 from router.wire import count_input
@@ -32,30 +33,23 @@ class DryRun:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def route(self, request: Request) -> Response:
+    async def route(self, http: Request, entry: Entry) -> Response:
         """`POST /route`: the decision about a body of any surface, without the call."""
-        return await self._respond(request, CHAT, self._decision)
+        request = await self._read(http, entry, CHAT)
+        async with self._services.admission.turn(turn_of(self._services, request, None)):
+            return Response(await self._decision(request), media_type=_JSON)
 
-    async def count_tokens(self, request: Request) -> Response:
+    async def count_tokens(self, http: Request, entry: Entry) -> Response:
         """`POST /v1/messages/count_tokens`: the upstream's count where it offers one, else that of our tokenizer."""
-        return await self._respond(request, COUNT_TOKENS, self._count)
+        request = await self._read(http, entry, COUNT_TOKENS)
+        return Response(await self._count(request, entry), media_type=_JSON)
 
-    async def _respond(
-        self, request: Request, surface: Surface, answer: Callable[[GatewayRequest], Awaitable[bytes]]
-    ) -> Response:
-        try:
-            return Response(await answer(await self._read(request, surface)), media_type=_JSON)
-        except PulvinarError as error:
-            shown = error_response(error)
-            return Response(surface.error(shown), shown.status, dict(shown.headers), media_type=_JSON)
-
-    async def _read(self, request: Request, surface: Surface) -> GatewayRequest:
-        active = self._services.reloader.current
-        headers = dict(request.headers)
-        key = active.keys.authenticate(presented_key(headers))
-        raw = await read_body(request.receive, headers, active.config.max_body_bytes)
-        body = await asyncio.to_thread(read_object, raw, active.config.max_depth)
-        return GatewayRequest(surface, active, key, headers, body, is_large=True)
+    async def _read(self, http: Request, entry: Entry, surface: Surface) -> GatewayRequest:
+        config = entry.request.active.config
+        raw = await read_body(http.receive, http.headers, config.max_body_bytes, entry.memory)
+        body = await read_json_object(raw, config.json_limits, entry.memory)
+        request = entry.request = msgspec.structs.replace(entry.request, surface=surface, body=body, is_large=True)
+        return request
 
     async def _decision(self, request: GatewayRequest) -> bytes:
         request = msgspec.structs.replace(request, surface=_surface_of(request.body))
@@ -64,18 +58,23 @@ class DryRun:
             return msgspec.json.encode({"card": selection.card.id, "named": True})
         return msgspec.json.encode(selection.routed.decision.document())
 
-    async def _count(self, request: GatewayRequest) -> bytes:
+    async def _count(self, request: GatewayRequest, entry: Entry) -> bytes:
+        services = self._services
         target = read_target(request.body.get("model"), request.active.aliases)
-        if target.card is not None:
-            selection = await self._services.selector.select(request)
-            call = Call("messages", request.body, headers=request.headers)
-            try:
-                response = await self._services.dispatcher.count_tokens(selection.card, call)
-            except UpstreamError:
-                response = None
-            if response is not None and response.status == 200 and isinstance(response.body, bytes):
-                return response.body
-        return await asyncio.to_thread(_estimate, request)
+        card = None if target.card is None else (await services.selector.select(request)).card
+        async with services.admission.turn(turn_of(services, request, card)):
+            if card is not None:
+                call = Call("messages", request.body, headers=request.headers)
+                # Half of the time, so that the tokenizer can count what an upstream does not.
+                now_s = time.monotonic()
+                call = msgspec.structs.replace(call, ends_s=entry.ends_s, first_by_s=(now_s + entry.ends_s) / 2)
+                try:
+                    response = await services.dispatcher.count_tokens(card, call)
+                except UpstreamError:
+                    response = None
+                if response is not None and response.status == 200 and isinstance(response.body, bytes):
+                    return response.body
+            return await asyncio.to_thread(_estimate, request)
 
 
 def _estimate(request: GatewayRequest) -> bytes:

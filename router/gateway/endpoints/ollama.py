@@ -9,12 +9,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from router.cards import Card
+from router.cards import Card, Catalog
 from router.errors import FieldError
-from router.gateway.config.keys import Key, presented_key
-from router.gateway.config.reload import ConfigReloader
+from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.models import ModelList
-from router.gateway.http.body import read_body, read_object
+from router.gateway.http.body import read_body, read_json_object
 from router.wire.ollama import prepared
 
 _JSON = "application/json"
@@ -29,59 +28,58 @@ _DEFAULT_CONTEXT_TOKENS = 32_768
 class Ollama:
     """Handlers of `/api/tags`, `/api/show` and `/api/version`. `models` returns the current model list."""
 
-    def __init__(self, reloader: ConfigReloader, models: Callable[[], ModelList]) -> None:
-        self._reloader, self._models = reloader, models
+    def __init__(self, models: Callable[[], ModelList]) -> None:
+        self._models = models
 
     async def version(self, _: Request) -> Response:
         """`GET /api/version`."""
         return Response(_VERSION, media_type=_JSON)
 
-    async def tags(self, request: Request) -> Response:
+    async def tags(self, _: Request, entry: Entry) -> Response:
         """`GET /api/tags`: the names that `model` may have."""
-        names = self._models().names(self._key(request))
-        return Response(msgspec.json.encode({"models": [self._entry(name) for name in names]}), media_type=_JSON)
+        catalog = entry.request.active.router.catalog
+        listed = [_listed(name, _card(catalog, name)) for name in self._models().names(entry.request.key)]
+        return Response(msgspec.json.encode({"models": listed}), media_type=_JSON)
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, http: Request, entry: Entry) -> Response:
         """`POST /api/show`: one of these names. Raises UnknownModelError."""
-        key, config = self._key(request), self._reloader.current.config
-        raw = await read_body(request.receive, request.headers, config.max_body_bytes)
-        body = prepared(read_object(raw, config.max_depth))
+        active = entry.request.active
+        raw = await read_body(http.receive, http.headers, active.config.max_body_bytes, entry.memory)
+        body = prepared(await read_json_object(raw, active.config.json_limits, entry.memory))
         name = body.get("model") or body.get("name")
         if not isinstance(name, str):
             raise FieldError("model", "must be the name of a model")
-        self._models().one(name, key)
-        return Response(msgspec.json.encode(self._described(name)), media_type=_JSON)
+        entry.request = msgspec.structs.replace(entry.request, body={"model": name})
+        self._models().one(name, entry.request.key)
+        return Response(msgspec.json.encode(_described(_card(active.router.catalog, name))), media_type=_JSON)
 
-    def _key(self, request: Request) -> Key | None:
-        return self._reloader.current.keys.authenticate(presented_key(request.headers))
 
-    def _card(self, name: str) -> Card | None:
-        catalog = self._reloader.current.router.catalog
-        position = catalog.position(name)
-        return None if position is None else catalog[position]
+def _card(catalog: Catalog, name: str) -> Card | None:
+    position = catalog.position(name)
+    return None if position is None else catalog[position]
 
-    def _entry(self, name: str) -> dict[str, Any]:
-        card = self._card(name)
-        released = f"{card.released}T00:00:00Z" if card is not None and card.released else _UNKNOWN_DATE
-        common = {"name": name, "model": name, "modified_at": released, "size": 0, "digest": ""}
-        return {**common, "details": _details(card)}
 
-    def _described(self, name: str) -> dict[str, Any]:
-        card = self._card(name)
-        details = _details(card)
-        family = details["family"]
-        context = card.context_tokens if card is not None else None
-        return {
-            "modelfile": "",
-            "parameters": "",
-            "template": "",
-            "details": details,
-            "model_info": {
-                "general.architecture": family,
-                f"{family}.context_length": int(context or _DEFAULT_CONTEXT_TOKENS),
-            },
-            "capabilities": _capabilities(card),
-        }
+def _listed(name: str, card: Card | None) -> dict[str, Any]:
+    released = f"{card.released}T00:00:00Z" if card is not None and card.released else _UNKNOWN_DATE
+    common = {"name": name, "model": name, "modified_at": released, "size": 0, "digest": ""}
+    return {**common, "details": _details(card)}
+
+
+def _described(card: Card | None) -> dict[str, Any]:
+    details = _details(card)
+    family = details["family"]
+    context = card.context_tokens if card is not None else None
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": details,
+        "model_info": {
+            "general.architecture": family,
+            f"{family}.context_length": int(context or _DEFAULT_CONTEXT_TOKENS),
+        },
+        "capabilities": _capabilities(card),
+    }
 
 
 def _details(card: Card | None) -> dict[str, Any]:

@@ -14,15 +14,16 @@ from starlette.types import Receive, Scope, Send
 from router.cards import Card
 from router.decide.model_name import is_auto
 from router.dispatch import Call
+from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.providers import native_apis, uses_litellm
 from router.errors import FieldError, UnknownModelError
 from router.formats.json import json_bytes
-from router.gateway.config.keys import presented_key
-from router.gateway.endpoints.completion import LARGE_BODY_BYTES, CompletionHandler
+from router.gateway.endpoints.completion import CompletionHandler
+from router.gateway.endpoints.entry import tenant_of
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import deployment_of_response
-from router.gateway.http.body import read_body, read_object
+from router.gateway.http.body import LARGE_BODY_BYTES, JsonLimits, read_body, read_json_object
 from router.gateway.http.multipart import FORM, field_of, with_field
 from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
@@ -48,25 +49,22 @@ class RelayedHandler(CompletionHandler):
         self._query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self._raw = b""
 
-    async def _read(self) -> GatewayRequest:
-        active = self._services.reloader.current
-        key = active.keys.authenticate(presented_key(self._headers))
-        self._request = GatewayRequest(self._surface, active, key, self._headers, {})
-        self._raw = await read_body(self._receive, self._headers, active.config.max_body_bytes)
+    async def _read(self, request: GatewayRequest, memory: Reserved) -> GatewayRequest:
+        self._raw = await read_body(self._receive, self._headers, request.active.config.max_body_bytes, memory)
         if self._id and not _ID.fullmatch(self._id):
             raise UnknownModelError(f'there is no {self._endpoint.path.partition("/")[0][:-1]} "{self._id[:100]}"')
-        is_large, max_depth = len(self._raw) > LARGE_BODY_BYTES, active.config.max_depth
-        body = await asyncio.to_thread(self._fields, max_depth) if is_large else self._fields(max_depth)
-        request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
+        body = await self._fields(request.active.config.json_limits, memory)
+        is_large = len(self._raw) > LARGE_BODY_BYTES
+        request = self._request = msgspec.structs.replace(request, body=body, is_large=is_large)
         return request
 
-    def _fields(self, max_depth: int) -> dict[str, Any]:
+    async def _fields(self, limits: JsonLimits, memory: Reserved) -> dict[str, Any]:
         """The fields of a JSON body, with the name of the card as `model`."""
         is_form = self._content_type.lower().startswith(FORM)
-        fields = read_object(self._raw, max_depth) if self._raw and not is_form else {}
+        fields = await read_json_object(self._raw, limits, memory) if self._raw and not is_form else {}
         name = self._headers.get(_CARD) or dict(self._query).get(_CARD) or self._model_in_path or fields.get("model")
         if name is None and is_form:
-            name = field_of(self._raw, self._content_type, "model")
+            name = await asyncio.to_thread(field_of, self._raw, self._content_type, "model")
         return fields if name is None else {**fields, "model": name}
 
     @property
@@ -75,15 +73,14 @@ class RelayedHandler(CompletionHandler):
         return content_type
 
     async def _answer(self, request: GatewayRequest) -> None:
-        services, key = self._services, request.key
-        if key is not None and key.rpm is not None:
-            await services.state.take_request(key.id, key.rpm, self._at)
+        services = self._services
         if self._endpoint.names_card_by == "response":
             await self._answer_from_its_deployment(request)
             return
         selection = self._selection = await self._named(request)
         if self._endpoint.is_charged:
             await self._accounting.reserve(request, selection, self._at, is_text=False)
+        await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, selection.card)
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
@@ -101,6 +98,7 @@ class RelayedHandler(CompletionHandler):
                 f'there is no stored response "{self._id}" of this key: it is older than a day, was made with store: '
                 "false, or by a server that keeps no responses"
             )
+        await self._take_turn(request, card)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, card)
         await self._called(services.dispatcher.send_to(card, name, call, self._attempts))
@@ -138,7 +136,8 @@ class RelayedHandler(CompletionHandler):
             self._headers.get("accept", "*/*"),
             tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
         )
-        return Call(self._surface.api, request.body, headers=self._headers, key_id=request.key_id, raw=raw)
+        call = Call(self._surface.api, request.body, headers=self._headers, key_id=request.key_id, raw=raw)
+        return msgspec.structs.replace(call, ends_s=self._sender.ends_s, tenant=tenant_of(request))
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
         """The body with the server's name of the model, else byte for byte."""

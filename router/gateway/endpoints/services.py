@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher
-from router.dispatch.queue import Admission
+from router.dispatch.bounds.admission import Admission
+from router.dispatch.bounds.body_memory import BodyMemory
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
@@ -36,6 +37,7 @@ class Services(Struct, frozen=True, eq=False):
     dispatcher: Dispatcher
     runner: PlanRunner
     admission: Admission
+    bodies: BodyMemory
     state: StateStore
     sessions: Sessions
     recorder: Recorder

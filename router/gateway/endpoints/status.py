@@ -13,6 +13,7 @@ from router import __version__
 from router.errors import InvalidKeyError
 from router.gateway.config.keys import presented_key
 from router.gateway.config.reload import ConfigReloader
+from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.endpoints.openapi import openapi_document
 from router.gateway.http.surfaces import is_of_anthropic
@@ -72,11 +73,8 @@ class Status:
             return False
         return True
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, request: Request, _: Entry) -> Response:
         """`GET /metrics`, for Prometheus."""
-        current = self._reloader.current
-        if not current.config.open_metrics:
-            current.keys.authenticate(presented_key(request.headers))
         accept = request.headers.get("accept", "")
         content_type, body = await asyncio.to_thread(self._metrics.exposition, accept)
         return Response(body, headers={"content-type": content_type})
@@ -87,17 +85,15 @@ class Status:
         document = openapi_document(keyed=bool(current.keys), open_metrics=current.config.open_metrics)
         return Response(msgspec.json.encode(document), media_type=_JSON)
 
-    async def models(self, request: Request) -> Response:
+    async def models(self, request: Request, entry: Entry) -> Response:
         """`GET /v1/models`, in the shape of the client's protocol."""
-        key = self._reloader.current.keys.authenticate(presented_key(request.headers))
-        models = self._models()
+        models, key = self._models(), entry.request.key
         is_anthropic = is_of_anthropic(request.headers)
         body = models.page(key, read_page(request.query_params)) if is_anthropic else models.listed(key)
         return Response(body, media_type=_JSON)
 
-    async def model(self, request: Request) -> Response:
+    async def model(self, request: Request, entry: Entry) -> Response:
         """`GET /v1/models/{model}`, in the shape of the client's protocol."""
-        key = self._reloader.current.keys.authenticate(presented_key(request.headers))
-        models, name = self._models(), request.path_params["model"]
+        models, key, name = self._models(), entry.request.key, request.path_params["model"]
         is_anthropic = is_of_anthropic(request.headers)
         return Response(models.anthropic_one(name, key) if is_anthropic else models.one(name, key), media_type=_JSON)

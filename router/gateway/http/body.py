@@ -1,69 +1,113 @@
-"""The body of a request: size and time are limited, then its content coding is removed and it is decoded as JSON."""
+"""The body of a request: its size, time and memory are limited, its content coding is removed, and it is decoded as
+JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from msgspec import Struct
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from router.dispatch.bounds.body_memory import Reserved
 from router.errors import CallerError
 from router.formats.codings import coding_that_begins
 from router.formats.json import read_json
 from router.gateway.http.content_coding import decoded
 from router.gateway.http.errors import SlowBodyError, TooLargeError
 
+T = TypeVar("T")
 # A body above the limit is read up to this multiple of it before the connection is given up.
 _DRAIN_FACTOR = 4
 _TIMEOUT_S = 60.0
+# Reading and routing a larger body takes long enough for other clients to notice.
+LARGE_BODY_BYTES = 256 * 1024
+_SHORT_BYTES = 2**20
+_PART_BYTES = 2**18
+_MAX_DIGITS = 20
+# A number or a short text with its place in a list; a list or an object counts as several values.
+_BYTES_PER_VALUE = 64
+# A list or an object takes that much more memory and time than a number.
+_VALUES_PER_CONTAINER = 4
 # The first bytes of the byte order marks of UTF-8, UTF-16 and UTF-32.
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int) -> bytes:
+class JsonLimits(Struct, frozen=True):
+    """How many values the JSON of a body may have, and how many levels."""
+
+    values: int
+    depth: int
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, memory: Reserved) -> bytes:
     """Read the whole body, without its content coding. Names of `headers` are in lower case.
 
-    A coding that the client does not state is recognised by the first bytes.
-    Both the body as it was sent and the decoded one are limited to `max_bytes`. Raises as `read_raw` and `decoded` do.
+    A coding that the client does not state is recognised by the first bytes. Both the body as it was sent and the
+    decoded one are limited to `max_bytes`, and `memory` is reserved for them first. Raises as `read_raw` and `decoded`
+    do.
     """
-    raw = await read_raw(receive, max_bytes)
+    raw = await read_raw(receive, headers, max_bytes, memory)
     coding = headers.get("content-encoding") or coding_that_begins(raw)
-    # A small body may take long to decode.
-    return await asyncio.to_thread(decoded, raw, coding, max_bytes) if coding else raw
+    if not coding:
+        return raw
+    body = await _decoded(raw, coding, max_bytes, memory)
+    memory.keep(len(body))
+    return body
 
 
-async def read_raw(receive: Receive, max_bytes: int) -> bytes:
-    """Read the whole body.
+async def _decoded(raw: bytes, coding: str, max_bytes: int, memory: Reserved) -> bytes:
+    # How long the body becomes is not known before; most are short. A small body may take long to decode.
+    if len(raw) < _SHORT_BYTES < max_bytes:
+        await memory.reserve(len(raw) + _SHORT_BYTES)
+        with contextlib.suppress(TooLargeError):
+            return await asyncio.to_thread(decoded, raw, coding, _SHORT_BYTES)
+    await memory.reserve(len(raw) + max_bytes)
+    return await asyncio.to_thread(decoded, raw, coding, max_bytes)
 
-    Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, ClientDisconnect if the client disconnects.
+
+async def read_raw(receive: Receive, headers: Mapping[str, str], max_bytes: int, memory: Reserved) -> bytes:
+    """Read the whole body, for which `memory` is reserved: at once where the client states its length, else as it
+    arrives.
+
+    Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, BusyError where there is no memory,
+    ClientDisconnect if the client disconnects.
     """
+    stated = headers.get("content-length", "")
+    if stated.isascii() and stated.isdecimal() and int(stated[:_MAX_DIGITS]) <= max_bytes:
+        await memory.reserve(int(stated[:_MAX_DIGITS]))
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await _read_raw(receive, max_bytes)
+            return await _read_raw(receive, max_bytes, memory)
     except TimeoutError:
         raise SlowBodyError(_TIMEOUT_S) from None
 
 
-async def _read_raw(receive: Receive, max_bytes: int) -> bytes:
+async def _read_raw(receive: Receive, max_bytes: int, memory: Reserved) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         whole: bytes = message.get("body", b"")
         if len(whole) > max_bytes:
             raise TooLargeError(max_bytes)
+        await memory.reserve(len(whole))
         return whole
     chunks: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
         size += len(message.get("body", b""))
         if size <= max_bytes:
+            await memory.reserve(size)
             chunks.append(message.get("body", b""))
         else:
             # Most clients read the response only after sending everything, so some more is read and dropped.
             chunks.clear()
+            memory.keep(0)
         if not message.get("more_body") or size > _DRAIN_FACTOR * max_bytes:
             break
         message = await receive()
@@ -74,13 +118,50 @@ async def _read_raw(receive: Receive, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
+async def read_json_object(raw: bytes, limits: JsonLimits, memory: Reserved) -> dict[str, Any]:
+    """Decode the JSON object of a body within `limits`, after `memory` was reserved for its values. Raises CallerError
+    and BusyError.
+    """
+    is_large = len(raw) > LARGE_BODY_BYTES
+    run = asyncio.to_thread if is_large else _run_inline
+    text = await run(_in_utf8, raw)
+    values = await run(count_values, text, limits.values)
+    await memory.reserve(len(raw) + values * _BYTES_PER_VALUE)
+    async with memory.decoding if is_large else contextlib.nullcontext():
+        return await run(read_object, text, limits.depth)
+
+
+def count_values(raw: bytes, limit: int) -> int:
+    """About how many values a JSON text in UTF-8 has, before it is decoded. Raises CallerError where there are more
+    than `limit`. A list or an object counts as four, since it takes many times the memory of its text.
+    """
+    values = _separators(raw)
+    if values <= limit:
+        return values
+    # Some of them may be in strings, which escapes must not seem to end.
+    text = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    values, is_in_string = 0, False
+    # In parts, so that other threads run meanwhile.
+    for start in range(0, len(text), _PART_BYTES):
+        pieces = text[start : start + _PART_BYTES].split(b'"')
+        values += _separators(b"".join(pieces[is_in_string::2]))
+        is_in_string ^= len(pieces) % 2 == 0
+        if values > limit:
+            raise CallerError(f"the body has more than {limit:,} JSON values (`max_values` of gateway.yaml)")
+    return values
+
+
+def _separators(text: bytes) -> int:
+    return text.count(b",") + _VALUES_PER_CONTAINER * (text.count(b"[") + text.count(b"{"))
+
+
 def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
     """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError.
 
-    It is in UTF-8, or in the encoding of its byte order mark: PowerShell and .NET write one.
+    It is in UTF-8, or in the encoding of its byte order mark.
     """
     try:
-        body = read_json(raw.decode(json.detect_encoding(raw)).encode() if raw.startswith(_MARKS) else raw)
+        body = read_json(_in_utf8(raw))
     except UnicodeDecodeError as error:
         raise CallerError(f"the body is not UTF-8 (byte {error.start})") from None
     except RecursionError:
@@ -92,6 +173,20 @@ def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > max_depth and _is_deeper(body, max_depth):
         raise CallerError(f"the body is nested too deeply: more than {max_depth} levels")
     return body
+
+
+def _in_utf8(raw: bytes) -> bytes:
+    """A text in the encoding of its byte order mark, which PowerShell and .NET write, in UTF-8. Raises CallerError."""
+    if not raw.startswith(_MARKS):
+        return raw
+    try:
+        return raw.decode(json.detect_encoding(raw)).encode()
+    except UnicodeDecodeError as error:
+        raise CallerError(f"the body is not UTF-8 (byte {error.start})") from None
+
+
+async def _run_inline(work: Callable[..., T], *arguments: Any) -> T:
+    return work(*arguments)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -11,6 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router.dispatch import Timeouts
+from router.gateway.http.client.address import TrustedProxies
+from router.gateway.http.client.sending import CONNECTION, Sender
 from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.origins import Visitors
 from router.gateway.http.paths import read_path
@@ -31,12 +35,21 @@ class RequestMiddleware:
     valid, else a new one. Anthropic's clients read the same id as `request-id`.
 
     `visitors` are the current rules: without API keys, cross-origin requests from a browser are rejected by their
-    Origin, and DNS rebinding by the Host. `base_path` is the path of the gateway behind a reverse proxy. An unexpected
+    Origin, and DNS rebinding by the Host. `base_path` is the path of the gateway behind a reverse proxy. `timeouts`
+    limit what is sent to the client, whose address in the log is what the connection or `proxies` state. An unexpected
     exception is logged and answered with status 500, without its cause.
     """
 
-    def __init__(self, app: ASGIApp, visitors: Callable[[], Visitors], base_path: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        visitors: Callable[[], Visitors],
+        base_path: Callable[[], str],
+        timeouts: Callable[[], Timeouts],
+        proxies: Callable[[], TrustedProxies],
+    ) -> None:
         self.app, self._visitors, self._base_path = app, visitors, base_path
+        self._timeouts, self._proxies = timeouts, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,26 +69,31 @@ class RequestMiddleware:
             (b"request-id", request_id.encode()),
             *visitors.cors_headers(origin),
         ]
-        started = False
+        timeouts, started = self._timeouts(), False
+        ends_s = asyncio.get_running_loop().time() + timeouts.total_s
+        connection = scope.get("extensions", {}).get(CONNECTION)
+        state["client"] = self._proxies().client_of(scope)
+        sender = state["sender"] = Sender(send, connection, timeouts.send_s, ends_s)
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *added]
-            await send(message)
+            await sender(message)
 
         if not visitors.are_allowed(asking):
             error = ErrorResponse(403, _NOT_LOCAL, "invalid_request_error", "forbidden_origin")
             await _error_reply(scope, error)(scope, receive, send_with_id)
             return
         if visitors.origins and origin is not None and _is_preflight(scope):
-            await _preflight_reply(scope, visitors, origin)(scope, receive, send)
+            await _preflight_reply(scope, visitors, origin)(scope, receive, sender)
             return
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            return
+            # The server learns at once that a connection that was closed here has ended.
+            await asyncio.sleep(0)
         except Exception:
             # The outermost layer: the client gets a response whatever the exception is.
             if started:
@@ -84,6 +102,8 @@ class RequestMiddleware:
             _LOG.exception("request %s failed", request_id)
             error = ErrorResponse(500, f"internal error (request {request_id})", "server_error", "internal_error")
             await _error_reply(scope, error)(scope, receive, send_with_id)
+        finally:
+            sender.finish()
 
 
 def _error_reply(scope: Scope, error: ErrorResponse) -> Response:

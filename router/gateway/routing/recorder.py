@@ -28,10 +28,13 @@ class Recorder:
         request: GatewayRequest | None,
         selection: Selection | None,
         outcome: Outcome,
+        client: str,
     ) -> Record:
-        """Build the record of one request; `request` and `selection` are None if it failed before."""
+        """Build the record of one request; `request` and `selection` are None if it failed before. `client` is the
+        client's address.
+        """
         if request is None:
-            return Record(id=id_, at=at, surface=surface, asked="", stream=False, outcome=outcome)
+            return Record(id=id_, at=at, surface=surface, asked="", stream=False, outcome=outcome, client=client)
         model = request.body.get("model")
         routed = None if selection is None else selection.routed
         return Record(
@@ -45,6 +48,7 @@ class Recorder:
             session=None if selection is None or selection.identity is None else selection.identity.session,
             decision=None if routed is None else self._snapshots_of(request.active.catalogue).decision_record(routed),
             prompt=json_bytes(request.body) if request.active.config.records.prompts else None,
+            client=client,
         )
 
     def _snapshots_of(self, catalogue: Snapshot) -> Snapshots:

@@ -110,6 +110,11 @@ class Selector:
         self._availability, self._pool, self._sessions = availability, pool, sessions
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
+    @property
+    def callable_cards(self) -> int:
+        """How many cards can be called now."""
+        return self._availability.callable_cards
+
     async def select(self, request: GatewayRequest) -> Selection:
         """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called."""
         target = read_target(request.body.get("model"), request.active.aliases)

@@ -41,6 +41,8 @@ from router.store.state.threaded import ThreadedState
 _STANDARD_OUTPUT = 1
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
 _GC_THRESHOLD = 20_000
+# What a request may take at the end beyond `timeouts.total`: to send its last words, and to be recorded.
+_LAST_WORDS_S = 3.0
 
 
 class ServeOptions(Struct, frozen=True):
@@ -153,7 +155,10 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         if options.uds is not None and options.workers == 1:
             options.uds.unlink(missing_ok=True)
 
-    run(make_app(gateway), listener, announce, drain, reloader.reload_soon, on_stop)
+    def grace_s() -> float:
+        return gateway.config.timeouts.total_s + _LAST_WORDS_S
+
+    run(make_app(gateway), listener, announce, drain, reloader.reload_soon, on_stop, grace_s)
 
 
 def run(
@@ -163,15 +168,17 @@ def run(
     drain: Callable[[], float] = lambda: 0.0,
     on_hangup: Callable[[], None] | None = None,
     on_stop: Callable[[], None] = lambda: None,
+    grace_s: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Serve an ASGI application with the gateway's settings; requests in progress are completed before it returns.
 
     `on_ready` is called once, when the server accepts requests; `drain` at the first SIGTERM, and returns the seconds
     until the server stops accepting requests; `on_hangup` at every SIGHUP; `on_stop` once, when all is closed.
+    `grace_s` gives the seconds after which requests in progress are aborted then.
     """
     # uvicorn raises SIGINT again after its shutdown.
     with contextlib.suppress(KeyboardInterrupt):
-        _Server(server_config(app), on_ready, drain, on_hangup, on_stop).run(sockets=[listener])
+        _Server(server_config(app), on_ready, drain, on_hangup, on_stop, grace_s).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -184,8 +191,10 @@ class _Server(uvicorn.Server):
         drain: Callable[[], float],
         on_hangup: Callable[[], None] | None,
         on_stop: Callable[[], None],
+        grace_s: Callable[[], float | None],
     ) -> None:
         super().__init__(config)
+        self._grace_s = grace_s
         self._on_ready, self._drain, self._on_hangup, self._on_stop = on_ready, drain, on_hangup, on_stop
         self._is_draining = False
 
@@ -202,6 +211,7 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.timeout_graceful_shutdown = self._grace_s()  # type: ignore[assignment]  # it may be a fraction
         await super().shutdown(sockets)
         self._on_stop()
 

@@ -31,13 +31,14 @@ _MAX_TOKENS = 2**53
 class AccessLogLine(Struct, frozen=True, rename={"requested_model": "asked"}):
     """The fields of a line; unknown values are None.
 
-    `time` is the arrival of the request, UTC. `requested_model` is the client's `model`, cut at 128 characters.
-    `faults` are those of the failed calls, in order.
+    `time` is the arrival of the request, UTC. `client` is the client's address. `requested_model` is the client's
+    `model`, cut at 128 characters. `faults` are those of the failed calls, in order.
     """
 
     time: str
     id: str
     surface: str
+    client: str | None
     key: str | None
     requested_model: str
     policy: str | None
@@ -126,6 +127,7 @@ def line_of(record: Record) -> bytes:
         time=f"{_second(seconds)}.{milliseconds:03}Z",
         id=record.id,
         surface=record.surface,
+        client=record.client,
         key=record.key,
         requested_model=model if model.isascii() else encodable(model),
         policy=decision.policy if decision else None,

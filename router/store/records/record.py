@@ -60,6 +60,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     `id` is unique; of two records with the same id the first is stored. `at` is in seconds since 1970, UTC. `asked` is
     the `model` that the client requested. `key` is the id of the client's key, never the key itself. `decision` is None
     if the client named the card. `prompt` is the request's body, present only if recording of prompts is enabled.
+    `client` is the client's address, which is not stored.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     session: str | None = None
     decision: DecisionRecord | None = None
     prompt: bytes | None = None
+    client: str | None = None
 
 
 class Snapshot(Struct, frozen=True):

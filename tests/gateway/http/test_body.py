@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from router.errors import CallerError
+from router.dispatch.bounds.body_memory import BodyMemory
+from router.dispatch.queue import QueueLimits
+from router.errors import BusyError, CallerError
 from router.gateway.http import body
-from router.gateway.http.body import read_object, read_raw
+from router.gateway.http.body import JsonLimits, count_values, read_body, read_json_object, read_object, read_raw
 from router.gateway.http.errors import SlowBodyError, TooLargeError, error_response
 
 
@@ -30,7 +36,11 @@ def chunk(content: bytes, more: bool = False) -> dict[str, Any]:
 
 
 def read(*messages: dict[str, Any], max_bytes: int = 10) -> bytes:
-    return asyncio.run(read_raw(receiving(*messages), max_bytes))
+    async def main() -> bytes:
+        async with BodyMemory(2**20, QueueLimits(), 1.0).reserved() as memory:
+            return await read_raw(receiving(*messages), {}, max_bytes, memory)
+
+    return asyncio.run(main())
 
 
 def test_the_chunks_of_a_body_are_joined() -> None:
@@ -78,3 +88,75 @@ def test_a_byte_order_mark_states_the_encoding(encoding: str) -> None:
 def test_a_body_that_is_not_in_the_encoding_of_its_mark_is_the_clients_fault() -> None:
     with pytest.raises(CallerError, match="UTF-8"):
         read_object(b"\xff\xfe{", 5)
+
+
+LISTS = b'{"a":[' + b"[]," * 50_000 + b"[]]}"
+
+
+def test_values_are_counted_before_a_body_is_decoded() -> None:
+    with pytest.raises(CallerError, match="more than 100,000 JSON values"):
+        count_values(LISTS, 100_000)
+    assert count_values(b'{"a":[1,2,{"b":3}],"c":[]}', 100) == 4 * 4 + 3
+
+
+@pytest.mark.parametrize("text", ['[,{"', "\\", '\\"[[[[', "é[,", '{"a":[1,2]}'])
+@pytest.mark.parametrize("repeats", [1, 40_000])
+def test_what_is_in_strings_is_no_value(text: str, repeats: int) -> None:
+    # Long enough that strings cross the parts in which the text is searched.
+    raw = json.dumps({"a": text * repeats, "b": [text] * 3}, ensure_ascii=False).encode()
+    assert count_values(raw, 12) == 4 * 2 + 3
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=20), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
+    )
+)
+def test_the_exact_count_is_that_of_the_decoded_values(value: Any) -> None:
+    def counted(part: Any) -> int:
+        inner = list(part.values()) if isinstance(part, dict) else part if isinstance(part, list) else None
+        return 0 if inner is None else 4 + max(len(inner) - 1, 0) + sum(map(counted, inner))
+
+    expected = counted(value)
+    raw = json.dumps(value).encode()
+    assert count_values(raw, 10**9) >= expected
+    # A limit below the rough count asks for the exact one.
+    assert count_values(raw, expected) == expected
+    if expected:
+        with pytest.raises(CallerError):
+            count_values(raw, expected - 1)
+
+
+def decode(raw: bytes, coding: str = "", **limits: Any) -> tuple[dict[str, Any], int]:
+    """The object of a body, and the memory that was reserved for it."""
+
+    async def main() -> tuple[dict[str, Any], int]:
+        async with BodyMemory(2**30, QueueLimits(), 1.0).reserved() as memory:
+            headers = {"content-encoding": coding, "content-length": str(len(raw))}
+            text = await read_body(receiving(chunk(raw)), headers, 2**24, memory)
+            return await read_json_object(text, JsonLimits(limits.get("values", 10**6), 100), memory), memory.bytes
+
+    return asyncio.run(main())
+
+
+def test_values_are_limited_after_the_content_coding_is_removed() -> None:
+    with pytest.raises(CallerError, match="JSON values"):
+        decode(gzip.compress(LISTS), "gzip", values=1000)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_memory_is_reserved_for_the_decoded_body_and_its_values(coding: str) -> None:
+    body, reserved = decode(gzip.compress(LISTS) if coding else LISTS, coding)
+    assert len(body["a"]) == 50_001
+    assert reserved > len(LISTS) + 50_000 * 4 * 64
+
+
+def test_a_body_that_finds_no_memory_is_refused_before_it_is_read() -> None:
+    async def main() -> None:
+        memory = BodyMemory(2**20, QueueLimits(0), 1.0)
+        async with memory.reserved() as other, memory.reserved() as reserved:
+            await other.reserve(2**20)
+            with pytest.raises(BusyError):
+                await read_raw(receiving(), {"content-length": "1000"}, 2**20, reserved)
+
+    asyncio.run(main())

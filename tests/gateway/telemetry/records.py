@@ -54,6 +54,7 @@ def a_record(**changes: Any) -> Record:
         stream=True,
         outcome=msgspec.structs.replace(OUTCOME, **changes),
         key="team-a",
+        client="192.0.2.7",
         session="conversation-1",
         decision=DECISION,
     )

@@ -68,6 +68,7 @@ def test_a_line_has_the_request_the_decision_and_the_outcome(pipe: Pipe) -> None
             "time": "2026-11-23T18:00:00.250Z",
             "id": "req_1",
             "surface": "chat",
+            "client": "192.0.2.7",
             "key": "team-a",
             "asked": "auto/cheap[size<9B]",
             "policy": "cheap",
@@ -92,7 +93,17 @@ def test_unknown_fields_are_null_and_every_line_has_the_same_fields() -> None:
     refused = Record("req_2", 0.0, "messages", "gpt-9", False, Outcome(404, 0.2, error="model_not_found"))
     line = json.loads(line_of(refused))
     assert list(line) == list(json.loads(line_of(a_record())))
-    unknown = {"key", "policy", "card", "input_tokens", "output_tokens", "cached_input_tokens", "cost_usd", "ttft_ms"}
+    unknown = {
+        "client",
+        "key",
+        "policy",
+        "card",
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "cost_usd",
+        "ttft_ms",
+    }
     assert {name for name, value in line.items() if value is None} == unknown
     assert (line["faults"], line["retries"], line["error"]) == ([], 0, "model_not_found")
 

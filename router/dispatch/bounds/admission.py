@@ -1,0 +1,97 @@
+"""The requests that one worker runs at once, and how they are divided among keys and cards."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from router.dispatch.bounds.share import Shares, fits
+from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
+from router.errors import BusyError
+
+
+class Turn(Struct, frozen=True):
+    """Who wants to run a request: the id of a key and that of a card, each empty where it is the only one.
+
+    `most` is the key's own limit of requests in progress.
+    """
+
+    key: str = ""
+    card: str = ""
+    most: int | None = None
+
+
+_ANYBODY = Turn()
+
+
+class Admission:
+    """Limits the requests that one worker runs at once to `max_running`, and the parts of keys and cards of them.
+
+    Keys that wait get freed slots in turn, whatever number of requests each has. All limits may be changed at any time.
+    """
+
+    def __init__(self, max_running: int, limits: QueueLimits, shares: Shares = Shares()) -> None:  # noqa: B008 - frozen
+        self.max_running, self.limits, self.shares = max_running, limits, shares
+        self.running = 0
+        self._of_key: collections.Counter[str] = collections.Counter()
+        self._of_card: collections.Counter[str] = collections.Counter()
+        self._queue: WaitingQueue[Turn] = WaitingQueue(self._release)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for admission."""
+        return len(self._queue)
+
+    def check_room(self, key: str = "") -> None:
+        """Raise BusyError where a request of this key could neither run nor wait, before it costs anything."""
+        if self.running >= self.max_running and not self._queue.has_room(self.limits, key):
+            raise _busy()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[None]:
+        """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
+        taken = self._take(turn)
+        if taken is None:
+            taken = await self._queue.wait(
+                lambda: self._take(turn), self.limits, self._problem(turn), tenant=turn.key, group=(turn.key, turn.card)
+            )
+        try:
+            yield
+        finally:
+            self._release(taken)
+
+    def _take(self, turn: Turn) -> Turn | None:
+        free = self.max_running - self.running
+        if free <= 0 or self._is_at_most(turn):
+            return None
+        if turn.key and not fits(self._of_key[turn.key], 1, free, self.shares.key):
+            return None
+        if turn.card and not fits(self._of_card[turn.card], 1, free, self.shares.card):
+            return None
+        self.running += 1
+        self._of_key[turn.key] += 1
+        self._of_card[turn.card] += 1
+        return turn
+
+    def _is_at_most(self, turn: Turn) -> bool:
+        return turn.most is not None and self._of_key[turn.key] >= turn.most
+
+    def _problem(self, turn: Turn) -> BusyError:
+        if self._is_at_most(turn):
+            return BusyError(f"this API key has {turn.most} requests in progress, its limit", RETRY_AFTER_S, 429)
+        return _busy()
+
+    def _release(self, turn: Turn) -> None:
+        self.running -= 1
+        for counter, name in ((self._of_key, turn.key), (self._of_card, turn.card)):
+            counter[name] -= 1
+            if not counter[name]:
+                del counter[name]
+        self._queue.notify()
+
+
+def _busy() -> BusyError:
+    return BusyError("the gateway is busy; try again soon", RETRY_AFTER_S)

@@ -1,0 +1,90 @@
+"""The memory that the bodies of requests may take in one worker, reserved before they are read."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+from collections.abc import AsyncIterator
+
+from router.dispatch.bounds.share import fits
+from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
+from router.errors import BusyError
+
+_SMALL_BYTES = 2**20
+# Larger bodies may have this part of the memory together, so that small ones always find some.
+_PART_OF_LARGE = 0.75
+
+
+class Reserved:
+    """The memory that one request has reserved."""
+
+    def __init__(self, memory: BodyMemory, key: str) -> None:
+        self._memory, self._key = memory, key
+        self.bytes = 0
+
+    @property
+    def decoding(self) -> asyncio.Lock:
+        """Held while a large body is decoded: many at once would leave no time to the event loop."""
+        return self._memory.decoding
+
+    async def reserve(self, total_bytes: int) -> None:
+        """Have at least this much in all, waiting for it if necessary. Raises BusyError."""
+        if total_bytes > self.bytes:
+            await self._memory._acquire(self._key, total_bytes - self.bytes, self.bytes)
+            self.bytes = total_bytes
+
+    def keep(self, total_bytes: int) -> None:
+        """Give back what is more than this."""
+        if total_bytes < self.bytes:
+            freed, self.bytes = self.bytes - total_bytes, total_bytes
+            self._memory._release(self._key, freed)
+
+
+class BodyMemory:
+    """Limits the bytes of all bodies to `max_bytes`, and the part of each key. All may be changed at any time.
+
+    One body may always be read, however large it is.
+    """
+
+    def __init__(self, max_bytes: int, limits: QueueLimits, share: float) -> None:
+        self.max_bytes, self.limits, self.share = max_bytes, limits, share
+        self.used_bytes = 0
+        self.decoding = asyncio.Lock()
+        self._of_key: collections.Counter[str] = collections.Counter()
+        self._queue: WaitingQueue[tuple[str, int]] = WaitingQueue(lambda taken: self._release(*taken))
+
+    @contextlib.asynccontextmanager
+    async def reserved(self, key: str = "") -> AsyncIterator[Reserved]:
+        """Nothing yet; what is reserved meanwhile is given back at the end. `key` is empty for the only one."""
+        reserved = Reserved(self, key)
+        try:
+            yield reserved
+        finally:
+            reserved.keep(0)
+
+    async def _acquire(self, key: str, more_bytes: int, held_bytes: int) -> None:
+        if self._take(key, more_bytes, held_bytes) is None:
+            busy = BusyError("the gateway holds too many large requests; try again soon", RETRY_AFTER_S)
+            size = more_bytes + held_bytes > _SMALL_BYTES
+            await self._queue.wait(
+                lambda: self._take(key, more_bytes, held_bytes), self.limits, busy, tenant=key, group=(key, size)
+            )
+
+    def _take(self, key: str, more_bytes: int, held_bytes: int) -> tuple[str, int] | None:
+        if self.used_bytes > held_bytes:
+            free = self.max_bytes - self.used_bytes
+            if more_bytes + held_bytes > _SMALL_BYTES:
+                free -= int(self.max_bytes * (1 - _PART_OF_LARGE))
+            if more_bytes > free or (key and not fits(self._of_key[key], more_bytes, free, self.share)):
+                return None
+        self.used_bytes += more_bytes
+        self._of_key[key] += more_bytes
+        return key, more_bytes
+
+    def _release(self, key: str, freed_bytes: int) -> None:
+        self.used_bytes -= freed_bytes
+        self._of_key[key] -= freed_bytes
+        if not self._of_key[key]:
+            del self._of_key[key]
+        self._queue.notify()

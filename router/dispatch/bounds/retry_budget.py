@@ -1,0 +1,122 @@
+"""The budget of repeated calls: when upstreams fail, clients' requests are not multiplied into a storm of calls."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from router.formats.quantities import Seconds
+
+Standing = Literal["works", "failing", "untried", "unknown"]
+"""What is known of a deployment: its last call succeeded, or failed; there was none; or the first ones are running."""
+
+
+class RetryLimits(Struct, frozen=True, forbid_unknown_fields=True, rename={"window_s": "window"}):
+    """Within `window_s`, the repeated calls of a key may fail `share` times as often as it sends requests, and `least`
+    times besides.
+    """
+
+    share: Annotated[float, Meta(ge=0, le=10)] = 0.2
+    least: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
+    # A factory, because msgspec cannot write a quantity's default into a JSON Schema.
+    window_s: Seconds = msgspec.field(default_factory=lambda: Seconds(10))
+
+
+class Paid:
+    """A call that may be made. `failed` says what it came to; a call that is cancelled counts as failed."""
+
+    failed = True
+
+
+class RetryBudget:
+    """The budgets of all keys. Use it on one event loop; `limits` may be changed at any time.
+
+    A repeated call is one beyond the first of its request, at the same deployment or another. Those that succeed cost
+    nothing, so a fallback that works serves every request. Those to a deployment that is not known to work are made
+    only while the budget could pay for the failure of all of them, except for the very first one.
+    """
+
+    def __init__(self, limits: RetryLimits) -> None:
+        self.limits = limits
+        self._of_key: dict[str, _KeyBudget] = {}
+
+    @contextlib.asynccontextmanager
+    async def call(self, key: str, standing: Callable[[], Standing], *, repeated: bool) -> AsyncIterator[Paid | None]:
+        """A block that makes one call for a request of `key`; None where the budget does not allow it.
+
+        `standing` is that of the deployment now. While calls run to deployments that are not known to work, this waits
+        for what they show.
+        """
+        budget = self._of(key)
+        if not repeated:
+            budget.count_request()
+            yield Paid()
+            return
+        while (known := standing()) not in ("works", "untried") and not budget.has_rest(self.limits):
+            if not budget.running:
+                yield None
+                return
+            await budget.changed()
+        paid, proven = Paid(), known == "works"
+        budget.running += not proven
+        try:
+            yield paid
+        finally:
+            budget.running -= not proven
+            budget.end(failed=paid.failed)
+
+    def _of(self, key: str) -> _KeyBudget:
+        budget = self._of_key.get(key)
+        if budget is None or budget.window_s != self.limits.window_s:
+            budget = self._of_key[key] = _KeyBudget(self.limits.window_s)
+        return budget
+
+
+class _KeyBudget:
+    """What one key has sent and repeated within the window."""
+
+    def __init__(self, window_s: float) -> None:
+        self.window_s, self.running = window_s, 0
+        self._requests: collections.deque[float] = collections.deque()
+        self._failed: collections.deque[float] = collections.deque()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def count_request(self) -> None:
+        """Count a request, which allows some more failures."""
+        now_s = time.monotonic()
+        self._forget(now_s)
+        self._requests.append(now_s)
+
+    def has_rest(self, limits: RetryLimits) -> bool:
+        """Whether one more call could fail, even if all that are running do."""
+        self._forget(time.monotonic())
+        return len(self._failed) + self.running + 1 <= limits.least + limits.share * len(self._requests)
+
+    def end(self, *, failed: bool) -> None:
+        """Count a repeated call that has ended."""
+        if failed:
+            self._failed.append(time.monotonic())
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def changed(self) -> None:
+        """Wait until a running call ends."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+
+    def _forget(self, now_s: float) -> None:
+        for times in (self._requests, self._failed):
+            while times and times[0] <= now_s - self.window_s:
+                times.popleft()

@@ -1,0 +1,1 @@
+"""The client of a request: its address, and sending to it within a time."""

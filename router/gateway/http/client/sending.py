@@ -1,0 +1,118 @@
+"""Sending to a client under a clock: one that stops reading loses its connection, whatever it is owed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Send
+
+from router.errors import UpstreamError
+
+CONNECTION = "pulvinar.connection"
+"""The ASGI extension under which the server's protocol gives the connection of a request."""
+
+# What is handed to the connection at once, so that the time limit is about this much and memory holds no more of it.
+_PIECE_BYTES = 64 * 1024
+# What a client that reads may take for the end of a response whose time is over.
+_FAREWELL_S = 1.0
+# Calls to upstreams end at the deadline itself, and name the upstream that was late.
+_GRACE_S = 0.25
+
+
+class StalledClientError(ClientDisconnect):
+    """The client has stopped reading, and its connection has been closed."""
+
+
+@contextlib.asynccontextmanager
+async def ends_at(ends_s: float) -> AsyncIterator[None]:
+    """A block that ends at this time of the event loop's clock, whatever it waits for: raises UpstreamError then."""
+    try:
+        async with asyncio.timeout_at(ends_s + _GRACE_S) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise UpstreamError("the request did not end within `timeouts.total`", 504, "late") from None
+
+
+class ClientConnection:
+    """The connection to one client, which may carry several requests, one after another."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+        # Then every write waits until the one before has left this process, and "sent" means that.
+        transport.set_write_buffer_limits(high=0)
+
+    @property
+    def holds_rest(self) -> bool:
+        """Whether the server holds something that the client has not taken."""
+        return self._transport.get_write_buffer_size() > 0
+
+    def abort(self) -> None:
+        """Close the connection without waiting for what has not been sent."""
+        self.end_watch()
+        self._transport.abort()
+
+    def watch_rest(self, seconds: float) -> None:
+        """Abort unless the rest of a response, which the server holds, has left within this many seconds."""
+        self.end_watch()
+        if self.holds_rest:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._abort_unless_sent)
+
+    def end_watch(self) -> None:
+        """Stop `watch_rest`: the next response waits for the rest itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _abort_unless_sent(self) -> None:
+        if self.holds_rest:
+            self.abort()
+
+
+class Sender:
+    """The ASGI `send` of one request.
+
+    A client that does not take the next 64 KiB within `stall_s` seconds is disconnected, and so is one that has not
+    taken the whole response a second after `ends_s`, in seconds of the event loop's clock, which may be changed at any
+    time.
+    """
+
+    def __init__(self, send: Send, connection: ClientConnection | None, stall_s: float, ends_s: float) -> None:
+        self._send, self._connection, self._stall_s, self.ends_s = send, connection, stall_s, ends_s
+        if connection is not None:
+            connection.end_watch()
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message. Raises StalledClientError."""
+        body = message.get("body", b"")
+        start = 0
+        while len(body) - start > _PIECE_BYTES:
+            await self._send_one({**message, "body": body[start : start + _PIECE_BYTES], "more_body": True})
+            start += _PIECE_BYTES
+        await self._send_one({**message, "body": body[start:]} if start else message)
+
+    async def _send_one(self, message: Message) -> None:
+        if self._connection is not None and not self._connection.holds_rest:
+            # Then the server does not wait, and a clock would cost more than the sending.
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._left_s()):
+                await self._send(message)
+        except TimeoutError:
+            if self._connection is not None:
+                self._connection.abort()
+            raise StalledClientError from None
+
+    def finish(self) -> None:
+        """Watch what the server still holds of the response. Call it when the request has ended."""
+        if self._connection is not None:
+            self._connection.watch_rest(self._left_s())
+
+    def _left_s(self) -> float:
+        return min(self._stall_s, max(self.ends_s - asyncio.get_running_loop().time(), 0.0) + _FAREWELL_S)

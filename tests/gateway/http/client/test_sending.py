@@ -1,0 +1,117 @@
+"""Sending to a client that reads slowly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from router.errors import UpstreamError
+from router.gateway.http.client.sending import ClientConnection, Sender, StalledClientError, ends_at
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+LATER = 3600.0
+
+
+class Transport(asyncio.Transport):
+    """A connection whose client has not read `held` bytes."""
+
+    def __init__(self, held: int = 0) -> None:
+        super().__init__()
+        self.held, self.is_aborted = held, False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+async def blocked(_: Message) -> None:
+    await asyncio.sleep(LATER)
+
+
+def body(size: int) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": bytes(range(256)) * (size // 256), "more_body": False}
+
+
+def in_loop(main: Callable[[], Any]) -> Any:
+    return asyncio.run(main())
+
+
+def test_a_long_answer_is_sent_in_parts_which_make_it_up() -> None:
+    async def main() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        sender = Sender(send, None, 5.0, asyncio.get_running_loop().time() + LATER)
+        await sender(START)
+        await sender(body(200 * 1024))
+        return sent
+
+    start, *parts = in_loop(main)
+    assert start == START
+    assert [part["more_body"] for part in parts] == [True, True, True, False]
+    assert b"".join(part["body"] for part in parts) == body(200 * 1024)["body"]
+
+
+@pytest.mark.parametrize(("stall_s", "left_s"), [(0.05, LATER), (LATER, -0.95)], ids=["stalled", "out of time"])
+def test_a_client_that_does_not_read_is_disconnected(stall_s: float, left_s: float) -> None:
+    async def main() -> bool:
+        transport = Transport(held=10)
+        ends_s = asyncio.get_running_loop().time() + left_s
+        with pytest.raises(StalledClientError):
+            await Sender(blocked, ClientConnection(transport), stall_s, ends_s)(START)
+        return transport.is_aborted
+
+    assert in_loop(main)
+
+
+@pytest.mark.parametrize("held", [0, 10])
+def test_what_the_server_still_holds_must_leave_in_time(held: int) -> None:
+    async def main() -> bool:
+        transport = Transport(held)
+        ClientConnection(transport).watch_rest(0.02)
+        await asyncio.sleep(0.1)
+        return transport.is_aborted
+
+    assert in_loop(main) == bool(held)
+
+
+def test_the_next_response_ends_the_watch_of_the_one_before() -> None:
+    async def main() -> bool:
+        transport = Transport(10)
+        connection = ClientConnection(transport)
+        connection.watch_rest(0.02)
+        Sender(blocked, connection, 5.0, LATER)
+        await asyncio.sleep(0.1)
+        return transport.is_aborted
+
+    assert not in_loop(main)
+
+
+def test_an_exchange_ends_at_its_time() -> None:
+    async def main() -> None:
+        async with ends_at(asyncio.get_running_loop().time() - 1.0):
+            await asyncio.sleep(LATER)
+
+    with pytest.raises(UpstreamError) as caught:
+        in_loop(main)
+    assert caught.value.status == 504
+
+
+def test_another_time_limit_within_is_not_taken_for_it() -> None:
+    async def main() -> None:
+        async with ends_at(asyncio.get_running_loop().time() + LATER):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        in_loop(main)
