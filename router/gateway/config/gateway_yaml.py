@@ -19,6 +19,7 @@ from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import ByteCount, Days, OptionalSeconds
 from router.formats.yaml_file import load
+from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.origins import Cors, host_problem
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -55,15 +56,16 @@ class GatewayConfig(
     `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence over
     it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of this
     machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are
-    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
-    in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
-    an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
-    whether `/metrics` needs no API key.
+    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `connections`: limits
+    before a key is known, per worker. `max_concurrency`: requests in progress, per worker. `max_depth`: the nesting
+    limit of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for none. `retries`: retries of
+    a broken connection on the same deployment. `open_metrics`: whether `/metrics` needs no API key.
     """
 
     aliases: Mapping[Alias, Alias] = {}
     aliases_hide_cards: bool = False
     timeouts: Timeouts = _default(Timeouts())
+    connections: ConnectionLimits = _default(ConnectionLimits())
     max_concurrency: Count = 512
     queue: QueueLimits = _default(QueueLimits())
     max_body_bytes: ByteCount = _default(ByteCount(16 * 2**20))

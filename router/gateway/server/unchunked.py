@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which would send chunks to every client (RFC 9112, section 6.1, forbids it for HTTP/1.0)."""
-
-    def on_headers_complete(self) -> None:
-        """Begin the response of a request whose headers have been read."""
-        super().on_headers_complete()
-        if self.scope["http_version"] == "1.0" and self.cycle is not None:
-            # The task that uses it has not run yet.
-            self.cycle.__class__ = UnchunkedCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class UnchunkedCycle(RequestResponseCycle):
-    """One response of HTTP/1.0, after which uvicorn closes the connection."""
+    """One response of HTTP/1.0, after which uvicorn closes the connection.
+
+    uvicorn would send chunks to every client; RFC 9112, section 6.1, forbids it for HTTP/1.0.
+    """
 
     is_unlimited = False
 

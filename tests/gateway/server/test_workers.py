@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from router.gateway.server.listener import listen
-from router.gateway.server.serve import run
+from router.gateway.server.server import Hooks, run
 from router.gateway.server.workers import WorkerError, WorkerSupervisor, unblock_signals
 from tests.gateway.servers import wait_for
 
@@ -46,7 +46,7 @@ def serve_slowly(_: int) -> None:
     note("spawned")
     time.sleep(SLOW_START_S)
     with listen("127.0.0.1", 0) as listener:
-        run(app, listener, lambda: note("ready"), on_hangup=lambda: note("hangup"))
+        run(app, listener, Hooks(on_ready=lambda: note("ready"), on_hangup=lambda: note("hangup")))
 
 
 def fail(_: int) -> None:
@@ -55,7 +55,7 @@ def fail(_: int) -> None:
 
 def main(target: str, min_uptime_s: float) -> None:
     try:
-        WorkerSupervisor(globals()[target], 2, note, min_uptime_s).run()
+        WorkerSupervisor(globals()[target], 2, note, min_uptime_s=min_uptime_s).run()
     except WorkerError as error:
         sys.exit(error.exit_code)
 
