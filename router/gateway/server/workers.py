@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from router.errors import PulvinarError
+from router.errors import ConfigurationError, PassingError, PulvinarError
 
 _POLL_INTERVAL_S = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -139,8 +139,10 @@ class WorkerSupervisor:
     def _note_exit(self, number: int, slot: _Slot, exit_code: int) -> None:
         """Decide when the worker is replaced. Raises WorkerError where it shows that none can start."""
         was_short = time.monotonic() - slot.started_s < self._min_uptime_s
-        # A signal, such as that of a lack of memory, says nothing about the configuration.
-        if was_short and slot.generation == 1 and exit_code > 0:
+        # These are found at the start only, which may take long on a busy machine. A signal, such as that of a lack of
+        # memory, says nothing about the configuration.
+        has_not_started = exit_code in (ConfigurationError.exit_code, PassingError.exit_code)
+        if slot.generation == 1 and (has_not_started or (was_short and exit_code > 0)):
             raise WorkerError(exit_code)
         if was_short:
             self._delay(slot)

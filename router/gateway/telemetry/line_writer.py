@@ -108,8 +108,7 @@ def _non_blocking(fd: int) -> tuple[Callable[[bytes], int], select.poll]:
     poll.register(fd, select.POLLOUT)
     if stat.S_ISSOCK(mode):
         # The journal of systemd. The flag holds for one write.
-        sock = socket.socket(fileno=os.dup(fd))
-        return lambda line: sock.send(line, socket.MSG_DONTWAIT), poll
+        return _Socket(os.dup(fd)).write, poll
     if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
         return lambda line: os.write(fd, line), poll
     try:
@@ -131,6 +130,19 @@ class _Descriptor:
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self._fd)
+
+
+class _Socket:
+    """A socket that is closed together with its writer."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+
+    def write(self, line: bytes) -> int:
+        return self._socket.send(line, socket.MSG_DONTWAIT)
+
+    def __del__(self) -> None:
+        self._socket.close()
 
 
 def _write_if_writable(fd: int, line: bytes, poll: select.poll) -> int:

@@ -19,10 +19,10 @@ from router.gateway.telemetry.access_log import AccessLog, AccessLogLine, line_o
 from router.gateway.telemetry.line_writer import LineWriter
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
+from tests.gateway.telemetry.pipes import Pipe, fill
 from tests.gateway.telemetry.records import a_record, records
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "operations.md"
-Pipe = tuple[int, int]
 
 
 @pytest.fixture
@@ -43,16 +43,6 @@ def read_lines(fd: int) -> list[dict[str, Any]]:
         data += more
     assert not data or data.endswith(b"\n")
     return [json.loads(line) for line in data.splitlines()]
-
-
-def fill(fd: int) -> None:
-    """Write to a pipe until it is full."""
-    os.set_blocking(fd, False)
-    try:
-        while True:
-            os.write(fd, b" " * 4096)
-    except BlockingIOError:
-        os.set_blocking(fd, True)
 
 
 def on_a_loop(do: Callable[[], None]) -> None:
