@@ -287,7 +287,8 @@ class HttpProtocol(HttpToolsProtocol):
             # The rest of its body can never arrive. The response before it is completed first.
             self.pipeline.popleft()
         elif self.cycle.more_body:
-            self.cycle.disconnected = True
+            # Nothing is written for it any more, no interim response either.
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
             if self.cycle.response_started:
                 self.transport.abort()
@@ -317,7 +318,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _probe(self) -> None:
         """An interim response shows whether the client still reads: the system of one that has gone refuses it."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_ending:
             return
         cycle = self.cycle
         if not cycle.response_started and cycle.scope["http_version"] == "1.1":

@@ -261,6 +261,13 @@ def test_garbage_after_a_request_does_not_break_its_response() -> None:
     assert answer.count(b"HTTP/1.1 400") == 1
 
 
+def test_a_body_that_breaks_off_before_it_was_asked_for_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    head = b"POST /echo HTTP/1.1\r\n" + HOST + b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    with echoing() as (port, _):
+        assert status(exchange(port, head + b"zz\r\n")) == 400
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_client_that_never_reads_is_closed_at_the_end_of_its_time() -> None:
     with echoing(idle_s=Seconds(1)) as (port, connections), connect(port) as connection:
         connection.sendall(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
