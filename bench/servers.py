@@ -196,7 +196,8 @@ def _time_to_close(port: int) -> tuple[float | None, float | None]:
     """Seconds until a connection with nothing, and one with half a head, are closed."""
     silent, half = (socket.create_connection(("127.0.0.1", port), 10) for _ in range(2))
     half.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n")
-    started, closed = time.monotonic(), {}
+    started = time.monotonic()
+    closed: dict[socket.socket, float] = {}
     with silent, half:
         while len(closed) < 2 and (left := started + _CLOSED_WITHIN_S - time.monotonic()) > 0:
             for connection in select.select([one for one in (silent, half) if one not in closed], [], [], left)[0]:
@@ -319,7 +320,7 @@ def main() -> None:
             print(f"{contender.name}: not installed", file=sys.stderr)
             continue
         rows.append(measure(contender, options.requests))
-        print(f"{contender.name}: done", file=sys.stderr)
+        print(rows[-1], file=sys.stderr, flush=True)
     print(json.dumps(msgspec.to_builtins(rows), indent=1) if options.json else table(rows))
 
 

@@ -1,8 +1,9 @@
 """The connections of one worker: how many there are, of whom, and which are closed for the sake of others.
 
 A connection without a request in progress *waits*: it has sent nothing, or part of a head, or is kept open after a
-response. Where there are too many connections, the one that has waited longest is closed, first of those that never
-sent a whole head. So clients that only hold connections open never keep out those that send requests.
+response. Where there are too many connections, the one that has waited longest is closed: first of those that never
+sent a whole head, then of those kept open, then of those that do not read their response. So clients that only hold
+connections open never keep out those that send requests.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ SURPLUS = 32
 _TICK_S = 1.0
 # A client that does not read its response: no progress for so long ends the connection.
 _STALLED_S = 60.0
+# After so long without progress it makes room for others where nothing waits.
+_PATIENCE_S = 5.0
 
 
 class Waiting(Protocol):
@@ -86,7 +89,7 @@ class Connections:
     @property
     def is_full(self) -> bool:
         """Whether no further connection should be accepted now, not even a surplus one."""
-        return self._all.count >= self.total + SURPLUS and self._all.oldest() is None
+        return self._all.count >= self.total + SURPLUS and self._all.oldest() is None and not self._stalled
 
     def add(self, connection: Waiting, loop: asyncio.AbstractEventLoop) -> bool:
         """Count a new connection, which waits. Return false for a surplus one."""
@@ -98,9 +101,9 @@ class Connections:
             self._ticking = loop.call_later(_TICK_S, self._tick, loop)
         is_within = True
         if group.count > self.limits.per_address and not self._is_trusted(connection.address):
-            is_within = self._evict(group, connection)
+            is_within = self._evict(group, connection, loop.time())
         if is_within and self._all.count > self.total:
-            is_within = self._evict(self._all, connection)
+            is_within = self._evict(self._all, connection, loop.time())
         return is_within
 
     def remove(self, connection: Waiting) -> None:
@@ -140,14 +143,25 @@ class Connections:
         """The client reads again."""
         self._stalled.pop(connection, None)
 
-    def _evict(self, group: _Group, newcomer: Waiting) -> bool:
-        oldest = group.oldest()
-        if oldest is None or oldest is newcomer:
+    def _evict(self, group: _Group, newcomer: Waiting, now: float) -> bool:
+        victim = group.oldest()
+        if victim is None or victim is newcomer:
+            victim = next(self._unread_by(group, newcomer.address, now), None)
+        if victim is None:
             return False
         self.evicted += 1
-        self.busy(oldest)
-        oldest.evict()
+        self.busy(victim)
+        self._stalled.pop(victim, None)
+        victim.evict()
         return True
+
+    def _unread_by(self, group: _Group, address: str, now: float) -> Iterator[Waiting]:
+        """The connections of the group whose clients have not read for a while, in the order of their stalls."""
+        for connection, until in self._stalled.items():
+            if until - _STALLED_S + _PATIENCE_S > now:
+                return
+            if group is self._all or connection.address == address:
+                yield connection
 
     def _is_trusted(self, address: str) -> bool:
         if not address:

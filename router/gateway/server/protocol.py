@@ -280,7 +280,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_deaf, self._refusal = True, refusal
         if refusal is not head.BUSY:
             self._shared.invalid_heads += 1
-            _LOG.warning("refused a request of %s: HTTP %d, %s", self.address, refusal.status, refusal.message)
+            _LOG.warning(
+                "refused a request of %s: HTTP %d, %s", self.address or "a unix socket", refusal.status, refusal.message
+            )
         if self.cycle is None or self.cycle.response_complete:
             self._answer_refusal(refusal)
         elif self.pipeline and self.pipeline[0][0] is self.cycle and self.cycle.more_body:
