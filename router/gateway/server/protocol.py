@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 # A client must be able to read the last response: a connection that is closed with unread input is reset.
 _LINGER_S, _LINGER_BYTES = 5.0, 2**20
 # A client that has closed its side either waits for the response, or has gone; a probe shows which.
-_PROBE_AFTER_S, _LOOK_EVERY_S = 0.5, 0.25
+_PROBE_AFTER_S, _LOOK_AFTER_S, _LOOK_EVERY_S = 0.25, 0.05, 0.25
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The time for the rest of a body whose request is answered already.
 _UNREAD_S = 30.0
@@ -325,7 +325,7 @@ class HttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if not cycle.response_started and cycle.scope["http_version"] == "1.1":
             self.transport.write(_CONTINUE)
-        self.loop.call_later(_LOOK_EVERY_S, self._look)
+        self.loop.call_later(_LOOK_AFTER_S, self._look)
 
     def _look(self) -> None:
         if self.transport.is_closing():
