@@ -76,6 +76,15 @@ class ConfigurationError(PulvinarError):
     exit_code: ClassVar[int] = 3
 
 
+class PassingError(PulvinarError):
+    """A condition of the machine that may pass by itself: a port in use, a store that cannot be written now.
+
+    The exit code is that of `EX_TEMPFAIL`: a service manager should start the program again.
+    """
+
+    exit_code: ClassVar[int] = 75
+
+
 class FileError(ConfigurationError):
     """A file is invalid. The message begins with `file:line:`, so that editors can jump to the place."""
 

@@ -22,6 +22,7 @@ from typer.exceptions import TyperException
 from router.cards.catalog import Catalog, load_catalog
 from router.commands import build
 from router.decide.policy import Policies, load_policies
+from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +163,9 @@ def test_the_systemd_unit_starts_the_gateway_and_waits_for_running_requests() ->
     assert program.endswith("/pulvinar")
     assert problems_of(words) == []
     assert unit["ExecReload"].endswith("-HUP $MAINPID")
+    # What may pass is tried again without end, a wrong configuration never.
+    assert set(unit["RestartPreventExitStatus"].split()) == {"2", str(ConfigurationError.exit_code)}
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"
     # Otherwise workers get SIGTERM twice and do not drain.
     assert unit["KillMode"] == "mixed"
     assert float(unit["TimeoutStopSec"]) > longest_stop_s(words)

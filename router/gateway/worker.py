@@ -43,8 +43,8 @@ class Gateway:
 
     `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
     conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
-    called. Without a `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway. `notify`
-    gets a line for the operator when the available cards change.
+    called. Without a `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway.
+    `polled` are further callbacks of metrics. `notify` gets a line for the operator when the available cards change.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Gateway:
         access_log: AccessLog | None = None,
         traces: Traces | None = None,
         metrics_folder: Path | None = None,
+        polled: Mapping[str, Callable[[], float]] | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.reloader, self.journal = reloader, journal
@@ -71,7 +72,7 @@ class Gateway:
         self.bodies = BodyMemory(config.body_memory_bytes, config.queue, config.shares.key)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
         self.dispatcher.pool.share_among(self._callable_cards)
-        self.metrics = Metrics(self._polled_metrics(), metrics_folder)
+        self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)

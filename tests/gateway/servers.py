@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -31,8 +30,9 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Keys
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
+from router.gateway.server.connections import Connections
 from router.gateway.server.listener import listen
-from router.gateway.server.serve import server_config
+from router.gateway.server.server import Server
 from router.gateway.worker import Gateway
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence
@@ -131,14 +131,12 @@ class Upstream:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, connections: Connections | None = None) -> Iterator[str]:
     """Serve `app` on a loopback port with the gateway's server settings; the value is its URL."""
     listener = listen("127.0.0.1", 0)
-    config = server_config(app)
-    config.log_config = None
-    config.timeout_graceful_shutdown = 1
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    server = Server(app, listener, connections=connections)
+    server.config.timeout_graceful_shutdown = 1
+    thread = threading.Thread(target=server.run)
     thread.start()
     try:
         deadline = time.monotonic() + 10

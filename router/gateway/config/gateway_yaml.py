@@ -21,6 +21,7 @@ from router.errors import ConfigurationError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import ByteCount, Days, OptionalSeconds, Seconds, TokenCount
 from router.formats.yaml_file import load
+from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.body import JsonLimits
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Cors, host_problem
@@ -74,18 +75,20 @@ class GatewayConfig(
     `aliases` maps names that clients hard-code, or patterns with `*`, to `auto`, `auto/<policy>`, either with
     `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence
     over it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of
-    this machine that are accepted without API keys, `trusted_proxies` whose `X-Forwarded-For` is believed, `cors`
-    the web pages that may send requests. `forward_headers` are patterns of upstreams' response headers that clients
-    get, such as `x-ratelimit-*`. `max_concurrency`: requests in progress, per worker, and `shares` the parts of
-    keys and cards of them. `body_memory_bytes`: the memory of all bodies in a worker. `max_values`, `max_depth`:
-    limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for none. `retries`:
-    retries of a broken connection on the same deployment. `retry_budget`: how often repeated calls may fail.
-    `open_metrics`: whether `/metrics` needs no API key.
+    this machine that are accepted without API keys, `trusted_proxies` whose `X-Forwarded-For` is believed, and to
+    which no limit per address applies; `cors` the web pages that may send requests. `forward_headers` are patterns
+    of upstreams' response headers that clients get, such as `x-ratelimit-*`. `connections`: limits before a key is
+    known, per worker. `max_concurrency`: requests in progress, per worker, and `shares` the parts of keys and cards
+    of them. `body_memory_bytes`: the memory of all bodies in a worker. `max_values`, `max_depth`: limits of a
+    body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for none. `retries`: retries of a
+    broken connection on the same deployment. `retry_budget`: how often repeated calls may fail. `open_metrics`:
+    whether `/metrics` needs no API key.
     """
 
     aliases: Mapping[Alias, Alias] = {}
     aliases_hide_cards: bool = False
     timeouts: Timeouts = _default(Timeouts())
+    connections: ConnectionLimits = _default(ConnectionLimits())
     max_concurrency: Count = 512
     shares: Shares = _default(Shares())
     queue: QueueLimits = _default(QueueLimits())

@@ -27,6 +27,9 @@ _NOT_LOCAL = (
     "localhost or a loopback address. Create a key with `route keys add`, have your proxy set these headers, or name "
     "the host in `allowed_hosts` and the origin in `cors` of gateway.yaml"
 )
+# A proxy in front may read it as a slash, or not: both would decide by different paths.
+_ENCODED_SLASH = "%2f"
+_NO_SUCH_PATH = "a path may have an encoded slash only in the name of a model or an id"
 _FOREIGN_PAGE = "`cors` of gateway.yaml does not name the origin of this page"
 
 
@@ -82,6 +85,10 @@ class RequestMiddleware:
                 message["headers"] = [*message["headers"], *added]
             await sender(message)
 
+        if _ENCODED_SLASH in target.path.lower():
+            error = ErrorResponse(400, _NO_SUCH_PATH, "invalid_request_error", "invalid_path")
+            await _error_reply(scope, error)(scope, receive, send_with_id)
+            return
         if not visitors.are_allowed(asking):
             error = ErrorResponse(403, _NOT_LOCAL, "invalid_request_error", "forbidden_origin")
             await _error_reply(scope, error)(scope, receive, send_with_id)

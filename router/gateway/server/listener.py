@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import stat
 from pathlib import Path
 
-from router.errors import ConfigurationError
+from router.errors import ConfigurationError, PassingError
 
 # The owner and the group, so that a reverse proxy in the group may connect.
 _MODE = 0o660
+# Another process may end, an address may be added, a file system be repaired.
+_PASSING = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EROFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE})
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind a socket to the address. Raises ConfigurationError if that fails."""
+    """Bind a socket to the address. Raises PassingError if it is in use or not there, else ConfigurationError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets whose protocol is TCP; without it, small events are delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -23,12 +26,15 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigurationError(f"cannot listen on {shown(host)}:{port}: {error.strerror or error}") from None
+        raise _error(f"{shown(host)}:{port}", error) from None
     return listener
 
 
 def listen_at(path: Path) -> socket.socket:
-    """Bind a unix socket at `path`, in place of one that no process listens on. Raises ConfigurationError."""
+    """Bind a unix socket at `path`, in place of one that no process listens on.
+
+    Raises PassingError where another process listens there, else ConfigurationError.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
@@ -36,8 +42,8 @@ def listen_at(path: Path) -> socket.socket:
         path.chmod(_MODE)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(f"cannot listen on the unix socket {path}: {error.strerror or error}") from None
-    except ConfigurationError:
+        raise _error(f"the unix socket {path}", error) from None
+    except (ConfigurationError, PassingError):
         listener.close()
         raise
     return listener
@@ -53,6 +59,11 @@ def shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _error(where: str, error: OSError) -> ConfigurationError | PassingError:
+    kind = PassingError if error.errno in _PASSING else ConfigurationError
+    return kind(f"cannot listen on {where}: {error.strerror or error}")
+
+
 def _remove_stale(path: Path) -> None:
     try:
         is_socket = stat.S_ISSOCK(path.stat().st_mode)
@@ -64,5 +75,5 @@ def _remove_stale(path: Path) -> None:
         client.settimeout(1)
         with contextlib.suppress(ConnectionRefusedError):
             client.connect(str(path))
-            raise ConfigurationError(f"{path}: another process listens on this socket")
+            raise PassingError(f"{path}: another process listens on this socket")
     path.unlink()

@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import gc
-import signal
+import logging
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
 import msgspec
-import uvicorn
 from msgspec import Struct
-from starlette.types import ASGIApp
 
 from router import settings
 from router.cards import Card
 from router.dispatch.availability import list_servers
-from router.errors import ConfigurationError
+from router.errors import ConfigurationError, FileError, PassingError, PulvinarError
 from router.formats.net import is_loopback
 from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
+from router.gateway.http.client.address import TrustedProxies
+from router.gateway.server.connections import Connections
+from router.gateway.server.descriptors import client_connections, raise_descriptor_limit, warning
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
-from router.gateway.server.unchunked import HttpProtocol
-from router.gateway.server.workers import WorkerSupervisor, unblock_signals
+from router.gateway.server.server import Hooks, run
+from router.gateway.server.workers import WorkerSupervisor
 from router.gateway.telemetry.access_log import AccessLog
+from router.gateway.telemetry.error_log import Writers
 from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
 from router.loading import load_predictor
 from router.store import open_store
+from router.store.database import ForeignDatabaseError
 from router.store.records.patient import PatientSink
+from router.store.state.protocol import StateStore
 from router.store.state.sqlite import HOLD_S, SqliteState
 from router.store.state.threaded import ThreadedState
 
-_STANDARD_OUTPUT = 1
+_LOG = logging.getLogger(__name__)
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
 _GC_THRESHOLD = 20_000
 # What a request may take at the end beyond `timeouts.total`: to send its last words, and to be recorded.
@@ -71,18 +74,31 @@ def serve(options: ServeOptions, notify: Callable[[str], None] = print) -> None:
 
     `notify` gets lines for the operator: the address and the available cards at the start, later every change.
 
-    Raises ConfigurationError if the configuration is invalid, if the address is in use, or if other machines can reach
-    it and there are no API keys: anyone could then use the providers' keys.
+    Raises ConfigurationError if the configuration is invalid, or if other machines can reach the address and there are
+    no API keys: anyone could then use the providers' keys. Raises PassingError where a later start may succeed: the
+    address is in use, the store cannot be written.
     """
     options = msgspec.structs.replace(options, host=without_brackets(options.host))
+    writers = Writers()
+    try:
+        with writers.installed():
+            if problem := warning(raise_descriptor_limit()):
+                notify(problem)
+            _serve(options, notify, writers)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise PassingError(f"{where}{error.strerror or error}") from error
+
+
+def _serve(options: ServeOptions, notify: Callable[[str], None], writers: Writers) -> None:
     with _listener(options) as listener:
         if options.workers == 1:
-            run_worker(options, listener, notify)
+            run_worker(options, listener, notify, writers)
             return
         with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
             options = msgspec.structs.replace(options, metrics_folder=Path(folder))
             target = functools.partial(_run_numbered_worker, options, listener, notify)
-            WorkerSupervisor(target, options.workers, notify).run()
+            WorkerSupervisor(target, options.workers, notify, listener).run()
 
 
 @contextlib.contextmanager
@@ -101,15 +117,24 @@ def _listener(options: ServeOptions) -> Iterator[socket.socket]:
 def _run_numbered_worker(
     options: ServeOptions, listener: socket.socket, notify: Callable[[str], None], number: int
 ) -> None:
-    # All workers would print the same lines, so only the first one does.
-    run_worker(options, listener, notify if number == 0 else _discard)
+    writers = Writers()
+    with writers.installed():
+        try:
+            # All workers would print the same lines, so only the first one does.
+            run_worker(options, listener, notify if number == 0 else _discard, writers)
+        except PulvinarError as error:
+            notify(f"route: {error}")
+            raise SystemExit(error.exit_code) from None
+        except Exception:  # noqa: BLE001 - the outermost edge of this process: its supervisor learns the status
+            _LOG.exception("worker %d failed", number + 1)
+            sys.exit(1)
 
 
 def _discard(_: str) -> None:
     """Discard the message."""
 
 
-def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[[str], None]) -> None:
+def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[[str], None], writers: Writers) -> None:
     """Serve in this process."""
     predictor = load_predictor(options.artifact)
     reloader = ConfigReloader(loader(options.sources, predictor), options.sources, notify=notify)
@@ -119,17 +144,31 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             "could use the providers' keys of this gateway. Create a key with `route keys add ID`, or listen on "
             "127.0.0.1"
         )
-    store, config, catalog = open_store(options.store), reloader.current.config, reloader.current.router.catalog
+    config, catalog = reloader.current.config, reloader.current.router.catalog
+    connections = Connections(
+        lambda: reloader.current.config.connections,
+        capacity=client_connections(raise_descriptor_limit()),
+        max_unread=config.max_body_bytes,
+        is_trusted=lambda address: TrustedProxies(reloader.current.config.trusted_proxies).trusts(address),
+    )
+    state, journal = _open_store(options, reloader)
     gateway = Gateway(
         reloader,
         probe=list_servers,
-        state=ThreadedState(store.shared_state(HOLD_S), lambda: reloader.current.keys.have_limits),
+        state=state,
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
-        journal=PatientSink(store.record_sink(config.records.keep_days)) if options.records else None,
-        access_log=AccessLog(_STANDARD_OUTPUT) if options.access_log else None,
+        journal=journal,
+        access_log=AccessLog(writers.output) if options.access_log else None,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
         metrics_folder=options.metrics_folder,
+        polled={
+            "connections": lambda: connections.count,
+            "connections_refused": lambda: connections.refused,
+            "connections_evicted": lambda: connections.evicted,
+            "heads_refused": lambda: connections.invalid_heads,
+            "error_log_dropped": lambda: writers.errors_dropped,
+        },
         notify=notify,
     )
 
@@ -158,90 +197,20 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     def grace_s() -> float:
         return gateway.config.timeouts.total_s + _LAST_WORDS_S
 
-    run(make_app(gateway), listener, announce, drain, reloader.reload_soon, on_stop, grace_s)
+    run(make_app(gateway), listener, Hooks(announce, drain, reloader.reload_soon, on_stop, grace_s), connections)
 
 
-def run(
-    app: ASGIApp,
-    listener: socket.socket,
-    on_ready: Callable[[], None] = lambda: None,
-    drain: Callable[[], float] = lambda: 0.0,
-    on_hangup: Callable[[], None] | None = None,
-    on_stop: Callable[[], None] = lambda: None,
-    grace_s: Callable[[], float | None] = lambda: None,
-) -> None:
-    """Serve an ASGI application with the gateway's settings; requests in progress are completed before it returns.
-
-    `on_ready` is called once, when the server accepts requests; `drain` at the first SIGTERM, and returns the seconds
-    until the server stops accepting requests; `on_hangup` at every SIGHUP; `on_stop` once, when all is closed.
-    `grace_s` gives the seconds after which requests in progress are aborted then.
-    """
-    # uvicorn raises SIGINT again after its shutdown.
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(server_config(app), on_ready, drain, on_hangup, on_stop, grace_s).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server with hooks for readiness, draining and SIGHUP."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        on_ready: Callable[[], None],
-        drain: Callable[[], float],
-        on_hangup: Callable[[], None] | None,
-        on_stop: Callable[[], None],
-        grace_s: Callable[[], float | None],
-    ) -> None:
-        super().__init__(config)
-        self._grace_s = grace_s
-        self._on_ready, self._drain, self._on_hangup, self._on_stop = on_ready, drain, on_hangup, on_stop
-        self._is_draining = False
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        # Signals may arrive from here on.
-        self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._on_hangup is not None:
-            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-            unblock_signals()
-        self._on_ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.timeout_graceful_shutdown = self._grace_s()  # type: ignore[assignment]  # it may be a fraction
-        await super().shutdown(sockets)
-        self._on_stop()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop the server; at the first SIGTERM after a delay in which load balancers can notice `/readyz`."""
-        if sig != signal.SIGTERM or self._is_draining:
-            super().handle_exit(sig, frame)
-            return
-        self._is_draining = True
-        delay_s = self._drain()
-        stop = super().handle_exit
-        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, stop, sig, frame)
-
-
-def server_config(app: ASGIApp) -> uvicorn.Config:
-    """The settings of uvicorn for the gateway."""
-    return uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        # The gateway does not use the client's address.
-        proxy_headers=False,
-        lifespan="on",
-        http=HttpProtocol,
-        # Clients reuse connections for longer than uvicorn's default of 5 seconds, and would find them closed.
-        timeout_keep_alive=75,
-        # There are no websockets here, and searching for a library takes time.
-        ws="none",
-    )
+def _open_store(options: ServeOptions, reloader: ConfigReloader) -> tuple[StateStore, PatientSink | None]:
+    """The shared state and the sink of records. Raises PassingError where the store cannot be used now."""
+    store = open_store(options.store)
+    try:
+        state = ThreadedState(store.shared_state(HOLD_S), lambda: reloader.current.keys.have_limits)
+        keep_days = reloader.current.config.records.keep_days
+        return state, PatientSink(store.record_sink(keep_days)) if options.records else None
+    except ForeignDatabaseError:
+        raise
+    except FileError as error:
+        raise PassingError(str(error)) from None
 
 
 def _is_local(host: str) -> bool:

@@ -5,19 +5,23 @@ uvicorn's own supervisor restarts its workers at SIGHUP; these reload their conf
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
-from router.errors import PulvinarError
+from router.errors import ConfigurationError, PassingError, PulvinarError
 
 _POLL_INTERVAL_S = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _BLOCKED_AT_START = (signal.SIGHUP,)
+_FIRST_DELAY_S = 1.0
+_NO_WORKER = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 WorkerTarget = Callable[[int], None]
 """What a worker runs, given its number from 0. It must be importable by name, for pickle."""
@@ -36,44 +40,78 @@ class WorkerError(PulvinarError):
         super().__init__("a worker failed to start; see the error above")
 
 
+class _Slot:
+    """The place of one worker: its present process, if any, and when the next one may start."""
+
+    def __init__(self) -> None:
+        self.process: BaseProcess | None = None
+        self.generation = 0
+        self.started_s = self.due_s = 0.0
+        self.delay_s = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.exitcode is None
+
+
 class WorkerSupervisor:
-    """Runs `target(number)` in `count` worker processes.
+    """Runs `target(number)` in `count` worker processes, which accept connections from `listener`.
 
     The process that calls `run` only supervises: it forwards SIGTERM, SIGINT and SIGHUP, and returns when all workers
-    have exited. A worker that exits within `min_uptime_s` failed to start, and a replacement would fail too, so all are
-    stopped; one that exits later is replaced. SIGHUP is blocked in a worker until it calls `unblock_signals`.
+    have exited. Where one of the first workers exits with an error within `min_uptime_s`, a replacement would fail too,
+    so all are stopped. Any other worker that exits, or is killed, is replaced: at once if it ran for `min_uptime_s`,
+    else after a time that doubles up to `max_delay_s`. SIGHUP is blocked in a worker until it calls `unblock_signals`.
     """
 
     def __init__(
-        self, target: WorkerTarget, count: int, notify: Callable[[str], None], min_uptime_s: float = 10.0
+        self,
+        target: WorkerTarget,
+        count: int,
+        notify: Callable[[str], None],
+        listener: socket.socket | None = None,
+        min_uptime_s: float = 10.0,
+        max_delay_s: float = 30.0,
     ) -> None:
-        self._target, self._count, self._notify, self._min_uptime_s = target, count, notify, min_uptime_s
+        self._target, self._notify, self._listener = target, notify, listener
+        self._min_uptime_s, self._max_delay_s = min_uptime_s, max_delay_s
         # A fork would copy the locks of other threads in whatever state they are.
         self._context = multiprocessing.get_context("spawn")
-        self._workers: dict[int, tuple[BaseProcess, float]] = {}
+        self._slots = [_Slot() for _ in range(count)]
         self._is_stopping = False
 
     def run(self) -> None:
-        """Run until stopped by a signal. Raises WorkerError if a worker fails to start."""
+        """Run until stopped by a signal. Raises WorkerError if a worker of the first ones fails to start."""
         for forwarded in _FORWARDED:
             signal.signal(forwarded, self._on_signal)
-        for number in range(self._count):
-            self._start(number)
         try:
+            for number in range(len(self._slots)):
+                if not self._is_stopping:
+                    self._start(number)
             while not self._is_stopping:
                 time.sleep(_POLL_INTERVAL_S)
                 self._replace_exited()
+                if self._listener is not None and not any(slot.is_running for slot in self._slots):
+                    _turn_away(self._listener)
+        except BaseException:
+            self._stop(signal.SIGTERM)
+            raise
         finally:
-            for worker, _ in self._workers.values():
-                worker.join()
+            # Connections would wait in its queue although no worker accepts them any more.
+            if self._listener is not None:
+                self._listener.close()
+            for slot in self._slots:
+                if slot.process is not None:
+                    slot.process.join()
 
     def _start(self, number: int) -> None:
+        slot = self._slots[number]
         worker = self._context.Process(target=self._target, args=(number,), name=f"worker-{number}")
         # A child inherits this mask; a signal that it does not handle yet would end it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
         try:
             worker.start()
-            self._workers[number] = worker, time.monotonic()
+            slot.process, slot.started_s = worker, time.monotonic()
+            slot.generation += 1
         finally:
             unblock_signals()
         if self._is_stopping:
@@ -81,14 +119,41 @@ class WorkerSupervisor:
             worker.terminate()
 
     def _replace_exited(self) -> None:
-        for number, (worker, started_s) in list(self._workers.items()):
-            if self._is_stopping or worker.exitcode is None:
-                continue
-            if time.monotonic() - started_s < self._min_uptime_s:
-                self._stop(signal.SIGTERM)
-                raise WorkerError(worker.exitcode)
-            self._notify(f"worker {number + 1} exited with status {worker.exitcode}; starting a replacement")
+        for number, slot in enumerate(self._slots):
+            if self._is_stopping:
+                return
+            if slot.process is not None and slot.process.exitcode is not None:
+                self._note_exit(number, slot, slot.process.exitcode)
+                slot.process = None
+            if slot.process is None and time.monotonic() >= slot.due_s:
+                self._restart(number, slot)
+
+    def _restart(self, number: int, slot: _Slot) -> None:
+        try:
             self._start(number)
+        # Too little memory, or too many processes, at the moment.
+        except OSError as error:
+            self._delay(slot)
+            self._notify(f"worker {number + 1} cannot be started: {error.strerror}; next try in {slot.delay_s:.0f} s")
+
+    def _note_exit(self, number: int, slot: _Slot, exit_code: int) -> None:
+        """Decide when the worker is replaced. Raises WorkerError where it shows that none can start."""
+        was_short = time.monotonic() - slot.started_s < self._min_uptime_s
+        # These are found at the start only, which may take long on a busy machine. A signal, such as that of a lack of
+        # memory, says nothing about the configuration.
+        has_not_started = exit_code in (ConfigurationError.exit_code, PassingError.exit_code)
+        if slot.generation == 1 and (has_not_started or (was_short and exit_code > 0)):
+            raise WorkerError(exit_code)
+        if was_short:
+            self._delay(slot)
+        else:
+            slot.delay_s = slot.due_s = 0.0
+        when = f" in {slot.delay_s:.0f} s" if slot.delay_s else ""
+        self._notify(f"worker {number + 1} exited with status {exit_code}; starting a replacement{when}")
+
+    def _delay(self, slot: _Slot) -> None:
+        slot.delay_s = min(max(2 * slot.delay_s, _FIRST_DELAY_S), self._max_delay_s)
+        slot.due_s = time.monotonic() + slot.delay_s
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -101,6 +166,20 @@ class WorkerSupervisor:
         self._send(number)
 
     def _send(self, number: int) -> None:
-        for worker, _ in self._workers.values():
-            if worker.exitcode is None and worker.pid is not None:
+        for slot in self._slots:
+            worker = slot.process
+            if worker is not None and worker.exitcode is None and worker.pid is not None:
                 os.kill(worker.pid, number)
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Answer the connections that no worker is there to accept."""
+    # The workers' copies of the socket share this mode, and need it.
+    listener.setblocking(False)
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.setblocking(False)
+                connection.send(_NO_WORKER)
+                connection.shutdown(socket.SHUT_WR)

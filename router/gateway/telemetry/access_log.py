@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import functools
-import os
 import re
-import select
-import time
-from collections import deque
 
 import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
+from router.gateway.telemetry.line_writer import LineWriter
 from router.store.records.record import Record
-
-MAX_QUEUED_LINES = 10_000
-"""Lines queued while the reader does not read; further ones are dropped and counted."""
 
 # Writes to a pipe are atomic up to 4,096 bytes, so lines of several workers never mix. These limits keep a line below.
 _MAX_NAME_LENGTH = 128
 _MAX_FAULTS = 16
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
-_RETRY_S = 0.05
 _MAX_TOKENS = 2**53
 
 
@@ -58,63 +50,23 @@ class AccessLogLine(Struct, frozen=True, rename={"requested_model": "asked"}):
 
 
 class AccessLog:
-    """A sink that writes to the file descriptor `fd`, one write per line.
+    """A sink that writes the line of each record, without ever waiting for the reader. `dropped` counts lost lines."""
 
-    A reader that stops reading never blocks the gateway: up to MAX_QUEUED_LINES lines are queued. `dropped` counts the
-    lines lost to a full queue, a full disk or a closed pipe.
-    """
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
 
-    def __init__(self, fd: int) -> None:
-        self.dropped = 0
-        self._fd = fd
-        self._queue: deque[bytes] = deque()
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
-        self._retry: asyncio.TimerHandle | None = None
+    @property
+    def dropped(self) -> int:
+        """The lines that were not written."""
+        return self._writer.dropped
 
     def sink(self, record: Record) -> None:
         """Write the line of a record, or queue it until the reader reads."""
-        if len(self._queue) >= MAX_QUEUED_LINES:
-            self.dropped += 1
-            return
-        self._queue.append(line_of(record))
-        if self._retry is None:
-            self._write()
+        self._writer.write(line_of(record))
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write the queued lines within `timeout_s`, and drop the rest. The descriptor stays open."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        deadline = time.monotonic() + timeout_s
-        while self._queue and (left_s := deadline - time.monotonic()) > 0:
-            if self._poll.poll(left_s * 1000):
-                self._write_one()
-        self.dropped += len(self._queue)
-        self._queue.clear()
-
-    def _write(self) -> None:
-        self._retry = None
-        while self._queue:
-            if not self._poll.poll(0) or not self._write_one():
-                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._write)
-                return
-
-    def _write_one(self) -> bool:
-        """Write the oldest queued line. Return false if the descriptor would block."""
-        line = self._queue[0]
-        try:
-            written = os.write(self._fd, line)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.dropped += 1
-            written = len(line)
-        if written < len(line):
-            self._queue[0] = line[written:]
-        else:
-            self._queue.popleft()
-        return True
+        self._writer.flush(timeout_s)
 
 
 def line_of(record: Record) -> bytes:

@@ -104,6 +104,19 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "log_dropped": PolledMetric(
         "pulvinar_access_log_dropped", "Access log lines that were not written.", is_counter=True
     ),
+    "error_log_dropped": PolledMetric(
+        "pulvinar_error_log_dropped", "Error log lines that were not written, or left out.", is_counter=True
+    ),
+    "connections": PolledMetric("pulvinar_connections_open", "Open connections of clients."),
+    "connections_refused": PolledMetric(
+        "pulvinar_connections_refused", "Requests refused because of too many connections.", is_counter=True
+    ),
+    "connections_evicted": PolledMetric(
+        "pulvinar_connections_evicted", "Waiting connections closed in favour of others.", is_counter=True
+    ),
+    "heads_refused": PolledMetric(
+        "pulvinar_heads_refused", "Malformed, too large and too slow heads of requests.", is_counter=True
+    ),
 }
 """The polled metrics, by the names that `Metrics` accepts."""
 

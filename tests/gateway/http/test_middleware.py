@@ -34,3 +34,13 @@ def test_a_foreign_host_name_is_rejected(gateway: httpx.Client, upstream: Upstre
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8686", "https://[::1]"])
 def test_local_pages_and_programs_are_accepted(gateway: httpx.Client, host: str, origin: str) -> None:
     assert post(gateway, host=host, origin=origin).is_success
+
+
+@pytest.mark.parametrize("path", ["/v1/chat%2fcompletions", "/v1%2Fmodels", "/%2fmetrics"])
+def test_an_encoded_slash_is_refused(gateway: httpx.Client, path: str) -> None:
+    answer = gateway.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_path")
+
+
+def test_the_name_of_a_model_may_have_an_encoded_slash(gateway: httpx.Client) -> None:
+    assert gateway.get("/v1/models/vendor%2Fdear").status_code == 200

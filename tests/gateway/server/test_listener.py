@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from router.cards.schema import to_plain
-from router.errors import ConfigurationError
+from router.errors import ConfigurationError, PassingError
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
 from tests.gateway.servers import Upstream, make_card
 
@@ -107,7 +107,7 @@ def test_a_socket_that_no_process_listens_on_is_replaced(folder: Path) -> None:
     listen_at(path).close()
     with listen_at(path) as listener:
         listener.listen()
-        with pytest.raises(ConfigurationError, match="another process listens"):
+        with pytest.raises(PassingError, match="another process listens"):
             listen_at(path)
 
 
@@ -122,5 +122,8 @@ def test_an_impossible_path_or_address_is_a_configuration_error(folder: Path) ->
     for path in (folder / "none" / "s", folder / ("x" * 200)):
         with pytest.raises(ConfigurationError, match="cannot listen on the unix socket"):
             listen_at(path)
-    with pytest.raises(ConfigurationError, match=r"cannot listen on \[2001:db8::1\]:1"):
+
+
+def test_an_address_that_is_not_there_yet_may_come() -> None:
+    with pytest.raises(PassingError, match=r"cannot listen on \[2001:db8::1\]:1"):
         listen("2001:db8::1", 1)

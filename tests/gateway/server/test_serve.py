@@ -16,7 +16,8 @@ import pytest
 
 from router.cards import Card
 from router.cards.schema import to_plain
-from router.errors import ConfigurationError
+from router.errors import PassingError
+from router.gateway.server.descriptors import raise_descriptor_limit
 from router.gateway.server.listener import listen
 from tests.dispatch.calls import unused_address
 from tests.gateway.servers import Upstream, make_card, wait_for
@@ -25,14 +26,19 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *cards: Card, options: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`route serve` in its own process, with cards in files: the process, and its URL once it responds."""
+def serving(
+    folder: Path, *cards: Card, options: tuple[str, ...] = (), prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`route serve` in its own process, with cards in files: the process, and its URL once it responds.
+
+    Nobody reads its output while it runs. `prefix` is in front of the command.
+    """
     (folder / "cards").mkdir(exist_ok=True)
     for card in cards:
         (folder / "cards" / f"{card.id}.yaml").write_bytes(msgspec.yaml.encode(to_plain(card)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
+    command = [*prefix, sys.executable, str(ROOT / "cli.py"), "serve", "--cards", str(folder / "cards"), "--port", port]
     command += ["--policies", str(ROOT / "policies"), "--store", str(folder / "store"), "--drain", "0.5", *options]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -59,10 +65,10 @@ def wait_until_it_responds(url: str, process: subprocess.Popen[str]) -> None:
             time.sleep(0.05)
 
 
-def test_a_port_in_use_is_a_configuration_error() -> None:
+def test_a_port_in_use_may_become_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(PassingError, match=f"127.0.0.1:{port}"):
             listen("127.0.0.1", port)
 
 
@@ -147,3 +153,57 @@ def test_several_workers_share_the_port_and_stop_together(upstream: Upstream, tm
         process.terminate()
         assert process.wait(10) == 0
         assert wait_for(lambda: not workers())
+
+
+@pytest.mark.slow
+def test_more_silent_connections_than_descriptors_keep_no_client_out(upstream: Upstream, tmp_path: Path) -> None:
+    raise_descriptor_limit()
+    few = ("sh", "-c", 'ulimit -n 1024; exec "$@"', "sh")
+    body = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
+    with (
+        serving(tmp_path, make_card("a", upstream.url), prefix=few) as (process, url),
+        contextlib.ExitStack() as stack,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        port = httpx.URL(url).port
+        for number in range(1100):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port or 0), 10))
+            if number % 2:
+                connection.sendall(b"GET / HTTP/1.1\r\n")
+            if number % 100 == 99:
+                assert client.post("/v1/chat/completions", json=body).is_success
+                assert httpx.get(f"{url}/healthz", trust_env=False).is_success
+        process.terminate()
+        _, stderr = process.communicate(timeout=30)
+    assert "only 1024 files may be open" in stderr
+    assert "Too many open files" not in stderr
+
+
+@pytest.mark.slow
+def test_a_log_that_nobody_reads_never_delays_a_request(upstream: Upstream, tmp_path: Path) -> None:
+    with serving(tmp_path, make_card("a", upstream.url)) as (_, url):
+        port = httpx.URL(url).port
+        for _ in range(3000):
+            with socket.create_connection(("127.0.0.1", port or 0), 10) as connection:
+                connection.sendall(b"\0garbage\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        # The access log fills its own pipe.
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            for _ in range(400):
+                assert client.post("/v1/chat/completions", json={"model": "none", "messages": []}).status_code < 500
+            assert client.get("/healthz").is_success
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_conditions_that_may_pass_have_a_status_of_their_own(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "a.yaml").write_bytes(msgspec.yaml.encode(to_plain(make_card("a", unused_address()))))
+    common = [sys.executable, str(ROOT / "cli.py"), "serve", "--cards", "cards", "--workers", workers]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        taken = subprocess.run([*common, "--port", port, "--store", "s"], cwd=tmp_path, check=False, timeout=60)
+    (tmp_path / "file").write_text("not a folder")
+    unusable = subprocess.run([*common, "--port", port, "--store", "file"], cwd=tmp_path, check=False, timeout=60)
+    (tmp_path / "gateway.yaml").write_text("nonsense: 1\n")
+    invalid = subprocess.run([*common, "--port", port, "--store", "s"], cwd=tmp_path, check=False, timeout=60)
+    assert (taken.returncode, unusable.returncode, invalid.returncode) == (75, 75, 3)

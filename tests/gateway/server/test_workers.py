@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from router.gateway.server.listener import listen
-from router.gateway.server.serve import run
+from router.gateway.server.server import Hooks, run
 from router.gateway.server.workers import WorkerError, WorkerSupervisor, unblock_signals
 from tests.gateway.servers import wait_for
 
@@ -46,16 +47,33 @@ def serve_slowly(_: int) -> None:
     note("spawned")
     time.sleep(SLOW_START_S)
     with listen("127.0.0.1", 0) as listener:
-        run(app, listener, lambda: note("ready"), on_hangup=lambda: note("hangup"))
+        run(app, listener, Hooks(on_ready=lambda: note("ready"), on_hangup=lambda: note("hangup")))
 
 
 def fail(_: int) -> None:
     sys.exit(7)
 
 
+def fail_later(_: int) -> None:
+    """Work in the first generation, fail in every later one."""
+    note("spawned")
+    if Path("broken").exists():
+        note("failed")
+        sys.exit(7)
+    note("ready")
+    time.sleep(60)
+
+
 def main(target: str, min_uptime_s: float) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        Path("port").write_text(str(listener.getsockname()[1]))
+        supervise(target, listener, min_uptime_s)
+
+
+def supervise(target: str, listener: socket.socket, min_uptime_s: float) -> None:
     try:
-        WorkerSupervisor(globals()[target], 2, note, min_uptime_s).run()
+        WorkerSupervisor(globals()[target], 2, note, listener, min_uptime_s, max_delay_s=1).run()
     except WorkerError as error:
         sys.exit(error.exit_code)
 
@@ -117,8 +135,69 @@ def test_a_worker_that_exits_is_replaced(tmp_path: Path) -> None:
 
 
 def test_workers_that_fail_to_start_stop_the_supervisor_with_their_status(tmp_path: Path) -> None:
-    with supervisor(tmp_path, "fail") as process:
-        assert process.wait(30) == 7
+    with supervisor(tmp_path, "fail", 60) as process:
+        assert process.wait(60) == 7
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_worker_that_is_killed_right_after_its_start_is_replaced(tmp_path: Path, times: int) -> None:
+    with supervisor(tmp_path, "serve_slowly", 60) as process:
+        for number in range(times):
+            assert wait_for(lambda number=number: len(noted(tmp_path, "spawned")) == 2 + number, 30)  # type: ignore[misc]
+            os.kill(noted(tmp_path, "spawned")[-1], signal.SIGKILL)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert process.poll() is None
+
+
+def test_later_workers_that_fail_never_stop_the_others(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "fail_later", 60) as process:
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        (tmp_path / "broken").touch()
+        killed, other = noted(tmp_path, "ready")
+        os.kill(killed, signal.SIGKILL)
+        assert wait_for(lambda: len(noted(tmp_path, "failed")) >= 2, 30)
+        assert process.poll() is None
+        assert is_running(other)
+        (tmp_path / "broken").unlink()
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 30)
+
+
+def test_where_no_worker_runs_connections_are_answered(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "fail_later", 60):
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        (tmp_path / "broken").touch()
+        for pid in noted(tmp_path, "ready"):
+            os.kill(pid, signal.SIGKILL)
+        with socket.create_connection(("127.0.0.1", int((tmp_path / "port").read_text())), 10) as connection:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 503")
+
+
+def test_the_supervisor_closes_its_listener_when_it_stops(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "serve_slowly") as process:
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        port = int((tmp_path / "port").read_text())
+        # A stopped worker neither ends nor accepts; here it has no listener either.
+        os.kill(noted(tmp_path, "ready")[0], signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        assert wait_for(lambda: is_refused(port), 10)
+        os.kill(noted(tmp_path, "ready")[0], signal.SIGCONT)
+        assert process.wait(30) == 0
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_workers_whose_supervisor_was_killed_end(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "serve_slowly") as process:
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        process.kill()
+        assert wait_for(lambda: not any(map(is_running, noted(tmp_path, "ready"))), 30)
+        assert sorted(noted(tmp_path, "ended")) == sorted(noted(tmp_path, "ready"))
 
 
 def test_unblocking_restores_the_signals_of_this_process() -> None:

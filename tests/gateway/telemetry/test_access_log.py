@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.gateway.telemetry import access_log
+from router.gateway.telemetry import line_writer
 from router.gateway.telemetry.access_log import AccessLog, AccessLogLine, line_of
+from router.gateway.telemetry.line_writer import LineWriter
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
+from tests.gateway.telemetry.pipes import Pipe, fill
 from tests.gateway.telemetry.records import a_record, records
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "operations.md"
-Pipe = tuple[int, int]
 
 
 @pytest.fixture
@@ -44,16 +45,6 @@ def read_lines(fd: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def fill(fd: int) -> None:
-    """Write to a pipe until it is full."""
-    os.set_blocking(fd, False)
-    try:
-        while True:
-            os.write(fd, b" " * 4096)
-    except BlockingIOError:
-        os.set_blocking(fd, True)
-
-
 def on_a_loop(do: Callable[[], None]) -> None:
     async def main() -> None:
         do()
@@ -62,7 +53,7 @@ def on_a_loop(do: Callable[[], None]) -> None:
 
 
 def test_a_line_has_the_request_the_decision_and_the_outcome(pipe: Pipe) -> None:
-    AccessLog(pipe[1]).sink(a_record())
+    AccessLog(LineWriter(pipe[1])).sink(a_record())
     assert read_lines(pipe[0]) == [
         {
             "time": "2026-11-23T18:00:00.250Z",
@@ -139,7 +130,7 @@ def test_half_a_surrogate_pair_in_a_model_name_becomes_a_question_mark() -> None
 def test_lines_are_queued_without_a_reader_and_written_in_order_later(pipe: Pipe) -> None:
     async def main() -> None:
         fill(pipe[1])
-        log = AccessLog(pipe[1])
+        log = AccessLog(LineWriter(pipe[1]))
         for number in range(3):
             log.sink(a_record(id=str(number)))
         os.read(pipe[0], 1 << 20)
@@ -153,16 +144,16 @@ def test_lines_are_queued_without_a_reader_and_written_in_order_later(pipe: Pipe
 
 
 def test_lines_beyond_the_queue_are_counted_as_dropped(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "MAX_QUEUED_LINES", 5)
+    monkeypatch.setattr(line_writer, "MAX_QUEUED_LINES", 5)
     fill(pipe[1])
-    log = AccessLog(pipe[1])
+    log = AccessLog(LineWriter(pipe[1]))
     on_a_loop(lambda: [log.sink(a_record()) for _ in range(8)] and None)
     assert log.dropped == 3
 
 
 def test_closing_writes_the_queued_lines(pipe: Pipe) -> None:
     fill(pipe[1])
-    log = AccessLog(pipe[1])
+    log = AccessLog(LineWriter(pipe[1]))
     on_a_loop(lambda: log.sink(a_record()))
     os.read(pipe[0], 1 << 20)
     log.close()
@@ -172,7 +163,7 @@ def test_closing_writes_the_queued_lines(pipe: Pipe) -> None:
 
 def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None:
     fill(pipe[1])
-    log = AccessLog(pipe[1])
+    log = AccessLog(LineWriter(pipe[1]))
     on_a_loop(lambda: log.sink(a_record()))
     log.close(timeout_s=0.01)
     assert log.dropped == 1
@@ -180,13 +171,13 @@ def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: Pipe) -> None
 
 def test_after_the_reader_has_gone_lines_are_dropped_without_an_error(pipe: Pipe) -> None:
     os.close(pipe[0])
-    log = AccessLog(pipe[1])
+    log = AccessLog(LineWriter(pipe[1]))
     log.sink(a_record())
     assert log.dropped == 1
 
 
 def test_several_workers_can_share_one_pipe(pipe: Pipe) -> None:
-    logs = [AccessLog(pipe[1]) for _ in range(4)]
+    logs = [AccessLog(LineWriter(pipe[1])) for _ in range(4)]
     for number in range(40):
         logs[number % 4].sink(a_record(usage=Usage(number, 0)))
     assert [line["input_tokens"] for line in read_lines(pipe[0])] == list(range(40))
@@ -200,5 +191,5 @@ def test_every_field_is_documented() -> None:
 def test_a_partial_write_is_continued(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:100]))
-    AccessLog(pipe[1]).sink(a_record())
+    AccessLog(LineWriter(pipe[1])).sink(a_record())
     assert [line["id"] for line in read_lines(pipe[0])] == ["req_1"]

@@ -30,7 +30,7 @@ class TrustedProxies:
         """The address of the client: of the hops before trusted proxies the last, which they saw themselves."""
         client = scope.get("client")
         peer: str = client[0] if client and client[0] else UNIX
-        if not self._trusts(peer):
+        if not self.trusts(peer):
             return peer
         stated = b",".join(value for name, value in scope["headers"] if name == _HEADER)[-_MAX_CHARACTERS:]
         for hop in reversed(stated.decode("latin-1").split(",")[-_MAX_HOPS:]):
@@ -39,11 +39,12 @@ class TrustedProxies:
                 # Whoever wrote this, the proxies behind it did not check it.
                 break
             peer = address
-            if not self._trusts(peer):
+            if not self.trusts(peer):
                 break
         return peer
 
-    def _trusts(self, peer: str) -> bool:
+    def trusts(self, peer: str) -> bool:
+        """Whether this address is that of a proxy; an empty one is a unix socket's."""
         if peer == UNIX:
             return self._has_unix
         if not self._networks:

@@ -1,0 +1,56 @@
+"""What is wrong with the head of a request, and the response to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from msgspec import Struct
+
+# Which of several values counts would depend on the reader: a proxy and the gateway must never differ.
+_SINGLE = (b"authorization", b"x-api-key", b"api-key", b"content-type", b"content-encoding")
+# Paths that are served also where there are too many connections.
+HEALTH = frozenset({b"/healthz", b"/readyz", b"/metrics"})
+
+
+class Refusal(Struct, frozen=True):
+    """An HTTP status and the reason, for the client."""
+
+    status: int
+    message: str
+
+
+INVALID = Refusal(400, "this is not a valid HTTP/1.1 request")
+TOO_LARGE = Refusal(431, "the headers are larger than the gateway allows (`connections.head` of gateway.yaml)")
+TOO_MANY = Refusal(431, "there are more headers than the gateway allows (`connections.headers` of gateway.yaml)")
+TOO_LONG = Refusal(414, "the URL is longer than the gateway allows (`connections.head` of gateway.yaml)")
+TOO_SLOW = Refusal(408, "the request did not arrive in time (`connections.head_time` of gateway.yaml)")
+LONG_TRAILER = Refusal(400, "what is between the parts of the body is too long")
+BUSY = Refusal(503, "too many connections (`connections` of gateway.yaml); try again")
+
+
+def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Refusal | None:
+    """Why a head with these headers, whose names are in lower case, is refused; None where it is not."""
+    names = [name for name, _ in headers]
+    hosts = names.count(b"host")
+    if hosts != 1 and (hosts or version == "1.1"):
+        return Refusal(400, "a request needs exactly one Host header")
+    # Hardly any request has all of them, and counting takes as long as looking.
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            return Refusal(400, f"the header {name.decode()} is there more than once")
+    return None
+
+
+def response_to(refusal: Refusal) -> bytes:
+    """The whole response, after which the connection is closed. It has the shape of OpenAI's errors."""
+    kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
+    error = {"message": refusal.message, "type": kind, "param": None, "code": None}
+    body = json.dumps({"error": error}).encode()
+    retry = "retry-after: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+    head = (
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
+    )
+    return head.encode() + body
