@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from router.errors import CallerError
+from router.errors import BusyError, CallerError
 from router.formats.codings import coding_that_begins
 from router.formats.json import read_json
 from router.gateway.http.content_coding import decoded
@@ -20,6 +20,7 @@ from router.gateway.http.errors import SlowBodyError, TooLargeError
 # A body above the limit is read up to this multiple of it before the connection is given up.
 _DRAIN_FACTOR = 4
 _TIMEOUT_S = 60.0
+_RETRY_AFTER_S = 1.0
 # The first bytes of the byte order marks of UTF-8, UTF-16 and UTF-32.
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
@@ -75,10 +76,18 @@ async def _read_raw(receive: Receive, max_bytes: int) -> bytes:
 
 
 def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
-    """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError.
+    """Decode a JSON object that is nested at most `max_depth` levels deep.
 
-    It is in UTF-8, or in the encoding of its byte order mark: PowerShell and .NET write one.
+    It is in UTF-8, or in the encoding of its byte order mark: PowerShell and .NET write one. Raises CallerError, or
+    BusyError where it does not fit into the memory that is left.
     """
+    try:
+        return _read_object(raw, max_depth)
+    except MemoryError:
+        raise BusyError("not enough memory is free to read this body", _RETRY_AFTER_S) from None
+
+
+def _read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
         body = read_json(raw.decode(json.detect_encoding(raw)).encode() if raw.startswith(_MARKS) else raw)
     except UnicodeDecodeError as error:

@@ -27,6 +27,7 @@ from tests.gateway.servers import wait_for
 pytestmark = pytest.mark.slow
 # Longer than the pause of the journal's thread, which moves the record of a request.
 _MOVE_S = 0.3
+FULL_LOG = Case((Operation.LOG,), 1, errno.ENOSPC, -1)
 SHORT_ENTRY = Case((Operation.WRITE,), 1, errno.ENOSPC, 2, short=True)
 # The file that changed cannot be read at all for a while.
 TWICE = Case((Operation.OPEN,), 5, errno.EMFILE, -1)
@@ -90,13 +91,14 @@ def start_with(upstream: Upstream, folder: Path, library: Path, case: Case) -> N
             service.kill()
             service = Service(start)
             assert service.wait(), service.text()
+        assert service.is_healthy(), service.text()
         assert wait_for(lambda: service.ask().status == 200, 10)
         check_the_end(service, case)
     finally:
         service.kill()
 
 
-@pytest.mark.parametrize("case", sample(cases(START), 4), ids=str)
+@pytest.mark.parametrize("case", [FULL_LOG, *sample(cases(START), 3)], ids=str)
 def test_a_failure_during_the_start_is_explained(upstream: Upstream, tmp_path: Path, library: Path, case: Case) -> None:
     start_with(upstream, tmp_path / "gateway", library, case)
 
