@@ -6,7 +6,7 @@ CPU_TORCH := torch==2.13.0
 # Small products are many times faster on one thread than on several that wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check bench docs clean
+.PHONY: run test check bench docs lock audit sbom clean
 
 run: $(VENV)/.run
 	$(BIN)/python scripts/demo.py
@@ -27,6 +27,18 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+# New pins and hashes after a change of pyproject.toml; `scripts/lock --upgrade` takes newer versions.
+lock:
+	scripts/lock
+
+# Known vulnerabilities of the pinned versions; the exit codes are in the script.
+audit:
+	scripts/audit
+
+# The bill of materials of what a user installs: the wheel and constraints.txt in an environment of their own.
+sbom: $(VENV)/.dev
+	scripts/sbom build/pulvinar.cdx.json
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -34,14 +46,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# What it takes to route and serve.
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+# What it takes to route and serve. Every file that is installed has a hash in one of these two.
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r constraints/build.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 # torch comes first and alone, so that nothing pulls a build with CUDA.
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: $(VENV)/.run constraints/dev.txt
 	scripts/system
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(CPU_TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,plot,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints/dev.txt $(CPU_TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints/dev.txt --no-build-isolation --editable '.[train,plot,otel]' --group dev
 	touch $@

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
+
+from tests.test_supply_chain import applicable_pins
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "Write a Python function that merges two sorted lists."
@@ -34,14 +38,28 @@ def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     (wheel,) = built.glob("*.whl")
-    constraints = ROOT / "constraints.txt"
-    run(folder / "bin" / "pip", "install", "--quiet", "--constraint", constraints, wheel, cwd=built)
+    # As the documentation says: no package is installed whose hash is not in the file, and it names all of them.
+    run(folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", ROOT / "constraints.txt", cwd=built)
+    run(folder / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=built)
+    run(folder / "bin" / "pip", "check", cwd=built)
     return folder / "bin"
 
 
 def test_the_wheel_routes_with_the_cards_that_it_contains(environment: Path, tmp_path: Path) -> None:
     assert "quality" in run(environment / "route", PROMPT, "--flags", "size<10B", cwd=tmp_path)
     assert "pulvinar 0." in run(environment / "pulvinar", "--version", cwd=tmp_path)
+
+
+def test_the_bill_of_materials_names_exactly_the_pinned_packages(environment: Path, tmp_path: Path) -> None:
+    # cyclonedx-py checks the document against the schema of CycloneDX before it writes it.
+    run(ROOT / "scripts" / "sbom", tmp_path / "sbom.json", environment / "python", cwd=tmp_path)
+    document = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert document["metadata"]["component"]["name"] == "pulvinar"
+    named = {f"{canonicalize_name(part['name'])}=={part['version']}" for part in document["components"]}
+    installers = {"pip", "setuptools", "pulvinar"}
+    named = {pin for pin in named if pin.partition("==")[0] not in installers}
+    assert named == applicable_pins(ROOT / "constraints.txt")
 
 
 def test_the_wheel_creates_a_folder_to_edit(environment: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -74,4 +75,6 @@ def serve(
 
 
 def _print_to_stderr(line: str) -> None:
-    typer.echo(line, err=True)
+    # A log on a full disk, or whose reader has gone, stops no gateway.
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=True)

@@ -29,12 +29,12 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
 
 
-def replace_file(file: Path, content: bytes) -> None:
+def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace `file` in one step, with the owner and mode of the old one. The new content is on the disk on return.
 
-    Raises OSError.
+    `mode` is that of a new file, less the process's umask. Raises OSError, and then the old file is as it was.
     """
-    with replacing(file) as part, os.fdopen(_new_private_file(part), "wb") as stream:
+    with replacing(file) as part, os.fdopen(_new_file(part, mode), "wb") as stream:
         stream.write(content)
         if file.exists():
             status = file.stat()
@@ -45,9 +45,8 @@ def replace_file(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _new_private_file(file: Path) -> int:
-    """Open a new file that only its owner can read: it may hold secrets."""
-    return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+def _new_file(file: Path, mode: int) -> int:
+    return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool:

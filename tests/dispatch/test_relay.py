@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import pytest
@@ -32,6 +33,16 @@ def test_half_a_surrogate_pair_reaches_the_upstream(upstream: Upstream) -> None:
 def test_a_field_that_would_redirect_the_call_is_not_forwarded(upstream: Upstream, field: str) -> None:
     call(make_card("a", upstream.url), body={**BODY, field: "http://evil.example"})
     assert field not in upstream.seen[0].body
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(upstream: Upstream, status: int) -> None:
+    target = f"{upstream.url}/v1/chat/completions"
+    answer = f"HTTP/1.1 {status} Moved\r\nlocation: {target}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    with raw_server(answer.encode()) as url, contextlib.suppress(UpstreamError):
+        response, _ = call(make_card("a", url, api_key_env="OPENAI_API_KEY"))
+        assert response.status >= 400
+    assert upstream.seen == []
 
 
 def test_the_gateways_flags_are_removed_from_the_metadata(upstream: Upstream) -> None:

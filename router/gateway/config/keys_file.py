@@ -26,6 +26,8 @@ from router.formats.quantities import read_quantity
 from router.formats.yaml_file import read_yaml
 from router.gateway.config.keys import Key, Keys, load_keys, problems_of
 
+# It contains no secrets, and the service that reads it may run as another user than the one who adds keys.
+_NEW_FILE_MODE = 0o644
 _HEADER = "# Hashes of the clients' API keys. Edit this file by hand or with `route keys`.\nkeys:\n"
 
 
@@ -49,10 +51,8 @@ def append_key(file: Path, fields: Mapping[str, Any], catalog: Catalog, policies
         if not _contains(old + entry, [*before, key]):
             problem = "cannot append to a list that is written in brackets, only to one of lines with a dash"
             raise CallerError(f"{file}: {problem}; add this entry by hand:\n{entry.decode()}")
-        # A single append: concurrent readers see either all of the entry or none of it.
-        with file.open("ab", buffering=0) as stream:
-            stream.write(entry)
-            os.fsync(stream.fileno())
+        # In one step: a full disk leaves the file as it was, and concurrent readers never see a part of the entry.
+        replace_file(file.resolve(), old + entry, mode=_NEW_FILE_MODE)
     return key
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +24,7 @@ from router.errors import ConfigurationError, PulvinarError
 from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys
-from router.gateway.config.sources import ParsedConfig, Sources
+from router.gateway.config.sources import ParsedConfig, Sources, Stamp
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor
 from router.pipeline import Router
@@ -36,6 +37,10 @@ _STEP_MS, _DEBOUNCE_MS = 50, 500
 _TICK_S, _POLL_EVERY_TICKS = 1.0, 3
 # How long a file may be missing, or incomplete, while an editor replaces it.
 _SETTLE_S = 0.3
+# Failures to read that end by a change of the file, which is noticed.
+_OF_THE_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM})
+# Differs from the stamps of any files.
+_UNKNOWN: tuple[Stamp, ...] = (("", 0, 0, 0),)
 _ERRORS = (PulvinarError, OSError, RuntimeError, ValueError, TypeError, LookupError)
 
 
@@ -119,9 +124,9 @@ class ConfigReloader:
         """Apply changes as they occur, until cancelled."""
         while True:
             await self._check()
-            watched = await asyncio.to_thread(self._sources.watched)
-            folders = {folder for folder, _ in watched}
             try:
+                watched = await asyncio.to_thread(self._sources.watched)
+                folders = {folder for folder, _ in watched}
                 ticks = 0
                 async for changed in awatch(
                     *folders,
@@ -152,7 +157,8 @@ class ConfigReloader:
     async def reload(self) -> None:
         """Reload everything, whether or not a change was detected."""
         async with self._lock:
-            await self._apply_change(requested=True)
+            with self._trying_again():
+                await self._apply_change(requested=True)
 
     def reload_soon(self) -> None:
         """Schedule `reload`; for the SIGHUP handler, on the event loop."""
@@ -163,9 +169,19 @@ class ConfigReloader:
     async def _check(self) -> None:
         """Apply a change since the last check, if there is one."""
         async with self._lock:
-            stamps = await asyncio.to_thread(self._sources.stamps)
-            if stamps != self._stamps:
-                await self._apply_change()
+            with self._trying_again():
+                stamps = await asyncio.to_thread(self._sources.stamps)
+                if stamps != self._stamps:
+                    await self._apply_change()
+
+    @contextlib.contextmanager
+    def _trying_again(self) -> Iterator[None]:
+        """Where the system refuses to look at the files, nothing is known about them: the next check tries again."""
+        try:
+            yield
+        except OSError as error:
+            _LOG.warning("the configuration files cannot be checked for changes: %s", error)
+            self._stamps = _UNKNOWN
 
     async def _apply_change(self, requested: bool = False) -> None:
         if await asyncio.to_thread(self._sources.any_missing, self._stamps):
@@ -175,9 +191,13 @@ class ConfigReloader:
         for _ in range(3):
             # Before loading, so that a change in the meantime is seen at the next check.
             self._stamps = await asyncio.to_thread(self._sources.stamps)
-            problem = await self._try_load(requested)
+            problem, is_passing = await self._try_load(requested)
             if problem is None:
                 return
+            if is_passing:
+                # The files will not change again, so the next check must not wait for that.
+                self._stamps = _UNKNOWN
+                break
             # The file may have been incomplete.
             await asyncio.sleep(_SETTLE_S)
             if await asyncio.to_thread(self._sources.stamps) == self._stamps:
@@ -186,25 +206,25 @@ class ConfigReloader:
             self.problem = problem
             self._send_line(f"configuration change rejected; keeping the previous one: {problem}")
 
-    async def _try_load(self, requested: bool) -> str | None:
-        """Load and activate the configuration. If that fails, return the reason."""
+    async def _try_load(self, requested: bool) -> tuple[str | None, bool]:
+        """Load and activate the configuration. If that fails, return the reason, and whether it may pass by itself."""
         before = self.current
         try:
             if not requested and await asyncio.to_thread(self._sources.fingerprint) == before.fingerprint:
                 self._clear_problem()
-                return None
+                return None, False
             loaded = await asyncio.to_thread(self._load, before)
         except PulvinarError as error:
-            return str(error)
+            return str(error), _may_pass(error)
         except _ERRORS as error:
             # No edit may end the watch, whatever error it causes.
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}", _may_pass(error)
         if loaded.fingerprint == before.fingerprint:
             # The number stays the same too.
             self._clear_problem()
             if requested:
                 self._send_line("configuration reloaded: no changes")
-            return None
+            return None, False
         self.current = loaded
         self.problem = None
         try:
@@ -212,7 +232,7 @@ class ConfigReloader:
         except _ERRORS as error:
             _LOG.error("the configuration was reloaded, but applying it failed: %s: %s", type(error).__name__, error)
         self._send_line(f"configuration reloaded: {changes(before, loaded) or 'no effective change'}")
-        return None
+        return None, False
 
     def _clear_problem(self) -> None:
         if self.problem is not None:
@@ -226,6 +246,15 @@ class ConfigReloader:
 
     def _is_relevant(self, _: Change, path: str) -> bool:
         return self._sources.is_relevant(path)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether a read failed for a reason that no edit of the file ends, such as too many open files."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno not in _OF_THE_FILE
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def changes(before: ActiveConfig, after: ActiveConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from router.gateway.config.keys import Keys, load_keys
 from router.perceive.ability.evidence import EvidenceFolder, ProbeOutcome
 
 _MAX_LINKS = 40
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 Stamp = tuple[str, int, int, int]
 """A file's path, inode, size, and when its content or its attributes last changed, in nanoseconds."""
@@ -61,17 +63,22 @@ class Sources(Struct, frozen=True):
         )
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """A stamp of every existing file, in order. Equal stamps mean that nothing has changed."""
+        """A stamp of every existing file, in order. Equal stamps mean that nothing has changed. Raises OSError."""
         return tuple(stamp for file in self._files() if (stamp := _stamp(file)) is not None)
 
     def fingerprint(self) -> str:
-        """A hash of the names and contents of all files: equal on machines with equal configurations."""
+        """A hash of the names and contents of all files: equal on machines with equal configurations.
+
+        Raises OSError where an existing file cannot be read: without it, a change of it would not be seen.
+        """
         digest = hashlib.sha256()
         for kind, file in self._named_files():
             try:
                 content = hashlib.sha256(file.read_bytes()).hexdigest()
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno in _MISSING:
+                    continue
+                raise
             digest.update(f"{kind}/{file.name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
@@ -113,8 +120,10 @@ class Sources(Struct, frozen=True):
         ):
             try:
                 files = sorted(folder.iterdir())
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno in _MISSING:
+                    continue
+                raise
             yield from ((kind, file) for file in files if file.suffix in suffixes)
         yield "gateway", self.gateway
         yield "keys", self.keys
@@ -123,8 +132,11 @@ class Sources(Struct, frozen=True):
 def _stamp(file: Path) -> Stamp | None:
     try:
         status = file.stat()
-    except OSError:
-        return None
+    except OSError as error:
+        # Any other failure says nothing about whether the file exists.
+        if error.errno in _MISSING:
+            return None
+        raise
     return str(file), status.st_ino, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
 
 

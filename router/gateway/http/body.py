@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from router.dispatch.bounds.body_memory import Reserved
-from router.errors import CallerError
+from router.errors import BusyError, CallerError
 from router.formats.codings import coding_that_begins
 from router.formats.json import read_json
 from router.gateway.http.content_coding import decoded
@@ -28,6 +28,7 @@ _DRAIN_FACTOR = 4
 _TIMEOUT_S = 60.0
 # Reading and routing a larger body takes long enough for other clients to notice.
 LARGE_BODY_BYTES = 256 * 1024
+_RETRY_AFTER_S = 1.0
 _SHORT_BYTES = 2**20
 _PART_BYTES = 2**18
 _MAX_DIGITS = 20
@@ -156,10 +157,18 @@ def _separators(text: bytes) -> int:
 
 
 def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
-    """Decode a JSON object that is nested at most `max_depth` levels deep. Raises CallerError.
+    """Decode a JSON object that is nested at most `max_depth` levels deep.
 
-    It is in UTF-8, or in the encoding of its byte order mark.
+    It is in UTF-8, or in the encoding of its byte order mark. Raises CallerError, or BusyError where it does not fit
+    into the memory that is left.
     """
+    try:
+        return _read_object(raw, max_depth)
+    except MemoryError:
+        raise BusyError("not enough memory is free to read this body", _RETRY_AFTER_S) from None
+
+
+def _read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
         body = read_json(_in_utf8(raw))
     except UnicodeDecodeError as error:

@@ -18,6 +18,8 @@ class Segment:
 
     def __init__(self, file: Path, descriptor: int, size: int) -> None:
         self.file, self._descriptor, self.size = file, descriptor, size
+        # Whether the file ends with a part of a line that could neither be completed nor removed.
+        self._is_torn = False
 
     @classmethod
     def create(cls, folder: Path) -> Segment:
@@ -46,15 +48,26 @@ class Segment:
     def append(self, line: bytes) -> None:
         """Write one line, which then survives this process. Raises OSError, and then nothing is written."""
         written = 0
+        if self._is_torn:
+            # The part becomes a line of its own, which readers skip.
+            line = b"\n" + line
         try:
             while written < len(line):
                 written += os.write(self._descriptor, line[written:] if written else line)
         except OSError:
             if written:
                 # The next line would be joined to the rest of a truncated one.
-                os.ftruncate(self._descriptor, self.size)
+                self._remove_part()
             raise
+        self._is_torn = False
         self.size += len(line)
+
+    def _remove_part(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self.size)
+        except OSError:
+            self._is_torn = True
+            self.size = os.fstat(self._descriptor).st_size
 
     def lines(self) -> Iterator[bytes]:
         """The lines; the last one may be truncated. They can be read even if the file has been deleted."""

@@ -295,6 +295,24 @@ def test_a_full_disk_leaves_no_truncated_line(tmp_path: Path) -> None:
     assert ended.stderr.count("records are being dropped") == 1
 
 
+CANNOT_TRUNCATE = """
+import os
+def ftruncate(descriptor, size):
+    raise OSError(5, "Input/output error")
+os.ftruncate = ftruncate
+"""
+
+
+def test_a_part_of_a_line_that_cannot_be_removed_spoils_no_other_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CANNOT_TRUNCATE + FULL_DISK, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
+    written, dropped = map(int, ended.stdout.split())
+    assert written + dropped == 61
+    assert "later" in stored_in(tmp_path)
+    assert len(stored_in(tmp_path)) == written
+    assert "skipped 1 unreadable lines" in ended.stderr
+
+
 def test_a_database_that_was_moved_away_is_created_again(journal: Journal) -> None:
     journal.append(record("one"))
     journal.flush()

@@ -1,0 +1,171 @@
+"""A gateway under the shim: requests, and what must hold afterwards about records, money, files and the process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from bench.gateway.processes import Start
+from router.gateway.config.keys import hash_of
+from router.store.records.journal import open_records
+from tests.faults.gateways import fault_card
+from tests.faults.io.shim import Shim
+from tests.faults.process import route_serve
+from tests.faults.surfaces import Response, send
+from tests.faults.upstream import Upstream
+
+CLIENT_KEY = "pv-" + "a" * 43
+COST_USD = 0.007
+"""What an answer costs: seven tokens at 1,000 $ a million."""
+_HEADERS = {"authorization": f"Bearer {CLIENT_KEY}"}
+_EXIT_LIMIT_S = 20.0
+
+
+def prepared(folder: Path, upstream: Upstream, library: Path) -> tuple[Start, Shim]:
+    """A gateway with one priced card and one key with a budget and a rate, and the shim that controls it."""
+    # Every request connects anew, so that connecting can fail.
+    card = fault_card("ok", upstream.url, "closes-after-each", price=1000.0)
+    start = route_serve(folder, [card], arguments=("--drain", "0"))
+    entry = f"  - id: ci\n    hash: {hash_of(CLIENT_KEY)}\n    rpm: 100000\n    budget_usd_per_day: 1000000$\n"
+    (folder / "keys.yaml").write_text(f"keys:\n{entry}", encoding="utf-8")
+    shim = Shim(library, folder, folder.with_name(f"{folder.name}.control"))
+    return msgspec.structs.replace(start, environment={**start.environment, **shim.environment}), shim
+
+
+class Service:
+    """One process of the gateway."""
+
+    def __init__(self, start: Start) -> None:
+        self.url, self.folder = f"http://127.0.0.1:{start.port}", start.folder
+        self.log = start.folder.with_name(f"{start.folder.name}.log")
+        self._acknowledged: list[Response] = []
+        self._latest: str | None = None
+        self._excused: set[str] = set()
+        self._dropped = 0
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                start.command,
+                env={**environment, **start.environment},
+                cwd=start.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.client = httpx.Client(base_url=self.url, headers=_HEADERS, trust_env=False, timeout=20)
+
+    def is_healthy(self) -> bool:
+        """Whether `/healthz` answers."""
+        try:
+            return self.client.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def wait(self, limit_s: float = _EXIT_LIMIT_S) -> bool:
+        """Wait until it serves or has exited. Returns whether it serves; raises TimeoutError where it does neither."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                return False
+            if self.is_healthy():
+                return True
+            time.sleep(0.02)
+        raise TimeoutError(f"neither serves nor exits: {self.text()[-500:]}")
+
+    def ask(self, *, stream: bool = False) -> Response:
+        """Send a request, and remember its answer if it is complete."""
+        response = send(self.client, "openai", "ok", stream)
+        self._latest = response.headers["x-request-id"]
+        if response.status == 200 and not response.broken:
+            self._acknowledged.append(response)
+        return response
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code. Raises subprocess.TimeoutExpired where it does not end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_EXIT_LIMIT_S)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.client.close()
+
+    def text(self) -> str:
+        """What it has printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def dropped(self) -> int:
+        """The records that it counts as dropped."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(int(float(line.split()[1])) for line in lines if line.startswith("pulvinar_records_dropped_total "))
+
+    def excuse_dropped(self) -> None:
+        """Where it has counted a dropped record since the last time, the answer of the latest request needs none."""
+        dropped = self.dropped()
+        if dropped > self._dropped and self._latest is not None:
+            self._excused.add(self._latest)
+        self._dropped = dropped
+
+    def lost_records(self) -> set[str]:
+        """Answers that a client has, without a record and without being counted as dropped. Call it after the end."""
+        records = open_records(self.folder / "store")
+        assert records is not None
+        with records:
+            recorded = {record.id for record in records.scan()}
+        return {response.headers["x-request-id"] for response in self._acknowledged} - recorded - self._excused
+
+    def uncounted_usd(self) -> float:
+        """What the delivered answers cost, less what the key's budget has counted or set aside, after the end."""
+        cost = COST_USD * len(self._acknowledged)
+        with contextlib.closing(sqlite3.connect(self.folder / "store" / "state.sqlite")) as database:
+            (counted,) = database.execute("SELECT ifnull(sum(spent + reserved), 0) FROM spend").fetchone()
+        return round(cost - counted / 1e9, 9)
+
+    def left_over(self) -> list[str]:
+        """Files that should not exist after the end."""
+        expected = {"records.sqlite", "state.sqlite"}
+        store = [file.name for file in (self.folder / "store").glob("*.*") if file.name not in expected]
+        return sorted([*store, *(file.name for file in self.folder.rglob("*.part")), *self._segments()])
+
+    def _segments(self) -> list[str]:
+        return [file.name for file in (self.folder / "store" / "journal").glob("*")]
+
+
+@contextlib.contextmanager
+def serving(start: Start) -> Iterator[Service]:
+    """A gateway that serves when the block begins, and is killed at its end unless it was stopped."""
+    service = Service(start)
+    try:
+        assert service.wait(), service.text()
+        yield service
+    finally:
+        service.kill()
+
+
+def route(start: Start, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run another command of `route` with the environment of the gateway, shim included."""
+    command = [sys.executable, *start.command[1:2], *arguments]
+    environment = {**os.environ, **start.environment}
+    return subprocess.run(
+        command, env=environment, cwd=start.folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def fingerprint(file: Path) -> str:
+    """The hash of a file's content; empty where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
