@@ -89,7 +89,7 @@ class PolledMetric(Struct, frozen=True):
 POLLED_METRICS: Mapping[str, PolledMetric] = {
     "in_flight": PolledMetric("pulvinar_requests_in_flight", "Requests in progress."),
     "queued": PolledMetric("pulvinar_requests_queued", "Requests waiting for a free slot."),
-    "cooling": PolledMetric("pulvinar_deployments_cooling", "Deployments cooling down after failures.", "max"),
+    "cooling": PolledMetric("pulvinar_deployments_cooling", "Cards cooling down for all clients.", "max"),
     "callable": PolledMetric("pulvinar_cards_callable", "Cards available.", "min"),
     "limits_ok": PolledMetric(
         "pulvinar_limits_ok", "1, or 0 while the limits of keys cannot be kept, and their requests get 503.", "min"
