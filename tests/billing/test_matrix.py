@@ -105,8 +105,8 @@ async def _bills(upstream: CountingUpstream) -> dict[Cell, Bill]:
             for number, cell in enumerate(CELLS)
         ]
     )
-    timeouts = Timeouts(first_token_s=Seconds(5), idle_s=Seconds(1.5), total_s=Seconds(20))
-    config = GatewayConfig(timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(1.5)))
+    timeouts = Timeouts(first_token_s=Seconds(5), idle_s=Seconds(4), total_s=Seconds(40))
+    config = GatewayConfig(timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(3)))
     gateway = make_gateway(make_router(*cards), config, keys)
     gate = asyncio.Semaphore(IN_PARALLEL)
     with served(make_app(gateway)) as url:
@@ -118,7 +118,7 @@ async def _bills(upstream: CountingUpstream) -> dict[Cell, Bill]:
 
         bills = dict(zip(CELLS, await asyncio.gather(*map(bill, *zip(*enumerate(CELLS), strict=True))), strict=True))
         # The last ones are read on for a while.
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(3.5)
         for number, cell in enumerate(CELLS):
             bills[cell].delivered = upstream.delivered[cell.name]
             bills[cell].charged = await gateway.state.spent_usd(f"k{number}", gateway_time()) / USD_PER_TOKEN
@@ -150,7 +150,7 @@ async def _ask(url: str, cell: Cell, upstream: CountingUpstream) -> int:
         + content
     )
     try:
-        return await asyncio.wait_for(_read(reader, cell, upstream), 15)
+        return await asyncio.wait_for(_read(reader, cell, upstream), 40)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):

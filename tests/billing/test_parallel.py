@@ -41,14 +41,8 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingUpstream]:
 
 def card(upstream: CountingUpstream, model: str = "dollar") -> Card:
     price = Price(Dollars(0), Dollars(USD_PER_TOKEN * 1e6))
-    return Card(
-        id="c",
-        provider="openai",
-        model=model,
-        base_url=upstream.url,
-        price=price,
-        max_output_tokens=TokenCount(200_000),
-    )
+    long = {"max_output_tokens": TokenCount(200_000), "context_tokens": TokenCount(1_000_000)}
+    return Card(id="c", provider="openai", model=model, base_url=upstream.url, price=price, **long)
 
 
 def keys(budget_usd: float) -> Keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from router.cards import Card, Catalog
 from router.dispatch.costs import Bounds, Expected, bounds_of, cost_of, lost_usage, no_answer
@@ -22,6 +22,13 @@ from router.wire.usage import output_limit
 _NOTHING = Bounds(0.0, 0.0, 0.0)
 # Where only a forecast could say more, and there is none.
 _USUAL = Expected(0, 500.0, 500.0 * TAIL_95)
+
+
+Unfinished = Literal["nothing", "rest", "whole", "stream"]
+"""What an upstream goes on to write after the end of a request: the rest of an answer, which may become as long as what
+was reserved; a whole answer of which nothing has arrived, which costs that, too; or a stream that has not begun, which
+servers end soon, and which costs what is likely.
+"""
 
 
 class Accounting:
@@ -55,27 +62,33 @@ class Accounting:
             key.id, lambda: self._reserved(key, now_s), most_waiting, config.budgets.wait_s
         )
 
-    async def settle(self, cost_usd: float | None, *, served: bool, abandoned: str = "") -> float | None:
-        """Replace what was reserved by the cost of the request. Returns what it is charged, None if that is unknown.
+    def charge_usd(self, cost_usd: float | None, *, served: bool, unfinished: Unfinished = "nothing") -> float | None:
+        """What the request is charged where its answers so far have this cost; None where nothing is known.
 
-        Where the cost is not known, a request that was `served` costs what was reserved. `abandoned`: its client left
-        before there was an answer, and the upstream goes on: a `whole` answer costs what was reserved, since it may
-        become as long; a `stream`, which servers end, what is expected.
+        Where the cost is not known, a request that was `served` costs what was reserved.
         """
+        if self._reservation is None:
+            return cost_usd
+        likely, reserved, _ = self._bounds
+        if cost_usd is None and served:
+            cost_usd = reserved
+        if unfinished == "nothing":
+            return cost_usd
+        known_usd = cost_usd or 0.0
+        return {"rest": max(known_usd, reserved), "whole": known_usd + reserved, "stream": known_usd + likely}[
+            unfinished
+        ]
+
+    async def settle(self, cost_usd: float) -> None:
+        """Replace what was reserved by what the request is charged, once."""
         reservation, self._reservation = self._reservation, None
         if reservation is None:
-            return cost_usd
-        if cost_usd is None and served:
-            cost_usd = self._bounds.reserved_usd
-        if abandoned:
-            left_usd = self._bounds.reserved_usd if abandoned == "whole" else self._bounds.likely_usd
-            cost_usd = (cost_usd or 0.0) + left_usd
+            return
         try:
             with contextlib.suppress(StateError):
-                await self._state.settle(reservation, cost_usd or 0.0)
+                await self._state.settle(reservation, cost_usd)
         finally:
             self._lines.freed(reservation.key_id)
-        return cost_usd
 
     async def _reserved(self, key: Key, now_s: float) -> Reservation:
         assert key.budget_usd_per_day is not None
@@ -93,12 +106,12 @@ class Accounting:
     def _release(self, reserving: asyncio.Future[Reservation]) -> None:
         if not reserving.cancelled() and reserving.exception() is None:
             self._reservation = reserving.result()
-            _RELEASING.add(task := asyncio.ensure_future(self.settle(0.0, served=False)))
+            _RELEASING.add(task := asyncio.ensure_future(self.settle(0.0)))
             task.add_done_callback(_RELEASING.discard)
 
 
 # The event loop keeps no references to its tasks.
-_RELEASING: set[asyncio.Future[float | None]] = set()
+_RELEASING: set[asyncio.Future[None]] = set()
 
 
 def lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, Any]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Literal
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -18,7 +17,7 @@ from router.dispatch.costs import booked_usage, cost_of
 from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.gateway.endpoints.accounting import Accounting, lost_usd
+from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
 from router.gateway.endpoints.entry import authenticated, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
@@ -263,19 +262,19 @@ class CompletionHandler:
         lost = lost_usd(self._attempts, selection.catalog, request.body)
         return (cost or 0.0) + lost if lost else cost
 
-    def _abandoned(self, usage: Usage | None) -> Literal["", "whole", "stream"]:
-        """What kind of answer an upstream writes on, whose end the gateway has not waited for."""
+    def _unfinished(self, status: int, usage: Usage | None) -> Unfinished:
+        """What an upstream writes on, of which the gateway has not waited for the end."""
         request, response = self._request, self._response
-        if request is not None and request.body.get("background") is True and response is not None:
-            # The answer comes later, and is not read by the gateway.
-            is_later = response.status < 400 and (usage is None or usage.estimated)
-            return "whole" if is_later else ""
-        if not self._client_has_left or request is None:
-            return ""
-        if response is None and self._begun_attempts > len(self._attempts):
-            return "stream" if request.stream else "whole"
-        # More than the gateway has read may have been delivered, but no more than was reserved.
-        return "whole" if self._is_endless else ""
+        if request is None:
+            return "nothing"
+        if response is not None:
+            # The answer to a request in the background comes later, and is not read by the gateway.
+            is_later = request.body.get("background") is True and response.status < 400
+            return "rest" if self._is_endless or (is_later and (usage is None or usage.estimated)) else "nothing"
+        is_cut_off = status in (_CLIENT_CLOSED_REQUEST, 500) and self._begun_attempts > len(self._attempts)
+        if not is_cut_off:
+            return "nothing"
+        return "stream" if request.stream else "whole"
 
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started_s) * 1000, 3)
@@ -314,9 +313,8 @@ class CompletionHandler:
             status, error = _CLIENT_CLOSED_REQUEST, "client_left"
         response, usage = self._response, self._usage()
         upstream_served = response is not None and response.status < 400
-        cost = await self._accounting.settle(
-            self._charged_usd(usage), served=upstream_served, abandoned=self._abandoned(usage)
-        )
+        unfinished = self._unfinished(status, usage)
+        cost = self._accounting.charge_usd(self._charged_usd(usage), served=upstream_served, unfinished=unfinished)
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
@@ -337,6 +335,7 @@ class CompletionHandler:
                 await written
         if self._trace is not None:
             self._trace.end(record)
+        await self._accounting.settle(cost or 0.0)
         if upstream_served and error is None:
             await self._remember_card()
 
