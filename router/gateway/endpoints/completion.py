@@ -18,7 +18,7 @@ from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
-from router.gateway.endpoints.entry import authenticated, take_request, tenant_of, turn_of
+from router.gateway.endpoints.keyed import authenticated, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response

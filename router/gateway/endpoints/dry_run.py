@@ -14,8 +14,7 @@ from starlette.responses import Response
 from router.decide.model_name import read_target
 from router.dispatch import Call
 from router.errors import UpstreamError
-from router.gateway.endpoints.entry import turn_of
-from router.gateway.endpoints.keyed import Entry
+from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_json_object
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface

@@ -20,7 +20,7 @@ from router.dispatch.providers import native_apis, uses_litellm
 from router.errors import FieldError, UnknownModelError
 from router.formats.json import json_bytes
 from router.gateway.endpoints.completion import CompletionHandler
-from router.gateway.endpoints.entry import tenant_of
+from router.gateway.endpoints.keyed import tenant_of
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import deployment_of_response
 from router.gateway.http.body import LARGE_BODY_BYTES, JsonLimits, read_body, read_json_object
