@@ -127,10 +127,10 @@ def test_sighup_at_any_moment_reaches_all_workers(tmp_path: Path, moment: str) -
 
 def test_a_worker_that_exits_is_replaced(tmp_path: Path) -> None:
     with supervisor(tmp_path, "serve_slowly", MIN_UPTIME_S) as process:
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         time.sleep(MIN_UPTIME_S)
         os.kill(noted(tmp_path, "ready")[0], signal.SIGKILL)
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 90)
         assert process.poll() is None
 
 
@@ -143,28 +143,28 @@ def test_workers_that_fail_to_start_stop_the_supervisor_with_their_status(tmp_pa
 def test_a_worker_that_is_killed_right_after_its_start_is_replaced(tmp_path: Path, times: int) -> None:
     with supervisor(tmp_path, "serve_slowly", 60) as process:
         for number in range(times):
-            assert wait_for(lambda number=number: len(noted(tmp_path, "spawned")) == 2 + number, 30)  # type: ignore[misc]
+            assert wait_for(lambda number=number: len(noted(tmp_path, "spawned")) == 2 + number, 90)  # type: ignore[misc]
             os.kill(noted(tmp_path, "spawned")[-1], signal.SIGKILL)
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         assert process.poll() is None
 
 
 def test_later_workers_that_fail_never_stop_the_others(tmp_path: Path) -> None:
     with supervisor(tmp_path, "fail_later", 60) as process:
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         (tmp_path / "broken").touch()
         killed, other = noted(tmp_path, "ready")
         os.kill(killed, signal.SIGKILL)
-        assert wait_for(lambda: len(noted(tmp_path, "failed")) >= 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "failed")) >= 2, 90)
         assert process.poll() is None
         assert is_running(other)
         (tmp_path / "broken").unlink()
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 3, 90)
 
 
 def test_where_no_worker_runs_connections_are_answered(tmp_path: Path) -> None:
     with supervisor(tmp_path, "fail_later", 60):
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         (tmp_path / "broken").touch()
         for pid in noted(tmp_path, "ready"):
             os.kill(pid, signal.SIGKILL)
@@ -174,7 +174,7 @@ def test_where_no_worker_runs_connections_are_answered(tmp_path: Path) -> None:
 
 def test_the_supervisor_closes_its_listener_when_it_stops(tmp_path: Path) -> None:
     with supervisor(tmp_path, "serve_slowly") as process:
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         port = int((tmp_path / "port").read_text())
         # A stopped worker neither ends nor accepts; here it has no listener either.
         os.kill(noted(tmp_path, "ready")[0], signal.SIGSTOP)
@@ -194,7 +194,7 @@ def is_refused(port: int) -> bool:
 
 def test_workers_whose_supervisor_was_killed_end(tmp_path: Path) -> None:
     with supervisor(tmp_path, "serve_slowly") as process:
-        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 90)
         process.kill()
         assert wait_for(lambda: not any(map(is_running, noted(tmp_path, "ready"))), 30)
         assert sorted(noted(tmp_path, "ended")) == sorted(noted(tmp_path, "ready"))
