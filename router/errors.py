@@ -42,6 +42,10 @@ class NoCandidateError(CallerError):
     """No card passes every limit."""
 
 
+class PromptFlagError(CallerError):
+    """No card meets the limits of a flag in the prompt, which may only narrow the choice."""
+
+
 class UnknownModelError(CallerError):
     """The request names a model, card or policy that does not exist."""
 

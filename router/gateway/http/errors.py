@@ -20,6 +20,7 @@ from router.errors import (
     FlagError,
     InvalidKeyError,
     NoCandidateError,
+    PromptFlagError,
     PulvinarError,
     RateLimitError,
     UnknownModelError,
@@ -27,6 +28,11 @@ from router.errors import (
 )
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_CALLER_CODES: Mapping[type[PulvinarError], str] = {
+    FlagError: "invalid_flag",
+    NoCandidateError: "no_candidate",
+    PromptFlagError: "no_candidate",
+}
 _MAX_SHOWN_CHARACTERS = 60
 
 
@@ -74,7 +80,7 @@ def error_response(error: PulvinarError) -> ErrorResponse:
 
 
 def _for_caller(error: Any, message: str) -> ErrorResponse:
-    code = {FlagError: "invalid_flag", NoCandidateError: "no_candidate"}.get(type(error), "invalid_request")
+    code = _CALLER_CODES.get(type(error), "invalid_request")
     param = error.param if isinstance(error, FieldError) else None
     return ErrorResponse(400, message, "invalid_request_error", code, param)
 
