@@ -51,7 +51,8 @@ _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
 class DispatchSettings(Struct, frozen=True):
     """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
-    `forward_headers`: patterns of the upstreams' headers that clients get.
+    `forward_headers`: patterns of the upstreams' headers that clients get. `fetch_hosts`: hosts, or patterns of them,
+    from which the gateway fetches media that a client names and the provider does not fetch.
     """
 
     timeouts: Timeouts = Timeouts()
@@ -59,6 +60,7 @@ class DispatchSettings(Struct, frozen=True):
     queue: QueueLimits = QueueLimits()
     retries: int = 1
     forward_headers: tuple[str, ...] = ()
+    fetch_hosts: tuple[str, ...] = ()
 
 
 def missing_configuration(card: Card) -> str | None:
@@ -83,7 +85,7 @@ class Dispatcher:
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
         self._relay = Relay(settings.timeouts, settings.forward_headers)
-        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
+        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries = settings.retries
         # What servers rejected, beyond the tables: by provider, base URL and model.
         self._learned: dict[tuple[str, str | None, str], Dialect] = {}
@@ -93,6 +95,7 @@ class Dispatcher:
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
         self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
+        self._litellm.fetch_hosts = settings.fetch_hosts
         self._retries = settings.retries
 
     def preload(self, cards: Iterable[Card]) -> None:

@@ -184,4 +184,6 @@ def _visitors(active: ActiveConfig) -> Visitors:
 
 
 def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
-    return DispatchSettings(config.timeouts, config.cooldown, config.queue, config.retries, config.forward_headers)
+    return DispatchSettings(
+        config.timeouts, config.cooldown, config.queue, config.retries, config.forward_headers, config.fetch_hosts
+    )

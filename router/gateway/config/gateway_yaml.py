@@ -25,6 +25,14 @@ Alias = Annotated[str, Meta(min_length=1, max_length=200)]
 HeaderPattern = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9-]{2,}\*?$", max_length=100, description="A name, or its beginning and *.")
 ]
+FetchHost = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+        max_length=253,
+        description="The name of a host, or *. and the domain of several.",
+    ),
+]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -55,7 +63,9 @@ class GatewayConfig(
     `[<flags>]`, or a card. With `aliases_hide_cards`, an alias may have the name of a card and takes precedence over
     it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of this
     machine that are accepted without API keys, `cors` the web pages that may send requests. `forward_headers` are
-    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `max_concurrency`: requests
+    patterns of upstreams' response headers that clients get, such as `x-ratelimit-*`. `fetch_hosts` are the hosts from
+    which the gateway fetches media that clients name where the provider does not, or patterns such as `*.example.org`.
+    `max_concurrency`: requests
     in progress, per worker. `max_depth`: the nesting limit of a body's JSON. `keepalive_s`: the interval of comments in
     an idle stream, 0 for none. `retries`: retries of a broken connection on the same deployment. `open_metrics`:
     whether `/metrics` needs no API key.
@@ -77,6 +87,7 @@ class GatewayConfig(
     allowed_hosts: tuple[str, ...] = ()
     cors: Cors = _default(Cors())
     forward_headers: tuple[HeaderPattern, ...] = ()
+    fetch_hosts: tuple[FetchHost, ...] = ()
 
     def __post_init__(self) -> None:
         for host in self.allowed_hosts:
