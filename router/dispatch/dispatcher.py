@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.bodies.redaction import one_line
 from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
@@ -147,7 +148,7 @@ class Dispatcher:
             try:
                 response = await self._attempt(deployment, call, attempts, on_attempt)
             except UpstreamError as error:
-                _LOG.warning("%s", error)
+                _LOG.warning("%s", one_line(str(error)))
                 failover.add(deployment, error)
                 continue
             except FieldError as error:

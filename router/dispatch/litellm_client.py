@@ -22,12 +22,13 @@ import msgspec
 from router import settings
 from router.cards.schema import Card
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
+from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.connection.fetching import with_media
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
-from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
@@ -333,7 +334,8 @@ def _error_response(
 ) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     secrets = secrets_of(card, key)
-    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), secrets, None).decode())
+    text = redacted(str(error).encode("utf-8", "replace"), secrets, None).decode()
+    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, one_line(text))
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
     broken = _transport_error(error)

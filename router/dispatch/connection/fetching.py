@@ -170,17 +170,8 @@ class _PublicResolver(AbstractResolver):
         addresses = [(entry[0], str(entry[4][0])) for entry in found]
         if not addresses or not all(is_public(address) for _, address in addresses):
             raise OSError("the name has an address that is not public")
-        return [
-            {
-                "hostname": host,
-                "host": address,
-                "port": port,
-                "family": each,
-                "proto": 0,
-                "flags": socket.AI_NUMERICHOST,
-            }
-            for each, address in addresses
-        ]
+        common = {"hostname": host, "port": port, "proto": 0, "flags": int(socket.AI_NUMERICHOST)}
+        return [ResolveResult(**common, host=address, family=each) for each, address in addresses]  # type: ignore[typeddict-item]
 
     async def close(self) -> None:
         """Close nothing."""

@@ -19,7 +19,11 @@ from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_serve
 from tests.gateway.servers import make_card
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
-pytestmark = pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Item .* is using the `ReadOnly` qualifier:UserWarning"),
+    # Older versions of litellm leave coroutines of their loggers behind.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Listener:
