@@ -85,14 +85,15 @@ class Router:
         today: datetime.date | None = None,
         kept: str | None = None,
         is_typed: bool = False,
+        only_narrows: bool = False,
     ) -> Routed:
         """Choose a card for `request`.
 
-        `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`); where
-        `is_typed`, the operator wrote the prompt, and its flags count like those of the command line. `unavailable`
-        maps the ids of cards that cannot be called now to the reason; `today` is the date from which `age` is counted;
-        `kept` is the id of the card that answered the conversation so far. Raises CallerError for flags that cannot be
-        read, and for limits that no card meets.
+        `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`), as `flags` do
+        where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the command
+        line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date from
+        which `age` is counted; `kept` is the id of the card that answered the conversation so far. Raises CallerError
+        for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -102,6 +103,8 @@ class Router:
             requested = typed.overridden_by(requested)
         elif applied.prompt_flags:
             request, in_prompt = extract_own_lines(request, applied.overrides)
+        if only_narrows:
+            in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features = self._perceive(request, continues=kept is not None)
         forecast = self._of(applied)[1](features)
         request_context = RequestContext(unavailable or {}, today, kept)
@@ -113,5 +116,5 @@ class Router:
             try:
                 decision = decide(self.catalog, features, forecast, applied, flags, self.predictor.id, request_context)
             except NoCandidateError as error:
-                raise PromptFlagError(f"the flag {in_prompt} in the prompt: {error}") from None
+                raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
         return Routed(decision, request, forecast, features, applied, request_context)

@@ -31,7 +31,8 @@ class Quantity(Struct, frozen=True):
         limit = self.values[chosen]
         if np.isnan(limit):
             return np.zeros(len(self.values), dtype=bool) if self.grows else self.values > 0
-        return ~(self.values <= limit)
+        is_above: Mask = ~(self.values <= limit)
+        return is_above
 
 
 def cards_above(catalog: Catalog, forecast: Forecast, input_tokens: int, card: str) -> Mapping[str, str]:

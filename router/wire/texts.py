@@ -38,7 +38,7 @@ def newest_human_texts(body: Mapping[str, Any]) -> tuple[str, ...]:
     if place is None:
         return ()
     field, position = place
-    value = body[field]
+    value: Any = body[field]
     return (value,) if position is None else tuple(_texts_of_message(value[position]))
 
 
@@ -61,8 +61,9 @@ def _newest(body: Mapping[str, Any]) -> tuple[str, int | None] | None:
         value = body.get(field)
         if isinstance(value, str) and value.strip():
             return field, None
-        for position in reversed(range(len(value) if isinstance(value, list) else 0)):
-            if any(text.strip() for text in _texts_of_message(value[position])):
+        messages = value if isinstance(value, list) else []
+        for position in reversed(range(len(messages))):
+            if any(text.strip() for text in _texts_of_message(messages[position])):
                 return field, position
     return None
 

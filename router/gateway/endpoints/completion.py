@@ -24,11 +24,13 @@ from router.gateway.http.body import read_body, read_object
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
+from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
 from router.store.state.protocol import LastAnswer
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
+from router.wire.reading.provider_ids import ids_made
 
 # Reading and routing a larger body takes long enough for other clients to notice.
 LARGE_BODY_BYTES = 256 * 1024
@@ -54,6 +56,8 @@ class CompletionHandler:
         self._booked: Usage | None = None
         self._attempts: list[Attempt] = []
         self._made = Made(surface.api)
+        self._ownership = Ownership(services.state)
+        self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._is_recorded = False
@@ -88,6 +92,11 @@ class CompletionHandler:
         request = self._request = msgspec.structs.replace(self._request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
+        return self._permitted(request)
+
+    def _permitted(self, request: GatewayRequest) -> GatewayRequest:
+        request, self._left_out = permitted(request)
+        self._request = request
         return request
 
     async def _answer(self, request: GatewayRequest) -> None:
@@ -100,10 +109,11 @@ class CompletionHandler:
             self._stop_watching()
             await self._responder.whole(200, {}, answer)
             return
+        await self._ownership.check(request, self._at)
         selection = self._selection = await services.selector.select(request)
         await self._accounting.reserve(key, selection, self._at)
         self._overhead_ms = self._elapsed_ms()
-        call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
+        call = Call(self._surface.api, selection.body, request.stream, request.headers, selection.chat_body)
         call = msgspec.structs.replace(call, affinity=selection.affinity)
         on_attempt = None if self._trace is None else self._trace.attempt
         calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, on_attempt)
@@ -121,6 +131,7 @@ class CompletionHandler:
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
         self._made.add(body)
+        await self._own(body)
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
             return
@@ -128,6 +139,11 @@ class CompletionHandler:
         await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, _without_type(response.headers), body)
+
+    async def _own(self, answer: bytes) -> None:
+        """Remember whose the ids in the answer are, or in whole events of it."""
+        if self._request is not None and self._ownership.applies_to(self._request):
+            await self._ownership.remember(self._request, ids_made(answer), self._at)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)
@@ -147,6 +163,7 @@ class CompletionHandler:
             while not events.complete:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
                 self._made.add(piece)
+                await self._own(piece)
                 if is_first:
                     await self._remember_response(response, piece)
                 is_first = False
@@ -205,7 +222,7 @@ class CompletionHandler:
     def _routing_headers(self) -> dict[str, str]:
         """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
         selection, response = self._selection, self._response
-        changed = () if response is None else response.changed
+        changed = self._left_out if response is None else (*self._left_out, *response.changed)
         headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
         if selection is None or selection.policy.headers == "off":
             return headers

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import re
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +20,9 @@ from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_object
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
+from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest
+from router.types import Guard
 from router.wire import count_input
 from router.wire.texts import HUMAN_FIELDS
 
@@ -55,18 +59,23 @@ class DryRun:
         key = active.keys.authenticate(presented_key(headers))
         raw = await read_body(request.receive, headers, active.config.max_body_bytes)
         body = await asyncio.to_thread(read_object, raw, active.config.max_depth)
-        return GatewayRequest(surface, active, key, headers, body, is_large=True)
+        return permitted(GatewayRequest(surface, active, key, headers, body, is_large=True))[0]
 
     async def _decision(self, request: GatewayRequest) -> bytes:
         request = msgspec.structs.replace(request, surface=_surface_of(request.body))
         selection = await self._services.selector.select(request)
         if selection.routed is None:
             return msgspec.json.encode({"card": selection.card.id, "named": True})
-        return msgspec.json.encode(selection.routed.decision.document())
+        document = selection.routed.decision.document()
+        if request.key is not None and (denied := request.active.keys.denied(request.key)):
+            document["rejections"] = {card: why for card, why in document["rejections"].items() if card not in denied}
+            document["guard"] = _without_cards(document["guard"], denied)
+        return msgspec.json.encode(document)
 
     async def _count(self, request: GatewayRequest) -> bytes:
         target = read_target(request.body.get("model"), request.active.aliases)
         if target.card is not None:
+            await Ownership(self._services.state).check(request, time.time())
             selection = await self._services.selector.select(request)
             call = Call("messages", request.body, headers=request.headers)
             try:
@@ -76,6 +85,14 @@ class DryRun:
             if response is not None and response.status == 200 and isinstance(response.body, bytes):
                 return response.body
         return await asyncio.to_thread(_estimate, request)
+
+
+def _without_cards(guard: Guard, hidden: Collection[str]) -> Guard:
+    """The guard's explanation where it names none of these cards, else without its reason and their names."""
+    default, best = (None if card in hidden else card for card in (guard.default, guard.best))
+    # The reason begins with the policy's default card where that is not a candidate.
+    is_named = any(card in hidden for card in re.findall(r"[^\s;,()]+", guard.reason))
+    return msgspec.structs.replace(guard, default=default, best=best, reason="" if is_named else guard.reason)
 
 
 def _estimate(request: GatewayRequest) -> bytes:

@@ -53,7 +53,7 @@ class ModelList:
         entries = [
             *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _allows(key, policy)),
             *(_entry(name, 0, "pulvinar") for name in self._aliases),
-            *(entry for id_, entry in self._cards.items() if key is None or key.allows_card(id_)),
+            *(entry for id_, entry in self._cards.items() if key is None or key.allows_naming(id_)),
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
@@ -62,7 +62,7 @@ class ModelList:
         return (
             *(name for name, policy in self._policies.items() if _allows(key, policy)),
             *self._aliases,
-            *(id_ for id_ in self._cards if key is None or key.allows_card(id_)),
+            *(id_ for id_ in self._cards if key is None or key.allows_naming(id_)),
         )
 
     def page(self, key: Key | None, page: Page) -> bytes:
@@ -108,7 +108,7 @@ class ModelList:
         card = self._other_names.get(name, name)
         if name in self._aliases or (name in self._policies and _allows(key, self._policies[name])):
             return msgspec.json.encode(_entry(name, 0, "pulvinar"))
-        if card in self._cards and (key is None or key.allows_card(card)):
+        if card in self._cards and (key is None or key.allows_naming(card)):
             return msgspec.json.encode(self._cards[card])
         raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
 

@@ -20,9 +20,11 @@ from router.errors import (
     FlagError,
     InvalidKeyError,
     NoCandidateError,
+    PermissionDeniedError,
     PromptFlagError,
     PulvinarError,
     RateLimitError,
+    UnknownIdError,
     UnknownModelError,
     UpstreamError,
 )
@@ -115,6 +117,14 @@ def _for_configuration(_: Any, message: str) -> ErrorResponse:
     return ErrorResponse(503, message, "configuration_error", "not_configured", None, {"x-should-retry": "false"})
 
 
+def _for_permission(_: Any, message: str) -> ErrorResponse:
+    return ErrorResponse(403, message, "permission_error", "permission_denied")
+
+
+def _for_unknown_id(error: Any, message: str) -> ErrorResponse:
+    return ErrorResponse(404, message, "invalid_request_error", "not_found", error.param)
+
+
 def _rejection(status: int, code: str, param: str | None = None) -> Callable[[Any, str], ErrorResponse]:
     return lambda _, message: ErrorResponse(status, message, "invalid_request_error", code, param)
 
@@ -123,6 +133,8 @@ def _rejection(status: int, code: str, param: str | None = None) -> Callable[[An
 _RESPONSES: Mapping[type[PulvinarError], Callable[[Any, str], ErrorResponse]] = {
     InvalidKeyError: _rejection(401, "invalid_api_key"),
     BudgetError: _for_budget,
+    PermissionDeniedError: _for_permission,
+    UnknownIdError: _for_unknown_id,
     RateLimitError: _for_rate_limit,
     UnknownModelError: _rejection(404, "model_not_found", "model"),
     TooLargeError: _rejection(413, "request_too_large"),
