@@ -89,11 +89,11 @@ class Router:
     ) -> Routed:
         """Choose a card for `request`.
 
-        `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`), as `flags` do
-        where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the command
-        line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date from
-        which `age` is counted; `kept` is the id of the card that answered the conversation so far. Raises CallerError
-        for flags that cannot be read, and for limits that no card meets.
+        `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`), as `flags`
+        do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
+        command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
+        from which `age` is counted; `kept` is the id of the card that answered the conversation so far. Raises
+        CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags

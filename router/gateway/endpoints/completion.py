@@ -57,6 +57,7 @@ class CompletionHandler:
         self._attempts: list[Attempt] = []
         self._made = Made(surface.api)
         self._ownership = Ownership(services.state)
+        self._owned: set[str] = set()
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
@@ -143,7 +144,9 @@ class CompletionHandler:
     async def _own(self, answer: bytes) -> None:
         """Remember whose the ids in the answer are, or in whole events of it."""
         if self._request is not None and self._ownership.applies_to(self._request):
-            await self._ownership.remember(self._request, ids_made(answer), self._at)
+            new = [id_ for id_ in ids_made(answer) if id_ not in self._owned]
+            self._owned.update(new)
+            await self._ownership.remember(self._request, new, self._at)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)

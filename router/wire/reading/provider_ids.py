@@ -6,11 +6,12 @@ and answers, so that the gateway can remember whose they are.
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.formats.json import json_or_none
+from router.wire.sse import events_of, read_event
 
 _USED = frozenset(
     {
@@ -34,28 +35,31 @@ _OBJECTS = frozenset({"container", "conversation"})
 # What a model or a tool wrote, and the client's own names.
 _CONTENTS = frozenset({"arguments", "description", "input_schema", "metadata", "output_schema", "parameters", "schema"})
 _REFERENCE = "item_reference"
-_MAX_DEPTH, _MAX_MADE = 12, 500
-_ID = r'"((?:[^"\\]){1,200})"'
-_MADE = tuple(
-    re.compile(pattern.encode())
-    for pattern in (
-        rf'"(?:file_id|container_id|conversation_id|vector_store_id|batch_id)"\s*:\s*{_ID}',
-        rf'"(?:container|conversation)"\s*:\s*\{{\s*"id"\s*:\s*{_ID}',
-        r'"id"\s*:\s*"([a-z]{2,12}_[^"\\]{1,200})"',
-        r'"audio"\s*:\s*\{[^{}]*?"id"\s*:\s*"([^"\\]{1,200})"',
-    )
-)
+_MAX_DEPTH, _MAX_MADE = 8, 500
+# Answers repeat parts of the request, and contain what a model wrote: an id there shows nothing.
+_WRITTEN = _CONTENTS | {"action", "attributes", "input", "queries", "results", "tools", "text"}
+_OUTPUTS = ("output", "content")
+_PARTS = ("item", "content_block", "annotation", "part")
 
 
 def ids_used(body: Mapping[str, Any]) -> dict[str, str]:
     """The ids to which a body of any protocol refers, each with the path of its field."""
-    return {id_: path for path, id_ in _used(body, "", 0)}
+    return {id_: path for path, id_ in _used(body, "")}
 
 
 def ids_made(answer: bytes) -> tuple[str, ...]:
-    """The ids in an answer of any protocol, its body or whole events, at most 500."""
-    found = (match[1] for pattern in _MADE for match in pattern.finditer(answer))
-    return tuple(dict.fromkeys(id_.decode("utf-8", "replace") for id_ in found))[:_MAX_MADE]
+    """The ids that a provider made for an answer of any protocol, at most 500; `answer` is its body or whole events.
+
+    Read only where providers put them: what the client or the model wrote may contain the ids of others.
+    """
+    if b'"id"' not in answer and b"_id" not in answer:
+        return ()
+    if answer.lstrip()[:1] == b"{":
+        values = [json_or_none(answer)]
+    else:
+        values = [read_event(event).value for event in events_of(answer)]
+    found = (id_ for value in values if isinstance(value, dict) for id_ in _made(value))
+    return tuple(itertools.islice(dict.fromkeys(found), _MAX_MADE))
 
 
 def id_of_body(answer: bytes) -> str | None:
@@ -65,14 +69,42 @@ def id_of_body(answer: bytes) -> str | None:
     return id_ if isinstance(id_, str) and id_ else None
 
 
-def _used(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+def _made(value: dict[str, Any]) -> Iterator[str]:
+    """The ids in a whole answer, or in the decoded data of an event."""
+    for holder in (value, value.get("response"), value.get("message")):
+        if isinstance(holder, dict):
+            yield from filter(None, (_id_in(holder.get(name)) for name in ("id", *_OBJECTS)))
+            for name in _OUTPUTS:
+                yield from _made_in(holder.get(name), 0)
+    for name in _PARTS:
+        yield from _made_in(value.get(name), 0)
+    choices = value.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        for name in ("message", "delta"):
+            spoken = choice.get(name) if isinstance(choice, dict) else None
+            if isinstance(spoken, dict) and (id_ := _id_in(spoken.get("audio"))):
+                yield id_
+
+
+def _made_in(value: Any, depth: int) -> Iterator[str]:
+    """The ids in an item of an answer, and in the parts of it that the provider made."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _made_in(inner, depth)
+    elif isinstance(value, dict) and depth <= _MAX_DEPTH:
+        for name, inner in value.items():
+            if name in ("id", "container_id", "file_id"):
+                yield from filter(None, (_id_in(inner),))
+            elif name not in _WRITTEN:
+                yield from _made_in(inner, depth + 1)
+
+
+def _used(value: Any, path: str) -> Iterator[tuple[str, str]]:
     # Decoded JSON has no other mappings than `dict`.
-    if depth > _MAX_DEPTH:
-        return
     if isinstance(value, list):
         for position, inner in enumerate(value):
             if isinstance(inner, dict | list):
-                yield from _used(inner, f"{path}[{position}]", depth + 1)
+                yield from _used(inner, f"{path}[{position}]")
         return
     is_tool_call = value.get("type") in ("tool_use", "server_tool_use", "mcp_tool_use")
     for name, inner in value.items():
@@ -86,7 +118,7 @@ def _used(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
         ):
             yield place, id_
         elif isinstance(inner, dict | list) and name not in _CONTENTS and not (is_tool_call and name == "input"):
-            yield from _used(inner, place, depth + 1)
+            yield from _used(inner, place)
     if id_ := _stored_item(value):
         yield (f"{path}.id" if path else "id"), id_
 

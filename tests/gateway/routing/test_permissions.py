@@ -28,11 +28,17 @@ class Account:
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
 
     async def responses(self, request: Request) -> Response:
-        self.seen.append((dict(request.headers), await request.json()))
+        body = await request.json()
+        self.seen.append((dict(request.headers), body))
         number = len(self.seen)
         item = {"type": "message", "id": f"msg_{number}", "role": "assistant", "content": []}
         made = {"id": f"resp_{number}", "object": "response", "status": "completed", "output": [item], "usage": USAGE}
-        return JSONResponse({**made, "conversation": {"id": f"conv_{number}"}})
+        echoed = {
+            "metadata": body.get("metadata"),
+            "tools": body.get("tools"),
+            "instructions": body.get("instructions"),
+        }
+        return JSONResponse({**made, **echoed, "conversation": {"id": f"conv_{number}"}})
 
     async def chat(self, request: Request) -> Response:
         self.seen.append((dict(request.headers), await request.json()))
@@ -115,6 +121,15 @@ def test_an_id_belongs_to_the_key_that_made_it(client: httpx.Client, account: Ac
     assert (stolen.status_code, stolen.json()) == (404, unknown.json())
     assert respond(client, "trusted", **fields).status_code == 200
     assert len(account.seen) == 3
+
+
+def test_an_id_that_the_answer_only_repeats_is_not_made_by_the_key(client: httpx.Client) -> None:
+    assert respond(client, "ann").status_code == 200
+    named = {"id": "resp_1", "file_id": "file-1", "response": {"id": "resp_1"}}
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": named}}
+    for fields in ({"metadata": named}, {"tools": [tool]}, {"instructions": json.dumps(named)}):
+        assert respond(client, "bob", **fields).status_code == 200
+    assert respond(client, "bob", previous_response_id="resp_1").status_code == 404
 
 
 @pytest.mark.parametrize(
