@@ -38,7 +38,8 @@ def extras_in(body: Mapping[str, Any]) -> Iterator[str]:
     """The extras that a body of any protocol asks for, without those that `without_tiers` leaves out."""
     if body.get("background") not in (None, False):
         yield "background"
-    if any(body.get(name) for name in _ROUTING):
+    # A prompt that the provider stores brings its own model and tools.
+    if any(body.get(name) for name in _ROUTING) or isinstance(body.get("prompt"), dict):
         yield "upstream_routing"
     yield from sorted(needs_of(body) & _TOOLS)
 

@@ -119,8 +119,8 @@ def _used(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield place, id_
         elif isinstance(inner, dict | list) and name not in _CONTENTS and not (is_tool_call and name == "input"):
             yield from _used(inner, place)
-    if id_ := _stored_item(value):
-        yield (f"{path}.id" if path else "id"), id_
+    if path.startswith("input[") and (id_ := _stored_item(value)):
+        yield f"{path}.id", id_
 
 
 def _id_in(value: Any) -> str | None:

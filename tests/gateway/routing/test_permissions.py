@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from router.formats.quantities import Dollars
 from router.gateway.app import make_app
+from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
 from tests.gateway.servers import COMPLETION, make_card, make_gateway, make_router, served
 
@@ -83,8 +84,9 @@ def client(account: Account) -> Iterator[httpx.Client]:
             make_card("dear", url, "ok", price=500.0, apis=("chat", "responses"), family="secret"),
         ]
         keys = Keys([Key(id=name, hash=hash_of(name), **fields) for name, fields in entries.items()], ["cheap", "dear"])
+        config = GatewayConfig(aliases={"vendor-dear": "dear", "vendor-auto": "auto"})
         with (
-            served(make_app(make_gateway(make_router(*cards), keys=keys))) as gateway,
+            served(make_app(make_gateway(make_router(*cards), config, keys))) as gateway,
             httpx.Client(base_url=gateway, trust_env=False) as http,
         ):
             yield http
@@ -165,6 +167,7 @@ def test_files_belong_to_the_key_that_uploaded_them(client: httpx.Client) -> Non
         ("background", {"background": True}),
         ("upstream_routing", {"models": ["other/dear"]}),
         ("upstream_routing", {"provider": {"order": ["x"]}}),
+        ("upstream_routing", {"prompt": {"id": "pmpt_1"}}),
         ("web_search", {"tools": [{"type": "web_search"}]}),
         ("mcp", {"tools": [{"type": "mcp", "server_url": "http://127.0.0.1"}]}),
         ("code_interpreter", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
@@ -213,6 +216,8 @@ def test_a_key_with_policies_only_reaches_no_card_by_name_and_no_dearer_one_by_f
     listed = client.get("/v1/models", headers={"authorization": "Bearer by-policy"}).text
     assert "dear" not in listed
     assert "auto/default" in listed
+    assert "vendor-auto" in listed
+    assert chat(client, "by-policy", "vendor-dear").status_code == 404
 
 
 def test_flags_that_the_key_forbids_are_refused_as_such(client: httpx.Client) -> None:

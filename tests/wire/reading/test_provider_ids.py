@@ -38,6 +38,7 @@ def test_ids_are_read_where_providers_put_them(answer: dict[str, Any], ids: set[
     [
         ({"previous_response_id": "resp_1", "input": "x"}, {"resp_1": "previous_response_id"}),
         ({"container": "c", "messages": []}, {"c": "container"}),
+        ({"prompt": {"id": "pmpt_1"}, "plugins": [{"id": "web"}]}, {}),
         ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, {}),
         (
             {"tools": [{"vector_store_ids": ["v1", "v2"]}]},
