@@ -42,6 +42,18 @@ class NoCandidateError(CallerError):
     """No card passes every limit."""
 
 
+class PromptFlagError(CallerError):
+    """No card meets the limits of a flag in the prompt, which may only narrow the choice."""
+
+
+class PermissionDeniedError(CallerError):
+    """The API key does not allow what the request asks for."""
+
+
+class UnknownIdError(FieldError):
+    """The field `param` of the request refers to nothing that the API key has made."""
+
+
 class UnknownModelError(CallerError):
     """The request names a model, card or policy that does not exist."""
 

@@ -12,8 +12,10 @@ from router.cards.catalog import Catalog
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
+from router.decide.narrowing import cards_above
 from router.decide.policy import Policies, Policy
-from router.decide.prompt_flags import extract_flags
+from router.decide.prompt_flags import extract_flags, extract_own_lines
+from router.errors import NoCandidateError, PromptFlagError
 from router.perceive.features import Perceiver
 from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
@@ -90,19 +92,36 @@ class Router:
         unavailable: Mapping[str, str] | None = None,
         today: datetime.date | None = None,
         kept: str | None = None,
+        is_typed: bool = False,
+        only_narrows: bool = False,
     ) -> Routed:
         """Choose a card for `request`.
 
-        `flags` override those in the prompt. `unavailable` maps the ids of cards that cannot be called now to the
-        reason; `today` is the date from which `age` is counted; `kept` is the id of the card that answered the
-        conversation so far. Raises CallerError for flags that cannot be read, and for limits that no card meets.
+        `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`), as `flags`
+        do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
+        command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
+        from which `age` is counted; `kept` is the id of the card that answered the conversation so far. Raises
+        CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
-        if applied.prompt_flags:
-            request, from_prompt = extract_flags(request)
-            requested = from_prompt.overridden_by(requested)
+        in_prompt = Flags()
+        if is_typed:
+            request, typed = extract_flags(request)
+            requested = typed.overridden_by(requested)
+        elif applied.prompt_flags:
+            request, in_prompt = extract_own_lines(request, applied.overrides)
+        if only_narrows:
+            in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features, forecast = self.forecast(request, applied, continues=kept is not None)
         request_context = RequestContext(unavailable or {}, today, kept)
         decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)
+        if in_prompt.limits or in_prompt.goals:
+            above = cards_above(self.catalog, forecast, features.input_tokens, decision.card)
+            request_context = RequestContext({**request_context.unavailable, **above}, today, kept)
+            flags = in_prompt.overridden_by(requested)
+            try:
+                decision = decide(self.catalog, features, forecast, applied, flags, self.predictor.id, request_context)
+            except NoCandidateError as error:
+                raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
         return Routed(decision, request, forecast, features, applied, request_context)

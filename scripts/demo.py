@@ -39,7 +39,7 @@ def main() -> None:
     for prompt, flags in PROMPTS:
         try:
             routed = router.route(
-                ChatRequest.from_prompt(prompt), flags=flags, unavailable=reach.unavailable, today=today
+                ChatRequest.from_prompt(prompt), flags=flags, unavailable=reach.unavailable, today=today, is_typed=True
             )
         except NoCandidateError:
             shown.add_row(escape(prompt), flags, "none of them")

@@ -88,7 +88,9 @@ def _conversation(router: Router, model: str | None, flags: str, policy: str, *,
 
     def choose(request: ChatRequest, kept: str | None) -> Routed:
         today = options.today()
-        return router.route(request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
+        return router.route(
+            request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept, is_typed=True
+        )
 
     return Conversation(router.catalog, choose, None if named is None else named.id, stream=stream)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from router import settings
 from router.commands import options
 from router.errors import CallerError, InvalidKeyError
+
+if TYPE_CHECKING:
+    from router.gateway.config.keys import Key
 
 app = typer.Typer(help="Add, list, revoke and check API keys.", no_args_is_help=True)
 
@@ -34,6 +37,10 @@ def add_key(
     ] = None,
     default_policy: Annotated[
         str | None, typer.Option("--default-policy", help="Policy of the model name `auto`.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help="Extra that the key may use: web_search … or all. Repeatable."),
     ] = None,
     rpm: Annotated[int | None, typer.Option("--rpm", help="Limit of requests per minute.")] = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", help="Limit of requests in progress.")] = None,
@@ -63,11 +70,12 @@ def add_key(
         "rpm": rpm,
         "concurrency": concurrency,
         "budget_usd_per_day": budget,
+        "allow": allow,
     }
     catalog = options.load_cards(cards)
     known = load_policies(policies or settings.default_policies_folder(), catalog)
     path = file or settings.default_keys_file()
-    append_key(path, {name: value for name, value in fields.items() if value not in (None, [])}, catalog, known)
+    added = append_key(path, {name: value for name, value in fields.items() if value not in (None, [])}, catalog, known)
     if as_json:
         options.print_json({"id": name, "key": key, "file": str(path)})
         return
@@ -76,6 +84,7 @@ def add_key(
         f'{path}: added the key "{name}". Save it now: only its hash is stored. A running gateway reloads the file.',
         err=True,
     )
+    typer.echo(_reach(added), err=True)
 
 
 @app.command("list")
@@ -165,6 +174,19 @@ def schema() -> None:
     from router.gateway.config.keys import json_schema
 
     options.print_json(json_schema())
+
+
+def _reach(key: Key) -> str:
+    """What a key reaches, in a sentence."""
+    from router.wire.reading.extras import EXTRAS
+
+    if key.only_narrows:
+        names = "no card by name (add `cards` for that; flags only narrow the choice)"
+    else:
+        names = "every card by name" if key.cards is None else f"the cards {_joined(key.cards)} by name"
+    policies = "every policy" if key.policies is None else f"the policies {_joined(key.policies)}"
+    extras = [extra for extra in EXTRAS if key.allows_extra(extra)]
+    return f"The key reaches {policies} and {names}; extras (`allow`): {', '.join(extras) or 'none'}."
 
 
 def _joined(names: tuple[str, ...] | None) -> str:

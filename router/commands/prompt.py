@@ -56,7 +56,9 @@ def prompt(
     router = Router.default(cards, policies, artifact)
     reach = _reach(router.catalog, everything, reachable)
     try:
-        routed = router.route(request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today())
+        routed = router.route(
+            request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today(), is_typed=True
+        )
     except NoCandidateError as error:
         if not reach.note or not reach.unavailable:
             raise

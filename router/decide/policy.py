@@ -31,10 +31,12 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     scale of the catalogue; both may be stated.
     `unknown`: whether a card passes a limit on a fact that it does not state. `on_empty`: what happens when no card
     passes; `relax` drops the limits on the fields listed under `relax`, in that order, until one does. `overrides`:
-    what a client's flags may add or change. `prompt_flags`: whether `[Flag: …]` in a prompt is read. `fallbacks`: the
-    number of further cards in a plan. `guard`: how confident a forecast must be before another card than the default
-    one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast. `default`: the id
-    of the guard's default card; where it is missing, the card that the goals choose for an average prompt.
+    what a client's flags may add or change. `prompt_flags`: whether `[Flag: …]` alone on the first or last line of the
+    newest user turn is read, which can only narrow the choice; a prompt on the command line is always read.
+    `fallbacks`: the number of further cards in a plan. `guard`: how confident a forecast must be before another card
+    than the default one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast.
+    `default`: the id of the guard's default card; where it is missing, the card that the goals choose for an average
+    prompt.
     `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
     independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
     trained on a user's own outcomes. `beliefs` are what the operator believes of cards, by their names, in place of

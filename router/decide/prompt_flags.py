@@ -1,11 +1,15 @@
-"""Prompt flags, such as `[Flag: smallest model]` in a user's turn: parse them, and remove them from the request."""
+"""Prompt flags, such as `[Flag: smallest model]` in a user's turn: parse them, and remove them from the request.
+
+Text that a user pastes may contain them too. So `extract_flags`, which reads all of them, is for the command line,
+where whoever types the prompt is the operator; of a gateway's clients, only a flag on a line of its own counts.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,9 +17,16 @@ import msgspec
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
-from router.errors import CallerError, did_you_mean
+from router.errors import CallerError, FlagError, did_you_mean
+from router.formats.json import encodable
 from router.wire import CONVERSIONS, ChatRequest, Turn
-from router.wire.texts import HUMAN_FIELDS, human_texts, map_human_texts
+from router.wire.texts import (
+    HUMAN_FIELDS,
+    human_texts,
+    map_human_texts,
+    newest_human_texts,
+    with_newest_human_texts,
+)
 
 _MAX_FLAGS = 100
 _MAX_NAME_CHARACTERS = 20
@@ -43,6 +54,46 @@ def extract_flags(request: ChatRequest) -> tuple[ChatRequest, Flags]:
         raise CallerError("the prompt is empty")
     body = map_human_texts(request.body, _without_flags)
     return msgspec.structs.replace(request, turns=turns, body=body, chat_body=_chat_body(request, body)), flags
+
+
+def extract_own_lines(request: ChatRequest, allowed: Collection[str]) -> tuple[ChatRequest, Flags]:
+    """The request without the flags that stand alone on the first or the last line of the user's newest turn, and these
+    flags; the last line overrides the first one.
+
+    `allowed` are the kinds of flags that count, of `limits` and `goals`. Everything else is text and never an error:
+    a flag elsewhere, one that cannot be parsed or is not allowed, and one without any other text in its turn.
+    """
+    texts = newest_human_texts(request.body)
+    if not texts:
+        return request, Flags()
+    kept = list(texts)
+    line, _, rest = kept[0].lstrip().partition("\n")
+    if first := _flags_on(line, allowed):
+        kept[0] = rest
+    rest, _, line = kept[-1].rstrip().rpartition("\n")
+    if last := _flags_on(line, allowed):
+        kept[-1] = rest
+    if not (first or last) or not any(text.strip() for text in kept):
+        return request, Flags()
+    flags = (first or Flags()).overridden_by(last or Flags())
+    body = with_newest_human_texts(request.body, kept)
+    before, after = (encodable("\n".join(each)) for each in (texts, kept))
+    newest = max((at for at, turn in enumerate(request.turns) if turn == Turn("user", before)), default=None)
+    turns = tuple(Turn("user", after) if at == newest else turn for at, turn in enumerate(request.turns))
+    return msgspec.structs.replace(request, turns=turns, body=body, chat_body=_chat_body(request, body)), flags
+
+
+def _flags_on(line: str, allowed: Collection[str]) -> Flags | None:
+    """The flags of a line with nothing else on it; None where it is any other text."""
+    brackets = _BRACKETS.fullmatch(line.strip())
+    if brackets is None:
+        return None
+    try:
+        flags = parse_flags(brackets[1])
+    except FlagError:
+        return None
+    kinds = {kind for kind, stated in (("limits", flags.limits), ("goals", flags.goals)) if stated}
+    return flags if kinds and kinds <= set(allowed) else None
 
 
 def _chat_body(request: ChatRequest, body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
 from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
@@ -55,7 +56,8 @@ _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 class DispatchSettings(Struct, frozen=True):
     """How calls are made. `retries`: how often a call is retried at the same deployment when its connection breaks.
     `retry_budget`: how often repeated calls may fail. `forward_headers`: patterns of the upstreams' headers that
-    clients get.
+    clients get. `fetch_hosts`: hosts, or patterns of them, from which the gateway fetches media that a client names and
+    the provider does not fetch.
     """
 
     timeouts: Timeouts = Timeouts()
@@ -64,6 +66,7 @@ class DispatchSettings(Struct, frozen=True):
     retries: int = 1
     retry_budget: RetryLimits = RetryLimits()
     forward_headers: tuple[str, ...] = ()
+    fetch_hosts: tuple[str, ...] = ()
 
 
 def missing_configuration(card: Card) -> str | None:
@@ -88,7 +91,7 @@ class Dispatcher:
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
         self._relay = Relay(settings.timeouts, settings.forward_headers)
-        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers)
+        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries = settings.retries
         self._repeats = RetryBudget(settings.retry_budget)
         # What servers rejected, beyond the tables: by provider, base URL and model.
@@ -99,6 +102,7 @@ class Dispatcher:
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
         self._relay.timeouts = self._litellm.timeouts = settings.timeouts
         self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
+        self._litellm.fetch_hosts = settings.fetch_hosts
         self._retries, self._repeats.limits = settings.retries, settings.retry_budget
 
     def preload(self, cards: Iterable[Card]) -> None:
@@ -158,7 +162,7 @@ class Dispatcher:
             try:
                 response = await self._attempt(slot, timed, attempts, on_attempt)
             except UpstreamError as error:
-                _LOG.warning("%s", error)
+                _LOG.warning("%s", one_line(str(error)))
                 failover.add(deployment, error)
                 continue
             except FieldError as error:

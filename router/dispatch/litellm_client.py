@@ -22,11 +22,13 @@ import msgspec
 from router import settings
 from router.cards.schema import Card
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
+from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, secrets_of
+from router.dispatch.connection.fetching import with_media
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
-from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes
@@ -84,6 +86,7 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"}
 _USAGE_LAST_PROVIDERS = frozenset({"anthropic"})
 _FORWARDED = ("anthropic-beta", "anthropic-version")
 _HEADER_PREFIX = "llm_provider-"
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "litellm")
 
 # What litellm adds to its own errors concerns the settings of its users, which the gateway's clients cannot change.
 _ADVICE = re.compile(r"(?i)[,.]?\s{0,4}(?:to drop (?:these|it)|if you want to use these params)\b.*", re.DOTALL)
@@ -92,8 +95,10 @@ _ADVICE = re.compile(r"(?i)[,.]?\s{0,4}(?:to drop (?:these|it)|if you want to us
 class LitellmClient:
     """Makes calls that litellm converts from the OpenAI protocol and back."""
 
-    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
-        self.timeouts, self.forward_headers = timeouts, forward_headers
+    def __init__(
+        self, timeouts: Timeouts, forward_headers: tuple[str, ...] = (), fetch_hosts: tuple[str, ...] = ()
+    ) -> None:
+        self.timeouts, self.forward_headers, self.fetch_hosts = timeouts, forward_headers, fetch_hosts
         self._litellm: Any = None
         self._loading: Future[Any] | None = None
 
@@ -109,6 +114,7 @@ class LitellmClient:
         litellm = await self._ready(card)
         key = api_key(card)
         allowed = {name: value for name, value in call.body.items() if name in _FIELDS}
+        allowed["messages"] = await with_media(allowed.get("messages"), card.provider, self.fetch_hosts)
         fields, changed = fit_fields(allowed, _known_dialect(litellm, card, allowed))
         if call.stream:
             fields["stream_options"] = {"include_usage": True}
@@ -252,6 +258,10 @@ def _load() -> Any:
     AsyncHTTPHandler._create_httpx_transport = staticmethod(CheckedTransport)
     AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(proxy_mounts)
     AsyncHTTPHandler._create_httpx_proxy_mounts = staticmethod(proxy_mounts)
+    # They quote requests and their URLs, line breaks included.
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
     litellm.telemetry = False
     litellm.drop_params = False
     # Most providers accept more than the four that OpenAI does.
@@ -324,7 +334,8 @@ def _error_response(
 ) -> UpstreamResponse:
     """The HTTP response behind litellm's exception. Raises UpstreamError where there was none."""
     secrets = secrets_of(card, key)
-    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, redacted(str(error).encode(), secrets, None).decode())
+    text = redacted(str(error).encode("utf-8", "replace"), secrets, None).decode()
+    _LOG.warning("%s: %s: %s", card.id, type(error).__name__, one_line(text))
     if isinstance(error, litellm.Timeout):
         raise late(card) from None
     broken = _transport_error(error)

@@ -17,6 +17,7 @@ from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
+from router.dispatch.bodies.redaction import redacted
 from router.dispatch.bodies.summary import summary_in, summary_of
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
@@ -24,7 +25,7 @@ from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, base_url
-from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, redacted, unreachable
+from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -14,11 +14,9 @@ from router.cards.schema import Card
 from router.dispatch.stream import Events
 from router.errors import UpstreamError
 from router.formats.json import json_or_none
-from router.formats.net import host_of
 from router.types import Usage
 from router.wire.errors import Fault, fault_of
 
-_MIN_SECRET_CHARACTERS = 6
 _MAX_MESSAGE_CHARACTERS = 300
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
 # These belong to one connection or to the body as it was sent, or the gateway sets them itself.
@@ -131,13 +129,3 @@ def disconnected(card: Card) -> UpstreamError:
     return UpstreamError(
         f'the upstream of the card "{card.id}" cannot be reached, or closed the connection', 502, "cut"
     )
-
-
-def redacted(text: bytes, secrets: Iterable[str], url: str | None) -> bytes:
-    """`text` without the secrets, the URL and its host."""
-    authority = url.partition("://")[2].partition("/")[0] if url else ""
-    for secret in (*secrets, url, authority, host_of(url)):
-        # Shorter strings are not secret, and occur in ordinary words.
-        if secret and len(secret) >= _MIN_SECRET_CHARACTERS:
-            text = text.replace(secret.encode(), b"[hidden]")
-    return text

@@ -217,4 +217,5 @@ def _dispatch_settings(config: GatewayConfig) -> DispatchSettings:
         retries=config.retries,
         retry_budget=config.retry_budget,
         forward_headers=config.forward_headers,
+        fetch_hosts=config.fetch_hosts,
     )

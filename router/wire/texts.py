@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from router.types import Api
@@ -30,6 +30,42 @@ def map_human_texts(body: Mapping[str, Any], change: Callable[[str], str]) -> di
     since some providers reject empty texts, unless no part would remain.
     """
     return {field: _changed(value, change) if field in HUMAN_FIELDS else value for field, value in body.items()}
+
+
+def newest_human_texts(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of the user's newest message that has any, one for each text part; empty where there is none."""
+    place = _newest(body)
+    if place is None:
+        return ()
+    field, position = place
+    value: Any = body[field]
+    return (value,) if position is None else tuple(_texts_of_message(value[position]))
+
+
+def with_newest_human_texts(body: Mapping[str, Any], texts: Iterable[str]) -> dict[str, Any]:
+    """`body` with these texts in place of `newest_human_texts`. Empty parts are dropped as in `map_human_texts`."""
+    place = _newest(body)
+    if place is None:
+        return dict(body)
+    (field, position), remaining = place, iter(texts)
+    value = body[field]
+    if position is None:
+        return {**body, field: next(remaining)}
+    changed = _changed_message(value[position], lambda _: next(remaining))
+    return {**body, field: [*value[:position], changed, *value[position + 1 :]]}
+
+
+def _newest(body: Mapping[str, Any]) -> tuple[str, int | None] | None:
+    """The field and the position of the user's newest message that has a text; no position where it is the field."""
+    for field in HUMAN_FIELDS:
+        value = body.get(field)
+        if isinstance(value, str) and value.strip():
+            return field, None
+        messages = value if isinstance(value, list) else []
+        for position in reversed(range(len(messages))):
+            if any(text.strip() for text in _texts_of_message(messages[position])):
+                return field, position
+    return None
 
 
 def all_text(body: Any) -> str:

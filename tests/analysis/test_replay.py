@@ -342,7 +342,7 @@ def test_recorded_flags_may_contradict_each_other() -> None:
 def test_a_decision_with_contradicting_flags_replays(store: Store, predictor: Predictor) -> None:
     tested = router(predictor, poet={"size": "7B"})
     free = msgspec.structs.replace(tested.policies["cheap"], prompt_flags=True)
-    request = ChatRequest.from_prompt("[Flag: size<1B] hello")
+    request = ChatRequest.from_prompt("[Flag: size<1B]\nhello")
     recorded = store.record(tested, tested.route(request, flags="size>2B", policy=free))
     assert recorded.flags == "size<1B,size>2B"
     assert store.replayer.replay(recorded).same

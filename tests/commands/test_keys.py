@@ -72,6 +72,19 @@ def test_a_key_is_added_with_all_options(run: Run, file: Path) -> None:
     assert key.created is not None
 
 
+@pytest.mark.parametrize(
+    ("options", "reach"),
+    [
+        ([], "reaches every policy and every card by name; extras (`allow`): background"),
+        (["--policy", "default"], "reaches the policies default and no card by name"),
+        (["--card", "gpt-4o", "--allow", "mcp"], "every policy and the cards gpt-4o by name; extras (`allow`): mcp."),
+        (["--budget", "2$"], "extras (`allow`): none"),
+    ],
+)
+def test_adding_a_key_says_what_it_reaches(run: Run, file: Path, options: list[str], reach: str) -> None:
+    assert reach in run("keys", "add", "ci", "--file", file, *options).err
+
+
 def test_adding_a_key_keeps_the_existing_text(run: Run, file: Path) -> None:
     before = f"""# ours
 keys:

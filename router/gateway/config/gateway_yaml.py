@@ -30,6 +30,14 @@ Alias = Annotated[str, Meta(min_length=1, max_length=200)]
 HeaderPattern = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9-]{2,}\*?$", max_length=100, description="A name, or its beginning and *.")
 ]
+FetchHost = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+        max_length=253,
+        description="The name of a host, or *. and the domain of several.",
+    ),
+]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -77,11 +85,13 @@ class GatewayConfig(
     over it. `base_path` is the path under which a reverse proxy serves the gateway. `allowed_hosts` are names of
     this machine that are accepted without API keys, `trusted_proxies` whose `X-Forwarded-For` is believed, and to
     which no limit per address applies; `cors` the web pages that may send requests. `forward_headers` are patterns
-    of upstreams' response headers that clients get, such as `x-ratelimit-*`. `connections`: limits before a key is
-    known, per worker. `max_concurrency`: requests in progress, per worker, and `shares` the parts of keys and cards
-    of them. `body_memory_bytes`: the memory of all bodies in a worker. `max_values`, `max_depth`: limits of a
-    body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for none. `retries`: retries of a
-    broken connection on the same deployment. `retry_budget`: how often repeated calls may fail. `open_metrics`:
+    of upstreams' response headers that clients get, such as `x-ratelimit-*`. `fetch_hosts` are the hosts from which
+    the gateway fetches media that clients name where the provider does not, or patterns such as `*.example.org`.
+    `connections`: limits before a key is known, per worker. `max_concurrency`: requests in progress, per worker, and
+    `shares` the parts of keys and cards of them. `body_memory_bytes`: the memory of all bodies in a worker.
+    `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0
+    for none. `retries`: retries of a broken connection on the same deployment. `retry_budget`: how often repeated
+    calls may fail. `open_metrics`:
     whether `/metrics` needs no API key.
     """
 
@@ -108,6 +118,7 @@ class GatewayConfig(
     trusted_proxies: tuple[str, ...] = ()
     cors: Cors = _default(Cors())
     forward_headers: tuple[HeaderPattern, ...] = ()
+    fetch_hosts: tuple[FetchHost, ...] = ()
 
     @property
     def json_limits(self) -> JsonLimits:

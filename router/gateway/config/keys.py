@@ -18,7 +18,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -39,16 +39,34 @@ _MAX_LENGTH = 1024
 
 KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=200)]
+# `router.wire.reading.extras.EXTRAS`, and all of them but the ids of others.
+Extra = Literal[
+    "all",
+    "background",
+    "beta_features",
+    "code_interpreter",
+    "computer_use",
+    "file_search",
+    "image_generation",
+    "mcp",
+    "provider_ids",
+    "service_tier",
+    "upstream_routing",
+    "web_fetch",
+    "web_search",
+]
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One API key and its permissions.
 
-    `cards` and `policies` are ids, or patterns such as `llama-*`; a missing list allows all, an empty one none.
+    `cards` and `policies` are ids, or patterns such as `llama-*`; a missing list allows all, an empty one none. A key
+    with `policies` and without `cards` names no card, and its flags only narrow what its policies choose.
     `policy` is the policy of the model name `auto`; without it, `default`. `rpm`: requests per minute.
     `concurrency`: requests in progress, per worker.
-    `budget_usd_per_day`: the cost limit per day, in UTC. The key is inactive from the start of the days `expires` and
-    `revoked` (UTC).
+    `budget_usd_per_day`: the cost limit per day, in UTC. `allow` are the extras (`router.wire.reading.extras`) that the
+    key may use; without the list, a key without `cards`, `policies` and budget may use all, any other none. The key is
+    inactive from the start of the days `expires` and `revoked` (UTC).
     """
 
     id: KeyId
@@ -63,10 +81,27 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rpm: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     budget_usd_per_day: Dollars | None = None
+    allow: tuple[Extra, ...] | None = None
 
     def allows_card(self, card: str) -> bool:
         """Whether this key's requests may be sent to the card with this id."""
         return self.cards is None or _matches(self.cards, card)
+
+    def allows_naming(self, card: str) -> bool:
+        """Whether this key's requests may name the card with this id."""
+        return self.allows_card(card) and not self.only_narrows
+
+    @property
+    def only_narrows(self) -> bool:
+        """Whether the key's policies choose, and a request's flags can only narrow their choice."""
+        return self.policies is not None and self.cards is None
+
+    def allows_extra(self, extra: str) -> bool:
+        """Whether this key's requests may ask for an extra."""
+        if self.allow is not None:
+            return extra in self.allow or ("all" in self.allow and extra != "provider_ids")
+        is_limited = (self.cards, self.policies, self.budget_usd_per_day) != (None, None, None)
+        return extra != "provider_ids" and not is_limited
 
     def allows_policy(self, policy: str) -> bool:
         """Whether this key's requests may use the policy with this id."""

@@ -161,7 +161,12 @@ class ConfigReloader:
                 await self._apply_change(requested=True)
 
     def reload_soon(self) -> None:
-        """Schedule `reload`; for the SIGHUP handler, on the event loop."""
+        """Schedule `reload`; for the SIGHUP handler, on the event loop.
+
+        At most one runs and one waits, which will see every change until it begins: further signals add nothing.
+        """
+        if len(self._reloading) > 1:
+            return
         task = asyncio.get_running_loop().create_task(self.reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)

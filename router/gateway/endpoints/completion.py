@@ -27,11 +27,13 @@ from router.gateway.http.client.sending import Sender, StalledClientError, ends_
 from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
+from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
 from router.store.state.protocol import LastAnswer
 from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
+from router.wire.reading.provider_ids import ids_made
 
 _CLIENT_CLOSED_REQUEST = 499
 _NO_HEADERS: Mapping[str, str] = {}
@@ -62,6 +64,9 @@ class CompletionHandler:
         self._tokens_at_departure: int | None = None
         self._is_endless = False
         self._made = Made(surface.api)
+        self._ownership = Ownership(services.state)
+        self._owned: set[str] = set()
+        self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
         self._is_recorded = False
@@ -108,6 +113,11 @@ class CompletionHandler:
         request = self._request = msgspec.structs.replace(request, body=body, is_large=is_large)
         if wants_stream(body) and self._surface.streams:
             request = self._request = msgspec.structs.replace(request, stream=True)
+        return self._permitted(request)
+
+    def _permitted(self, request: GatewayRequest) -> GatewayRequest:
+        request, self._left_out = permitted(request)
+        self._request = request
         return request
 
     async def _take_turn(self, request: GatewayRequest, card: Card) -> None:
@@ -123,12 +133,13 @@ class CompletionHandler:
             self._stop_watching()
             await self._responder.whole(200, {}, answer)
             return
+        await self._ownership.check(request, self._at)
         selection = self._selection = await services.selector.select(request)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
         await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
-        call = Call(self._surface.api, selection.body, request.stream, self._headers, selection.chat_body)
+        call = Call(self._surface.api, selection.body, request.stream, request.headers, selection.chat_body)
         call = msgspec.structs.replace(
             call,
             affinity=selection.affinity,
@@ -165,6 +176,7 @@ class CompletionHandler:
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
         self._made.add(body)
+        await self._own(body)
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
             return
@@ -172,6 +184,13 @@ class CompletionHandler:
         await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, _without_type(response.headers), body)
+
+    async def _own(self, answer: bytes) -> None:
+        """Remember whose the ids in the answer are, or in whole events of it."""
+        if self._request is not None and self._ownership.applies_to(self._request):
+            new = [id_ for id_ in ids_made(answer) if id_ not in self._owned]
+            self._owned.update(new)
+            await self._ownership.remember(self._request, new, self._at)
 
     async def _respond_with_upstream_error(self, response: UpstreamResponse, body: bytes) -> None:
         error = upstream_error_response(response)
@@ -193,6 +212,7 @@ class CompletionHandler:
                 if self._client_has_left:
                     self._check_drain(request, events)
                 self._made.add(piece)
+                await self._own(piece)
                 if is_first:
                     await self._remember_response(response, piece)
                 is_first = False
@@ -282,7 +302,7 @@ class CompletionHandler:
     def _routing_headers(self) -> dict[str, str]:
         """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
         selection, response = self._selection, self._response
-        changed = () if response is None else response.changed
+        changed = self._left_out if response is None else (*self._left_out, *response.changed)
         headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
         if selection is None or selection.policy.headers == "off":
             return headers

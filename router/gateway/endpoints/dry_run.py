@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +19,9 @@ from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
 from router.gateway.http.body import read_body, read_json_object
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
+from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest
+from router.types import Guard
 from router.wire import count_input
 from router.wire.texts import HUMAN_FIELDS
 
@@ -47,20 +50,28 @@ class DryRun:
         config = entry.request.active.config
         raw = await read_body(http.receive, http.headers, config.max_body_bytes, entry.memory)
         body = await read_json_object(raw, config.json_limits, entry.memory)
-        request = entry.request = msgspec.structs.replace(entry.request, surface=surface, body=body, is_large=True)
-        return request
+        request = msgspec.structs.replace(entry.request, surface=surface, body=body, is_large=True)
+        entry.request = permitted(request)[0]
+        return entry.request
 
     async def _decision(self, request: GatewayRequest) -> bytes:
         request = msgspec.structs.replace(request, surface=_surface_of(request.body))
         selection = await self._services.selector.select(request)
         if selection.routed is None:
             return msgspec.json.encode({"card": selection.card.id, "named": True})
-        return msgspec.json.encode(selection.routed.decision.document())
+        document = selection.routed.decision.document()
+        if request.key is not None and (denied := request.active.keys.denied(request.key)):
+            document["rejections"] = {card: why for card, why in document["rejections"].items() if card not in denied}
+            document["guard"] = _without_cards(document["guard"], denied)
+        return msgspec.json.encode(document)
 
     async def _count(self, request: GatewayRequest, entry: Entry) -> bytes:
         services = self._services
         target = read_target(request.body.get("model"), request.active.aliases)
-        card = None if target.card is None else (await services.selector.select(request)).card
+        card = None
+        if target.card is not None:
+            await Ownership(services.state).check(request, time.time())
+            card = (await services.selector.select(request)).card
         async with services.admission.turn(turn_of(services, request, card)):
             if card is not None:
                 call = Call("messages", request.body, headers=request.headers)
@@ -74,6 +85,14 @@ class DryRun:
                 if response is not None and response.status == 200 and isinstance(response.body, bytes):
                     return response.body
             return await asyncio.to_thread(_estimate, request)
+
+
+def _without_cards(guard: Guard, hidden: Collection[str]) -> Guard:
+    """The guard's explanation where it names none of these cards, else without its reason and their names."""
+    default, best = (None if card in hidden else card for card in (guard.default, guard.best))
+    # The reason begins with the policy's default card where that is not a candidate.
+    is_named = any(card in hidden for card in re.findall(r"[^\s;,()]+", guard.reason))
+    return msgspec.structs.replace(guard, default=default, best=best, reason="" if is_named else guard.reason)
 
 
 def _estimate(request: GatewayRequest) -> bytes:

@@ -111,5 +111,6 @@ class Keyed:
             id_, client = scope["state"]["record_id"], scope["state"]["client"]
             record = services.recorder.record_of(id_, at, self._operation, asked, None, outcome, client)
             for sink in services.sinks:
-                sink(record)
+                if (written := sink(record)) is not None:
+                    await written
         await response(scope, receive, send)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards import Catalog
+from router.decide.model_name import is_auto
 from router.decide.policy import Policies
 from router.errors import FieldError
 from router.gateway.config.keys import Key
@@ -46,14 +47,19 @@ class ModelList:
             for card in catalog
         }
         self._aliases = aliases
+        # The card of an alias; None where its target is chosen by a policy.
+        self._alias_cards = {
+            name: None if is_auto(target) or catalog.position(target) is None else catalog.named(target).id
+            for name, target in aliases.items()
+        }
         self._other_names = {alias: card.id for card in catalog for alias in card.aliases}
 
     def listed(self, key: Key | None) -> bytes:
         """The list as JSON."""
         entries = [
             *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _allows(key, policy)),
-            *(_entry(name, 0, "pulvinar") for name in self._aliases),
-            *(entry for id_, entry in self._cards.items() if key is None or key.allows_card(id_)),
+            *(_entry(name, 0, "pulvinar") for name in self._aliases_of(key)),
+            *(entry for id_, entry in self._cards.items() if key is None or key.allows_naming(id_)),
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
@@ -61,9 +67,17 @@ class ModelList:
         """The names that a key may use, in the order of the list."""
         return (
             *(name for name, policy in self._policies.items() if _allows(key, policy)),
-            *self._aliases,
-            *(id_ for id_ in self._cards if key is None or key.allows_card(id_)),
+            *self._aliases_of(key),
+            *(id_ for id_ in self._cards if key is None or key.allows_naming(id_)),
         )
+
+    def _aliases_of(self, key: Key | None) -> tuple[str, ...]:
+        return tuple(name for name in self._aliases if self._allows_alias(key, name))
+
+    def _allows_alias(self, key: Key | None, name: str) -> bool:
+        # A pattern's names are in no list.
+        card = self._alias_cards.get(name)
+        return card is None or key is None or key.allows_naming(card)
 
     def page(self, key: Key | None, page: Page) -> bytes:
         """A page of the list in Anthropic's shape, as JSON. Raises FieldError for a name that is not in the list."""
@@ -106,9 +120,11 @@ class ModelList:
     def one(self, name: str, key: Key | None) -> bytes:
         """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""
         card = self._other_names.get(name, name)
-        if name in self._aliases or (name in self._policies and _allows(key, self._policies[name])):
+        if (name in self._aliases and self._allows_alias(key, name)) or (
+            name in self._policies and _allows(key, self._policies[name])
+        ):
             return msgspec.json.encode(_entry(name, 0, "pulvinar"))
-        if card in self._cards and (key is None or key.allows_card(card)):
+        if card in self._cards and (key is None or key.allows_naming(card)):
             return msgspec.json.encode(self._cards[card])
         raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
 

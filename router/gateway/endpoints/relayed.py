@@ -29,8 +29,11 @@ from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.types import Usage
+from router.wire.reading.provider_ids import id_of_body
 
 _CARD = "x-route-card"
+# The description of a file that was created.
+_MAX_CREATED_BYTES = 64 * 1024
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # For the gateway, or for Azure's; keys in the URL are never passed on.
 _NEVER_FORWARDED = frozenset({_CARD, "api-version", "key", "api-key", "api_key"})
@@ -55,8 +58,7 @@ class RelayedHandler(CompletionHandler):
             raise UnknownModelError(f'there is no {self._endpoint.path.partition("/")[0][:-1]} "{self._id[:100]}"')
         body = await self._fields(request.active.config.json_limits, memory)
         is_large = len(self._raw) > LARGE_BODY_BYTES
-        request = self._request = msgspec.structs.replace(request, body=body, is_large=is_large)
-        return request
+        return self._permitted(msgspec.structs.replace(request, body=body, is_large=is_large))
 
     async def _fields(self, limits: JsonLimits, memory: Reserved) -> dict[str, Any]:
         """The fields of a JSON body, with the name of the card as `model`."""
@@ -77,6 +79,9 @@ class RelayedHandler(CompletionHandler):
         if self._endpoint.names_card_by == "response":
             await self._answer_from_its_deployment(request)
             return
+        await self._ownership.check(request, self._at)
+        if self._id:
+            await self._ownership.check_id(request, self._id, "id", self._at)
         selection = self._selection = await self._named(request)
         if self._endpoint.is_charged:
             await self._accounting.reserve(request, selection, self._at, is_text=False)
@@ -136,7 +141,7 @@ class RelayedHandler(CompletionHandler):
             self._headers.get("accept", "*/*"),
             tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
         )
-        call = Call(self._surface.api, request.body, headers=self._headers, key_id=request.key_id, raw=raw)
+        call = Call(self._surface.api, request.body, headers=request.headers, key_id=request.key_id, raw=raw)
         return msgspec.structs.replace(call, ends_s=self._sender.ends_s, tenant=tenant_of(request))
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
@@ -145,7 +150,7 @@ class RelayedHandler(CompletionHandler):
             return self._raw
         if self._content_type.lower().startswith(FORM):
             return with_field(self._raw, self._content_type, "model", model)
-        is_same = request.body.get("model") == model and "route" not in request.body
+        is_same = request.body.get("model") == model and "route" not in request.body and not self._left_out
         fields = {name: value for name, value in request.body.items() if name != "route"}
         return self._raw if is_same else json_bytes({**fields, "model": model})
 
@@ -158,9 +163,23 @@ class RelayedHandler(CompletionHandler):
             return
         events = response.body
         await self._responder.begin_raw(response.status, response.headers)
+        if self._endpoint.operation == "files" and self._request and self._ownership.applies_to(self._request):
+            listed = b"".join([piece async for piece in events])
+            await self._responder.events(
+                await self._ownership.own_entries(self._request, listed, self._at), is_last=False
+            )
+            await self._end_raw(response.status)
+            return
+        created = b""
         async for piece in events:
+            created = created + piece if len(created) < _MAX_CREATED_BYTES else created
             await self._responder.events(piece, is_last=False)
-        await self._record(response.status, None)
+        if self._endpoint.operation == "file_upload" and (id_ := id_of_body(created)) and self._request is not None:
+            await self._ownership.remember(self._request, (id_,), self._at)
+        await self._end_raw(response.status)
+
+    async def _end_raw(self, status: int) -> None:
+        await self._record(status, None)
         self._stop_watching()
         await self._responder.events(b"", is_last=True)
 

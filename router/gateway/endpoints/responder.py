@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ _STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 _NO_HEADERS: Mapping[str, str] = {}
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -73,4 +75,9 @@ class Responder:
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    """The headers as they are sent, without those of an upstream whose value no header may have."""
+    return [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+        if not _CONTROL.search(value)
+    ]

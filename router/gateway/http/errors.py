@@ -20,14 +20,22 @@ from router.errors import (
     FlagError,
     InvalidKeyError,
     NoCandidateError,
+    PermissionDeniedError,
+    PromptFlagError,
     PulvinarError,
     RateLimitError,
+    UnknownIdError,
     UnknownModelError,
     UpstreamError,
 )
 from router.store.state.protocol import StateError
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_CALLER_CODES: Mapping[type[PulvinarError], str] = {
+    FlagError: "invalid_flag",
+    NoCandidateError: "no_candidate",
+    PromptFlagError: "no_candidate",
+}
 _MAX_SHOWN_CHARACTERS = 60
 _STATE_RETRY_S = 2.0
 
@@ -76,7 +84,7 @@ def error_response(error: PulvinarError) -> ErrorResponse:
 
 
 def _for_caller(error: Any, message: str) -> ErrorResponse:
-    code = {FlagError: "invalid_flag", NoCandidateError: "no_candidate"}.get(type(error), "invalid_request")
+    code = _CALLER_CODES.get(type(error), "invalid_request")
     param = error.param if isinstance(error, FieldError) else None
     return ErrorResponse(400, message, "invalid_request_error", code, param)
 
@@ -117,6 +125,14 @@ def _for_state(_: Any, message: str) -> ErrorResponse:
     return ErrorResponse(503, message, "overloaded_error", "state_unavailable", None, _retry_after(_STATE_RETRY_S))
 
 
+def _for_permission(_: Any, message: str) -> ErrorResponse:
+    return ErrorResponse(403, message, "permission_error", "permission_denied")
+
+
+def _for_unknown_id(error: Any, message: str) -> ErrorResponse:
+    return ErrorResponse(404, message, "invalid_request_error", "not_found", error.param)
+
+
 def _rejection(status: int, code: str, param: str | None = None) -> Callable[[Any, str], ErrorResponse]:
     return lambda _, message: ErrorResponse(status, message, "invalid_request_error", code, param)
 
@@ -125,6 +141,8 @@ def _rejection(status: int, code: str, param: str | None = None) -> Callable[[An
 _RESPONSES: Mapping[type[PulvinarError], Callable[[Any, str], ErrorResponse]] = {
     InvalidKeyError: _rejection(401, "invalid_api_key"),
     BudgetError: _for_budget,
+    PermissionDeniedError: _for_permission,
+    UnknownIdError: _for_unknown_id,
     RateLimitError: _for_rate_limit,
     UnknownModelError: _rejection(404, "model_not_found", "model"),
     TooLargeError: _rejection(413, "request_too_large"),

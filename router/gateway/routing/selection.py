@@ -25,6 +25,8 @@ from router.errors import (
     ConfigurationError,
     FieldError,
     NoCandidateError,
+    PermissionDeniedError,
+    PromptFlagError,
     UnknownModelError,
     did_you_mean,
 )
@@ -127,7 +129,7 @@ class Selector:
         router = request.active.router
         position = router.catalog.position(name)
         card = None if position is None else router.catalog[position]
-        if card is None or (request.key is not None and not request.key.allows_card(card.id)):
+        if card is None or (request.key is not None and not request.key.allows_naming(card.id)):
             raise unknown_model(name, router.catalog.ids, request.key)
         if options.places:
             problem = f'needs the model name auto; "{name}" names one card, which leaves nothing to choose'
@@ -156,7 +158,15 @@ class Selector:
         elsewhere = self._without_its_state(request, identity, last)
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down = self._pool.cooling_down(request.key_id)
-        routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down, elsewhere)
+        try:
+            routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down, elsewhere)
+        except (NoCandidateError, PromptFlagError):
+            if request.key is None or not request.active.keys.denied(request.key):
+                raise
+            # The explanation would name cards that the key may not use.
+            limits = f" and of {flags}" if flags.limits else ""
+            problem = f'the key "{request.key.id}" allows no card that meets the limits of the request{limits}'
+            raise PermissionDeniedError(problem) from None
         decided = routed.request
         catalog = request.active.router.catalog
         affinity = affinity_of(identity, last)
@@ -196,11 +206,15 @@ class Selector:
         elsewhere: Mapping[str, str],
     ) -> Routed:
         router = request.active.router
-        today = datetime.datetime.now(datetime.UTC).date()
+        today, key = datetime.datetime.now(datetime.UTC).date(), request.key
+        denied = {} if key is None else request.active.keys.denied(key)
+        narrows = key is not None and key.only_narrows
 
         def route(unavailable: Mapping[str, str]) -> Routed:
             unavailable = {**unavailable, **elsewhere} if elsewhere else unavailable
-            return router.route(chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept)
+            return router.route(
+                chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept, only_narrows=narrows
+            )
 
         native = bool(chat.native_only)
         refused = _refused(router.catalog, request.surface.api, chat)
@@ -215,7 +229,9 @@ class Selector:
             if elsewhere or not unavailable:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
-        ignoring_availability = router.route(chat, flags=flags, policy=policy, today=today)
+        ignoring_availability = router.route(
+            chat, flags=flags, policy=policy, unavailable=denied, today=today, only_narrows=narrows
+        )
         candidates = [candidate.card for candidate in ignoring_availability.decision.candidates]
         api = request.surface.api
         if chat.native_only and not any(api in native_apis(router.catalog.named(card)) for card in candidates):
@@ -247,7 +263,7 @@ class Selector:
 
 def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> UnknownModelError:
     """The error for an unknown model, with a similar name that the key may use."""
-    allowed = [card for card in known if key is None or key.allows_card(card)]
+    allowed = [card for card in known if key is None or key.allows_naming(card)]
     return UnknownModelError(f'there is no model "{name}"{did_you_mean(name, allowed)}')
 
 

@@ -383,7 +383,7 @@ def _opened(file: Path | None) -> sqlite3.Connection:
             database.execute(statement)
         return database
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise FileError(str(file), None, f"its folder cannot be created: {error.strerror}") from None
     database = open_database(file, _MIGRATIONS)

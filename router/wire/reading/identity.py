@@ -76,7 +76,7 @@ _CLAUDE_SESSION = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
 
 
 class Identity(Struct, frozen=True):
-    """The names of a conversation. All but those from `x-route-session` are hashes, so they hold no personal data.
+    """The names of a conversation. They are hashes, so they hold no personal data.
 
     `session` is the conversation's own name. `names` are those under which its card is looked up and remembered, the
     most specific first. `stored` is what the request refers to and only one server can read. `continues`: an earlier
@@ -101,7 +101,7 @@ def identity_of(body: Mapping[str, Any], headers: Mapping[str, str], session: st
     """
     stored = references_in(body)
     if session:
-        said = f"said:{session}"
+        said = hashed("said", session)
         return Identity(said, (said,), stored, continues=True)
     head, has_more = _head(body)
     kind, name = next(_ids(body, headers), ("", ""))

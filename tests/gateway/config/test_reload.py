@@ -443,3 +443,21 @@ def test_circular_links_are_tolerated(tmp_path: Path) -> None:
     sources = Sources(*(tmp_path / "a" for _ in range(5)))
     assert {folder for folder, _ in sources.watched()} == {str(tmp_path)}
     assert sources.stamps() == ()
+
+
+def test_many_signals_at_once_reload_twice_at_most(folder: Folder) -> None:
+    lines: list[str] = []
+
+    async def steps(reloader: ConfigReloader) -> None:
+        for _ in range(200):
+            reloader.reload_soon()
+            await asyncio.sleep(0)
+        await until(lambda: "configuration reloaded: no changes" in lines)
+        reloader.reload_soon()
+        await until(lambda: not reloader._reloading)
+
+    async def main() -> None:
+        await steps(folder.reloader(lines))
+
+    asyncio.run(main())
+    assert 1 <= lines.count("configuration reloaded: no changes") <= 3

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router.gateway.config.gateway_yaml import GatewayConfig
+from tests.dispatch.calls import raw_server
 from tests.gateway.servers import CHUNKS, COMPLETION, gateway_server, make_card, served
 
 SENT = {
@@ -66,3 +67,12 @@ def test_the_named_headers_come_back_with_answers_streams_and_errors(
 def test_by_default_none_does(url: str, stream: bool) -> None:
     response = ask(url, "ok", (), "/v1/chat/completions", stream=stream)
     assert not [name for name in response.headers if "ratelimit" in name or "organization" in name]
+
+
+def test_a_header_with_control_characters_does_not_break_a_good_answer() -> None:
+    body = json.dumps(COMPLETION).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-should-retry: tr\x01ue\r\nretry-after: 3\r\n"
+    with raw_server(head + b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)) as upstream:
+        response = ask(upstream, "ok", PATTERNS, "/v1/chat/completions")
+    assert (response.status_code, response.headers.get("x-should-retry")) == (200, None)
+    assert response.json()["choices"][0]["message"]["content"] == "Hello"

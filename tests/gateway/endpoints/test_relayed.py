@@ -59,7 +59,8 @@ class Server:
             events = (f"event: {kind}\ndata: {json.dumps({'type': kind, 'response': created})}\n\n" for kind in kinds)
             return Response("".join(events), media_type="text/event-stream")
         usage = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
-        return Response(json.dumps({"path": path, "usage": usage}), media_type="application/json")
+        created = {"id": "file-1"} if (request.method, path) == ("POST", "/v1/files") else {}
+        return Response(json.dumps({**created, "path": path, "usage": usage}), media_type="application/json")
 
 
 @pytest.fixture

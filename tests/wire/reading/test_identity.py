@@ -51,7 +51,9 @@ def test_the_id_that_a_client_gives_is_the_session(
 
 def test_the_gateways_own_header_goes_before_every_other_id() -> None:
     found = identity({"session_id": "x"}, "mine", prompt_cache_key="k")
-    assert (found.session, found.names) == ("said:mine", ("said:mine",))
+    said = hashed("said", "mine")
+    assert (found.session, found.names) == (said, (said,))
+    assert "mine" not in said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""What a request asks for beyond an answer of the card: the provider's tools, other models, a faster service."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from router.wire.reading.needs import needs_of
+
+EXTRAS: Mapping[str, str] = {
+    "background": "answers that go on without their client (`background`)",
+    "beta_features": "previews (the header `openai-beta`)",
+    "code_interpreter": "code that the provider runs",
+    "computer_use": "a computer as a tool",
+    "file_search": "search in files that the provider stores",
+    "image_generation": "image generation as a tool",
+    "mcp": "MCP servers that the provider calls",
+    "provider_ids": "ids that another key made, or that were made outside of the gateway",
+    "service_tier": "a faster service at a higher price (`service_tier`, `speed`)",
+    "upstream_routing": "other models or providers than the card's (`models`, `provider`, `plugins` …)",
+    "web_fetch": "pages of the web that the provider fetches",
+    "web_search": "web search by the provider",
+}
+"""Everything that `allow` of a key may contain, in words."""
+
+_TOOLS = frozenset(
+    {"code_interpreter", "computer_use", "file_search", "image_generation", "mcp", "web_fetch", "web_search"}
+)
+_ROUTING = ("fallback_models", "fallbacks", "models", "plugins", "preset", "provider", "providers", "transforms")
+_TIERS: Mapping[str, Collection[Any]] = {
+    "service_tier": (None, "auto", "batch", "default", "flex", "standard", "standard_only"),
+    "speed": (None, "standard", "slow"),
+}
+"""Fields that choose how fast the provider serves, with the values that cost no more than the card says."""
+
+
+def extras_in(body: Mapping[str, Any]) -> Iterator[str]:
+    """The extras that a body of any protocol asks for, without those that `without_tiers` leaves out."""
+    if body.get("background") not in (None, False):
+        yield "background"
+    # A prompt that the provider stores brings its own model and tools.
+    if any(body.get(name) for name in _ROUTING) or isinstance(body.get("prompt"), dict):
+        yield "upstream_routing"
+    yield from sorted(needs_of(body) & _TOOLS)
+
+
+def without_tiers(body: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body without a dearer service, and the names of the fields that were left out."""
+    left_out = tuple(name for name, cheap in _TIERS.items() if name in body and not _is_one_of(body[name], cheap))
+    return {name: value for name, value in body.items() if name not in left_out}, left_out
+
+
+def without_tools(body: Mapping[str, Any], extras: Collection[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body without built-in tools of these extras where other tools remain and none is required: agents always
+    offer some. Otherwise the body as it is.
+    """
+    tools = body.get("tools")
+    if not isinstance(tools, list) or body.get("tool_choice") not in (None, "auto", {"type": "auto"}):
+        return dict(body), ()
+    kept = [tool for tool in tools if not needs_of({"tools": [tool]}) & set(extras)]
+    if not kept or len(kept) == len(tools):
+        return dict(body), ()
+    return {**body, "tools": kept}, ("tools",)
+
+
+def _is_one_of(value: Any, words: Collection[Any]) -> bool:
+    if isinstance(value, dict | list):
+        return False
+    return (value.lower() if isinstance(value, str) else value) in words
