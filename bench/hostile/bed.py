@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from bench.gateway.processes import Server
 from bench.hostile.upstream import Bill
 
 HOST = "127.0.0.1"
+_BUFFER = 1 << 14
 CONNECTION_ERRORS = (OSError, EOFError, aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError)
 """What a gateway may do to a hostile client at any time: close the connection, or not answer."""
 
@@ -82,10 +84,13 @@ class Bed(msgspec.Struct):
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A raw connection. Errors of the connection end the block silently."""
-        with contextlib.suppress(*CONNECTION_ERRORS):
+        with contextlib.suppress(*CONNECTION_ERRORS), socket.socket() as connected:
+            connected.setblocking(False)
+            # Small buffers: a client that does not read stops the gateway soon.
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             async with asyncio.timeout(10):
-                # A small buffer: a client that does not read stops the gateway soon.
-                reader, writer = await asyncio.open_connection(HOST, self.server.port, limit=1 << 14)
+                await asyncio.get_running_loop().sock_connect(connected, (HOST, self.server.port))
+                reader, writer = await asyncio.open_connection(sock=connected, limit=_BUFFER)
             try:
                 yield reader, writer
             finally:

@@ -25,6 +25,7 @@ INPUT_TOKENS = 20
 _TEXT = "".join(f"measure{digit} " for digit in range(WORDS_AN_EVENT))
 # Longer than every timeout of the gateways under test.
 _HANG_S = 120.0
+_LARGE = 200
 _FAULTS = {"404": "model_not_found", "429": "rate_limit_exceeded", "500": "server_error"}
 
 
@@ -126,14 +127,15 @@ async def _stream(
     request: web.Request,
     instruction: Instruction,
     bill: Bill,
-    events: Callable[[int], AsyncIterator[tuple[int, bytes]]],
+    events: Callable[[int, int], AsyncIterator[tuple[int, bytes]]],
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "text/event-stream"})
     await response.prepare(request)
     # The client has left: what was written is charged for.
     with contextlib.suppress(ConnectionError):
-        count = sys.maxsize if instruction.do == "endless" else instruction.events
-        async for tokens, event in events(count):
+        endless = instruction.do == "endless"
+        # Large events fill the buffers of a connection soon.
+        async for tokens, event in events(sys.maxsize if endless else instruction.events, _LARGE if endless else 1):
             await response.write(event)
             bill.output_tokens += tokens
             if instruction.pause_ms and tokens:
@@ -142,7 +144,7 @@ async def _stream(
     return response
 
 
-async def _openai_events(count: int) -> AsyncIterator[tuple[int, bytes]]:
+async def _openai_events(count: int, size: int) -> AsyncIterator[tuple[int, bytes]]:
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench"}
 
     def event(delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -150,27 +152,27 @@ async def _openai_events(count: int) -> AsyncIterator[tuple[int, bytes]]:
         return _data({**head, "choices": [choice]})
 
     yield 0, event({"role": "assistant", "content": ""})
-    content = event({"content": _TEXT})
+    content = event({"content": _TEXT * size})
     for _ in range(count):
-        yield WORDS_AN_EVENT, content
+        yield WORDS_AN_EVENT * size, content
     yield 0, event({}, "stop")
-    yield 0, _data({**head, "choices": [], "usage": _usage(count * WORDS_AN_EVENT)})
+    yield 0, _data({**head, "choices": [], "usage": _usage(count * size * WORDS_AN_EVENT)})
     yield 0, b"data: [DONE]\n\n"
 
 
-async def _anthropic_events(count: int) -> AsyncIterator[tuple[int, bytes]]:
+async def _anthropic_events(count: int, size: int) -> AsyncIterator[tuple[int, bytes]]:
     def event(kind: str, **fields: Any) -> bytes:
         return b"event: %s\n%s" % (kind.encode(), _data({"type": kind, **fields}))
 
     usage = {"input_tokens": INPUT_TOKENS, "output_tokens": 1}
     yield 0, event("message_start", message=_message([], usage, None))
     yield 0, event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-    content = event("content_block_delta", index=0, delta={"type": "text_delta", "text": _TEXT})
+    content = event("content_block_delta", index=0, delta={"type": "text_delta", "text": _TEXT * size})
     for _ in range(count):
-        yield WORDS_AN_EVENT, content
+        yield WORDS_AN_EVENT * size, content
     yield 0, event("content_block_stop", index=0)
     stop = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield 0, event("message_delta", delta=stop, usage={"output_tokens": count * WORDS_AN_EVENT})
+    yield 0, event("message_delta", delta=stop, usage={"output_tokens": count * size * WORDS_AN_EVENT})
     yield 0, event("message_stop")
 
 

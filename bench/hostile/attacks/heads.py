@@ -7,7 +7,7 @@ import random
 
 from bench.hostile.attack import Attack
 from bench.hostile.bed import HOST, Bed, pieces
-from bench.hostile.heads import smuggling_forms
+from tests.fuzz.heads import smuggling_forms
 
 _START = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 _FLOOD_BYTES = 24 * 2**20
@@ -111,9 +111,10 @@ async def _garbage(bed: Bed) -> list[str]:
     rng = random.Random(_SEED)
 
     async def act(_: int) -> None:
-        async with bed.connection() as (reader, writer):
-            writer.write(rng.randbytes(200) + b"\r\n\r\n")
-            await reader.read(1 << 14)
+        for _ in range(20):
+            async with bed.connection() as (reader, writer):
+                writer.write(rng.randbytes(200) + b"\r\n\r\n")
+                await reader.read(1 << 14)
 
     await bed.each(24, act)
     return []

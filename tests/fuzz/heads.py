@@ -98,6 +98,16 @@ _LINES = (
     b"\x00: nul",
     b"Cookie: a=b",
 )
+_VALID_LINES = (
+    b"Host: 127.0.0.1",
+    b"Content-Length: 0",
+    b"Connection: close",
+    b"Expect: 100-continue",
+    b"Accept: */*",
+    b"X-Request-Id: r1",
+    b"X-Api-Key: pv-wrong",
+    b"Cookie: a=b",
+)
 _ENDS = (b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b"\x00\r\n")
 
 
@@ -105,7 +115,7 @@ def fuzz_head(seed: int, number: int) -> list[bytes]:
     """The raw bytes of this number, as the pieces in which they are sent: one head or several, whole or cut."""
     rng = random.Random(f"{seed}:{number}")
     raw = b"".join(_one(rng) for _ in range(rng.choice((1, 1, 1, 1, 2, 5))))
-    for _ in range(rng.choice((0, 0, 0, 1, 2, 8))):
+    for _ in range(rng.choice((0, 0, 0, 0, 0, 1, 2, 8))):
         raw = rng.choice(_DAMAGES)(rng, raw)
     cuts = sorted(rng.randrange(len(raw) + 1) for _ in range(rng.choice((0, 0, 0, 1, 2))))
     return [piece for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True) if (piece := raw[start:end])]
@@ -119,7 +129,8 @@ def _one(rng: random.Random) -> bytes:
     start = space.join((rng.choice(_METHODS[:3] if rng.random() < 0.7 else _METHODS), rng.choice(_TARGETS)))
     lines = [start + space + (_VERSIONS[0] if rng.random() < 0.8 else rng.choice(_VERSIONS))]
     lines += [b"Host: 127.0.0.1"] * (rng.random() < 0.8)
-    lines += [rng.choice(_LINES) for _ in range(rng.choice((0, 1, 2, 4, 120)))]
+    choices = _VALID_LINES if rng.random() < 0.6 else _LINES
+    lines += [rng.choice(choices) for _ in range(rng.choice((0, 1, 2, 4, 120)))]
     ends = _ENDS[:1] if rng.random() < 0.85 else _ENDS
     head = b"".join(line + rng.choice(ends) for line in lines) + rng.choice(ends)
     return head + (
