@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import subprocess
 import sys
 import time
@@ -15,12 +16,12 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import numpy as np
 
 _ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 10.0
 _PROBE_PAUSE_S = 0.1
 _PROBE_TIMEOUT_S = 15.0
+_LARGEST_RESULT = 64 * 2**20
 _ENDS = (b"data: [DONE]", b"event: message_stop")
 
 
@@ -64,7 +65,9 @@ class Seen(msgspec.Struct):
     @property
     def p95_ms(self) -> float:
         """The 95th percentile of the latency of served requests."""
-        return float(np.percentile(self.latency_ms, 95)) if self.latency_ms else float("nan")
+        if len(self.latency_ms) < 2:
+            return self.latency_ms[0] if self.latency_ms else float("nan")
+        return statistics.quantiles(self.latency_ms, n=20, method="inclusive")[-1]
 
 
 async def watch(plan: Watch) -> Seen:
@@ -140,26 +143,36 @@ async def _probe(url: str, seen: Seen) -> None:
             await asyncio.sleep(_PROBE_PAUSE_S)
 
 
-async def watch_apart(plan: Watch) -> Seen:
-    """`watch` in a process of its own."""
+async def watch_apart(plan: Watch, started: asyncio.Event | None = None) -> Seen:
+    """`watch` in a process of its own. `started` is set when it sends the first request."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.hostile.honest"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=_ROOT,
+        limit=_LARGEST_RESULT,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        output, _ = await process.communicate(msgspec.json.encode(plan))
+        process.stdin.write(msgspec.json.encode(plan) + b"\n")
+        await process.stdin.drain()
+        await process.stdout.readline()
+        if started is not None:
+            started.set()
+        return msgspec.json.decode(await process.stdout.readline(), type=Seen)
     finally:
         if process.returncode is None:
             process.kill()
-    return msgspec.json.decode(output, type=Seen)
+        await process.wait()
 
 
 def main() -> None:
-    """Run one Watch from standard input."""
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Watch)
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(watch(plan))))
+    """Run one Watch from standard input: an empty line when it begins, and its result."""
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Watch)
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(watch(plan))) + b"\n")
 
 
 if __name__ == "__main__":

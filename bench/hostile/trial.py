@@ -21,8 +21,6 @@ from bench.hostile.bed import Bed, get
 from bench.hostile.honest import Ask, Seen, Watch, watch_apart
 from bench.hostile.watching import Use, most_files, watching
 
-# The honest process takes about this long to start.
-_LEAD_S = 0.8
 _GRACE_S = 10.0
 _IN_FLIGHT = re.compile(rb"^pulvinar_requests_in_flight\S* (\S+)", re.MULTILINE)
 _NEVER_LOGGED = {"a forged line": f"\n{FORGED_LINE}", "a secret of a URL": SECRET}
@@ -93,8 +91,9 @@ async def _attack(
     before_mb, (files_before, _) = server.rss_mb(), most_files(server)
     bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)
     with watching(server) as use:
-        beside = asyncio.ensure_future(watch_apart(msgspec.structs.replace(plan, seconds=times.attack_s + 1)))
-        await asyncio.sleep(_LEAD_S)
+        beside_plan, started = msgspec.structs.replace(plan, seconds=times.attack_s + 1), asyncio.Event()
+        beside = asyncio.ensure_future(watch_apart(beside_plan, started))
+        await started.wait()
         bed.ends = time.monotonic() + times.attack_s
         try:
             async with asyncio.timeout(times.attack_s + 30):

@@ -25,7 +25,7 @@ INPUT_TOKENS = 20
 _TEXT = "".join(f"measure{digit} " for digit in range(WORDS_AN_EVENT))
 # Longer than every timeout of the gateways under test.
 _HANG_S = 120.0
-_LARGE = 200
+_LARGE = 400
 _FAULTS = {"404": "model_not_found", "429": "rate_limit_exceeded", "500": "server_error"}
 
 
@@ -110,6 +110,7 @@ class HostileUpstream:
         if instruction.do == "hang":
             await asyncio.sleep(_HANG_S)
         if instruction.do in _FAULTS:
+            await asyncio.sleep(instruction.pause_ms / 1e3)
             error = {"message": "no", "type": "error", "param": None, "code": _FAULTS[instruction.do]}
             retry = {"retry-after": "300"} if instruction.do == "429" else {}
             return _json({"error": error}, status=int(instruction.do), headers=retry)

@@ -16,14 +16,17 @@ _CALLS_A_REQUEST = 1.5
 
 
 async def _forged(bed: Bed, status: int) -> list[str]:
-    """Requests for which alone the upstream has `status`, for every card that the honest clients use."""
+    """Requests for which alone the upstream has `status`, for every card that the honest clients use.
+
+    They fail at the same time, so that no request that succeeds comes between them.
+    """
     async with bed.session() as session:
 
         async def act(number: int) -> None:
-            model = (NAMED, *POOL, AUTO)[number % 4]
-            await bed.post(session, bed.chat(f"do={status}") | {"model": model})
+            model = (POOL[0], NAMED, AUTO, POOL[0], POOL[1])[number % 5]
+            await bed.post(session, bed.chat(f"do={status} pause_ms=300") | {"model": model})
 
-        await bed.each(8, act)
+        await bed.each(30, act)
     return []
 
 

@@ -155,8 +155,8 @@ async def _smuggling(bed: Bed) -> list[str]:
 
 
 _FEW_FILES = f'ulimit -n {_LIMIT}; exec "$@"'
-# Nobody reads what the gateway writes to its standard error and output.
-_UNREAD = '"$@" 2>&1 | sleep 600'
+# Nobody reads what the gateway writes to its standard error and output, and the pipe is almost full.
+_UNREAD = '{ head -c 60000 /dev/zero; "$@"; } 2>&1 | sleep 600'
 
 HEADS = (
     Attack(name="header-flood", run=_header_flood),
