@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.xdist_group("hostile"),
 ]
 _TIMES = Times(alone_s=0.5, attack_s=2.0)
-# The bench requires one second; a machine that runs other tests at the same time is slower, a gateway that blocks far more.
+# The bench requires one second; a machine that runs other tests, too, is slower, but a gateway that blocks far more.
 _BLOCKED_S = 5.0
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
 _MONEY = ("overspend", "overspend-2-workers", "overspend-n-50", "leaving-streams", "leaving-answers")
