@@ -22,8 +22,8 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     `run` attacks until `bed.ends` and returns the problems that only this attack can see; empty if there are none.
     `settings` become the gateway.yaml, `evil` the fields of the attacker's key. `shell` wraps the command of the
     gateway, which is "$@" in it. `native`: it needs settings or paths that only this gateway has, so that others are
-    not measured. `honest_retries`: how often honest clients repeat a request whose connection broke; only where
-    processes are killed, since their connections break with them.
+    not measured. `honest_retries`: how often honest clients repeat a request whose connection broke, as every SDK does;
+    only where connections must break: those of a killed process, and idle ones where there are too many.
     """
 
     name: str

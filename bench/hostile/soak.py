@@ -89,8 +89,8 @@ def soak(minutes: float) -> Outcome:
         contender = gateways.pulvinar(Path(name), upstream, _SETTINGS)
         assert contender.start is not None
         with running(contender.start, Path(name) / "serve.log") as server:
-            keys = [{"authorization": contender.headers[who]} for who in (gateways.EVIL, gateways.HONEST)]
-            bed = Bed(server, upstream, contender.path, contender.model, *keys, 0.0)
+            evil, honest = ({"authorization": contender.headers[who]} for who in (gateways.EVIL, gateways.HONEST))
+            bed = Bed(server, upstream, contender.path, contender.model, evil, honest, 0.0)
             return asyncio.run(_run(bed, minutes * 60))
 
 

@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    web.run_app(HostileUpstream().app(), host="127.0.0.1", port=options.port, print=None, access_log=None)
+    web.run_app(HostileUpstream().app(), host="127.0.0.1", port=options.port, print=None, access_log=None, backlog=1024)
 
 
 if __name__ == "__main__":
