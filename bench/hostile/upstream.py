@@ -25,7 +25,7 @@ INPUT_TOKENS = 20
 _TEXT = "".join(f"measure{digit} " for digit in range(WORDS_AN_EVENT))
 # Longer than every timeout of the gateways under test.
 _HANG_S = 120.0
-_LARGE = 400
+_LARGE = 200
 _FAULTS = {"404": "model_not_found", "429": "rate_limit_exceeded", "500": "server_error"}
 
 

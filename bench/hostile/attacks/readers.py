@@ -15,7 +15,7 @@ _SEED = 11
 
 async def _never_reading(bed: Bed) -> list[str]:
     """As many streams as there are slots, which nobody reads; each that ends is begun again."""
-    raw = bed.request(bed.chat("do=endless pause_ms=20", stream=True))
+    raw = bed.request(bed.chat("do=endless pause_ms=50", stream=True))
 
     async def act(_: int) -> None:
         async with bed.connection() as (reader, writer):
@@ -30,7 +30,7 @@ async def _never_reading(bed: Bed) -> list[str]:
 
 async def _trickling(bed: Bed) -> list[str]:
     """Readers that take a few bytes now and then, so that no single send takes long."""
-    raw = bed.request(bed.chat("do=endless pause_ms=20", stream=True))
+    raw = bed.request(bed.chat("do=endless pause_ms=50", stream=True))
 
     async def act(_: int) -> None:
         async with bed.connection() as (reader, writer):
