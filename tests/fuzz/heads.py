@@ -41,6 +41,13 @@ def smuggling_forms(path: str, headers: Mapping[str, str], tail: bytes) -> Itera
         yield name, start + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + tail
 
 
+_VALID = (
+    b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: pv-wrong\r\n\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY),
+    b"POST /route HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+    % (len(_BODY), _BODY),
+)
 _METHODS = (
     b"GET",
     b"POST",
@@ -122,6 +129,9 @@ def fuzz_head(seed: int, number: int) -> list[bytes]:
 
 
 def _one(rng: random.Random) -> bytes:
+    if rng.random() < 0.25:
+        # Valid, so that what comes before or after it on the connection is read, too.
+        return rng.choice(_VALID)
     if rng.random() < 0.15:
         forms = list(smuggling_forms("/v1/chat/completions", {}, b"GET /healthz HTTP/1.1\r\n\r\n"))
         return rng.choice(forms)[1]
