@@ -1,5 +1,7 @@
 """A long run against a real gateway: `python -m bench.soak [--requests N] [--every N] [--connections N]`.
 
+With `--minutes N` hostile clients run beside honest ones (`bench.hostile.soak`).
+
 Requests with and without streaming on both chat surfaces, prompts without repeats, upstream faults, and client
 disconnects. The gateway's resident memory must stay within 10 % of its value at the first line, and requests with a
 healthy candidate must all be answered. Exits with status 1 if one of the two fails. Linux only.
@@ -27,6 +29,7 @@ import msgspec
 
 from bench.decision import texts
 from bench.gateway.processes import Server
+from bench.hostile.soak import report, soak
 from tests.faults.gateways import fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.surfaces import PATHS, Surface
@@ -189,20 +192,23 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--every", type=int, default=EVERY)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--minutes", type=float, help="hostile and honest clients together, for so long")
     options = parser.parse_args()
+    if options.minutes is not None:
+        sys.exit(int(not report(soak(options.minutes))))
     with (
         tempfile.TemporaryDirectory() as scratch,
         _upstream() as upstream,
         _gateway(Path(scratch), upstream) as (url, server),
     ):
-        soak = Soak(url, server, options.requests, options.every)
-        asyncio.run(soak.run(options.connections))
-    growth = soak.rows[-1].rss_mb / soak.rows[0].rss_mb - 1
-    print(json.dumps(soak.kinds))
-    for problem, count in collections.Counter(soak.problems).most_common(10):
+        run = Soak(url, server, options.requests, options.every)
+        asyncio.run(run.run(options.connections))
+    growth = run.rows[-1].rss_mb / run.rows[0].rss_mb - 1
+    print(json.dumps(run.kinds))
+    for problem, count in collections.Counter(run.problems).most_common(10):
         print(f"{count:6d} × {problem}")
-    passed = growth <= GROWTH and not soak.problems
-    print(f"memory {growth:+.1%} of that after {soak.rows[0].requests} requests, {len(soak.problems)} wrong answers")
+    passed = growth <= GROWTH and not run.problems
+    print(f"memory {growth:+.1%} of that after {run.rows[0].requests} requests, {len(run.problems)} wrong answers")
     sys.exit(int(not passed))
 
 

@@ -146,7 +146,18 @@ class BusyError(PulvinarError):
         super().__init__(message)
 
 
+_LONGEST_NAME = 200
+
+
+def excerpt(name: str) -> str:
+    """`name` for an error message: only its beginning where it is longer than any name can be."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suffix for an error message, such as `; did you mean "price"?`; empty where no known word is similar."""
+    # No name is that long, and a comparison takes time and memory with the length.
+    if len(word) > _LONGEST_NAME:
+        return ""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

@@ -16,6 +16,7 @@ import msgspec
 
 from bench.credible import agents, everyday, footprint, placement, report
 from bench.credible.known_facts import KnownFacts
+from bench.pages import write_between_markers
 from router import settings
 from router.cards.catalog import load_catalog
 from router.errors import PulvinarError
@@ -61,7 +62,7 @@ def main() -> None:
     text = "\n\n".join(texts)
     print(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() if arguments.json else text)
     if arguments.write is not None:
-        report.write_between_markers(arguments.write, text)
+        write_between_markers(arguments.write, "bench.credible", text)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from pathlib import Path
 
 from bench.credible import agents, everyday, footprint, placement
-from router.errors import ConfigurationError
-
-START, END = "<!-- bench.credible: start -->", "<!-- bench.credible: end -->"
-
-
-def write_between_markers(file: Path, text: str) -> None:
-    """Replace what stands between the markers of a page. Raises ConfigurationError where they are missing."""
-    page = file.read_text(encoding="utf-8")
-    before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise ConfigurationError(f"{file} has no lines {START} and {END}")
-    file.write_text(f"{before}{START}\n\n{text.strip()}\n\n{END}{after}", encoding="utf-8")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -41,7 +41,7 @@ class Server:
     def cpu_s(self) -> float:
         """CPU time in seconds, user and system, including children and threads."""
         ticks = 0
-        for pid in _tree(self.pid):
+        for pid in tree(self.pid):
             with contextlib.suppress(OSError):
                 # The process name may contain spaces and ends with the last bracket; times begin 11 fields after it.
                 fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
@@ -59,14 +59,15 @@ class Server:
 
     def _memory_kib(self, file: str, name: str) -> int:
         total = 0
-        for pid in _tree(self.pid):
+        for pid in tree(self.pid):
             with contextlib.suppress(OSError):
                 lines = (_PROC / str(pid) / file).read_text().splitlines()
                 total += sum(int(line.split()[1]) for line in lines if line.startswith(name))
         return total
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
+    """A process and all its descendants."""
     pids, children = [], [root]
     while children:
         pid = children.pop()

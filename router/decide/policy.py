@@ -15,7 +15,7 @@ from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
-from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean
+from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
 
@@ -115,7 +115,7 @@ class Policies(Mapping[str, Policy]):
         """The policy with this id. Raises UnknownModelError with the most similar id."""
         if name not in self._policies:
             hint = did_you_mean(name, self.ids) or _known(self.ids)
-            raise UnknownModelError(f'there is no policy "{name}"{hint}')
+            raise UnknownModelError(f'there is no policy "{excerpt(name)}"{hint}')
         return self._policies[name]
 
 

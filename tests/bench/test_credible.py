@@ -13,8 +13,8 @@ from bench.credible.agents import Trial, money, verdict
 from bench.credible.everyday import FIGURES, Figure, write_without_ladders
 from bench.credible.known_facts import KnownFacts
 from bench.credible.placement import ceiling, place
-from bench.credible.report import END, START, write_between_markers
 from bench.credible.statistics import bootstrap, ranks, spearman
+from bench.pages import markers, write_between_markers
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
 from router.cards.schema import Card
@@ -149,11 +149,11 @@ def test_cards_without_ladders_keep_their_other_facts(tmp_path: Path) -> None:
 
 
 def test_tables_are_written_between_the_markers_of_a_page(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"# Title\n\n{START}\nold\n{END}\n\nEnd\n")
-    write_between_markers(page, "| new |")
-    write_between_markers(page, "| new |")
-    assert page.read_text() == f"# Title\n\n{START}\n\n| new |\n\n{END}\n\nEnd\n"
+    page, (start, end) = tmp_path / "page.md", markers("bench.credible")
+    page.write_text(f"# Title\n\n{start}\nold\n{end}\n\nEnd\n")
+    write_between_markers(page, "bench.credible", "| new |")
+    write_between_markers(page, "bench.credible", "| new |")
+    assert page.read_text() == f"# Title\n\n{start}\n\n| new |\n\n{end}\n\nEnd\n"
     page.write_text("# Title\n")
     with pytest.raises(ConfigurationError, match=r"page\.md has no lines"):
-        write_between_markers(page, "| new |")
+        write_between_markers(page, "bench.credible", "| new |")

@@ -12,7 +12,7 @@ from msgspec import Struct
 from tests.faults.surfaces import error_problems
 from tests.fuzz.mutations import CLIENT_SECRET, FORBIDDEN_URL, FuzzRequest
 
-_INTERNALS = re.compile(rb'Traceback|File \\?"|site-packages|router/[a-z]+/[a-z]+\.py|object at 0x')
+INTERNALS = re.compile(rb'Traceback|File \\?"|site-packages|router/[a-z]+/[a-z]+\.py|object at 0x')
 _ENDS = (b"data: [DONE]", b"event: message_stop", b"event: response.completed")
 _GATEWAY_FIELDS = ("api_base", "base_url", "api_key", "route")
 
@@ -32,7 +32,7 @@ def reply_problems(request: FuzzRequest, reply: Reply) -> Iterator[str]:
         return
     if reply.status >= 500:
         yield f"{reply.status}: {reply.body[:200]!r}"
-    if match := _INTERNALS.search(reply.body):
+    if match := INTERNALS.search(reply.body):
         yield f"shows {match[0]!r}: {reply.body[:200]!r}"
     if "x-request-id" not in reply.headers:
         yield f"{reply.status} without x-request-id: {reply.body[:100]!r}"

@@ -52,16 +52,21 @@ def fuzz_request(seed: int, number: int) -> FuzzRequest:
     """The request of this number."""
     rng = random.Random(f"{seed}:{number}")
     path = rng.choice(list(BODIES))
-    tree: Any = json.loads(json.dumps(rng.choice(BODIES[path])))
-    for _ in range(rng.choice((0, 1, 1, 2, 3, 6))):
-        tree = rng.choice(_MUTATIONS)(rng, tree)
-    body = _write(tree)
+    body = mutated_json(rng, rng.choice(BODIES[path]))
     if rng.random() < 0.2:
         body = rng.choice(_DAMAGES)(rng, body)
     if rng.random() < 0.05:
         path = rng.choice(list(BODIES))
     method = "POST" if rng.random() < 0.97 else rng.choice(("GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
     return FuzzRequest(number, method, _request_target(rng, path), tuple(_headers(rng, body)), body)
+
+
+def mutated_json(rng: random.Random, value: Any) -> bytes:
+    """`value` as JSON after none, one or several mutations."""
+    tree: Any = json.loads(json.dumps(value))
+    for _ in range(rng.choice((0, 1, 1, 2, 3, 6))):
+        tree = rng.choice(_MUTATIONS)(rng, tree)
+    return _write(tree)
 
 
 # --- mutations of the JSON value

@@ -29,6 +29,7 @@ from router.errors import (
     PromptFlagError,
     UnknownModelError,
     did_you_mean,
+    excerpt,
 )
 from router.formats.text import shortened
 from router.gateway.config.keys import Key
@@ -264,7 +265,7 @@ class Selector:
 def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> UnknownModelError:
     """The error for an unknown model, with a similar name that the key may use."""
     allowed = [card for card in known if key is None or key.allows_naming(card)]
-    return UnknownModelError(f'there is no model "{name}"{did_you_mean(name, allowed)}')
+    return UnknownModelError(f'there is no model "{excerpt(name)}"{did_you_mean(name, allowed)}')
 
 
 async def _run_inline(work: Callable[..., T], *arguments: Any) -> T:

@@ -19,9 +19,8 @@ SURPLUS = 32
 """Connections beyond the limits, for health checks; any other request on them is answered with status 503."""
 
 _TICK_S = 1.0
-# A client that does not read its response: no progress for so long ends the connection.
-_STALLED_S = 60.0
-# After so long without progress it makes room for others where nothing waits.
+# A client that does not read its response makes room for others after so long, where nothing waits. Its request ends by
+# `timeouts.send`.
 _PATIENCE_S = 5.0
 
 
@@ -36,9 +35,6 @@ class Waiting(Protocol):
 
     def evict(self) -> None:
         """Close the connection in favour of another one."""
-
-    def abort(self) -> None:
-        """Close the connection now, whatever is unsent."""
 
 
 class _Group:
@@ -140,7 +136,7 @@ class Connections:
 
     def stalled(self, connection: Waiting, now: float) -> None:
         """The client does not read."""
-        self._stalled[connection] = now + _STALLED_S
+        self._stalled[connection] = now
 
     def moving(self, connection: Waiting) -> None:
         """The client reads again."""
@@ -160,8 +156,8 @@ class Connections:
 
     def _unread_by(self, group: _Group, address: str, now: float) -> Iterator[Waiting]:
         """The connections of the group whose clients have not read for a while, in the order of their stalls."""
-        for connection, until in self._stalled.items():
-            if until - _STALLED_S + _PATIENCE_S > now:
+        for connection, since_s in self._stalled.items():
+            if since_s + _PATIENCE_S > now:
                 return
             if group is self._all or connection.address == address:
                 yield connection
@@ -172,8 +168,6 @@ class Connections:
         now = loop.time()
         for connection in [*self._expired(now)]:
             connection.expire()
-        for connection in [stalled for stalled, until in self._stalled.items() if until <= now]:
-            connection.abort()
         if self._all.count:
             self._ticking = loop.call_later(_TICK_S, self._tick, loop)
 

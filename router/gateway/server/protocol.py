@@ -115,10 +115,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Close the connection now, in favour of another one."""
         self.transport.abort()
 
-    def abort(self) -> None:
-        """Close the connection now, whatever is unsent."""
-        self.transport.abort()
-
     # Data
 
     def data_received(self, data: bytes) -> None:

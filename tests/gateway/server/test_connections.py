@@ -38,7 +38,7 @@ class Client:
         self.is_open = False
         self._connections.remove(self)
 
-    expire = abort = evict
+    expire = evict
 
 
 def made(total: int, per_address: int = 1000) -> tuple[Connections, Loop]:

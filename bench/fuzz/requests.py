@@ -1,54 +1,29 @@
-"""Mutated requests against a real gateway: `python -m bench.fuzz [--requests N] [--only NUMBER]`.
+"""Mutated requests on all surfaces.
 
-The upstream has no faults, so a status of 500 or more is an error of the gateway, as is a traceback in its log. Exits
-with status 1 if there were problems.
+The upstream has no faults, so a status of 500 or more is an error of the gateway, as is a traceback in its log.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import collections
 import contextlib
 import itertools
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httptools
-import msgspec
 
+from bench.fuzz.findings import SEED, Finding, Result, run_all
 from tests.faults.gateways import KEY, fault_card
 from tests.faults.process import route_serve, served
 from tests.faults.upstream import Upstream, fault_upstream
 from tests.fuzz.judge import Reply, reply_problems, upstream_problems
 from tests.fuzz.mutations import FuzzRequest, fuzz_request
 
-REQUESTS, SEED = 20_000, 4
-_CONNECTIONS = 8
 _TIMEOUT_S = 30.0
-_NEXT_LINE = "\n{"
 _LARGEST_READ = 1 << 16
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A problem, and the request that caused it; None if that is unknown."""
-
-    problem: str
-    fuzz_request: FuzzRequest | None
-
-
-class Result(msgspec.Struct):
-    """The result of a run. `slowest` are the longest durations in seconds with the numbers of their requests."""
-
-    findings: list[Finding] = []
-    statuses: collections.Counter[int] = msgspec.field(default_factory=collections.Counter)
-    upstream_calls: int = 0
-    elapsed_s: float = 0.0
-    slowest: list[tuple[float, int]] = []
 
 
 class _Reader:
@@ -127,7 +102,7 @@ class _Client:
             self._open = None
 
 
-def fuzz(numbers: list[int], seed: int = SEED) -> Result:
+def fuzz_requests(numbers: list[int], seed: int = SEED) -> Result:
     """Send the requests of these numbers; the result has the problems."""
     result = Result()
     with (
@@ -135,14 +110,8 @@ def fuzz(numbers: list[int], seed: int = SEED) -> Result:
         fault_upstream() as upstream,
         _gateway(Path(scratch), upstream.url) as (port, log),
     ):
-        started = time.perf_counter()
         asyncio.run(_send_all(numbers, seed, port, upstream, result))
-        result.elapsed_s = time.perf_counter() - started
-        result.slowest = sorted(result.slowest, reverse=True)[:3]
-        log_text = log.read_text(errors="replace")
-        for trace in log_text.split("Traceback (most recent call last):")[1:]:
-            # The end of a traceback is the most useful part; after it comes the next line of the access log.
-            result.findings.append(Finding(f"a traceback in the log: …{trace.partition(_NEXT_LINE)[0][-500:]}", None))
+        result.add_log(log)
     return result
 
 
@@ -163,8 +132,17 @@ def _gateway(folder: Path, url: str) -> Iterator[tuple[int, Path]]:
 
 
 async def _send_all(numbers: list[int], seed: int, port: int, upstream: Upstream, result: Result) -> None:
-    queue = iter(numbers)
-    await asyncio.gather(*(_send_from(queue, seed, port, upstream, result) for _ in range(_CONNECTIONS)))
+    idle: list[_Client] = []
+
+    async def send(number: int) -> None:
+        request, client = fuzz_request(seed, number), idle.pop() if idle else _Client(port)
+        reply = await client.send(request)
+        idle.append(client)
+        result.statuses[reply.status] += 1
+        result.findings += (Finding(problem, number) for problem in reply_problems(request, reply))
+        _check_upstream(upstream, result)
+
+    await run_all(numbers, send, result)
     # The gateway must still work.
     last_client = _Client(port)
     for number in itertools.count():
@@ -172,22 +150,10 @@ async def _send_all(numbers: list[int], seed: int, port: int, upstream: Upstream
         if valid.method == "POST" and (await last_client.send(valid)).status == 200:
             break
         if number > 200:
-            result.findings.append(Finding("the gateway no longer responds", None))
+            result.findings.append(Finding("the gateway no longer responds"))
             break
-    last_client.close()
-
-
-async def _send_from(queue: Iterator[int], seed: int, port: int, upstream: Upstream, result: Result) -> None:
-    client = _Client(port)
-    for number in queue:
-        request = fuzz_request(seed, number)
-        started = time.perf_counter()
-        reply = await client.send(request)
-        result.slowest.append((time.perf_counter() - started, number))
-        result.statuses[reply.status] += 1
-        result.findings += (Finding(problem, request) for problem in reply_problems(request, reply))
-        _check_upstream(upstream, result)
-    client.close()
+    for client in (last_client, *idle):
+        client.close()
 
 
 def _check_upstream(upstream: Upstream, result: Result) -> None:
@@ -195,41 +161,5 @@ def _check_upstream(upstream: Upstream, result: Result) -> None:
         seen = upstream.seen.pop()
         result.upstream_calls += 1
         result.findings += (
-            Finding(f"the upstream received {problem}", None)
-            for problem in upstream_problems(seen.headers, seen.body, KEY)
+            Finding(f"the upstream received {problem}") for problem in upstream_problems(seen.headers, seen.body, KEY)
         )
-
-
-def main() -> None:
-    """Print the problems, statuses and slowest requests."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=REQUESTS)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--only", type=int, help="send the request of this number alone, and print it")
-    options = parser.parse_args()
-    numbers = list(range(options.requests)) if options.only is None else [options.only]
-    result = fuzz(numbers, options.seed)
-    if options.only is not None:
-        print(fuzz_request(options.seed, options.only).raw[:4_000].decode("latin-1"))
-    kinds = collections.Counter(finding.problem for finding in result.findings)
-    for problem, count in kinds.most_common(40):
-        example = next(
-            (
-                finding.fuzz_request.number
-                for finding in result.findings
-                if finding.problem == problem and finding.fuzz_request
-            ),
-            None,
-        )
-        print(f"{count:6d} × {problem}" + (f"  (--only {example})" if example is not None else ""))
-    statuses = ", ".join(f"{count} × {status}" for status, count in sorted(result.statuses.items()))
-    print(
-        f"{len(numbers)} requests in {result.elapsed_s:.1f} s, {result.upstream_calls} reached the upstream: {statuses}"
-    )
-    print("slowest: " + ", ".join(f"{seconds:.2f} s (--only {number})" for seconds, number in result.slowest))
-    print(f"problems: {len(result.findings)}")
-    sys.exit(int(bool(result.findings)))
-
-
-if __name__ == "__main__":
-    main()

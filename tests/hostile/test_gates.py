@@ -1,0 +1,69 @@
+"""Gates that hold under attack, over real processes: money, tenants, resources, liveness.
+
+`bench.hostile` runs every attack for longer; these are a sample of each kind. An attack runs once, and every gate reads
+its result.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+
+from bench.hostile.__main__ import attack_gateway
+from bench.hostile.attacks import ATTACKS
+from bench.hostile.report import verdicts
+from bench.hostile.trial import Result, Times
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="starts processes in a session"),
+    # One attack at a time: each takes a whole core.
+    pytest.mark.xdist_group("hostile"),
+]
+_TIMES = Times(alone_s=0.5, attack_s=2.0)
+# The bench requires one second; a machine that runs other tests, too, is slower, but a gateway that blocks far more.
+_BLOCKED_S = 5.0
+_BY_NAME = {attack.name: attack for attack in ATTACKS}
+_MONEY = ("overspend", "overspend-2-workers", "overspend-n-50", "leaving-streams", "leaving-answers")
+_TENANTS = ("forged-404", "forged-429", "forged-500", "flags-in-documents", "foreign-ids", "unpaced-paths", "trailers")
+_RESOURCES = ("header-flood", "unfinished-bodies", "never-reading-readers")
+_LIVENESS = ("comma-bodies", "garbage-unread-log", "locked-store", "silent-connections")
+_ALL = (*_MONEY, *_TENANTS, *_RESOURCES, *_LIVENESS)
+
+
+@functools.cache
+def result_of(name: str) -> Result:
+    """The result of an attack, which runs once."""
+    return attack_gateway(_BY_NAME[name], _TIMES)
+
+
+@pytest.mark.parametrize("name", _MONEY)
+def test_what_was_delivered_is_charged_and_overspends_by_one_request_at_most(name: str) -> None:
+    result = result_of(name)
+    assert result.delivered_usd > 0
+    assert not verdicts(result)["money"].fails, verdicts(result)["money"].text
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_no_request_of_one_key_changes_what_another_gets(name: str) -> None:
+    result = result_of(name)
+    assert result.beside.wrong == []
+    assert result.beside.share >= result.without.share
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_memory_descriptors_and_slots_stay_bounded(name: str) -> None:
+    cells = verdicts(result_of(name))
+    assert [f"{gate}: {cells[gate].text}" for gate in ("memory", "files", "slots") if cells[gate].fails] == []
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_the_process_always_responds(name: str) -> None:
+    assert result_of(name).beside.health_ms / 1e3 < _BLOCKED_S
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_the_attack_itself_gets_nothing(name: str) -> None:
+    assert result_of(name).problems == []
