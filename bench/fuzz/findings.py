@@ -14,7 +14,8 @@ import msgspec
 SEED = 4
 CONNECTIONS = 8
 _SLOWEST = 3
-_TRACEBACK = "Traceback (most recent call last):"
+# At the start of a line: a library's text inside a line is none.
+_TRACEBACK = "\nTraceback (most recent call last):"
 _NEXT_LINE = "\n{"
 
 

@@ -132,7 +132,9 @@ async def _probe(url: str, seen: Seen) -> None:
             try:
                 async with session.get(url) as response:
                     await response.read()
-                    duration_s = time.perf_counter() - started if response.status == 200 else _PROBE_TIMEOUT_S
+                    # Gateways without a health endpoint answer 404, which shows as well that they respond.
+                    responds = response.status < 500
+                    duration_s = time.perf_counter() - started if responds else _PROBE_TIMEOUT_S
             except (aiohttp.ClientError, TimeoutError):
                 duration_s = _PROBE_TIMEOUT_S
             except asyncio.CancelledError:

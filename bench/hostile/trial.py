@@ -147,6 +147,6 @@ def _in_flight(server: Server) -> float:
 
 def _log_problems(log: Path) -> list[str]:
     text = log.read_text(errors="replace")
-    tracebacks = text.count("Traceback (most recent call last)")
+    tracebacks = text.count("\nTraceback (most recent call last)")
     problems = [f"{tracebacks} tracebacks in the log"] * bool(tracebacks)
     return problems + [f"{label} in the log" for label, part in _NEVER_LOGGED.items() if part in text]

@@ -169,6 +169,6 @@ HEADS = (
     Attack(name="pipelining", run=_pipelining),
     Attack(name="garbage-heads", run=_garbage),
     Attack(name="garbage-unread-log", run=_garbage, shell=_UNREAD),
-    Attack(name="trailers", run=_trailers),
+    Attack(name="trailers", run=_trailers, native=True),
     Attack(name="smuggling", run=_smuggling),
 )
