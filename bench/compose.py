@@ -32,7 +32,7 @@ from router.types import Doubles, Indices
 
 BUDGETS = (0.2, 0.35, 0.5, 0.75, 1.0)
 """Mean cost of a request, in multiples of what the best single model costs."""
-_PRICES = np.geomspace(20.0, 60_000.0, 48)
+_PRICES = np.geomspace(40.0, 12_000.0, 48)
 _STANDARD_ERRORS = 2.0
 _FOLDS = 5
 _SEED = 0

@@ -8,8 +8,8 @@ import re
 _VERBS = """
     add analy[sz]e answer apply argue arrange ask assess brainstorm break build calculate categori[sz]e change check
     choose cite classify clean combine come comment compare complete compose compute conjugate construct continue
-    convert correct count create critique debug decide decode define demonstrate derive describe design determine develop
-    differentiate discuss divide draft draw edit elaborate encode estimate evaluate examine explain explore
+    convert correct count create critique debug decide decode define demonstrate derive describe design determine
+    develop differentiate discuss divide draft draw edit elaborate encode estimate evaluate examine explain explore
     expand extract factor(?:i[sz]e)? fill find finish fix format formulate generate give guess help identify
     illustrate imagine implement improve infer integrate interpret invent justify label let list locate make match
     modify multiply name optimi[sz]e order outline output paraphrase parse pick plan plot point predict prepare
@@ -44,8 +44,8 @@ _QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
 
 _ANNOUNCED = re.compile(
     r"\b(?:answer|answers|solve|do|complete|address|handle|respond to|reply to|work (?:on|through)|tackle|"
-    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:questions?|tasks?|problems?|exercises?|requests?|"
-    r"prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these))\b"
+    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:questions?|tasks?|problems?|"
+    r"exercises?|requests?|prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these))\b"
     r"|\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$"
     r"|\b(?:beantworte|löse|bearbeite|erledige)\b[^.\n?]*\b(?:fragen|aufgaben|probleme)\b"
     r"|\b(?:responde|resuelve|contesta)\b[^.\n?]*\b(?:preguntas|tareas|problemas|ejercicios)\b"
@@ -83,8 +83,8 @@ _PRODUCT = (
 )
 _BACK = re.compile(
     rf"\b(?:(?:{_PRODUCT})s? (?:above|before|from before|(?:of|from|in|to) (?:the )?(?:previous|first|second|third|"
-    rf"last|question|task|part|step|problem|q)\b)|(?:above|previous|preceding|earlier|resulting) (?:{_PRODUCT}|one|question|"
-    rf"task|step|part)s?|your (?:own )?(?:{_PRODUCT})s?|(?:that|this|the) (?:result|summary|translation|output))\b"
+    rf"last|question|task|part|step|problem|q)\b)|(?:above|previous|preceding|earlier|resulting) "
+    rf"(?:{_PRODUCT}|one|question|task|step|part)s?|your (?:own )?(?:{_PRODUCT})s?|(?:that|this|the) (?:result|summary|translation|output))\b"
     rf"|^\W*{_FILLER}\w+(?: (?:of|for|to|with))? (?:it|them|this|that|those|these)\b(?! (?:is|are|was|were|do|does)\b)"
     rf"|^\W*{_FILLER}\w+ (?:\w+ ){{1,4}}(?:for|of|to|with|about|from) (?:it|them)\b",
     re.IGNORECASE,

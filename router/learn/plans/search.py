@@ -14,7 +14,7 @@ from router.learn.plans.out_of_fold import LinearOutOfFold
 from router.types import Doubles, Floats, Indices
 
 _ROUTING_PENALTY = 300.0
-_PAIRS_PER_PRICE = 4
+_PAIRS_PER_PRICE = 3
 _PLANS_PER_PRICE = 3
 # Advantages, in utility, for which the best choice on average is left on one prompt.
 _ADVANTAGES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
