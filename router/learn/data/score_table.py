@@ -27,30 +27,58 @@ def read_table(
     Rows are matched with `prompts` by id, in any order. Raises FileError naming the line and the column.
     """
     with open_text(file, "") as lines:
-        rows = _csv_rows(lines, file)
-        _, header = next(rows, (1, []))
-        columns = _column_names(header, file)
-        row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
+        columns, rows = _matched_rows(lines, file, prompts)
         values = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
-        seen = np.zeros(len(prompts), dtype=np.bool_)
-        for line, cells in rows:
-            if len(cells) != len(header):
-                raise FileError(str(file), line, f"has {len(cells)} cells, the header {len(header)}")
-            identity = cells.pop(0)
-            row = row_of.get(identity)
-            if row is None:
-                hint = did_you_mean(identity, list(row_of)[:_MAX_SUGGESTIONS])
-                raise FileError(str(file), line, f'prompt_id "{identity}" is not in {file.parent}/prompts.jsonl{hint}')
-            if seen[row]:
-                raise FileError(str(file), line, f'duplicate prompt_id "{identity}"')
-            seen[row] = True
+        for line, row, cells in rows:
             values[row] = _numbers(cells, file, line, columns, value_range)
+    return columns, values
+
+
+def read_texts(file: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> list[list[str]]:
+    """The cells of a table of texts in the order of `prompts` and `columns`, stripped; empty where there is none.
+
+    Raises FileError naming the line, as `read_table` does.
+    """
+    texts = [[""] * len(columns) for _ in prompts]
+    with open_text(file, "") as lines:
+        file_columns, rows = _matched_rows(lines, file, prompts)
+        positions = [file_columns.index(column) if column in file_columns else None for column in columns]
+        for _, row, cells in rows:
+            texts[row] = ["" if position is None else cells[position].strip() for position in positions]
+    return texts
+
+
+def _matched_rows(
+    lines: TextIO, file: Path, prompts: Sequence[Prompt]
+) -> tuple[tuple[str, ...], Iterator[tuple[int, int, list[str]]]]:
+    """The column names; and line, row in `prompts` and cells of every row, of which each prompt must have one."""
+    rows = _csv_rows(lines, file)
+    _, header = next(rows, (1, []))
+    return _column_names(header, file), _each_once(rows, len(header), file, prompts)
+
+
+def _each_once(
+    rows: Iterator[tuple[int, list[str]]], width: int, file: Path, prompts: Sequence[Prompt]
+) -> Iterator[tuple[int, int, list[str]]]:
+    row_of = {prompt.id: row for row, prompt in enumerate(prompts)}
+    seen = np.zeros(len(prompts), dtype=np.bool_)
+    for line, cells in rows:
+        if len(cells) != width:
+            raise FileError(str(file), line, f"has {len(cells)} cells, the header {width}")
+        identity = cells.pop(0)
+        row = row_of.get(identity)
+        if row is None:
+            hint = did_you_mean(identity, list(row_of)[:_MAX_SUGGESTIONS])
+            raise FileError(str(file), line, f'prompt_id "{identity}" is not in {file.parent}/prompts.jsonl{hint}')
+        if seen[row]:
+            raise FileError(str(file), line, f'duplicate prompt_id "{identity}"')
+        seen[row] = True
+        yield line, row, cells
     if not seen.any():
         raise FileError(str(file), None, "contains no outcomes")
     if not seen.all():
         missing, count = prompts[int(seen.argmin())].id, len(seen) - int(seen.sum())
         raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
-    return columns, values
 
 
 def read_aligned_table(file: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> Floats:

@@ -1,0 +1,121 @@
+"""A prompt as its tasks: each a segment, with the examples and the instructions that are common to all kept apart."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from router.compose.split.styles import Marked, Span, is_answered, marked_in
+from router.compose.split.words import (
+    announces_tasks,
+    is_about_answers,
+    is_exercise,
+    is_request,
+    points_back,
+    works_on_items,
+)
+
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
+_ANSWER_CUE = re.compile(
+    r"\n[ \t]*(?:answers?|a|output|response|antwort|respuesta|réponse)\s*[:：][ \t]*\Z", re.IGNORECASE
+)
+# A greeting before a list says nothing about it.
+_GREETING = re.compile(
+    r"\W*(?:hi|hello|hey|hallo|hola|bonjour|good (?:morning|evening))\b[^.\n]{0,30}\W*\Z", re.IGNORECASE
+)
+# With more items a prompt is a document.
+_MOST_SEGMENTS = 32
+_LONGEST_PROMPT = 200_000
+# How many paragraphs after the last item are looked at, as the instructions at the end of a prompt.
+_CLOSING_PARAGRAPHS = 3
+
+
+class Segment(Struct, frozen=True):
+    """One task of a prompt. `depends`: it points back, so it needs the answers to those before it."""
+
+    text: str
+    depends: bool = False
+
+
+class Split(Struct, frozen=True):
+    """The parts of a prompt. With one segment it is a single task, and `segments[0]` is the whole prompt.
+
+    `examples` are solved examples, `instructions` what holds for every segment: both are sent with each of them.
+    `is_numbered`: the prompt numbers its tasks, so the answers are numbered too.
+    """
+
+    segments: tuple[Segment, ...]
+    examples: str = ""
+    instructions: str = ""
+    is_numbered: bool = False
+
+
+def split_prompt(text: str) -> tuple[str, ...]:
+    """The tasks of `text` alone, without examples and common instructions; the whole text for a single task."""
+    return tuple(segment.text for segment in split(text).segments)
+
+
+def split(text: str) -> Split:
+    """`text` as segments, by the most explicit markers that it has; a very long text is one."""
+    if len(text) > _LONGEST_PROMPT:
+        return Split((Segment(text.strip()),))
+    for _, marked in marked_in(text):
+        found = _read(text, marked)
+        if found is not None:
+            return found
+    return Split((Segment(text.strip()),))
+
+
+def _read(text: str, marked: Marked) -> Split | None:
+    preamble = text[: marked.starts[0]].strip()
+    items, closing = _without_closing(text, marked)
+    first = marked.first or next((n for n in range(len(items), 0, -1) if is_answered(_at(text, items[n - 1]))), 0)
+    tasks = [_ANSWER_CUE.sub("", _at(text, span)).strip() for span in items[first:]]
+    if not 2 <= len(tasks) <= _MOST_SEGMENTS or not all(tasks) or not _are_tasks(marked, preamble, tasks, closing):
+        return None
+    examples = text[marked.starts[0] : marked.starts[first]].strip() if first else ""
+    instructions = "\n".join(part for part in (preamble, closing) if part)
+    segments = tuple(Segment(task, number > 0 and points_back(task)) for number, task in enumerate(tasks))
+    return Split(segments, examples, instructions, marked.is_numbered)
+
+
+def _at(text: str, span: Span) -> str:
+    return text[span[0] : span[1]]
+
+
+def _without_closing(text: str, marked: Marked) -> tuple[tuple[Span, ...], str]:
+    """The spans of the items, and the text after them that is not part of the last one."""
+    *others, (start, end) = marked.items
+    if marked.closed:
+        return marked.items, text[_after(text, marked) :].strip()
+    paragraphs = list(_PARAGRAPH.finditer(text, start, end))
+    apart = any(_PARAGRAPH.search(_at(text, span).strip()) for span in others)
+    for found in paragraphs[: -_CLOSING_PARAGRAPHS - 1 : -1]:
+        closing = text[found.end() : end].strip()
+        if closing and (is_about_answers(closing) or not apart):
+            return (*others, (start, found.start())), closing
+    return marked.items, ""
+
+
+def _after(text: str, marked: Marked) -> int:
+    """Where the end marker of the last closed item ends."""
+    end = marked.items[-1][1]
+    stop = text.find("]" if text.startswith("[/", end) else ">", end)
+    return stop + 1 if stop >= 0 else end
+
+
+def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
+    """Whether the items are tasks to be answered, rather than clues, options, steps or rules of one task."""
+    if is_request(closing) and not is_about_answers(closing):
+        return False
+    if announces_tasks(preamble) or announces_tasks(closing):
+        return True
+    if works_on_items(preamble):
+        return False
+    if marked.explicit:
+        return True
+    requests = sum(is_request(task) or is_exercise(task) for task in tasks)
+    if not preamble or _GREETING.match(preamble):
+        return 2 * requests > len(tasks)
+    return requests == len(tasks) and not preamble.endswith(":")

@@ -1,0 +1,148 @@
+"""What the words of a text say about it: whether it asks for something, announces tasks, or points back at a task."""
+
+from __future__ import annotations
+
+import re
+
+# Verbs that open a request, in the base form of English and the imperative of other languages.
+_VERBS = """
+    add analy[sz]e answer apply argue arrange ask assess brainstorm break build calculate categori[sz]e change check
+    choose cite classify clean combine come comment compare complete compose compute conjugate construct continue
+    convert correct count create critique debug decide decode define demonstrate derive describe design determine
+    develop differentiate discuss divide draft draw edit elaborate encode estimate evaluate examine explain explore
+    expand extract factor(?:i[sz]e)? fill find finish fix format formulate generate give guess help identify
+    illustrate imagine implement improve infer integrate interpret invent justify label let list locate make match
+    modify multiply name optimi[sz]e order outline output paraphrase parse pick plan plot point predict prepare
+    present print produce proofread propose prove provide rank rate read recommend refactor rephrase replace report
+    respond reverse review revise rewrite round say select show simplify simulate sketch solve sort specify spell
+    split state subtract suggest sum summari[sz]e take tell test think transcribe transform translate trace unscramble
+    update use verify visuali[sz]e walk write
+    analysiere beantworte begründe berechne beschreibe bestimme ergänze erkläre erstelle erzähle fasse finde formuliere
+    gib korrigiere liste löse nenne ordne prüfe schlage schreibe? sortiere übersetze vergleiche wähle zähle zeige
+    analyse calcule cite compare compte corrige crée décris détermine donne écris explique fais nomme propose rédige
+    résous résume traduis trie trouve
+    analiza calcula clasifica compara corrige crea cuenta da define describe di enumera escribe explica haz indica
+    nombra ordena propón redacta resuelve resume traduce
+    calcola correggi crea descrivi elenca riassumi risolvi scrivi spiega traduci trova
+    calcule corrija crie descreva escreva explique liste resolva resuma traduza
+"""
+_FILLER = r"(?:(?:please|also|now|next|then|and|kindly|briefly|bitte|por favor|s'il te plaît|s'il vous plaît)[,:]?\s+)*"
+_IMPERATIVE = re.compile(rf"\W*{_FILLER}(?:{'|'.join(_VERBS.split())})\b", re.IGNORECASE)
+_QUESTION_WORD = re.compile(
+    rf"\W*{_FILLER}(?:what|which|who|whom|whose|when|where|why|how|is|are|was|were|do|does|did|can|could|would|"
+    r"will|should|has|have|if|in what|in which|was|wer|wie|warum|wann|wo|welche[rs]?|qu[eé]|qui[eé]n|cu[aá]l|cu[aá]ndo|"
+    r"d[oó]nde|c[oó]mo|quel(?:le)?s?|qui|quand|comment|pourquoi|combien)\b",
+    re.IGNORECASE,
+)
+_PLEA = re.compile(
+    r"\b(?:please|could you|can you|would you|help me|i (?:need|want|would like)|bitte|por favor)\b", re.I
+)
+_EAST_ASIAN_REQUEST = re.compile(
+    r"[？?]|请|把.+(?:翻译|改|写)|吗|ください|下さい|教えて|か。?$|해 ?줘|하세요|주세요|까요|무엇"
+)
+_QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
+
+_ANNOUNCED = re.compile(
+    r"\b(?:answer|answers|solve|do|complete|address|handle|respond to|reply to|work (?:on|through)|tackle|"
+    r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:questions?|tasks?|problems?|"
+    r"exercises?|requests?|prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these))\b"
+    r"|\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$"
+    r"|\b(?:beantworte|löse|bearbeite|erledige)\b[^.\n?]*\b(?:fragen|aufgaben|probleme)\b"
+    r"|\b(?:responde|resuelve|contesta)\b[^.\n?]*\b(?:preguntas|tareas|problemas|ejercicios)\b"
+    r"|\b(?:réponds|répondez|résous)\b[^.\n?]*\b(?:questions|tâches|problèmes)\b"
+    r"|(?:回答|解决|完成).{0,8}(?:问题|任务)|(?:質問|問題).{0,6}(?:答え|解)",
+    re.IGNORECASE,
+)
+# "Translate the following questions" is one task about questions.
+_MAKES_ITEMS = re.compile(
+    r"\b(?:write|create|generate|make|design|prepare)\b[^.\n?]*\b(?:quiz|questions?|survey|form|test)\b",
+    re.IGNORECASE,
+)
+_ABOUT_ANSWERS = re.compile(
+    r"\b(?:answers?|each|all (?:questions|tasks|parts|of)|every|both|respond|reply|replies|responses?|number your|"
+    r"numbered|antworte[nt]?|jeweils|responde|réponds)\b",
+    re.IGNORECASE,
+)
+_EXAMPLE = re.compile(r"\b(?:examples?|beispiele?|ejemplos?|exemples?|demonstrations?)\b|示例|例[：:]", re.IGNORECASE)
+# What is read of a sentence, in characters: bounds the time that a hostile text can take.
+_LONGEST_SENTENCE = 500
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
+_EXERCISE = re.compile(
+    r"\n\s*(?:options|choices|optionen|opciones)\s*:|\n\s*\(?[Aa][.)]\s.*\n\s*\(?[Bb][.)]\s|(?:=|_{2,}|…|\bis|:)\s*\Z",
+    re.IGNORECASE,
+)
+# Sentences that say how to answer, or what to assume, not what to do with the items.
+_HOW = re.compile(
+    r"\W*(?:please\s+)?(?:use|show|think|keep|give|explain|be|do not|don't|state|answer|respond|reply|read|consider|"
+    r"imagine|assume|let|suppose|take|say|include|provide|lies?)\b",
+    re.IGNORECASE,
+)
+_PRODUCT = (
+    r"answer|result|output|solution|summary|text|list|code|function|class|translation|poem|story|essay|paragraph|number|"
+    r"value|table|script|query|draft|email|response|sum|product|plan|outline|ergebnis|antwort|résultat|resultado"
+)
+_BACK = re.compile(
+    rf"\b(?:(?:{_PRODUCT})s? (?:above|before|from before|(?:of|from|in|to) (?:the )?(?:previous|first|second|third|"
+    rf"last|question|task|part|step|problem|q)\b)|(?:above|previous|preceding|earlier|resulting) "
+    rf"(?:{_PRODUCT}|one|question|task|step|part)s?|your (?:own )?(?:{_PRODUCT})s?|(?:that|this|the) (?:result|summary|translation|output))\b"
+    rf"|^\W*{_FILLER}\w+(?: (?:of|for|to|with))? (?:it|them|this|that|those|these)\b(?! (?:is|are|was|were|do|does)\b)"
+    rf"|^\W*{_FILLER}\w+ (?:\w+ ){{1,4}}(?:for|of|to|with|about|from) (?:it|them)\b",
+    re.IGNORECASE,
+)
+
+
+def is_request(text: str) -> bool:
+    """Whether `text` by itself asks for something: a question, an imperative or a plea."""
+    return bool(
+        _IMPERATIVE.match(text)
+        or _QUESTION_END.search(text)
+        or (_QUESTION_WORD.match(text) and len(text.split()) > 2)
+        or _PLEA.search(text)
+        or _EAST_ASIAN_REQUEST.search(text)
+    )
+
+
+def opens_as_request(text: str) -> bool:
+    """Whether the first words of `text` ask for something, stricter than `is_request`."""
+    first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
+    return bool(_IMPERATIVE.match(first) or (_QUESTION_WORD.match(first) and "?" in first))
+
+
+def announces_tasks(text: str) -> bool:
+    """Whether `text` ends by saying that tasks follow, each to be answered."""
+    last = last_sentence(text)
+    return bool(_ANNOUNCED.search(last)) and not last.endswith("?") and not _MAKES_ITEMS.search(last)
+
+
+def last_sentence(text: str) -> str:
+    """The last sentence of `text`, or its last line where that is shorter."""
+    return _SENTENCE_END.split(text.strip()[-_LONGEST_SENTENCE:])[-1].strip()
+
+
+def works_on_items(text: str) -> bool:
+    """Whether the last paragraph of `text` asks for something to be done with the items that follow."""
+    sentences = _SENTENCE_END.split(text.strip()[-4 * _LONGEST_SENTENCE :].split("\n\n")[-1].strip())
+    return any(
+        (_IMPERATIVE.match(each) or each.endswith("?")) and not _HOW.match(each) and not _ANNOUNCED.search(each)
+        for each in sentences
+    )
+
+
+def is_exercise(text: str) -> bool:
+    """Whether `text` is posed as an exam poses a question: with options, or with an end to be filled in."""
+    return bool(_EXERCISE.search(text.strip()))
+
+
+def is_about_answers(text: str) -> bool:
+    """Whether `text` says how to answer, rather than asking something new."""
+    return bool(_ABOUT_ANSWERS.search(text)) and not _QUESTION_END.search(text)
+
+
+def speaks_of_examples(text: str) -> bool:
+    """Whether `text` introduces examples."""
+    return bool(_EXAMPLE.search(text))
+
+
+def points_back(text: str) -> bool:
+    """Whether a task needs the answer to one before it."""
+    return bool(_BACK.search(text))

@@ -1,0 +1,73 @@
+"""The gate: how likely each model's answer is right, before the call and once its text is known."""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from router.learn.data.answers import NO_ANSWER, AnswerSet
+from router.learn.plans.out_of_fold import LinearOutOfFold, logistic_out_of_fold, logit
+from router.types import Doubles, Floats, Indices
+
+_PRIOR_PENALTY = 300.0
+# An answer's own doubt bounds the prior: no forecast from the prompt alone is surer than this.
+_LEAST_PRIOR = 0.03
+_COUNTS = ("out_chars", "hedges", "lines", "digits")
+
+
+class Gate(Struct, frozen=True, eq=False):
+    """Forecasts out of fold, float64 `(prompts, models)`, in [0, 1]; `signals` `(prompts, models, signals)`.
+
+    `prior` is the forecast from the prompt, `posterior` that of an answer whose text is known. `signals` are
+    standardised over prompts and models.
+    """
+
+    prior: Doubles
+    posterior: Doubles
+    signals: Doubles
+
+
+def fit_gate(data: AnswerSet, vectors: Floats, folds: Indices, signals: Doubles | None = None) -> Gate:
+    """The gate of every model of `data`; `signals` stand in for those of the set (a control)."""
+    forecast = LinearOutOfFold(vectors.astype(np.float64), folds, _PRIOR_PENALTY)
+    prior = np.clip(forecast(data.scores), _LEAST_PRIOR, 1 - _LEAST_PRIOR)
+    texts = text_signals(data) if signals is None else signals
+    log_odds = logit(prior, _LEAST_PRIOR)
+    usual = log_odds.mean(axis=1, keepdims=True)
+    posterior = np.stack(
+        [
+            logistic_out_of_fold(
+                np.concatenate([log_odds[:, [model]], usual, texts[:, model]], axis=1), data.scores[:, model], folds
+            )
+            for model in range(len(data.models))
+        ],
+        axis=1,
+    )
+    return Gate(prior, posterior, texts)
+
+
+def text_signals(data: AnswerSet) -> Doubles:
+    """The signals of `data`, standardised, with the square of the length: `(prompts, models, signals)`.
+
+    Counts are on a logarithmic scale; the length is relative to the usual one of its model.
+    """
+    columns = []
+    for position, name in enumerate(data.signal_names):
+        values = data.signals[:, :, position]
+        values = np.log1p(np.maximum(values, 0)) if name in _COUNTS else values
+        if name == "out_chars":
+            deviation = values.std(axis=0)
+            values = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+            columns.append(np.square(values))
+        columns.append(values)
+    stacked = np.stack(columns, axis=2)
+    deviation = stacked.std(axis=(0, 1))
+    return np.asarray((stacked - stacked.mean(axis=(0, 1))) / np.where(deviation > 0, deviation, 1.0))
+
+
+def readable_answers(data: AnswerSet) -> Indices:
+    """The answers of `data`, without those that the set marks as not extractable."""
+    if "extractable" not in data.signal_names:
+        return data.answers
+    extractable = data.signals[:, :, data.signal_names.index("extractable")] > 0
+    return np.where(extractable, data.answers, NO_ANSWER)
