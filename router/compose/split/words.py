@@ -84,7 +84,8 @@ _PRODUCT = (
 _BACK = re.compile(
     rf"\b(?:(?:{_PRODUCT})s? (?:above|before|from before|(?:of|from|in|to) (?:the )?(?:previous|first|second|third|"
     rf"last|question|task|part|step|problem|q)\b)|(?:above|previous|preceding|earlier|resulting) "
-    rf"(?:{_PRODUCT}|one|question|task|step|part)s?|your (?:own )?(?:{_PRODUCT})s?|(?:that|this|the) (?:result|summary|translation|output))\b"
+    rf"(?:{_PRODUCT}|one|question|task|step|part)s?|your (?:own )?(?:{_PRODUCT})s?|"
+    rf"(?:that|this|the) (?:result|summary|translation|output))\b"
     rf"|^\W*{_FILLER}\w+(?: (?:of|for|to|with))? (?:it|them|this|that|those|these)\b(?! (?:is|are|was|were|do|does)\b)"
     rf"|^\W*{_FILLER}\w+ (?:\w+ ){{1,4}}(?:for|of|to|with|about|from) (?:it|them)\b",
     re.IGNORECASE,
