@@ -40,6 +40,7 @@ def graded_prompts() -> GradedPrompts:
             scores=(np.array([SHARES[kind] for kind, _ in rows]) + jitter).astype(np.float32),
         ),
         contexts=tuple(Context(len(text)) for _, text in rows),
+        languages=("en",) * len(rows),
         families=families,
         pairs=((0, 1),),
         strengths=tuple((name,) for name in MODELS[::2]),

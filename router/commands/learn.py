@@ -12,7 +12,7 @@ import typer
 
 from router import settings
 from router.commands import options
-from router.errors import CallerError, ConfigurationError
+from router.errors import CallerError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from router.learn.data import RoutingSet
@@ -53,6 +53,14 @@ def train(
     leaderboards: Annotated[
         Path | None, typer.Option("--leaderboards", help="With --graded: folder of published leaderboards (CSV).")
     ] = None,
+    wordings: Annotated[
+        str,
+        typer.Option(
+            "--wordings",
+            help="With --graded: wordings of one prompt that get nearly the same forecast, of `wordy` (polite frames), "
+            "`stem` (without answer options), `names` (other names); or `none`.",
+        ),
+    ] = "wordy,stem,names",
     report: Annotated[
         bool, typer.Option("--report", help="Cross-validate on each set too, and store report.json in the artifact.")
     ] = False,
@@ -69,6 +77,7 @@ def train(
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
     if leaderboards is not None and graded is None:
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
+    kinds = _wordings(wordings)
     names = read_aliases(aliases) if aliases else None
     data = tuple(load_set(folder, names) for folder in sets)
     if ids is not None:
@@ -76,6 +85,8 @@ def train(
     # Names only: an artifact must not reveal folders of this machine.
     given = {"--aliases": aliases, "--ids": ids, "--graded": graded, "--leaderboards": leaderboards}
     files = [part for option, file in given.items() if file is not None for part in (option, file.name)]
+    if graded is not None:
+        files += ["--wordings", ",".join(kinds) or "none"]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     catalog = options.load_cards(cards)
     predictor = fit(
@@ -86,6 +97,7 @@ def train(
         settings.cache_folder() / "features",
         None if graded is None else load_graded(graded),
         leaderboards,
+        kinds,
     )
     try:
         predictor.save(out)
@@ -104,6 +116,20 @@ def train(
         named = f"{len(without)} of {len(predictor.models)} models have no card"
         typer.echo(f"{named} (by id or alias): {shortened(without)}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
+
+
+def _wordings(text: str) -> tuple[str, ...]:
+    """The names in `--wordings`. Raises CallerError for an unknown one."""
+    from router.learn.training.rewording import WORDINGS
+
+    if text == "none":
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in WORDINGS:
+            known = f"expected {', '.join(WORDINGS)} or none"
+            raise CallerError(f'--wordings: unknown "{name}", {known}{did_you_mean(name, WORDINGS)}')
+    return names
 
 
 def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> None:

@@ -252,6 +252,12 @@ def test_score_never_writes_over_its_own_input(run: Run, routing_set: Path, tmp_
     assert prompts.read_bytes() == before
 
 
+def test_an_unknown_wording_is_named_with_those_that_exist(run: Run, routing_set: Path, tmp_path: Path) -> None:
+    ended = run("train", routing_set, "--out", tmp_path / "artifact", "--wordings", "wordy,sten")
+    assert ended.code == 2
+    assert '--wordings: unknown "sten", expected wordy, stem, names or none; did you mean "stem"?' in ended.err
+
+
 def test_training_names_the_columns_that_no_card_has(run: Run, routing_set: Path, tmp_path: Path) -> None:
     ended = run("train", routing_set, "--out", tmp_path / "artifact")
     assert "2 of 2 models have no card (by id or alias): abacus, bard" in ended.out

@@ -31,12 +31,14 @@ _LANGUAGE_SHARE = 0.5
 
 class GradedPrompts(Struct, frozen=True, eq=False):
     """`outcomes` are the prompts and the expected shares of good answers. `contexts` are what stands around the human's
-    turns. `families` float64 `(prompts, families - 1)` are the shares of each family of tasks but `general`. `pairs`
-    are the rows of prompts that look alike. `strengths` names the models that stand for each column of the outcomes.
+    turns, `languages` the codes of their languages. `families` float64 `(prompts, families - 1)` are the shares of each
+    family of tasks but `general`. `pairs` are the rows of prompts that look alike. `strengths` names the models that
+    stand for each column of the outcomes.
     """
 
     outcomes: RoutingSet
     contexts: tuple[Context, ...]
+    languages: tuple[str, ...]
     families: Doubles
     pairs: tuple[tuple[int, int], ...]
     strengths: tuple[tuple[str, ...], ...]
@@ -52,20 +54,22 @@ def load_graded(folder: Path) -> GradedPrompts:
     outcomes = load_set(folder)
     meta = _read_meta(folder / "meta.json", outcomes)
     file = next(file for file in (folder / "prompts.jsonl", folder / "prompts.jsonl.gz") if file.exists())
-    contexts, families = [], []
+    contexts, families, languages = [], [], []
     members: dict[str, list[int]] = {}
     for row, (line, fields, prompt) in enumerate(read_prompt_rows(file)):
         body = {"model": "auto", "messages": [{"role": "user", "content": fields.get("prompt")}], **fields}
         contexts.append(context_of(ChatRequest.from_body({name: body[name] for name in body if name in _BODY})))
         if prompt.domain not in meta.families:
             raise FileError(str(file), line, f'domain: meta.json has no families for "{prompt.domain}"')
-        families.append(_shares(meta.families[prompt.domain], fields.get("language")))
+        languages.append(str(fields.get("language") or "en"))
+        families.append(_shares(meta.families[prompt.domain], languages[-1]))
         if isinstance(pair := fields.get("pair"), str):
             members.setdefault(pair, []).append(row)
     order = [list(outcomes.models).index(name) for name in meta.strengths]
     return GradedPrompts(
         outcomes=msgspec.structs.replace(outcomes, models=tuple(meta.strengths), scores=outcomes.scores[:, order]),
         contexts=tuple(contexts),
+        languages=tuple(languages),
         families=np.array(families),
         pairs=tuple((rows[0], rows[1]) for rows in members.values() if len(rows) == 2),
         strengths=tuple(meta.strengths.values()),
@@ -75,12 +79,12 @@ def load_graded(folder: Path) -> GradedPrompts:
 _BODY = ("model", "messages", "tools")
 
 
-def _shares(families: Mapping[Family, float], language: object) -> list[float]:
+def _shares(families: Mapping[Family, float], language: str) -> list[float]:
     """The shares of the families but `general`; of a prompt that is not in English, half of it is a matter of
     languages.
     """
     shares = {name: families.get(name, 0.0) for name in FAMILIES[1:]}
-    if language not in (None, "en"):
+    if language != "en":
         kept = 1.0 - _LANGUAGE_SHARE
         shares = {name: kept * share for name, share in shares.items()}
         shares["languages"] += _LANGUAGE_SHARE

@@ -21,7 +21,7 @@ from router.learn.data.leaderboards import facts_from_name, is_pretrained_only, 
 from router.learn.data.price_map import listed_prices, snapshot_dates
 from router.learn.training.outcome_table import additive_effects
 from router.learn.training.ratings import column_memberships, fit_ratings
-from router.learn.training.reader import fit_reader
+from router.learn.training.reader import OtherWordings, fit_reader
 from router.perceive.ability.ability import Ability
 from router.perceive.ability.acceptance import AcceptanceParameters
 from router.perceive.ability.ratings import measurements, memberships, rating_of
@@ -63,13 +63,15 @@ def fit_acceptance(
     facts: Mapping[str, ModelFacts],
     leaderboards: Path | None,
     families: Sequence[str],
+    wordings: OtherWordings | None = None,
 ) -> AcceptanceParameters:
     """The item-response part from graded prompts with these feature vectors, measured outcomes, the facts of models by
-    name and a folder of leaderboards. `families` are the families of models in the manifest.
+    name and a folder of leaderboards. `families` are the families of models in the manifest; `wordings` are
+    graded prompts in other words.
 
     Raises CallerError where a model that stands for a strength is unknown, or the strengths are not in order.
     """
-    fitted = fit_reader(graded, graded_vectors, embedded)
+    fitted = fit_reader(graded, graded_vectors, embedded, wordings)
     outcomes = _by_domain(measured, Reader(fitted.parameters))
     data = measured.data
     boards = {} if leaderboards is None else _board_facts(leaderboards)

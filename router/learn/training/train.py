@@ -19,6 +19,8 @@ from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
 from router.learn.training.landmarks import replace_arrays
 from router.learn.training.outcome_table import MIN_ROWS, additive_effects
+from router.learn.training.reader import OtherWordings
+from router.learn.training.rewording import WORDINGS, reworded
 from router.learn.training.ridge import BLOCK, Moments, chosen_alphas, ridge
 from router.learn.training.skill_stack import SkillStack
 from router.perceive.ability.ability import facts_row, profile_of
@@ -44,13 +46,14 @@ def train(
     cache: Path | None = None,
     graded: GradedPrompts | None = None,
     leaderboards: Path | None = None,
+    wordings: Sequence[str] = WORDINGS,
 ) -> Predictor:
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
     `facts` are published facts by model name, from which the predictor learns to place cards without outcomes. `cache`
     is a folder for feature vectors, which the next training reuses. With `graded` prompts, qualities are the chance
-    that a careful person accepts an answer; `leaderboards` is then a folder of further facts. Raises CallerError if
-    there is too little to learn from.
+    that a careful person accepts an answer; `leaderboards` is then a folder of further facts, and the `wordings` of a
+    prompt get nearly the same forecast. Raises CallerError if there is too little to learn from.
     """
     if not sets or sum(len(data.prompts) for data in sets) < _MIN_PROMPTS:
         raise CallerError(f"training needs at least {_MIN_PROMPTS} prompts with outcomes")
@@ -72,6 +75,7 @@ def train(
         facts or {},
         leaderboards,
         predictor.manifest.families,
+        _other_wordings(graded, wordings, encoder, cache),
     )
     skills = _with_novelty_of(predictor.head.skills, graded_vectors, vectors)
     head = msgspec.structs.replace(predictor.head, acceptance=acceptance, skills=skills, particular=None)
@@ -139,6 +143,26 @@ def fit_head(
         length=length,
         length_offset=length_offset,
         particular=stack.particular_,
+    )
+
+
+def _other_wordings(
+    graded: GradedPrompts, wordings: Sequence[str], encoder: Encoder, cache: Path | None
+) -> OtherWordings | None:
+    """Graded prompts worded another way; None without `wordings`."""
+    prompts = graded.outcomes.prompts
+    found = reworded([prompt.turns for prompt in prompts], graded.languages, wordings) if wordings else []
+    if not found:
+        return None
+    contexts = []
+    for other in found:
+        own, more = graded.contexts[other.row], len(other.turns[-1]) - len(prompts[other.row].turns[-1])
+        contexts.append(msgspec.structs.replace(own, characters=own.characters + more))
+    return OtherWordings(
+        rows=np.array([other.row for other in found]),
+        turns=[other.turns for other in found],
+        vectors=vectors_of([msgspec.structs.replace(prompts[o.row], turns=o.turns) for o in found], encoder, cache),
+        contexts=contexts,
     )
 
 

@@ -62,3 +62,10 @@ def test_a_frequent_word_has_a_smaller_weight(planted: tuple) -> None:
     _, weights = translate(*planted).expand(np.arange(40))
     totals = weights.reshape(40, -1).sum(axis=1)
     assert totals[7] < 0.3 < totals[[6, 8]].min()
+
+
+def test_the_same_words_and_vectors_give_the_same_file(planted: tuple, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.npz", "other.npz")]
+    for file in files:
+        translate(*planted).save(file)
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from router.cards.benchmarks import FAMILIES
-from router.learn.training.reader import FittedReader, fit_reader, graded_difficulty
+from router.learn.training.reader import FittedReader, OtherWordings, fit_reader, graded_difficulty
+from router.learn.training.rewording import reworded
 from router.perceive.features import feature_vectors
-from router.perceive.reader import Reader
+from router.perceive.reader import Context, Reader
 from router.perceive.text.encoder import StaticEncoder
 from tests.graded_prompts import EASY, HARD, graded_prompts
 
@@ -71,3 +72,35 @@ def test_pairs_are_not_needed(encoder: StaticEncoder) -> None:
     vectors = feature_vectors(encoder, [prompt.turns for prompt in graded.outcomes.prompts])
     found = fit_reader(graded, vectors, encoder.dimensions)
     assert found.out_of_fold[::2].max() < found.out_of_fold[1::2].min()
+
+
+def test_another_wording_of_a_prompt_is_read_nearly_as_the_prompt_itself(encoder: StaticEncoder) -> None:
+    graded = graded_prompts()
+    prompts = [prompt.turns for prompt in graded.outcomes.prompts]
+    vectors = feature_vectors(encoder, prompts)
+    others = reworded(prompts, graded.languages, ("wordy",))
+    assert others
+    worded = OtherWordings(
+        np.array([other.row for other in others]),
+        [other.turns for other in others],
+        feature_vectors(encoder, [other.turns for other in others]),
+        [Context(len(other.turns[0])) for other in others],
+    )
+    change = {}
+    for name, known in (("without", None), ("with", worded)):
+        reader = Reader(fit_reader(graded, vectors, encoder.dimensions, known).parameters)
+        # Phrases that are not among those of the training.
+        texts = [f"Well, one more thing, if I may. {own[0]} Cheers, and see you soon." for own in prompts]
+        rows = feature_vectors(encoder, [(text,) for text in texts])
+        read = [reader((text,), row)[0] for text, row in zip(texts, rows, strict=True)]
+        own = [reader(turns, row)[0] for turns, row in zip(prompts, vectors, strict=True)]
+        change[name] = float(np.abs(np.subtract(read, own)).mean())
+    assert change["with"] < 0.6 * change["without"]
+
+
+def test_difficulties_of_prompts_that_all_get_right_or_wrong_are_finite_and_in_order() -> None:
+    shares = np.array([[1.0, 1.0], [0.9, 1.0], [0.5, 0.8], [0.0, 0.1], [0.0, 0.0]])
+    strengths, difficulty = graded_difficulty(shares)
+    assert np.isfinite(difficulty).all()
+    assert (np.diff(difficulty) > 0).all()
+    assert strengths[0] < strengths[1]
