@@ -146,21 +146,16 @@ class Dispatcher:
         call = self._converted_once(cards[0], call)
         failover = Failover(cards)
         while not (failover.is_over or (failover.tried and call.ends_s <= time.monotonic())):
+            who = {"key": call.key_id, "tenant": call.tenant}
             slot = await self.pool.acquire(
-                failover.cards,
-                failover.tried,
-                failover.avoids,
-                affinity=call.affinity,
-                key=call.key_id,
-                tenant=call.tenant,
+                failover.cards, failover.tried, failover.avoids, affinity=call.affinity, **who
             )
             if slot is None:
                 break
             deployment = slot.deployment
             failover.tried.add(deployment.name)
-            timed = self._timed(failover, call)
             try:
-                response = await self._attempt(slot, timed, attempts, on_attempt)
+                response = await self._attempt(slot, self._timed(failover, call), attempts, on_attempt)
             except UpstreamError as error:
                 _LOG.warning("%s", one_line(str(error)))
                 failover.add(deployment, error)
@@ -199,7 +194,7 @@ class Dispatcher:
         that one that hangs leaves time for it.
         """
         now_s = time.monotonic()
-        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried) else 1.0
+        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried, call.key_id) else 1.0
         return msgspec.structs.replace(call, first_by_s=now_s + (call.ends_s - now_s) * share)
 
     async def _attempt(

@@ -31,7 +31,8 @@ class Choice(Struct, frozen=True, eq=False):
 def find_plans(committees: Committees, data: AnswerSet, pool: Sequence[int]) -> tuple[PlanOutcomes, ...]:
     """Committees of two and three members of `pool`, cheapest first, that are among the best at some price."""
     ordered = sorted(pool, key=lambda model: (data.cost_usd[:, model].mean(), model))
-    found = {pair: committees.run(pair) for pair in itertools.combinations(ordered, 2)}
+    pairs = itertools.combinations(ordered, 2)
+    found: dict[tuple[int, ...], PlanOutcomes] = {pair: committees.run(pair) for pair in pairs}
     best = _best_at_each_price(found, committees.quality_per_usd, _PAIRS_PER_PRICE)
     for pair, model in itertools.product(best, ordered):
         members = tuple(each for each in ordered if each in pair or each == model)
