@@ -134,4 +134,4 @@ def _costs(
     out_tokens = np.where(np.isfinite(out_chars), out_chars, _ASSUMED_OUTPUT_CHARS) / _CHARS_PER_TOKEN
     per_input = np.array([prices[model].input for model in models])
     per_output = np.array([prices[model].output for model in models])
-    return (in_tokens[:, None] * per_input + out_tokens * per_output) / 1e6
+    return np.asarray((in_tokens[:, None] * per_input + out_tokens * per_output) / 1e6)

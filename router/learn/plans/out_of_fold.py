@@ -16,7 +16,7 @@ _LEAST_WEIGHT = 1e-6
 def standardised(features: Doubles) -> Doubles:
     """`features` `(rows, columns)` with mean 0 and deviation 1; a constant column is 0."""
     deviation = features.std(axis=0)
-    return (features - features.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
+    return np.asarray((features - features.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0))
 
 
 class LinearOutOfFold:
