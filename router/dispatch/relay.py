@@ -31,13 +31,14 @@ from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.wire.errors import fault_of, is_error_body
 from router.wire.protocols import PROTOCOLS, WireProtocol
-from router.wire.usage import texts_in, usage_in
+from router.wire.usage import texts_in, tokens_of, usage_in
 
 _LOG = logging.getLogger(__name__)
 
 # This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_MAX_DECODED_BYTES = 2**20
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
@@ -196,8 +197,14 @@ async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[list[bytes]]
             yield arrived
     except UpstreamError as error:
         if arrived:
-            error.delivered_tokens = texts_in(b"".join(arrived)).tokens
+            error.delivered_tokens = _tokens_in(arrived)
         raise
+
+
+def _tokens_in(arrived: list[bytes]) -> int:
+    """About how many tokens a part of an answer has. A large one is not decoded, which takes time and memory."""
+    size = sum(map(len, arrived))
+    return tokens_of(size) if size > _MAX_DECODED_BYTES else texts_in(b"".join(arrived)).tokens
 
 
 @contextlib.asynccontextmanager

@@ -141,5 +141,7 @@ def test_a_flag_that_no_card_meets_is_an_error_that_quotes_it() -> None:
     router = Router(
         Catalog([card("a", price={"input": "1$", "output": "1$"})]), Policies([READING]), Fixed(forecast([0.5]))
     )
-    with pytest.raises(CallerError, match=r"the flag privacy=local in the prompt: no card meets every limit"):
+    with pytest.raises(
+        CallerError, match=r"the flags privacy=local can only narrow the choice: no card meets every limit"
+    ):
         router.route(ChatRequest.from_prompt("[Flag: privacy=local]\nHello"))
