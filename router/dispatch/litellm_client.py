@@ -290,10 +290,12 @@ async def _events(litellm: Any, card: Card, key: str | None, chunks: Any) -> Asy
                 yield encoded
     except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
         response = _error_response(litellm, card, key, error)
-        message = f'the upstream of the card "{card.id}" broke off the stream (HTTP {response.status})'
+        # litellm's word for an event that it cannot read is 500, which clients would take for ours.
+        status = 502 if response.status == 500 else response.status
+        message = f'the upstream of the card "{card.id}" broke off the stream (HTTP {status})'
         if response.fault is not None and response.fault.kind != "server":
             raise ReportedError(message, response.fault) from None
-        raise UpstreamError(message, response.status, "cut") from None
+        raise UpstreamError(message, status, "cut") from None
     if not usage_reported and card.provider in _USAGE_LAST_PROVIDERS:
         raise UpstreamError(f'the upstream of the card "{card.id}" ended the stream before it was complete', 502, "cut")
     yield b"".join(held_back) + DONE

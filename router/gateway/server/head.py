@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
 
 from msgspec import Struct
+
+from router.gateway.http.errors import ErrorResponse
+from router.gateway.http.surfaces import error_body
 
 # Which of several values counts would depend on the reader: a proxy and the gateway must never differ.
 _SINGLE = (b"authorization", b"x-api-key", b"api-key", b"content-type", b"content-encoding")
@@ -43,14 +46,17 @@ def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Refusa
     return None
 
 
-def response_to(refusal: Refusal) -> bytes:
-    """The whole response, after which the connection is closed. It has the shape of OpenAI's errors."""
+def response_to(refusal: Refusal, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The whole response, after which the connection is closed, in the shape that clients of `url` read."""
     kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
-    error = {"message": refusal.message, "type": kind, "param": None, "code": None}
-    body = json.dumps({"error": error}).encode()
+    path = url.partition(b"?")[0].decode("latin-1")
+    of_anthropic = any(name == b"anthropic-version" for name, _ in headers)
+    error = ErrorResponse(refusal.status, refusal.message, kind, None)
+    body = error_body(path, error, of_anthropic=of_anthropic)
     retry = "retry-after: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     head = (
         f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\ncontent-type: application/json\r\n"
+        f"x-request-id: req_{secrets.token_hex(12)}\r\n"
         f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
     )
     return head.encode() + body

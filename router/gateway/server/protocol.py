@@ -297,7 +297,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._answer_refusal(refusal)
 
     def _answer_refusal(self, refusal: Refusal) -> None:
-        self.transport.write(response_to(refusal))
+        self.transport.write(response_to(refusal, self.url, self.headers or ()))
         self._end()
 
     def _end(self) -> None:

@@ -182,13 +182,14 @@ def test_failures_of_all_cards_do_not_multiply_the_calls() -> None:
     cards = [make_card(f"down-{number}", unused_address(), price=number) for number in range(1, 4)]
     with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         for _ in range(20):
-            assert client.post("/v1/chat/completions", json=body("auto")).status_code == 502
+            # 503 where all of them are cooling down.
+            assert client.post("/v1/chat/completions", json=body("auto")).status_code in (502, 503)
         calls = client.get("/metrics").text
     made = sum(
         float(line.rpartition(" ")[2]) for line in calls.splitlines() if line.startswith("pulvinar_upstream_att")
     )
     # One each, a fifth of that, and ten; before there were more than fifty.
-    assert 20 < made <= 34
+    assert made <= 34
 
 
 def test_a_card_that_fails_always_has_a_fallback_for_every_request(upstream: Upstream) -> None:
