@@ -38,6 +38,7 @@ class ListingProblem(enum.Enum):
     """Why a server did not list its models."""
 
     NO_RESPONSE = "no server responds on port {port} of this machine"
+    SLOW = "the server on port {port} of this machine does not list its models in time"
     KEY_REJECTED = "the server on port {port} of this machine rejects the API key"
     KEY_REQUIRED = "the server on port {port} of this machine requires an API key; set api_key_env in the card"
 
@@ -79,6 +80,18 @@ class ServerInventory(Struct, frozen=True):
         """
         reasons = {card.id: self._unavailable(card) for card in cards}
         return {card: reason for card, reason in reasons.items() if reason is not None}
+
+    def with_known(self, before: ServerInventory) -> ServerInventory:
+        """This inventory, in which a server that is only too slow now lists what it listed before.
+
+        A server that is busy with other clients' requests is running; calls show whether it fails.
+        """
+        known = {
+            name: before.servers[name]
+            for name, server in self.servers.items()
+            if server.problem is ListingProblem.SLOW and name in before.servers
+        }
+        return ServerInventory({**self.servers, **known}) if known else self
 
     def _unavailable(self, card: Card) -> str | None:
         problem = missing_configuration(card)
@@ -144,6 +157,8 @@ async def _list_one(session: aiohttp.ClientSession, url: str, key: str | None) -
             entries = json_or_none(await response.read())["data"] or ()
         owners = {str(entry.get("owned_by")) for entry in entries}
         models = tuple(str(entry["id"]) for entry in entries)
+    except TimeoutError:
+        return ModelServer(url, kind, (), ListingProblem.SLOW)
     except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return ModelServer(url, kind, (), ListingProblem.NO_RESPONSE)
     known_kind = next((_KIND_BY_OWNER[owner] for owner in owners if owner in _KIND_BY_OWNER), None)

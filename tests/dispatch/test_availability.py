@@ -60,6 +60,13 @@ def test_a_card_whose_server_is_down_cannot_be_called_and_the_reason_contains_no
     assert reason == f"no server responds on port {port} of this machine"
 
 
+def test_a_server_that_accepts_and_does_not_answer_is_slow_rather_than_down() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        card = local("a", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        (server,) = asyncio.run(list_servers([card], timeout_s=0.1)).servers.values()
+    assert server.problem is ListingProblem.SLOW
+
+
 def test_a_hosted_card_without_its_key_cannot_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     card = Card(id="x", provider="openai", model="x")

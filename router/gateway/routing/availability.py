@@ -57,7 +57,8 @@ class AvailabilityMonitor:
     async def probe_now(self) -> None:
         """Run the probe and store its result. If it fails, keep the previous result."""
         try:
-            self.inventory = await self._probe(self._catalog)
+            found = await self._probe(self._catalog)
+            self.inventory = found.with_known(self.inventory)
             self._update()
         except (PulvinarError, OSError, RuntimeError, ValueError) as error:
             _LOG.warning("the availability of cards cannot be checked: %s: %s", type(error).__name__, error)

@@ -79,6 +79,20 @@ def test_a_failed_probe_keeps_the_previous_result() -> None:
     assert monitored(down("a"), OSError("odd"), down("a"))[1] == []
 
 
+def test_a_server_that_is_only_too_slow_to_list_its_models_stays_available() -> None:
+    listed = ServerInventory({"a": ModelServer(URL, "a server", (CATALOG.named("a").model,))})
+    slow = ServerInventory({"a": ModelServer(URL, "a server", (), ListingProblem.SLOW)})
+    assert monitored(listed, slow, slow)[1] == []
+    assert monitored(listed, down("a"))[1] == [f"no longer available: a ({DOWN})"]
+
+
+def test_a_server_that_was_never_listed_is_unavailable_while_it_is_too_slow() -> None:
+    slow = ServerInventory({"a": ModelServer(URL, "a server", (), ListingProblem.SLOW)})
+    assert monitored(slow, slow)[0].unavailable == {
+        "a": "the server on port 1 of this machine does not list its models in time"
+    }
+
+
 def test_the_monitor_continues_when_its_lines_cannot_be_written() -> None:
     assert monitored(down("a"), down(), down("a"), closed=True)[1] == [
         "now available: a",
