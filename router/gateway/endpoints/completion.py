@@ -251,12 +251,14 @@ class CompletionHandler:
             self._disconnect.stop()
 
     async def _close(self) -> None:
-        await self._turn.aclose()
-        if self._response is not None and not isinstance(self._response.body, bytes):
-            await self._response.body.aclose()
-        if not self._is_recorded:
-            # The gateway itself failed, or is shutting down.
-            await self._record(500, "internal_error")
+        try:
+            await self._turn.aclose()
+            if self._response is not None and not isinstance(self._response.body, bytes):
+                await self._response.body.aclose()
+        finally:
+            if not self._is_recorded:
+                # The gateway itself failed, or is shutting down.
+                await self._record(500, "internal_error")
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
         # Lines of JSON have no comments.
@@ -346,18 +348,25 @@ class CompletionHandler:
             overhead_ms=self._overhead_ms,
             error=error,
         )
+        try:
+            await self._write(outcome)
+        finally:
+            # Also where the deadline comes meanwhile.
+            await self._accounting.settle(cost or 0.0)
+        if upstream_served and error is None:
+            await self._remember_card()
+
+    async def _write(self, outcome: Outcome) -> None:
         services = self._services
         record = services.recorder.record_of(
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome, self._client
         )
-        for sink in services.sinks:
-            if (written := sink(record)) is not None:
-                await written
         if self._trace is not None:
             self._trace.end(record)
-        await self._accounting.settle(cost or 0.0)
-        if upstream_served and error is None:
-            await self._remember_card()
+        # Every sink has the record before one of them is waited for, which the deadline may end.
+        for written in [sink(record) for sink in services.sinks]:
+            if written is not None:
+                await written
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""

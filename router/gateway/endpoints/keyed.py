@@ -110,7 +110,8 @@ class Keyed:
             outcome = Outcome(status=status, total_ms=round((time.monotonic() - started_s) * 1000, 3), error=code)
             id_, client = scope["state"]["record_id"], scope["state"]["client"]
             record = services.recorder.record_of(id_, at, self._operation, asked, None, outcome, client)
-            for sink in services.sinks:
-                if (written := sink(record)) is not None:
+            # Every sink has the record before one of them is waited for.
+            for written in [sink(record) for sink in services.sinks]:
+                if written is not None:
                     await written
         await response(scope, receive, send)
