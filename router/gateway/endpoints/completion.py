@@ -188,7 +188,7 @@ class CompletionHandler:
     async def _own(self, answer: bytes) -> None:
         """Remember whose the ids in the answer are, or in whole events of it."""
         if self._request is not None and self._ownership.applies_to(self._request):
-            new = [id_ for id_ in ids_made(answer) if id_ not in self._owned]
+            new = [id_ for id_ in ids_made(answer, self._surface.api) if id_ not in self._owned]
             self._owned.update(new)
             await self._ownership.remember(self._request, new, self._at)
 
