@@ -206,8 +206,8 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant)
 
-    def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str = "") -> bool:
-        """Whether another deployment than those in `tried` could be called now."""
+    def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
+        """Whether another deployment than those in `tried` could be called now for the client's `key`."""
         now_s = time.monotonic()
         each = (deployment for card in cards for deployment in self.deployments_of(card))
         return any(one.name not in tried and self._unready(one, now_s, key) is None for one in each)

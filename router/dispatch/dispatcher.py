@@ -199,7 +199,7 @@ class Dispatcher:
         that one that hangs leaves time for it.
         """
         now_s = time.monotonic()
-        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried) else 1.0
+        share = 0.5 if self.pool.has_ready(failover.cards, failover.tried, call.key_id) else 1.0
         return msgspec.structs.replace(call, first_by_s=now_s + (call.ends_s - now_s) * share)
 
     async def _attempt(
@@ -297,8 +297,8 @@ class Dispatcher:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
-            if stream.failed:
-                self.pool.record_failure(slot)
+            if stream.problem is not None:
+                self.pool.record_failure(slot, evidence_of_failure(stream.problem))
             elif stream.complete:
                 self.pool.record_success(slot, _counted_tokens(slot, response, call))
             self.pool.end(slot)
