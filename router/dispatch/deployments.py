@@ -224,9 +224,11 @@ class DeploymentPool:
         """Count the start of a call of the client's `key`."""
         return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key))
 
-    def retry(self, slot: Slot) -> None:
-        """Count another attempt of a call that has begun and keeps its slot."""
-        self.health_of(slot.deployment).retry(slot.deployment.limits, time.monotonic())
+    def retry(self, slot: Slot) -> Slot:
+        """Count another attempt of a call that has begun, and keeps its place."""
+        deployment = slot.deployment
+        ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
+        return Slot(deployment, ticket)
 
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
