@@ -32,7 +32,7 @@ from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.config.sources import Sources
 from router.gateway.server.connections import Connections
 from router.gateway.server.listener import listen
-from router.gateway.server.server import Server
+from router.gateway.server.server import Hooks, Server
 from router.gateway.worker import Gateway
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence
@@ -134,16 +134,14 @@ class Upstream:
 def served(app: ASGIApp, connections: Connections | None = None) -> Iterator[str]:
     """Serve `app` on a loopback port with the gateway's server settings; the value is its URL."""
     listener = listen("127.0.0.1", 0)
-    server = Server(app, listener, connections=connections)
+    ready = threading.Event()
+    server = Server(app, listener, Hooks(on_ready=ready.set), connections)
     server.config.timeout_graceful_shutdown = 1
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 10
-        while not server.started:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        # uvicorn's `started` comes before connections are accepted.
+        assert ready.wait(10)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
