@@ -18,7 +18,7 @@ from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
-from router.gateway.endpoints.keyed import authenticated, take_request, tenant_of, turn_of
+from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
@@ -99,6 +99,7 @@ class CompletionHandler:
         active = self._services.reloader.current
         key = authenticated(active, self._headers)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
+        check_room(self._services, self._request)
         await take_request(self._services, self._request, self._at)
         return self._request
 
@@ -128,9 +129,7 @@ class CompletionHandler:
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
         if (answer := self._surface.immediate(request.body)) is not None:
-            # Records are about models that answer.
-            self._is_recorded = True
-            self._stop_watching()
+            await self._record(200, None)
             await self._responder.whole(200, {}, answer)
             return
         await self._ownership.check(request, self._at)
