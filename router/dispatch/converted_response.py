@@ -32,7 +32,7 @@ class ConvertedStream:
 
     def __init__(self, chat: EventStream, writer: EventWriter) -> None:
         self._chat, self._writer = chat, writer
-        self._is_malformed = False
+        self._malformed: UpstreamError | None = None
         self.complete = False
 
     @property
@@ -46,9 +46,9 @@ class ConvertedStream:
         return self._chat.delivered
 
     @property
-    def failed(self) -> bool:
-        """Whether the upstream failed."""
-        return self._is_malformed or self._chat.failed
+    def problem(self) -> UpstreamError | None:
+        """How the upstream failed; None where it has not."""
+        return self._malformed or self._chat.problem
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when the upstream call ends."""
@@ -77,8 +77,8 @@ class ConvertedStream:
                 events += self._writer.feed(chunk)
             if self._chat.complete:
                 events += self._writer.end()
-        except UpstreamError:
-            self._is_malformed = True
+        except UpstreamError as error:
+            self._malformed = error
             raise
         return b"".join(events)
 

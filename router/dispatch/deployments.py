@@ -206,8 +206,8 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant)
 
-    def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str = "") -> bool:
-        """Whether another deployment than those in `tried` could be called now."""
+    def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
+        """Whether another deployment than those in `tried` could be called now for the client's `key`."""
         now_s = time.monotonic()
         each = (deployment for card in cards for deployment in self.deployments_of(card))
         return any(one.name not in tried and self._unready(one, now_s, key) is None for one in each)
@@ -224,9 +224,11 @@ class DeploymentPool:
         """Count the start of a call of the client's `key`."""
         return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key))
 
-    def retry(self, slot: Slot) -> None:
-        """Count another attempt of a call that has begun and keeps its slot."""
-        self.health_of(slot.deployment).retry(slot.deployment.limits, time.monotonic())
+    def retry(self, slot: Slot) -> Slot:
+        """Count another attempt of a call that has begun, and keeps its place."""
+        deployment = slot.deployment
+        ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
+        return Slot(deployment, ticket)
 
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""

@@ -209,8 +209,7 @@ class Dispatcher:
 
         The slot is kept until the last attempt ends, or the stream does.
         """
-        streaming, deployment = False, slot.deployment
-        call = call.at_server(deployment.server)
+        streaming, deployment, call = False, slot.deployment, call.at_server(slot.deployment.server)
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
             is_relayed = call.api in native_apis(deployment.card) or not uses_litellm(deployment.card)
@@ -224,7 +223,7 @@ class Dispatcher:
                             raise failure
                         return None
                     if retry:
-                        self.pool.retry(slot)
+                        slot = self.pool.retry(slot)
                     try:
                         response = await self._attempt_once(slot, call, attempts, on_attempt)
                     except FieldError:
@@ -292,8 +291,8 @@ class Dispatcher:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
-            if stream.failed:
-                self.pool.record_failure(slot)
+            if stream.problem is not None:
+                self.pool.record_failure(slot, evidence_of_failure(stream.problem))
             elif stream.complete:
                 self.pool.record_success(slot, _counted_tokens(slot, response, call))
             self.pool.end(slot)

@@ -21,6 +21,8 @@ from router.wire.usage import Delivered, may_report, usage_in
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _DRAIN_S = 0.5
+# An upstream that had less than this part of the time for its next chunk has not failed where the time is over.
+_FAIR_SHARE = 4
 
 
 class Timeouts(
@@ -83,8 +85,8 @@ class Events(Protocol):
         """Whether the last chunk has been returned."""
 
     @property
-    def failed(self) -> bool:
-        """Whether the upstream failed."""
+    def problem(self) -> UpstreamError | None:
+        """How the upstream failed; None where it has not."""
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when the upstream call ends."""
@@ -124,9 +126,10 @@ class EventStream:
         self.usage: Usage | None = None
         self.delivered = Delivered(protocol.texts)
         self.arrived_whole = False
-        self.failed = False
+        self.problem: UpstreamError | None = None
         self._source, self._timeouts, self._keep_usage, self._decode = source, timeouts, keep_usage, decode
         self._ends_s = time.monotonic() + timeouts.total_s
+        self._fair_s = min(timeouts.idle_s, timeouts.total_s / _FAIR_SHARE)
         self._splitter, self._progress, self._ready = EventSplitter(), protocol.progress(), b""
         self._decoded: list[Mapping[str, Any]] = []
         self._has_content = self._done = False
@@ -199,13 +202,18 @@ class EventStream:
 
     async def _next_events(self, deadline_s: float) -> bytes:
         """The next whole events, which may be none."""
+        started_s = time.monotonic()
         try:
-            async with asyncio.timeout(deadline_s - time.monotonic()):
+            async with asyncio.timeout(deadline_s - started_s):
                 chunk = await self._source.read()
         except TimeoutError:
-            raise self._failure("did not respond in time", 504, "late") from None
-        except UpstreamError:
-            self.failed = True
+            late = self._failure("did not respond in time", 504, "late")
+            if time.monotonic() - started_s < self._fair_s:
+                # For example a client that has read so slowly that the exchange is over.
+                self.problem = None
+            raise late from None
+        except UpstreamError as error:
+            self.problem = error
             raise
         if not chunk:
             return self._end()
@@ -283,16 +291,15 @@ class EventStream:
         return self._failure("sent an empty stream", 502, "empty")
 
     def _reported(self, fault: Fault) -> UpstreamError:
-        self.failed = True
         upstream, details = f'the upstream of the card "{self._source.card}"', fault.details.message
-        if fault.meaning.refusal:
-            return ReportedError(f"{upstream} {fault.meaning.refusal}", fault)
         reason = f": {self._source.redact(details)}" if details else ""
-        return ReportedError(f"{upstream} reported an error{reason}", fault)
+        says = f" {fault.meaning.refusal}" if fault.meaning.refusal else f" reported an error{reason}"
+        self.problem = ReportedError(upstream + says, fault)
+        return self.problem
 
     def _failure(self, problem: str, status: int, fault: str) -> UpstreamError:
-        self.failed = True
-        return UpstreamError(f'the upstream of the card "{self._source.card}" {problem}', status, fault)
+        self.problem = UpstreamError(f'the upstream of the card "{self._source.card}" {problem}', status, fault)
+        return self.problem
 
 
 def _reports_only_usage(message: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from router.dispatch import EventStream, Timeouts
 from router.dispatch.converted_response import ConvertedStream
 from router.dispatch.stream import Source
 from router.errors import UpstreamError
+from router.formats.quantities import Seconds
 from router.types import Usage
 from router.wire import CONVERSIONS
 from router.wire.protocols import CHAT, MESSAGES, RESPONSES, WireProtocol
@@ -82,7 +83,38 @@ def test_a_stream_is_complete_even_if_the_connection_breaks_after_done() -> None
 def test_a_connection_that_breaks_before_done_is_a_failure_even_after_the_finish_reason() -> None:
     stream = stream_of(*CHUNKS[:2], error=UpstreamError("gone", fault="unreachable"))
     assert read(stream).endswith(b"<unreachable>")
-    assert stream.failed
+    assert stream.problem is not None
+
+
+@pytest.mark.parametrize(("client_s", "upstream_s", "fails"), [(0.4, 0.0, False), (0.0, 0.4, True)])
+def test_an_upstream_has_failed_where_it_and_not_the_client_was_slow(
+    client_s: float, upstream_s: float, fails: bool
+) -> None:
+    left = [CHUNKS[0]]
+
+    async def read() -> bytes:
+        if not left:
+            await asyncio.sleep(upstream_s or 0.001)
+        return left.pop() if left else CHUNKS[0]
+
+    async def close() -> None:
+        pass
+
+    async def main() -> EventStream:
+        timeouts = Timeouts(total_s=Seconds(0.3))
+        stream = EventStream(Source("small", read, close), CHAT, timeouts, keep_usage=False)
+        await stream.start()
+        await anext(stream)
+        await asyncio.sleep(client_s)
+        with pytest.raises(UpstreamError, match="in time"):
+            await read_on(stream)
+        return stream
+
+    async def read_on(stream: EventStream) -> None:
+        async for _ in stream:
+            await asyncio.sleep(0.01)
+
+    assert (asyncio.run(main()).problem is not None) == fails
 
 
 def test_a_text_that_looks_like_done_does_not_end_the_stream() -> None:

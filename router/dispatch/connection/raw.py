@@ -47,7 +47,8 @@ class RawStream:
         self.usage: Usage | None = None
         # Nothing is estimated: bytes of audio, images and files are no tokens.
         self.delivered = Delivered(_NO_TEXTS)
-        self.complete = self.failed = False
+        self.complete = False
+        self.problem: UpstreamError | None = None
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """See `Events.on_close`."""
@@ -66,10 +67,10 @@ class RawStream:
             async with asyncio.timeout(self._idle_s):
                 chunk = await self._read()
         except TimeoutError:
-            self.failed = True
-            raise self._late() from None
-        except UpstreamError:
-            self.failed = True
+            self.problem = self._late()
+            raise self.problem from None
+        except UpstreamError as error:
+            self.problem = error
             raise
         if chunk:
             self._keep(chunk)

@@ -22,10 +22,14 @@ _MAX_KEYS = 1000
 
 
 class Ticket(Struct, frozen=True):
-    """One call at a deployment: `number` counts the calls there from 1, `key` is the id of the client's key."""
+    """One call at a deployment: `number` counts the calls there from 1, `key` is the id of the client's key.
+
+    `latest` is the number of its last attempt; 0 where there was one only.
+    """
 
     number: int
     key: str = ""
+    latest: int = 0
 
 
 class Unready(Struct, frozen=True):
@@ -116,16 +120,19 @@ class Health:
         self.begun_s = now_s
         self._number += 1
         ticket = Ticket(self._number, key)
-        self.retry(limits, now_s)
+        self._count_start(limits, now_s)
         self._all.breaker.begin(ticket.number, now_s)
         if (own := self._keys.get(key)) is not None:
             own.breaker.begin(ticket.number, now_s)
         return ticket
 
-    def retry(self, limits: RateLimits, now_s: float) -> None:
-        """Count another attempt of a call that is running."""
-        if limits.rpm is not None:
-            self._started.append(now_s)
+    def retry(self, limits: RateLimits, ticket: Ticket, now_s: float) -> Ticket:
+        """Count another attempt of a call that is running. Its failure shows no more than the first one did, but its
+        success shows that the deployment works.
+        """
+        self._count_start(limits, now_s)
+        self._number += 1
+        return Ticket(ticket.number, ticket.key, self._number)
 
     def end(self, ticket: Ticket) -> None:
         """Count the end of a call, whatever its outcome."""
@@ -148,7 +155,7 @@ class Health:
         self._works = True
         self._works_for.pop(ticket.key, None)
         for breaker in self._breakers(ticket.key):
-            breaker.succeed(ticket.number)
+            breaker.succeed(max(ticket.number, ticket.latest))
         own = self._keys.get(ticket.key)
         if own is not None and own.breaker.is_idle and now_s >= own.paused_until_s:
             del self._keys[ticket.key]
@@ -194,6 +201,10 @@ class Health:
             everyone.is_inferred or now_s >= everyone.paused_until_s
         )
         everyone.paused_until_s = max(everyone.paused_until_s, until_s)
+
+    def _count_start(self, limits: RateLimits, now_s: float) -> None:
+        if limits.rpm is not None:
+            self._started.append(now_s)
 
     def _breakers(self, key: str) -> tuple[Breaker, ...]:
         own = self._keys.get(key) if self._keys else None

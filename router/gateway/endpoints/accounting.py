@@ -56,7 +56,7 @@ class Accounting:
             return
         self._bounds = await _bounds(request, selection, is_text=is_text)
         config = request.active.config
-        # Those that wait take turns which other keys need, too.
+        # Those that wait hold the memory of their bodies, which other keys need, too.
         most_waiting = min(config.budgets.waiting, max(config.max_concurrency // 4, 1))
         self._reservation = await self._lines.reserve(
             key.id, lambda: self._reserved(key, now_s), most_waiting, config.budgets.wait_s

@@ -18,7 +18,7 @@ from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
-from router.gateway.endpoints.keyed import authenticated, take_request, tenant_of, turn_of
+from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
@@ -99,6 +99,7 @@ class CompletionHandler:
         active = self._services.reloader.current
         key = authenticated(active, self._headers)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
+        check_room(self._services, self._request)
         await take_request(self._services, self._request, self._at)
         return self._request
 
@@ -128,9 +129,7 @@ class CompletionHandler:
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
         if (answer := self._surface.immediate(request.body)) is not None:
-            # Records are about models that answer.
-            self._is_recorded = True
-            self._stop_watching()
+            await self._record(200, None)
             await self._responder.whole(200, {}, answer)
             return
         await self._ownership.check(request, self._at)
@@ -188,7 +187,7 @@ class CompletionHandler:
     async def _own(self, answer: bytes) -> None:
         """Remember whose the ids in the answer are, or in whole events of it."""
         if self._request is not None and self._ownership.applies_to(self._request):
-            new = [id_ for id_ in ids_made(answer) if id_ not in self._owned]
+            new = [id_ for id_ in ids_made(answer, self._surface.api) if id_ not in self._owned]
             self._owned.update(new)
             await self._ownership.remember(self._request, new, self._at)
 
@@ -251,12 +250,14 @@ class CompletionHandler:
             self._disconnect.stop()
 
     async def _close(self) -> None:
-        await self._turn.aclose()
-        if self._response is not None and not isinstance(self._response.body, bytes):
-            await self._response.body.aclose()
-        if not self._is_recorded:
-            # The gateway itself failed, or is shutting down.
-            await self._record(500, "internal_error")
+        try:
+            await self._turn.aclose()
+            if self._response is not None and not isinstance(self._response.body, bytes):
+                await self._response.body.aclose()
+        finally:
+            if not self._is_recorded:
+                # The gateway itself failed, or is shutting down.
+                await self._record(500, "internal_error")
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
         # Lines of JSON have no comments.
@@ -346,18 +347,25 @@ class CompletionHandler:
             overhead_ms=self._overhead_ms,
             error=error,
         )
+        try:
+            await self._write(outcome)
+        finally:
+            # Also where the deadline comes meanwhile.
+            await self._accounting.settle(cost or 0.0)
+        if upstream_served and error is None:
+            await self._remember_card()
+
+    async def _write(self, outcome: Outcome) -> None:
         services = self._services
         record = services.recorder.record_of(
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome, self._client
         )
-        for sink in services.sinks:
-            if (written := sink(record)) is not None:
-                await written
         if self._trace is not None:
             self._trace.end(record)
-        await self._accounting.settle(cost or 0.0)
-        if upstream_served and error is None:
-            await self._remember_card()
+        # Every sink has the record before one of them is waited for, which the deadline may end.
+        for written in [sink(record) for sink in services.sinks]:
+            if written is not None:
+                await written
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""

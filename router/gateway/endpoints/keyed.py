@@ -33,9 +33,13 @@ def authenticated(active: ActiveConfig, headers: Mapping[str, str]) -> Key | Non
     return active.keys.authenticate(presented_key(headers))
 
 
-async def take_request(services: Services, request: GatewayRequest, now_s: float) -> None:
-    """Count a request against the rate of its key, before its body is read. Raises RateLimitError and BusyError."""
+def check_room(services: Services, request: GatewayRequest) -> None:
+    """Raise BusyError where the request could not run, before it is counted and its body is read."""
     services.admission.check_room(tenant_of(request))
+
+
+async def take_request(services: Services, request: GatewayRequest, now_s: float) -> None:
+    """Count a request against the rate of its key. Raises RateLimitError."""
     key = request.key
     if key is not None and key.rpm is not None:
         await services.state.take_request(key.id, key.rpm, now_s)
@@ -88,6 +92,9 @@ class Keyed:
         try:
             key = authenticated(active, http.headers) if self._needs_key() else None
             asked = GatewayRequest(CHAT, active, key, dict(http.headers), {})
+            if http.method == "POST":
+                # Lists and metrics take no turn: they say what is wrong also where the gateway is busy.
+                check_room(services, asked)
             await take_request(services, asked, at)
             async with services.bodies.reserved(tenant_of(asked)) as memory, ends_at(sender.ends_s):
                 entry = Entry(asked, memory, sender.ends_s)
@@ -110,7 +117,8 @@ class Keyed:
             outcome = Outcome(status=status, total_ms=round((time.monotonic() - started_s) * 1000, 3), error=code)
             id_, client = scope["state"]["record_id"], scope["state"]["client"]
             record = services.recorder.record_of(id_, at, self._operation, asked, None, outcome, client)
-            for sink in services.sinks:
-                if (written := sink(record)) is not None:
+            # Every sink has the record before one of them is waited for.
+            for written in [sink(record) for sink in services.sinks]:
+                if written is not None:
                     await written
         await response(scope, receive, send)

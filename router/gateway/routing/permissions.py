@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -93,11 +94,15 @@ class Ownership:
         )
 
     async def remember(self, request: GatewayRequest, ids: Iterable[str], now_s: float) -> None:
-        """Store that the request's key has made these ids. A state that cannot be written is no failure."""
+        """Store that the request's key has made these ids. A state that cannot be written is no failure: it stores them
+        later.
+        """
         if self.applies_to(request):
-            with contextlib.suppress(StateError):
-                for id_ in ids:
-                    await self._state.remember(hashed(_KIND, id_), LastAnswer(_KIND), now_s + _KEPT_S, request.key_id)
+            made, until_s = LastAnswer(_KIND), now_s + _KEPT_S
+            writes = (self._state.remember(hashed(_KIND, id_), made, until_s, request.key_id) for id_ in ids)
+            for problem in await asyncio.gather(*writes, return_exceptions=True):
+                if problem is not None and not isinstance(problem, StateError):
+                    raise problem
 
     def applies_to(self, request: GatewayRequest) -> bool:
         """Whether there are other keys whose ids the request could name."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from router.gateway.config.connections import ConnectionLimits
+from router.gateway.http.client.address import plain
 
 SURPLUS = 32
 """Connections beyond the limits, for health checks; any other request on them is answered with status 503."""
@@ -25,9 +26,10 @@ _PATIENCE_S = 5.0
 
 
 class Waiting(Protocol):
-    """A connection as this module needs it."""
+    """A connection as this module needs it. `address` is what is counted, `peer` the whole address, or `unix`."""
 
     address: str
+    peer: str
     deadline: float
 
     def expire(self) -> None:
@@ -51,7 +53,7 @@ class _Group:
 
 class Connections:
     """The connections of one worker. `limits` returns the current limits; `capacity` is what descriptors allow;
-    `is_trusted` says whether an address, empty for a unix socket, has no limit of its own.
+    `is_trusted` says whether a peer has no limit of its own.
 
     `on_room` is called whenever a connection has been closed. `refused` counts requests refused because of too many
     connections, `evicted` the connections closed in favour of others, `invalid_heads` the heads that were refused.
@@ -99,7 +101,7 @@ class Connections:
         if self._ticking is None:
             self._ticking = loop.call_later(_TICK_S, self._tick, loop)
         is_within = True
-        if group.count > self.limits.per_address and not self._is_trusted(connection.address.partition("/")[0]):
+        if group.count > self.limits.per_address and not self._is_trusted(connection.peer):
             is_within = self._evict(group, connection, loop.time())
         if is_within and self._all.count > self.total:
             is_within = self._evict(self._all, connection, loop.time())
@@ -182,10 +184,7 @@ def address_of(client: tuple[str, int] | None) -> str:
     """The address that is counted: of IPv6 its /64, which one client may have as a whole; empty for a unix socket."""
     if client is None:
         return ""
-    host = client[0].partition("%")[0]
+    host = plain(client[0])
     if ":" not in host:
         return host
-    address = ipaddress.IPv6Address(host)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(ipaddress.IPv6Network((int(ipaddress.IPv6Address(host)) >> 64 << 64, 64)))

@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from router.gateway.http.client.address import UNIX, plain
 from router.gateway.http.client.sending import CONNECTION, ClientConnection
 from router.gateway.server import head
 from router.gateway.server.connections import Connections, address_of
@@ -49,7 +50,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._shared = connections
-        self.address, self.url = "", b""
+        self.address, self.peer, self.url = "", "", b""
         self.deadline = 0.0
         self._is_within = True
         # Whether a head is expected, and whether its first byte has arrived.
@@ -68,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Count the connection. It must send a head in time."""
         super().connection_made(transport)
         self._sending = ClientConnection(transport)
-        self.address = address_of(self.client)
+        self.address, self.peer = address_of(self.client), UNIX if self.client is None else plain(self.client[0])
         self.deadline = self.loop.time() + self._shared.limits.head_s
         self._is_within = self._shared.add(self, self.loop)
 

@@ -149,7 +149,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         lambda: reloader.current.config.connections,
         capacity=client_connections(raise_descriptor_limit()),
         max_unread=config.max_body_bytes,
-        is_trusted=lambda address: TrustedProxies(reloader.current.config.trusted_proxies).trusts(address),
+        is_trusted=lambda peer: TrustedProxies(reloader.current.config.trusted_proxies).trusts(peer),
     )
     state, journal = _open_store(options, reloader)
     gateway = Gateway(

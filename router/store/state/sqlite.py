@@ -13,7 +13,6 @@ import logging
 import math
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Any
 
 from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
 from router.store.database import open_database
-from router.store.state.protocol import LastAnswer, Reservation, StateError
+from router.store.state.connection import RetryingConnection, Values
+from router.store.state.protocol import LastAnswer, Reservation
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -135,14 +135,9 @@ _MAX_NANO = 10**18
 _KEEP_DAYS = 90
 HOLD_S = 30.0
 """How long a reservation holds without being renewed, which is done every five seconds."""
-_RETRY_PAUSE_S, _MAX_RETRY_PAUSE_S = 0.0002, 0.02
-_RETRY_FOR_S = 2.0
-_LOG_EVERY_S = 10.0
 _MAINTAIN_EVERY_S = 5.0
 _PRUNE_EVERY = 12
 _CHECKPOINT_PAGES = 10_000
-
-Values = Mapping[str, Any] | tuple[Any, ...]
 
 
 class SqliteState:
@@ -291,16 +286,28 @@ class SqliteState:
         """Delete row by row: one long statement would block all other connections."""
         database.run(_EXPIRE, (now_s,))
         database.run(_FORGET, (now_s - _DAY_S,))
-        oldest = math.floor(now_s - self._session_age_s)
-        first_excess = "SELECT seen_s FROM conversation ORDER BY seen_s DESC LIMIT 1 OFFSET ?"
-        # All conversations of the same second as the first excess one are deleted, so the limit is never exceeded.
-        bound = max([oldest, *(seen_s for (seen_s,) in database.run(first_excess, (self._max_sessions,))[1])])
-        for (session,) in database.run("SELECT session FROM conversation WHERE seen_s <= ?", (bound,))[1]:
-            database.run("DELETE FROM conversation WHERE session = ? AND seen_s <= ?", (session, bound))
+        oldest, now = math.floor(now_s - self._session_age_s), math.floor(now_s)
+        # What is kept for longer than conversations is dated in the future: it must not count among them.
+        for first, last, bound in ((0, now, oldest), (now + 1, _MAX_NANO, now)):
+            self._prune_conversations(database, first, last, bound)
         idle_us = round((now_s - 60) * 1e6)
         for (key,) in database.run("SELECT key FROM pace WHERE due_us < ?", (idle_us,))[1]:
             database.run("DELETE FROM pace WHERE key = ? AND due_us < ?", (key, idle_us))
         database.run("DELETE FROM spend WHERE day < ?", (int(now_s // _DAY_S) - _KEEP_DAYS,))
+
+    def _prune_conversations(self, database: RetryingConnection, first_s: int, last_s: int, bound_s: int) -> None:
+        """Of the conversations from `first_s` to `last_s`, delete those up to `bound_s`, and the oldest ones over the
+        limit.
+        """
+        first_excess = (
+            "SELECT seen_s FROM conversation WHERE seen_s BETWEEN ? AND ? ORDER BY seen_s DESC LIMIT 1 OFFSET ?"
+        )
+        excess = database.run(first_excess, (first_s, last_s, self._max_sessions))[1]
+        # All conversations of the same second as the first excess one are deleted, so the limit is never exceeded.
+        bound_s = max([bound_s, *(seen_s for (seen_s,) in excess)])
+        chosen = "SELECT session FROM conversation WHERE seen_s BETWEEN ? AND ?"
+        for (session,) in database.run(chosen, (first_s, bound_s))[1]:
+            database.run("DELETE FROM conversation WHERE session = ? AND seen_s <= ?", (session, bound_s))
 
     def _refusal(self, values: Mapping[str, Any], budget_usd: float, now_s: float) -> BudgetError:
         """Why a request cannot be accepted, and when money returns."""
@@ -332,48 +339,6 @@ class SqliteState:
     def _row(self, sql: str, values: Values) -> tuple[Any, ...] | None:
         rows = self._database.run(sql, values)[1]
         return rows[0] if rows else None
-
-
-class RetryingConnection:
-    """A connection that threads use one at a time, and that retries while other processes hold the lock.
-
-    The lock is needed because SQLite counts changed rows per connection, not per statement.
-    """
-
-    def __init__(self, database: sqlite3.Connection, file: Path | None) -> None:
-        self._database, self._file = database, file
-        self._lock = threading.Lock()
-        self._next_log_s = 0.0
-        self.close = database.close
-
-    def run(self, sql: str, values: Values) -> tuple[int, list[tuple[Any, ...]]]:
-        """Run one statement. Returns how many rows it changed, and its result rows. Raises StateError.
-
-        SQLite's busy handler waits a millisecond at first, which is longer than most writes take.
-        """
-        deadline, pause_s = None, _RETRY_PAUSE_S
-        while True:
-            try:
-                with self._lock:
-                    cursor = self._database.execute(sql, values)
-                    return cursor.rowcount, cursor.fetchall()
-            except sqlite3.Error as error:
-                deadline = deadline or time.monotonic() + _RETRY_FOR_S
-                if getattr(error, "sqlite_errorcode", None) not in _BUSY or time.monotonic() > deadline:
-                    self._log(error)
-                    raise StateError(f"shared state database unavailable: {error}") from None
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _MAX_RETRY_PAUSE_S)
-
-    def _log(self, error: sqlite3.Error) -> None:
-        if time.monotonic() >= self._next_log_s:
-            self._next_log_s = time.monotonic() + _LOG_EVERY_S
-            _LOG.error("%s: %s", self._file or "in-memory state", error)
-
-
-_BUSY = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED}
-)
 
 
 def _opened(file: Path | None) -> sqlite3.Connection:

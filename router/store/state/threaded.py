@@ -37,7 +37,8 @@ class CheckedStore(StateStore, Protocol):
 class _Job:
     """One call of the store. `keeps`: it is done later if it cannot be done now, whoever waits for it.
 
-    `undo` takes back a result for which nobody waits any more.
+    `may_be_lost`: where too many of them would have to be kept. `undo` takes back a result for which nobody waits any
+    more.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class _Job:
         call: Callable[[], Coroutine[Any, Any, Any]],
         keeps: bool = False,
         undo: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
+        *,
+        may_be_lost: bool = False,
     ) -> None:
-        self.call, self.keeps, self.undo = call, keeps, undo
+        self.call, self.keeps, self.undo, self.may_be_lost = call, keeps, undo, may_be_lost
         self.loop = asyncio.get_running_loop()
         self.waiter: asyncio.Future[Any] = self.loop.create_future()
         self.is_abandoned = self.has_run = False
@@ -90,8 +93,8 @@ class _Lane:
         self._thread.start()
 
     def add(self, job: _Job) -> None:
-        """Add a job. Raises StateError where too many wait."""
-        if self._jobs.qsize() >= _MAX_WAITING:
+        """Add a job. Raises StateError where too many wait; there are no more costs to settle than were reserved."""
+        if self._jobs.qsize() >= _MAX_WAITING and (job.may_be_lost or not job.keeps):
             raise StateError(_UNAVAILABLE)
         self._jobs.put(job)
 
@@ -138,7 +141,7 @@ class ThreadedState:
     ) -> None:
         self._store, self._is_needed, self._limit_s = store, is_needed, limit_s
         self.problem: str | None = None
-        self._late: collections.deque[_Job] = collections.deque(maxlen=_MAX_WAITING)
+        self._late: collections.deque[_Job] = collections.deque()
         self._waiting: set[_Job] = set()
         self._next_check_s = 0.0
         self._writes = _Lane("state-writes", self._run_write, self._check)
@@ -163,8 +166,8 @@ class ThreadedState:
         await self._write(_Job(lambda: self._store.settle(*arguments, **named), keeps=True))
 
     async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
-        """See `StateStore`. It is done later if it cannot be done now."""
-        job = _Job(lambda: self._store.remember(session, answer, now_s, key_id), keeps=True)
+        """See `StateStore`. It is done later if it cannot be done now, unless too much is left to do."""
+        job = _Job(lambda: self._store.remember(session, answer, now_s, key_id), keeps=True, may_be_lost=True)
         await self._write(job, min(self._limit_s, _REMEMBER_LIMIT_S))
 
     async def spent_usd(self, key_id: str, now_s: float) -> float:
@@ -194,7 +197,7 @@ class ThreadedState:
             return await self._wait(job, self._writes, self._limit_s if limit_s is None else limit_s)
         if not job.keeps:
             raise StateError(_UNAVAILABLE)
-        self._late.append(job)
+        self._keep(job)
         return None
 
     async def _wait(self, job: _Job, lane: _Lane, limit_s: float) -> Any:
@@ -229,6 +232,11 @@ class ThreadedState:
         if self.problem is None:
             self._writes.add(job)
         else:
+            self._keep(job)
+
+    def _keep(self, job: _Job) -> None:
+        """Keep a job for later. A cost is never lost: what is reserved for it would stay reserved."""
+        if not job.may_be_lost or len(self._late) < _MAX_WAITING:
             self._late.append(job)
 
     def _run_write(self, job: _Job) -> None:
@@ -236,7 +244,7 @@ class ThreadedState:
         if self.problem is not None:
             # It would take as long to fail as the last one did.
             if job.keeps:
-                self._late.append(job)
+                self._keep(job)
             else:
                 job.error = StateError(_UNAVAILABLE)
             return
@@ -248,7 +256,7 @@ class ThreadedState:
             return
         self._failed(job.error)
         if job.keeps:
-            self._late.append(job)
+            self._keep(job)
         # They would all wait as long, one after the other.
         for waiting in tuple(self._waiting):
             waiting.is_abandoned = True
@@ -256,10 +264,12 @@ class ThreadedState:
 
     def _undo(self, job: _Job) -> None:
         assert job.undo is not None
-        try:
-            _result(job.undo(job.result))
-        except StateError as error:
-            self._failed(error)
+        undo, result = job.undo, job.result
+        job.call, job.keeps, job.undo = lambda: undo(result), True, None
+        job.run()
+        if isinstance(job.error, StateError):
+            self._failed(job.error)
+            self._keep(job)
 
     def _check(self) -> float | None:
         """Try to write where that is due, in the thread."""

@@ -7,10 +7,12 @@ and answers, so that the gateway can remember whose they are.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.formats.json import json_or_none
+from router.types import Api
 from router.wire.sse import events_of, read_event
 
 _USED = frozenset(
@@ -39,6 +41,12 @@ _MAX_DEPTH, _MAX_MADE = 8, 500
 # Answers repeat parts of the request, and contain what a model wrote: an id there shows nothing.
 _WRITTEN = _CONTENTS | {"action", "attributes", "input", "queries", "results", "tools", "text"}
 _OUTPUTS = ("output", "content")
+# What an answer with such ids contains. Of other protocols no request refers to a whole answer, so most have none.
+_MARKS: Mapping[Api, re.Pattern[bytes]] = {
+    "responses": re.compile(rb'"id"|_id"'),
+    "messages": re.compile(rb'"container"|"(?:container|file)_id"'),
+    "chat": re.compile(rb'"audio"'),
+}
 _PARTS = ("item", "content_block", "annotation", "part")
 
 
@@ -47,18 +55,21 @@ def ids_used(body: Mapping[str, Any]) -> dict[str, str]:
     return {id_: path for path, id_ in _used(body, "")}
 
 
-def ids_made(answer: bytes) -> tuple[str, ...]:
-    """The ids that a provider made for an answer of any protocol, at most 500; `answer` is its body or whole events.
+def ids_made(answer: bytes, api: Api) -> tuple[str, ...]:
+    """The ids in an answer of the protocol `api` to which requests can refer, at most 500.
 
-    Read only where providers put them: what the client or the model wrote may contain the ids of others.
+    `answer` is its body, or whole events. They are read only where providers put them: what the client or the model
+    wrote may contain the ids of others.
     """
-    if b'"id"' not in answer and b"_id" not in answer:
+    mark = _MARKS.get(api)
+    if mark is None or not mark.search(answer):
         return ()
     if answer.lstrip()[:1] == b"{":
         values = [json_or_none(answer)]
     else:
         values = [read_event(event).value for event in events_of(answer)]
-    found = (id_ for value in values if isinstance(value, dict) for id_ in _made(value))
+    names = ("id", *_OBJECTS) if api == "responses" else tuple(_OBJECTS)
+    found = (id_ for value in values if isinstance(value, dict) for id_ in _made(value, names))
     return tuple(itertools.islice(dict.fromkeys(found), _MAX_MADE))
 
 
@@ -69,11 +80,11 @@ def id_of_body(answer: bytes) -> str | None:
     return id_ if isinstance(id_, str) and id_ else None
 
 
-def _made(value: dict[str, Any]) -> Iterator[str]:
-    """The ids in a whole answer, or in the decoded data of an event."""
+def _made(value: dict[str, Any], names: tuple[str, ...]) -> Iterator[str]:
+    """The ids in a whole answer, or in the decoded data of an event. `names` are its fields with such ids."""
     for holder in (value, value.get("response"), value.get("message")):
         if isinstance(holder, dict):
-            yield from filter(None, (_id_in(holder.get(name)) for name in ("id", *_OBJECTS)))
+            yield from filter(None, (_id_in(holder.get(name)) for name in names))
             for name in _OUTPUTS:
                 yield from _made_in(holder.get(name), 0)
     for name in _PARTS:

@@ -270,3 +270,17 @@ def test_tokens_per_minute_are_counted_when_they_are_known() -> None:
     assert health.unready(limits, 1) is None
     health.spend(limits, 60, 5)
     assert health.unready(limits, 10) == Unready("rate_limited", 50)
+
+
+def test_a_retry_that_succeeds_ends_the_cooldown_which_its_first_attempt_began() -> None:
+    health = Health()
+    ticket = health.begin(FREE, 1, "a")
+    health.record(ticket, OF_PROVIDER, RULE, 1)
+    assert health.unready(FREE, 1, "b") is not None
+    retried = health.retry(FREE, ticket, 1)
+    # A second failure shows no more than the first.
+    health.record(retried, OF_PROVIDER, RULE, 1)
+    assert health.unready(FREE, 1, "b") == Unready("cooling_down", 10)
+    health.record_success(retried, 2)
+    health.end(retried)
+    assert (health.unready(FREE, 2, "b"), health.running) == (None, 0)

@@ -118,6 +118,24 @@ def test_a_request_to_any_endpoint_is_recorded(client: httpx.Client, journal: Jo
     assert record.client is None
 
 
+def test_a_request_that_asks_no_model_is_recorded(client: httpx.Client, journal: Journal) -> None:
+    assert client.post("/api/generate", json={"model": "ok"}, headers=bearer("b")).status_code == 200
+    assert [(record.surface, record.key) for record in journal.records] == [("ollama_generate", "b")]
+
+
+def test_metrics_and_lists_are_served_where_the_gateway_is_busy(upstream: Upstream) -> None:
+    config = GatewayConfig(max_concurrency=1, queue=QueueLimits(size=0))
+    with (
+        gateway_server(make_card("hang", upstream.url, "hang"), config=config) as url,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
+    ):
+        pool.submit(httpx.post, f"{url}/v1/chat/completions", json=body("hang"), timeout=2)
+        assert wait_for(lambda: len(upstream.seen) == 1)
+        assert [client.get(path).status_code for path in ("/metrics", "/v1/models", "/api/tags")] == [200, 200, 200]
+        assert client.post("/route", json=body("auto")).status_code == 503
+
+
 def test_the_rate_is_counted_before_the_body_is_read(client: httpx.Client) -> None:
     for _ in range(3):
         client.get("/v1/models", headers=bearer("a"))
@@ -182,14 +200,14 @@ def test_failures_of_all_cards_do_not_multiply_the_calls() -> None:
     cards = [make_card(f"down-{number}", unused_address(), price=number) for number in range(1, 4)]
     with gateway_server(*cards) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         for _ in range(20):
-            # 503 where all of them are cooling down.
+            # A refused connection cools its card down at once, so most requests are not sent anywhere.
             assert client.post("/v1/chat/completions", json=body("auto")).status_code in (502, 503)
         calls = client.get("/metrics").text
     made = sum(
         float(line.rpartition(" ")[2]) for line in calls.splitlines() if line.startswith("pulvinar_upstream_att")
     )
     # One each, a fifth of that, and ten; before there were more than fifty.
-    assert made <= 34
+    assert 3 <= made <= 34
 
 
 def test_a_card_that_fails_always_has_a_fallback_for_every_request(upstream: Upstream) -> None:

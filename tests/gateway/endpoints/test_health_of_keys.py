@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from router.dispatch import Cooldown
@@ -18,7 +18,7 @@ from router.formats.quantities import Seconds
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
 from tests.gateway.endpoints.test_completion import gateway_client
-from tests.gateway.servers import COMPLETION, make_card, served
+from tests.gateway.servers import CHUNKS, COMPLETION, make_card, served
 
 KEYS = Keys([Key(id=name, hash=hash_of(f"pv-{name}")) for name in ("evil", "other", "victim")], ["a", "b"])
 ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
@@ -29,6 +29,8 @@ ERRORS: dict[str, tuple[int, str, dict[str, str]]] = {
     "quotes a key": (400, "bad value: 'invalid api key'", {}),
     "flagged": (403, "your input was refused: 'api key expired'", {}),
 }
+
+FLAGGED_LATER = "flagged later"
 
 
 class Server:
@@ -47,6 +49,9 @@ class Server:
         if text in ERRORS:
             status, message, headers = ERRORS[text]
             return JSONResponse({"error": {"message": message, "type": "error"}}, status, headers)
+        if text == FLAGGED_LATER:
+            error = b'data: {"error": {"message": "stopped by the content filter", "code": "content_filter"}}\n\n'
+            return StreamingResponse(iter([CHUNKS[0], error]), media_type="text/event-stream")
         return JSONResponse(COMPLETION)
 
 
@@ -71,7 +76,7 @@ def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Cl
 
 
 def chat(client: httpx.Client, key: str, model: str, text: str = "hi") -> httpx.Response:
-    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": text == FLAGGED_LATER}
     return client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer pv-{key}"}, timeout=30)
 
 
@@ -82,6 +87,13 @@ def test_failing_requests_of_one_key_leave_all_cards_to_another(client: httpx.Cl
     for model, expected in (("a", "a"), ("b", "b"), ("auto", "a")):
         answer = chat(client, "victim", model)
         assert (answer.status_code, answer.headers["x-route-card"]) == (200, expected)
+
+
+def test_requests_whose_streams_end_in_an_error_of_their_own_leave_the_card_to_others(client: httpx.Client) -> None:
+    for key in ("evil", "other") * 3:
+        assert "content filter" in chat(client, key, "a", FLAGGED_LATER).text
+    for key in ("victim", "evil"):
+        assert chat(client, key, "auto").headers["x-route-card"] == "a"
 
 
 def test_a_key_waits_as_long_as_the_server_asks(client: httpx.Client, server: Server) -> None:

@@ -31,7 +31,7 @@ class Client:
     deadline = 0.0
 
     def __init__(self, connections: Connections, address: str, loop: Loop) -> None:
-        self.address, self.is_open, self._connections = address, True, connections
+        self.address, self.peer, self.is_open, self._connections = address, f"{address}5", True, connections
         self.is_within = connections.add(self, cast("asyncio.AbstractEventLoop", loop))
 
     def evict(self) -> None:
@@ -54,6 +54,13 @@ def test_silent_connections_go_before_idle_ones_and_the_oldest_first() -> None:
     third, fourth = Client(connections, "b", loop), Client(connections, "b", loop)
     assert [client.is_open for client in (kept, first, second, third, fourth)] == [True, False, False, True, True]
     assert all(client.is_within for client in (third, fourth))
+
+
+def test_a_trusted_peer_has_no_limit_of_its_own() -> None:
+    limits = ConnectionLimits(per_address=1)
+    connections, loop = Connections(lambda: limits, is_trusted=lambda peer: peer == "2001:db8::5"), Loop()
+    clients = [Client(connections, address, loop) for address in ("2001:db8::", "2001:db8::", "b", "b")]
+    assert [client.is_open for client in clients] == [True, True, False, True]
 
 
 def test_an_address_with_too_many_connections_makes_room_among_its_own() -> None:

@@ -361,6 +361,17 @@ def test_the_least_recently_active_conversations_are_deleted_over_the_limit(tmp_
     assert known == [3, *range(16, 25)]
 
 
+def test_what_is_kept_for_longer_does_not_push_conversations_out(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite", max_sessions=10)
+    for number in range(25):
+        state.remember(f"id {number}", "id", NOW + 1000 + number)
+        state.remember(f"talk {number}", "small", NOW + number)
+    state.maintain_once(NOW + 100)
+    known = {kind: [n for n in range(25) if state.card_of(f"{kind} {n}", NOW + 100)] for kind in ("id", "talk")}
+    state.close()
+    assert known == {"id": [*range(15, 25)], "talk": [*range(15, 25)]}
+
+
 def test_maintenance_deletes_old_entries_until_it_is_cancelled(tmp_path: Path) -> None:
     async def maintained(state: SqliteState) -> None:
         for number in range(500):
@@ -410,7 +421,7 @@ def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> Non
 
 
 def test_a_file_that_stays_locked_is_an_error_without_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.store.state.sqlite._RETRY_FOR_S", 0.05)
+    monkeypatch.setattr("router.store.state.connection._RETRY_FOR_S", 0.05)
     state = State(tmp_path / "state.sqlite")
     other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -130,22 +130,35 @@ def locked_from_the_start(file: Path) -> Iterator[ThreadedState]:
 
 def test_a_cost_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
     async def main(state: ThreadedState) -> float:
-        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        first, second = [await state.reserve("a", 10.0, 1.0, NOW_S) for _ in range(2)]
         with locked(tmp_path / "state"):
-            await refused(state.settle(reservation, 2.0))
-            await refused(state.settle(await reserved_elsewhere(), 3.0))
+            await refused(state.settle(first, 2.0))
+            await refused(state.settle(second, 3.0))
         await until(lambda: state.problem is None)
         async with asyncio.timeout(10):
             while (spent := await state.spent_usd("a", NOW_S)) < 5.0:
                 await asyncio.sleep(0.01)
         return spent
 
-    async def reserved_elsewhere() -> Any:
-        memory = SqliteState()
-        return await memory.reserve("a", 10.0, 1.0, NOW_S)
-
     with opened(tmp_path / "state") as state:
         assert asyncio.run(main(state)) == 5.0
+
+
+def test_no_cost_is_lost_among_the_conversations_of_a_long_failure(tmp_path: Path) -> None:
+    async def main(state: ThreadedState) -> None:
+        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        with locked(tmp_path / "state"):
+            await until(lambda: state.problem is not None)
+            await state.settle(reservation, 2.0)
+            for number in range(5000):
+                await state.remember(f"s{number}", LastAnswer("card"), NOW_S)
+        await until(lambda: state.problem is None)
+        async with asyncio.timeout(10):
+            while await state.spent_usd("a", NOW_S) < 2.0:
+                await asyncio.sleep(0.01)
+
+    with opened(tmp_path / "state") as state:
+        asyncio.run(main(state))
 
 
 def test_what_is_left_to_do_is_done_when_the_state_is_closed(tmp_path: Path) -> None:

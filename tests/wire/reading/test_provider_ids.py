@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from router.types import Api
 from router.wire.reading.extras import EXTRAS, extras_in, without_tiers, without_tools
 from router.wire.reading.provider_ids import ids_made, ids_used
 
@@ -12,25 +13,34 @@ MESSAGE = {"type": "message", "id": "msg_1", "content": [{"type": "output_text",
 
 
 @pytest.mark.parametrize(
-    ("answer", "ids"),
+    ("api", "answer", "ids"),
     [
-        ({"id": "resp_1", "output": [MESSAGE], "previous_response_id": "resp_0"}, {"resp_1", "msg_1"}),
+        ("responses", {"id": "resp_1", "output": [MESSAGE], "previous_response_id": "resp_0"}, {"resp_1", "msg_1"}),
         (
+            "responses",
             {"type": "response.created", "response": {"id": "resp_1", "conversation": {"id": "conv_1"}}},
             {"resp_1", "conv_1"},
         ),
-        ({"type": "response.output_item.done", "item": {"id": "ci_1", "container_id": "cntr_1"}}, {"ci_1", "cntr_1"}),
-        ({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "x"}, set()),
-        ({"id": "msg_1", "content": [{"type": "tool_use", "id": "t", "input": {"file_id": "f"}}]}, {"msg_1", "t"}),
-        ({"id": "msg_1", "container": {"id": "c_1"}, "content": []}, {"msg_1", "c_1"}),
-        ({"id": "c1", "choices": [{"message": {"audio": {"id": "audio_1"}}}]}, {"c1", "audio_1"}),
-        ({"id": "resp_1", "metadata": {"id": "resp_2"}, "tools": [{"file_id": "f"}], "output": []}, {"resp_1"}),
+        (
+            "responses",
+            {"type": "response.output_item.done", "item": {"id": "ci_1", "container_id": "cntr_1"}},
+            {"ci_1", "cntr_1"},
+        ),
+        ("responses", {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "x"}, set()),
+        ("responses", {"id": "resp_1", "metadata": {"id": "r"}, "tools": [{"file_id": "f"}], "output": []}, {"resp_1"}),
+        ("messages", {"id": "msg_1", "content": [{"type": "tool_use", "id": "t", "input": {"file_id": "f"}}]}, {"t"}),
+        ("messages", {"id": "msg_1", "container": {"id": "c_1"}, "content": []}, {"c_1"}),
+        ("chat", {"id": "c1", "choices": [{"message": {"audio": {"id": "audio_1"}}}]}, {"audio_1"}),
+        # No request refers to these: storing one for every answer would push everything else out of the store.
+        ("chat", {"id": "c1", "choices": [{"message": {"content": "x"}}]}, set()),
+        ("messages", {"id": "msg_1", "type": "message", "content": [{"type": "text", "text": "x"}]}, set()),
+        ("completions", {"id": "cmpl_1", "choices": [{"text": "x"}]}, set()),
     ],
 )
 @pytest.mark.parametrize("is_event", [False, True])
-def test_ids_are_read_where_providers_put_them(answer: dict[str, Any], ids: set[str], is_event: bool) -> None:
+def test_ids_are_read_where_providers_put_them(api: Api, answer: dict[str, Any], ids: set[str], is_event: bool) -> None:
     text = json.dumps(answer).encode()
-    assert set(ids_made(b"data: " + text + b"\n\n" if is_event else text)) == ids
+    assert set(ids_made(b"data: " + text + b"\n\n" if is_event else text, api)) == ids
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class TrustedProxies:
     def client_of(self, scope: Scope) -> str:
         """The address of the client: of the hops before trusted proxies the last, which they saw themselves."""
         client = scope.get("client")
-        peer: str = client[0] if client and client[0] else UNIX
+        peer = plain(client[0]) if client and client[0] else UNIX
         if not self.trusts(peer):
             return peer
         stated = b",".join(value for name, value in scope["headers"] if name == _HEADER)[-_MAX_CHARACTERS:]
@@ -44,7 +44,7 @@ class TrustedProxies:
         return peer
 
     def trusts(self, peer: str) -> bool:
-        """Whether this address is that of a proxy; an empty one is a unix socket's."""
+        """Whether this address, or `unix`, is that of a proxy."""
         if peer == UNIX:
             return self._has_unix
         if not self._networks:
@@ -62,6 +62,12 @@ def read_network(name: str) -> Network:
         return ipaddress.ip_network(name)
     except ValueError as error:
         raise ValueError(f'"{name}" is no address, no network such as 10.0.0.0/8, and not {UNIX}: {error}') from None
+
+
+def plain(host: str) -> str:
+    """An address without its zone, of IPv4 where a socket for both kinds writes it as one of IPv6."""
+    host = host.partition("%")[0]
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 def _address_in(hop: str) -> str | None:

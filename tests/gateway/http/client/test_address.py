@@ -43,6 +43,11 @@ def test_a_proxy_at_the_unix_socket_is_trusted_where_it_is_named() -> None:
     assert client_of(None, "198.51.100.9") == "unix"
 
 
+def test_an_address_of_ipv4_at_a_socket_for_both_kinds_is_that_of_ipv4() -> None:
+    assert client_of("::ffff:10.0.0.1", "198.51.100.9") == "198.51.100.9"
+    assert client_of("::ffff:192.0.2.1", "198.51.100.9") == "192.0.2.1"
+
+
 def test_a_name_that_is_no_network_is_an_error() -> None:
     with pytest.raises(ValueError, match="is no address"):
         TrustedProxies(("proxy.example",))
