@@ -9,6 +9,7 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -27,6 +28,22 @@ _PROBE_AFTER_S, _LOOK_AFTER_S, _LOOK_EVERY_S = 0.25, 0.05, 0.25
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The time for the rest of a body whose request is answered already.
 _UNREAD_S = 30.0
+# A request that has been parsed takes many times its bytes: of what a client sends before it has its response, no more
+# than this is parsed at once, and no more is read while this much waits.
+_PARSED_BYTES, _HELD_BYTES = 4096, 2**16
+
+
+class _Flow(FlowControl):
+    """Requests read on for the rest of their bodies, and to notice departures: not while too much waits already."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self.held = bytearray()
+
+    def resume_reading(self) -> None:
+        """Read on, unless too much waits."""
+        if len(self.held) < _HELD_BYTES:
+            super().resume_reading()
 
 
 class _RefusedError(Exception):
@@ -68,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection. It must send a head in time."""
         super().connection_made(transport)
+        self.flow = self._reading = _Flow(transport)
         self._sending = ClientConnection(transport)
         self.address, self.peer = address_of(self.client), UNIX if self.client is None else plain(self.client[0])
         self.deadline = self.loop.time() + self._shared.limits.head_s
@@ -79,6 +97,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._shared.remove(self)
         # Requests that have not begun are of no use to anyone.
         self.pipeline.clear()
+        self._reading.held.clear()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -119,21 +138,32 @@ class HttpProtocol(HttpToolsProtocol):
     # Data
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, no more of a head at once than a head may have."""
+        """Parse what has arrived, no more of a head at once than a head may have. Behind a request that waits for the
+        response before its own, nothing is parsed.
+        """
         if self._is_deaf:
             self._skip(len(data))
-            return
-        if not self._has_begun:
-            self._has_begun = True
-            self.deadline = self.loop.time() + self._shared.limits.head_s
-        limit = self._shared.limits.head_bytes
-        if self._between + len(data) < limit:
-            self._between += len(data)
-            self._feed(data)
-            return
-        view = memoryview(data)
+        elif self.pipeline or self._reading.held:
+            self._hold(data)
+        else:
+            self._parse(data)
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        held = self._reading.held
+        held += data
+        if len(held) >= _HELD_BYTES:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        view, limit = memoryview(data), self._shared.limits.head_bytes
         while view and not self._is_deaf:
-            size = max(limit - self._between, 1)
+            if self.pipeline:
+                self._hold(view)
+                return
+            if not self._has_begun:
+                self._has_begun = True
+                self.deadline = self.loop.time() + self._shared.limits.head_s
+            size = min(max(limit - self._between, 1), _PARSED_BYTES)
             piece, view = bytes(view[:size]), view[size:]
             self._between += len(piece)
             self._feed(piece)
@@ -254,11 +284,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._refusal is not None:
+            if not self.pipeline:
+                held, self._reading.held = self._reading.held, bytearray()
+                self._parse(bytes(held))
+            self.flow.resume_reading()
+            return
+        self.flow.resume_reading()
+        if self._refusal is not None:
             self._answer_refusal(self._refusal)
         elif self._is_half_closed:
             self.transport.close()

@@ -46,8 +46,14 @@ def output_limit(api: Api, body: Mapping[str, Any]) -> int | None:
 
 
 def answers_asked(body: Mapping[str, Any]) -> int:
-    """How many answers are charged for: all that are made, also those that the server does not send."""
-    return max(1, *(min(_positive(body.get(name)) or 1, _MOST) for name in _ANSWERS))
+    """How many answers are charged for: all that are made, also those that the server does not send.
+
+    A text completion may have a list of prompts, texts or lists of tokens, and answers each.
+    """
+    prompt = body.get("prompt")
+    prompts = sum(isinstance(item, str | list) for item in prompt) if isinstance(prompt, list) else 1
+    each = max(1, *(min(_positive(body.get(name)) or 1, _MOST) for name in _ANSWERS))
+    return min(max(prompts, 1) * each, _MOST)
 
 
 def predicted_tokens(body: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from router.formats.quantities import ByteCount, Seconds
 from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.server.connections import Connections
+from router.gateway.server.protocol import HttpProtocol
 from tests.gateway.servers import served, wait_for
 
 KIB = 2**10
@@ -356,3 +357,48 @@ def test_any_bytes_get_a_response_of_http_or_the_end_of_the_connection(fuzzed: i
             connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
     assert not answer or (answer.startswith(b"HTTP/1.1 ") and status(answer) < 500)
+
+
+def test_many_requests_without_reading_their_responses_are_not_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[int] = []
+    begin = HttpProtocol.on_message_begin
+
+    def count(protocol: HttpProtocol) -> None:
+        waiting.append(len(protocol.pipeline))
+        begin(protocol)
+
+    monkeypatch.setattr(HttpProtocol, "on_message_begin", count)
+    requests = 50_000
+    with echoing() as (port, _), socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(1)
+        # The client stops where nobody takes more.
+        with contextlib.suppress(TimeoutError):
+            client.sendall(GET * requests)
+    assert 0 < len(waiting) < requests
+    assert max(waiting) <= 4096 // len(GET) + 1
+
+
+def test_every_pipelined_request_is_answered_in_its_order() -> None:
+    count, body = 1500, b"x" * 3000
+    with echoing() as (port, _), socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(20)
+        requests = [
+            b"POST /echo HTTP/1.1\r\nhost: x\r\nnumber: %d\r\ncontent-length: %d\r\n\r\n" % (number, len(body)) + body
+            for number in range(count)
+        ]
+        sender = threading.Thread(target=client.sendall, args=(b"".join(requests),))
+        sender.start()
+        with client.makefile("rb") as answers:
+            numbers = [_number_of(answers) for _ in range(count)]
+        sender.join()
+    assert numbers == list(range(count))
+
+
+def _number_of(answers: Any) -> int:
+    """The header `number` that the echo of the next response has."""
+    length = 0
+    while (line := answers.readline()) != b"\r\n":
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    headers = dict(json.loads(answers.read(length))["headers"])
+    return int(headers["number"])

@@ -54,7 +54,15 @@ def test_what_may_be_ignored_is_no_limit(api: Any, body: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     ("body", "answers"),
-    [({}, 1), ({"n": 3}, 3), ({"n": 2, "best_of": 5}, 5), ({"n": "4"}, 4), ({"n": -1}, 1), ({"n": 1e30}, 10**9)],
+    [({}, 1), ({"n": 3}, 3), ({"n": 2, "best_of": 5}, 5), ({"n": "4"}, 4), ({"n": -1}, 1), ({"n": 1e30}, 10**9)]
+    + [
+        ({"prompt": "a"}, 1),
+        ({"prompt": ["a", "b", "c"]}, 3),
+        ({"prompt": ["a", "b"], "n": 5}, 10),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": [[1, 2], [3]]}, 2),
+        ({"prompt": []}, 1),
+    ],
 )
 def test_every_answer_that_is_made_counts(body: dict[str, Any], answers: int) -> None:
     assert answers_asked(body) == answers
