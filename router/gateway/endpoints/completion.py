@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Mapping
@@ -88,6 +89,7 @@ class CompletionHandler:
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
+            await self._read_on()
             await self._record(_CLIENT_CLOSED_REQUEST, "client_stalled")
         except ClientDisconnect:
             await self._record(_CLIENT_CLOSED_REQUEST, "client_left")
@@ -224,8 +226,18 @@ class CompletionHandler:
             shown = error_response(error)
             await self._end_stream_with_error(shown, events.failure(shown.message, shown.kind, shown.code))
 
+    async def _read_on(self) -> None:
+        """Read the rest of a stream, for its usage, although the client does not take it."""
+        request, response = self._request, self._response
+        if request is None or response is None or isinstance(response.body, bytes) or not self._accounting.is_charged:
+            return
+        with contextlib.suppress(UpstreamError, ClientDisconnect, TimeoutError):
+            async with asyncio.timeout(request.active.config.budgets.drain_s):
+                async for _ in response.body:
+                    self._check_drain(request, response.body)
+
     def _check_drain(self, request: GatewayRequest, events: Events) -> None:
-        """Stop reading for a client that has left where the answer is too long. Raises ClientDisconnect."""
+        """Stop reading where the answer is too long and nobody takes it. Raises ClientDisconnect."""
         if self._tokens_at_departure is None:
             self._tokens_at_departure = events.delivered.tokens
         if events.delivered.tokens - self._tokens_at_departure > request.active.config.budgets.drain_tokens:
