@@ -54,8 +54,13 @@ def test_what_may_be_ignored_is_no_limit(api: Any, body: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     ("body", "answers"),
-    [({}, 1), ({"n": 3}, 3), ({"n": 2, "best_of": 5}, 5), ({"n": "4"}, 4), ({"n": -1}, 1), ({"n": 1e30}, 10**9)]
-    + [
+    [
+        ({}, 1),
+        ({"n": 3}, 3),
+        ({"n": 2, "best_of": 5}, 5),
+        ({"n": "4"}, 4),
+        ({"n": -1}, 1),
+        ({"n": 1e30}, 10**9),
         ({"prompt": "a"}, 1),
         ({"prompt": ["a", "b", "c"]}, 3),
         ({"prompt": ["a", "b"], "n": 5}, 10),
