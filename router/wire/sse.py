@@ -93,9 +93,7 @@ class EventSplitter:
         start = max(len(buffer) - len(piece) - _MAX_BLANK_BYTES + 1, 0)
         # A CR after LF is probably half of a CRLF, whose other half comes with the next piece.
         stop = len(buffer) - buffer.endswith(b"\n\r")
-        end = 0
-        for end in _ends(buffer, start, stop):
-            pass
+        end = max(_ends(buffer, start, stop), default=0)
         return self._take(end) if end else b""
 
     def rest(self) -> bytes:
