@@ -29,8 +29,10 @@ _DONE_TEXT = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
 # A CR before a LF is no line end of its own, else every CRLF would be an empty line.
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
-_BLANK_LINE = re.compile(_LINE_END + rb"{2,}")
+# Not `{2,}`: only what begins with an alternative is searched for by its first byte, ten times as fast.
+_BLANK_LINE = re.compile(_LINE_END + _LINE_END + rb"+")
 _MAX_BLANK_BYTES = 4
+_LF = ord("\n")
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _MIN_HEAD_BYTES = 1 + max(map(len, _FIELDS))
 _WHITESPACE = b" \t\r\n"
@@ -91,9 +93,7 @@ class EventSplitter:
         start = max(len(buffer) - len(piece) - _MAX_BLANK_BYTES + 1, 0)
         # A CR after LF is probably half of a CRLF, whose other half comes with the next piece.
         stop = len(buffer) - buffer.endswith(b"\n\r")
-        end = 0
-        for blank in _BLANK_LINE.finditer(buffer, start, stop):
-            end = blank.end()
+        end = max(_ends(buffer, start, stop), default=0)
         return self._take(end) if end else b""
 
     def rest(self) -> bytes:
@@ -125,11 +125,25 @@ def events_of(chunk: bytes) -> Iterator[bytes]:
         yield chunk
         return
     start = 0
-    for blank in _BLANK_LINE.finditer(chunk):
-        yield chunk[start : blank.end()]
-        start = blank.end()
+    for end in _ends(chunk, 0, len(chunk)):
+        yield chunk[start:end]
+        start = end
     if start < len(chunk):
         yield chunk[start:]
+
+
+def _ends(buffer: bytes | bytearray, start: int, stop: int) -> Iterator[int]:
+    """Where the empty lines end, each with those that follow it."""
+    if buffer.find(b"\r", start, stop) >= 0:
+        for blank in _BLANK_LINE.finditer(buffer, start, stop):
+            yield blank.end()
+        return
+    # Several times as fast; clients that do not read let large events accumulate, which are split at once.
+    while (blank_at := buffer.find(b"\n\n", start, stop)) >= 0:
+        start = blank_at + 2
+        while start < stop and buffer[start] == _LF:
+            start += 1
+        yield start
 
 
 def read_event(raw: bytes) -> Event:

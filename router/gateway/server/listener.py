@@ -12,6 +12,7 @@ from router.errors import ConfigurationError, PassingError
 
 # The owner and the group, so that a reverse proxy in the group may connect.
 _MODE = 0o660
+_SEND_BYTES = 2**18
 # Another process may end, an address may be added, a file system be repaired.
 _PASSING = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EROFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE})
 
@@ -22,6 +23,9 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio sets TCP_NODELAY only on sockets whose protocol is TCP; without it, small events are delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it. The system would keep up to 4 MiB for each client that does not read, all of which the
+    # gateway would have to read and count first.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
     try:
         listener.bind((host, port))
     except OSError as error:

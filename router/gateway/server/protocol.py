@@ -95,8 +95,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Forget the connection, and let the application know."""
         self._is_deaf = True
         self._shared.remove(self)
-        # Requests that have not begun are of no use to anyone.
-        self.pipeline.clear()
+        if self.pipeline:
+            # Requests that have not begun are of no use to anyone. uvicorn knows only the last one.
+            self.pipeline.clear()
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._reading.held.clear()
         super().connection_lost(exc)
 
@@ -244,6 +247,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self._is_within:
             self.cycle.keep_alive = False
         if previous is None or previous.response_complete:
+            self._running = self.cycle
             self._shared.busy(self)
 
     def _read_upgrade(self) -> Refusal | None:
@@ -286,6 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            self._running = cycle
             self._start_asgi_task(cycle, app)
             if not self.pipeline:
                 held, self._reading.held = self._reading.held, bytearray()

@@ -127,3 +127,18 @@ def test_an_impossible_path_or_address_is_a_configuration_error(folder: Path) ->
 def test_an_address_that_is_not_there_yet_may_come() -> None:
     with pytest.raises(PassingError, match=r"cannot listen on \[2001:db8::1\]:1"):
         listen("2001:db8::1", 1)
+
+
+def test_the_system_keeps_little_for_a_client_that_does_not_read() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.socket() as client:
+        listener.listen()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while sent < 2**23:
+                    sent += connection.send(bytes(2**16))
+    assert sent <= 2**20

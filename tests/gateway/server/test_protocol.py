@@ -394,6 +394,15 @@ def test_every_pipelined_request_is_answered_in_its_order() -> None:
     assert numbers == list(range(count))
 
 
+def test_the_request_in_progress_learns_that_its_client_has_left_although_others_wait_behind_it() -> None:
+    app = Echo()
+    with echoing(app) as (port, _):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(GET.replace(b"/echo", b"/slow") + GET + GET)
+            assert app.begun.wait(5)
+        assert app.left.wait(5)
+
+
 def _number_of(answers: Any) -> int:
     """The header `number` that the echo of the next response has."""
     length = 0
