@@ -23,7 +23,7 @@ from tests.faults.process import route_serve
 
 NAME = "Pulvinar"
 NAMED, DEAR, CLAUDE, FETCHING = "named", "dear", "claude", "fetching"
-# The first of these is the cheaper one: it answers honest requests as long as nothing rests it.
+# The first of these is the cheaper one: it answers honest requests unless it cools down.
 POOL = ("pool-1", "pool-2")
 AUTO = "auto[tag=pool,cheapest=1000]"
 DEAR_USD_A_TOKEN = 10e-6

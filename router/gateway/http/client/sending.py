@@ -1,4 +1,4 @@
-"""Sending to a client under a clock: one that stops reading loses its connection, whatever it is owed."""
+"""Sending to a client under a clock: one that stops reading loses its connection."""
 
 from __future__ import annotations
 
