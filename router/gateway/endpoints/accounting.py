@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from router.cards import Card, Catalog
-from router.dispatch.costs import Bounds, Expected, bounds_of, cost_of, lost_usage, no_answer
+from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, cost_of, lost_usage, no_answer
 from router.errors import CallerError
 from router.gateway.config.keys import Key
 from router.gateway.routing.budget_line import BudgetLines
@@ -21,7 +21,7 @@ from router.wire.usage import output_limit
 
 _NOTHING = Bounds(0.0, 0.0, 0.0)
 # Where only a forecast could say more, and there is none.
-_USUAL = Expected(0, 500.0, 500.0 * TAIL_95)
+_USUAL = Expected(0, ASSUMED_OUTPUT_TOKENS, ASSUMED_OUTPUT_TOKENS * TAIL_95)
 
 
 Unfinished = Literal["nothing", "rest", "whole", "stream"]

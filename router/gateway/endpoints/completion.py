@@ -25,7 +25,7 @@ from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
 from router.gateway.http.client.sending import Sender, StalledClientError, ends_at
-from router.gateway.http.disconnect import CancelOnDisconnect
+from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.routing.permissions import Ownership, permitted
@@ -36,7 +36,6 @@ from router.types import Attempt, Outcome, Usage
 from router.wire import wants_stream
 from router.wire.reading.provider_ids import ids_made
 
-_CLIENT_CLOSED_REQUEST = 499
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -90,9 +89,9 @@ class CompletionHandler:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
             await self._read_on()
-            await self._record(_CLIENT_CLOSED_REQUEST, "client_stalled")
+            await self._record(CLIENT_CLOSED_REQUEST, "client_stalled")
         except ClientDisconnect:
-            await self._record(_CLIENT_CLOSED_REQUEST, "client_left")
+            await self._record(CLIENT_CLOSED_REQUEST, "client_left")
         finally:
             await self._close()
 
@@ -140,9 +139,12 @@ class CompletionHandler:
         await self._accounting.reserve(request, selection, self._at)
         await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
-        call = Call(self._surface.api, selection.body, request.stream, request.headers, selection.chat_body)
-        call = msgspec.structs.replace(
-            call,
+        call = Call(
+            self._surface.api,
+            selection.body,
+            request.stream,
+            request.headers,
+            selection.chat_body,
             affinity=selection.affinity,
             key_id=request.key_id,
             ends_s=self._sender.ends_s,
@@ -304,7 +306,7 @@ class CompletionHandler:
             # The answer to a request in the background comes later, and is not read by the gateway.
             is_later = request.body.get("background") is True and response.status < 400
             return "rest" if self._is_endless or (is_later and (usage is None or usage.estimated)) else "nothing"
-        is_cut_off = status in (_CLIENT_CLOSED_REQUEST, 500) and self._begun_attempts > len(self._attempts)
+        is_cut_off = status in (CLIENT_CLOSED_REQUEST, 500) and self._begun_attempts > len(self._attempts)
         if not is_cut_off:
             return "nothing"
         return "stream" if request.stream else "whole"
@@ -343,7 +345,7 @@ class CompletionHandler:
         self._is_recorded = True
         self._stop_watching()
         if self._client_has_left:
-            status, error = _CLIENT_CLOSED_REQUEST, "client_left"
+            status, error = CLIENT_CLOSED_REQUEST, "client_left"
         response, usage = self._response, self._usage()
         upstream_served = response is not None and response.status < 400
         unfinished = self._unfinished(status, usage)
@@ -374,10 +376,7 @@ class CompletionHandler:
         )
         if self._trace is not None:
             self._trace.end(record)
-        # Every sink has the record before one of them is waited for, which the deadline may end.
-        for written in [sink(record) for sink in services.sinks]:
-            if written is not None:
-                await written
+        await services.write(record)
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""

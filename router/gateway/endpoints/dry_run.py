@@ -17,7 +17,6 @@ from router.dispatch import Call
 from router.errors import UpstreamError
 from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
-from router.gateway.http.body import read_body, read_json_object
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest
@@ -47,9 +46,7 @@ class DryRun:
         return Response(await self._count(request, entry), media_type=_JSON)
 
     async def _read(self, http: Request, entry: Entry, surface: Surface) -> GatewayRequest:
-        config = entry.request.active.config
-        raw = await read_body(http.receive, http.headers, config.max_body_bytes, entry.memory)
-        body = await read_json_object(raw, config.json_limits, entry.memory)
+        body = await entry.read_body(http)
         request = msgspec.structs.replace(entry.request, surface=surface, body=body, is_large=True)
         entry.request = permitted(request)[0]
         return entry.request
@@ -74,10 +71,9 @@ class DryRun:
             card = (await services.selector.select(request)).card
         async with services.admission.turn(turn_of(services, request, card)):
             if card is not None:
-                call = Call("messages", request.body, headers=request.headers)
                 # Half of the time, so that the tokenizer can count what an upstream does not.
-                now_s = time.monotonic()
-                call = msgspec.structs.replace(call, ends_s=entry.ends_s, first_by_s=(now_s + entry.ends_s) / 2)
+                half_s = (time.monotonic() + entry.ends_s) / 2
+                call = Call("messages", request.body, headers=request.headers, ends_s=entry.ends_s, first_by_s=half_s)
                 try:
                     response = await services.dispatcher.count_tokens(card, call)
                 except UpstreamError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,13 +20,13 @@ from router.errors import PulvinarError
 from router.gateway.config.keys import Key, presented_key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.endpoints.services import Services
+from router.gateway.http.body import read_body, read_json_object
 from router.gateway.http.client.sending import Sender, ends_at
+from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
 from router.gateway.http.errors import error_response
 from router.gateway.http.surfaces import CHAT
 from router.gateway.routing.selection import GatewayRequest
 from router.types import Outcome
-
-_CLIENT_CLOSED_REQUEST = 499
 
 
 def authenticated(active: ActiveConfig, headers: Mapping[str, str]) -> Key | None:
@@ -65,6 +66,12 @@ class Entry:
 
     def __init__(self, request: GatewayRequest, memory: Reserved, ends_s: float) -> None:
         self.request, self.memory, self.ends_s = request, memory, ends_s
+
+    async def read_body(self, http: Request) -> dict[str, Any]:
+        """The JSON object in the body, within the configured limits. Raises CallerError and BusyError."""
+        config = self.request.active.config
+        raw = await read_body(http.receive, http.headers, config.max_body_bytes, self.memory)
+        return await read_json_object(raw, config.json_limits, self.memory)
 
 
 Answer = Callable[[Request, Entry], Awaitable[Response]]
@@ -111,14 +118,11 @@ class Keyed:
             status, code = error.status_code, None
             raise
         except ClientDisconnect:
-            status, code = _CLIENT_CLOSED_REQUEST, "client_left"
+            status, code = CLIENT_CLOSED_REQUEST, "client_left"
             raise
         finally:
             outcome = Outcome(status=status, total_ms=round((time.monotonic() - started_s) * 1000, 3), error=code)
             id_, client = scope["state"]["record_id"], scope["state"]["client"]
             record = services.recorder.record_of(id_, at, self._operation, asked, None, outcome, client)
-            # Every sink has the record before one of them is waited for.
-            for written in [sink(record) for sink in services.sinks]:
-                if written is not None:
-                    await written
+            await services.write(record)
         await response(scope, receive, send)

@@ -13,7 +13,6 @@ from router.cards import Card, Catalog
 from router.errors import FieldError
 from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.models import ModelList
-from router.gateway.http.body import read_body, read_json_object
 from router.wire.ollama import prepared
 
 _JSON = "application/json"
@@ -43,15 +42,15 @@ class Ollama:
 
     async def show(self, http: Request, entry: Entry) -> Response:
         """`POST /api/show`: one of these names. Raises UnknownModelError."""
-        active = entry.request.active
-        raw = await read_body(http.receive, http.headers, active.config.max_body_bytes, entry.memory)
-        body = prepared(await read_json_object(raw, active.config.json_limits, entry.memory))
+        body = prepared(await entry.read_body(http))
         name = body.get("model") or body.get("name")
         if not isinstance(name, str):
             raise FieldError("model", "must be the name of a model")
         entry.request = msgspec.structs.replace(entry.request, body={"model": name})
         self._models().one(name, entry.request.key)
-        return Response(msgspec.json.encode(_described(_card(active.router.catalog, name))), media_type=_JSON)
+        return Response(
+            msgspec.json.encode(_described(_card(entry.request.active.router.catalog, name))), media_type=_JSON
+        )
 
 
 def _card(catalog: Catalog, name: str) -> Card | None:

@@ -141,8 +141,15 @@ class RelayedHandler(CompletionHandler):
             self._headers.get("accept", "*/*"),
             tuple(pair for pair in self._query if pair[0] not in _NEVER_FORWARDED),
         )
-        call = Call(self._surface.api, request.body, headers=request.headers, key_id=request.key_id, raw=raw)
-        return msgspec.structs.replace(call, ends_s=self._sender.ends_s, tenant=tenant_of(request))
+        return Call(
+            self._surface.api,
+            request.body,
+            headers=request.headers,
+            key_id=request.key_id,
+            raw=raw,
+            ends_s=self._sender.ends_s,
+            tenant=tenant_of(request),
+        )
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
         """The body with the server's name of the model, else byte for byte."""

@@ -44,3 +44,9 @@ class Services(Struct, frozen=True, eq=False):
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)
+
+    async def write(self, record: Record) -> None:
+        """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting."""
+        for written in [sink(record) for sink in self.sinks]:
+            if written is not None:
+                await written

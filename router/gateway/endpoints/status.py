@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from router import __version__
 from router.errors import InvalidKeyError
-from router.gateway.config.keys import presented_key
 from router.gateway.config.reload import ConfigReloader
-from router.gateway.endpoints.keyed import Entry
+from router.gateway.endpoints.keyed import Entry, authenticated
 from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.endpoints.openapi import openapi_document
 from router.gateway.http.surfaces import is_of_anthropic
@@ -68,7 +67,7 @@ class Status:
 
     def _is_authenticated(self, request: Request) -> bool:
         try:
-            self._reloader.current.keys.authenticate(presented_key(request.headers))
+            authenticated(self._reloader.current, request.headers)
         except InvalidKeyError:
             return False
         return True

@@ -8,6 +8,9 @@ from types import TracebackType
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+CLIENT_CLOSED_REQUEST = 499
+"""The status in records and logs of a request whose client left before its response was complete."""
+
 
 class CancelOnDisconnect:
     """A block that ends with ClientDisconnect as soon as the client disconnects. Enter it after reading the body.

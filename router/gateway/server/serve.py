@@ -23,7 +23,6 @@ from router.formats.net import is_loopback
 from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
-from router.gateway.http.client.address import TrustedProxies
 from router.gateway.server.connections import Connections
 from router.gateway.server.descriptors import client_connections, raise_descriptor_limit, warning
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
@@ -145,11 +144,15 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             "127.0.0.1"
         )
     config, catalog = reloader.current.config, reloader.current.router.catalog
+
+    def is_trusted(address: str) -> bool:
+        return gateway.proxies.trusts(address)
+
     connections = Connections(
         lambda: reloader.current.config.connections,
         capacity=client_connections(raise_descriptor_limit()),
         max_unread=config.max_body_bytes,
-        is_trusted=lambda peer: TrustedProxies(reloader.current.config.trusted_proxies).trusts(peer),
+        is_trusted=is_trusted,
     )
     state, journal = _open_store(options, reloader)
     gateway = Gateway(
