@@ -283,9 +283,19 @@ def _reading(card: Card, response: aiohttp.ClientResponse) -> Read:
         try:
             return await response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
+            if arrived := _unread(response.content):
+                return arrived
             raise _broken(card, error) from None
 
     return read
+
+
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """What has arrived and was not read: after a broken connection aiohttp raises the error first, and each time."""
+    chunks = content._buffer
+    arrived = b"".join(chunks)
+    chunks.clear()
+    return arrived
 
 
 def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.ClientResponse) -> Source:

@@ -16,7 +16,7 @@ import pytest
 
 from router.cards import Card
 from router.cards.price import Price
-from router.dispatch import Timeouts
+from router.dispatch import Cooldown, Timeouts
 from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import Budgeting, GatewayConfig
@@ -106,7 +106,10 @@ async def _bills(upstream: CountingUpstream) -> dict[Cell, Bill]:
         ]
     )
     timeouts = Timeouts(first_token_s=Seconds(5), idle_s=Seconds(4), total_s=Seconds(40))
-    config = GatewayConfig(timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(3)))
+    # The failures of one cell must not keep those of others from the card.
+    config = GatewayConfig(
+        timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(3)), cooldown=Cooldown(failures=10_000)
+    )
     gateway = make_gateway(make_router(*cards), config, keys)
     gate = asyncio.Semaphore(IN_PARALLEL)
     with served(make_app(gateway)) as url:

@@ -94,6 +94,8 @@ class CountingUpstream:
         parts = _events(api, fault) if body.get("stream") else _whole(api, fault)
         async for text, tokens in parts:
             if text == "reset":
+                # A reset makes the gateway's system drop what the gateway has not read yet.
+                await asyncio.sleep(0.5)
                 writer.transport.abort()
                 return False
             if text == "hang":

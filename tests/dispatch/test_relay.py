@@ -232,3 +232,37 @@ def test_an_upstreams_message_about_the_gateways_credentials_is_hidden(upstream:
 def test_an_invalid_base_url_is_an_upstream_error() -> None:
     with pytest.raises(UpstreamError, match='the base_url of the card "a" is not a valid URL'):
         call(make_card("a", "", base_url="http://a..é/v1"))
+
+
+def test_what_has_arrived_before_a_stream_breaks_is_passed_on_although_it_was_not_read_yet() -> None:
+    async def main() -> tuple[bytes, int]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            for chunk in CHUNKS[:2]:
+                writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        card = make_card("a", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        dispatcher = Dispatcher()
+        response = await dispatcher.send_first_healthy([card], Call("chat", {**BODY, "stream": True}, stream=True))
+        assert isinstance(response.body, EventStream)
+        # The second chunk and the end of the connection arrive meanwhile.
+        await asyncio.sleep(0.5)
+        received = b""
+        with contextlib.suppress(UpstreamError):
+            async for piece in response.body:
+                received += piece
+        delivered = response.body.delivered.tokens
+        await response.body.aclose()
+        await dispatcher.aclose()
+        server.close()
+        return received, delivered
+
+    received, delivered = asyncio.run(main())
+    assert b'"content":"Hel"' in received
+    assert b'"content":"lo"' in received
+    assert delivered == 2
