@@ -58,7 +58,8 @@ def measure(data: AnswerSet, by: str = "prompt", control: str = "none") -> dict[
     if control == "shuffled":
         order = rng.permutation(len(data.prompts))
         signals = signals[order]
-        data = msgspec.structs.replace(data, answers=_unrelated(data.answers, order))
+        # Those of other prompts: who agrees with whom says nothing about this one.
+        data = msgspec.structs.replace(data, answers=data.answers[order])
     committees = Committees(data, fit_gate(data, vectors, folds, signals), folds, _PRICES)
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for name, pool in data.pools.items():
@@ -83,11 +84,6 @@ def measure(data: AnswerSet, by: str = "prompt", control: str = "none") -> dict[
             if rows:
                 result[name][f"{budget:g}"] = _figures(np.concatenate(rows, axis=1), usual, rng)
     return result
-
-
-def _unrelated(answers: Indices, order: Indices) -> Indices:
-    """Answers of other prompts: who agrees with whom says nothing about this one."""
-    return answers[order]
 
 
 def _figures(rows: Doubles, usual_usd: float, rng: np.random.Generator) -> dict[str, Any]:

@@ -19,26 +19,10 @@ from router.dispatch import Timeouts
 from router.formats.quantities import Dollars, Seconds
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.store.records.record import Record
-from tests.gateway.servers import gateway_server, served, wait_for
+from tests.gateway.servers import MemoryLog, gateway_server, served, wait_for
 
 REPORTED_TOKENS = 5000
 KEYS = Keys([Key(id="team", hash=hash_of("pv-team"), budget_usd_per_day=Dollars(1e6))])
-
-
-class Log:
-    """An access log in memory."""
-
-    dropped = 0
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def sink(self, record: Record) -> None:
-        self.records.append(record)
-
-    def close(self) -> None:
-        pass
 
 
 def events() -> Iterator[bytes]:
@@ -57,7 +41,7 @@ async def answer(_: Request) -> Response:
 
 def test_a_client_that_stops_reading_is_charged_for_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
-    config, log = GatewayConfig(timeouts=Timeouts(send_s=Seconds(0.5))), Log()
+    config, log = GatewayConfig(timeouts=Timeouts(send_s=Seconds(0.5))), MemoryLog()
     price = Price(Dollars(0), Dollars(1e6))
     body = json.dumps({"model": "c", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer pv-team\r\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 
+from tests.fuzz.damage import flipped, truncated
+
 _BODY = b'{"model":"named","messages":[{"role":"user","content":"who=evil do=ok"}]}'
 
 
@@ -148,15 +150,8 @@ def _one(rng: random.Random) -> bytes:
     )
 
 
-def _truncated(rng: random.Random, raw: bytes) -> bytes:
-    return raw[: rng.randrange(len(raw) + 1)]
-
-
 def _flipped(rng: random.Random, raw: bytes) -> bytes:
-    damaged = bytearray(raw)
-    if damaged:
-        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-    return bytes(damaged)
+    return flipped(rng, raw, 1)
 
 
 def _inserted(rng: random.Random, raw: bytes) -> bytes:
@@ -171,4 +166,4 @@ def _repeated(rng: random.Random, raw: bytes) -> bytes:
     return raw[:start] + raw[start : start + rng.randrange(1, 60)] * rng.choice((2, 10)) + raw[start:]
 
 
-_DAMAGES = (_truncated, _flipped, _flipped, _inserted, _repeated)
+_DAMAGES = (truncated, _flipped, _flipped, _inserted, _repeated)

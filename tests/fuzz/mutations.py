@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.fuzz.bodies import BODIES
+from tests.fuzz.damage import flipped, truncated
 
 # No server listens there: a gateway that uses this URL cannot respond.
 FORBIDDEN_URL = "http://127.0.0.1:9/v1"
@@ -391,15 +392,8 @@ def _write(tree: Any) -> bytes:
     return "".join(pieces).encode()
 
 
-def _truncated(rng: random.Random, body: bytes) -> bytes:
-    return body[: rng.randrange(len(body) + 1)]
-
-
 def _flipped(rng: random.Random, body: bytes) -> bytes:
-    damaged = bytearray(body)
-    for _ in range(min(rng.randrange(1, 6), len(damaged))):
-        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-    return bytes(damaged)
+    return flipped(rng, body, rng.randrange(1, 6))
 
 
 def _inserted(rng: random.Random, body: bytes) -> bytes:
@@ -428,8 +422,8 @@ def _padded(rng: random.Random, body: bytes) -> bytes:
 
 
 _DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
-    _truncated,
-    _truncated,
+    truncated,
+    truncated,
     _flipped,
     _inserted,
     _recoded,

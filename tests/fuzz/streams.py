@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.faults.wires import WIRES
+from tests.fuzz.damage import flipped, truncated
 from tests.fuzz.mutations import mutated_json
 
 _CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
@@ -150,19 +151,12 @@ _EVENT_CHANGES: tuple[Callable[[random.Random, bytes], list[bytes]], ...] = (
 )
 
 
-def _truncated(rng: random.Random, body: bytes) -> bytes:
-    return body[: rng.randrange(len(body) + 1)]
-
-
 def _flipped(rng: random.Random, body: bytes) -> bytes:
-    damaged = bytearray(body)
-    for _ in range(min(rng.randrange(1, 5), len(damaged))):
-        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-    return bytes(damaged)
+    return flipped(rng, body, rng.randrange(1, 5))
 
 
 _DAMAGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
-    _truncated,
+    truncated,
     _flipped,
     lambda _, body: body + body,
     lambda _, body: body.rstrip(b"\n"),

@@ -37,6 +37,7 @@ from router.gateway.worker import Gateway
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Evidence
 from router.pipeline import Router
+from router.store.records.record import Record
 from router.store.records.snapshots import catalogue_snapshot
 from router.types import Features, Forecast
 
@@ -147,6 +148,21 @@ def served(app: ASGIApp, connections: Connections | None = None) -> Iterator[str
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+class MemoryLog:
+    """An access log in memory."""
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def sink(self, record: Record) -> None:
+        self.records.append(record)
+
+    def close(self) -> None:
+        pass
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def split(text: str) -> Split:
     """`text` as segments, by the most explicit markers that it has; a very long text is one."""
     if len(text) > _LONGEST_PROMPT:
         return Split((Segment(text.strip()),))
-    for _, marked in marked_in(text):
+    for marked in marked_in(text):
         found = _read(text, marked)
         if found is not None:
             return found

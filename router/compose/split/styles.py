@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from router.compose.split.words import announces_tasks, opens_as_request, speaks_of_examples
+from router.compose.split.words import announces_tasks, opens_as_request
 
 Span = tuple[int, int]
 
@@ -93,6 +93,9 @@ def _to_next(matches: Sequence[re.Match[str]], end: int) -> tuple[Span, ...]:
     return tuple((match.end(), stop) for match, stop in zip(matches, ends, strict=True))
 
 
+_JOINING = ("", "and", "also", "and also", "then")
+
+
 def instruction_blocks(text: str) -> Marked | None:
     """`[INST] … [/INST]`: the last group that stands together; groups before it are answered examples."""
     blocks = list(_BLOCK.finditer(text))
@@ -100,13 +103,8 @@ def instruction_blocks(text: str) -> Marked | None:
         return None
     first = 0
     for number, (left, right) in enumerate(itertools.pairwise(blocks), 1):
-        between = text[left.end() : right.start()]
-        if (
-            len(between.split()) > 3
-            or any(character.isdigit() for character in between)
-            or speaks_of_examples(between)
-            or (between.strip() and between.strip().rstrip(",;").lower() not in ("and", "also", "and also", "then"))
-        ):
+        between = text[left.end() : right.start()].strip().rstrip(",;").lower()
+        if between not in _JOINING:
             first = number
     return Marked(
         tuple(match.span(1) for match in blocks),
@@ -231,10 +229,7 @@ def rules(text: str) -> Marked | None:
 STYLES: tuple[Style, ...] = (instruction_blocks, tags, labels, numbers, bullets, ordinals, rules)
 
 
-def marked_in(text: str) -> Iterator[tuple[Style, Marked]]:
-    """The styles that find two or more items in `text`, the most explicit first."""
+def marked_in(text: str) -> Iterator[Marked]:
+    """What the styles find that find two or more items in `text`, the most explicit first."""
     blanked = blank_code(text)
-    for style in STYLES:
-        found = style(blanked)
-        if found is not None:
-            yield style, found
+    yield from filter(None, (style(blanked) for style in STYLES))

@@ -63,8 +63,6 @@ _ABOUT_ANSWERS = re.compile(
     r"numbered|antworte[nt]?|jeweils|responde|réponds)\b",
     re.IGNORECASE,
 )
-_EXAMPLE = re.compile(r"\b(?:examples?|beispiele?|ejemplos?|exemples?|demonstrations?)\b|示例|例[：:]", re.IGNORECASE)
-# What is read of a sentence, in characters: bounds the time that a hostile text can take.
 _LONGEST_SENTENCE = 500
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
 _EXERCISE = re.compile(
@@ -137,11 +135,6 @@ def is_exercise(text: str) -> bool:
 def is_about_answers(text: str) -> bool:
     """Whether `text` says how to answer, rather than asking something new."""
     return bool(_ABOUT_ANSWERS.search(text)) and not _QUESTION_END.search(text)
-
-
-def speaks_of_examples(text: str) -> bool:
-    """Whether `text` introduces examples."""
-    return bool(_EXAMPLE.search(text))
 
 
 def points_back(text: str) -> bool:

@@ -182,7 +182,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                # No other protocol is spoken here, and a server may ignore the wish for one.
+                # No other protocol is spoken here, and a server may ignore a request for one.
                 data = data[upgrade.args[0] :]
             except httptools.HttpParserError:
                 self._refuse(self._refusal or head.INVALID)

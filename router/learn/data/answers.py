@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from router.errors import FileError
 from router.learn.data.prompts import Prompt
-from router.learn.data.routing_set import RoutingSet, load_set
+from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS, RoutingSet, load_set
 from router.learn.data.score_table import read_aligned_table, read_texts
 from router.learn.data.text_file import optional_file, read_text, required_file
 from router.types import Doubles, Indices
@@ -25,8 +25,6 @@ NO_ANSWER = -1
 SIGNALS = ("extractable", "out_chars", "hedges", "lines", "digits")
 """The tables of text signals, in the order in which they are read; a set need not have all of them."""
 _CHARS_PER_TOKEN = 4
-_ASSUMED_OUTPUT_CHARS = 1_000.0
-"""Length of an answer where a set records none: equal for all models, so that only prices differ."""
 
 
 class AnswerSet(Struct, frozen=True, eq=False):
@@ -34,7 +32,7 @@ class AnswerSet(Struct, frozen=True, eq=False):
 
     `answers` are integers `(prompts, models)`: equal numbers in a row are the same answer, `NO_ANSWER` none. `scores`
     and `cost_usd` are float64 `(prompts, models)`; `signals` float64 `(prompts, models, signals)`, whose columns have
-    the names `signal_names`. `pools` are lists of columns, by name.
+    the names `signal_names`, `extractable` among them. `pools` are lists of columns, by name.
     """
 
     name: str
@@ -85,14 +83,13 @@ def load_answers(folder: Path) -> AnswerSet:
     if not len(rows):
         raise FileError(str(folder), None, "no prompt was answered by all models that have a price")
     prompts = tuple(data.prompts[int(row)] for row in rows)
-    out_chars = tables["out_chars"][rows] if "out_chars" in tables else np.full((len(rows), len(models)), np.nan)
     return AnswerSet(
         name=data.name,
         prompts=prompts,
         models=models,
         scores=data.scores[rows].astype(np.float64),
         answers=answers[rows],
-        cost_usd=_costs(prompts, models, out_chars, prices.prices),
+        cost_usd=_costs(data.rows(rows), prices.prices),
         signals=np.stack([table[rows] for table in tables.values()], axis=2),
         signal_names=tuple(tables),
         pools={name: tuple(models.index(model) for model in pool) for name, pool in prices.pools.items()},
@@ -127,11 +124,11 @@ def _coded(texts: list[list[str]]) -> Indices:
     return codes
 
 
-def _costs(
-    prompts: tuple[Prompt, ...], models: tuple[str, ...], out_chars: Doubles, prices: Mapping[str, _Price]
-) -> Doubles:
-    in_tokens = np.array([sum(map(len, prompt.turns)) for prompt in prompts]) / _CHARS_PER_TOKEN
-    out_tokens = np.where(np.isfinite(out_chars), out_chars, _ASSUMED_OUTPUT_CHARS) / _CHARS_PER_TOKEN
-    per_input = np.array([prices[model].input for model in models])
-    per_output = np.array([prices[model].output for model in models])
+def _costs(data: RoutingSet, prices: Mapping[str, _Price]) -> Doubles:
+    """The cost of each call in USD. Where lengths are unknown they are equal for all, so that only prices differ."""
+    in_tokens = np.array([sum(map(len, prompt.turns)) for prompt in data.prompts]) / _CHARS_PER_TOKEN
+    known = np.full(data.scores.shape, np.nan) if data.output_tokens is None else data.output_tokens
+    out_tokens = np.where(np.isfinite(known), known, ASSUMED_OUTPUT_TOKENS)
+    per_input = np.array([prices[model].input for model in data.models])
+    per_output = np.array([prices[model].output for model in data.models])
     return np.asarray((in_tokens[:, None] * per_input + out_tokens * per_output) / 1e6)

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.learn.data.answers import NO_ANSWER, AnswerSet
-from router.learn.plans.out_of_fold import LinearOutOfFold, logistic_out_of_fold, logit
+from router.learn.plans.out_of_fold import LinearOutOfFold, logistic_out_of_fold, logit, standardised
 from router.types import Doubles, Floats, Indices
 
 _PRIOR_PENALTY = 300.0
@@ -56,18 +56,14 @@ def text_signals(data: AnswerSet) -> Doubles:
         values = data.signals[:, :, position]
         values = np.log1p(np.maximum(values, 0)) if name in _COUNTS else values
         if name == "out_chars":
-            deviation = values.std(axis=0)
-            values = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+            values = standardised(values)
             columns.append(np.square(values))
         columns.append(values)
     stacked = np.stack(columns, axis=2)
-    deviation = stacked.std(axis=(0, 1))
-    return np.asarray((stacked - stacked.mean(axis=(0, 1))) / np.where(deviation > 0, deviation, 1.0))
+    return standardised(stacked.reshape(-1, len(columns))).reshape(stacked.shape)
 
 
 def readable_answers(data: AnswerSet) -> Indices:
     """The answers of `data`, without those that the set marks as not extractable."""
-    if "extractable" not in data.signal_names:
-        return data.answers
     extractable = data.signals[:, :, data.signal_names.index("extractable")] > 0
     return np.where(extractable, data.answers, NO_ANSWER)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from router.perceive.ability.acceptance import probability
 from router.types import Doubles, Indices, Mask
 
 _STEPS = 6
@@ -51,7 +52,7 @@ def logistic_out_of_fold(features: Doubles, target: Doubles, folds: Indices, pen
     forecasts = np.empty(len(target))
     for test in _tests(folds):
         weights = fit_logistic(rows[~test], target[~test], penalty, start, _FOLD_STEPS)
-        forecasts[test] = sigmoid(rows[test] @ weights)
+        forecasts[test] = probability(rows[test] @ weights)
     return forecasts
 
 
@@ -59,20 +60,15 @@ def fit_logistic(rows: Doubles, target: Doubles, penalty: float, start: Doubles,
     """The weights `(columns,)` of a logistic regression with an L2 penalty, by `steps` from `start`."""
     weights = start
     for _ in range(steps):
-        forecast = sigmoid(rows @ weights)
+        forecast = probability(rows @ weights)
         curvature = forecast * (1 - forecast) + _LEAST_WEIGHT
         hessian = (rows * curvature[:, None]).T @ rows + penalty * np.eye(len(weights))
         weights = weights + np.linalg.solve(hessian, rows.T @ (target - forecast) - penalty * weights)
     return weights
 
 
-def sigmoid(values: Doubles) -> Doubles:
-    """The logistic function."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -40.0, 40.0))))
-
-
 def logit(probabilities: Doubles, least: float = 0.02) -> Doubles:
-    """The inverse of `sigmoid`, of probabilities clipped to [least, 1 - least]."""
+    """The inverse of `probability`, of probabilities clipped to [least, 1 - least]."""
     clipped = np.clip(probabilities, least, 1.0 - least)
     return np.asarray(np.log(clipped / (1.0 - clipped)))
 

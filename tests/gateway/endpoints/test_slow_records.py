@@ -13,7 +13,7 @@ from router.formats.quantities import Dollars, Seconds
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.store.records.record import Record
 from router.store.state.sqlite import SqliteState
-from tests.gateway.servers import Upstream, gateway_server, make_card, with_timeouts
+from tests.gateway.servers import MemoryLog, Upstream, gateway_server, make_card, with_timeouts
 
 KEYS = Keys((Key(id="team", hash=hash_of("pv-team"), budget_usd_per_day=Dollars(1)),))
 
@@ -33,26 +33,11 @@ class SlowJournal:
         pass
 
 
-class Log:
-    """An access log in memory."""
-
-    dropped = 0
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def sink(self, record: Record) -> None:
-        self.records.append(record)
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_request_that_ends_while_it_is_recorded_is_charged_and_logged_all_the_same(
     upstream: Upstream, stream: bool
 ) -> None:
-    state, log = SqliteState(), Log()
+    state, log = SqliteState(), MemoryLog()
     config = with_timeouts(Timeouts(total_s=Seconds(0.5)))
     parts = {"keys": KEYS, "state": state, "journal": SlowJournal(), "access_log": log}
     with gateway_server(make_card("ok", upstream.url, price=100_000.0), config=config, **parts) as url:
