@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 from msgspec import Struct
 
-from router.dispatch.bounds.share import Shares, fits
+from router.dispatch.bounds.share import Shares, fits, room
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
+
+T = TypeVar("T")
 
 
 class Turn(Struct, frozen=True):
@@ -38,6 +41,7 @@ class Admission:
         self.running = 0
         self._of_key: collections.Counter[str] = collections.Counter()
         self._of_card: collections.Counter[str] = collections.Counter()
+        self._of_both: collections.Counter[tuple[str, str]] = collections.Counter()
         self._queue: WaitingQueue[Turn] = WaitingQueue(self._release)
 
     @property
@@ -69,12 +73,20 @@ class Admission:
             return None
         if turn.key and not fits(self._of_key[turn.key], 1, free, self.shares.key):
             return None
-        if turn.card and not fits(self._of_card[turn.card], 1, free, self.shares.card):
+        if turn.card and not self._has_room_at_card(turn, free):
             return None
         self.running += 1
         self._of_key[turn.key] += 1
         self._of_card[turn.card] += 1
+        self._of_both[turn.key, turn.card] += 1
         return turn
+
+    def _has_room_at_card(self, turn: Turn, free: int) -> bool:
+        """A card's part is divided among keys as all slots are: one key must not take a card from the others."""
+        left = room(self._of_card[turn.card], free, self.shares.card)
+        if not turn.key:
+            return left > 0
+        return fits(self._of_both[turn.key, turn.card], 1, left, self.shares.key)
 
     def _is_at_most(self, turn: Turn) -> bool:
         return turn.most is not None and self._of_key[turn.key] >= turn.most
@@ -86,11 +98,16 @@ class Admission:
 
     def _release(self, turn: Turn) -> None:
         self.running -= 1
-        for counter, name in ((self._of_key, turn.key), (self._of_card, turn.card)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        _decrement(self._of_key, turn.key)
+        _decrement(self._of_card, turn.card)
+        _decrement(self._of_both, (turn.key, turn.card))
         self._queue.notify()
+
+
+def _decrement(counter: collections.Counter[T], name: T) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 def _busy() -> BusyError:

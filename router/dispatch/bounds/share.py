@@ -19,6 +19,14 @@ class Shares(Struct, frozen=True, forbid_unknown_fields=True):
     card: Share = 0.75
 
 
+def room(held: int, free: int, share: float) -> int:
+    """How many of the `free` units a holder of `held` ones may take, one after the other, as `fits` allows it."""
+    if share >= 1:
+        return free
+    # The tolerance keeps an exact limit, such as 6 of 8, in spite of rounding.
+    return max(int(free * share - held * (1 - share) + 1e-9), 0 if held else min(free, 1))
+
+
 def fits(held: int, weight: int, free: int, share: float) -> bool:
     """Whether a holder of `held` units may take `weight` of the `free` ones.
 

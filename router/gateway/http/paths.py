@@ -49,6 +49,9 @@ _ROOTS = frozenset(
 _DEPLOYMENTS = frozenset({"deployments", "engines"})
 _NAMED = frozenset({"models", "responses", "files"}) | _DEPLOYMENTS
 _MAX_CACHED_CHARACTERS = 200
+# The longest path of an endpoint has seven; base URLs and names with slashes add some. Longer paths mean no endpoint, and
+# could repeat a prefix thousands of times.
+_MAX_SEGMENTS = 32
 
 
 class RequestPath(Struct, frozen=True):
@@ -74,7 +77,7 @@ def _read(raw: str, base_path: str) -> RequestPath:
     segments, base = _segments(raw), _segments(base_path)
     if base and segments[: len(base)] == base:
         segments = segments[len(base) :]
-    segments = _without_prefix(segments)
+    segments = _without_prefix(segments) if len(segments) <= _MAX_SEGMENTS else ()
     if not segments or segments[0] not in _ROOTS:
         return RequestPath(_without_base_path(raw, base_path))
     segments = _without_base_endpoint(_with_one_v1(segments))

@@ -81,6 +81,17 @@ def test_calls_to_one_card_leave_room_for_other_cards() -> None:
     assert begun(Turn(card="hung"), Turn(card="well")) == [6, 1]
 
 
+def test_a_greedy_key_leaves_room_for_others_at_the_same_card() -> None:
+    kinds = [Turn(key, "busy") for key in "abc"]
+    assert begun(*kinds) == [4, 1, 1]
+    assert begun(*kinds[:2], capacity=512) == [288, 72]
+
+
+def test_a_share_of_a_card_is_divided_among_keys_only_as_far_as_stated() -> None:
+    assert begun(Turn("a", "busy"), shares=Shares(key=1.0)) == [6]
+    assert begun(Turn("a", "busy"), shares=Shares(card=1.0)) == [6]
+
+
 def test_a_gateway_with_one_key_and_one_card_uses_everything() -> None:
     assert begun(Turn()) == [8]
 

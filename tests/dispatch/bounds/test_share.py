@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.dispatch.bounds.share import fits
+from router.dispatch.bounds.share import fits, room
 
 
 def taken_by(holders: int, capacity: int, share: float) -> list[int]:
@@ -39,3 +39,11 @@ def test_a_holder_of_nothing_gets_what_is_free_and_nobody_more(holders: int, cap
     assert sum(held) <= capacity
     assert all(held) or sum(held) == capacity
     assert fits(0, 1, capacity - sum(held), share) == (sum(held) < capacity)
+
+
+@given(st.integers(0, 600), st.integers(0, 600), st.sampled_from([0.05, 0.25, 0.5, 0.75, 1.0]))
+def test_the_room_of_a_holder_is_what_it_can_take_one_by_one(held: int, free: int, share: float) -> None:
+    taken = 0
+    while fits(held + taken, 1, free - taken, share):
+        taken += 1
+    assert room(held, free, share) == taken

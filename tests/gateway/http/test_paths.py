@@ -170,6 +170,12 @@ def test_every_spelling_is_answered(gateway: httpx.Client, raw: str) -> None:
     assert ask(str(gateway.base_url), raw) == 200
 
 
+@pytest.mark.parametrize("prefix", ["/openai", "/v1/openai", "/api/v1", "/v1", "/ollama", "/v1/models"])
+def test_a_path_of_thousands_of_prefixes_does_not_exist(gateway: httpx.Client, prefix: str) -> None:
+    raw = prefix * 2000 + "/chat/completions"
+    assert gateway.post(raw, json={"model": "ok", "messages": []}).status_code in (404, 405)
+
+
 @pytest.mark.parametrize("raw", ["/v1/%63hat/completions", "/v1/x/../chat/completions"])
 def test_an_escaped_path_does_not_exist(gateway: httpx.Client, raw: str) -> None:
     assert ask(str(gateway.base_url), raw) == 404
