@@ -8,6 +8,7 @@ import asyncio
 import codecs
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ _MAX_DIGITS = 20
 _BYTES_PER_VALUE = 64
 # A list or an object takes that much more memory and time than a number.
 _VALUES_PER_CONTAINER = 4
+# While a request is answered, its text is held in the body, in the prompt, and in what the upstream gets.
+_COPIES = 3
 # The first bytes of the byte order marks of UTF-8, UTF-16 and UTF-32.
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
@@ -47,19 +50,30 @@ class JsonLimits(Struct, frozen=True):
     depth: int
 
 
+def held_bytes(size: int) -> int:
+    """The memory that a JSON body of so many bytes takes while its request is answered, apart from its values."""
+    return size if size <= _SHORT_BYTES else _COPIES * size
+
+
+def _one_copy(size: int) -> int:
+    return size
+
+
 async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, memory: Reserved) -> bytes:
-    """Read the whole body, without its content coding. Names of `headers` are in lower case.
+    """Read the whole body of a JSON request, without its content coding. Names of `headers` are in lower case.
 
     A coding that the client does not state is recognised by the first bytes. Both the body as it was sent and the
-    decoded one are limited to `max_bytes`, and `memory` is reserved for them first. Raises as `read_raw` and `decoded`
-    do.
+    decoded one are limited to `max_bytes`, and `memory` is reserved first: at once for all that the request will hold,
+    since requests that each hold a part and wait for the rest would wait for each other. Raises as `read_raw` and
+    `decoded` do.
     """
-    raw = await read_raw(receive, headers, max_bytes, memory)
+    raw = await read_raw(receive, headers, max_bytes, memory, held_bytes)
     coding = headers.get("content-encoding") or coding_that_begins(raw)
     if not coding:
         return raw
     body = await _decoded(raw, coding, max_bytes, memory)
-    memory.keep(len(body))
+    await memory.reserve(held_bytes(len(body)))
+    memory.keep(held_bytes(len(body)))
     return body
 
 
@@ -73,37 +87,43 @@ async def _decoded(raw: bytes, coding: str, max_bytes: int, memory: Reserved) ->
     return await asyncio.to_thread(decoded, raw, coding, max_bytes)
 
 
-async def read_raw(receive: Receive, headers: Mapping[str, str], max_bytes: int, memory: Reserved) -> bytes:
+async def read_raw(
+    receive: Receive,
+    headers: Mapping[str, str],
+    max_bytes: int,
+    memory: Reserved,
+    held: Callable[[int], int] = _one_copy,
+) -> bytes:
     """Read the whole body, for which `memory` is reserved: at once where the client states its length, else as it
-    arrives.
+    arrives. `held`: how much, by the bytes of the body.
 
     Raises TooLargeError above `max_bytes`, SlowBodyError after a minute, BusyError where there is no memory,
     ClientDisconnect if the client disconnects.
     """
     stated = headers.get("content-length", "")
     if stated.isascii() and stated.isdecimal() and int(stated[:_MAX_DIGITS]) <= max_bytes:
-        await memory.reserve(int(stated[:_MAX_DIGITS]))
+        await memory.reserve(held(int(stated[:_MAX_DIGITS])))
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await _read_raw(receive, max_bytes, memory)
+            return await _read_raw(receive, max_bytes, memory, held)
     except TimeoutError:
         raise SlowBodyError(_TIMEOUT_S) from None
 
 
-async def _read_raw(receive: Receive, max_bytes: int, memory: Reserved) -> bytes:
+async def _read_raw(receive: Receive, max_bytes: int, memory: Reserved, held: Callable[[int], int]) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         whole: bytes = message.get("body", b"")
         if len(whole) > max_bytes:
             raise TooLargeError(max_bytes)
-        await memory.reserve(len(whole))
+        await memory.reserve(held(len(whole)))
         return whole
     chunks: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
         size += len(message.get("body", b""))
         if size <= max_bytes:
-            await memory.reserve(size)
+            await memory.reserve(held(size))
             chunks.append(message.get("body", b""))
         else:
             # Most clients read the response only after sending everything, so some more is read and dropped.
@@ -127,9 +147,30 @@ async def read_json_object(raw: bytes, limits: JsonLimits, memory: Reserved) -> 
     run = asyncio.to_thread if is_large else _run_inline
     text = await run(_in_utf8, raw)
     values = await run(count_values, text, limits.values)
-    await memory.reserve(len(raw) + values * _BYTES_PER_VALUE)
+    expected = held_bytes(len(raw)) + values * _BYTES_PER_VALUE
+    await memory.reserve(expected)
     async with memory.decoding if is_large else contextlib.nullcontext():
-        return await run(read_object, text, limits.depth)
+        body = await run(read_object, text, limits.depth)
+        more = await run(_widened_bytes, body) if len(raw) > _SHORT_BYTES else 0
+    await memory.reserve(expected + more)
+    return body
+
+
+def _widened_bytes(body: dict[str, Any]) -> int:
+    """What the long texts of a decoded body take beyond a byte for each character: one emoji makes all of its text's
+    characters take four. Twice, since the prompt is a copy.
+    """
+    extra, left = 0, [body]
+    while left:
+        value: Any = left.pop()
+        if isinstance(value, str):
+            if len(value) > _SHORT_BYTES and not value.isascii():
+                extra += max(sys.getsizeof(value) - len(value), 0)
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return 2 * extra
 
 
 def count_values(raw: bytes, limit: int) -> int:

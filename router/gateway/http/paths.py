@@ -49,8 +49,8 @@ _ROOTS = frozenset(
 _DEPLOYMENTS = frozenset({"deployments", "engines"})
 _NAMED = frozenset({"models", "responses", "files"}) | _DEPLOYMENTS
 _MAX_CACHED_CHARACTERS = 200
-# The longest path of an endpoint has seven; base URLs and names with slashes add some. Longer paths mean no endpoint, and
-# could repeat a prefix thousands of times.
+# The longest path of an endpoint has seven; base URLs and names with slashes add some. Longer paths mean no endpoint,
+# and could repeat a prefix thousands of times.
 _MAX_SEGMENTS = 32
 
 

@@ -23,6 +23,7 @@ from router.formats.net import is_loopback
 from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
+from router.gateway.server.allocator import return_large_blocks
 from router.gateway.server.connections import Connections
 from router.gateway.server.descriptors import client_connections, raise_descriptor_limit, warning
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
@@ -78,6 +79,7 @@ def serve(options: ServeOptions, notify: Callable[[str], None] = print) -> None:
     address is in use, the store cannot be written.
     """
     options = msgspec.structs.replace(options, host=without_brackets(options.host))
+    return_large_blocks()
     writers = Writers()
     try:
         with writers.installed():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -149,6 +150,40 @@ def test_memory_is_reserved_for_the_decoded_body_and_its_values(coding: str) -> 
     body, reserved = decode(gzip.compress(LISTS) if coding else LISTS, coding)
     assert len(body["a"]) == 50_001
     assert reserved > len(LISTS) + 50_000 * 4 * 64
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_memory_is_reserved_for_every_copy_of_a_large_body(coding: str) -> None:
+    text = json.dumps({"a": "x" * 2**21}).encode()
+    _, reserved = decode(gzip.compress(text) if coding else text, coding)
+    assert reserved >= 3 * len(text)
+
+
+def test_memory_is_reserved_for_texts_of_which_one_character_widens_all() -> None:
+    text = json.dumps({"a": [{"b": "x" * 2**21 + "\U0001f600"}]}).encode()
+    body, reserved = decode(text)
+    assert reserved >= len(text) + 2 * sys.getsizeof(body["a"][0]["b"])
+
+
+def test_requests_with_large_bodies_wait_for_each_other_before_they_are_read() -> None:
+    async def main() -> int:
+        memory, most, reading = BodyMemory(2**24, QueueLimits(), 1.0), 0, 0
+        text = json.dumps({"a": "x" * 2**21}).encode()
+
+        async def request() -> None:
+            nonlocal most, reading
+            async with memory.reserved() as reserved:
+                raw = await read_body(receiving(chunk(text)), {"content-length": str(len(text))}, 2**24, reserved)
+                reading += 1
+                most = max(most, reading)
+                await read_json_object(raw, JsonLimits(100, 100), reserved)
+                await asyncio.sleep(0.01)
+                reading -= 1
+
+        await asyncio.gather(*(request() for _ in range(12)))
+        return most
+
+    assert asyncio.run(main()) == 1
 
 
 def test_a_body_that_finds_no_memory_is_refused_before_it_is_read() -> None:
