@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 from router.dispatch.bounds.share import fits
@@ -14,6 +15,11 @@ from router.errors import BusyError
 _SMALL_BYTES = 2**20
 # Larger bodies may have this part of the memory together, so that small ones always find some.
 _PART_OF_LARGE = 0.75
+# A request that has ended may be part of a cycle, which Python finds only after many thousands of new objects: a few
+# requests with large bodies are none. So it searches each time that large bodies gave back so much.
+_COLLECTED_BYTES = 2**25
+# The request itself, which gives back its memory, must have ended.
+_COLLECT_AFTER_S = 0.01
 
 
 class Reserved:
@@ -51,6 +57,7 @@ class BodyMemory:
         self.max_bytes, self.limits, self.share = max_bytes, limits, share
         self.used_bytes = 0
         self.decoding = asyncio.Lock()
+        self._freed_bytes = 0
         self._of_key: collections.Counter[str] = collections.Counter()
         self._queue: WaitingQueue[tuple[str, int]] = WaitingQueue(lambda taken: self._release(*taken))
 
@@ -61,7 +68,17 @@ class BodyMemory:
         try:
             yield reserved
         finally:
+            held_bytes = reserved.bytes
             reserved.keep(0)
+            self._collect_after(held_bytes)
+
+    def _collect_after(self, freed_bytes: int) -> None:
+        if freed_bytes <= _SMALL_BYTES:
+            return
+        self._freed_bytes += freed_bytes
+        if self._freed_bytes >= _COLLECTED_BYTES:
+            self._freed_bytes = 0
+            asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect)
 
     async def _acquire(self, key: str, more_bytes: int, held_bytes: int) -> None:
         if self._take(key, more_bytes, held_bytes) is None:

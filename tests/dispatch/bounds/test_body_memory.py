@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -95,3 +97,26 @@ def test_a_client_that_leaves_while_it_waits_holds_nothing() -> None:
         return memory.used_bytes
 
     assert asyncio.run(main()) == 0
+
+
+def test_what_a_request_with_a_large_body_leaves_in_a_cycle_is_freed() -> None:
+    class Call:
+        """Refers to itself, as the exceptions and tasks of a request do."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    async def main() -> bool:
+        left = weakref.ref(Call())
+        async with BodyMemory(2**28, QueueLimits(), 1.0).reserved() as reserved:
+            await reserved.reserve(2**26)
+        async with asyncio.timeout(10):
+            while left() is not None:
+                await asyncio.sleep(0.01)
+        return True
+
+    gc.disable()
+    try:
+        assert asyncio.run(main())
+    finally:
+        gc.enable()
