@@ -30,7 +30,7 @@ from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
-from router.errors import UpstreamError
+from router.errors import FieldError, UpstreamError
 from router.formats.json import json_bytes
 from router.wire.dialect import Dialect
 from router.wire.dialect.fields import fit_fields
@@ -331,6 +331,13 @@ def _transport_error(error: BaseException | None) -> httpx.TransportError | None
     return error
 
 
+def _has_no_encoding(error: BaseException | None) -> bool:
+    # litellm reports a text of the client that cannot be sent as status 500.
+    while error is not None and not isinstance(error, UnicodeEncodeError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _error_response(
     litellm: Any, card: Card, key: str | None, error: Any, patterns: tuple[str, ...] = ()
 ) -> UpstreamResponse:
@@ -343,6 +350,8 @@ def _error_response(
     broken = _transport_error(error)
     if isinstance(error, litellm.APIConnectionError) or broken is not None:
         raise (unreachable(card) if isinstance(broken, httpx.ConnectError) else disconnected(card)) from None
+    if _has_no_encoding(error):
+        raise FieldError("messages", "contains half of a character (a lone surrogate), which UTF-8 does not have")
     status = int(getattr(error, "status_code", None) or 500)
     if not 400 <= status < 600:
         raise UpstreamError(f'the upstream of the card "{card.id}" sent no usable response (HTTP {status})') from None

@@ -13,7 +13,7 @@ import pytest
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, EventStream
 from router.dispatch.providers import litellm_providers
-from router.errors import UpstreamError
+from router.errors import FieldError, UpstreamError
 from tests.dispatch.anthropic_upstream import AnthropicUpstream, anthropic_server
 from tests.dispatch.calls import BODY, call, raw_server, unused_address
 from tests.gateway.servers import make_card
@@ -115,6 +115,12 @@ def test_an_error_keeps_its_status_and_hides_the_url(claude: AnthropicUpstream, 
     assert response.headers["retry-after"] == "7"
     assert claude.url.encode() not in body
     assert len(claude.seen) == 1
+
+
+def test_half_a_character_is_the_clients_mistake(claude: AnthropicUpstream) -> None:
+    with pytest.raises(FieldError, match="half of a character"):
+        call(card(claude.url), body={**BODY, "messages": [{"role": "user", "content": "\ud800"}]})
+    assert not claude.seen
 
 
 def test_a_connection_that_breaks_inside_a_stream_is_an_error(claude: AnthropicUpstream) -> None:

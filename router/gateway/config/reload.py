@@ -36,6 +36,8 @@ _STEP_MS, _DEBOUNCE_MS = 50, 500
 # Some file systems report no changes, so the files are also polled.
 _TICK_S, _POLL_EVERY_TICKS = 1.0, 3
 # How long a file may be missing, or incomplete, while an editor replaces it.
+# After a reload for a signal, before the next one.
+_PAUSE_S = 1.0
 _SETTLE_S = 0.3
 # Failures to read that end by a change of the file, which is noticed.
 _OF_THE_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM})
@@ -117,7 +119,7 @@ class ConfigReloader:
         self.problem: str | None = None
         self._stamps = sources.stamps()
         self.current = load(None)
-        self._lock = asyncio.Lock()
+        self._lock, self._signals = asyncio.Lock(), asyncio.Lock()
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def watch(self) -> None:
@@ -164,12 +166,18 @@ class ConfigReloader:
         """Schedule `reload`; for the SIGHUP handler, on the event loop.
 
         At most one runs and one waits, which will see every change until it begins: further signals add nothing.
+        Signals without end cause one reload a second.
         """
         if len(self._reloading) > 1:
             return
-        task = asyncio.get_running_loop().create_task(self.reload())
+        task = asyncio.get_running_loop().create_task(self._reload_in_turn())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
+
+    async def _reload_in_turn(self) -> None:
+        async with self._signals:
+            await self.reload()
+            await asyncio.sleep(_PAUSE_S)
 
     async def _check(self) -> None:
         """Apply a change since the last check, if there is one."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from router.errors import ConfigurationError
+from router.gateway.config import reload
 from router.gateway.config.keys import hash_of
 from router.gateway.config.reload import ActiveConfig, ConfigReloader, loader
 from router.gateway.config.sources import Sources
@@ -445,7 +446,7 @@ def test_circular_links_are_tolerated(tmp_path: Path) -> None:
     assert sources.stamps() == ()
 
 
-def test_many_signals_at_once_reload_twice_at_most(folder: Folder) -> None:
+def test_many_signals_at_once_reload_twice_at_most(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
 
     async def steps(reloader: ConfigReloader) -> None:
@@ -459,5 +460,21 @@ def test_many_signals_at_once_reload_twice_at_most(folder: Folder) -> None:
     async def main() -> None:
         await steps(folder.reloader(lines))
 
+    monkeypatch.setattr(reload, "_PAUSE_S", 0.0)
     asyncio.run(main())
     assert 1 <= lines.count("configuration reloaded: no changes") <= 3
+
+
+def test_signals_without_end_reload_once_per_pause(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "_PAUSE_S", 3600.0)
+    lines: list[str] = []
+
+    async def main() -> None:
+        reloader = folder.reloader(lines)
+        for _ in range(20):
+            reloader.reload_soon()
+            await until(lambda: bool(lines))
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert lines == ["configuration reloaded: no changes"]
