@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# Frees large blocks first, after which glibc would keep such blocks in its heap, then some behind which others remain.
+# Frees a large block first, after which glibc would take such blocks from its heap, then some between which others remain.
 _SCRIPT = """
 from pathlib import Path
 from router.gateway.server.allocator import return_large_blocks
@@ -18,10 +18,12 @@ def resident():
 
 assert return_large_blocks()
 before = resident()
-for _ in range(2):
-    blocks = [(bytearray(b"x" * 20_000_000), bytearray(b"y" * 2000)) for _ in range(10)]
-    kept = [small for _, small in blocks]
-    del blocks
+bytes(30_000_000)
+blocks = [(bytearray(10_000_000), bytearray(100_000)) for _ in range(10)]
+for large, _ in blocks:
+    large[:] = bytes(len(large))
+kept = [small for _, small in blocks]
+del blocks, large, _
 print(resident() - before)
 """
 
