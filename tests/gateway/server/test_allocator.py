@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# Frees a large block first, after which glibc would take such blocks from its heap, then some between which others remain.
+# Frees a large block first: glibc then takes such blocks from its heap. Some between them remain.
 _SCRIPT = """
 from pathlib import Path
 from router.gateway.server.allocator import return_large_blocks
