@@ -47,6 +47,9 @@ class Acceptor:
             self._loop.remove_reader(self._listener.fileno())
 
     def _accept(self) -> None:
+        if self._opening:
+            # They read their heads first: further ones might take their places.
+            return
         for _ in range(_BATCH):
             if self._connections.is_full:
                 self._pause()
