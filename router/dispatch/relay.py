@@ -40,8 +40,7 @@ _LOG = logging.getLogger(__name__)
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MAX_DECODED_BYTES = 2**20
-# Where many larger answers arrive at once, others notice how long each takes to decode, count and convert.
-_LARGE_BYTES = 2**18
+_LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
@@ -335,7 +334,8 @@ async def _read_whole(
         async with asyncio.timeout(idle_s):
             chunk = await body.read()
         if not chunk:
-            return b"".join(chunks)
+            chunks[:] = [b"".join(chunks)]  # one copy
+            return chunks[0]
         chunks.append(chunk)
         size += len(chunk)
     raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
