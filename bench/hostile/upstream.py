@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import re
 import sys
@@ -26,6 +27,8 @@ _TEXT = "".join(f"measure{digit} " for digit in range(WORDS_AN_EVENT))
 # Longer than every timeout of the gateways under test.
 _HANG_S = 120.0
 _LARGE = 200
+# Of the text of a large whole answer: 3 MB.
+_LARGE_ANSWER = 3_000_000 // len(_TEXT)
 _FAULTS = {"404": "model_not_found", "429": "rate_limit_exceeded", "500": "server_error"}
 
 
@@ -121,6 +124,8 @@ class HostileUpstream:
         bill.output_tokens += tokens
         if instruction.pause_ms:
             await asyncio.sleep(instruction.pause_ms / 1e3)
+        if instruction.do == "large":
+            return web.Response(body=_large(request.path, tokens), content_type="application/json")
         return _json(_whole(request.path, tokens, bill.calls))
 
 
@@ -177,23 +182,28 @@ async def _anthropic_events(count: int, size: int) -> AsyncIterator[tuple[int, b
     yield 0, event("message_stop")
 
 
-def _whole(path: str, tokens: int, number: int) -> dict[str, Any]:
+@functools.lru_cache(maxsize=8)
+def _large(path: str, tokens: int) -> bytes:
+    return json.dumps(_whole(path, tokens, 0, _TEXT * _LARGE_ANSWER)).encode()
+
+
+def _whole(path: str, tokens: int, number: int, text: str = _TEXT) -> dict[str, Any]:
     if path.endswith("/messages"):
         usage = {"input_tokens": INPUT_TOKENS, "output_tokens": tokens}
-        return _message([{"type": "text", "text": _TEXT}], usage, "end_turn")
+        return _message([{"type": "text", "text": text}], usage, "end_turn")
     if path.endswith("/responses"):
-        return _response(f"resp_{number:024d}", tokens)
+        return _response(f"resp_{number:024d}", tokens, text)
     if path.endswith("/embeddings"):
         data = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]
         return {"object": "list", "model": "bench", "data": data, "usage": _usage(0)}
-    choice = {"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     completion = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "bench"}
     return {**completion, "choices": [choice], "usage": _usage(tokens)}
 
 
-def _response(id_: str, tokens: int = 30) -> dict[str, Any]:
-    text = {"type": "output_text", "text": _TEXT, "annotations": []}
-    output = [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [text]}]
+def _response(id_: str, tokens: int = 30, text: str = _TEXT) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    output = [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [part]}]
     usage = {"input_tokens": INPUT_TOKENS, "output_tokens": tokens, "total_tokens": INPUT_TOKENS + tokens}
     response = {"id": id_, "object": "response", "created_at": 1, "status": "completed", "model": "bench"}
     return {**response, "output": output, "usage": usage}

@@ -19,6 +19,7 @@ from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.redaction import redacted
 from router.dispatch.bodies.summary import summary_in, summary_of
+from router.dispatch.bounds.pace import Pace
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
 from router.dispatch.connection.raw import RawRequest, RawStream
@@ -39,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MAX_DECODED_BYTES = 2**20
+_LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
@@ -58,6 +60,7 @@ class Relay:
 
     def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
         self.timeouts, self.forward_headers = timeouts, forward_headers
+        self._pace = Pace()
         # One session keeps its connections open, the other opens a connection for every call.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         # The base URLs of servers that reject `stream_options`.
@@ -159,6 +162,8 @@ class Relay:
                 if kind == "other":
                     raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
             whole = await _read_whole(card, response, body, self.timeouts.idle_s, arrived)
+        if len(whole) > _LARGE_BYTES:
+            await self._pace.turn(call.tenant)
         if call.stream and status < 300:
             answer = _whole(card, key, status, headers, whole, decode=True)
             return answer if answer.status >= 300 else await as_stream(answer, protocol, timeouts, call)
@@ -329,7 +334,8 @@ async def _read_whole(
         async with asyncio.timeout(idle_s):
             chunk = await body.read()
         if not chunk:
-            return b"".join(chunks)
+            chunks[:] = [b"".join(chunks)]  # one copy
+            return chunks[0]
         chunks.append(chunk)
         size += len(chunk)
     raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")

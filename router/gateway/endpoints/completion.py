@@ -81,6 +81,7 @@ class CompletionHandler:
                 async with self._services.bodies.reserved(tenant_of(self._request)) as memory:
                     began_s = time.monotonic()
                     request = await self._read(self._request, memory)
+                    await self._services.pace.turn(tenant_of(request))
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
                     async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
@@ -98,7 +99,7 @@ class CompletionHandler:
     async def _entered(self) -> GatewayRequest:
         """The request before its body is read, which is recorded even where that fails."""
         active = self._services.reloader.current
-        key = authenticated(active, self._headers)
+        key = authenticated(active, self._headers, self._sender)
         self._request = GatewayRequest(self._surface, active, key, self._headers, {})
         check_room(self._services, self._request)
         await take_request(self._services, self._request, self._at)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from router.cards import Card
 from router.dispatch.bounds.admission import Turn
 from router.dispatch.bounds.body_memory import Reserved
+from router.dispatch.bounds.pace import Pace
 from router.errors import PulvinarError
 from router.gateway.config.keys import Key, presented_key
 from router.gateway.config.reload import ActiveConfig
@@ -29,9 +30,15 @@ from router.gateway.routing.selection import GatewayRequest
 from router.types import Outcome
 
 
-def authenticated(active: ActiveConfig, headers: Mapping[str, str]) -> Key | None:
-    """The key of a request; None where the gateway has none. Raises InvalidKeyError."""
-    return active.keys.authenticate(presented_key(headers))
+def authenticated(active: ActiveConfig, headers: Mapping[str, str], sender: Sender | None = None) -> Key | None:
+    """The key of a request; None where the gateway has none. The connection of `sender` is known to have it.
+
+    Raises InvalidKeyError.
+    """
+    key = active.keys.authenticate(presented_key(headers))
+    if sender is not None and key is not None:
+        sender.accept_key(key.id)
+    return key
 
 
 def check_room(services: Services, request: GatewayRequest) -> None:
@@ -64,14 +71,16 @@ class Entry:
     it into `request`; the answer ends at `ends_s`, in seconds of the monotonic clock.
     """
 
-    def __init__(self, request: GatewayRequest, memory: Reserved, ends_s: float) -> None:
-        self.request, self.memory, self.ends_s = request, memory, ends_s
+    def __init__(self, request: GatewayRequest, memory: Reserved, ends_s: float, pace: Pace) -> None:
+        self.request, self.memory, self.ends_s, self._pace = request, memory, ends_s, pace
 
     async def read_body(self, http: Request) -> dict[str, Any]:
         """The JSON object in the body, within the configured limits. Raises CallerError and BusyError."""
         config = self.request.active.config
         raw = await read_body(http.receive, http.headers, config.max_body_bytes, self.memory)
-        return await read_json_object(raw, config.json_limits, self.memory)
+        body = await read_json_object(raw, config.json_limits, self.memory)
+        await self._pace.turn(tenant_of(self.request))
+        return body
 
 
 Answer = Callable[[Request, Entry], Awaitable[Response]]
@@ -97,14 +106,14 @@ class Keyed:
         services, active = self._services, self._services.reloader.current
         sender: Sender = scope["state"]["sender"]
         try:
-            key = authenticated(active, http.headers) if self._needs_key() else None
+            key = authenticated(active, http.headers, sender) if self._needs_key() else None
             asked = GatewayRequest(CHAT, active, key, dict(http.headers), {})
             if http.method == "POST":
                 # Lists and metrics take no turn: they say what is wrong also where the gateway is busy.
                 check_room(services, asked)
             await take_request(services, asked, at)
             async with services.bodies.reserved(tenant_of(asked)) as memory, ends_at(sender.ends_s):
-                entry = Entry(asked, memory, sender.ends_s)
+                entry = Entry(asked, memory, sender.ends_s, services.pace)
                 try:
                     response = await self._answer(http, entry)
                 finally:

@@ -12,6 +12,7 @@ from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher
 from router.dispatch.bounds.admission import Admission
 from router.dispatch.bounds.body_memory import BodyMemory
+from router.dispatch.bounds.pace import Pace
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
@@ -29,7 +30,7 @@ Sink = Callable[[Record], Awaitable[None] | None]
 
 class Services(Struct, frozen=True, eq=False):
     """The services of one worker. `state` counts what keys use, `sessions` remembers who answered; `lines` are the
-    requests that wait for their key's budget.
+    requests that wait for their key's budget, and `pace` lets requests begin whose bodies have arrived.
     """
 
     reloader: ConfigReloader
@@ -44,6 +45,7 @@ class Services(Struct, frozen=True, eq=False):
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)
+    pace: Pace = msgspec.field(default_factory=Pace)
 
     async def write(self, record: Record) -> None:
         """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting."""

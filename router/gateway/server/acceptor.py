@@ -13,6 +13,7 @@ from router.gateway.server.connections import Connections
 _BATCH = 32
 _BACKLOG = 2048
 _RETRY_S = 0.1
+_UNSENT_BYTES = 2**17
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -27,6 +28,10 @@ class Acceptor:
         self._opening: set[asyncio.Task[None]] = set()
         self._is_accepting = self._is_closed = False
         listener.setblocking(False)
+        if listener.family != socket.AF_UNIX:
+            # Connections inherit it. The system would hold megabytes for each client that does not read, and the
+            # gateway would decode and convert what nobody takes. What is on its way to a client is not limited.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         listener.listen(_BACKLOG)
         connections.on_room = self._resume
         self._resume()
@@ -47,6 +52,9 @@ class Acceptor:
             self._loop.remove_reader(self._listener.fileno())
 
     def _accept(self) -> None:
+        if self._opening:
+            # They read their heads first: further ones might take their places.
+            return
         for _ in range(_BATCH):
             if self._connections.is_full:
                 self._pause()

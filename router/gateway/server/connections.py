@@ -1,9 +1,8 @@
 """The connections of one worker: how many there are, of whom, and which are closed for the sake of others.
 
-A connection without a request in progress *waits*: it has sent nothing, or part of a head, or is kept open after a
-response. Where there are too many connections, the one that has waited longest is closed: first of those that never
-sent a whole head, then of those kept open, then of those that do not read their response. So clients that only hold
-connections open never keep out those that send requests.
+A connection without a request in progress *waits*. Where there are too many connections, one that waits is closed, and
+after those one whose client does not read its response. So clients that only hold connections open never keep out those
+that send requests.
 """
 
 from __future__ import annotations
@@ -11,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.client.address import plain
+from router.gateway.server.head import is_health
+from router.gateway.server.waiting import Waiting, WaitingRoom
 
 SURPLUS = 32
-"""Connections beyond the limits, for health checks; any other request on them is answered with status 503."""
+"""Connections beyond the limits, for health checks; any other request on them is answered with status 503 while there
+is no room."""
 
 _TICK_S = 1.0
 # A client that does not read its response makes room for others after so long, where nothing waits. Its request ends by
@@ -25,35 +26,22 @@ _TICK_S = 1.0
 _PATIENCE_S = 5.0
 
 
-class Waiting(Protocol):
-    """A connection as this module needs it. `address` is what is counted, `peer` the whole address, or `unix`."""
-
-    address: str
-    peer: str
-    deadline: float
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-
-    def evict(self) -> None:
-        """Close the connection in favour of another one."""
-
-
 class _Group:
-    """Connections that wait, each in order of the beginning of its wait."""
+    """The connections of all clients, or of one address, and those of them that wait."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.silent: dict[Waiting, None] = {}
-        self.idle: dict[Waiting, None] = {}
+        self.waiting = WaitingRoom()
 
-    def oldest(self) -> Waiting | None:
-        return next(iter(self.silent), None) or next(iter(self.idle), None)
+    @property
+    def busy(self) -> int:
+        """The number of connections with a request in progress."""
+        return self.count - len(self.waiting)
 
 
 class Connections:
     """The connections of one worker. `limits` returns the current limits; `capacity` is what descriptors allow;
-    `is_trusted` says whether a peer has no limit of its own.
+    `is_trusted` says whether a peer has no limit of its own; `base_path` is that of the gateway behind a proxy.
 
     `on_room` is called whenever a connection has been closed. `refused` counts requests refused because of too many
     connections, `evicted` the connections closed in favour of others, `invalid_heads` the heads that were refused.
@@ -65,8 +53,9 @@ class Connections:
         capacity: int = 1_000_000,
         max_unread: int = 2**24,
         is_trusted: Callable[[str], bool] = lambda _: False,
+        base_path: Callable[[], str] = lambda: "",
     ) -> None:
-        self._is_trusted = is_trusted
+        self._is_trusted, self._base_path = is_trusted, base_path
         self._read_limits, self.capacity = limits, capacity
         self.limits = limits()
         self.max_unread_bytes = max_unread
@@ -75,6 +64,8 @@ class Connections:
         self._all = _Group()
         self._groups: dict[str, _Group] = {}
         self._stalled: dict[Waiting, float] = {}
+        # Closed for others, and counted no more. The event loop reports their end soon.
+        self._closing: set[Waiting] = set()
         self._ticking: asyncio.TimerHandle | None = None
 
     @property
@@ -90,51 +81,56 @@ class Connections:
     @property
     def is_full(self) -> bool:
         """Whether no further connection should be accepted now, not even a surplus one."""
-        return self._all.count >= self.total + SURPLUS and self._all.oldest() is None and not self._stalled
+        return self._all.count >= self.total + SURPLUS and not self._all.waiting and not self._stalled
 
     def add(self, connection: Waiting, loop: asyncio.AbstractEventLoop) -> bool:
         """Count a new connection, which waits. Return false for a surplus one."""
-        group = self._groups.setdefault(connection.address, _Group())
+        group, now_s = self._groups.setdefault(connection.address, _Group()), loop.time()
         for of in (self._all, group):
             of.count += 1
-            of.silent[connection] = None
+            of.waiting.open(connection, now_s)
         if self._ticking is None:
             self._ticking = loop.call_later(_TICK_S, self._tick, loop)
-        is_within = True
-        if group.count > self.limits.per_address and not self._is_trusted(connection.peer):
-            is_within = self._evict(group, connection, loop.time())
-        if is_within and self._all.count > self.total:
-            is_within = self._evict(self._all, connection, loop.time())
-        return is_within
+        return all(self._make_room(of, limit, connection, now_s) for of, limit in self._limited(connection))
+
+    def admits(self, connection: Waiting, now_s: float) -> bool:
+        """Whether there is room for the request that has come on a surplus connection: others only wait, or do not
+        read and are closed.
+        """
+        for group, limit in self._limited(connection):
+            while group.busy >= limit:
+                victim = next(self._unread_by(group, connection.address, now_s), None)
+                if victim is None:
+                    return False
+                self._evict(victim)
+        return True
+
+    def serves_always(self, url: bytes) -> bool:
+        """Whether a request for `url` is served on a surplus connection, too."""
+        return is_health(url, self._base_path())
 
     def remove(self, connection: Waiting) -> None:
         """Forget a connection that was closed."""
-        self.busy(connection)
-        self._stalled.pop(connection, None)
-        group = self._groups[connection.address]
-        self._all.count -= 1
-        group.count -= 1
-        if not group.count:
-            del self._groups[connection.address]
+        if connection in self._closing:
+            self._closing.remove(connection)
+        else:
+            self._uncount(connection)
         self.on_room()
 
     def busy(self, connection: Waiting) -> None:
         """A request has begun, so the connection no longer waits."""
-        group = self._groups[connection.address]
-        for of in (self._all, group):
-            of.silent.pop(connection, None)
-            of.idle.pop(connection, None)
+        for of in self._groups_of(connection):
+            of.waiting.leave(connection)
 
-    def idle(self, connection: Waiting) -> None:
+    def idle(self, connection: Waiting, now_s: float) -> None:
         """A response is complete, so the connection waits for the next request."""
-        self._all.idle[connection] = None
-        self._groups[connection.address].idle[connection] = None
+        for of in self._groups_of(connection):
+            of.waiting.idle(connection, now_s)
 
-    def ending(self, connection: Waiting) -> None:
+    def ending(self, connection: Waiting, now_s: float) -> None:
         """The connection only waits for the client to read the last response."""
-        self.busy(connection)
-        self._all.silent[connection] = None
-        self._groups[connection.address].silent[connection] = None
+        for of in self._groups_of(connection):
+            of.waiting.end(connection, now_s)
 
     def stalled(self, connection: Waiting, now: float) -> None:
         """The client does not read."""
@@ -144,17 +140,43 @@ class Connections:
         """The client reads again."""
         self._stalled.pop(connection, None)
 
-    def _evict(self, group: _Group, newcomer: Waiting, now: float) -> bool:
-        victim = group.oldest()
-        if victim is None or victim is newcomer:
-            victim = next(self._unread_by(group, newcomer.address, now), None)
-        if victim is None:
-            return False
+    def _groups_of(self, connection: Waiting) -> tuple[_Group, _Group]:
+        return self._all, self._groups[connection.address]
+
+    def _uncount(self, connection: Waiting) -> None:
+        self.busy(connection)
+        self._stalled.pop(connection, None)
+        for of in self._groups_of(connection):
+            of.count -= 1
+        if not self._groups[connection.address].count:
+            del self._groups[connection.address]
+
+    def _limited(self, connection: Waiting) -> Iterator[tuple[_Group, int]]:
+        group = self._groups[connection.address]
+        if group.count > self.limits.per_address and not self._is_trusted(connection.peer):
+            yield group, self.limits.per_address
+        yield self._all, self.total
+
+    def _make_room(self, group: _Group, limit: int, newcomer: Waiting, now_s: float) -> bool:
+        while group.count > limit:
+            # Where requests take all the room, closing those that wait makes none.
+            victim = group.waiting.first_to_go(limit, now_s) if group.busy < limit else None
+            if victim is None or victim is newcomer:
+                victim = next(self._unread_by(group, newcomer.address, now_s), None)
+            if victim is None:
+                break
+            self._evict(victim)
+        if group.count > limit + SURPLUS:
+            victim = group.waiting.first_to_go(limit, now_s) or group.waiting.oldest_new()
+            if victim is not None and victim is not newcomer:
+                self._evict(victim)
+        return group.count <= limit
+
+    def _evict(self, victim: Waiting) -> None:
         self.evicted += 1
-        self.busy(victim)
-        self._stalled.pop(victim, None)
+        self._uncount(victim)
+        self._closing.add(victim)
         victim.evict()
-        return True
 
     def _unread_by(self, group: _Group, address: str, now: float) -> Iterator[Waiting]:
         """The connections of the group whose clients have not read for a while, in the order of their stalls."""
@@ -168,16 +190,10 @@ class Connections:
         self._ticking = None
         self.limits = self._read_limits()
         now = loop.time()
-        for connection in [*self._expired(now)]:
+        for connection in [waiting for waiting in self._all.waiting if waiting.deadline <= now]:
             connection.expire()
         if self._all.count:
             self._ticking = loop.call_later(_TICK_S, self._tick, loop)
-
-    def _expired(self, now: float) -> Iterator[Waiting]:
-        for waiting in (self._all.silent, self._all.idle):
-            for connection in waiting:
-                if connection.deadline <= now:
-                    yield connection
 
 
 def address_of(client: tuple[str, int] | None) -> str:

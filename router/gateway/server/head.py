@@ -9,12 +9,13 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from router.gateway.http.errors import ErrorResponse
+from router.gateway.http.paths import read_path
 from router.gateway.http.surfaces import error_body
 
 # Which of several values counts would depend on the reader: a proxy and the gateway must never differ.
 _SINGLE = (b"authorization", b"x-api-key", b"api-key", b"content-type", b"content-encoding")
 # Paths that are served also where there are too many connections.
-HEALTH = frozenset({b"/healthz", b"/readyz", b"/metrics"})
+_HEALTH = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Refusal(Struct, frozen=True):
@@ -44,6 +45,11 @@ def head_problem(version: str, headers: Sequence[tuple[bytes, bytes]]) -> Refusa
         if names.count(name) > 1:
             return Refusal(400, f"the header {name.decode()} is there more than once")
     return None
+
+
+def is_health(url: bytes, base_path: str) -> bool:
+    """Whether a request for `url` asks how the gateway is, below `base_path` or not."""
+    return read_path(url.partition(b"?")[0].decode("latin-1"), base_path).path in _HEALTH
 
 
 def response_to(refusal: Refusal, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -17,6 +15,7 @@ from router.gateway.http.client.address import UNIX, plain
 from router.gateway.http.client.sending import CONNECTION, ClientConnection
 from router.gateway.server import head
 from router.gateway.server.connections import Connections, address_of
+from router.gateway.server.flow import HELD_BYTES, Flow
 from router.gateway.server.head import Refusal, head_problem, response_to
 from router.gateway.server.unchunked import UnchunkedCycle
 
@@ -29,21 +28,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # The time for the rest of a body whose request is answered already.
 _UNREAD_S = 30.0
 # A request that has been parsed takes many times its bytes: of what a client sends before it has its response, no more
-# than this is parsed at once, and no more is read while this much waits.
-_PARSED_BYTES, _HELD_BYTES = 4096, 2**16
-
-
-class _Flow(FlowControl):
-    """Requests read on for the rest of their bodies, and to notice departures: not while too much waits already."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        self.held = bytearray()
-
-    def resume_reading(self) -> None:
-        """Read on, unless too much waits."""
-        if len(self.held) < _HELD_BYTES:
-            super().resume_reading()
+# than this is parsed at once.
+_PARSED_BYTES = 4096
 
 
 class _RefusedError(Exception):
@@ -70,6 +56,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.address, self.peer, self.url = "", "", b""
         self.deadline = 0.0
         self._is_within = True
+        # Whether the client has not taken the whole last response yet.
+        self._has_rest = False
         # Whether a head is expected, and whether its first byte has arrived.
         self._in_head, self._has_begun = True, False
         # Bytes since the last part of a body, or since the end of the last message: a head, trailers, sizes of chunks.
@@ -85,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection. It must send a head in time."""
         super().connection_made(transport)
-        self.flow = self._reading = _Flow(transport)
+        self.flow = self._reading = Flow(transport)
         self._sending = ClientConnection(transport)
         self.address, self.peer = address_of(self.client), UNIX if self.client is None else plain(self.client[0])
         self.deadline = self.loop.time() + self._shared.limits.head_s
@@ -122,8 +110,15 @@ class HttpProtocol(HttpToolsProtocol):
         """The client reads again."""
         super().resume_writing()
         self._shared.moving(self)
+        if self._has_rest and not self.transport.is_closing():
+            self._wait()
 
-    # What Connections does
+    # What Connections needs
+
+    @property
+    def key_id(self) -> str:
+        """The API key that this connection has shown; empty if none."""
+        return self._sending.key_id
 
     def expire(self) -> None:
         """Close a connection that has waited for too long."""
@@ -154,7 +149,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _hold(self, data: bytes | memoryview) -> None:
         held = self._reading.held
         held += data
-        if len(held) >= _HELD_BYTES:
+        if len(held) >= HELD_BYTES:
             self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
@@ -230,9 +225,8 @@ class HttpProtocol(HttpToolsProtocol):
         refusal = head_problem(version, self.headers)
         if refusal is None and self.parser.should_upgrade():
             refusal = self._read_upgrade()
-        if refusal is None and not self._is_within and self.url.partition(b"?")[0] not in head.HEALTH:
-            self._shared.refused += 1
-            refusal = head.BUSY
+        if refusal is None and not self._is_within:
+            refusal = self._use_surplus()
         if refusal is not None:
             self._refusal = refusal
             raise _RefusedError
@@ -247,8 +241,16 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self._is_within:
             self.cycle.keep_alive = False
         if previous is None or previous.response_complete:
-            self._running = self.cycle
+            self._running, self._has_rest = self.cycle, False
             self._shared.busy(self)
+
+    def _use_surplus(self) -> Refusal | None:
+        """Look for room again, now that there is a request; without, only one about the gateway's health is served."""
+        self._is_within = self._shared.admits(self, self.loop.time())
+        if self._is_within or self._shared.serves_always(self.url):
+            return None
+        self._shared.refused += 1
+        return head.BUSY
 
     def _read_upgrade(self) -> Refusal | None:
         """Remember the length of a body that the parser will not read."""
@@ -307,7 +309,19 @@ class HttpProtocol(HttpToolsProtocol):
             is_begun = self._in_head and self._has_begun
             wait_s = _UNREAD_S if self.cycle.more_body else limits.head_s if is_begun else limits.idle_s
             self.deadline = self.loop.time() + wait_s
-            self._shared.idle(self)
+            self._wait()
+            if self._has_rest:
+                self.loop.call_at(self.deadline, self._end_rest)
+
+    def _wait(self) -> None:
+        """Wait for the next request; a response that has not left yet is not cut off for the sake of others."""
+        self._has_rest = self._sending.holds_rest
+        if not self._has_rest:
+            self._shared.idle(self, self.loop.time())
+
+    def _end_rest(self) -> None:
+        if self._has_rest and self.deadline <= self.loop.time():
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """Close the connection, after the running response where there is one."""
@@ -348,7 +362,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_deaf = self._is_ending = True
         self._unread = 0
         self.deadline = self.loop.time() + _LINGER_S
-        self._shared.ending(self)
+        self._has_rest = False
+        self._shared.ending(self, self.loop.time())
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -370,17 +385,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         if self.transport.is_closing():
             return
-        if _has_gone(self.transport):
+        if self._sending.has_gone:
             self.transport.abort()
         else:
             self.loop.call_later(_LOOK_EVERY_S, self._look)
-
-
-def _has_gone(transport: asyncio.Transport) -> bool:
-    """Whether the other side of a socket is closed in both directions."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    poll = select.poll()
-    poll.register(sock.fileno(), 0)
-    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))

@@ -155,6 +155,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         capacity=client_connections(raise_descriptor_limit()),
         max_unread=config.max_body_bytes,
         is_trusted=is_trusted,
+        base_path=lambda: reloader.current.config.base_path,
     )
     state, journal = _open_store(options, reloader)
     gateway = Gateway(

@@ -28,7 +28,9 @@ _ITEMS: Mapping[str, tuple[str, str]] = {
 _OPTIONAL_ITEMS = frozenset({"reasoning"})
 _MAX_NAMES = 8
 
-_RESPONSE_ID = re.compile(rb'"response"\s*:\s*\{[^{}]*?"id"\s*:\s*"([^"\\]+)"|^\s*\{[^{}]*?"id"\s*:\s*"(resp_[^"\\]+)"')
+# Each begins with literal bytes, by which large answers are searched many times faster.
+_RESPONSE_ID = re.compile(rb'"response"\s*:\s*\{[^{}]*?"id"\s*:\s*"([^"\\]+)"')
+_WHOLE_RESPONSE_ID = re.compile(rb'\s*\{[^{}]*?"id"\s*:\s*"(resp_[^"\\]+)"')
 _CONVERSATION_ID = re.compile(rb'"conversation"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
 _ITEM_ID = re.compile(rb'"id"\s*:\s*"((?:msg|rs|fc|ctc|ws|fs|ci|cu|ig|mcp|cmp|lsh|sh|apc)_[^"\\]+)"')
 _ENCRYPTED = re.compile(rb'"encrypted_content"\s*:\s*"([^"\\]+)"')
@@ -84,7 +86,9 @@ def made_in(answer: bytes) -> tuple[str, ...]:
     """The names of what an answer of the Responses API contains; `answer` is its body, or whole events of a stream."""
     names: dict[str, None] = {}
     for kind, pattern in _MADE:
-        found = [next(filter(None, match.groups())) for match in pattern.finditer(answer)]
+        found = pattern.findall(answer)
+        if kind == "response" and (whole := _WHOLE_RESPONSE_ID.match(answer)):
+            found.insert(0, whole[1])
         # Those at the end are the ones that the next request sends last.
         for value in found[-_MAX_NAMES:]:
             names[hashed(kind, value.decode("utf-8", "replace"))] = None

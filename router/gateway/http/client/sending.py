@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect
@@ -39,11 +40,15 @@ async def ends_at(ends_s: float) -> AsyncIterator[None]:
 
 
 class ClientConnection:
-    """The connection to one client, which may carry several requests, one after another."""
+    """The connection to one client, which may carry several requests, one after another.
+
+    `key_id` is the API key of the last request on it that had a valid one; empty if there was none.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._timer: asyncio.TimerHandle | None = None
+        self.key_id = ""
         # Then every write waits until the one before has left this process, and "sent" means that.
         transport.set_write_buffer_limits(high=0)
 
@@ -51,6 +56,16 @@ class ClientConnection:
     def holds_rest(self) -> bool:
         """Whether the server holds something that the client has not taken."""
         return self._transport.get_write_buffer_size() > 0
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether the client has closed the connection in both directions."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), 0)
+        return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
     def abort(self) -> None:
         """Close the connection without waiting for what has not been sent."""
@@ -86,6 +101,11 @@ class Sender:
         self._send, self._connection, self._stall_s, self.ends_s = send, connection, stall_s, ends_s
         if connection is not None:
             connection.end_watch()
+
+    def accept_key(self, id_: str) -> None:
+        """The client has a valid key: among connections that wait, its own is closed late in favour of others."""
+        if self._connection is not None:
+            self._connection.key_id = id_
 
     async def __call__(self, message: Message) -> None:
         """Send a message. Raises StalledClientError."""
