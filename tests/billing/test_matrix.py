@@ -21,6 +21,7 @@ from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import Budgeting, GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.types import Api
 from tests.billing.upstream import FAULTS, PIECES, TOKENS, CountingUpstream, counting_upstream
 from tests.gateway.servers import make_gateway, make_router, served
 
@@ -38,20 +39,39 @@ MAX_TOKENS = 1_000
 IN_PARALLEL = 60
 
 
+class Way(msgspec.Struct, frozen=True):
+    """How requests reach their upstream: the provider and the protocols of the card, and the surfaces tried with it."""
+
+    provider: str
+    surfaces: tuple[str, ...]
+    apis: tuple[Api, ...] | None = None
+    is_whole: bool = True
+    """Whether every departure is tried. A conversion changes what is counted, and not when."""
+
+
+WAYS = {
+    "native": Way("openai", tuple(PATHS), ("chat", "completions", "messages", "responses")),
+    "converted": Way("openai", ("messages", "responses", "completions"), ("chat",), is_whole=False),
+    # Both are called through litellm.
+    "gemini": Way("gemini", tuple(PATHS)),
+    "claude": Way("anthropic", ("chat", "responses", "completions"), is_whole=False),
+}
+RELAYED = ("native", "converted")
+
+
 class Cell(msgspec.Struct, frozen=True):
-    """One request. `native`: the upstream has the client's protocol, else only chat."""
+    """One request. `way` is a key of WAYS."""
 
     fault: str
     surface: str
-    native: bool
+    way: str
     stream: bool
     departure: str
 
     @property
     def name(self) -> str:
         how = "stream" if self.stream else "whole"
-        by = "native" if self.native else "converted"
-        return f"request-{self.fault}.{self.surface}.{by}.{how}.{self.departure}"
+        return f"request-{self.fault}.{self.surface}.{self.way}.{how}.{self.departure}"
 
     @property
     def key(self) -> str:
@@ -67,12 +87,11 @@ class Bill(msgspec.Struct):
 
 
 CELLS = tuple(
-    Cell(fault, surface, native, stream, departure)
-    for fault, surface, native, stream in itertools.product(FAULTS, PATHS, (True, False), (True, False))
-    if native or surface != "chat"
+    Cell(fault, surface, way, stream, departure)
+    for fault, way, stream in itertools.product(FAULTS, WAYS, (True, False))
+    for surface in WAYS[way].surfaces
     for departure in (STREAM_DEPARTURES if stream else WHOLE_DEPARTURES)
-    # A conversion changes what is counted, and not when.
-    if native or departure in ("stays", "middle")
+    if WAYS[way].is_whole or departure in ("stays", "middle")
     # Nothing is ever delivered of it.
     if stream or (fault, departure) != ("error-event", "middle")
 )
@@ -81,7 +100,8 @@ CELLS = tuple(
 @pytest.fixture(scope="module")
 def bills() -> Iterator[dict[Cell, Bill]]:
     with pytest.MonkeyPatch.context() as patch, counting_upstream() as upstream:
-        patch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
+        for provider in ("OPENAI", "GEMINI", "ANTHROPIC"):
+            patch.setenv(f"{provider}_API_KEY", "sk-gateway-secret")
         yield asyncio.run(_bills(upstream))
 
 
@@ -89,15 +109,15 @@ async def _bills(upstream: CountingUpstream) -> dict[Cell, Bill]:
     price = Price(Dollars(0), Dollars(USD_PER_TOKEN * 1e6))
     cards = [
         Card(
-            id=f"{'native' if native else 'converted'}-{fault}",
-            provider="openai",
+            id=f"{name}-{fault}",
+            provider=way.provider,
             model=fault,
             base_url=upstream.url,
             price=price,
-            apis=("chat", "completions", "messages", "responses") if native else ("chat",),
+            apis=way.apis,
         )
         for fault in FAULTS
-        for native in (True, False)
+        for name, way in WAYS.items()
     ]
     keys = Keys(
         [
@@ -134,7 +154,7 @@ def gateway_time() -> float:
 
 async def _ask(url: str, cell: Cell, upstream: CountingUpstream) -> int:
     """Send the request, and leave where the cell says. Returns the status of the response, 0 where none was read."""
-    card = f"{'native' if cell.native else 'converted'}-{cell.fault}"
+    card = f"{cell.way}-{cell.fault}"
     prompt = f"Say something about {cell.name} now"
     body: dict[str, Any] = {"model": card, "stream": cell.stream, "max_tokens": MAX_TOKENS}
     if cell.surface in ("chat", "messages"):

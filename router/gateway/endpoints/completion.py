@@ -91,6 +91,8 @@ class CompletionHandler:
             await self._read_on()
             await self._record(CLIENT_CLOSED_REQUEST, "client_stalled")
         except ClientDisconnect:
+            # What has arrived meanwhile is charged, too.
+            await self._end_stream()
             await self._record(CLIENT_CLOSED_REQUEST, "client_left")
         finally:
             await self._close()
@@ -263,11 +265,15 @@ class CompletionHandler:
         if self._disconnect is not None:
             self._disconnect.stop()
 
+    async def _end_stream(self) -> None:
+        """End the upstream call of a stream."""
+        if self._response is not None and not isinstance(self._response.body, bytes):
+            await self._response.body.aclose()
+
     async def _close(self) -> None:
         try:
             await self._turn.aclose()
-            if self._response is not None and not isinstance(self._response.body, bytes):
-                await self._response.body.aclose()
+            await self._end_stream()
         finally:
             if not self._is_recorded:
                 # The gateway itself failed, or is shutting down.
