@@ -46,7 +46,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         stream, arrived = response.stream, ARRIVED.get()
         if arrived is not None and response.status_code < 300:
             stream = ReadAhead(stream, arrived)
-        response.stream = _CheckedStream(stream, _REQUESTS_STREAM.search(await request.aread()) is not None)
+        response.stream = _CheckedStream(stream, _requests_stream(request.url.path, await request.aread()))
         return response
 
 
@@ -56,6 +56,11 @@ def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.
 
     mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
     return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
+
+
+def _requests_stream(path: str, body: bytes) -> bool:
+    # Gemini and Bedrock have the word in the path.
+    return "stream" in path.lower() or _REQUESTS_STREAM.search(body) is not None
 
 
 class _CheckedStream(httpx.AsyncByteStream):

@@ -69,7 +69,7 @@ class CompletionHandler:
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
-        self._is_recorded = False
+        self._has_failed = self._is_recorded = False
         traces = services.traces
         self._trace = None if traces is None else traces.begin(self._headers, surface.name, self._at)
 
@@ -235,10 +235,13 @@ class CompletionHandler:
         request, response = self._request, self._response
         if request is None or response is None or isinstance(response.body, bytes) or not self._accounting.is_charged:
             return
+        drain_s = request.active.config.budgets.drain_s
+        response.body.prolong(drain_s)
         with contextlib.suppress(UpstreamError, ClientDisconnect, TimeoutError):
-            async with asyncio.timeout(request.active.config.budgets.drain_s):
+            async with asyncio.timeout(drain_s):
                 async for _ in response.body:
                     self._check_drain(request, response.body)
+        await self._end_stream()
 
     def _check_drain(self, request: GatewayRequest, events: Events) -> None:
         """Stop reading where the answer is too long and nobody takes it. Raises ClientDisconnect."""
@@ -257,9 +260,22 @@ class CompletionHandler:
         await self._responder.whole(error.status, error.headers, self._surface.error(error))
 
     async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
+        shown = b"" if self._has_failed else event or self._surface.failure(error)
+        self._has_failed = True
+        if self._goes_on:
+            # The time of the exchange is over, and the client may have read slowly: the answer may be longer.
+            await self._responder.events(shown, is_last=False)
+            shown = b""
+            await self._read_on()
         await self._record(200, error.code)
         self._stop_watching()
-        await self._responder.events(event or self._surface.failure(error), is_last=True)
+        await self._responder.events(shown, is_last=True)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the upstream of a stream that ends early for the client has not failed."""
+        body = b"" if self._response is None else self._response.body
+        return not isinstance(body, bytes) and not body.complete and body.problem is None
 
     def _stop_watching(self) -> None:
         if self._disconnect is not None:
