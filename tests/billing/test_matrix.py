@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.billing.matrix import MAX_TOKENS, PATHS, Bill, Cell, billed, cells_of
+from tests.billing.matrix import MAX_TOKENS, PATHS, RELAYED, Bill, Cell, billed, cells_of
 from tests.billing.upstream import FAULTS, TOKENS
 
 
 @pytest.fixture(scope="module")
 def bills() -> Iterator[dict[Cell, Bill]]:
-    with billed(cells_of("native", "converted"), in_parallel=60) as bills:
+    with billed(cells_of(*RELAYED), in_parallel=60) as bills:
         yield bills
 
 

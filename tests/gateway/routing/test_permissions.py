@@ -169,6 +169,11 @@ def test_files_belong_to_the_key_that_uploaded_them(client: httpx.Client) -> Non
         ("upstream_routing", {"provider": {"order": ["x"]}}),
         ("upstream_routing", {"prompt": {"id": "pmpt_1"}}),
         ("web_search", {"tools": [{"type": "web_search"}]}),
+        ("upstream_routing", {"fallbacks": [{"model": "dear"}]}),
+        ("inference_geo", {"inference_geo": "us"}),
+        ("other_tools", {"data_sources": [{"type": "azure_search"}]}),
+        ("other_tools", {"tools": [{"type": "advisor_20260301", "model": "dear"}]}),
+        ("code_interpreter", {"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}),
         ("mcp", {"tools": [{"type": "mcp", "server_url": "http://127.0.0.1"}]}),
         ("code_interpreter", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
     ],
@@ -181,6 +186,15 @@ def test_extras_of_a_limited_key_are_refused_by_their_setting(
     assert f"add {extra} to `allow`" in refused.json()["error"]["message"]
     assert respond(client, "ann", **fields).status_code == 200
     assert len(account.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"inference_geo": "global"}, {"tools": [{"type": "shell", "environment": {"type": "local"}}]}],
+    ids=["the usual region", "a shell of the client's"],
+)
+def test_what_costs_nothing_more_is_no_extra(client: httpx.Client, fields: dict[str, Any]) -> None:
+    assert respond(client, "limited", **fields).status_code == 200
 
 
 def test_an_extra_that_the_key_allows_is_passed_on(client: httpx.Client, account: Account) -> None:
