@@ -21,7 +21,7 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
-from router.dispatch.bodies.arrival import ARRIVED, Arrived
+from router.dispatch.bodies.arrival import ARRIVED, Arrived, Chunks
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.call import Call
@@ -166,7 +166,7 @@ class LitellmClient:
         if not call.stream:
             whole = _whole(card, response, self._passed_back(response))
             return msgspec.structs.replace(whole, changed=changed)
-        chunks = _Chunks(_events(litellm, card, key, response))
+        chunks = Chunks(_events(litellm, card, key, response))
 
         async def close() -> None:
             await chunks.aclose()
@@ -337,44 +337,6 @@ def _is_finish(event: Mapping[str, Any]) -> bool:
 
 def _has_content(choice: Mapping[str, Any]) -> bool:
     return bool(choice.get("delta")) or choice.get("finish_reason") is not None
-
-
-class _Chunks:
-    """The chunks of a stream. A read that is cancelled goes on, and its chunk is what the next read returns: litellm's
-    iterators do not survive being cancelled.
-    """
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._reading: asyncio.Future[bytes] | None = None
-
-    async def read(self) -> bytes:
-        """The next chunk; b"" at the end."""
-        reading = self._reading
-        if reading is None:
-            reading = self._reading = asyncio.ensure_future(self._next())
-        try:
-            return await asyncio.shield(reading)
-        finally:
-            if reading.done():
-                self._reading = None
-
-    async def aclose(self) -> None:
-        """End the reading. Closing leaves the connection of some of litellm's iterators open; cancelling a read always
-        closes it.
-        """
-        reading = self._reading or asyncio.ensure_future(self._drain())
-        await asyncio.sleep(0)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-
-    async def _next(self) -> bytes:
-        return await anext(self._chunks, b"")
-
-    async def _drain(self) -> bytes:
-        async for _ in self._chunks:
-            pass
-        return b""
 
 
 def _transport_error(error: BaseException | None) -> httpx.TransportError | None:

@@ -1,4 +1,4 @@
-"""What has arrived of an answer that litellm reads, counted below it: it loses parts of answers that break off."""
+"""Reading answers by way of litellm: what arrives is counted below it, and a read that is cancelled loses nothing."""
 
 from __future__ import annotations
 
@@ -128,3 +128,41 @@ class ReadAhead(httpx.AsyncByteStream):
                     await self._room.wait()
         finally:
             self._ready.set()
+
+
+class Chunks:
+    """The chunks of a stream. A read that is cancelled goes on, and its chunk is what the next read returns: litellm's
+    iterators do not survive being cancelled.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._reading: asyncio.Future[bytes] | None = None
+
+    async def read(self) -> bytes:
+        """The next chunk; b"" at the end."""
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = asyncio.ensure_future(self._next())
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            if reading.done():
+                self._reading = None
+
+    async def aclose(self) -> None:
+        """End the reading. Closing leaves the connection of some of litellm's iterators open; cancelling a read always
+        closes it.
+        """
+        reading = self._reading or asyncio.ensure_future(self._drain())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+    async def _next(self) -> bytes:
+        return await anext(self._chunks, b"")
+
+    async def _drain(self) -> bytes:
+        async for _ in self._chunks:
+            pass
+        return b""

@@ -20,7 +20,7 @@ from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
-from router.gateway.endpoints.responder import Responder
+from router.gateway.endpoints.responder import Responder, routing_headers
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
@@ -337,28 +337,9 @@ class CompletionHandler:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
-        """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
-        selection, response = self._selection, self._response
-        changed = self._left_out if response is None else (*self._left_out, *response.changed)
-        headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
-        if selection is None or selection.policy.headers == "off":
-            return headers
-        headers["x-route-overhead-ms"] = f"{self._overhead_ms:.3f}"
-        if response is not None:
-            headers["x-route-card"] = response.card.id
-        if selection.routed is not None:
-            headers["x-route-policy"] = selection.policy.id
-        expected = selection.expected(response.card.id) if response is not None else None
-        if expected is not None:
-            headers["x-route-quality"] = f"{expected.quality:.3f}"
-        if response is not None and isinstance(response.body, bytes):
-            cost = self._cost_usd(self._usage())
-        else:
-            # The answer has only begun.
-            cost = expected.cost_usd if expected else None
-        if cost is not None:
-            headers["x-route-cost-usd"] = f"{cost:.6f}"
-        return headers
+        response = self._response
+        cost = self._cost_usd(self._usage()) if response is not None and isinstance(response.body, bytes) else None
+        return routing_headers(self._selection, response, self._left_out, self._overhead_ms, cost)
 
     async def _record(self, status: int, error: str | None) -> None:
         """Write the record, settle the cost and remember the conversation's card, once."""
