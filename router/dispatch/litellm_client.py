@@ -148,7 +148,8 @@ class LitellmClient:
                     api_key=key or _placeholder_key(card),
                     api_base=_api_base(card),
                     extra_headers=_forwarded(card, call) or None,
-                    timeout=limit_s,
+                    # litellm keeps a client with its connections for every value, so it is always the same one.
+                    timeout=self.timeouts.total_s,
                     max_retries=0,
                     num_retries=0,
                     # MCP tools are called by the model's provider, never by this process; litellm's handler for them
