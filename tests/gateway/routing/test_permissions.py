@@ -27,6 +27,7 @@ class Account:
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.listed_files = 2
 
     async def responses(self, request: Request) -> Response:
         body = await request.json()
@@ -47,7 +48,8 @@ class Account:
 
     async def files(self, request: Request) -> Response:
         if request.method == "GET":
-            return JSONResponse({"object": "list", "data": [{"id": "file-1"}, {"id": "file-2"}], "first_id": "file-1"})
+            listed = [{"id": f"file-{number + 1}"} for number in range(self.listed_files)]
+            return JSONResponse({"object": "list", "data": listed, "first_id": "file-1"})
         self.seen.append(({}, {}))
         return JSONResponse({"id": f"file-{len(self.seen)}", "object": "file"})
 
@@ -159,6 +161,13 @@ def test_files_belong_to_the_key_that_uploaded_them(client: httpx.Client) -> Non
     assert (files("ann", "GET", "/file-1").status_code, files("bob", "GET", "/file-1").status_code) == (200, 404)
     assert [entry["id"] for entry in files("bob", "GET").json()["data"]] == ["file-2"]
     assert "file-1" not in files("bob", "GET").text
+
+
+def test_a_list_of_files_that_is_too_large_is_an_error_of_the_upstream(client: httpx.Client, account: Account) -> None:
+    account.listed_files = 250_000
+    refused = client.get("/v1/files", headers={"authorization": "Bearer bob", "x-route-card": "cheap"})
+    assert refused.status_code == 502
+    assert "too large" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
