@@ -46,6 +46,15 @@ class ConvertedStream:
         return self._chat.delivered
 
     @property
+    def arrived_tokens(self) -> int:
+        """See `Events.arrived_tokens`."""
+        return self._chat.arrived_tokens
+
+    def prolong(self, seconds: float) -> None:
+        """See `Events.prolong`."""
+        self._chat.prolong(seconds)
+
+    @property
     def problem(self) -> UpstreamError | None:
         """How the upstream failed; None where it has not."""
         return self._malformed or self._chat.problem

@@ -179,7 +179,8 @@ def booked_usage(response: UpstreamResponse, api: Api, body: Mapping[str, Any]) 
         return counted(
             events.usage,
             body,
-            delivered.tokens,
+            # The whole answer of a complete stream has been read.
+            delivered.tokens if events.complete else events.arrived_tokens,
             sure_tokens=0 if has_echo else delivered.sure_tokens,
             since_report=delivered.since_report,
             is_whole=events.complete,

@@ -21,6 +21,7 @@ import msgspec
 
 from router import settings
 from router.cards.schema import Card
+from router.dispatch.bodies.arrival import ARRIVED, Arrived, Chunks
 from router.dispatch.bodies.litellm_transport import CheckedTransport, proxy_mounts
 from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.call import Call
@@ -118,6 +119,25 @@ class LitellmClient:
         fields, changed = fit_fields(allowed, _known_dialect(litellm, card, allowed))
         if call.stream:
             fields["stream_options"] = {"include_usage": True}
+        # Everything below litellm runs in this context, or in a copy of it.
+        arrived = Arrived()
+        ARRIVED.set(arrived)
+        try:
+            return await self._answered(litellm, card, key, call, fields, tuple(changed), arrived)
+        except UpstreamError as error:
+            error.delivered_tokens = error.delivered_tokens or arrived.tokens
+            raise
+
+    async def _answered(
+        self,
+        litellm: Any,
+        card: Card,
+        key: str | None,
+        call: Call,
+        fields: Mapping[str, Any],
+        changed: tuple[str, ...],
+        arrived: Arrived,
+    ) -> UpstreamResponse:
         limit_s = call.answer_limit_s(self.timeouts)
         try:
             async with asyncio.timeout(limit_s):
@@ -128,7 +148,8 @@ class LitellmClient:
                     api_key=key or _placeholder_key(card),
                     api_base=_api_base(card),
                     extra_headers=_forwarded(card, call) or None,
-                    timeout=limit_s,
+                    # litellm keeps a client with its connections for every value, so it is always the same one.
+                    timeout=self.timeouts.total_s,
                     max_retries=0,
                     num_retries=0,
                     # MCP tools are called by the model's provider, never by this process; litellm's handler for them
@@ -138,19 +159,28 @@ class LitellmClient:
         except TimeoutError:
             raise late(card) from None
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            return _error_response(litellm, card, key, error, self.forward_headers)
+            failed = _error_response(litellm, card, key, error, self.forward_headers)
+            if arrived.tokens:
+                # The upstream's answer was a success, which litellm cannot read.
+                raise UpstreamError(f'the response of the card "{card.id}" cannot be read', 502, "garbage") from None
+            return failed
         if not call.stream:
             whole = _whole(card, response, self._passed_back(response))
-            return msgspec.structs.replace(whole, changed=tuple(changed))
-        chunks = _events(litellm, card, key, response)
-        source = Source(card.id, lambda: anext(chunks, b""), lambda: _close(chunks, response))
+            return msgspec.structs.replace(whole, changed=changed)
+        chunks = Chunks(_events(litellm, card, key, response))
+
+        async def close() -> None:
+            await chunks.aclose()
+            await response.aclose()
+
+        source = Source(card.id, chunks.read, close, arrived=lambda: arrived.tokens)
         stream = EventStream(source, CHAT, call.limits(self.timeouts), keep_usage=call.wants_usage, decode=call.decode)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.push_async_callback(stream.aclose)
             await stream.start()
             cleanup.pop_all()
         headers = {**self._passed_back(response), "content-type": "text/event-stream"}
-        return UpstreamResponse(card, 200, headers, stream, changed=tuple(changed))
+        return UpstreamResponse(card, 200, headers, stream, changed=changed)
 
     async def embed(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at an embeddings call. Raises UpstreamError where there is no HTTP response."""
@@ -308,20 +338,6 @@ def _is_finish(event: Mapping[str, Any]) -> bool:
 
 def _has_content(choice: Mapping[str, Any]) -> bool:
     return bool(choice.get("delta")) or choice.get("finish_reason") is not None
-
-
-async def _close(chunks: AsyncIterator[bytes], response: Any) -> None:
-    # Closing leaves the connection of some of litellm's iterators open; cancelling a read always closes it.
-    reading = asyncio.ensure_future(_drain(chunks))
-    await asyncio.sleep(0)
-    reading.cancel()
-    await asyncio.gather(reading, return_exceptions=True)
-    await response.aclose()
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    async for _ in chunks:
-        pass
 
 
 def _transport_error(error: BaseException | None) -> httpx.TransportError | None:

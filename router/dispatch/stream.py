@@ -58,13 +58,15 @@ class Source(Struct, frozen=True, eq=False):
     """The bytes of a stream. `read` returns b"" at the end and raises UpstreamError where the connection breaks.
     `close` ends the call, and may keep the connection open where `read` has reached the end.
 
-    `redact` removes the gateway's secrets from the upstream's error messages.
+    `redact` removes the gateway's secrets from the upstream's error messages. `arrived` estimates the tokens of the
+    answer that have arrived in all, also of what `read` has not returned, where that is counted.
     """
 
     card: str
     read: Callable[[], Awaitable[bytes]]
     close: Callable[[], Awaitable[object]]
     redact: Callable[[str], str] = str
+    arrived: Callable[[], int] = int
 
 
 class Events(Protocol):
@@ -79,6 +81,13 @@ class Events(Protocol):
     @property
     def delivered(self) -> Delivered:
         """The texts of the answer that have arrived."""
+
+    @property
+    def arrived_tokens(self) -> int:
+        """An estimate of the tokens of the answer that have arrived, also of what was not read."""
+
+    def prolong(self, seconds: float) -> None:
+        """Let reading take this many seconds from now, although the time of the exchange may be over."""
 
     @property
     def complete(self) -> bool:
@@ -140,6 +149,15 @@ class EventStream:
     def complete(self) -> bool:
         """Whether the last chunk has been returned."""
         return self._done and not self._ready
+
+    @property
+    def arrived_tokens(self) -> int:
+        """See `Events.arrived_tokens`."""
+        return max(self.delivered.tokens, self._source.arrived())
+
+    def prolong(self, seconds: float) -> None:
+        """See `Events.prolong`."""
+        self._ends_s = max(self._ends_s, time.monotonic() + seconds)
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when the upstream call ends."""

@@ -2,181 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
-import json
-import time
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit
 
-import msgspec
 import pytest
 
-from router.cards import Card
-from router.cards.price import Price
-from router.dispatch import Cooldown, Timeouts
-from router.formats.quantities import Dollars, OptionalSeconds, Seconds
-from router.gateway.app import make_app
-from router.gateway.config.gateway_yaml import Budgeting, GatewayConfig
-from router.gateway.config.keys import Key, Keys, hash_of
-from tests.billing.upstream import FAULTS, PIECES, TOKENS, CountingUpstream, counting_upstream
-from tests.gateway.servers import make_gateway, make_router, served
-
-PATHS = {
-    "chat": "chat/completions",
-    "messages": "messages",
-    "responses": "responses",
-    "completions": "completions",
-}
-STREAM_DEPARTURES = ("stays", "first", "middle", "finish", "before-usage")
-WHOLE_DEPARTURES = ("stays", "at-once", "middle")
-FINISH = (b'"finish_reason": "stop"', b'"finish_reason":"stop"', b"content_block_stop", b"output_text.done")
-USD_PER_TOKEN = 1e-3
-MAX_TOKENS = 1_000
-IN_PARALLEL = 60
-
-
-class Cell(msgspec.Struct, frozen=True):
-    """One request. `native`: the upstream has the client's protocol, else only chat."""
-
-    fault: str
-    surface: str
-    native: bool
-    stream: bool
-    departure: str
-
-    @property
-    def name(self) -> str:
-        how = "stream" if self.stream else "whole"
-        by = "native" if self.native else "converted"
-        return f"request-{self.fault}.{self.surface}.{by}.{how}.{self.departure}"
-
-    @property
-    def key(self) -> str:
-        return f"pv-{self.name}"
-
-
-class Bill(msgspec.Struct):
-    """The tokens that the upstream delivered, and for which the key was charged; the status of the response."""
-
-    delivered: int
-    charged: float
-    status: int
-
-
-CELLS = tuple(
-    Cell(fault, surface, native, stream, departure)
-    for fault, surface, native, stream in itertools.product(FAULTS, PATHS, (True, False), (True, False))
-    if native or surface != "chat"
-    for departure in (STREAM_DEPARTURES if stream else WHOLE_DEPARTURES)
-    # A conversion changes what is counted, and not when.
-    if native or departure in ("stays", "middle")
-    # Nothing is ever delivered of it.
-    if stream or (fault, departure) != ("error-event", "middle")
-)
+from tests.billing.matrix import MAX_TOKENS, PATHS, RELAYED, Bill, Cell, billed, cells_of
+from tests.billing.upstream import FAULTS, TOKENS
 
 
 @pytest.fixture(scope="module")
 def bills() -> Iterator[dict[Cell, Bill]]:
-    with pytest.MonkeyPatch.context() as patch, counting_upstream() as upstream:
-        patch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
-        yield asyncio.run(_bills(upstream))
-
-
-async def _bills(upstream: CountingUpstream) -> dict[Cell, Bill]:
-    price = Price(Dollars(0), Dollars(USD_PER_TOKEN * 1e6))
-    cards = [
-        Card(
-            id=f"{'native' if native else 'converted'}-{fault}",
-            provider="openai",
-            model=fault,
-            base_url=upstream.url,
-            price=price,
-            apis=("chat", "completions", "messages", "responses") if native else ("chat",),
-        )
-        for fault in FAULTS
-        for native in (True, False)
-    ]
-    keys = Keys(
-        [
-            Key(id=f"k{number}", hash=hash_of(cell.key), budget_usd_per_day=Dollars(1e6))
-            for number, cell in enumerate(CELLS)
-        ]
-    )
-    timeouts = Timeouts(first_token_s=Seconds(5), idle_s=Seconds(4), total_s=Seconds(40))
-    # The failures of one cell must not keep those of others from the card.
-    config = GatewayConfig(
-        timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(3)), cooldown=Cooldown(failures=10_000)
-    )
-    gateway = make_gateway(make_router(*cards), config, keys)
-    gate = asyncio.Semaphore(IN_PARALLEL)
-    with served(make_app(gateway)) as url:
-
-        async def bill(number: int, cell: Cell) -> Bill:
-            async with gate:
-                status = await _ask(url, cell, upstream)
-            return Bill(0, 0.0, status)
-
-        bills = dict(zip(CELLS, await asyncio.gather(*map(bill, *zip(*enumerate(CELLS), strict=True))), strict=True))
-        # The last ones are read on for a while.
-        await asyncio.sleep(3.5)
-        for number, cell in enumerate(CELLS):
-            bills[cell].delivered = upstream.delivered[cell.name]
-            bills[cell].charged = await gateway.state.spent_usd(f"k{number}", gateway_time()) / USD_PER_TOKEN
-    return bills
-
-
-def gateway_time() -> float:
-    return time.time()
-
-
-async def _ask(url: str, cell: Cell, upstream: CountingUpstream) -> int:
-    """Send the request, and leave where the cell says. Returns the status of the response, 0 where none was read."""
-    card = f"{'native' if cell.native else 'converted'}-{cell.fault}"
-    prompt = f"Say something about {cell.name} now"
-    body: dict[str, Any] = {"model": card, "stream": cell.stream, "max_tokens": MAX_TOKENS}
-    if cell.surface in ("chat", "messages"):
-        body["messages"] = [{"role": "user", "content": prompt}]
-    elif cell.surface == "completions":
-        body["prompt"] = prompt
-    else:
-        body["input"] = prompt
-        body["max_output_tokens"] = body.pop("max_tokens")
-    content = json.dumps(body).encode()
-    where = urlsplit(url)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    writer.write(
-        f"POST /v1/{PATHS[cell.surface]} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {cell.key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n".encode()
-        + content
-    )
-    try:
-        return await asyncio.wait_for(_read(reader, cell, upstream), 40)
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-async def _read(reader: asyncio.StreamReader, cell: Cell, upstream: CountingUpstream) -> int:
-    if not cell.stream and cell.departure != "stays":
-        while not (upstream.calls if cell.departure == "at-once" else upstream.delivered)[cell.name]:
-            await asyncio.sleep(0.002)
-        return 0
-    received = b""
-    while chunk := await reader.read(65536):
-        received += chunk
-        words = received.count(b"word ")
-        if cell.departure == "first" and words:
-            break
-        if cell.departure == "middle" and words >= TOKENS // PIECES * 5:
-            break
-        if cell.departure in ("finish", "before-usage") and any(mark in received for mark in FINISH):
-            await asyncio.sleep(0.0 if cell.departure == "finish" else 0.002)
-            break
-    return int(received.split(b" ", 2)[1]) if received else 0
+    with billed(cells_of(*RELAYED), in_parallel=60) as bills:
+        yield bills
 
 
 @pytest.mark.parametrize("fault", FAULTS)

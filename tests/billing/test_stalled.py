@@ -1,7 +1,8 @@
-"""A client that stops reading is charged for what the upstream has written."""
+"""A client that stops reading, or reads slowly, is charged for what the upstream has written."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -39,9 +40,10 @@ async def answer(_: Request) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-def test_a_client_that_stops_reading_is_charged_for_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
-    config, log = GatewayConfig(timeouts=Timeouts(send_s=Seconds(0.5))), MemoryLog()
+@contextlib.contextmanager
+def reading_client(timeouts: Timeouts) -> Iterator[tuple[socket.socket, MemoryLog]]:
+    """A client with a small buffer that has sent a request for a stream, and the log of its gateway."""
+    config, log = GatewayConfig(timeouts=timeouts), MemoryLog()
     price = Price(Dollars(0), Dollars(1e6))
     body = json.dumps({"model": "c", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer pv-team\r\n"
@@ -58,6 +60,31 @@ def test_a_client_that_stops_reading_is_charged_for_the_whole_answer(monkeypatch
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((urlsplit(url).hostname, urlsplit(url).port))
         client.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        yield client, log
+
+
+@pytest.fixture(autouse=True)
+def provider_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
+
+
+def test_a_client_that_stops_reading_is_charged_for_the_whole_answer() -> None:
+    with reading_client(Timeouts(send_s=Seconds(0.5))) as (_, log):
         assert wait_for(lambda: bool(log.records), 30)
     outcome = log.records[0].outcome
     assert (outcome.error, outcome.cost_usd) == ("client_stalled", REPORTED_TOKENS)
+
+
+def test_a_client_that_reads_slowly_until_the_deadline_is_charged_for_the_whole_answer() -> None:
+    with reading_client(Timeouts(total_s=Seconds(1.5))) as (client, log):
+        client.settimeout(0.05)
+
+        def has_record() -> bool:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                client.recv(4096)
+            return bool(log.records)
+
+        assert wait_for(has_record, 30)
+    outcome = log.records[0].outcome
+    assert outcome.error is not None
+    assert outcome.cost_usd == REPORTED_TOKENS

@@ -73,6 +73,11 @@ class CountingUpstream:
                 length = int(re.search(r"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
                 body = json.loads(await reader.readexactly(length))
                 api = head.split(" ")[1].removeprefix("/v1/")
+                if "GenerateContent" in api or "generateContent" in api:
+                    # Gemini's paths say what its bodies do not.
+                    model, _, verb = api.rpartition("/")[2].partition(":")
+                    body |= {"model": model, "stream": verb.startswith("stream")}
+                    api = "gemini"
                 self.running += 1
                 self.at_once.append(self.running)
                 try:
@@ -156,7 +161,7 @@ def _reported(api: str, fault: str) -> dict[str, Any] | None:
     pair = counts.get(fault, (INPUT_TOKENS, TOKENS))
     if pair is None:
         return None
-    names = ("prompt_tokens", "completion_tokens") if "completions" in api else ("input_tokens", "output_tokens")
+    names = _COUNTS.get(api, ("input_tokens", "output_tokens"))
     usage = dict(zip(names, pair, strict=True))
     return {name: value for name, value in usage.items() if value is not None or fault == "null-usage"}
 
@@ -196,7 +201,7 @@ async def _whole(api: str, fault: str) -> AsyncIterator[tuple[str, int]]:
     usage = _reported(api, fault)
     answer = _ANSWERS[api](WORD * TOKENS)
     if usage is not None:
-        answer["usage"] = usage
+        answer["usageMetadata" if api == "gemini" else "usage"] = usage
     if fault == "error-event":
         yield json.dumps({"error": {"message": "out of luck", "type": "server_error"}}), 0
         return
@@ -294,15 +299,39 @@ def _response_answer(text: str) -> dict[str, Any]:
     return {**_RESPONSE, "status": "completed", "output": [{**_ITEM, "content": [part]}]}
 
 
+def _gemini_answer(text: str, **fields: str) -> dict[str, Any]:
+    content = {"role": "model", "parts": [{"text": text}]}
+    return {"candidates": [{"content": content, "index": 0, **fields}], "modelVersion": "m"}
+
+
+def _gemini_whole(text: str) -> dict[str, Any]:
+    return _gemini_answer(text, finishReason="STOP")
+
+
+def _gemini_piece(text: str) -> list[dict[str, Any]]:
+    return [_gemini_answer(text)]
+
+
+def _gemini_end(usage: Any) -> list[dict[str, Any]]:
+    return [{**_gemini_answer("", finishReason="STOP"), **({} if usage is None else {"usageMetadata": usage})}]
+
+
+_COUNTS = {
+    "chat/completions": ("prompt_tokens", "completion_tokens"),
+    "completions": ("prompt_tokens", "completion_tokens"),
+    "gemini": ("promptTokenCount", "candidatesTokenCount"),
+}
 _WRITERS: dict[str, Any] = {
     "chat/completions": (lambda _: [], _chat_piece, _chat_end),
     "completions": (lambda _: [], _completion_piece, _completion_end),
     "messages": (_message_start, _message_piece, _message_end),
     "responses": (_response_start, _response_piece, _response_end),
+    "gemini": (lambda _: [], _gemini_piece, _gemini_end),
 }
 _ANSWERS: dict[str, Any] = {
     "chat/completions": _chat_answer,
     "completions": _completion_answer,
     "messages": _message_answer,
     "responses": _response_answer,
+    "gemini": _gemini_whole,
 }

@@ -170,6 +170,7 @@ def upstream_server() -> Iterator[Upstream]:
     upstream = Upstream()
     routes = [
         Route("/v1/chat/completions", upstream.answer, methods=["POST"]),
+        Route("/v1/messages/count_tokens", upstream.answer, methods=["POST"]),
         Route("/v1/models", upstream.models_listed),
     ]
     with served(Starlette(routes=routes)) as url:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from router.dispatch.bodies.arrival import ARRIVED, ReadAhead
 from router.formats.json import json_bytes, json_or_none
 from router.wire.sse import begins_events, begins_json, data_of, events_of
 from router.wire.streams.assembly import assembled
@@ -33,13 +34,19 @@ _REQUESTS_STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
     """Raises ReadError for a response that is too large, and for a stream that was cut. An Anthropic answer that is
-    whole where a stream was requested becomes a stream, and the other way round.
+    whole where a stream was requested becomes a stream, and the other way round. What arrives of a success is counted
+    in `ARRIVED`.
     """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        # What is compressed cannot be checked or counted as it arrives.
+        request.headers["accept-encoding"] = "identity"
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _CheckedStream(response.stream, _REQUESTS_STREAM.search(await request.aread()) is not None)
+        stream, arrived = response.stream, ARRIVED.get()
+        if arrived is not None and response.status_code < 300:
+            stream = ReadAhead(stream, arrived)
+        response.stream = _CheckedStream(stream, _requests_stream(request.url.path, await request.aread()))
         return response
 
 
@@ -49,6 +56,11 @@ def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.
 
     mounts = _environment_proxy_mounts(lambda url: CheckedTransport(proxy=url, verify=verify, cert=cert))
     return {**mounts, **dict.fromkeys(_THIS_MACHINE)} if mounts else mounts
+
+
+def _requests_stream(path: str, body: bytes) -> bool:
+    # Gemini and Bedrock have the word in the path.
+    return "stream" in path.lower() or _REQUESTS_STREAM.search(body) is not None
 
 
 class _CheckedStream(httpx.AsyncByteStream):

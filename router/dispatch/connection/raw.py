@@ -47,6 +47,7 @@ class RawStream:
         self.usage: Usage | None = None
         # Nothing is estimated: bytes of audio, images and files are no tokens.
         self.delivered = Delivered(_NO_TEXTS)
+        self.arrived_tokens = 0
         self.complete = False
         self.problem: UpstreamError | None = None
 
@@ -56,6 +57,9 @@ class RawStream:
 
     def failure(self, message: str, kind: str, code: str | None) -> None:
         """See `Events.failure`."""
+
+    def prolong(self, seconds: float) -> None:
+        """See `Events.prolong`. Only the exchange as a whole has a time."""
 
     def __aiter__(self) -> RawStream:
         return self

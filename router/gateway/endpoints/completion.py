@@ -20,7 +20,7 @@ from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
-from router.gateway.endpoints.responder import Responder
+from router.gateway.endpoints.responder import Responder, routing_headers
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
@@ -69,7 +69,7 @@ class CompletionHandler:
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
         self._ttft_ms: float | None = None
-        self._is_recorded = False
+        self._has_failed = self._is_recorded = False
         traces = services.traces
         self._trace = None if traces is None else traces.begin(self._headers, surface.name, self._at)
 
@@ -92,6 +92,8 @@ class CompletionHandler:
             await self._read_on()
             await self._record(CLIENT_CLOSED_REQUEST, "client_stalled")
         except ClientDisconnect:
+            # What has arrived meanwhile is charged, too.
+            await self._end_stream()
             await self._record(CLIENT_CLOSED_REQUEST, "client_left")
         finally:
             await self._close()
@@ -234,10 +236,13 @@ class CompletionHandler:
         request, response = self._request, self._response
         if request is None or response is None or isinstance(response.body, bytes) or not self._accounting.is_charged:
             return
+        drain_s = request.active.config.budgets.drain_s
+        response.body.prolong(drain_s)
         with contextlib.suppress(UpstreamError, ClientDisconnect, TimeoutError):
-            async with asyncio.timeout(request.active.config.budgets.drain_s):
+            async with asyncio.timeout(drain_s):
                 async for _ in response.body:
                     self._check_drain(request, response.body)
+        await self._end_stream()
 
     def _check_drain(self, request: GatewayRequest, events: Events) -> None:
         """Stop reading where the answer is too long and nobody takes it. Raises ClientDisconnect."""
@@ -256,19 +261,36 @@ class CompletionHandler:
         await self._responder.whole(error.status, error.headers, self._surface.error(error))
 
     async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
+        shown = b"" if self._has_failed else event or self._surface.failure(error)
+        self._has_failed = True
+        if self._goes_on:
+            # The time of the exchange is over, and the client may have read slowly: the answer may be longer.
+            await self._responder.events(shown, is_last=False)
+            shown = b""
+            await self._read_on()
         await self._record(200, error.code)
         self._stop_watching()
-        await self._responder.events(event or self._surface.failure(error), is_last=True)
+        await self._responder.events(shown, is_last=True)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the upstream of a stream that ends early for the client has not failed."""
+        body = b"" if self._response is None else self._response.body
+        return not isinstance(body, bytes) and not body.complete and body.problem is None
 
     def _stop_watching(self) -> None:
         if self._disconnect is not None:
             self._disconnect.stop()
 
+    async def _end_stream(self) -> None:
+        """End the upstream call of a stream."""
+        if self._response is not None and not isinstance(self._response.body, bytes):
+            await self._response.body.aclose()
+
     async def _close(self) -> None:
         try:
             await self._turn.aclose()
-            if self._response is not None and not isinstance(self._response.body, bytes):
-                await self._response.body.aclose()
+            await self._end_stream()
         finally:
             if not self._is_recorded:
                 # The gateway itself failed, or is shutting down.
@@ -316,28 +338,9 @@ class CompletionHandler:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
-        """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
-        selection, response = self._selection, self._response
-        changed = self._left_out if response is None else (*self._left_out, *response.changed)
-        headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
-        if selection is None or selection.policy.headers == "off":
-            return headers
-        headers["x-route-overhead-ms"] = f"{self._overhead_ms:.3f}"
-        if response is not None:
-            headers["x-route-card"] = response.card.id
-        if selection.routed is not None:
-            headers["x-route-policy"] = selection.policy.id
-        expected = selection.expected(response.card.id) if response is not None else None
-        if expected is not None:
-            headers["x-route-quality"] = f"{expected.quality:.3f}"
-        if response is not None and isinstance(response.body, bytes):
-            cost = self._cost_usd(self._usage())
-        else:
-            # The answer has only begun.
-            cost = expected.cost_usd if expected else None
-        if cost is not None:
-            headers["x-route-cost-usd"] = f"{cost:.6f}"
-        return headers
+        response = self._response
+        cost = self._cost_usd(self._usage()) if response is not None and isinstance(response.body, bytes) else None
+        return routing_headers(self._selection, response, self._left_out, self._overhead_ms, cost)
 
     async def _record(self, status: int, error: str | None) -> None:
         """Write the record, settle the cost and remember the conversation's card, once."""

@@ -17,6 +17,7 @@ from router.dispatch import Call
 from router.errors import UpstreamError
 from router.gateway.endpoints.keyed import Entry, turn_of
 from router.gateway.endpoints.services import Services
+from router.gateway.http.disconnect import CancelOnDisconnect
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest
@@ -37,13 +38,15 @@ class DryRun:
     async def route(self, http: Request, entry: Entry) -> Response:
         """`POST /route`: the decision about a body of any surface, without the call."""
         request = await self._read(http, entry, CHAT)
-        async with self._services.admission.turn(turn_of(self._services, request, None)):
+        turn = turn_of(self._services, request, None)
+        async with CancelOnDisconnect(http.receive), self._services.admission.turn(turn):
             return Response(await self._decision(request), media_type=_JSON)
 
     async def count_tokens(self, http: Request, entry: Entry) -> Response:
         """`POST /v1/messages/count_tokens`: the upstream's count where it offers one, else that of our tokenizer."""
         request = await self._read(http, entry, COUNT_TOKENS)
-        return Response(await self._count(request, entry), media_type=_JSON)
+        async with CancelOnDisconnect(http.receive):
+            return Response(await self._count(request, entry), media_type=_JSON)
 
     async def _read(self, http: Request, entry: Entry, surface: Surface) -> GatewayRequest:
         body = await entry.read_body(http)

@@ -17,7 +17,8 @@ from router.dispatch import Call
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.providers import native_apis, uses_litellm
-from router.errors import FieldError, UnknownModelError
+from router.dispatch.stream import Events
+from router.errors import FieldError, UnknownModelError, UpstreamError
 from router.formats.json import json_bytes
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.keyed import tenant_of
@@ -34,6 +35,8 @@ from router.wire.reading.provider_ids import id_of_body
 _CARD = "x-route-card"
 # The description of a file that was created.
 _MAX_CREATED_BYTES = 64 * 1024
+# A thousand files are described in about 300 KB.
+_MAX_LIST_BYTES = 4 * 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 # For the gateway, or for Azure's; keys in the URL are never passed on.
 _NEVER_FORWARDED = frozenset({_CARD, "api-version", "key", "api-key", "api_key"})
@@ -169,14 +172,13 @@ class RelayedHandler(CompletionHandler):
             await self._respond_whole(response, response.body)
             return
         events = response.body
-        await self._responder.begin_raw(response.status, response.headers)
         if self._endpoint.operation == "files" and self._request and self._ownership.applies_to(self._request):
-            listed = b"".join([piece async for piece in events])
-            await self._responder.events(
-                await self._ownership.own_entries(self._request, listed, self._at), is_last=False
-            )
+            listed = await self._ownership.own_entries(self._request, await _whole_list(events), self._at)
+            await self._responder.begin_raw(response.status, response.headers)
+            await self._responder.events(listed, is_last=False)
             await self._end_raw(response.status)
             return
+        await self._responder.begin_raw(response.status, response.headers)
         created = b""
         async for piece in events:
             created = created + piece if len(created) < _MAX_CREATED_BYTES else created
@@ -203,3 +205,14 @@ class RelayedHandler(CompletionHandler):
         # Without its end the response is incomplete for the client; an error's text would be part of its bytes.
         await self._record(200, error.code)
         self._stop_watching()
+
+
+async def _whole_list(events: Events) -> bytes:
+    """A list that is read before it is passed on. Raises UpstreamError for one that is too large."""
+    pieces, size = [], 0
+    async for piece in events:
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_LIST_BYTES:
+            raise UpstreamError("the upstream's list is too large; ask for a shorter page (`limit`)", 502, "too_large")
+    return b"".join(pieces)

@@ -46,7 +46,7 @@ _NOT_WRITTEN = frozenset(
 
 # The bytes of UTF-8 that begin no letter.
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
-_WHOLE_TEXTS = re.compile(
+WHOLE_TEXTS = re.compile(
     rb'"(?:arguments|content|delta|partial_json|reasoning|reasoning_content|refusal|response|text|thinking|transcript)"'
     rb'\s*:\s*"((?:[^"\\]++|\\.)*+)'
 )
@@ -139,7 +139,7 @@ def is_absurd(reported_tokens: int, delivered_tokens: int) -> bool:
 
 def texts_in(body: bytes) -> Delivered:
     """The texts in a whole answer of any protocol, or in the beginning of one, by the keys that have them."""
-    delivered = Delivered(_WHOLE_TEXTS)
+    delivered = Delivered(WHOLE_TEXTS)
     delivered.add(body)
     return delivered
 

@@ -231,3 +231,11 @@ def test_a_body_of_many_small_values_is_refused_before_it_is_decoded(client: htt
     refused = client.post("/v1/chat/completions", content=lists, headers=bearer("b"))
     assert refused.status_code == 400
     assert "JSON values" in refused.json()["error"]["message"]
+
+
+def test_a_count_of_tokens_ends_with_its_client(upstream: Upstream) -> None:
+    card = make_card("c", upstream.url, "hang", apis=("messages",))
+    with gateway_server(card) as url, httpx.Client(base_url=url, timeout=0.5, trust_env=False) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/messages/count_tokens", json={"model": "c", "messages": MESSAGES})
+        assert wait_for(upstream.left.is_set)

@@ -27,6 +27,7 @@ class Account:
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.listed_files = 2
 
     async def responses(self, request: Request) -> Response:
         body = await request.json()
@@ -47,7 +48,8 @@ class Account:
 
     async def files(self, request: Request) -> Response:
         if request.method == "GET":
-            return JSONResponse({"object": "list", "data": [{"id": "file-1"}, {"id": "file-2"}], "first_id": "file-1"})
+            listed = [{"id": f"file-{number + 1}"} for number in range(self.listed_files)]
+            return JSONResponse({"object": "list", "data": listed, "first_id": "file-1"})
         self.seen.append(({}, {}))
         return JSONResponse({"id": f"file-{len(self.seen)}", "object": "file"})
 
@@ -161,6 +163,13 @@ def test_files_belong_to_the_key_that_uploaded_them(client: httpx.Client) -> Non
     assert "file-1" not in files("bob", "GET").text
 
 
+def test_a_list_of_files_that_is_too_large_is_an_error_of_the_upstream(client: httpx.Client, account: Account) -> None:
+    account.listed_files = 250_000
+    refused = client.get("/v1/files", headers={"authorization": "Bearer bob", "x-route-card": "cheap"})
+    assert refused.status_code == 502
+    assert "too large" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("extra", "fields"),
     [
@@ -169,6 +178,11 @@ def test_files_belong_to_the_key_that_uploaded_them(client: httpx.Client) -> Non
         ("upstream_routing", {"provider": {"order": ["x"]}}),
         ("upstream_routing", {"prompt": {"id": "pmpt_1"}}),
         ("web_search", {"tools": [{"type": "web_search"}]}),
+        ("upstream_routing", {"fallbacks": [{"model": "dear"}]}),
+        ("inference_geo", {"inference_geo": "us"}),
+        ("other_tools", {"data_sources": [{"type": "azure_search"}]}),
+        ("other_tools", {"tools": [{"type": "advisor_20260301", "model": "dear"}]}),
+        ("code_interpreter", {"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}),
         ("mcp", {"tools": [{"type": "mcp", "server_url": "http://127.0.0.1"}]}),
         ("code_interpreter", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
     ],
@@ -181,6 +195,15 @@ def test_extras_of_a_limited_key_are_refused_by_their_setting(
     assert f"add {extra} to `allow`" in refused.json()["error"]["message"]
     assert respond(client, "ann", **fields).status_code == 200
     assert len(account.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"inference_geo": "global"}, {"tools": [{"type": "shell", "environment": {"type": "local"}}]}],
+    ids=["the usual region", "a shell of the client's"],
+)
+def test_what_costs_nothing_more_is_no_extra(client: httpx.Client, fields: dict[str, Any]) -> None:
+    assert respond(client, "limited", **fields).status_code == 200
 
 
 def test_an_extra_that_the_key_allows_is_passed_on(client: httpx.Client, account: Account) -> None:
