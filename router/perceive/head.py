@@ -238,10 +238,13 @@ _POSITIVE = (
 )
 
 
+_KINDS = {"landmarks": np.int8, "grams": np.float16}
+
+
 def _problem_of_values(name: str, array: np.ndarray) -> str | None:
     """What is wrong with the values of the array stored under this name, or None."""
     single = name.startswith(("lens.", "acceptance.reader."))
-    kind = np.dtype(np.int8 if name.endswith(".landmarks") else np.float32 if single else np.float64)
+    kind = np.dtype(_KINDS.get(name.rpartition(".")[2], np.float32) if single else np.float64)
     if array.dtype != kind:
         return f"is {array.dtype} instead of {kind}"
     if not np.isfinite(array).all() and name != "acceptance.outcomes":

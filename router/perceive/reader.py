@@ -50,10 +50,10 @@ class Context(Struct, frozen=True):
 
 
 class ReaderParameters(Struct, frozen=True, eq=False):
-    """float32: `grams` `(2 ** GRAM_BITS, READINGS)`, `center`, `scale` `(width + CONTEXT_FEATURES,)`, `weights`
-    `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`; `landmarks` int8 `(landmarks, embedded)`,
-    `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`; `curve` `(2, points)`, the difficulties
-    that the linear part reads, increasing, and what prompts read as that difficult really are.
+    """float16: `grams` `(2 ** GRAM_BITS, READINGS)`; float32: `center`, `scale` `(width + CONTEXT_FEATURES,)`,
+    `weights` `(width + CONTEXT_FEATURES, READINGS)`, `intercept` `(READINGS,)`; `landmarks` int8 `(landmarks,
+    embedded)`, `landmark_scale` `(landmarks,)`, `landmark_weights` `(landmarks, READINGS)`; `curve` `(2, points)`, the
+    difficulties that the linear part reads, increasing, and what prompts read as that difficult really are.
     """
 
     grams: Floats
@@ -81,6 +81,7 @@ class Reader:
         self.id = digest.hexdigest()[:12]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
         self._bound = _CLIP * self._scale
+        self._grams = parameters.grams.astype(np.float32)
         self._intercept = parameters.intercept.astype(np.float64)
         # One product for the dense features and the similarities.
         self._weights = np.concatenate(
@@ -99,7 +100,7 @@ class Reader:
         hashes = gram_hashes("\n".join(turns))
         reading = self._intercept + np.concatenate([dense, self._landmarks(vector[None])[0]]) @ self._weights
         if len(hashes):
-            reading += np.add.reduce(self.parameters.grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
+            reading += np.add.reduce(self._grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
         reading[0] = corrected(reading[0], self.parameters.curve)
         shares = np.minimum(np.maximum(reading[1:], 0.0), 1.0)
         reading[1:] = shares / max(float(shares.sum()), 1.0)

@@ -18,7 +18,7 @@ from router.perceive.skills import SkillParameters, SkillProjector
 from router.types import Doubles, Floats, Indices, Mask
 
 _DOMAIN_FOLDS = 8
-_MIN_DOMAINS = 3
+MIN_DOMAINS = 3
 _PRIOR_ROWS = 300
 _PRIOR_DOMAINS = 2.0
 _STRONGEST = np.array(ALPHAS[-1:])
@@ -139,7 +139,7 @@ class CrossValidation:
 
     def domains_or_topics(self, domains: Any) -> Any:
         """The groups of prompts to leave out as a whole: the domains, or topics if there are fewer than three."""
-        return self._topics() if domains is None or len(np.unique(domains)) < _MIN_DOMAINS else domains
+        return self._topics() if domains is None or len(np.unique(domains)) < MIN_DOMAINS else domains
 
     def _topics(self) -> Indices:
         """The topic of each prompt, where topics are a few clusters of landmarks."""
@@ -274,7 +274,7 @@ def out_of_domain_level(ability: Doubles, domains: Any) -> float:
     known `domains`, and from the middle of the scale with the weight of a few. Zero where there are too few domains.
     """
     count = 0 if domains is None else len(np.unique(domains))
-    return float((0.5 - ability.mean()) * _PRIOR_DOMAINS / (count + _PRIOR_DOMAINS)) if count >= _MIN_DOMAINS else 0.0
+    return float((0.5 - ability.mean()) * _PRIOR_DOMAINS / (count + _PRIOR_DOMAINS)) if count >= MIN_DOMAINS else 0.0
 
 
 def _least_squares(product: Doubles, along: Doubles, prior: Doubles, toward: Doubles) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from router.perceive.reader import (
     gram_hashes,
 )
 from router.perceive.skills import levels, quantised, unit_rows
-from router.types import Doubles, Floats, Indices
+from router.types import Doubles, Floats, Indices, Mask
 
 _FOLDS = 5
 _ALPHAS = (0.8, 1.6, 3.2)
@@ -39,6 +40,15 @@ _JITTER = 1e-2
 _LEAST_PROMPTS_OF_GRAM = 2
 _PAIR_WEIGHT, _WORDING_WEIGHT = 0.5, 2.0
 _CURVE_POINTS, _LEAST_CURVE_SLOPE = 16, 0.05
+_HARD_SHARE, _HARD_FROM = 2 / 3, -0.5
+"""Differences of difficulty above the latter count so much: a square error weighs hard prompts most, but what is
+trivial has to be told from what is easy."""
+
+_TRIVIAL_SHARE, _TRIVIAL_QUANTILE, _TRIVIAL_CHANCE = 0.9, 0.9, 0.87
+"""A prompt is trivial where the weakest strength is expected to answer at least this share well. What reads as easy as
+so many of these prompts is forecast that chance of the weakest strength at least: the most that its cards need for a
+mean of 0.85."""
+
 _CLIP = 5.0
 _ROUNDS, _STEPS = 60, 3
 _DIFFICULTY_PRECISION = 0.03
@@ -76,7 +86,7 @@ def fit_reader(
     embedding. What sets `others` apart from the prompts that they word another way shall not count.
     """
     strengths, difficulty = graded_difficulty(graded.outcomes.scores.astype(np.float64))
-    targets = np.column_stack([difficulty, graded.families])
+    targets = np.column_stack([_with_less_of_hard(difficulty), graded.families])
     center_targets = targets.mean(axis=0)
     count, rows = len(targets), np.arange(len(targets))
     turns, contexts = [prompt.turns for prompt in graded.outcomes.prompts], [*graded.contexts]
@@ -104,15 +114,15 @@ def fit_reader(
         for train, test in GroupKFold(min(_FOLDS, count)).split(rows, groups=groups):
             dual = _solve(kernel, targets - center_targets, train, contrasts, alpha)
             forecast[test] = center_targets[0] + kernel[test] @ dual[:, 0]
-        error = float(np.square(forecast - difficulty).mean())
+        error = float(np.square(forecast - targets[:count, 0]).mean())
         if best is None or error < best[0]:
             best = error, alpha, forecast
     assert best is not None
     _, alpha, read = best
-    curve = _curve(read, difficulty)
+    curve = saturated(_curve(read, difficulty), read, graded.outcomes.scores[:, 0] >= _TRIVIAL_SHARE, strengths[0])
     dual = _solve(kernel, targets - center_targets, rows, contrasts, alpha)
     parameters = ReaderParameters(
-        grams=((grams.T @ dual) * gram_weights[:, None]).astype(np.float32),
+        grams=((grams.T @ dual) * gram_weights[:, None]).astype(np.float16),
         center=center.astype(np.float32),
         scale=scale.astype(np.float32),
         weights=((dense.T @ dual) * dense_weights[:, None]).astype(np.float32),
@@ -158,6 +168,34 @@ def _curve(read: Doubles, difficulty: Doubles) -> Floats:
     values += _LEAST_CURVE_SLOPE * (points - points.mean())
     kept = np.concatenate([[True], np.diff(points) > 1e-3])
     return np.array([points[kept], values[kept]], dtype=np.float32)
+
+
+def _with_less_of_hard(difficulty: Doubles) -> Doubles:
+    """The scale on which difficulties are fitted; the curve leads back from it."""
+    return difficulty - (1 - _HARD_SHARE) * np.maximum(difficulty - _HARD_FROM, 0.0)
+
+
+def saturated(curve: Floats, read: Doubles, trivial: Mask, strength: float) -> Floats:
+    """The curve with difficulties so low, for readings like those of trivial prompts, that the weakest strength is
+    trusted with them. It is left as it is from where this strength fails half of the time.
+
+    Few prompts of those that are read as trivial are harder, but in the graded prompts, which have every level and
+    look-alikes on purpose, they are many more than in everyday traffic.
+    """
+    if not trivial.any():
+        return curve
+    points, values = curve.astype(np.float64)
+    knee = float(np.quantile(read[trivial], _TRIVIAL_QUANTILE))
+    greatest = strength - math.log(_TRIVIAL_CHANCE / (1 - _TRIVIAL_CHANCE))
+    half = float(np.interp(strength, values, points))
+    if not (points[0] < knee < half) or greatest >= strength:
+        return curve
+    kept = np.concatenate([points[(points < knee) | (points > half)], [knee, half]])
+    kept.sort()
+    low = np.interp(kept, points, values)
+    below = kept <= knee
+    low[below] = np.minimum(low[below], greatest + _LEAST_CURVE_SLOPE * (kept[below] - knee))
+    return np.array([kept, low], dtype=np.float32)
 
 
 class _Contrasts(NamedTuple):

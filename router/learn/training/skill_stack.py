@@ -110,7 +110,8 @@ class SkillStack(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         )
         self.weights_ = blend.weights
         inside, outside = (blend(part, validation.table, parameters) for part in (in_domain, out_of_domain))
-        self.uncertainty_ = estimate_uncertainty(inside, outside, left_out[out_of_domain.rows])
+        known = None if domains is None else len(np.unique(domains))
+        self.uncertainty_ = estimate_uncertainty(inside, outside, left_out[out_of_domain.rows], known)
         self.particular_ = particular_factors(inside, outside, left_out[out_of_domain.rows])
         moments = added(moments_of_blocks(X, table, SkillProjector(parameters)))
         columns = member_columns(embedded, parameters)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
-from router.learn.training.members import Blended
+from router.learn.training.members import MIN_DOMAINS, Blended
 from router.learn.training.outcome_table import MIN_ROWS
 from router.perceive.profile import share_between
 from router.types import Doubles, Indices
@@ -48,9 +49,11 @@ class _Cells(NamedTuple):
         return inside
 
 
-def estimate_uncertainty(in_domain: Blended, out_of_domain: Blended, groups: Indices) -> Uncertainty:
+def estimate_uncertainty(
+    in_domain: Blended, out_of_domain: Blended, groups: Indices, domains: int | None = None
+) -> Uncertainty:
     """The uncertainty of forecasts that are made like these, which are out of fold and with domains left out; `groups`
-    are the domains of the latter's rows.
+    are the domains of the latter's rows, or topics where there are too few `domains`, the number of known ones.
     """
     table = in_domain.table
     outcomes = table.known.sum(axis=0)
@@ -58,6 +61,7 @@ def estimate_uncertainty(in_domain: Blended, out_of_domain: Blended, groups: Ind
     # The variance of a model with few outcomes is shrunk to the mean of all models.
     mean = error.sum() / max(outcomes.sum(), 1) if outcomes.any() else 0.25
     variance = (error + MIN_ROWS * mean) / (outcomes + MIN_ROWS)
+    widening = 1.0 if domains is None or domains >= MIN_DOMAINS else _of_few(domains)
     shares = []
     for independent in (False, True):
         # In domain, the forecasts were fitted to the mean scores of the domains, so that these show no errors.
@@ -66,9 +70,17 @@ def estimate_uncertainty(in_domain: Blended, out_of_domain: Blended, groups: Ind
             _cells(out_of_domain, variance, of_cells, independent)
             for of_cells in (_tenths(out_of_domain, independent), groups[:, None])
         ]
-        shares.append(_best_shares(of_tenths, *left_out))
+        inside, outside = _best_shares(of_tenths, *left_out)
+        shares.append(np.array([inside, max(outside, min(outside * widening, _DEFAULT_SHARE))]))
     total, independent_part = np.array(shares)
     return Uncertainty(variance, np.column_stack([total, np.minimum(total, independent_part)]))
+
+
+def _of_few(domains: int) -> float:
+    """By how much a variance is greater than topics that stand in for so few domains show it: Student's quantile in
+    place of the normal one. It widens no further than to the share that is assumed where nothing is known.
+    """
+    return float((stdtrit(max(domains - 1, 1), (1 + _COVERED) / 2) / _QUANTILE_80) ** 2)
 
 
 def _tenths(blended: Blended, independent: bool) -> Indices:

@@ -6,6 +6,10 @@
 the probes. It is a kernel regression of the residuals: one probe, or `n` alike, give `k n / (κ + n)` of their residual.
 Weights by similarity alone, `Σ k_i r_i / (κ + Σ k_i)`, give the same for these, but forty probes of another topic would
 add up to a correction. A prompt unlike all probes keeps its forecast.
+
+How far the outcomes of one card agree with those near them is measured on themselves: the regression without outcome
+`i` forecasts its residual `r_i` as `f_i`, and all corrections are multiplied with the factor of `f` that fits `r` best,
+between 0 and 1. Where the neighbours of an outcome say nothing about it, the correction is nearly 0.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from router.types import Doubles, Floats
 
 SHARPNESS, PRIOR_OUTCOMES = 5.0, 1.0
 """`β` and `κ`."""
+
+PRIOR_AGREEMENT = 0.1
+"""The weight with which a factor of 1 is assumed: so many squared units of forecast residuals."""
 
 _SHARE_OF_FAMILIES = 0.2
 
@@ -32,7 +39,12 @@ class LocalEvidence(Struct, frozen=True, eq=False):
     @classmethod
     def of(cls, topics: Doubles, residuals: Doubles) -> LocalEvidence:
         """The evidence of outcomes on prompts with these topics `(outcomes, numbers)` and residuals `(outcomes,)`."""
-        weights = np.linalg.solve(similarity(topics) + PRIOR_OUTCOMES * np.eye(len(topics)), residuals)
+        inverse = np.linalg.inv(similarity(topics) + PRIOR_OUTCOMES * np.eye(len(topics)))
+        weights = inverse @ residuals
+        # Each residual as the regression without it forecasts it, which needs no second regression.
+        left_out = residuals - weights / np.diag(inverse)
+        agreement = (PRIOR_AGREEMENT + left_out @ residuals) / (PRIOR_AGREEMENT + left_out @ left_out)
+        weights = weights * min(max(float(agreement), 0.0), 1.0)
         return cls(topics, np.asarray(weights, dtype=np.float64), float(np.abs(residuals).max(initial=0.0)))
 
     def correction(self, topic: Doubles) -> float:

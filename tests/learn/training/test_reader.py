@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from router.cards.benchmarks import FAMILIES
-from router.learn.training.reader import FittedReader, OtherWordings, fit_reader, graded_difficulty
+from router.learn.training.reader import FittedReader, OtherWordings, fit_reader, graded_difficulty, saturated
 from router.learn.training.rewording import reworded
 from router.perceive.features import feature_vectors
-from router.perceive.reader import Context, Reader
+from router.perceive.reader import Context, Reader, corrected
 from router.perceive.text.encoder import StaticEncoder
+from router.types import Mask
 from tests.graded_prompts import EASY, HARD, graded_prompts
 
 
@@ -47,6 +48,26 @@ def test_readings_are_corrected_to_the_difficulties_that_prompts_read_alike_have
     parts = np.array_split(np.argsort(of_graded.out_of_fold), 4)
     read, true = ([values[part].mean() for part in parts] for values in (of_graded.out_of_fold, of_graded.difficulty))
     assert read == pytest.approx(true, abs=0.15)
+
+
+def test_the_weakest_strength_is_trusted_with_what_reads_as_easy_as_nine_of_ten_trivial_prompts() -> None:
+    curve = np.array([np.linspace(-3, 3, 16), np.linspace(-2, 2, 16)], dtype=np.float32)
+    read = np.linspace(-3, 3, 301)
+    trivial, strength = read < -0.5, 0.2
+    after = corrected(read, saturated(curve, read, trivial, strength))
+    chance = 1 / (1 + np.exp(after - strength))
+    assert (chance[trivial] >= 0.85).mean() >= 0.9
+    assert (np.diff(after) > 0).all()
+    before = corrected(read, curve)
+    unchanged = (before >= strength) | (before < -1.8)
+    np.testing.assert_allclose(after[unchanged], before[unchanged], atol=0.05)
+    assert (after <= before + 1e-6).all()
+
+
+@pytest.mark.parametrize("trivial", [np.zeros(301, np.bool_), np.ones(301, np.bool_)])
+def test_the_curve_stays_without_a_border_between_trivial_and_hard(trivial: Mask) -> None:
+    curve = np.array([np.linspace(-3, 3, 16), np.linspace(-2, 2, 16)], dtype=np.float32)
+    np.testing.assert_array_equal(saturated(curve, np.linspace(-3, 3, 301), trivial, 0.2), curve)
 
 
 def test_a_new_prompt_is_read_like_its_kind(of_graded: FittedReader, encoder: StaticEncoder) -> None:

@@ -49,6 +49,25 @@ def test_many_probes_of_a_remote_topic_do_not_add_up() -> None:
     assert -0.03 < many < few < 0
 
 
+def test_outcomes_that_those_near_them_contradict_correct_little() -> None:
+    there = np.array([0.9, 0.19**0.5, 0, 0, 0, 0])
+    topics, residuals = np.array([*alike(20), *np.tile(there, (20, 1))]), np.tile([0.5, -0.5], 20)
+    assert LocalEvidence.of(topics, residuals).correction(HERE) == pytest.approx(0.0, abs=0.005)
+    agreeing = np.repeat([0.5, -0.5], 20)
+    assert LocalEvidence.of(topics, agreeing).correction(HERE) > 0.2
+
+
+@given(RESIDUALS, st.integers(0, 1000))
+@settings(deadline=None)
+def test_agreement_only_makes_corrections_smaller(residuals: list[float], seed: int) -> None:
+    topics, new = topics_of(len(residuals), seed), topics_of(50, seed + 1)
+    weights = np.linalg.solve(similarity(topics) + PRIOR_OUTCOMES * np.eye(len(topics)), np.array(residuals))
+    bound = max(map(abs, residuals))
+    plain = LocalEvidence(topics, np.asarray(weights), bound).corrections(new)
+    shrunk = LocalEvidence.of(topics, np.array(residuals)).corrections(new)
+    assert (np.abs(shrunk) <= np.abs(plain) + 1e-9).all()
+
+
 def test_the_nearer_a_prompt_the_greater_its_correction() -> None:
     evidence = LocalEvidence.of(alike(8), np.full(8, -0.5))
     angles = np.linspace(0, np.pi / 2, 10)
