@@ -125,8 +125,32 @@ class SinglePlan(Struct, frozen=True, tag_field="kind", tag="single"):
         return "single"
 
 
-Plan = SinglePlan
-"""How a request is answered: the union of all kinds of plan, which `kind` tells apart; today only one kind exists.
+class ComposedPlan(Struct, frozen=True, tag_field="kind", tag="composed"):
+    """A plan in which several calls make one answer.
+
+    `id` is `plan/NAME`, `method` the kind of the plan (`cascade`, `committee` …). `members` are card ids in the order
+    in which they are asked, `writer` the card that makes one answer of theirs, None where an answer is taken as it is.
+    `card` is the card that is expected to write what the client sees. `fallbacks` are called in turn where no member
+    answers. `quality_per_usd` is the price of money λ: a further call of cost c is worth it where it is expected to
+    raise the quality by more than λ · c.
+    """
+
+    id: str
+    method: str
+    card: str
+    members: tuple[str, ...]
+    writer: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    quality_per_usd: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The tag that tells kinds of plan apart, as it appears in JSON."""
+        return "composed"
+
+
+Plan = SinglePlan | ComposedPlan
+"""How a request is answered: by one card, or by several calls, which `kind` tells apart.
 
 `router.compose.runner` carries a plan out.
 """
