@@ -102,7 +102,7 @@ def _count(members: Sequence[str | Best]) -> int:
 
 
 def unknown_cards(plan: PlanSpec, catalog: Catalog, ids: frozenset[str]) -> Iterator[tuple[KeyPath, str]]:
-    """The cards that a plan names and that are not there, or cannot do what the plan needs. `ids` are those of plans."""
+    """The cards that a plan names and that are missing, or cannot do what it needs. `ids` are those of plans."""
     for path, member in members_of(plan):
         if isinstance(member, Best):
             continue
