@@ -22,7 +22,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
-from router.decide.plans.rows import Outlooks, PlanRows, Weights
+from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
@@ -102,7 +102,7 @@ def decide(
     if not len(candidates):
         if request_context.plan is not None:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
-        advice = [*hints(words, results), *_plan_hints(results, named, plans)]
+        advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, advice))
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
@@ -210,8 +210,10 @@ def _explain_named(plan: str, rejections: Rejections) -> str:
     return f"{name} cannot answer this request: {'; '.join((rejection.reason, *rejection.also))}"
 
 
-def _plan_hints(results: Sequence[LimitResult], named: Sequence[str], plans: Plans) -> list[str]:
-    """What to do where a limit demands a plan that is no candidate."""
+def _plan_hints(
+    results: Sequence[LimitResult], named: Sequence[str], plans: Plans, rejections: Rejections
+) -> list[str]:
+    """What to do where a limit demands a plan that is no candidate, and why those are none that it means."""
     lines = []
     for result in results:
         limit = result.limit
@@ -347,7 +349,8 @@ def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pic
     texts = []
     for result, failing in zip(results, fails, strict=True):
         added = failing & (counts == 1)
-        if added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
+        # What makes a plan impossible is no limit that could be lifted.
+        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
             texts.append(result.limit.text)
     return tuple(texts)
 

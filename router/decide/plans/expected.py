@@ -35,7 +35,8 @@ class Constants(Struct, frozen=True):
     `wrong_agreement`: how often two wrong cards give the same answer. `readable`: how many answers have a final answer
     that can be compared with others (assumed: prompts for free text have none). `sample_correlation` and
     `sample_wrong_agreement`: the same for two answers of one card (assumed). `caught`: the share of wrong answers that
-    stated validators find, `caught_by_text` that which is found without them (assumed).
+    stated validators find, `caught_by_text` that which is found without them (assumed). `form_error`: the standard
+    deviation of the closed forms from real answers.
     """
 
     auc: float = 0.62
@@ -46,6 +47,7 @@ class Constants(Struct, frozen=True):
     sample_wrong_agreement: float = 0.60
     caught: float = 0.15
     caught_by_text: float = 0.05
+    form_error: float = 0.006
 
     @property
     def separation(self) -> float:

@@ -86,7 +86,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         again = price(_sum(result.reach, counted))
         if again != value:
             value, result = again, _expected(plan, columns, [again * each for each in counted], constants)
-    std, independent = _deviations(asked, forecast, result.quality, steps)
+    std, independent = _deviations(asked, forecast, result.quality, steps, constants.form_error)
     latency, most_latency, most_ttft = _times(plan, result.reach, latency_ms, ttft_ms)
     return Figures(
         quality=result.quality[0],
@@ -171,11 +171,11 @@ def _rule(gate: GateRule, constants: Constants) -> tuple[float, float | None]:
 
 
 def _deviations(
-    asked: Sequence[int], forecast: Forecast, quality: Sequence[float], steps: Sequence[float]
+    asked: Sequence[int], forecast: Forecast, quality: Sequence[float], steps: Sequence[float], form_error: float
 ) -> tuple[float, float]:
     """The standard deviation of the plan's quality, and its part that cards do not share, by the delta method."""
     changed = quality[-len(steps) :]
-    own = shared = 0.0
+    own, shared = form_error**2, 0.0
     for card, value, step in zip(asked, changed, steps, strict=True):
         gradient = min(max((value - quality[0]) / step, 0.0), 1.0)
         std, independent = forecast.quality_std.item(card), forecast.independent_std.item(card)

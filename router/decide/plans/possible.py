@@ -31,6 +31,7 @@ _ACTIONS = frozenset(
 )
 """Needs with which an answer may call tools: then one answer is taken whole."""
 
+
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
     if fields := sorted(features.indivisible - {TOOL_TURNS}):
