@@ -79,10 +79,7 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
     if explain:
         for subject, sentence in (evidence or {}).items():
             out.print(f"{escape(subject)}: {escape(sentence)}")
-        for candidate in decision.candidates:
-            if candidate.card in decision.plans and decision.plans[candidate.card] != decision.outlook:
-                out.print()
-                _print_plan(out, decision.plans[candidate.card])
+        _print_other_plans(out, decision)
         unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
         out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
         _print_rejections(out, decision)
@@ -92,12 +89,22 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
     out.print(f"\n[dim]policy {decision.policy} · artifact {decision.artifact}[/]")
 
 
+def _print_other_plans(out: Console, decision: Decision) -> None:
+    """The plans that are candidates and were not chosen."""
+    chosen = decision.outlook
+    for name, plan in decision.plans.items():
+        if name not in decision.rejections and (chosen is None or chosen.id != name):
+            out.print()
+            _print_plan(out, plan)
+
+
 def _print_plan(out: Console, plan: PlanOutlook) -> None:
     """What is expected of a plan, and its calls as a tree."""
     cost = "unknown" if plan.cost_usd is None else units.show_usd(round(plan.cost_usd, 7))
     most = "unknown" if plan.most_cost_usd is None else units.show_usd(round(plan.most_cost_usd, 7))
     out.print(
-        f"plan      {escape(plan.id)} ({plan.method}): quality {plan.quality:.2f}, cost {cost} expected and {most} at most, "
+        f"plan      {escape(plan.id)} ({plan.method}): quality {plan.quality:.2f}, "
+        f"cost {cost} expected and {most} at most, "
         f"{plan.calls:.2f} calls expected and {plan.most_calls} at most"
     )
     for number, step in enumerate(plan.steps, start=1):

@@ -189,9 +189,8 @@ def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: in
     chosen, cards = int(order[0]), order[order < len(catalog)]
     if chosen < len(catalog):
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
-    members = rows.members_of(chosen)
-    others = cards[~np.isin(cards, members)]
-    others = np.concatenate([np.array([rows.answerer(chosen)], dtype=order.dtype), others])
+    members = set(rows.members_of(chosen))
+    others = np.array([rows.answerer(chosen), *(card for card in cards.tolist() if card not in members)])
     return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
 
 
@@ -217,16 +216,15 @@ def _plan_hints(
     lines = []
     for result in results:
         limit = result.limit
-        if (
-            limit.field != "plan"
-            or limit.op != "="
-            or not isinstance(limit.value, str)
-            or limit.text == "plan possible"
-        ):
+        if limit.field != "plan" or limit.op != "=" or result.limit is POSSIBLE:
             continue
         known = ("single", *KINDS, *plans.ids)
+        meant = [name for name in named if limit.value in (name, plans[name].kind)]
         if limit.value not in known:
-            lines.append(f"there is no plan {limit.value}{did_you_mean(limit.value, known) or f'; known: {known}'}")
+            lines.append(f"there is no plan {limit.value}{did_you_mean(str(limit.value), known)}")
+        elif meant:
+            failed = {f"{PREFIX}{name}": rejections[f"{PREFIX}{name}"] for name in meant}
+            lines += [f"{name}: {'; '.join((why.reason, *why.also))}" for name, why in failed.items()]
         elif limit.value != "single":
             stated = ", ".join(named) or "none"
             lines.append(f"the plans of the policy are {stated}; name one as the model plan/NAME, or under its `plans`")

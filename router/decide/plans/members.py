@@ -57,7 +57,8 @@ class Chooser:
         self._inputs, self._results, self._unknown_passes = inputs, results, unknown_passes
         self._catalog, self._make_score = inputs.catalog, score
         self._ranked: list[int] | None = None
-        self._passing: Mask | None = None
+        # By the limits of a member: several plans often state the same.
+        self._masks: dict[tuple[str, ...], Mask] = {}
 
     def members(self, plan: PlanSpec) -> Members:
         """The members of `plan`."""
@@ -122,12 +123,12 @@ class Chooser:
         return found
 
     def _mask(self, member: Best) -> Mask:
-        if self._passing is None:
-            self._passing = self._without(frozenset())
-        mask = self._passing
-        if member.limits:
+        mask = self._masks.get(member.limits)
+        if mask is None:
+            mask = self._without(frozenset())
             for limit in parse_flags(",".join(member.limits)).limits:
                 mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+            self._masks[member.limits] = mask
         return mask
 
     def _without(self, exempt: frozenset[Exempt]) -> Mask:

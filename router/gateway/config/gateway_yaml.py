@@ -175,11 +175,8 @@ def _alias_problem(
             f'the card "{card}" also has this name{named}; rename one, or set `aliases_hide_cards: true` '
             "to give the alias precedence"
         )
-    if is_auto(target):
-        return _auto_problem(target, policies)
-    if is_plan(target):
-        id_ = target.removeprefix(PREFIX).partition("[")[0]
-        return None if id_ in plans else f'there is no plan "{id_}"{did_you_mean(id_, plans.ids)}'
+    if is_auto(target) or is_plan(target):
+        return _auto_problem(target, policies) if is_auto(target) else _plan_problem(target, plans)
     if catalog.position(target) is not None:
         return None
     if target in config.aliases:
@@ -200,6 +197,11 @@ def _covering(name: str, aliases: Mapping[str, str]) -> str | None:
     """The pattern before `name` that matches every name which `name` matches."""
     earlier = itertools.takewhile(lambda other: other != name, aliases)
     return next((other for other in earlier if covers(other, name)), None)
+
+
+def _plan_problem(target: str, plans: Plans) -> str | None:
+    id_ = target.removeprefix(PREFIX).partition("[")[0]
+    return None if id_ in plans else f'there is no plan "{id_}"{did_you_mean(id_, plans.ids)}'
 
 
 def _auto_problem(target: str, policies: Policies) -> str | None:
