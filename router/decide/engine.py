@@ -370,7 +370,7 @@ def _explain_empty(
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(result.fails[: len(counts)].sum()), result.limit.text) for result in results if result.fails.any()),
+        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[: len(counts)].sum()))),
         reverse=True,
     )
     effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
