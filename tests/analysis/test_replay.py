@@ -18,7 +18,7 @@ from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
 from router.decide.plans.catalog import Plans
-from router.decide.plans.spec import Best, Cascade, Committee, Samples
+from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
 from router.perceive.predictor import Evidence, Predictor
@@ -355,12 +355,14 @@ PLANS = Plans(
         Cascade(id="ladder", description="d", members=("poet", "generalist")),
         Committee(id="two", description="d", members=(Best(2),)),
         Samples(id="again", description="d", member="calculator"),
+        Segments(id="split", description="d", min_gain=0.0),
     ]
 )
+TASKS = ChatRequest.from_prompt(f"Answer the questions below:\n1. {SUM}\n2. Which poem has the moon in it?\n3. {SUM}")
 
 
 @given(
-    request=requests,
+    request=requests | st.just(TASKS),
     flags=flag_texts,
     plan=st.none() | st.sampled_from(PLANS.ids),
     seed=st.booleans(),
@@ -390,6 +392,15 @@ def test_a_decision_with_plans_replays_to_the_same_tree(
     assert replayed.decision is not None
     assert stored.plan == replayed.decision.outlook == routed.decision.outlook
     assert msgspec.json.encode(replayed.decision.document()) == msgspec.json.encode(routed.decision.document())
+
+
+def test_the_parts_of_a_split_prompt_are_recorded(store: Store, predictor: Predictor) -> None:
+    plain = router(predictor)
+    tested = Router(plain.catalog, plain.policies, predictor, plans=PLANS)
+    routed = tested.route(TASKS, plan="split")
+    stored = store.record(tested, routed)
+    assert len(stored.parts) == len(routed.features.parts) == 3
+    assert store.replayer.replay(stored).same
 
 
 def test_with_an_edited_plan_the_replay_names_it(store: Store, predictor: Predictor) -> None:

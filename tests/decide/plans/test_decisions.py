@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from router.decide.flags import Flags
 from router.decide.guard import GuardRule
 from router.decide.plans.catalog import Plans
-from router.decide.plans.spec import Best, BestOf, Cascade, Chain, Committee, Panel, Samples, Stage, Validators
+from router.decide.plans.spec import (
+    Best,
+    BestOf,
+    Cascade,
+    Chain,
+    Committee,
+    Panel,
+    Samples,
+    Segments,
+    Stage,
+    Validators,
+)
 from router.decide.policy import Policy
 from router.errors import NoCandidateError
 from router.types import ComposedPlan, Decision
@@ -270,8 +281,52 @@ def test_a_chain_converts_an_image_for_a_card_that_reads_only_text() -> None:
     assert isinstance(decision.plan, ComposedPlan)
     assert (decision.plan.members, decision.plan.card) == (("seer", "blind"), "blind")
     assert decision.candidates[0].quality == pytest.approx(0.45)
-    with pytest.raises(NoCandidateError, match="the request contains no image"):
-        choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, plan="describe")
+    plain = choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, plan="describe")
+    assert (plain.plan.kind, plain.card) == ("single", "blind")
+    assert reason(plain, "describe") == "the request contains no image, which the first stage consumes"
+
+
+SEGMENTS = Plans(
+    [
+        Segments(id="split", description="d", min_gain=0.02),
+        Segments(id="pair", description="d", members=("first", "strong")),
+    ]
+)
+
+
+def split(parts: list[list[float]], name: str = "split", **named: Any) -> Decision:
+    expected = msgspec.structs.replace(OUTLOOK, parts=tuple(forecast(each, cost_usd=[0.001] * 3) for each in parts))
+    return choose(CARDS, expected, policy=policy(name), plans=SEGMENTS, **named)
+
+
+def test_each_part_of_a_prompt_goes_to_its_best_card() -> None:
+    decision = split([[0.9, 0.2, 0.1], [0.1, 0.2, 0.9], [0.9, 0.1, 0.1]])
+    assert isinstance(decision.plan, ComposedPlan)
+    assert decision.plan.members == ("first", "third", "first")
+    assert decision.outlook is not None
+    assert decision.outlook.quality == pytest.approx(0.9)
+    assert (decision.outlook.calls, decision.outlook.cost_usd) == (3.0, pytest.approx(0.003))
+    assert [step.role for step in decision.outlook.steps] == ["part"] * 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([], "the prompt is a single task"),
+        ([[0.9, 0.2, 0.1]] * 2, "all parts want the same card, first"),
+        ([[0.51, 0.5, 0.1], [0.5, 0.51, 0.1]], "splitting gains 0.005, not more than 0.02"),
+        ([[0.9, 0.2, 0.1]] * 9, "the prompt has 9 parts, more than the 8 calls of its caps"),
+    ],
+)
+def test_a_prompt_is_split_only_where_that_gains_something(parts: list[list[float]], expected: str) -> None:
+    decision = split(parts)
+    assert reason(decision, "split") == expected
+    assert split(parts, plan="split").plan.kind == "single"
+
+
+def test_only_the_stated_members_answer_parts() -> None:
+    decision = split([[0.9, 0.2, 0.1], [0.1, 0.2, 0.9]], "pair")
+    assert decision.plans["plan/pair"].steps[1].card == "strong"
 
 
 def test_the_document_has_the_tree_of_every_plan() -> None:
