@@ -38,6 +38,8 @@ class Features(Struct, frozen=True, eq=False):
     `thinking_scale` is how much the request lets a model think, as a multiple of what the model thinks unasked.
     `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
     a mere follow-up. `reader` is the id of the reader whose reading the vector ends with, empty without one.
+    `indivisible` are the fields because of which only one call can answer: `seed`, `store` …
+    `parts` are the features of the tasks of which the newest turn consists, where a plan may split it.
     """
 
     vector: Floats
@@ -48,6 +50,8 @@ class Features(Struct, frozen=True, eq=False):
     thinking_scale: float = 1.0
     dependence: float = UNKNOWN_DEPENDENCE
     reader: str = ""
+    indivisible: frozenset[str] = frozenset()
+    parts: tuple[Features, ...] = ()
 
 
 GREATEST_STD = 0.5
@@ -65,7 +69,7 @@ class Forecast(Struct, frozen=True, eq=False):
     the share of training prompts that are closer to the training data than this prompt.
     `compared` are the qualities by which cards are compared, where these are not the expected ones: what is particular
     to a card on this prompt counts in them only as far as it was shown to improve choices. `measured` marks the cards
-    with outcomes or probes; None where that does not matter.
+    with outcomes or probes; None where that does not matter. `parts` are the forecasts of `Features.parts`.
     """
 
     quality: Doubles
@@ -80,6 +84,7 @@ class Forecast(Struct, frozen=True, eq=False):
     novelty: float = 0.0
     compared: Doubles | None = None
     measured: Mask | None = None
+    parts: tuple[Forecast, ...] = ()
 
     @property
     def choice_quality(self) -> Doubles:
@@ -125,8 +130,69 @@ class SinglePlan(Struct, frozen=True, tag_field="kind", tag="single"):
         return "single"
 
 
-Plan = SinglePlan
-"""How a request is answered: the union of all kinds of plan, which `kind` tells apart; today only one kind exists.
+class ComposedPlan(Struct, frozen=True, tag_field="kind", tag="composed"):
+    """A plan in which several calls make one answer.
+
+    `id` is `plan/NAME`, `method` the kind of the plan (`cascade`, `committee` …). `members` are card ids in the order
+    in which they are asked, `writer` the card that makes one answer of theirs, None where an answer is taken as it is.
+    `card` is the card that is expected to write what the client sees. `fallbacks` are called in turn where no member
+    answers. `quality_per_usd` is the price of money λ: a further call of cost c is worth it where it is expected to
+    raise the quality by more than λ · c.
+    """
+
+    id: str
+    method: str
+    card: str
+    members: tuple[str, ...]
+    writer: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    quality_per_usd: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The tag that tells kinds of plan apart, as it appears in JSON."""
+        return "composed"
+
+
+class PlanStep(Struct, frozen=True, omit_defaults=True):
+    """One call that a plan may make.
+
+    `role` is `member`, `writer`, `sample`, `stage` or `part`, `probability` how probably the call is made. Quality,
+    cost and latency are the forecast for the card.
+    """
+
+    card: str
+    role: str
+    probability: float
+    quality: float
+    cost_usd: float | None = None
+    latency_ms: float | None = None
+
+
+class PlanOutlook(Struct, frozen=True):
+    """What is expected of a plan on one prompt, and what it may use at most.
+
+    `id` is `plan/NAME`, `method` its kind. Expected values weigh every call by its probability; `most_…` count all
+    calls that may be made. `quality_per_usd` is λ, see `ComposedPlan`.
+    """
+
+    id: str
+    method: str
+    card: str
+    quality: float
+    quality_std: float
+    calls: float
+    most_calls: int
+    cost_usd: float | None
+    most_cost_usd: float | None
+    latency_ms: float | None
+    most_latency_ms: float | None
+    quality_per_usd: float
+    steps: tuple[PlanStep, ...]
+
+
+Plan = SinglePlan | ComposedPlan
+"""How a request is answered: by one card, or by several calls, which `kind` tells apart.
 
 `router.compose.runner` carries a plan out.
 """
@@ -163,7 +229,9 @@ class Decision(Struct, frozen=True):
 
     `candidates` begins with the chosen card; `rejections` are by card id. `policy` and `artifact` are the ids of the
     policy and of the predictor, `flags` the flags of the request. `binding` are the limits without which another card
-    would have been chosen; `relaxed` the limits that were dropped because no card passed them.
+    would have been chosen; `relaxed` the limits that were dropped because no card passed them. `plans` are by id what
+    is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
+    whose id begins with `plan/` is one of them.
     """
 
     plan: Plan
@@ -175,6 +243,7 @@ class Decision(Struct, frozen=True):
     binding: tuple[str, ...] = ()
     relaxed: tuple[str, ...] = ()
     guard: Guard = NO_GUARD
+    plans: Mapping[str, PlanOutlook] = {}
 
     @property
     def card(self) -> str:
@@ -184,7 +253,14 @@ class Decision(Struct, frozen=True):
     def document(self) -> dict[str, Any]:
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {"card": self.card, **fields, "candidates": list(self.candidates), "rejections": dict(self.rejections)}
+        lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
+        plans = fields.pop("plans")
+        return {"card": self.card, **fields, **lists, **({"plans": dict(plans)} if plans else {})}
+
+    @property
+    def outlook(self) -> PlanOutlook | None:
+        """What is expected of the plan; None where a single card answers."""
+        return self.plans[self.plan.id] if isinstance(self.plan, ComposedPlan) else None
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):

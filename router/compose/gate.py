@@ -1,0 +1,55 @@
+"""How likely each answer is right, once the answers are known, and what asking one more card would gain.
+
+The interface is fixed; the weights come from the gate file of the artifact (`route train --plans`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from router.compose.answers import Answer
+from router.types import Doubles
+
+
+class TextSignals(NamedTuple):
+    """What the text of an answer shows without a judge.
+
+    `readable`: a final answer was found. Counts are of the whole text. `logprobs` are the quantiles .1 and .5 and the
+    least of the log-probabilities of the tokens; None where the upstream gives none.
+    """
+
+    readable: bool
+    characters: int
+    lines: int
+    digits: int
+    hedges: int
+    logprobs: tuple[float, float, float] | None = None
+
+
+class Asked(NamedTuple):
+    """A member that has answered: the quality forecast for it, its final answer and what its text shows.
+
+    `failed` is the reason why the answer cannot be right (a refusal, cut off, empty), empty otherwise.
+    """
+
+    card: str
+    prior: float
+    answer: Answer | None
+    signals: TextSignals
+    failed: str = ""
+
+
+class Gate(Protocol):
+    """The learned rule."""
+
+    id: str
+
+    def rights(self, asked: Sequence[Asked], usual_prior: float) -> Doubles:
+        """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`.
+
+        `usual_prior` is the mean forecast of the cards of the catalogue on this prompt.
+        """
+
+    def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
+        """How much the quality of the delivered answer is expected to rise if one more card is asked."""

@@ -1,0 +1,1 @@
+"""Plans: several calls for one request, as candidates beside single cards."""
