@@ -52,6 +52,10 @@ def _impossible_kind(plan: PlanSpec, features: Features) -> str:
     match plan:
         case Segments() if "json_schema" in features.needs:
             return "the request asks for one answer by a schema, and the answers to parts cannot be joined into one"
+        case BestOf(validators=validators) if (
+            validators.json_schema == "request" and "json_schema" not in features.needs
+        ):
+            return "the request states no JSON schema, by which the plan checks answers"
         case Chain(stages=stages) if (first := stages[0].consumes) not in features.modalities:
             return f"the request contains no {first}, which the first stage consumes"
     return ""
