@@ -62,9 +62,7 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
     return Fitted(data, vectors, folds, fit_gate(data, vectors, folds))
 
 
-def measure(
-    given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS
-) -> Pools:
+def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS) -> Pools:
     """For every pool and budget: mean quality of single choice and with plans, the gain, and what else is compared."""
     data, folds = given.data, given.folds
     kind = TruthfulCommittees if control == "oracle" else Committees
@@ -125,8 +123,10 @@ def _half(
         yield (
             name,
             np.stack(
-                [alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan]
-                + [ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality]
+                [
+                    *(alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan),
+                    *(ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality),
+                ]
             ),
         )
 

@@ -156,7 +156,9 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
         data = load_answers(folder, priced=False)
         vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features")
         if len(data.prompts) < _LEAST_ANSWERED:
-            raise CallerError(f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}")
+            raise CallerError(
+                f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}"
+            )
         folds = fold_of_each(k_folds(data.outcomes, _GATE_FOLDS, 0), len(data.prompts))
         training.append(Training(data, vectors, folds))
     command = ["route", "train", *(folder.name for folder in with_answers), "--encoder", encoder, option]

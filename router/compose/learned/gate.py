@@ -23,7 +23,8 @@ class LearnedGate:
         """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`."""
         if not asked:
             return np.zeros(0)
-        return rights(self._rule(asked), observed(asked, usual_prior))[0]
+        right: Doubles = rights(self._rule(asked), observed(asked, usual_prior))[0]
+        return right
 
     def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
         """How much the quality of the delivered answer is expected to rise if one more card is asked, in [0, 1]."""
