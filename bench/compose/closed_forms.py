@@ -13,7 +13,6 @@ from router import settings
 from router.compose.learned import load_gate
 from router.decide.plans import expected
 from router.learn.data.answers import NO_ANSWER
-from router.learn.plans.answer_gate import readable_answers
 from router.types import Doubles
 
 _THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
@@ -65,7 +64,7 @@ def _cascade(given: Fitted, pair: Members, threshold: float, constants: expected
 def _vote(given: Fitted, members: Members, constants: expected.Constants) -> dict[str, Any]:
     """Until two answers are the same; else the answer of the member with the highest forecast."""
     columns = list(members)
-    answers, prior = readable_answers(given.data)[:, columns], given.gate.prior[:, columns]
+    answers, prior = given.data.answers[:, columns], given.gate.prior[:, columns]
     agree = (answers[:, 0] == answers[:, 1]) & (answers[:, 0] != NO_ANSWER)
     later = [(answers[:, each] == answers[:, 2]) & (answers[:, 2] != NO_ANSWER) for each in (0, 1)]
     taken = np.where(agree, 0, np.where(later[0] | later[1], 2, prior.argmax(axis=1)))
@@ -94,7 +93,8 @@ def _row(
 def table(results: dict[str, Checks]) -> str:
     """The mean and the greatest differences as a table in Markdown."""
     lines = [
-        "| set | plan | plans | quality: mean difference, size of it, greatest | calls: mean difference, size of it, greatest |",
+        "| set | plan | plans | quality: mean difference, its size, greatest | calls: mean difference, its size, "
+        "greatest |",
         "|---|---|---|---|---|",
     ]
     for name, rows in results.items():

@@ -25,7 +25,7 @@ BUDGETS = (0.2, 0.35, 0.5, 0.75, 1.0)
 """Mean cost of a request, in multiples of what the best single model costs."""
 MORE_BUDGETS = (0.1, 0.15, *BUDGETS, 0.275, 0.425, 0.625, 0.875, 1.25, 1.5)
 """Those of a picture."""
-PRICES = np.geomspace(40.0, 12_000.0, 32)
+PRICES = np.geomspace(40.0, 12_000.0, 24)
 FOLDS = 5
 _STANDARD_ERRORS = 2.0
 _SEED = 0
