@@ -54,7 +54,8 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
     """Fit the gate by folds of prompts or of whole domains. `shuffled`: answers and signals of other prompts."""
     vectors = vectors_of(data.prompts, load_encoder("static"))
     splits = leave_domain_out(data.outcomes) if by == "domain" else k_folds(data.outcomes, FOLDS, _SEED)
-    folds = fold_of_each(splits, len(data.prompts))
+    # Several whole domains share a fold, so that there are as many fits as by prompts.
+    folds = fold_of_each(splits, len(data.prompts)) % FOLDS
     if control == "shuffled":
         order = np.random.default_rng(_SEED).permutation(len(data.prompts))
         # Those of other prompts: a text, and who agrees with whom, says nothing about this one.
