@@ -39,15 +39,15 @@ class Constants(Struct, frozen=True):
     deviation of the closed forms from real answers.
     """
 
-    auc: float = 0.62
-    correlation: float = 0.40
-    wrong_agreement: float = 0.42
+    auc: float = 0.63
+    correlation: float = 0.34
+    wrong_agreement: float = 0.32
     readable: float = 0.7
     sample_correlation: float = 0.75
     sample_wrong_agreement: float = 0.60
     caught: float = 0.15
     caught_by_text: float = 0.05
-    form_error: float = 0.006
+    form_error: float = 0.014
 
     @property
     def separation(self) -> float:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from router.decide.flags import Flags
 from router.decide.guard import GuardRule
 from router.decide.plans.catalog import Plans
+from router.decide.plans.expected import CONSTANTS
 from router.decide.plans.spec import (
     Best,
     BestOf,
@@ -339,6 +340,6 @@ def test_the_doubt_of_a_plan_follows_from_that_of_its_members() -> None:
     doubtful = forecast([0.6, 0.8, 0.62], std=[0.0, 0.3, 0.0])
     sure = forecast([0.6, 0.8, 0.62], std=[0.0, 0.0, 0.0])
     wide, narrow = (decided("ladder", expected=each).plans["plan/ladder"].quality_std for each in (doubtful, sure))
-    assert narrow == pytest.approx(0.006)
+    assert narrow == pytest.approx(CONSTANTS.form_error)
     assert narrow < wide <= 0.31
     assert np.isfinite(wide)
