@@ -36,13 +36,15 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "privacy": lambda card: _word(card.privacy),
     "modality": lambda card: card.modalities,
     "output": _outputs,
+    "consumes": lambda card: card.reads,
+    "produces": lambda card: card.writes,
     "capability": lambda card: card.capabilities or (),
     "language": lambda card: card.languages,
     "tag": lambda card: card.tags,
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset({"card", "modality", "output", "capability", "language", "tag"})
+MANY_VALUED = frozenset({"card", "modality", "output", "consumes", "produces", "capability", "language", "tag"})
 """The facets of which a card can have several words."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,
