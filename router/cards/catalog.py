@@ -68,8 +68,8 @@ class Catalog(Sequence[Card]):
         for card in self._cards:
             if card.base is not None and card.lora_slots is not None and card.id not in card.lora_slots:
                 # It would be called with the weights of no adapter.
-                problem = f"does not name {card.id}, which is on the same server"
-                raise CatalogError(card.base, "lora_slots", problem)
+                missing = f"does not name {card.id}, which is on the same server"
+                raise CatalogError(card.base, "lora_slots", missing)
 
     def __len__(self) -> int:
         return len(self._cards)
