@@ -13,8 +13,6 @@ from router.learn.data import load_set
 MOST_PROMPTS = 4000
 """Prompts taken of a set, evenly spaced."""
 
-LIMIT = 0.01
-
 
 class FalseSplits(Struct, frozen=True):
     """The prompts of a set that were looked at, the ids of those that were split, and the share."""
@@ -34,5 +32,5 @@ def measure(folder: Path, names: Sequence[str] = ()) -> list[FalseSplits]:
 def _of_set(folder: Path) -> FalseSplits:
     prompts = load_set(folder).prompts
     taken = prompts[:: max(1, len(prompts) // MOST_PROMPTS)]
-    split = tuple(prompt.id for prompt in taken if len(split_prompt(prompt.text)) > 1)
+    split = tuple(prompt.id for prompt in taken if len(split_prompt(prompt.turns[-1])) > 1)
     return FalseSplits(folder.name, len(taken), split, round(len(split) / len(taken), 5))

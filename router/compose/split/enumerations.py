@@ -90,7 +90,7 @@ def enumerations(text: str) -> Iterator[Marked]:
 
 
 def _counted(found: Sequence[re.Match[str]], count: Sequence[str]) -> list[re.Match[str]]:
-    """The matches that count from the first one without a gap; empty where fewer than two do, or where one is missing."""
+    """The matches that count from the first one on; empty where fewer than two do, or where one is missing."""
     places = {word: place for place, word in enumerate(count)}
     numbers = [(match, places.get(match["number"].lower(), -1)) for match in found]
     begun = list(itertools.dropwhile(lambda pair: pair[1] != 0, numbers))

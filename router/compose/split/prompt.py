@@ -117,24 +117,28 @@ def _after(text: str, marked: Marked) -> int:
 
 def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
     """Whether the items are tasks to be answered, rather than clues, options, steps or rules of one task."""
-    if is_request(closing) and not is_about_answers(closing):
-        return False
-    if marked.is_weak and not all(map(opens_as_request, tasks)):
-        return False
-    if _SAME_TASK.search(" ".join(tasks)) or (has_options(tasks[-1]) and not any(map(has_options, tasks[:-1]))):
-        return False
-    if len(preamble) > _LONGEST_INTRODUCTION and not marked.explicit and not all(map(is_question, tasks)):
+    if _are_parts_of_one(marked, preamble, tasks, closing):
         return False
     if announces_tasks(preamble) or announces_tasks(closing):
         return True
-    if works_on_items(preamble):
+    # Several questions with the options of one are one question.
+    with_options = [number for number, task in enumerate(tasks, 1) if has_options(task)]
+    if works_on_items(preamble) or (not marked.explicit and with_options == [len(tasks)]):
         return False
     if marked.explicit:
         return True
     requests = sum(is_request(task) or is_exercise(task) for task in tasks)
     if not preamble or _GREETING.match(preamble):
         return 2 * requests > len(tasks)
-    is_finished = not (marked.is_prose or preamble.endswith(":")) and (
-        not marked.is_weak or preamble[-1] in ".!?。！？"
+    is_unfinished = preamble.endswith(":") or (marked.is_weak and preamble[-1] not in ".!?。！？")
+    return requests == len(tasks) and not is_unfinished and not marked.is_prose
+
+
+def _are_parts_of_one(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
+    """Whether the items show that they belong to one task, whatever precedes them."""
+    return (
+        (is_request(closing) and not is_about_answers(closing))
+        or (marked.is_weak and not all(map(opens_as_request, tasks)))
+        or any(map(_SAME_TASK.search, tasks))
+        or (len(preamble) > _LONGEST_INTRODUCTION and not marked.explicit and not all(map(is_question, tasks)))
     )
-    return requests == len(tasks) and is_finished
