@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from router.compose.split import split_prompt
-from router.learn.data import load_set
+from router.learn.data.prompts import read_prompts
 
 MOST_PROMPTS = 4000
 """Prompts taken of a set, evenly spaced."""
@@ -30,7 +30,7 @@ def measure(folder: Path, names: Sequence[str] = ()) -> list[FalseSplits]:
 
 
 def _of_set(folder: Path) -> FalseSplits:
-    prompts = load_set(folder).prompts
+    prompts = read_prompts(folder / "prompts.jsonl.gz")
     taken = prompts[:: max(1, len(prompts) // MOST_PROMPTS)]
     split = tuple(prompt.id for prompt in taken if len(split_prompt(prompt.turns[-1])) > 1)
     return FalseSplits(folder.name, len(taken), split, round(len(split) / len(taken), 5))
