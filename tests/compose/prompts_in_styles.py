@@ -78,6 +78,10 @@ COMPOSITE: dict[str, tuple[str, int]] = {
     "bracket numbers": ("[1] What is the capital of Chad?\n[2] Write a limerick about tea.", 2),
     "task hash": ("Task #1: Compute 5!\nTask #2: Name a fjord.", 2),
     "dash numbers": ("1 - What is the capital of Chad?\n2 - Write a limerick about tea.", 2),
+    "options of the last task": (
+        "First, compute 3 + 4.\n\nFinally, Which is a fruit?\nOptions:\n(A) pear\n(B) leek",
+        2,
+    ),
     "Exercise": ("Exercise 1. Differentiate x^2.\nExercise 2. Translate 'sun' into Latin.", 2),
     "PS": ("What is the capital of Chad?\n\nAlso, write a limerick about tea.", 2),
     "bare paragraphs": (

@@ -123,7 +123,8 @@ def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) ->
         return True
     # Several questions with the options of one are one question.
     with_options = [number for number, task in enumerate(tasks, 1) if has_options(task)]
-    if works_on_items(preamble) or (not marked.explicit and with_options == [len(tasks)]):
+    has_joint_options = with_options == [len(tasks)] and not (marked.explicit or marked.is_prose)
+    if works_on_items(preamble) or has_joint_options:
         return False
     if marked.explicit:
         return True
