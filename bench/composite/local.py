@@ -37,7 +37,7 @@ from router.wire.sse import data_of, events_of
 
 BASE = "base"
 _PROBES = 12
-_TOKENS = 40
+_TOKENS = 28
 _NUMBERED = re.compile(r"^\s*\d+[.)]\s*")
 
 
