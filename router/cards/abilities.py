@@ -30,3 +30,6 @@ Capability = Literal[
     "tool_search",
 ]
 Output = Literal["text", "image", "audio", "video"]
+
+Content = Literal["text", "image", "audio", "video", "pdf", "json", "code", "sql", "html", "table"]
+"""What a stage of a chain reads or writes: a kind of content, or text of a certain form."""

@@ -53,6 +53,7 @@ class Catalog(Sequence[Card]):
         for card in self._cards:
             if card.base is not None:
                 _check_base(card, card.base, by_id)
+            _check_lora_slots(card, by_id)
         if (problem := contradiction(by_id)) is not None:
             raise CatalogError(*problem)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
@@ -64,6 +65,11 @@ class Catalog(Sequence[Card]):
         self._cards = tuple(
             card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
         )
+        for card in self._cards:
+            if card.base is not None and card.lora_slots is not None and card.id not in card.lora_slots:
+                # It would be called with the weights of no adapter.
+                missing = f"does not name {card.id}, which is on the same server"
+                raise CatalogError(card.base, "lora_slots", missing)
 
     def __len__(self) -> int:
         return len(self._cards)
@@ -141,6 +147,20 @@ def _check_base(card: Card, base: str, by_id: Mapping[str, Card]) -> None:
         raise CatalogError(card.id, "base", f'"{base}" is an adapter; `base` must be the id of a model\'s card')
     if by_id[base].effort_of is not None:
         raise CatalogError(card.id, "base", f'"{base}" is an effort; `base` must be {by_id[base].effort_of}')
+
+
+def _check_lora_slots(card: Card, by_id: Mapping[str, Card]) -> None:
+    if card.lora_slots is None or card.effort_of is not None:
+        return
+    if card.kind == "adapter":
+        raise CatalogError(card.id, "lora_slots", "only the base model's card states the slots of its server")
+    if len(set(card.lora_slots)) < len(card.lora_slots):
+        raise CatalogError(card.id, "lora_slots", "names an adapter twice")
+    for name in card.lora_slots:
+        if name not in by_id:
+            raise CatalogError(card.id, "lora_slots", f'there is no card "{name}"{did_you_mean(name, by_id)}')
+        if by_id[name].base != card.id:
+            raise CatalogError(card.id, "lora_slots", f'"{name}" is not an adapter of {card.id}')
 
 
 def load_card(file: Path) -> Card:

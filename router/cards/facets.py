@@ -36,6 +36,8 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "privacy": lambda card: _word(card.privacy),
     "modality": lambda card: card.modalities,
     "output": _outputs,
+    "consumes": lambda card: card.reads,
+    "produces": lambda card: card.writes,
     "capability": lambda card: card.capabilities or (),
     "language": lambda card: card.languages,
     "tag": lambda card: card.tags,
@@ -44,7 +46,9 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset({"card", "modality", "output", "capability", "language", "tag", "plan"})
+MANY_VALUED = frozenset(
+    {"card", "modality", "output", "consumes", "produces", "capability", "language", "tag", "plan"}
+)
 """The facets of which a card can have several words, and a plan: its kind and its name."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,

@@ -18,7 +18,7 @@ from router.cards.schema import Card
 
 _OF_THE_MODEL = ("family", "size", "context_tokens", "max_output_tokens", "license", "weights")
 _OF_THE_PROVIDER = ("price",)
-_OF_THE_SERVER = ("base_url", "api_key_env", "proxy", "ca_bundle", "apis", "latency", "privacy", "region")
+_OF_THE_SERVER = ("base_url", "api_key_env", "proxy", "ca_bundle", "apis", "latency", "privacy", "region", "lora_slots")
 _CAPABILITIES_OF_THE_SERVER: frozenset[Capability] = frozenset(
     {"json_schema", "logprobs", "multiple_choices", "prompt_cache"}
 )

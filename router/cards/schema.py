@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.abilities import Capability, Modality, Output
+from router.cards.abilities import Capability, Content, Modality, Output
 from router.cards.benchmarks import share_of_scale
 from router.cards.price import Price
 from router.cards.servers import KeyVariables, Place, RateLimits, Url, check_connection, check_server
@@ -215,6 +215,20 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         ]
         | None
     ) = None
+    consumes: (
+        Annotated[
+            tuple[Content, ...],
+            Meta(min_length=1, description="As a stage of a chain: the kinds of content that the card can read."),
+        ]
+        | None
+    ) = None
+    produces: (
+        Annotated[
+            tuple[Content, ...],
+            Meta(min_length=1, description="As a stage of a chain: the kinds of content that the card writes."),
+        ]
+        | None
+    ) = None
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Word, ...] = ()
     price: Price | None = None
@@ -229,6 +243,17 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     tags: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
     rate_limits: RateLimits | None = None
     lora: Lora | None = None
+    lora_slots: (
+        Annotated[
+            tuple[CardId, ...],
+            Meta(
+                min_length=1,
+                max_length=64,
+                description="Of the base model: the adapters of its llama.cpp server, in the order of --lora.",
+            ),
+        ]
+        | None
+    ) = None
     lineage: Lineage | None = None
     source: Annotated[str, Meta(description="Where the card's facts come from.")] | None = None
 
@@ -257,6 +282,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def effort(self) -> str | None:
         """The reasoning effort of a candidate `card@effort` (`router.cards.efforts`); None for every other card."""
         return None
+
+    @property
+    def reads(self) -> tuple[Content, ...]:
+        """What the card can read as a stage of a chain: what it `consumes`, else its modalities."""
+        return self.consumes or self.modalities
+
+    @property
+    def writes(self) -> tuple[Content, ...]:
+        """What the card writes as a stage of a chain: what it `produces`, else its outputs, else text."""
+        return self.produces or self.outputs or ("text",)
 
     @property
     def origin(self) -> str | None:

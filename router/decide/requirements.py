@@ -53,13 +53,16 @@ def word_requirements(features: Features) -> list[Requirement]:
 
 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
-    """The limits on context and length of the answer, evaluated."""
+    """The limits on context and length of the answer, evaluated, and on reading text where a card does not."""
     needed = needed_tokens(features)
     context = Limit("context", ">=", needed, f"context>={needed}")
     results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
         results.append(evaluate(longest, inputs, unknown_passes=True))
+    if not inputs.catalog.facets["consumes"].cards_with("text").all():
+        # A card that only turns one kind of content into another answers no question: it is a stage of chains.
+        results.append(evaluate(Limit("consumes", "=", "text", "consumes=text"), inputs, unknown_passes=True))
     return results
 
 

@@ -100,11 +100,15 @@ class Call(Struct, frozen=True, eq=False):
 
 
 def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
-    """The call in a protocol that the card's upstream supports, and in its dialect.
+    """The call in a protocol that the card's upstream supports, and in its dialect, with the card's adapter.
 
     Raises FieldError where the body cannot be converted, or has a field that the upstream does not support and without
     which the answer would be another.
     """
+    return _with_adapter(_converted(call, card, dialect), card)
+
+
+def _converted(call: Call, card: Card, dialect: Dialect) -> Call:
     if call.api in native_apis(card):
         native = _at_effort(card, call, call.body)
         if call.api == "messages":
@@ -127,6 +131,17 @@ def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
 def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
     adapted = adapt(call.body, dialect, card.server_id)
     return msgspec.structs.replace(call, body=adapted.body, changed=adapted.changed)
+
+
+def _with_adapter(call: Call, card: Card) -> Call:
+    """The call with the scale of each adapter of a llama.cpp server: 1 for that of the card, 0 for the others.
+
+    The server reuses what it has cached of a prompt, whatever adapter it was computed with, unless all are stated.
+    """
+    if card.lora_slots is None:
+        return call
+    scales = [{"id": slot, "scale": float(name == card.id)} for slot, name in enumerate(card.lora_slots)]
+    return msgspec.structs.replace(call, body={**call.body, "lora": scales})
 
 
 def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:

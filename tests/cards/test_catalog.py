@@ -243,3 +243,43 @@ def test_ten_thousand_adapters_are_checked_in_linear_time() -> None:
     """A scan of all ids for every adapter would take a minute."""
     adapters = [card(f"adapter-{n}", kind="adapter", base="llama") for n in range(10_000)]
     assert len(Catalog([*adapters, card("llama")])) == 10_001
+
+
+def slotted(slots: tuple[str, ...], *others: Card) -> Catalog:
+    base = Card("base", "hosted_vllm", "m", base_url="http://127.0.0.1:1/v1", lora_slots=slots)
+    return Catalog([base, *others])
+
+
+def on_base(name: str, **facts: Any) -> Card:
+    return Card(name, "hosted_vllm", "m", kind="adapter", base="base", **facts)
+
+
+def test_an_adapter_has_the_slots_of_its_server() -> None:
+    assert slotted(("a", "b"), on_base("a"), on_base("b")).named("b").lora_slots == ("a", "b")
+
+
+def test_an_adapter_on_another_server_needs_no_slot() -> None:
+    elsewhere = on_base("b", base_url="http://127.0.0.1:2/v1")
+    assert slotted(("a",), on_base("a"), elsewhere).named("b").lora_slots is None
+
+
+@pytest.mark.parametrize(
+    ("slots", "others", "problem"),
+    [
+        (("a", "z"), (on_base("a"),), 'base: lora_slots: there is no card "z"'),
+        (("a", "a"), (on_base("a"),), "base: lora_slots: names an adapter twice"),
+        (("a",), (on_base("a"), on_base("b")), "base: lora_slots: does not name b, which is on the same server"),
+        (("a",), (Card("a", "openai", "x"),), 'base: lora_slots: "a" is not an adapter of base'),
+        (
+            ("a",),
+            (on_base("a", lora_slots=("a",)),),
+            "a: lora_slots: only the base model's card states the slots of its server",
+        ),
+    ],
+)
+def test_slots_that_do_not_fit_the_cards_are_reported(
+    slots: tuple[str, ...], others: tuple[Card, ...], problem: str
+) -> None:
+    with pytest.raises(CatalogError) as caught:
+        slotted(slots, *others)
+    assert str(caught.value).startswith(problem)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from router import split_prompt
 from router.compose.split import split
+from tests.compose import prompts_in_styles
 
 COMPOSITE = {
     "instruction blocks after examples": (
@@ -140,6 +141,25 @@ def test_a_composite_prompt_gives_its_tasks_alone(style: str) -> None:
 @pytest.mark.parametrize("style", SINGLE)
 def test_a_single_task_is_not_split(style: str) -> None:
     assert len(split_prompt(SINGLE[style])) == 1
+
+
+@pytest.mark.parametrize("style", prompts_in_styles.COMPOSITE)
+def test_every_way_to_count_and_every_language_is_split(style: str) -> None:
+    prompt, count = prompts_in_styles.COMPOSITE[style]
+    tasks = split_prompt(prompt)
+    assert len(tasks) == count
+    assert all(task in prompt for task in tasks)
+
+
+@pytest.mark.parametrize("style", prompts_in_styles.SINGLE)
+def test_one_task_in_any_style_or_language_is_not_split(style: str) -> None:
+    assert split_prompt(prompts_in_styles.SINGLE[style]) == (prompts_in_styles.SINGLE[style].strip(),)
+
+
+def test_a_bare_announcement_is_no_instruction_and_one_that_says_how_is() -> None:
+    assert split("Please answer the following questions:\n1. What is tea?\n2. Who was Ada?").instructions == ""
+    kept = split("Answer the following questions in French:\n1. What is tea?\n2. Who was Ada?").instructions
+    assert kept == "Answer the following questions in French:"
 
 
 def test_the_words_of_the_issue_are_split() -> None:

@@ -161,3 +161,13 @@ def test_the_price_is_the_higher_one_of_input_and_output() -> None:
     lopsided = card("a", price={"input": "5$", "output": "1$"})
     assert choose([lopsided], flags="price<=5$").card == "a"
     assert choose([lopsided, card("b", price={"input": 1, "output": 1})], flags="price<5$").card == "b"
+
+
+def test_a_card_that_reads_no_text_is_a_stage_of_chains_and_answers_nothing_alone() -> None:
+    cards = [card("ocr", modalities=["text", "image"], consumes=["image"]), card("plain")]
+    assert choose(cards).rejections["ocr"].limit == "consumes=text"
+
+
+def test_what_cards_consume_is_no_limit_where_all_read_text() -> None:
+    cards = [card("a", modalities=["text", "image"]), card("b", consumes=["text", "json"])]
+    assert not choose(cards).rejections

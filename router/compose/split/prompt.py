@@ -6,13 +6,18 @@ import re
 
 from msgspec import Struct
 
-from router.compose.split.styles import Marked, Span, is_answered, marked_in
+from router.compose.split.marked import Marked, Span
+from router.compose.split.styles import is_answered, marked_in
 from router.compose.split.words import (
     announces_tasks,
+    has_options,
     is_about_answers,
     is_exercise,
+    is_question,
     is_request,
+    opens_as_request,
     points_back,
+    without_announcement,
     works_on_items,
 )
 
@@ -22,11 +27,16 @@ _ANSWER_CUE = re.compile(
 )
 # A greeting before a list says nothing about it.
 _GREETING = re.compile(
-    r"\W*(?:hi|hello|hey|hallo|hola|bonjour|good (?:morning|evening))\b[^.\n]{0,30}\W*\Z", re.IGNORECASE
+    r"\W*(?:hi|hello|hey|dear|hallo|liebe[rs]?|hola|bonjour|good (?:morning|evening))\b[^.\n]{0,30}\W*\Z",
+    re.IGNORECASE,
 )
 # With more items a prompt is a document.
 _MOST_SEGMENTS = 32
 _LONGEST_PROMPT = 200_000
+# After a longer text, numbered items that are no questions are the steps of working on it.
+_LONGEST_INTRODUCTION = 500
+# Items that refer to each other by number are the steps of one task.
+_SAME_TASK = re.compile(r"\b(?:go back to|return to|repeat|from|until) steps? \d", re.IGNORECASE)
 # How many paragraphs after the last item are looked at, as the instructions at the end of a prompt.
 _CLOSING_PARAGRAPHS = 3
 
@@ -75,7 +85,7 @@ def _read(text: str, marked: Marked) -> Split | None:
     if not 2 <= len(tasks) <= _MOST_SEGMENTS or not all(tasks) or not _are_tasks(marked, preamble, tasks, closing):
         return None
     examples = text[marked.starts[0] : marked.starts[first]].strip() if first else ""
-    instructions = "\n".join(part for part in (preamble, closing) if part)
+    instructions = "\n".join(part for part in (without_announcement(preamble), closing) if part)
     segments = tuple(Segment(task, number > 0 and points_back(task)) for number, task in enumerate(tasks))
     return Split(segments, examples, instructions, marked.is_numbered)
 
@@ -107,15 +117,29 @@ def _after(text: str, marked: Marked) -> int:
 
 def _are_tasks(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
     """Whether the items are tasks to be answered, rather than clues, options, steps or rules of one task."""
-    if is_request(closing) and not is_about_answers(closing):
+    if _are_parts_of_one(marked, preamble, tasks, closing):
         return False
     if announces_tasks(preamble) or announces_tasks(closing):
         return True
-    if works_on_items(preamble):
+    # Several questions with the options of one are one question.
+    with_options = [number for number, task in enumerate(tasks, 1) if has_options(task)]
+    has_joint_options = with_options == [len(tasks)] and not (marked.explicit or marked.is_prose)
+    if works_on_items(preamble) or has_joint_options:
         return False
     if marked.explicit:
         return True
     requests = sum(is_request(task) or is_exercise(task) for task in tasks)
     if not preamble or _GREETING.match(preamble):
         return 2 * requests > len(tasks)
-    return requests == len(tasks) and not preamble.endswith(":")
+    is_unfinished = preamble.endswith(":") or (marked.is_weak and preamble[-1] not in ".!?。！？")
+    return requests == len(tasks) and not is_unfinished and not marked.is_prose
+
+
+def _are_parts_of_one(marked: Marked, preamble: str, tasks: list[str], closing: str) -> bool:
+    """Whether the items show that they belong to one task, whatever precedes them."""
+    return (
+        (is_request(closing) and not is_about_answers(closing))
+        or (marked.is_weak and not all(map(opens_as_request, tasks)))
+        or any(map(_SAME_TASK.search, tasks))
+        or (len(preamble) > _LONGEST_INTRODUCTION and not marked.explicit and not all(map(is_question, tasks)))
+    )

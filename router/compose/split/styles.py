@@ -9,35 +9,16 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from msgspec import Struct
-
-from router.compose.split.words import announces_tasks, opens_as_request
-
-Span = tuple[int, int]
-
-
-class Marked(Struct, frozen=True):
-    """Where the items of a marked prompt stand, as positions in its text.
-
-    `items` are the texts of the items without their markers, `starts` where their markers begin. Items before number
-    `first` are examples. `explicit`: the markers name tasks or questions, so that the items need not look like
-    requests. `closed`: every item has an end of its own, so that what follows the last one is not part of it.
-    """
-
-    items: tuple[Span, ...]
-    starts: tuple[int, ...]
-    first: int = 0
-    is_numbered: bool = False
-    explicit: bool = False
-    closed: bool = False
-
+from router.compose.split.enumerations import enumerations
+from router.compose.split.marked import Marked, spans_between
+from router.compose.split.words import announces_tasks, opens_as_request, stands_alone
 
 Style = Callable[[str], Marked | None]
 
 _FENCE = re.compile(r"(?:```|~~~).*?(?:```|~~~|\Z)", re.DOTALL)
 _BLOCK = re.compile(r"\[INST\]((?:(?!\[INST\]).)*?)\[/INST\]", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(
-    r"<(task|question|query|request|problem|prompt|q|item|exercise)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1\b).)*?)</\1[^<>]*>",
+    r"<((?:user[_-]|sub[_-]?)?(?:task|question|query|request|problem|prompt|ask)|q|item|exercise)(?:[\s_-]?\d+)?(?:\s[^<>]*)?>((?:(?!<\1\b).)*?)</\1[^<>]*>",
     re.DOTALL | re.IGNORECASE,
 )
 _WORDS = (
@@ -51,22 +32,37 @@ _LABEL = re.compile(
     r"(?P<end>[:：.)\]–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(
-    r"(?:^|(?<=\n))(?P<indent>[ \t]{0,3})(?P<open>\(?|\*\*)(?P<number>\d{1,2})"
-    r"(?P<close>[.)、．:]\)?|\*\*)(?:\*\*)?[ \t]+(?=\S)"
-)
-_INLINE_NUMBER = re.compile(
-    r"(?:^|(?<=[.?!:;,]\s)|(?<=\s))(?P<open>\()?(?P<number>\d{1,2})(?(open)\)|[.)])[ \t]+(?=\S)"
-)
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t]{0,3}[-*•–][ \t]+(?=\S)")
 _RULE = re.compile(r"(?:^|(?<=\n))[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})[ \t]*(?:\n|\Z)")
+_FIRST_WORDS = (
+    "firstly|first|to start(?: with)?|to begin with|erstens|zuerst|als erstes|(?:tout )?d['’]abord|premièrement|"
+    "primero|primeramente|en primer lugar|prima|per prima cosa|primeiro|em primeiro lugar"
+)
+_LATER_WORDS = (
+    "secondly|second|thirdly|third|then|next|after that|afterwards|also|additionally|lastly|last|finally|zweitens|"
+    "drittens|viertens|dann|danach|anschließend|als nächstes|zum schluss|schließlich|zuletzt|deuxièmement|"
+    "troisièmement|ensuite|puis|enfin|finalement|segundo|tercero|luego|después|por último|finalmente|poi|infine|"
+    "depois|por fim"
+)
 _ORDINAL = re.compile(
-    r"(?:^|(?<=[.?!;:\n]\s)|(?<=\n))[ \t]*(?:and[ \t]+)?"
-    r"(?P<word>firstly|first|to start(?: with)?|to begin with|secondly|second|thirdly|third|then|next|after that|"
-    r"afterwards|also|additionally|lastly|last|finally)\b[,:]?[ \t]+",
+    r"(?:^|(?<=[.?!;:\n]\s)|(?<=\n))[ \t]*(?:and[ \t]+|und[ \t]+|et[ \t]+|y[ \t]+)?"
+    rf"(?:(?P<first>{_FIRST_WORDS})|{_LATER_WORDS})\b[,:]?[ \t]+",
     re.IGNORECASE,
 )
-_FIRST_WORDS = ("first", "firstly", "to start", "to start with", "to begin with")
+_EAST_ASIAN_ORDINAL = re.compile(
+    r"(?:^|(?<=[。！？!?；;\n]))[ \t]*(?:(?P<first>首先|第一|まず)|其次|然后|然後|接着|接著|再|最后|最後に?|第二|第三|"
+    r"次に)[，、,：:][ \t]*"
+)
+_HEADING = re.compile(r"(?:^|(?<=\n))[ \t]*(?P<level>#{1,6})[ \t]+(?P<title>[^\n]+)\n")
+# Sections of one prompt.
+_SECTION = re.compile(
+    r"\W*(?:your )?(?:role|task|instructions?|goals?|objectives?|contexts?|background|inputs?|outputs?|formats?|"
+    r"output formats?|examples?|rules?|constraints?|requirements?|style|tone|audience|notes?|steps?|guidelines?|data|"
+    r"question|answer|response|persona|system|user|details?|description|scenario|problem|hints?|limits?|length|"
+    r"deliverables?|criteria|overview|introduction|summary|conclusion)\b",
+    re.IGNORECASE,
+)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _LETTERS = "abcdefgh"
@@ -86,11 +82,6 @@ def is_answered(item: str) -> bool:
     """Whether an item has its answer with it, and so is an example."""
     found = [*_ANSWER_LINE.finditer(item)][-1:]
     return any(match["answer"].strip() or item[match.end() :].strip() for match in found)
-
-
-def _to_next(matches: Sequence[re.Match[str]], end: int) -> tuple[Span, ...]:
-    ends = [*(match.start() for match in matches[1:]), end]
-    return tuple((match.end(), stop) for match, stop in zip(matches, ends, strict=True))
 
 
 _JOINING = ("", "and", "also", "and also", "then")
@@ -138,7 +129,7 @@ def labels(text: str) -> Marked | None:
         if len(chosen) >= 2:
             explicit = word not in ("part", "item", "prompt")
             return Marked(
-                _to_next(chosen, len(text)),
+                spans_between(chosen, len(text)),
                 tuple(match.start() for match in chosen),
                 is_numbered=chosen[0]["number"] is not None,
                 explicit=explicit,
@@ -165,54 +156,60 @@ def _is_number(word: str, position: int) -> bool:
     return word in forms
 
 
-def numbers(text: str) -> Marked | None:
-    """`1.`, `2)`, `(3)` at the start of lines, counted from one without a gap."""
-    return _numbered(text, list(_NUMBER.finditer(text)), lambda match: (match["open"], match["close"])) or _numbered(
-        text, list(_INLINE_NUMBER.finditer(text)), lambda match: match["open"] or ""
-    )
-
-
-def _numbered(text: str, found: Sequence[re.Match[str]], shape: Callable[[re.Match[str]], object]) -> Marked | None:
-    first = next((match for match in found if int(match["number"]) == 1), None)
-    if first is None:
-        return None
-    chosen: list[re.Match[str]] = [first]
-    for match in found:
-        if match.start() > first.start() and int(match["number"]) == len(chosen) + 1 and shape(match) == shape(first):
-            chosen.append(match)
-    if len(chosen) < 2 or any(
-        int(match["number"]) > len(chosen) + 1 for match in found if match.start() > chosen[-1].start()
-    ):
-        return None
-    return Marked(_to_next(chosen, len(text)), tuple(match.start() for match in chosen), is_numbered=True)
-
-
 def bullets(text: str) -> Marked | None:
     """`- …` after a line that announces tasks."""
     found = list(_BULLET.finditer(text))
     if len(found) < 2 or not announces_tasks(text[: found[0].start()]):
         return None
-    return Marked(_to_next(found, len(text)), tuple(match.start() for match in found))
+    return Marked(spans_between(found, len(text)), tuple(match.start() for match in found))
 
 
 def ordinals(text: str) -> Marked | None:
     """`First, … Then … Finally, …`: each begins a paragraph, or is followed by an imperative or a question."""
-    found = list(_ORDINAL.finditer(text))
-    opening = next((n for n, match in enumerate(found) if match["word"].lower() in _FIRST_WORDS), None)
+    found = list(_ORDINAL.finditer(text)) or list(_EAST_ASIAN_ORDINAL.finditer(text))
+    opening = next((n for n, match in enumerate(found) if match["first"]), None)
     if opening is None or len(found) < opening + 2:
         return None
     led = [match for match in found[opening:] if _begins_paragraph(text, match.start())]
     if len(led) >= 2 and led[0] is found[opening]:
-        return Marked(_to_next(led, len(text)), tuple(match.start() for match in led))
-    items = _to_next(found[opening:], len(text))
+        return Marked(spans_between(led, len(text)), tuple(match.start() for match in led), is_prose=True)
+    items = spans_between(found[opening:], len(text))
     if not all(opens_as_request(text[start:end]) for start, end in items):
         return None
-    return Marked(items, tuple(match.start() for match in found[opening:]))
+    return Marked(items, tuple(match.start() for match in found[opening:]), is_prose=True)
 
 
 def _begins_paragraph(text: str, start: int) -> bool:
     before = "".join(text[max(start - 40, 0) : start].split(" "))
     return not before or before.endswith("\n\n")
+
+
+def headings(text: str) -> Marked | None:
+    """Requests under headings of one level, with which the text begins; not the sections of one prompt."""
+    found = list(_HEADING.finditer(text))
+    if len(found) < 2 or text[: found[0].start()].strip() or len({match["level"] for match in found}) > 1:
+        return None
+    items = spans_between(found, len(text))
+    if any(_SECTION.match(match["title"]) for match in found) or not all(
+        opens_as_request(text[start:end]) and stands_alone(text[start:end]) for start, end in items
+    ):
+        return None
+    return Marked(items, tuple(match.start() for match in found), explicit=True)
+
+
+def paragraphs(text: str) -> Marked | None:
+    """Paragraphs each of which is a request by itself that mentions nothing of the others."""
+    found = list(_PARAGRAPH.finditer(text.strip()))
+    offset = len(text) - len(text.lstrip())
+    bounds = [offset, *(offset + match.end() for match in found)]
+    ends = [*(offset + match.start() for match in found), len(text.rstrip())]
+    items = tuple(zip(bounds, ends, strict=True))
+    if not 2 <= len(items) <= _MOST_PARAGRAPHS or not all(
+        "\n" not in text[start:end] and opens_as_request(text[start:end]) and stands_alone(text[start:end])
+        for start, end in items
+    ):
+        return None
+    return Marked(items, tuple(bounds), explicit=True)
 
 
 def rules(text: str) -> Marked | None:
@@ -226,10 +223,14 @@ def rules(text: str) -> Marked | None:
     return Marked(tuple(spans), tuple(start for start, _ in spans))
 
 
-STYLES: tuple[Style, ...] = (instruction_blocks, tags, labels, numbers, bullets, ordinals, rules)
+_MOST_PARAGRAPHS = 10
+_BEFORE_NUMBERS: tuple[Style, ...] = (instruction_blocks, tags, labels)
+_AFTER_NUMBERS: tuple[Style, ...] = (bullets, ordinals, rules, headings, paragraphs)
 
 
 def marked_in(text: str) -> Iterator[Marked]:
     """What the styles find that find two or more items in `text`, the most explicit first."""
     blanked = blank_code(text)
-    yield from filter(None, (style(blanked) for style in STYLES))
+    yield from filter(None, (style(blanked) for style in _BEFORE_NUMBERS))
+    yield from enumerations(blanked)
+    yield from filter(None, (style(blanked) for style in _AFTER_NUMBERS))

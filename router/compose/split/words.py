@@ -40,19 +40,31 @@ _PLEA = re.compile(
 _EAST_ASIAN_REQUEST = re.compile(
     r"[？?]|请|把.+(?:翻译|改|写)|吗|ください|下さい|教えて|か。?$|해 ?줘|하세요|주세요|까요|무엇"
 )
+_EAST_ASIAN_IMPERATIVE = re.compile(
+    r"\W*(?:请|請|把|将|計算|计算|写|寫|翻译|翻譯|解释|解釋|列出|说明|說明|总结|總結|比较|比較|给出|描述|证明|求|用)"
+)
 _QUESTION_END = re.compile(r"[?？؟][\"'”»)\]*_]*\s*(?:$|\n|\s)")
 
 _ANNOUNCED = re.compile(
     r"\b(?:answer|answers|solve|do|complete|address|handle|respond to|reply to|work (?:on|through)|tackle|"
     r"help(?:ing)?\b[^.\n]*\bwith|finish|perform|carry out|process)\b[^.\n?]*\b(?:questions?|tasks?|problems?|"
-    r"exercises?|requests?|prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these))\b"
-    r"|\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$"
+    r"exercises?|requests?|prompts?|quer(?:y|ies)|items?|things|parts?|of (?:them|these)|(?:the )?following(?=\s*:))\b"
     r"|\b(?:beantworte|löse|bearbeite|erledige)\b[^.\n?]*\b(?:fragen|aufgaben|probleme)\b"
     r"|\b(?:responde|resuelve|contesta)\b[^.\n?]*\b(?:preguntas|tareas|problemas|ejercicios)\b"
     r"|\b(?:réponds|répondez|résous)\b[^.\n?]*\b(?:questions|tâches|problèmes)\b"
-    r"|(?:回答|解决|完成).{0,8}(?:问题|任务)|(?:質問|問題).{0,6}(?:答え|解)",
+    r"|(?:回答|解决|完成).{0,8}(?:问题|任务|题)|(?:質問|問題).{0,6}(?:答え|解)",
     re.IGNORECASE,
 )
+_ANNOUNCEMENT = re.compile(
+    r"(?:please |kindly |bitte |now )?(?:answer|solve|do|complete|beantworte|löse|responde(?: a)?|"
+    r"réponds(?: à| aux)?)"
+    r"(?: all(?: of)?| each of)?(?: the| these| my| die| las?| los| les)?(?: \w+)?(?: following| below|"
+    r" folgenden| siguientes)?"
+    r"(?: questions?| tasks?| problems?| fragen| aufgaben| preguntas| tareas)"
+    r"(?: below| suivantes| siguientes)?\s*[:.]?",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"\b(?:questions|tasks|problems|requests|things|todos)\b[^.\n?]{0,30}:\s*$", re.IGNORECASE)
 # "Translate the following questions" is one task about questions.
 _MAKES_ITEMS = re.compile(
     r"\b(?:write|create|generate|make|design|prepare)\b[^.\n?]*\b(?:quiz|questions?|survey|form|test)\b",
@@ -65,14 +77,22 @@ _ABOUT_ANSWERS = re.compile(
 )
 _LONGEST_SENTENCE = 500
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"')\]]*\s+|\n+")
-_EXERCISE = re.compile(
-    r"\n\s*(?:options|choices|optionen|opciones)\s*:|\n\s*\(?[Aa][.)]\s.*\n\s*\(?[Bb][.)]\s|(?:=|_{2,}|…|\bis|:)\s*\Z",
-    re.IGNORECASE,
-)
+_OPTIONS = re.compile(r"\n\s*(?:options|choices|optionen|opciones)\s*:|\n\s*\(?a[.)]\s.*\n\s*\(?b[.)]\s", re.IGNORECASE)
+_EXERCISE = re.compile(r"(?:=|_{2,}|…|\bis|:)\s*\Z", re.IGNORECASE)
 # Sentences that say how to answer, or what to assume, not what to do with the items.
 _HOW = re.compile(
     r"\W*(?:please\s+)?(?:use|show|think|keep|give|explain|be|do not|don't|state|answer|respond|reply|read|consider|"
     r"imagine|assume|let|suppose|take|say|include|provide|lies?)\b",
+    re.IGNORECASE,
+)
+_EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+# Words that refer to something before them, and openings that qualify a request.
+_OUTSIDE = re.compile(
+    r"\b(?:it|its|this|that|these|those|them|they|their|he|she|his|her|above|below|following|same|previous|earlier|"
+    r"each|both|the (?:response|text|questions?|sentences?|passage|article|story|code|conversation|document|e-?mail|"
+    r"paragraph|list|table|data|user|chat|prompt|answer|example)s?)\b|\W*(?:simulate|act|pretend|make|ensure|do not|"
+    r"don['’]t|use|include|add|keep|avoid|focus|start|end|begin|please note|consider|remember|format|return|output|"
+    r"limit)\b",
     re.IGNORECASE,
 )
 _PRODUCT = (
@@ -98,19 +118,41 @@ def is_request(text: str) -> bool:
         or (_QUESTION_WORD.match(text) and len(text.split()) > 2)
         or _PLEA.search(text)
         or _EAST_ASIAN_REQUEST.search(text)
+        or _EAST_ASIAN_IMPERATIVE.match(text)
     )
 
 
 def opens_as_request(text: str) -> bool:
     """Whether the first words of `text` ask for something, stricter than `is_request`."""
-    first = re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0]
-    return bool(_IMPERATIVE.match(first) or (_QUESTION_WORD.match(first) and "?" in first))
+    first = re.split(r"(?<=[.!?])\s|(?<=[。！？])", text.strip(), maxsplit=1)[0]
+    return bool(
+        _IMPERATIVE.match(first)
+        or (_QUESTION_WORD.match(first) and "?" in first)
+        or _EAST_ASIAN_IMPERATIVE.match(first)
+        or (_EAST_ASIAN.search(first) and _EAST_ASIAN_REQUEST.search(first))
+    )
+
+
+def stands_alone(text: str) -> bool:
+    """Whether a request neither says how to answer another one nor mentions what stands outside it."""
+    return not (_HOW.match(text) or _OUTSIDE.search(text) or points_back(text))
 
 
 def announces_tasks(text: str) -> bool:
     """Whether `text` ends by saying that tasks follow, each to be answered."""
     last = last_sentence(text)
-    return bool(_ANNOUNCED.search(last)) and not last.endswith("?") and not _MAKES_ITEMS.search(last)
+    return _announces(last) and not last.endswith("?") and not _MAKES_ITEMS.search(last)
+
+
+def _announces(sentence: str) -> bool:
+    # "Rank these questions:" is one task about questions.
+    return bool(_ANNOUNCED.search(sentence) or (_LISTED.search(sentence) and not _IMPERATIVE.match(sentence)))
+
+
+def without_announcement(text: str) -> str:
+    """`text` without a last sentence that says nothing but that tasks follow."""
+    last = last_sentence(text)
+    return text.strip()[: -len(last)].strip() if last and _ANNOUNCEMENT.fullmatch(last) else text
 
 
 def last_sentence(text: str) -> str:
@@ -122,14 +164,26 @@ def works_on_items(text: str) -> bool:
     """Whether the last paragraph of `text` asks for something to be done with the items that follow."""
     sentences = _SENTENCE_END.split(text.strip()[-4 * _LONGEST_SENTENCE :].split("\n\n")[-1].strip())
     return any(
-        (_IMPERATIVE.match(each) or each.endswith("?")) and not _HOW.match(each) and not _ANNOUNCED.search(each)
+        (_IMPERATIVE.match(each) or each.endswith("?") or _EAST_ASIAN_REQUEST.search(each))
+        and not _HOW.match(each)
+        and not _announces(each)
         for each in sentences
     )
 
 
 def is_exercise(text: str) -> bool:
     """Whether `text` is posed as an exam poses a question: with options, or with an end to be filled in."""
-    return bool(_EXERCISE.search(text.strip()))
+    return has_options(text) or bool(_EXERCISE.search(text.strip()))
+
+
+def has_options(text: str) -> bool:
+    """Whether answers to choose from are in `text`."""
+    return bool(_OPTIONS.search(text))
+
+
+def is_question(text: str) -> bool:
+    """Whether a question mark ends a sentence of `text`."""
+    return bool(_QUESTION_END.search(text))
 
 
 def is_about_answers(text: str) -> bool:

@@ -1,0 +1,107 @@
+"""Items that count: `1.`, `(2)`, `III.`, `b)`, `④`, `#5`, `第六题`, each from one without a gap."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from router.compose.split.marked import Marked, spans_between
+
+_START = r"(?:^|(?<=\n))[ \t]{0,3}"
+_CLOSE = r"(?P<close>[.)\]:](?:\))?(?:\*\*)?[ \t]+|\*\*[ \t]+|[、．）：][ \t]*|[ \t]+[-–—][ \t]+)(?=\S)"
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+_LETTERS = tuple("abcdefgh")
+_DIGITS = tuple(str(number) for number in range(1, 100))
+_CIRCLED = tuple(chr(0x2460 + number) for number in range(20))
+_CHINESE = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十")
+
+
+class Series(Struct, frozen=True):
+    """A way to count. `pattern` has the groups `open`, `number` and `close`, which must be alike in all items but for
+    blanks. `is_weak`: options of one question are written so too, so that every item must be a request.
+    """
+
+    pattern: re.Pattern[str]
+    counts: tuple[Sequence[str], ...]
+    explicit: bool = False
+    is_weak: bool = False
+
+
+_SERIES = (
+    Series(re.compile(rf"{_START}(?P<open>[(（\[]?|\*\*)(?P<number>\d{{1,2}}){_CLOSE}"), (_DIGITS,)),
+    Series(
+        re.compile(
+            r"(?:^|(?<=[.?!:;,]\s)|(?<=\s)(?<![#/]\s))(?P<open>\()?(?P<number>\d{1,2})(?P<close>(?(open)\)|[.)]))"
+            r"[ \t]+(?=\S)"
+        ),
+        (_DIGITS,),
+    ),
+    Series(re.compile(rf"{_START}(?P<open>)(?P<number>[{''.join(_CIRCLED)}])(?P<close>)[ \t]*(?=\S)"), (_CIRCLED,)),
+    Series(
+        re.compile(rf"{_START}(?P<open>)(?P<number>\d)(?P<close>️?⃣)[ \t]*(?=\S)"),
+        (_DIGITS,),
+    ),
+    Series(
+        re.compile(rf"{_START}(?P<open>#|Q\.?)(?P<number>\d{{1,2}})(?P<close>[.:)]?)[ \t]+(?=\S)"),
+        (_DIGITS,),
+    ),
+    Series(
+        re.compile(
+            rf"{_START}(?P<open>第)(?P<number>[{''.join(_CHINESE)}]|\d{{1,2}})"
+            r"(?P<close>(?:个|個|道|の)?(?:问题|問題|任务|题|題|问|問))[：:、. \t]*(?=\S)"
+        ),
+        (_CHINESE, _DIGITS),
+        explicit=True,
+    ),
+    Series(re.compile(rf"{_START}(?P<open>問)(?P<number>\d{{1,2}})(?P<close>)[：:、. \t]*(?=\S)"), (_DIGITS,), True),
+    Series(
+        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[ivx]{{1,4}}){_CLOSE}", re.IGNORECASE),
+        (_ROMAN,),
+        is_weak=True,
+    ),
+    Series(
+        re.compile(rf"{_START}(?P<open>[(\[]?|\*\*)(?P<number>[a-h]){_CLOSE}", re.IGNORECASE),
+        (_LETTERS,),
+        is_weak=True,
+    ),
+)
+
+
+def enumerations(text: str) -> Iterator[Marked]:
+    """What counts in `text`, by each series that has two or more items."""
+    for series in _SERIES:
+        found = list(series.pattern.finditer(text))
+        if len(found) < 2:
+            continue
+        for count in series.counts:
+            chosen = _counted(found, count)
+            if chosen:
+                yield Marked(
+                    spans_between(chosen, len(text)),
+                    tuple(match.start() for match in chosen),
+                    is_numbered=True,
+                    explicit=series.explicit,
+                    is_weak=series.is_weak,
+                )
+                break
+
+
+def _counted(found: Sequence[re.Match[str]], count: Sequence[str]) -> list[re.Match[str]]:
+    """The matches that count from the first one on; empty where fewer than two do, or where one is missing."""
+    places = {word: place for place, word in enumerate(count)}
+    numbers = [(match, places.get(match["number"].lower(), -1)) for match in found]
+    begun = list(itertools.dropwhile(lambda pair: pair[1] != 0, numbers))
+    chosen: list[re.Match[str]] = []
+    for match, number in begun:
+        if number == len(chosen) and (not chosen or _shape(match) == _shape(chosen[0])):
+            chosen.append(match)
+    if len(chosen) < 2 or any(number > len(chosen) for match, number in begun if match.start() > chosen[-1].start()):
+        return []
+    return chosen
+
+
+def _shape(match: re.Match[str]) -> tuple[str, str, bool]:
+    return match["open"] or "", (match["close"] or "").strip(), match["number"].isupper()

@@ -1,0 +1,36 @@
+"""Where the items of a marked prompt stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+Span = tuple[int, int]
+
+
+class Marked(Struct, frozen=True):
+    """Where the items of a marked prompt stand, as positions in its text.
+
+    `items` are the texts of the items without their markers, `starts` where their markers begin. Items before number
+    `first` are examples. `explicit`: the markers name tasks or questions, so that the items need not look like
+    requests. `is_weak`: options of one question are marked so too, so that every item must be a request.
+    `is_prose`: words of a text mark the items, so that nothing but a greeting or an announcement may precede them.
+    `closed`: every item has an end of its own, so that what follows the last one is not part of it.
+    """
+
+    items: tuple[Span, ...]
+    starts: tuple[int, ...]
+    first: int = 0
+    is_numbered: bool = False
+    explicit: bool = False
+    is_weak: bool = False
+    is_prose: bool = False
+    closed: bool = False
+
+
+def spans_between(markers: Sequence[re.Match[str]], end: int) -> tuple[Span, ...]:
+    """The texts after each marker, up to the next one or to `end`."""
+    ends = [*(match.start() for match in markers[1:]), end]
+    return tuple((match.end(), stop) for match, stop in zip(markers, ends, strict=True))
