@@ -6,6 +6,7 @@ from pathlib import Path
 
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
+from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
 from router.errors import CallerError
 from router.perceive.ability.evidence import EvidenceFolder, EvidenceSource
@@ -39,10 +40,13 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     """
     predictor = load_predictor(artifact)
     catalog = load_catalog(cards or settings.default_cards_folder())
-    loaded = load_policies(policies or settings.default_policies_folder(), catalog)
-    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()))
+    plans = load_plans(settings.default_plans_folder(), catalog)
+    loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
+    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()), plans)
 
 
-def make_router(catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource) -> Router:
+def make_router(
+    catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource, plans: Plans = NO_PLANS
+) -> Router:
     """A router whose forecasts use the outcomes of `evidence`."""
-    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()))
+    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()), plans)

@@ -81,6 +81,11 @@ def default_policies_folder() -> Path:
     return _folder("PULVINAR_POLICIES", "policies")
 
 
+def default_plans_folder() -> Path:
+    """PULVINAR_PLANS, else `./plans`, else the package's plans."""
+    return _folder("PULVINAR_PLANS", "plans")
+
+
 def default_artifact_folder() -> Path:
     """PULVINAR_ARTIFACT, else the package's predictor."""
     override = variable("PULVINAR_ARTIFACT")
@@ -100,6 +105,11 @@ def shipped_cards_folder() -> Path:
 def shipped_policies_folder() -> Path:
     """The folder of the package's policies."""
     return _shipped_folder("policies")
+
+
+def shipped_plans_folder() -> Path:
+    """The folder of the package's plans."""
+    return _shipped_folder("plans")
 
 
 def default_evidence_folder() -> Path:

@@ -176,7 +176,9 @@ def replay(
                 problem = "the client named the card, or no card was eligible"
                 raise CallerError(f"{record.id} has no decision to replay: {problem}")
             replayed = (
-                replayer.re_decide(decision, current, router.policies, today) if now else replayer.replay(decision)
+                replayer.re_decide(decision, current, router.policies, today, router.plans)
+                if now
+                else replayer.replay(decision)
             )
             replays.append((record, decision, replayed))
     if as_json:
@@ -301,6 +303,11 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
         ("forecast", f"{forecast}, latency {_duration(decision.latency_ms)}"),
         ("fallbacks", ", ".join(decision.fallbacks) or "none"),
     ]
+    if decision.plan is not None:
+        plan = decision.plan
+        lines.insert(
+            1, ("plan", f"{plan.id} ({plan.method}), {plan.calls:.1f} calls expected, {plan.most_calls} at most")
+        )
     if decision.flags:
         lines.append(("flags", decision.flags))
     if decision.conversation_card:

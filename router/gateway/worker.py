@@ -201,7 +201,7 @@ class Gateway:
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
-    return ModelList(active.router.catalog, active.router.policies, active.aliases)
+    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans)
 
 
 def _visitors(active: ActiveConfig) -> Visitors:

@@ -20,6 +20,7 @@ from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
 from router.wire.chat.request import ChatRequest, Turn
 from router.wire.effort import thinking_scale
+from router.wire.reading.indivisible import indivisible_in
 
 VERSION = 2
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
@@ -165,4 +166,5 @@ class Perceiver:
             thinking_scale=thinking_scale(request.body),
             dependence=_dependence(request.turns) if continues else UNKNOWN_DEPENDENCE,
             reader="" if self._reader is None else self._reader.id,
+            indivisible=indivisible_in(request.body),
         )
