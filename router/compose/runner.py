@@ -39,11 +39,10 @@ class PlanRunner:
         """
         if isinstance(plan, ComposedPlan) and brief is not None:
             ledger = Ledger() if ledger is None else ledger
-            unfit = unfit_reason(brief.spec, call)
-            if not unfit:
+            if not unfit_reason(brief.spec, call):
                 gate = self._gate if brief.gate is None else brief.gate
                 return await compose(self._dispatcher, catalog, plan, call, brief, gate, ledger, attempts, on_attempt)
-            ledger.degrade(unfit)
+            ledger.degrade("unfit")
         cards = tuple(catalog.named(name) for name in (plan.card, *plan.fallbacks))
         try:
             return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)

@@ -112,8 +112,12 @@ def _scripted_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def brief_of(*arguments: Any) -> Any:
         brief = of_gateway(*arguments)
-        choose = lambda body, _: "a" if "France" in body["messages"][-1]["content"] else "b"  # noqa: E731
-        return None if brief is None else msgspec.structs.replace(brief, choose=choose)
+
+        def scores(body: Mapping[str, Any]) -> Mapping[str, float]:
+            best = "a" if "France" in body["messages"][-1]["content"] else "b"
+            return {card: float(card != best) for card in "ab"}
+
+        return None if brief is None else msgspec.structs.replace(brief, scores=scores)
 
     monkeypatch.setattr(completion, "brief_of", brief_of)
 

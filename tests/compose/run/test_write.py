@@ -92,11 +92,11 @@ def segmented(
         brief = of_gateway(*arguments)
         assert brief is not None
 
-        def choose(body: Mapping[str, Any], _: tuple[str, ...]) -> str | None:
+        def scores(body: Mapping[str, Any]) -> Mapping[str, float]:
             asked = body["messages"][-1]["content"]
-            return next((card for word, card in choices.items() if word in asked), None)
+            return {card: float(card != next((c for w, c in choices.items() if w in asked), "")) for card in "abc"}
 
-        return msgspec.structs.replace(brief, choose=choose)
+        return msgspec.structs.replace(brief, scores=scores)
 
     monkeypatch.setattr(completion, "brief_of", brief_of)
     spec = Segments(id="seg", description="x")
@@ -164,11 +164,13 @@ def test_the_first_part_is_relayed_while_others_are_written(monkeypatch: pytest.
             assert script.open >= 1
 
 
-def test_parts_that_want_the_same_card_are_one_call(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
+def test_parts_that_want_the_same_card_are_one_call_of_the_decided_card(
+    monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
     spec, plan = segmented(monkeypatch, script, choices={"?": "b"})
     with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
-        assert text_of(gateway.ask(messages=[{"role": "user", "content": NUMBERED}])) == "answer of b"
-        assert script.models == ["b"]
+        assert text_of(gateway.ask(messages=[{"role": "user", "content": NUMBERED}])) == "answer of a"
+        assert script.models == ["a"]
 
 
 def test_a_part_whose_card_fails_is_answered_by_another(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
