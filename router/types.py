@@ -349,8 +349,17 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
     @property
     def retries(self) -> int:
-        """The number of calls before the last one."""
-        return max(len(self.attempts) - 1, 0)
+        """The number of attempts beyond one for the request, or for each call of its plan."""
+        return max(len(self.attempts) - max(len(self.calls), 1), 0)
+
+    @property
+    def single_usage(self) -> Usage | None:
+        """The usage as one card alone would have had it: its prompt, and the answer that the client got."""
+        counted = [call.usage for call in self.calls if call.usage is not None]
+        shown = [call.usage for call in self.calls if call.usage is not None and call.verdict == "shown"]
+        if not counted or not shown or self.usage is None:
+            return self.usage
+        return Usage(counted[0].input_tokens, sum(usage.output_tokens for usage in shown), estimated=True)
 
 
 def known(value: float) -> float | None:
