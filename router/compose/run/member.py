@@ -297,7 +297,8 @@ class Members:
             document = collected(call.api, pieces)
         else:
             assert isinstance(response.body, bytes)
-            document = response.decoded if response.decoded is not None else json_or_none(response.body)
+            # Of a converted answer, what was decoded is the upstream's.
+            document = json_or_none(response.body)
         if not isinstance(document, Mapping):
             raise UpstreamError(f'the response of the card "{called.card.id}" is not a JSON object', 502, "garbage")
         whole = read_whole_answer(call.api, document)
