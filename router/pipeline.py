@@ -11,11 +11,12 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Belief
+from router.compose.split import split_prompt
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans
-from router.decide.plans.spec import PREFIX
+from router.decide.plans.spec import PREFIX, Segments
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags, extract_own_lines
 from router.errors import NoCandidateError, PromptFlagError
@@ -24,6 +25,9 @@ from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
 from router.types import Decision, Features, Forecast, SinglePlan
 from router.wire.chat.request import ChatRequest
+
+_MOST_PARTS = 17
+"""One more than any plan may have calls: then it is rejected for that."""
 
 
 class Routed(Struct, frozen=True):
@@ -122,7 +126,10 @@ class Router:
             request, in_prompt = extract_own_lines(request, applied.overrides)
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
-        features, forecast = self.forecast(request, applied, continues=kept is not None)
+        features = self._perceive(request, continues=kept is not None)
+        if self._may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
+            features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
+        forecast = self._of(applied)[1](features)
         request_context = RequestContext(unavailable or {}, today, kept, plan)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
@@ -138,6 +145,11 @@ class Router:
                 raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
             applied = narrow
         return Routed(decision, request, forecast, features, applied, request_context, self.plans)
+
+    def _may_split(self, policy: Policy, plan: str | None) -> bool:
+        """Whether a plan that the policy or the client names splits prompts."""
+        named = policy.plans if plan is None else (plan,)
+        return any(isinstance(self.plans.get(name), Segments) for name in named)
 
     def _narrowed(
         self, policy: Policy, decision: Decision, forecast: Forecast, features: Features

@@ -17,6 +17,7 @@ from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
 from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
+from router.perceive.features import part_features
 from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
 from router.store.records.protocol import RecordStore
@@ -170,6 +171,10 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
         dependence=recorded.dependence,
         reader=recorded.reader,
         indivisible=frozenset(recorded.indivisible),
+        parts=tuple(
+            part_features(np.frombuffer(part.vector, dtype="<f4").astype(np.float32), part.input_tokens, recorded)
+            for part in recorded.parts
+        ),
     )
 
 

@@ -77,16 +77,20 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
         for sentence in candidate.assumed:
             out.print(f"{escape(candidate.card)}: {sentence}")
     if explain:
-        for subject, sentence in (evidence or {}).items():
-            out.print(f"{escape(subject)}: {escape(sentence)}")
-        _print_other_plans(out, decision)
-        unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
-        out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
-        _print_rejections(out, decision)
+        _print_explanation(out, decision, evidence or {})
     elif decision.rejections:
         what = "cards and plans" if decision.plans else "cards"
         out.print(f"{len(decision.rejections)} {what} rejected (--explain shows why)")
     out.print(f"\n[dim]policy {decision.policy} · artifact {decision.artifact}[/]")
+
+
+def _print_explanation(out: Console, decision: Decision, evidence: Mapping[str, str]) -> None:
+    for subject, sentence in evidence.items():
+        out.print(f"{escape(subject)}: {escape(sentence)}")
+    _print_other_plans(out, decision)
+    unless = ", unless the guard keeps the default card" if decision.guard.state == "held" else ""
+    out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
+    _print_rejections(out, decision)
 
 
 def _print_other_plans(out: Console, decision: Decision) -> None:

@@ -10,6 +10,7 @@ import datetime
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -46,7 +47,7 @@ class RequestContext(Struct, frozen=True):
 
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
-    that the client named, with which nothing but this plan is a candidate.
+    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -93,14 +94,14 @@ def decide(
             [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
         )
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
-        if request_context.plan is not None:
+        if request_context.plan is not None and not rows.all_needless:
             results.append(_named_plan(request_context.plan, len(catalog)))
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
-        if request_context.plan is not None:
+        if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, advice))
@@ -161,7 +162,7 @@ def _plan_rows(
         features,
         inputs,
         Weights(flags.goals, policy.mistake_usd),
-        Chooser(inputs, results, score, unknown_passes=lenient),
+        Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
         first=None if kept is None else inputs.catalog.position(kept),
         unknown_passes=lenient,
     )
@@ -172,6 +173,13 @@ def _policy_score(inputs: DecisionInputs, policy: Policy, flags: Flags, parts: M
     goals = policy.flags.goals
     own = parts if flags.goals == goals else parts_of(inputs, goals, policy.mistake_usd)
     score: Doubles = functools.reduce(np.add, own.values())
+    return score
+
+
+def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubles:
+    """The policy's score of the cards on a part of the prompt."""
+    parts = parts_of(msgspec.structs.replace(inputs, forecast=part), policy.flags.goals, policy.mistake_usd)
+    score: Doubles = functools.reduce(np.add, parts.values())
     return score
 
 
@@ -370,7 +378,7 @@ def _explain_empty(
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(result.fails[: len(counts)].sum()), result.limit.text) for result in results if result.fails.any()),
+        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[: len(counts)].sum()))),
         reverse=True,
     )
     effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from router.decide.plans.vote import joint_of_cards, joint_of_samples, outcomes
+from router.decide.plans.vote import chances_of_samples, joint_of_cards, outcomes, sampled
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
@@ -154,22 +154,23 @@ def committee(
         base = base if number else accepted
     made = (1.0 - base.right) * (joint[0, :half] @ vote.made[:half])
     made += (1.0 - base.wrong) * (joint[0, half:] @ vote.made[half:])
-    return Expected(qualities, [1.0, *(constants.readable * made[1:]).tolist()])
+    return Expected(qualities, [1.0, *np.minimum(constants.readable * made[1:], 1.0).tolist()])
 
 
 def samples(columns: Sequence[Column], n: int, constants: Constants, *, agree: int) -> Expected:
     """One card, asked up to `n` times until `agree` answers are the same. A column has one probability."""
-    vote = _sampled(n, agree, constants.sample_wrong_agreement)
+    vote = sampled(n, agree, constants.sample_wrong_agreement)
     qualities: list[float] = []
     reach: list[float] = []
     for number, (member,) in enumerate(columns):
         first = _clipped(member)
-        joint = joint_of_samples(first, n, constants.sample_correlation)
-        voted = sum(map(float.__mul__, joint, vote.right))
+        chances = chances_of_samples(first, n, constants.sample_correlation)
+        voted = sum(map(float.__mul__, chances, vote.right))
         qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
         if not number:
-            reach = [constants.readable * sum(map(float.__mul__, joint, made)) for made in vote.made]
-    return Expected(qualities, [1.0, *reach[1:]])
+            reach = [constants.readable * sum(map(float.__mul__, chances, made)) for made in vote.made]
+    # A sum of probabilities may exceed 1 in its last bit.
+    return Expected(qualities, [1.0, *(min(each, 1.0) for each in reach[1:])])
 
 
 def best_of(columns: Sequence[Column], constants: Constants, *, caught: float, parallel: bool) -> Expected:
@@ -214,19 +215,6 @@ def equal_answers_needed(n: int, confidence: float) -> int:
     # With no other answer among m, the leader's share is distributed as Beta(m + 1, 1).
     needed = math.ceil(math.log2(1.0 / (1.0 - confidence)) - 1.0 - 1e-9)
     return max(2, min(needed, n // 2 + 1))
-
-
-class _Sampled(NamedTuple):
-    """`Outcomes` as lists; `made` has one for each call."""
-
-    right: list[float]
-    made: list[list[float]]
-
-
-@functools.lru_cache(maxsize=64)
-def _sampled(n: int, agree: int, wrong_agreement: float) -> _Sampled:
-    found = outcomes(n, agree, 0, wrong_agreement)
-    return _Sampled(found.right.tolist(), found.made.T.tolist())
 
 
 @functools.lru_cache(maxsize=64)

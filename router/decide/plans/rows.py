@@ -18,7 +18,7 @@ from router.decide.plans.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, figures_of
 from router.decide.plans.possible import impossible
-from router.decide.plans.spec import Panel, PlanSpec, Samples
+from router.decide.plans.spec import Chain, Panel, PlanSpec, Samples
 from router.types import (
     ComposedPlan,
     Doubles,
@@ -163,6 +163,11 @@ class PlanRows:
             quality_per_usd=figures.quality_per_usd,
         )
 
+    @property
+    def all_needless(self) -> bool:
+        """Whether one card answers as well as any of the plans would: nothing is to be split or converted."""
+        return all(row.members.needless for row in self.rows)
+
     def members_of(self, position: int) -> tuple[int, ...]:
         """The positions of the cards that a plan may call."""
         return self.rows[position - self._cards].members.calls
@@ -183,7 +188,8 @@ class PlanRows:
     ) -> Row:
         problem = impossible(spec, features)
         if problem:
-            return Row(spec, Members(), problem, None)
+            is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
+            return Row(spec, Members(needless=is_needless), problem, None)
         members = chooser.members(spec)
         if members.problem:
             return Row(spec, members, members.problem, None)
@@ -305,6 +311,7 @@ class Outlooks(Mapping[str, PlanOutlook]):
         row = self._known[name]
         figures = row.figures
         assert figures is not None
+        forecasts = row.members.forecasts or (self._forecast,) * len(figures.calls)
         return PlanOutlook(
             id=name,
             method=row.spec.kind,
@@ -323,11 +330,11 @@ class Outlooks(Mapping[str, PlanOutlook]):
                     card=self._rows.ids[card],
                     role=self._role(row, number),
                     probability=figures.reach[number],
-                    quality=float(self._forecast.quality[card]),
-                    cost_usd=known(self._forecast.cost_usd[card]),
-                    latency_ms=known(self._forecast.latency_ms[card]),
+                    quality=float(forecast.quality[card]),
+                    cost_usd=known(forecast.cost_usd[card]),
+                    latency_ms=known(forecast.latency_ms[card]),
                 )
-                for number, card in enumerate(figures.calls)
+                for number, (card, forecast) in enumerate(zip(figures.calls, forecasts, strict=True))
             ),
         )
 

@@ -11,6 +11,13 @@ from router.formats.json import encodable
 from router.types import UNKNOWN_DEPENDENCE, Outcome, PlanOutlook
 
 
+class PartRecord(Struct, frozen=True):
+    """The features of one task of a prompt: `vector` as that of the decision, `input_tokens`."""
+
+    vector: bytes
+    input_tokens: int
+
+
 class DecisionRecord(
     Struct,
     frozen=True,
@@ -27,7 +34,7 @@ class DecisionRecord(
     `dependence` is that of the newest turn on what went before it. `reader` is `Features.reader`.
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
-    `plan` what was expected of the chosen one. `indivisible` is `Features.indivisible`.
+    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`.
     """
 
     policy: str
@@ -58,6 +65,7 @@ class DecisionRecord(
     named_plan: str | None = None
     plan: PlanOutlook | None = None
     indivisible: tuple[str, ...] = ()
+    parts: tuple[PartRecord, ...] = ()
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -25,7 +25,7 @@ from router.decide.policy import Policy
 from router.errors import ConfigurationError
 from router.formats.quantities import read_quantity
 from router.perceive.predictor import Evidence
-from router.store.records.record import DecisionRecord, Snapshot
+from router.store.records.record import DecisionRecord, PartRecord, Snapshot
 from router.types import Decision, Features
 
 REFRESH_S = 3_600.0
@@ -107,6 +107,9 @@ class Snapshots:
             named_plan=request_context.plan,
             plan=decision.outlook,
             indivisible=tuple(sorted(features.indivisible)),
+            parts=tuple(
+                PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts
+            ),
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
