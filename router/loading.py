@@ -6,9 +6,10 @@ from pathlib import Path
 
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
+from router.compose.learned import LearnedGate, load_gate
 from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
-from router.errors import CallerError
+from router.errors import ArtifactError, CallerError
 from router.perceive.ability.evidence import EvidenceFolder, EvidenceSource
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor
@@ -31,6 +32,17 @@ def load_predictor(folder: Path | None = None) -> Predictor:
     """The artifact in `folder`, or the default one, with its encoder. Raises ArtifactError."""
     folder = folder or settings.default_artifact_folder()
     return Predictor.load(folder, load_encoder(encoder_name(folder)))
+
+
+def load_plan_gate(folder: Path | None = None) -> LearnedGate:
+    """The gate of the plans: that of the artifact in `folder`, or the package's where the artifact has none.
+
+    Raises ArtifactError.
+    """
+    own = load_gate(folder or settings.default_artifact_folder())
+    if own is None and (own := load_gate(settings.shipped_artifact_folder())) is None:
+        raise ArtifactError(f"{settings.shipped_artifact_folder()}: the gate of the package is missing; install again")
+    return own.gate()
 
 
 def load_router(cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:

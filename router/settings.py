@@ -89,7 +89,12 @@ def default_plans_folder() -> Path:
 def default_artifact_folder() -> Path:
     """PULVINAR_ARTIFACT, else the package's predictor."""
     override = variable("PULVINAR_ARTIFACT")
-    return Path(override).expanduser() if override else _SHIPPED / "predictor"
+    return Path(override).expanduser() if override else shipped_artifact_folder()
+
+
+def shipped_artifact_folder() -> Path:
+    """The package's predictor."""
+    return _SHIPPED / "predictor"
 
 
 def default_encoder_folder() -> Path:
