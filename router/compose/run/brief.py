@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from router.compose.gate import Gate
 from router.decide.plans.possible import impossible
 from router.decide.plans.spec import Caps, PlanSpec
 from router.dispatch import Call
@@ -38,8 +37,7 @@ class Brief(Struct, frozen=True, eq=False):
     """The plan's file, what is forecast, and what the operator allows at most (`caps`).
 
     `request_id` seeds what must not depend on the members, such as their order. `scores` are those of the cards that
-    may answer a chat body of its own, the lower the better; `gate` judges answers, where the artifact has
-    one.
+    may answer a chat body of its own, the lower the better.
     """
 
     spec: PlanSpec
@@ -47,7 +45,6 @@ class Brief(Struct, frozen=True, eq=False):
     caps: Caps = Caps()
     request_id: str = ""
     scores: Scores | None = None
-    gate: Gate | None = None
 
     @property
     def limits(self) -> Caps:
