@@ -307,13 +307,34 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     delivered_tokens: int = 0
 
 
+class CallOutcome(Struct, frozen=True, omit_defaults=True):
+    """One call of a plan, beside those of the other members.
+
+    `role` is what the call was for: `draft`, `sample`, `writer`, `segment`, `stage`, `answer` or `fallback`. `verdict`
+    is what became of its answer: `shown` to the client, `used` by a further call or as a vote, `rejected`, `failed`, or
+    `cancelled` before it was whole. `right` is the probability that the gate gave to the answer, `reason` why it was
+    rejected or what failed. Times are since the arrival of the request.
+    """
+
+    card: str
+    role: str
+    verdict: str
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    right: float | None = None
+    reason: str = ""
+    began_ms: float = 0.0
+    elapsed_ms: float = 0.0
+
+
 class Outcome(Struct, frozen=True, omit_defaults=True):
     """The result of a request.
 
     `status` is the HTTP status of the response, 499 where the client disconnected first. `card` is the id of the card
     that answered; `attempts` are in order. `cost_usd` is the cost of `usage`. `ttft_ms` is the time to the first
     content, `total_ms` the time to the last byte, `overhead_ms` the gateway's own time before the first upstream call.
-    `error` is the error code in the response.
+    `error` is the error code in the response. Where a plan answered, `plan` is its id, `usage` and `cost_usd` are those
+    of all its `calls` together, and `degraded` is why its answer is less than what was planned.
     """
 
     status: int
@@ -325,11 +346,23 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     ttft_ms: float | None = None
     overhead_ms: float = 0.0
     error: str | None = None
+    plan: str | None = None
+    degraded: str | None = None
+    calls: tuple[CallOutcome, ...] = ()
 
     @property
     def retries(self) -> int:
-        """The number of calls before the last one."""
-        return max(len(self.attempts) - 1, 0)
+        """The number of attempts beyond one for the request, or for each call of its plan."""
+        return max(len(self.attempts) - max(len(self.calls), 1), 0)
+
+    @property
+    def single_usage(self) -> Usage | None:
+        """The usage as one card alone would have had it: its prompt, and the answer that the client got."""
+        counted = [call.usage for call in self.calls if call.usage is not None]
+        shown = [call.usage for call in self.calls if call.usage is not None and call.verdict == "shown"]
+        if not counted or not shown or self.usage is None:
+            return self.usage
+        return Usage(counted[0].input_tokens, sum(usage.output_tokens for usage in shown), estimated=True)
 
 
 def known(value: float) -> float | None:

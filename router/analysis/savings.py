@@ -262,7 +262,8 @@ class _Accumulator:
             group=self._group(record) if self._group else _ALL,
             card=card,
             cost_usd=outcome.cost_usd,
-            tokens=tokens_by_rate(outcome.usage),
+            # What several calls cost is compared with what one card would have cost.
+            tokens=tokens_by_rate(outcome.single_usage or outcome.usage),
             vector=features.vector,
             named=named,
         )

@@ -46,9 +46,7 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset(
-    {"card", "modality", "output", "consumes", "produces", "capability", "language", "tag", "plan"}
-)
+MANY_VALUED = frozenset({"card", "modality", "output", "consumes", "produces", "capability", "language", "tag", "plan"})
 """The facets of which a card can have several words, and a plan: its kind and its name."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,

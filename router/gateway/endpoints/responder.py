@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from starlette.types import Send
-
-from router.dispatch import UpstreamResponse
-from router.gateway.routing.selection import Selection
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -75,36 +72,6 @@ class Responder:
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
-
-
-def routing_headers(
-    selection: Selection | None,
-    response: UpstreamResponse | None,
-    left_out: Sequence[str],
-    overhead_ms: float,
-    cost_usd: float | None,
-) -> dict[str, str]:
-    """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated.
-
-    `cost_usd` is that of a whole answer. Of one that has only begun, the forecast is stated.
-    """
-    changed = left_out if response is None else (*left_out, *response.changed)
-    headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
-    if selection is None or selection.policy.headers == "off":
-        return headers
-    headers["x-route-overhead-ms"] = f"{overhead_ms:.3f}"
-    if response is not None:
-        headers["x-route-card"] = response.card.id
-    if selection.routed is not None:
-        headers["x-route-policy"] = selection.policy.id
-    expected = selection.expected(response.card.id) if response is not None else None
-    if expected is not None:
-        headers["x-route-quality"] = f"{expected.quality:.3f}"
-    if response is None or not isinstance(response.body, bytes):
-        cost_usd = expected.cost_usd if expected else None
-    if cost_usd is not None:
-        headers["x-route-cost-usd"] = f"{cost_usd:.6f}"
-    return headers
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:
