@@ -57,7 +57,7 @@ def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:
 
 
 def _weights(card: Card) -> frozenset[str]:
-    """Names of the model whose weights the card has: its base, else its own id, and the last part of its model's name."""
+    """Names of the model whose weights the card has: its base, else its own id, and its model without the provider."""
     return frozenset(name.casefold() for name in (card.base or card.id, card.model.rpartition("/")[2]))
 
 
