@@ -1,4 +1,4 @@
-"""`route cards`: list, show, check and import model cards; print their JSON Schema."""
+"""`route cards`: list, show, check, compare and import model cards; print their JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import typer
 from router.commands import options
 from router.errors import CallerError
 
-app = typer.Typer(help="List, show, check and import model cards.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, compare and import model cards.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    from router.commands import card_value
+
+    card_value.register(app)
     parent.add_typer(app, name="cards")
 
 

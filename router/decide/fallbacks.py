@@ -19,7 +19,8 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
     model. They are in the order of their scores.
 
     Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
-    card of another. The same holds for a card with more context where `needed_tokens` come near that of the first.
+    card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
+    for a card with more context where `needed_tokens` come near that of the first.
     """
     first = catalog[int(order[0])]
     # Read no further than necessary: a catalogue may have thousands of cards.
@@ -27,6 +28,8 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
     picked = list(itertools.islice(others, count))
     further: list[Card] = []
     demands: list[Callable[[Card], bool]] = [lambda card: not _accounts(card) <= _accounts(first)]
+    weights = _weights(first)
+    demands.append(lambda card: weights.isdisjoint(_weights(card)))
     context_tokens = first.context_tokens
     if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
         demands.append(lambda card: card.context_tokens is None or card.context_tokens > context_tokens)
@@ -51,6 +54,11 @@ def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:
         if card.server_id not in servers:
             servers.add(card.server_id)
             yield card
+
+
+def _weights(card: Card) -> frozenset[str]:
+    """Names of the model whose weights the card has: its base, else its own id, and its model without the provider."""
+    return frozenset(name.casefold() for name in (card.base or card.id, card.model.rpartition("/")[2]))
 
 
 def _accounts(card: Card) -> frozenset[tuple[str, str, str | tuple[str, ...] | None]]:

@@ -55,6 +55,11 @@ def test_a_card_with_a_server_elsewhere_does_not_share_the_account() -> None:
     assert choose(cards, [0.9, 0.8, 0.7], policy=msgspec.structs.replace(PLAIN, fallbacks=1)).plan.fallbacks == ("c",)
 
 
+def test_one_fallback_is_another_model_where_all_are_variants_of_the_first() -> None:
+    variants = [{"provider": name, "model": f"{name}/llama-70b"} for name in ("one", "two", "three")]
+    assert fallbacks(*variants, {"provider": "four", "model": "qwen"}, count=2) == ("b", "d")
+
+
 def test_a_prompt_near_the_limit_has_a_fallback_with_more_context() -> None:
     small, large = {"provider": "other", "context": "8k"}, {"provider": "other", "context": "100k"}
     assert fallbacks(small, small, small, large, count=2, tokens=7_000) == ("b", "d")
