@@ -14,7 +14,7 @@ from router.gateway.config.keys import Key
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.perceive.forecaster import TAIL_95
-from router.store.state.protocol import Reservation, StateError, StateStore
+from router.store.state.protocol import Claim, Reservation, StateError, StateStore
 from router.types import Attempt, Features, Forecast, known
 from router.wire import read_request
 from router.wire.usage import output_limit
@@ -93,9 +93,8 @@ class Accounting:
     async def _reserved(self, key: Key, now_s: float) -> Reservation:
         assert key.budget_usd_per_day is not None
         likely, reserved, worst = self._bounds
-        reserving = asyncio.ensure_future(
-            self._state.reserve(key.id, key.budget_usd_per_day, reserved, now_s, likely, worst)
-        )
+        claim = Claim(key.id, key.budget_usd_per_day, reserved, likely, worst)
+        reserving = asyncio.ensure_future(self._state.reserve(claim, now_s))
         try:
             return await asyncio.shield(reserving)
         except asyncio.CancelledError:
