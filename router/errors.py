@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+Failure = TypeVar("Failure", bound=BaseException)
 
 
 class PulvinarError(Exception):
@@ -161,3 +163,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return ""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def without_frames(error: Failure) -> Failure:
+    """The error without what it was raised in. Where a variable refers to it, its frames and it refer to each other,
+    and what they hold, such as a large answer, stays until the garbage collector runs.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -58,6 +58,9 @@ def _age_days(inputs: DecisionInputs) -> Doubles:
     return inputs.today.toordinal() - released
 
 
+OF_A_REQUEST = frozenset({"cost", "latency", "ttft", "quality"})
+"""Fields that are forecast for a request. The others are facts on cards."""
+
 NUMBERS: Mapping[str, Number] = {
     "size": Number(
         units.parameters,

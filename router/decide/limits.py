@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from router.decide.fields import NUMBERS, DecisionInputs
-from router.types import Mask
+from router.cards.catalog import Catalog
+from router.decide.fields import NUMBERS, OF_A_REQUEST, DecisionInputs
+from router.types import Forecast, Mask
 
 COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": np.less,
@@ -52,6 +54,20 @@ def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> L
         unknown = np.isnan(values)
         fails = ~COMPARE[limit.op](values, limit.value)
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
+
+
+def meets_facts(
+    limits: Iterable[Limit], catalog: Catalog, card: int, today: datetime.date, *, unknown_passes: bool
+) -> bool:
+    """Whether the card at this position passes the limits on facts; those on forecasts are not evaluated."""
+    inputs = DecisionInputs(catalog, _nothing_forecast(len(catalog)), today)
+    facts = (limit for limit in limits if limit.field not in OF_A_REQUEST)
+    return not any(evaluate(limit, inputs, unknown_passes=unknown_passes).fails[card] for limit in facts)
+
+
+def _nothing_forecast(cards: int) -> Forecast:
+    unknown = np.full(cards, np.nan)
+    return Forecast(unknown, unknown, unknown, unknown, unknown, unknown, unknown, unknown, unknown)
 
 
 def reason(result: LimitResult, card: int, inputs: DecisionInputs) -> str:

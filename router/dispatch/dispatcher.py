@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
+from router.dispatch.bodies.fitting import Fitting
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
 from router.dispatch.call import Call, fitted
@@ -33,22 +34,16 @@ from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
-from router.errors import FieldError, UpstreamError
+from router.errors import FieldError, UpstreamError, without_frames
 from router.formats.net import parse_url
 from router.types import Api, Attempt
-from router.wire import CONVERSIONS, Dialect
-from router.wire.dialect.corrections import is_lasting, learned_dialect, unthinking, without_signed_thinking
-from router.wire.dialect.native import corrected, rejects_beta_header
+from router.wire import CONVERSIONS
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
-# The statuses with which servers reject a field; llama.cpp's templates have 500.
-_REJECTIONS = frozenset({400, 422, 500})
-_MAX_CORRECTIONS = 4
 # An attempt that had less than this part of `timeouts.total` shows nothing about its upstream.
 _FAIR_SHARE = 4
-_BETA = "anthropic-beta"
 # The connection failed, which may be temporary: worth a retry at the same deployment.
 _CONNECTION_FAULTS = frozenset({"unreachable", "cut", "empty"})
 
@@ -94,8 +89,7 @@ class Dispatcher:
         self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries = settings.retries
         self._repeats = RetryBudget(settings.retry_budget)
-        # What servers rejected, beyond the tables: by provider, base URL and model.
-        self._learned: dict[tuple[str, str | None, str], Dialect] = {}
+        self._fitting = Fitting()
 
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
@@ -158,7 +152,7 @@ class Dispatcher:
                 response = await self._attempt(slot, self._timed(failover, call), attempts, on_attempt)
             except UpstreamError as error:
                 _LOG.warning("%s", one_line(str(error)))
-                failover.add(deployment, error)
+                failover.add(deployment, without_frames(error))
                 continue
             except FieldError as error:
                 # Another card's server may support the field.
@@ -234,7 +228,7 @@ class Dispatcher:
                         paid.failed = evidence_of_failure(error).health != "unchanged"
                         if retry == retries or error.fault not in _CONNECTION_FAULTS:
                             raise
-                        failure, call = error, msgspec.structs.replace(call, fresh_connection=True)
+                        failure, call = without_frames(error), msgspec.structs.replace(call, fresh_connection=True)
                         continue
                     paid.failed = response.status >= 400 and fault_in(response).meaning.health != "unchanged"
                 if not isinstance(response.body, bytes):
@@ -314,60 +308,15 @@ class Dispatcher:
             raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
         if call.api == "embeddings":
             return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
-        server = card.provider, base_url(card), card.model
-        known = dialect = learned = self._learned.get(server) or dialect_of(card)
-        sent = fitted(call, card, dialect)
-        response = await self._send_fitted(card, sent, call)
-        # Most servers name one field at a time.
-        for _ in range(_MAX_CORRECTIONS):
-            if response.status not in _REJECTIONS or not isinstance(response.body, bytes):
-                break
-            error = response.body.decode("utf-8", "replace")
-            if sent.api == "chat" and is_lasting(error):
-                learned = learned_dialect(error, sent.body, learned) or learned
-            again, dialect = _corrected(card, call, sent, dialect, error)
-            if again is None:
-                break
-            sent = again
-            response = await self._send_fitted(card, sent, call)
-        # An error may quote a request, so only what the server accepted afterwards shows anything about other requests.
-        if response.status < 400 and learned is not known:
-            self._learned[server] = learned
-        return response
+        return await self._fitting.send(card, call, functools.partial(self._send_fitted, card, call))
 
-    async def _send_fitted(self, card: Card, sent: Call, call: Call) -> UpstreamResponse:
+    async def _send_fitted(self, card: Card, call: Call, sent: Call) -> UpstreamResponse:
         """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
         upstream = self._litellm if sent.api not in native_apis(card) else self._relay
         response = await upstream.send(card, sent)
         if sent.changed:
             response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
         return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
-
-
-def _corrected(card: Card, call: Call, sent: Call, dialect: Dialect, error: str) -> tuple[Call | None, Dialect]:
-    """The call as the server accepts it, where its error shows that, and the server's dialect as it is known now."""
-    if _BETA in sent.headers and rejects_beta_header(error):
-        headers = {name: value for name, value in sent.headers.items() if name != _BETA}
-        return msgspec.structs.replace(sent, headers=headers, changed=(*sent.changed, _BETA)), dialect
-    if sent.api != "chat":
-        correction = corrected(sent.api, error, sent.body)
-        if correction is None:
-            return None, dialect
-        names = (*sent.changed, *correction.changed)
-        return msgspec.structs.replace(sent, body=correction.body, changed=names), dialect
-    shown = (
-        learned_dialect(error, sent.body, dialect)
-        or without_signed_thinking(error, dialect)
-        or unthinking(error, dialect)
-    )
-    if shown is None:
-        return None, dialect
-    try:
-        again = fitted(call, card, shown)
-    except FieldError:
-        # The answer would be another without the field.
-        return None, shown
-    return (None if again.body == sent.body else again), shown
 
 
 def _missing_configuration(card: Card) -> str | None:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import io
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -17,29 +17,23 @@ from router.cards.schema import Card
 from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.exchange import as_stream, as_whole
 from router.dispatch.bodies.reader import BodyReader, Read, are_events
-from router.dispatch.bodies.redaction import redacted
-from router.dispatch.bodies.summary import summary_in, summary_of
+from router.dispatch.bodies.whole import error_response, read_whole, redacting, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import connection_options, extra_headers, secrets_of
+from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
 from router.errors import UpstreamError
-from router.formats.json import json_bytes, json_or_none
-from router.wire.errors import fault_of, is_error_body
+from router.formats.json import json_bytes
 from router.wire.protocols import PROTOCOLS, WireProtocol
-from router.wire.usage import texts_in, tokens_of, usage_in
 
 _LOG = logging.getLogger(__name__)
 
 # This machine has no descriptors, ports or memory for a connection left, whatever the server's health is.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-_MAX_DECODED_BYTES = 2**20
 _LARGE_BYTES = 2**18  # where many larger answers arrive at once, others notice how long each takes to decode
 _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-beta", "traceparent", "tracestate")
 _ANTHROPIC_VERSION = "2023-06-01"
@@ -107,8 +101,8 @@ class Relay:
                 passed["content-disposition"] = disposition
             read, coding = _reading(card, response), response.headers.get("content-encoding", "")
             if not 200 <= response.status < 300:
-                body = await _read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s, [])
-                return _error_response(card, key, response.status, passed, body)
+                body = await read_whole(card, response, BodyReader(read, coding), self.timeouts.idle_s, [])
+                return error_response(card, key, response.status, passed, body)
             if coding:
                 # The bytes may be a file, so they are passed on as they were sent.
                 passed["content-encoding"] = coding
@@ -161,15 +155,15 @@ class Relay:
                     return UpstreamResponse(card, status, headers, stream)
                 if kind == "other":
                     raise UpstreamError(f'the response of the card "{card.id}" is not an event stream', 502, "garbage")
-            whole = await _read_whole(card, response, body, self.timeouts.idle_s, arrived)
+            whole = await read_whole(card, response, body, self.timeouts.idle_s, arrived)
         if len(whole) > _LARGE_BYTES:
             await self._pace.turn(call.tenant)
         if call.stream and status < 300:
-            answer = _whole(card, key, status, headers, whole, decode=True)
+            answer = whole_response(card, key, status, headers, whole, decode=True)
             return answer if answer.status >= 300 else await as_stream(answer, protocol, timeouts, call)
         if status < 300 and are_events(whole):
-            whole = await as_whole(card, whole, protocol, timeouts, _redacting(card, key))
-        return _whole(card, key, status, headers, whole, call.decode)
+            whole = await as_whole(card, whole, protocol, timeouts, redacting(card, key))
+        return whole_response(card, key, status, headers, whole, call.decode)
 
     def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
         if keep_alive not in self._sessions:
@@ -202,14 +196,11 @@ async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[list[bytes]]
             yield arrived
     except UpstreamError as error:
         if arrived:
-            error.delivered_tokens = _tokens_in(arrived)
+            error.delivered_tokens = tokens_in(arrived)
         raise
-
-
-def _tokens_in(arrived: list[bytes]) -> int:
-    """About how many tokens a part of an answer has. A large one is not decoded, which takes time and memory."""
-    size = sum(map(len, arrived))
-    return tokens_of(size) if size > _MAX_DECODED_BYTES else texts_in(b"".join(arrived)).tokens
+    finally:
+        # Whoever keeps the error keeps its frames.
+        arrived.clear()
 
 
 @contextlib.asynccontextmanager
@@ -313,32 +304,7 @@ def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.Cli
     async def close() -> None:
         response.close()
 
-    return Source(card.id, read, close, _redacting(card, key))
-
-
-def _redacting(card: Card, key: str | None) -> Callable[[str], str]:
-    return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
-
-
-async def _read_whole(
-    card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float, arrived: list[bytes]
-) -> bytes:
-    """The body. `Content-Length` is used only to reject a body that is too large before it is read.
-
-    The chunks of a success are added to `arrived`.
-    """
-    chunks = arrived if response.status < 300 else []
-    chunks.clear()
-    size = 0
-    while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
-        async with asyncio.timeout(idle_s):
-            chunk = await body.read()
-        if not chunk:
-            chunks[:] = [b"".join(chunks)]  # one copy
-            return chunks[0]
-        chunks.append(chunk)
-        size += len(chunk)
-    raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
+    return Source(card.id, read, close, redacting(card, key))
 
 
 def _undecodable(card: Card, error: CodingError) -> UpstreamError:
@@ -354,47 +320,3 @@ def _broken(card: Card, error: Exception) -> UpstreamError:
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
-
-
-def _whole(
-    card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes, decode: bool
-) -> UpstreamResponse:
-    if status >= 300:
-        return _error_response(card, key, status, headers, body)
-    decoded = json_or_none(body) if decode else None
-    summary = summary_of(decoded) if decode else summary_in(body)
-    if summary is None and is_error_body(json_or_none(body)):
-        return _error_response(card, key, None, headers, body)
-    if summary is None:
-        raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
-    if summary.is_error:
-        return _error_response(card, key, None, headers, body)
-    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
-    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
-        if is_error_body(whole):
-            return _error_response(card, key, None, headers, body)
-        # The counts may be in another place.
-        usage = usage_in(whole)
-    if summary.lacks_choices:
-        raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
-    if word := summary.given_up:
-        problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
-        raise UpstreamError(problem, 502, "error_event")
-    return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
-
-
-def _error_response(
-    card: Card, key: str | None, status: int | None, headers: dict[str, str], body: bytes
-) -> UpstreamResponse:
-    """The response for an error; `status` is None where that of the response is a success."""
-    if status is not None and status < 400:
-        raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
-    if status == 407:
-        raise UpstreamError(f'the proxy for calls of the card "{card.id}" refuses the gateway (HTTP 407)', 502, "proxy")
-    body = redacted(body, secrets_of(card, key), base_url(card))
-    decoded = json_or_none(body)
-    fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
-    log_refusal(card, fault)
-    if fault.status in (401, 403) or fault.meaning.refusal:
-        return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
-    return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)

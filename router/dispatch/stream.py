@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from router.errors import UpstreamError
+from router.errors import UpstreamError, without_frames
 from router.formats.quantities import Seconds
 from router.types import Usage
 from router.wire.errors import Fault, ReportedError, fault_in_event
@@ -214,6 +214,9 @@ class EventStream:
                             pass
             await self._source.close()
         finally:
+            for error in (self._error, self.problem):
+                if error is not None:
+                    without_frames(error)
             if self._callback is not None:
                 callback, self._callback = self._callback, None
                 callback()

@@ -69,7 +69,7 @@ _RESPONSE_MATTERS = _pattern(rb"response\.(?:completed|incomplete|failed|cancell
 
 def _texts(*keys: str) -> re.Pattern[bytes]:
     # Possessive, so that a long text takes neither memory nor a second look.
-    return re.compile(rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)' % "|".join(keys).encode())
+    return re.compile(rb'"(?:%b)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)' % "|".join(keys).encode())
 
 
 CHAT = WireProtocol(

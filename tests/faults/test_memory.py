@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from bench.gateway.processes import Server
-from router.dispatch.relay import MAX_RESPONSE_BYTES
+from router.dispatch.bodies.whole import MAX_RESPONSE_BYTES
 from tests.faults.gateways import fault_card
 from tests.faults.process import peak_mb, route_serve, served
 from tests.faults.surfaces import request_body, send

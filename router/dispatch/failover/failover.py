@@ -93,10 +93,15 @@ class Failover:
 
     def answer(self) -> UpstreamResponse:
         """The error for the client after all attempts. Raises it where it is no HTTP response."""
-        assert self._answer is not None
-        if isinstance(self._answer, UpstreamError | FieldError):
-            raise self._answer
-        return self._answer
+        answer, self._answer = self._answer, None
+        assert answer is not None
+        if isinstance(answer, UpstreamError | FieldError):
+            try:
+                raise answer
+            finally:
+                # The error refers to this frame.
+                del answer
+        return answer
 
     def _need_more_than(self, card: Card, fault: Fault) -> None:
         """The request is too long for `card`. Another of the same context is asked once, since cards may state more

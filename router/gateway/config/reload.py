@@ -36,9 +36,9 @@ _STEP_MS, _DEBOUNCE_MS = 50, 500
 # Some file systems report no changes, so the files are also polled.
 _TICK_S, _POLL_EVERY_TICKS = 1.0, 3
 # How long a file may be missing, or incomplete, while an editor replaces it.
+_SETTLE_S = 0.3
 # After a reload for a signal, before the next one.
 _PAUSE_S = 1.0
-_SETTLE_S = 0.3
 # Failures to read that end by a change of the file, which is noticed.
 _OF_THE_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EACCES, errno.EPERM})
 # Differs from the stamps of any files.

@@ -15,7 +15,7 @@ from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.composed import bounds_of_plan
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.perceive.forecaster import TAIL_95
-from router.store.state.protocol import Reservation, StateError, StateStore
+from router.store.state.protocol import Claim, Reservation, StateError, StateStore
 from router.types import Attempt, ComposedPlan, Features, Forecast, known
 from router.wire import read_request
 from router.wire.usage import output_limit
@@ -94,9 +94,8 @@ class Accounting:
     async def _reserved(self, key: Key, now_s: float) -> Reservation:
         assert key.budget_usd_per_day is not None
         likely, reserved, worst = self._bounds
-        reserving = asyncio.ensure_future(
-            self._state.reserve(key.id, key.budget_usd_per_day, reserved, now_s, likely, worst)
-        )
+        claim = Claim(key.id, key.budget_usd_per_day, reserved, likely, worst)
+        reserving = asyncio.ensure_future(self._state.reserve(claim, now_s))
         try:
             return await asyncio.shield(reserving)
         except asyncio.CancelledError:

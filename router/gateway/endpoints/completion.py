@@ -271,7 +271,8 @@ class CompletionHandler:
     async def _end_stream_with_error(self, error: ErrorResponse, event: bytes | None = None) -> None:
         shown = b"" if self._has_failed else event or self._surface.failure(error)
         self._has_failed = True
-        if self._goes_on:
+        body = b"" if self._response is None else self._response.body
+        if not (isinstance(body, bytes) or body.complete or body.problem):
             # The time of the exchange is over, and the client may have read slowly: the answer may be longer.
             await self._responder.events(shown, is_last=False)
             shown = b""
@@ -279,12 +280,6 @@ class CompletionHandler:
         await self._record(200, error.code)
         self._stop_watching()
         await self._responder.events(shown, is_last=True)
-
-    @property
-    def _goes_on(self) -> bool:
-        """Whether the upstream of a stream that ends early for the client has not failed."""
-        body = b"" if self._response is None else self._response.body
-        return not isinstance(body, bytes) and not body.complete and body.problem is None
 
     def _stop_watching(self) -> None:
         if self._disconnect is not None:
@@ -303,6 +298,8 @@ class CompletionHandler:
             if not self._is_recorded:
                 # The gateway itself failed, or is shutting down.
                 await self._record(500, "internal_error")
+            # They may be large, and whatever is part of a cycle stays until the garbage collector runs.
+            self._request = self._response = self._selection = None
 
     def _keepalive_s(self, request: GatewayRequest) -> float:
         # Lines of JSON have no comments.

@@ -13,6 +13,7 @@ from msgspec import Struct
 from router.cards import Catalog
 from router.cards.schema import Card
 from router.decide.flags import Flags, parse_flags
+from router.decide.limits import meets_facts
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
 from router.decide.plans.catalog import Plans
 from router.decide.plans.spec import PREFIX, PlanSpec
@@ -133,7 +134,7 @@ class Selector:
         router = request.active.router
         position = router.catalog.position(name)
         card = None if position is None else router.catalog[position]
-        if card is None or (request.key is not None and not request.key.allows_naming(card.id)):
+        if position is None or card is None or not _may_name(request, card, position):
             raise unknown_model(name, router.catalog.ids, request.key)
         if options.places:
             problem = f'needs the model name auto; "{name}" names one card, which leaves nothing to choose'
@@ -282,6 +283,23 @@ def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> Unknown
     """The error for an unknown model, with a similar name that the key may use."""
     allowed = [card for card in known if key is None or key.allows_naming(card)]
     return UnknownModelError(f'there is no model "{excerpt(name)}"{did_you_mean(name, allowed)}')
+
+
+def _may_name(request: GatewayRequest, card: Card, position: int) -> bool:
+    """Whether the key allows a request to name the card at this position. Embeddings can only name one, so a key with
+    policies reaches the cards whose facts one of them allows.
+    """
+    key, router = request.key, request.active.router
+    if key is None or key.allows_naming(card.id):
+        return True
+    if request.surface.api != "embeddings" or not key.allows_card(card.id):
+        return False
+    today = datetime.datetime.now(datetime.UTC).date()
+    return any(
+        meets_facts(policy.flags.limits, router.catalog, position, today, unknown_passes=policy.unknown == "allow")
+        for policy in router.policies.values()
+        if key.allows_policy(policy.id)
+    )
 
 
 async def _run_inline(work: Callable[..., T], *arguments: Any) -> T:

@@ -13,6 +13,20 @@ class StateError(ConfigurationError):
     """The shared state cannot be read or written now. Clients may see the message, so only the log names the path."""
 
 
+class Claim(Struct, frozen=True):
+    """What one request needs of the daily budget of its key, in US dollars.
+
+    `reserved_usd` is set aside while it runs. `likely_usd` is what it costs on average, `worst_usd` at most; without
+    them, what is reserved.
+    """
+
+    key_id: str
+    budget_usd: float
+    reserved_usd: float
+    likely_usd: float | None = None
+    worst_usd: float | None = None
+
+
 class Reservation(Struct, frozen=True):
     """Part of a key's budget, reserved for one running request.
 
@@ -44,19 +58,11 @@ class StateStore(Protocol):
     async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         """Count one request against the key's limit of `rpm` requests a minute. Raises RateLimitError."""
 
-    async def reserve(
-        self,
-        key_id: str,
-        budget_usd: float,
-        reserved_usd: float,
-        now_s: float,
-        likely_usd: float | None = None,
-        worst_usd: float | None = None,
-    ) -> Reservation:
-        """Reserve `reserved_usd` for a request that starts now, and may cost up to `worst_usd`.
+    async def reserve(self, claim: Claim, now_s: float) -> Reservation:
+        """Reserve a part of a key's budget for a request that starts now.
 
         Where the rest of the day's budget is less than the worst case, the request is accepted if no other one of the
-        key runs and its `likely_usd` is left. Raises BudgetError.
+        key runs and its likely cost is left. Raises BudgetError.
         """
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
 from router.store.database import open_database
 from router.store.state.connection import RetryingConnection, Values
-from router.store.state.protocol import LastAnswer, Reservation
+from router.store.state.protocol import Claim, LastAnswer, Reservation
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -180,41 +180,33 @@ class SqliteState:
         problem = f'rate limit of {rpm} requests a minute exceeded for the key "{key_id}"; retry in {wait_s:.1f} s'
         raise RateLimitError(problem, wait_s)
 
-    async def reserve(
-        self,
-        key_id: str,
-        budget_usd: float,
-        reserved_usd: float,
-        now_s: float,
-        likely_usd: float | None = None,
-        worst_usd: float | None = None,
-    ) -> Reservation:
-        """Reserve `reserved_usd` for a request that starts now. Settle the reservation when the request ends.
+    async def reserve(self, claim: Claim, now_s: float) -> Reservation:
+        """Reserve a part of a key's budget for a request that starts now. Settle the reservation when the request ends.
 
-        A UTC day's spending exceeds `budget_usd` by the worst case of one request at most. A request whose worst case
+        A UTC day's spending exceeds the budget by the worst case of one request at most. A request whose worst case
         costs nothing is always accepted. See `StateStore.reserve`. Raises BudgetError.
         """
-        day, cost = int(now_s // _DAY_S), _nano(reserved_usd)
-        likely = cost if likely_usd is None else _nano(likely_usd)
-        worst = max(cost, likely, 0 if worst_usd is None else _nano(worst_usd))
-        reservation = Reservation(secrets.randbits(62), key_id, day, cost)
+        day, cost = int(now_s // _DAY_S), _nano(claim.reserved_usd)
+        likely = cost if claim.likely_usd is None else _nano(claim.likely_usd)
+        worst = max(cost, likely, 0 if claim.worst_usd is None else _nano(claim.worst_usd))
+        reservation = Reservation(secrets.randbits(62), claim.key_id, day, cost)
         values = {
             "id": reservation.id,
-            "key": key_id,
+            "key": claim.key_id,
             "day": day,
             "cost": cost,
             "likely": likely,
             "worst": worst,
             "expires": math.ceil(now_s + self._hold_s),
             # Rounded down, while costs are rounded up, so that rounding never overspends.
-            "budget": math.floor(min(budget_usd * _NANO, _MAX_NANO)),
+            "budget": math.floor(min(claim.budget_usd * _NANO, _MAX_NANO)),
         }
         # Expired reservations of killed workers may have caused a rejection: book them and try again.
         if not self._changed(_RESERVE, values) and not (
             self._changed(_EXPIRE, (now_s,)) and self._changed(_RESERVE, values)
         ):
-            raise self._refusal(values, budget_usd, now_s)
-        self._running[reservation.id] = key_id
+            raise self._refusal(values, claim.budget_usd, now_s)
+        self._running[reservation.id] = claim.key_id
         return reservation
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:

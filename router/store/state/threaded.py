@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from router.store.state.protocol import LastAnswer, Reservation, StateError, StateStore
+from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError, StateStore
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -151,11 +151,11 @@ class ThreadedState:
         """See `StateStore`."""
         await self._write(_Job(lambda: self._store.take_request(key_id, rpm, now_s)))
 
-    async def reserve(self, *arguments: Any, **named: Any) -> Reservation:
+    async def reserve(self, claim: Claim, now_s: float) -> Reservation:
         """See `StateStore`."""
         reserved: Reservation = await self._write(
             _Job(
-                lambda: self._store.reserve(*arguments, **named),
+                lambda: self._store.reserve(claim, now_s),
                 undo=lambda reservation: self._store.settle(reservation, 0.0),
             )
         )

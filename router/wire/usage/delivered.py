@@ -48,7 +48,7 @@ _NOT_WRITTEN = frozenset(
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
 WHOLE_TEXTS = re.compile(
     rb'"(?:arguments|content|delta|partial_json|reasoning|reasoning_content|refusal|response|text|thinking|transcript)"'
-    rb'\s*:\s*"((?:[^"\\]++|\\.)*+)'
+    rb'\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)'
 )
 
 

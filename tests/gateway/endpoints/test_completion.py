@@ -11,16 +11,27 @@ import httpx
 import msgspec
 import pytest
 
-from router.cards import Card
+from router.cards import Card, Catalog
+from router.decide.policy import Policies, Policy
 from router.dispatch import QueueLimits
 from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import Gateway, make_app
 from router.gateway.config.gateway_yaml import GatewayConfig, Recording
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
+from router.pipeline import Router
 from router.store.records.journal import Journal
 from router.store.records.record import Record
-from tests.gateway.servers import CHUNKS, Upstream, make_card, make_gateway, make_router, served, wait_for
+from tests.gateway.servers import (
+    CHUNKS,
+    IndifferentPredictor,
+    Upstream,
+    make_card,
+    make_gateway,
+    make_router,
+    served,
+    wait_for,
+)
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 FOLLOW_UP = [*MESSAGES, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "and now?"}]
@@ -200,6 +211,20 @@ def test_embeddings_require_a_named_card(two_cards: tuple[Card, Card]) -> None:
     with gateway_client(*two_cards) as (client, _):
         response = client.post("/v1/embeddings", json={"model": "auto", "input": "hi"})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
+
+
+@pytest.mark.parametrize("card", ["a", "b"])
+def test_a_key_with_policies_only_embeds_with_the_cards_whose_facts_a_policy_allows(
+    two_cards: tuple[Card, Card], card: str
+) -> None:
+    policies = Policies([Policy(id="default", description="x", limits=("price<=1$", "quality>0.99"))])
+    router = Router(Catalog(two_cards), policies, IndifferentPredictor())
+    with served(make_app(make_gateway(router, keys=keys(policies=("default",))))) as url:
+        response = httpx.post(f"{url}/v1/embeddings", json={"model": card, "input": "hi"}, headers=BEARER)
+        named = httpx.post(f"{url}/v1/chat/completions", json={"model": card, "messages": MESSAGES}, headers=BEARER)
+    # The upstream of this test has no embeddings itself.
+    assert ("there is no model" in response.text) == (card == "b")
+    assert "there is no model" in named.text
 
 
 def test_a_silent_stream_gets_keep_alive_comments_if_configured(upstream: Upstream) -> None:

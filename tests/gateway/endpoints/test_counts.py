@@ -9,7 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from router.dispatch import relay, response, stream
+from router.dispatch import response, stream
+from router.dispatch.bodies import whole
 from router.formats import json as formats_json
 from router.gateway.endpoints import completion
 from router.wire import CONVERSIONS
@@ -92,7 +93,7 @@ def test_flags_in_a_prompt_cost_at_most_one_more_conversion(client: httpx.Client
 
 def test_a_converted_response_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     decodes = Calls(monkeypatch)
-    for module, name in ((relay, "json_or_none"), (relay, "summary_in"), (response, "json_or_none")):
+    for module, name in ((whole, "json_or_none"), (whole, "summary_in"), (response, "json_or_none")):
         decodes.of(module, name)
     answer = client.post("/v1/messages", json={**ANTHROPIC, "model": "working"})
     assert answer.json()["content"] == [{"type": "text", "text": "Hello"}]
@@ -111,7 +112,7 @@ def test_every_event_of_a_converted_stream_is_decoded_once(
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 def test_an_upstream_error_is_decoded_once(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     decodes = Calls(monkeypatch)
-    for module in (completion, relay, response, stream):
+    for module in (completion, whole, response, stream):
         if hasattr(module, "json_or_none"):
             decodes.of(module, "json_or_none")
     answer = client.post(path, json={**ANTHROPIC, "model": "status-400"})
@@ -121,4 +122,4 @@ def test_an_upstream_error_is_decoded_once(client: httpx.Client, monkeypatch: py
 
 
 def test_json_is_decoded_by_one_module_only() -> None:
-    assert {relay.json_or_none.__module__, response.json_or_none.__module__} == {formats_json.__name__}
+    assert {whole.json_or_none.__module__, response.json_or_none.__module__} == {formats_json.__name__}

@@ -12,6 +12,7 @@ from router.dispatch import Timeouts
 from router.formats.quantities import Dollars, Seconds
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.store.records.record import Record
+from router.store.state.protocol import Claim
 from router.store.state.sqlite import SqliteState
 from tests.gateway.servers import MemoryLog, Upstream, gateway_server, make_card, with_timeouts
 
@@ -47,4 +48,4 @@ def test_a_request_that_ends_while_it_is_recorded_is_charged_and_logged_all_the_
         assert spent_usd == pytest.approx(log.records[0].outcome.cost_usd)
         assert spent_usd > 0
         # Nothing stays reserved.
-        asyncio.run(state.reserve("team", 1.0, 0.99 - spent_usd, log.records[0].at))
+        asyncio.run(state.reserve(Claim("team", 1.0, 0.99 - spent_usd), log.records[0].at))

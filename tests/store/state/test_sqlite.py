@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from router.errors import BudgetError, FileError, RateLimitError
 from router.store.database import open_database
-from router.store.state.protocol import LastAnswer, Reservation, StateError
+from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError
 from router.store.state.sqlite import _MIGRATIONS, SqliteState, _digest
 
 NOW = 1_800_000_000.0 - 1_800_000_000 % 86_400 + 12 * 3600
@@ -35,16 +35,8 @@ class State:
     def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         asyncio.run(self.store.take_request(key_id, rpm, now_s))
 
-    def reserve(
-        self,
-        key_id: str,
-        budget_usd: float,
-        reserved_usd: float,
-        now_s: float,
-        likely_usd: float | None = None,
-        worst_usd: float | None = None,
-    ) -> Reservation:
-        return asyncio.run(self.store.reserve(key_id, budget_usd, reserved_usd, now_s, likely_usd, worst_usd))
+    def reserve(self, claim: Claim, now_s: float) -> Reservation:
+        return asyncio.run(self.store.reserve(claim, now_s))
 
     def settle(self, reservation: Reservation, cost_usd: float) -> None:
         asyncio.run(self.store.settle(reservation, cost_usd))
@@ -77,7 +69,7 @@ def is_taken(state: State, rpm: int, now_s: float, key: str = "ci") -> bool:
 
 def is_granted(state: State, budget_usd: float, cost_usd: float, now_s: float = NOW) -> bool:
     try:
-        state.reserve("ci", budget_usd, cost_usd, now_s)
+        state.reserve(Claim("ci", budget_usd, cost_usd), now_s)
     except BudgetError:
         return False
     return True
@@ -140,17 +132,17 @@ def test_reservations_count_against_the_budget(state: State) -> None:
 
 
 def test_settling_releases_the_unspent_part_of_a_reservation(state: State) -> None:
-    reservation = state.reserve("ci", 1.0, 0.9, NOW)
+    reservation = state.reserve(Claim("ci", 1.0, 0.9), NOW)
     state.settle(reservation, 0.1)
     assert state.spent_usd("ci", NOW) == pytest.approx(0.1)
     assert is_granted(state, 1.0, 0.9)
 
 
 def test_a_budget_error_names_the_amounts_and_when_the_budget_resets(state: State) -> None:
-    state.settle(state.reserve("ci", 1.0, 0.5, NOW), 0.75)
-    state.reserve("ci", 1.0, 0.125, NOW)
+    state.settle(state.reserve(Claim("ci", 1.0, 0.5), NOW), 0.75)
+    state.reserve(Claim("ci", 1.0, 0.125), NOW)
     with pytest.raises(BudgetError) as rejected:
-        state.reserve("ci", 1.0, 0.375, NOW)
+        state.reserve(Claim("ci", 1.0, 0.375), NOW)
     assert rejected.value.is_spent
     assert rejected.value.retry_after_s == 12 * 3600
     assert str(rejected.value) == (
@@ -160,14 +152,14 @@ def test_a_budget_error_names_the_amounts_and_when_the_budget_resets(state: Stat
 
 
 def test_the_budget_resets_at_midnight_utc(state: State) -> None:
-    state.settle(state.reserve("ci", 1.0, 1.0, NOW), 1.0)
+    state.settle(state.reserve(Claim("ci", 1.0, 1.0), NOW), 1.0)
     assert not is_granted(state, 1.0, 0.1, NOW + 12 * 3600 - 1)
     assert is_granted(state, 1.0, 1.0, NOW + 12 * 3600)
 
 
 def test_a_request_counts_for_the_day_on_which_it_began(state: State) -> None:
-    reservation = state.reserve("ci", 1.0, 0.5, NOW)
-    tomorrow = state.reserve("ci", 1.0, 0.5, NOW + 86_400)
+    reservation = state.reserve(Claim("ci", 1.0, 0.5), NOW)
+    tomorrow = state.reserve(Claim("ci", 1.0, 0.5), NOW + 86_400)
     state.settle(reservation, 0.5)
     state.settle(tomorrow, 0.25)
     assert state.spent_usd("ci", NOW) == 0.5
@@ -175,13 +167,13 @@ def test_a_request_counts_for_the_day_on_which_it_began(state: State) -> None:
 
 
 def test_a_free_request_is_allowed_when_the_budget_is_spent(state: State) -> None:
-    state.settle(state.reserve("ci", 1.0, 1.0, NOW), 1.5)
+    state.settle(state.reserve(Claim("ci", 1.0, 1.0), NOW), 1.5)
     assert is_granted(state, 1.0, 0.0)
     assert not is_granted(state, 1.0, 1e-9)
 
 
 def test_the_reservation_of_a_killed_worker_is_spent_when_it_expires(state: State) -> None:
-    state.reserve("ci", 1.0, 0.6, NOW)
+    state.reserve(Claim("ci", 1.0, 0.6), NOW)
     assert state.spent_usd("ci", NOW + 59) == 0
     assert state.spent_usd("ci", NOW + 61) == 0.6
     assert not is_granted(state, 1.0, 0.5, NOW + 61)
@@ -189,7 +181,7 @@ def test_the_reservation_of_a_killed_worker_is_spent_when_it_expires(state: Stat
 
 
 def test_the_cost_of_a_request_replaces_its_reservation_even_after_that_has_expired(state: State) -> None:
-    reservation = state.reserve("ci", 1.0, 0.5, NOW)
+    reservation = state.reserve(Claim("ci", 1.0, 0.5), NOW)
     state.maintain_once(NOW + 61)
     assert state.spent_usd("ci", NOW + 61) == 0.5
     state.settle(reservation, 0.25)
@@ -197,7 +189,7 @@ def test_the_cost_of_a_request_replaces_its_reservation_even_after_that_has_expi
 
 
 def test_the_reservation_of_a_running_request_is_renewed(state: State) -> None:
-    reservation = state.reserve("ci", 1.0, 0.5, NOW)
+    reservation = state.reserve(Claim("ci", 1.0, 0.5), NOW)
     state.store.renew(NOW + 55)
     assert state.spent_usd("ci", NOW + 61) == 0
     state.settle(reservation, 0.25)
@@ -206,32 +198,32 @@ def test_the_reservation_of_a_running_request_is_renewed(state: State) -> None:
 
 
 def test_a_request_whose_worst_case_exceeds_the_rest_runs_alone(state: State) -> None:
-    first = state.reserve("ci", 1.0, 0.1, NOW, 0.01, 5.0)
+    first = state.reserve(Claim("ci", 1.0, 0.1, 0.01, 5.0), NOW)
     with pytest.raises(BudgetError) as rejected:
-        state.reserve("ci", 1.0, 0.1, NOW, 0.01, 5.0)
+        state.reserve(Claim("ci", 1.0, 0.1, 0.01, 5.0), NOW)
     assert not rejected.value.is_spent
     assert rejected.value.retry_after_s == 1
     state.settle(first, 0.5)
-    state.reserve("ci", 1.0, 0.1, NOW, 0.01, 5.0)
+    state.reserve(Claim("ci", 1.0, 0.1, 0.01, 5.0), NOW)
 
 
 def test_requests_whose_worst_cases_fit_together_run_in_parallel(state: State) -> None:
     for _ in range(10):
-        state.reserve("ci", 5.0, 0.1, NOW, 0.01, 0.5)
+        state.reserve(Claim("ci", 5.0, 0.1, 0.01, 0.5), NOW)
 
 
 def test_a_free_request_of_the_key_does_not_block_one_that_runs_alone(state: State) -> None:
-    state.reserve("ci", 1.0, 0.0, NOW)
-    state.reserve("ci", 1.0, 0.1, NOW, 0.01, 5.0)
+    state.reserve(Claim("ci", 1.0, 0.0), NOW)
+    state.reserve(Claim("ci", 1.0, 0.1, 0.01, 5.0), NOW)
 
 
 def test_a_request_that_waits_for_one_of_a_killed_worker_learns_when_that_expires(tmp_path: Path) -> None:
     killed, state = (State(tmp_path / "state.sqlite", hold_s=60) for _ in range(2))
-    killed.reserve("ci", 1.0, 0.3, NOW, 0.01, 5.0)
+    killed.reserve(Claim("ci", 1.0, 0.3, 0.01, 5.0), NOW)
     with pytest.raises(BudgetError) as rejected:
-        state.reserve("ci", 1.0, 0.3, NOW + 20, 0.01, 5.0)
+        state.reserve(Claim("ci", 1.0, 0.3, 0.01, 5.0), NOW + 20)
     assert rejected.value.retry_after_s == 40
-    state.reserve("ci", 1.0, 0.3, NOW + 20 + rejected.value.retry_after_s, 0.01, 5.0)
+    state.reserve(Claim("ci", 1.0, 0.3, 0.01, 5.0), NOW + 20 + rejected.value.retry_after_s)
     assert state.spent_usd("ci", NOW + 60) == 0.3
 
 
@@ -257,7 +249,7 @@ def test_parallel_requests_overspend_by_one_worst_case_at_most(steps: list[tuple
         del running[:ending]
         with contextlib.suppress(BudgetError):
             worst = reserved + beyond
-            running.append((state.reserve("ci", 1.0, reserved, NOW, reserved / 2, worst), worst))
+            running.append((state.reserve(Claim("ci", 1.0, reserved, reserved / 2, worst), NOW), worst))
             greatest = max(greatest, worst)
     assert spent + sum(worst for _, worst in running) <= 1.0 + greatest + 1e-6
     state.close()
@@ -266,7 +258,7 @@ def test_parallel_requests_overspend_by_one_worst_case_at_most(steps: list[tuple
 @pytest.mark.parametrize("cost", [-1.0, float("nan")])
 def test_a_negative_or_undefined_cost_is_a_programming_error(state: State, cost: float) -> None:
     with pytest.raises(ValueError, match="a cost cannot be"):
-        state.reserve("ci", 1.0, cost, NOW)
+        state.reserve(Claim("ci", 1.0, cost), NOW)
 
 
 def test_an_infinite_cost_exceeds_every_budget(state: State) -> None:
@@ -285,7 +277,7 @@ def test_the_budget_is_never_exceeded_if_forecasts_are_not_below_costs(budget: f
     state, spent, unsettled = State(hold_s=60), 0.0, 0.0
     for forecast, share in steps:
         with contextlib.suppress(BudgetError):
-            reservation = state.reserve("ci", budget, forecast, NOW)
+            reservation = state.reserve(Claim("ci", budget, forecast), NOW)
             if share is None:
                 unsettled += forecast
             else:
@@ -396,7 +388,7 @@ def test_maintenance_deletes_old_entries_until_it_is_cancelled(tmp_path: Path) -
 
 def test_rates_spending_and_conversations_survive_a_restart(tmp_path: Path) -> None:
     first = State(tmp_path / "new" / "folder" / "state.sqlite")
-    first.settle(first.reserve("ci", 1.0, 1.0, NOW), 1.0)
+    first.settle(first.reserve(Claim("ci", 1.0, 1.0), NOW), 1.0)
     first.take_request("ci", 1, NOW)
     first.remember("talk", "small", NOW)
     first.close()
@@ -440,7 +432,7 @@ def test_maintenance_keeps_the_write_ahead_log_small(tmp_path: Path) -> None:
     for _ in range(5):
         for number in range(200):
             state.remember(f"talk {number}", str(number), NOW)
-            state.settle(state.reserve("ci", 1e6, 0.01, NOW), 0.01)
+            state.settle(state.reserve(Claim("ci", 1e6, 0.01), NOW), 0.01)
         state.maintain_once()
         sizes.append((tmp_path / "state.sqlite-wal").stat().st_size)
     state.close()
@@ -468,7 +460,7 @@ def _spend(file: Path, attempts: int, results: Any) -> None:
     state, spent = State(file), 0
     for number in range(attempts):
         try:
-            reservation = state.reserve("ci", 1.0, 0.01, NOW)
+            reservation = state.reserve(Claim("ci", 1.0, 0.01), NOW)
         except BudgetError:
             continue
         cost_cents = number % 2
@@ -488,7 +480,7 @@ def _crash(file: Path) -> None:
     state = State(file)
     for number in range(10_000):
         state.remember(str(number), "small", NOW)
-        state.reserve("ci", 1e6, 1.0, NOW)
+        state.reserve(Claim("ci", 1e6, 1.0), NOW)
         if number == 300:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from router.errors import BudgetError, RateLimitError
-from router.store.state.protocol import LastAnswer, StateError
+from router.store.state.protocol import Claim, LastAnswer, StateError
 from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
 
@@ -55,9 +55,9 @@ def test_limits_are_kept_as_by_the_store_itself(tmp_path: Path) -> None:
         await state.take_request("a", 1, NOW_S)
         with pytest.raises(RateLimitError):
             await state.take_request("a", 1, NOW_S)
-        reservation = await state.reserve("a", 1.0, 0.75, NOW_S)
+        reservation = await state.reserve(Claim("a", 1.0, 0.75), NOW_S)
         with pytest.raises(BudgetError):
-            await state.reserve("a", 1.0, 0.75, NOW_S)
+            await state.reserve(Claim("a", 1.0, 0.75), NOW_S)
         await state.settle(reservation, 0.5)
         await state.remember("s", LastAnswer("card"), NOW_S, "a")
         assert await state.last_answer("s", NOW_S, "a") == LastAnswer("card")
@@ -130,7 +130,7 @@ def locked_from_the_start(file: Path) -> Iterator[ThreadedState]:
 
 def test_a_cost_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
     async def main(state: ThreadedState) -> float:
-        first, second = [await state.reserve("a", 10.0, 1.0, NOW_S) for _ in range(2)]
+        first, second = [await state.reserve(Claim("a", 10.0, 1.0), NOW_S) for _ in range(2)]
         with locked(tmp_path / "state"):
             await refused(state.settle(first, 2.0))
             await refused(state.settle(second, 3.0))
@@ -146,7 +146,7 @@ def test_a_cost_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
 
 def test_no_cost_is_lost_among_the_conversations_of_a_long_failure(tmp_path: Path) -> None:
     async def main(state: ThreadedState) -> None:
-        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        reservation = await state.reserve(Claim("a", 10.0, 1.0), NOW_S)
         with locked(tmp_path / "state"):
             await until(lambda: state.problem is not None)
             await state.settle(reservation, 2.0)
@@ -163,7 +163,7 @@ def test_no_cost_is_lost_among_the_conversations_of_a_long_failure(tmp_path: Pat
 
 def test_what_is_left_to_do_is_done_when_the_state_is_closed(tmp_path: Path) -> None:
     async def main(state: ThreadedState) -> None:
-        reservation = await state.reserve("a", 10.0, 1.0, NOW_S)
+        reservation = await state.reserve(Claim("a", 10.0, 1.0), NOW_S)
         asyncio.get_running_loop().call_soon(asyncio.create_task, state.settle(reservation, 2.0))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -178,7 +178,7 @@ def test_what_is_left_to_do_is_done_when_the_state_is_closed(tmp_path: Path) -> 
 def test_what_was_reserved_for_a_request_that_has_left_is_given_back(tmp_path: Path) -> None:
     async def main(state: ThreadedState) -> None:
         for _ in range(20):
-            leaving = asyncio.create_task(state.reserve("a", 1.0, 1.0, NOW_S))
+            leaving = asyncio.create_task(state.reserve(Claim("a", 1.0, 1.0), NOW_S))
             await asyncio.sleep(0)
             leaving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -186,7 +186,7 @@ def test_what_was_reserved_for_a_request_that_has_left_is_given_back(tmp_path: P
         # The writes run in their order, so all of those before have been taken back.
         await state.take_request("a", 100, NOW_S)
         await state.take_request("a", 100, NOW_S)
-        await state.settle(await state.reserve("a", 1.0, 1.0, NOW_S), 0.0)
+        await state.settle(await state.reserve(Claim("a", 1.0, 1.0), NOW_S), 0.0)
 
     with opened(tmp_path / "state") as state:
         asyncio.run(main(state))

@@ -1,0 +1,99 @@
+"""Whole answers and errors of upstreams: read within a limit, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from router.cards.schema import Card
+from router.dispatch.bodies.reader import BodyReader
+from router.dispatch.bodies.redaction import redacted
+from router.dispatch.bodies.summary import summary_in, summary_of
+from router.dispatch.connection.egress import secrets_of
+from router.dispatch.failover import log_refusal
+from router.dispatch.providers import base_url
+from router.dispatch.response import UpstreamResponse
+from router.errors import UpstreamError
+from router.formats.json import json_or_none
+from router.wire.errors import fault_of, is_error_body
+from router.wire.usage import texts_in, tokens_of, usage_in
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_MAX_DECODED_BYTES = 2**20
+
+
+async def read_whole(
+    card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float, arrived: list[bytes]
+) -> bytes:
+    """The body. `Content-Length` is used only to reject a body that is too large before it is read.
+
+    The chunks of a success are added to `arrived`.
+    """
+    chunks = arrived if response.status < 300 else []
+    chunks.clear()
+    size = 0
+    while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
+        async with asyncio.timeout(idle_s):
+            chunk = await body.read()
+        if not chunk:
+            chunks[:] = [b"".join(chunks)]  # one copy
+            return chunks[0]
+        chunks.append(chunk)
+        size += len(chunk)
+    raise UpstreamError(f'the response of the card "{card.id}" is too large', 502, "too_large")
+
+
+def tokens_in(arrived: list[bytes]) -> int:
+    """About how many tokens a part of an answer has. A large one is not decoded, which takes time and memory."""
+    size = sum(map(len, arrived))
+    return tokens_of(size) if size > _MAX_DECODED_BYTES else texts_in(b"".join(arrived)).tokens
+
+
+def redacting(card: Card, key: str | None) -> Callable[[str], str]:
+    return lambda text: redacted(text.encode(), secrets_of(card, key), base_url(card)).decode()
+
+
+def whole_response(
+    card: Card, key: str | None, status: int, headers: dict[str, str], body: bytes, decode: bool
+) -> UpstreamResponse:
+    if status >= 300:
+        return error_response(card, key, status, headers, body)
+    decoded = json_or_none(body) if decode else None
+    summary = summary_of(decoded) if decode else summary_in(body)
+    if summary is None and is_error_body(json_or_none(body)):
+        return error_response(card, key, None, headers, body)
+    if summary is None:
+        raise UpstreamError(f'the response of the card "{card.id}" is not a JSON object', 502, "garbage")
+    if summary.is_error:
+        return error_response(card, key, None, headers, body)
+    usage = usage_in({"usage": summary.usage, "service_tier": summary.service_tier})
+    if usage is None and isinstance(whole := decoded or json_or_none(body), dict):
+        if is_error_body(whole):
+            return error_response(card, key, None, headers, body)
+        # The counts may be in another place.
+        usage = usage_in(whole)
+    if summary.lacks_choices:
+        raise UpstreamError(f'the response of the card "{card.id}" has no `choices`', 502, "empty")
+    if word := summary.given_up:
+        problem = f'the upstream of the card "{card.id}" stopped with the finish reason "{word}"'
+        raise UpstreamError(problem, 502, "error_event")
+    return UpstreamResponse(card, status, {**headers, "content-type": "application/json"}, body, usage, decoded)
+
+
+def error_response(
+    card: Card, key: str | None, status: int | None, headers: dict[str, str], body: bytes
+) -> UpstreamResponse:
+    """The response for an error; `status` is None where that of the response is a success."""
+    if status is not None and status < 400:
+        raise UpstreamError(f'the upstream of the card "{card.id}" sent a redirect, which is not followed')
+    if status == 407:
+        raise UpstreamError(f'the proxy for calls of the card "{card.id}" refuses the gateway (HTTP 407)', 502, "proxy")
+    body = redacted(body, secrets_of(card, key), base_url(card))
+    decoded = json_or_none(body)
+    fault = fault_of(status, body.decode("utf-8", "replace") if decoded is None else decoded)
+    log_refusal(card, fault)
+    if fault.status in (401, 403) or fault.meaning.refusal:
+        return UpstreamResponse(card, fault.status, headers, b"", fault=fault)
+    return UpstreamResponse(card, fault.status, headers, body, decoded=decoded, fault=fault)
