@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
 
-from router.cards import Card, Catalog
-from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, cost_of, lost_usage, no_answer
+from router.cards import Card
+from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, no_answer
 from router.errors import CallerError
 from router.gateway.config.keys import Key
+from router.gateway.routing.bill import Unfinished
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.composed import bounds_of_plan
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.perceive.forecaster import TAIL_95
 from router.store.state.protocol import Claim, Reservation, StateError, StateStore
-from router.types import Attempt, ComposedPlan, Features, Forecast, known
+from router.types import ComposedPlan, Features, Forecast, known
 from router.wire import read_request
 from router.wire.usage import output_limit
 
 _NOTHING = Bounds(0.0, 0.0, 0.0)
 # Where only a forecast could say more, and there is none.
 _USUAL = Expected(0, ASSUMED_OUTPUT_TOKENS, ASSUMED_OUTPUT_TOKENS * TAIL_95)
-
-
-Unfinished = Literal["nothing", "rest", "whole", "stream"]
-"""What an upstream goes on to write after the end of a request: the rest of an answer, which may become as long as what
-was reserved; a whole answer of which nothing has arrived, which costs that, too; or a stream that has not begun, which
-servers end soon, and which costs what is likely.
-"""
 
 
 class Accounting:
@@ -112,12 +104,6 @@ class Accounting:
 
 # The event loop keeps no references to its tasks.
 _RELEASING: set[asyncio.Future[None]] = set()
-
-
-def lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, Any]) -> float:
-    """What answers cost that broke off before the last attempt, or in it: what had arrived of them is charged."""
-    broken = ((catalog.named(each.card), each.delivered_tokens) for each in attempts if each.delivered_tokens)
-    return sum(cost_of(card, lost_usage(body, tokens)) or 0.0 for card, tokens in broken)
 
 
 async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: bool) -> Bounds:

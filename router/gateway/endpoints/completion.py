@@ -12,14 +12,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from router.cards import Card
-from router.compose.run import Ledger
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
-from router.dispatch.costs import booked_usage, cost_of
 from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
-from router.gateway.endpoints.accounting import Accounting, Unfinished, lost_usd
+from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
 from router.gateway.endpoints.responder import Responder
 from router.gateway.endpoints.services import Services
@@ -29,13 +27,14 @@ from router.gateway.http.client.sending import Sender, StalledClientError, ends_
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
+from router.gateway.routing.bill import Bill
 from router.gateway.routing.composed import brief_of
 from router.gateway.routing.headers import routing_headers
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
 from router.store.state.protocol import LastAnswer
-from router.types import Attempt, Outcome, Usage
+from router.types import Outcome
 from router.wire import wants_stream
 from router.wire.reading.provider_ids import ids_made
 
@@ -61,12 +60,8 @@ class CompletionHandler:
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
         self._response: UpstreamResponse | None = None
-        self._booked: Usage | None = None
-        self._attempts: list[Attempt] = []
-        self._ledger = Ledger()
-        self._begun_attempts = 0
+        self._bill = Bill(surface.api)
         self._tokens_at_departure: int | None = None
-        self._is_endless = False
         self._made = Made(surface.api)
         self._ownership = Ownership(services.state)
         self._owned: set[str] = set()
@@ -158,8 +153,9 @@ class CompletionHandler:
             tenant=tenant_of(request),
         )
         brief = brief_of(request, selection, self._record_id)
+        bill = self._bill
         calling = services.runner.run(
-            selection.plan, selection.catalog, call, self._attempts, self._before_attempt, brief, self._ledger
+            selection.plan, selection.catalog, call, bill.attempts, self._before_attempt, brief, bill.ledger
         )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
@@ -175,8 +171,8 @@ class CompletionHandler:
                 raise ClientDisconnect
             # From now on the upstream counts, so its answer is read on for a while after the client has left. The calls
             # of a plan all end at once, and what has arrived of them is counted.
-            self._disconnect.grace_s = 0.0 if self._ledger.plan else self._request.active.config.budgets.drain_s
-        self._begun_attempts += 1
+            self._disconnect.grace_s = 0.0 if self._bill.ledger.plan else self._request.active.config.budgets.drain_s
+        self._bill.begun_attempts += 1
         return _NO_HEADERS if self._trace is None else self._trace.attempt()
 
     @property
@@ -257,7 +253,7 @@ class CompletionHandler:
         if self._tokens_at_departure is None:
             self._tokens_at_departure = events.delivered.tokens
         if events.delivered.tokens - self._tokens_at_departure > request.active.config.budgets.drain_tokens:
-            self._is_endless = not events.complete
+            self._bill.is_endless = not events.complete
             raise ClientDisconnect
 
     async def _respond_with_error(self, error: ErrorResponse) -> None:
@@ -306,51 +302,14 @@ class CompletionHandler:
         is_possible = request.stream and self._surface.stream_type == EVENT_STREAM
         return request.active.config.keepalive_s if is_possible else 0
 
-    def _usage(self) -> Usage | None:
-        """The usage so far, estimated where the upstream reports none; None where no upstream has answered."""
-        if self._ledger.plan:
-            return self._ledger.usage()
-        if self._response is None or self._request is None:
-            return None
-        if self._booked is None or not isinstance(self._response.body, bytes):
-            self._booked = booked_usage(self._response, self._surface.api, self._request.body)
-        return self._booked
-
-    def _cost_usd(self, usage: Usage | None) -> float | None:
-        if self._ledger.plan:
-            return self._ledger.cost_usd()
-        return None if self._response is None or usage is None else cost_of(self._response.card, usage)
-
-    def _charged_usd(self, usage: Usage | None) -> float | None:
-        """The cost of the answer and of those that broke off before it; None where nothing is known."""
-        cost, selection, request = self._cost_usd(usage), self._selection, self._request
-        if selection is None or request is None:
-            return cost
-        lost = lost_usd(self._attempts, selection.catalog, request.body)
-        return (cost or 0.0) + lost if lost else cost
-
-    def _unfinished(self, status: int, usage: Usage | None) -> Unfinished:
-        """What an upstream writes on, of which the gateway has not waited for the end."""
-        request, response = self._request, self._response
-        if request is None or self._ledger.plan:
-            return "nothing"
-        if response is not None:
-            # The answer to a request in the background comes later, and is not read by the gateway.
-            is_later = request.body.get("background") is True and response.status < 400
-            return "rest" if self._is_endless or (is_later and (usage is None or usage.estimated)) else "nothing"
-        is_cut_off = status in (CLIENT_CLOSED_REQUEST, 500) and self._begun_attempts > len(self._attempts)
-        if not is_cut_off:
-            return "nothing"
-        return "stream" if request.stream else "whole"
-
     def _elapsed_ms(self) -> float:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
         response = self._response
         is_whole = response is not None and isinstance(response.body, bytes)
-        cost = self._cost_usd(self._usage()) if is_whole else None
-        return routing_headers(self._selection, response, self._ledger, self._left_out, self._overhead_ms, cost)
+        cost = self._bill.cost_usd(response, self._bill.usage(self._request, response)) if is_whole else None
+        return routing_headers(self._selection, response, self._bill.ledger, self._left_out, self._overhead_ms, cost)
 
     async def _record(self, status: int, error: str | None) -> None:
         """Write the record, settle the cost and remember the conversation's card, once."""
@@ -360,23 +319,25 @@ class CompletionHandler:
         self._stop_watching()
         if self._client_has_left:
             status, error = CLIENT_CLOSED_REQUEST, "client_left"
-        response, usage = self._response, self._usage()
+        request, response, bill = self._request, self._response, self._bill
+        usage = bill.usage(request, response)
         upstream_served = response is not None and response.status < 400
-        unfinished = self._unfinished(status, usage)
-        cost = self._accounting.charge_usd(self._charged_usd(usage), served=upstream_served, unfinished=unfinished)
+        charged_usd = bill.charged_usd(request, self._selection, response, usage)
+        unfinished = bill.unfinished(request, response, status, usage)
+        cost = self._accounting.charge_usd(charged_usd, served=upstream_served, unfinished=unfinished)
         outcome = Outcome(
             status=status,
             total_ms=self._elapsed_ms(),
             card=None if response is None else response.card.id,
-            attempts=tuple(self._attempts),
+            attempts=tuple(bill.attempts),
             usage=usage,
             cost_usd=cost,
             ttft_ms=self._ttft_ms,
             overhead_ms=self._overhead_ms,
             error=error,
-            plan=self._ledger.plan or None,
-            degraded=self._ledger.degraded or None,
-            calls=self._ledger.outcomes(self._started_s),
+            plan=bill.ledger.plan or None,
+            degraded=bill.ledger.degraded or None,
+            calls=bill.ledger.outcomes(self._started_s),
         )
         try:
             await self._write(outcome)
@@ -397,9 +358,9 @@ class CompletionHandler:
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""
-        if self._request is not None and self._attempts:
-            of_card = (attempt for attempt in reversed(self._attempts) if attempt.card == response.card.id)
-            attempt = next(of_card, self._attempts[-1])
+        if self._request is not None and self._bill.attempts:
+            of_card = (attempt for attempt in reversed(self._bill.attempts) if attempt.card == response.card.id)
+            attempt = next(of_card, self._bill.attempts[-1])
             await remember_response(self._services.state, self._request, response, piece, attempt, self._at)
 
     async def _remember_card(self) -> None:

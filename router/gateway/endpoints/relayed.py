@@ -91,7 +91,7 @@ class RelayedHandler(CompletionHandler):
         await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, selection.card)
-        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
+        calling = services.runner.run(selection.plan, selection.catalog, call, self._bill.attempts, self._before_attempt)
         await self._called(calling)
         await self._respond()
 
@@ -109,7 +109,7 @@ class RelayedHandler(CompletionHandler):
         await self._take_turn(request, card)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, card)
-        await self._called(services.dispatcher.send_to(card, name, call, self._attempts))
+        await self._called(services.dispatcher.send_to(card, name, call, self._bill.attempts))
         await self._respond()
 
     async def _named(self, request: GatewayRequest) -> Selection:
