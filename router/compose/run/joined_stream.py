@@ -70,6 +70,15 @@ class JoinedStream:
         return self._first.delivered
 
     @property
+    def arrived_tokens(self) -> int:
+        """See `Events.arrived_tokens`."""
+        return self._first.arrived_tokens
+
+    def prolong(self, seconds: float) -> None:
+        """See `Events.prolong`."""
+        self._first.prolong(seconds)
+
+    @property
     def problem(self) -> UpstreamError | None:
         """How the first upstream failed; None where it has not."""
         return self._first.problem

@@ -34,6 +34,15 @@ class ShownStream:
         return self._inner.delivered
 
     @property
+    def arrived_tokens(self) -> int:
+        """See `Events.arrived_tokens`."""
+        return self._inner.arrived_tokens
+
+    def prolong(self, seconds: float) -> None:
+        """See `Events.prolong`."""
+        self._inner.prolong(seconds)
+
+    @property
     def complete(self) -> bool:
         """Whether the last piece has been returned."""
         return self._inner.complete if self._pieces is None else not self._pieces

@@ -91,7 +91,8 @@ class RelayedHandler(CompletionHandler):
         await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = await self._call(request, selection.card)
-        calling = services.runner.run(selection.plan, selection.catalog, call, self._bill.attempts, self._before_attempt)
+        attempts = self._bill.attempts
+        calling = services.runner.run(selection.plan, selection.catalog, call, attempts, self._before_attempt)
         await self._called(calling)
         await self._respond()
 
