@@ -6,8 +6,10 @@ from pathlib import Path
 
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
+from router.compose.learned import LearnedGate, load_gate
+from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
-from router.errors import CallerError
+from router.errors import ArtifactError, CallerError
 from router.perceive.ability.evidence import EvidenceFolder, EvidenceSource
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor
@@ -32,6 +34,17 @@ def load_predictor(folder: Path | None = None) -> Predictor:
     return Predictor.load(folder, load_encoder(encoder_name(folder)))
 
 
+def load_plan_gate(folder: Path | None = None) -> LearnedGate:
+    """The gate of the plans: that of the artifact in `folder`, or the package's where the artifact has none.
+
+    Raises ArtifactError.
+    """
+    own = load_gate(folder or settings.default_artifact_folder())
+    if own is None and (own := load_gate(settings.shipped_artifact_folder())) is None:
+        raise ArtifactError(f"{settings.shipped_artifact_folder()}: the gate of the package is missing; install again")
+    return own.gate()
+
+
 def load_router(cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
     """A router made from these folders, or the default ones, and from the default evidence folder.
 
@@ -39,10 +52,13 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     """
     predictor = load_predictor(artifact)
     catalog = load_catalog(cards or settings.default_cards_folder())
-    loaded = load_policies(policies or settings.default_policies_folder(), catalog)
-    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()))
+    plans = load_plans(settings.default_plans_folder(), catalog)
+    loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
+    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()), plans)
 
 
-def make_router(catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource) -> Router:
+def make_router(
+    catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource, plans: Plans = NO_PLANS
+) -> Router:
     """A router whose forecasts use the outcomes of `evidence`."""
-    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()))
+    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()), plans)

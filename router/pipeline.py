@@ -13,6 +13,7 @@ from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
+from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags, extract_own_lines
 from router.errors import NoCandidateError, PromptFlagError
@@ -43,10 +44,13 @@ class Router:
         policies: Policies,
         predictor: Predictor,
         evidence: Mapping[str, Evidence] | None = None,
+        plans: Plans = NO_PLANS,
     ) -> None:
-        """`evidence` are the probe outcomes by card id, as the forecasts use them."""
+        """`evidence` are the probe outcomes by card id, as the forecasts use them; `plans` those that a policy or a
+        request may name.
+        """
         self.catalog, self.policies, self.predictor = catalog, policies, predictor
-        self.evidence = evidence or {}
+        self.evidence, self.plans = evidence or {}, plans
         self._perceive = Perceiver(predictor.encoder, predictor.reader)
         beliefs = (policy.beliefs for policy in policies.values())
         # Bound here, so that no request waits for it.

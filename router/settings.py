@@ -81,10 +81,20 @@ def default_policies_folder() -> Path:
     return _folder("PULVINAR_POLICIES", "policies")
 
 
+def default_plans_folder() -> Path:
+    """PULVINAR_PLANS, else `./plans`, else the package's plans."""
+    return _folder("PULVINAR_PLANS", "plans")
+
+
 def default_artifact_folder() -> Path:
     """PULVINAR_ARTIFACT, else the package's predictor."""
     override = variable("PULVINAR_ARTIFACT")
-    return Path(override).expanduser() if override else _SHIPPED / "predictor"
+    return Path(override).expanduser() if override else shipped_artifact_folder()
+
+
+def shipped_artifact_folder() -> Path:
+    """The package's predictor."""
+    return _SHIPPED / "predictor"
 
 
 def default_encoder_folder() -> Path:
@@ -100,6 +110,11 @@ def shipped_cards_folder() -> Path:
 def shipped_policies_folder() -> Path:
     """The folder of the package's policies."""
     return _shipped_folder("policies")
+
+
+def shipped_plans_folder() -> Path:
+    """The folder of the package's plans."""
+    return _shipped_folder("plans")
 
 
 def default_evidence_folder() -> Path:

@@ -38,6 +38,7 @@ class Features(Struct, frozen=True, eq=False):
     `thinking_scale` is how much the request lets a model think, as a multiple of what the model thinks unasked.
     `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
     a mere follow-up. `reader` is the id of the reader whose reading the vector ends with, empty without one.
+    `indivisible` are the fields because of which only one call can answer: `seed`, `store` …
     """
 
     vector: Floats
@@ -48,6 +49,7 @@ class Features(Struct, frozen=True, eq=False):
     thinking_scale: float = 1.0
     dependence: float = UNKNOWN_DEPENDENCE
     reader: str = ""
+    indivisible: frozenset[str] = frozenset()
 
 
 GREATEST_STD = 0.5
@@ -149,6 +151,43 @@ class ComposedPlan(Struct, frozen=True, tag_field="kind", tag="composed"):
         return "composed"
 
 
+class PlanStep(Struct, frozen=True, omit_defaults=True):
+    """One call that a plan may make.
+
+    `role` is `member`, `writer`, `sample`, `stage` or `part`, `probability` how probably the call is made. Quality,
+    cost and latency are the forecast for the card.
+    """
+
+    card: str
+    role: str
+    probability: float
+    quality: float
+    cost_usd: float | None = None
+    latency_ms: float | None = None
+
+
+class PlanOutlook(Struct, frozen=True):
+    """What is expected of a plan on one prompt, and what it may use at most.
+
+    `id` is `plan/NAME`, `method` its kind. Expected values weigh every call by its probability; `most_…` count all
+    calls that may be made. `quality_per_usd` is λ, see `ComposedPlan`.
+    """
+
+    id: str
+    method: str
+    card: str
+    quality: float
+    quality_std: float
+    calls: float
+    most_calls: int
+    cost_usd: float | None
+    most_cost_usd: float | None
+    latency_ms: float | None
+    most_latency_ms: float | None
+    quality_per_usd: float
+    steps: tuple[PlanStep, ...]
+
+
 Plan = SinglePlan | ComposedPlan
 """How a request is answered: by one card, or by several calls, which `kind` tells apart.
 
@@ -187,7 +226,9 @@ class Decision(Struct, frozen=True):
 
     `candidates` begins with the chosen card; `rejections` are by card id. `policy` and `artifact` are the ids of the
     policy and of the predictor, `flags` the flags of the request. `binding` are the limits without which another card
-    would have been chosen; `relaxed` the limits that were dropped because no card passed them.
+    would have been chosen; `relaxed` the limits that were dropped because no card passed them. `plans` are by id what
+    is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
+    whose id begins with `plan/` is one of them.
     """
 
     plan: Plan
@@ -199,6 +240,7 @@ class Decision(Struct, frozen=True):
     binding: tuple[str, ...] = ()
     relaxed: tuple[str, ...] = ()
     guard: Guard = NO_GUARD
+    plans: Mapping[str, PlanOutlook] = {}
 
     @property
     def card(self) -> str:
@@ -208,7 +250,14 @@ class Decision(Struct, frozen=True):
     def document(self) -> dict[str, Any]:
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {"card": self.card, **fields, "candidates": list(self.candidates), "rejections": dict(self.rejections)}
+        lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
+        plans = fields.pop("plans")
+        return {"card": self.card, **fields, **lists, **({"plans": dict(plans)} if plans else {})}
+
+    @property
+    def outlook(self) -> PlanOutlook | None:
+        """What is expected of the plan; None where a single card answers."""
+        return self.plans[self.plan.id] if isinstance(self.plan, ComposedPlan) else None
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):

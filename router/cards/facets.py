@@ -39,11 +39,13 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "capability": lambda card: card.capabilities or (),
     "language": lambda card: card.languages,
     "tag": lambda card: card.tags,
+    # A card answers alone; the words of plans are in `router.decide.plans.spec.KINDS`.
+    "plan": lambda card: ("single",),
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset({"card", "modality", "output", "capability", "language", "tag"})
-"""The facets of which a card can have several words."""
+MANY_VALUED = frozenset({"card", "modality", "output", "capability", "language", "tag", "plan"})
+"""The facets of which a card can have several words, and a plan: its kind and its name."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,
 # without an effort at the provider's default.

@@ -57,6 +57,7 @@ def build() -> typer.Typer:
         learn,
         onboard,
         pareto,
+        plans,
         policies,
         prompt,
         records,
@@ -73,8 +74,8 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    modules = prompt, ask, cards, policies, init, doctor, pareto, serve, gateway, keys, records, savings, learn, onboard
-    for module in modules:
+    routing = prompt, ask, cards, policies, plans, init, doctor, pareto
+    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard):
         module.register(app)
     return app
 

@@ -15,6 +15,7 @@ from router.commands import options
 from router.errors import CallerError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
+    from router.compose.learned import GateFile
     from router.learn.data import RoutingSet
     from router.perceive.text.encoder import Encoder
 
@@ -25,6 +26,9 @@ Aliases = Annotated[
 EncoderName = Annotated[
     str, typer.Option("--encoder", help="`static`, or a sentence-transformers model (extra `train`).")
 ]
+
+_GATE_FOLDS = 5
+_LEAST_ANSWERED = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -64,9 +68,19 @@ def train(
     report: Annotated[
         bool, typer.Option("--report", help="Cross-validate on each set too, and store report.json in the artifact.")
     ] = False,
+    plans: Annotated[
+        bool,
+        typer.Option(
+            "--plans", help="Also fit the gate of plans, on those of the sets that have the answers (answers.csv)."
+        ),
+    ] = False,
+    plans_only: Annotated[
+        bool, typer.Option("--plans-only", help="Fit only the gate of plans, and write it into the artifact --out.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a predictor on routing data sets."""
+    from router.compose.learned import save_gate
     from router.learn.data import load_set, read_aliases, read_ids, restrict
     from router.learn.data.everyday import load_graded
     from router.learn.data.facts import load_facts
@@ -77,6 +91,11 @@ def train(
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
     if leaderboards is not None and graded is None:
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
+    if plans or plans_only:
+        gate = _fit_gate(sets, encoder, "--plans-only" if plans_only else "--plans")
+    if plans_only:
+        _save_gate(out, gate, as_json)
+        return
     kinds = _wordings(wordings)
     names = read_aliases(aliases) if aliases else None
     data = tuple(load_set(folder, names) for folder in sets)
@@ -101,6 +120,8 @@ def train(
     )
     try:
         predictor.save(out)
+        if plans:
+            save_gate(out, gate)
         if report:
             _write_reports(out / "report.json", data, predictor.encoder)
     except OSError as error:
@@ -116,6 +137,47 @@ def train(
         named = f"{len(without)} of {len(predictor.models)} models have no card"
         typer.echo(f"{named} (by id or alias): {shortened(without)}")
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
+
+
+def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
+    """The gate from those of the sets that have answers. Raises CallerError where none has."""
+    from router.learn.data.answers import has_answers, load_answers
+    from router.learn.data.vectors import vectors_of
+    from router.learn.evaluation.splits import fold_of_each, k_folds
+    from router.learn.plans.fit import Training, fit_gate_file
+    from router.loading import load_encoder
+
+    with_answers = [folder for folder in sets if has_answers(folder)]
+    if not with_answers:
+        raise CallerError(f"{option} needs a set with the answers of its models: answers.csv (docs/data-sets.md)")
+    loaded = load_encoder(encoder)
+    training = []
+    for folder in with_answers:
+        data = load_answers(folder, priced=False)
+        vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features")
+        if len(data.prompts) < _LEAST_ANSWERED:
+            raise CallerError(f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}")
+        folds = fold_of_each(k_folds(data.outcomes, _GATE_FOLDS, 0), len(data.prompts))
+        training.append(Training(data, vectors, folds))
+    command = ["route", "train", *(folder.name for folder in with_answers), "--encoder", encoder, option]
+    return fit_gate_file(training, shlex.join(command))
+
+
+def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
+    """Write the gate into the artifact in `out`."""
+    from router.compose.learned import save_gate
+    from router.perceive.head import encoder_name
+
+    encoder_name(out)  # Raises ArtifactError where there is no artifact.
+    try:
+        save_gate(out, gate)
+    except OSError as error:
+        raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
+    if as_json:
+        options.print_json({"gate": gate.id, "out": str(out), "closed_forms": gate.closed_forms})
+    else:
+        prompts = sum(source.prompts for source in gate.data_sets)
+        typer.echo(f"{out}: gate {gate.id}, from the answers to {prompts} prompts")
 
 
 def _wordings(text: str) -> tuple[str, ...]:

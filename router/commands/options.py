@@ -13,6 +13,7 @@ from router.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
+    from router.decide.plans.catalog import Plans
     from router.decide.policy import Policies
     from router.gateway.config.sources import Sources
 
@@ -23,6 +24,10 @@ Cards = Annotated[
 PoliciesFolder = Annotated[
     Path | None,
     typer.Option("--policies", help="Folder of policies.", show_default="./policies, else built-in"),
+]
+PlansFolder = Annotated[
+    Path | None,
+    typer.Option("--plans-folder", help="Folder of plans.", show_default="./plans, else built-in"),
 ]
 Artifact = Annotated[
     Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built-in")
@@ -46,6 +51,13 @@ def load_policy_folder(folder: Path | None) -> Policies:
     return load_policies(folder or settings.default_policies_folder())
 
 
+def load_plan_folder(folder: Path | None, catalog: Catalog | None) -> Plans:
+    """The plans in `folder`, or the default ones."""
+    from router.decide.plans.catalog import load_plans
+
+    return load_plans(folder or settings.default_plans_folder(), catalog)
+
+
 def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None, keys: Path | None) -> Sources:
     """The files of the gateway's configuration. Raises ConfigurationError for a given file that does not exist."""
     from router.gateway.config.sources import Sources
@@ -56,6 +68,7 @@ def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None
     return Sources(
         cards=cards or settings.default_cards_folder(),
         policies=policies or settings.default_policies_folder(),
+        plans=settings.default_plans_folder(),
         evidence=settings.default_evidence_folder(),
         gateway=gateway or settings.default_gateway_file(),
         keys=keys or settings.default_keys_file(),

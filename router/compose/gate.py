@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     """A member that has answered: the quality forecast for it, its final answer and what its text shows.
 
     `failed` is the reason why the answer cannot be right (a refusal, cut off, empty), empty otherwise.
+    `asks_for_answer`: the prompt asks for a final answer that can be compared (`router.compose.answers`), so that an
+    answer without one is probably wrong; else nothing follows from that.
     """
 
     card: str
@@ -38,6 +40,7 @@ class Asked(NamedTuple):
     answer: Answer | None
     signals: TextSignals
     failed: str = ""
+    asks_for_answer: bool = False
 
 
 class Gate(Protocol):

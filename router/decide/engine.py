@@ -19,13 +19,17 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import LimitResult, evaluate, gap
+from router.decide.limits import Limit, LimitResult, evaluate, gap
+from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.members import Chooser
+from router.decide.plans.rows import Outlooks, PlanRows, Weights
+from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
 from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
-from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, SinglePlan
+from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan, SinglePlan
 
 # Stricter than a policy's guard: changing the model within a conversation loses the prompt cache and the style. The
 # forecast of a turn unlike the training prompts says little about whether the turn belongs to the conversation.
@@ -41,12 +45,14 @@ class RequestContext(Struct, frozen=True):
     """What a decision depends on besides the request, the catalogue and the policy.
 
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
-    `age` is counted. `kept` is the id of the card that answered the conversation so far.
+    `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
+    that the client named, with which nothing but this plan is a candidate.
     """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
     kept: str | None = None
+    plan: str | None = None
 
 
 def decide(
@@ -57,12 +63,13 @@ def decide(
     flags: Flags,
     artifact: str,
     request_context: RequestContext = RequestContext(),  # noqa: B008 - frozen
+    plans: Plans = NO_PLANS,
 ) -> Decision:
-    """Choose a card and explain the choice.
+    """Choose a card, or one of the plans that the policy or the client names, and explain the choice.
 
-    `forecast` is in the order of `catalog`; `artifact` is the id of the predictor that made it. Raises CallerError
-    where `flags` set something that the policy does not let clients set, and NoCandidateError where no card passes
-    every limit.
+    `forecast` is in the order of `catalog`; `artifact` is the id of the predictor that made it. `plans` are all that
+    there are, of which the policy's are candidates. Raises CallerError where `flags` set something that the policy does
+    not let clients set, and NoCandidateError where no card passes every limit.
     """
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
@@ -78,33 +85,47 @@ def decide(
     remaining, relaxed = _relaxed(required, requested, policy)
     wanted, unmet = _met([*required, *remaining], _evaluated([each for each in words if each.is_wanted], inputs))
     results = [*required, *remaining, *wanted]
+    parts = parts_of(inputs, combined.goals, policy.mistake_usd)
+    named = (request_context.plan,) if request_context.plan is not None else policy.plans
+    rows = None
+    if named:
+        rows = _plan_rows(
+            [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
+        )
+        results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
+        if request_context.plan is not None:
+            results.append(_named_plan(request_context.plan, len(catalog)))
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
-    rejections = Rejections(results, rejected, inputs, request_context.unavailable)
+    rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
-        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, hints(words, results)))
-    parts = parts_of(inputs, combined.goals, policy.mistake_usd)
+        if request_context.plan is not None:
+            raise NoCandidateError(_explain_named(request_context.plan, rejections))
+        advice = [*hints(words, results), *_plan_hints(results, named, plans)]
+        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, advice))
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
     independent = features.dependence <= INDEPENDENT
     current = None if independent else _conversation_card(policy, request_context.kept, catalog, rejected)
-    evaluation = _guard_evaluation(policy, combined, inputs, parts, score, current, features.dependence)
+    evaluation = _guard_evaluation(policy, combined, inputs, forecast, parts, score, current, features.dependence)
+    ids = catalog.ids if rows is None else rows.ids
     if evaluation is not None:
         comparison = evaluation.compare(candidates)
         missing = "" if current is not None else _missing_default(policy, inputs, rejections)
-        guard = evaluation.explain(comparison, catalog.ids, missing)
+        guard = evaluation.explain(comparison, ids, missing)
         pick = evaluation.choose
         if guard.state == "held":
             chosen = comparison.default
             rank = int((order == chosen).argmax())
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
+    assumed = functools.partial(assumptions, inputs, parts)
     return Decision(
-        plan=SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, order, policy.fallbacks, needed_tokens(features))),
-        candidates=Ranking(catalog.ids, order, score, parts, forecast, functools.partial(assumptions, inputs, parts)),
+        plan=_plan(catalog, rows, order, policy.fallbacks, needed_tokens(features)),
+        candidates=Ranking(ids, order, score, parts, forecast, functools.partial(_assumed, rows, parts, assumed)),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
@@ -112,11 +133,102 @@ def decide(
         binding=() if len(order) == len(score) else _binding(results, fails, chosen, pick),
         relaxed=(*relaxed, *unmet),
         guard=guard,
+        plans={} if rows is None else Outlooks(rows, inputs.forecast),
     )
 
 
 def _argmin(score: Doubles) -> Pick:
     return lambda candidates: int(candidates[score[candidates].argmin()])
+
+
+def _plan_rows(
+    specs: Sequence[PlanSpec],
+    features: Features,
+    inputs: DecisionInputs,
+    policy: Policy,
+    flags: Flags,
+    results: Sequence[LimitResult],
+    parts: Mapping[str, Doubles],
+    request_context: RequestContext,
+) -> PlanRows:
+    """The plans with their members among the cards that pass `results`, by the policy's own score."""
+    kept, lenient = request_context.kept, policy.unknown == "allow"
+    if policy.conversations == "free" or features.dependence <= INDEPENDENT or request_context.plan is not None:
+        kept = None
+    score = functools.partial(_policy_score, inputs, policy, flags, parts)
+    return PlanRows(
+        specs,
+        features,
+        inputs,
+        Weights(flags.goals, policy.mistake_usd),
+        Chooser(inputs, results, score, unknown_passes=lenient),
+        first=None if kept is None else inputs.catalog.position(kept),
+        unknown_passes=lenient,
+    )
+
+
+def _policy_score(inputs: DecisionInputs, policy: Policy, flags: Flags, parts: Mapping[str, Doubles]) -> Doubles:
+    """The score by which the policy chooses the best members of a plan: a client's goals do not change the members."""
+    goals = policy.flags.goals
+    own = parts if flags.goals == goals else parts_of(inputs, goals, policy.mistake_usd)
+    score: Doubles = functools.reduce(np.add, own.values())
+    return score
+
+
+def _named_plan(plan: str, cards: int) -> LimitResult:
+    """The limit that every card fails where the client names a plan."""
+    name = plan.removeprefix(PREFIX)
+    fails = np.append(np.ones(cards, dtype=np.bool_), False)
+    return LimitResult(Limit("plan", "=", name, f"plan={name}"), fails, np.zeros(cards + 1, dtype=np.bool_))
+
+
+def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:
+    """What the first of `order` is: a card with its fallbacks, or a plan with those that answer if no member does."""
+    if rows is None:
+        return SinglePlan(catalog.ids[int(order[0])], fallbacks_of(catalog, order, fallbacks, needed))
+    chosen, cards = int(order[0]), order[order < len(catalog)]
+    if chosen < len(catalog):
+        return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
+    members = rows.members_of(chosen)
+    others = cards[~np.isin(cards, members)]
+    others = np.concatenate([np.array([rows.answerer(chosen)], dtype=order.dtype), others])
+    return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
+
+
+def _assumed(
+    rows: PlanRows | None, parts: Mapping[str, Doubles], of_card: Callable[[int], tuple[str, ...]], position: int
+) -> tuple[str, ...]:
+    if rows is not None and position >= len(rows.ids) - len(rows.rows):
+        return rows.assumptions(parts, position)
+    return of_card(position)
+
+
+def _explain_named(plan: str, rejections: Rejections) -> str:
+    """Why the plan that the client named cannot answer."""
+    name = PREFIX + plan.removeprefix(PREFIX)
+    rejection = rejections[name]
+    return f"{name} cannot answer this request: {'; '.join((rejection.reason, *rejection.also))}"
+
+
+def _plan_hints(results: Sequence[LimitResult], named: Sequence[str], plans: Plans) -> list[str]:
+    """What to do where a limit demands a plan that is no candidate."""
+    lines = []
+    for result in results:
+        limit = result.limit
+        if (
+            limit.field != "plan"
+            or limit.op != "="
+            or not isinstance(limit.value, str)
+            or limit.text == "plan possible"
+        ):
+            continue
+        known = ("single", *KINDS, *plans.ids)
+        if limit.value not in known:
+            lines.append(f"there is no plan {limit.value}{did_you_mean(limit.value, known) or f'; known: {known}'}")
+        elif limit.value != "single":
+            stated = ", ".join(named) or "none"
+            lines.append(f"the plans of the policy are {stated}; name one as the model plan/NAME, or under its `plans`")
+    return lines
 
 
 def _conversation_card(policy: Policy, card: str | None, catalog: Catalog, rejected: Mask) -> int | None:
@@ -129,6 +241,7 @@ def _guard_evaluation(
     policy: Policy,
     flags: Flags,
     inputs: DecisionInputs,
+    forecast: Forecast,
     parts: Mapping[str, Doubles],
     score: Doubles,
     current: int | None,
@@ -139,7 +252,7 @@ def _guard_evaluation(
     rule = policy.guard_rule if current is None else _FOLLOW_UP_GUARD if follows_up else _CONVERSATION_GUARD
     if rule is None:
         return None
-    weight, forecast = loss_weight(flags.goals), inputs.forecast
+    weight = loss_weight(flags.goals)
     uncertainty = weight * uncertainty_of(forecast.independent_std)
     average_prompt_parts = {**parts, LOSS: weight * loss_of(forecast.mean_quality)}
     return GuardEvaluation(
@@ -249,14 +362,14 @@ def _explain_empty(
     """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
     if not len(inputs.catalog):
         return "the catalogue has no cards"
-    counts = fails.sum(axis=0)
+    counts = fails.sum(axis=0)[: len(inputs.catalog)]
     distance = [
         sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in range(len(counts))
     ]
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(result.fails.sum()), result.limit.text) for result in results if result.fails.any()),
+        ((int(result.fails[: len(counts)].sum()), result.limit.text) for result in results if result.fails.any()),
         reverse=True,
     )
     effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
@@ -264,7 +377,12 @@ def _explain_empty(
     lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}", *advice]
     for result in results:
         limit = result.limit
-        if isinstance(limit.value, str) and limit.op == "=" and limit.field in inputs.catalog.facets:
+        if (
+            isinstance(limit.value, str)
+            and limit.op == "="
+            and limit.field != "plan"
+            and limit.field in inputs.catalog.facets
+        ):
             stated = inputs.catalog.facets[limit.field].cards_of
             if limit.value not in stated:
                 known = f"; known: {', '.join(sorted(stated)[:12])}" if stated else ""

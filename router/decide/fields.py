@@ -37,6 +37,12 @@ class Number(Struct, frozen=True):
     meaning: str
 
 
+def _calls(text: str) -> float:
+    if not text.isascii() or not text.isdecimal() or len(text) > 3:
+        raise ValueError(f'expected a number of calls such as 3, got "{text}"')
+    return float(text)
+
+
 def _day(text: str) -> float:
     return float(units.date(text).toordinal())
 
@@ -113,6 +119,12 @@ NUMBERS: Mapping[str, Number] = {
         units.show_fraction,
         lambda inputs: inputs.forecast.quality,
         "forecast quality of the answer: 0.8",
+    ),
+    "calls": Number(
+        _calls,
+        lambda count, digits=0: f"{count:g}",
+        lambda inputs: np.ones(len(inputs.catalog)),
+        "upstream calls that a plan may make; a card makes one: 3",
     ),
 }
 WORDS = tuple(FACETS)

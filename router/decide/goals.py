@@ -11,7 +11,9 @@ scales are made by the known values alone, so a card of which little is known ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +30,9 @@ COST = "cost"
 _UNKNOWN_USD_PER_MTOK = 2.0
 """What a card is assumed to charge of which neither the price nor the size is known."""
 
-_MIDDLE = 0.5
+MIDDLE = 0.5
+"""The cost of what is unknown and cannot be assumed."""
+
 _ALMOST_FREE = 1e-12
 _MIDDLE_IN_WORDS = "the middle between the least and the greatest of the catalogue"
 
@@ -65,6 +69,42 @@ def _shares(values: Doubles, scale: Doubles, logarithmic: bool) -> Doubles:
     width = largest - smallest if largest > smallest else 1.0
     shares: Doubles = ((values - smallest) / width).round(9)
     return shares
+
+
+class Scale(NamedTuple):
+    """The logarithmic scale of a goal, made by the cards: a plan's place on it may be above 1.
+
+    `unit` is the smallest positive value of a card, `least` and `width` are logarithms.
+    """
+
+    unit: float
+    least: float
+    width: float
+
+    def place(self, value: float) -> float:
+        """Where a value is; 0 is the least of the cards, 1 the greatest."""
+        return round((math.log1p(value / self.unit) - self.least) / self.width, 9)
+
+    def slope(self, value: float) -> float:
+        """How much the place rises for each unit of the value."""
+        return 1.0 / ((self.unit + value) * self.width)
+
+
+def scale_of(values: Doubles) -> Scale:
+    """The scale that the known `values` of the cards make, as `scaled` does."""
+    known = values[~np.isnan(values)]
+    positive = known[known > 0]
+    unit = float(positive.min()) if positive.size else _ALMOST_FREE
+    logarithms = np.log1p(known / unit)
+    least, greatest = (float(logarithms.min()), float(logarithms.max())) if known.size else (0.0, 0.0)
+    return Scale(unit, least, greatest - least if greatest > least else 1.0)
+
+
+def surely_counted_cost_usd(inputs: DecisionInputs) -> Doubles:
+    """`counted_cost_usd`, and where that is unknown the cost at a usual price of all models."""
+    tokens = inputs.input_tokens + inputs.forecast.written_tokens
+    cost_usd = counted_cost_usd(inputs)
+    return np.where(np.isnan(cost_usd), tokens * (_UNKNOWN_USD_PER_MTOK / 1e6), cost_usd)
 
 
 def counted_cost_usd(inputs: DecisionInputs) -> Doubles:
@@ -105,9 +145,9 @@ GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda inputs: loss_of(inputs.forecast.choice_quality),
     "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
     "cheapest": lambda inputs: scaled(
-        inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=_MIDDLE
+        inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=MIDDLE
     ),
-    "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True, unknown=_MIDDLE),
+    "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True, unknown=MIDDLE),
     "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
     "private": lambda inputs: _worst_where_unknown(inputs.catalog.columns.exposure),
     "concise": lambda inputs: scaled(inputs.forecast.output_tokens, logarithmic=True),
@@ -122,10 +162,7 @@ def loss_weight(weights: Mapping[str, float]) -> float:
 
 def cost_of_mistakes(inputs: DecisionInputs, mistake_usd: float) -> Doubles:
     """The cost of the request in units of a wrong answer's cost, with which it can be added to the loss."""
-    tokens = inputs.input_tokens + inputs.forecast.written_tokens
-    cost_usd = counted_cost_usd(inputs)
-    cost_usd = np.where(np.isnan(cost_usd), tokens * (_UNKNOWN_USD_PER_MTOK / 1e6), cost_usd)
-    shares: Doubles = (cost_usd / mistake_usd).round(9)
+    shares: Doubles = (surely_counted_cost_usd(inputs) / mistake_usd).round(9)
     return shares
 
 

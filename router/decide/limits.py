@@ -62,8 +62,13 @@ def reason(result: LimitResult, card: int, inputs: DecisionInputs) -> str:
     if isinstance(limit.value, str):
         has = "does not have" if limit.op == "=" else "has"
         return f"{has} {limit.field} {limit.value}"
+    return number_reason(limit, float(NUMBERS[limit.field].values(inputs)[card]))
+
+
+def number_reason(limit: Limit, actual: float) -> str:
+    """Why this number fails a limit on a numeric field: `size 70B > 7B`."""
+    assert not isinstance(limit.value, str)
     number = NUMBERS[limit.field]
-    actual = float(number.values(inputs)[card])
     relation = ">" if actual > limit.value else "<" if actual < limit.value else f"is not {limit.op}"
     shown, bound = number.show(actual), number.show(limit.value)
     # Show as many digits as it takes to tell the two numbers apart.

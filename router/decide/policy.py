@@ -15,6 +15,8 @@ from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import PlanId
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
@@ -35,6 +37,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     newest user turn is read, which can only narrow the choice; a prompt on the command line is always read.
     `fallbacks`: the number of further cards in a plan. `guard`: how confident a forecast must be before another card
     than the default one answers; `on` uses the thresholds chosen by validation, `off` always takes the best forecast.
+    `plans`: the ids of the plans that are candidates beside the cards.
     `default`: the id of the guard's default card; where it is missing, the card that the goals choose for an average
     prompt.
     `conversations`: whether a follow-up is answered by the card that answered before (`keep`), or every turn is decided
@@ -55,6 +58,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     overrides: tuple[Literal["limits", "goals"], ...] = ("limits", "goals")
     prompt_flags: bool = False
     fallbacks: Annotated[int, Meta(ge=0, le=20)] = 3
+    plans: tuple[PlanId, ...] = ()
     guard: Literal["on", "off"] | GuardRule = "off"
     default: Annotated[str, Meta(min_length=1)] | None = None
     conversations: Literal["keep", "free"] = "keep"
@@ -119,10 +123,11 @@ class Policies(Mapping[str, Policy]):
         return self._policies[name]
 
 
-def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
+def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | None = None) -> Policies:
     """Load every `*.yaml` in `folder`: one policy per file, with the file's name as its id.
 
-    With `catalog`, a policy's default card must be in it. Raises ConfigurationError that lists all problems.
+    With `catalog`, a policy's default card must be in it, and with `plans` its plans in these. Raises
+    ConfigurationError that lists all problems.
     """
     if not folder.is_dir():
         kind = "is a file; give the folder that contains it" if folder.is_file() else "does not exist"
@@ -131,7 +136,7 @@ def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
     problems: list[str] = []
     for file in yaml_files(folder):
         try:
-            policies.append(_load_policy(file, catalog))
+            policies.append(_load_policy(file, catalog, plans))
         except FileError as error:
             problems.append(str(error))
     if problems:
@@ -141,7 +146,7 @@ def load_policies(folder: Path, catalog: Catalog | None = None) -> Policies:
     return Policies(policies)
 
 
-def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
+def _load_policy(file: Path, catalog: Catalog | None, plans: Plans | None) -> Policy:
     policy, lines = load(file, Policy, "a policy (keys and values)")
     if policy.id != file.stem:
         raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file name')
@@ -151,7 +156,16 @@ def _load_policy(file: Path, catalog: Catalog | None) -> Policy:
         raise FileError(str(file), lines.get(("default",)), problem)
     if catalog is not None:
         _check_beliefs(file, policy, catalog, lines)
+    if plans is not None:
+        _check_plans(file, policy, plans, lines)
     return policy
+
+
+def _check_plans(file: Path, policy: Policy, plans: Plans, lines: Mapping[KeyPath, int]) -> None:
+    for number, name in enumerate(policy.plans):
+        if name not in plans:
+            hint = did_you_mean(name, plans.ids) or (_known(plans.ids) if plans.ids else "; there are none")
+            raise FileError(str(file), lines.get(("plans", number)), f'plans: there is no plan "{name}"{hint}')
 
 
 def _check_beliefs(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[KeyPath, int]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, reason
+from router.decide.plans.rows import PlanRows
 from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection, known
 
 AVAILABLE = Limit("available", "=", "yes", "available")
@@ -77,24 +78,32 @@ class Ranking(Sequence[Candidate]):
 
 
 class Rejections(Mapping[str, Rejection]):
-    """The rejected cards by id, each with the reasons."""
+    """The rejected cards and plans by id, each with the reasons."""
 
     def __init__(
-        self, results: Sequence[LimitResult], rejected: Mask, inputs: DecisionInputs, unavailable: Mapping[str, str]
+        self,
+        results: Sequence[LimitResult],
+        rejected: Mask,
+        inputs: DecisionInputs,
+        unavailable: Mapping[str, str],
+        plans: PlanRows | None = None,
     ) -> None:
         self._results, self._rejected, self._inputs, self._unavailable = results, rejected, inputs, unavailable
+        self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids
 
     def __len__(self) -> int:
         return int(self._rejected.sum())
 
     def __iter__(self) -> Iterator[str]:
-        return (self._inputs.catalog.ids[card] for card in np.flatnonzero(self._rejected))
+        return (self._ids[card] for card in np.flatnonzero(self._rejected))
 
     def __getitem__(self, name: str) -> Rejection:
         card = self._inputs.catalog.position(name)
+        if card is None and self._plans is not None:
+            card = self._plans.position(name)
         failed = [] if card is None else [result for result in self._results if result.fails[card]]
         # `position` also finds aliases; only ids are keys.
-        if card is None or not failed or self._inputs.catalog.ids[card] != name:
+        if card is None or not failed or self._ids[card] != name:
             raise KeyError(name)
         first, *others = failed
         also = tuple(self._reason(other, card) for other in others)
@@ -104,6 +113,8 @@ class Rejections(Mapping[str, Rejection]):
         return f"Rejections({dict(self)!r})"
 
     def _reason(self, result: LimitResult, card: int) -> str:
+        if self._plans is not None and card >= len(self._inputs.catalog):
+            return self._plans.reason(card, result, self._reason)
         if result.limit is AVAILABLE:
             return self._unavailable[self._inputs.catalog.ids[card]]
         if result.limit is MEASURED:

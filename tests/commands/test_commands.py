@@ -210,7 +210,11 @@ def test_the_list_of_policies_says_what_a_wrong_answer_costs(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("group", "file"),
-    [("cards", "model_cards/card.schema.json"), ("policies", "policies/policy.schema.json")],
+    [
+        ("cards", "model_cards/card.schema.json"),
+        ("policies", "policies/policy.schema.json"),
+        ("plans", "plans/plan.schema.json"),
+    ],
 )
 def test_the_committed_schema_is_the_one_printed(run: Run, group: str, file: str) -> None:
     assert json.loads(run(group, "schema").out) == json.loads(Path(file).read_text())

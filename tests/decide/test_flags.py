@@ -229,6 +229,7 @@ numbers = {
     "released": ["2025", "2025-06", "2025-06-30"],
     "age": ["180d", "1y"],
     "quality": ["0.8", "80%", "1"],
+    "calls": ["1", "3"],
 }
 flag_texts = st.one_of(
     st.tuples(

@@ -85,7 +85,9 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
         if before is not None and _routing_unchanged(before, parsed):
             router, catalogue = before.router, before.catalogue
         else:
-            router = Router(parsed.catalog, parsed.policies, predictor, predictor.evidence_of(parsed.evidence))
+            router = Router(
+                parsed.catalog, parsed.policies, predictor, predictor.evidence_of(parsed.evidence), parsed.plans
+            )
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
         return ActiveConfig(
@@ -268,6 +270,7 @@ def changes(before: ActiveConfig, after: ActiveConfig) -> str:
     parts = {
         "cards": _difference(_by_id(old.catalog), _by_id(new.catalog)),
         "policies": _difference(old.policies, new.policies),
+        "plans": _difference(old.plans, new.plans),
         "gateway": _difference(_settings(before.config), _settings(after.config)),
         "keys": _difference(_by_id(before.keys), _by_id(after.keys)),
         "evidence": _difference(before.evidence, after.evidence),
@@ -280,6 +283,7 @@ def _routing_unchanged(before: ActiveConfig, parsed: ParsedConfig) -> bool:
     return (
         list(router.catalog) == list(parsed.catalog)
         and dict(router.policies) == dict(parsed.policies)
+        and dict(router.plans) == dict(parsed.plans)
         and before.evidence == parsed.evidence
     )
 

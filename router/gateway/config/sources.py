@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog, load_catalog
 from router.decide.model_name import DEFAULT_POLICY
+from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
@@ -33,12 +34,13 @@ class ParsedConfig(Struct, frozen=True, eq=False):
     config: GatewayConfig
     keys: Keys
     evidence: Mapping[str, tuple[ProbeOutcome, ...]]
+    plans: Plans = NO_PLANS
 
 
 class Sources(Struct, frozen=True):
-    """Paths: the folders of cards, policies and evidence, and the files `gateway.yaml` and `keys.yaml`.
+    """Paths: the folders of cards, policies, evidence and plans, and the files `gateway.yaml` and `keys.yaml`.
 
-    The evidence folder and the two files need not exist.
+    The evidence folder and the two files need not exist; None for the plans means that there are none.
     """
 
     cards: Path
@@ -46,11 +48,13 @@ class Sources(Struct, frozen=True):
     evidence: Path
     gateway: Path
     keys: Path
+    plans: Path | None = None
 
     def read(self) -> ParsedConfig:
         """Read and validate all of them together. Raises ConfigurationError naming file, line and key."""
         catalog = load_catalog(self.cards)
-        policies = load_policies(self.policies, catalog)
+        plans = load_plans(self.plans, catalog)
+        policies = load_policies(self.policies, catalog, plans)
         if DEFAULT_POLICY not in policies:
             problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" needs'
             raise ConfigurationError(f"{self.policies}: {problem}")
@@ -60,6 +64,7 @@ class Sources(Struct, frozen=True):
             load_config(self.gateway, catalog, policies),
             load_keys(self.keys, catalog, policies),
             EvidenceFolder(self.evidence).outcomes(),
+            plans,
         )
 
     def stamps(self) -> tuple[Stamp, ...]:
@@ -93,7 +98,7 @@ class Sources(Struct, frozen=True):
         They contain the files, the links that lead to them, or are the nearest existing parent of a missing folder.
         """
         inodes: dict[str, int] = {}
-        for path in (self.cards, self.policies, self.evidence, self.gateway, self.keys):
+        for path in self._paths():
             for folder in _folders_of(path):
                 nearest = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None)
                 if nearest is not None:
@@ -105,8 +110,11 @@ class Sources(Struct, frozen=True):
         path = Path(changed)
         if path.suffix in (".yaml", ".yml", ".jsonl") or path.name.startswith(".."):
             return True
-        sources = (self.cards, self.policies, self.evidence, self.gateway, self.keys)
-        return path.is_dir() or path.is_symlink() or any(path.name in source.absolute().parts for source in sources)
+        return path.is_dir() or path.is_symlink() or any(path.name in each.absolute().parts for each in self._paths())
+
+    def _paths(self) -> tuple[Path, ...]:
+        plans = () if self.plans is None else (self.plans,)
+        return (self.cards, self.policies, self.evidence, self.gateway, self.keys, *plans)
 
     def _files(self) -> Iterator[Path]:
         for _, file in self._named_files():
@@ -117,6 +125,7 @@ class Sources(Struct, frozen=True):
             ("cards", self.cards, (".yaml", ".yml")),
             ("policies", self.policies, (".yaml", ".yml")),
             ("evidence", self.evidence, (".jsonl",)),
+            *([("plans", self.plans, (".yaml", ".yml"))] if self.plans is not None else ()),
         ):
             try:
                 files = sorted(folder.iterdir())

@@ -7,17 +7,19 @@ be read), optional tables of signals of the same shape (`out_chars`, `extractabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from router.compose.answers import Answer, read_answer
 from router.errors import FileError
 from router.learn.data.prompts import Prompt
 from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS, RoutingSet, load_set
-from router.learn.data.score_table import read_aligned_table, read_texts
+from router.learn.data.score_table import read_aligned_table, read_header, read_texts
 from router.learn.data.text_file import optional_file, read_text, required_file
 from router.types import Doubles, Indices
 
@@ -25,6 +27,7 @@ NO_ANSWER = -1
 SIGNALS = ("extractable", "out_chars", "hedges", "lines", "digits")
 """The tables of text signals, in the order in which they are read; a set need not have all of them."""
 _CHARS_PER_TOKEN = 4
+_MOST = 1e12
 
 
 class AnswerSet(Struct, frozen=True, eq=False):
@@ -32,7 +35,8 @@ class AnswerSet(Struct, frozen=True, eq=False):
 
     `answers` are integers `(prompts, models)`: equal numbers in a row are the same answer, `NO_ANSWER` none. `scores`
     and `cost_usd` are float64 `(prompts, models)`; `signals` float64 `(prompts, models, signals)`, whose columns have
-    the names `signal_names`, `extractable` among them. `pools` are lists of columns, by name.
+    the names `signal_names`, `extractable` among them. `kinds` `(prompts,)` are the kinds of the answers, by
+    `read_answer`. `pools` are lists of columns, by name.
     """
 
     name: str
@@ -44,11 +48,17 @@ class AnswerSet(Struct, frozen=True, eq=False):
     signals: Doubles
     signal_names: tuple[str, ...]
     pools: Mapping[str, tuple[int, ...]]
+    kinds: tuple[str, ...] = ()
 
     @property
     def domains(self) -> tuple[str, ...]:
         """The domain of each prompt."""
         return tuple(prompt.domain for prompt in self.prompts)
+
+    @property
+    def outcomes(self) -> RoutingSet:
+        """The prompts and scores as a routing set."""
+        return RoutingSet(self.name, "", "", self.prompts, self.models, self.scores.astype(np.float32))
 
 
 class _Price(Struct):
@@ -63,37 +73,79 @@ class _Prices(Struct):
     pools: dict[str, list[str]]
 
 
-def load_answers(folder: Path) -> AnswerSet:
-    """Read the set in `folder`, restricted to the models that have a price. Raises FileError."""
+def has_answers(folder: Path) -> bool:
+    """Whether the set in `folder` has the answers of its models."""
+    return optional_file(folder, "answers.csv") is not None
+
+
+def load_answers(folder: Path, *, priced: bool = True) -> AnswerSet:
+    """Read the set in `folder`, restricted to the models of its pools, or to all that have a price if there are none.
+
+    Without `priced`, `prices.json` may be missing: all models are then taken, and calls cost nothing. Prompts are left
+    out that one of these models was not run on. Raises FileError.
+    """
     data = load_set(folder)
-    prices = _read_prices(required_file(folder, "prices.json"), data)
-    models = tuple(model for model in data.models if model in prices.prices)
+    file = required_file(folder, "prices.json") if priced else optional_file(folder, "prices.json")
+    answers_file = required_file(folder, "answers.csv")
+    if file is None:
+        models = tuple(model for model in read_header(answers_file) if model in data.models)
+        prices = _Prices({model: _Price(0.0, 0.0) for model in models}, {})
+    else:
+        prices = _read_prices(file, data)
+        wanted = {model for pool in prices.pools.values() for model in pool} or set(prices.prices)
+        models = tuple(model for model in data.models if model in wanted)
+    if len(models) < 2:
+        raise FileError(str(folder), None, "needs the answers of at least two models that are in scores.csv")
     data = data.columns(models)
-    answers = _coded(read_texts(required_file(folder, "answers.csv"), data.prompts, models))
+    rows = np.flatnonzero(np.isfinite(data.scores).all(axis=1))
+    if not len(rows):
+        fewest = models[int(np.isfinite(data.scores).sum(axis=0).argmin())]
+        raise FileError(str(folder), None, f'no prompt has a score of every model; "{fewest}" has the fewest')
+    texts = read_texts(answers_file, data.prompts, models)
+    signals = _signals(folder, data, texts)
+    coded, kinds = _coded([texts[int(row)] for row in rows])
+    return AnswerSet(
+        name=data.name,
+        prompts=tuple(data.prompts[int(row)] for row in rows),
+        models=models,
+        scores=data.scores[rows].astype(np.float64),
+        answers=coded,
+        cost_usd=_costs(data.rows(rows), prices.prices),
+        signals=np.stack([table[rows] for table in signals.values()], axis=2),
+        signal_names=tuple(signals),
+        pools={name: tuple(models.index(model) for model in pool) for name, pool in prices.pools.items()},
+        kinds=kinds,
+    )
+
+
+def kind_of(answers: Sequence[str]) -> str:
+    """The kind of most of the answers to a prompt, as `read_answer` names them; `text` where none can be read."""
+    kinds = [read.kind if (read := _read(text)) is not None else "text" for text in answers if text]
+    return max(sorted(set(kinds)), key=kinds.count, default="text")
+
+
+@functools.lru_cache(maxsize=65_536)
+def _read(text: str) -> Answer | None:
+    return read_answer(text)
+
+
+def _signals(folder: Path, data: RoutingSet, texts: Sequence[Sequence[str]]) -> dict[str, Doubles]:
+    """The tables of signals, by name. Where a cell is empty, the model's mean stands in for it, so it shows nothing."""
     tables = {}
     for name in (*SIGNALS, *sorted(_logprob_tables(folder))):
         file = optional_file(folder, f"{name}.csv")
         if file is not None:
-            tables[name] = read_aligned_table(file, data.prompts, models).astype(np.float64)
-    tables.setdefault("extractable", (answers != NO_ANSWER).astype(np.float64))
-    known = np.isfinite(data.scores).all(axis=1)
-    for table in tables.values():
-        known &= np.isfinite(table).all(axis=1)
-    rows = np.flatnonzero(known)
-    if not len(rows):
-        raise FileError(str(folder), None, "no prompt was answered by all models that have a price")
-    prompts = tuple(data.prompts[int(row)] for row in rows)
-    return AnswerSet(
-        name=data.name,
-        prompts=prompts,
-        models=models,
-        scores=data.scores[rows].astype(np.float64),
-        answers=answers[rows],
-        cost_usd=_costs(data.rows(rows), prices.prices),
-        signals=np.stack([table[rows] for table in tables.values()], axis=2),
-        signal_names=tuple(tables),
-        pools={name: tuple(models.index(model) for model in pool) for name, pool in prices.pools.items()},
-    )
+            tables[name] = read_aligned_table(file, data.prompts, data.models, _range_of(name)).astype(np.float64)
+    answered = np.array([[bool(text) for text in row] for row in texts], dtype=np.float64)
+    stated = tables.get("extractable", np.full(answered.shape, np.nan))
+    tables["extractable"] = np.where(np.isnan(stated), answered, stated)
+    for name, table in tables.items():
+        known = np.isfinite(table)
+        count = known.sum(axis=0)
+        overall = table[known].mean() if known.any() else 0.0
+        means = np.where(count > 0, np.where(known, table, 0.0).sum(axis=0) / np.maximum(count, 1), overall)
+        tables[name] = np.where(known, table, means)
+    return tables
 
 
 def _read_prices(file: Path, data: RoutingSet) -> _Prices:
@@ -102,6 +154,8 @@ def _read_prices(file: Path, data: RoutingSet) -> _Prices:
     except msgspec.MsgspecError as error:
         raise FileError(str(file), None, str(error)) from None
     for name, pool in prices.pools.items():
+        if not pool:
+            raise FileError(str(file), None, f"pools.{name}: has no models")
         for model in pool:
             if model not in data.models:
                 raise FileError(str(file), None, f'pools.{name}: "{model}" is not a column of scores.csv')
@@ -110,18 +164,24 @@ def _read_prices(file: Path, data: RoutingSet) -> _Prices:
     return prices
 
 
+def _range_of(name: str) -> tuple[float, float]:
+    return (-_MOST, 0.0) if name.startswith("logprob_") else (0.0, _MOST)
+
+
 def _logprob_tables(folder: Path) -> set[str]:
     return {file.name.split(".")[0] for file in folder.glob("logprob_*.csv*")}
 
 
-def _coded(texts: list[list[str]]) -> Indices:
+def _coded(texts: Sequence[Sequence[str]]) -> tuple[Indices, tuple[str, ...]]:
+    """The answers as numbers, and the kind of each row: answers are equal where their values are, as at run time."""
     codes = np.full((len(texts), len(texts[0])), NO_ANSWER, dtype=np.intp)
     for row, answers in enumerate(texts):
-        code_of: dict[str, int] = {}
+        code_of: dict[Answer | str, int] = {}
         for column, answer in enumerate(answers):
             if answer:
-                codes[row, column] = code_of.setdefault(answer.casefold(), len(code_of))
-    return codes
+                value = _read(answer) or " ".join(answer.casefold().split())
+                codes[row, column] = code_of.setdefault(value, len(code_of))
+    return codes, tuple(kind_of(answers) for answers in texts)
 
 
 def _costs(data: RoutingSet, prices: Mapping[str, _Price]) -> Doubles:

@@ -81,9 +81,21 @@ def _each_once(
         raise FileError(str(file), None, f'has no row for {count} of {len(prompts)} prompts, for example "{missing}"')
 
 
-def read_aligned_table(file: Path, prompts: Sequence[Prompt], columns: Sequence[str]) -> Floats:
+def read_header(file: Path) -> tuple[str, ...]:
+    """The column names of a table. Raises FileError."""
+    with open_text(file, "") as lines:
+        _, header = next(_csv_rows(lines, file), (1, []))
+    return _column_names(header, file)
+
+
+def read_aligned_table(
+    file: Path,
+    prompts: Sequence[Prompt],
+    columns: Sequence[str],
+    value_range: tuple[float, float] = (0.0, _MAX_VALUE),
+) -> Floats:
     """The values of a table in the order of `columns`; a column that the file does not have is unknown (NaN)."""
-    file_columns, values = read_table(file, prompts)
+    file_columns, values = read_table(file, prompts, value_range)
     result = np.full((len(prompts), len(columns)), np.nan, dtype=np.float32)
     for position, column in enumerate(columns):
         if column in file_columns:

@@ -6,7 +6,7 @@ A prompt is never forecast from its duplicates: prompts with the same normalized
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -75,6 +75,14 @@ def leave_domain_out(data: RoutingSet) -> Iterator[Split]:
             domain = data.domains[test[0]]
             raise CallerError(f"{data.name}: no prompt is left to train on: all, or near-duplicates, are in {domain}")
         yield Split(train, test, groups)
+
+
+def fold_of_each(splits: Iterable[Split], prompts: int) -> Indices:
+    """The number of the split that tests each of so many prompts."""
+    folds = np.zeros(prompts, dtype=np.intp)
+    for number, split in enumerate(splits):
+        folds[split.test] = number
+    return folds
 
 
 def transfer(train_set: RoutingSet, test_set: RoutingSet) -> tuple[RoutingSet, Split]:

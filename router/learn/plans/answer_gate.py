@@ -27,10 +27,15 @@ class Gate(Struct, frozen=True, eq=False):
     signals: Doubles
 
 
+def prior_of(data: AnswerSet, vectors: Floats, folds: Indices) -> Doubles:
+    """Forecasts of every model from the prompt, out of fold: `(prompts, models)`."""
+    forecast = LinearOutOfFold(vectors.astype(np.float64), folds, _PRIOR_PENALTY)
+    return np.clip(forecast(data.scores), _LEAST_PRIOR, 1 - _LEAST_PRIOR)
+
+
 def fit_gate(data: AnswerSet, vectors: Floats, folds: Indices, signals: Doubles | None = None) -> Gate:
     """The gate of every model of `data`; `signals` stand in for those of the set (a control)."""
-    forecast = LinearOutOfFold(vectors.astype(np.float64), folds, _PRIOR_PENALTY)
-    prior = np.clip(forecast(data.scores), _LEAST_PRIOR, 1 - _LEAST_PRIOR)
+    prior = prior_of(data, vectors, folds)
     texts = text_signals(data) if signals is None else signals
     log_odds = logit(prior, _LEAST_PRIOR)
     usual = log_odds.mean(axis=1, keepdims=True)

@@ -57,9 +57,15 @@ class Committees:
         self._prior = logit(gate.prior, 0.03)
         self._posterior = logit(gate.posterior)
         self._joined: dict[tuple[int, ...], _Joined] = {}
+        self._outcomes: dict[tuple[int, ...], PlanOutcomes] = {}
 
     def run(self, members: tuple[int, ...]) -> PlanOutcomes:
         """The outcomes of asking `members` (columns) in this order."""
+        if members not in self._outcomes:
+            self._outcomes[members] = self._run(members)
+        return self._outcomes[members]
+
+    def _run(self, members: tuple[int, ...]) -> PlanOutcomes:
         cost = self._data.cost_usd
         prices = len(self.quality_per_usd)
         spent = np.cumsum(cost[:, list(members)], axis=1)
@@ -72,7 +78,8 @@ class Committees:
             going_on = value - self.quality_per_usd * cost[:, [members[asked]]]
             state = self._state(members, asked, joined)
             gain = LinearOutOfFold(state, self._folds, _STOP_PENALTY)(going_on - joined.score[:, None])
-            goes_on = gain > 0
+            # Nothing can be gained over an answer that is certainly right.
+            goes_on = (gain > 0) & (joined.probability < 1.0)[:, None]
             value = np.where(goes_on, going_on, joined.score[:, None])
             quality = np.where(goes_on, quality, joined.score[:, None])
             total = np.where(goes_on, total, spent[:, [asked - 1]])
@@ -87,9 +94,7 @@ class Committees:
     def _learned_join(self, asked: tuple[int, ...]) -> _Joined:
         columns = list(asked)
         answers = self._answers[:, columns]
-        right = self._gate.posterior[:, columns]
-        if len(asked) > 1:
-            right = np.stack([self._right(asked, each) for each in range(len(asked))], axis=1)
+        right = self._rights(asked)
         # An answer that cannot be read is delivered only where there is no other.
         right = np.where(answers == NO_ANSWER, right - 1.0, right)
         best = right.argmax(axis=1)
@@ -97,6 +102,12 @@ class Committees:
         others = np.where(answers == answers[rows, best][:, None], 0.0, right)
         delivered = self._data.scores[rows, np.array(columns)[best]]
         return _Joined(delivered, np.clip(right[rows, best], 0.0, 1.0), np.maximum(others.max(axis=1), 0.0))
+
+    def _rights(self, asked: tuple[int, ...]) -> Doubles:
+        """The probability that each answer is right, given all of them, `(prompts, asked)`."""
+        if len(asked) == 1:
+            return self._gate.posterior[:, list(asked)]
+        return np.stack([self._right(asked, each) for each in range(len(asked))], axis=1)
 
     def _right(self, asked: tuple[int, ...], each: int) -> Doubles:
         """The probability that the answer of member number `each` is right, given all answers."""

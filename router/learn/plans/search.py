@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -28,24 +28,31 @@ class Choice(Struct, frozen=True, eq=False):
     is_plan: Doubles
 
 
-def find_plans(committees: Committees, data: AnswerSet, pool: Sequence[int]) -> tuple[PlanOutcomes, ...]:
-    """Committees of two and three members of `pool`, cheapest first, that are among the best at some price."""
-    ordered = sorted(pool, key=lambda model: (data.cost_usd[:, model].mean(), model))
-    pairs = itertools.combinations(ordered, 2)
-    found: dict[tuple[int, ...], PlanOutcomes] = {pair: committees.run(pair) for pair in pairs}
-    best = _best_at_each_price(found, committees.quality_per_usd, _PAIRS_PER_PRICE)
+def find_plans(
+    committees: Committees, data: AnswerSet, pool: Sequence[int], rows: Indices
+) -> list[tuple[int, ...]]:
+    """Committees of two and three members of `pool`, cheapest first, that are among the best on `rows` at some price.
+
+    A pool of one has none.
+    """
+    ordered = sorted(pool, key=lambda model: (data.cost_usd[rows, model].mean(), model))
+    found = [*itertools.combinations(ordered, 2)]
+    if not found:
+        return []
+    best = _best_at_each_price(committees, found, rows, _PAIRS_PER_PRICE)
     for pair, model in itertools.product(best, ordered):
         members = tuple(each for each in ordered if each in pair or each == model)
         if members not in found:
-            found[members] = committees.run(members)
-    return tuple(found[members] for members in _best_at_each_price(found, committees.quality_per_usd, _PLANS_PER_PRICE))
+            found.append(members)
+    return _best_at_each_price(committees, found, rows, _PLANS_PER_PRICE)
 
 
 def _best_at_each_price(
-    plans: Mapping[tuple[int, ...], PlanOutcomes], quality_per_usd: Doubles, count: int
+    committees: Committees, members: Sequence[tuple[int, ...]], rows: Indices, count: int
 ) -> list[tuple[int, ...]]:
-    members = list(plans)
-    utility = np.stack([(plan.quality - quality_per_usd * plan.cost_usd).mean(axis=0) for plan in plans.values()])
+    plans = (committees.run(each) for each in members)
+    prices = committees.quality_per_usd
+    utility = np.stack([(plan.quality[rows] - prices * plan.cost_usd[rows]).mean(axis=0) for plan in plans])
     chosen = np.unique(np.argsort(-utility, axis=0, kind="stable")[:count])
     return [members[each] for each in chosen]
 

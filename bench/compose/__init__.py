@@ -1,0 +1,1 @@
+"""Several models for one request against the best single choice, on sets with the answers of several models."""

@@ -1,0 +1,115 @@
+"""The forecast of a plan without common answers, next to what the plan really achieves on common answers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from bench.compose.measure import Fitted
+from router import settings
+from router.compose.learned import load_gate
+from router.decide.plans import expected
+from router.learn.data.answers import NO_ANSWER
+from router.learn.plans.answer_gate import readable_answers
+from router.types import Doubles
+
+_THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
+_PAIRS, _TRIPLES = 12, 12
+
+Checks = list[dict[str, Any]]
+
+
+def measure(given: Fitted) -> Checks:
+    """Quality and calls, real and by the closed form, of cascades of two and of votes of three.
+
+    The constants are those of the shipped gate; forecasts of the members are out of fold.
+    """
+    file = load_gate(settings.shipped_artifact_folder())
+    assert file is not None
+    found = file.closed_forms
+    constants = expected.Constants(
+        auc=found.auc, correlation=found.correlation, wrong_agreement=found.wrong_agreement
+    )
+    data, cost = given.data, given.data.cost_usd.mean(axis=0)
+    mean = data.scores.mean(axis=0)
+    pool = sorted({model for pool in data.pools.values() for model in pool}, key=lambda model: cost[model])
+    pairs = [pair for pair in itertools.combinations(pool, 2) if mean[pair[0]] < mean[pair[1]]]
+    triples = list(itertools.combinations(pool, 3))
+    rows = [
+        _cascade(given, pair, threshold, constants)
+        for pair in _evenly(pairs, _PAIRS)
+        for threshold in _THRESHOLDS
+    ]
+    return rows + [_vote(given, triple, constants) for triple in _evenly(triples, _TRIPLES)]
+
+
+def _evenly(items: list[Any], count: int) -> list[Any]:
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)) if items else []
+    return [items[each] for each in chosen]
+
+
+def _cascade(given: Fitted, pair: tuple[int, int], threshold: float, constants: expected.Constants) -> dict[str, Any]:
+    data = given.data
+    first, second = pair
+    asks = given.gate.posterior[:, first] < threshold
+    quality = np.where(asks, data.scores[:, second], data.scores[:, first])
+    forecast = [
+        expected.cascade(row[None], np.zeros(2), constants, separation=constants.separation, threshold=threshold)
+        for row in given.gate.prior[:, list(pair)]
+    ]
+    return _row(given, f"cascade, P < {threshold:g}", pair, quality, 1.0 + asks, forecast)
+
+
+def _vote(given: Fitted, members: tuple[int, ...], constants: expected.Constants) -> dict[str, Any]:
+    """Until two answers are the same; else the answer of the member with the highest forecast."""
+    data, columns = given.data, list(members)
+    answers, prior = readable_answers(data)[:, columns], given.gate.prior[:, columns]
+    agree = (answers[:, 0] == answers[:, 1]) & (answers[:, 0] != NO_ANSWER)
+    later = [(answers[:, each] == answers[:, 2]) & (answers[:, 2] != NO_ANSWER) for each in (0, 1)]
+    taken = np.where(agree, 0, np.where(later[0] | later[1], 2, prior.argmax(axis=1)))
+    quality = data.scores[:, columns][np.arange(len(taken)), taken]
+    forecast = [
+        expected.committee(row[None], np.zeros(3), constants, agree=2, separation=None) for row in prior
+    ]
+    return _row(given, "vote, two agree", members, quality, np.where(agree, 2.0, 3.0), forecast)
+
+
+def _row(
+    given: Fitted,
+    plan: str,
+    members: tuple[int, ...],
+    quality: Doubles,
+    calls: Doubles,
+    forecast: list[expected.Expected],
+) -> dict[str, Any]:
+    return {
+        "plan": plan,
+        "members": [given.data.models[member] for member in members],
+        "quality": round(float(quality.mean()), 4),
+        "expected_quality": round(float(np.mean([each.quality[0] for each in forecast])), 4),
+        "calls": round(float(calls.mean()), 3),
+        "expected_calls": round(float(np.mean([each.reach.sum() for each in forecast])), 3),
+    }
+
+
+def table(results: dict[str, Checks]) -> str:
+    """The mean and the greatest differences as a table in Markdown."""
+    lines = [
+        "| set | plan | plans | quality: mean difference, size of it, greatest | calls: mean difference, size of it, greatest |",
+        "|---|---|---|---|---|",
+    ]
+    for name, rows in results.items():
+        kinds = sorted({row["plan"] for row in rows}), {row["plan"].split(",")[0] for row in rows}
+        for kind in [*sorted(kinds[1]), *kinds[0]]:
+            chosen = [row for row in rows if row["plan"].startswith(kind)]
+            cells = [_differences(chosen, what) for what in ("quality", "calls")]
+            lines.append(f"| {name} | {kind} | {len(chosen)} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def _differences(rows: Checks, what: str) -> str:
+    differences = np.array([row[f"expected_{what}"] - row[what] for row in rows])
+    sizes = np.abs(differences)
+    return f"{differences.mean():+.4f}, {sizes.mean():.4f}, {sizes.max():.4f}"

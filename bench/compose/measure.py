@@ -1,0 +1,161 @@
+"""Quality of single choice and of plans at equal mean cost, for every pool and budget of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from bench.compose.alternatives import TruthfulCommittees, fixed_rules, truthful_cascade
+from router.learn.data.answers import AnswerSet
+from router.learn.data.vectors import vectors_of
+from router.learn.evaluation.splits import fold_of_each, k_folds, leave_domain_out
+from router.learn.plans.answer_gate import Gate, fit_gate
+from router.learn.plans.committee import Committees, PlanOutcomes
+from router.learn.plans.held_out import HeldOutCommittees
+from router.learn.plans.pooled_gate import answered
+from router.learn.plans.search import Choice, best_within, choices, confirmed, find_plans
+from router.loading import load_encoder
+from router.types import Doubles, Floats, Indices
+
+BUDGETS = (0.2, 0.35, 0.5, 0.75, 1.0)
+"""Mean cost of a request, in multiples of what the best single model costs."""
+MORE_BUDGETS = (0.1, 0.15, *BUDGETS, 0.275, 0.425, 0.625, 0.875, 1.25, 1.5)
+"""Those of a picture."""
+PRICES = np.geomspace(40.0, 12_000.0, 32)
+FOLDS = 5
+_STANDARD_ERRORS = 2.0
+_SEED = 0
+_DRAWS = 1000
+
+Pools = dict[str, dict[str, dict[str, Any]]]
+
+
+class Runner(Protocol):
+    """What carries committees out over a set."""
+
+    def run(self, members: tuple[int, ...]) -> PlanOutcomes:
+        """The outcomes of asking `members` in this order."""
+
+
+class Fitted(Struct, frozen=True, eq=False):
+    """A set with everything that is fitted out of fold: `vectors` `(prompts, width)`, `folds` `(prompts,)`."""
+
+    data: AnswerSet
+    vectors: Floats
+    folds: Indices
+    gate: Gate
+
+
+def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted:
+    """Fit the gate by folds of prompts or of whole domains. `shuffled`: answers and signals of other prompts."""
+    vectors = vectors_of(data.prompts, load_encoder("static"))
+    splits = leave_domain_out(data.outcomes) if by == "domain" else k_folds(data.outcomes, FOLDS, _SEED)
+    folds = fold_of_each(splits, len(data.prompts))
+    if control == "shuffled":
+        order = np.random.default_rng(_SEED).permutation(len(data.prompts))
+        # Those of other prompts: a text, and who agrees with whom, says nothing about this one.
+        data = msgspec.structs.replace(data, answers=data.answers[order], signals=data.signals[order])
+    return Fitted(data, vectors, folds, fit_gate(data, vectors, folds))
+
+
+def measure(
+    given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS
+) -> Pools:
+    """For every pool and budget: mean quality of single choice and with plans, the gain, and what else is compared."""
+    data, folds = given.data, given.folds
+    kind = TruthfulCommittees if control == "oracle" else Committees
+    committees = kind(data, given.gate, folds, PRICES)
+    held_out = HeldOutCommittees(answered(data, given.gate.prior), data.cost_usd, folds, PRICES) if shipped else None
+    rng = np.random.default_rng(_SEED)
+    halves = rng.integers(0, 2, len(data.prompts))
+    result: Pools = {}
+    for name, pool in data.pools.items():
+        best = max(pool, key=lambda model: float(data.scores[:, model].mean()))
+        usual_usd = float(data.cost_usd[:, best].mean())
+        budgets_usd = {str(budget): budget * usual_usd for budget in budgets}
+        rows: dict[str, list[Doubles]] = {}
+        for half in (0, 1):
+            chosen_on, scored_on = np.flatnonzero(halves == half), np.flatnonzero(halves != half)
+            for budget, columns in _half(given, pool, (committees, held_out), budgets_usd, chosen_on):
+                rows.setdefault(budget, []).append(columns[:, scored_on])
+        result[name] = {
+            budget: _figures(np.concatenate(found, axis=1), usual_usd, rng) for budget, found in rows.items()
+        }
+        hindsight = round(float(data.scores[:, list(pool)].max(axis=1).mean()), 4)
+        for figures in result[name].values():
+            figures["hindsight"] = hindsight
+            if not shipped:
+                for key in [key for key in figures if key.startswith("shipped")]:
+                    del figures[key]
+    return result
+
+
+def _half(
+    given: Fitted,
+    pool: Sequence[int],
+    runners: tuple[Committees, HeldOutCommittees | None],
+    budgets_usd: Mapping[str, float],
+    rows: Indices,
+) -> Iterator[tuple[str, Doubles]]:
+    """What is chosen on `rows` at each budget, of all prompts: `(figures, prompts)`; see `_figures`."""
+    data, (committees, held_out) = given.data, runners
+    members = find_plans(committees, data, pool, rows)
+
+    def among(runner: Runner | None) -> list[Choice]:
+        plans = [] if runner is None else [runner.run(each) for each in members]
+        return choices(data, given.vectors, given.folds, pool, PRICES, plans)
+
+    single, composed, shipped = among(None), among(committees), among(held_out)
+    rules = fixed_rules(data, pool)
+    cascades = [truthful_cascade(data, each) for each in members] if type(committees) is not Committees else []
+    for name, budget_usd in budgets_usd.items():
+        alone, plans = best_within(single, rows, budget_usd), best_within(composed, rows, budget_usd)
+        if alone is None or plans is None:
+            continue
+        kept = confirmed(alone, plans, rows, _STANDARD_ERRORS)
+        ours = best_within(shipped, rows, budget_usd) or alone
+        ours = confirmed(alone, ours, rows, _STANDARD_ERRORS)
+        rule = best_within(cascades or rules, rows, budget_usd) or alone
+        # At what the rule costs, without asking whether single choice would do.
+        equal = best_within(composed, rows, float(rule.cost_usd[rows].mean())) or alone
+        yield (
+            name,
+            np.stack(
+                [alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan]
+                + [ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality]
+            ),
+        )
+
+
+def _figures(rows: Doubles, usual_usd: float, rng: np.random.Generator) -> dict[str, Any]:
+    single, single_usd, plans, plans_usd, chosen, ours, ours_usd, ours_chosen, rule, rule_usd, equal = rows
+    draws = rng.integers(0, len(single), (_DRAWS, len(single)))
+
+    def interval(difference: Doubles) -> list[float]:
+        return [round(float(each), 4) for each in np.percentile(difference[draws].mean(axis=1), (2.5, 97.5))]
+
+    def mean(values: Doubles) -> float:
+        return round(float(values.mean()), 4)
+
+    return {
+        "single": mean(single),
+        "plans": mean(plans),
+        "gain": mean(plans - single),
+        "gain_ci95": interval(plans - single),
+        "chosen": round(float(chosen.mean()), 3),
+        "single_cost": round(float(single_usd.mean()) / usual_usd, 3),
+        "plans_cost": round(float(plans_usd.mean()) / usual_usd, 3),
+        "shipped": mean(ours),
+        "shipped_gain": mean(ours - single),
+        "shipped_gain_ci95": interval(ours - single),
+        "shipped_chosen": round(float(ours_chosen.mean()), 3),
+        "shipped_cost": round(float(ours_usd.mean()) / usual_usd, 3),
+        "rule": mean(rule),
+        "rule_cost": round(float(rule_usd.mean()) / usual_usd, 3),
+        "plans_at_rule_cost": mean(equal),
+        "over_rule_ci95": interval(equal - rule),
+    }

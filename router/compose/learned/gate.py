@@ -1,0 +1,58 @@
+"""The gate of one request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from router.compose.gate import Asked
+from router.compose.learned.rule import COUNTS, LOGPROBS, NO_ANSWER, GateWeights, Observed, Rule, gains, rights
+from router.types import Doubles
+
+
+class LearnedGate:
+    """Applies the weights of a gate file; see `router.compose.gate.Gate`."""
+
+    def __init__(self, identity: str, weights: GateWeights) -> None:
+        self.id = identity
+        self._weights = weights
+
+    def rights(self, asked: Sequence[Asked], usual_prior: float) -> Doubles:
+        """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`."""
+        if not asked:
+            return np.zeros(0)
+        return rights(self._rule(asked), observed(asked, usual_prior))[0]
+
+    def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
+        """How much the quality of the delivered answer is expected to rise if one more card is asked, in [0, 1]."""
+        if not asked:
+            return prior_of_next
+        rule, seen = self._rule(asked), observed(asked, usual_prior)
+        return float(gains(rule, seen, rights(rule, seen), np.array([prior_of_next]))[0])
+
+    def _rule(self, asked: Sequence[Asked]) -> Rule:
+        """The rule for the kind of the first answer that can be read."""
+        kind = next((member.answer.kind for member in asked if member.answer is not None), "")
+        return self._weights.of_kind(kind)
+
+
+def observed(asked: Sequence[Asked], usual_prior: float) -> Observed:
+    """The answers to one prompt as a batch of one."""
+    codes: dict[object, int] = {}
+    answers = [NO_ANSWER if each.answer is None else codes.setdefault(each.answer, len(codes)) for each in asked]
+    texts = [each.signals for each in asked]
+    # Tables of answers count line breaks.
+    counts = [(text.characters, max(text.lines - 1, 0), text.digits, text.hedges) for text in texts]
+    logprobs = [text.logprobs for text in texts]
+    known = [values for values in logprobs if values is not None and all(map(math.isfinite, values))]
+    return Observed(
+        prior=np.array([[each.prior for each in asked]]),
+        usual=np.array([usual_prior]),
+        answers=np.array([answers], dtype=np.intp),
+        counts=np.array([counts], dtype=np.float64).reshape(1, len(asked), len(COUNTS)),
+        failed=np.array([[bool(each.failed) for each in asked]]),
+        open=np.array([[each.answer is None and not each.asks_for_answer and not each.failed for each in asked]]),
+        logprobs=np.array([known]).reshape(1, len(asked), LOGPROBS) if len(known) == len(asked) else None,
+    )

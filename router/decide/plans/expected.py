@@ -1,0 +1,246 @@
+"""What a plan is expected to achieve, in closed form, from the forecasts of its members.
+
+Every function takes columns: for each, the probabilities that the members' answers are right. It gives the quality of
+the plan for each column, and for the first one the probability that each call is made. `prices` are the costs of the
+calls in units of quality: λ times dollars.
+
+An answer that is right shows a signal distributed as N(d, 1), one that is wrong N(0, 1), with d = √2 · Φ⁻¹(AUC). Asking
+on is worth its price where the probability that the answer is right, given the signal, is below a threshold.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from router.decide.plans.vote import joint_of_cards, joint_of_samples, outcomes
+
+_LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
+_ROOT = math.sqrt(2.0)
+
+Column = Sequence[float]
+
+
+class Constants(Struct, frozen=True):
+    """What was measured of answers; the defaults are those of mmlu_pro, or marked as assumed.
+
+    `auc`: of the signals in an answer's text, given the prior. `correlation`: of right and wrong between two cards.
+    `wrong_agreement`: how often two wrong cards give the same answer. `readable`: how many answers have a final answer
+    that can be compared with others (assumed: prompts for free text have none). `sample_correlation` and
+    `sample_wrong_agreement`: the same for two answers of one card (assumed). `caught`: the share of wrong answers that
+    stated validators find, `caught_by_text` that which is found without them (assumed).
+    """
+
+    auc: float = 0.62
+    correlation: float = 0.40
+    wrong_agreement: float = 0.42
+    readable: float = 0.7
+    sample_correlation: float = 0.75
+    sample_wrong_agreement: float = 0.60
+    caught: float = 0.15
+    caught_by_text: float = 0.05
+
+    @property
+    def separation(self) -> float:
+        """How far apart the signals of right and wrong answers are: d."""
+        return _separation(self.auc)
+
+
+CONSTANTS = Constants()
+
+
+class Acceptance(NamedTuple):
+    """The probabilities that a first answer is accepted where it is right, and where it is wrong."""
+
+    right: float
+    wrong: float
+
+
+ALWAYS_ASKS_ON = Acceptance(0.0, 0.0)
+_NEVER_ASKS_ON = Acceptance(1.0, 1.0)
+
+
+class Expected(NamedTuple):
+    """The quality for every column, and for the first one the probability of each call."""
+
+    quality: list[float]
+    reach: list[float]
+
+
+def acceptance(
+    first: float, right: float, wrong: float, price: float, separation: float, threshold: float | None = None
+) -> Acceptance:
+    """When a first answer is accepted, that is right with the probability `first`.
+
+    After asking on, the plan is right with the probability `right` where the first answer is, and `wrong` where it is
+    not. `price` is that of asking on; `threshold` replaces the comparison of gain and price.
+    """
+    if threshold is None:
+        # Asking on gains P·right + (1 - P)·wrong - P, which falls with P.
+        threshold = (wrong - price) / max(1.0 - right + wrong, 1e-9)
+    if threshold <= 0.0:
+        return _NEVER_ASKS_ON
+    if threshold >= 1.0:
+        return ALWAYS_ASKS_ON
+    if separation <= 0.0:
+        return ALWAYS_ASKS_ON if first < threshold else _NEVER_ASKS_ON
+    odds = threshold * (1.0 - first) / (first * (1.0 - threshold))
+    tau = math.log(odds) / separation + separation / 2.0
+    # 1 - Φ(τ - d) and 1 - Φ(τ).
+    return Acceptance(0.5 * math.erfc((tau - separation) / _ROOT), 0.5 * math.erfc(tau / _ROOT))
+
+
+def cascade(
+    columns: Sequence[Column],
+    prices: Column,
+    constants: Constants,
+    *,
+    separation: float,
+    threshold: float | None = None,
+) -> Expected:
+    """Members in turn: the next one's answer takes the place of the former where that is not accepted.
+
+    Each step weighs only the next member, so a dearer call is never more probable at a greater price of money.
+    """
+    qualities, asked = [], []
+    for number, members in enumerate(columns):
+        quality = _clipped(members[-1])
+        for step in range(len(members) - 2, -1, -1):
+            first = _clipped(members[step])
+            right, wrong = conditional(first, _clipped(members[step + 1]), constants.correlation)
+            accepted = acceptance(first, right, wrong, prices[step + 1], separation, threshold)
+            if step < len(members) - 2:
+                right, wrong = conditional(first, _clipped(quality), constants.correlation)
+            quality = _mixed(first, right, wrong, accepted)
+            if not number:
+                asked.append(1.0 - first * accepted.right - (1.0 - first) * accepted.wrong)
+        qualities.append(quality)
+    return Expected(qualities, _reach(asked))
+
+
+def committee(
+    columns: Sequence[Column],
+    prices: Column,
+    constants: Constants,
+    *,
+    agree: int,
+    separation: float,
+    threshold: float | None = None,
+) -> Expected:
+    """Members in turn, until `agree` of them give the same answer; the first answer may be accepted by itself."""
+    p = np.array(columns).clip(_LEAST, _GREATEST)
+    vote = outcomes(p.shape[1], agree, int(p[0].argmax()), constants.wrong_agreement)
+    joint = joint_of_cards(p, constants.correlation)
+    half, firsts = joint.shape[1] // 2, p[:, 0].tolist()
+    right = (joint[:, :half] @ vote.right[:half]).tolist()
+    wrong = (joint[:, half:] @ vote.right[half:]).tolist()
+    rest = (joint @ (vote.made[:, 1:] @ np.array(prices[1:]))).tolist()
+    qualities: list[float] = []
+    base = ALWAYS_ASKS_ON
+    for number, first in enumerate(firsts):
+        given_right, given_wrong = right[number] / first, wrong[number] / (1.0 - first)
+        accepted = acceptance(first, given_right, given_wrong, rest[number], separation, threshold)
+        voted = _mixed(first, given_right, given_wrong, accepted)
+        qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
+        base = base if number else accepted
+    made = (1.0 - base.right) * (joint[0, :half] @ vote.made[:half])
+    made += (1.0 - base.wrong) * (joint[0, half:] @ vote.made[half:])
+    return Expected(qualities, [1.0, *(constants.readable * made[1:]).tolist()])
+
+
+def samples(columns: Sequence[Column], n: int, constants: Constants, *, agree: int) -> Expected:
+    """One card, asked up to `n` times until `agree` answers are the same. A column has one probability."""
+    vote = _sampled(n, agree, constants.sample_wrong_agreement)
+    qualities: list[float] = []
+    reach: list[float] = []
+    for number, (member,) in enumerate(columns):
+        first = _clipped(member)
+        joint = joint_of_samples(first, n, constants.sample_correlation)
+        voted = sum(map(float.__mul__, joint, vote.right))
+        qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
+        if not number:
+            reach = [constants.readable * sum(map(float.__mul__, joint, made)) for made in vote.made]
+    return Expected(qualities, [1.0, *reach[1:]])
+
+
+def best_of(columns: Sequence[Column], constants: Constants, *, caught: float, parallel: bool) -> Expected:
+    """The first answer that the validators pass: all right ones, and of the wrong ones those that are not `caught`."""
+    qualities, asked = [], []
+    accepted = Acceptance(1.0, 1.0 - caught)
+    for number, members in enumerate(columns):
+        quality = _clipped(members[-1])
+        for step in range(len(members) - 2, -1, -1):
+            first = _clipped(members[step])
+            quality = _mixed(first, *conditional(first, _clipped(quality), constants.correlation), accepted)
+            if not number:
+                asked.append((1.0 - first) * caught)
+        qualities.append(quality)
+    return Expected(qualities, [1.0] * len(columns[0]) if parallel else _reach(asked))
+
+
+def panel(columns: Sequence[Column]) -> Expected:
+    """As good as the best member, and never more until that was measured. The last call is the writer's."""
+    return Expected([max(members) for members in columns], [1.0] * (len(columns[0]) + 1))
+
+
+def chain(columns: Sequence[Column]) -> Expected:
+    """Right where every stage is."""
+    return Expected([math.prod(members) for members in columns], [1.0] * len(columns[0]))
+
+
+def segments(columns: Sequence[Column]) -> Expected:
+    """As good as the parts on average."""
+    return Expected([sum(members) / len(members) for members in columns], [1.0] * len(columns[0]))
+
+
+def conditional(first: float, second: float, correlation: float) -> tuple[float, float]:
+    """The probabilities that a second answer is right where the first is right, and where it is wrong."""
+    both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
+    both = min(both, first, second)
+    return both / first, (second - both) / (1.0 - first)
+
+
+def equal_answers_needed(n: int, confidence: float) -> int:
+    """How many equal answers end the sampling: the leader then stays ahead with this probability, or cannot lose."""
+    # With no other answer among m, the leader's share is distributed as Beta(m + 1, 1).
+    needed = math.ceil(math.log2(1.0 / (1.0 - confidence)) - 1.0 - 1e-9)
+    return max(2, min(needed, n // 2 + 1))
+
+
+class _Sampled(NamedTuple):
+    """`Outcomes` as lists; `made` has one for each call."""
+
+    right: list[float]
+    made: list[list[float]]
+
+
+@functools.lru_cache(maxsize=64)
+def _sampled(n: int, agree: int, wrong_agreement: float) -> _Sampled:
+    found = outcomes(n, agree, 0, wrong_agreement)
+    return _Sampled(found.right.tolist(), found.made.T.tolist())
+
+
+@functools.lru_cache(maxsize=64)
+def _separation(auc: float) -> float:
+    return _ROOT * NormalDist().inv_cdf(min(max(auc, 0.5), 0.9999))
+
+
+def _mixed(first: float, right: float, wrong: float, accepted: Acceptance) -> float:
+    kept = first * accepted.right
+    return kept + (first - kept) * right + (1.0 - first) * (1.0 - accepted.wrong) * wrong
+
+
+def _reach(asked: Sequence[float]) -> list[float]:
+    """The probability of each call, where `asked` are those of asking on, the last step first."""
+    return list(itertools.accumulate(asked[::-1], float.__mul__, initial=1.0))
+
+
+def _clipped(p: float) -> float:
+    return _LEAST if p < _LEAST else _GREATEST if p > _GREATEST else p

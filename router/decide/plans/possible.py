@@ -1,0 +1,61 @@
+"""Which kinds of plans can answer a request at all, whatever the cards are."""
+
+from __future__ import annotations
+
+from router.decide.plans.spec import BestOf, Cascade, Chain, PlanSpec, Segments
+from router.types import Features
+from router.wire.reading.needs import MEANINGS
+
+_SINGLE_NEEDS = ("multiple_choices", "logprobs", "audio_output", "image_output", "predicted_outputs")
+"""Needs that the answers of several calls cannot meet together."""
+
+_ACTIONS = frozenset(
+    {
+        "tools",
+        "custom_tools",
+        "parallel_tools",
+        "strict_tools",
+        "code_interpreter",
+        "computer_use",
+        "file_search",
+        "image_generation",
+        "mcp",
+        "memory",
+        "shell",
+        "text_editor",
+        "tool_search",
+        "web_fetch",
+        "web_search",
+    }
+)
+"""Needs with which an answer may call tools: then one answer is taken whole."""
+
+OPEN_TOOL_CALLS = "open_tool_calls"
+"""The word in `Features.indivisible` for a conversation that ends with the result of a tool."""
+
+
+def impossible(plan: PlanSpec, features: Features) -> str:
+    """Why a plan of this kind cannot answer the request; empty where it can."""
+    if fields := sorted(features.indivisible - {OPEN_TOOL_CALLS}):
+        return f"the request sets `{fields[0]}`, which only a single call can serve"
+    if need := next((need for need in _SINGLE_NEEDS if need in features.needs), ""):
+        return f"the request asks for {MEANINGS[need]}, which only a single call can give"
+    return _impossible_kind(plan, features)
+
+
+def _impossible_kind(plan: PlanSpec, features: Features) -> str:
+    if "audio" in features.modalities and not isinstance(plan, Chain):
+        return "the request contains audio, which only a single call or a chain can answer"
+    acts = sorted(features.needs & _ACTIONS) or sorted(features.indivisible)
+    if acts and not isinstance(plan, Cascade | BestOf):
+        return f"the request has tools ({acts[0]}): only cascade and best_of take one answer whole"
+    match plan:
+        case Segments() if "json_schema" in features.needs:
+            return "the request asks for one answer by a schema, and the answers to parts cannot be joined into one"
+        case BestOf(validators=validators) if (
+            validators.json_schema == "request" and "json_schema" not in features.needs
+        ):
+            return "the request states no JSON schema, by which the plan checks answers"
+        case Chain(stages=stages) if (first := stages[0].consumes) not in features.modalities:
+            return f"the request contains no {first}, which the first stage consumes"
+    return ""

@@ -1,0 +1,342 @@
+"""Plans as further rows of a decision, after the cards: the same limits, goals, guard and ranking apply to them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from router.decide import goals
+from router.decide.fields import DecisionInputs
+from router.decide.goals import COST, LOSS, MIDDLE
+from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
+from router.decide.plans.expected import CONSTANTS, Constants
+from router.decide.plans.members import Chooser, Members
+from router.decide.plans.outlook import Costs, Figures, figures_of
+from router.decide.plans.possible import impossible
+from router.decide.plans.spec import Panel, PlanSpec, Samples
+from router.types import (
+    ComposedPlan,
+    Doubles,
+    Features,
+    Forecast,
+    PlanOutlook,
+    PlanStep,
+    known,
+)
+
+POSSIBLE = Limit("plan", "=", "possible", "plan possible")
+"""The limit that a plan fails which cannot answer the request, or has no members for it."""
+
+_OWN_FIELDS = frozenset({"cost", "latency", "ttft", "quality", "calls", "plan"})
+"""The fields of which a plan has a value of its own; of all others every member must pass."""
+
+
+class Weights(Struct, frozen=True, eq=False):
+    """What the request weighs: the weights of its goals, and what a wrong answer costs."""
+
+    goals: Mapping[str, float]
+    mistake_usd: float | None
+
+
+class Row(NamedTuple):
+    """One plan: its members, and its figures where it has members."""
+
+    spec: PlanSpec
+    members: Members
+    problem: str
+    figures: Figures | None
+
+
+class PlanRows:
+    """The plans of one decision.
+
+    Row `i` has the position `cards + i` in the arrays that this class extends.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[PlanSpec],
+        features: Features,
+        inputs: DecisionInputs,
+        weights: Weights,
+        chooser: Chooser,
+        *,
+        first: int | None,
+        unknown_passes: bool,
+        constants: Constants = CONSTANTS,
+    ) -> None:
+        """`first` is the position of the card that a kept conversation begins with, None where none is kept."""
+        self._inputs, self._weights, self._unknown_passes = inputs, weights, unknown_passes
+        self._cards = len(inputs.catalog)
+        self._costs = _costs_of(inputs)
+        self._constants = constants
+        price = self._price()
+        self.rows = tuple(self._row(plan, features, chooser, first, price) for plan in plans)
+        self.ids = (*inputs.catalog.ids, *(row.spec.name for row in self.rows))
+
+    def position(self, name: str) -> int | None:
+        """The position of a plan's row; None for another name."""
+        return next((self._cards + n for n, row in enumerate(self.rows) if row.spec.name == name), None)
+
+    def results(self, results: Sequence[LimitResult]) -> list[LimitResult]:
+        """The limits evaluated on cards and plans, and first whether a plan is possible."""
+        problems = np.array([bool(row.problem) for row in self.rows])
+        none = np.zeros(self._cards, dtype=np.bool_)
+        possible = LimitResult(POSSIBLE, np.append(none, problems), np.zeros(self._cards + len(self.rows), dtype=bool))
+        return [possible, *(self._result(result) for result in results)]
+
+    def forecast(self, forecast: Forecast) -> Forecast:
+        """The forecast with the plans' expected values."""
+
+        def column(of_cards: Doubles, name: str) -> Doubles:
+            return np.append(
+                of_cards, [np.nan if row.figures is None else getattr(row.figures, name) for row in self.rows]
+            )
+
+        return Forecast(
+            quality=column(forecast.quality, "quality"),
+            quality_std=column(forecast.quality_std, "quality_std"),
+            independent_std=column(forecast.independent_std, "independent_std"),
+            mean_quality=column(forecast.mean_quality, "mean_quality"),
+            output_tokens=column(forecast.output_tokens, "written_tokens"),
+            written_tokens=column(forecast.written_tokens, "written_tokens"),
+            cost_usd=column(forecast.cost_usd, "cost_usd"),
+            ttft_ms=column(forecast.ttft_ms, "most_ttft_ms"),
+            latency_ms=column(forecast.latency_ms, "latency_ms"),
+            novelty=forecast.novelty,
+            compared=None if forecast.compared is None else column(forecast.compared, "compared"),
+            measured=forecast.measured,
+        )
+
+    def parts(self, parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
+        """The parts of the score, with those of the plans. Where a plan has no members they are NaN."""
+        return {
+            name: np.append(part, [self._part(name, part, row) for row in self.rows]) for name, part in parts.items()
+        }
+
+    def reason(self, position: int, result: LimitResult, of_card: Callable[[LimitResult, int], str]) -> str:
+        """Why a plan fails a limit: its own value, or the first member that fails it, whose reason is `of_card`."""
+        row, limit = self.rows[position - self._cards], result.limit
+        if limit is POSSIBLE:
+            return row.problem
+        if limit.field in _OWN_FIELDS:
+            if result.unknown[position]:
+                return f"{limit.field} unknown"
+            if isinstance(limit.value, str):
+                return f"{'does not have' if limit.op == '=' else 'has'} {limit.field} {limit.value}"
+            return f"{number_reason(limit, self._number(row, limit.field))}{_AT_MOST.get(limit.field, '')}"
+        for call, card in enumerate(row.members.calls):
+            if result.fails[card] and not row.members.exempts(call, result):
+                return f"{self.ids[card]}: {of_card(result, card)}"
+        return f"a member fails {limit.text}"
+
+    def assumptions(self, parts: Mapping[str, Doubles], position: int) -> tuple[str, ...]:
+        """What the score of a plan assumes about its members."""
+        members = self.rows[position - self._cards].members.calls
+        return tuple(
+            f"{self.ids[card]}: {sentence}"
+            for card in dict.fromkeys(members)
+            for sentence in goals.assumptions(self._inputs, parts, card)
+        )
+
+    def composed(self, position: int, fallbacks: tuple[str, ...]) -> ComposedPlan:
+        """The plan of a row, to be run."""
+        spec, members, _, figures = self.rows[position - self._cards]
+        assert figures is not None
+        writer = None if members.writer is None else self.ids[members.writer]
+        asked = members.calls if writer is None else members.calls[:-1]
+        return ComposedPlan(
+            id=spec.name,
+            method=spec.kind,
+            card=self.ids[figures.answerer],
+            members=tuple(self.ids[card] for card in asked),
+            writer=writer,
+            fallbacks=fallbacks,
+            quality_per_usd=figures.quality_per_usd,
+        )
+
+    def members_of(self, position: int) -> tuple[int, ...]:
+        """The positions of the cards that a plan may call."""
+        return self.rows[position - self._cards].members.calls
+
+    def answerer(self, position: int) -> int:
+        """The position of the card that is expected to write what the client sees."""
+        figures = self.rows[position - self._cards].figures
+        assert figures is not None
+        return figures.answerer
+
+    def _row(
+        self,
+        spec: PlanSpec,
+        features: Features,
+        chooser: Chooser,
+        first: int | None,
+        price: Callable[[float], float],
+    ) -> Row:
+        problem = impossible(spec, features)
+        if problem:
+            return Row(spec, Members(), problem, None)
+        members = chooser.members(spec)
+        if members.problem:
+            return Row(spec, members, members.problem, None)
+        if first is not None and members.calls[0] != first:
+            problem = f"the conversation's card {self._inputs.catalog.ids[first]} is not the plan's first member"
+        figures = figures_of(spec, members, self._costs, price, self._constants)
+        if not problem and isinstance(spec, Panel):
+            problem = self._too_much_to_read(members, features)
+        if not problem and spec.caps.usd is not None and figures.most_cost_usd > spec.caps.usd:
+            problem = f"may cost {figures.most_cost_usd:.4g}$, more than the {spec.caps.usd:g}$ of its caps"
+        return Row(spec, members, problem, figures)
+
+    def _too_much_to_read(self, members: Members, features: Features) -> str:
+        writer, answers = members.calls[-1], list(members.calls[:-1])
+        window = self._inputs.catalog.columns.context_tokens[writer]
+        written = np.nansum(self._inputs.forecast.written_tokens[answers])
+        needed = int(features.input_tokens + (features.output_limit or 0) + written)
+        # A window that is not stated is no reason.
+        return (
+            f"{self._inputs.catalog.ids[writer]}: context is too short for the members' answers"
+            if window < needed
+            else ""
+        )
+
+    def _price(self) -> Callable[[float], float]:
+        """λ at an expected cost: what a dollar is worth in quality, by the price of mistakes and by `cheapest`."""
+        constant = 0.0 if self._weights.mistake_usd is None else 1.0 / self._weights.mistake_usd
+        cheapest, loss = self._weights.goals.get("cheapest", 0.0), goals.loss_weight(self._weights.goals)
+        if not cheapest:
+            return lambda _: constant / loss
+        return lambda cost_usd: (constant + cheapest * self._cost_scale.slope(cost_usd)) / loss
+
+    @functools.cached_property
+    def _cost_scale(self) -> goals.Scale:
+        of_cards = self._inputs.forecast.cost_usd
+        return goals.scale_of(self._costs.counted_usd if np.isnan(of_cards).all() else of_cards)
+
+    @functools.cached_property
+    def _latency_scale(self) -> goals.Scale:
+        return goals.scale_of(self._inputs.forecast.latency_ms)
+
+    def _part(self, name: str, of_cards: Doubles, row: Row) -> float:
+        figures, weight = row.figures, self._weights.goals.get(name, 0.0)
+        if figures is None:
+            return np.nan
+        if name == LOSS:
+            return (1.0 - figures.compared) * goals.loss_weight(self._weights.goals)
+        if name == COST:
+            assert self._weights.mistake_usd is not None
+            return round(figures.counted_usd / self._weights.mistake_usd, 9)
+        if name == "cheapest":
+            return weight * self._cost_scale.place(figures.counted_usd)
+        if name == "fastest":
+            unknown = np.isnan(figures.latency_ms)
+            return weight * (MIDDLE if unknown else self._latency_scale.place(figures.latency_ms))
+        # A plan is as large, as old, as public as its worst member.
+        return float(of_cards[list(row.members.calls)].max())
+
+    def _result(self, result: LimitResult) -> LimitResult:
+        limit = result.limit
+        if limit.field in _OWN_FIELDS and limit is not POSSIBLE:
+            fails, unknown = zip(*(self._own(row, limit) for row in self.rows), strict=True)
+        else:
+            fails = tuple(
+                any(
+                    result.fails[card] and not row.members.exempts(n, result)
+                    for n, card in enumerate(row.members.calls)
+                )
+                for row in self.rows
+            )
+            unknown = (False,) * len(fails)
+        return LimitResult(limit, np.append(result.fails, fails), np.append(result.unknown, unknown))
+
+    def _own(self, row: Row, limit: Limit) -> tuple[bool, bool]:
+        """Whether a plan fails a limit on its own value, and whether that is unknown."""
+        if isinstance(limit.value, str):
+            has = limit.value in (row.spec.kind, row.spec.id)
+            return has != (limit.op == "="), False
+        value = self._number(row, limit.field)
+        if np.isnan(value):
+            # A plan without members is rejected anyway.
+            return row.figures is not None and not self._unknown_passes, row.figures is not None
+        return not COMPARE[limit.op](value, limit.value), False
+
+    def _number(self, row: Row, field: str) -> float:
+        """The value of a numeric field: the greatest that the plan may come to, and the expected quality."""
+        figures = row.figures
+        if figures is None:
+            return np.nan
+        return {
+            "cost": figures.most_cost_usd,
+            "latency": figures.most_latency_ms,
+            "ttft": figures.most_ttft_ms,
+            "quality": figures.quality,
+            "calls": float(len(figures.calls)),
+        }[field]
+
+
+_AT_MOST = {"cost": " if every call is made", "latency": " if every call is made", "ttft": " if every call is made"}
+
+
+class Outlooks(Mapping[str, PlanOutlook]):
+    """What is expected of the plans by id, made when it is read."""
+
+    def __init__(self, rows: PlanRows, forecast: Forecast) -> None:
+        """`forecast` is that of the cards."""
+        self._rows, self._forecast = rows, forecast
+        self._known = {row.spec.name: row for row in rows.rows if row.figures is not None}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __getitem__(self, name: str) -> PlanOutlook:
+        row = self._known[name]
+        figures = row.figures
+        assert figures is not None
+        return PlanOutlook(
+            id=name,
+            method=row.spec.kind,
+            card=self._rows.ids[figures.answerer],
+            quality=figures.quality,
+            quality_std=figures.quality_std,
+            calls=float(sum(figures.reach)),
+            most_calls=len(figures.calls),
+            cost_usd=known(figures.cost_usd),
+            most_cost_usd=known(figures.most_cost_usd),
+            latency_ms=known(figures.latency_ms),
+            most_latency_ms=known(figures.most_latency_ms),
+            quality_per_usd=figures.quality_per_usd,
+            steps=tuple(
+                PlanStep(
+                    card=self._rows.ids[card],
+                    role=self._role(row, number),
+                    probability=figures.reach[number],
+                    quality=float(self._forecast.quality[card]),
+                    cost_usd=known(self._forecast.cost_usd[card]),
+                    latency_ms=known(self._forecast.latency_ms[card]),
+                )
+                for number, card in enumerate(figures.calls)
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"Outlooks({list(self._known)!r})"
+
+    @staticmethod
+    def _role(row: Row, call: int) -> str:
+        if row.members.writer is not None and call == len(row.members.calls) - 1:
+            return "writer"
+        if isinstance(row.spec, Samples):
+            return "sample"
+        return {"chain": "stage", "segments": "part"}.get(row.spec.kind, "member")
+
+
+def _costs_of(inputs: DecisionInputs) -> Costs:
+    prices = inputs.catalog.columns.prices_usd_per_mtok(inputs.input_tokens)[0]
+    return Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices / 1e6)

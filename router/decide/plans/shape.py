@@ -1,0 +1,38 @@
+"""What a plan consists of: its members by their keys, and how many calls it may make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Samples, Segments
+from router.formats.yaml_file import KeyPath
+
+
+def members_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, Member]]:
+    """The members that a plan states, with the path of each in the file. A stage without a card has none."""
+    match plan:
+        case Samples(member=member):
+            yield ("member",), member
+        case Chain(stages=stages):
+            for number, stage in enumerate(stages):
+                if stage.card is not None:
+                    yield ("stages", number, "card"), stage.card
+        case _:
+            for number, member in enumerate(plan.members):
+                yield ("members", number), member
+            if isinstance(plan, Panel):
+                yield ("writer",), plan.writer
+
+
+def capped_calls(plan: PlanSpec) -> int:
+    """The greatest number of calls that a plan makes. Of segments it is two at least, as many as the parts at most."""
+    match plan:
+        case Samples(n=n):
+            return n
+        case Chain(stages=stages):
+            return len(stages)
+        case Segments():
+            return 2
+        case _:
+            count = sum(member.best if isinstance(member, Best) else 1 for member in plan.members)
+            return count + isinstance(plan, Panel)

@@ -1,0 +1,89 @@
+"""Make the gate file of an artifact from sets with answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from router.compose.learned import ClosedForms, GateFile, LearnedFrom
+from router.compose.learned.file import sealed
+from router.compose.learned.rule import own_rights
+from router.learn.data.answers import NO_ANSWER, AnswerSet
+from router.learn.plans.answer_gate import prior_of
+from router.learn.plans.pooled_gate import Answered, answered, fit_weights
+from router.types import Doubles, Floats, Indices
+
+_STRATA = 10
+_LEAST_STRATUM = 20
+
+
+class Training(NamedTuple):
+    """A set with answers, the feature vectors of its prompts and the fold of each, `(prompts,)`."""
+
+    data: AnswerSet
+    vectors: Floats
+    folds: Indices
+
+
+def fit_gate_file(sets: Sequence[Training], command: str = "") -> GateFile:
+    """The gate from all prompts and models of these sets; forecasts from the prompt are out of fold."""
+    parts = [answered(part.data, prior_of(part.data, part.vectors, part.folds)) for part in sets]
+    rows = [np.arange(len(part.scores)) for part in parts]
+    weights = fit_weights(list(zip(parts, rows, strict=True)), [np.arange(part.scores.shape[1]) for part in parts])
+    found = [closed_forms(part, own_rights(weights.general, part.observed)) for part in parts]
+    shares = np.array([part.scores.size for part in parts]) / sum(part.scores.size for part in parts)
+    constants = (round(float(shares @ column), 4) for column in np.array(found).T)
+    sources = tuple(_source(part.data, each.kinds) for part, each in zip(sets, parts, strict=True))
+    return sealed(
+        GateFile(command=command, data_sets=sources, weights=weights, closed_forms=ClosedForms(*constants)),
+    )
+
+
+def closed_forms(data: Answered, right: Doubles) -> tuple[float, float, float]:
+    """What `ClosedForms` states, measured on answers; `right` `(prompts, models)` is P(right) by the text."""
+    return residual_auc(data, right), residual_correlation(data), wrong_agreement(data)
+
+
+def residual_auc(data: Answered, right: Doubles) -> float:
+    """The mean AUC of `right` among answers of one model with nearly the same prior; 0.5 where nothing is known."""
+    found, weights = [], []
+    for model in range(data.scores.shape[1]):
+        order = np.argsort(data.observed.prior[:, model], kind="stable")
+        for rows in np.array_split(order, min(_STRATA, max(len(order) // _LEAST_STRATUM, 1))):
+            truth = data.scores[rows, model] >= 0.5
+            positive = int(truth.sum())
+            if 0 < positive < len(rows):
+                found.append(float(roc_auc_score(truth, right[rows, model])))
+                weights.append(positive * (len(rows) - positive))
+    return float(np.average(found, weights=weights)) if found else 0.5
+
+
+def residual_correlation(data: Answered) -> float:
+    """ρ of p₁₂ = p₁ p₂ + ρ √(p₁ q₁ p₂ q₂), the mean over pairs of models."""
+    prior = data.observed.prior
+    residual, spread = data.scores - prior, np.sqrt(prior * (1 - prior))
+    together, alone = residual.T @ residual, spread.T @ spread
+    pairs = list(itertools.combinations(range(prior.shape[1]), 2))
+    return float(np.clip(np.mean([together[pair] / alone[pair] for pair in pairs]), 0.0, 0.99))
+
+
+def wrong_agreement(data: Answered) -> float:
+    """How often two wrong answers that can be read are the same, the mean over pairs of models."""
+    answers, wrong = data.observed.answers, (data.scores < 0.5) & (data.observed.answers != NO_ANSWER)
+    shares = []
+    for one, other in itertools.combinations(range(answers.shape[1]), 2):
+        both = wrong[:, one] & wrong[:, other]
+        if both.any():
+            shares.append(float((answers[both, one] == answers[both, other]).mean()))
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _source(data: AnswerSet, kinds: Sequence[str]) -> LearnedFrom:
+    counted = Counter(kinds)
+    shares = {kind: round(count / len(kinds), 4) for kind, count in sorted(counted.items())}
+    return LearnedFrom(data.name, len(data.prompts), data.models, shares)
