@@ -304,13 +304,34 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     delivered_tokens: int = 0
 
 
+class CallOutcome(Struct, frozen=True, omit_defaults=True):
+    """One call of a plan, beside those of the other members.
+
+    `role` is what the call was for: `draft`, `sample`, `writer`, `segment`, `stage`, `answer` or `fallback`. `verdict`
+    is what became of its answer: `shown` to the client, `used` by a further call or as a vote, `rejected`, `failed`, or
+    `cancelled` before it was whole. `right` is the probability that the gate gave to the answer, `reason` why it was
+    rejected or what failed. Times are since the arrival of the request.
+    """
+
+    card: str
+    role: str
+    verdict: str
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    right: float | None = None
+    reason: str = ""
+    began_ms: float = 0.0
+    elapsed_ms: float = 0.0
+
+
 class Outcome(Struct, frozen=True, omit_defaults=True):
     """The result of a request.
 
     `status` is the HTTP status of the response, 499 where the client disconnected first. `card` is the id of the card
     that answered; `attempts` are in order. `cost_usd` is the cost of `usage`. `ttft_ms` is the time to the first
     content, `total_ms` the time to the last byte, `overhead_ms` the gateway's own time before the first upstream call.
-    `error` is the error code in the response.
+    `error` is the error code in the response. Where a plan answered, `plan` is its id, `usage` and `cost_usd` are those
+    of all its `calls` together, and `degraded` is why its answer is less than what was planned.
     """
 
     status: int
@@ -322,6 +343,9 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     ttft_ms: float | None = None
     overhead_ms: float = 0.0
     error: str | None = None
+    plan: str | None = None
+    degraded: str | None = None
+    calls: tuple[CallOutcome, ...] = ()
 
     @property
     def retries(self) -> int:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from router.cards.catalog import Catalog
+from router.compose.gate import Gate
+from router.compose.run import Brief, Ledger, compose
+from router.compose.run.brief import unfit_reason
+from router.compose.simple_gate import SimpleGate
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.errors import UpstreamError
-from router.types import Attempt, Plan, SinglePlan
+from router.types import Attempt, ComposedPlan, Plan
 
 
 class PlanRunner:
-    """Runs plans by a dispatcher. A further kind of plan is a further case of `run`."""
+    """Runs plans by a dispatcher. `gate` judges the answers of members where none is given for a request."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, gate: Gate | None = None) -> None:
         self._dispatcher = dispatcher
+        self._gate: Gate = SimpleGate() if gate is None else gate
 
     async def run(
         self,
@@ -23,16 +28,24 @@ class PlanRunner:
         call: Call,
         attempts: list[Attempt],
         on_attempt: Callable[[], Mapping[str, str]] | None = None,
+        brief: Brief | None = None,
+        ledger: Ledger | None = None,
     ) -> UpstreamResponse:
         """The response to `call`, answered by the cards of `plan`, which are in `catalog`.
 
-        Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. Raises
-        what `Dispatcher.send_first_healthy` raises.
+        Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. A composed
+        plan needs a `brief`, and notes its calls in `ledger`; a request that no plan can answer is answered by the
+        plan's card. Raises what `Dispatcher.send_first_healthy` raises.
         """
-        match plan:
-            case SinglePlan(card, fallbacks):
-                cards = tuple(catalog.named(name) for name in (card, *fallbacks))
-                try:
-                    return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)
-                except UpstreamError as error:
-                    raise call.affinity.explained(error) from None
+        if isinstance(plan, ComposedPlan) and brief is not None:
+            ledger = Ledger() if ledger is None else ledger
+            unfit = unfit_reason(brief.spec, call)
+            if not unfit:
+                gate = self._gate if brief.gate is None else brief.gate
+                return await compose(self._dispatcher, catalog, plan, call, brief, gate, ledger, attempts, on_attempt)
+            ledger.degrade(unfit)
+        cards = tuple(catalog.named(name) for name in (plan.card, *plan.fallbacks))
+        try:
+            return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)
+        except UpstreamError as error:
+            raise call.affinity.explained(error) from None

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from router.cards.catalog import Catalog
 from router.decide.flags import parse_flags
 from router.decide.model_name import AUTO, DEFAULT_POLICY, WILDCARD, covers, is_auto
+from router.decide.plans.spec import Caps
 from router.decide.policy import Policies
 from router.dispatch import Cooldown, QueueLimits, Timeouts
 from router.dispatch.bounds.retry_budget import RetryLimits
@@ -92,7 +93,7 @@ class GatewayConfig(
     `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0
     for none. `retries`: retries of a broken connection on the same deployment. `retry_budget`: how often repeated
     calls may fail. `open_metrics`:
-    whether `/metrics` needs no API key.
+    whether `/metrics` needs no API key. `plans` bounds what a plan may use for one request, whatever its file states.
     """
 
     aliases: Mapping[Alias, Alias] = {}
@@ -112,6 +113,7 @@ class GatewayConfig(
     retry_budget: RetryLimits = _default(RetryLimits())
     cooldown: Cooldown = _default(Cooldown())
     budgets: Budgeting = _default(Budgeting())
+    plans: Caps = _default(Caps())
     open_metrics: bool = False
     base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""
     allowed_hosts: tuple[str, ...] = ()

@@ -12,10 +12,11 @@ from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bound
 from router.errors import CallerError
 from router.gateway.config.keys import Key
 from router.gateway.routing.budget_line import BudgetLines
+from router.gateway.routing.composed import bounds_of_plan
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.perceive.forecaster import TAIL_95
 from router.store.state.protocol import Reservation, StateError, StateStore
-from router.types import Attempt, Features, Forecast, known
+from router.types import Attempt, ComposedPlan, Features, Forecast, known
 from router.wire import read_request
 from router.wire.usage import output_limit
 
@@ -121,8 +122,16 @@ def lost_usd(attempts: Iterable[Attempt], catalog: Catalog, body: Mapping[str, A
 
 
 async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: bool) -> Bounds:
-    """What the dearest card of the plan may cost; the likely cost is that of the first one."""
+    """What the dearest card of the plan may cost, or all its members together; the likely cost is that of the first."""
     api, body, plan = request.surface.api, selection.body, selection.plan
+    if isinstance(plan, ComposedPlan) and selection.spec is not None:
+        forecast = await _forecast(request, selection)
+
+        def of_card(name: str) -> Bounds:
+            card = selection.catalog.named(name)
+            return bounds_of(card, api, body, _expected(selection, card, forecast))
+
+        return bounds_of_plan(plan, selection.spec, body, of_card)
     cards = [selection.catalog.named(name) for name in (plan.card, *plan.fallbacks)]
     if api == "embeddings":
         each = [no_answer(body, card) for card in cards]

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from router.cards import Card
+from router.compose.run import Ledger
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.costs import booked_usage, cost_of
@@ -28,6 +29,8 @@ from router.gateway.http.client.sending import Sender, StalledClientError, ends_
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
+from router.gateway.routing.composed import brief_of
+from router.gateway.routing.headers import routing_headers
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
@@ -60,6 +63,7 @@ class CompletionHandler:
         self._response: UpstreamResponse | None = None
         self._booked: Usage | None = None
         self._attempts: list[Attempt] = []
+        self._ledger = Ledger()
         self._begun_attempts = 0
         self._tokens_at_departure: int | None = None
         self._is_endless = False
@@ -150,7 +154,10 @@ class CompletionHandler:
             ends_s=self._sender.ends_s,
             tenant=tenant_of(request),
         )
-        calling = services.runner.run(selection.plan, selection.catalog, call, self._attempts, self._before_attempt)
+        brief = brief_of(request, selection, self._record_id)
+        calling = services.runner.run(
+            selection.plan, selection.catalog, call, self._attempts, self._before_attempt, brief, self._ledger
+        )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
         if isinstance(response.body, bytes):
@@ -163,8 +170,9 @@ class CompletionHandler:
         if self._disconnect is not None and self._request is not None and self._accounting.is_charged:
             if self._disconnect.has_left:
                 raise ClientDisconnect
-            # From now on the upstream counts, so its answer is read on for a while after the client has left.
-            self._disconnect.grace_s = self._request.active.config.budgets.drain_s
+            # From now on the upstream counts, so its answer is read on for a while after the client has left. The calls
+            # of a plan all end at once, and what has arrived of them is counted.
+            self._disconnect.grace_s = 0.0 if self._ledger.plan else self._request.active.config.budgets.drain_s
         self._begun_attempts += 1
         return _NO_HEADERS if self._trace is None else self._trace.attempt()
 
@@ -280,6 +288,8 @@ class CompletionHandler:
 
     def _usage(self) -> Usage | None:
         """The usage so far, estimated where the upstream reports none; None where no upstream has answered."""
+        if self._ledger.plan:
+            return self._ledger.usage()
         if self._response is None or self._request is None:
             return None
         if self._booked is None or not isinstance(self._response.body, bytes):
@@ -287,6 +297,8 @@ class CompletionHandler:
         return self._booked
 
     def _cost_usd(self, usage: Usage | None) -> float | None:
+        if self._ledger.plan:
+            return self._ledger.cost_usd()
         return None if self._response is None or usage is None else cost_of(self._response.card, usage)
 
     def _charged_usd(self, usage: Usage | None) -> float | None:
@@ -300,7 +312,7 @@ class CompletionHandler:
     def _unfinished(self, status: int, usage: Usage | None) -> Unfinished:
         """What an upstream writes on, of which the gateway has not waited for the end."""
         request, response = self._request, self._response
-        if request is None:
+        if request is None or self._ledger.plan:
             return "nothing"
         if response is not None:
             # The answer to a request in the background comes later, and is not read by the gateway.
@@ -315,28 +327,10 @@ class CompletionHandler:
         return round((time.monotonic() - self._started_s) * 1000, 3)
 
     def _routing_headers(self) -> dict[str, str]:
-        """The `x-route-*` headers, where the policy sends them; which fields were left out is always stated."""
-        selection, response = self._selection, self._response
-        changed = self._left_out if response is None else (*self._left_out, *response.changed)
-        headers = {"x-route-dropped": ", ".join(dict.fromkeys(changed))} if changed else {}
-        if selection is None or selection.policy.headers == "off":
-            return headers
-        headers["x-route-overhead-ms"] = f"{self._overhead_ms:.3f}"
-        if response is not None:
-            headers["x-route-card"] = response.card.id
-        if selection.routed is not None:
-            headers["x-route-policy"] = selection.policy.id
-        expected = selection.expected(response.card.id) if response is not None else None
-        if expected is not None:
-            headers["x-route-quality"] = f"{expected.quality:.3f}"
-        if response is not None and isinstance(response.body, bytes):
-            cost = self._cost_usd(self._usage())
-        else:
-            # The answer has only begun.
-            cost = expected.cost_usd if expected else None
-        if cost is not None:
-            headers["x-route-cost-usd"] = f"{cost:.6f}"
-        return headers
+        response = self._response
+        is_whole = response is not None and isinstance(response.body, bytes)
+        cost = self._cost_usd(self._usage()) if is_whole else None
+        return routing_headers(self._selection, response, self._ledger, self._left_out, self._overhead_ms, cost)
 
     async def _record(self, status: int, error: str | None) -> None:
         """Write the record, settle the cost and remember the conversation's card, once."""
@@ -360,6 +354,9 @@ class CompletionHandler:
             ttft_ms=self._ttft_ms,
             overhead_ms=self._overhead_ms,
             error=error,
+            plan=self._ledger.plan or None,
+            degraded=self._ledger.degraded or None,
+            calls=self._ledger.outcomes(self._started_s),
         )
         try:
             await self._write(outcome)
@@ -381,7 +378,8 @@ class CompletionHandler:
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""
         if self._request is not None and self._attempts:
-            attempt = self._attempts[-1]
+            of_card = (attempt for attempt in reversed(self._attempts) if attempt.card == response.card.id)
+            attempt = next(of_card, self._attempts[-1])
             await remember_response(self._services.state, self._request, response, piece, attempt, self._at)
 
     async def _remember_card(self) -> None:

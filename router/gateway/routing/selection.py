@@ -14,6 +14,7 @@ from router.cards import Catalog
 from router.cards.schema import Card
 from router.decide.flags import Flags, parse_flags
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
+from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
 from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
@@ -80,7 +81,7 @@ class Selection(Struct, frozen=True, eq=False):
 
     `chat_body` is the body converted to chat where that has been done. `routed` is None where the client named the card
     itself, `identity` where nothing is remembered of such a request. `affinity` is the server that has the
-    conversation.
+    conversation. `spec` is the file of a composed plan.
     """
 
     plan: Plan
@@ -91,6 +92,7 @@ class Selection(Struct, frozen=True, eq=False):
     routed: Routed | None = None
     identity: Identity | None = None
     affinity: Affinity = NO_AFFINITY
+    spec: PlanSpec | None = None
 
     @property
     def card(self) -> Card:

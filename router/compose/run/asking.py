@@ -1,0 +1,30 @@
+"""When a further member is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.compose.gate import Gate
+from router.compose.run.member import Draft, Members
+from router.compose.simple_gate import SimpleGate
+from router.decide.plans.spec import FixedGate, GateRule
+
+_PRIOR = SimpleGate(reads=False)
+
+
+def gate_of(members: Members, rule: GateRule) -> Gate:
+    """The gate that a plan's rule names."""
+    return _PRIOR if rule == "prior" else members.gate
+
+
+def is_worth_asking(members: Members, rule: GateRule, drafts: Sequence[Draft], card: str) -> bool:
+    """Whether `card` is asked after these drafts: none may be right, or its gain exceeds its price."""
+    gate = gate_of(members, rule)
+    rights = members.rights(drafts, gate)
+    if all(draft.failed for draft in drafts):
+        return True
+    if isinstance(rule, FixedGate):
+        return max(rights) < rule.threshold
+    forecasts = members.forecasts
+    gain = gate.gain(members.asked(drafts), members.prior(card), forecasts.usual_quality)
+    return gain > members.plan.quality_per_usd * forecasts.cost_usd.get(card, 0.0)

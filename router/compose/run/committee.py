@@ -1,0 +1,37 @@
+"""A committee: members are asked in turn and vote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from router.compose.run.asking import gate_of, is_worth_asking
+from router.compose.run.member import Draft, Members
+from router.decide.plans.spec import Committee
+from router.dispatch import UpstreamResponse
+
+
+async def run_committee(members: Members, spec: Committee) -> UpstreamResponse | None:
+    """The answer that `agree` members give, else the one that is most probably right; None where none answered."""
+    drafts = list[Draft]()
+    for card in members.plan.members:
+        if drafts and not is_worth_asking(members, spec.gate, drafts, card):
+            break
+        draft = await members.draft(card, "draft")
+        if draft is None:
+            continue
+        drafts.append(draft)
+        if most_agreeing(drafts) >= spec.agree:
+            break
+    best = members.best(drafts, gate_of(members, spec.gate))
+    if best is None:
+        return None
+    if best.failed:
+        members.ledger.degrade("members")
+    return members.shown(best)
+
+
+def most_agreeing(drafts: Sequence[Draft]) -> int:
+    """How many of the drafts give the same final answer."""
+    counts = Counter(draft.answer for draft in drafts if draft.answer is not None and not draft.failed)
+    return max(counts.values(), default=0)

@@ -1,0 +1,331 @@
+"""The calls of one plan: each within its caps, collected before anyone sees it or relayed as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from router.cards.catalog import Catalog
+from router.cards.schema import Card
+from router.compose.answers import Answer, read_answer
+from router.compose.gate import Asked, Gate
+from router.compose.run.brief import Brief
+from router.compose.run.ledger import Called, Ledger
+from router.compose.run.streams import ShownStream
+from router.compose.signals import signals_of
+from router.compose.validators import failure_of, schema_asked
+from router.decide.plans.spec import Validators
+from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.converted_response import converted
+from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of
+from router.dispatch.response import fault_in
+from router.errors import BusyError, FieldError, UpstreamError
+from router.formats.json import json_bytes, json_or_none
+from router.types import ComposedPlan
+from router.wire import CONVERSIONS
+from router.wire.reading.whole_answers import WholeAnswer, read_whole_answer
+from router.wire.streams.collected import collected
+from router.wire.texts import newest_human_texts
+from router.wire.usage import prompt_tokens
+from router.wire.usage.added import with_added
+
+ALWAYS = Validators(json_schema="request")
+"""What every answer must meet that is judged: not empty, not cut off, no refusal, and the schema of the request."""
+
+_MOST_COLLECTED_BYTES = 16 * 2**20
+# What is left of the time for the answer itself where a plan has used the rest.
+_DELIVERY_S = 0.2
+_NO_HEADERS: Mapping[str, str] = {}
+Failure = UpstreamError | BusyError | FieldError | UpstreamResponse
+
+
+class Draft(Struct, frozen=True, eq=False):
+    """A whole answer of a member that no client has seen. `pieces` are those of a stream, empty for a whole answer.
+
+    `failed` is why it cannot be right, empty where nothing is known against it.
+    """
+
+    called: Called
+    response: UpstreamResponse
+    pieces: tuple[bytes, ...]
+    document: Mapping[str, Any]
+    whole: WholeAnswer
+    answer: Answer | None
+    failed: str = ""
+
+    @property
+    def card(self) -> Card:
+        """The card that wrote it."""
+        return self.called.card
+
+    @property
+    def text(self) -> str:
+        """What a person reads of it."""
+        return self.whole.text
+
+
+class Members:
+    """The cards that one plan calls, for one request."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        catalog: Catalog,
+        plan: ComposedPlan,
+        call: Call,
+        brief: Brief,
+        ledger: Ledger,
+        gate: Gate,
+        on_attempts: Callable[[], object],
+        on_attempt: Callable[[], Mapping[str, str]] | None,
+    ) -> None:
+        self.plan, self.brief, self.ledger, self.gate = plan, brief, ledger, gate
+        self.limits, self.forecasts = brief.limits, brief.forecasts
+        now_s = time.monotonic()
+        seconds = self.limits.seconds
+        self.ends_s = min(call.ends_s - _DELIVERY_S, now_s + seconds) if seconds else call.ends_s - _DELIVERY_S
+        self.call = msgspec.structs.replace(call, ends_s=max(self.ends_s, now_s))
+        self.prompt = "\n".join(newest_human_texts(call.body))
+        self.drafts: list[Draft] = []
+        self.failures: list[Failure] = []
+        self._catalog, self._dispatcher, self._on_attempt = catalog, dispatcher, on_attempt
+        self._on_attempts = on_attempts
+        self._schema = schema_asked(call.body)
+        self._slots = asyncio.Semaphore(self.limits.parallel)
+        self._reserved_usd: dict[int, float] = {}
+
+    def may_ask(self, more: int = 1) -> bool:
+        """Whether the cap of calls allows this many more."""
+        return len(self.ledger.calls) + more <= self.limits.calls
+
+    def prior(self, card: str) -> float:
+        """The quality that is forecast of a card."""
+        return self.forecasts.quality.get(card, self.forecasts.usual_quality)
+
+    async def draft(
+        self, card: str, role: str, call: Call | None = None, *, stream: bool | None = None, checks: Validators = ALWAYS
+    ) -> Draft | None:
+        """A member's whole answer; None where it has none, which is noted. Where it is cancelled, its call is closed.
+
+        `stream`: whether it is streamed to the gateway, by default as the client asks; what is streamed can be counted
+        where it is given up.
+        """
+        call = self.call if call is None else call
+        called = self._begun(card, role, call, call.stream if stream is None else stream)
+        if called is None:
+            return None
+        try:
+            async with self._slots:
+                response, pieces = await self._collected(called, streaming(call, called.stream))
+            if response is None:
+                return None
+            draft = self._read(called, call, response, pieces, checks)
+        except (UpstreamError, BusyError, FieldError) as error:
+            self._fail(called, error)
+            return None
+        except BaseException:
+            called.end("cancelled")
+            self.ledger.close_attempts(called)
+            raise
+        finally:
+            self._on_attempts()
+        called.end("rejected" if draft.failed else "used", draft.failed)
+        self.drafts.append(draft)
+        return draft
+
+    async def begun(self, card: str, role: str, call: Call) -> tuple[Called, UpstreamResponse] | None:
+        """A member's response as it begins, for the client; None where there is none, which is noted."""
+        called = self._begun(card, role, call, call.stream)
+        if called is None:
+            return None
+        try:
+            response = await self._sent(called, call)
+        except (UpstreamError, BusyError, FieldError) as error:
+            self._fail(called, error)
+            return None
+        except BaseException:
+            called.end("cancelled")
+            self.ledger.close_attempts(called)
+            raise
+        finally:
+            self._on_attempts()
+        if response.status >= 400:
+            self._fail(called, response)
+            return None
+        called.verdict = "shown"
+        return called, response
+
+    async def live(self, card: str, role: str, call: Call | None = None) -> UpstreamResponse | None:
+        """A member's answer for the client, relayed as it comes; None where there is none, which is noted.
+
+        A call in chat for a client of another protocol is converted; it needs `decode`.
+        """
+        call = self.call if call is None else call
+        begun = await self.begun(card, role, call)
+        if begun is None:
+            return None
+        called, response = begun
+        if call.api != self.call.api:
+            response = converted(response, CONVERSIONS[self.call.api], self.call.body)
+        if isinstance(response.body, bytes):
+            return self._with_total(called, response, response.body)
+        shown = ShownStream(response.body, self.call.api, lambda: self.ledger.usage(without=called))
+        return msgspec.structs.replace(response, body=shown)
+
+    def shown(self, draft: Draft, degraded: str = "") -> UpstreamResponse:
+        """A draft as the answer for the client, in the form that it asks for."""
+        draft.called.end("shown")
+        if degraded:
+            self.ledger.degrade(degraded)
+        response, call = draft.response, self.call
+        if call.stream and not isinstance(response.body, bytes):
+            others = self.ledger.usage(without=draft.called)
+            replayed = ShownStream(response.body, call.api, lambda: others, draft.pieces)
+            return msgspec.structs.replace(response, body=replayed)
+        body = json_bytes(draft.document) if draft.pieces else response.body
+        assert isinstance(body, bytes)
+        return self._with_total(draft.called, response, body)
+
+    def asked(self, drafts: Sequence[Draft]) -> list[Asked]:
+        """The drafts as the gate reads them."""
+        return [
+            Asked(
+                draft.card.id,
+                self.prior(draft.card.id),
+                draft.answer,
+                signals_of(draft.text, draft.answer, draft.whole.logprobs),
+                draft.failed,
+            )
+            for draft in drafts
+        ]
+
+    def rights(self, drafts: Sequence[Draft], gate: Gate | None = None) -> list[float]:
+        """P(right) of every draft, given all of them, which is noted."""
+        if not drafts:
+            return []
+        rights = (gate or self.gate).rights(self.asked(drafts), self.forecasts.usual_quality)
+        for draft, right in zip(drafts, rights, strict=True):
+            draft.called.right = float(right)
+        return [float(right) for right in rights]
+
+    def best(self, drafts: Sequence[Draft], gate: Gate | None = None) -> Draft | None:
+        """The draft that is most probably right; of those that failed, the first that says anything."""
+        if not drafts:
+            return None
+        rights = self.rights(drafts, gate)
+
+        def rank(number: int) -> tuple[bool, bool, float, int]:
+            draft = drafts[number]
+            return not draft.failed, bool(draft.text.strip()), rights[number], number
+
+        return drafts[max(range(len(drafts)), key=rank)]
+
+    def failure(self) -> UpstreamResponse:
+        """The error for the client where no member answered: the answer of a server before a broken connection. Raises
+        it where it is no response.
+        """
+        responses = [each for each in self.failures if isinstance(each, UpstreamResponse)]
+        if responses:
+            return responses[0]
+        errors = [each for each in self.failures if not isinstance(each, UpstreamResponse)]
+        upstream = [each for each in errors if isinstance(each, UpstreamError)]
+        raise (upstream or errors or [UpstreamError(f"no call of {self.plan.id} was allowed", 502, "cap")])[0]
+
+    def _begun(self, card: str, role: str, call: Call, stream: bool) -> Called | None:
+        """The call of a card, within the caps; None where they allow none."""
+        member = self._catalog.named(card)
+        if not self.may_ask():
+            self.ledger.degrade("calls")
+            return None
+        expected = self.forecasts.written_tokens.get(card, 0.0)
+        if self.limits.usd is not None:
+            written = expected or ASSUMED_OUTPUT_TOKENS
+            bounds = bounds_of(member, call.api, call.body, Expected(prompt_tokens(call.body), written, written))
+            if self.ledger.calls and self._spent_usd() + bounds.reserved_usd > self.limits.usd:
+                self.ledger.degrade("usd")
+                return None
+        called = Called(member, role, call.api, call.body, expected, stream=stream)
+        if self.limits.usd is not None:
+            self._reserved_usd[id(called)] = bounds.reserved_usd
+        self.ledger.add(called)
+        return called
+
+    def _spent_usd(self) -> float:
+        """What the calls have cost, and may cost that have not ended."""
+        return sum(
+            self._reserved_usd.get(id(each), 0.0) if each.is_open else each.outcome(0.0).cost_usd or 0.0
+            for each in self.ledger.calls
+        )
+
+    async def _sent(self, called: Called, call: Call) -> UpstreamResponse:
+        def begin() -> Mapping[str, str]:
+            self.ledger.begin_attempt(called)
+            return _NO_HEADERS if self._on_attempt is None else self._on_attempt()
+
+        called.response = await self._dispatcher.send_first_healthy((called.card,), call, called.attempts, begin)
+        return called.response
+
+    async def _collected(self, called: Called, call: Call) -> tuple[UpstreamResponse | None, tuple[bytes, ...]]:
+        """The whole response, and the pieces of a stream; None for an error, which is noted."""
+        response = await self._sent(called, call)
+        if isinstance(response.body, bytes):
+            if response.status >= 400:
+                self._fail(called, response)
+                return None, ()
+            return response, ()
+        pieces, size = list[bytes](), 0
+        try:
+            async for piece in response.body:
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MOST_COLLECTED_BYTES:
+                    raise UpstreamError(f'the answer of the card "{called.card.id}" is too large', 502, "garbage")
+        finally:
+            await response.body.aclose()
+        return response, tuple(pieces)
+
+    def _read(
+        self, called: Called, call: Call, response: UpstreamResponse, pieces: tuple[bytes, ...], checks: Validators
+    ) -> Draft:
+        document: Any
+        if pieces:
+            document = collected(call.api, pieces)
+        else:
+            assert isinstance(response.body, bytes)
+            document = response.decoded if response.decoded is not None else json_or_none(response.body)
+        if not isinstance(document, Mapping):
+            raise UpstreamError(f'the response of the card "{called.card.id}" is not a JSON object', 502, "garbage")
+        whole = read_whole_answer(call.api, document)
+        failed = failure_of(checks, whole, self._schema, self.prompt)
+        return Draft(called, response, pieces, document, whole, read_answer(whole.text), failed)
+
+    def _with_total(self, called: Called, response: UpstreamResponse, body: bytes) -> UpstreamResponse:
+        """A whole answer whose usage is what all calls used; unchanged where there was only one."""
+        others, total = self.ledger.usage(without=called), self.ledger.usage()
+        called.end(called.verdict)
+        document = json_or_none(body)
+        if others is not None and total is not None and isinstance(document, Mapping):
+            body = json_bytes(with_added(self.call.api, document, others, total))
+        return msgspec.structs.replace(response, body=body)
+
+    def _fail(self, called: Called, failure: Failure) -> None:
+        reason = fault_in(failure).name if isinstance(failure, UpstreamResponse) else _reason(failure)
+        called.end("failed", reason)
+        self.failures.append(failure)
+
+
+def streaming(call: Call, stream: bool) -> Call:
+    """The call with its answer streamed, or whole."""
+    if call.stream == stream and bool(call.body.get("stream")) == stream:
+        return call
+    chat_body = None if call.chat_body is None or call.api != "chat" else {**call.chat_body, "stream": stream}
+    return msgspec.structs.replace(call, stream=stream, body={**call.body, "stream": stream}, chat_body=chat_body)
+
+
+def _reason(error: UpstreamError | BusyError | FieldError) -> str:
+    return error.fault if isinstance(error, UpstreamError) else "busy" if isinstance(error, BusyError) else "field"

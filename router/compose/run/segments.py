@@ -1,0 +1,135 @@
+"""Segments: a prompt of several tasks is split, each task goes to the best card for it, the answers are joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.compose.run.chat import as_chat, messages_of, newest_of_user
+from router.compose.run.joined_stream import JoinedStream
+from router.compose.run.member import Draft, Members
+from router.compose.run.parts import beginning, segment_call
+from router.compose.run.together import cancelled
+from router.compose.split import Split, split
+from router.decide.plans.spec import Segments
+from router.dispatch import Call, UpstreamResponse
+from router.dispatch.stream import EventStream
+from router.errors import CallerError, UpstreamError
+from router.formats.json import json_bytes
+from router.wire import CONVERSIONS
+from router.wire.streams.progress import choices_in
+from router.wire.usage.added import with_added
+
+
+class Work:
+    """The tasks of one prompt with their cards, and their answers as they come. `first` is the text of the first one,
+    which other tasks may depend on.
+    """
+
+    def __init__(self, members: Members, call: Call, parts: Split, cards: list[str]) -> None:
+        self.members, self.call, self.parts, self.cards = members, call, parts, cards
+        self.first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.tasks: list[asyncio.Task[str]] = []
+        self.drafts: dict[int, Draft] = {}
+
+    def start(self, since: int) -> None:
+        """Begin the tasks from this one on."""
+        for number in range(since, len(self.cards)):
+            self.tasks.append(asyncio.ensure_future(self._answer(number, since)))
+
+    async def stop(self) -> None:
+        """Cancel what is not done."""
+        self.first.cancel()
+        await cancelled(self.tasks)
+
+    async def _answer(self, number: int, since: int) -> str:
+        """The text of one answer: by the best card for it, else by another. Raises UpstreamError where none has one."""
+        before = None
+        if self.parts.segments[number].depends:
+            before = await (asyncio.shield(self.first) if number == since == 1 else self.tasks[number - 1 - since])
+        call = segment_call(self.call, self.parts, number, before)
+        members = self.members
+        for card in dict.fromkeys((self.cards[number], members.plan.card, *members.plan.fallbacks)):
+            draft = await members.draft(card, "segment", call, stream=True)
+            if draft is not None and not draft.failed:
+                draft.called.end("shown")
+                self.drafts[number] = draft
+                return draft.text.strip()
+        raise UpstreamError(f"no model answered part {number + 1} of the request", 502, "segment")
+
+
+async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | None:
+    """The joined answers; the first one live where the client streams. None where a part has no answer, or where one
+    card is best for all of them.
+    """
+    parts = split(members.prompt)
+    number = len(parts.segments)
+    choose = members.brief.choose
+    if number < 2 or choose is None:
+        return None
+    if not members.may_ask(number):
+        members.ledger.degrade("calls")
+        return None
+    try:
+        call = as_chat(members.call)
+    except CallerError:
+        return None
+    if newest_of_user(messages_of(call)) is None:
+        return None
+    allowed = members.plan.members
+    cards = [
+        choose(segment_call(call, parts, number, None).body, allowed) or members.plan.card for number in range(number)
+    ]
+    if len(set(cards)) < 2:
+        return await members.live(cards[0], "answer")
+    work = Work(members, call, parts, cards)
+    return await (_streamed(work) if members.call.stream else _whole(work))
+
+
+async def _streamed(work: Work) -> UpstreamResponse | None:
+    members = work.members
+    work.start(1)
+    try:
+        begun = await members.begun(work.cards[0], "segment", segment_call(work.call, work.parts, 0, None))
+    except BaseException:
+        await work.stop()
+        raise
+    if begun is None:
+        await work.stop()
+        return None
+    called, response = begun
+    assert isinstance(response.body, EventStream)
+    stream = JoinedStream(response.body, members, called, work)
+    return msgspec.structs.replace(response, body=stream)
+
+
+async def _whole(work: Work) -> UpstreamResponse | None:
+    members = work.members
+    work.start(0)
+    try:
+        texts = [await task for task in work.tasks]
+    except UpstreamError as error:
+        members.failures.append(error)
+        return None
+    finally:
+        await work.stop()
+    draft = work.drafts[0]
+    text = "".join(beginning(work.parts, number) + each for number, each in enumerate(texts))
+    chat = _with_text(draft.document, text)
+    total = members.ledger.usage()
+    if total is not None:
+        chat = with_added("chat", {name: value for name, value in chat.items() if name != "usage"}, total, total)
+    api = members.call.api
+    answer = chat if api == "chat" else CONVERSIONS[api].answer(chat, members.call.body, draft.card.server_id)
+    headers = {**draft.response.headers, "content-type": "application/json"}
+    return msgspec.structs.replace(draft.response, headers=headers, body=json_bytes(answer))
+
+
+def _with_text(document: Mapping[str, Any], text: str) -> dict[str, Any]:
+    first = next(choices_in(document), {})
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": first.get("finish_reason") or "stop"}
+    return {**document, "choices": [choice]}

@@ -1,0 +1,106 @@
+"""What a composed plan needs of the gateway: the forecasts, the operator's caps, and a choice for each part."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from router.cards import Catalog
+from router.compose.run import Brief, Forecasts
+from router.compose.split import split
+from router.decide.plans.spec import BestOf, Cascade, Committee, PlanSpec, Samples, Segments
+from router.dispatch.costs import Bounds
+from router.errors import PulvinarError
+from router.gateway.routing.selection import GatewayRequest, Selection
+from router.types import ComposedPlan, Doubles, Forecast, known
+from router.wire import read_request
+from router.wire.texts import newest_human_texts
+
+_ELSEWHERE = "not a member of the plan"
+
+
+def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> Brief | None:
+    """What running the plan of `selection` needs to know; None where one card answers alone."""
+    if selection.spec is None:
+        return None
+    routed = selection.routed
+    forecasts = Forecasts() if routed is None else _forecasts(selection.catalog, routed.forecast)
+    choose = _chooser(request, selection)
+    return Brief(selection.spec, forecasts, request.active.config.plans, request_id, choose)
+
+
+def bounds_of_plan(
+    plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any], of_card: Callable[[str], Bounds]
+) -> Bounds:
+    """What the calls of a plan may cost together, where every one is made; or the dearest fallback alone.
+
+    The likely cost is that of the calls that are made in any case.
+    """
+    calls = [of_card(card) for card in _called(plan, spec, body)]
+    others = [of_card(card) for card in plan.fallbacks]
+    sure = (
+        calls[:1]
+        if isinstance(spec, Cascade | Committee) or (isinstance(spec, BestOf) and not spec.parallel)
+        else calls
+    )
+    return Bounds(
+        sum(each.likely_usd for each in sure),
+        max(sum(each.reserved_usd for each in calls), *(each.reserved_usd for each in others), 0.0),
+        max(sum(each.worst_usd for each in calls), *(each.worst_usd for each in others), 0.0),
+    )
+
+
+def _called(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cards of all calls of a plan, a card of several calls several times."""
+    members = plan.members or (plan.card,)
+    match spec:
+        case Samples():
+            return members[:1] * spec.n
+        case Segments():
+            parts = len(split("\n".join(newest_human_texts(body))).segments)
+            # Which card answers which part is decided later; those that may are asked in turn.
+            return tuple(members[number % len(members)] for number in range(max(parts, len(members))))
+        case _:
+            return members if plan.writer is None else (*members, plan.writer)
+
+
+def _forecasts(catalog: Catalog, forecast: Forecast) -> Forecasts:
+    def by_card(values: Doubles) -> dict[str, float]:
+        stated = ((card, known(value)) for card, value in zip(catalog.ids, values, strict=True))
+        return {card: value for card, value in stated if value is not None}
+
+    quality = by_card(forecast.quality)
+    return Forecasts(
+        quality=quality,
+        cost_usd=by_card(forecast.cost_usd),
+        written_tokens=by_card(forecast.written_tokens),
+        usual_quality=sum(quality.values()) / len(quality) if quality else 0.5,
+    )
+
+
+def _chooser(
+    request: GatewayRequest, selection: Selection
+) -> Callable[[Mapping[str, Any], tuple[str, ...]], str | None]:
+    """Decides a part of a prompt as the policy decides a whole one, among the cards that are allowed for the request.
+
+    A card that the decision about the whole prompt rejected is not chosen for a part of it.
+    """
+    rejections = {} if selection.routed is None else selection.routed.decision.rejections
+    rejected = {card: rejection.reason for card, rejection in rejections.items()}
+
+    def choose(body: Mapping[str, Any], cards: tuple[str, ...]) -> str | None:
+        catalog = selection.catalog
+        elsewhere = {card: _ELSEWHERE for card in catalog.ids if card not in cards} if cards else {}
+        try:
+            routed = request.active.router.route(
+                read_request("chat", body),
+                policy=selection.policy,
+                unavailable={**elsewhere, **rejected},
+                today=datetime.datetime.now(datetime.UTC).date(),
+            )
+        except PulvinarError:
+            return None
+        return routed.decision.card
+
+    return choose
