@@ -218,8 +218,8 @@ def _print_solution(solution: Solution) -> None:
     out.print()
     out.print(shown)
     out.print(
-        f"\n{len(compared.plans)} plans compared, {compared.over_limits} more exceed the limits. Shown are those that no "
-        "other beats in quality, cost and latency; --json has all.",
+        f"\n{len(compared.plans)} plans compared, {compared.over_limits} more exceed the limits. Shown are those that "
+        "no other beats in quality, cost and latency; --json has all.",
         soft_wrap=True,
     )
     _print_left_out(solution.left_out)

@@ -31,7 +31,7 @@ from router.errors import NoCandidateError
 from router.learn.onboarding.probes import Probe
 from router.learn.solving.answer_log import Answered
 from router.pipeline import Routed, Router
-from router.types import ComposedPlan, Doubles, Indices, Mask
+from router.types import ComposedPlan, Doubles, Forecast, Indices, Mask
 from router.wire.reading.whole_answers import WholeAnswer
 from router.wire.texts import newest_human_texts
 from router.wire.usage import counted, tokens_of
@@ -103,7 +103,7 @@ def behaviours(
     for number, (row, example) in enumerate(zip(answers.given, routed, strict=True)):
         on_progress(number, len(routed))
         replay = _Example(router.catalog, row, example, gate, dispatcher)
-        worth = _worth(router, example, plans)
+        worth = worth_of(router, example, plans)
         for position, plan in enumerate(plans):
             calls, winner = replay.run(plan, worth.get(plan.name, 0.0))
             delivered[position, number] = winner
@@ -111,7 +111,7 @@ def behaviours(
     return [Behaviour(delivered[position], asked[position]) for position in range(len(plans))]
 
 
-def _worth(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mapping[str, float]:
+def worth_of(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mapping[str, float]:
     """The price of money that the policy gives each plan on a request, in quality per dollar."""
     policy = msgspec.structs.replace(routed.policy, plans=tuple(plan.id for plan in plans))
     try:
@@ -140,10 +140,7 @@ class _Example:
         self._positions = {given.card.id: number for number, given in enumerate(row)}
         body = {"messages": list(routed.request.body["messages"])}
         self._call = Call("chat", body)
-        quality = _by_card(catalog, routed.forecast.quality)
-        usual = sum(quality.values()) / len(quality) if quality else 0.5
-        costs = _by_card(catalog, routed.forecast.cost_usd)
-        self._forecasts = Forecasts(quality, costs, usual_quality=usual)
+        self._forecasts = forecasts_of(catalog, routed.forecast)
         self._answers = {given.card.id: _Read(given, "\n".join(newest_human_texts(body))) for given in row}
 
     def run(self, plan: PlanSpec, quality_per_usd: float) -> tuple[list[int], int]:
@@ -159,6 +156,13 @@ class _Example:
             running.send(None)
         assert members.delivered is not None, plan.id
         return [self._positions[call.card.id] for call in members.ledger.calls], self._positions[members.delivered]
+
+
+def forecasts_of(catalog: Catalog, forecast: Forecast) -> Forecasts:
+    """What is forecast of the cards, in the form in which plans that run read it."""
+    quality = _by_card(catalog, forecast.quality)
+    usual = sum(quality.values()) / len(quality) if quality else 0.5
+    return Forecasts(quality, _by_card(catalog, forecast.cost_usd), usual_quality=usual)
 
 
 def _by_card(catalog: Catalog, values: Doubles) -> dict[str, float]:
