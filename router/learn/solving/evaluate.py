@@ -98,12 +98,13 @@ def behaviours(
     """
     delivered = np.zeros((len(plans), len(routed)), dtype=np.intp)
     asked = np.zeros((len(plans), len(routed), len(answers.cards)), dtype=np.bool_)
+    learned = [plan for plan in plans if isinstance(plan, Cascade | Committee) and plan.gate == "learned"]
     # No call is sent, so it opens no connection.
     dispatcher = Dispatcher()
     for number, (row, example) in enumerate(zip(answers.given, routed, strict=True)):
         on_progress(number, len(routed))
         replay = _Example(router.catalog, row, example, gate, dispatcher)
-        worth = worth_of(router, example, plans)
+        worth = worth_of(router, example, learned)
         for position, plan in enumerate(plans):
             calls, winner = replay.run(plan, worth.get(plan.name, 0.0))
             delivered[position, number] = winner
@@ -113,7 +114,11 @@ def behaviours(
 
 def worth_of(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mapping[str, float]:
     """The price of money that the policy gives each plan on a request, in quality per dollar."""
-    policy = msgspec.structs.replace(routed.policy, plans=tuple(plan.id for plan in plans))
+    # Where it does not depend on what a plan costs, that of one plan is that of all.
+    depends = routed.policy.flags.goals.get("cheapest", 0.0) > 0
+    some = plans if depends else plans[:1]
+    policy = msgspec.structs.replace(routed.policy, plans=tuple(plan.id for plan in some))
+    context = msgspec.structs.replace(routed.request_context, unavailable={})
     try:
         decision = decide(
             router.catalog,
@@ -122,12 +127,13 @@ def worth_of(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mappi
             policy,
             Flags(),
             router.predictor.id,
-            msgspec.structs.replace(routed.request_context, unavailable={}),
-            Plans(plans),
+            context,
+            Plans(some),
         )
     except NoCandidateError:
         return {}
-    return {name: outlook.quality_per_usd for name, outlook in decision.plans.items()}
+    worth = {name: outlook.quality_per_usd for name, outlook in decision.plans.items()}
+    return worth if depends else dict.fromkeys((plan.name for plan in plans), next(iter(worth.values()), 0.0))
 
 
 class _Example:
