@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from router.learn.solving.result import PlanFigures, Solution
     from router.learn.solving.solve import Outline
 
-_USD_DIGITS = 6
+_USD_DIGITS = 3
 _MOST_ROWS = 20
 
 

@@ -9,7 +9,7 @@ from router.learn.solving.result import SINGLE, Advantage, Interval, PlanFigures
 
 _FEW = 100
 _VERY_FEW = 20
-_DIGITS = 6
+_DIGITS = 3
 
 
 def findings(solution: Solution) -> tuple[str, ...]:
@@ -63,10 +63,14 @@ def _advantage(gain: Advantage, chosen: PlanFigures, solution: Solution) -> str:
             f"No plan of several cards is better than that beyond chance: choosing among plans instead gives {points} "
             f"and {dollars} on examples not used for the choice."
         )
+    seen = (
+        f" On the examples by which it was chosen it is {100 * gain.quality_seen:+.1f} points, which flatters it."
+        if gain.quality_seen > gain.quality
+        else ""
+    )
     return (
         f"Choosing a plan instead of a card gives {points} and {dollars} on examples not used for the choice; with a "
-        f"mistake at {solution.mistake_usd:g}$ that is better beyond chance. "
-        f"On the examples themselves it is {100 * gain.quality_seen:+.1f} points, which flatters the plan."
+        f"mistake at {solution.mistake_usd:g}$ that is better beyond chance.{seen}"
     )
 
 
@@ -79,6 +83,12 @@ def _support(chosen: PlanFigures, solution: Solution) -> Iterator[str]:
             f"{count} examples are {few}: the quality is only known to lie between {100 * low:.0f} and "
             f"{100 * high:.0f} %, and plans whose difference is below about {50 * (high - low):.0f} points cannot be "
             "told apart. The intervals hold for requests like the examples and for no others."
+        )
+    gain = solution.comparison.advantage
+    if chosen.kind != SINGLE and gain is not None and gain.quality_ci95 == (0, 0):
+        yield (
+            f"The plan and the card are right on the same examples, so the advantage is the cost. That the plan is not "
+            f"wrong more often by up to {300 / count:.0f} points cannot be seen on {count} examples."
         )
     if chosen.quality in (0, 1):
         yield f"All examples are {'right' if chosen.quality else 'wrong'}: harder or easier ones would tell more."

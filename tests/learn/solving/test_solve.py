@@ -123,9 +123,9 @@ def test_a_further_limit_only_shrinks_the_result(run: Run, here: Path) -> None:
             assert {plan["id"] for plan in smaller} < ids, limit
             for plan in smaller:
                 assert plan | {"pareto": ""} == figures[plan["id"]] | {"pareto": ""}
-            ids_of_both = solution(run("solve", str(made.task(9, limits=[limit, "price<1$"])), "--json"))[
-                "comparison"
-            ]["plans"]
+            ids_of_both = solution(run("solve", str(made.task(9, limits=[limit, "price<1$"])), "--json"))["comparison"][
+                "plans"
+            ]
             assert {plan["id"] for plan in ids_of_both} <= {plan["id"] for plan in smaller}
 
 
