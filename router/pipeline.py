@@ -6,22 +6,28 @@ import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Belief
+from router.compose.split import split_prompt
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.spec import PREFIX, Segments
 from router.decide.policy import Policies, Policy
 from router.decide.prompt_flags import extract_flags, extract_own_lines
 from router.errors import NoCandidateError, PromptFlagError
 from router.perceive.features import Perceiver
 from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
-from router.types import Decision, Features, Forecast
+from router.types import Decision, Features, Forecast, SinglePlan
 from router.wire.chat.request import ChatRequest
+
+_MOST_PARTS = 17
+"""One more than any plan may have calls: then it is rejected for that."""
 
 
 class Routed(Struct, frozen=True):
@@ -33,6 +39,7 @@ class Routed(Struct, frozen=True):
     features: Features
     policy: Policy
     request_context: RequestContext
+    plans: Plans = NO_PLANS
 
 
 class Router:
@@ -98,14 +105,16 @@ class Router:
         kept: str | None = None,
         is_typed: bool = False,
         only_narrows: bool = False,
+        plan: str | None = None,
     ) -> Routed:
-        """Choose a card for `request`.
+        """Choose a card for `request`, or a plan of the policy.
 
         `flags` override those in the prompt, which may only narrow the choice (`router.decide.narrowing`), as `flags`
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
-        from which `age` is counted; `kept` is the id of the card that answered the conversation so far. Raises
-        CallerError for flags that cannot be read, and for limits that no card meets.
+        from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
+        id of the plan that the client named. Raises CallerError for flags that cannot be read, and for limits that no
+        card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -117,15 +126,44 @@ class Router:
             request, in_prompt = extract_own_lines(request, applied.overrides)
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
-        features, forecast = self.forecast(request, applied, continues=kept is not None)
-        request_context = RequestContext(unavailable or {}, today, kept)
-        decision = decide(self.catalog, features, forecast, applied, requested, self.predictor.id, request_context)
+        features = self._perceive(request, continues=kept is not None)
+        if self._may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
+            features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
+        forecast = self._of(applied)[1](features)
+        request_context = RequestContext(unavailable or {}, today, kept, plan)
+
+        def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
+            return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)
+
+        decision = decided(applied, requested, request_context)
         if in_prompt.limits or in_prompt.goals:
-            above = cards_above(self.catalog, forecast, features.input_tokens, decision.card)
-            request_context = RequestContext({**request_context.unavailable, **above}, today, kept)
-            flags = in_prompt.overridden_by(requested)
+            narrow, above = self._narrowed(applied, decision, forecast, features)
+            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan)
             try:
-                decision = decide(self.catalog, features, forecast, applied, flags, self.predictor.id, request_context)
+                decision = decided(narrow, in_prompt.overridden_by(requested), request_context)
             except NoCandidateError as error:
                 raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
-        return Routed(decision, request, forecast, features, applied, request_context)
+            applied = narrow
+        return Routed(decision, request, forecast, features, applied, request_context, self.plans)
+
+    def _may_split(self, policy: Policy, plan: str | None) -> bool:
+        """Whether a plan that the policy or the client names splits prompts."""
+        named = policy.plans if plan is None else (plan,)
+        return any(isinstance(self.plans.get(name), Segments) for name in named)
+
+    def _narrowed(
+        self, policy: Policy, decision: Decision, forecast: Forecast, features: Features
+    ) -> tuple[Policy, Mapping[str, str]]:
+        """What flags that only narrow may choose among: no plan but the chosen one, and no card above all of its own.
+
+        The policy, and the ids of the cards above with the reasons.
+        """
+        plan = decision.plan
+        if isinstance(plan, SinglePlan):
+            above = cards_above(self.catalog, forecast, features.input_tokens, plan.card)
+            return msgspec.structs.replace(policy, plans=()) if policy.plans else policy, above
+        cards = dict.fromkeys((*plan.members, *([] if plan.writer is None else [plan.writer])))
+        of_each = [cards_above(self.catalog, forecast, features.input_tokens, card) for card in cards]
+        common = set.intersection(*(set(above) for above in of_each))
+        narrow = msgspec.structs.replace(policy, plans=(plan.id.removeprefix(PREFIX),))
+        return narrow, {card: reason for card, reason in of_each[0].items() if card in common}

@@ -39,6 +39,7 @@ class Features(Struct, frozen=True, eq=False):
     `dependence`, in [0, 1], is how much the newest turn depends on what went before it: 0 for an ask of its own, 1 for
     a mere follow-up. `reader` is the id of the reader whose reading the vector ends with, empty without one.
     `indivisible` are the fields because of which only one call can answer: `seed`, `store` …
+    `parts` are the features of the tasks of which the newest turn consists, where a plan may split it.
     """
 
     vector: Floats
@@ -50,6 +51,7 @@ class Features(Struct, frozen=True, eq=False):
     dependence: float = UNKNOWN_DEPENDENCE
     reader: str = ""
     indivisible: frozenset[str] = frozenset()
+    parts: tuple[Features, ...] = ()
 
 
 GREATEST_STD = 0.5
@@ -67,7 +69,7 @@ class Forecast(Struct, frozen=True, eq=False):
     the share of training prompts that are closer to the training data than this prompt.
     `compared` are the qualities by which cards are compared, where these are not the expected ones: what is particular
     to a card on this prompt counts in them only as far as it was shown to improve choices. `measured` marks the cards
-    with outcomes or probes; None where that does not matter.
+    with outcomes or probes; None where that does not matter. `parts` are the forecasts of `Features.parts`.
     """
 
     quality: Doubles
@@ -82,6 +84,7 @@ class Forecast(Struct, frozen=True, eq=False):
     novelty: float = 0.0
     compared: Doubles | None = None
     measured: Mask | None = None
+    parts: tuple[Forecast, ...] = ()
 
     @property
     def choice_quality(self) -> Doubles:
@@ -349,8 +352,17 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
     @property
     def retries(self) -> int:
-        """The number of calls before the last one."""
-        return max(len(self.attempts) - 1, 0)
+        """The number of attempts beyond one for the request, or for each call of its plan."""
+        return max(len(self.attempts) - max(len(self.calls), 1), 0)
+
+    @property
+    def single_usage(self) -> Usage | None:
+        """The usage as one card alone would have had it: its prompt, and the answer that the client got."""
+        counted = [call.usage for call in self.calls if call.usage is not None]
+        shown = [call.usage for call in self.calls if call.usage is not None and call.verdict == "shown"]
+        if not counted or not shown or self.usage is None:
+            return self.usage
+        return Usage(counted[0].input_tokens, sum(usage.output_tokens for usage in shown), estimated=True)
 
 
 def known(value: float) -> float | None:

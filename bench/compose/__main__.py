@@ -47,7 +47,8 @@ def table(results: dict[str, Pools]) -> str:
                 cells: list[str] = [name, pool, budget, f"{each['single']:.3f}", f"{each['plans']:.3f}"]
                 cells += [_gain(each["gain"], each["gain_ci95"]), f"{each['chosen']:.0%}", shipped]
                 cells += [f"{each.get('shipped_chosen', 0):.0%}", f"{each['rule']:.3f} ({each['rule_cost']:.2f})"]
-                lines.append(f"| {' | '.join([*cells, f'{each["plans_at_rule_cost"]:.3f}'])} |")
+                cells.append(f"{each['plans_at_rule_cost']:.3f}")
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -67,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--control", choices=controls, default="none", help="a check with a known result")
     parser.add_argument("--no-shipped", action="store_true", help="leave out the gate that is shipped: faster")
     parser.add_argument("--gate", action="store_true", help="print the calibration of the gate instead")
-    parser.add_argument("--closed-forms", action="store_true", help="compare the closed forms with real answers instead")
+    parser.add_argument(
+        "--closed-forms", action="store_true", help="compare the closed forms with real answers instead"
+    )
     parser.add_argument("--picture", type=Path, help="also draw quality against cost into this SVG file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args(arguments)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.learn.data.answers import NO_ANSWER, AnswerSet
-from router.learn.plans.answer_gate import readable_answers
 from router.learn.plans.committee import Committees
 from router.learn.plans.search import Choice
 from router.types import Doubles
@@ -16,7 +15,7 @@ from router.types import Doubles
 
 def fixed_rule(data: AnswerSet, first: int, second: int, strong: int) -> Choice:
     """Two models are asked; where they give the same answer it is delivered, else a third model's."""
-    answers = readable_answers(data)
+    answers = data.answers
     agree = (answers[:, first] == answers[:, second]) & (answers[:, first] != NO_ANSWER)
     quality = np.where(agree, data.scores[:, first], data.scores[:, strong])
     cost = data.cost_usd[:, first] + data.cost_usd[:, second] + np.where(agree, 0.0, data.cost_usd[:, strong])

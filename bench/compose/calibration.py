@@ -41,7 +41,7 @@ def measure(given: Fitted) -> Calibrations:
 def ece(scores: Doubles, right: Doubles) -> float:
     """The expected calibration error over fifteen bins of equal width."""
     bins = reliability(scores, right)
-    return sum(abs(each.forecast - each.score) * each.count for each in bins) / sum(each.count for each in bins)
+    return sum(abs(each.forecast - each.score) * each.outcomes for each in bins) / sum(each.outcomes for each in bins)
 
 
 def _row(gate: str, members: int, found: list[tuple[Doubles, Doubles]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from router import settings
 from router.compose.learned import load_gate
 from router.decide.plans import expected
 from router.learn.data.answers import NO_ANSWER
-from router.learn.plans.answer_gate import readable_answers
 from router.types import Doubles
 
 _THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
 _PAIRS, _TRIPLES = 12, 12
 
 Checks = list[dict[str, Any]]
+Members = tuple[int, ...]
 
 
 def measure(given: Fitted) -> Checks:
@@ -29,60 +30,55 @@ def measure(given: Fitted) -> Checks:
     file = load_gate(settings.shipped_artifact_folder())
     assert file is not None
     found = file.closed_forms
+    # Every prompt of such a set asks for an answer that can be compared.
     constants = expected.Constants(
-        auc=found.auc, correlation=found.correlation, wrong_agreement=found.wrong_agreement
+        auc=found.auc, correlation=found.correlation, wrong_agreement=found.wrong_agreement, readable=1.0
     )
-    data, cost = given.data, given.data.cost_usd.mean(axis=0)
-    mean = data.scores.mean(axis=0)
-    pool = sorted({model for pool in data.pools.values() for model in pool}, key=lambda model: cost[model])
+    cost, mean = given.data.cost_usd.mean(axis=0), given.data.scores.mean(axis=0)
+    pool = sorted({model for pool in given.data.pools.values() for model in pool}, key=lambda model: cost[model])
     pairs = [pair for pair in itertools.combinations(pool, 2) if mean[pair[0]] < mean[pair[1]]]
     triples = list(itertools.combinations(pool, 3))
-    rows = [
-        _cascade(given, pair, threshold, constants)
-        for pair in _evenly(pairs, _PAIRS)
-        for threshold in _THRESHOLDS
+    return [
+        *(_cascade(given, pair, least, constants) for pair in _evenly(pairs, _PAIRS) for least in _THRESHOLDS),
+        *(_vote(given, triple, constants) for triple in _evenly(triples, _TRIPLES)),
     ]
-    return rows + [_vote(given, triple, constants) for triple in _evenly(triples, _TRIPLES)]
 
 
-def _evenly(items: list[Any], count: int) -> list[Any]:
-    chosen = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)) if items else []
-    return [items[each] for each in chosen]
+def _evenly(items: Sequence[Members], count: int) -> list[Members]:
+    last = len(items) - 1
+    return [items[round(each)] for each in np.linspace(0, last, min(count, len(items)))]
 
 
-def _cascade(given: Fitted, pair: tuple[int, int], threshold: float, constants: expected.Constants) -> dict[str, Any]:
-    data = given.data
+def _cascade(given: Fitted, pair: Members, threshold: float, constants: expected.Constants) -> dict[str, Any]:
     first, second = pair
     asks = given.gate.posterior[:, first] < threshold
-    quality = np.where(asks, data.scores[:, second], data.scores[:, first])
+    quality = np.where(asks, given.data.scores[:, second], given.data.scores[:, first])
+    apart = constants.separation
     forecast = [
-        expected.cascade(row[None], np.zeros(2), constants, separation=constants.separation, threshold=threshold)
-        for row in given.gate.prior[:, list(pair)]
+        expected.cascade([row], (0.0, 0.0), constants, separation=apart, threshold=threshold)
+        for row in given.gate.prior[:, list(pair)].tolist()
     ]
-    return _row(given, f"cascade, P < {threshold:g}", pair, quality, 1.0 + asks, forecast)
+    return _row(given, f"cascade, P < {threshold:g}", pair, quality, np.where(asks, 2.0, 1.0), forecast)
 
 
-def _vote(given: Fitted, members: tuple[int, ...], constants: expected.Constants) -> dict[str, Any]:
+def _vote(given: Fitted, members: Members, constants: expected.Constants) -> dict[str, Any]:
     """Until two answers are the same; else the answer of the member with the highest forecast."""
-    data, columns = given.data, list(members)
-    answers, prior = readable_answers(data)[:, columns], given.gate.prior[:, columns]
+    columns = list(members)
+    answers, prior = given.data.answers[:, columns], given.gate.prior[:, columns]
     agree = (answers[:, 0] == answers[:, 1]) & (answers[:, 0] != NO_ANSWER)
     later = [(answers[:, each] == answers[:, 2]) & (answers[:, 2] != NO_ANSWER) for each in (0, 1)]
     taken = np.where(agree, 0, np.where(later[0] | later[1], 2, prior.argmax(axis=1)))
-    quality = data.scores[:, columns][np.arange(len(taken)), taken]
+    quality = given.data.scores[:, columns][np.arange(len(taken)), taken]
+    # No answer is accepted by itself.
     forecast = [
-        expected.committee(row[None], np.zeros(3), constants, agree=2, separation=None) for row in prior
+        expected.committee([row], (0.0, 0.0, 0.0), constants, agree=2, separation=0.0, threshold=1.0)
+        for row in prior.tolist()
     ]
     return _row(given, "vote, two agree", members, quality, np.where(agree, 2.0, 3.0), forecast)
 
 
 def _row(
-    given: Fitted,
-    plan: str,
-    members: tuple[int, ...],
-    quality: Doubles,
-    calls: Doubles,
-    forecast: list[expected.Expected],
+    given: Fitted, plan: str, members: Members, quality: Doubles, calls: Doubles, forecast: list[expected.Expected]
 ) -> dict[str, Any]:
     return {
         "plan": plan,
@@ -90,14 +86,15 @@ def _row(
         "quality": round(float(quality.mean()), 4),
         "expected_quality": round(float(np.mean([each.quality[0] for each in forecast])), 4),
         "calls": round(float(calls.mean()), 3),
-        "expected_calls": round(float(np.mean([each.reach.sum() for each in forecast])), 3),
+        "expected_calls": round(float(np.mean([sum(each.reach) for each in forecast])), 3),
     }
 
 
 def table(results: dict[str, Checks]) -> str:
     """The mean and the greatest differences as a table in Markdown."""
     lines = [
-        "| set | plan | plans | quality: mean difference, size of it, greatest | calls: mean difference, size of it, greatest |",
+        "| set | plan | plans | quality: mean difference, its size, greatest | calls: mean difference, its size, "
+        "greatest |",
         "|---|---|---|---|---|",
     ]
     for name, rows in results.items():

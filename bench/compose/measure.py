@@ -25,7 +25,7 @@ BUDGETS = (0.2, 0.35, 0.5, 0.75, 1.0)
 """Mean cost of a request, in multiples of what the best single model costs."""
 MORE_BUDGETS = (0.1, 0.15, *BUDGETS, 0.275, 0.425, 0.625, 0.875, 1.25, 1.5)
 """Those of a picture."""
-PRICES = np.geomspace(40.0, 12_000.0, 32)
+PRICES = np.geomspace(40.0, 12_000.0, 24)
 FOLDS = 5
 _STANDARD_ERRORS = 2.0
 _SEED = 0
@@ -54,7 +54,8 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
     """Fit the gate by folds of prompts or of whole domains. `shuffled`: answers and signals of other prompts."""
     vectors = vectors_of(data.prompts, load_encoder("static"))
     splits = leave_domain_out(data.outcomes) if by == "domain" else k_folds(data.outcomes, FOLDS, _SEED)
-    folds = fold_of_each(splits, len(data.prompts))
+    # Several whole domains share a fold, so that there are as many fits as by prompts.
+    folds = fold_of_each(splits, len(data.prompts)) % FOLDS
     if control == "shuffled":
         order = np.random.default_rng(_SEED).permutation(len(data.prompts))
         # Those of other prompts: a text, and who agrees with whom, says nothing about this one.
@@ -62,9 +63,7 @@ def fitted(data: AnswerSet, by: str = "prompt", control: str = "none") -> Fitted
     return Fitted(data, vectors, folds, fit_gate(data, vectors, folds))
 
 
-def measure(
-    given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS
-) -> Pools:
+def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets: Sequence[float] = BUDGETS) -> Pools:
     """For every pool and budget: mean quality of single choice and with plans, the gain, and what else is compared."""
     data, folds = given.data, given.folds
     kind = TruthfulCommittees if control == "oracle" else Committees
@@ -125,8 +124,10 @@ def _half(
         yield (
             name,
             np.stack(
-                [alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan]
-                + [ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality]
+                [
+                    *(alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan),
+                    *(ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality),
+                ]
             ),
         )
 

@@ -9,9 +9,11 @@ from bench.compose.measure import Pools
 _PANEL, _HEIGHT = 300, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 64
 _STYLE = (
-    "svg{font:12px system-ui,sans-serif;--ink:#1d2329;--faint:#6b7680;--rule:#dde2e6;--a:#6b7680;--b:#c8553d;--c:#1f6f8b}"
+    "svg{font:12px system-ui,sans-serif;--ink:#1d2329;--faint:#6b7680;--rule:#dde2e6;--a:#6b7680;--b:#c8553d;"
+    "--c:#1f6f8b}"
     "@media(prefers-color-scheme:dark){svg{--ink:#e4e8eb;--faint:#97a2ab;--rule:#313a42;--a:#97a2ab;--b:#f0945a;"
-    "--c:#4fb3d1}}text{fill:var(--ink)}.grid{stroke:var(--rule)}.small{fill:var(--faint)}polyline{fill:none;stroke-width:2}"
+    "--c:#4fb3d1}}text{fill:var(--ink)}.grid{stroke:var(--rule)}.small{fill:var(--faint)}polyline{fill:none;"
+    "stroke-width:2}"
 )
 _LINES = (
     ("single", "single_cost", "best single choice", "--a", "5 4"),

@@ -13,18 +13,20 @@ from router import __version__
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
+from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
 from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
+from router.perceive.features import part_features
 from router.perceive.forecaster import Forecaster
 from router.perceive.predictor import Evidence, Predictor
 from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
-from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read_policy, read_unavailable
+from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read_plans, read_policy, read_unavailable
 from router.types import Decision, Features
 
 _MAX_NAMED = 3
-_COMPARED = ("card", "fallbacks", "guard", "quality", "quality_std", "cost_usd", "latency_ms")
+_COMPARED = ("card", "fallbacks", "guard", "quality", "quality_std", "cost_usd", "latency_ms", "plan")
 
 
 class Difference(Struct, frozen=True, rename={"field": "what", "recorded": "then", "replayed": "again"}):
@@ -65,12 +67,18 @@ class Replayer:
         """
         today = datetime.date.fromisoformat(recorded.day) if recorded.day else None
         cards, policy = self._recorded_catalog(recorded.catalogue), self._recorded_policy(recorded)
-        return self._decide(recorded, cards, policy, today, self._environment_changes(recorded))
+        plans = self._recorded_plans(recorded)
+        return self._decide(recorded, cards, policy, plans, today, self._environment_changes(recorded))
 
     def re_decide(
-        self, recorded: DecisionRecord, cards: CatalogSnapshot, policies: Policies, today: datetime.date | None
+        self,
+        recorded: DecisionRecord,
+        cards: CatalogSnapshot,
+        policies: Policies,
+        today: datetime.date | None,
+        plans: Plans = NO_PLANS,
     ) -> Replay:
-        """Repeat a decision with other cards and policies, such as today's.
+        """Repeat a decision with other cards, policies and plans, such as today's.
 
         Cards that could not be called at the time still cannot. Raises as `replay`, and UnknownModelError if the policy
         does not exist any more.
@@ -78,14 +86,16 @@ class Replayer:
         policy = policies.named(recorded.policy)
         edited = () if policy == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
-        reasons = (*self._environment_changes(recorded), *card_changes, *edited)
-        return self._decide(recorded, cards, policy, today, reasons)
+        plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)
+        reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)
+        return self._decide(recorded, cards, policy, plans, today, reasons)
 
     def _decide(
         self,
         recorded: DecisionRecord,
         cards: CatalogSnapshot,
         policy: Policy,
+        plans: Plans,
         today: datetime.date | None,
         reasons: tuple[str, ...],
     ) -> Replay:
@@ -99,7 +109,8 @@ class Replayer:
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
-                RequestContext(unavailable, today, recorded.conversation_card),
+                RequestContext(unavailable, today, recorded.conversation_card, recorded.named_plan),
+                plans,
             )
         except CallerError as error:
             return Replay(None, False, (), reasons, str(error))
@@ -122,6 +133,9 @@ class Replayer:
 
     def _recorded_policy(self, recorded: DecisionRecord) -> Policy:
         return read_policy(self._content(recorded.policy_hash, "policy"))
+
+    def _recorded_plans(self, recorded: DecisionRecord) -> Plans:
+        return read_plans(self._content(recorded.plans, "plans")) if recorded.plans else NO_PLANS
 
     def _content(self, fingerprint: str, kind: str) -> bytes:
         content = self._records.snapshot(fingerprint)
@@ -156,6 +170,11 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
         thinking_scale=recorded.thinking_scale,
         dependence=recorded.dependence,
         reader=recorded.reader,
+        indivisible=frozenset(recorded.indivisible),
+        parts=tuple(
+            part_features(np.frombuffer(part.vector, dtype="<f4").astype(np.float32), part.input_tokens, recorded)
+            for part in recorded.parts
+        ),
     )
 
 
@@ -182,6 +201,7 @@ def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Differen
                 best.quality_std,
                 best.cost_usd,
                 best.latency_ms,
+                decision.outlook,
             ),
             strict=True,
         )
@@ -208,6 +228,13 @@ def _card_changes(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...
         ),
     )
     return tuple(f"{change}: {shortened(cards, _MAX_NAMED)}" for change, cards in changes if cards)
+
+
+def _plan_changes(then: Plans, now: Plans, recorded: DecisionRecord, policy: Policy) -> tuple[str, ...]:
+    """Which of the plans that the decision may choose have been edited."""
+    used = (recorded.named_plan,) if recorded.named_plan is not None else policy.plans
+    edited = [name for name in used if then.get(name) != now.get(name)]
+    return (f"plan edited: {shortened(edited, _MAX_NAMED)}",) if edited else ()
 
 
 def _same(one: Evidence | None, two: Evidence | None) -> bool:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from router.analysis.replay import features_of
 from router.cards.catalog import Catalog
-from router.decide.model_name import is_auto
+from router.decide.model_name import is_auto, is_plan
 from router.decide.requirements import word_requirements
 from router.dispatch.costs import TokenRates, Tokens, cache_factors, price_of, token_rates, tokens_by_rate
 from router.errors import CallerError
@@ -230,7 +230,7 @@ class _Accumulator:
 
     def _named(self, asked: str) -> int | str:
         """The position of the card that a client asked for, or the reason why there is no such baseline."""
-        if not asked or is_auto(asked):
+        if not asked or is_auto(asked) or is_plan(asked):
             return "the client asked for auto, so there is no model to compare with"
         card = self._catalog.position(asked)
         if card is None:
@@ -262,7 +262,8 @@ class _Accumulator:
             group=self._group(record) if self._group else _ALL,
             card=card,
             cost_usd=outcome.cost_usd,
-            tokens=tokens_by_rate(outcome.usage),
+            # What several calls cost is compared with what one card would have cost.
+            tokens=tokens_by_rate(outcome.single_usage or outcome.usage),
             vector=features.vector,
             named=named,
         )

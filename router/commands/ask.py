@@ -86,10 +86,15 @@ def _conversation(router: Router, model: str | None, flags: str, policy: str, *,
     if len(unavailable) == len(eligible):
         raise nothing_callable(unavailable.values())
 
+    import msgspec
+
+    # One card answers here; `route serve` runs plans.
+    applied = msgspec.structs.replace(router.policies.named(policy), plans=())
+
     def choose(request: ChatRequest, kept: str | None) -> Routed:
         today = options.today()
         return router.route(
-            request, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept, is_typed=True
+            request, flags=flags, policy=applied, unavailable=unavailable, today=today, kept=kept, is_typed=True
         )
 
     return Conversation(router.catalog, choose, None if named is None else named.id, stream=stream)

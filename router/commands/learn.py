@@ -86,11 +86,14 @@ def train(
     from router.learn.data.facts import load_facts
     from router.learn.training.train import train as fit
     from router.loading import load_encoder
+    from router.perceive.head import encoder_name
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
     if leaderboards is not None and graded is None:
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
+    if plans_only:
+        encoder_name(out)  # Raises ArtifactError where there is no artifact.
     if plans or plans_only:
         gate = _fit_gate(sets, encoder, "--plans-only" if plans_only else "--plans")
     if plans_only:
@@ -156,7 +159,9 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
         data = load_answers(folder, priced=False)
         vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features")
         if len(data.prompts) < _LEAST_ANSWERED:
-            raise CallerError(f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}")
+            raise CallerError(
+                f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}"
+            )
         folds = fold_of_each(k_folds(data.outcomes, _GATE_FOLDS, 0), len(data.prompts))
         training.append(Training(data, vectors, folds))
     command = ["route", "train", *(folder.name for folder in with_answers), "--encoder", encoder, option]
@@ -166,9 +171,7 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
 def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
     """Write the gate into the artifact in `out`."""
     from router.compose.learned import save_gate
-    from router.perceive.head import encoder_name
 
-    encoder_name(out)  # Raises ArtifactError where there is no artifact.
     try:
         save_gate(out, gate)
     except OSError as error:

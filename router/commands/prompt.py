@@ -14,6 +14,7 @@ from router.errors import CallerError, NoCandidateError
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.commands.reach import Reach
+    from router.decide.policy import Policy
     from router.pipeline import Routed, Router
     from router.wire.chat.request import ChatRequest
 
@@ -31,6 +32,10 @@ def prompt(
     ] = None,
     flags: options.Flags = "",
     policy: options.PolicyName = "default",
+    plans: Annotated[
+        str | None,
+        typer.Option("--plans", help="Plans to compare with the cards: cheap-first,two-agree. Default: the policy's."),
+    ] = None,
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
@@ -57,7 +62,12 @@ def prompt(
     reach = _reach(router.catalog, everything, reachable)
     try:
         routed = router.route(
-            request, flags=flags, policy=policy, unavailable=reach.unavailable, today=options.today(), is_typed=True
+            request,
+            flags=flags,
+            policy=_with_plans(router, policy, plans),
+            unavailable=reach.unavailable,
+            today=options.today(),
+            is_typed=True,
         )
     except NoCandidateError as error:
         if not reach.note or not reach.unavailable:
@@ -73,6 +83,17 @@ def prompt(
         typer.echo(reach.note, err=True)
 
 
+def _with_plans(router: Router, policy: str, plans: str | None) -> Policy:
+    """The policy, with these plans in place of its own. Raises UnknownModelError for one that does not exist."""
+    import msgspec
+
+    applied = router.policies.named(policy)
+    if plans is None:
+        return applied
+    names = dict.fromkeys(name.strip() for name in plans.split(",") if name.strip())
+    return msgspec.structs.replace(applied, plans=tuple(router.plans.named(name).id for name in names))
+
+
 def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:
     """The grounds of the forecasts: the reading of the prompt, and the evidence on the best cards."""
     from router.perceive.explanation import describe_card, describe_prompt
@@ -81,6 +102,8 @@ def _evidence(router: Router, routed: Routed, top: int) -> dict[str, str]:
     evidence = {} if read is None else {"the prompt": read}
     catalog = router.catalog_of(routed.policy)
     for candidate in routed.decision.candidates[:top]:
+        if candidate.card in routed.decision.plans:
+            continue
         position = catalog.ids.index(candidate.card)
         evidence[candidate.card] = describe_card(router.predictor, catalog, position, router.evidence)
     return evidence

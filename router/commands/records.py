@@ -19,8 +19,6 @@ from router.commands import options
 from router.errors import CallerError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from router.analysis.replay import Replay
     from router.store.records.protocol import Filter, RecordStore
     from router.store.records.record import DecisionRecord, Record
@@ -176,7 +174,9 @@ def replay(
                 problem = "the client named the card, or no card was eligible"
                 raise CallerError(f"{record.id} has no decision to replay: {problem}")
             replayed = (
-                replayer.re_decide(decision, current, router.policies, today) if now else replayer.replay(decision)
+                replayer.re_decide(decision, current, router.policies, today, router.plans)
+                if now
+                else replayer.replay(decision)
             )
             replays.append((record, decision, replayed))
     if as_json:
@@ -269,6 +269,7 @@ def _duration(duration_ms: float | None) -> str:
 def _print_record(record: Record) -> None:
     from rich.markup import escape
 
+    from router.commands.record_calls import print_calls
     from router.commands.render import all_tokens, console
 
     out = console()
@@ -280,6 +281,8 @@ def _print_record(record: Record) -> None:
     by = f" by {outcome.card}" if outcome.card else ""
     lines.append(("answered", f"{outcome.status}{by}" + (f", {outcome.error}" if outcome.error else "")))
     times = f"{_duration(outcome.total_ms)} total, first token {_duration(outcome.ttft_ms)}"
+    if outcome.degraded:
+        lines.append(("degraded", outcome.degraded))
     lines.append(("time", f"{times}, gateway {_duration(outcome.overhead_ms)}"))
     if usage := outcome.usage:
         lines.append(("tokens", all_tokens(usage)))
@@ -288,7 +291,7 @@ def _print_record(record: Record) -> None:
         out.print(f"{name:<10} {escape(text)}")
     if record.prompt is not None:
         out.print(f"{'prompt':<10} {len(record.prompt)} bytes (--json prints it in base64)")
-    _print_attempts(out, record)
+    print_calls(out, record.outcome)
 
 
 def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
@@ -301,6 +304,11 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
         ("forecast", f"{forecast}, latency {_duration(decision.latency_ms)}"),
         ("fallbacks", ", ".join(decision.fallbacks) or "none"),
     ]
+    if decision.plan is not None:
+        plan = decision.plan
+        lines.insert(
+            1, ("plan", f"{plan.id} ({plan.method}), {plan.calls:.1f} calls expected, {plan.most_calls} at most")
+        )
     if decision.flags:
         lines.append(("flags", decision.flags))
     if decision.conversation_card:
@@ -310,22 +318,6 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
     request = f"about {decision.input_tokens} tokens in{limit}" + (f"; needs {needs}" if needs else "")
     lines += [("request", request), ("artifact", f"{decision.artifact}, release {decision.release or _UNKNOWN}")]
     return lines
-
-
-def _print_attempts(out: Console, record: Record) -> None:
-    from rich.markup import escape
-
-    from router.commands.render import table
-
-    if not record.outcome.attempts:
-        return
-    out.print()
-    shown = table("call", "card", "deployment", "status", "time", "fault", right=("call", "status", "time"))
-    for number, attempt in enumerate(record.outcome.attempts, start=1):
-        status = "-" if attempt.status is None else str(attempt.status)
-        cells = (str(number), escape(attempt.card), escape(attempt.deployment), status)
-        shown.add_row(*cells, _duration(attempt.elapsed_ms), escape(attempt.fault or ""))
-    out.print(shown)
 
 
 def _replay_document(record: Record, replayed: Replay) -> dict[str, object]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from router.cards import Card
     from router.cards.sources.refresh import RefreshReport
     from router.learn.evaluation.report import Report
-    from router.types import Candidate, Decision, Usage
+    from router.types import Candidate, Decision, PlanOutlook, Usage
 
 _PIPE_WIDTH = 160
 
@@ -49,6 +49,8 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
     for name, texts in (("binding", decision.binding), ("relaxed", decision.relaxed)):
         if texts:
             out.print(f"{name}   {escape(', '.join(texts))}")
+    if decision.outlook is not None:
+        _print_plan(out, decision.outlook)
     guard = decision.guard
     if guard.state == "held" or (explain and guard.state != "off"):
         out.print(f"guard     {guard.state}: {escape(guard.reason)}")
@@ -75,14 +77,50 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
         for sentence in candidate.assumed:
             out.print(f"{escape(candidate.card)}: {sentence}")
     if explain:
-        for subject, sentence in (evidence or {}).items():
-            out.print(f"{escape(subject)}: {escape(sentence)}")
-        unless = ", unless the guard keeps the default card" if guard.state == "held" else ""
-        out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
-        _print_rejections(out, decision)
+        _print_explanation(out, decision, evidence or {})
     elif decision.rejections:
-        out.print(f"{len(decision.rejections)} cards rejected (--explain shows why)")
+        what = "cards and plans" if decision.plans else "cards"
+        out.print(f"{len(decision.rejections)} {what} rejected (--explain shows why)")
     out.print(f"\n[dim]policy {decision.policy} · artifact {decision.artifact}[/]")
+
+
+def _print_explanation(out: Console, decision: Decision, evidence: Mapping[str, str]) -> None:
+    for subject, sentence in evidence.items():
+        out.print(f"{escape(subject)}: {escape(sentence)}")
+    _print_other_plans(out, decision)
+    unless = ", unless the guard keeps the default card" if decision.guard.state == "held" else ""
+    out.print(f"\nA score is the sum of its parts; the lowest wins{unless}.")
+    _print_rejections(out, decision)
+
+
+def _print_other_plans(out: Console, decision: Decision) -> None:
+    """The plans that are candidates and were not chosen."""
+    chosen = decision.outlook
+    for name, plan in decision.plans.items():
+        if name not in decision.rejections and (chosen is None or chosen.id != name):
+            out.print()
+            _print_plan(out, plan)
+
+
+def _print_plan(out: Console, plan: PlanOutlook) -> None:
+    """What is expected of a plan, and its calls as a tree."""
+    cost = "unknown" if plan.cost_usd is None else units.show_usd(round(plan.cost_usd, 7))
+    most = "unknown" if plan.most_cost_usd is None else units.show_usd(round(plan.most_cost_usd, 7))
+    out.print(
+        f"plan      {escape(plan.id)} ({plan.method}): quality {plan.quality:.2f}, "
+        f"cost {cost} expected and {most} at most, "
+        f"{plan.calls:.2f} calls expected and {plan.most_calls} at most"
+    )
+    for number, step in enumerate(plan.steps, start=1):
+        branch = "└─" if number == len(plan.steps) else "├─"
+        price = "?" if step.cost_usd is None else units.show_usd(round(step.cost_usd, 7))
+        out.print(
+            f"          {branch} {step.role} {escape(step.card)}: called with {100 * step.probability:.0f} %, "
+            f"quality {step.quality:.2f}, cost {price}"
+        )
+    if plan.quality_per_usd:
+        worth = units.show_usd(0.01 / plan.quality_per_usd)
+        out.print(f"          a further call is worth {worth} for each percentage point of quality")
 
 
 def _summary(best: Candidate) -> str:

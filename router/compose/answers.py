@@ -46,6 +46,14 @@ _BOOLEAN = {
 _FIRST_WORD = re.compile(r"\A\W*(\w+)\b")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|left|right|,|;|!|displaystyle)|[{}$]")
 _WORD = re.compile(r"\w+(?:[.'’-]\w+)*", re.UNICODE)
+_OPTION_LINE = re.compile(r"^\s*[(\[]?([A-J])[)\].:]\s+\S", re.MULTILINE)
+_ASKS = re.compile(
+    r"\\boxed|\b(?:final answer|(?:correct|right|best) (?:answer|option|choice)|answer (?:with|yes|true|only|choices)"
+    r"|which (?:one )?of (?:the following|these)|yes or no|true or false|how (?:many|much)|multiple[- ]choice"
+    r"|(?:respond|reply) with (?:only|just|a single)|ja oder nein|richtig oder falsch|wie ?viele?|oui ou non|combien"
+    r"|sí o no|cuánt[oa]s?)\b|多少|选择",
+    re.IGNORECASE,
+)
 
 
 class Answer(Struct, frozen=True):
@@ -65,6 +73,16 @@ def read_answer(text: str) -> Answer | None:
     if not stripped:
         return None
     return _json(stripped) or _boxed(stripped) or _stated(stripped) or _whole(stripped)
+
+
+def asks_for_answer(prompt: str) -> bool:
+    """Whether a prompt clearly asks for a final answer that can be compared: one of some options, a number, yes or no.
+
+    An answer to it without a final answer is then probably wrong. Of any other prompt, nothing follows from that.
+    """
+    asked = prompt[-_LONGEST_READ:]
+    options = {found[1] for found in _OPTION_LINE.finditer(asked)}
+    return {"A", "B"} <= options or _ASKS.search(asked) is not None
 
 
 def same_answer(first: str, second: str) -> bool:

@@ -15,7 +15,7 @@ from router.types import Attempt, ComposedPlan, Plan
 
 
 class PlanRunner:
-    """Runs plans by a dispatcher. `gate` judges the answers of members where none is given for a request."""
+    """Runs plans by a dispatcher. `gate` judges the answers of members."""
 
     def __init__(self, dispatcher: Dispatcher, gate: Gate | None = None) -> None:
         self._dispatcher = dispatcher
@@ -39,11 +39,11 @@ class PlanRunner:
         """
         if isinstance(plan, ComposedPlan) and brief is not None:
             ledger = Ledger() if ledger is None else ledger
-            unfit = unfit_reason(brief.spec, call)
-            if not unfit:
-                gate = self._gate if brief.gate is None else brief.gate
-                return await compose(self._dispatcher, catalog, plan, call, brief, gate, ledger, attempts, on_attempt)
-            ledger.degrade(unfit)
+            if not unfit_reason(brief.spec, call):
+                return await compose(
+                    self._dispatcher, catalog, plan, call, brief, self._gate, ledger, attempts, on_attempt
+                )
+            ledger.degrade("unfit")
         cards = tuple(catalog.named(name) for name in (plan.card, *plan.fallbacks))
         try:
             return await self._dispatcher.send_first_healthy(cards, call, attempts, on_attempt)

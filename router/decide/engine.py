@@ -10,6 +10,7 @@ import datetime
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -22,7 +23,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import Limit, LimitResult, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
-from router.decide.plans.rows import Outlooks, PlanRows, Weights
+from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
@@ -46,7 +47,7 @@ class RequestContext(Struct, frozen=True):
 
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
-    that the client named, with which nothing but this plan is a candidate.
+    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -93,16 +94,16 @@ def decide(
             [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
         )
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
-        if request_context.plan is not None:
+        if request_context.plan is not None and not rows.all_needless:
             results.append(_named_plan(request_context.plan, len(catalog)))
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
     candidates = np.flatnonzero(~rejected)
     if not len(candidates):
-        if request_context.plan is not None:
+        if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
-        advice = [*hints(words, results), *_plan_hints(results, named, plans)]
+        advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
         raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, advice))
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
@@ -161,7 +162,7 @@ def _plan_rows(
         features,
         inputs,
         Weights(flags.goals, policy.mistake_usd),
-        Chooser(inputs, results, score, unknown_passes=lenient),
+        Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
         first=None if kept is None else inputs.catalog.position(kept),
         unknown_passes=lenient,
     )
@@ -172,6 +173,13 @@ def _policy_score(inputs: DecisionInputs, policy: Policy, flags: Flags, parts: M
     goals = policy.flags.goals
     own = parts if flags.goals == goals else parts_of(inputs, goals, policy.mistake_usd)
     score: Doubles = functools.reduce(np.add, own.values())
+    return score
+
+
+def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubles:
+    """The policy's score of the cards on a part of the prompt."""
+    parts = parts_of(msgspec.structs.replace(inputs, forecast=part), policy.flags.goals, policy.mistake_usd)
+    score: Doubles = functools.reduce(np.add, parts.values())
     return score
 
 
@@ -189,9 +197,8 @@ def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: in
     chosen, cards = int(order[0]), order[order < len(catalog)]
     if chosen < len(catalog):
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
-    members = rows.members_of(chosen)
-    others = cards[~np.isin(cards, members)]
-    others = np.concatenate([np.array([rows.answerer(chosen)], dtype=order.dtype), others])
+    members = set(rows.members_of(chosen))
+    others = np.array([rows.answerer(chosen), *(card for card in cards.tolist() if card not in members)])
     return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
 
 
@@ -210,21 +217,22 @@ def _explain_named(plan: str, rejections: Rejections) -> str:
     return f"{name} cannot answer this request: {'; '.join((rejection.reason, *rejection.also))}"
 
 
-def _plan_hints(results: Sequence[LimitResult], named: Sequence[str], plans: Plans) -> list[str]:
-    """What to do where a limit demands a plan that is no candidate."""
+def _plan_hints(
+    results: Sequence[LimitResult], named: Sequence[str], plans: Plans, rejections: Rejections
+) -> list[str]:
+    """What to do where a limit demands a plan that is no candidate, and why those are none that it means."""
     lines = []
     for result in results:
         limit = result.limit
-        if (
-            limit.field != "plan"
-            or limit.op != "="
-            or not isinstance(limit.value, str)
-            or limit.text == "plan possible"
-        ):
+        if limit.field != "plan" or limit.op != "=" or result.limit is POSSIBLE:
             continue
         known = ("single", *KINDS, *plans.ids)
+        meant = [name for name in named if limit.value in (name, plans[name].kind)]
         if limit.value not in known:
-            lines.append(f"there is no plan {limit.value}{did_you_mean(limit.value, known) or f'; known: {known}'}")
+            lines.append(f"there is no plan {limit.value}{did_you_mean(str(limit.value), known)}")
+        elif meant:
+            failed = {f"{PREFIX}{name}": rejections[f"{PREFIX}{name}"] for name in meant}
+            lines += [f"{name}: {'; '.join((why.reason, *why.also))}" for name, why in failed.items()]
         elif limit.value != "single":
             stated = ", ".join(named) or "none"
             lines.append(f"the plans of the policy are {stated}; name one as the model plan/NAME, or under its `plans`")
@@ -347,7 +355,8 @@ def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pic
     texts = []
     for result, failing in zip(results, fails, strict=True):
         added = failing & (counts == 1)
-        if added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
+        # What makes a plan impossible is no limit that could be lifted.
+        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
             texts.append(result.limit.text)
     return tuple(texts)
 
@@ -369,7 +378,7 @@ def _explain_empty(
     nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((int(result.fails[: len(counts)].sum()), result.limit.text) for result in results if result.fails.any()),
+        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[: len(counts)].sum()))),
         reverse=True,
     )
     effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)

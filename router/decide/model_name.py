@@ -10,20 +10,25 @@ from typing import Any
 from msgspec import Struct
 
 from router.decide.flags import Flags, combined, parse_flags
+from router.decide.plans.spec import PREFIX
 from router.errors import FieldError
 
 DEFAULT_POLICY = "default"
 AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
+_PLAN = re.compile(rf"{PREFIX}(?P<plan>[^\[\]]+)(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _OPTIONS = frozenset({"flags", "policy", "session"})
 _MAX_CHARACTERS = 2_000
 
 
 class Target(Struct, frozen=True):
-    """What a model name asks for: routing, perhaps by a policy and with flags that are not parsed yet, or one card."""
+    """What a model name asks for: routing, perhaps by a policy and with flags that are not parsed yet, one card, or the
+    id of a plan, perhaps with flags.
+    """
 
     policy: str | None = None
     flag_text: str = ""
     card: str | None = None
+    plan: str | None = None
 
 
 class RoutingOptions(Struct, frozen=True):
@@ -64,7 +69,7 @@ class Aliases(Mapping[str, str]):
         exact = self._exact.get(name)
         if exact is not None:
             return exact
-        if self._patterns and not is_auto(name) and name not in self._cards:
+        if self._patterns and not is_auto(name) and not is_plan(name) and name not in self._cards:
             for pattern, target in self._patterns:
                 if pattern.match(name):
                     return target
@@ -93,8 +98,13 @@ def is_auto(name: str) -> bool:
     return name == "auto" or name.startswith(("auto/", "auto["))
 
 
+def is_plan(name: str) -> bool:
+    """Whether a model's name asks for a plan."""
+    return name.startswith(PREFIX)
+
+
 def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
-    """What `model` asks for: `auto`, `auto/<policy>`, either with `[<flags>]`, an alias, or a card's name.
+    """What `model` asks for: `auto`, `auto/<policy>`, `plan/<name>`, each with `[<flags>]`, an alias, or a card's name.
 
     A body without a model asks for routing. `aliases` may be `Aliases`. Raises FieldError.
     """
@@ -103,6 +113,10 @@ def read_target(name: Any, aliases: Mapping[str, str]) -> Target:
     if not isinstance(name, str) or not name:
         raise FieldError("model", "must be the name of a model, or `auto` for routing")
     target = aliases.get(name, name)
+    if is_plan(target):
+        if (match := _PLAN.fullmatch(target)) is None:
+            raise FieldError("model", f'is "{name}": flags belong in brackets at its end, as in plan/name[cost<1$]')
+        return Target(flag_text=match["flags"] or "", plan=match["plan"])
     if not is_auto(target):
         return Target(card=target)
     match = AUTO.fullmatch(target)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.cards import Card
+from router.compose.gate import Gate
 from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.bounds.admission import Admission
@@ -52,6 +53,7 @@ class Gateway:
         reloader: ConfigReloader,
         *,
         probe: Probe = no_probe,
+        gate: Gate | None = None,
         state: StateStore | None = None,
         conversations: StateStore | None = None,
         journal: RecordSink | None = None,
@@ -80,7 +82,7 @@ class Gateway:
             reloader=reloader,
             selector=Selector(self.availability, self.dispatcher.pool, sessions),
             dispatcher=self.dispatcher,
-            runner=PlanRunner(self.dispatcher),
+            runner=PlanRunner(self.dispatcher, gate),
             admission=self.admission,
             bodies=self.bodies,
             state=self.state,
@@ -201,7 +203,7 @@ class Gateway:
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
-    return ModelList(active.router.catalog, active.router.policies, active.aliases)
+    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans)
 
 
 def _visitors(active: ActiveConfig) -> Visitors:

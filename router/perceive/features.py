@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from router.perceive.reader import READINGS, Context, Reader
@@ -20,6 +21,7 @@ from router.perceive.text.text_features import WIDTH, surface_features
 from router.types import UNKNOWN_DEPENDENCE, Features, Floats
 from router.wire.chat.request import ChatRequest, Turn
 from router.wire.effort import thinking_scale
+from router.wire.reading.indivisible import indivisible_in
 
 VERSION = 2
 """Version of the features. Raise it when the same turns get another vector, so that cached vectors are discarded."""
@@ -146,11 +148,39 @@ def _dependence(turns: Sequence[Turn]) -> float:
     return dependence(text, [turn.text[:_SEARCHED_CHARACTERS] for turn in before if turn.role in _SPEAKERS])
 
 
+class _Whole(Protocol):
+    """What a part has in common with its prompt: how much a model may think, and who reads it."""
+
+    @property
+    def thinking_scale(self) -> float: ...
+    @property
+    def reader(self) -> str: ...
+
+
+def part_features(vector: Floats, input_tokens: int, whole: _Whole) -> Features:
+    """The features of one task of a prompt."""
+    return Features(
+        vector=vector,
+        input_tokens=input_tokens,
+        modalities=frozenset({"text"}),
+        needs=frozenset(),
+        thinking_scale=whole.thinking_scale,
+        reader=whole.reader,
+    )
+
+
 class Perceiver:
     """Computes the features of requests with one encoder, and a reader if the predictor has one."""
 
     def __init__(self, encoder: Encoder, reader: Reader | None = None) -> None:
         self._encoder, self._reader = encoder, reader
+
+    def with_parts(self, features: Features, parts: Sequence[str]) -> Features:
+        """`features` with those of the tasks of which the newest turn consists."""
+        vectors = feature_vectors(self._encoder, [(part,) for part in parts], self._reader)
+        tokens = map(self._encoder.count_tokens, parts)
+        of_parts = tuple(part_features(vector, count, features) for vector, count in zip(vectors, tokens, strict=True))
+        return msgspec.structs.replace(features, parts=of_parts)
 
     def __call__(self, request: ChatRequest, *, continues: bool = False) -> Features:
         """The features of `request`; those of its dependence only where it `continues` a conversation."""
@@ -165,4 +195,5 @@ class Perceiver:
             thinking_scale=thinking_scale(request.body),
             dependence=_dependence(request.turns) if continues else UNKNOWN_DEPENDENCE,
             reader="" if self._reader is None else self._reader.id,
+            indivisible=indivisible_in(request.body),
         )

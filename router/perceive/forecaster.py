@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from router.cards.catalog import Catalog
@@ -71,7 +72,13 @@ class Forecaster:
         self._length_offset = predictor.head.length_offset[rows]
 
     def __call__(self, features: Features) -> Forecast:
-        """The forecast of every card, in the catalogue's order."""
+        """The forecast of every card, in the catalogue's order, and those of the parts of the prompt."""
+        forecast = self._whole(features)
+        if not features.parts:
+            return forecast
+        return msgspec.structs.replace(forecast, parts=tuple(map(self._whole, features.parts)))
+
+    def _whole(self, features: Features) -> Forecast:
         prompt = self._predictor.profile(features.vector[None])
         quality = self._with_local_evidence(self._quality(prompt), features.vector)
         output_tokens = np.minimum(tokens_of(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)

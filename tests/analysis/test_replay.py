@@ -17,6 +17,8 @@ from router import __version__
 from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
 from router.perceive.predictor import Evidence, Predictor
@@ -346,3 +348,67 @@ def test_a_decision_with_contradicting_flags_replays(store: Store, predictor: Pr
     recorded = store.record(tested, tested.route(request, flags="size>2B", policy=free))
     assert recorded.flags == "size<1B,size>2B"
     assert store.replayer.replay(recorded).same
+
+
+PLANS = Plans(
+    [
+        Cascade(id="ladder", description="d", members=("poet", "generalist")),
+        Committee(id="two", description="d", members=(Best(2),)),
+        Samples(id="again", description="d", member="calculator"),
+        Segments(id="split", description="d", min_gain=0.0),
+    ]
+)
+TASKS = ChatRequest.from_prompt(f"Answer the questions below:\n1. {SUM}\n2. Which poem has the moon in it?\n3. {SUM}")
+
+
+@given(
+    request=requests | st.just(TASKS),
+    flags=flag_texts,
+    plan=st.none() | st.sampled_from(PLANS.ids),
+    seed=st.booleans(),
+    unavailable=st.dictionaries(st.sampled_from(["poet", "calculator"]), st.just("no key")),
+)
+def test_a_decision_with_plans_replays_to_the_same_tree(
+    shared: Store,
+    predictor: Predictor,
+    request: ChatRequest,
+    flags: str,
+    plan: str | None,
+    seed: bool,
+    unavailable: dict[str, str],
+) -> None:
+    plain = router(predictor)
+    planned = msgspec.structs.replace(plain.policies["default"], plans=PLANS.ids, mistake_usd=1.0)
+    tested = Router(plain.catalog, Policies([planned]), predictor, plans=PLANS)
+    if seed:
+        request = ChatRequest.from_body({**request.body, "seed": 7})
+    try:
+        routed = tested.route(request, flags=flags, unavailable=unavailable, plan=plan)
+    except NoCandidateError:
+        assume(False)
+    stored = shared.record(tested, routed)
+    replayed = shared.replayer.replay(stored)
+    assert (replayed.same, replayed.differences, replayed.reasons) == (True, (), ())
+    assert replayed.decision is not None
+    assert stored.plan == replayed.decision.outlook == routed.decision.outlook
+    assert msgspec.json.encode(replayed.decision.document()) == msgspec.json.encode(routed.decision.document())
+
+
+def test_the_parts_of_a_split_prompt_are_recorded(store: Store, predictor: Predictor) -> None:
+    plain = router(predictor)
+    tested = Router(plain.catalog, plain.policies, predictor, plans=PLANS)
+    routed = tested.route(TASKS, plan="split")
+    stored = store.record(tested, routed)
+    assert len(stored.parts) == len(routed.features.parts) == 3
+    assert store.replayer.replay(stored).same
+
+
+def test_with_an_edited_plan_the_replay_names_it(store: Store, predictor: Predictor) -> None:
+    plain = router(predictor)
+    tested = Router(plain.catalog, plain.policies, predictor, plans=PLANS)
+    stored = store.record(tested, tested.route(ChatRequest.from_prompt(SUM), plan="ladder"))
+    edited = Plans([Cascade(id="ladder", description="d", members=("calculator", "generalist"))])
+    current = CatalogSnapshot(tested.catalog, {})
+    again = store.replayer.re_decide(stored, current, tested.policies, None, edited)
+    assert again.reasons == ("plan edited: ladder",)
+    assert "plan" in [difference.field for difference in again.differences]

@@ -284,3 +284,31 @@ def test_one_word_that_is_nearly_a_command_is_asked_about(run: Run) -> None:
     ended = run("servee")
     assert ended.code == 2
     assert 'did you mean "serve"?' in ended.err
+
+
+def test_the_plans_are_listed_with_their_kinds(run: Run) -> None:
+    rows = {line.split()[0]: line for line in run("plans", "list").out.splitlines() if line.strip()}
+    assert " cascade " in rows["cheap-first"]
+    assert {plan["id"] for plan in json.loads(run("plans", "list", "--json").out)} <= set(rows)
+
+
+def test_a_plan_is_shown_and_checked(run: Run) -> None:
+    assert json.loads(run("plans", "show", "cheap-first").out)["kind"] == "cascade"
+    assert "plans are valid" in run("plans", "lint").out
+    assert 'there is no plan "cheap-frst"; did you mean "cheap-first"?' in run("plans", "show", "cheap-frst").err
+
+
+def test_a_decision_shows_the_tree_of_a_plan_and_why_others_are_rejected(run: Run) -> None:
+    shown = run("What is 17 × 23?", "--all", "--plans", "cheap-first,describe-image", "-f", "plan!=single", "--explain")
+    assert "plan/cheap-first (cascade): quality" in shown.out
+    assert "└─ member" in shown.out
+    assert "the request contains no image, which the first stage consumes" in shown.out
+    document = json.loads(
+        run("What is 17 × 23?", "--all", "--plans", "cheap-first", "-f", "plan!=single", "--json").out
+    )
+    assert document["plan"]["id"] == "plan/cheap-first"
+    assert len(document["plans"]["plan/cheap-first"]["steps"]) == 2
+
+
+def test_a_plan_that_does_not_exist_is_refused(run: Run) -> None:
+    assert 'there is no plan "cheap-frst"; did you mean "cheap-first"?' in run("hello", "--plans", "cheap-frst").err

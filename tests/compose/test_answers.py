@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.compose.answers import Answer, read_answer, same_answer
+from router.compose.answers import Answer, asks_for_answer, read_answer, same_answer
 
 READ = {
     '{"b": 1.0, "a": [true, null]}': Answer("json", '{"a":[true,null],"b":1}'),
@@ -88,3 +88,26 @@ def test_a_json_document_agrees_with_itself_however_it_is_written(document: obje
 @given(st.integers(-(10**12), 10**12))
 def test_a_number_agrees_with_itself_with_separators(number: int) -> None:
     assert same_answer(f"The answer is {number}", f"{number:,}")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "What is the capital of Australia?\nA. Sydney\nB. Canberra\nC. Perth",
+        "Which of the following is a prime?\n(A) 4\n(B) 7",
+        "How many legs do three spiders have?",
+        "Is this sentence grammatical? Answer yes or no: He go home.",
+        "Solve x² = 4 and put the result in \\boxed{}.",
+        "Wie viele Tage hat ein Schaltjahr?",
+    ],
+)
+def test_a_prompt_asks_for_an_answer_that_can_be_compared(prompt: str) -> None:
+    assert asks_for_answer(prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "Write a poem about autumn.", "Explain how TCP works.", "A. Write a plan for the week.", "Refactor this."],
+)
+def test_a_prompt_asks_for_no_answer_that_can_be_compared(prompt: str) -> None:
+    assert not asks_for_answer(prompt)

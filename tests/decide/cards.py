@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from router.cards import Card, Catalog
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
+from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.rows import Outlooks
 from router.decide.policy import Policy
 from router.decide.ranking import Ranking, Rejections
 from router.formats.quantities import read_quantity
@@ -83,8 +85,10 @@ def choose(
     seen: Features | None = None,
     unavailable: Mapping[str, str] | None = None,
     kept: str | None = None,
+    plans: Plans = NO_PLANS,
+    plan: str | None = None,
 ) -> Decision:
-    """The decision between `cards`; the forecast is in the order of their ids."""
+    """The decision between `cards` and the policy's plans; the forecast is in the order of the cards' ids."""
     expected = [0.5] * len(cards) if expected is None else expected
     return decide(
         Catalog(cards),
@@ -93,7 +97,8 @@ def choose(
         policy,
         parse_flags(flags) if isinstance(flags, str) else flags,
         "artifact",
-        RequestContext(unavailable or {}, TODAY, kept),
+        RequestContext(unavailable or {}, TODAY, kept, plan),
+        plans,
     )
 
 
@@ -103,7 +108,7 @@ def as_json(decision: Decision) -> bytes:
     def plain(value: Any) -> Any:
         if isinstance(value, Ranking):
             return tuple(value)
-        if isinstance(value, Rejections):
+        if isinstance(value, Rejections | Outlooks):
             return dict(value)
         raise NotImplementedError(type(value))
 

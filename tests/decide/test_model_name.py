@@ -17,6 +17,8 @@ ALIASES = {"gpt-4": "auto/cheap", "mini": "gpt-4o-mini"}
         (None, Target()),
         ("auto", Target()),
         ("auto/cheap", Target(policy="cheap")),
+        ("plan/cheap-first", Target(plan="cheap-first")),
+        ("plan/cheap-first[calls<=2]", Target(plan="cheap-first", flag_text="calls<=2")),
         ("auto[size<7B]", Target(flag_text="size<7B")),
         ("auto/cheap[size<7B,smallest]", Target(policy="cheap", flag_text="size<7B,smallest")),
         ("auto[]", Target()),
@@ -30,7 +32,7 @@ def test_a_model_name_selects_routing_or_a_card(name: str | None, target: Target
     assert read_target(name, ALIASES) == target
 
 
-@pytest.mark.parametrize("name", ["", 7, ["auto"], "auto/", "auto/a[x", "auto[x]y"])
+@pytest.mark.parametrize("name", ["", 7, ["auto"], "auto/", "auto/a[x", "auto[x]y", "plan/", "plan/a[x"])
 def test_an_invalid_model_name_is_rejected(name: Any) -> None:
     with pytest.raises(FieldError) as caught:
         read_target(name, {})

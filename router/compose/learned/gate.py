@@ -17,13 +17,14 @@ class LearnedGate:
 
     def __init__(self, identity: str, weights: GateWeights) -> None:
         self.id = identity
-        self._weights = weights
+        self.weights = weights
 
     def rights(self, asked: Sequence[Asked], usual_prior: float) -> Doubles:
         """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`."""
         if not asked:
             return np.zeros(0)
-        return rights(self._rule(asked), observed(asked, usual_prior))[0]
+        right: Doubles = rights(self._rule(asked), observed(asked, usual_prior))[0]
+        return right
 
     def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
         """How much the quality of the delivered answer is expected to rise if one more card is asked, in [0, 1]."""
@@ -35,7 +36,7 @@ class LearnedGate:
     def _rule(self, asked: Sequence[Asked]) -> Rule:
         """The rule for the kind of the first answer that can be read."""
         kind = next((member.answer.kind for member in asked if member.answer is not None), "")
-        return self._weights.of_kind(kind)
+        return self.weights.of_kind(kind)
 
 
 def observed(asked: Sequence[Asked], usual_prior: float) -> Observed:

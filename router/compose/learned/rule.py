@@ -136,7 +136,7 @@ def own_rights(rule: Rule, seen: Observed) -> Doubles:
     readable = probability(own_features(seen)[:, :, : len(weights)] @ np.array(weights))
     right = np.where(seen.answers == NO_ANSWER, rule.unreadable, readable)
     right = np.where(seen.open, seen.prior, right)
-    return np.where(seen.failed, 0.0, right)
+    return np.asarray(np.where(seen.failed, 0.0, right))
 
 
 def same_answers(seen: Observed) -> Mask:
@@ -144,7 +144,7 @@ def same_answers(seen: Observed) -> Mask:
     equal = seen.answers[:, :, None] == seen.answers[:, None, :]
     votes = seen.votes
     equal &= votes[:, :, None] & votes[:, None, :]
-    return equal | np.eye(equal.shape[1], dtype=np.bool_)
+    return np.asarray(equal | np.eye(equal.shape[1], dtype=np.bool_))
 
 
 def joined_features(seen: Observed, own: Doubles) -> Doubles:

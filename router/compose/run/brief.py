@@ -6,37 +6,19 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from msgspec import Struct
 
-from router.compose.gate import Gate
-from router.decide.plans.spec import BestOf, Caps, Cascade, PlanSpec
+from router.decide.plans.possible import impossible
+from router.decide.plans.spec import Caps, PlanSpec
 from router.dispatch import Call
-from router.wire.reading.needs import needs_of
+from router.types import Features
+from router.wire.reading.indivisible import indivisible_in
+from router.wire.reading.needs import modalities_of, needs_of
 
 _NONE: Mapping[str, float] = {}
-_ONE_ANSWER = frozenset({"multiple_choices", "logprobs", "audio_output", "image_output"})
-_TOOLS = frozenset(
-    {
-        "tools",
-        "custom_tools",
-        "strict_tools",
-        "parallel_tools",
-        "code_interpreter",
-        "computer_use",
-        "file_search",
-        "image_generation",
-        "mcp",
-        "memory",
-        "shell",
-        "text_editor",
-        "tool_search",
-        "web_fetch",
-        "web_search",
-    }
-)
-# What only one server has, or what makes an answer one of several that belong together.
-_STATE = ("previous_response_id", "conversation", "background", "seed", "audio")
-_TOOL_KINDS = frozenset({"tool_use", "tool_result", "function_call", "function_call_output", "custom_tool_call"})
+_NO_VECTOR = np.zeros(0, dtype=np.float32)
+Scores = Callable[[Mapping[str, Any]], Mapping[str, float]]
 
 
 class Forecasts(Struct, frozen=True):
@@ -54,17 +36,15 @@ class Forecasts(Struct, frozen=True):
 class Brief(Struct, frozen=True, eq=False):
     """The plan's file, what is forecast, and what the operator allows at most (`caps`).
 
-    `request_id` seeds what must not depend on the members, such as their order. `choose` gives the best card among
-    some for a prompt of its own, None where none is better than another. `gate` judges answers, where the artifact has
-    one.
+    `request_id` seeds what must not depend on the members, such as their order. `scores` are those of the cards that
+    may answer a chat body of its own, the lower the better.
     """
 
     spec: PlanSpec
     forecasts: Forecasts = Forecasts()
     caps: Caps = Caps()
     request_id: str = ""
-    choose: Callable[[Mapping[str, Any], tuple[str, ...]], str | None] | None = None
-    gate: Gate | None = None
+    scores: Scores | None = None
 
     @property
     def limits(self) -> Caps:
@@ -83,40 +63,11 @@ class Brief(Struct, frozen=True, eq=False):
 
 
 def unfit_reason(spec: PlanSpec, call: Call) -> str:
-    """Why one card alone must answer a request, in one word; empty where the plan can.
-
-    Tools, and what a client goes on with, need the whole message of one model, which only plans give that pick one.
-    """
-    body = call.body
-    needs = needs_of(body)
-    if needs & _ONE_ANSWER:
-        return "one-answer"
-    if (
-        any(body.get(field) is not None and body.get(field) is not False for field in _STATE)
-        or body.get("store") is True
-    ):
-        return "stateful"
+    """Why a plan of this kind cannot answer the request, whatever was decided; empty where it can."""
     if call.affinity.binds:
-        return "stateful"
-    if (needs & _TOOLS or _has_tool_turns(body)) and not isinstance(spec, Cascade | BestOf):
-        return "tools"
-    return ""
-
-
-def _has_tool_turns(body: Mapping[str, Any]) -> bool:
-    """Whether the conversation contains calls of tools, in any protocol."""
-    for field in ("messages", "input"):
-        turns = body.get(field)
-        for turn in turns if isinstance(turns, list) else ():
-            if not isinstance(turn, Mapping):
-                continue
-            if turn.get("tool_calls") or turn.get("role") in ("tool", "function") or turn.get("type") in _TOOL_KINDS:
-                return True
-            parts = turn.get("content")
-            for part in parts if isinstance(parts, list) else ():
-                if isinstance(part, Mapping) and part.get("type") in _TOOL_KINDS:
-                    return True
-    return False
+        return "the request refers to what only one server has"
+    needs, modalities = needs_of(call.body), modalities_of(call.body)
+    return impossible(spec, Features(_NO_VECTOR, 0, modalities, needs, indivisible=indivisible_in(call.body)))
 
 
 def _least(first: float | None, second: float | None) -> float | None:

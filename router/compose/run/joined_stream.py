@@ -54,7 +54,8 @@ class JoinedStream:
         self._pieces = self._joined()
         self._text, self._finish = list[str](), "stop"
         self._head: dict[str, Any] = {}
-        self._start = beginning(work.parts, 0)
+        # Of several tasks in one call the answer writes the numbers itself.
+        self._start = "" if len(work.groups[0].segments) > 1 else beginning(work.parts, work.groups[0], "")
         self._callback: Callable[[], object] | None = None
         self.complete = False
 
@@ -100,7 +101,7 @@ class JoinedStream:
                 callback()
 
     async def _joined(self) -> AsyncGenerator[bytes, None]:
-        parts = self._work.parts
+        parts, groups = self._work.parts, self._work.groups
         while not self._first.complete:
             await anext(self._first, b"")
             events = list[bytes]()
@@ -113,9 +114,9 @@ class JoinedStream:
         await self._first.aclose()
         self._called.end("shown")
         self._work.first.set_result("".join(self._text).strip())
-        for number, task in enumerate(self._work.tasks, 1):
+        for group, task in zip(groups[1:], self._work.tasks, strict=True):
             text = await task
-            yield b"".join(self._writer.feed(self._chunk({"content": beginning(parts, number) + text})))
+            yield b"".join(self._writer.feed(self._chunk({"content": beginning(parts, group, text) + text})))
         events = [*self._writer.feed(self._chunk({}, self._finish))]
         total = self._members.ledger.usage()
         if total is not None:

@@ -120,6 +120,16 @@ class Ledger:
         costs = [cost for card, usage in priced if usage is not None and (cost := cost_of(card, usage)) is not None]
         return sum(costs) if costs else None
 
+    def stated_cost_usd(self, expected_usd: float | None) -> float | None:
+        """What all calls cost as far as is known when a stream begins: of one that is still written, what is expected
+        of it.
+        """
+        writing = [each for each in self.calls if math.isnan(each.ended_s)]
+        if not writing:
+            return self.cost_usd()
+        ended = [each.outcome(0.0).cost_usd or 0.0 for each in self.calls if each not in writing]
+        return None if expected_usd is None else sum(ended) + expected_usd * len(writing)
+
     def degrade(self, reason: str) -> None:
         """State why the answer is less than planned; the first reason counts."""
         self.degraded = self.degraded or reason

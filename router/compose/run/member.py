@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
-from router.compose.answers import Answer, read_answer
+from router.compose.answers import Answer, asks_for_answer, read_answer
 from router.compose.gate import Asked, Gate
 from router.compose.run.brief import Brief
 from router.compose.run.ledger import Called, Ledger
@@ -95,7 +95,7 @@ class Members:
         self.failures: list[Failure] = []
         self._catalog, self._dispatcher, self._on_attempt = catalog, dispatcher, on_attempt
         self._on_attempts = on_attempts
-        self._schema = schema_asked(call.body)
+        self._schema, self._asks_for_answer = schema_asked(call.body), asks_for_answer(self.prompt)
         self._slots = asyncio.Semaphore(self.limits.parallel)
         self._reserved_usd: dict[int, float] = {}
 
@@ -200,6 +200,7 @@ class Members:
                 draft.answer,
                 signals_of(draft.text, draft.answer, draft.whole.logprobs),
                 draft.failed,
+                self._asks_for_answer,
             )
             for draft in drafts
         ]
@@ -297,7 +298,8 @@ class Members:
             document = collected(call.api, pieces)
         else:
             assert isinstance(response.body, bytes)
-            document = response.decoded if response.decoded is not None else json_or_none(response.body)
+            # Of a converted answer, what was decoded is the upstream's.
+            document = json_or_none(response.body)
         if not isinstance(document, Mapping):
             raise UpstreamError(f'the response of the card "{called.card.id}" is not a JSON object', 502, "garbage")
         whole = read_whole_answer(call.api, document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,9 +11,10 @@ import msgspec
 from router.compose.run.chat import as_chat, messages_of, newest_of_user
 from router.compose.run.joined_stream import JoinedStream
 from router.compose.run.member import Draft, Members
-from router.compose.run.parts import beginning, segment_call
+from router.compose.run.parts import beginning, group_call
 from router.compose.run.together import cancelled
 from router.compose.split import Split, split
+from router.decide.plans.segments import Group, plan_segments
 from router.decide.plans.spec import Segments
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.stream import EventStream
@@ -25,19 +26,19 @@ from router.wire.usage.added import with_added
 
 
 class Work:
-    """The tasks of one prompt with their cards, and their answers as they come. `first` is the text of the first one,
-    which other tasks may depend on.
+    """The calls that answer the tasks of one prompt, and their answers as they come. `first` is the text of the first
+    one, which others may depend on.
     """
 
-    def __init__(self, members: Members, call: Call, parts: Split, cards: list[str]) -> None:
-        self.members, self.call, self.parts, self.cards = members, call, parts, cards
+    def __init__(self, members: Members, call: Call, parts: Split, groups: Sequence[Group]) -> None:
+        self.members, self.call, self.parts, self.groups = members, call, parts, groups
         self.first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.tasks: list[asyncio.Task[str]] = []
         self.drafts: dict[int, Draft] = {}
 
     def start(self, since: int) -> None:
-        """Begin the tasks from this one on."""
-        for number in range(since, len(self.cards)):
+        """Begin the calls from this one on."""
+        for number in range(since, len(self.groups)):
             self.tasks.append(asyncio.ensure_future(self._answer(number, since)))
 
     async def stop(self) -> None:
@@ -47,31 +48,29 @@ class Work:
 
     async def _answer(self, number: int, since: int) -> str:
         """The text of one answer: by the best card for it, else by another. Raises UpstreamError where none has one."""
-        before = None
-        if self.parts.segments[number].depends:
-            before = await (asyncio.shield(self.first) if number == since == 1 else self.tasks[number - 1 - since])
-        call = segment_call(self.call, self.parts, number, before)
+        group, before = self.groups[number], None
+        if group.after is not None:
+            earlier = self.groups[group.after]
+            text = await (asyncio.shield(self.first) if group.after < since else self.tasks[group.after - since])
+            before = earlier, text
+        call = group_call(self.call, self.parts, group, before)
         members = self.members
-        for card in dict.fromkeys((self.cards[number], members.plan.card, *members.plan.fallbacks)):
+        for card in dict.fromkeys((group.card, members.plan.card, *members.plan.fallbacks)):
             draft = await members.draft(card, "segment", call, stream=True)
             if draft is not None and not draft.failed:
                 draft.called.end("shown")
                 self.drafts[number] = draft
                 return draft.text.strip()
-        raise UpstreamError(f"no model answered part {number + 1} of the request", 502, "segment")
+        raise UpstreamError(f"no model answered part {group.segments[0] + 1} of the request", 502, "segment")
 
 
 async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | None:
     """The joined answers; the first one live where the client streams. None where a part has no answer, or where one
-    card is best for all of them.
+    card answers the whole prompt.
     """
     parts = split(members.prompt)
-    number = len(parts.segments)
-    choose = members.brief.choose
-    if number < 2 or choose is None:
-        return None
-    if not members.may_ask(number):
-        members.ledger.degrade("calls")
+    count, scores = len(parts.segments), members.brief.scores
+    if count < 2 or scores is None:
         return None
     try:
         call = as_chat(members.call)
@@ -79,13 +78,17 @@ async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | N
         return None
     if newest_of_user(messages_of(call)) is None:
         return None
-    allowed = members.plan.members
-    cards = [
-        choose(segment_call(call, parts, number, None).body, allowed) or members.plan.card for number in range(number)
-    ]
-    if len(set(cards)) < 2:
-        return await members.live(cards[0], "answer")
-    work = Work(members, call, parts, cards)
+    alone = [group_call(call, parts, Group("", (number,)), None).body for number in range(count)]
+    planned = plan_segments(
+        [segment.depends for segment in parts.segments],
+        lambda number: scores(alone[number]),
+        members.plan.card,
+        min_gain=spec.min_gain,
+        most_calls=members.limits.calls,
+    )
+    if not planned.is_split:
+        return await members.live(planned.groups[0].card, "answer")
+    work = Work(members, call, parts, planned.groups)
     return await (_streamed(work) if members.call.stream else _whole(work))
 
 
@@ -93,7 +96,9 @@ async def _streamed(work: Work) -> UpstreamResponse | None:
     members = work.members
     work.start(1)
     try:
-        begun = await members.begun(work.cards[0], "segment", segment_call(work.call, work.parts, 0, None))
+        begun = await members.begun(
+            work.groups[0].card, "segment", group_call(work.call, work.parts, work.groups[0], None)
+        )
     except BaseException:
         await work.stop()
         raise
@@ -117,7 +122,7 @@ async def _whole(work: Work) -> UpstreamResponse | None:
     finally:
         await work.stop()
     draft = work.drafts[0]
-    text = "".join(beginning(work.parts, number) + each for number, each in enumerate(texts))
+    text = "".join(beginning(work.parts, group, each) + each for group, each in zip(work.groups, texts, strict=True))
     chat = _with_text(draft.document, text)
     total = members.ledger.usage()
     if total is not None:

@@ -13,7 +13,7 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import parse_flags
 from router.decide.limits import LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Samples, Segments
-from router.types import Doubles, Mask
+from router.types import Doubles, Forecast, Mask
 
 
 class Exempt(NamedTuple):
@@ -26,13 +26,17 @@ class Exempt(NamedTuple):
 class Members(Struct, frozen=True):
     """Positions of cards in the order of their calls; `writer` is the last of them where the plan has one.
 
-    `exempt` are for each call the limits that do not hold for it. `problem` says why the plan has no such members.
+    `exempt` are for each call the limits that do not hold for it; `forecasts` that of each call where they answer
+    different parts of the prompt. `problem` says why the plan has no such members; it is `needless` where one card
+    answers as well.
     """
 
     calls: tuple[int, ...] = ()
     writer: int | None = None
     exempt: tuple[frozenset[Exempt], ...] = ()
     problem: str = ""
+    forecasts: tuple[Forecast, ...] = ()
+    needless: bool = False
 
     def exempts(self, call: int, result: LimitResult) -> bool:
         """Whether a limit does not hold for a call."""
@@ -50,21 +54,26 @@ class Chooser:
         inputs: DecisionInputs,
         results: Sequence[LimitResult],
         score: Callable[[], Doubles],
+        part_score: Callable[[Forecast], Doubles],
         *,
         unknown_passes: bool,
     ) -> None:
-        """`results` are the limits of the request; `score`, of shape `(cards,)`, is that of the policy."""
+        """`results` are the limits of the request; `score`, of shape `(cards,)`, is that of the policy, `part_score`
+        the same for a part of the prompt.
+        """
+        self._part_score = part_score
         self._inputs, self._results, self._unknown_passes = inputs, results, unknown_passes
         self._catalog, self._make_score = inputs.catalog, score
         self._ranked: list[int] | None = None
-        self._passing: Mask | None = None
+        # By the limits of a member: several plans often state the same.
+        self._masks: dict[tuple[str, ...], Mask] = {}
 
     def members(self, plan: PlanSpec) -> Members:
         """The members of `plan`."""
         if isinstance(plan, Chain):
             return self._chain(plan)
         if isinstance(plan, Segments):
-            return Members(problem="the prompt is a single task")
+            return self._segments(plan)
         stated: Sequence[Member] = (plan.member,) if isinstance(plan, Samples) else plan.members
         calls, problem = self._filled(stated)
         if problem:
@@ -107,6 +116,38 @@ class Chooser:
                 converted |= {Exempt("modality", stage.consumes)}
         return Members(tuple(calls), exempt=tuple(exempt))
 
+    def _segments(self, plan: Segments) -> Members:
+        """The best card for each part, among those that pass the limits of the whole prompt."""
+        parts = self._inputs.forecast.parts
+        problem = "the prompt is a single task" if len(parts) < 2 else ""
+        if len(parts) > plan.caps.calls:
+            problem = f"the prompt has {len(parts)} parts, more than the {plan.caps.calls} calls of its caps"
+        if problem:
+            return Members(problem=problem, needless=True)
+        mask, problem = self._allowed(plan)
+        if problem:
+            return Members(problem=problem)
+        scores = np.where(mask, [self._part_score(part) for part in parts], np.inf)
+        calls = tuple(scores.argmin(axis=1).tolist())
+        gain = float(scores.mean(axis=0).min() - scores.min(axis=1).mean())
+        if len(set(calls)) == 1:
+            problem = f"all parts want the same card, {self._catalog.ids[calls[0]]}"
+        elif gain <= plan.min_gain:
+            problem = f"splitting gains {gain:.3f}, not more than {plan.min_gain:g}"
+        return Members(problem=problem, needless=True) if problem else Members(calls, forecasts=parts)
+
+    def _allowed(self, plan: Segments) -> tuple[Mask, str]:
+        """The cards that may answer a part; else the reason why there are none."""
+        mask = self._mask(Best())
+        if plan.members:
+            allowed, problem = self._filled(plan.members)
+            if problem:
+                return mask, problem
+            only = np.zeros_like(mask)
+            only[list(allowed)] = True
+            mask = mask & only
+        return mask, "" if mask.any() else "no card passes the limits"
+
     def _best(self, count: int, mask: Mask, taken: Sequence[int]) -> list[int]:
         """The first `count` cards by score; none of the same model as another member, such as its other efforts."""
         if self._ranked is None:
@@ -122,12 +163,12 @@ class Chooser:
         return found
 
     def _mask(self, member: Best) -> Mask:
-        if self._passing is None:
-            self._passing = self._without(frozenset())
-        mask = self._passing
-        if member.limits:
+        mask = self._masks.get(member.limits)
+        if mask is None:
+            mask = self._without(frozenset())
             for limit in parse_flags(",".join(member.limits)).limits:
                 mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+            self._masks[member.limits] = mask
         return mask
 
     def _without(self, exempt: frozenset[Exempt]) -> Mask:

@@ -67,17 +67,19 @@ class Costs(Struct, frozen=True, eq=False):
 def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
     """The figures of a plan at the price of money that its own expected cost has."""
     calls = members.calls * plan.n if isinstance(plan, Samples) else members.calls
-    forecast = costs.forecast
-    cost_usd, counted = _at(forecast.cost_usd, calls), _at(costs.counted_usd, calls)
-    latency_ms, ttft_ms = _at(forecast.latency_ms, calls), _at(forecast.ttft_ms, calls)
-    written = _at(forecast.written_tokens, calls)
+    read = _Reading(members, calls, costs.forecast)
+    cost_usd, latency_ms, ttft_ms = read("cost_usd"), read("latency_ms"), read("ttft_ms")
+    written = read("written_tokens")
+    counted = _at(costs.counted_usd, calls)
+    if members.forecasts:
+        counted = [each if math.isnan(usd) else usd for usd, each in zip(cost_usd, counted, strict=True)]
     if isinstance(plan, Panel):
         # The writer reads what the members wrote.
-        read = sum(written[:-1]) * costs.input_usd_per_token.item(calls[-1])
-        cost_usd[-1] += read
-        counted[-1] += 0.0 if math.isnan(read) else read
-    asked = members.calls[:-1] if isinstance(plan, Panel) else members.calls
-    columns, steps = _columns(asked, forecast)
+        reading = sum(written[:-1]) * costs.input_usd_per_token.item(calls[-1])
+        cost_usd[-1] += reading
+        counted[-1] += 0.0 if math.isnan(reading) else reading
+    asked = len(members.calls) - isinstance(plan, Panel)
+    columns, steps = _columns(read, asked)
     value = price(counted[0])
     result = _expected(plan, columns, [value * each for each in counted], constants)
     if isinstance(plan, Cascade | Committee):
@@ -86,11 +88,11 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         again = price(_sum(result.reach, counted))
         if again != value:
             value, result = again, _expected(plan, columns, [again * each for each in counted], constants)
-    std, independent = _deviations(asked, forecast, result.quality, steps)
+    std, independent = _deviations(read, result.quality, steps, constants.form_error)
     latency, most_latency, most_ttft = _times(plan, result.reach, latency_ms, ttft_ms)
     return Figures(
         quality=result.quality[0],
-        compared=result.quality[0] if forecast.compared is None else result.quality[2],
+        compared=result.quality[2] if read.compares else result.quality[0],
         mean_quality=result.quality[1],
         quality_std=std,
         independent_std=independent,
@@ -108,6 +110,23 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
     )
 
 
+class _Reading:
+    """Reads columns of the forecast for the calls of a plan; each part of a prompt has a forecast of its own."""
+
+    def __init__(self, members: Members, calls: Sequence[int], forecast: Forecast) -> None:
+        self._calls, self._forecast, self._parts = calls, forecast, members.forecasts
+        self.compares = (members.forecasts[0] if members.forecasts else forecast).compared is not None
+
+    def __call__(self, name: str) -> list[float]:
+        if self._parts:
+            return [getattr(each, name).item(card) for each, card in zip(self._parts, self._calls, strict=True)]
+        return _at(getattr(self._forecast, name), self._calls)
+
+    def known(self, name: str, count: int) -> list[float]:
+        """The column of the first `count` calls, with 0 where it is unknown."""
+        return [0.0 if math.isnan(value) else value for value in self(name)[:count]]
+
+
 def _at(column: Doubles, positions: Sequence[int]) -> list[float]:
     return [column.item(position) for position in positions]
 
@@ -116,25 +135,20 @@ def _sum(weights: Sequence[float], values: Sequence[float]) -> float:
     return sum([weight * value for weight, value in zip(weights, values, strict=True)])
 
 
-def _columns(asked: Sequence[int], forecast: Forecast) -> tuple[list[list[float]], list[float]]:
-    """The members' qualities: expected, on an average prompt, compared where that differs, then each one changed.
-
-    With the changes, which go towards the middle.
+def _columns(read: _Reading, asked: int) -> tuple[list[list[float]], list[float]]:
+    """The qualities of the `asked` members: expected, on an average prompt, compared where that differs, then each one
+    changed. With the changes, which go towards the middle.
     """
-    base = _known(forecast.quality, asked)
-    columns = [base, _known(forecast.mean_quality, asked)]
-    if forecast.compared is not None:
-        columns.append(_known(forecast.compared, asked))
+    base = read.known("quality", asked)
+    columns = [base, read.known("mean_quality", asked)]
+    if read.compares:
+        columns.append(read.known("compared", asked))
     steps = [-_STEP if quality > 0.5 else _STEP for quality in base]
     for member, step in enumerate(steps):
         changed = base.copy()
         changed[member] += step
         columns.append(changed)
     return columns, steps
-
-
-def _known(column: Doubles, positions: Sequence[int]) -> list[float]:
-    return [0.0 if math.isnan(value) else value for value in _at(column, positions)]
 
 
 def _expected(  # noqa: PLR0911 - one case a kind
@@ -171,14 +185,14 @@ def _rule(gate: GateRule, constants: Constants) -> tuple[float, float | None]:
 
 
 def _deviations(
-    asked: Sequence[int], forecast: Forecast, quality: Sequence[float], steps: Sequence[float]
+    read: _Reading, quality: Sequence[float], steps: Sequence[float], form_error: float
 ) -> tuple[float, float]:
     """The standard deviation of the plan's quality, and its part that cards do not share, by the delta method."""
     changed = quality[-len(steps) :]
-    own = shared = 0.0
-    for card, value, step in zip(asked, changed, steps, strict=True):
+    stds, own_stds = read.known("quality_std", len(steps)), read.known("independent_std", len(steps))
+    own, shared = form_error**2, 0.0
+    for value, step, std, independent in zip(changed, steps, stds, own_stds, strict=True):
         gradient = min(max((value - quality[0]) / step, 0.0), 1.0)
-        std, independent = forecast.quality_std.item(card), forecast.independent_std.item(card)
         own += (gradient * independent) ** 2
         shared += gradient * math.sqrt(max(std * std - independent * independent, 0.0))
     return math.sqrt(own + shared * shared), math.sqrt(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.decide.plans.spec import BestOf, Cascade, Chain, PlanSpec, Segments
 from router.types import Features
+from router.wire.reading.indivisible import TOOL_TURNS
 from router.wire.reading.needs import MEANINGS
 
 _SINGLE_NEEDS = ("multiple_choices", "logprobs", "audio_output", "image_output", "predicted_outputs")
@@ -30,13 +31,10 @@ _ACTIONS = frozenset(
 )
 """Needs with which an answer may call tools: then one answer is taken whole."""
 
-OPEN_TOOL_CALLS = "open_tool_calls"
-"""The word in `Features.indivisible` for a conversation that ends with the result of a tool."""
-
 
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
-    if fields := sorted(features.indivisible - {OPEN_TOOL_CALLS}):
+    if fields := sorted(features.indivisible - {TOOL_TURNS}):
         return f"the request sets `{fields[0]}`, which only a single call can serve"
     if need := next((need for need in _SINGLE_NEEDS if need in features.needs), ""):
         return f"the request asks for {MEANINGS[need]}, which only a single call can give"

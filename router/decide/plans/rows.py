@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from router.decide.plans.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, figures_of
 from router.decide.plans.possible import impossible
-from router.decide.plans.spec import Panel, PlanSpec, Samples
+from router.decide.plans.spec import Chain, Panel, PlanSpec, Samples
 from router.types import (
     ComposedPlan,
     Doubles,
@@ -84,18 +85,20 @@ class PlanRows:
 
     def results(self, results: Sequence[LimitResult]) -> list[LimitResult]:
         """The limits evaluated on cards and plans, and first whether a plan is possible."""
-        problems = np.array([bool(row.problem) for row in self.rows])
-        none = np.zeros(self._cards, dtype=np.bool_)
-        possible = LimitResult(POSSIBLE, np.append(none, problems), np.zeros(self._cards + len(self.rows), dtype=bool))
+        none = np.zeros(self._cards + len(self.rows), dtype=np.bool_)
+        problems = none.copy()
+        problems[self._cards :] = [bool(row.problem) for row in self.rows]
+        possible = LimitResult(POSSIBLE, problems, none)
         return [possible, *(self._result(result) for result in results)]
 
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
 
+        rows = [_UNKNOWN if row.figures is None else row.figures[:12] for row in self.rows]
+        of_plans = dict(zip(Figures._fields, np.array(rows).T, strict=False))
+
         def column(of_cards: Doubles, name: str) -> Doubles:
-            return np.append(
-                of_cards, [np.nan if row.figures is None else getattr(row.figures, name) for row in self.rows]
-            )
+            return np.concatenate((of_cards, of_plans[name]))
 
         return Forecast(
             quality=column(forecast.quality, "quality"),
@@ -115,7 +118,8 @@ class PlanRows:
     def parts(self, parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
         """The parts of the score, with those of the plans. Where a plan has no members they are NaN."""
         return {
-            name: np.append(part, [self._part(name, part, row) for row in self.rows]) for name, part in parts.items()
+            name: np.concatenate((part, [self._part(name, part, row) for row in self.rows]))
+            for name, part in parts.items()
         }
 
     def reason(self, position: int, result: LimitResult, of_card: Callable[[LimitResult, int], str]) -> str:
@@ -159,6 +163,11 @@ class PlanRows:
             quality_per_usd=figures.quality_per_usd,
         )
 
+    @property
+    def all_needless(self) -> bool:
+        """Whether one card answers as well as any of the plans would: nothing is to be split or converted."""
+        return all(row.members.needless for row in self.rows)
+
     def members_of(self, position: int) -> tuple[int, ...]:
         """The positions of the cards that a plan may call."""
         return self.rows[position - self._cards].members.calls
@@ -179,7 +188,8 @@ class PlanRows:
     ) -> Row:
         problem = impossible(spec, features)
         if problem:
-            return Row(spec, Members(), problem, None)
+            is_needless = isinstance(spec, Chain) and spec.stages[0].consumes not in features.modalities
+            return Row(spec, Members(needless=is_needless), problem, None)
         members = chooser.members(spec)
         if members.problem:
             return Row(spec, members, members.problem, None)
@@ -240,18 +250,18 @@ class PlanRows:
 
     def _result(self, result: LimitResult) -> LimitResult:
         limit = result.limit
-        if limit.field in _OWN_FIELDS and limit is not POSSIBLE:
-            fails, unknown = zip(*(self._own(row, limit) for row in self.rows), strict=True)
-        else:
-            fails = tuple(
-                any(
-                    result.fails[card] and not row.members.exempts(n, result)
-                    for n, card in enumerate(row.members.calls)
-                )
-                for row in self.rows
-            )
-            unknown = (False,) * len(fails)
-        return LimitResult(limit, np.append(result.fails, fails), np.append(result.unknown, unknown))
+        if limit.field in _OWN_FIELDS:
+            own = [self._own(row, limit) for row in self.rows]
+            fails, unknown = np.array(own).T
+            return LimitResult(limit, np.concatenate((result.fails, fails)), np.concatenate((result.unknown, unknown)))
+        failing = set(np.flatnonzero(result.fails).tolist())
+        through = [bool(failing) and self._has_failing(row, failing, result) for row in self.rows]
+        nothing = np.zeros(len(through), dtype=np.bool_)
+        return LimitResult(limit, np.concatenate((result.fails, through)), np.concatenate((result.unknown, nothing)))
+
+    def _has_failing(self, row: Row, failing: Collection[int], result: LimitResult) -> bool:
+        members = row.members
+        return any(card in failing and not members.exempts(n, result) for n, card in enumerate(members.calls))
 
     def _own(self, row: Row, limit: Limit) -> tuple[bool, bool]:
         """Whether a plan fails a limit on its own value, and whether that is unknown."""
@@ -278,6 +288,8 @@ class PlanRows:
         }[field]
 
 
+_UNKNOWN = (math.nan,) * 12
+
 _AT_MOST = {"cost": " if every call is made", "latency": " if every call is made", "ttft": " if every call is made"}
 
 
@@ -299,6 +311,7 @@ class Outlooks(Mapping[str, PlanOutlook]):
         row = self._known[name]
         figures = row.figures
         assert figures is not None
+        forecasts = row.members.forecasts or (self._forecast,) * len(figures.calls)
         return PlanOutlook(
             id=name,
             method=row.spec.kind,
@@ -317,11 +330,11 @@ class Outlooks(Mapping[str, PlanOutlook]):
                     card=self._rows.ids[card],
                     role=self._role(row, number),
                     probability=figures.reach[number],
-                    quality=float(self._forecast.quality[card]),
-                    cost_usd=known(self._forecast.cost_usd[card]),
-                    latency_ms=known(self._forecast.latency_ms[card]),
+                    quality=float(forecast.quality[card]),
+                    cost_usd=known(forecast.cost_usd[card]),
+                    latency_ms=known(forecast.latency_ms[card]),
                 )
-                for number, card in enumerate(figures.calls)
+                for number, (card, forecast) in enumerate(zip(figures.calls, forecasts, strict=True))
             ),
         )
 

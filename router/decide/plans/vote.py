@@ -93,22 +93,44 @@ def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     return joint
 
 
-def joint_of_samples(p: float, n: int, correlation: float) -> list[float]:
-    """The probability of every pattern of `n` answers of one card, which is right with the probability `p`.
+class Sampled(NamedTuple):
+    """`Outcomes` of answers of one card, by the number of right ones; `made` has a list for each call.
+
+    A number's patterns are equally probable, so each entry is the sum over them.
+    """
+
+    right: list[float]
+    made: list[list[float]]
+
+
+@functools.lru_cache(maxsize=64)
+def sampled(n: int, agree: int, wrong_agreement: float) -> Sampled:
+    """What a vote of `n` answers of one card comes to."""
+    found = outcomes(n, agree, 0, wrong_agreement)
+    right, made = np.zeros(n + 1), np.zeros((n, n + 1))
+    for pattern in range(2**n):
+        count = n - pattern.bit_count()
+        right[count] += found.right[pattern]
+        made[:, count] += found.made[pattern]
+    return Sampled(right.tolist(), made.tolist())
+
+
+def chances_of_samples(p: float, n: int, correlation: float) -> list[float]:
+    """The probability of one pattern with each number of right answers, of a card that is right with probability `p`.
 
     How probably it answers this prompt right is drawn from a Beta distribution of this mean, whose spread gives two
     answers the `correlation`.
     """
     size = 1.0 / correlation - 1.0
-    right, wrong = p * size, (1.0 - p) * size
-    by_count = []
-    for count in range(n + 1):
-        chance = 1.0
-        for step in range(n):
-            grown = right + step if step < count else wrong + step - count
-            chance *= grown / (size + step)
-        by_count.append(chance)
-    return [by_count[n - pattern.bit_count()] for pattern in range(2**n)]
+    right = _rising(p * size, n)
+    wrong = _rising((1.0 - p) * size, n)
+    whole = _rising(size, n)[n]
+    return [right[count] * wrong[n - count] / whole for count in range(n + 1)]
+
+
+def _rising(start: float, n: int) -> list[float]:
+    """The products of `start`, `start + 1` … of every length up to `n`."""
+    return list(itertools.accumulate((start + step for step in range(n)), float.__mul__, initial=1.0))
 
 
 def _latent(p: Doubles, correlation: float) -> float:

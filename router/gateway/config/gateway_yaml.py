@@ -12,8 +12,9 @@ from msgspec import Meta, Struct
 
 from router.cards.catalog import Catalog
 from router.decide.flags import parse_flags
-from router.decide.model_name import AUTO, DEFAULT_POLICY, WILDCARD, covers, is_auto
-from router.decide.plans.spec import Caps
+from router.decide.model_name import AUTO, DEFAULT_POLICY, WILDCARD, covers, is_auto, is_plan
+from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.spec import PREFIX, Caps
 from router.decide.policy import Policies
 from router.dispatch import Cooldown, QueueLimits, Timeouts
 from router.dispatch.bounds.retry_budget import RetryLimits
@@ -137,7 +138,7 @@ class GatewayConfig(
             raise ValueError(f"trusted_proxies: {error}") from None
 
 
-def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConfig:
+def load_config(file: Path, catalog: Catalog, policies: Policies, plans: Plans = NO_PLANS) -> GatewayConfig:
     """Read `file`; missing keys, or a missing file, have the defaults.
 
     Raises ConfigurationError naming file, line and key; it lists every alias with an invalid target.
@@ -148,7 +149,7 @@ def load_config(file: Path, catalog: Catalog, policies: Policies) -> GatewayConf
     problems = [
         str(FileError(str(file), lines.get(("aliases", name)), f"aliases.{name}: {problem}"))
         for name, target in config.aliases.items()
-        if (problem := _alias_problem(name, target, config, catalog, policies))
+        if (problem := _alias_problem(name, target, config, catalog, policies, plans))
     ]
     if problems:
         raise ConfigurationError("\n".join(problems))
@@ -160,7 +161,9 @@ def json_schema() -> dict[str, Any]:
     return file_schema(GatewayConfig, "Pulvinar gateway.yaml")
 
 
-def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catalog, policies: Policies) -> str | None:
+def _alias_problem(
+    name: str, target: str, config: GatewayConfig, catalog: Catalog, policies: Policies, plans: Plans
+) -> str | None:
     problem = _name_problem(name, config.aliases)
     if problem is not None:
         return problem
@@ -173,8 +176,8 @@ def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catal
             f'the card "{card}" also has this name{named}; rename one, or set `aliases_hide_cards: true` '
             "to give the alias precedence"
         )
-    if is_auto(target):
-        return _auto_problem(target, policies)
+    if is_auto(target) or is_plan(target):
+        return _auto_problem(target, policies) if is_auto(target) else _plan_problem(target, plans)
     if catalog.position(target) is not None:
         return None
     if target in config.aliases:
@@ -184,8 +187,8 @@ def _alias_problem(name: str, target: str, config: GatewayConfig, catalog: Catal
 
 
 def _name_problem(name: str, aliases: Mapping[str, str]) -> str | None:
-    if is_auto(name):
-        return 'names that begin with "auto" are reserved'
+    if is_auto(name) or is_plan(name):
+        return f'names that begin with "{PREFIX if is_plan(name) else "auto"}" are reserved'
     if WILDCARD in name and (earlier := _covering(name, aliases)):
         return f'can never match, because "{earlier}" before it matches all of its names; write it before that'
     return None
@@ -195,6 +198,11 @@ def _covering(name: str, aliases: Mapping[str, str]) -> str | None:
     """The pattern before `name` that matches every name which `name` matches."""
     earlier = itertools.takewhile(lambda other: other != name, aliases)
     return next((other for other in earlier if covers(other, name)), None)
+
+
+def _plan_problem(target: str, plans: Plans) -> str | None:
+    id_ = target.removeprefix(PREFIX).partition("[")[0]
+    return None if id_ in plans else f'there is no plan "{id_}"{did_you_mean(id_, plans.ids)}'
 
 
 def _auto_problem(target: str, policies: Policies) -> str | None:

@@ -61,7 +61,7 @@ class Sources(Struct, frozen=True):
         return ParsedConfig(
             catalog,
             policies,
-            load_config(self.gateway, catalog, policies),
+            load_config(self.gateway, catalog, policies, plans),
             load_keys(self.keys, catalog, policies),
             EvidenceFolder(self.evidence).outcomes(),
             plans,

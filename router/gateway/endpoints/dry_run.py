@@ -20,7 +20,7 @@ from router.gateway.endpoints.services import Services
 from router.gateway.http.surfaces import CHAT, COMPLETIONS, COUNT_TOKENS, RESPONSES, Surface
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest
-from router.types import Guard
+from router.types import Guard, Rejection
 from router.wire import count_input
 from router.wire.texts import HUMAN_FIELDS
 
@@ -58,7 +58,16 @@ class DryRun:
             return msgspec.json.encode({"card": selection.card.id, "named": True})
         document = selection.routed.decision.document()
         if request.key is not None and (denied := request.active.keys.denied(request.key)):
-            document["rejections"] = {card: why for card, why in document["rejections"].items() if card not in denied}
+            document["rejections"] = {
+                name: why
+                for name, why in document["rejections"].items()
+                if name not in denied and not _names_any(why, denied)
+            }
+            if "plans" in document:
+                shown = document["plans"].items()
+                document["plans"] = {
+                    name: plan for name, plan in shown if not any(step.card in denied for step in plan.steps)
+                }
             document["guard"] = _without_cards(document["guard"], denied)
         return msgspec.json.encode(document)
 
@@ -89,6 +98,11 @@ def _without_cards(guard: Guard, hidden: Collection[str]) -> Guard:
     # The reason begins with the policy's default card where that is not a candidate.
     is_named = any(card in hidden for card in re.findall(r"[^\s;,()]+", guard.reason))
     return msgspec.structs.replace(guard, default=default, best=best, reason="" if is_named else guard.reason)
+
+
+def _names_any(rejection: Rejection, hidden: Collection[str]) -> bool:
+    """Whether the reason why a plan is rejected begins with a member that is hidden."""
+    return any(reason.partition(": ")[0] in hidden for reason in (rejection.reason, *rejection.also))
 
 
 def _estimate(request: GatewayRequest) -> bytes:

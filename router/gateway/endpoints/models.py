@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from router.cards import Catalog
 from router.decide.model_name import is_auto
+from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.spec import PREFIX
 from router.decide.policy import Policies
 from router.errors import FieldError
 from router.gateway.config.keys import Key
-from router.gateway.routing.selection import unknown_model
+from router.gateway.routing.selection import plans_of, unknown_model
 
 _MAX_SHOWN_CHARACTERS = 100
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 1000
@@ -38,9 +40,14 @@ def read_page(query: Mapping[str, str]) -> Page:
 
 
 class ModelList:
-    """The names that `model` may have: `auto`, one for each policy, every alias, every card that a key may use."""
+    """The names that `model` may have: `auto`, one for each policy and plan, every alias, every card that a key may
+    use.
+    """
 
-    def __init__(self, catalog: Catalog, policies: Policies, aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self, catalog: Catalog, policies: Policies, aliases: Mapping[str, str], plans: Plans = NO_PLANS
+    ) -> None:
+        self._plans, self._all_policies = plans, policies
         self._policies = {"auto": "", **{f"auto/{id_}": id_ for id_ in policies.ids}}
         self._cards = {
             card.id: _entry(card.id, calendar.timegm(card.released.timetuple()) if card.released else 0, card.provider)
@@ -58,7 +65,7 @@ class ModelList:
         """The list as JSON."""
         entries = [
             *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _allows(key, policy)),
-            *(_entry(name, 0, "pulvinar") for name in self._aliases_of(key)),
+            *(_entry(name, 0, "pulvinar") for name in (*self._plans_of(key), *self._aliases_of(key))),
             *(entry for id_, entry in self._cards.items() if key is None or key.allows_naming(id_)),
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
@@ -67,9 +74,13 @@ class ModelList:
         """The names that a key may use, in the order of the list."""
         return (
             *(name for name, policy in self._policies.items() if _allows(key, policy)),
+            *self._plans_of(key),
             *self._aliases_of(key),
             *(id_ for id_ in self._cards if key is None or key.allows_naming(id_)),
         )
+
+    def _plans_of(self, key: Key | None) -> tuple[str, ...]:
+        return tuple(f"{PREFIX}{name}" for name in plans_of(key, self._all_policies, self._plans))
 
     def _aliases_of(self, key: Key | None) -> tuple[str, ...]:
         return tuple(name for name in self._aliases if self._allows_alias(key, name))
@@ -120,13 +131,15 @@ class ModelList:
     def one(self, name: str, key: Key | None) -> bytes:
         """The entry of this name or alias as JSON. Raises UnknownModelError, which suggests a similar name."""
         card = self._other_names.get(name, name)
-        if (name in self._aliases and self._allows_alias(key, name)) or (
-            name in self._policies and _allows(key, self._policies[name])
+        if (
+            (name in self._aliases and self._allows_alias(key, name))
+            or (name in self._policies and _allows(key, self._policies[name]))
+            or name in self._plans_of(key)
         ):
             return msgspec.json.encode(_entry(name, 0, "pulvinar"))
         if card in self._cards and (key is None or key.allows_naming(card)):
             return msgspec.json.encode(self._cards[card])
-        raise unknown_model(name, (*self._policies, *self._aliases, *self._cards), key)
+        raise unknown_model(name, (*self._policies, *self._plans_of(key), *self._aliases, *self._cards), key)
 
 
 def _position(names: Sequence[str], name: str, parameter: str) -> int:

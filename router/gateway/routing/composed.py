@@ -1,4 +1,4 @@
-"""What a composed plan needs of the gateway: the forecasts, the operator's caps, and a choice for each part."""
+"""What a composed plan needs of the gateway: the forecasts, the operator's caps, and the scores of each part."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from router.cards import Catalog
 from router.compose.run import Brief, Forecasts
+from router.compose.run.brief import Scores
 from router.compose.split import split
+from router.decide.flags import Flags, parse_flags
 from router.decide.plans.spec import BestOf, Cascade, Committee, PlanSpec, Samples, Segments
 from router.dispatch.costs import Bounds
 from router.errors import PulvinarError
@@ -18,6 +22,7 @@ from router.wire import read_request
 from router.wire.texts import newest_human_texts
 
 _ELSEWHERE = "not a member of the plan"
+_OF_PLANS = ("plan", "calls")
 
 
 def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> Brief | None:
@@ -26,8 +31,8 @@ def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> 
         return None
     routed = selection.routed
     forecasts = Forecasts() if routed is None else _forecasts(selection.catalog, routed.forecast)
-    choose = _chooser(request, selection)
-    return Brief(selection.spec, forecasts, request.active.config.plans, request_id, choose)
+    scores = _scoring(request, selection)
+    return Brief(selection.spec, forecasts, request.active.config.plans, request_id, scores)
 
 
 def bounds_of_plan(
@@ -79,28 +84,30 @@ def _forecasts(catalog: Catalog, forecast: Forecast) -> Forecasts:
     )
 
 
-def _chooser(
-    request: GatewayRequest, selection: Selection
-) -> Callable[[Mapping[str, Any], tuple[str, ...]], str | None]:
-    """Decides a part of a prompt as the policy decides a whole one, among the cards that are allowed for the request.
+def _scoring(request: GatewayRequest, selection: Selection) -> Scores:
+    """Scores a part of a prompt as the policy scores a whole one, by the limits and the goals of the request.
 
-    A card that the decision about the whole prompt rejected is not chosen for a part of it.
+    A card that the decision about the whole prompt rejected may not answer a part of it.
     """
-    rejections = {} if selection.routed is None else selection.routed.decision.rejections
-    rejected = {card: rejection.reason for card, rejection in rejections.items()}
+    members, routed = selection.plan, selection.routed
+    rejected = {} if routed is None else {card: why.reason for card, why in routed.decision.rejections.items()}
+    if isinstance(members, ComposedPlan) and members.members:
+        rejected |= {card: _ELSEWHERE for card in selection.catalog.ids if card not in members.members}
+    asked = Flags() if routed is None else parse_flags(routed.decision.flags)
+    flags = Flags(tuple(limit for limit in asked.limits if limit.field not in _OF_PLANS), asked.goals)
+    policy = msgspec.structs.replace(selection.policy, plans=())
 
-    def choose(body: Mapping[str, Any], cards: tuple[str, ...]) -> str | None:
-        catalog = selection.catalog
-        elsewhere = {card: _ELSEWHERE for card in catalog.ids if card not in cards} if cards else {}
+    def scores(body: Mapping[str, Any]) -> Mapping[str, float]:
         try:
-            routed = request.active.router.route(
+            part = request.active.router.route(
                 read_request("chat", body),
-                policy=selection.policy,
-                unavailable={**elsewhere, **rejected},
+                flags=flags,
+                policy=policy,
+                unavailable=rejected,
                 today=datetime.datetime.now(datetime.UTC).date(),
             )
         except PulvinarError:
-            return None
-        return routed.decision.card
+            return {}
+        return {candidate.card: candidate.score for candidate in part.decision.candidates}
 
-    return choose
+    return scores

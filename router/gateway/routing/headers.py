@@ -35,7 +35,7 @@ def routing_headers(
     if expected is not None:
         headers["x-route-quality"] = f"{expected.quality:.3f}"
         if response is not None and not isinstance(response.body, bytes):
-            cost_usd = expected.cost_usd
+            cost_usd = ledger.stated_cost_usd(expected.cost_usd) if ledger.plan else expected.cost_usd
     if cost_usd is not None:
         headers["x-route-cost-usd"] = f"{cost_usd:.6f}"
     return headers

@@ -14,8 +14,9 @@ from router.cards import Catalog
 from router.cards.schema import Card
 from router.decide.flags import Flags, parse_flags
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
-from router.decide.plans.spec import PlanSpec
-from router.decide.policy import Policy
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import PREFIX, PlanSpec
+from router.decide.policy import Policies, Policy
 from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
 from router.dispatch.deployments import DeploymentPool
@@ -40,7 +41,7 @@ from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer
-from router.types import Api, Plan, SinglePlan, known
+from router.types import Api, ComposedPlan, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
 from router.wire.dialect import may_be_refused, refusal
 from router.wire.reading.identity import Identity, identity_of
@@ -152,6 +153,7 @@ class Selector:
         if request.surface.api == "embeddings":
             raise FieldError("model", "must name a card: vectors of different models cannot be compared")
         policy = _policy(request, target, options)
+        named = None if target.plan is None else _named_plan(request, target.plan, policy)
         flags = options.added_to(parse_flags(target.flag_text))
         run = asyncio.to_thread if request.is_large else _run_inline
         chat = await run(read_request, request.surface.api, request.body)
@@ -162,7 +164,7 @@ class Selector:
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down = self._pool.cooling_down(request.key_id)
         try:
-            routed = await run(self._decide, request, chat, flags, policy, kept, cooling_down, elsewhere)
+            routed = await run(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
         except (NoCandidateError, PromptFlagError):
             if request.key is None or not request.active.keys.denied(request.key):
                 raise
@@ -174,7 +176,8 @@ class Selector:
         catalog = request.active.router.catalog
         affinity = affinity_of(identity, last)
         plan, body = routed.decision.plan, decided.body
-        return Selection(plan, body, policy, catalog, decided.chat_body, routed, identity, affinity)
+        spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None
+        return Selection(plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec)
 
     def _without_its_state(
         self, request: GatewayRequest, identity: Identity, last: LastAnswer | None
@@ -204,6 +207,7 @@ class Selector:
         chat: ChatRequest,
         flags: Flags,
         policy: Policy,
+        plan: str | None,
         kept: str | None,
         cooling_down: Mapping[str, str],
         elsewhere: Mapping[str, str],
@@ -216,7 +220,14 @@ class Selector:
         def route(unavailable: Mapping[str, str]) -> Routed:
             unavailable = {**unavailable, **elsewhere} if elsewhere else unavailable
             return router.route(
-                chat, flags=flags, policy=policy, unavailable=unavailable, today=today, kept=kept, only_narrows=narrows
+                chat,
+                flags=flags,
+                policy=policy,
+                unavailable=unavailable,
+                today=today,
+                kept=kept,
+                only_narrows=narrows,
+                plan=plan,
             )
 
         native = bool(chat.native_only)
@@ -233,9 +244,12 @@ class Selector:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
         ignoring_availability = router.route(
-            chat, flags=flags, policy=policy, unavailable=denied, today=today, only_narrows=narrows
+            chat, flags=flags, policy=policy, unavailable=denied, today=today, only_narrows=narrows, plan=plan
         )
-        candidates = [candidate.card for candidate in ignoring_availability.decision.candidates]
+        decided = ignoring_availability.decision
+        candidates = [each.card for each in decided.candidates if not each.card.startswith(PREFIX)]
+        if isinstance(decided.plan, ComposedPlan):
+            candidates = [*decided.plan.members, *candidates]
         api = request.surface.api
         if chat.native_only and not any(api in native_apis(router.catalog.named(card)) for card in candidates):
             raise CallerError(f"{chat.native_only}; no eligible model supports {api} natively")
@@ -280,6 +294,26 @@ def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) ->
     if request.key is not None and not request.key.allows_policy(name):
         raise unknown_model(f"auto/{name}", (), None)
     return request.active.router.policies.named(name)
+
+
+def plans_of(key: Key | None, policies: Policies, plans: Plans) -> tuple[str, ...]:
+    """The plans that a key may name: those of its policies where these alone choose, else all. Their members must be
+    cards that the key allows like any other.
+    """
+    if key is None or not key.only_narrows:
+        return plans.ids
+    used = {name for policy in policies.values() if key.allows_policy(policy.id) for name in policy.plans}
+    return tuple(name for name in plans.ids if name in used)
+
+
+def _named_plan(request: GatewayRequest, name: str, policy: Policy) -> str:
+    """The id of the plan that the client named. Raises UnknownModelError where there is none that the key may use."""
+    router, key = request.active.router, request.key
+    allowed = plans_of(key, router.policies, router.plans)
+    # Where the key's policies alone choose, this policy must have the plan.
+    if name not in allowed or (key is not None and key.only_narrows and name not in policy.plans):
+        raise unknown_model(f"{PREFIX}{name}", tuple(f"{PREFIX}{each}" for each in allowed), None)
+    return name
 
 
 def _refused(catalog: Catalog, api: Api, chat: ChatRequest) -> Mapping[str, str]:

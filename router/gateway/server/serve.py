@@ -32,7 +32,7 @@ from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.error_log import Writers
 from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
-from router.loading import load_predictor
+from router.loading import load_plan_gate, load_predictor
 from router.store import open_store
 from router.store.database import ForeignDatabaseError
 from router.store.records.patient import PatientSink
@@ -158,6 +158,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     gateway = Gateway(
         reloader,
         probe=list_servers,
+        gate=load_plan_gate(options.artifact),
         state=state,
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,

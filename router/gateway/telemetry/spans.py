@@ -28,7 +28,7 @@ from router.formats.json import encodable
 from router.gateway.http.routes import ENDPOINTS
 from router.gateway.telemetry.access_log import safe_code
 from router.store.records.record import Record
-from router.types import Attempt, Outcome
+from router.types import Attempt, CallOutcome, Usage
 
 Attributes = dict[str, AttributeValue]
 
@@ -128,9 +128,12 @@ class Trace:
                 self._begin_attempt(next_ns)
             span, began_ns = self._attempts[number]
             next_ns = began_ns + _nanoseconds(attempt.elapsed_ms)
-            served = number == len(outcome.attempts) - 1 and attempt.card == outcome.card
+            # The usage of a plan is on the spans of its calls.
+            served = not outcome.calls and number == len(outcome.attempts) - 1 and attempt.card == outcome.card
             ttft_s = (self._start_ns - began_ns) / 1e9 + (outcome.ttft_ms or 0.0) / 1e3
             self._end_attempt(span, record, attempt, next_ns, ttft_s if served else None)
+        for call in outcome.calls:
+            self._add_call(call)
         self._span.set_attributes(_request_attributes(record))
         if outcome.status >= 500 or (outcome.error and outcome.status < 400):
             self._span.set_attributes({"error.type": safe_code(outcome.error or str(outcome.status))})
@@ -141,6 +144,24 @@ class Trace:
         span = self._tracer.start_span("attempt", self._context, SpanKind.CLIENT, start_time=at_ns)
         self._attempts.append((span, at_ns))
         return span
+
+    def _add_call(self, call: CallOutcome) -> None:
+        """A span for one call of a plan, beside those of the attempts at its deployments."""
+        began_ns = self._start_ns + _nanoseconds(call.began_ms)
+        attributes: dict[str, AttributeValue | None] = {
+            "pulvinar.card": call.card,
+            "pulvinar.call.role": call.role,
+            "pulvinar.call.verdict": call.verdict,
+            "pulvinar.call.reason": _text(call.reason) or None,
+            "pulvinar.call.right": call.right,
+            "pulvinar.cost_usd": call.cost_usd,
+            **_usage_attributes(call.usage),
+        }
+        known = {name: value for name, value in attributes.items() if value is not None}
+        span = self._tracer.start_span(f"step {call.role}", self._context, attributes=known, start_time=began_ns)
+        if call.verdict == "failed":
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(began_ns + _nanoseconds(call.elapsed_ms))
 
     def _end_attempt(self, span: Span, record: Record, attempt: Attempt, end_ns: int, ttft_s: float | None) -> None:
         operation = _OPERATIONS.get(record.surface, "chat")
@@ -159,7 +180,7 @@ class Trace:
         if card is not None:
             attributes |= _upstream_attributes(card, attempt.deployment)
         if ttft_s is not None:
-            attributes |= _usage_attributes(record.outcome)
+            attributes |= _usage_attributes(record.outcome.usage)
             if card is not None:
                 attributes["gen_ai.response.model"] = card.model
             if record.stream and record.outcome.ttft_ms is not None and 0 <= ttft_s < math.inf:
@@ -183,6 +204,8 @@ def _request_attributes(record: Record) -> Attributes:
         "pulvinar.cost_usd": outcome.cost_usd,
         "pulvinar.overhead_ms": outcome.overhead_ms,
         "pulvinar.retries": outcome.retries,
+        "pulvinar.plan": outcome.plan,
+        "pulvinar.plan.degraded": outcome.degraded,
         "pulvinar.error": safe_code(outcome.error) if outcome.error else None,
         "pulvinar.policy": decision.policy if decision else None,
         "pulvinar.forecast.quality": decision.quality if decision else None,
@@ -204,8 +227,7 @@ def _upstream_attributes(card: Card, deployment: str) -> Attributes:
     return attributes
 
 
-def _usage_attributes(outcome: Outcome) -> Attributes:
-    usage = outcome.usage
+def _usage_attributes(usage: Usage | None) -> Attributes:
     if usage is None:
         return {}
     counts = {

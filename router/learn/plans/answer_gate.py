@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec import Struct
 
-from router.learn.data.answers import NO_ANSWER, AnswerSet
+from router.learn.data.answers import AnswerSet
 from router.learn.plans.out_of_fold import LinearOutOfFold, logistic_out_of_fold, logit, standardised
 from router.types import Doubles, Floats, Indices
 
@@ -28,9 +28,12 @@ class Gate(Struct, frozen=True, eq=False):
 
 
 def prior_of(data: AnswerSet, vectors: Floats, folds: Indices) -> Doubles:
-    """Forecasts of every model from the prompt, out of fold: `(prompts, models)`."""
-    forecast = LinearOutOfFold(vectors.astype(np.float64), folds, _PRIOR_PENALTY)
-    return np.clip(forecast(data.scores), _LEAST_PRIOR, 1 - _LEAST_PRIOR)
+    """Forecasts of every model from the prompt, out of fold and calibrated: `(prompts, models)`."""
+    linear = logit(LinearOutOfFold(vectors.astype(np.float64), folds, _PRIOR_PENALTY)(data.scores), _LEAST_PRIOR)
+    columns = [
+        logistic_out_of_fold(linear[:, [model]], data.scores[:, model], folds) for model in range(len(data.models))
+    ]
+    return np.clip(np.stack(columns, axis=1), _LEAST_PRIOR, 1 - _LEAST_PRIOR)
 
 
 def fit_gate(data: AnswerSet, vectors: Floats, folds: Indices, signals: Doubles | None = None) -> Gate:
@@ -66,9 +69,3 @@ def text_signals(data: AnswerSet) -> Doubles:
         columns.append(values)
     stacked = np.stack(columns, axis=2)
     return standardised(stacked.reshape(-1, len(columns))).reshape(stacked.shape)
-
-
-def readable_answers(data: AnswerSet) -> Indices:
-    """The answers of `data`, without those that the set marks as not extractable."""
-    extractable = data.signals[:, :, data.signal_names.index("extractable")] > 0
-    return np.where(extractable, data.answers, NO_ANSWER)

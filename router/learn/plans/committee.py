@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.learn.data.answers import NO_ANSWER, AnswerSet
-from router.learn.plans.answer_gate import Gate, readable_answers
+from router.learn.plans.answer_gate import Gate
 from router.learn.plans.out_of_fold import LinearOutOfFold, logistic_out_of_fold, logit
 from router.types import Doubles, Indices
 
@@ -53,7 +53,7 @@ class Committees:
         """`quality_per_usd` `(prices,)` are the prices of money λ for which each plan's rule to stop is learned."""
         self._data, self._gate, self._folds = data, gate, folds
         self.quality_per_usd = quality_per_usd
-        self._answers = readable_answers(data)
+        self._answers = data.answers
         self._prior = logit(gate.prior, 0.03)
         self._posterior = logit(gate.posterior)
         self._joined: dict[tuple[int, ...], _Joined] = {}

@@ -73,13 +73,14 @@ def residual_correlation(data: Answered) -> float:
 
 
 def wrong_agreement(data: Answered) -> float:
-    """How often two wrong answers that can be read are the same, the mean over pairs of models."""
-    answers, wrong = data.observed.answers, (data.scores < 0.5) & (data.observed.answers != NO_ANSWER)
+    """How often two wrong answers are the same and can be read, the mean over pairs of models."""
+    answers, wrong = data.observed.answers, data.scores < 0.5
     shares = []
     for one, other in itertools.combinations(range(answers.shape[1]), 2):
         both = wrong[:, one] & wrong[:, other]
         if both.any():
-            shares.append(float((answers[both, one] == answers[both, other]).mean()))
+            same = (answers[both, one] == answers[both, other]) & (answers[both, one] != NO_ANSWER)
+            shares.append(float(same.mean()))
     return float(np.mean(shares)) if shares else 0.0
 
 

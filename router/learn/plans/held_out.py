@@ -10,7 +10,7 @@ from router.learn.plans.committee import PlanOutcomes
 from router.learn.plans.pooled_gate import Answered, fit_weights
 from router.types import Doubles, Indices
 
-_MOST_PROMPTS = 2_000
+_MOST_PROMPTS = 1_000
 _SEED = 0
 
 

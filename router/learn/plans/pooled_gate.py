@@ -24,7 +24,6 @@ from router.compose.learned.rule import (
     rights,
 )
 from router.learn.data.answers import NO_ANSWER, AnswerSet
-from router.learn.plans.answer_gate import readable_answers
 from router.learn.plans.out_of_fold import fit_logistic
 from router.types import Doubles, Indices, Mask
 
@@ -75,7 +74,7 @@ def answered(data: AnswerSet, prior: Doubles) -> Answered:
     seen = Observed(
         prior=np.clip(prior, LEAST_PRIOR, 1 - LEAST_PRIOR),
         usual=prior.mean(axis=1),
-        answers=readable_answers(data),
+        answers=data.answers,
         counts=np.stack([table(name) for name in COUNTS], axis=2),
         failed=never,
         open=never,

@@ -28,15 +28,13 @@ class Choice(Struct, frozen=True, eq=False):
     is_plan: Doubles
 
 
-def find_plans(
-    committees: Committees, data: AnswerSet, pool: Sequence[int], rows: Indices
-) -> list[tuple[int, ...]]:
+def find_plans(committees: Committees, data: AnswerSet, pool: Sequence[int], rows: Indices) -> list[tuple[int, ...]]:
     """Committees of two and three members of `pool`, cheapest first, that are among the best on `rows` at some price.
 
     A pool of one has none.
     """
     ordered = sorted(pool, key=lambda model: (data.cost_usd[rows, model].mean(), model))
-    found = [*itertools.combinations(ordered, 2)]
+    found: list[tuple[int, ...]] = [*itertools.combinations(ordered, 2)]
     if not found:
         return []
     best = _best_at_each_price(committees, found, rows, _PAIRS_PER_PRICE)

@@ -8,7 +8,14 @@ import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
-from router.types import UNKNOWN_DEPENDENCE, Outcome
+from router.types import UNKNOWN_DEPENDENCE, Outcome, PlanOutlook
+
+
+class PartRecord(Struct, frozen=True):
+    """The features of one task of a prompt: `vector` as that of the decision, `input_tokens`."""
+
+    vector: bytes
+    input_tokens: int
 
 
 class DecisionRecord(
@@ -25,7 +32,9 @@ class DecisionRecord(
     the decision. `day` is the ISO date that card ages were counted from, empty if no age mattered. `conversation_card`
     is the card that answered the conversation before. `vector` is `Features.vector` as little-endian float32.
     `dependence` is that of the newest turn on what went before it. `reader` is `Features.reader`.
-    `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card.
+    `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
+    fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
+    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`.
     """
 
     policy: str
@@ -52,6 +61,11 @@ class DecisionRecord(
     dependence: float = UNKNOWN_DEPENDENCE
     release: str = ""
     reader: str = ""
+    plans: str = ""
+    named_plan: str | None = None
+    plan: PlanOutlook | None = None
+    indivisible: tuple[str, ...] = ()
+    parts: tuple[PartRecord, ...] = ()
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

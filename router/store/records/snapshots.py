@@ -19,11 +19,13 @@ from router import __version__
 from router.cards.catalog import Catalog
 from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
+from router.decide.plans.catalog import Plans
+from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
 from router.errors import ConfigurationError
 from router.formats.quantities import read_quantity
 from router.perceive.predictor import Evidence
-from router.store.records.record import DecisionRecord, Snapshot
+from router.store.records.record import DecisionRecord, PartRecord, Snapshot
 from router.types import Decision, Features
 
 REFRESH_S = 3_600.0
@@ -45,6 +47,8 @@ class RoutedDecision(Protocol):
     def policy(self) -> Policy: ...
     @property
     def request_context(self) -> RequestContext: ...
+    @property
+    def plans(self) -> Plans: ...
 
 
 class CatalogSnapshot(Struct, frozen=True, eq=False):
@@ -73,6 +77,7 @@ class Snapshots:
         """The record of a decision."""
         decision, features, request_context = routed.decision, routed.features, routed.request_context
         chosen = decision.candidates[0]
+        decided_with_plans = bool(routed.policy.plans or request_context.plan)
         return DecisionRecord(
             policy=decision.policy,
             policy_hash=self._stored(self._snapshot_of(routed.policy, policy_snapshot)),
@@ -98,6 +103,13 @@ class Snapshots:
             dependence=features.dependence,
             release=__version__,
             reader=features.reader,
+            plans=self._stored(self._snapshot_of(routed.plans, plans_snapshot)) if decided_with_plans else "",
+            named_plan=request_context.plan,
+            plan=decision.outlook,
+            indivisible=tuple(sorted(features.indivisible)),
+            parts=tuple(
+                PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts
+            ),
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
@@ -157,6 +169,11 @@ def policy_snapshot(policy: Policy) -> Snapshot:
     return _snapshot(policy)
 
 
+def plans_snapshot(plans: Plans) -> Snapshot:
+    """Snapshot of all plans."""
+    return _snapshot(list(plans.values()))
+
+
 def unavailable_snapshot(unavailable: Mapping[str, str]) -> Snapshot:
     """Snapshot of the reasons why cards could not be called, by card id."""
     return _snapshot(dict(unavailable))
@@ -183,6 +200,12 @@ def read_policy(content: bytes) -> Policy:
     """The inverse of `policy_snapshot`. Raises ConfigurationError."""
     policy: Policy = _read(content, Policy, "policy")
     return policy
+
+
+def read_plans(content: bytes) -> Plans:
+    """The inverse of `plans_snapshot`. Raises ConfigurationError."""
+    plans: tuple[PlanSpec, ...] = _read(content, tuple[PlanSpec, ...], "plans")
+    return Plans(plans)
 
 
 def read_unavailable(content: bytes) -> Mapping[str, str]:

@@ -42,6 +42,11 @@ class Script:
     open: int = 0
     url: str = ""
 
+    def reset(self) -> None:
+        """Forget what was asked, and answer without faults."""
+        for scripted in (self.answers, self.faults, self.delays_s, self.seen, self.messages):
+            scripted.clear()
+
     @property
     def models(self) -> list[str]:
         """The requested models, in order."""
@@ -149,10 +154,12 @@ SHORT = Timeouts(connect_s=2, first_token_s=0.6, idle_s=0.6, total_s=6)  # type:
 
 @dataclass
 class Planned:
-    """A gateway that answers every request by one plan."""
+    """A gateway that answers every request by one plan, which may be replaced."""
 
-    client: httpx.Client
-    records: list[Record]
+    spec: PlanSpec
+    plan: ComposedPlan
+    client: httpx.Client = field(default_factory=httpx.Client)
+    records: list[Record] = field(default_factory=list)
 
     def ask(self, path: str = "/v1/chat/completions", **fields: Any) -> httpx.Response:
         """Send a request."""
@@ -179,16 +186,18 @@ def planned(
     members = cards if plan is None else plan.members
     made = [make_card(name, script.url, name, **{"price": 1.0, **facts}) for name in dict.fromkeys(cards)]
     plan = plan or ComposedPlan(spec.name, spec.kind, cards[0], members)
-    log = MemoryLog()
+    log, gateway_of_plan = MemoryLog(), Planned(spec, plan)
     gateway = make_gateway(make_router(*made), config, access_log=log, **parts)
     select = gateway.services.selector.select
 
     async def composed(request: GatewayRequest) -> Selection:
+        plan, spec = gateway_of_plan.plan, gateway_of_plan.spec
         return msgspec.structs.replace(await select(request), plan=plan, spec=spec)
 
     gateway.services.selector.select = composed  # type: ignore[method-assign]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
-        yield Planned(client, log.records)
+        gateway_of_plan.client, gateway_of_plan.records = client, log.records
+        yield gateway_of_plan
 
 
 def text_of(response: httpx.Response) -> str:

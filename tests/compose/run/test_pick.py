@@ -144,7 +144,7 @@ def test_a_request_with_tools_is_not_put_to_a_vote(script: Script) -> None:
     with planned(script, spec, "a", "b", facts={"capabilities": ("tools",)}) as gateway:
         response = gateway.ask(tools=tools)
         assert script.models == ["a"]
-        assert response.headers["x-route-degraded"] == "tools"
+        assert response.headers["x-route-degraded"] == "unfit"
 
 
 @STREAM

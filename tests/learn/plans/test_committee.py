@@ -32,6 +32,7 @@ def answer_set(right: Doubles, cost_usd: tuple[float, ...], seed: int = 1) -> An
         signals=np.ones((*right.shape, 1)),
         signal_names=("extractable",),
         pools={"A": tuple(range(right.shape[1]))},
+        kinds=("option",) * len(right),
     )
 
 
@@ -102,7 +103,7 @@ def test_one_strong_model_among_useless_ones_is_chosen_alone() -> None:
     committees = Committees(data, fit_gate(data, vectors, folds), folds, PRICES)
     rows = np.arange(PROMPTS)
     single = best_within(choices(data, vectors, folds, (0, 1, 2), PRICES), rows, 1.0)
-    plans = find_plans(committees, data, (0, 1, 2))
+    plans = [committees.run(each) for each in find_plans(committees, data, (0, 1, 2), rows)]
     composed = best_within(choices(data, vectors, folds, (0, 1, 2), PRICES, plans), rows, 1.0)
     assert single is not None
     assert composed is not None

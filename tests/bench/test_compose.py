@@ -1,0 +1,95 @@
+"""`bench.compose` on made sets: the form of its output, and its controls with known results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.compose.__main__ import main
+from bench.compose.alternatives import TruthfulCommittees, fixed_rule, truthful_cascade
+from bench.compose.measure import BUDGETS, Fitted, fitted, measure
+from router.learn.data.answers import load_answers
+from tests.answer_sets import write_answer_set
+
+COUNTS = ("out_chars", "lines")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_answer_set(tmp_path_factory.mktemp("sets") / "own", 400, tables=COUNTS, unknown_scores=30)
+
+
+@pytest.fixture(scope="module")
+def ready(folder: Path) -> Fitted:
+    return fitted(load_answers(folder))
+
+
+def test_the_output_is_json_by_set_pool_and_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--data", str(folder.parent), "own", "--json"])
+    pools: dict[str, dict[str, dict[str, Any]]] = json.loads(capsys.readouterr().out)["own"]
+    assert list(pools) == ["A"]
+    assert set(pools["A"]) <= {"0.2", "0.35", "0.5", "0.75", "1.0"} == set(map(str, BUDGETS))
+    for figures in pools["A"].values():
+        low, high = figures["gain_ci95"]
+        assert low <= figures["gain"] <= high
+        assert figures["gain"] == pytest.approx(figures["plans"] - figures["single"], abs=2e-4)
+        assert 0 <= figures["chosen"] <= 1
+        assert {"shipped", "shipped_gain", "shipped_gain_ci95", "rule", "hindsight"} <= set(figures)
+
+
+@pytest.mark.parametrize("options", [["--by", "domain", "--no-shipped"], ["--control", "shuffled"], ["--gate"]])
+def test_every_option_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    main(["--data", str(folder.parent), "own", *options])
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert len(lines) > 2
+
+
+def test_closed_forms_are_compared_with_real_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--data", str(folder.parent), "own", "--closed-forms", "--json"])
+    checks = json.loads(capsys.readouterr().out)["own"]
+    assert {check["plan"].split(",")[0] for check in checks} == {"cascade", "vote"}
+    assert all(abs(check["quality"] - check["expected_quality"]) < 0.15 for check in checks)
+
+
+def test_a_picture_has_a_panel_for_each_pool(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "picture.svg"
+    main(["--data", str(folder.parent), "own", "--no-shipped", "--json", "--picture", str(file)])
+    text = file.read_text("utf-8")
+    assert text.startswith("<svg")
+    assert text.count("pool A") == 1
+
+
+def test_a_pool_of_one_model_has_no_plans(ready: Fitted) -> None:
+    import msgspec
+
+    alone = msgspec.structs.replace(ready, data=msgspec.structs.replace(ready.data, pools={"A": (3,)}))
+    found = measure(alone)["A"]
+    assert all(figures["gain"] == 0 and figures["chosen"] == 0 for figures in found.values())
+
+
+def test_a_gate_that_knows_the_truth_is_the_oracle_cascade(ready: Fitted) -> None:
+    # Money is nearly worthless here, so asking on always pays where the answer is wrong.
+    committees = TruthfulCommittees(ready.data, ready.gate, ready.folds, np.array([1e-9]))
+    for members in ((0, 3), (0, 1, 3)):
+        found, cascade = committees.run(members), truthful_cascade(ready.data, members)
+        assert found.quality[:, 0] == pytest.approx(cascade.quality)
+        assert found.cost_usd[:, 0] == pytest.approx(cascade.cost_usd)
+
+
+def test_shuffled_answers_gain_nothing(folder: Path) -> None:
+    found = measure(fitted(load_answers(folder), control="shuffled"), shipped=False)["A"]
+    assert all(figures["gain_ci95"][0] <= 0 for figures in found.values())
+
+
+def test_the_fixed_rule_pays_for_the_strong_model_only_where_two_disagree(ready: Fitted) -> None:
+    data = ready.data
+    rule = fixed_rule(data, 0, 1, 3)
+    agree = (data.answers[:, 0] == data.answers[:, 1]) & (data.answers[:, 0] >= 0)
+    assert rule.quality[agree] == pytest.approx(data.scores[agree, 0])
+    assert rule.quality[~agree] == pytest.approx(data.scores[~agree, 3])
+    assert rule.cost_usd[~agree] == pytest.approx(data.cost_usd[~agree][:, [0, 1, 3]].sum(axis=1))
