@@ -102,6 +102,8 @@ def scale_of(values: Doubles) -> Scale:
 
 def surely_counted_cost_usd(inputs: DecisionInputs) -> Doubles:
     """`counted_cost_usd`, and where that is unknown the cost at a usual price of all models."""
+    if not np.isnan(inputs.forecast.cost_usd).any():
+        return inputs.forecast.cost_usd
     tokens = inputs.input_tokens + inputs.forecast.written_tokens
     cost_usd = counted_cost_usd(inputs)
     return np.where(np.isnan(cost_usd), tokens * (_UNKNOWN_USD_PER_MTOK / 1e6), cost_usd)

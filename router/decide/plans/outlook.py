@@ -57,11 +57,11 @@ class Figures(NamedTuple):
 
 
 class Costs(Struct, frozen=True, eq=False):
-    """What calls cost, of shape `(cards,)`: as forecast, as goals count it, and a token of input."""
+    """What calls cost, of shape `(cards,)`: as forecast, as goals count it, and a million tokens of input."""
 
     forecast: Forecast
     counted_usd: Doubles
-    input_usd_per_token: Doubles
+    input_usd_per_mtok: Doubles
 
 
 def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
@@ -75,7 +75,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         counted = [each if math.isnan(usd) else usd for usd, each in zip(cost_usd, counted, strict=True)]
     if isinstance(plan, Panel):
         # The writer reads what the members wrote.
-        reading = sum(written[:-1]) * costs.input_usd_per_token.item(calls[-1])
+        reading = sum(written[:-1]) * costs.input_usd_per_mtok.item(calls[-1]) / 1e6
         cost_usd[-1] += reading
         counted[-1] += 0.0 if math.isnan(reading) else reading
     asked = len(members.calls) - isinstance(plan, Panel)

@@ -351,5 +351,5 @@ class Outlooks(Mapping[str, PlanOutlook]):
 
 
 def _costs_of(inputs: DecisionInputs) -> Costs:
-    prices = inputs.catalog.columns.prices_usd_per_mtok(inputs.input_tokens)[0]
-    return Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices / 1e6)
+    prices = inputs.catalog.columns.input_price_usd_per_mtok
+    return Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)

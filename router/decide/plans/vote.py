@@ -18,7 +18,7 @@ _NORMAL = NormalDist()
 _GRID = np.linspace(-8.0, 8.0, 4097)
 _GRID_CDF = np.array([_NORMAL.cdf(float(x)) for x in _GRID])
 # Nodes and weights for the expectation over a standard normal variable.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _RIGHT, _COMMON, _OTHER = 0, 1, 2
 _GREATEST_LATENT = 0.9

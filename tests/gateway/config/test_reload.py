@@ -27,10 +27,16 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.sources = Sources(
-            root / "model_cards", root / "policies", root / "evidence", root / "gateway.yaml", root / "keys.yaml"
+            root / "model_cards",
+            root / "policies",
+            root / "evidence",
+            root / "gateway.yaml",
+            root / "keys.yaml",
+            root / "plans",
         )
         self.sources.cards.mkdir(parents=True)
         self.sources.policies.mkdir()
+        (root / "plans").mkdir()
         self.card("a")
         self.card("b")
         self.policy("default")
@@ -42,6 +48,10 @@ class Folder:
     def policy(self, id_: str, fallbacks: int = 3) -> None:
         text = f"id: {id_}\ndescription: Cheap first.\ngoals: {{cheapest: 1}}\nfallbacks: {fallbacks}\n"
         (self.sources.policies / f"{id_}.yaml").write_text(text)
+
+    def plan(self, id_: str, *members: str) -> None:
+        text = f"id: {id_}\nkind: cascade\ndescription: d\nmembers: [{', '.join(members)}]\n"
+        (self.root / "plans" / f"{id_}.yaml").write_text(text)
 
     def keys(self, *ids: str) -> None:
         entries = [f"  - id: {id_}\n    hash: {hash_of(id_)}\n" for id_ in ids]
@@ -461,3 +471,23 @@ def test_many_signals_at_once_reload_twice_at_most(folder: Folder) -> None:
 
     asyncio.run(main())
     assert 1 <= lines.count("configuration reloaded: no changes") <= 3
+
+
+def test_plans_are_reloaded_and_a_wrong_one_keeps_the_configuration(folder: Folder) -> None:
+    async def edit() -> None:
+        lines: list[str] = []
+        reloader = folder.reloader(lines)
+        folder.plan("ladder", "a", "b")
+        await reloader.reload()
+        assert lines == ["configuration reloaded: plans: +ladder"]
+        folder.plan("ladder", "a", "c")
+        await reloader.reload()
+        assert reloader.current.router.plans["ladder"].members == ("a", "b")
+        assert reloader.problem is not None
+        assert 'ladder.yaml:4: members.1: there is no card "c"' in reloader.problem
+        (folder.sources.cards / "b.yaml").unlink()
+        folder.plan("ladder", "a", "b")
+        await reloader.reload()
+        assert "b" in reloader.current.router.catalog.ids
+
+    asyncio.run(edit())
