@@ -168,7 +168,8 @@ def forecasts_of(catalog: Catalog, forecast: Forecast) -> Forecasts:
     """What is forecast of the cards, in the form in which plans that run read it."""
     quality = _by_card(catalog, forecast.quality)
     usual = sum(quality.values()) / len(quality) if quality else 0.5
-    return Forecasts(quality, _by_card(catalog, forecast.cost_usd), usual_quality=usual)
+    written = _by_card(catalog, forecast.written_tokens)
+    return Forecasts(quality, _by_card(catalog, forecast.cost_usd), written, usual)
 
 
 def _by_card(catalog: Catalog, values: Doubles) -> dict[str, float]:

@@ -59,11 +59,11 @@ def test_every_plan_runs_and_does_what_was_reported(here: Path) -> None:
                 members = tuple(str(member) for member in plan.members)  # type: ignore[union-attr]
                 worth = worth_of(router, routed, [plan])[plan.name]
                 composed = ComposedPlan(plan.name, plan.kind, members[0], members, quality_per_usd=worth)
-                brief = Brief(plan, forecasts_of(router.catalog, routed.forecast), gate=gate)
+                brief = Brief(plan, forecasts_of(router.catalog, routed.forecast))
                 body = {"model": plan.name, "messages": list(probe.messages), "temperature": 0, "max_tokens": 100}
                 ledger, attempts = Ledger(), list[Attempt]()
                 call = Call("chat", body, decode=True)
-                runner = PlanRunner(dispatcher)
+                runner = PlanRunner(dispatcher, gate)
                 response = await runner.run(composed, router.catalog, call, attempts, brief=brief, ledger=ledger)
                 assert not ledger.degraded or ledger.degraded in ("members", "validators")
                 score += probe.grade(read_whole_answer("chat", response.decoded).text).score
