@@ -114,19 +114,22 @@ def test_a_run_that_ended_at_its_budget_goes_on_with_a_larger_one(run: Run, here
 
 def test_a_further_limit_only_shrinks_the_result(run: Run, here: Path) -> None:
     with pool(here, COMPLEMENTARY | {"strong": CHEAP_AND_STRONG["strong"]}) as made:
-        whole = solution(run("solve", str(made.task(9)), "--json"))["comparison"]["plans"]
-        figures = {plan["id"]: plan for plan in whole}
-        ids = set(figures)
-        costs = sorted(plan["most_cost_usd"] for plan in whole)
-        for limit in (f"cost<{costs[len(costs) // 2]:.9f}$", "calls<=2", "plan!=committee", "quality>0.7"):
-            smaller = solution(run("solve", str(made.task(9, limits=[limit])), "--json"))["comparison"]["plans"]
-            assert {plan["id"] for plan in smaller} < ids, limit
-            for plan in smaller:
-                assert plan | {"pareto": ""} == figures[plan["id"]] | {"pareto": ""}
-            ids_of_both = solution(run("solve", str(made.task(9, limits=[limit, "price<1$"])), "--json"))["comparison"][
-                "plans"
-            ]
-            assert {plan["id"] for plan in ids_of_both} <= {plan["id"] for plan in smaller}
+
+        def plans_within(*limits: str) -> dict[str, Any]:
+            found = solution(run("solve", str(made.task(9, limits=list(limits))), "--json"))
+            # Which plans none beats depends on the others.
+            return {plan["id"]: plan | {"pareto": ""} for plan in found["comparison"]["plans"]}
+
+        every = plans_within()
+        costs = sorted(plan["most_cost_usd"] for plan in every.values())
+        dear = f"cost<{costs[len(costs) // 2]:.9f}$"
+        for limit in (dear, "calls<=2", "plan!=committee", "quality>0.7", "price<2$"):
+            some = plans_within(limit)
+            assert all(plan == every[name] for name, plan in some.items()), limit
+            assert some.keys() < every.keys(), limit
+        cheap = plans_within("price<2$")
+        assert not [plan for plan in cheap.values() if "strong" in plan["members"]]
+        assert plans_within("price<2$", "calls<=2").keys() < cheap.keys()
 
 
 def test_every_plan_is_unique_and_on_the_front_where_nothing_beats_it(run: Run, here: Path) -> None:
