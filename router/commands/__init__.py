@@ -63,6 +63,7 @@ def build() -> typer.Typer:
         records,
         savings,
         serve,
+        solve,
     )
 
     app = typer.Typer(
@@ -75,7 +76,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     routing = prompt, ask, cards, policies, plans, init, doctor, pareto
-    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard):
+    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard, solve):
         module.register(app)
     return app
 

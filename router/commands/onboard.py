@@ -94,7 +94,7 @@ def onboard(
             typer.echo(f"{archived}: earlier answers", err=True)
 
     async def ask(log: EvidenceLog) -> OnboardingResult:
-        dispatcher = _dispatcher(timeout)
+        dispatcher = one_try_dispatcher(timeout)
         try:
             with step_progress() as show:
 
@@ -125,7 +125,7 @@ def _confirm(question: str) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _dispatcher(timeout_s: float) -> Dispatcher:
+def one_try_dispatcher(timeout_s: float) -> Dispatcher:
     """A dispatcher without retries: `Endpoint` retries by itself, since every call may cost money."""
     from router.dispatch import Dispatcher, DispatchSettings, Timeouts
     from router.formats.quantities import Seconds

@@ -69,7 +69,7 @@ def load_plans(folder: Path | None, catalog: Catalog | None = None) -> Plans:
     problems: list[str] = []
     for file in files:
         try:
-            plans.append(_load_plan(file, catalog, ids))
+            plans.append(load_plan(file, catalog, ids))
         except FileError as error:
             problems.append(str(error))
     if problems:
@@ -77,7 +77,8 @@ def load_plans(folder: Path | None, catalog: Catalog | None = None) -> Plans:
     return Plans(plans)
 
 
-def _load_plan(file: Path, catalog: Catalog | None, ids: frozenset[str]) -> PlanSpec:
+def load_plan(file: Path, catalog: Catalog | None = None, ids: frozenset[str] = frozenset()) -> PlanSpec:
+    """Load one file; see `load_plans`. `ids` are those of all plans. Raises FileError."""
     document, lines = read_mapping(file, "a plan (keys and values)")
     plan = convert(document, _kind_of(document, file, lines), file, lines)
     if plan.id != file.stem:

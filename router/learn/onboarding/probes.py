@@ -139,7 +139,7 @@ def load_probes(folder: Path) -> ProbeSet:
         else:
             problem = f"contains no {_FILE} (or {_FILE}.gz)"
         raise FileError(str(folder), None, problem)
-    probes = tuple(_probe(row, file) for row in read_prompt_rows(file))
+    probes = tuple(probe_of(row, file) for row in read_prompt_rows(file))
     return ProbeSet(_name(folder), probes)
 
 
@@ -153,7 +153,8 @@ def _name(folder: Path) -> str:
     return stated or folder.resolve().name
 
 
-def _probe(row: PromptRow, file: Path) -> Probe:
+def probe_of(row: PromptRow, file: Path) -> Probe:
+    """The probe that a row of a file describes. Raises FileError naming its line; see `load_probes`."""
     line, fields, prompt = row
     if fields.get("answer") in (None, "", []):
         hint = did_you_mean("answer", fields) if "answer" not in fields else ""
