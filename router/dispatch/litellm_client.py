@@ -27,6 +27,7 @@ from router.dispatch.bodies.redaction import one_line, redacted
 from router.dispatch.call import Call
 from router.dispatch.connection.egress import extra_headers, secrets_of
 from router.dispatch.connection.fetching import with_media
+from router.dispatch.connection.litellm_clients import close_clients, forget_clients_of_earlier_loops
 from router.dispatch.failover import log_refusal
 from router.dispatch.providers import api_key, has_ambient_credentials
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
@@ -216,12 +217,13 @@ class LitellmClient:
         litellm = self._litellm = self._litellm or await asyncio.shield(asyncio.wrap_future(self._loading))
         if card.provider not in litellm.provider_list:
             raise UpstreamError(f'the provider "{card.provider}" of the card "{card.id}" is not supported')
+        forget_clients_of_earlier_loops(litellm)
         return litellm
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection of this event loop."""
         if self._litellm is not None:
-            await self._litellm.close_litellm_async_clients()
+            await close_clients(self._litellm)
 
 
 def _known_dialect(litellm: Any, card: Card, fields: Mapping[str, Any]) -> Dialect:

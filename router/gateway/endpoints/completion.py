@@ -60,7 +60,7 @@ class CompletionHandler:
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
         self._response: UpstreamResponse | None = None
-        self._bill = Bill(surface.api)
+        self._bill: Bill = Bill(surface.api)
         self._tokens_at_departure: int | None = None
         self._made = Made(surface.api)
         self._ownership = Ownership(services.state)

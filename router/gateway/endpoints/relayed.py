@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from router.cards import Card
 from router.decide.model_name import is_auto
-from router.dispatch import Call
+from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
 from router.dispatch.providers import native_apis, uses_litellm
@@ -28,8 +28,9 @@ from router.gateway.http.body import LARGE_BODY_BYTES, JsonLimits, read_body, re
 from router.gateway.http.multipart import FORM, field_of, with_field
 from router.gateway.http.relayed import RelayedEndpoint
 from router.gateway.http.surfaces import CHAT, RESPONSES
+from router.gateway.routing.bill import Bill
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.types import Usage
+from router.types import Api, Usage
 from router.wire.reading.provider_ids import id_of_body
 
 _CARD = "x-route-card"
@@ -42,6 +43,23 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _NEVER_FORWARDED = frozenset({_CARD, "api-version", "key", "api-key", "api_key"})
 
 
+class _ReportedBill(Bill):
+    """The usage is what the upstream reports: media and files are not counted in tokens otherwise.
+
+    None where nothing is charged: for files, and for a stored response, which was booked when it was made.
+    """
+
+    def __init__(self, api: Api, *, is_charged: bool) -> None:
+        super().__init__(api)
+        self._is_charged = is_charged
+
+    def usage(self, _request: GatewayRequest | None, response: UpstreamResponse | None) -> Usage | None:
+        """The usage so far."""
+        if response is None or not self._is_charged:
+            return None
+        return response.usage if isinstance(response.body, bytes) else response.body.usage
+
+
 class RelayedHandler(CompletionHandler):
     """Handles one request: read, find its card, relay, record. Always responds."""
 
@@ -51,6 +69,7 @@ class RelayedHandler(CompletionHandler):
         surface = msgspec.structs.replace(RESPONSES if endpoint.needs_responses else CHAT, name=endpoint.operation)
         super().__init__(services, surface, scope, receive, send)
         self._endpoint = endpoint
+        self._bill = _ReportedBill(surface.api, is_charged=endpoint.is_charged)
         self._id: str = scope["path_params"].get("id", "")
         self._query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self._raw = b""
@@ -192,15 +211,6 @@ class RelayedHandler(CompletionHandler):
         await self._record(status, None)
         self._stop_watching()
         await self._responder.events(b"", is_last=True)
-
-    def _usage(self) -> Usage | None:
-        """The usage that the upstream reports: media and files are not counted in tokens otherwise.
-
-        None where nothing is charged: for files, and for a stored response, which was booked when it was made.
-        """
-        if self._response is None or not self._endpoint.is_charged:
-            return None
-        return self._response.usage if isinstance(self._response.body, bytes) else self._response.body.usage
 
     async def _end_stream_with_error(self, error: Any, event: bytes | None = None) -> None:
         # Without its end the response is incomplete for the client; an error's text would be part of its bytes.

@@ -15,7 +15,7 @@ from router.errors import CallerError
 from router.gateway.endpoints.openapi import openapi_document
 from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import anthropic_error, openai_error
-from router.types import Candidate, Decision, Guard, Plan, Rejection
+from router.types import Candidate, Decision, Guard, Rejection, SinglePlan
 from router.wire import ChatRequest, wants_stream
 
 DOCUMENT: dict[str, Any] = json.loads(msgspec.json.encode(openapi_document()))
@@ -212,7 +212,7 @@ def test_invalid_bodies_of_the_other_protocols_are_rejected(name: str, body: dic
 
 def test_a_decision_matches_its_schema() -> None:
     decision = Decision(
-        plan=Plan("a", ("b",)),
+        plan=SinglePlan("a", ("b",)),
         candidates=[Candidate("a", 0.3, 0.7, 0.1, None, 5.0, {"loss": 0.3})],
         rejections={"c": Rejection("size", "size 70B > 9B", ("price 5$ > 1$",))},
         policy="default",
