@@ -10,16 +10,16 @@ from typing import Any
 
 from router.cards.catalog import Catalog
 from router.compose.gate import Gate
-from router.compose.run.best_of import run_best_of
 from router.compose.run.brief import Brief
-from router.compose.run.cascade import run_cascade
-from router.compose.run.chain import run_chain
-from router.compose.run.committee import run_committee
+from router.compose.run.kinds.best_of import run_best_of
+from router.compose.run.kinds.cascade import run_cascade
+from router.compose.run.kinds.chain import run_chain
+from router.compose.run.kinds.committee import run_committee
+from router.compose.run.kinds.panel import run_panel
+from router.compose.run.kinds.samples import run_samples
+from router.compose.run.kinds.segments import run_segments
 from router.compose.run.ledger import Ledger
 from router.compose.run.member import Members
-from router.compose.run.panel import run_panel
-from router.compose.run.samples import run_samples
-from router.compose.run.segments import run_segments
 from router.decide.plans.spec import BestOf, Cascade, Chain, Committee, Panel, Samples, Segments
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.errors import UpstreamError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from router.compose.run.asking import gate_of, is_worth_asking
+from router.compose.run.kinds.asking import gate_of, is_worth_asking
 from router.compose.run.member import Draft, Members
 from router.decide.plans.spec import Committee
 from router.dispatch import UpstreamResponse

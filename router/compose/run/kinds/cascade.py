@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.compose.run.asking import gate_of, is_worth_asking
+from router.compose.run.kinds.asking import gate_of, is_worth_asking
 from router.compose.run.member import Draft, Members
 from router.decide.plans.spec import Cascade
 from router.dispatch import UpstreamResponse

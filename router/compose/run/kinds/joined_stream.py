@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from router.compose.run.kinds.parts import beginning
 from router.compose.run.ledger import Called
 from router.compose.run.member import Members
-from router.compose.run.parts import beginning
 from router.dispatch.stream import EventStream
 from router.errors import UpstreamError
 from router.types import Usage
@@ -18,7 +18,7 @@ from router.wire.usage import Delivered
 from router.wire.usage.added import with_added
 
 if TYPE_CHECKING:
-    from router.compose.run.segments import Work
+    from router.compose.run.kinds.segments import Work
 
 _HEAD = ("id", "object", "created", "model", "system_fingerprint")
 
