@@ -29,6 +29,8 @@ _ENDS = (
 )
 _MAX_WORD_BYTES = max(len(word) for words in _ENDS for word in words)
 _THIS_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+# The last part of the path, at Gemini and at Bedrock.
+_STREAM_PATH = re.compile(r"(?::stream[A-Za-z]+|/[a-z-]+-stream)\Z")
 _REQUESTS_STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
@@ -59,8 +61,7 @@ def proxy_mounts(_transport: Any, verify: Any, cert: Any) -> Mapping[str, httpx.
 
 
 def _requests_stream(path: str, body: bytes) -> bool:
-    # Gemini and Bedrock have the word in the path.
-    return "stream" in path.lower() or _REQUESTS_STREAM.search(body) is not None
+    return _STREAM_PATH.search(path) is not None or _REQUESTS_STREAM.search(body) is not None
 
 
 class _CheckedStream(httpx.AsyncByteStream):

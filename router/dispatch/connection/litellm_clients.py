@@ -19,6 +19,18 @@ def forget_clients_of_earlier_loops(litellm: Any) -> None:
     if loop not in _LOOPS:
         _LOOPS.add(loop)
         _forgotten(litellm)
+    if not isinstance(vars(litellm).get("module_level_aclient"), _ClientOfLoop):
+        litellm.module_level_aclient = _ClientOfLoop()
+
+
+class _ClientOfLoop:
+    """The client that litellm uses for streams of some providers: one for each loop, instead of one for all."""
+
+    def __getattr__(self, name: str) -> Any:
+        from litellm.llms.custom_httpx.http_handler import get_async_httpx_client
+
+        client = get_async_httpx_client("litellm_module_level_client", {"client_alias": "module level aclient"})
+        return getattr(client, name)
 
 
 async def close_clients(litellm: Any) -> None:
