@@ -144,12 +144,14 @@ async def _trailers(bed: Bed) -> list[str]:
 async def _smuggling(bed: Bed) -> list[str]:
     """Requests whose length two servers read differently: each must be refused, and its tail never be a request."""
     problems = []
+    # In a long run, other attacks have called the upstream before.
+    before = bed.bills().of("evil").calls
     tail = bed.request(bed.chat("do=ok tokens=1"))
     for name, raw in smuggling_forms(bed.path, bed.headers, tail):
         answer = await bed.exchange(raw, 3.0)
         if answer.status and not 400 <= answer.status < 600:
             problems.append(f"{name}: {answer.status}")
-    if calls := bed.bills().of("evil").calls:
+    if calls := bed.bills().of("evil").calls - before:
         problems.append(f"{calls} smuggled requests reached the upstream")
     return problems
 
