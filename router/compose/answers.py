@@ -15,11 +15,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from router.compose.fences import fenced_blocks
+
 Kind = Literal["json", "option", "number", "boolean", "text"]
 
 _LONGEST_READ = 20_000
 _LONGEST_SHORT_TEXT = 12
-_FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\s*\{")
 _STATED = re.compile(
     r"(?:answer|antwort|respuesta|réponse|risposta|resposta|答案|答え|ответ)(?:\s*\*\*)?"
@@ -45,8 +46,9 @@ _BOOLEAN = {
 }
 _FIRST_WORD = re.compile(r"\A\W*(\w+)\b")
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|left|right|,|;|!|displaystyle)|[{}$]")
+_LIST_MARKER = re.compile(r"\A\s*(?:\d{1,3}[.)]|[-*•])\s+")
 _WORD = re.compile(r"\w+(?:[.'’-]\w+)*", re.UNICODE)
-_OPTION_LINE = re.compile(r"^\s*[(\[]?([A-J])[)\].:]\s+\S", re.MULTILINE)
+_OPTION_LINE = re.compile(r"^[ \t]{0,20}[(\[]?([A-J])[)\].:][ \t]+\S", re.MULTILINE)
 _ASKS = re.compile(
     r"\\boxed|\b(?:final answer|(?:correct|right|best) (?:answer|option|choice)|answer (?:with|yes|true|only|choices)"
     r"|which (?:one )?of (?:the following|these)|yes or no|true or false|how (?:many|much)|multiple[- ]choice"
@@ -92,15 +94,15 @@ def same_answer(first: str, second: str) -> bool:
 
 
 def _json(text: str) -> Answer | None:
-    fenced = _FENCED.match(text)
-    body = (fenced[1] if fenced else text).strip()
+    fenced = next((each for each in fenced_blocks(text) if each.is_all and each.language in ("", "json")), None)
+    body = (text if fenced is None else fenced.text).strip()
     if not body.startswith(("{", "[")):
         return None
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        document = _canonical(msgspec.json.decode(body))
+        return Answer("json", msgspec.json.encode(document, order="deterministic").decode())
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
-    return Answer("json", msgspec.json.encode(_canonical(document), order="deterministic").decode())
 
 
 def _canonical(value: Any) -> Any:
@@ -133,8 +135,8 @@ def _stated(text: str) -> Answer | None:
 
 
 def _whole(text: str) -> Answer | None:
-    """The answer of a text that says nothing else, or whose last line is a number."""
-    last = text.rsplit("\n", 1)[-1]
+    """The answer of a text that says nothing else, or whose last line is short and ends with a number."""
+    last = _LIST_MARKER.sub("", text.rsplit("\n", 1)[-1])
     short = len(_WORD.findall(text)) <= _LONGEST_SHORT_TEXT
     if short:
         return _value(text, terse=False)
@@ -142,7 +144,11 @@ def _whole(text: str) -> Answer | None:
     options = _BRACKETED_OPTION.findall(last)
     if len(set(options)) == 1:
         return Answer("option", options[0])
-    return _number(number[-1].group()) if number else None
+    if not number or len(_WORD.findall(last)) > _LONGEST_SHORT_TEXT:
+        return None
+    # After the number, there may be its unit.
+    is_last = len(_WORD.findall(last[number[-1].end() :])) <= 1
+    return _number(number[-1].group()) if is_last else None
 
 
 def _value(text: str, terse: bool) -> Answer | None:

@@ -1,12 +1,13 @@
 """Whether a value meets a JSON schema, in bounded time.
 
-A schema may come from a client, so what it costs to check is bounded: by a number of steps, and by a time for each
-pattern. References lead only to the schema itself, never to an address. Keywords that are not known are ignored.
+A schema may come from a client, so what it costs to check is bounded: by a number of steps, and by a time for all its
+patterns. References lead only to the schema itself, never to an address. Keywords that are not known are ignored.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import regex
 _MOST_STEPS = 50_000
 _MOST_DEPTH = 100
 _PATTERN_S = 0.05
+_LONGEST_PATTERN = 1_000
 _MOST_PATTERN_CHARACTERS = 100_000
 
 
@@ -37,12 +39,12 @@ def pattern_found(pattern: str, text: str, seconds: float = _PATTERN_S) -> bool 
 
 class _Check:
     def __init__(self, root: Any) -> None:
-        self._root, self._steps = root, 0
+        self._root, self._steps, self._pattern_s = root, 0, _PATTERN_S
 
     def problem(self, value: Any, schema: Any, at: str, depth: int) -> str | None:
-        self._steps += 1
-        if self._steps > _MOST_STEPS or depth > _MOST_DEPTH:
-            raise SchemaTooComplexError("the schema needs too many steps")
+        self.count(1)
+        if depth > _MOST_DEPTH:
+            raise SchemaTooComplexError("the schema is nested too deeply")
         if schema is False:
             return f"{at or 'the value'} is not allowed"
         if not isinstance(schema, Mapping):
@@ -55,6 +57,24 @@ class _Check:
             if keyword in schema and (problem := check(self, value, schema, at, depth)):
                 return problem
         return None
+
+    def count(self, steps: int) -> None:
+        """Count steps. Raises SchemaTooComplexError."""
+        self._steps += steps
+        if self._steps > _MOST_STEPS:
+            raise SchemaTooComplexError("the schema needs too many steps")
+
+    def found(self, pattern: str, text: str) -> bool | None:
+        """See `pattern_found`. Raises SchemaTooComplexError once all patterns together have taken too long."""
+        self.count(1)
+        if len(pattern) > _LONGEST_PATTERN:
+            return None
+        if self._pattern_s <= 0:
+            raise SchemaTooComplexError("the patterns of the schema take too long")
+        began_s = time.perf_counter()
+        found = pattern_found(pattern, text, self._pattern_s)
+        self._pattern_s -= time.perf_counter() - began_s
+        return found
 
     def _referred(self, reference: Any) -> Any:
         """What a reference within the schema leads to; None for any other."""
@@ -82,7 +102,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "array": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, Mapping),
     "number": _is_number,
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
 }
 
 
@@ -95,8 +115,9 @@ def _type(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) ->
     return f"{at or 'the value'} is not of the type {' or '.join(map(str, names))}"
 
 
-def _enum(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
+def _enum(check: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
     allowed = schema["enum"] if isinstance(schema["enum"], list) else []
+    check.count(len(allowed))
     return (
         None if any(_equal(value, each) for each in allowed) else f"{at or 'the value'} is none of the allowed values"
     )
@@ -131,7 +152,7 @@ def _properties(check: _Check, value: Any, schema: Mapping[str, Any], at: str, d
     others = schema.get("additionalProperties", True)
     for name, inner in value.items():
         schemas = [stated[name]] if name in stated else []
-        schemas += [of for pattern, of in patterns.items() if pattern_found(pattern, name)]
+        schemas += [of for pattern, of in patterns.items() if check.found(pattern, name)]
         for each in schemas or [others]:
             if problem := check.problem(inner, each, f"{at}/{name}", depth + 1):
                 return problem
@@ -174,12 +195,10 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _pattern(_: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
+def _pattern(check: _Check, value: Any, schema: Mapping[str, Any], at: str, __: int) -> str | None:
     if not isinstance(value, str) or not isinstance(schema["pattern"], str):
         return None
-    return (
-        f"{at or 'the value'} does not match the pattern" if pattern_found(schema["pattern"], value) is False else None
-    )
+    return f"{at or 'the value'} does not match the pattern" if check.found(schema["pattern"], value) is False else None
 
 
 def _limit(keyword: str, of: Callable[[Any], float | None], holds: Callable[[float, float], bool]) -> _Checker:

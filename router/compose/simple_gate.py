@@ -30,6 +30,9 @@ class SimpleGate:
         """See `Gate.gain`: the next answer replaces a wrong one where it is right itself."""
         best = float(max(self.rights(asked, usual_prior), default=0.0))
         prior = _within(prior_of_next)
+        if not self._reads:
+            # The answer of the card with the higher forecast is taken.
+            return max(prior - best, 0.0)
         if best <= _LEAST:
             return prior
         spread = _RESIDUAL_CORRELATION * math.sqrt(best * (1 - best) * prior * (1 - prior))
@@ -48,8 +51,8 @@ class SimpleGate:
         if own.answer is None:
             odds += _UNREADABLE * any(each.answer is not None for each in others)
         else:
-            told = [each for each in others if each.answer is not None]
-            odds += sum(_AGREES if each.answer == own.answer else _DISAGREES for each in told)
+            readable = [each for each in others if each.answer is not None]
+            odds += sum(_AGREES if each.answer == own.answer else _DISAGREES for each in readable)
         return 1 / (1 + math.exp(-odds))
 
 

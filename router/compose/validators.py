@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from router.compose.fences import fenced_blocks
 from router.compose.json_schema import SchemaTooComplexError, pattern_found, violation
 from router.compose.language import same_language
 from router.decide.plans.spec import Validators
@@ -22,7 +23,6 @@ from router.wire.reading.whole_answers import WholeAnswer
 _PATTERN_S = 0.25
 _LONGEST_PARSED = 100_000
 _LONGEST_REFUSAL = 600
-_FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:\n[ \t]*)?```", re.DOTALL)
 _SORRY = (
     r"(?:i'?m|i am|we'?re) (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately|as an ai|es tut mir leid"
     r"|tut mir leid|je suis désolé|lo siento|mi dispiace|desculpe"
@@ -93,7 +93,7 @@ def _schema_problem(text: str, schema: Any) -> str:
         return "no JSON"
     try:
         problem = violation(value, schema)
-    except SchemaTooComplexError:
+    except (SchemaTooComplexError, RecursionError, OverflowError):
         # What cannot be checked is no reason to reject.
         return ""
     return f"JSON schema: {problem}" if problem else ""
@@ -138,7 +138,7 @@ def _yaml_problem(text: str) -> str:
 
 def _unfenced(text: str, *languages: str) -> str:
     """The longest fenced block in one of the languages, or in none; the whole text where there is no such block."""
-    blocks = [found[2] for found in _FENCE.finditer(text) if found[1].lower() in (*languages, "")]
+    blocks = [block.text for block in fenced_blocks(text) if block.language in (*languages, "")]
     return max(blocks, key=len) if blocks else text
 
 

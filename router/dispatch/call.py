@@ -58,7 +58,8 @@ class Call(Struct, frozen=True, eq=False):
     `fresh_connection`: the call is a retry after a broken connection. `decode`: the response will be converted, so
     decode it once. `raw`: what to send as it is, in place of `body`. `changed`: the fields that the upstream's dialect
     left out or limited. The whole exchange ends at `ends_s`, and an attempt must have a response, or the first content
-    of a stream, at `first_by_s`, both in seconds of the monotonic clock.
+    of a stream, at `first_by_s`, both in seconds of the monotonic clock. `repeats`: another card has failed
+    to answer the request.
     """
 
     api: Api
@@ -74,6 +75,7 @@ class Call(Struct, frozen=True, eq=False):
     changed: tuple[str, ...] = ()
     ends_s: float = math.inf
     first_by_s: float = math.inf
+    repeats: bool = False
     tenant: str = ""
 
     def limits(self, timeouts: Timeouts) -> Timeouts:

@@ -189,7 +189,7 @@ class Dispatcher:
         """
         now_s = time.monotonic()
         share = 0.5 if self.pool.has_ready(failover.cards, failover.tried, call.key_id) else 1.0
-        return msgspec.structs.replace(call, first_by_s=now_s + (call.ends_s - now_s) * share)
+        return msgspec.structs.replace(call, first_by_s=min(call.first_by_s, now_s + (call.ends_s - now_s) * share))
 
     async def _attempt(
         self,
@@ -211,7 +211,7 @@ class Dispatcher:
             failure: UpstreamError | None = None
             for retry in range(retries + 1):
                 standing = functools.partial(self.pool.standing, slot)
-                async with self._repeats.call(call.tenant, standing, repeated=bool(attempts)) as paid:
+                async with self._repeats.call(call.tenant, standing, repeated=call.repeats or bool(attempts)) as paid:
                     if paid is None:
                         if failure is not None:
                             raise failure

@@ -111,3 +111,15 @@ def test_a_prompt_asks_for_an_answer_that_can_be_compared(prompt: str) -> None:
 )
 def test_a_prompt_asks_for_no_answer_that_can_be_compared(prompt: str) -> None:
     assert not asks_for_answer(prompt)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How to make the soup for a whole family:\n1. Chop the onions.\n2. Boil them.\n3. Serve warm with bread.",
+        "Rome grew for centuries, was divided, and its western half ended, most historians agree, in 476 AD.",
+        "A move takes a while, so begin early, and tell all:\n1. Pack what you need.\n2. Label the boxes.\n3. Go.",
+    ],
+)
+def test_a_number_within_prose_is_no_final_answer(text: str) -> None:
+    assert read_answer(text) is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,12 @@ def unfit_reason(spec: PlanSpec, call: Call) -> str:
 def _least(first: float | None, second: float | None) -> float | None:
     stated = [value for value in (first, second) if value is not None]
     return min(stated) if stated else None
+
+
+def mark_of(request_id: str, texts: Sequence[str]) -> str:
+    """A mark that none of `texts` contains, and that nobody can know before the request."""
+    mark = request_id
+    while True:
+        mark = hashlib.sha256("\0".join((mark, *texts)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if not any(mark in text for text in texts):
+            return f"=== {mark}"

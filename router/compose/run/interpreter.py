@@ -58,12 +58,15 @@ async def compose(
         if not limit.expired():
             raise
         response = None
-        best = members.best(members.drafts)
+        best = members.best([draft for draft in members.drafts if draft.called.role not in _PARTIAL])
         if best is None:
             raise UpstreamError(f"{plan.id} had no answer in its time", 504, "late") from None
         return members.shown(best, "deadline")
     return members.failure() if response is None else response
 
+
+_PARTIAL = frozenset({"segment", "stage"})
+"""The roles of calls whose answers are only a part of what the client gets, or no part of it."""
 
 _Kind = Callable[[Members, Any], Awaitable[UpstreamResponse | None]]
 _KINDS: Mapping[type[Any], _Kind] = {
@@ -79,8 +82,10 @@ _KINDS: Mapping[type[Any], _Kind] = {
 
 async def _fall_back(members: Members) -> UpstreamResponse | None:
     """The answer of the first card that has one, of those that were not asked for a whole answer yet."""
-    asked = {called.card.id for called in members.ledger.calls if called.role not in ("segment", "stage")}
-    for card in dict.fromkeys((members.plan.card, *members.plan.fallbacks)):
+    asked = {called.card.id for called in members.ledger.calls if called.role not in _PARTIAL}
+    # The last card of a chain may not read what the client has sent.
+    first = () if isinstance(members.brief.spec, Chain) else (members.plan.card,)
+    for card in dict.fromkeys((*first, *members.plan.fallbacks)):
         if card in asked or not members.may_ask():
             continue
         response = await members.live(card, "fallback")

@@ -47,15 +47,15 @@ class Called:
     def usage(self) -> Usage | None:
         """The usage so far: as reported, else counted from what has arrived; None where no upstream has answered.
 
-        Of a call that was given up, the input is known; nothing has arrived of a whole answer, which the upstream may
-        have written all the same, so it counts as long as it was expected.
+        Of a call that was given up before anything arrived, the input is known; the upstream may have written all the
+        same, so the answer counts as long as it was expected.
         """
         if self._booked is not None:
             return self._booked
         if self.response is None:
             if not self.has_begun or self.verdict not in ("cancelled", _OPEN):
                 return None
-            return counted(None, self._body, 0 if self.stream else self._expected_tokens)
+            return counted(None, self._body, self._expected_tokens)
         usage = booked_usage(self.response, self._api, self._body)
         if not math.isnan(self.ended_s):
             self._booked = usage

@@ -200,7 +200,8 @@ class Members:
                 draft.answer,
                 signals_of(draft.text, draft.answer, draft.whole.logprobs),
                 draft.failed,
-                self._asks_for_answer,
+                # A call of a tool is no final answer, and need not be one.
+                self._asks_for_answer and not draft.whole.has_calls,
             )
             for draft in drafts
         ]
@@ -222,7 +223,7 @@ class Members:
 
         def rank(number: int) -> tuple[bool, bool, float, int]:
             draft = drafts[number]
-            return not draft.failed, bool(draft.text.strip()), rights[number], number
+            return not draft.failed, bool(draft.text.strip()), rights[number], -number
 
         return drafts[max(range(len(drafts)), key=rank)]
 
@@ -268,8 +269,20 @@ class Members:
             self.ledger.begin_attempt(called)
             return _NO_HEADERS if self._on_attempt is None else self._on_attempt()
 
+        first_by_s = self._half_time_s() if self._others_may_follow(called.card.id) else call.first_by_s
+        call = msgspec.structs.replace(call, first_by_s=first_by_s, repeats=bool(self.failures))
         called.response = await self._dispatcher.send_first_healthy((called.card,), call, called.attempts, begin)
         return called.response
+
+    def _others_may_follow(self, card: str) -> bool:
+        """Whether a card that has not been asked could answer where this one hangs."""
+        asked = {called.card.id for called in self.ledger.calls}
+        return any(other not in asked for other in (*self.plan.members, *self.plan.fallbacks) if other != card)
+
+    def _half_time_s(self) -> float:
+        """When half of the time that is left will be over."""
+        now_s = time.monotonic()
+        return now_s + (self.ends_s - now_s) / 2
 
     async def _collected(self, called: Called, call: Call) -> tuple[UpstreamResponse | None, tuple[bytes, ...]]:
         """The whole response, and the pieces of a stream; None for an error, which is noted."""

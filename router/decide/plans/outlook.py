@@ -211,7 +211,7 @@ def _times(
             return longest, longest, longest
         case Segments():
             return longest, longest, ttft_ms[0]
-        case Cascade() | BestOf() | Chain():
+        case Cascade() | Chain():
             # The last call is relayed as it arrives.
             return _sum(reach, latency_ms), total, sum(latency_ms[:-1]) + ttft_ms[-1]
         case _:

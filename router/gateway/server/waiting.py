@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 # A head follows its connection at once. So long a connection is not closed for another one, unless there are many such.
-_GRACE_S = 0.25
+_GRACE_S = 0.5
 
 
 class Waiting(Protocol):

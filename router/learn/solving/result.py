@@ -168,8 +168,10 @@ def _figures(
     latency_ms = (latencies * behaviour.asked).sum(axis=1)
     most_latency_ms = float(latencies[:, list(members)].sum(axis=1).mean())
     before_last = float(latencies[:, list(members[:-1])].sum(axis=1).mean())
-    # A committee is judged before any of its answers is shown; of other plans the last call is relayed as it comes.
-    ttft_ms = most_latency_ms if isinstance(plan, Committee) else before_last + float(ttfts[:, members[-1]].mean())
+    # Some plans judge every answer before one is shown; of others the last call is relayed as it comes.
+    ttft_ms = (
+        most_latency_ms if isinstance(plan, Committee | BestOf) else before_last + float(ttfts[:, members[-1]].mean())
+    )
     cards = tuple(answers.cards[member] for member in members)
     figures = PlanFigures(
         id=cards[0] if plan is None else plan.id,

@@ -21,9 +21,10 @@ async def run_committee(members: Members, spec: Committee) -> UpstreamResponse |
         if draft is None:
             continue
         drafts.append(draft)
-        if most_agreeing(drafts) >= spec.agree:
+        if len(most_agreeing(drafts)) >= spec.agree:
             break
-    best = members.best(drafts, gate_of(members, spec.gate))
+    agreeing = most_agreeing(drafts)
+    best = members.best(agreeing if len(agreeing) >= spec.agree else drafts, gate_of(members, spec.gate))
     if best is None:
         return None
     if best.failed:
@@ -31,7 +32,10 @@ async def run_committee(members: Members, spec: Committee) -> UpstreamResponse |
     return members.shown(best)
 
 
-def most_agreeing(drafts: Sequence[Draft]) -> int:
-    """How many of the drafts give the same final answer."""
-    counts = Counter(draft.answer for draft in drafts if draft.answer is not None and not draft.failed)
-    return max(counts.values(), default=0)
+def most_agreeing(drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts that give the most frequent final answer; empty where none gives one."""
+    readable = [draft for draft in drafts if draft.answer is not None and not draft.failed]
+    if not readable:
+        return []
+    most_frequent, _ = Counter(draft.answer for draft in readable).most_common(1)[0]
+    return [draft for draft in readable if draft.answer == most_frequent]

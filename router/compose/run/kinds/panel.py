@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
 
-from router.compose.run.brief import Brief
+from router.compose.run.brief import Brief, mark_of
 from router.compose.run.member import Draft, Members
 from router.compose.run.together import together
 from router.decide.plans.spec import Panel
@@ -65,16 +64,8 @@ def joined(call: Call, candidates: Sequence[str], brief: Brief) -> Call:
     """
     texts = [candidate[:_LONGEST_CANDIDATE] for candidate in candidates]
     brief.seeded().shuffle(texts)
-    mark = _mark(brief.request_id, texts)
+    mark = mark_of(brief.request_id, texts)
     fenced = "".join(f"\n\n{mark} answer {n}\n{text}\n{mark} end of {n}" for n, text in enumerate(texts, 1))
     *others, newest = newest_human_texts(call.body) or ("",)
     body = with_newest_human_texts(call.body, [*others, newest + _TASK.format(count=len(texts), mark=mark) + fenced])
     return msgspec.structs.replace(call, body=body, chat_body=body if call.api == "chat" else None)
-
-
-def _mark(request_id: str, texts: Sequence[str]) -> str:
-    mark = request_id
-    while True:
-        mark = hashlib.sha256("\0".join((mark, *texts)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        if not any(mark in text for text in texts):
-            return f"=== {mark}"
