@@ -47,24 +47,10 @@ HELP = (
 
 def build() -> typer.Typer:
     """The command line with all commands."""
-    from router.commands import (
-        ask,
-        cards,
-        doctor,
-        gateway,
-        init,
-        keys,
-        learn,
-        onboard,
-        pareto,
-        plans,
-        policies,
-        prompt,
-        records,
-        savings,
-        serve,
-        solve,
-    )
+    from router.commands import ask, doctor, gateway, init, keys, prompt, serve
+    from router.commands.catalogue import cards, plans, policies
+    from router.commands.history import records, savings
+    from router.commands.learning import learn, onboard, pareto, solve
 
     app = typer.Typer(
         cls=PromptFirst,

@@ -13,7 +13,7 @@ from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
-    from router.commands.new_cards import NewCards
+    from router.commands.catalogue.new_cards import NewCards
     from router.dispatch.availability import ModelServer
     from router.dispatch.discovery.key_check import KeyCheck
 
@@ -52,7 +52,7 @@ def doctor(
         raise CallerError(f"{folder}: a folder needs --write, as in route doctor --write {folder}")
     lists = [_list_url(url) for url in server or ()]
     if write:
-        from router.commands.new_cards import default_folder
+        from router.commands.catalogue.new_cards import default_folder
 
         _write_cards(folder or default_folder(cards), lists, offline, as_json)
     else:
@@ -147,7 +147,7 @@ def _write_cards(folder: Path, lists: list[str], offline: bool, as_json: bool) -
     import asyncio
 
     from router import settings
-    from router.commands.new_cards import write_cards
+    from router.commands.catalogue.new_cards import write_cards
     from router.dispatch.availability import well_known_servers
     from router.dispatch.discovery.local_models import local_models
     from router.dispatch.dispatcher import missing_configuration

@@ -27,8 +27,7 @@ def fenced_blocks(text: str) -> list[Block]:
         if end < 0:
             break
         words = text[at + len(_FENCE) : line_end].split(maxsplit=1)
-        rest = text[end + len(_FENCE) :]
-        is_all = not blocks and not text[:at].strip() and rest[:1_000].strip() == "" and len(rest) <= 1_000
+        is_all = not blocks and not text[:at].strip() and not text[end + len(_FENCE) :].strip()
         body = text[line_end + 1 : end].rstrip(" \t").removesuffix("\n")
         blocks.append(Block(words[0].lower() if words else "", body, is_all))
         at = text.find(_FENCE, end + len(_FENCE))

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 
 from router.cards.catalog import Catalog
 from router.compose.gate import Gate
+from router.compose.prior_gate import PriorGate
 from router.compose.run import Brief, Ledger, compose
 from router.compose.run.brief import unfit_reason
-from router.compose.simple_gate import SimpleGate
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.errors import UpstreamError
 from router.types import Attempt, ComposedPlan, Plan
 
 
 class PlanRunner:
-    """Runs plans by a dispatcher. `gate` judges the answers of members."""
+    """Runs plans by a dispatcher. `gate` judges the answers of members, by default by their forecasts alone."""
 
     def __init__(self, dispatcher: Dispatcher, gate: Gate | None = None) -> None:
         self._dispatcher = dispatcher
-        self._gate: Gate = SimpleGate() if gate is None else gate
+        self._gate: Gate = PriorGate() if gate is None else gate
 
     async def run(
         self,

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.billing.matrix import BY_LITELLM, MAX_TOKENS, Bill, Cell, billed, cells_of
-from tests.billing.upstream import FAULTS, TOKENS
+from tests.billing.matrix import BY_LITELLM, Bill, Cell, billed, cells_of
+from tests.billing.rules import Rules, charged_too_little
+from tests.billing.upstream import FAULTS
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,35 +28,8 @@ def bills() -> Iterator[dict[Cell, Bill]]:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("way", BY_LITELLM)
 def test_what_was_delivered_is_charged(bills: dict[Cell, Bill], way: str, fault: str) -> None:
-    short = {
-        cell.name: bill
-        for cell, bill in bills.items()
-        if (cell.way, cell.fault) == (way, fault) and bill.charged < bill.delivered
-    }
-    assert not short
+    assert not charged_too_little(bills, fault, way=way)
 
 
-def test_no_fault_is_an_error_of_the_gateway(bills: dict[Cell, Bill]) -> None:
-    assert {cell.name: bill.status for cell, bill in bills.items() if bill.status == 500} == {}
-
-
-def test_every_request_has_reached_the_upstream(bills: dict[Cell, Bill]) -> None:
-    whole_errors = {cell for cell in bills if cell.fault == "error-event" and not cell.stream}
-    assert [cell.name for cell, bill in bills.items() if not bill.delivered and cell not in whole_errors] == []
-
-
-def test_a_complete_report_is_charged_to_the_token(bills: dict[Cell, Bill]) -> None:
-    exact = {cell: bill for cell, bill in bills.items() if cell.fault == "complete" and cell.departure == "stays"}
-    assert {round(bill.charged, 6) for bill in exact.values()} == {float(TOKENS)}
-
-
-def test_nobody_is_charged_for_more_than_two_answers(bills: dict[Cell, Bill]) -> None:
-    """litellm repeats a call whose connection breaks once; a whole answer that hangs costs what was reserved."""
-    dear = {
-        cell.name: bill
-        for cell, bill in bills.items()
-        if bill.charged > max(2.6 * TOKENS, 1.5 * bill.delivered)
-        and not (cell.fault in ("hang", "cut", "reset") and not cell.stream and bill.charged <= 1.5 * MAX_TOKENS)
-        and cell.fault != "absurd-float"
-    }
-    assert not dear
+class TestEveryCell(Rules):
+    """The rules of every way hold for this one."""

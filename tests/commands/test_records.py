@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from router import Router
+from router.commands.history.savings import read_since
 from router.commands.render import all_tokens
-from router.commands.savings import read_since
 from router.errors import CallerError
 from router.store.records.journal import FOLDER_NAME, Journal
 from router.store.records.record import Entry, write_entry

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
+from router.cards.catalog import Catalog
 from router.decide.plans.possible import impossible
 from router.decide.plans.spec import Caps, PlanSpec
 from router.dispatch import Call
-from router.types import Features
+from router.types import Doubles, Features, Forecast, known
 from router.wire.reading.indivisible import indivisible_in
 from router.wire.reading.needs import modalities_of, needs_of
 
@@ -32,6 +33,19 @@ class Forecasts(Struct, frozen=True):
     cost_usd: Mapping[str, float] = _NONE
     written_tokens: Mapping[str, float] = _NONE
     usual_quality: float = 0.5
+
+    @classmethod
+    def of(cls, catalog: Catalog, forecast: Forecast) -> Forecasts:
+        """The known forecasts of the cards of `catalog`."""
+        quality = _by_card(catalog, forecast.quality)
+        usual = sum(quality.values()) / len(quality) if quality else 0.5
+        cost_usd, written = _by_card(catalog, forecast.cost_usd), _by_card(catalog, forecast.written_tokens)
+        return cls(quality, cost_usd, written, usual)
+
+
+def _by_card(catalog: Catalog, values: Doubles) -> dict[str, float]:
+    stated = ((card, known(value)) for card, value in zip(catalog.ids, values, strict=True))
+    return {card: value for card, value in stated if value is not None}
 
 
 class Brief(Struct, frozen=True, eq=False):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -119,21 +120,14 @@ class Members:
         called = self._begun(card, role, call, call.stream if stream is None else stream)
         if called is None:
             return None
-        try:
+        draft = None
+        with self._noted(called):
             async with self._slots:
                 response, pieces = await self._collected(called, streaming(call, called.stream))
-            if response is None:
-                return None
-            draft = self._read(called, call, response, pieces, checks)
-        except (UpstreamError, BusyError, FieldError) as error:
-            self._fail(called, error)
+            if response is not None:
+                draft = self._read(called, call, response, pieces, checks)
+        if draft is None:
             return None
-        except BaseException:
-            called.end("cancelled")
-            self.ledger.close_attempts(called)
-            raise
-        finally:
-            self._on_attempts()
         called.end("rejected" if draft.failed else "used", draft.failed)
         self.drafts.append(draft)
         return draft
@@ -143,17 +137,11 @@ class Members:
         called = self._begun(card, role, call, call.stream)
         if called is None:
             return None
-        try:
+        response = None
+        with self._noted(called):
             response = await self._sent(called, call)
-        except (UpstreamError, BusyError, FieldError) as error:
-            self._fail(called, error)
+        if response is None:
             return None
-        except BaseException:
-            called.end("cancelled")
-            self.ledger.close_attempts(called)
-            raise
-        finally:
-            self._on_attempts()
         if response.status >= 400:
             self._fail(called, response)
             return None
@@ -237,6 +225,20 @@ class Members:
         errors = [each for each in self.failures if not isinstance(each, UpstreamResponse)]
         upstream = [each for each in errors if isinstance(each, UpstreamError)]
         raise (upstream or errors or [UpstreamError(f"no call of {self.plan.id} was allowed", 502, "cap")])[0]
+
+    @contextlib.contextmanager
+    def _noted(self, called: Called) -> Iterator[None]:
+        """Note how a call fails, which ends the block, or that it was given up, and its attempts in any case."""
+        try:
+            yield
+        except (UpstreamError, BusyError, FieldError) as error:
+            self._fail(called, error)
+        except BaseException:
+            called.end("cancelled")
+            self.ledger.close_attempts(called)
+            raise
+        finally:
+            self._on_attempts()
 
     def _begun(self, card: str, role: str, call: Call, stream: bool) -> Called | None:
         """The call of a card, within the caps; None where they allow none."""

@@ -32,7 +32,7 @@ from router.types import (
 POSSIBLE = Limit("plan", "=", "possible", "plan possible")
 """The limit that a plan fails which cannot answer the request, or has no members for it."""
 
-_OWN_FIELDS = frozenset({"cost", "latency", "ttft", "quality", "calls", "plan"})
+OWN_FIELDS = frozenset({"cost", "latency", "ttft", "quality", "calls", "plan"})
 """The fields of which a plan has a value of its own; of all others every member must pass."""
 
 
@@ -127,7 +127,7 @@ class PlanRows:
         row, limit = self.rows[position - self._cards], result.limit
         if limit is POSSIBLE:
             return row.problem
-        if limit.field in _OWN_FIELDS:
+        if limit.field in OWN_FIELDS:
             if result.unknown[position]:
                 return f"{limit.field} unknown"
             if isinstance(limit.value, str):
@@ -250,7 +250,7 @@ class PlanRows:
 
     def _result(self, result: LimitResult) -> LimitResult:
         limit = result.limit
-        if limit.field in _OWN_FIELDS:
+        if limit.field in OWN_FIELDS:
             own = [self._own(row, limit) for row in self.rows]
             fails, unknown = np.array(own).T
             return LimitResult(limit, np.concatenate((result.fails, fails)), np.concatenate((result.unknown, unknown)))

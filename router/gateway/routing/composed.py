@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from router.cards import Catalog
 from router.compose.run import Brief, Forecasts
 from router.compose.run.brief import Scores
 from router.compose.split import split
@@ -17,7 +16,7 @@ from router.decide.plans.spec import BestOf, Cascade, Committee, PlanSpec, Sampl
 from router.dispatch.costs import Bounds
 from router.errors import PulvinarError
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.types import ComposedPlan, Doubles, Forecast, known
+from router.types import ComposedPlan
 from router.wire import read_request
 from router.wire.texts import newest_human_texts
 
@@ -30,7 +29,7 @@ def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> 
     if selection.spec is None:
         return None
     routed = selection.routed
-    forecasts = Forecasts() if routed is None else _forecasts(selection.catalog, routed.forecast)
+    forecasts = Forecasts() if routed is None else Forecasts.of(selection.catalog, routed.forecast)
     scores = _scoring(request, selection)
     return Brief(selection.spec, forecasts, request.active.config.plans, request_id, scores)
 
@@ -68,20 +67,6 @@ def _called(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -> tupl
             return tuple(members[number % len(members)] for number in range(max(parts, len(members))))
         case _:
             return members if plan.writer is None else (*members, plan.writer)
-
-
-def _forecasts(catalog: Catalog, forecast: Forecast) -> Forecasts:
-    def by_card(values: Doubles) -> dict[str, float]:
-        stated = ((card, known(value)) for card, value in zip(catalog.ids, values, strict=True))
-        return {card: value for card, value in stated if value is not None}
-
-    quality = by_card(forecast.quality)
-    return Forecasts(
-        quality=quality,
-        cost_usd=by_card(forecast.cost_usd),
-        written_tokens=by_card(forecast.written_tokens),
-        usual_quality=sum(quality.values()) / len(quality) if quality else 0.5,
-    )
 
 
 def _scoring(request: GatewayRequest, selection: Selection) -> Scores:

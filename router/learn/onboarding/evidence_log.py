@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 
 import msgspec
 from msgspec import Struct, field
 
-from router.errors import CallerError, ConfigurationError, FileError
-from router.formats.files import lock, replace_file
+from router.errors import FileError
+from router.formats.appended_file import AppendedFile
+from router.formats.files import replace_file
 from router.perceive.ability.evidence import ProbeOutcome, file_name, read_evidence
 
 Key = tuple[str, str]
@@ -32,7 +30,7 @@ class PendingProbe(Struct, frozen=True):
         return self.probe, self.prompt
 
 
-class EvidenceLog:
+class EvidenceLog(AppendedFile):
     """The evidence file of one card, open for appending and locked for other processes.
 
     `outcomes` are those in the file, `unconfirmed` the probes that were being asked when an earlier run was killed:
@@ -44,15 +42,9 @@ class EvidenceLog:
     """
 
     def __init__(self, folder: Path, card: str) -> None:
-        self.file = folder / file_name(card)
+        super().__init__(folder / file_name(card), "`route onboard` of this card")
         self._pending_file = self.file.with_suffix(".underway.json")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._stream: IO[bytes] = self.file.open("ab")
-        except OSError as error:
-            raise ConfigurationError(f"{self.file}: cannot be written: {error.strerror}") from None
-        try:
-            self._lock()
             self.outcomes, self.repaired = self._read()
             self.unconfirmed: dict[Key, PendingProbe] = {probe.key: probe for probe in self._read_pending()}
         except BaseException:
@@ -61,24 +53,13 @@ class EvidenceLog:
         for outcome in self.outcomes:
             self.unconfirmed.pop(outcome.key, None)
 
-    def __enter__(self) -> EvidenceLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.close()
-        if self.file.exists() and self.file.stat().st_size == 0:
-            self.file.unlink()
-
     def begin(self, batch: Iterable[PendingProbe]) -> None:
         """Record the probes that are about to be sent; the record is on the disk when this returns."""
         self._write_pending({**self.unconfirmed, **{probe.key: probe for probe in batch}}.values())
 
     def append(self, outcome: ProbeOutcome) -> None:
         """Append an outcome; it is on the disk when this returns."""
-        self._stream.write(msgspec.json.encode(outcome) + b"\n")
-        self._flush()
+        self._append(msgspec.json.encode(outcome) + b"\n")
         self.outcomes.append(outcome)
         self.unconfirmed.pop(outcome.key, None)
 
@@ -89,28 +70,19 @@ class EvidenceLog:
         else:
             self._pending_file.unlink(missing_ok=True)
 
-    def _lock(self) -> None:
-        if not lock(self._stream.fileno()):
-            raise CallerError(f"{self.file}: another `route onboard` of this card is running")
-
     def _read(self) -> tuple[list[ProbeOutcome], bool]:
         read = read_evidence(self.file)
         size = self.file.stat().st_size
         if read.truncated_bytes:
             self._stream.truncate(size - read.truncated_bytes)
-        elif size and not self._ends_in_newline(size):
-            self._stream.write(b"\n")
-        self._flush()
+        is_unfinished = size and not read.truncated_bytes and not self._ends_in_newline(size)
+        self._append(b"\n" if is_unfinished else b"")
         return list(read.outcomes), read.truncated_bytes > 0
 
     def _ends_in_newline(self, size: int) -> bool:
         with self.file.open("rb") as stream:
             stream.seek(size - 1)
             return stream.read(1) == b"\n"
-
-    def _flush(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
 
     def _read_pending(self) -> list[PendingProbe]:
         try:

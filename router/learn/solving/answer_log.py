@@ -6,17 +6,15 @@ answer (the run was killed, the connection broke) counts as spent at the most th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from router.errors import CallerError, ConfigurationError, FileError
-from router.formats.files import lock
+from router.errors import FileError
+from router.formats.appended_file import AppendedFile
 from router.types import Usage
 
 
@@ -90,7 +88,7 @@ class Account:
         self.answers[Asked(sent.card, sent.model, sent.key)] = event
 
 
-class AnswerLog:
+class AnswerLog(AppendedFile):
     """The file, open for appending and locked for other processes; `account` is what it comes to.
 
     Raises CallerError where another run writes it, FileError where it is damaged, ConfigurationError where it cannot
@@ -98,28 +96,12 @@ class AnswerLog:
     """
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        super().__init__(file, "`route solve` of this task")
         try:
-            self._stream: IO[bytes] = file.open("ab")
-        except OSError as error:
-            raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from None
-        try:
-            if not lock(self._stream.fileno()):
-                raise CallerError(f"{file}: another `route solve` of this task is running")
             self.account = Account(self._repaired())
         except BaseException:
             self._stream.close()
             raise
-
-    def __enter__(self) -> AnswerLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.close()
-        if self.file.exists() and self.file.stat().st_size == 0:
-            self.file.unlink()
 
     def begin(self, asked: Asked, example: str, worst_usd: float) -> int:
         """Note a call, which is on the disk on return; the number of the call."""
@@ -132,9 +114,7 @@ class AnswerLog:
         self._write(event)
 
     def _write(self, event: Event) -> None:
-        self._stream.write(msgspec.json.encode(event) + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        self._append(msgspec.json.encode(event) + b"\n")
         self.account.take(event)
 
     def _repaired(self) -> list[Event]:

@@ -16,6 +16,7 @@ import numpy as np
 from router.cards.schema import Card
 from router.decide.flags import Flags
 from router.decide.limits import Limit
+from router.decide.plans.rows import OWN_FIELDS
 from router.decide.plans.spec import BestOf, Cascade, Committee, FixedGate, GateRule, PlanSpec, Validators
 from router.decide.policy import Policy
 from router.dispatch.costs import price_of
@@ -25,8 +26,6 @@ from router.types import Doubles
 from router.wire.chat.request import ChatRequest
 
 MOST_CARDS = 12
-OWN_FIELDS = frozenset({"cost", "latency", "ttft", "quality", "calls", "plan"})
-"""The fields of which the answers give the value; of all others every card must pass."""
 
 _FAR_ABOVE = 3.0
 """A card whose forecast is that many times above a limit on cost is not asked at all."""

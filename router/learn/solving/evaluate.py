@@ -31,7 +31,7 @@ from router.errors import NoCandidateError
 from router.learn.onboarding.probes import Probe
 from router.learn.solving.answer_log import Answered
 from router.pipeline import Routed, Router
-from router.types import ComposedPlan, Doubles, Forecast, Indices, Mask
+from router.types import ComposedPlan, Doubles, Indices, Mask
 from router.wire.reading.whole_answers import WholeAnswer
 from router.wire.texts import newest_human_texts
 from router.wire.usage import counted, tokens_of
@@ -146,7 +146,7 @@ class _Example:
         self._positions = {given.card.id: number for number, given in enumerate(row)}
         body = {"messages": list(routed.request.body["messages"])}
         self._call = Call("chat", body)
-        self._forecasts = forecasts_of(catalog, routed.forecast)
+        self._forecasts = Forecasts.of(catalog, routed.forecast)
         self._answers = {given.card.id: _Read(given, "\n".join(newest_human_texts(body))) for given in row}
 
     def run(self, plan: PlanSpec, quality_per_usd: float) -> tuple[list[int], int]:
@@ -162,18 +162,6 @@ class _Example:
             running.send(None)
         assert members.delivered is not None, plan.id
         return [self._positions[call.card.id] for call in members.ledger.calls], self._positions[members.delivered]
-
-
-def forecasts_of(catalog: Catalog, forecast: Forecast) -> Forecasts:
-    """What is forecast of the cards, in the form in which plans that run read it."""
-    quality = _by_card(catalog, forecast.quality)
-    usual = sum(quality.values()) / len(quality) if quality else 0.5
-    written = _by_card(catalog, forecast.written_tokens)
-    return Forecasts(quality, _by_card(catalog, forecast.cost_usd), written, usual)
-
-
-def _by_card(catalog: Catalog, values: Doubles) -> dict[str, float]:
-    return {card: float(value) for card, value in zip(catalog.ids, values, strict=True) if not np.isnan(value)}
 
 
 class _Read:

@@ -82,7 +82,7 @@ def _support(chosen: PlanFigures, solution: Solution) -> Iterator[str]:
         yield (
             f"{count} examples are {few}: the quality is only known to lie between {100 * low:.0f} and "
             f"{100 * high:.0f} %, and plans whose difference is below about {50 * (high - low):.0f} points cannot be "
-            "told apart. The intervals hold for requests like the examples and for no others."
+            "distinguished. The intervals hold for requests like the examples and for no others."
         )
     gain = solution.comparison.advantage
     if chosen.kind != SINGLE and gain is not None and gain.quality_ci95 == (0, 0):

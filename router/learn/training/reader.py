@@ -42,7 +42,7 @@ _PAIR_WEIGHT, _WORDING_WEIGHT = 0.5, 2.0
 _CURVE_POINTS, _LEAST_CURVE_SLOPE = 16, 0.05
 _HARD_SHARE, _HARD_FROM = 2 / 3, -0.5
 """Differences of difficulty above the latter count so much: a square error weighs hard prompts most, but what is
-trivial has to be told from what is easy."""
+trivial has to be distinguished from what is easy."""
 
 _TRIVIAL_SHARE, _TRIVIAL_QUANTILE, _TRIVIAL_CHANCE = 0.9, 0.9, 0.87
 """A prompt is trivial where the weakest strength is expected to answer at least this share well. What reads as easy as

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from router.compose.run import Brief, Ledger
+from router.compose.run import Brief, Forecasts, Ledger
 from router.compose.runner import PlanRunner
 from router.decide.plans.spec import PlanSpec
 from router.dispatch import Call, Dispatcher
 from router.learn.solving.answer_log import AnswerLog
 from router.learn.solving.candidates import Cards
-from router.learn.solving.evaluate import forecasts_of, worth_of
+from router.learn.solving.evaluate import worth_of
 from router.learn.solving.result import Solution
 from router.learn.solving.solve import log_file, prepare, solve
 from router.learn.solving.task import Task, load_task
@@ -59,7 +59,7 @@ def test_every_plan_runs_and_does_what_was_reported(here: Path) -> None:
                 members = tuple(str(member) for member in plan.members)  # type: ignore[union-attr]
                 worth = worth_of(router, routed, [plan])[plan.name]
                 composed = ComposedPlan(plan.name, plan.kind, members[0], members, quality_per_usd=worth)
-                brief = Brief(plan, forecasts_of(router.catalog, routed.forecast))
+                brief = Brief(plan, Forecasts.of(router.catalog, routed.forecast))
                 body = {"model": plan.name, "messages": list(probe.messages), "temperature": 0, "max_tokens": 100}
                 ledger, attempts = Ledger(), list[Attempt]()
                 call = Call("chat", body, decode=True)

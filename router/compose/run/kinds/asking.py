@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.compose.gate import Gate
+from router.compose.prior_gate import PriorGate
 from router.compose.run.member import Draft, Members
-from router.compose.simple_gate import SimpleGate
 from router.decide.plans.spec import FixedGate, GateRule
 
-_PRIOR = SimpleGate(reads=False)
+_PRIOR = PriorGate()
 
 
 def gate_of(members: Members, rule: GateRule) -> Gate:

@@ -87,7 +87,7 @@ def solve(
     typer.echo(_outline_text(planned), err=True)
 
     async def run(log: AnswerLog) -> tuple[Solution, Mapping[str, PlanSpec]]:
-        from router.commands.onboard import one_try_dispatcher
+        from router.commands.learning.onboard import one_try_dispatcher
         from router.learn.progress import step_progress
         from router.learn.solving.solve import solve as run_solve
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router.commands import options, records
-from router.commands.records import show_cost
+from router.commands import options
+from router.commands.history import records
+from router.commands.history.records import show_cost
 from router.errors import CallerError
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def pareto(
     sweep = Sweep(router, goal, policy, flags, today)
     points = front_of(sweep.points(requests, outcomes))
     if out is not None:
-        from router.commands.plot import write_plot
+        from router.commands.learning.plot import write_plot
 
         title = prompt or "" if outcomes is None else f"{outcomes.name} ({len(requests)} prompts)"
         write_plot(out, points, goal, title)

@@ -37,7 +37,7 @@ def print_calls(out: Console, outcome: Outcome) -> None:
 
 
 def _numbers(call: CallOutcome) -> tuple[str, ...]:
-    from router.commands.records import show_cost
+    from router.commands.history.records import show_cost
 
     usage = call.usage
     return (

@@ -269,7 +269,7 @@ def _duration(duration_ms: float | None) -> str:
 def _print_record(record: Record) -> None:
     from rich.markup import escape
 
-    from router.commands.record_calls import print_calls
+    from router.commands.history.record_calls import print_calls
     from router.commands.render import all_tokens, console
 
     out = console()

@@ -61,7 +61,7 @@ def value(
         outcomes.models, outcomes.scores.astype(np.float64), cost_usd, most_cards=most, budget_usd=budget_usd
     )
     if out is not None:
-        from router.commands.card_value_plot import write_picture
+        from router.commands.catalogue.card_value_plot import write_picture
 
         write_picture(out, report, outcomes.name)
     if as_json:

@@ -1,0 +1,1 @@
+"""Commands about the files that describe models, policies and plans."""

@@ -1,0 +1,1 @@
+"""Commands about requests that were answered: records, replays, savings."""
