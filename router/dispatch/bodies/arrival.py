@@ -54,6 +54,10 @@ ARRIVED: ContextVar[Arrived | None] = ContextVar("arrived", default=None)
 """Counts the answers of the call that is made now."""
 
 
+# The event loop keeps no references to its tasks.
+_CLOSING: set[asyncio.Task[None]] = set()
+
+
 class ReadAhead(httpx.AsyncByteStream):
     """Reads a response as it arrives, and counts it, also what nobody takes: litellm may be slow, or the client may
     have left. Closing it ends the call.
@@ -65,7 +69,7 @@ class ReadAhead(httpx.AsyncByteStream):
         self._ahead_bytes = self._untaken_bytes = 0
         self._ready, self._room = asyncio.Event(), asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
-        self._is_closing = False
+        self._closing: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._reading = asyncio.ensure_future(self._read())
@@ -89,10 +93,18 @@ class ReadAhead(httpx.AsyncByteStream):
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Count what has arrived already, and end the call."""
+        """Count what has arrived already, and end the call, also where this is cancelled: the time of a call is often
+        over together with that of the exchange, and each cancels.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+            _CLOSING.add(self._closing)
+            self._closing.add_done_callback(_CLOSING.discard)
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         reading = self._reading
         if reading is not None and not reading.done():
-            self._is_closing = True
             self._room.set()
             try:
                 await self._settled(reading)
@@ -117,13 +129,13 @@ class ReadAhead(httpx.AsyncByteStream):
         try:
             async for chunk in self._stream:
                 self._arrived.add(chunk)
-                if self._is_closing:
+                if self._closing is not None:
                     self._untaken_bytes += len(chunk)
                     continue
                 self._chunks.append(chunk)
                 self._ahead_bytes += len(chunk)
                 self._ready.set()
-                while self._ahead_bytes > _AHEAD_BYTES and not self._is_closing:
+                while self._ahead_bytes > _AHEAD_BYTES and self._closing is None:
                     self._room.clear()
                     await self._room.wait()
         finally:
