@@ -43,6 +43,9 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         # What is compressed cannot be checked or counted as it arrives.
         request.headers["accept-encoding"] = "identity"
+        # The caller limits the time of a call. A limit of its connection that ends at the same moment would interrupt
+        # the closing, and the connection would stay open.
+        request.extensions = {**request.extensions, "timeout": {}}
         response = await super().handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         stream, arrived = response.stream, ARRIVED.get()
