@@ -103,6 +103,24 @@ class Expected(NamedTuple):
     tail: float
 
 
+class AnswerLength(NamedTuple):
+    """The tokens of one answer: on average, as they are reserved, and at most."""
+
+    likely: int
+    tail: int
+    most: int
+
+
+def length_of_answer(card: Card, api: Api, body: Mapping[str, Any], expected: Expected) -> AnswerLength:
+    """How long an answer of `card` may be. With a limit from the client, as long as that is reserved."""
+    most, limit = card.max_output_tokens or card.context_tokens or _MOST_OUTPUT_TOKENS, output_limit(api, body)
+    if limit is not None:
+        # Of a card that does not state its limit the client's is believed.
+        most = limit if card.max_output_tokens is None else min(limit, most)
+    tail = most if limit is not None else min(math.ceil(expected.tail), most)
+    return AnswerLength(min(math.ceil(expected.output), most), tail, most)
+
+
 def bounds_of(card: Card, api: Api, body: Mapping[str, Any], expected: Expected | None) -> Bounds:
     """What an answer of `card` to a request of the protocol `api` may cost; all 0 where no price is known.
 
@@ -113,17 +131,12 @@ def bounds_of(card: Card, api: Api, body: Mapping[str, Any], expected: Expected 
     if price is None:
         return Bounds(0.0, 0.0, 0.0)
     prompt = prompt_tokens(body)
-    answers, limit = answers_asked(body), output_limit(api, body)
+    answers = answers_asked(body)
     if expected is None:
         usage = Usage(prompt, answers * ASSUMED_OUTPUT_TOKENS, service_tier=_asked_tier(body))
         cost = cost_usd(price, usage, cache_factors(card))
         return Bounds(cost, cost, cost)
-    most = card.max_output_tokens or card.context_tokens or _MOST_OUTPUT_TOKENS
-    if limit is not None:
-        # Of a card that does not state its limit the client's is believed.
-        most = limit if card.max_output_tokens is None else min(limit, most)
-    tail = most if limit is not None else min(math.ceil(expected.tail), most)
-    likely = min(math.ceil(expected.output), most)
+    likely, tail, most = length_of_answer(card, api, body, expected)
     predicted = predicted_tokens(body)
     most_input = max(prompt, expected.input) + remote_media_tokens(body)
     if any(body.get(field) for field in _STORED_INPUT):

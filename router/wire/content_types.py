@@ -89,7 +89,7 @@ PART_TYPES = _CHAT | _CHAT_EXTENSIONS | _RESPONSES | _MESSAGES
 
 # Blocks whose own content is a list of parts of the client.
 _NESTED = frozenset({"search_result", "tool_result"})
-_TOOL_OUTPUTS = frozenset({"custom_tool_call_output", "function_call_output"})
+_TOOL_OUTPUTS = ("custom_tool_call_output", "function_call_output")
 
 
 def check_part_type(kind: str, path: str) -> None:

@@ -64,17 +64,22 @@ class Brief(Struct, frozen=True, eq=False):
     @property
     def limits(self) -> Caps:
         """The caps of the plan, as far as the operator allows them."""
-        own, most = self.spec.caps, self.caps
-        return Caps(
-            calls=min(own.calls, most.calls),
-            parallel=min(own.parallel, most.parallel),
-            usd=_least(own.usd, most.usd),
-            seconds=_least(own.seconds, most.seconds),
-        )
+        return limits_of(self.spec, self.caps)
 
     def seeded(self) -> random.Random:
         """A source of numbers that is the same whenever this request is run again."""
         return random.Random(self.request_id)
+
+
+def limits_of(spec: PlanSpec, most: Caps) -> Caps:
+    """The caps of a plan, as far as the operator's `most` allow them."""
+    own = spec.caps
+    return Caps(
+        calls=min(own.calls, most.calls),
+        parallel=min(own.parallel, most.parallel),
+        usd=_least(own.usd, most.usd),
+        seconds=_least(own.seconds, most.seconds),
+    )
 
 
 def unfit_reason(spec: PlanSpec, call: Call) -> str:

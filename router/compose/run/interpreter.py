@@ -19,7 +19,7 @@ from router.compose.run.kinds.panel import run_panel
 from router.compose.run.kinds.samples import run_samples
 from router.compose.run.kinds.segments import run_segments
 from router.compose.run.ledger import Ledger
-from router.compose.run.member import Members
+from router.compose.run.member import PARTIAL, Members
 from router.decide.plans.spec import BestOf, Cascade, Chain, Committee, Panel, Samples, Segments
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.errors import UpstreamError
@@ -58,15 +58,12 @@ async def compose(
         if not limit.expired():
             raise
         response = None
-        best = members.best([draft for draft in members.drafts if draft.called.role not in _PARTIAL])
+        best = members.best([draft for draft in members.drafts if draft.called.role not in PARTIAL])
         if best is None:
             raise UpstreamError(f"{plan.id} had no answer in its time", 504, "late") from None
         return members.shown(best, "deadline")
     return members.failure() if response is None else response
 
-
-_PARTIAL = frozenset({"segment", "stage"})
-"""The roles of calls whose answers are only a part of what the client gets, or no part of it."""
 
 _Kind = Callable[[Members, Any], Awaitable[UpstreamResponse | None]]
 _KINDS: Mapping[type[Any], _Kind] = {
@@ -82,7 +79,7 @@ _KINDS: Mapping[type[Any], _Kind] = {
 
 async def _fall_back(members: Members) -> UpstreamResponse | None:
     """The answer of the first card that has one, of those that were not asked for a whole answer yet."""
-    asked = {called.card.id for called in members.ledger.calls if called.role not in _PARTIAL}
+    asked = {called.card.id for called in members.ledger.calls if called.role not in PARTIAL}
     # The last card of a chain may not read what the client has sent.
     first = () if isinstance(members.brief.spec, Chain) else (members.plan.card,)
     for card in dict.fromkeys((*first, *members.plan.fallbacks)):

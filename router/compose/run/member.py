@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,10 +21,10 @@ from router.compose.run.ledger import Called, Ledger
 from router.compose.run.streams import ShownStream
 from router.compose.signals import signals_of
 from router.compose.validators import failure_of, schema_asked
-from router.decide.plans.spec import Validators
+from router.decide.plans.spec import Chain, Validators
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.converted_response import converted
-from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of
+from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
 from router.dispatch.response import fault_in
 from router.errors import BusyError, FieldError, UpstreamError
 from router.formats.json import json_bytes, json_or_none
@@ -42,6 +43,11 @@ _MOST_COLLECTED_BYTES = 16 * 2**20
 # What is left of the time for the answer itself where a plan has used the rest.
 _DELIVERY_S = 0.2
 _NO_HEADERS: Mapping[str, str] = {}
+PARTIAL = frozenset({"segment", "stage"})
+"""The roles of calls whose answers are only a part of what the client gets, or no part of it."""
+
+_WRITTEN_BY_PLANS = PARTIAL | {"writer"}
+
 Failure = UpstreamError | BusyError | FieldError | UpstreamResponse
 
 
@@ -94,6 +100,7 @@ class Members:
         self.prompt = "\n".join(newest_human_texts(call.body))
         self.drafts: list[Draft] = []
         self.failures: list[Failure] = []
+        self._refusals: list[UpstreamResponse] = []
         self._catalog, self._dispatcher, self._on_attempt = catalog, dispatcher, on_attempt
         self._on_attempts = on_attempts
         self._schema, self._asks_for_answer = schema_asked(call.body), asks_for_answer(self.prompt)
@@ -101,8 +108,8 @@ class Members:
         self._reserved_usd: dict[int, float] = {}
 
     def may_ask(self, more: int = 1) -> bool:
-        """Whether the cap of calls allows this many more."""
-        return len(self.ledger.calls) + more <= self.limits.calls
+        """Whether the cap of calls allows this many more, and no answer has said that the request is at fault."""
+        return not self._refusals and len(self.ledger.calls) + more <= self.limits.calls
 
     def prior(self, card: str) -> float:
         """The quality that is forecast of a card."""
@@ -219,7 +226,7 @@ class Members:
         """The error for the client where no member answered: the answer of a server before a broken connection. Raises
         it where it is no response.
         """
-        responses = [each for each in self.failures if isinstance(each, UpstreamResponse)]
+        responses = [*self._refusals, *(each for each in self.failures if isinstance(each, UpstreamResponse))]
         if responses:
             return responses[0]
         errors = [each for each in self.failures if not isinstance(each, UpstreamResponse)]
@@ -244,13 +251,16 @@ class Members:
         """The call of a card, within the caps; None where they allow none."""
         member = self._catalog.named(card)
         if not self.may_ask():
-            self.ledger.degrade("calls")
+            if not self._refusals:
+                self.ledger.degrade("calls")
             return None
         expected = self.forecasts.written_tokens.get(card, 0.0)
         if self.limits.usd is not None:
             written = expected or ASSUMED_OUTPUT_TOKENS
             bounds = bounds_of(member, call.api, call.body, Expected(prompt_tokens(call.body), written, written))
-            if self.ledger.calls and self._spent_usd() + bounds.reserved_usd > self.limits.usd:
+            # What a call without a price costs cannot be kept within the cap.
+            reserved_usd = math.inf if price_of(member) is None else bounds.reserved_usd
+            if self.ledger.calls and not self._spent_usd() + reserved_usd <= self.limits.usd:
                 self.ledger.degrade("usd")
                 return None
         called = Called(member, role, call.api, call.body, expected, stream=stream)
@@ -334,6 +344,13 @@ class Members:
         reason = fault_in(failure).name if isinstance(failure, UpstreamResponse) else _reason(failure)
         called.end("failed", reason)
         self.failures.append(failure)
+        if isinstance(failure, UpstreamResponse) and self._is_refusal(called, failure):
+            self._refusals.append(failure)
+
+    def _is_refusal(self, called: Called, answer: UpstreamResponse) -> bool:
+        """Whether every other card would refuse the client's request, too."""
+        is_clients = called.role not in _WRITTEN_BY_PLANS and not isinstance(self.brief.spec, Chain)
+        return is_clients and fault_in(answer).meaning.then == "end"
 
 
 def streaming(call: Call, stream: bool) -> Call:

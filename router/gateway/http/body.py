@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from starlette.requests import ClientDisconnect
@@ -144,7 +144,7 @@ async def read_json_object(raw: bytes, limits: JsonLimits, memory: Reserved) -> 
     and BusyError.
     """
     is_large = len(raw) > LARGE_BODY_BYTES
-    run = asyncio.to_thread if is_large else _run_inline
+    run = runner(is_large)
     text = await run(_in_utf8, raw)
     values = await run(count_values, text, limits.values)
     expected = held_bytes(len(raw)) + values * _BYTES_PER_VALUE
@@ -235,7 +235,18 @@ def _in_utf8(raw: bytes) -> bytes:
         raise CallerError(f"the body is not UTF-8 (byte {error.start})") from None
 
 
-async def _run_inline(work: Callable[..., T], *arguments: Any) -> T:
+class Run(Protocol):
+    """Calls a function with its arguments, and returns what it returns."""
+
+    async def __call__(self, work: Callable[..., T], /, *arguments: Any) -> T: ...
+
+
+def runner(is_large: bool) -> Run:
+    """Calls a function in a thread where it takes long enough for other clients to notice, else at once."""
+    return asyncio.to_thread if is_large else _run_inline
+
+
+async def _run_inline(work: Callable[..., T], /, *arguments: Any) -> T:
     return work(*arguments)
 
 

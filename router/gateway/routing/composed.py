@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from router.compose.run import Brief, Forecasts
 from router.compose.run.brief import Scores
 from router.compose.split import split
 from router.decide.flags import Flags, parse_flags
-from router.decide.plans.spec import BestOf, Cascade, Committee, PlanSpec, Samples, Segments
+from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Samples, Segments
 from router.dispatch.costs import Bounds
 from router.errors import PulvinarError
 from router.gateway.routing.selection import GatewayRequest, Selection
@@ -34,39 +34,60 @@ def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> 
     return Brief(selection.spec, forecasts, request.active.config.plans, request_id, scores)
 
 
+class PlannedCall(NamedTuple):
+    """A call that a plan may make. Its prompt contains the answers of the calls that it `reads`; the client's limit of
+    the answer does not hold for a `stage`.
+    """
+
+    card: str
+    reads: tuple[PlannedCall, ...] = ()
+    is_stage: bool = False
+
+
 def bounds_of_plan(
-    plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any], of_card: Callable[[str], Bounds]
+    plan: ComposedPlan,
+    spec: PlanSpec,
+    caps: Caps,
+    calls: tuple[PlannedCall, ...],
+    of_call: Callable[[PlannedCall], Bounds],
 ) -> Bounds:
-    """What the calls of a plan may cost together, where every one is made; or the dearest fallback alone.
+    """What the calls of a plan may cost together, where every one is made and none has a usable answer: then the
+    dearest fallback answers.
 
     The likely cost is that of the calls that are made in any case.
     """
-    calls = [of_card(card) for card in _called(plan, spec, body)]
-    others = [of_card(card) for card in plan.fallbacks]
+    bounds = [of_call(call) for call in calls]
+    others = [of_call(PlannedCall(card)) for card in plan.fallbacks] if len(calls) < caps.calls else []
     sure = (
-        calls[:1]
+        bounds[:1]
         if isinstance(spec, Cascade | Committee) or (isinstance(spec, BestOf) and not spec.parallel)
-        else calls
+        else bounds
     )
     return Bounds(
         sum(each.likely_usd for each in sure),
-        max(sum(each.reserved_usd for each in calls), *(each.reserved_usd for each in others), 0.0),
-        max(sum(each.worst_usd for each in calls), *(each.worst_usd for each in others), 0.0),
+        sum(each.reserved_usd for each in bounds) + max((each.reserved_usd for each in others), default=0.0),
+        sum(each.worst_usd for each in bounds) + max((each.worst_usd for each in others), default=0.0),
     )
 
 
-def _called(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cards of all calls of a plan, a card of several calls several times."""
-    members = plan.members or (plan.card,)
+def calls_of_plan(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -> tuple[PlannedCall, ...]:
+    """All calls that the members of a plan may make."""
+    cards = plan.members or (plan.card,)
+    members = tuple(PlannedCall(card) for card in cards)
     match spec:
         case Samples():
             return members[:1] * spec.n
+        case Chain():
+            stages = tuple(PlannedCall(card, is_stage=True) for card in cards[:-1])
+            # Each stage may read what all stages before it wrote.
+            read = [stage._replace(reads=stages[:number]) for number, stage in enumerate(stages)]
+            return (*read, PlannedCall(cards[-1], stages))
         case Segments():
             parts = len(split("\n".join(newest_human_texts(body))).segments)
             # Which card answers which part is decided later; those that may are asked in turn.
             return tuple(members[number % len(members)] for number in range(max(parts, len(members))))
         case _:
-            return members if plan.writer is None else (*members, plan.writer)
+            return members if plan.writer is None else (*members, PlannedCall(plan.writer, members))
 
 
 def _scoring(request: GatewayRequest, selection: Selection) -> Scores:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -37,6 +36,7 @@ from router.errors import (
 from router.formats.text import shortened
 from router.gateway.config.keys import Key
 from router.gateway.config.reload import ActiveConfig
+from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.sessions import Sessions, affinity_of
@@ -47,7 +47,6 @@ from router.wire import ChatRequest, read_request
 from router.wire.dialect import may_be_refused, refusal
 from router.wire.reading.identity import Identity, identity_of
 
-T = TypeVar("T")
 _MAX_NAMED = 5
 
 
@@ -156,7 +155,7 @@ class Selector:
         policy = _policy(request, target, options)
         named = None if target.plan is None else _named_plan(request, target.plan, policy)
         flags = options.added_to(parse_flags(target.flag_text))
-        run = asyncio.to_thread if request.is_large else _run_inline
+        run = runner(request.is_large)
         chat = await run(read_request, request.surface.api, request.body)
         identity = await run(identity_of, request.body, request.headers, options.session, policy.id)
         last = await self._sessions.find(identity, request.key_id)
@@ -300,10 +299,6 @@ def _may_name(request: GatewayRequest, card: Card, position: int) -> bool:
         for policy in router.policies.values()
         if key.allows_policy(policy.id)
     )
-
-
-async def _run_inline(work: Callable[..., T], *arguments: Any) -> T:
-    return work(*arguments)
 
 
 def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) -> Policy:

@@ -23,7 +23,7 @@ __all__ = ["SERVERS", "Dialect", "Fitted", "adapt", "dialect_for", "may_be_refus
 # Fields that some servers refuse, with a value that asks for something, and parts that are not text or an image.
 _USUAL_FIELDS = frozenset({"response_format", "stop", "tool_choice", "tools"})
 _RARE_FIELDS = frozenset(name for name, field in FIELDS.items() if not field.hint) - _USUAL_FIELDS
-_USUAL_PARTS = frozenset({"image_url", "text"})
+_USUAL_PARTS = ("image_url", "text")
 _MAX_USUAL_STOPS = 4
 
 

@@ -18,7 +18,7 @@ _OF_CALLS = (*CALL_FIELDS, "provider_specific_fields")
 _OF_ANSWERS = ("annotations", "audio", "function_call", "images", "refusal")
 _NOT_FOR_ALL = frozenset({STATE, "tool_calls", *_OF_SERVERS, *_OF_ANSWERS})
 # Mistral's reasoning is a part of the content.
-_REASONING_PARTS = frozenset({"reasoning", "thinking"})
+_REASONING_PARTS = ("reasoning", "thinking")
 # The place of a call in a stream, which clients keep, and strict servers reject.
 _OF_STREAMS = ("index",)
 _SIGNATURES = "extra_content"

@@ -8,7 +8,7 @@ from typing import Any
 
 from router.wire.reasoning import State, is_sealed, opened
 
-THINKING = frozenset({"redacted_thinking", "thinking"})
+THINKING = ("redacted_thinking", "thinking")
 """The types of blocks with thinking."""
 
 Body = Mapping[str, Any]

@@ -11,7 +11,8 @@ _SET = ("previous_response_id", "conversation", "background", "audio", "containe
 TOOL_TURNS = "tool_turns"
 """The word for a conversation with calls of tools or their results."""
 
-_TOOL_TYPES = frozenset({"tool_use", "tool_result", "function_call", "function_call_output", "custom_tool_call_output"})
+# A tuple, as the constants beside it: what a client states as a type may be an object, which no set can be asked for.
+_TOOL_TYPES = ("tool_use", "tool_result", "function_call", "function_call_output", "custom_tool_call_output")
 
 
 def indivisible_in(body: Mapping[str, Any]) -> frozenset[str]:

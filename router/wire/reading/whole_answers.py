@@ -56,7 +56,7 @@ def _completions(document: Document) -> WholeAnswer:
 def _messages(document: Document) -> WholeAnswer:
     blocks = _objects(document.get("content"))
     has_calls = any(str(block.get("type")).endswith("tool_use") for block in blocks)
-    endings: Mapping[Any, Ending] = {
+    endings: Mapping[str, Ending] = {
         "end_turn": "whole",
         "stop_sequence": "whole",
         "max_tokens": "cut",
@@ -65,7 +65,7 @@ def _messages(document: Document) -> WholeAnswer:
         "tool_use": "calls",
     }
     text = "".join(_text(block.get("text")) for block in blocks if block.get("type") == "text")
-    return WholeAnswer(text, endings.get(document.get("stop_reason"), "unknown"), has_calls)
+    return WholeAnswer(text, endings.get(str(document.get("stop_reason")), "unknown"), has_calls)
 
 
 def _responses(document: Document) -> WholeAnswer:

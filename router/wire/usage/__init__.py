@@ -1,6 +1,12 @@
 """Token usage: the one reader of what upstreams report, and estimates for upstreams that report nothing."""
 
-from router.wire.usage.asked import answers_asked, output_limit, predicted_tokens, remote_media_tokens
+from router.wire.usage.asked import (
+    answers_asked,
+    output_limit,
+    predicted_tokens,
+    remote_media_tokens,
+    without_output_limit,
+)
 from router.wire.usage.delivered import (
     Delivered,
     answer_tokens,
@@ -32,4 +38,5 @@ __all__ = [
     "texts_in",
     "tokens_of",
     "usage_in",
+    "without_output_limit",
 ]

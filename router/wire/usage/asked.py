@@ -45,6 +45,14 @@ def output_limit(api: Api, body: Mapping[str, Any]) -> int | None:
     return min(max(filter(None, limits)) + (_positive(body.get("thinking_budget")) or 0), _MOST)
 
 
+def without_output_limit(api: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body without the limit of its answer's tokens."""
+    options = body.get("options")
+    if api not in _LIMITS and isinstance(options, Mapping):
+        return {**body, "options": {name: value for name, value in options.items() if name != "num_predict"}}
+    return {name: value for name, value in body.items() if name not in _LIMITS.get(api, ())}
+
+
 def answers_asked(body: Mapping[str, Any]) -> int:
     """How many answers are charged for: all that are made, also those that the server does not send.
 

@@ -27,4 +27,6 @@ def is_worth_asking(members: Members, rule: GateRule, drafts: Sequence[Draft], c
         return max(rights) < rule.threshold
     forecasts = members.forecasts
     gain = gate.gain(members.asked(drafts), members.prior(card), forecasts.usual_quality)
-    return gain > members.plan.quality_per_usd * forecasts.cost_usd.get(card, 0.0)
+    # A call whose price is not known may cost as much as the dearest that is.
+    dearest_usd = max(forecasts.cost_usd.values(), default=0.0)
+    return gain > members.plan.quality_per_usd * forecasts.cost_usd.get(card, dearest_usd)

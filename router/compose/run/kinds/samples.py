@@ -21,7 +21,7 @@ async def run_samples(members: Members, spec: Samples) -> UpstreamResponse | Non
     answer has no vote, and where none has one, the first sample is taken.
     """
     card, call = members.plan.members[0], at_temperature(members.call, spec.temperature)
-    first = next((n for n in range(1, spec.n) if is_decided([n], spec.n - n, spec.confidence)), spec.n)
+    first = next((n for n in range(2, spec.n) if is_decided([n], spec.n - n, spec.confidence)), spec.n)
     drafts = list[Draft]()
     async with together([members.draft(card, "sample", call) for _ in range(first)]) as arriving:
         async for draft in arriving:

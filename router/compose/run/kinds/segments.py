@@ -68,8 +68,10 @@ async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | N
     """The joined answers; the first one live where the client streams. None where a part has no answer, or where one
     card answers the whole prompt.
     """
-    parts = split(members.prompt)
-    count, scores = len(parts.segments), members.brief.scores
+    scores = members.brief.scores
+    # Other clients would notice how long it takes to split a long prompt, and to score many parts.
+    parts = await asyncio.to_thread(split, members.prompt)
+    count = len(parts.segments)
     if count < 2 or scores is None:
         return None
     try:
@@ -79,7 +81,8 @@ async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | N
     if newest_of_user(messages_of(call)) is None:
         return None
     alone = [group_call(call, parts, Group("", (number,)), None).body for number in range(count)]
-    planned = plan_segments(
+    planned = await asyncio.to_thread(
+        plan_segments,
         [segment.depends for segment in parts.segments],
         lambda number: scores(alone[number]),
         members.plan.card,
