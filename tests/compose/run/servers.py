@@ -71,6 +71,10 @@ class Script:
         if fault == "500":
             self.open -= 1
             return Response(b'{"error": {"message": "upstream says no"}}', 500, media_type="application/json")
+        if fault == "400":
+            self.open -= 1
+            error = {"message": "max_tokens must be positive", "type": "invalid_request_error", "param": "max_tokens"}
+            return Response(json.dumps({"error": error}), 400, media_type="application/json")
         if body.get("stream"):
             return StreamingResponse(self._stream(model, text, fault, body), media_type="text/event-stream")
         return StreamingResponse(self._whole(model, text, fault, body), media_type="application/json")
