@@ -25,6 +25,7 @@ from router.decide.plans.spec import Chain, Validators
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
+from router.dispatch.failover.failover import MAX_DOUBTS
 from router.dispatch.response import fault_in
 from router.errors import BusyError, FieldError, UpstreamError
 from router.formats.json import json_bytes, json_or_none
@@ -101,6 +102,7 @@ class Members:
         self.drafts: list[Draft] = []
         self.failures: list[Failure] = []
         self._refusals: list[UpstreamResponse] = []
+        self._doubted: list[UpstreamResponse] = []
         self._catalog, self._dispatcher, self._on_attempt = catalog, dispatcher, on_attempt
         self._on_attempts = on_attempts
         self._schema, self._asks_for_answer = schema_asked(call.body), asks_for_answer(self.prompt)
@@ -348,9 +350,15 @@ class Members:
             self._refusals.append(failure)
 
     def _is_refusal(self, called: Called, answer: UpstreamResponse) -> bool:
-        """Whether every other card would refuse the client's request, too."""
-        is_clients = called.role not in _WRITTEN_BY_PLANS and not isinstance(self.brief.spec, Chain)
-        return is_clients and fault_in(answer).meaning.then == "end"
+        """Whether every other card would refuse the client's request, too: where the error says so, or where it says
+        no more than that and a second card has the same.
+        """
+        if called.role in _WRITTEN_BY_PLANS or isinstance(self.brief.spec, Chain):
+            return False
+        then = fault_in(answer).meaning.then
+        if then == "one_more":
+            self._doubted.append(answer)
+        return then == "end" or (then == "one_more" and len(self._doubted) >= MAX_DOUBTS)
 
 
 def streaming(call: Call, stream: bool) -> Call:

@@ -71,9 +71,9 @@ class Script:
         if fault == "500":
             self.open -= 1
             return Response(b'{"error": {"message": "upstream says no"}}', 500, media_type="application/json")
-        if fault == "400":
+        if fault.startswith("400"):
             self.open -= 1
-            error = {"message": "max_tokens must be positive", "type": "invalid_request_error", "param": "max_tokens"}
+            error = {"message": fault.removeprefix("400 "), "type": "invalid_request_error"}
             return Response(json.dumps({"error": error}), 400, media_type="application/json")
         if body.get("stream"):
             return StreamingResponse(self._stream(model, text, fault, body), media_type="text/event-stream")
@@ -131,7 +131,9 @@ class Script:
             yield _chunk(model, {}, "tool_calls" if message.get("tool_calls") else "stop")
             if (body.get("stream_options") or {}).get("include_usage"):
                 head = {"id": f"id-{model}", "object": "chat.completion.chunk", "created": 1, "model": model}
-                yield b"data: " + json.dumps({**head, "choices": [], "usage": self.usage(text, body)}).encode() + b"\n\n"
+                yield (
+                    b"data: " + json.dumps({**head, "choices": [], "usage": self.usage(text, body)}).encode() + b"\n\n"
+                )
             yield b"data: [DONE]\n\n"
         finally:
             self.open -= 1

@@ -26,6 +26,8 @@ IN_TURN = [
     Committee(id="p", description="x", members=("a", "b"), gate=ASKS),
     BestOf(id="p", description="x", members=("a", "b")),
 ]
+AT_FAULT = "400 We could not parse the JSON body of your request."
+UNCLEAR = "400 Something about this is wrong."
 T = TypeVar("T")
 
 
@@ -70,17 +72,26 @@ def with_members(
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("spec", IN_TURN, ids=lambda spec: spec.kind)
 def test_a_request_that_is_at_fault_is_sent_to_one_member_only(script: Script, spec: PlanSpec, stream: bool) -> None:
-    script.faults |= dict.fromkeys("abc", "400")
+    script.faults |= dict.fromkeys("abc", AT_FAULT)
     plan = ComposedPlan(spec.name, spec.kind, "a", ("a", "b"), fallbacks=("c",))
     with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
         response = gateway.ask(stream=stream)
         assert response.status_code == 400
-        assert "max_tokens must be positive" in response.json()["error"]["message"]
+        assert "could not parse the JSON body" in response.json()["error"]["message"]
         assert script.models == ["a"]
 
 
+@pytest.mark.parametrize("spec", IN_TURN, ids=lambda spec: spec.kind)
+def test_a_request_that_may_be_at_fault_is_sent_to_two_members_only(script: Script, spec: PlanSpec) -> None:
+    script.faults |= dict.fromkeys("abc", UNCLEAR)
+    plan = ComposedPlan(spec.name, spec.kind, "a", ("a", "b"), fallbacks=("c",))
+    with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
+        assert gateway.ask().status_code == 400
+        assert script.models == ["a", "b"]
+
+
 def test_a_request_at_fault_is_sent_to_no_writer_and_no_fallback(script: Script) -> None:
-    script.faults |= dict.fromkeys("abwc", "400")
+    script.faults |= dict.fromkeys("abwc", AT_FAULT)
     spec = Panel(id="p", description="x", members=("a", "b"), writer="w")
     plan = ComposedPlan(spec.name, "panel", "w", ("a", "b"), writer="w", fallbacks=("c",))
     with planned(script, spec, "a", "b", "w", "c", plan=plan) as gateway:

@@ -10,7 +10,7 @@ from router.gateway.routing.composed import PlannedCall, bounds_of_plan, calls_o
 from router.types import ComposedPlan
 
 BODY = {"messages": [{"role": "user", "content": "Answer the questions:\n1. What is 2 + 2?\n2. Who wrote Faust?"}]}
-POINTS_BACK = "Do the following tasks:\n1. Name a composer of operas.\n2. In which city was the person from 1. born?"
+POINTS_BACK = "1. Write a poem about rain.\n2. Translate it into French."
 CASCADE = Cascade(id="p", description="x", members=("a", "b"))
 COMMITTEE = Committee(id="p", description="x", members=("a", "b"))
 BEST_OF = BestOf(id="p", description="x", members=("a", "b"))
