@@ -17,12 +17,14 @@ from router.cards.schema import Card
 from router.compose.answers import Answer, asks_for_answer, read_answer
 from router.compose.gate import Asked, Gate
 from router.compose.run.brief import Brief
+from router.compose.run.held import HeldAnswers
 from router.compose.run.ledger import Called, Ledger
 from router.compose.run.streams import ShownStream
 from router.compose.signals import signals_of
 from router.compose.validators import failure_of, schema_asked
 from router.decide.plans.spec import Chain, Validators
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
 from router.dispatch.failover.failover import MAX_DOUBTS
@@ -91,7 +93,10 @@ class Members:
         gate: Gate,
         on_attempts: Callable[[], object],
         on_attempt: Callable[[], Mapping[str, str]] | None,
+        memory: Reserved | None = None,
     ) -> None:
+        """`memory` is that of the request, in which its drafts are counted."""
+        self._held = HeldAnswers(memory)
         self.plan, self.brief, self.ledger, self.gate = plan, brief, ledger, gate
         self.limits, self.forecasts = brief.limits, brief.forecasts
         now_s = time.monotonic()
@@ -305,14 +310,19 @@ class Members:
             if response.status >= 400:
                 self._fail(called, response)
                 return None, ()
+            self._held.add(len(response.body))
             return response, ()
         pieces, size = list[bytes](), 0
         try:
             async for piece in response.body:
+                self._held.add(len(piece))
                 pieces.append(piece)
                 size += len(piece)
                 if size > _MOST_COLLECTED_BYTES:
                     raise UpstreamError(f'the answer of the card "{called.card.id}" is too large', 502, "garbage")
+        except BaseException:
+            self._held.give_back(size)
+            raise
         finally:
             await response.body.aclose()
         return response, tuple(pieces)

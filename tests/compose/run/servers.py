@@ -19,6 +19,7 @@ from starlette.routing import Route
 from router.cards import Card
 from router.decide.plans.spec import PlanSpec
 from router.dispatch import Timeouts
+from router.dispatch.bounds.body_memory import BodyMemory
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.routing.selection import GatewayRequest, Selection
@@ -175,11 +176,18 @@ class Planned:
     plan: ComposedPlan
     client: httpx.Client = field(default_factory=httpx.Client)
     records: list[Record] = field(default_factory=list)
+    bodies: BodyMemory | None = None
 
     def ask(self, path: str = "/v1/chat/completions", **fields: Any) -> httpx.Response:
         """Send a request."""
         body = {"model": "auto", "messages": [{"role": "user", "content": "What is 6 times 7?"}], **fields}
         return self.client.post(path, json={name: value for name, value in body.items() if value is not None})
+
+    @property
+    def memory(self) -> BodyMemory:
+        """The memory of the gateway's bodies."""
+        assert self.bodies is not None
+        return self.bodies
 
     @property
     def record(self) -> Record:
@@ -212,6 +220,7 @@ def planned(
     gateway.services.selector.select = composed  # type: ignore[method-assign]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
         gateway_of_plan.client, gateway_of_plan.records = client, log.records
+        gateway_of_plan.bodies = gateway.bodies
         yield gateway_of_plan
 
 
