@@ -130,13 +130,14 @@ def draft_of(prompt: str, answer: str) -> str:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures of every set as a Markdown table."""
-    lines: list[str] = []
+    columns = ("set", "pool", "margin", "first card", "gain, 95 %", "forecast again", "handed over", "a draft moves")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, pools in results.items():
-        lines += [f"{name}", "", "| pool | margin | first card | plan | gain | again | handed over |", "|---" * 7 + "|"]
         for pool, found in pools.items():
             for margin in map(str, MARGINS):
                 row: dict[str, Any] = found[margin]
                 low, high = row["gain_ci95"]
-                figures = f"{row['first']:.3f} | {row['plan']:.3f} | {row['gain']:+.4f} ({low:+.4f} to {high:+.4f})"
-                lines.append(f"| {pool} | {margin} | {figures} | {row['again']:.1%} | {row['over']:.1%} |")
+                gain = f"{row['gain']:+.4f} ({low:+.4f} to {high:+.4f})"
+                shares = f"{row['again']:.1%} | {row['over']:.2%} | {found['moved']:.3f}"
+                lines.append(f"| {name} | {pool} | {margin} | {row['first']:.3f} | {gain} | {shares} |")
     return "\n".join(lines)

@@ -48,7 +48,7 @@ class Constants(Struct, frozen=True):
     sample_wrong_agreement: float = 0.60
     caught: float = 0.15
     caught_by_text: float = 0.05
-    moved: float = 0.015
+    moved: float = 0.012
     form_error: float = 0.014
 
     @property
