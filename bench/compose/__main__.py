@@ -13,7 +13,8 @@ ones agree, else the best model", the best pair that the budget allows.
 `--by domain` leaves whole domains out of every fit. `--control shuffled` permutes the answers and their signals over
 prompts: nothing must be gained. `--control oracle` has a gate that knows the truth: `rule` is then the cascade that
 stops at the first right answer. `--gate` prints how well P(right) is calibrated; `--closed-forms` compares the
-forecast of a plan without common answers with real ones; `--picture FILE` draws quality against cost.
+forecast of a plan without common answers with real ones; `--reroute` measures plans that forecast again with an answer
+beside the prompt; `--picture FILE` draws quality against cost.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from bench.compose import calibration, closed_forms, picture
+from bench.compose import calibration, closed_forms, picture, reroute
 from bench.compose.measure import BUDGETS, MORE_BUDGETS, Pools, fitted, measure
 from router.learn.data.answers import load_answers
 
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--closed-forms", action="store_true", help="compare the closed forms with real answers instead"
     )
+    parser.add_argument("--reroute", action="store_true", help="measure second choices with a draft instead")
     parser.add_argument("--picture", type=Path, help="also draw quality against cost into this SVG file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args(arguments)
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results[name] = calibration.measure(ready)
         elif given.closed_forms:
             results[name] = closed_forms.measure(ready)
+        elif given.reroute:
+            results[name] = reroute.measure(ready, given.data / name)
         else:
             budgets = MORE_BUDGETS if given.picture is not None else BUDGETS
             measured = measure(ready, given.control, not given.no_shipped, budgets)
@@ -95,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = msgspec.json.encode(results).decode()
     elif given.gate:
         text = calibration.table(results)
+    elif given.reroute:
+        text = reroute.table(results)
     else:
         text = closed_forms.table(results) if given.closed_forms else table(results)
     sys.stdout.write(text + "\n")

@@ -96,6 +96,8 @@ def decide(
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and not rows.all_needless:
             results.append(_named_plan(request_context.plan, len(catalog)))
+        elif request_context.plan is not None and rows.lone is not None:
+            results.append(_named_plan(request_context.plan, len(catalog), rows.lone))
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
@@ -183,10 +185,12 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
     return score
 
 
-def _named_plan(plan: str, cards: int) -> LimitResult:
-    """The limit that every card fails where the client names a plan."""
+def _named_plan(plan: str, cards: int, lone: int | None = None) -> LimitResult:
+    """The limit that every card fails where the client names a plan, but the one that answers alone for it."""
     name = plan.removeprefix(PREFIX)
-    fails = np.append(np.ones(cards, dtype=np.bool_), False)
+    fails = np.arange(cards + 1) < cards
+    if lone is not None:
+        fails[lone] = False
     return LimitResult(Limit("plan", "=", name, f"plan={name}"), fails, np.zeros(cards + 1, dtype=np.bool_))
 
 

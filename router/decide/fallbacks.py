@@ -16,7 +16,8 @@ _ESTIMATE_FACTOR = 2
 
 def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: int) -> tuple[str, ...]:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
-    model. They are in the order of their scores.
+    model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
+    the same hosts with the same keys, such as adapters of one server, fail together with it.
 
     Where they all share the first card's host and key, which may be refused, the last of them gives way to the best
     card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
@@ -45,7 +46,10 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
             kept -= 1
             picked[kept] = better
     ranks = {card.id: rank for rank, card in enumerate(further)}
-    return tuple(card.id for card in (*picked[:kept], *sorted(picked[kept:], key=lambda card: ranks[card.id])))
+    chosen = [*picked[:kept], *sorted(picked[kept:], key=lambda card: ranks[card.id])]
+    # The sort is stable.
+    chosen.sort(key=lambda card: not weights.isdisjoint(_weights(card)) and _accounts(card) <= _accounts(first))
+    return tuple(card.id for card in chosen)
 
 
 def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:

@@ -41,7 +41,9 @@ def test_the_output_is_json_by_set_pool_and_budget(folder: Path, capsys: pytest.
         assert {"shipped", "shipped_gain", "shipped_gain_ci95", "rule", "hindsight"} <= set(figures)
 
 
-@pytest.mark.parametrize("options", [["--by", "domain", "--no-shipped"], ["--control", "shuffled"], ["--gate"]])
+@pytest.mark.parametrize(
+    "options", [["--by", "domain", "--no-shipped"], ["--control", "shuffled"], ["--gate"], ["--reroute"]]
+)
 def test_every_option_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     main(["--data", str(folder.parent), "own", *options])
     lines = capsys.readouterr().out.splitlines()

@@ -60,6 +60,19 @@ def test_one_fallback_is_another_model_where_all_are_variants_of_the_first() -> 
     assert fallbacks(*variants, {"provider": "four", "model": "qwen"}, count=2) == ("b", "d")
 
 
+def test_the_first_fallback_is_no_adapter_of_the_server_of_the_chosen_one() -> None:
+    server = {"base_url": "https://one.example/v1"}
+    adapters = [card(name, kind="adapter", base="d", **server) for name in "abc"]
+    cards = [*adapters, card("d", **server), card("e", base_url="https://two.example/v1")]
+    found = choose(cards, [0.9, 0.8, 0.7, 0.6, 0.5], policy=msgspec.structs.replace(PLAIN, fallbacks=3))
+    assert (found.card, found.plan.fallbacks) == ("a", ("e", "b", "c"))
+
+
+def test_the_same_model_at_another_host_keeps_its_place_among_the_fallbacks() -> None:
+    here, there = ({"model": "llama", "base_url": f"https://{name}.example/v1"} for name in ("one", "two"))
+    assert fallbacks(here, there, {"provider": "acme"}, count=2) == ("b", "c")
+
+
 def test_a_prompt_near_the_limit_has_a_fallback_with_more_context() -> None:
     small, large = {"provider": "other", "context": "8k"}, {"provider": "other", "context": "100k"}
     assert fallbacks(small, small, small, large, count=2, tokens=7_000) == ("b", "d")

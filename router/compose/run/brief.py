@@ -21,6 +21,7 @@ from router.wire.reading.needs import modalities_of, needs_of
 _NONE: Mapping[str, float] = {}
 _NO_VECTOR = np.zeros(0, dtype=np.float32)
 Scores = Callable[[Mapping[str, Any]], Mapping[str, float]]
+"""By card, a number for a chat body."""
 
 
 class Forecasts(Struct, frozen=True):
@@ -52,7 +53,7 @@ class Brief(Struct, frozen=True, eq=False):
     """The plan's file, what is forecast, and what the operator allows at most (`caps`).
 
     `request_id` seeds what must not depend on the members, such as their order. `scores` are those of the cards that
-    may answer a chat body of its own, the lower the better.
+    may answer a chat body of its own, the lower the better; `qualities` what is forecast of them for it.
     """
 
     spec: PlanSpec
@@ -60,6 +61,7 @@ class Brief(Struct, frozen=True, eq=False):
     caps: Caps = Caps()
     request_id: str = ""
     scores: Scores | None = None
+    qualities: Scores | None = None
 
     @property
     def limits(self) -> Caps:

@@ -16,11 +16,12 @@ from router.compose.run.kinds.cascade import run_cascade
 from router.compose.run.kinds.chain import run_chain
 from router.compose.run.kinds.committee import run_committee
 from router.compose.run.kinds.panel import run_panel
+from router.compose.run.kinds.reroute import run_reroute
 from router.compose.run.kinds.samples import run_samples
 from router.compose.run.kinds.segments import run_segments
 from router.compose.run.ledger import Ledger
 from router.compose.run.member import PARTIAL, Members
-from router.decide.plans.spec import BestOf, Cascade, Chain, Committee, Panel, Samples, Segments
+from router.decide.plans.spec import BestOf, Cascade, Chain, Committee, Panel, Reroute, Samples, Segments
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
 from router.errors import UpstreamError
@@ -75,6 +76,7 @@ _KINDS: Mapping[type[Any], _Kind] = {
     Samples: run_samples,
     Panel: run_panel,
     BestOf: run_best_of,
+    Reroute: run_reroute,
     Segments: run_segments,
     Chain: run_chain,
 }
@@ -83,8 +85,15 @@ _KINDS: Mapping[type[Any], _Kind] = {
 async def _fall_back(members: Members) -> UpstreamResponse | None:
     """The answer of the first card that has one, of those that were not asked for a whole answer yet."""
     asked = {called.card.id for called in members.ledger.calls if called.role not in PARTIAL}
-    # The last card of a chain may not read what the client has sent.
-    first = () if isinstance(members.brief.spec, Chain) else (members.plan.card,)
+    match members.brief.spec:
+        case Chain():
+            # The last card may not read what the client has sent.
+            first: tuple[str, ...] = ()
+        case Reroute():
+            # Not all members were asked.
+            first = members.plan.members
+        case _:
+            first = (members.plan.card,)
     for card in dict.fromkeys((*first, *members.plan.fallbacks)):
         if card in asked or not members.may_ask():
             continue

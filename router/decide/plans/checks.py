@@ -17,6 +17,7 @@ from router.decide.plans.spec import (
     Committee,
     Panel,
     PlanSpec,
+    Reroute,
     Samples,
     Segments,
 )
@@ -37,6 +38,8 @@ def problems_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, str]]:
             yield ("agree",), f"{agree} equal answers cannot come from {count} members"
         case Panel(members=members, quorum=quorum) if quorum > (count := _count(members)):
             yield ("quorum",), f"{quorum} answers cannot come from {count} members"
+        case Reroute(members=members, handovers=handovers) if handovers >= (count := _count(members)):
+            yield ("handovers",), f"{handovers} handovers need {handovers + 1} members, not {count}"
         case BestOf(validators=validators) if validators.regex is not None:
             try:
                 re.compile(validators.regex)

@@ -35,7 +35,8 @@ class Constants(Struct, frozen=True):
     `wrong_agreement`: how often two wrong cards give the same answer. `readable`: how many answers have a final answer
     that can be compared with others (assumed: prompts for free text have none). `sample_correlation` and
     `sample_wrong_agreement`: the same for two answers of one card (assumed). `caught`: the share of wrong answers that
-    stated validators find, `caught_by_text` that which is found without them (assumed). `form_error`: the standard
+    stated validators find, `caught_by_text` that which is found without them (assumed). `moved`: the standard deviation
+    of what an answer beside the prompt changes in the difference of two forecasts. `form_error`: the standard
     deviation of the closed forms from real answers.
     """
 
@@ -47,6 +48,7 @@ class Constants(Struct, frozen=True):
     sample_wrong_agreement: float = 0.60
     caught: float = 0.15
     caught_by_text: float = 0.05
+    moved: float = 0.012
     form_error: float = 0.014
 
     @property
@@ -199,6 +201,26 @@ def panel(columns: Sequence[Column]) -> Expected:
 def chain(columns: Sequence[Column]) -> Expected:
     """Right where every stage is."""
     return Expected([math.prod(members) for members in columns], [1.0] * len(columns[0]))
+
+
+def reroute(
+    columns: Sequence[Column], prices: Column, constants: Constants, *, margin: float, handovers: int
+) -> Expected:
+    """As good as the first member, the best by forecast, and never more until that was measured.
+
+    It hands over where its answer moves the difference of the forecasts, which is distributed as
+    N(difference, moved²), beyond the margin and the price of the other call.
+    """
+    first, *others = columns[0]
+    over = [
+        0.5 * math.erfc((first - other + max(margin, price)) / (constants.moved * _ROOT))
+        for other, price in zip(others, prices[1:], strict=True)
+    ]
+    total = sum(over)
+    once = 1.0 - math.prod(1.0 - each for each in over)
+    calls = once + once * once if handovers > 1 else once
+    reach = [min(calls * each / total, 1.0) if total else 0.0 for each in over]
+    return Expected([members[0] for members in columns], [1.0, *reach])
 
 
 def segments(columns: Sequence[Column]) -> Expected:

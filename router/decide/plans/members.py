@@ -12,7 +12,7 @@ from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.flags import parse_flags
 from router.decide.limits import LimitResult, evaluate
-from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Samples, Segments
+from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
 from router.types import Doubles, Forecast, Mask
 
 
@@ -28,7 +28,7 @@ class Members(Struct, frozen=True):
 
     `exempt` are for each call the limits that do not hold for it; `forecasts` that of each call where they answer
     different parts of the prompt. `problem` says why the plan has no such members; it is `needless` where one card
-    answers as well.
+    answers as well: the first call's, if there are calls.
     """
 
     calls: tuple[int, ...] = ()
@@ -78,11 +78,26 @@ class Chooser:
         calls, problem = self._filled(stated)
         if problem:
             return Members(problem=problem)
+        if isinstance(plan, Reroute):
+            return self._by_forecast(plan, calls)
         if not isinstance(plan, Panel):
             return Members(calls)
         # The best writer may be one of those who answered.
         writer, problem = self._filled((plan.writer,))
         return Members(problem=problem) if problem else Members((*calls, *writer), writer[0])
+
+    def _by_forecast(self, plan: Reroute, calls: Sequence[int]) -> Members:
+        """The members with the best forecast first. Where it leads by more than the margin, it answers alone."""
+        quality = np.nan_to_num(self._inputs.forecast.quality)[list(calls)]
+        order = np.argsort(-quality, kind="stable")
+        ranked = tuple(calls[number] for number in order.tolist())
+        lead = float(quality[order[0]] - quality[order[1]])
+        # A member that fails a limit rejects the plan with its own reason.
+        if lead <= plan.margin or not self._mask(Best())[list(calls)].all():
+            return Members(ranked)
+        first = self._catalog.ids[ranked[0]]
+        problem = f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"
+        return Members(ranked, problem=problem, needless=True)
 
     def _filled(self, stated: Sequence[Member]) -> tuple[tuple[int, ...], str]:
         named = [_position(self._catalog, member) for member in stated if isinstance(member, str)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from router.decide.plans import expected
@@ -20,6 +21,7 @@ from router.decide.plans.spec import (
     GateRule,
     Panel,
     PlanSpec,
+    Reroute,
     Samples,
     Segments,
 )
@@ -55,6 +57,7 @@ class Figures(NamedTuple):
     calls: tuple[int, ...]
     reach: tuple[float, ...]
     answerer: int
+    most_calls: int
 
 
 class Costs(Struct, frozen=True, eq=False):
@@ -83,7 +86,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
     columns, steps = _columns(read, asked)
     value = price(counted[0])
     result = _expected(plan, columns, [value * each for each in counted], constants)
-    if isinstance(plan, Cascade | Committee):
+    if isinstance(plan, Cascade | Committee | Reroute):
         # λ may depend on the plan's own cost. The first guess is the least one, so that more weight on money can only
         # lower what the second gives.
         again = price(_sum(result.reach, counted))
@@ -99,7 +102,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         independent_std=independent,
         cost_usd=_sum(result.reach, cost_usd),
         counted_usd=_sum(result.reach, counted),
-        most_cost_usd=sum(cost_usd),
+        most_cost_usd=_most(plan, cost_usd),
         latency_ms=latency,
         most_latency_ms=most_latency,
         most_ttft_ms=most_ttft,
@@ -108,6 +111,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         calls=calls,
         reach=tuple(result.reach),
         answerer=_answerer(plan, members, result.reach),
+        most_calls=1 + plan.handovers if isinstance(plan, Reroute) else len(calls),
     )
 
 
@@ -172,6 +176,8 @@ def _expected(  # noqa: PLR0911 - one case a kind
             return expected.best_of(columns, constants, caught=caught, parallel=parallel)
         case Panel():
             return expected.panel(columns)
+        case Reroute(margin=margin, handovers=handovers):
+            return expected.reroute(columns, prices, constants, margin=margin, handovers=handovers)
         case Chain():
             return expected.chain(columns)
         case Segments():
@@ -208,21 +214,35 @@ def _times(
         case Panel():
             members = _max(latency_ms[:-1])
             return members + latency_ms[-1], members + latency_ms[-1], members + ttft_ms[-1]
-        case BestOf(parallel=True):
-            return longest, longest, longest
-        case Segments():
-            return longest, longest, ttft_ms[0]
-        case Samples(n=n, confidence=confidence, caps=caps):
-            # All are calls of one card; the first ones run at the same time.
-            at_once = asked_at_once(n, confidence)
-            rounds = math.ceil(at_once / caps.parallel)
-            greatest = (rounds + n - at_once) * longest
-            return (rounds + sum(reach[at_once:])) * longest, greatest, greatest
+        case BestOf(parallel=True) | Segments():
+            return longest, longest, ttft_ms[0] if isinstance(plan, Segments) else longest
+        case Samples():
+            return _times_of_samples(plan, reach, longest)
+        case Reroute(handovers=handovers):
+            drafts = _most(msgspec.structs.replace(plan, handovers=handovers - 1), latency_ms)
+            return _sum(reach, latency_ms), _most(plan, latency_ms), drafts + _max(ttft_ms[1:])
         case Cascade() | Chain():
             # The last call is relayed as it arrives.
             return _sum(reach, latency_ms), total, sum(latency_ms[:-1]) + ttft_ms[-1]
         case _:
             return _sum(reach, latency_ms), total, total
+
+
+def _times_of_samples(plan: Samples, reach: Sequence[float], each_ms: float) -> tuple[float, float, float]:
+    """The times of `_times`: all are calls of one card, the first ones at the same time."""
+    at_once = asked_at_once(plan.n, plan.confidence)
+    rounds = math.ceil(at_once / plan.caps.parallel)
+    greatest = (rounds + plan.n - at_once) * each_ms
+    return (rounds + sum(reach[at_once:])) * each_ms, greatest, greatest
+
+
+def _most(plan: PlanSpec, values: Sequence[float]) -> float:
+    """The sum over the calls that a plan makes at most."""
+    if not isinstance(plan, Reroute):
+        return sum(values)
+    if any(map(math.isnan, values)):
+        return math.nan
+    return values[0] + sum(sorted(values[1:], reverse=True)[: plan.handovers])
 
 
 def _max(values: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.decide.plans.spec import BestOf, Cascade, Chain, PlanSpec, Segments
+from router.decide.plans.spec import BestOf, Cascade, Chain, PlanSpec, Reroute, Segments
 from router.types import Features
 from router.wire.reading.indivisible import TOOL_TURNS
 from router.wire.reading.needs import MEANINGS
@@ -45,8 +45,8 @@ def _impossible_kind(plan: PlanSpec, features: Features) -> str:
     if "audio" in features.modalities and not isinstance(plan, Chain):
         return "the request contains audio, which only a single call or a chain can answer"
     acts = sorted(features.needs & _ACTIONS) or sorted(features.indivisible)
-    if acts and not isinstance(plan, Cascade | BestOf):
-        return f"the request has tools ({acts[0]}): only cascade and best_of take one answer whole"
+    if acts and not isinstance(plan, Cascade | BestOf | Reroute):
+        return f"the request has tools ({acts[0]}): only cascade, best_of and reroute take one answer whole"
     match plan:
         case Segments() if "json_schema" in features.needs:
             return "the request asks for one answer by a schema, and the answers to parts cannot be joined into one"

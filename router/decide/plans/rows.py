@@ -18,7 +18,7 @@ from router.decide.plans.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, figures_of
 from router.decide.plans.possible import impossible
-from router.decide.plans.spec import Chain, Panel, PlanSpec, Samples
+from router.decide.plans.spec import Chain, Panel, PlanSpec, Reroute, Samples
 from router.types import (
     ComposedPlan,
     Doubles,
@@ -168,6 +168,12 @@ class PlanRows:
         """Whether one card answers as well as any of the plans would: nothing is to be split or converted."""
         return all(row.members.needless for row in self.rows)
 
+    @property
+    def lone(self) -> int | None:
+        """The position of the member that answers alone where the only plan is needless; None where any card may."""
+        calls = [row.members.calls for row in self.rows]
+        return calls[0][0] if len(calls) == 1 and calls[0] and self.all_needless else None
+
     def members_of(self, position: int) -> tuple[int, ...]:
         """The positions of the cards that a plan may call."""
         return self.rows[position - self._cards].members.calls
@@ -284,7 +290,7 @@ class PlanRows:
             "latency": figures.most_latency_ms,
             "ttft": figures.most_ttft_ms,
             "quality": figures.quality,
-            "calls": float(len(figures.calls)),
+            "calls": float(figures.most_calls),
         }[field]
 
 
@@ -319,7 +325,7 @@ class Outlooks(Mapping[str, PlanOutlook]):
             quality=figures.quality,
             quality_std=figures.quality_std,
             calls=float(sum(figures.reach)),
-            most_calls=len(figures.calls),
+            most_calls=figures.most_calls,
             cost_usd=known(figures.cost_usd),
             most_cost_usd=known(figures.most_cost_usd),
             latency_ms=known(figures.latency_ms),
@@ -347,6 +353,8 @@ class Outlooks(Mapping[str, PlanOutlook]):
             return "writer"
         if isinstance(row.spec, Samples):
             return "sample"
+        if isinstance(row.spec, Reroute) and call:
+            return "handover"
         return {"chain": "stage", "segments": "part"}.get(row.spec.kind, "member")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Samples, Segments
+from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
 from router.formats.yaml_file import KeyPath
 
 
@@ -33,6 +33,8 @@ def capped_calls(plan: PlanSpec) -> int:
             return len(stages)
         case Segments():
             return 2
+        case Reroute(handovers=handovers):
+            return 1 + handovers
         case _:
             count = sum(member.best if isinstance(member, Best) else 1 for member in plan.members)
             return count + isinstance(plan, Panel)

@@ -136,6 +136,17 @@ class BestOf(_Plan, frozen=True, kw_only=True, tag="best_of"):
     parallel: bool = False
 
 
+class Reroute(_Plan, frozen=True, kw_only=True, tag="reroute"):
+    """The best member by forecast answers. Where another is forecast to be nearly as good (within `margin`), the cards
+    are forecast again with that answer beside the prompt, and the request is handed over to a member that is then
+    better by more than `margin`: at most `handovers` times, and never to a card that was asked.
+    """
+
+    members: _Members
+    margin: Annotated[float, Meta(ge=0, lt=1)] = 0.02
+    handovers: Annotated[int, Meta(ge=1, le=2)] = 1
+
+
 class Segments(_Plan, frozen=True, kw_only=True, tag="segments"):
     """A prompt of several tasks is split; each task goes to the card that is best for it, and the answers are joined.
 
@@ -164,7 +175,7 @@ class Chain(_Plan, frozen=True, kw_only=True, tag="chain"):
     stages: Annotated[tuple[Stage, ...], Meta(min_length=2, max_length=4)]
 
 
-PlanSpec = Cascade | Committee | Samples | Panel | BestOf | Segments | Chain
+PlanSpec = Cascade | Committee | Samples | Panel | BestOf | Reroute | Segments | Chain
 
-KINDS = ("cascade", "committee", "samples", "panel", "best_of", "segments", "chain")
+KINDS = ("cascade", "committee", "samples", "panel", "best_of", "reroute", "segments", "chain")
 """The kinds of plans, as `plan=cascade` names them. `single` is a card that answers alone."""

@@ -96,7 +96,8 @@ class RelayedHandler(CompletionHandler):
         content_type: str = self._headers.get("content-type", "")
         return content_type
 
-    async def _answer(self, request: GatewayRequest) -> None:
+    async def _answer(self, request: GatewayRequest, memory: Reserved) -> None:
+        del memory  # no plan answers here
         services = self._services
         if self._endpoint.names_card_by == "response":
             await self._answer_from_its_deployment(request)

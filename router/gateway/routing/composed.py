@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from router.compose.run import Brief, Forecasts
-from router.compose.run.brief import Scores, mark_of
+from router.compose.run.brief import mark_of
 from router.compose.run.kinds.chain import marked_reading, prompt_of
 from router.compose.run.kinds.panel import writers_task
 from router.compose.split import split
 from router.decide.flags import Flags, parse_flags
-from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Samples, Segments
+from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Reroute, Samples, Segments
 from router.dispatch.costs import Bounds
 from router.errors import PulvinarError
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.types import ComposedPlan
+from router.types import Candidate, ComposedPlan
 from router.wire import read_request
 from router.wire.texts import newest_human_texts
 
@@ -34,8 +34,15 @@ def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> 
         return None
     routed = selection.routed
     forecasts = Forecasts() if routed is None else Forecasts.of(selection.catalog, routed.forecast)
-    scores = _scoring(request, selection)
-    return Brief(selection.spec, forecasts, request.active.config.plans, request_id, scores)
+    candidates = _candidates(request, selection)
+    return Brief(
+        selection.spec,
+        forecasts,
+        request.active.config.plans,
+        request_id,
+        scores=lambda body: {each.card: each.score for each in candidates(body)},
+        qualities=lambda body: {each.card: each.quality for each in candidates(body)},
+    )
 
 
 class PlannedCall(NamedTuple):
@@ -62,10 +69,15 @@ def bounds_of_plan(
     The likely cost is that of the calls that are made in any case.
     """
     bounds = [of_call(call) for call in calls]
-    others = [of_call(PlannedCall(card)) for card in plan.fallbacks] if len(calls) < caps.calls else []
+    unasked: list[Bounds] = []
+    if isinstance(spec, Reroute):
+        # Of the other members the dearest are asked at worst. One that was not asked may be the fallback.
+        others = sorted(bounds[1:], key=lambda each: each.reserved_usd, reverse=True)
+        bounds, unasked = [*bounds[:1], *others[: spec.handovers]], others[spec.handovers :]
+    others = [*unasked, *(of_call(PlannedCall(card)) for card in plan.fallbacks)] if len(bounds) < caps.calls else []
     sure = (
         bounds[:1]
-        if isinstance(spec, Cascade | Committee) or (isinstance(spec, BestOf) and not spec.parallel)
+        if isinstance(spec, Cascade | Committee | Reroute) or (isinstance(spec, BestOf) and not spec.parallel)
         else bounds
     )
     return Bounds(
@@ -109,10 +121,11 @@ def _stages(spec: Chain, cards: Sequence[str]) -> tuple[PlannedCall, ...]:
     return (*calls, PlannedCall(cards[-1], tuple(calls), added=titles))
 
 
-def _scoring(request: GatewayRequest, selection: Selection) -> Scores:
-    """Scores a part of a prompt as the policy scores a whole one, by the limits and the goals of the request.
+def _candidates(request: GatewayRequest, selection: Selection) -> Callable[[Mapping[str, Any]], Sequence[Candidate]]:
+    """The candidates for another chat body, by the policy, the limits and the goals of the request.
 
-    A card that the decision about the whole prompt rejected may not answer a part of it.
+    A card that the decision about the whole prompt rejected is none. Flags in the body are text: those of the client
+    are read, and what a card wrote has none.
     """
     members, routed = selection.plan, selection.routed
     rejected = {} if routed is None else {card: why.reason for card, why in routed.decision.rejections.items()}
@@ -120,9 +133,9 @@ def _scoring(request: GatewayRequest, selection: Selection) -> Scores:
         rejected |= {card: _ELSEWHERE for card in selection.catalog.ids if card not in members.members}
     asked = Flags() if routed is None else parse_flags(routed.decision.flags)
     flags = Flags(tuple(limit for limit in asked.limits if limit.field not in _OF_PLANS), asked.goals)
-    policy = msgspec.structs.replace(selection.policy, plans=())
+    policy = msgspec.structs.replace(selection.policy, plans=(), prompt_flags=False)
 
-    def scores(body: Mapping[str, Any]) -> Mapping[str, float]:
+    def candidates(body: Mapping[str, Any]) -> Sequence[Candidate]:
         try:
             part = request.active.router.route(
                 read_request("chat", body),
@@ -132,7 +145,7 @@ def _scoring(request: GatewayRequest, selection: Selection) -> Scores:
                 today=datetime.datetime.now(datetime.UTC).date(),
             )
         except PulvinarError:
-            return {}
-        return {candidate.card: candidate.score for candidate in part.decision.candidates}
+            return ()
+        return part.decision.candidates
 
-    return scores
+    return candidates

@@ -23,6 +23,7 @@ from router.decide.plans.spec import (
     FixedGate,
     Panel,
     PlanSpec,
+    Reroute,
     Samples,
     Segments,
     Stage,
@@ -69,6 +70,10 @@ PLANS: Mapping[str, tuple[PlanSpec, ComposedPlan]] = {
     "best_of-parallel": (
         BestOf(id="p", description="x", members=("a", "b", "c"), parallel=True),
         ComposedPlan("plan/p", "best_of", "a", ("a", "b", "c")),
+    ),
+    "reroute": (
+        Reroute(id="p", description="x", members=("a", "b", "c")),
+        ComposedPlan("plan/p", "reroute", "a", ("a", "b", "c")),
     ),
     "segments": (
         Segments(id="p", description="x"),
@@ -117,7 +122,11 @@ def _scripted_choice(monkeypatch: pytest.MonkeyPatch) -> None:
             best = "a" if "France" in body["messages"][-1]["content"] else "b"
             return {card: float(card != best) for card in "ab"}
 
-        return None if brief is None else msgspec.structs.replace(brief, scores=scores)
+        def qualities(body: Mapping[str, Any]) -> Mapping[str, float]:
+            # With the draft beside the prompt, b is better than a.
+            return {"a": 0.5, "b": 0.9, "c": 0.6} if "answer of a" in body["messages"][-1]["content"] else {}
+
+        return None if brief is None else msgspec.structs.replace(brief, scores=scores, qualities=qualities)
 
     monkeypatch.setattr(completion, "brief_of", brief_of)
 
@@ -153,7 +162,13 @@ def problems(kind: str, member: str, fault: str, response: httpx.Response, strea
 
 def is_live(kind: str, member: str) -> bool:
     """Whether a client sees the member's answer as it comes, before anything is known of it."""
-    return (kind, member) in {("cascade", "b"), ("panel", "c"), ("segments", "a"), ("chain", "b")}
+    return (kind, member) in {
+        ("cascade", "b"),
+        ("panel", "c"),
+        ("reroute", "b"),
+        ("segments", "a"),
+        ("chain", "b"),
+    }
 
 
 @pytest.mark.parametrize(("kind", "member", "fault", "stream"), CELLS)

@@ -81,6 +81,9 @@ def test_the_shipped_plans_name_no_card_so_they_suit_every_catalogue() -> None:
             ["kind: panel", "members: [cheap, strong]", "writer: strong", "quorum: 3"],
             "6: quorum: 3 answers cannot come",
         ),
+        (["kind: reroute", "members: [cheap, strong]", "handovers: 2"], "5: handovers: 2 handovers need 3 members, no"),
+        (["kind: reroute", "members: [cheap, strong]", "handovers: 3"], "5: handovers"),
+        (["kind: reroute", "members: [cheap, strong]", "margn: 0.1"], '5: unknown key "margn"; did you mean "margin"?'),
         (["kind: panel", "members: [cheap, strong]", "writer: {best: 2}"], "5: writer.best: one card writes"),
         (["kind: samples", "member: cheap", "caps: {calls: 3}"], "5: caps.calls: the plan may make 5 calls, more than"),
         (["kind: samples", "member: {best: 2}"], "4: member.best: a plan of kind samples asks one card"),
@@ -163,6 +166,7 @@ def test_a_policy_that_names_an_unknown_plan_is_refused(tmp_path: Path) -> None:
         (["kind: cascade", "members: [cheap, {best: 2}]"], 3),
         (["kind: panel", "members: [cheap, strong]", "writer: strong"], 3),
         (["kind: samples", "member: cheap", "n: 4"], 4),
+        (["kind: reroute", "members: [{best: 4}]", "handovers: 2"], 3),
         (["kind: segments"], 2),
     ],
 )

@@ -22,6 +22,7 @@ from router.decide.plans.spec import (
     Chain,
     Committee,
     Panel,
+    Reroute,
     Samples,
     Segments,
     Stage,
@@ -46,6 +47,8 @@ PLANS = Plans(
         Panel(id="panel", description="d", members=("first", "third"), writer="strong"),
         BestOf(id="valid", description="d", members=("first", "strong"), validators=Validators(syntax="json")),
         Cascade(id="dynamic", description="d", members=(Best(1, ("size<10B",)), Best(1))),
+        Reroute(id="close", description="d", members=("first", "third"), margin=0.05),
+        Reroute(id="wide", description="d", members=("first", "third", "strong"), margin=0.3, handovers=2),
     ]
 )
 WITH = msgspec.structs.replace(PLAIN, plans=PLANS.ids, mistake_usd=1.0)
@@ -190,8 +193,8 @@ def test_a_plan_without_enough_members_says_so() -> None:
         ("plan=cascade", {"plan/ladder", "plan/dynamic"}),
         ("plan=ladder", {"plan/ladder"}),
         ("plan=single", {"first", "strong", "third"}),
-        ("plan!=panel,plan!=cascade,plan!=committee,plan!=single", {"plan/again", "plan/valid"}),
-        ("calls<=2,plan!=single", {"plan/ladder", "plan/dynamic", "plan/valid"}),
+        ("plan!=panel,plan!=cascade,plan!=committee,plan!=reroute,plan!=single", {"plan/again", "plan/valid"}),
+        ("calls<=2,plan!=single", {"plan/ladder", "plan/dynamic", "plan/valid", "plan/close"}),
     ],
 )
 def test_flags_choose_among_kinds_and_names_of_plans(flags: str, left: set[str]) -> None:
@@ -228,7 +231,7 @@ def test_a_named_plan_that_cannot_answer_is_an_error_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("seen", "name", "expected"),
     [
-        (features(needs=["tools"]), "two", "the request has tools (tools): only cascade and best_of"),
+        (features(needs=["tools"]), "two", "the request has tools (tools): only cascade, best_of and reroute"),
         (features(needs=["multiple_choices"]), "ladder", "the request asks for several answers at once"),
         (features(needs=["logprobs"]), "ladder", "the request asks for log probabilities"),
         (features(modalities=["text", "audio"]), "ladder", "the request contains audio"),
@@ -272,6 +275,39 @@ def test_schema_plans_need_a_schema() -> None:
     plans = Plans([BestOf(id="json", description="d", members=("first", "strong"), validators=Validators("request"))])
     decision = choose(CARDS, OUTLOOK, policy=policy("json"), plans=plans)
     assert reason(decision, "json") == "the request states no JSON schema, by which the plan checks answers"
+
+
+def test_a_reroute_begins_with_the_member_of_the_best_forecast() -> None:
+    decision = decided("close", plan="close")
+    assert isinstance(decision.plan, ComposedPlan)
+    assert (decision.plan.members, decision.plan.card) == (("third", "first"), "third")
+    assert [step.role for step in decision.plans["plan/close"].steps] == ["member", "handover"]
+
+
+def test_a_member_that_leads_by_more_than_the_margin_answers_alone() -> None:
+    expected = forecast([0.6, 0.8, 0.7], cost_usd=[0.001, 0.02, 0.001])
+    decision = decided("close", plan="close", expected=expected)
+    assert (decision.plan.kind, decision.card) == ("single", "third"), "the strong card is no member"
+    assert reason(decision, "close") == "third is better than the next member by 0.100, more than the margin of 0.05"
+
+
+def test_a_member_that_fails_a_limit_rejects_a_reroute_whatever_the_margin() -> None:
+    expected = forecast([0.6, 0.8, 0.7], cost_usd=[0.001, 0.02, 0.001])
+    with pytest.raises(NoCandidateError, match=r"plan/close cannot answer this request: .*third: size 8B > 7B"):
+        decided(plan="close", expected=expected, flags="size<=7B")
+
+
+def test_a_reroute_counts_the_calls_that_its_handovers_allow() -> None:
+    close = forecast([0.79, 0.8, 0.795], cost_usd=[0.001, 0.02, 0.004])
+    for handovers, most_usd in ((1, 0.024), (2, 0.025)):
+        spec = Reroute(id="all", description="d", members=("first", "third", "strong"), handovers=handovers)
+        plan = choose(CARDS, close, policy=policy("all"), plans=Plans([spec])).plans["plan/all"]
+        assert plan.most_calls == 1 + handovers
+        assert 1.0 < plan.calls < 1.5
+        assert plan.quality == pytest.approx(0.8)
+        assert plan.cost_usd is not None
+        assert 0.02 < plan.cost_usd < 0.022
+        assert plan.most_cost_usd == pytest.approx(most_usd)
 
 
 def test_a_chain_converts_an_image_for_a_card_that_reads_only_text() -> None:

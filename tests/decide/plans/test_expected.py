@@ -19,6 +19,7 @@ from router.decide.plans.expected import (
     committee,
     conditional,
     panel,
+    reroute,
     samples,
     segments,
 )
@@ -123,6 +124,22 @@ def test_panel_chain_and_segments_are_the_greatest_the_product_and_the_mean() ->
     assert panel(members) == ([0.8], [1.0, 1.0, 1.0])
     assert chain(members) == ([pytest.approx(0.4)], [1.0, 1.0])
     assert segments(members) == ([pytest.approx(0.65)], [1.0, 1.0])
+
+
+@given(st.lists(chances, min_size=2, max_size=5), st.floats(0, 0.3), st.floats(0, 1), st.floats(0, 1))
+def test_a_reroute_is_as_good_as_its_first_member_and_a_greater_price_never_adds_calls(
+    members: list[float], margin: float, low: float, more: float
+) -> None:
+    members = sorted(members, reverse=True)
+    for handovers in (1, 2):
+        cheap, dear = (
+            reroute([members], [price] * len(members), CONSTANTS, margin=margin, handovers=handovers)
+            for price in (low, low + more)
+        )
+        assert cheap.quality == dear.quality == [members[0]]
+        assert sum(dear.reach) <= sum(cheap.reach) + 1e-9
+        assert 1.0 <= sum(cheap.reach) <= 1.0 + handovers
+        assert all(0.0 <= each <= 1.0 for each in cheap.reach)
 
 
 @pytest.mark.parametrize(("n", "confidence", "needed"), [(5, 0.95, 3), (5, 0.8, 2), (2, 0.99, 2), (4, 0.95, 3)])

@@ -25,8 +25,12 @@ def is_worth_asking(members: Members, rule: GateRule, drafts: Sequence[Draft], c
         return True
     if isinstance(rule, FixedGate):
         return max(rights) < rule.threshold
-    forecasts = members.forecasts
-    gain = gate.gain(members.asked(drafts), members.prior(card), forecasts.usual_quality)
+    gain = gate.gain(members.asked(drafts), members.prior(card), members.forecasts.usual_quality)
+    return gain > price_of(members, card)
+
+
+def price_of(members: Members, card: str) -> float:
+    """What a call of the card costs, in units of quality."""
+    cost_usd = members.forecasts.cost_usd
     # A call whose price is not known may cost as much as the dearest that is.
-    dearest_usd = max(forecasts.cost_usd.values(), default=0.0)
-    return gain > members.plan.quality_per_usd * forecasts.cost_usd.get(card, dearest_usd)
+    return members.plan.quality_per_usd * cost_usd.get(card, max(cost_usd.values(), default=0.0))
