@@ -16,6 +16,7 @@ from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
+from router.cards.machine.columns import Machines, machines_of
 from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
@@ -133,6 +134,11 @@ class Catalog(Sequence[Card]):
     def columns(self) -> Columns:
         """The numeric facts of all cards."""
         return columns_of(self._cards)
+
+    @functools.cached_property
+    def machines(self) -> Machines:
+        """What the shapes and machines of all cards come to."""
+        return machines_of(self._cards)
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

@@ -86,6 +86,8 @@ def reason(result: LimitResult, card: int, inputs: DecisionInputs) -> str:
     if isinstance(limit.value, str):
         has = "does not have" if limit.op == "=" else "has"
         return f"{has} {limit.field} {limit.value}"
+    if (explain := NUMBERS[limit.field].explain) is not None:
+        return explain(inputs, card)
     return number_reason(limit, float(NUMBERS[limit.field].values(inputs)[card]))
 
 

@@ -25,6 +25,7 @@ _OF_THE_MODEL = (
     "weights",
     "languages",
     "knowledge_cutoff",
+    "arch",
 )
 _UNSTATED: tuple[Any, ...] = (None, (), {})
 _OF_THE_PROVIDER = ("price",)
@@ -39,6 +40,7 @@ _OF_THE_SERVER = (
     "latency",
     "privacy",
     "region",
+    "hardware",
     "lora_slots",
 )
 _CAPABILITIES_OF_THE_MODEL: frozenset[Capability] = frozenset(

@@ -104,6 +104,30 @@ def schema() -> None:
     options.print_json(json_schema())
 
 
+@app.command("arch")
+def arch(
+    file: Annotated[Path, typer.Argument(help="The config.json of a model's weights.")],
+    accelerator: Annotated[str, typer.Option("--on", help="Accelerator for the estimates: h100, l4 …")] = "h100",
+    context: Annotated[str, typer.Option("--context", help="Tokens of the prompt in the estimates.")] = "1k",
+    as_json: options.Json = False,
+) -> None:
+    """Print the shape of a model for `arch` of its card, and what time and memory it needs."""
+    import msgspec
+
+    from router.cards.machine.config_json import read_arch
+    from router.commands.catalogue.estimates import estimate_on
+    from router.formats.quantities import write_quantity
+
+    shape = read_arch(file)
+    estimate = estimate_on(accelerator, shape, context)
+    plain = msgspec.to_builtins(shape, enc_hook=write_quantity)
+    if as_json:
+        options.print_json({"arch": plain, "estimate": estimate})
+    else:
+        typer.echo(_as_yaml({"arch": plain}))
+        typer.echo(f"# {estimate}")
+
+
 @app.command("import")
 def import_card(
     name: Annotated[str, typer.Argument(help="The model's name in litellm, such as openai/gpt-4o-mini.")],
