@@ -136,14 +136,14 @@ class Catalog(Sequence[Card]):
         return columns_of(self._cards)
 
     @functools.cached_property
-    def machines(self) -> Machines:
-        """What the shapes and machines of all cards come to."""
-        return machines_of(self._cards)
-
-    @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:
         """The facts of all cards that are words."""
         return facets_of(self._cards)
+
+    @functools.cached_property
+    def machines(self) -> Machines:
+        """What the shapes and machines of all cards come to."""
+        return machines_of(self._cards)
 
 
 def _name_conflict(name: str, card: Card, other: Card) -> CatalogError:
