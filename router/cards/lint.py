@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
 from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.schema import Card
+from router.formats.units import show_bytes
 
 
 class LintReport(Struct, frozen=True):
@@ -55,8 +56,21 @@ def lint(card: Card) -> LintReport:
 
 def _hints(card: Card) -> tuple[str, ...]:
     near = {name: near_miss(name) for name in card.benchmarks}
-    return tuple(
+    unknown = tuple(
         f'unknown benchmark "{name}" (ignored by the predictor); did you mean "{known}"?'
         for name, known in near.items()
         if known
     )
+    return (*unknown, *_fit_hints(card))
+
+
+def _fit_hints(card: Card) -> Iterator[str]:
+    """That the weights alone need more memory than the machine has: one of the two is stated wrongly, or it is slow."""
+    if card.arch is None or card.hardware is None:
+        return
+    weights, memory = card.arch.weight_bytes, card.hardware.memory_bytes
+    if weights > memory:
+        yield (
+            f"hardware: the weights take {show_bytes(weights)}, its memory is {show_bytes(memory)}; is the `count` of "
+            "accelerators missing, or `bits` of `arch`?"
+        )

@@ -11,6 +11,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.facets import FACETS
 from router.formats import units
+from router.perceive.roofline import memory_bytes
 from router.types import Doubles, Forecast
 
 
@@ -35,6 +36,7 @@ class Number(Struct, frozen=True):
     show: Callable[..., str]
     values: Callable[[DecisionInputs], Doubles]
     meaning: str
+    explain: Callable[[DecisionInputs, int], str] | None = None
 
 
 def _calls(text: str) -> float:
@@ -58,7 +60,31 @@ def _age_days(inputs: DecisionInputs) -> Doubles:
     return inputs.today.toordinal() - released
 
 
-OF_A_REQUEST = frozenset({"cost", "latency", "ttft", "quality"})
+def _context_tokens(inputs: DecisionInputs) -> Doubles:
+    """Prompt and forecast answer, `(cards,)`."""
+    tokens: Doubles = inputs.input_tokens + np.nan_to_num(inputs.forecast.written_tokens)
+    return tokens
+
+
+def _fits(inputs: DecisionInputs) -> Doubles:
+    """1 where model and context fit into the memory of the card's hardware, 0 where they do not.
+
+    Without the shape of the model, its weights alone can show that they do not, but not that they do.
+    """
+    machines = inputs.catalog.machines
+    fits = memory_bytes(machines, _context_tokens(inputs)) <= machines.memory_bytes
+    unknown = np.isnan(machines.memory_bytes) | np.isnan(machines.weight_bytes) | (fits & ~machines.has_shape)
+    return np.where(unknown, np.nan, fits)
+
+
+def _explain_fit(inputs: DecisionInputs, card: int) -> str:
+    machines, tokens = inputs.catalog.machines, _context_tokens(inputs)
+    needed, show = float(memory_bytes(machines, tokens)[card]), units.show_bytes
+    parts = f"{show(float(machines.weight_bytes[card]))} of weights, {tokens[card]:,.0f} tokens of context"
+    return f"needs {show(needed)} of memory ({parts}), its hardware has {show(float(machines.memory_bytes[card]))}"
+
+
+OF_A_REQUEST = frozenset({"cost", "latency", "ttft", "quality", "fits"})
 """Fields that are forecast for a request. The others are facts on cards."""
 
 NUMBERS: Mapping[str, Number] = {
@@ -122,6 +148,13 @@ NUMBERS: Mapping[str, Number] = {
         units.show_fraction,
         lambda inputs: inputs.forecast.quality,
         "forecast quality of the answer: 0.8",
+    ),
+    "fits": Number(
+        units.yes_or_no,
+        units.show_yes_or_no,
+        _fits,
+        "model and context fit into the memory of the card's hardware: yes",
+        _explain_fit,
     ),
     "calls": Number(
         _calls,

@@ -19,6 +19,9 @@ from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection,
 AVAILABLE = Limit("available", "=", "yes", "available")
 """The limit that a card fails while it cannot be called."""
 
+DISPATCHABLE = Limit("dispatchable", "=", "true", "dispatchable=true")
+"""The limit that a card fails which is never called."""
+
 MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
 """The limit that a card without outcomes fails where the artifact has outcomes of others."""
 
@@ -117,6 +120,8 @@ class Rejections(Mapping[str, Rejection]):
             return self._plans.reason(card, result, self._reason)
         if result.limit is AVAILABLE:
             return self._unavailable[self._inputs.catalog.ids[card]]
+        if result.limit is DISPATCHABLE:
+            return self._inputs.catalog.withheld[self._inputs.catalog.ids[card]]
         if result.limit is MEASURED:
             return _NO_OUTCOMES
         return reason(result, card, self._inputs)

@@ -87,18 +87,26 @@ def read_quantity(kind: type, value: Any) -> Any:
 
 def write_quantity(value: Any) -> Any:
     """Convert a quantity of a model card to its YAML value without rounding: the inverse of `read_quantity`."""
-    if isinstance(value, Size):
-        total, active = units.write_parameters(value.total), units.write_parameters(value.active)
-        return total if total == active else {"total": total, "active": active}
-    if isinstance(value, TokenCount):
-        return units.show_tokens(value)
-    if isinstance(value, Milliseconds):
-        return units.write_milliseconds(value)
-    if isinstance(value, Dollars):
-        return units.write_usd(value)
-    if isinstance(value, Day):
-        return value.isoformat()
+    for kind, write in _WRITERS.items():
+        if isinstance(value, kind):
+            return write(value)
     raise NotImplementedError(type(value))
+
+
+def _write_size(size: Size) -> str | dict[str, str]:
+    total, active = units.write_parameters(size.total), units.write_parameters(size.active)
+    return total if total == active else {"total": total, "active": active}
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    Size: _write_size,
+    TokenCount: units.show_tokens,
+    ByteCount: units.write_bytes,
+    Dollars: units.write_usd,
+    Milliseconds: units.write_milliseconds,
+    Seconds: lambda duration: units.write_milliseconds(duration * 1e3),
+    Day: Day.isoformat,
+}
 
 
 def quantity_schema(kind: type) -> dict[str, Any]:

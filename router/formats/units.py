@@ -66,6 +66,19 @@ def usd(value: str | float) -> float:
     return _scaled(value, {"": 1.0}, "an amount in US dollars such as 0.15$")
 
 
+def yes_or_no(value: str | float) -> float:
+    """`yes` as 1, `no` as 0."""
+    word = str(value).strip().lower()
+    if word not in ("yes", "no"):
+        raise ValueError(f"expected yes or no, got {value!r}")
+    return float(word == "yes")
+
+
+def show_yes_or_no(value: float, _digits: int = 0) -> str:
+    """`1.0` as `yes`."""
+    return "yes" if value else "no"
+
+
 def fraction(value: str | float) -> float:
     """A share in [0, 1]: `0.8`, `80%`."""
     share = _scaled(value, {"": 1.0, "%": 0.01}, "a share such as 0.8 or 80%")
@@ -148,6 +161,16 @@ def write_parameters(count: float) -> str:
 def write_milliseconds(duration: float) -> str:
     """`1234.5` as `1.2345s`."""
     return f"{_plain(_exact(duration) / 1000)}s" if duration >= 1e3 else f"{_plain(_exact(duration))}ms"
+
+
+def write_bytes(count: int) -> str | int:
+    """`85899345920` as `80GiB`."""
+    return int(count) if count % 2**30 else f"{count // 2**30}GiB"
+
+
+def show_bytes(count: float) -> str:
+    """`141100000000.0` as `131.4 GiB`."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
 
 
 def write_usd(amount: float) -> str:

@@ -66,9 +66,8 @@ class Forecaster:
         usual = np.where(reasons, USUAL_THINKING_TOKENS, 0.0)
         self._thinking_tokens = np.where(np.isnan(cards.thinking_tokens), usual, cards.thinking_tokens)
         self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
-        estimated = time_per_token_ms(cards.active_parameters)
-        self._tpot_ms = np.where(np.isnan(cards.tpot_ms), estimated, cards.tpot_ms)
-        self._active_parameters = cards.active_parameters
+        self._tpot_ms, self._tpot_unknown = cards.tpot_ms, np.isnan(cards.tpot_ms)
+        self._machines = catalog.machines
         self._length_offset = predictor.head.length_offset[rows]
 
     def __call__(self, features: Features) -> Forecast:
@@ -89,8 +88,11 @@ class Forecaster:
         limit = np.inf if features.output_limit is None else features.output_limit
         written_tokens = np.minimum(output_tokens + thinking, limit)
         input_usd, output_usd = self._columns.prices_usd_per_mtok(features.input_tokens)
-        estimated = time_to_first_token_ms(self._active_parameters, features.input_tokens)
+        estimated = time_to_first_token_ms(self._machines, features.input_tokens)
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
+        # The context grows while the answer is written: its mean is that in the middle of the answer.
+        decoding = time_per_token_ms(self._machines, features.input_tokens + written_tokens / 2)
+        tpot_ms = np.where(self._tpot_unknown, decoding, self._tpot_ms)
         return Forecast(
             quality=quality.quality,
             compared=quality.compared,
@@ -101,7 +103,7 @@ class Forecaster:
             written_tokens=written_tokens,
             cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
             ttft_ms=ttft_ms,
-            latency_ms=ttft_ms + written_tokens * self._tpot_ms,
+            latency_ms=ttft_ms + written_tokens * tpot_ms,
             novelty=float(prompt.novelty[0]),
             measured=self._measured,
         )

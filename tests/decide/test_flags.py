@@ -230,6 +230,7 @@ numbers = {
     "age": ["180d", "1y"],
     "quality": ["0.8", "80%", "1"],
     "calls": ["1", "3"],
+    "fits": ["yes", "no"],
 }
 flag_texts = st.one_of(
     st.tuples(

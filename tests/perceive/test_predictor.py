@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
+from router.cards.machine.facts import Arch, Hardware
 from router.cards.price import Price
 from router.cards.schema import Benchmark, Card, Latency
 from router.formats.quantities import Milliseconds, Size, TokenCount
@@ -339,11 +340,24 @@ def test_the_latency_is_that_stated_on_the_card(predictor: Predictor, features: 
 def test_latency_without_measurement_is_estimated_from_the_active_size(
     predictor: Predictor, features: Features
 ) -> None:
-    forecast = predictor.bind(Catalog([card("poet", size=Size(47e9, 13e9))]))(features)
-    active = np.array([13e9])
-    first = time_to_first_token_ms(active, features.input_tokens)
+    catalog = Catalog([card("poet", size=Size(47e9, 13e9))])
+    forecast, machines = predictor.bind(catalog)(features), catalog.machines
+    first = time_to_first_token_ms(machines, features.input_tokens)
     assert forecast.ttft_ms == first
-    assert forecast.latency_ms == first + forecast.output_tokens * time_per_token_ms(active)
+    assert forecast.latency_ms == first + forecast.output_tokens * time_per_token_ms(machines, 0)
+
+
+def test_estimated_latency_depends_on_the_machine_and_grows_with_the_context(
+    predictor: Predictor, features: Features
+) -> None:
+    arch = Arch(layers=32, hidden=4096, vocab=32000, heads=32, intermediate=11008)
+    cards = [card(name, arch=arch, hardware=Hardware(name=name)) for name in ("a100-80", "h100")]
+    forecaster = predictor.bind(Catalog(cards))
+    short, long = forecaster(features), forecaster(msgspec.structs.replace(features, input_tokens=16_000))
+    assert short.latency_ms[0] > short.latency_ms[1]
+    decoding = [each.latency_ms - each.ttft_ms for each in (short, long)]
+    # 16,000 tokens have 8.4 GB of cache beside 13 GB of weights.
+    assert (decoding[1] > 1.6 * decoding[0]).all()
 
 
 def test_latency_without_size_or_measurement_is_unknown(predictor: Predictor, features: Features) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,14 +54,19 @@ def show_card(
     if as_json:
         options.print_json(plain)
         return
+    typer.echo(_as_yaml(plain))
+    if shared := catalog.inherited(card.id):
+        typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
+        typer.echo("\n".join(f"#   {line}" for line in _as_yaml(shared).splitlines()))
+
+
+def _as_yaml(plain: Mapping[str, Any]) -> str:
     import json
 
     import yaml
 
     # Through JSON, so that tuples become lists.
-    typer.echo(yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip())
-    if shared := catalog.inherited(card.id):
-        typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
+    return yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip()
 
 
 @app.command("lint")
@@ -96,6 +102,30 @@ def schema() -> None:
     from router.cards.schema import json_schema
 
     options.print_json(json_schema())
+
+
+@app.command("arch")
+def arch(
+    file: Annotated[Path, typer.Argument(help="The config.json of a model's weights.")],
+    accelerator: Annotated[str, typer.Option("--on", help="Accelerator for the estimates: h100, l4 …")] = "h100",
+    context: Annotated[str, typer.Option("--context", help="Tokens of the prompt in the estimates.")] = "1k",
+    as_json: options.Json = False,
+) -> None:
+    """Print the shape of a model for `arch` of its card, and what time and memory it needs."""
+    import msgspec
+
+    from router.cards.machine.config_json import read_arch
+    from router.commands.catalogue.estimates import estimate_on
+    from router.formats.quantities import write_quantity
+
+    shape = read_arch(file)
+    estimate = estimate_on(accelerator, shape, context)
+    plain = msgspec.to_builtins(shape, enc_hook=write_quantity)
+    if as_json:
+        options.print_json({"arch": plain, "estimate": estimate})
+    else:
+        typer.echo(_as_yaml({"arch": plain}))
+        typer.echo(f"# {estimate}")
 
 
 @app.command("import")
