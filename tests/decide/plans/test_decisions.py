@@ -268,10 +268,28 @@ def test_the_guard_holds_the_default_where_a_plan_is_not_surely_better() -> None
     assert decision.card == "strong"
 
 
-def test_schema_plans_need_a_schema() -> None:
-    plans = Plans([BestOf(id="json", description="d", members=("first", "strong"), validators=Validators("request"))])
-    decision = choose(CARDS, OUTLOOK, policy=policy("json"), plans=plans)
-    assert reason(decision, "json") == "the request states no JSON schema, by which the plan checks answers"
+BY_SCHEMA = Plans(
+    [BestOf(id="json", description="d", members=("first", "strong"), validators=Validators("request", syntax="json"))]
+)
+
+
+def test_a_plan_that_checks_json_needs_a_request_for_json() -> None:
+    decision = choose(CARDS, OUTLOOK, policy=policy("json"), plans=BY_SCHEMA)
+    why = "the request asks for no JSON, with a schema or without, by which the plan checks answers"
+    assert reason(decision, "json") == why
+
+
+@pytest.mark.parametrize("need", ["json_schema", "json_object"])
+def test_a_request_for_json_can_be_checked_with_a_schema_and_without(need: str) -> None:
+    cards = [card(name, capabilities=["json_schema"]) for name in ("first", "strong", "third")]
+    decision = choose(cards, OUTLOOK, policy=policy("json"), plans=BY_SCHEMA, seen=features(needs=[need]), plan="json")
+    assert (decision.plan.kind, "plan/json" in decision.rejections) == ("composed", False)
+
+
+def test_a_request_for_any_json_asks_no_capability_of_cards() -> None:
+    plain = [card("first", capabilities=["tools"]), card("strong", capabilities=[])]
+    decision = choose(plain, seen=features(needs=["json_object"]))
+    assert not decision.rejections
 
 
 def test_a_chain_converts_an_image_for_a_card_that_reads_only_text() -> None:
