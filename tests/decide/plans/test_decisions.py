@@ -19,12 +19,10 @@ from router.decide.plans.spec import (
     BestOf,
     Caps,
     Cascade,
-    Chain,
     Committee,
     Panel,
     Samples,
     Segments,
-    Stage,
     Validators,
 )
 from router.decide.policy import Policy
@@ -290,20 +288,6 @@ def test_a_request_for_any_json_asks_no_capability_of_cards() -> None:
     plain = [card("first", capabilities=["tools"]), card("strong", capabilities=[])]
     decision = choose(plain, seen=features(needs=["json_object"]))
     assert not decision.rejections
-
-
-def test_a_chain_converts_an_image_for_a_card_that_reads_only_text() -> None:
-    cards = [card("blind"), card("seer", modalities=["text", "image"])]
-    stages = (Stage("image", "text"), Stage("text", "text"))
-    plans = Plans([Chain(id="describe", description="d", stages=stages)])
-    seen = features(modalities=["text", "image"])
-    decision = choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, seen=seen, plan="describe")
-    assert isinstance(decision.plan, ComposedPlan)
-    assert (decision.plan.members, decision.plan.card) == (("seer", "blind"), "blind")
-    assert decision.candidates[0].quality == pytest.approx(0.45)
-    plain = choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, plan="describe")
-    assert (plain.plan.kind, plain.card) == ("single", "blind")
-    assert reason(plain, "describe") == "the request contains no image, which the first stage consumes"
 
 
 SEGMENTS = Plans(
