@@ -127,7 +127,7 @@ class Router:
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features = self._perceive(request, continues=kept is not None)
-        if self._may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
+        if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
         request_context = RequestContext(unavailable or {}, today, kept, plan)
@@ -146,8 +146,8 @@ class Router:
             applied = narrow
         return Routed(decision, request, forecast, features, applied, request_context, self.plans)
 
-    def _may_split(self, policy: Policy, plan: str | None) -> bool:
-        """Whether a plan that the policy or the client names splits prompts."""
+    def may_split(self, policy: Policy, plan: str | None) -> bool:
+        """Whether a plan that the policy or the client names splits prompts, which takes long for a long one."""
         named = policy.plans if plan is None else (plan,)
         return any(isinstance(self.plans.get(name), Segments) for name in named)
 

@@ -78,7 +78,8 @@ def schema_asked(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
     kind, stated = format_.get("type"), format_.get("json_schema", format_)
     if kind == "json_object":
-        return {"type": "object"}
+        schema = format_.get("schema")
+        return schema if isinstance(schema, Mapping) else {"type": "object"}
     if kind == "json_schema" and isinstance(stated, Mapping):
         schema = stated.get("schema")
         return schema if isinstance(schema, Mapping) else {}

@@ -9,7 +9,7 @@ from msgspec import Struct
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.types import Features
-from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, OUTPUTS, WANTED
+from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
 
 _CONTEXT_OF_ANY_CARD_TOKENS = 2_048
 
@@ -45,7 +45,7 @@ def word_requirements(features: Features) -> list[Requirement]:
         Requirement(Limit("modality", "=", modality, f"modality={modality}"))
         for modality in sorted(features.modalities - {"text"})
     ]
-    for need in sorted(features.needs):
+    for need in sorted(features.needs - MET_BY_ALL):
         field, word = ("output", OUTPUTS[need]) if need in OUTPUTS else ("capability", need)
         limit = Limit(field, "=", word, f"{field}={word}")
         found.append(Requirement(limit, need, need not in ALWAYS_STATED, need in WANTED))

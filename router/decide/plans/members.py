@@ -15,6 +15,9 @@ from router.decide.limits import LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
 from router.types import Doubles, Forecast, Mask
 
+_KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
+"""What a stage converts into text, in words."""
+
 
 class Exempt(NamedTuple):
     """A limit that a member of a chain need not meet: the kind of content that an earlier stage has converted."""
@@ -129,7 +132,20 @@ class Chooser:
                 calls += found
             if stage.consumes != "text":
                 converted |= {Exempt("modality", stage.consumes)}
+        if problem := self._needless_stage(plan, calls):
+            return Members(problem=problem, needless=True)
         return Members(tuple(calls), exempt=tuple(exempt))
+
+    def _needless_stage(self, plan: Chain, calls: Sequence[int]) -> str:
+        """Why the card of the last stage answers better without those before: it reads what they convert. Another one
+        that the file names is what its author wants. Empty where that is not so.
+        """
+        last = self._catalog[calls[-1]]
+        for stage, card in zip(plan.stages[:-1], calls, strict=False):
+            is_free = plan.stages[-1].card is None or card == calls[-1]
+            if is_free and stage.consumes in _KINDS and stage.consumes in last.modalities:
+                return f"the card {last.id} reads {_KINDS[stage.consumes]} itself"
+        return ""
 
     def _segments(self, plan: Segments) -> Members:
         """The best card for each part, among those that pass the limits of the whole prompt."""

@@ -31,6 +31,9 @@ _ACTIONS = frozenset(
 )
 """Needs with which an answer may call tools: then one answer is taken whole."""
 
+_JSON = frozenset({"json_schema", "json_object"})
+"""Needs with which an answer is checked: by the schema of the request, or only whether it is JSON."""
+
 
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
@@ -48,12 +51,10 @@ def _impossible_kind(plan: PlanSpec, features: Features) -> str:
     if acts and not isinstance(plan, Cascade | BestOf | Reroute):
         return f"the request has tools ({acts[0]}): only cascade, best_of and reroute take one answer whole"
     match plan:
-        case Segments() if "json_schema" in features.needs:
-            return "the request asks for one answer by a schema, and the answers to parts cannot be joined into one"
-        case BestOf(validators=validators) if (
-            validators.json_schema == "request" and "json_schema" not in features.needs
-        ):
-            return "the request states no JSON schema, by which the plan checks answers"
+        case Segments() if features.needs & _JSON:
+            return "the request asks for one answer in JSON, and the answers to parts cannot be joined into one"
+        case BestOf(validators=validators) if validators.json_schema == "request" and not features.needs & _JSON:
+            return "the request asks for no JSON, with a schema or without, by which the plan checks answers"
         case Chain(stages=stages) if (first := stages[0].consumes) not in features.modalities:
             return f"the request contains no {first}, which the first stage consumes"
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from router.cards import Card
 from router.compose.run.brief import limits_of
+from router.decide.plans.spec import Segments
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Bounds, Expected, bounds_of, length_of_answer, no_answer
 from router.errors import CallerError
 from router.gateway.config.keys import Key
@@ -116,7 +117,9 @@ async def _bounds(request: GatewayRequest, selection: Selection, *, is_text: boo
     if isinstance(plan, ComposedPlan) and selection.spec is not None:
         forecast = await _forecast(request, selection)
         # Splitting a long prompt takes a while.
-        calls = await runner(request.is_large)(calls_of_plan, plan, selection.spec, body)
+        calls = await runner(request.is_large or isinstance(selection.spec, Segments))(
+            calls_of_plan, plan, selection.spec, body
+        )
         caps = limits_of(selection.spec, request.active.config.plans)
         return bounds_of_plan(
             plan, selection.spec, caps, calls, lambda call: _of_call(call, request, selection, forecast)

@@ -166,7 +166,9 @@ class Selector:
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down = self._pool.cooling_down(request.key_id)
         try:
-            routed = await run(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
+            # To split a prompt and to score its parts takes much longer than a decision about the whole.
+            decide = runner(request.is_large or request.active.router.may_split(policy, named))
+            routed = await decide(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
         except (NoCandidateError, PromptFlagError):
             if request.key is None or not request.active.keys.denied(request.key):
                 raise

@@ -20,6 +20,7 @@ MEANINGS: Mapping[str, str] = {
     "files": "files by their id",
     "image_generation": "image generation as a tool",
     "image_output": "images as answers",
+    "json_object": "an answer that is JSON",
     "json_schema": "answers by a JSON schema, a grammar or a pattern",
     "logprobs": "log probabilities",
     "mcp": "MCP servers",
@@ -42,6 +43,9 @@ WANTED = frozenset({"multiple_choices", "parallel_tools", "predicted_outputs", "
 """Needs without which a card still gives a usable answer. Many clients ask for them always, so where no card has them,
 the request is answered without.
 """
+
+MET_BY_ALL = frozenset({"json_object"})
+"""Needs of which cards state nothing: every model writes JSON when it is asked to."""
 
 OUTPUTS: Mapping[str, str] = {"audio_output": "audio", "image_output": "image"}
 """The needs that are kinds of content of the answer."""
@@ -78,6 +82,10 @@ def _has_logprobs(value: Any) -> bool:
 
 def _is_schema(value: Any) -> bool:
     return isinstance(value, str) and value in _FORMS
+
+
+def _is_json(value: Any) -> bool:
+    return isinstance(value, str) and value in ("json_object", "json")
 
 
 def _is_fields(value: Any) -> bool:
@@ -118,6 +126,9 @@ _FIELDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("text.format.type", _is_schema, "json_schema"),
     ("output_config.format.type", _is_schema, "json_schema"),
     ("output_format.type", _is_schema, "json_schema"),
+    ("response_format.type", _is_json, "json_object"),
+    ("text.format.type", _is_json, "json_object"),
+    ("format", _is_json, "json_object"),
     ("response_format.schema", _is_fields, "json_schema"),
     ("format", _is_fields, "json_schema"),
     ("guided_json", _present, "json_schema"),
@@ -178,6 +189,8 @@ def needs_of(body: Mapping[str, Any]) -> frozenset[str]:
     """The capabilities that a body of any protocol needs: keys of `MEANINGS`. Odd values need nothing."""
     needs = {need for path, asks, need in _FIELDS if asks(_at(body, path))}
     needs.update(_tool_needs(body))
+    if "json_schema" in needs:
+        needs.discard("json_object")
     if "tools" in needs and body.get("parallel_tool_calls") is True:
         needs.add("parallel_tools")
     needs.update("files" for part in _parts(body) if _is_stored(part))

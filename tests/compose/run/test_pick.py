@@ -127,6 +127,26 @@ def test_best_of_checks_the_schema_of_the_request(script: Script) -> None:
         assert text_of(gateway.ask(response_format=wanted)) == '{"n": 42}'
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"response_format": {"type": "json_object"}}),
+        ("/api/chat", {"format": "json", "stream": False}),
+    ],
+)
+def test_best_of_checks_whether_an_answer_is_json_where_the_request_states_no_schema(
+    script: Script, path: str, fields: dict[str, object]
+) -> None:
+    script.answers |= {"a": "Here you are: 42", "b": '{"n": 42}'}
+    validators = Validators(json_schema="request", syntax="json")
+    spec = BestOf(id="best", description="x", members=("a", "b"), validators=validators)
+    with planned(script, spec, "a", "b") as gateway:
+        response = gateway.ask(path, **fields)
+        assert "degraded" not in str(response.headers)
+        assert script.models == ["a", "b"]
+        assert '{\\"n\\": 42}' in response.text
+
+
 def test_best_of_keeps_the_calls_of_tools_as_they_are(script: Script) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
     script.answers["a"] = ""

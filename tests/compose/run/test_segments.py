@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.decide.plans.spec import Segments
+from router.decide.plans.spec import Caps, Segments
 from router.types import ComposedPlan
 from tests.compose.run.servers import Script, events_of, planned, text_of
 from tests.compose.run.test_write import NUMBERED, ask_by, read_by, segmented
@@ -84,3 +84,33 @@ def test_a_first_part_without_a_text_from_any_card_is_an_error(
         last: Any = events_of(response)[-1]
         assert "no model answered part 1" in last["error"]["message"]
         assert "[DONE]" not in response.text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_more_parts_than_the_plan_may_make_calls_are_neither_scored_nor_split(
+    monkeypatch: pytest.MonkeyPatch, script: Script, stream: bool
+) -> None:
+    scored: list[str] = []
+
+    class Choices(dict[str, str]):
+        def items(self) -> Any:
+            scored.append("part")
+            return super().items()
+
+    spec, plan = segmented(monkeypatch, script, choices=Choices(CHOICES))
+    spec = msgspec.structs.replace(spec, caps=Caps(calls=2))
+    with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
+        assert text_of(ask_by(gateway, PATHS[0], NUMBERED, stream=stream)) == "answer of a"
+        assert (script.models, scored) == (["a"], [])
+
+
+def test_a_prompt_that_stays_whole_is_answered_by_the_card_of_the_decision(
+    monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    # All parts want b, which the decision has not chosen for the whole prompt.
+    spec, plan = segmented(monkeypatch, script, choices={"?": "b"})
+    plan = msgspec.structs.replace(plan, card="c")
+    with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
+        response = ask_by(gateway, PATHS[0], NUMBERED, stream=False)
+        assert (response.headers["x-route-card"], script.models) == ("c", ["c"])
+        assert script.seen[0]["messages"][-1]["content"] == NUMBERED

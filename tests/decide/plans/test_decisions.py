@@ -19,13 +19,11 @@ from router.decide.plans.spec import (
     BestOf,
     Caps,
     Cascade,
-    Chain,
     Committee,
     Panel,
     Reroute,
     Samples,
     Segments,
-    Stage,
     Validators,
 )
 from router.decide.policy import Policy
@@ -271,10 +269,9 @@ def test_the_guard_holds_the_default_where_a_plan_is_not_surely_better() -> None
     assert decision.card == "strong"
 
 
-def test_schema_plans_need_a_schema() -> None:
-    plans = Plans([BestOf(id="json", description="d", members=("first", "strong"), validators=Validators("request"))])
-    decision = choose(CARDS, OUTLOOK, policy=policy("json"), plans=plans)
-    assert reason(decision, "json") == "the request states no JSON schema, by which the plan checks answers"
+BY_SCHEMA = Plans(
+    [BestOf(id="json", description="d", members=("first", "strong"), validators=Validators("request", syntax="json"))]
+)
 
 
 def test_a_reroute_begins_with_the_member_of_the_best_forecast() -> None:
@@ -310,18 +307,23 @@ def test_a_reroute_counts_the_calls_that_its_handovers_allow() -> None:
         assert plan.most_cost_usd == pytest.approx(most_usd)
 
 
-def test_a_chain_converts_an_image_for_a_card_that_reads_only_text() -> None:
-    cards = [card("blind"), card("seer", modalities=["text", "image"])]
-    stages = (Stage("image", "text"), Stage("text", "text"))
-    plans = Plans([Chain(id="describe", description="d", stages=stages)])
-    seen = features(modalities=["text", "image"])
-    decision = choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, seen=seen, plan="describe")
-    assert isinstance(decision.plan, ComposedPlan)
-    assert (decision.plan.members, decision.plan.card) == (("seer", "blind"), "blind")
-    assert decision.candidates[0].quality == pytest.approx(0.45)
-    plain = choose(cards, forecast([0.9, 0.5]), policy=policy("describe"), plans=plans, plan="describe")
-    assert (plain.plan.kind, plain.card) == ("single", "blind")
-    assert reason(plain, "describe") == "the request contains no image, which the first stage consumes"
+def test_a_plan_that_checks_json_needs_a_request_for_json() -> None:
+    decision = choose(CARDS, OUTLOOK, policy=policy("json"), plans=BY_SCHEMA)
+    why = "the request asks for no JSON, with a schema or without, by which the plan checks answers"
+    assert reason(decision, "json") == why
+
+
+@pytest.mark.parametrize("need", ["json_schema", "json_object"])
+def test_a_request_for_json_can_be_checked_with_a_schema_and_without(need: str) -> None:
+    cards = [card(name, capabilities=["json_schema"]) for name in ("first", "strong", "third")]
+    decision = choose(cards, OUTLOOK, policy=policy("json"), plans=BY_SCHEMA, seen=features(needs=[need]), plan="json")
+    assert (decision.plan.kind, "plan/json" in decision.rejections) == ("composed", False)
+
+
+def test_a_request_for_any_json_asks_no_capability_of_cards() -> None:
+    plain = [card("first", capabilities=["tools"]), card("strong", capabilities=[])]
+    decision = choose(plain, seen=features(needs=["json_object"]))
+    assert not decision.rejections
 
 
 SEGMENTS = Plans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 
 from router.cards import Catalog
 from router.decide.plans.catalog import Plans
-from router.decide.plans.spec import Cascade, Panel
+from router.decide.plans.spec import Cascade, Panel, Segments
 from router.decide.policy import Policies, Policy
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.pipeline import Router
+from router.pipeline import Routed, Router
 from tests.gateway.servers import IndifferentPredictor, make_card, make_gateway, served, upstream_server
 
 PLANS = Plans(
@@ -119,3 +120,40 @@ def test_a_plan_is_no_model_for_embeddings(client: httpx.Client) -> None:
     response = client.post("/v1/embeddings", json=body, headers={"authorization": "Bearer pv-ann"})
     assert response.status_code == 400
     assert msgspec.json.decode(response.content)["error"]["message"].startswith("`model` must name a card")
+
+
+class Threads(Router):
+    """Notes whether it decides beside the event loop."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.seen: list[bool] = []
+
+    def route(self, *arguments: Any, **named: Any) -> Routed:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.seen.append(True)
+        else:
+            self.seen.append(False)
+        return super().route(*arguments, **named)
+
+
+@pytest.mark.parametrize(("model", "beside"), [("plan/split", True), ("auto/parts", True), ("auto", False)])
+def test_a_prompt_that_may_be_split_is_decided_beside_the_event_loop(
+    model: str, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-gateway-secret")
+    policies = [
+        Policy(id="default", description="d", goals={"cheapest": 1.0}),
+        Policy(id="parts", description="d", goals={"cheapest": 1.0}, plans=("split",)),
+    ]
+    plans = Plans([Segments(id="split", description="d")])
+    tasks = "Answer the questions below:\n" + "\n".join(f"{n}. What is {n} times 7?" for n in range(1, 301))
+    with upstream_server() as upstream:
+        cards = [make_card("cheap", upstream.url), make_card("dear", upstream.url, price=5.0)]
+        router = Threads(Catalog(cards), Policies(policies), IndifferentPredictor(), plans=plans)
+        with served(make_app(make_gateway(router))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+            body = {"model": model, "messages": [{"role": "user", "content": tasks}]}
+            assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert router.seen == [beside]

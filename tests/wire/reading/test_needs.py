@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.cards.abilities import Capability
 from router.types import Api
 from router.wire import read_request
-from router.wire.reading.needs import MEANINGS, OUTPUTS, modalities_of, modality_of, needs_of
+from router.wire.reading.needs import MEANINGS, MET_BY_ALL, OUTPUTS, modalities_of, modality_of, needs_of
 
 SCHEMA = {"type": "object", "properties": {}}
 
@@ -33,6 +33,9 @@ SCHEMA = {"type": "object", "properties": {}}
         ({"output_config": {"format": {"type": "json_schema"}}}, "json_schema"),
         ({"output_format": {"type": "json_schema"}}, "json_schema"),
         ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "json_schema"),
+        ({"response_format": {"type": "json_object"}}, "json_object"),
+        ({"text": {"format": {"type": "json_object"}}}, "json_object"),
+        ({"format": "json", "think": False}, "json_object"),
         ({"response_format": {"type": "grammar", "grammar": "root ::= x"}}, "json_schema"),
         ({"format": SCHEMA}, "json_schema"),
         ({"guided_regex": "a+"}, "json_schema"),
@@ -65,8 +68,6 @@ def test_a_field_needs_a_capability(fields: dict[str, Any], need: str) -> None:
         {"logprobs": None, "web_search_options": None, "prediction": None, "tools": None, "modalities": None},
         {"search_parameters": {"mode": "off"}, "enable_search": False},
         {"response_format": {"type": "text"}, "text": {"format": {"type": "text"}}},
-        {"response_format": {"type": "json_object"}},
-        {"format": "json", "think": False},
         {"modalities": ["text"]},
         {"reasoning_effort": "none", "reasoning": {"effort": "minimal"}, "thinking": {"type": "adaptive"}},
         {"reasoning": {"summary": "auto"}, "thinking": {"type": "disabled"}, "enable_thinking": False},
@@ -220,7 +221,7 @@ def test_a_request_of_each_protocol_has_its_needs_even_where_chat_cannot_express
 
 
 def test_every_need_is_a_capability_or_an_output_of_cards() -> None:
-    assert MEANINGS.keys() - OUTPUTS.keys() <= set(get_args(Capability))
+    assert MEANINGS.keys() - OUTPUTS.keys() - MET_BY_ALL <= set(get_args(Capability))
 
 
 ODD = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "audio", "function", "high"])

@@ -86,6 +86,9 @@ async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | N
     count = len(parts.segments)
     if count < 2 or scores is None:
         return None
+    if count > spec.caps.calls:
+        # The decision splits no such prompt either, and each part takes a decision of its own.
+        return await members.live(members.plan.card, "answer")
     try:
         call = as_chat(members.call)
     except CallerError:
