@@ -94,10 +94,8 @@ def decide(
             [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
         )
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
-        if request_context.plan is not None and not rows.all_needless:
-            results.append(_named_plan(request_context.plan, len(catalog)))
-        elif request_context.plan is not None and rows.lone is not None:
-            results.append(_named_plan(request_context.plan, len(catalog), rows.lone))
+        if request_context.plan is not None and (only := rows.only_named()) is not None:
+            results.append(only)
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
@@ -183,15 +181,6 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
     parts = parts_of(msgspec.structs.replace(inputs, forecast=part), policy.flags.goals, policy.mistake_usd)
     score: Doubles = functools.reduce(np.add, parts.values())
     return score
-
-
-def _named_plan(plan: str, cards: int, lone: int | None = None) -> LimitResult:
-    """The limit that every card fails where the client names a plan, but the one that answers alone for it."""
-    name = plan.removeprefix(PREFIX)
-    fails = np.arange(cards + 1) < cards
-    if lone is not None:
-        fails[lone] = False
-    return LimitResult(Limit("plan", "=", name, f"plan={name}"), fails, np.zeros(cards + 1, dtype=np.bool_))
 
 
 def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:
