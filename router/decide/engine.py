@@ -20,7 +20,7 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import Limit, LimitResult, evaluate, gap
+from router.decide.limits import LimitResult, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
