@@ -20,7 +20,7 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import Limit, LimitResult, among, evaluate, gap
+from router.decide.limits import LimitResult, among, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
@@ -95,10 +95,8 @@ def decide(
             [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
         )
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
-        if request_context.plan is not None and not rows.all_needless:
-            results.append(_named_plan(request_context.plan, len(catalog)))
-        elif request_context.plan is not None and rows.lone is not None:
-            results.append(_named_plan(request_context.plan, len(catalog), rows.lone))
+        if request_context.plan is not None and (only := rows.only_named()) is not None:
+            results.append(only)
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
@@ -184,15 +182,6 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
     parts = parts_of(msgspec.structs.replace(inputs, forecast=part), policy.flags.goals, policy.mistake_usd)
     score: Doubles = functools.reduce(np.add, parts.values())
     return score
-
-
-def _named_plan(plan: str, cards: int, lone: int | None = None) -> LimitResult:
-    """The limit that every card fails where the client names a plan, but the one that answers alone for it."""
-    name = plan.removeprefix(PREFIX)
-    fails = np.arange(cards + 1) < cards
-    if lone is not None:
-        fails[lone] = False
-    return LimitResult(Limit("plan", "=", name, f"plan={name}"), fails, np.zeros(cards + 1, dtype=np.bool_))
 
 
 def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:

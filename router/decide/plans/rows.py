@@ -168,11 +168,17 @@ class PlanRows:
         """Whether one card answers as well as any of the plans would: nothing is to be split or converted."""
         return all(row.members.needless for row in self.rows)
 
-    @property
-    def lone(self) -> int | None:
-        """The position of the member that answers alone where the only plan is needless; None where any card may."""
-        calls = [row.members.calls for row in self.rows]
-        return calls[0][0] if len(calls) == 1 and calls[0] and self.all_needless else None
+    def only_named(self) -> LimitResult | None:
+        """The limit that every card fails where the client names the plan of the only row, but the member that answers
+        alone where the plan is needless. None where any card may.
+        """
+        (row,) = self.rows
+        fails = np.arange(self._cards + 1) < self._cards
+        if row.members.needless:
+            if not row.members.calls:
+                return None
+            fails[row.members.calls[0]] = False
+        return LimitResult(Limit("plan", "=", row.spec.id, f"plan={row.spec.id}"), fails, np.zeros_like(fails))
 
     def members_of(self, position: int) -> tuple[int, ...]:
         """The positions of the cards that a plan may call."""
