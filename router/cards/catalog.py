@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import overload
 
 import msgspec
+import numpy as np
 
 from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
@@ -18,6 +19,7 @@ from router.cards.inheritance import inherited, with_inherited
 from router.cards.schema import Belief, Card
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
+from router.types import Mask
 
 
 class CatalogError(ConfigurationError):
@@ -122,6 +124,11 @@ class Catalog(Sequence[Card]):
     def columns(self) -> Columns:
         """The numeric facts of all cards."""
         return columns_of(self._cards)
+
+    @functools.cached_property
+    def untried(self) -> Mask:
+        """Which cards are never chosen, `(cards,)`: `Card.is_untried`."""
+        return np.array([card.is_untried for card in self._cards], dtype=np.bool_)
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

@@ -127,11 +127,20 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
     path: Word | None = None
 
 
+LineageState = Annotated[
+    Literal["ported", "probed", "promoted"],
+    Meta(
+        description="Of a model moved to another base: ported (not tried there, so never chosen), probed, or promoted."
+    ),
+]
+
+
 class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
-    """The origin of a model: the cards it was made from."""
+    """The origin of a model: the cards it was made from, and how far it was tried after a move to another base."""
 
     parents: tuple[CardId, ...] = ()
     migrated_from: CardId | None = None
+    state: LineageState | None = None
     note: Word | None = None
 
 
@@ -297,6 +306,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def origin(self) -> str | None:
         """The card whose model this one is, at another effort or changed by an adapter; None for a model of its own."""
         return self.effort_of or self.base
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether the card was ported to another base and not probed there: then it is never chosen."""
+        return self.lineage is not None and self.lineage.state == "ported"
 
     @property
     def effort_of(self) -> str | None:

@@ -26,7 +26,7 @@ from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
-from router.decide.ranking import AVAILABLE, MEASURED, Ranking, Rejections
+from router.decide.ranking import MEASURED, Ranking, Rejections, availability
 from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
@@ -77,7 +77,7 @@ def decide(
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
     words = word_requirements(features)
     required = [
-        *_availability(catalog, request_context.unavailable),
+        *availability(catalog, request_context.unavailable),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
         *_evaluated([each for each in words if not each.is_wanted], inputs),
@@ -295,13 +295,6 @@ def _check_overrides(policy: Policy, flags: Flags) -> None:
         if stated and kind not in policy.overrides:
             allowed = f", only {' and '.join(policy.overrides)}" if policy.overrides else ""
             raise CallerError(f'the policy "{policy.id}" does not let clients set {kind}{allowed}: {flags}')
-
-
-def _availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[LimitResult]:
-    if not unavailable:
-        return []
-    fails = np.array([name in unavailable for name in catalog.ids])
-    return [LimitResult(AVAILABLE, fails, np.zeros_like(fails))]
 
 
 def _evidence(forecast: Forecast, policy: Policy) -> list[LimitResult]:

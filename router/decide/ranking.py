@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, reason
 from router.decide.plans.rows import PlanRows
@@ -22,7 +23,20 @@ AVAILABLE = Limit("available", "=", "yes", "available")
 MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
 """The limit that a card without outcomes fails where the artifact has outcomes of others."""
 
+TRIED = Limit("lineage", "=", "probed", "lineage.state=probed")
+"""The limit that a card fails which was ported to another base and not probed there."""
+
+_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
 _NO_OUTCOMES = "no outcomes in the artifact, and no probes; onboard the card, or set unmeasured: include"
+
+
+def availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[LimitResult]:
+    """The cards that cannot be called now, and those that were ported and not probed: nobody knows what they lost."""
+    masks = {
+        AVAILABLE: np.array([name in unavailable for name in catalog.ids], dtype=np.bool_) if unavailable else None,
+        TRIED: catalog.untried if catalog.untried.any() else None,
+    }
+    return [LimitResult(limit, fails, np.zeros_like(fails)) for limit, fails in masks.items() if fails is not None]
 
 
 class Ranking(Sequence[Candidate]):
@@ -117,6 +131,8 @@ class Rejections(Mapping[str, Rejection]):
             return self._plans.reason(card, result, self._reason)
         if result.limit is AVAILABLE:
             return self._unavailable[self._inputs.catalog.ids[card]]
+        if result.limit is TRIED:
+            return _UNTRIED
         if result.limit is MEASURED:
             return _NO_OUTCOMES
         return reason(result, card, self._inputs)
