@@ -45,7 +45,7 @@ def promote(
         str | None,
         typer.Option(
             "--least-change",
-            help="What the lower end of the difference's interval must reach: 0% (a gain), -1% (a loss of 1 % at most).",
+            help="What the lower end of the difference's interval must reach: 0% (a gain), -1% (at most 1 % lost).",
         ),
     ] = None,
     right: Annotated[float, typer.Option("--right", min=0, max=1, help="Least score that counts as right.")] = 0.5,
