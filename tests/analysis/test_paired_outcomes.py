@@ -47,13 +47,13 @@ def test_a_set_gives_the_prompts_on_which_both_were_run(tmp_path: Path) -> None:
         tmp_path / "prompts.jsonl", *({"prompt_id": str(n), "prompt": f"q{n}", "domain": "d"} for n in range(4))
     )
     (tmp_path / "scores.csv").write_text("prompt_id,old,new\n0,1,0\n1,0,1\n2,1,\n3,0,0\n")
-    (tmp_path / "answers.csv").write_text("prompt_id,old,new\n0,A,B\n1,A,B\n2,A,\n3,A,a\n")
+    (tmp_path / "answers.csv").write_text("prompt_id,old,new\n0,A,B\n1,A,B\n2,A,\n3,A, A\n")
     (tmp_path / "output_tokens.csv").write_text("prompt_id,old,new\n0,10,20\n1,10,20\n2,10,20\n3,10,20\n")
     pairs = pairs_of_set(load_set(tmp_path), "old", "new", None, tmp_path)
     assert (pairs.old.tolist(), pairs.new.tolist(), pairs.left_out) == ([1, 0, 0], [0, 1, 0], 1)
     assert pairs.turns == (("q0",), ("q1",), ("q3",))
     assert pairs.changed is not None
-    assert pairs.changed.tolist() == [True, True, False]  # a is the answer A
+    assert pairs.changed.tolist() == [True, True, False]
     assert pairs.old_tokens is not None
     assert pairs.old_tokens.tolist() == [10, 10, 10]
 
