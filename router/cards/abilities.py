@@ -1,8 +1,19 @@
-"""The words by which cards state what a model accepts, produces and can do."""
+"""The words by which cards state what a model accepts, produces and can do, and the names of cards."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+CardId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
+        description="Unique name of the card; requests and responses name the card by it.",
+    ),
+]
+Word = Annotated[str, Meta(min_length=1, max_length=200)]
 
 Modality = Literal["text", "image", "audio", "video", "pdf"]
 Capability = Literal[

@@ -6,20 +6,21 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import msgspec
-import numpy as np
 
+from router.cards.adapter.checks import base_problem, slots_problem
+from router.cards.adapter.inheritance import inherited, with_inherited
 from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
-from router.cards.inheritance import inherited, with_inherited
-from router.cards.schema import Belief, Card
+from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
-from router.types import Mask
+
+_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
 
 
 class CatalogError(ConfigurationError):
@@ -33,8 +34,8 @@ class CatalogError(ConfigurationError):
 class Catalog(Sequence[Card]):
     """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable.
 
-    An adapter has the facts of its base that its card does not state (`router.cards.inheritance`); `stated` are the
-    cards as they were given.
+    An adapter has the facts of its base that its card does not state (`router.cards.adapter.inheritance`); `stated` are
+    the cards as they were given.
     """
 
     def __init__(self, cards: Iterable[Card]) -> None:
@@ -53,11 +54,12 @@ class Catalog(Sequence[Card]):
                 self._position[name] = position
         by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            if card.base is not None:
-                _check_base(card, card.base, by_id)
-            _check_lora_slots(card, by_id)
-        if (problem := contradiction(by_id)) is not None:
-            raise CatalogError(*problem)
+            if problem := base_problem(card, by_id):
+                raise CatalogError(card.id, "base", problem)
+            if problem := slots_problem(card, by_id):
+                raise CatalogError(card.id, "lora_slots", problem)
+        if (contradicting := contradiction(by_id)) is not None:
+            raise CatalogError(*contradicting)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
         upstream = Counter(card.model for card in self._cards if card.effort_of is None)
         for position, card in enumerate(self._cards):
@@ -68,7 +70,9 @@ class Catalog(Sequence[Card]):
             card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
         )
         for card in self._cards:
-            if card.base is not None and card.lora_slots is not None and card.id not in card.lora_slots:
+            if card.base is None or card.lora_slots is None or card.withheld:
+                continue
+            if card.id not in card.lora_slots:
                 # It would be called with the weights of no adapter.
                 missing = f"does not name {card.id}, which is on the same server"
                 raise CatalogError(card.base, "lora_slots", missing)
@@ -108,17 +112,24 @@ class Catalog(Sequence[Card]):
         believed = {self.named(name).id: belief for name, belief in beliefs.items()}
         return Catalog(with_belief(card, believed) for card in self.stated if card.effort_of is None)
 
-    def inherited(self, name: str) -> tuple[str, ...]:
-        """The facts that the card with this name inherits from its base, by their keys in YAML."""
+    def inherited(self, name: str) -> Mapping[str, Any]:
+        """The facts that the card with this name inherits from its base, as the keys and values of YAML."""
         stated = self.stated[self._position[self.named(name).id]]
         base = self._base_of(stated)
         if base is None:
-            return ()
+            return {}
+        plain = to_plain(self.named(name))
         fields = {field.name: field.encode_name for field in msgspec.structs.fields(Card)}
-        return tuple(fields[key] for key in inherited(stated, base))
+        keys = (fields[name] for name in inherited(stated, base))
+        return {key: plain.get(key, []) for key in keys}
 
     def _base_of(self, card: Card) -> Card | None:
         return None if card.base is None else self.stated[self._position[card.base]]
+
+    @functools.cached_property
+    def withheld(self) -> Mapping[str, str]:
+        """The ids of the cards that are never called, with the reason; they only describe, or pass on facts."""
+        return {card.id: card.withheld for card in self._cards if card.withheld is not None}
 
     @functools.cached_property
     def columns(self) -> Columns:
@@ -126,9 +137,9 @@ class Catalog(Sequence[Card]):
         return columns_of(self._cards)
 
     @functools.cached_property
-    def untried(self) -> Mask:
-        """Which cards are never chosen, `(cards,)`: `Card.is_untried`."""
-        return np.array([card.is_untried for card in self._cards], dtype=np.bool_)
+    def untried(self) -> Mapping[str, str]:
+        """The ids of the cards that are called only by name, with the reason."""
+        return {card.id: _UNTRIED for card in self._cards if card.is_untried}
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:
@@ -145,29 +156,6 @@ def _name_conflict(name: str, card: Card, other: Card) -> CatalogError:
         return CatalogError(card.id, "aliases", f'has the name "{name}" twice')
     key = "id" if name == card.id else "aliases"
     return CatalogError(card.id, key, f'the name "{name}" already belongs to {other.id}')
-
-
-def _check_base(card: Card, base: str, by_id: Mapping[str, Card]) -> None:
-    if base not in by_id:
-        raise CatalogError(card.id, "base", f'there is no card "{base}"{did_you_mean(base, by_id)}')
-    if by_id[base].kind != "model":
-        raise CatalogError(card.id, "base", f'"{base}" is an adapter; `base` must be the id of a model\'s card')
-    if by_id[base].effort_of is not None:
-        raise CatalogError(card.id, "base", f'"{base}" is an effort; `base` must be {by_id[base].effort_of}')
-
-
-def _check_lora_slots(card: Card, by_id: Mapping[str, Card]) -> None:
-    if card.lora_slots is None or card.effort_of is not None:
-        return
-    if card.kind == "adapter":
-        raise CatalogError(card.id, "lora_slots", "only the base model's card states the slots of its server")
-    if len(set(card.lora_slots)) < len(card.lora_slots):
-        raise CatalogError(card.id, "lora_slots", "names an adapter twice")
-    for name in card.lora_slots:
-        if name not in by_id:
-            raise CatalogError(card.id, "lora_slots", f'there is no card "{name}"{did_you_mean(name, by_id)}')
-        if by_id[name].base != card.id:
-            raise CatalogError(card.id, "lora_slots", f'"{name}" is not an adapter of {card.id}')
 
 
 def load_card(file: Path) -> Card:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from router.cards.schema import Benchmark, Card, CardId, Effort, Latency
+from router.cards.abilities import CardId
+from router.cards.schema import Benchmark, Card, Effort, Latency
 
 # Facts that hold for one effort only, and so are never inherited.
 _OF_ONE_EFFORT = ("aliases", "efforts", "stronger_than", "thinking_tokens", "tier")

@@ -13,24 +13,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from router.cards.abilities import Capability, Content, Modality, Output
+from router.cards.abilities import Capability, CardId, Content, Modality, Output, Word
+from router.cards.adapter.facts import Axis, Lineage, Lora
 from router.cards.benchmarks import share_of_scale
 from router.cards.price import Price
 from router.cards.servers import KeyVariables, Place, RateLimits, Url, check_connection, check_server
 from router.errors import did_you_mean
 from router.formats.json_schema import file_schema
-from router.formats.quantities import Day, Milliseconds, Size, TokenCount, write_quantity
+from router.formats.quantities import Day, Milliseconds, Seconds, Size, TokenCount, write_quantity
 from router.types import UpstreamApi
 from router.wire.dialect import SERVERS
 
-CardId = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
-        description="Unique name of the card; requests and responses name the card by it.",
-    ),
-]
-Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Base = Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")]
 Privacy = Annotated[
     Literal["local", "private", "public"],
@@ -118,37 +111,13 @@ class Efforts(Struct, frozen=True, forbid_unknown_fields=True):
         return {name: effort for name, effort in efforts.items() if effort is not None}
 
 
-class Lora(Struct, frozen=True, forbid_unknown_fields=True):
-    """The shape of a low-rank adapter, and the path of its weights."""
-
-    rank: Annotated[int, Meta(gt=0)]
-    alpha: float | None = None
-    targets: tuple[Word, ...] = ()
-    path: Word | None = None
-
-
-LineageState = Annotated[
-    Literal["ported", "probed", "promoted"],
-    Meta(
-        description="Of a model moved to another base: ported (not tried there, so never chosen), probed, or promoted."
-    ),
-]
-
-
-class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
-    """The origin of a model: the cards it was made from, and how far it was tried after a move to another base."""
-
-    parents: tuple[CardId, ...] = ()
-    migrated_from: CardId | None = None
-    state: LineageState | None = None
-    note: Word | None = None
-
-
 _YAML_NAMES = {
     "context_tokens": "context",
     "max_output_tokens": "max_output",
     "rate_limits": "limits",
+    "ttl_s": "ttl",
 }
+_OF_ADAPTERS = ("axis", "stackable", "ttl_s")
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
@@ -263,12 +232,26 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         ]
         | None
     ) = None
+    axis: Axis | None = None
+    stackable: Annotated[
+        bool, Meta(description="An adapter that a server may add to another one of the same base in one request.")
+    ] = False
+    ttl_s: (
+        Annotated[Seconds, Meta(description="An adapter is unloaded once no request has used it for this long.")] | None
+    ) = None
+    dispatchable: Annotated[
+        bool, Meta(description="false: the card describes a model that no chat server has; it is never called.")
+    ] = True
     lineage: Lineage | None = None
     source: Annotated[str, Meta(description="Where the card's facts come from.")] | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "adapter") != (self.base is not None):
             raise ValueError("kind: an adapter must state its `base` card, and a model must not")
+        for name in _OF_ADAPTERS if self.kind == "model" else ():
+            if getattr(self, name):
+                key = _YAML_NAMES.get(name, name)
+                raise ValueError(f"{key}: only an adapter has this; add `kind: adapter` and its `base`, or remove it")
         if "text" not in self.modalities:
             raise ValueError("modalities: must contain text")
         if self.kind == "adapter" and self.efforts is not None:
@@ -281,6 +264,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         if self.dialect is not None and self.dialect not in SERVERS:
             known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
             raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
+
+    @property
+    def withheld(self) -> str | None:
+        """Why the card is never called, in words; None where it may be."""
+        return None if self.dispatchable else "states dispatchable: false"
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether the card was ported to another base and not probed there: then it is called only by name."""
+        return self.lineage is not None and self.lineage.state == "ported"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -306,11 +299,6 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def origin(self) -> str | None:
         """The card whose model this one is, at another effort or changed by an adapter; None for a model of its own."""
         return self.effort_of or self.base
-
-    @property
-    def is_untried(self) -> bool:
-        """Whether the card was ported to another base and not probed there: then it is never chosen."""
-        return self.lineage is not None and self.lineage.state == "ported"
 
     @property
     def effort_of(self) -> str | None:

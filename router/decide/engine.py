@@ -20,13 +20,13 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import Limit, LimitResult, evaluate, gap
+from router.decide.limits import Limit, LimitResult, among, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
-from router.decide.ranking import MEASURED, Ranking, Rejections, availability
+from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
 from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
@@ -77,7 +77,9 @@ def decide(
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
     words = word_requirements(features)
     required = [
-        *availability(catalog, request_context.unavailable),
+        *among(DISPATCHABLE, catalog, catalog.withheld),
+        *among(TRIED, catalog, catalog.untried),
+        *among(AVAILABLE, catalog, request_context.unavailable),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
         *_evaluated([each for each in words if not each.is_wanted], inputs),

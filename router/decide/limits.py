@@ -56,6 +56,14 @@ def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> L
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
 
+def among(limit: Limit, catalog: Catalog, failing: Mapping[str, str]) -> list[LimitResult]:
+    """`limit`, which these cards fail, by their ids; none where there are no such cards."""
+    if not failing:
+        return []
+    fails = np.array([name in failing for name in catalog.ids])
+    return [LimitResult(limit, fails, np.zeros_like(fails))]
+
+
 def meets_facts(
     limits: Iterable[Limit], catalog: Catalog, card: int, today: datetime.date, *, unknown_passes: bool
 ) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, reason
 from router.decide.plans.rows import PlanRows
@@ -20,23 +19,16 @@ from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection,
 AVAILABLE = Limit("available", "=", "yes", "available")
 """The limit that a card fails while it cannot be called."""
 
-MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
-"""The limit that a card without outcomes fails where the artifact has outcomes of others."""
+DISPATCHABLE = Limit("dispatchable", "=", "true", "dispatchable=true")
+"""The limit that a card fails which is never called."""
 
 TRIED = Limit("lineage", "=", "probed", "lineage.state=probed")
 """The limit that a card fails which was ported to another base and not probed there."""
 
-_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
+MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
+"""The limit that a card without outcomes fails where the artifact has outcomes of others."""
+
 _NO_OUTCOMES = "no outcomes in the artifact, and no probes; onboard the card, or set unmeasured: include"
-
-
-def availability(catalog: Catalog, unavailable: Mapping[str, str]) -> list[LimitResult]:
-    """The cards that cannot be called now, and those that were ported and not probed: nobody knows what they lost."""
-    masks = {
-        AVAILABLE: np.array([name in unavailable for name in catalog.ids], dtype=np.bool_) if unavailable else None,
-        TRIED: catalog.untried if catalog.untried.any() else None,
-    }
-    return [LimitResult(limit, fails, np.zeros_like(fails)) for limit, fails in masks.items() if fails is not None]
 
 
 class Ranking(Sequence[Candidate]):
@@ -131,8 +123,10 @@ class Rejections(Mapping[str, Rejection]):
             return self._plans.reason(card, result, self._reason)
         if result.limit is AVAILABLE:
             return self._unavailable[self._inputs.catalog.ids[card]]
+        if result.limit is DISPATCHABLE:
+            return self._inputs.catalog.withheld[self._inputs.catalog.ids[card]]
         if result.limit is TRIED:
-            return _UNTRIED
+            return self._inputs.catalog.untried[self._inputs.catalog.ids[card]]
         if result.limit is MEASURED:
             return _NO_OUTCOMES
         return reason(result, card, self._inputs)

@@ -66,6 +66,8 @@ class DispatchSettings(Struct, frozen=True):
 
 def missing_configuration(card: Card) -> str | None:
     """What is missing or wrong in the configuration of `card`, or None where any of its deployments can be called."""
+    if card.withheld is not None:
+        return f"{card.id} {card.withheld}"
     reasons = [_missing_configuration(deployment.card) for deployment in deployments_of(card)]
     return None if None in reasons else reasons[0]
 

@@ -94,6 +94,8 @@ def write_quantity(value: Any) -> Any:
         return units.show_tokens(value)
     if isinstance(value, Milliseconds):
         return units.write_milliseconds(value)
+    if isinstance(value, Seconds):
+        return units.write_milliseconds(value * 1e3)
     if isinstance(value, Dollars):
         return units.write_usd(value)
     if isinstance(value, Day):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,14 +54,19 @@ def show_card(
     if as_json:
         options.print_json(plain)
         return
+    typer.echo(_as_yaml(plain))
+    if shared := catalog.inherited(card.id):
+        typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
+        typer.echo("\n".join(f"#   {line}" for line in _as_yaml(shared).splitlines()))
+
+
+def _as_yaml(plain: Mapping[str, Any]) -> str:
     import json
 
     import yaml
 
     # Through JSON, so that tuples become lists.
-    typer.echo(yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip())
-    if shared := catalog.inherited(card.id):
-        typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
+    return yaml.safe_dump(json.loads(json.dumps(plain)), sort_keys=False, allow_unicode=True).rstrip()
 
 
 @app.command("lint")

@@ -52,6 +52,7 @@ class ModelList:
         self._cards = {
             card.id: _entry(card.id, calendar.timegm(card.released.timetuple()) if card.released else 0, card.provider)
             for card in catalog
+            if card.withheld is None
         }
         self._aliases = aliases
         # The card of an alias; None where its target is chosen by a policy.
@@ -59,7 +60,7 @@ class ModelList:
             name: None if is_auto(target) or catalog.position(target) is None else catalog.named(target).id
             for name, target in aliases.items()
         }
-        self._other_names = {alias: card.id for card in catalog for alias in card.aliases}
+        self._other_names = {alias: card.id for card in catalog if card.withheld is None for alias in card.aliases}
 
     def listed(self, key: Key | None) -> bytes:
         """The list as JSON."""
@@ -88,7 +89,7 @@ class ModelList:
     def _allows_alias(self, key: Key | None, name: str) -> bool:
         # A pattern's names are in no list.
         card = self._alias_cards.get(name)
-        return card is None or key is None or key.allows_naming(card)
+        return card is None or (card in self._cards and (key is None or key.allows_naming(card)))
 
     def page(self, key: Key | None, page: Page) -> bytes:
         """A page of the list in Anthropic's shape, as JSON. Raises FieldError for a name that is not in the list."""

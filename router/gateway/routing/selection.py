@@ -135,6 +135,8 @@ class Selector:
         card = None if position is None else router.catalog[position]
         if position is None or card is None or not _may_name(request, card, position):
             raise unknown_model(name, router.catalog.ids, request.key)
+        if card.withheld is not None:
+            raise FieldError("model", f'is "{name}", which is never called: its card {card.withheld}')
         if options.places:
             problem = f'needs the model name auto; "{name}" names one card, which leaves nothing to choose'
             raise FieldError(options.places[0], problem)

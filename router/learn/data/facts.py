@@ -13,11 +13,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from router.cards.abilities import Word
 from router.cards.benchmarks import BENCHMARKS, near_miss, share_of_scale
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts, facts_of, plain_facts
 from router.cards.price import Price
-from router.cards.schema import Benchmark, Word
+from router.cards.schema import Benchmark
 from router.errors import FileError
 from router.formats.quantities import Day, Size
 from router.formats.yaml_file import KeyPath, convert, read_mapping

@@ -1,9 +1,9 @@
 """What an adapter shares with its base model: the facts that its card takes from its base's card where it is silent.
 
 A LoRA adapter is a few more weights on the same model, so what belongs to the model is the same: size, context, family,
-licence. A price belongs to the provider; address, latency, privacy and region belong to the server. They are inherited
-only where that is the same: an adapter on somebody else's server must not count as local because its base is. What
-training changes is never inherited: release date, benchmarks, languages, tool use, modalities, tags.
+licence, languages, tool use. A price belongs to the provider; address, key, latency, privacy and region belong to the
+server. They are inherited only where that is the same: an adapter on somebody else's server must not count as
+local because its base is. What only measurements or people can say is never inherited: release date, benchmarks, tags.
 """
 
 from __future__ import annotations
@@ -16,11 +16,33 @@ import msgspec
 from router.cards.abilities import Capability
 from router.cards.schema import Card
 
-_OF_THE_MODEL = ("family", "size", "context_tokens", "max_output_tokens", "license", "weights")
+_OF_THE_MODEL = (
+    "family",
+    "size",
+    "context_tokens",
+    "max_output_tokens",
+    "license",
+    "weights",
+    "languages",
+    "knowledge_cutoff",
+)
+_UNSTATED: tuple[Any, ...] = (None, (), {})
 _OF_THE_PROVIDER = ("price",)
-_OF_THE_SERVER = ("base_url", "api_key_env", "proxy", "ca_bundle", "apis", "latency", "privacy", "region", "lora_slots")
-_CAPABILITIES_OF_THE_SERVER: frozenset[Capability] = frozenset(
-    {"json_schema", "logprobs", "multiple_choices", "prompt_cache"}
+_OF_THE_SERVER = (
+    "base_url",
+    "api_key_env",
+    "headers",
+    "proxy",
+    "ca_bundle",
+    "apis",
+    "dialect",
+    "latency",
+    "privacy",
+    "region",
+    "lora_slots",
+)
+_CAPABILITIES_OF_THE_MODEL: frozenset[Capability] = frozenset(
+    {"tools", "parallel_tools", "strict_tools", "custom_tools", "reasoning"}
 )
 
 
@@ -30,15 +52,19 @@ def inherited(adapter: Card, base: Card) -> Mapping[str, Any]:
     `price` needs the same provider on both cards; what belongs to the server needs the same server. An adapter without
     an address runs on its base's server if it has the same provider.
     """
-    if adapter.provider != base.provider:
-        return _only_on(base, adapter, _OF_THE_MODEL)
-    if not _on_the_same_server(adapter, base):
-        return _only_on(base, adapter, _OF_THE_MODEL + _OF_THE_PROVIDER)
-    values = _only_on(base, adapter, _OF_THE_MODEL + _OF_THE_PROVIDER + _OF_THE_SERVER)
-    if base.deployments and not _addresses(adapter):
+    names: tuple[str, ...] = _OF_THE_MODEL
+    same_server = False
+    if adapter.provider == base.provider:
+        same_server = _on_the_same_server(adapter, base)
+        names += _OF_THE_PROVIDER + (_OF_THE_SERVER if same_server else ())
+    values = _only_on(base, adapter, names)
+    if same_server and base.deployments and not _addresses(adapter):
         values["deployments"] = base.deployments
     if adapter.capabilities is None and base.capabilities is not None:
-        values["capabilities"] = tuple(word for word in base.capabilities if word in _CAPABILITIES_OF_THE_SERVER)
+        of_the_model = tuple(word for word in base.capabilities if word in _CAPABILITIES_OF_THE_MODEL)
+        values["capabilities"] = base.capabilities if same_server else of_the_model
+    if "reasoning" in values.get("capabilities", adapter.capabilities or ()):
+        values |= _only_on(base, adapter, ("thinking_tokens",))
     return values
 
 
@@ -48,8 +74,8 @@ def with_inherited(adapter: Card, base: Card) -> Card:
 
 
 def _only_on(base: Card, adapter: Card, names: Sequence[str]) -> dict[str, Any]:
-    values = {name: getattr(base, name) for name in names if getattr(adapter, name) is None}
-    return {name: value for name, value in values.items() if value is not None}
+    unstated = [name for name in names if getattr(adapter, name) in _UNSTATED]
+    return {name: value for name in unstated if (value := getattr(base, name)) not in _UNSTATED}
 
 
 def _on_the_same_server(adapter: Card, base: Card) -> bool:

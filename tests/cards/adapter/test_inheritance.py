@@ -50,24 +50,45 @@ def test_what_an_adapter_states_is_not_inherited() -> None:
     assert lora.price.output_usd == 2.0
 
 
-def test_what_training_changes_is_not_inherited() -> None:
+def test_what_only_measurements_or_people_can_say_is_not_inherited() -> None:
     mmlu = {"mmlu": {"score": 70, "source": "s"}}
-    seen = {"languages": ["de"], "modalities": ["text", "image"]}
-    base = {**BASE_FACTS, "released": "2024-04", "benchmarks": mmlu, **seen}
-    lora = resolved({**base, "tags": ["chat"], "good_for": ["chat"]})
-    assert (lora.released, lora.benchmarks, lora.languages, lora.modalities) == (None, {}, (), ("text",))
-    assert (lora.tags, lora.good_for) == ((), ())
+    base = {**BASE_FACTS, "released": "2024-04", "benchmarks": mmlu, "modalities": ["text", "image"]}
+    lora = resolved({**base, "tags": ["chat"], "good_for": ["chat"], "tier": "strong", "dispatchable": False})
+    assert (lora.released, lora.benchmarks, lora.modalities) == (None, {}, ("text",))
+    assert (lora.tags, lora.good_for, lora.tier, lora.dispatchable) == ((), (), None, True)
 
 
-def test_of_the_capabilities_only_those_of_the_server_are_inherited() -> None:
-    assert resolved(BASE_FACTS).capabilities == ("json_schema",)
-    assert resolved(BASE_FACTS, capabilities=["tools"]).capabilities == ("tools",)
+def test_an_adapter_speaks_the_languages_of_its_base_until_it_states_its_own() -> None:
+    assert resolved({**BASE_FACTS, "languages": ["de"]}).languages == ("de",)
+    assert resolved({**BASE_FACTS, "languages": ["de"]}, languages=["fr"]).languages == ("fr",)
+
+
+def test_an_adapter_has_the_capabilities_of_its_base_until_it_states_its_own() -> None:
+    assert resolved(BASE_FACTS).capabilities == ("tools", "json_schema")
+    assert resolved(BASE_FACTS, capabilities=["reasoning"]).capabilities == ("reasoning",)
     assert resolved({**BASE_FACTS, "capabilities": None}).capabilities is None
+
+
+def test_an_adapter_on_another_server_has_the_capabilities_of_the_model_only() -> None:
+    assert resolved(BASE_FACTS, base_url="http://elsewhere:8000/v1").capabilities == ("tools",)
+
+
+def test_an_adapter_that_reasons_thinks_as_long_as_its_base() -> None:
+    base = {**BASE_FACTS, "capabilities": ["reasoning"], "thinking_tokens": 700}
+    assert resolved(base).thinking_tokens == 700
+    assert resolved(base, capabilities=["tools"]).thinking_tokens is None
+
+
+def test_headers_and_dialect_are_those_of_the_server() -> None:
+    base = {**BASE_FACTS, "headers": {"x-team": "search"}, "dialect": "vllm", "api_key_env": "GPU_KEY"}
+    lora, elsewhere = resolved(base), resolved(base, base_url="http://elsewhere:8000/v1")
+    assert (lora.headers, lora.dialect, lora.api_key_env) == ({"x-team": "search"}, "vllm", "GPU_KEY")
+    assert (elsewhere.headers, elsewhere.dialect, elsewhere.api_key_env) == ({}, None, None)
 
 
 def test_an_adapter_on_another_server_does_not_inherit_privacy_or_latency() -> None:
     lora = resolved(BASE_FACTS, base_url="http://elsewhere:8000/v1")
-    assert (lora.privacy, lora.region, lora.latency, lora.capabilities) == (None, None, None, None)
+    assert (lora.privacy, lora.region, lora.latency) == (None, None, None)
     assert lora.size is not None
     assert lora.price is not None
 
@@ -94,8 +115,8 @@ def test_a_limit_evaluates_an_adapter_by_the_facts_of_its_base(flags: str) -> No
 def test_the_catalogue_keeps_what_cards_state_and_names_what_they_inherit() -> None:
     catalog = Catalog([card("llama", price=BASE_FACTS["price"]), adapter()])
     assert [stated.price is None for stated in catalog.stated] == [False, True]
-    assert catalog.inherited("lora") == ("context", "price")
-    assert catalog.inherited("llama") == ()
+    assert catalog.inherited("lora") == {"context": "128k", "price": {"input": "0.1$", "output": "0.2$"}}
+    assert catalog.inherited("llama") == {}
 
 
 def test_a_catalogue_of_resolved_cards_is_the_same_catalogue() -> None:
