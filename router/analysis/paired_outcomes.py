@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -149,7 +150,9 @@ def pairs_of_records(records: Iterable[Record], source: str, old: str, new: str,
     for record in records:
         if record.decision is None:
             continue
-        key = record.decision.vector, record.decision.input_tokens
+        # A store may have millions of records; their vectors would not fit into memory.
+        digest = hashlib.blake2b(record.decision.vector, digest_size=16).digest()
+        key = digest, record.decision.input_tokens
         for card, side in _recorded(record):
             outcomes.setdefault(card, {})[key] = side
     tables = [outcomes[find(name, catalog, tuple(outcomes), source)] for name in (old, new)]

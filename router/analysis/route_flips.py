@@ -13,7 +13,7 @@ from router.cards.catalog import Catalog
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import parse_flags
 from router.decide.policy import Policy
-from router.errors import NoCandidateError
+from router.errors import NoCandidateError, PromptFlagError
 from router.pipeline import Router
 from router.store.records.record import DecisionRecord
 from router.wire.chat.request import ChatRequest
@@ -63,7 +63,7 @@ def route_flips(
 
     `old` and `new` are ids in `catalog`. Where `old` is the policy's default card, `new` takes its place there, too.
     """
-    olds, news = _variants(catalog, old), _variants(catalog, new)
+    olds, news = _places(catalog, old, new), _places(catalog, new, old)
     after_policy = policy
     if policy.default is not None and (position := catalog.position(policy.default)) is not None:
         default = catalog.ids[position]
@@ -147,13 +147,15 @@ def of_records(
 def _decided(decided: Decide, policy: Policy, unavailable: Mapping[str, str]) -> str:
     try:
         return decided(policy, unavailable)
-    except NoCandidateError:
+    except (NoCandidateError, PromptFlagError):
         return _NO_CARD
 
 
-def _variants(catalog: Catalog, card: str) -> tuple[str, ...]:
-    """The ids of the card and of its efforts."""
-    return tuple(each.id for each in catalog if each.server_id == card)
+def _places(catalog: Catalog, card: str, other: str) -> tuple[str, ...]:
+    """The ids of the card and of its efforts; the id alone where `other` is the same model at another effort."""
+    if catalog.named(card).server_id == catalog.named(other).server_id:
+        return (card,)
+    return tuple(each.id for each in catalog if card in (each.id, each.effort_of))
 
 
 def _renamed(default: str, old: str, new: str, news: Sequence[str]) -> str:

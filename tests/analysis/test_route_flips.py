@@ -96,3 +96,15 @@ def test_recorded_decisions_flip_as_their_requests_do(predictor: Predictor) -> N
         of_records(router, policy, records, "", None), [{}, {}], router.catalog, policy, "poet", "calculator"
     )
     assert result == real_flips(router, "poet", "calculator")
+
+
+def test_two_efforts_of_one_model_may_be_compared() -> None:
+    chosen: list[Mapping[str, str]] = []
+
+    def decided(policy: Policy, unavailable: Mapping[str, str]) -> str:
+        chosen.append(unavailable)
+        return "old@low" if "old" in unavailable else "old"
+
+    result = route_flips([decided], [{}], CATALOG, POLICY, "old", "old@low")
+    assert [set(each) for each in chosen] == [{"old@low"}, {"old"}]
+    assert (result.taken_over, result.flips) == (1, 0)

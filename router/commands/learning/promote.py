@@ -88,7 +88,7 @@ def promote(
         pairs, measured = _of_set(on, catalog, against, new, aliases, prices)
     else:
         assert records is not None
-        pairs, measured = _of_records(records, catalog, against, new, recorded), []
+        pairs, measured = _of_records(records, catalog, against, new, recorded, sample), []
     result = compare(old_id, new_id, pairs, budget, right=right, random_state=random_state)
     routed: RouteFlips | str = "not asked for"
     if sample:
@@ -180,8 +180,8 @@ def _of_set(
     return pairs, measured
 
 
-def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list[DecisionRecord]) -> Pairs:
-    """The pairs in a file, a folder of evidence or a store; `recorded` receives the decisions of a store."""
+def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list[DecisionRecord], sample: int) -> Pairs:
+    """The pairs in a file, a folder of evidence or a store, of which `recorded` receives `sample` decisions."""
     from router.analysis import paired_outcomes as paired
     from router.store import open_store
     from router.store.records.protocol import Filter
@@ -196,10 +196,21 @@ def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list
     store = open_store(where).read_records()
     if store is None or not store.last_number():
         raise CallerError(f"--records: {where} is no file of outcomes, no folder of evidence and no store with records")
+    routed = Filter(routed=True)
     with store:
-        routed = list(store.scan(Filter(routed=True)))
-    recorded += [record.decision for record in routed if record.decision is not None]
-    return paired.pairs_of_records(routed, where, old, new, catalog)
+        pairs = paired.pairs_of_records(store.scan(routed), where, old, new, catalog)
+        # Read again rather than kept: a store may have millions of decisions.
+        rows = _spaced(sum(1 for _ in store.scan(routed)), sample)
+        decisions = (record.decision for row, record in enumerate(store.scan(routed)) if row in rows)
+        recorded += [decision for decision in decisions if decision is not None]
+    return pairs
+
+
+def _spaced(count: int, sample: int) -> set[int]:
+    """At most `sample` of the positions below `count`, evenly spaced."""
+    import numpy as np
+
+    return set(np.unique(np.linspace(0, count - 1, min(sample, count)).astype(int)).tolist()) if count else set()
 
 
 def _routed(
@@ -213,8 +224,6 @@ def _routed(
     sample: int,
 ) -> RouteFlips | str:
     """The decisions about a sample of the prompts; a text that says why where there are none."""
-    import numpy as np
-
     from router.analysis import route_flips
     from router.wire.chat.request import ChatRequest
 
@@ -223,10 +232,9 @@ def _routed(
         return "the prompts are not known"
     router = route_flips.with_candidate(router, ids[1])
     applied, today = router.policies.named(policy), options.today()
-    rows = np.unique(np.linspace(0, count - 1, min(sample, count)).astype(int))
+    rows = range(count) if recorded else sorted(_spaced(count, sample))
     if recorded:
-        chosen = [recorded[row] for row in rows]
-        decisions = route_flips.of_records(router, applied, chosen, flags, today)
+        decisions = route_flips.of_records(router, applied, recorded, flags, today)
     else:
         requests = (
             ChatRequest.from_body({"messages": [{"role": "user", "content": turn} for turn in pairs.turns[row]]})

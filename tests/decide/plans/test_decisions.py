@@ -343,3 +343,12 @@ def test_the_doubt_of_a_plan_follows_from_that_of_its_members() -> None:
     assert narrow == pytest.approx(CONSTANTS.form_error)
     assert narrow < wide <= 0.31
     assert np.isfinite(wide)
+
+
+def test_a_plan_with_a_member_that_was_ported_and_not_probed_is_rejected() -> None:
+    ported = card("first", size="7B", lineage={"state": "ported"})
+    decision = choose([ported, STRONG, THIRD], OUTLOOK, policy=policy("two", "dynamic"), plans=PLANS)
+    assert "first" in reason(decision, "two")
+    assert "ported to another base" in decision.rejections["first"].reason
+    assert "first" not in decision.plan.fallbacks
+    assert "plan/dynamic" not in decision.plans or all(step.card != "first" for step in decision.plans["plan/dynamic"].steps)
