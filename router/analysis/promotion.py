@@ -255,8 +255,8 @@ def _refusals(flips: Flips, graded: GradedScores | None, budget: Budget) -> tupl
     # Shares such as 2 of 100 and 0.02 must be equal.
     if budget.negative_share is not None and flips.negative_share > budget.negative_share + _EQUAL:
         reasons.append(
-            f"{flips.negative_share:.2%} negative flips ({flips.negative:,} of {flips.prompts:,} prompts), more than "
-            f"the budget of {budget.negative_share:.2%}"
+            f"{100 * flips.negative_share:.4g}% negative flips ({flips.negative:,} of {flips.prompts:,} prompts), more "
+            f"than the budget of {100 * budget.negative_share:.4g}%"
         )
     measured = [("accuracy", flips.difference, flips.difference_ci95)]
     if graded is not None:

@@ -81,7 +81,7 @@ def test_a_budget_that_is_just_reached_is_kept() -> None:
     outcomes = quadrants(60, 2, 8, 30)
     assert promotion(outcomes, Budget(0.02)).promoted
     assert promotion(outcomes, Budget(0.0199)).refusals == (
-        "2.00% negative flips (2 of 100 prompts), more than the budget of 1.99%",
+        "2% negative flips (2 of 100 prompts), more than the budget of 1.99%",
     )
 
 

@@ -72,7 +72,7 @@ def test_a_card_over_its_budget_is_refused_and_its_file_unchanged(promote: Run, 
     budget = ("--max-negative-flips", "5%")
     ended = promote("new", "--against", "old", "--on", folder / "data", *budget, "--write", file)
     assert ended.code == 1
-    assert "10.00% negative flips (1 of 10 prompts), more than the budget of 5.00%" in ended.out
+    assert "10% negative flips (1 of 10 prompts), more than the budget of 5%" in ended.out
     assert file.read_text() == before
 
 
