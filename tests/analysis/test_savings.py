@@ -14,7 +14,7 @@ from router.perceive.predictor import Predictor
 from router.pipeline import Router
 from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot, Snapshots, catalogue_snapshot
-from router.types import Outcome, Usage
+from router.types import CallOutcome, Outcome, Usage
 from router.wire.chat.request import ChatRequest
 from tests.store.records.examples import DAY_S, record, router
 
@@ -68,6 +68,19 @@ def test_a_single_model_costs_its_price_times_the_recorded_tokens(traffic: Traff
     assert result.total.routed.cost_usd == pytest.approx(4 * (1000 * 1 + 500 * 2) / 1e6)
     assert result.total.single.cost_usd == pytest.approx(4 * (1000 * 10 + 500 * 20) / 1e6)
     assert result.total.saved == pytest.approx(0.9)
+
+
+def test_a_plan_is_compared_with_one_card_that_reads_once_and_writes_what_was_shown(traffic: Traffic) -> None:
+    calls = (
+        CallOutcome("calculator", "draft", "rejected", Usage(1000, 300), 0.0016),
+        CallOutcome("poet", "answer", "shown", Usage(1000, 500), 0.006),
+    )
+    outcome = Outcome(200, 1.0, "poet", usage=Usage(2000, 800), cost_usd=0.0076, plan="plan/cheap-first", calls=calls)
+    traffic.answer(SUMS[0], "poet", outcome=outcome)
+    total = traffic.savings(against="generalist").total
+    assert total is not None
+    assert total.routed.cost_usd == pytest.approx(0.0076)
+    assert total.single.cost_usd == pytest.approx((1000 * 10 + 500 * 20) / 1e6)
 
 
 def test_qualities_equal_the_routers_forecasts(traffic: Traffic) -> None:

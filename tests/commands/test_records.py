@@ -25,7 +25,7 @@ from router.store.records.journal import FOLDER_NAME, Journal
 from router.store.records.record import Entry, write_entry
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
 from router.store.records.sqlite import FILE_NAME
-from router.types import Attempt, Outcome, Usage
+from router.types import Attempt, CallOutcome, Outcome, Usage
 from router.wire.chat.request import ChatRequest
 from tests.commands.conftest import Run
 from tests.store.records.examples import TODAY, record
@@ -239,6 +239,25 @@ def test_a_failed_record_shows_its_calls(run: Run, store: Path) -> None:
     out = run("records", "show", "failed", "--store", store).out
     assert "answered   502, upstream_error" in out
     assert out.splitlines()[-1].split() == ["1", "gpt-4o", "gpt-4o", "-", "30ms", "refused"]
+
+
+def test_the_calls_of_a_plan_are_shown(run: Run, tmp_path: Path) -> None:
+    calls = (
+        CallOutcome("gpt-4o-mini", "draft", "rejected", Usage(10, 3), 0.0001, 0.25, "gate", 1.0, 20.0),
+        CallOutcome("gpt-4o", "answer", "shown", Usage(11, 5), 0.01, began_ms=21.0, elapsed_ms=400.0),
+    )
+    outcome = Outcome(
+        200, 421.0, "gpt-4o", usage=Usage(21, 8), cost_usd=0.0101, plan="plan/cheap-first", degraded="usd", calls=calls
+    )
+    journal = Journal.open(tmp_path / "plans")
+    journal.append(record("planned", at=AT, outcome=outcome))
+    journal.close()
+    lines = run("records", "show", "planned", "--store", tmp_path / "plans").out.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("plan/cheap-first"))
+    draft, answer = (line.split() for line in lines[head + 1 :] if line.strip())
+    assert (draft[:2], draft[-3:]) == (["draft", "gpt-4o-mini"], ["0.25", "rejected:", "gate"])
+    assert "10 + 3" in lines[head + 1]
+    assert (answer[:2], answer[-1]) == (["answer", "gpt-4o"], "shown")
 
 
 def test_the_json_of_a_record_is_complete(run: Run, store: Path, router: Router) -> None:

@@ -20,17 +20,21 @@ class LearnedGate:
         self.weights = weights
 
     def rights(self, asked: Sequence[Asked], usual_prior: float) -> Doubles:
-        """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`."""
-        if not asked:
-            return np.zeros(0)
-        right: Doubles = rights(self._rule(asked), observed(asked, usual_prior))[0]
-        return right
+        """P(right) of the answer of each member asked so far, given all of them: float64 `(asked,)`.
+
+        It is 0 of an answer that failed, which says nothing about the others.
+        """
+        found, may_be_right = np.zeros(len(asked)), np.array([not each.failed for each in asked], dtype=np.bool_)
+        if usable := _usable(asked):
+            found[may_be_right] = rights(self._rule(usable), observed(usable, usual_prior))[0]
+        return found
 
     def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
         """How much the quality of the delivered answer is expected to rise if one more card is asked, in [0, 1]."""
-        if not asked:
+        usable = _usable(asked)
+        if not usable:
             return prior_of_next
-        rule, seen = self._rule(asked), observed(asked, usual_prior)
+        rule, seen = self._rule(usable), observed(usable, usual_prior)
         return float(gains(rule, seen, rights(rule, seen), np.array([prior_of_next]))[0])
 
     def _rule(self, asked: Sequence[Asked]) -> Rule:
@@ -39,8 +43,12 @@ class LearnedGate:
         return self.weights.of_kind(kind)
 
 
+def _usable(asked: Sequence[Asked]) -> list[Asked]:
+    return [each for each in asked if not each.failed]
+
+
 def observed(asked: Sequence[Asked], usual_prior: float) -> Observed:
-    """The answers to one prompt as a batch of one."""
+    """The answers to one prompt, of which none has failed, as a batch of one."""
     codes: dict[object, int] = {}
     answers = [NO_ANSWER if each.answer is None else codes.setdefault(each.answer, len(codes)) for each in asked]
     texts = [each.signals for each in asked]
@@ -53,7 +61,6 @@ def observed(asked: Sequence[Asked], usual_prior: float) -> Observed:
         usual=np.array([usual_prior]),
         answers=np.array([answers], dtype=np.intp),
         counts=np.array([counts], dtype=np.float64).reshape(1, len(asked), len(COUNTS)),
-        failed=np.array([[bool(each.failed) for each in asked]]),
-        open=np.array([[each.answer is None and not each.asks_for_answer and not each.failed for each in asked]]),
+        open=np.array([[each.answer is None and not each.asks_for_answer for each in asked]]),
         logprobs=np.array([known]).reshape(1, len(asked), LOGPROBS) if len(known) == len(asked) else None,
     )

@@ -80,15 +80,15 @@ class Observed(NamedTuple):
 
     `prior` `(n, k)` are forecasts from the prompt, `usual` `(n,)` the mean forecast over cards. `answers` `(n, k)` are
     integers, equal ones in a row are the same answer, NO_ANSWER is one that cannot be read. `counts` `(n, k, 4)` are
-    those of COUNTS, NaN where unknown; `logprobs` `(n, k, 3)`, None where unknown. `failed` `(n, k)`: the answer cannot
-    be right. `open` `(n, k)`: an answer that cannot be read, to a prompt that does not ask for one that can.
+    those of COUNTS, NaN where unknown; `logprobs` `(n, k, 3)`, None where unknown. `open` `(n, k)`: an answer that
+    cannot be read, to a prompt that does not ask for one that can. Answers that failed are left out: they cannot be
+    right, and show nothing of others.
     """
 
     prior: Doubles
     usual: Doubles
     answers: Indices
     counts: Doubles
-    failed: Mask
     open: Mask
     logprobs: Doubles | None = None
 
@@ -99,7 +99,6 @@ class Observed(NamedTuple):
             self.usual,
             self.answers[:, :members],
             self.counts[:, :members],
-            self.failed[:, :members],
             self.open[:, :members],
             None if self.logprobs is None else self.logprobs[:, :members],
         )
@@ -107,7 +106,7 @@ class Observed(NamedTuple):
     @property
     def votes(self) -> Mask:
         """The answers that can be compared, `(n, k)`."""
-        return np.asarray((self.answers != NO_ANSWER) & ~self.failed)
+        return np.asarray(self.answers != NO_ANSWER)
 
 
 def logit(probabilities: Doubles, least: float) -> Doubles:
@@ -135,8 +134,7 @@ def own_rights(rule: Rule, seen: Observed) -> Doubles:
     weights = rule.own if seen.logprobs is None or rule.own_logprobs is None else rule.own_logprobs
     readable = probability(own_features(seen)[:, :, : len(weights)] @ np.array(weights))
     right = np.where(seen.answers == NO_ANSWER, rule.unreadable, readable)
-    right = np.where(seen.open, seen.prior, right)
-    return np.asarray(np.where(seen.failed, 0.0, right))
+    return np.asarray(np.where(seen.open, seen.prior, right))
 
 
 def same_answers(seen: Observed) -> Mask:

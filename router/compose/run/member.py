@@ -17,14 +17,17 @@ from router.cards.schema import Card
 from router.compose.answers import Answer, asks_for_answer, read_answer
 from router.compose.gate import Asked, Gate
 from router.compose.run.brief import Brief
+from router.compose.run.held import HeldAnswers
 from router.compose.run.ledger import Called, Ledger
 from router.compose.run.streams import ShownStream
 from router.compose.signals import signals_of
 from router.compose.validators import failure_of, schema_asked
 from router.decide.plans.spec import Chain, Validators
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
+from router.dispatch.failover.failover import MAX_DOUBTS
 from router.dispatch.response import fault_in
 from router.errors import BusyError, FieldError, UpstreamError
 from router.formats.json import json_bytes, json_or_none
@@ -90,7 +93,10 @@ class Members:
         gate: Gate,
         on_attempts: Callable[[], object],
         on_attempt: Callable[[], Mapping[str, str]] | None,
+        memory: Reserved | None = None,
     ) -> None:
+        """`memory` is that of the request, in which its drafts are counted."""
+        self._held = HeldAnswers(memory)
         self.plan, self.brief, self.ledger, self.gate = plan, brief, ledger, gate
         self.limits, self.forecasts = brief.limits, brief.forecasts
         now_s = time.monotonic()
@@ -101,6 +107,7 @@ class Members:
         self.drafts: list[Draft] = []
         self.failures: list[Failure] = []
         self._refusals: list[UpstreamResponse] = []
+        self._doubted: list[UpstreamResponse] = []
         self._catalog, self._dispatcher, self._on_attempt = catalog, dispatcher, on_attempt
         self._on_attempts = on_attempts
         self._schema, self._asks_for_answer = schema_asked(call.body), asks_for_answer(self.prompt)
@@ -303,14 +310,19 @@ class Members:
             if response.status >= 400:
                 self._fail(called, response)
                 return None, ()
+            self._held.add(len(response.body))
             return response, ()
         pieces, size = list[bytes](), 0
         try:
             async for piece in response.body:
+                self._held.add(len(piece))
                 pieces.append(piece)
                 size += len(piece)
                 if size > _MOST_COLLECTED_BYTES:
                     raise UpstreamError(f'the answer of the card "{called.card.id}" is too large', 502, "garbage")
+        except BaseException:
+            self._held.give_back(size)
+            raise
         finally:
             await response.body.aclose()
         return response, tuple(pieces)
@@ -348,9 +360,15 @@ class Members:
             self._refusals.append(failure)
 
     def _is_refusal(self, called: Called, answer: UpstreamResponse) -> bool:
-        """Whether every other card would refuse the client's request, too."""
-        is_clients = called.role not in _WRITTEN_BY_PLANS and not isinstance(self.brief.spec, Chain)
-        return is_clients and fault_in(answer).meaning.then == "end"
+        """Whether every other card would refuse the client's request, too: where the error says so, or where it says
+        no more than that and a second card has the same.
+        """
+        if called.role in _WRITTEN_BY_PLANS or isinstance(self.brief.spec, Chain):
+            return False
+        then = fault_in(answer).meaning.then
+        if then == "one_more":
+            self._doubted.append(answer)
+        return then == "end" or (then == "one_more" and len(self._doubted) >= MAX_DOUBTS)
 
 
 def streaming(call: Call, stream: bool) -> Call:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from router.decide.plans.vote import chances_of_samples, joint_of_cards, outcomes, sampled
+from router.decide.plans.vote import asked_at_once, chances_of_samples, joint_of_cards, outcomes, sampled
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
@@ -157,9 +157,12 @@ def committee(
     return Expected(qualities, [1.0, *np.minimum(constants.readable * made[1:], 1.0).tolist()])
 
 
-def samples(columns: Sequence[Column], n: int, constants: Constants, *, agree: int) -> Expected:
-    """One card, asked up to `n` times until `agree` answers are the same. A column has one probability."""
-    vote = sampled(n, agree, constants.sample_wrong_agreement)
+def samples(columns: Sequence[Column], n: int, constants: Constants, *, confidence: float) -> Expected:
+    """One card, asked up to `n` times until the leading answer stays ahead with this `confidence`.
+
+    A column has one probability. As many answers as that takes at least are asked for in any case.
+    """
+    vote, at_once = sampled(n, confidence, constants.sample_wrong_agreement), asked_at_once(n, confidence)
     qualities: list[float] = []
     reach: list[float] = []
     for number, (member,) in enumerate(columns):
@@ -170,7 +173,7 @@ def samples(columns: Sequence[Column], n: int, constants: Constants, *, agree: i
         if not number:
             reach = [constants.readable * sum(map(float.__mul__, chances, made)) for made in vote.made]
     # A sum of probabilities may exceed 1 in its last bit.
-    return Expected(qualities, [1.0, *(min(each, 1.0) for each in reach[1:])])
+    return Expected(qualities, [1.0] * at_once + [min(each, 1.0) for each in reach[at_once:]])
 
 
 def best_of(columns: Sequence[Column], constants: Constants, *, caught: float, parallel: bool) -> Expected:
@@ -208,13 +211,6 @@ def conditional(first: float, second: float, correlation: float) -> tuple[float,
     both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
     both = min(both, first, second)
     return both / first, (second - both) / (1.0 - first)
-
-
-def equal_answers_needed(n: int, confidence: float) -> int:
-    """How many equal answers end the sampling: the leader then stays ahead with this probability, or cannot lose."""
-    # With no other answer among m, the leader's share is distributed as Beta(m + 1, 1).
-    needed = math.ceil(math.log2(1.0 / (1.0 - confidence)) - 1.0 - 1e-9)
-    return max(2, min(needed, n // 2 + 1))
 
 
 @functools.lru_cache(maxsize=64)

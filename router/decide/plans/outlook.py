@@ -23,6 +23,7 @@ from router.decide.plans.spec import (
     Samples,
     Segments,
 )
+from router.decide.plans.vote import asked_at_once
 from router.types import Doubles, Forecast
 
 _STEP = 0.01
@@ -164,7 +165,7 @@ def _expected(  # noqa: PLR0911 - one case a kind
                 columns, prices, constants, agree=agree, separation=separation, threshold=threshold
             )
         case Samples(n=n, confidence=confidence):
-            return expected.samples(columns, n, constants, agree=expected.equal_answers_needed(n, confidence))
+            return expected.samples(columns, n, constants, confidence=confidence)
         case BestOf(validators=validators, parallel=parallel):
             stated = (validators.json_schema, validators.regex, validators.syntax) != (None, None, None)
             caught = constants.caught if stated else constants.caught_by_text
@@ -211,6 +212,12 @@ def _times(
             return longest, longest, longest
         case Segments():
             return longest, longest, ttft_ms[0]
+        case Samples(n=n, confidence=confidence, caps=caps):
+            # All are calls of one card; the first ones run at the same time.
+            at_once = asked_at_once(n, confidence)
+            rounds = math.ceil(at_once / caps.parallel)
+            greatest = (rounds + n - at_once) * longest
+            return (rounds + sum(reach[at_once:])) * longest, greatest, greatest
         case Cascade() | Chain():
             # The last call is relayed as it arrives.
             return _sum(reach, latency_ms), total, sum(latency_ms[:-1]) + ttft_ms[-1]

@@ -35,9 +35,30 @@ class Outcomes(NamedTuple):
     made: Doubles
 
 
+def is_decided(counts: Sequence[int], left: int, confidence: float) -> bool:
+    """Whether the leading answer stays the most frequent one with this probability, whatever the `left` samples say.
+
+    `counts` are how often each answer was given. The share of the leader among the two most frequent answers has a
+    Beta distribution with a uniform prior.
+    """
+    leader, second = [*sorted(counts, reverse=True), 0, 0][:2]
+    if leader - second > left:
+        return True
+    total = leader + second + 1
+    return sum(math.comb(total, wins) for wins in range(leader + 1)) / 2.0**total >= confidence
+
+
+def asked_at_once(n: int, confidence: float) -> int:
+    """How many of `n` samples are needed in any case: fewer do not decide, even where all are equal."""
+    return next((count for count in range(2, n) if is_decided([count], n - count, confidence)), n)
+
+
 @functools.lru_cache(maxsize=256)
-def outcomes(members: int, agree: int, strongest: int, wrong_agreement: float) -> Outcomes:
-    """What a vote comes to, which stops where `agree` answers are equal.
+def outcomes(
+    members: int, agree: int, strongest: int, wrong_agreement: float, confidence: float | None = None
+) -> Outcomes:
+    """What a vote comes to, which stops where `agree` answers are equal; with a `confidence` where after as many the
+    leading answer is decided.
 
     A wrong answer is the common wrong one with the probability √wrong_agreement, so that two wrong answers agree as
     often as measured. Where no answer leads, that of the `strongest` member of those in front is taken.
@@ -49,7 +70,7 @@ def outcomes(members: int, agree: int, strongest: int, wrong_agreement: float) -
     for states in itertools.product((_RIGHT, _COMMON, _OTHER), repeat=members):
         pattern = functools.reduce(lambda number, state: 2 * number + (state != _RIGHT), states, 0)
         chance = math.prod(chances[state] for state in states)
-        calls = _calls_until(states, agree)
+        calls = _calls_until(states, agree) if confidence is None else _calls_decided(states, agree, confidence)
         right[pattern] += chance * (_taken(states[:calls], strongest) == _RIGHT)
         made[pattern, :calls] += chance
     return Outcomes(right, made)
@@ -68,6 +89,16 @@ def _taken(seen: Sequence[int], strongest: int) -> int:
 def _calls_until(states: Sequence[int], agree: int) -> int:
     for calls in range(agree, len(states) + 1):
         if any(states[:calls].count(state) >= agree for state in (_RIGHT, _COMMON)):
+            return calls
+    return len(states)
+
+
+def _calls_decided(states: Sequence[int], least: int, confidence: float) -> int:
+    for calls in range(least, len(states)):
+        seen = states[:calls]
+        # Each other wrong answer is given once.
+        counts = [seen.count(_RIGHT), seen.count(_COMMON), int(_OTHER in seen)]
+        if is_decided(counts, len(states) - calls, confidence):
             return calls
     return len(states)
 
@@ -104,9 +135,9 @@ class Sampled(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def sampled(n: int, agree: int, wrong_agreement: float) -> Sampled:
+def sampled(n: int, confidence: float, wrong_agreement: float) -> Sampled:
     """What a vote of `n` answers of one card comes to."""
-    found = outcomes(n, agree, 0, wrong_agreement)
+    found = outcomes(n, asked_at_once(n, confidence), 0, wrong_agreement, confidence)
     right, made = np.zeros(n + 1), np.zeros((n, n + 1))
     for pattern in range(2**n):
         count = n - pattern.bit_count()

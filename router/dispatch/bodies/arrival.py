@@ -73,6 +73,8 @@ class ReadAhead(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._reading = asyncio.ensure_future(self._read())
+        # litellm may stop reading before it comes to the error: then nobody reads it, and asyncio would log it.
+        self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
         try:
             while True:
                 while self._chunks:
@@ -111,9 +113,6 @@ class ReadAhead(httpx.AsyncByteStream):
             finally:
                 reading.cancel()
                 await asyncio.wait((reading,))
-        if reading is not None and not reading.cancelled():
-            # An error that nobody has read is none.
-            reading.exception()
         await self._stream.aclose()
 
     async def _settled(self, reading: asyncio.Task[None]) -> None:

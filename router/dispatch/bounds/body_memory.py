@@ -1,4 +1,6 @@
-"""The memory that the bodies of requests may take in one worker, reserved before they are read."""
+"""The memory that the bodies of requests may take in one worker, reserved before they are read, with that of answers
+that a plan has collected.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,13 @@ class Reserved:
         if total_bytes > self.bytes:
             await self._memory._acquire(self._key, total_bytes - self.bytes, self.bytes)
             self.bytes = total_bytes
+
+    def take(self, more_bytes: int, *, in_any_case: bool = False) -> bool:
+        """Have so much more at once, without waiting; False where it is not free, unless `in_any_case`."""
+        if not self._memory._take_now(self._key, more_bytes, self.bytes, in_any_case=in_any_case):
+            return False
+        self.bytes += more_bytes
+        return True
 
     def keep(self, total_bytes: int) -> None:
         """Give back what is more than this."""
@@ -88,6 +97,17 @@ class BodyMemory:
                 lambda: self._take(key, more_bytes, held_bytes), self.limits, busy, tenant=key, group=(key, size)
             )
 
+    def _take_now(self, key: str, more_bytes: int, held_bytes: int, *, in_any_case: bool) -> bool:
+        if self._take(key, more_bytes, held_bytes) is not None:
+            return True
+        if in_any_case:
+            self._count(key, more_bytes)
+        return in_any_case
+
+    def _count(self, key: str, more_bytes: int) -> None:
+        self.used_bytes += more_bytes
+        self._of_key[key] += more_bytes
+
     def _take(self, key: str, more_bytes: int, held_bytes: int) -> tuple[str, int] | None:
         if self.used_bytes > held_bytes:
             free = self.max_bytes - self.used_bytes
@@ -95,8 +115,7 @@ class BodyMemory:
                 free -= int(self.max_bytes * (1 - _PART_OF_LARGE))
             if more_bytes > free or (key and not fits(self._of_key[key], more_bytes, free, self.share)):
                 return None
-        self.used_bytes += more_bytes
-        self._of_key[key] += more_bytes
+        self._count(key, more_bytes)
         return key, more_bytes
 
     def _release(self, key: str, freed_bytes: int) -> None:

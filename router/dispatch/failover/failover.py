@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # An HTTP response says more than a broken connection, of whatever kind.
 _WITHOUT_RESPONSE = 100
-_MAX_DOUBTS = 2
+MAX_DOUBTS = 2
 
 
 class Failover:
@@ -69,7 +69,7 @@ class Failover:
                 self.is_over = True
             case "one_more":
                 self._doubts += 1
-                self.is_over = self._doubts == _MAX_DOUBTS
+                self.is_over = self._doubts == MAX_DOUBTS
             case "roomier" if fault is not None:
                 self._need_more_than(card, fault)
             case _:

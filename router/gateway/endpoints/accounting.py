@@ -21,7 +21,7 @@ from router.perceive.forecaster import TAIL_95
 from router.store.state.protocol import Claim, Reservation, StateError, StateStore
 from router.types import ComposedPlan, Features, Forecast, known
 from router.wire import read_request
-from router.wire.usage import output_limit, prompt_tokens, without_output_limit
+from router.wire.usage import output_limit, prompt_tokens, tokens_of, without_output_limit
 
 _NOTHING = Bounds(0.0, 0.0, 0.0)
 # Where only a forecast could say more, and there is none.
@@ -146,10 +146,10 @@ def _of_call(
         return card, body, _expected(selection, card, forecast)
 
     card, body, expected = asked(call)
-    if not call.reads:
+    if not (call.reads or call.added):
         return bounds_of(card, api, body, expected)
     read = [length_of_answer(card, api, body, expected) for card, body, expected in map(asked, call.reads)]
-    prompt = max(expected.input, prompt_tokens(body))
+    prompt = max(expected.input, prompt_tokens(body)) + tokens_of(len(call.added.encode()))
     usual = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.tail for each in read)))
     worst = bounds_of(card, api, body, expected._replace(input=prompt + sum(each.most for each in read)))
     return usual._replace(worst_usd=worst.worst_usd)

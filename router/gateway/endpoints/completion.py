@@ -84,7 +84,7 @@ class CompletionHandler:
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
                     async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
-                        await self._answer(request)
+                        await self._answer(request, memory)
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
@@ -129,7 +129,7 @@ class CompletionHandler:
         turn = self._services.admission.turn(turn_of(self._services, request, card))
         await self._turn.enter_async_context(turn)
 
-    async def _answer(self, request: GatewayRequest) -> None:
+    async def _answer(self, request: GatewayRequest, memory: Reserved) -> None:
         services = self._services
         if (answer := self._surface.immediate(request.body)) is not None:
             await self._record(200, None)
@@ -155,7 +155,7 @@ class CompletionHandler:
         brief = brief_of(request, selection, self._record_id)
         bill = self._bill
         calling = services.runner.run(
-            selection.plan, selection.catalog, call, bill.attempts, self._before_attempt, brief, bill.ledger
+            selection.plan, selection.catalog, call, bill.attempts, self._before_attempt, brief, bill.ledger, memory
         )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()

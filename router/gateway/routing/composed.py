@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from router.compose.run import Brief, Forecasts
-from router.compose.run.brief import Scores
+from router.compose.run.brief import Scores, mark_of
+from router.compose.run.kinds.chain import marked_reading, prompt_of
+from router.compose.run.kinds.panel import writers_task
 from router.compose.split import split
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, PlanSpec, Samples, Segments
@@ -22,6 +24,8 @@ from router.wire.texts import newest_human_texts
 
 _ELSEWHERE = "not a member of the plan"
 _OF_PLANS = ("plan", "calls")
+# As long as that of a request.
+_MARK = mark_of("", ())
 
 
 def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> Brief | None:
@@ -35,13 +39,14 @@ def brief_of(request: GatewayRequest, selection: Selection, request_id: str) -> 
 
 
 class PlannedCall(NamedTuple):
-    """A call that a plan may make. Its prompt contains the answers of the calls that it `reads`; the client's limit of
-    the answer does not hold for a `stage`.
+    """A call that a plan may make. Its prompt contains the answers of the calls that it `reads` and what the plan has
+    `added` of its own; the client's limit of the answer does not hold for a `stage`.
     """
 
     card: str
     reads: tuple[PlannedCall, ...] = ()
     is_stage: bool = False
+    added: str = ""
 
 
 def bounds_of_plan(
@@ -78,16 +83,30 @@ def calls_of_plan(plan: ComposedPlan, spec: PlanSpec, body: Mapping[str, Any]) -
         case Samples():
             return members[:1] * spec.n
         case Chain():
-            stages = tuple(PlannedCall(card, is_stage=True) for card in cards[:-1])
-            # Each stage may read what all stages before it wrote.
-            read = [stage._replace(reads=stages[:number]) for number, stage in enumerate(stages)]
-            return (*read, PlannedCall(cards[-1], stages))
+            return _stages(spec, cards)
         case Segments():
-            parts = len(split("\n".join(newest_human_texts(body))).segments)
+            parts = split("\n".join(newest_human_texts(body))).segments
             # Which card answers which part is decided later; those that may are asked in turn.
-            return tuple(members[number % len(members)] for number in range(max(parts, len(members))))
+            asked = [members[number % len(members)] for number in range(max(len(parts), len(members)))]
+            # A part that points back is sent with the answer before it.
+            pointing = [number for number, part in enumerate(parts) if part.depends and number]
+            for number in pointing:
+                asked[number] = asked[number]._replace(reads=(members[(number - 1) % len(members)],))
+            return tuple(asked)
+        case _ if plan.writer is not None:
+            added = writers_task([""] * len(members), _MARK)
+            return (*members, PlannedCall(plan.writer, members, added=added))
         case _:
-            return members if plan.writer is None else (*members, PlannedCall(plan.writer, members))
+            return members
+
+
+def _stages(spec: Chain, cards: Sequence[str]) -> tuple[PlannedCall, ...]:
+    """The calls of a chain: each may read what all stages before it wrote, and the title of each."""
+    calls, titles = list[PlannedCall](), ""
+    for stage, card in zip(spec.stages[:-1], cards, strict=False):
+        calls.append(PlannedCall(card, tuple(calls), is_stage=True, added=titles + prompt_of(stage)))
+        titles += marked_reading(stage, "", _MARK)
+    return (*calls, PlannedCall(cards[-1], tuple(calls), added=titles))
 
 
 def _scoring(request: GatewayRequest, selection: Selection) -> Scores:

@@ -54,7 +54,6 @@ class Answered(NamedTuple):
             usual=seen.usual[rows],
             answers=seen.answers[where],
             counts=seen.counts[where],
-            failed=seen.failed[where],
             open=seen.open[where],
             logprobs=None if seen.logprobs is None else seen.logprobs[where],
         )
@@ -76,7 +75,6 @@ def answered(data: AnswerSet, prior: Doubles) -> Answered:
         usual=prior.mean(axis=1),
         answers=data.answers,
         counts=np.stack([table(name) for name in COUNTS], axis=2),
-        failed=never,
         open=never,
         logprobs=np.stack([table(name) for name in LOGPROB_TABLES], axis=2) if has_logprobs else None,
     )

@@ -111,7 +111,7 @@ def _fit_blanks(fitted: dict[str, Any]) -> bool:
 
 def _check_part(part: Any, dialect: Dialect, path: str) -> None:
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in dialect.refused_parts:
+    if isinstance(kind, str) and kind in dialect.refused_parts:
         reject(f"{path}.type", f'is "{kind}", which {dialect.name} cannot read; name a model whose server can')
     if kind == "file" and not dialect.file_ids:
         file = part.get("file")

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from router.cards import Card
 from router.decide.plans.spec import PlanSpec
 from router.dispatch import Timeouts
+from router.dispatch.bounds.body_memory import BodyMemory
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.routing.selection import GatewayRequest, Selection
@@ -32,7 +33,10 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 @dataclass
 class Script:
-    """What each model answers: a text, or a fault. `open` is the number of calls that have not ended."""
+    """What each model answers: a text, or a fault. `open` is the number of calls that have not ended.
+
+    `counts_prompts`: whether the reported input is as long as the prompt, ten tokens otherwise.
+    """
 
     answers: dict[str, str | list[str]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -40,6 +44,7 @@ class Script:
     seen: list[dict[str, Any]] = field(default_factory=list)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     open: int = 0
+    counts_prompts: bool = False
     url: str = ""
 
     def reset(self) -> None:
@@ -67,11 +72,20 @@ class Script:
         if fault == "500":
             self.open -= 1
             return Response(b'{"error": {"message": "upstream says no"}}', 500, media_type="application/json")
+        if fault.startswith("400"):
+            self.open -= 1
+            error = {"message": fault.removeprefix("400 "), "type": "invalid_request_error"}
+            return Response(json.dumps({"error": error}), 400, media_type="application/json")
         if body.get("stream"):
             return StreamingResponse(self._stream(model, text, fault, body), media_type="text/event-stream")
-        return StreamingResponse(self._whole(model, text, fault), media_type="application/json")
+        return StreamingResponse(self._whole(model, text, fault, body), media_type="application/json")
 
-    async def _whole(self, model: str, text: str, fault: str) -> AsyncIterator[bytes]:
+    def usage(self, text: str, body: Mapping[str, Any]) -> dict[str, int]:
+        """The usage that is reported of an answer."""
+        said = [json.dumps(message["content"]) for message in body["messages"]]
+        return usage_of(text, len(" ".join(said).split()) if self.counts_prompts else 10)
+
+    async def _whole(self, model: str, text: str, fault: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
         try:
             await asyncio.sleep(3600 if fault == "hang" else self.delays_s.get(model, 0.0))
             message = self.messages.get(model, {"role": "assistant", "content": text})
@@ -82,7 +96,7 @@ class Script:
                 "created": 1,
                 "model": model,
                 "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-                "usage": usage_of(text),
+                "usage": self.usage(text, body),
             }
             raw = json.dumps(whole).encode()
             if fault == "empty":
@@ -118,16 +132,18 @@ class Script:
             yield _chunk(model, {}, "tool_calls" if message.get("tool_calls") else "stop")
             if (body.get("stream_options") or {}).get("include_usage"):
                 head = {"id": f"id-{model}", "object": "chat.completion.chunk", "created": 1, "model": model}
-                yield b"data: " + json.dumps({**head, "choices": [], "usage": usage_of(text)}).encode() + b"\n\n"
+                yield (
+                    b"data: " + json.dumps({**head, "choices": [], "usage": self.usage(text, body)}).encode() + b"\n\n"
+                )
             yield b"data: [DONE]\n\n"
         finally:
             self.open -= 1
 
 
-def usage_of(text: str) -> dict[str, int]:
-    """The usage that the upstream reports: ten tokens of input, and one for each word."""
+def usage_of(text: str, read: int = 10) -> dict[str, int]:
+    """The usage that the upstream reports: what it has `read`, and a token for each word."""
     words = len(text.split())
-    return {"prompt_tokens": 10, "completion_tokens": words, "total_tokens": 10 + words}
+    return {"prompt_tokens": read, "completion_tokens": words, "total_tokens": read + words}
 
 
 def _chunk(model: str, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
@@ -160,11 +176,18 @@ class Planned:
     plan: ComposedPlan
     client: httpx.Client = field(default_factory=httpx.Client)
     records: list[Record] = field(default_factory=list)
+    bodies: BodyMemory | None = None
 
     def ask(self, path: str = "/v1/chat/completions", **fields: Any) -> httpx.Response:
         """Send a request."""
         body = {"model": "auto", "messages": [{"role": "user", "content": "What is 6 times 7?"}], **fields}
         return self.client.post(path, json={name: value for name, value in body.items() if value is not None})
+
+    @property
+    def memory(self) -> BodyMemory:
+        """The memory of the gateway's bodies."""
+        assert self.bodies is not None
+        return self.bodies
 
     @property
     def record(self) -> Record:
@@ -197,6 +220,7 @@ def planned(
     gateway.services.selector.select = composed  # type: ignore[method-assign]
     with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
         gateway_of_plan.client, gateway_of_plan.records = client, log.records
+        gateway_of_plan.bodies = gateway.bodies
         yield gateway_of_plan
 
 

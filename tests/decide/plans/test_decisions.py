@@ -17,6 +17,7 @@ from router.decide.plans.expected import CONSTANTS
 from router.decide.plans.spec import (
     Best,
     BestOf,
+    Caps,
     Cascade,
     Chain,
     Committee,
@@ -353,3 +354,16 @@ def test_a_plan_with_a_member_that_was_ported_and_not_probed_is_rejected() -> No
     assert "first" not in decision.plan.fallbacks
     dynamic = decision.plans.get("plan/dynamic")
     assert dynamic is None or all(step.card != "first" for step in dynamic.steps)
+
+
+@pytest.mark.parametrize(("parallel", "rounds"), [(4, 1), (2, 2), (1, 3)])
+def test_the_samples_that_are_needed_in_any_case_take_the_time_of_one_call(parallel: int, rounds: int) -> None:
+    # Three of five equal answers decide, so three are asked at once.
+    again = Samples(id="again", description="d", member="first", n=5, caps=Caps(parallel=parallel))
+    expected = forecast([0.6, 0.8, 0.62], cost_usd=[0.001, 0.02, 0.001], latency_ms=[1000.0, 1000.0, 1000.0])
+    decision = choose(CARDS, expected, "", policy=policy("again"), plans=Plans([again]))
+    outlook = decision.plans["plan/again"]
+    assert outlook.most_latency_ms == pytest.approx((rounds + 2) * 1000)
+    assert outlook.latency_ms is not None
+    assert rounds * 1000 < outlook.latency_ms < (rounds + 2) * 1000
+    assert outlook.calls == pytest.approx(3 + outlook.latency_ms / 1000 - rounds)

@@ -18,12 +18,11 @@ from router.decide.plans.expected import (
     chain,
     committee,
     conditional,
-    equal_answers_needed,
     panel,
     samples,
     segments,
 )
-from router.decide.plans.vote import chances_of_samples, joint_of_cards
+from router.decide.plans.vote import asked_at_once, chances_of_samples, is_decided, joint_of_cards, sampled
 
 ALL_READABLE = Constants(readable=1.0)
 D = CONSTANTS.separation
@@ -102,7 +101,7 @@ def test_the_answers_of_one_card_are_right_as_often_as_the_card(p: float, n: int
 def test_answers_that_cannot_be_compared_leave_the_first_one() -> None:
     none = Constants(readable=0.0)
     assert committee([[0.6, 0.7, 0.8]], [0, 0, 0], none, agree=2, separation=D) == ([pytest.approx(0.6)], [1, 0, 0])
-    assert samples([[0.6]], 5, none, agree=3) == ([pytest.approx(0.6)], [1, 0, 0, 0, 0])
+    assert samples([[0.6]], 5, none, confidence=0.95) == ([pytest.approx(0.6)], [1, 1, 1, 0, 0])
 
 
 def test_a_vote_of_equal_members_is_better_than_one_of_them_and_asks_the_third_only_where_two_differ() -> None:
@@ -128,7 +127,22 @@ def test_panel_chain_and_segments_are_the_greatest_the_product_and_the_mean() ->
 
 @pytest.mark.parametrize(("n", "confidence", "needed"), [(5, 0.95, 3), (5, 0.8, 2), (2, 0.99, 2), (4, 0.95, 3)])
 def test_sampling_stops_where_the_leader_stays_ahead(n: int, confidence: float, needed: int) -> None:
-    assert equal_answers_needed(n, confidence) == needed
+    assert asked_at_once(n, confidence) == needed
+
+
+@given(st.integers(2, 5), st.floats(0.5, 0.999))
+def test_fewer_samples_than_are_asked_at_once_never_decide_and_as_many_equal_ones_do(n: int, confidence: float) -> None:
+    at_once = asked_at_once(n, confidence)
+    assert not any(is_decided([count], n - count, confidence) for count in range(2, at_once))
+    assert is_decided([at_once], n - at_once, confidence)
+
+
+def test_samples_are_expected_to_go_on_where_the_runner_goes_on() -> None:
+    # Two of three equal answers leave 0.69 for the leader: less than 0.8, so a fourth one is asked for.
+    assert asked_at_once(5, 0.8) == 2
+    assert not is_decided([2, 1], 2, 0.8)
+    # By number of right answers: of one wrong pattern in two, the fourth call is made.
+    assert sampled(5, 0.8, 1.0).made[3][3] > 0
 
 
 def test_a_fixed_threshold_takes_the_place_of_gain_and_price() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import httpx
@@ -66,3 +67,26 @@ def test_a_call_whose_reader_was_cancelled_twice_ends_without_being_closed_again
 
 async def _all(ahead: ReadAhead) -> list[bytes]:
     return [chunk async for chunk in ahead]
+
+
+def test_an_error_that_nobody_reads_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"one"
+            yield b"two"
+            raise httpx.ReadError("cut")
+
+    async def main() -> None:
+        chunks = ReadAhead(Broken(), Arrived()).__aiter__()
+        assert await anext(chunks) == b"one"
+        await asyncio.sleep(0.01)
+        # The reader stops here, and closes nothing; the garbage collector frees all of it at once.
+        cycle: list[object] = [chunks]
+        cycle.append(cycle)
+        del chunks, cycle
+        gc.collect()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records

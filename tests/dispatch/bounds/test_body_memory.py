@@ -120,3 +120,19 @@ def test_what_a_request_with_a_large_body_leaves_in_a_cycle_is_freed() -> None:
         assert asyncio.run(main())
     finally:
         gc.enable()
+
+
+def test_what_is_not_free_is_not_taken_at_once_except_in_any_case() -> None:
+    async def main() -> None:
+        memory = BodyMemory(8 * MIB, SOON, 0.75)
+        async with memory.reserved() as one, memory.reserved() as other:
+            assert one.take(5 * MIB)
+            assert not other.take(4 * MIB)
+            assert (memory.used_bytes, other.bytes) == (5 * MIB, 0)
+            assert other.take(4 * MIB, in_any_case=True)
+            assert (memory.used_bytes, other.bytes) == (9 * MIB, 4 * MIB)
+            with pytest.raises(BusyError):
+                await one.reserve(6 * MIB)
+        assert memory.used_bytes == 0
+
+    asyncio.run(main())

@@ -26,7 +26,7 @@ from router.errors import MissingExtraError
 from router.gateway.telemetry.spans import Traces
 from router.gateway.telemetry.traces import open_traces
 from router.store.records.record import Record
-from router.types import Attempt, Outcome, Usage
+from router.types import Attempt, CallOutcome, Outcome, Usage
 from tests.gateway.telemetry.records import OUTCOME, a_record, records
 
 AT = a_record().at
@@ -338,3 +338,27 @@ def test_opentelemetry_is_imported_only_when_traces_are_opened() -> None:
     )
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert completed.stdout.strip() == "[]"
+
+
+def test_the_calls_of_a_plan_are_children_of_the_request(seen: MemoryTraces) -> None:
+    calls = (
+        CallOutcome("llama-3-8b", "draft", "used", Usage(10, 3), 0.001, right=0.4, began_ms=1.0, elapsed_ms=20.0),
+        CallOutcome("qwen3-8b", "draft", "failed", reason="timeout", began_ms=1.0, elapsed_ms=90.0),
+        CallOutcome("grok", "writer", "shown", Usage(30, 5), 0.01, began_ms=91.0, elapsed_ms=400.0),
+    )
+    attempts = tuple(Attempt(call.card, call.card, 200, call.elapsed_ms) for call in calls)
+    request, *others = seen.request(a_record(attempts=attempts, plan="plan/panel", calls=calls))
+    steps = [span for span in others if span.name.startswith("step ")]
+    assert [span.name for span in steps] == ["step draft", "step draft", "step writer"]
+    assert all(span.parent is not None and span.parent.span_id == request.context.span_id for span in others)
+    first, failed, shown = map(attributes, steps)
+    assert (first["pulvinar.card"], first["pulvinar.call.verdict"], first["pulvinar.call.right"]) == (
+        "llama-3-8b",
+        "used",
+        0.4,
+    )
+    assert (failed["pulvinar.call.reason"], steps[1].status.status_code) == ("timeout", StatusCode.ERROR)
+    assert shown["gen_ai.usage.input_tokens"] == 30
+    # The tokens are on the steps, and not once more on the attempts.
+    assert not any("gen_ai.usage.input_tokens" in attributes(span) for span in others if span not in steps)
+    assert steps[2].start_time - request.start_time == 91_000_000  # type: ignore[operator]

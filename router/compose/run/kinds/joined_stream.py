@@ -103,7 +103,7 @@ class JoinedStream:
             await self._pieces.aclose()
             await self._work.stop()
             await self._first.aclose()
-            self._called.end("shown")
+            self._called.end(self._called.verdict)
         finally:
             if self._callback is not None:
                 callback, self._callback = self._callback, None
@@ -115,14 +115,21 @@ class JoinedStream:
             await anext(self._first, b"")
             events = list[bytes]()
             for chunk in self._first.take_decoded():
-                shown = self._without_end(chunk)
-                if shown is not None:
-                    events += self._writer.feed(shown)
+                kept = self._without_end(chunk)
+                if kept is not None:
+                    events += self._writer.feed(kept)
             if events:
                 yield b"".join(events)
         await self._first.aclose()
-        self._called.end("shown")
-        self._work.first.set_result("".join(self._text).strip())
+        shown = "".join(self._text)
+        if text := shown.strip():
+            self._called.end("shown")
+        else:
+            self._called.end("rejected", "empty")
+            text = await self._work.first_by_another(self._called.card.id)
+            begins = beginning(parts, groups[0], text) if not shown else ""
+            yield b"".join(self._writer.feed(self._chunk({"content": begins + text})))
+        self._work.first.set_result(text)
         for group, task in zip(groups[1:], self._work.tasks, strict=True):
             text = await task
             yield b"".join(self._writer.feed(self._chunk({"content": beginning(parts, group, text) + text})))

@@ -65,7 +65,12 @@ def joined(call: Call, candidates: Sequence[str], brief: Brief) -> Call:
     texts = [candidate[:_LONGEST_CANDIDATE] for candidate in candidates]
     brief.seeded().shuffle(texts)
     mark = mark_of(brief.request_id, texts)
-    fenced = "".join(f"\n\n{mark} answer {n}\n{text}\n{mark} end of {n}" for n, text in enumerate(texts, 1))
     *others, newest = newest_human_texts(call.body) or ("",)
-    body = with_newest_human_texts(call.body, [*others, newest + _TASK.format(count=len(texts), mark=mark) + fenced])
+    body = with_newest_human_texts(call.body, [*others, newest + writers_task(texts, mark)])
     return msgspec.structs.replace(call, body=body, chat_body=body if call.api == "chat" else None)
+
+
+def writers_task(texts: Sequence[str], mark: str) -> str:
+    """What the writer is asked after the request, with the candidates between marks."""
+    fenced = "".join(f"\n\n{mark} answer {n}\n{text}\n{mark} end of {n}" for n, text in enumerate(texts, 1))
+    return _TASK.format(count=len(texts), mark=mark) + fenced

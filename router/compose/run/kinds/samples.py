@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 from router.compose.run.member import Draft, Members
 from router.compose.run.together import together
 from router.decide.plans.spec import Samples
+from router.decide.plans.vote import asked_at_once, is_decided
 from router.dispatch import Call, UpstreamResponse
 
 
@@ -21,7 +21,7 @@ async def run_samples(members: Members, spec: Samples) -> UpstreamResponse | Non
     answer has no vote, and where none has one, the first sample is taken.
     """
     card, call = members.plan.members[0], at_temperature(members.call, spec.temperature)
-    first = next((n for n in range(2, spec.n) if is_decided([n], spec.n - n, spec.confidence)), spec.n)
+    first = asked_at_once(spec.n, spec.confidence)
     drafts = list[Draft]()
     async with together([members.draft(card, "sample", call) for _ in range(first)]) as arriving:
         async for draft in arriving:
@@ -55,19 +55,6 @@ async def run_samples(members: Members, spec: Samples) -> UpstreamResponse | Non
 def votes(drafts: list[Draft]) -> Counter[object]:
     """How often each final answer was given, in the order of the first time."""
     return Counter(draft.answer for draft in drafts if draft.answer is not None and not draft.failed)
-
-
-def is_decided(counts: list[int], left: int, confidence: float) -> bool:
-    """Whether the leading answer stays the most frequent one with this probability, whatever the samples left say.
-
-    The share of the leader among the two most frequent answers has a Beta distribution with a uniform prior.
-    """
-    ordered = sorted(counts, reverse=True)
-    leader, second = [*ordered, 0, 0][:2]
-    if leader - second > left:
-        return True
-    total = leader + second + 1
-    return sum(math.comb(total, wins) for wins in range(leader + 1)) / 2.0**total >= confidence
 
 
 def at_temperature(call: Call, temperature: float) -> Call:

@@ -54,14 +54,26 @@ class Work:
             text = await (asyncio.shield(self.first) if group.after < since else self.tasks[group.after - since])
             before = earlier, text
         call = group_call(self.call, self.parts, group, before)
-        members = self.members
-        for card in dict.fromkeys((group.card, members.plan.card, *members.plan.fallbacks)):
-            draft = await members.draft(card, "segment", call, stream=True)
+        return await self._by_any(number, (group.card, *self._others), call)
+
+    async def first_by_another(self, failed: str) -> str:
+        """The text of the first answer where the card `failed` wrote none. Raises UpstreamError as `_answer`."""
+        call = group_call(self.call, self.parts, self.groups[0], None)
+        return await self._by_any(0, [card for card in self._others if card != failed], call)
+
+    @property
+    def _others(self) -> tuple[str, ...]:
+        return (self.members.plan.card, *self.members.plan.fallbacks)
+
+    async def _by_any(self, number: int, cards: Sequence[str], call: Call) -> str:
+        for card in dict.fromkeys(cards):
+            draft = await self.members.draft(card, "segment", call, stream=True)
             if draft is not None and not draft.failed:
                 draft.called.end("shown")
                 self.drafts[number] = draft
                 return draft.text.strip()
-        raise UpstreamError(f"no model answered part {group.segments[0] + 1} of the request", 502, "segment")
+        part = self.groups[number].segments[0] + 1
+        raise UpstreamError(f"no model answered part {part} of the request", 502, "segment")
 
 
 async def run_segments(members: Members, spec: Segments) -> UpstreamResponse | None:
