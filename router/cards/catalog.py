@@ -21,6 +21,8 @@ from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
 
+_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
+
 
 class CatalogError(ConfigurationError):
     """The card `card` conflicts with the others because of its key `key`, whose steps are joined by dots."""
@@ -134,6 +136,11 @@ class Catalog(Sequence[Card]):
     def columns(self) -> Columns:
         """The numeric facts of all cards."""
         return columns_of(self._cards)
+
+    @functools.cached_property
+    def untried(self) -> Mapping[str, str]:
+        """The ids of the cards that are called only by name, with the reason."""
+        return {card.id: _UNTRIED for card in self._cards if card.is_untried}
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

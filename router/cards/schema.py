@@ -274,6 +274,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         return None if self.dispatchable else "states dispatchable: false"
 
     @property
+    def is_untried(self) -> bool:
+        """Whether the card was ported to another base and not probed there: then it is called only by name."""
+        return self.lineage is not None and self.lineage.state == "ported"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The id and every alias."""
         return (self.id, *self.aliases)

@@ -26,7 +26,7 @@ from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
-from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, Ranking, Rejections
+from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
 from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
@@ -78,6 +78,7 @@ def decide(
     words = word_requirements(features)
     required = [
         *among(DISPATCHABLE, catalog, catalog.withheld),
+        *among(TRIED, catalog, catalog.untried),
         *among(AVAILABLE, catalog, request_context.unavailable),
         *_evidence(forecast, policy),
         *room_results(features, inputs),

@@ -22,6 +22,9 @@ AVAILABLE = Limit("available", "=", "yes", "available")
 DISPATCHABLE = Limit("dispatchable", "=", "true", "dispatchable=true")
 """The limit that a card fails which is never called."""
 
+TRIED = Limit("lineage", "=", "probed", "lineage.state=probed")
+"""The limit that a card fails which was ported to another base and not probed there."""
+
 MEASURED = Limit("unmeasured", "=", "exclude", "unmeasured=exclude")
 """The limit that a card without outcomes fails where the artifact has outcomes of others."""
 
@@ -122,6 +125,8 @@ class Rejections(Mapping[str, Rejection]):
             return self._unavailable[self._inputs.catalog.ids[card]]
         if result.limit is DISPATCHABLE:
             return self._inputs.catalog.withheld[self._inputs.catalog.ids[card]]
+        if result.limit is TRIED:
+            return self._inputs.catalog.untried[self._inputs.catalog.ids[card]]
         if result.limit is MEASURED:
             return _NO_OUTCOMES
         return reason(result, card, self._inputs)

@@ -346,3 +346,17 @@ def test_what_is_wanted_is_left_out_where_the_card_that_has_it_cannot_be_called(
     cards = [card("able", capabilities=["reasoning"]), card("plain", capabilities=[])]
     decision = choose(cards, seen=features(needs=["reasoning"]), unavailable={"able": "no key"})
     assert decision.card == "plain"
+
+
+def test_a_card_that_was_ported_and_not_probed_is_never_chosen_nor_a_fallback() -> None:
+    ported = card("ported", lineage={"state": "ported"})
+    decision = choose([ported, LARGE, SMALL], [0.5, 0.9, 0.4])  # large, ported, small
+    assert decision.card == "large"
+    assert "ported" not in decision.plan.fallbacks
+    assert decision.rejections["ported"].reason.startswith("ported to another base and not tried there")
+
+
+@pytest.mark.parametrize("state", ["probed", "promoted", None])
+def test_a_card_that_was_probed_is_a_candidate(state: str | None) -> None:
+    tried = card("tried", lineage={"state": state} if state else {})
+    assert choose([SMALL, tried], [0.4, 0.9]).card == "tried"

@@ -384,6 +384,16 @@ def test_the_doubt_of_a_plan_follows_from_that_of_its_members() -> None:
     assert np.isfinite(wide)
 
 
+def test_a_plan_with_a_member_that_was_ported_and_not_probed_is_rejected() -> None:
+    ported = card("first", size="7B", lineage={"state": "ported"})
+    decision = choose([ported, STRONG, THIRD], OUTLOOK, policy=policy("two", "dynamic"), plans=PLANS)
+    assert "first" in reason(decision, "two")
+    assert "ported to another base" in decision.rejections["first"].reason
+    assert "first" not in decision.plan.fallbacks
+    dynamic = decision.plans.get("plan/dynamic")
+    assert dynamic is None or all(step.card != "first" for step in dynamic.steps)
+
+
 @pytest.mark.parametrize(("parallel", "rounds"), [(4, 1), (2, 2), (1, 3)])
 def test_the_samples_that_are_needed_in_any_case_take_the_time_of_one_call(parallel: int, rounds: int) -> None:
     # Three of five equal answers decide, so three are asked at once.

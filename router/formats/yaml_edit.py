@@ -1,0 +1,75 @@
+"""One value of a YAML file changed as text: comments, order and spacing of everything else stay as they are."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from router.errors import CallerError, ConfigurationError, FileError
+from router.formats.files import replace_file
+from router.formats.yaml_file import read_yaml
+
+
+def set_in_mapping(file: Path, key: str, inner: str, value: str) -> None:
+    """Set `key: {inner: value}` in the mapping that `file` contains; `value` is a plain word.
+
+    Other keys under `key` stay. The file is replaced in one step. Raises FileError where the file is no mapping, and
+    CallerError with what to write by hand where its style cannot be edited.
+    """
+    document, lines = read_yaml(file)
+    if not isinstance(document, dict):
+        raise FileError(str(file), 1, "expected keys and values")
+    current = document.get(key) or {}
+    raw = file.read_bytes()
+    text = _edited(raw.decode("utf-8"), key, inner, value)
+    if not isinstance(current, dict) or not _contains(text, {**document, key: {**current, inner: value}}):
+        line = lines.get((key,), 1)
+        raise CallerError(f"{file}:{line}: cannot edit this YAML style; write `{inner}: {value}` under `{key}` by hand")
+    replace_file(file.resolve(), text.encode())
+
+
+def _edited(text: str, key: str, inner: str, value: str) -> str:
+    """`text` with the value, where its style is one that this function knows; else some text that has not the value."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    # Not the loader in C, whose positions are those of bytes.
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    found = _value_of(root, key)
+    if found is None:
+        if isinstance(root, yaml.MappingNode) and root.flow_style:
+            return text
+        gap = "" if not text or text.endswith("\n") else newline
+        return f"{text}{gap}{key}: {{{inner}: {value}}}{newline}"
+    if isinstance(found, yaml.ScalarNode):
+        # `key:` without a value, or null.
+        return _replaced(text, found, f" {{{inner}: {value}}}" if not found.value else f"{{{inner}: {value}}}")
+    if (old := _value_of(found, inner)) is not None:
+        return _replaced(text, old, value)
+    start = found.start_mark.index
+    if isinstance(found, yaml.CollectionNode) and found.flow_style:
+        rest = ", " if found.value else ""
+        return f"{text[: start + 1]}{inner}: {value}{rest}{text[start + 1 :]}"
+    indent = " " * found.start_mark.column
+    return f"{text[:start]}{inner}: {value}{newline}{indent}{text[start:]}"
+
+
+def _value_of(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _replaced(text: str, node: yaml.Node, value: str) -> str:
+    return text[: node.start_mark.index] + value + text[node.end_mark.index :]
+
+
+def _contains(text: str, document: dict[str, object]) -> bool:
+    """Whether a file with this text would contain exactly this document."""
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "candidate.yaml"
+        candidate.write_bytes(text.encode())
+        try:
+            return bool(read_yaml(candidate)[0] == document)
+        except ConfigurationError:
+            return False
