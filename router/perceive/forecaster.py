@@ -69,6 +69,9 @@ class Forecaster:
         that of `Forecast`; `purposes` is what the examples on cards say.
         """
         self._measured, self._purposes = measured, purposes
+        self._left_far = np.zeros(len(catalog))
+        if purposes is not None:
+            self._left_far[purposes.of.positions[purposes.leaves_others]] = LEFT_FAR
         self._predictor, self._quality, self._local = predictor, quality, local
         cards = catalog.columns
         self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
@@ -129,23 +132,25 @@ class Forecaster:
         """`quality` raised for the cards that have examples like the prompt; no other card changes."""
         if self._purposes is None:
             return quality
-        of, leaves_others = self._purposes
+        of = self._purposes.of
         near, logits = of.logits(vector)
+        positions = of.positions[near]
         topic = self._predictor.topics(vector[None])[0] if self._local and len(near) else None
-        for place, position in enumerate(of.positions[near].tolist()):
+        for place, position in enumerate(positions.tolist()):
             if topic is not None and position in self._local:
                 # Outcomes on such prompts say what the examples only claim.
                 logits[place] /= 1.0 + self._local[position].outcomes_near(topic)
-        far = leaves_others.copy()
-        far[near[logits > 0]] = False
-        left = of.positions[far]
-        changed = []
-        for values in (quality.quality, quality.compared):
-            new = values.copy()
-            new[of.positions[near]] = raised(values[of.positions[near]], logits)
-            new[left] = np.maximum(values[left] - LEFT_FAR, _LEAST).round(6)
-            changed.append(new)
-        return quality._replace(quality=changed[0], compared=changed[1])
+        raises = logits > 0
+        positions, logits = positions[raises], logits[raises]
+
+        def changed(values: Doubles) -> Doubles:
+            new: Doubles = np.maximum(values - self._left_far, 0.0)
+            new[positions] = raised(values[positions], logits)
+            return new
+
+        same = quality.compared is quality.quality
+        of_prompt = changed(quality.quality)
+        return quality._replace(quality=of_prompt, compared=of_prompt if same else changed(quality.compared))
 
     def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
         if not self._local:

@@ -32,7 +32,7 @@ from router.perceive.skills import levels, quantised, unit_rows
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices
 
-NEAR = 28.0
+NEAR = 30.0
 """The least match of topics, in units of log-likelihood, at which a prompt belongs to a card."""
 
 MOST_LOGITS = 2.0
@@ -53,7 +53,7 @@ _NEGATIVE_MARGIN = 0.1
 _CLIP = 3.0
 _SURFACE_WEIGHT = 0.03
 _RIDGE_OF_TOPICS, _BETWEEN_OF_TOPICS = 0.3, 0.3
-_RIDGE, _BETWEEN = 1.0, 0.3
+_RIDGE, _BETWEEN = 1.0, 0.1
 _MOST_KNOWN = 8_192
 _EDGE = 1e-6
 _LEAST_VARIANCE = 1e-7
@@ -89,9 +89,9 @@ class _Density(NamedTuple):
     def task(self, examples: Doubles) -> tuple[Doubles, float]:
         """The row and the constant of a card with these examples `(examples, numbers)`."""
         count = len(examples)
-        variance = self._variance(count)
-        shrunk = (examples @ self.axes).mean(axis=0) * (count * self.spread / (count * self.spread + 1.0))
-        row = shrunk / variance
+        # Card by card, since a product of all at once would round a card's row differently beside others.
+        shrunk = (examples.mean(axis=0) @ self.axes) * (count * self.spread / (count * self.spread + 1.0))
+        row = shrunk / self._variance(count)
         return row, -0.5 * float((shrunk * row).sum())
 
     def shared(self, counts: Sequence[int]) -> tuple[Doubles, Doubles]:
