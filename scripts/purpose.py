@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 
 from router.learn.data.prompts import read_prompts
-from router.learn.training.purpose import TaskSet, fit_purpose
+from router.learn.encoder.purpose import TaskSet, fit_purpose
 from router.loading import load_encoder
 from router.perceive.features import feature_vectors
 from router.perceive.purpose.file import FORMAT, VERSION, FittedOn, PurposeManifest, save_purpose

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from router.errors import ArtifactError
-from router.learn.training.purpose import TaskSet, fit_purpose
+from router.learn.encoder.purpose import TaskSet, fit_purpose
 from router.loading import load_encoder
 from router.perceive.features import feature_vectors
 from router.perceive.purpose.file import FORMAT, VERSION, PurposeManifest, load_purpose_space, save_purpose
