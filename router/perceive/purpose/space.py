@@ -143,33 +143,40 @@ class PurposeSpace:
         surface = np.minimum(np.maximum(surface, -_CLIP), _CLIP) * _SURFACE_WEIGHT
         return np.concatenate([topics, surface], axis=1, dtype=np.float64)
 
-    def known(self, card: Card) -> _Known:
-        """What the examples of `card` say."""
-        key = hashlib.sha256(repr((card.examples, card.not_examples)).encode("utf-8", "surrogatepass")).digest()
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _MOST_KNOWN:
+    def known(self, cards: Sequence[Card]) -> list[_Known]:
+        """What the examples of each of `cards` say."""
+        keys = [_key_of(card) for card in cards]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        missing = {key: card for key, card in zip(keys, cards, strict=True) if key not in found}
+        if missing:
+            if len(self._known) + len(missing) > _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[key] = self._learned(card)
-        return found
+            learned = dict(zip(missing, self._learned(list(missing.values())), strict=True))
+            self._known |= learned
+            found |= learned
+        return [found[key] for key in keys]
 
-    def _learned(self, card: Card) -> _Known:
-        texts = [(text,) for text in (*card.examples, *card.not_examples)]
+    def _learned(self, cards: Sequence[Card]) -> list[_Known]:
+        texts = [(text,) for card in cards for text in (*card.examples, *card.not_examples)]
         points = self.points(feature_vectors(self._encoder, texts))
-        own, others = points[: len(card.examples)], points[len(card.examples) :]
-        topic_row, topic_constant = self.topics.task(own[:, : self._embedded])
-        row, constant = self.all.task(own)
-        # Only beside negative examples is the nearest positive one looked for.
-        near = own[:, : self._embedded] if len(others) else own[:0, : self._embedded]
-        return _Known(
-            len(own),
-            topic_row,
-            topic_constant,
-            row.astype(np.float32),
-            constant,
-            near.astype(np.float32),
-            others[:, : self._embedded].astype(np.float32),
-        )
+        learned, end = [], 0
+        for card in cards:
+            begin, end = end, end + len(card.examples) + len(card.not_examples)
+            own, others = np.split(points[begin:end], [len(card.examples)])
+            topics, not_topics = own[:, : self._embedded], others[:, : self._embedded]
+            topic_row, topic_constant = self.topics.task(topics)
+            row, constant = self.all.task(own)
+            # Only beside negative examples is the nearest positive one looked for.
+            positives = (topics if len(others) else topics[:0]).astype(np.float32)
+            negatives = not_topics.astype(np.float32)
+            learned.append(
+                _Known(len(own), topic_row, topic_constant, row.astype(np.float32), constant, positives, negatives)
+            )
+        return learned
+
+
+def _key_of(card: Card) -> bytes:
+    return hashlib.sha256(repr((card.examples, card.not_examples)).encode("utf-8", "surrogatepass")).digest()
 
 
 class Purposes:
@@ -178,7 +185,7 @@ class Purposes:
     def __init__(self, space: PurposeSpace, cards: Sequence[Card], positions: Indices) -> None:
         """`positions` are those of the cards in `cards` that have examples, ascending."""
         self.positions, self._space = positions, space
-        known = [space.known(cards[position]) for position in positions.tolist()]
+        known = space.known([cards[position] for position in positions.tolist()])
         counts = sorted({of.examples for of in known})
         self._count: Indices = np.array([counts.index(of.examples) for of in known], dtype=np.intp)
         self._of_topics, self._of_all = space.topics.shared(counts), space.all.shared(counts)

@@ -18,21 +18,7 @@ _TEMPLATES = {
     "commit-message": "Write a git commit message for this diff: renamed class {0} to {1} in src/main.py",
     "recipe": "Suggest a recipe for dinner with {0}, {1} and rice that is ready in half an hour.",
 }
-_WORDS = "orders invoice garden river camera ladder kitchen window planet engine market bottle forest".split(" ")  # noqa: SIM905
-    "orders",
-    "invoice",
-    "garden",
-    "river",
-    "camera",
-    "ladder",
-    "kitchen",
-    "window",
-    "planet",
-    "engine",
-    "market",
-    "bottle",
-    "forest",
-]
+_WORDS = ("orders", "invoice", "garden", "river", "camera", "ladder", "kitchen", "window", "planet", "engine", "bottle")
 GENERIC = (
     "hello, how are you today?",
     "Who was the first person on the moon?",

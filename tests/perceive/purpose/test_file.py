@@ -47,7 +47,7 @@ def test_covariances_of_another_encoder_are_refused(tmp_path: Path) -> None:
 
 def test_an_artifact_without_covariances_uses_those_of_the_package(tmp_path: Path) -> None:
     card = adapter("sql")
-    own, package = (load_purpose_space(folder, ENCODER).known(card) for folder in (tmp_path, None))
+    (own,), (package,) = (load_purpose_space(folder, ENCODER).known([card]) for folder in (tmp_path, None))
     assert np.array_equal(own.row, package.row)
 
 
@@ -59,9 +59,9 @@ def test_fitted_covariances_are_read_back(tmp_path: Path) -> None:
     manifest = PurposeManifest(FORMAT, VERSION, ENCODER.name, ENCODER.fingerprint, (), "", {})
     save_purpose(tmp_path, parameters, manifest)
     read = load_purpose_space(tmp_path, ENCODER)
-    assert read.known(adapter("sql")).row.shape == (len(parameters.within),)
+    assert read.known([adapter("sql")])[0].row.shape == (len(parameters.within),)
 
 
 def test_what_is_kept_of_a_card_has_no_text() -> None:
-    known = load_purpose_space(None, ENCODER).known(adapter("sql", not_examples=("Drop every table.",)))
+    (known,) = load_purpose_space(None, ENCODER).known([adapter("sql", not_examples=("Drop every table.",))])
     assert not any(isinstance(value, str | bytes) for value in known)
