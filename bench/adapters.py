@@ -36,7 +36,7 @@ def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the routing data sets")
-    parser.add_argument("--draws", type=int, default=3, help="random draws of the examples")
+    parser.add_argument("--draws", type=int, default=2, help="random draws of the examples")
     arguments = parser.parse_args()
     data: Path = arguments.data
     predictor = load_predictor(settings.shipped_artifact_folder())
