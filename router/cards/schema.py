@@ -31,7 +31,6 @@ CardId = Annotated[
     ),
 ]
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
-Example = Annotated[str, Meta(min_length=1, max_length=4000)]
 Base = Annotated[CardId, Meta(description="For an adapter: the id of its base model's card.")]
 Privacy = Annotated[
     Literal["local", "private", "public"],
@@ -69,6 +68,7 @@ Tier = Annotated[
     Literal["frontier", "strong", "medium", "small"],
     Meta(description="How strong you believe the model is, among the models of its time."),
 ]
+Example = Annotated[str, Meta(min_length=1, max_length=4000)]
 StrongerThan = Annotated[
     tuple[CardId, ...],
     Meta(description="Ids of cards that you believe to be weaker than this one."),
