@@ -41,7 +41,7 @@ _FACTS: Mapping[str, tuple[int, Callable[[Card], bool]]] = {
     "size": (3, lambda card: card.size is not None or card.weights == "closed"),
     "license": (2, lambda card: card.license is not None or card.weights == "closed"),
     "lora": (2, lambda card: card.lora is not None or card.kind == "model"),
-    "good_for": (2, lambda card: bool(card.good_for) or card.kind == "model"),
+    "good_for": (2, lambda card: bool(card.good_for or card.examples) or card.kind == "model"),
 }
 
 

@@ -62,6 +62,7 @@ Tier = Annotated[
     Literal["frontier", "strong", "medium", "small"],
     Meta(description="How strong you believe the model is, among the models of its time."),
 ]
+Example = Annotated[str, Meta(min_length=1, max_length=4000)]
 StrongerThan = Annotated[
     tuple[CardId, ...],
     Meta(description="Ids of cards that you believe to be weaker than this one."),
@@ -219,6 +220,16 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     stronger_than: StrongerThan = ()
     good_for: tuple[Word, ...] = ()
     not_for: tuple[Word, ...] = ()
+    examples: Annotated[
+        tuple[Example, ...],
+        Meta(
+            max_length=64, description="Prompts that the card is for: it is expected to do better on prompts like them."
+        ),
+    ] = ()
+    not_examples: Annotated[
+        tuple[Example, ...],
+        Meta(max_length=64, description="Prompts that look like the examples, but that the card is not for."),
+    ] = ()
     tags: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
     rate_limits: RateLimits | None = None
     hardware: Annotated[Hardware, Meta(description="The machine that the model runs on.")] | None = None
@@ -260,6 +271,12 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         if self.kind == "adapter" and self.efforts is not None:
             raise ValueError("efforts: only a model may state efforts; an adapter is called as it is")
         _check_benchmarks(self.benchmarks)
+        if blank := next(
+            (key for key in ("examples", "not_examples") if not all(map(str.strip, getattr(self, key)))), None
+        ):
+            raise ValueError(f"{blank}: an example is a prompt, and one of these is blank")
+        if self.not_examples and not self.examples:
+            raise ValueError("not_examples: only limit what `examples` say, and the card has none")
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
         check_server(self.base_url, self.api_key_env)

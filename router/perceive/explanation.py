@@ -36,6 +36,8 @@ def describe_card(predictor: Predictor, catalog: Catalog, position: int, evidenc
         parts.append(f"{predictor.manifest.models[column].outcomes} outcomes")
     if card.id in evidence:
         parts.append(f"{len(evidence[card.id].scores)} probes")
+    if card.examples and column is None:
+        parts.append(f"{len(card.examples)} example{'s' * (len(card.examples) != 1)} of what it is for")
     if card.base is not None and column is None:
         parts.append(f"its base {card.base}")
     parts += _stated(card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from router.cards.catalog import Catalog
 from router.perceive.ability.local import LocalEvidence
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.profile import PromptProfile
+from router.perceive.purpose.space import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
@@ -42,6 +43,15 @@ class QualityModel(Protocol):
         """The qualities on the first of the prompts."""
 
 
+class CardPurposes(NamedTuple):
+    """The examples of the cards that have some, and which of these cards are adapters of which nothing else is known
+    `(cards with examples,)`: prompts unlike their examples are left to their bases.
+    """
+
+    of: Purposes
+    leaves_others: Mask
+
+
 class Forecaster:
     """Forecasts for one catalogue. A card's forecast depends on that card alone, and on those that it names."""
 
@@ -53,11 +63,15 @@ class Forecaster:
         rows: Indices,
         local: Mapping[int, LocalEvidence],
         measured: Mask | None = None,
+        purposes: CardPurposes | None = None,
     ) -> None:
         """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position; `measured` is
-        that of `Forecast`.
+        that of `Forecast`; `purposes` is what the examples on cards say.
         """
-        self._measured = measured
+        self._measured, self._purposes = measured, purposes
+        self._left_far = np.zeros(len(catalog))
+        if purposes is not None:
+            self._left_far[purposes.of.positions[purposes.leaves_others]] = LEFT_FAR
         self._predictor, self._quality, self._local = predictor, quality, local
         cards = catalog.columns
         self._max_output_tokens = np.where(np.isnan(cards.max_output_tokens), np.inf, cards.max_output_tokens)
@@ -79,7 +93,7 @@ class Forecaster:
 
     def _whole(self, features: Features) -> Forecast:
         prompt = self._predictor.profile(features.vector[None])
-        quality = self._with_local_evidence(self._quality(prompt), features.vector)
+        quality = self._on_prompt(prompt, features.vector)
         output_tokens = np.minimum(tokens_of(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)
         if features.output_limit is not None:
             output_tokens = np.minimum(output_tokens, features.output_limit)
@@ -110,8 +124,35 @@ class Forecaster:
 
     def qualities(self, vectors: Floats) -> Doubles:
         """The expected qualities `(prompts, cards)` on prompts with these feature vectors."""
-        rows = [self._with_local_evidence(self._quality(self._predictor.profile(v[None])), v).quality for v in vectors]
+        rows = [self._on_prompt(self._predictor.profile(v[None]), v).quality for v in vectors]
         return np.array(rows).reshape(len(vectors), -1)
+
+    def _on_prompt(self, prompt: PromptProfile, vector: Floats) -> Quality:
+        return self._with_purposes(self._with_local_evidence(self._quality(prompt), vector), vector)
+
+    def _with_purposes(self, quality: Quality, vector: Floats) -> Quality:
+        """`quality` raised for the cards that have examples like the prompt; no other card changes."""
+        if self._purposes is None:
+            return quality
+        of = self._purposes.of
+        near, logits = of.logits(vector)
+        positions = of.positions[near]
+        topic = self._predictor.topics(vector[None])[0] if self._local and len(near) else None
+        for place, position in enumerate(positions.tolist()):
+            if topic is not None and position in self._local:
+                # Outcomes on such prompts say what the examples only claim.
+                logits[place] /= 1.0 + self._local[position].outcomes_near(topic)
+        raises = logits > 0
+        positions, logits = positions[raises], logits[raises]
+
+        def changed(values: Doubles) -> Doubles:
+            new: Doubles = np.maximum(values - self._left_far, 0.0)
+            new[positions] = raised(values[positions], logits)
+            return new
+
+        same = quality.compared is quality.quality
+        of_prompt = changed(quality.quality)
+        return quality._replace(quality=of_prompt, compared=of_prompt if same else changed(quality.compared))
 
     def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
         if not self._local:

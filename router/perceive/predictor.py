@@ -8,6 +8,7 @@ in `router.learn.training`; this module has only array operations.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,11 +26,13 @@ from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.ability.local import LocalEvidence, topics_of_vectors
 from router.perceive.ability.placement import ProbeReadings, RatingPlacer
 from router.perceive.features import feature_vectors
-from router.perceive.forecaster import Forecaster
+from router.perceive.forecaster import CardPurposes, Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.logistic import LogisticQuality
 from router.perceive.profile import PromptProfile, share_between
+from router.perceive.purpose.file import load_purpose_space
+from router.perceive.purpose.space import Purposes, PurposeSpace
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
 from router.perceive.text.encoder import Encoder
@@ -61,8 +64,9 @@ class Evidence(Struct, frozen=True, eq=False):
 class Predictor:
     """Fitted arrays, the encoder they were fitted with, and the evidence on each model."""
 
-    def __init__(self, head: Head, encoder: Encoder, manifest: Manifest) -> None:
-        self.head, self.encoder, self.manifest = head, encoder, manifest
+    def __init__(self, head: Head, encoder: Encoder, manifest: Manifest, folder: Path | None = None) -> None:
+        """`folder` is that of the artifact, None for one that was just trained."""
+        self.head, self.encoder, self.manifest, self._folder = head, encoder, manifest, folder
         self.models = tuple(model.name for model in manifest.models)
         digest = hashlib.sha256(encoder.fingerprint.encode())
         for array in stored_arrays(head).values():
@@ -87,7 +91,7 @@ class Predictor:
         Raises ArtifactError if it is missing, damaged, of another format, or trained with another encoder.
         """
         head, manifest = read_head(folder, encoder)
-        return cls(head, encoder, manifest)
+        return cls(head, encoder, manifest, folder)
 
     def save(self, folder: Path) -> None:
         """Write the artifact without the encoder."""
@@ -161,24 +165,45 @@ class Predictor:
         variance: Doubles = (row_by_row(prompts.profiles, covariance) * prompts.profiles).sum(axis=1)
         return np.maximum(variance, prompts.ood_probability * float((covariance * self.head.second_moment).sum()))
 
+    @functools.cached_property
+    def purpose_space(self) -> PurposeSpace:
+        """The space in which the examples of cards are compared with prompts. Raises ArtifactError."""
+        return load_purpose_space(self._folder, self.encoder)
+
+    def _purposes(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> CardPurposes | None:
+        """What the examples of cards say; None where no card has any. Outcomes of its own say more about a card."""
+        shown = [at for at, card in enumerate(catalog) if card.examples and self.column(catalog, at) is None]
+        if not shown:
+            return None
+        leaves_others = [catalog[at].base is not None and catalog[at].id not in evidence for at in shown]
+        purposes = Purposes(self.purpose_space, catalog, np.array(shown, dtype=np.intp))
+        return CardPurposes(purposes, np.array(leaves_others, dtype=np.bool_))
+
     def bind(self, catalog: Catalog, evidence: Mapping[str, Evidence] | None = None) -> Forecaster:
         """A forecaster for the cards of `catalog`; `evidence` are probe outcomes by card id."""
         evidence = evidence or {}
         columns = [self._column_of(catalog, position) for position in range(len(catalog))]
         rows: Indices = np.array([len(self.models) if column is None else column for column in columns], dtype=np.intp)
         local: dict[int, LocalEvidence] = {}
+        purposes = self._purposes(catalog, evidence)
         if self.acceptance is None:
             abilities = [self._ability(catalog, position, evidence, local) for position in range(len(catalog))]
             everyone = self._with_adapters(local, catalog)
             measured: Mask = np.array([column is not None for column in columns], dtype=np.bool_)
             measured[list(everyone)] = True
+            if purposes is not None and measured.any():
+                # Examples are evidence too, and the base must stay an option beside its adapter.
+                shown = purposes.of.positions.tolist()
+                bases = [catalog.position(base) for at in shown if (base := catalog[at].base) is not None]
+                measured[[*shown, *(base for base in bases if base is not None)]] = True
             quality = LinearQuality(self.head, abilities, rows, self._average)
-            return Forecaster(self, catalog, quality, rows, everyone, measured)
+            return Forecaster(self, catalog, quality, rows, everyone, measured, purposes)
         placer = self._placer(catalog, evidence)
         strengths = [self.acceptance.strength_of(placer.latent(position)) for position in range(len(catalog))]
         interactions = np.array([self._interaction(column) for column in columns]).reshape(-1, len(self._average) - 1)
         logistic = LogisticQuality(self.acceptance, strengths, interactions)
-        return Forecaster(self, catalog, logistic, rows, self._with_adapters(placer.local(), catalog))
+        local = self._with_adapters(placer.local(), catalog)
+        return Forecaster(self, catalog, logistic, rows, local, purposes=purposes)
 
     def belief(self, catalog: Catalog, position: int, vectors: Floats) -> Belief:
         """What is known of the card at `position` without probes, about prompts with these feature vectors."""

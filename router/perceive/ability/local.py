@@ -53,6 +53,10 @@ class LocalEvidence(Struct, frozen=True, eq=False):
         near = np.maximum(_similarity_of((self.topics * topic).sum(axis=1)), 0.0)
         return min(max(float((near * self.weights).sum()), -self.bound), self.bound)
 
+    def outcomes_near(self, topic: Doubles) -> float:
+        """How many outcomes are on prompts like one with this topic `(numbers,)`, each weighed by its similarity."""
+        return float(np.maximum(_similarity_of((self.topics * topic).sum(axis=1)), 0.0).sum())
+
     def corrections(self, topics: Doubles) -> Doubles:
         """The corrections `(prompts,)` of prompts with these topics `(prompts, numbers)`."""
         return np.array([self.correction(topic) for topic in topics], dtype=np.float64)

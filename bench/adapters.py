@@ -1,0 +1,145 @@
+"""Adapters chosen by the examples on their cards: `python -m bench.adapters --data DIR`.
+
+BBH-27 and CLINC150 as adapter cards of one base, with five unlabelled prompts a card and no outcomes, under the policy
+`best`: how often the card of the prompt's own task is chosen, and how many generic prompts are taken from the base.
+Then the time that 2,000 adapter cards add to a decision. `predictor/purpose.json` names what the covariances were
+fitted to; the sets judged here are not among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from router import settings
+from router.cards.catalog import Catalog, load_catalog
+from router.cards.schema import Card
+from router.decide.policy import Policies, load_policies
+from router.loading import load_predictor
+from router.perceive.predictor import Predictor
+from router.pipeline import Router
+from router.wire.chat.request import ChatRequest
+
+EXAMPLES = 5
+BASE = Card(id="base", provider="hosted_vllm", model="base")
+Labelled = list[tuple[str, str]]
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the routing data sets")
+    parser.add_argument("--draws", type=int, default=2, help="random draws of the examples")
+    arguments = parser.parse_args()
+    data: Path = arguments.data
+    predictor = load_predictor(settings.shipped_artifact_folder())
+    bbh = [(row["domain"], row["prompt"]) for row in _rows(data / "bbh_tasks")]
+    clinc = json.loads((data / "clinc150" / "data_full.json").read_text(encoding="utf-8"))
+    chat = [row["prompt"] for name in ("alpaca_eval2", "arena_bench_v1") for row in _rows(data / name)][:1000]
+    exams = [row["prompt"] for row in _rows(data / "mmlu_pro")[::10]][:1000]
+    generic = {"chat": chat, "mmlu_pro": exams}
+    print("cards     own task (by draw)        left to base   taken of 1,000: " + ", ".join(generic))
+    for draw in range(arguments.draws):
+        random = np.random.default_rng(draw)
+        _judge("BBH-27", predictor, *_drawn(bbh, random), generic)
+        train, test = ([(label, text) for text, label in clinc[part]] for part in ("train", "test"))
+        _judge("CLINC150", predictor, _drawn(train, random)[0], test, generic)
+    for cards in (0, 100, 2000):
+        _time(predictor, cards, bbh, chat[:200])
+
+
+def _judge(name: str, predictor: Predictor, shown: Labelled, asked: Labelled, generic: dict[str, list[str]]) -> None:
+    router = _router(predictor, _cards(shown), _policies())
+    chosen = [_choice(router, text) for _, text in asked]
+    right = sum(card == _id(label) for card, (label, _) in zip(chosen, asked, strict=True)) / len(asked)
+    left = chosen.count("base") / len(asked)
+    taken = [sum(_choice(router, text) != "base" for text in texts) / len(texts) for texts in generic.values()]
+    print(f"{name:10}{right:.3f}{left:28.3f}{'':14}" + ", ".join(f"{100 * share:.1f} %" for share in taken), flush=True)
+
+
+def _time(predictor: Predictor, count: int, bbh: Labelled, prompts: Sequence[str]) -> None:
+    """The median time of a decision over the default catalogue with `count` adapter cards."""
+    random = np.random.default_rng(0)
+    texts = [text for _, text in bbh]
+    adapters = [
+        Card(
+            id=f"adapter-{number:04}",
+            kind="adapter",
+            base="base",
+            provider="hosted_vllm",
+            model=f"adapter-{number}",
+            examples=tuple(texts[at] for at in random.choice(len(texts), EXAMPLES, replace=False)),
+        )
+        for number in range(count)
+    ]
+    stated = load_catalog(settings.default_cards_folder()).stated
+    default = [card for card in stated if card.effort_of is None]
+    begin = time.perf_counter()
+    router = Router(Catalog([*default, BASE, *adapters]), _policies(), predictor)
+    bound = time.perf_counter() - begin
+    requests = [ChatRequest.from_body({"messages": [{"role": "user", "content": text}]}) for text in prompts]
+    times = []
+    for request in requests * 3:
+        begin = time.perf_counter()
+        router.route(request, policy="best")
+        times.append(1e3 * (time.perf_counter() - begin))
+    print(f"{count:5} adapters: {statistics.median(times):.2f} ms a decision, ready after {bound:.2f} s", flush=True)
+
+
+def _router(predictor: Predictor, cards: Sequence[Card], policies: Policies) -> Router:
+    return Router(Catalog([BASE, *cards]), policies, predictor)
+
+
+def _policies() -> Policies:
+    return load_policies(settings.default_policies_folder(), load_catalog(settings.default_cards_folder()))
+
+
+def _choice(router: Router, text: str) -> str:
+    request = ChatRequest.from_body({"messages": [{"role": "user", "content": text}]})
+    return router.route(request, policy="best").decision.card
+
+
+def _drawn(labelled: Labelled, random: np.random.Generator) -> tuple[Labelled, Labelled]:
+    """`EXAMPLES` prompts of each label, and the others."""
+    order = random.permutation(len(labelled)).tolist()
+    count: dict[str, int] = {}
+    shown: Labelled = []
+    others: Labelled = []
+    for at in order:
+        label = labelled[at][0]
+        count[label] = count.get(label, 0) + 1
+        (shown if count[label] <= EXAMPLES else others).append(labelled[at])
+    return shown, others
+
+
+def _cards(shown: Labelled) -> list[Card]:
+    examples: dict[str, list[str]] = {}
+    for label, text in shown:
+        examples.setdefault(label, []).append(text[:4000])
+    return [
+        Card(
+            id=_id(label), kind="adapter", base="base", provider="hosted_vllm", model=_id(label), examples=tuple(texts)
+        )
+        for label, texts in examples.items()
+    ]
+
+
+def _id(label: str) -> str:
+    # Before and after "base" in the order of ids, which breaks ties.
+    return label.replace(" ", "_")
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with gzip.open(folder / "prompts.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the examples on cards say about prompts like them."""
