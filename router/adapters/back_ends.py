@@ -60,7 +60,7 @@ def verdict(adapter: Adapter) -> Verdict:
         return _nowhere(kind, why)
     reasons = {name: _for_server(adapter, name) for name in NAMES}
     servable: Servable = "adapter" if None in reasons.values() else "fold"
-    return Verdict(servable, reasons, _hints(adapter) if reasons["vllm"] is None else ())
+    return Verdict(servable, reasons, _hints(adapter, reasons))
 
 
 def _nowhere(servable: Servable, why: str) -> Verdict:
@@ -104,8 +104,11 @@ def _for_server(adapter: Adapter, server: str) -> str | None:
     return None if problem is None else f"{problem}; `route adapters fold` mends it"
 
 
-def _hints(adapter: Adapter) -> tuple[str, ...]:
+def _hints(adapter: Adapter, reasons: Mapping[str, str | None]) -> tuple[str, ...]:
+    hints = []
     rank = adapter.config.rank
-    if rank is None or rank <= _VLLM_DEFAULT_RANK:
-        return ()
-    return (f"vllm: --max-lora-rank {next((size for size in VLLM_RANKS if size >= rank), rank)}",)
+    if reasons["vllm"] is None and rank is not None and rank > _VLLM_DEFAULT_RANK:
+        hints.append(f"vllm: start it with --max-lora-rank {next(size for size in VLLM_RANKS if size >= rank)}")
+    if reasons["llama.cpp"] is None:
+        hints.append("llama.cpp: convert it to GGUF first (convert_lora_to_gguf.py)")
+    return tuple(hints)

@@ -223,4 +223,5 @@ def _print_folded(folded: Folded, out: Path, *, as_json: bool) -> None:
             f"kept energy: {folded.kept_energy:.2%} in all, at least {folded.least_kept:.2%} "
             f"({folded.least_kept_module})"
         )
-    typer.echo(f"largest difference on random inputs: {folded.difference:.1e} of the largest output")
+    else:
+        typer.echo(f"largest difference on random inputs: {folded.difference:.1e} of the largest output")
