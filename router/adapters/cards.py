@@ -16,6 +16,7 @@ from router.adapters.folder import Adapter, file_hash, tokenizer_hash
 from router.cards.catalog import load_card
 from router.cards.schema import Card, Lora
 from router.errors import ConfigurationError
+from router.formats.yaml_file import convert
 
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_ID = 128
@@ -91,12 +92,27 @@ def card_ids(folders: Sequence[Path], root: Path) -> dict[Path, str]:
     return names
 
 
-def base_card_id(base_model: str, cards: Iterable[Card]) -> str:
-    """The id of the card that names `base_model` as its model, id or alias; else an id made of the name."""
-    for card in cards:
-        if card.kind == "model" and base_model in (card.model, *card.names):
+def base_card_id(base_model: str, cards: Sequence[Card], taken: Iterable[str] = ()) -> str:
+    """The id of the card that names `base_model` as its model, id or alias; else an id made of the name.
+
+    That is its last part, unless another model or one of `taken`, the ids of adapters, has it.
+    """
+    models = [card for card in cards if card.kind == "model"]
+    for card in models:
+        if base_model in (card.model, *card.names):
             return card.id
-    return _clean(base_model.rstrip("/").rpartition("/")[2]).lower()
+    short = _clean(base_model.rstrip("/").rpartition("/")[2]).lower()
+    same = next((card for card in models if short in card.names), None)
+    if same is not None and not (_is_hub_name(same.model) and _is_hub_name(base_model)):
+        return same.id
+    used = {*taken, *(name for card in cards for name in card.names)}
+    full = _clean(base_model.strip("/")).lower()
+    return next(name for name in (short, full, f"{full}-base", f"{full}-base-model") if name not in used)
+
+
+def _is_hub_name(model: str) -> bool:
+    """Whether `model` is an organisation and a name, which belong to one model only."""
+    return model.count("/") == 1 and not model.startswith("/")
 
 
 def card_facts(facts: Imported, base: str, provider: str = _PROVIDER) -> dict[str, Any]:
@@ -144,6 +160,7 @@ def can_have_card(facts: Imported) -> bool:
 
 def write_card(file: Path, facts: Imported, plain: dict[str, Any]) -> Card:
     """Write the card with what its keys do not say as comments, and read it back. Raises FileError, OSError."""
+    _check(plain, file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_head(facts) + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return load_card(file)
@@ -155,11 +172,17 @@ def write_base_card(folder: Path, card_id: str, base_model: str, provider: str =
     if file.exists():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    text = "# Written by `route adapters import`, which knows only the model's name: add base_url and what you know.\n"
     plain = {"id": card_id, "provider": provider, "model": base_model}
+    _check(plain, file)
+    text = "# Written by `route adapters import`, which knows only the model's name: add base_url and what you know.\n"
     file.write_text(text + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_card(file)
     return file
+
+
+def _check(plain: dict[str, Any], file: Path) -> None:
+    """Raise FileError where `plain` is no card, before anything is written."""
+    convert(plain, Card, file, {})
 
 
 def _rank(adapter: Adapter, module: str) -> int | None:
@@ -197,4 +220,6 @@ def _head(facts: Imported) -> str:
     else:
         lines += [f"{name}: {facts.verdict.reasons[name] or 'yes'}" for name in NAMES]
     lines += facts.verdict.hints
-    return "".join(f"# {line.replace(chr(10), ' ').replace(chr(13), ' ')}\n" for line in lines)
+    # A line break in a name would end the comment.
+    clean = ("".join(character if character.isprintable() else " " for character in line) for line in lines)
+    return "".join(f"# {line}\n" for line in clean)

@@ -128,3 +128,47 @@ def test_truncate_prints_the_kept_energy(run: Run, adapters: Path, tmp_path: Pat
     assert ended.code == 0
     assert "plain LoRA of rank 2" in ended.out
     assert "kept energy: " in ended.out
+
+
+def with_base(name: str) -> folders.Made:
+    settings, tensors, deltas = all_kinds()["lora"]
+    return {**settings, "base_model_name_or_path": name}, tensors, deltas
+
+
+def test_two_bases_of_one_name_are_two_cards(run: Run, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "in" / "one", with_base("first/Tiny"))
+    write_adapter(tmp_path / "in" / "two", with_base("second/tiny"))
+    run("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"))
+    catalog = load_catalog(tmp_path / "cards")
+    assert [catalog.named(name).base for name in ("one", "two")] == ["tiny", "second-tiny"]
+    assert [catalog.named(name).model for name in ("tiny", "second-tiny")] == ["first/Tiny", "second/tiny"]
+
+
+def test_an_adapter_named_like_its_base_has_another_id(run: Run, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "in" / "tiny", with_base("org/Tiny"))
+    run("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"))
+    assert load_catalog(tmp_path / "cards").named("tiny").base == "org-tiny"
+
+
+def test_the_name_of_another_card_is_not_taken(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "other.yaml").write_text("id: other\naliases: [mine]\nprovider: openai\nmodel: x\n")
+    write_adapter(tmp_path / "in" / "mine", with_base("org/Tiny"))
+    assert "is named mine" in run("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards")).out
+    assert load_catalog(tmp_path / "cards").ids == ("other",)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\x85", "\u2028"])
+def test_a_line_break_in_a_name_adds_no_key_to_the_card(run: Run, tmp_path: Path, line_break: str) -> None:
+    settings, tensors, deltas = with_base(f"org/Tiny{line_break}tags: [planted]")
+    write_adapter(tmp_path / "in" / "a", ({**settings, "revision": f"1{line_break}tags: [planted]"}, tensors, deltas))
+    run("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"))
+    assert [card.tags for card in load_catalog(tmp_path / "cards")] == [(), ()]
+
+
+def test_a_base_name_too_long_for_a_card_leaves_no_files(run: Run, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "in" / "a", with_base("org/" + "x" * 300))
+    ended = run("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"))
+    assert ended.code == 3
+    assert "model: " in ended.err
+    assert not (tmp_path / "cards").exists()

@@ -63,7 +63,12 @@ def import_adapters(
             _print_import(facts)
         if out is None:
             continue
-        note = _write_card(out, facts, existing, base_card, provider, overwrite=overwrite)
+        taken = [other.id for other in described]
+        try:
+            note = _write_card(out, facts, existing, base_card, provider, taken=taken, overwrite=overwrite)
+        except ConfigurationError as error:
+            problems.append(str(error))
+            continue
         typer.echo(note, err=as_json)
     for problem in problems:
         typer.echo(f"route: {problem}", err=True)
@@ -181,6 +186,7 @@ def _write_card(
     base_card: str | None,
     provider: str | None,
     *,
+    taken: list[str],
     overwrite: bool,
 ) -> str:
     """Write the card of one adapter, and that of its base where there is none. Returns a line for the user."""
@@ -189,10 +195,14 @@ def _write_card(
 
     if not adapter_cards.can_have_card(facts):
         return f"  no card: {adapter_cards.reason(facts)}"
-    base = base_card or (None if facts.base_model is None else adapter_cards.base_card_id(facts.base_model, existing))
+    base = base_card
+    if base is None and facts.base_model is not None:
+        base = adapter_cards.base_card_id(facts.base_model, existing, taken)
     if base is None:
         return "  no card: base_model_name_or_path is not stated; give --base-card ID"
     file = out / f"{facts.id}.yaml"
+    if not file.exists() and any(facts.id in card.names for card in existing):
+        return f"  no card: another card in {out} is named {facts.id}; rename the folder or that card"
     if file.exists() and not overwrite:
         return f"  {file}: already exists (--overwrite replaces it)"
     known = next((card for card in existing if card.id == base), None)
@@ -200,13 +210,13 @@ def _write_card(
         raise CallerError(f"--base-card: there is no card {base_card} in {out}")
     used = provider or (known.provider if known is not None else "hosted_vllm")
     note = f"  {file}: card {facts.id}, base {base}"
-    card = adapter_cards.write_card(file, facts, adapter_cards.card_facts(facts, base, used))
+    # First the base's, since an adapter's card without it would break the folder.
     if known is None and facts.base_model is not None:
         written = adapter_cards.write_base_card(out, base, facts.base_model, used)
         if written is not None:
             note += f"\n  {written}: card {base}, which has only a name: add its base_url"
             existing.append(load_card(written))
-    existing.append(card)
+    existing.append(adapter_cards.write_card(file, facts, adapter_cards.card_facts(facts, base, used)))
     return note
 
 
