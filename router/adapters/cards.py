@@ -171,9 +171,9 @@ def write_base_card(folder: Path, card_id: str, base_model: str, provider: str =
     file = folder / f"{card_id}.yaml"
     if file.exists():
         return None
-    folder.mkdir(parents=True, exist_ok=True)
     plain = {"id": card_id, "provider": provider, "model": base_model}
     _check(plain, file)
+    folder.mkdir(parents=True, exist_ok=True)
     text = "# Written by `route adapters import`, which knows only the model's name: add base_url and what you know.\n"
     file.write_text(text + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_card(file)

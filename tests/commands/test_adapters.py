@@ -158,6 +158,12 @@ def test_the_name_of_another_card_is_not_taken(run: Run, tmp_path: Path) -> None
     assert load_catalog(tmp_path / "cards").ids == ("other",)
 
 
+def test_a_base_that_is_an_adapter_is_refused(run: Run, adapters: Path, tmp_path: Path) -> None:
+    run("adapters", "import", str(adapters / "lora"), "--out", str(tmp_path / "cards"))
+    ended = run("adapters", "import", str(adapters / "rslora"), "--out", str(tmp_path / "cards"), "--base-card", "lora")
+    assert (ended.code, "is an adapter" in ended.err) == (2, True)
+
+
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\x85", "\u2028"])
 def test_a_line_break_in_a_name_adds_no_key_to_the_card(run: Run, tmp_path: Path, line_break: str) -> None:
     settings, tensors, deltas = with_base(f"org/Tiny{line_break}tags: [planted]")

@@ -208,6 +208,8 @@ def _write_card(
     known = next((card for card in existing if card.id == base), None)
     if known is None and base_card is not None and facts.base_model is None:
         raise CallerError(f"--base-card: there is no card {base_card} in {out}")
+    if known is not None and known.kind == "adapter":
+        raise CallerError(f"--base-card: {base} is an adapter, and a base must be a model")
     used = provider or (known.provider if known is not None else "hosted_vllm")
     note = f"  {file}: card {facts.id}, base {base}"
     # First the base's, since an adapter's card without it would break the folder.
