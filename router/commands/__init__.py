@@ -48,7 +48,7 @@ HELP = (
 def build() -> typer.Typer:
     """The command line with all commands."""
     from router.commands import ask, doctor, gateway, init, keys, prompt, serve
-    from router.commands.catalogue import cards, plans, policies
+    from router.commands.catalogue import adapters, cards, plans, policies
     from router.commands.history import records, savings
     from router.commands.learning import learn, onboard, pareto, promote, solve
 
@@ -61,7 +61,7 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    routing = prompt, ask, cards, policies, plans, init, doctor, pareto
+    routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
     for module in (*routing, serve, gateway, keys, records, savings, learn, onboard, solve, promote):
         module.register(app)
     return app
