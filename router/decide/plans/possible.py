@@ -51,10 +51,18 @@ def _impossible_kind(plan: PlanSpec, features: Features) -> str:
     if acts and not isinstance(plan, Cascade | BestOf | Reroute):
         return f"the request has tools ({acts[0]}): only cascade, best_of and reroute take one answer whole"
     match plan:
-        case Segments() if features.needs & _JSON:
-            return "the request asks for one answer in JSON, and the answers to parts cannot be joined into one"
+        case Segments():
+            return _impossible_parts(features)
         case BestOf(validators=validators) if validators.json_schema == "request" and not features.needs & _JSON:
             return "the request asks for no JSON, with a schema or without, by which the plan checks answers"
         case Chain(stages=stages) if (first := stages[0].consumes) not in features.modalities:
             return f"the request contains no {first}, which the first stage consumes"
+    return ""
+
+
+def _impossible_parts(features: Features) -> str:
+    if kinds := sorted(features.modalities - {"text"}):
+        return f"the request contains {kinds[0]}, which the parts of a prompt would be without"
+    if features.needs & _JSON:
+        return "the request asks for one answer in JSON, and the answers to parts cannot be joined into one"
     return ""

@@ -56,6 +56,7 @@ class CompletionHandler:
         self._responder = Responder(send, self._routing_headers, surface.stream_type)
         self._accounting = Accounting(services.state, services.lines)
         self._turn = contextlib.AsyncExitStack()
+        self._memory: Reserved | None = None
         self._disconnect: CancelOnDisconnect | None = None
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
@@ -78,13 +79,14 @@ class CompletionHandler:
             try:
                 self._request = await self._entered()
                 async with self._services.bodies.reserved(tenant_of(self._request)) as memory:
+                    self._memory = memory
                     began_s = time.monotonic()
                     request = await self._read(self._request, memory)
                     await self._services.pace.turn(tenant_of(request))
                     # How long a client takes to send its request shortens nobody's time to answer.
                     self._sender.ends_s += time.monotonic() - began_s
                     async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
-                        await self._answer(request, memory)
+                        await self._answer(request)
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
@@ -129,7 +131,7 @@ class CompletionHandler:
         turn = self._services.admission.turn(turn_of(self._services, request, card))
         await self._turn.enter_async_context(turn)
 
-    async def _answer(self, request: GatewayRequest, memory: Reserved) -> None:
+    async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
         if (answer := self._surface.immediate(request.body)) is not None:
             await self._record(200, None)
@@ -155,7 +157,14 @@ class CompletionHandler:
         brief = brief_of(request, selection, self._record_id)
         bill = self._bill
         calling = services.runner.run(
-            selection.plan, selection.catalog, call, bill.attempts, self._before_attempt, brief, bill.ledger, memory
+            selection.plan,
+            selection.catalog,
+            call,
+            bill.attempts,
+            self._before_attempt,
+            brief,
+            bill.ledger,
+            self._memory,
         )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()

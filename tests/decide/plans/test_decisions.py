@@ -334,6 +334,13 @@ SEGMENTS = Plans(
 )
 
 
+def test_a_prompt_with_an_image_is_not_split_into_texts() -> None:
+    cards = [card(name, modalities=["text", "image"]) for name in ("first", "strong", "third")]
+    seen = features(modalities=["text", "image"])
+    decision = choose(cards, OUTLOOK, policy=policy("split"), plans=SEGMENTS, seen=seen)
+    assert reason(decision, "split") == "the request contains image, which the parts of a prompt would be without"
+
+
 def split(parts: list[list[float]], name: str = "split", **named: Any) -> Decision:
     expected = msgspec.structs.replace(OUTLOOK, parts=tuple(forecast(each, cost_usd=[0.001] * 3) for each in parts))
     return choose(CARDS, expected, policy=policy(name), plans=SEGMENTS, **named)
