@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from router.adapters.back_ends import NAMES, Verdict, verdict
 from router.adapters.folder import Adapter, file_hash, tokenizer_hash
+from router.cards.adapter.facts import Lora
 from router.cards.catalog import load_card
-from router.cards.schema import Card, Lora
+from router.cards.schema import Card
 from router.errors import ConfigurationError
 from router.formats.yaml_file import convert
 
