@@ -152,10 +152,11 @@ class Chooser:
         """The first `count` cards by score; none of the same model as another member, such as its other efforts."""
         if self._ranked is None:
             self._ranked = np.argsort(self._make_score(), kind="stable").tolist()
-        models = {self._catalog[card].server_id for card in taken}
+        server_ids = self._catalog.server_ids
+        models = {server_ids[card] for card in taken}
         found: list[int] = []
         for card in self._ranked:
-            if mask[card] and (model := self._catalog[card].server_id) not in models:
+            if mask.item(card) and (model := server_ids[card]) not in models:
                 found.append(card)
                 models.add(model)
                 if len(found) == count:
@@ -165,7 +166,7 @@ class Chooser:
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)
         if mask is None:
-            mask = self._without(frozenset())
+            mask = self._mask(Best()) if member.limits else self._without(frozenset())
             for limit in parse_flags(",".join(member.limits)).limits:
                 mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
             self._masks[member.limits] = mask
