@@ -113,11 +113,12 @@ def cascade(
     Each step weighs only the next member, so a dearer call is never more probable at a greater price of money.
     """
     qualities, asked = [], []
-    for number, members in enumerate(columns):
-        quality = _clipped(members[-1])
+    for number, column in enumerate(columns):
+        members = [_clipped(member) for member in column]
+        quality = members[-1]
         for step in range(len(members) - 2, -1, -1):
-            first = _clipped(members[step])
-            right, wrong = conditional(first, _clipped(members[step + 1]), constants.correlation)
+            first = members[step]
+            right, wrong = conditional(first, members[step + 1], constants.correlation)
             accepted = acceptance(first, right, wrong, prices[step + 1], separation, threshold)
             if step < len(members) - 2:
                 right, wrong = conditional(first, _clipped(quality), constants.correlation)

@@ -19,7 +19,7 @@ _GRID = np.linspace(-8.0, 8.0, 4097)
 _GRID_CDF = np.array([_NORMAL.cdf(float(x)) for x in _GRID])
 # Nodes and weights for the expectation over a standard normal variable.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_NODES, _WEIGHTS = _NODES[:, None], _WEIGHTS / _WEIGHTS.sum()
 _RIGHT, _COMMON, _OTHER = 0, 1, 2
 _GREATEST_LATENT = 0.9
 
@@ -80,8 +80,8 @@ def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     """
     latent = _latent(p[0], correlation)
     thresholds = np.interp(p, _GRID_CDF, _GRID)
-    shifted = (thresholds[:, None, :] + math.sqrt(latent) * _NODES[:, None]) / math.sqrt(1.0 - latent)
-    wrong = np.interp(-shifted, _GRID, _GRID_CDF)
+    shifted = (thresholds[:, None, :] + math.sqrt(latent) * _NODES) / -math.sqrt(1.0 - latent)
+    wrong = np.interp(shifted, _GRID, _GRID_CDF)
     # The quadrature is exact on average.
     wrong *= ((1.0 - p) / (_WEIGHTS @ wrong))[:, None, :]
     np.minimum(wrong, 1.0, out=wrong)
