@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import DecisionInputs
+from router.decide.fields import OF_A_REQUEST, DecisionInputs
 from router.decide.flags import parse_flags
-from router.decide.limits import LimitResult, evaluate
+from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Samples, Segments
 from router.types import Doubles, Forecast, Mask
+
+_PASSING: WeakKeyDictionary[Catalog, dict[tuple[Limit, bool], Mask]] = WeakKeyDictionary()
+"""By catalogue, the cards that pass limits on facts of cards, of which plan files state few."""
 
 
 class Exempt(NamedTuple):
@@ -168,9 +172,19 @@ class Chooser:
         if mask is None:
             mask = self._mask(Best()) if member.limits else self._without(frozenset())
             for limit in parse_flags(",".join(member.limits)).limits:
-                mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+                mask = mask & self._passing(limit)
             self._masks[member.limits] = mask
         return mask
+
+    def _passing(self, limit: Limit) -> Mask:
+        """The cards that pass a limit of a member; those on facts of cards are evaluated once for a catalogue."""
+        if limit.field in OF_A_REQUEST or limit.field == "age":
+            return ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+        known = _PASSING.setdefault(self._catalog, {})
+        key = (limit, self._unknown_passes)
+        if key not in known:
+            known[key] = ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+        return known[key]
 
     def _without(self, exempt: frozenset[Exempt]) -> Mask:
         """The cards that pass all limits but these, and but those on plans."""
