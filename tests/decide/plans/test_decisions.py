@@ -343,3 +343,15 @@ def test_the_doubt_of_a_plan_follows_from_that_of_its_members() -> None:
     assert narrow == pytest.approx(CONSTANTS.form_error)
     assert narrow < wide <= 0.31
     assert np.isfinite(wide)
+
+
+def test_a_limit_on_members_is_read_from_the_catalogue_of_the_request() -> None:
+    def member_with_price(first: str, third: str) -> str:
+        cards = [card("first", price={"input": first, "output": first}), STRONG]
+        cards.append(card("third", price={"input": third, "output": third}))
+        plan = Cascade(id="low", description="d", members=(Best(1, ("price<1$",)), "strong"))
+        decision = choose(cards, OUTLOOK, plan="low", plans=Plans([plan]))
+        assert isinstance(decision.plan, ComposedPlan)
+        return decision.plan.members[0]
+
+    assert [member_with_price("0.5$", "5$"), member_with_price("5$", "0.5$")] == ["first", "third"]
