@@ -353,11 +353,9 @@ def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pic
     passing, one_fails = counts == 0, counts == 1
     texts = []
     for result, failing in zip(results, fails, strict=True):
-        # What makes a plan impossible is no limit that could be lifted.
-        if result.limit is POSSIBLE:
-            continue
         added = failing & one_fails
-        if added.any() and pick(np.flatnonzero(added | passing)) != chosen:
+        # What makes a plan impossible is no limit that could be lifted.
+        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | passing)) != chosen:
             texts.append(result.limit.text)
     return tuple(texts)
 
