@@ -36,7 +36,7 @@ class Catalog(Sequence[Card]):
     """The cards in the order of their ids, looked up by id, alias or the model's upstream name. Immutable.
 
     An adapter has the facts of its base that its card does not state (`router.cards.adapter.inheritance`); `stated` are
-    the cards as they were given.
+    the cards as they were given. `ids` and `server_ids` are those of the cards, in their order.
     """
 
     def __init__(self, cards: Iterable[Card]) -> None:
@@ -70,6 +70,7 @@ class Catalog(Sequence[Card]):
         self._cards = tuple(
             card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
         )
+        self.server_ids = tuple(card.server_id for card in self._cards)
         for card in self._cards:
             if card.base is None or card.lora_slots is None or card.withheld:
                 continue

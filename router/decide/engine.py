@@ -187,13 +187,11 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
 
 def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:
     """What the first of `order` is: a card with its fallbacks, or a plan with those that answer if no member does."""
-    if rows is None:
-        return SinglePlan(catalog.ids[int(order[0])], fallbacks_of(catalog, order, fallbacks, needed))
-    chosen, cards = int(order[0]), order[order < len(catalog)]
-    if chosen < len(catalog):
+    chosen, cards = int(order[0]), (order if rows is None else order[order < len(catalog)]).tolist()
+    if rows is None or chosen < len(catalog):
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
-    members = set(rows.members_of(chosen))
-    others = np.array([rows.answerer(chosen), *(card for card in cards.tolist() if card not in members)])
+    members = rows.members_of(chosen)
+    others = [rows.answerer(chosen), *[card for card in cards if card not in members]]
     return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
 
 
@@ -340,11 +338,12 @@ def _fails(results: Sequence[LimitResult]) -> Mask:
 def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `chosen` would have been chosen."""
     counts = fails.sum(axis=0)
+    passing, one_fails = counts == 0, counts == 1
     texts = []
     for result, failing in zip(results, fails, strict=True):
-        added = failing & (counts == 1)
+        added = failing & one_fails
         # What makes a plan impossible is no limit that could be lifted.
-        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | (counts == 0))) != chosen:
+        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | passing)) != chosen:
             texts.append(result.limit.text)
     return tuple(texts)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
-from router.types import Indices
 
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
 
 
-def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: int) -> tuple[str, ...]:
+def fallbacks_of(catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int) -> tuple[str, ...]:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
     model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
     the same hosts with the same keys, such as adapters of one server, fail together with it.
@@ -23,7 +22,7 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
     card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
     for a card with more context where `needed_tokens` come near that of the first.
     """
-    first = catalog[int(order[0])]
+    first = catalog[order[0]]
     # Read no further than necessary: a catalogue may have thousands of cards.
     others = _other_servers(catalog, order)
     picked = list(itertools.islice(others, count))
@@ -52,12 +51,12 @@ def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: in
     return tuple(card.id for card in chosen)
 
 
-def _other_servers(catalog: Catalog, order: Indices) -> Iterator[Card]:
-    servers = {catalog[int(order[0])].server_id}
-    for card in map(catalog.__getitem__, order[1:].tolist()):
-        if card.server_id not in servers:
-            servers.add(card.server_id)
-            yield card
+def _other_servers(catalog: Catalog, order: Sequence[int]) -> Iterator[Card]:
+    servers = {catalog.server_ids[order[0]]}
+    for card in order:
+        if (server := catalog.server_ids[card]) not in servers:
+            servers.add(server)
+            yield catalog[card]
 
 
 def _weights(card: Card) -> frozenset[str]:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from router.compose.split.marked import Marked, spans_between
+from router.compose.split.marked import LINE_STARTS, Marked, found_at, spans_between
 
-_START = r"(?:^|(?<=\n))[ \t]{0,3}"
+_START = r"[ \t]{0,3}"
+# Not after `# 1.` or `/ 1.`.
+_BLANKS = re.compile(r"\s(?<![#/]\s)")
 _CLOSE = r"(?P<close>[.)\]:](?:\))?(?:\*\*)?[ \t]+|\*\*[ \t]+|[、．）：][ \t]*|[ \t]+[-–—][ \t]+)(?=\S)"
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _LETTERS = tuple("abcdefgh")
@@ -21,23 +23,23 @@ _CHINESE = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十"
 
 class Series(Struct, frozen=True):
     """A way to count. `pattern` has the groups `open`, `number` and `close`, which must be alike in all items but for
-    blanks. `is_weak`: options of one question are written so too, so that every item must be a request.
+    blanks. It matches where the text begins, and after a match of `before`. `is_weak`: options of one question are
+    written so too, so that every item must be a request.
     """
 
     pattern: re.Pattern[str]
     counts: tuple[Sequence[str], ...]
     explicit: bool = False
     is_weak: bool = False
+    before: re.Pattern[str] = LINE_STARTS
 
 
 _SERIES = (
     Series(re.compile(rf"{_START}(?P<open>[(（\[]?|\*\*)(?P<number>\d{{1,2}}){_CLOSE}"), (_DIGITS,)),
     Series(
-        re.compile(
-            r"(?:^|(?<=[.?!:;,]\s)|(?<=\s)(?<![#/]\s))(?P<open>\()?(?P<number>\d{1,2})(?P<close>(?(open)\)|[.)]))"
-            r"[ \t]+(?=\S)"
-        ),
+        re.compile(r"(?P<open>\()?(?P<number>\d{1,2})(?P<close>(?(open)\)|[.)]))[ \t]+(?=\S)"),
         (_DIGITS,),
+        before=_BLANKS,
     ),
     Series(re.compile(rf"{_START}(?P<open>)(?P<number>[{''.join(_CIRCLED)}])(?P<close>)[ \t]*(?=\S)"), (_CIRCLED,)),
     Series(
@@ -72,11 +74,14 @@ _SERIES = (
 
 def enumerations(text: str) -> Iterator[Marked]:
     """What counts in `text`, by each series that has two or more items."""
+    lower = text.lower()
     for series in _SERIES:
-        found = list(series.pattern.finditer(text))
+        # Two items contain the first two words; most prompts do not, and are not searched.
+        counts = [count for count in series.counts if count[0] in lower and count[1] in lower]
+        found = found_at(series.pattern, text, series.before) if counts else []
         if len(found) < 2:
             continue
-        for count in series.counts:
+        for count in counts:
             chosen = _counted(found, count)
             if chosen:
                 yield Marked(

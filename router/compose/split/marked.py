@@ -34,3 +34,21 @@ def spans_between(markers: Sequence[re.Match[str]], end: int) -> tuple[Span, ...
     """The texts after each marker, up to the next one or to `end`."""
     ends = [*(match.start() for match in markers[1:]), end]
     return tuple((match.end(), stop) for match, stop in zip(markers, ends, strict=True))
+
+
+LINE_STARTS = re.compile(r"\n")
+"""Matches what stands before the places that `found_at` looks at: where lines begin."""
+
+
+def found_at(pattern: re.Pattern[str], text: str, before: re.Pattern[str] = LINE_STARTS) -> list[re.Match[str]]:
+    """The matches of `pattern` that begin where `text` begins, or after a match of `before`; none overlap.
+
+    Few places of a text are such, so this is many times faster than a search that tries all.
+    """
+    found: list[re.Match[str]] = []
+    end = 0
+    for place in (0, *(match.end() for match in before.finditer(text))):
+        if place >= end and (match := pattern.match(text, place)) is not None:
+            found.append(match)
+            end = match.end()
+    return found

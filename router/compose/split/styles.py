@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from router.compose.split.enumerations import enumerations
-from router.compose.split.marked import Marked, spans_between
+from router.compose.split.marked import Marked, found_at, spans_between
 from router.compose.split.words import announces_tasks, opens_as_request, stands_alone
 
 Style = Callable[[str], Marked | None]
@@ -25,15 +25,16 @@ _WORDS = (
     r"question|task|problem|exercise|request|query|prompt|part|q|frage|aufgabe|pregunta|tarea|ejercicio|problema|"
     r"pergunta|tarefa|domanda|compito|tâche|exercice|problème|вопрос|задача|問題|質問|问题|任务|題目|题目|문제|질문"
 )
+_BEFORE_LABEL = re.compile(r"[.?!:;\n](?:(?<=\n)|\s)")
 _LABEL = re.compile(
-    r"(?:^|(?<=\n)|(?<=[.?!:;]\s))[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?"
+    r"[ \t]*(?:#{1,6}[ \t]*|>[ \t]*|[-*•][ \t]+)?(?:\*\*|__)?"
     rf"(?P<word>{_WORDS})[ \t]*(?:no\.?|nr\.?|number|#)?[ \t]*"
     r"(?P<number>\d{1,2}|[a-h]|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)?[ \t]*"
     r"(?P<end>[:：.)\]–—-]|(?:\*\*|__)|(?=\n))(?:\*\*|__)?[:：]?(?:\*\*|__)?[ \t]*\n?",
     re.IGNORECASE,
 )
-_BULLET = re.compile(r"(?:^|(?<=\n))[ \t]{0,3}[-*•–][ \t]+(?=\S)")
-_RULE = re.compile(r"(?:^|(?<=\n))[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})[ \t]*(?:\n|\Z)")
+_BULLET = re.compile(r"[ \t]{0,3}[-*•–][ \t]+(?=\S)")
+_RULE = re.compile(r"[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})[ \t]*(?:\n|\Z)")
 _FIRST_WORDS = (
     "firstly|first|to start(?: with)?|to begin with|erstens|zuerst|als erstes|(?:tout )?d['’]abord|premièrement|"
     "primero|primeramente|en primer lugar|prima|per prima cosa|primeiro|em primeiro lugar"
@@ -44,16 +45,18 @@ _LATER_WORDS = (
     "troisièmement|ensuite|puis|enfin|finalement|segundo|tercero|luego|después|por último|finalmente|poi|infine|"
     "depois|por fim"
 )
+_BEFORE_ORDINAL = re.compile(r"\s(?:(?<=\n)|(?<=[.?!:;\n]\s))")
 _ORDINAL = re.compile(
-    r"(?:^|(?<=[.?!;:\n]\s)|(?<=\n))[ \t]*(?:and[ \t]+|und[ \t]+|et[ \t]+|y[ \t]+)?"
+    r"[ \t]*(?:and[ \t]+|und[ \t]+|et[ \t]+|y[ \t]+)?"
     rf"(?:(?P<first>{_FIRST_WORDS})|{_LATER_WORDS})\b[,:]?[ \t]+",
     re.IGNORECASE,
 )
+_BEFORE_EAST_ASIAN_ORDINAL = re.compile(r"[。！？!?；;\n]")
 _EAST_ASIAN_ORDINAL = re.compile(
-    r"(?:^|(?<=[。！？!?；;\n]))[ \t]*(?:(?P<first>首先|第一|まず)|其次|然后|然後|接着|接著|再|最后|最後に?|第二|第三|"
+    r"[ \t]*(?:(?P<first>首先|第一|まず)|其次|然后|然後|接着|接著|再|最后|最後に?|第二|第三|"
     r"次に)[，、,：:][ \t]*"
 )
-_HEADING = re.compile(r"(?:^|(?<=\n))[ \t]*(?P<level>#{1,6})[ \t]+(?P<title>[^\n]+)\n")
+_HEADING = re.compile(r"[ \t]*(?P<level>#{1,6})[ \t]+(?P<title>[^\n]+)\n")
 # Sections of one prompt.
 _SECTION = re.compile(
     r"\W*(?:your )?(?:role|task|instructions?|goals?|objectives?|contexts?|background|inputs?|outputs?|formats?|"
@@ -119,7 +122,7 @@ def tags(text: str) -> Marked | None:
 
 def labels(text: str) -> Marked | None:
     """`Question 1:`, `## Task 2`, `**Part B:**`, `Aufgabe 3.`: counted from the first, or all without a number."""
-    found = list(_LABEL.finditer(text))
+    found = found_at(_LABEL, text, _BEFORE_LABEL)
     by_word: dict[str, list[re.Match[str]]] = {}
     for match in found:
         if match["number"] or match["end"] in (":", "："):
@@ -158,7 +161,7 @@ def _is_number(word: str, position: int) -> bool:
 
 def bullets(text: str) -> Marked | None:
     """`- …` after a line that announces tasks."""
-    found = list(_BULLET.finditer(text))
+    found = found_at(_BULLET, text)
     if len(found) < 2 or not announces_tasks(text[: found[0].start()]):
         return None
     return Marked(spans_between(found, len(text)), tuple(match.start() for match in found))
@@ -166,7 +169,7 @@ def bullets(text: str) -> Marked | None:
 
 def ordinals(text: str) -> Marked | None:
     """`First, … Then … Finally, …`: each begins a paragraph, or is followed by an imperative or a question."""
-    found = list(_ORDINAL.finditer(text)) or list(_EAST_ASIAN_ORDINAL.finditer(text))
+    found = found_at(_ORDINAL, text, _BEFORE_ORDINAL) or found_at(_EAST_ASIAN_ORDINAL, text, _BEFORE_EAST_ASIAN_ORDINAL)
     opening = next((n for n, match in enumerate(found) if match["first"]), None)
     if opening is None or len(found) < opening + 2:
         return None
@@ -186,7 +189,7 @@ def _begins_paragraph(text: str, start: int) -> bool:
 
 def headings(text: str) -> Marked | None:
     """Requests under headings of one level, with which the text begins; not the sections of one prompt."""
-    found = list(_HEADING.finditer(text))
+    found = found_at(_HEADING, text)
     if len(found) < 2 or text[: found[0].start()].strip() or len({match["level"] for match in found}) > 1:
         return None
     items = spans_between(found, len(text))
@@ -214,7 +217,7 @@ def paragraphs(text: str) -> Marked | None:
 
 def rules(text: str) -> Marked | None:
     """Requests between lines of `---`, `===` or `***`."""
-    found = list(_RULE.finditer(text))
+    found = found_at(_RULE, text)
     bounds = [0, *(match.end() for match in found)]
     ends = [*(match.start() for match in found), len(text)]
     spans = [(start, end) for start, end in zip(bounds, ends, strict=True) if text[start:end].strip()]

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from router.decide.plans.vote import asked_at_once, chances_of_samples, joint_of_cards, outcomes, sampled
+from router.decide.plans.vote import Outcomes, asked_at_once, chances_of_samples, joint_of_cards, outcomes, sampled
+from router.types import Doubles
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
@@ -114,11 +115,12 @@ def cascade(
     Each step weighs only the next member, so a dearer call is never more probable at a greater price of money.
     """
     qualities, asked = [], []
-    for number, members in enumerate(columns):
-        quality = _clipped(members[-1])
+    for number, column in enumerate(columns):
+        members = [_clipped(member) for member in column]
+        quality = members[-1]
         for step in range(len(members) - 2, -1, -1):
-            first = _clipped(members[step])
-            right, wrong = conditional(first, _clipped(members[step + 1]), constants.correlation)
+            first = members[step]
+            right, wrong = conditional(first, members[step + 1], constants.correlation)
             accepted = acceptance(first, right, wrong, prices[step + 1], separation, threshold)
             if step < len(members) - 2:
                 right, wrong = conditional(first, _clipped(quality), constants.correlation)
@@ -127,6 +129,51 @@ def cascade(
                 asked.append(1.0 - first * accepted.right - (1.0 - first) * accepted.wrong)
         qualities.append(quality)
     return Expected(qualities, _reach(asked))
+
+
+class Votes(NamedTuple):
+    """What a committee's vote comes to, whatever its calls cost.
+
+    `joint` are the probabilities of the patterns of right and wrong members, `(columns, 2 ** members)`, and `vote` what
+    each of them comes to. `first`, `right` and `wrong` have a probability for each column: that the first answer is
+    right, and that it is right, or wrong, and the vote right.
+    """
+
+    joint: Doubles
+    vote: Outcomes
+    first: list[float]
+    right: list[float]
+    wrong: list[float]
+
+    def expected(
+        self, prices: Column, constants: Constants, *, separation: float, threshold: float | None = None
+    ) -> Expected:
+        """The quality and the calls at these prices; see `committee`."""
+        joint, made = self.joint, self.vote.made
+        rest = (joint @ (made[:, 1:] @ np.array(prices[1:]))).tolist()
+        qualities: list[float] = []
+        base = ALWAYS_ASKS_ON
+        for number, first in enumerate(self.first):
+            given_right, given_wrong = self.right[number] / first, self.wrong[number] / (1.0 - first)
+            accepted = acceptance(first, given_right, given_wrong, rest[number], separation, threshold)
+            voted = _mixed(first, given_right, given_wrong, accepted)
+            qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
+            base = base if number else accepted
+        half = joint.shape[1] // 2
+        calls = (1.0 - base.right) * (joint[0, :half] @ made[:half])
+        calls += (1.0 - base.wrong) * (joint[0, half:] @ made[half:])
+        return Expected(qualities, [1.0, *[min(constants.readable * each, 1.0) for each in calls[1:].tolist()]])
+
+
+def votes(columns: Sequence[Column], constants: Constants, agree: int) -> Votes:
+    """The votes of the members of a committee."""
+    p = np.minimum(np.maximum(np.array(columns), _LEAST), _GREATEST)
+    vote = outcomes(p.shape[1], agree, int(p[0].argmax()), constants.wrong_agreement)
+    joint = joint_of_cards(p, constants.correlation)
+    half = joint.shape[1] // 2
+    right = (joint[:, :half] @ vote.right[:half]).tolist()
+    wrong = (joint[:, half:] @ vote.right[half:]).tolist()
+    return Votes(joint, vote, p[:, 0].tolist(), right, wrong)
 
 
 def committee(
@@ -139,24 +186,7 @@ def committee(
     threshold: float | None = None,
 ) -> Expected:
     """Members in turn, until `agree` of them give the same answer; the first answer may be accepted by itself."""
-    p = np.array(columns).clip(_LEAST, _GREATEST)
-    vote = outcomes(p.shape[1], agree, int(p[0].argmax()), constants.wrong_agreement)
-    joint = joint_of_cards(p, constants.correlation)
-    half, firsts = joint.shape[1] // 2, p[:, 0].tolist()
-    right = (joint[:, :half] @ vote.right[:half]).tolist()
-    wrong = (joint[:, half:] @ vote.right[half:]).tolist()
-    rest = (joint @ (vote.made[:, 1:] @ np.array(prices[1:]))).tolist()
-    qualities: list[float] = []
-    base = ALWAYS_ASKS_ON
-    for number, first in enumerate(firsts):
-        given_right, given_wrong = right[number] / first, wrong[number] / (1.0 - first)
-        accepted = acceptance(first, given_right, given_wrong, rest[number], separation, threshold)
-        voted = _mixed(first, given_right, given_wrong, accepted)
-        qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
-        base = base if number else accepted
-    made = (1.0 - base.right) * (joint[0, :half] @ vote.made[:half])
-    made += (1.0 - base.wrong) * (joint[0, half:] @ vote.made[half:])
-    return Expected(qualities, [1.0, *np.minimum(constants.readable * made[1:], 1.0).tolist()])
+    return votes(columns, constants, agree).expected(prices, constants, separation=separation, threshold=threshold)
 
 
 def samples(columns: Sequence[Column], n: int, constants: Constants, *, confidence: float) -> Expected:

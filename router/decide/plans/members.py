@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import DecisionInputs
+from router.decide.fields import OF_A_REQUEST, DecisionInputs
 from router.decide.flags import parse_flags
-from router.decide.limits import LimitResult, evaluate
+from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
 from router.types import Doubles, Forecast, Mask
 
 _KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
 """What a stage converts into text, in words."""
+
+_PASSING: WeakKeyDictionary[Catalog, dict[tuple[Limit, bool], Mask]] = WeakKeyDictionary()
+"""By catalogue, the cards that pass limits on facts of cards, of which plan files state few."""
 
 
 class Exempt(NamedTuple):
@@ -183,10 +187,11 @@ class Chooser:
         """The first `count` cards by score; none of the same model as another member, such as its other efforts."""
         if self._ranked is None:
             self._ranked = np.argsort(self._make_score(), kind="stable").tolist()
-        models = {self._catalog[card].server_id for card in taken}
+        server_ids = self._catalog.server_ids
+        models = {server_ids[card] for card in taken}
         found: list[int] = []
         for card in self._ranked:
-            if mask[card] and (model := self._catalog[card].server_id) not in models:
+            if mask.item(card) and (model := server_ids[card]) not in models:
                 found.append(card)
                 models.add(model)
                 if len(found) == count:
@@ -196,11 +201,21 @@ class Chooser:
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)
         if mask is None:
-            mask = self._without(frozenset())
+            mask = self._mask(Best()) if member.limits else self._without(frozenset())
             for limit in parse_flags(",".join(member.limits)).limits:
-                mask = mask & ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+                mask = mask & self._passing(limit)
             self._masks[member.limits] = mask
         return mask
+
+    def _passing(self, limit: Limit) -> Mask:
+        """The cards that pass a limit of a member; those on facts of cards are evaluated once for a catalogue."""
+        if limit.field in OF_A_REQUEST or limit.field == "age":
+            return ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+        known = _PASSING.setdefault(self._catalog, {})
+        key = (limit, self._unknown_passes)
+        if key not in known:
+            known[key] = ~evaluate(limit, self._inputs, unknown_passes=self._unknown_passes).fails
+        return known[key]
 
     def _without(self, exempt: frozenset[Exempt]) -> Mask:
         """The cards that pass all limits but these, and but those on plans."""

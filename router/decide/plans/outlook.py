@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from router.decide.goals import Scale
 from router.decide.plans import expected
 from router.decide.plans.expected import Constants, Expected
 from router.decide.plans.members import Members
@@ -31,8 +34,23 @@ from router.types import Doubles, Forecast
 _STEP = 0.01
 """The difference of a member's quality by which the plan's sensitivity to it is measured."""
 
-Price = Callable[[float], float]
-"""λ, in quality per dollar, at an expected cost in dollars."""
+
+class Price(Struct, frozen=True):
+    """λ, in quality per dollar: `constant`, and what the goal `cheapest` adds, which falls with the expected cost.
+
+    `cheapest` is the weight of that goal, `loss` the weight of the loss, `scale` the scale of costs where it is needed.
+    """
+
+    constant: float
+    cheapest: float
+    loss: float
+    scale: Scale | None = None
+
+    def at(self, cost_usd: float) -> float:
+        """λ at an expected cost."""
+        if self.scale is None:
+            return self.constant / self.loss
+        return (self.constant + self.cheapest * self.scale.slope(cost_usd)) / self.loss
 
 
 class Figures(NamedTuple):
@@ -60,114 +78,170 @@ class Figures(NamedTuple):
     most_calls: int
 
 
-class Costs(Struct, frozen=True, eq=False):
-    """What calls cost, of shape `(cards,)`: as forecast, as goals count it, and a million tokens of input."""
+class Calls(NamedTuple):
+    """What is expected of the calls of a plan, one number for each. Qualities and deviations are 0 where unknown.
 
-    forecast: Forecast
-    counted_usd: Doubles
-    input_usd_per_mtok: Doubles
+    `counted_usd` are the costs as goals count them, where they are unknown too.
+    """
+
+    quality: tuple[float, ...]
+    mean_quality: tuple[float, ...]
+    compared: tuple[float, ...]
+    quality_std: tuple[float, ...]
+    independent_std: tuple[float, ...]
+    cost_usd: tuple[float, ...]
+    ttft_ms: tuple[float, ...]
+    latency_ms: tuple[float, ...]
+    written_tokens: tuple[float, ...]
+    counted_usd: tuple[float, ...]
+
+
+_QUALITIES = operator.attrgetter("quality", "mean_quality", "choice_quality", "quality_std", "independent_std")
+_AMOUNTS = operator.attrgetter("cost_usd", "ttft_ms", "latency_ms", "written_tokens")
+
+
+class Costs:
+    """What calls cost and what else is expected of them, read once for each card that plans call.
+
+    `counted_usd` are the costs as goals count them, `input_usd_per_mtok` those of a million tokens of input, of shape
+    `(cards,)`.
+    """
+
+    def __init__(self, forecast: Forecast, counted_usd: Doubles, input_usd_per_mtok: Doubles) -> None:
+        self.counted_usd, self.input_usd_per_mtok = counted_usd, input_usd_per_mtok
+        self._forecast = forecast
+        self._read: dict[int, tuple[float, ...]] = {}
+
+    def of(self, members: Members, calls: Sequence[int]) -> Calls:
+        """What is expected of each call; each part of a prompt has a forecast of its own."""
+        if members.forecasts:
+            reads = [self._of_part(part, card) for part, card in zip(members.forecasts, calls, strict=True)]
+        else:
+            reads = [self._of_card(card) for card in calls]
+        return Calls(*zip(*reads, strict=True))
+
+    def compares(self, members: Members) -> bool:
+        """Whether cards are compared by other qualities than the expected ones."""
+        return (members.forecasts[0] if members.forecasts else self._forecast).compared is not None
+
+    def _of_card(self, card: int) -> tuple[float, ...]:
+        if card not in self._read:
+            self._read[card] = (*_read(self._forecast, card), self.counted_usd.item(card))
+        return self._read[card]
+
+    def _of_part(self, part: Forecast, card: int) -> tuple[float, ...]:
+        usd = part.cost_usd.item(card)
+        return (*_read(part, card), self.counted_usd.item(card) if math.isnan(usd) else usd)
+
+
+def _read(forecast: Forecast, card: int) -> list[float]:
+    """The fields of `Calls` of one card, but for the last."""
+    qualities = [column.item(card) for column in _QUALITIES(forecast)]
+    amounts = [column.item(card) for column in _AMOUNTS(forecast)]
+    return [0.0 if math.isnan(value) else value for value in qualities] + amounts
 
 
 def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
     """The figures of a plan at the price of money that its own expected cost has."""
-    calls = members.calls * plan.n if isinstance(plan, Samples) else members.calls
-    read = _Reading(members, calls, costs.forecast)
-    cost_usd, latency_ms, ttft_ms = read("cost_usd"), read("latency_ms"), read("ttft_ms")
-    written = read("written_tokens")
-    counted = _at(costs.counted_usd, calls)
-    if members.forecasts:
-        counted = [each if math.isnan(usd) else usd for usd, each in zip(cost_usd, counted, strict=True)]
+    positions = members.calls * plan.n if isinstance(plan, Samples) else members.calls
+    calls = costs.of(members, positions)
+    cost_usd, counted, written = calls.cost_usd, calls.counted_usd, calls.written_tokens
     if isinstance(plan, Panel):
         # The writer reads what the members wrote.
-        reading = sum(written[:-1]) * costs.input_usd_per_mtok.item(calls[-1]) / 1e6
-        cost_usd[-1] += reading
-        counted[-1] += 0.0 if math.isnan(reading) else reading
-    asked = len(members.calls) - isinstance(plan, Panel)
-    columns, steps = _columns(read, asked)
-    value = price(counted[0])
-    result = _expected(plan, columns, [value * each for each in counted], constants)
-    if isinstance(plan, Cascade | Committee | Reroute):
-        # λ may depend on the plan's own cost. The first guess is the least one, so that more weight on money can only
-        # lower what the second gives.
-        again = price(_sum(result.reach, counted))
-        if again != value:
-            value, result = again, _expected(plan, columns, [again * each for each in counted], constants)
-    std, independent = _deviations(read, result.quality, steps, constants.form_error)
-    latency, most_latency, most_ttft = _times(plan, result.reach, latency_ms, ttft_ms)
+        reading = sum(written[:-1]) * costs.input_usd_per_mtok.item(positions[-1]) / 1e6
+        cost_usd = (*cost_usd[:-1], cost_usd[-1] + reading)
+        counted = (*counted[:-1], counted[-1] + (0.0 if math.isnan(reading) else reading))
+    compares = costs.compares(members)
+    columns, steps = _columns(calls, len(members.calls) - isinstance(plan, Panel), compares)
+    value, result = _expected(plan, columns, counted, price, constants)
+    quality, reach = result
+    std, independent = _deviations(calls, quality, steps, constants.form_error)
+    latency, most_latency, most_ttft = _times(plan, reach, calls.latency_ms, calls.ttft_ms)
     return Figures(
-        quality=result.quality[0],
-        compared=result.quality[2] if read.compares else result.quality[0],
-        mean_quality=result.quality[1],
+        quality=quality[0],
+        compared=quality[2] if compares else quality[0],
+        mean_quality=quality[1],
         quality_std=std,
         independent_std=independent,
-        cost_usd=_sum(result.reach, cost_usd),
-        counted_usd=_sum(result.reach, counted),
+        cost_usd=_sum(reach, cost_usd),
+        counted_usd=_sum(reach, counted),
         most_cost_usd=_most(plan, cost_usd),
         latency_ms=latency,
         most_latency_ms=most_latency,
         most_ttft_ms=most_ttft,
-        written_tokens=_sum(result.reach, written),
+        written_tokens=_sum(reach, written),
         quality_per_usd=value,
-        calls=calls,
-        reach=tuple(result.reach),
-        answerer=_answerer(plan, members, result.reach),
-        most_calls=1 + plan.handovers if isinstance(plan, Reroute) else len(calls),
+        calls=positions,
+        reach=tuple(reach),
+        answerer=_answerer(plan, members, reach),
+        most_calls=1 + plan.handovers if isinstance(plan, Reroute) else len(positions),
     )
-
-
-class _Reading:
-    """Reads columns of the forecast for the calls of a plan; each part of a prompt has a forecast of its own."""
-
-    def __init__(self, members: Members, calls: Sequence[int], forecast: Forecast) -> None:
-        self._calls, self._forecast, self._parts = calls, forecast, members.forecasts
-        self.compares = (members.forecasts[0] if members.forecasts else forecast).compared is not None
-
-    def __call__(self, name: str) -> list[float]:
-        if self._parts:
-            return [getattr(each, name).item(card) for each, card in zip(self._parts, self._calls, strict=True)]
-        return _at(getattr(self._forecast, name), self._calls)
-
-    def known(self, name: str, count: int) -> list[float]:
-        """The column of the first `count` calls, with 0 where it is unknown."""
-        return [0.0 if math.isnan(value) else value for value in self(name)[:count]]
-
-
-def _at(column: Doubles, positions: Sequence[int]) -> list[float]:
-    return [column.item(position) for position in positions]
 
 
 def _sum(weights: Sequence[float], values: Sequence[float]) -> float:
     return sum([weight * value for weight, value in zip(weights, values, strict=True)])
 
 
-def _columns(read: _Reading, asked: int) -> tuple[list[list[float]], list[float]]:
+def _columns(calls: Calls, asked: int, compares: bool) -> tuple[list[Sequence[float]], list[float]]:
     """The qualities of the `asked` members: expected, on an average prompt, compared where that differs, then each one
     changed. With the changes, which go towards the middle.
     """
-    base = read.known("quality", asked)
-    columns = [base, read.known("mean_quality", asked)]
-    if read.compares:
-        columns.append(read.known("compared", asked))
+    base = calls.quality[:asked]
+    columns: list[Sequence[float]] = [base, calls.mean_quality[:asked]]
+    if compares:
+        columns.append(calls.compared[:asked])
     steps = [-_STEP if quality > 0.5 else _STEP for quality in base]
     for member, step in enumerate(steps):
-        changed = base.copy()
-        changed[member] += step
-        columns.append(changed)
+        columns.append((*base[:member], base[member] + step, *base[member + 1 :]))
     return columns, steps
 
 
-def _expected(  # noqa: PLR0911 - one case a kind
-    plan: PlanSpec, columns: Sequence[Sequence[float]], prices: Sequence[float], constants: Constants
-) -> Expected:
+def _expected(
+    plan: PlanSpec, columns: Sequence[Sequence[float]], counted_usd: Sequence[float], price: Price, constants: Constants
+) -> tuple[float, Expected]:
+    """The price of money, and what the plan is expected to achieve at it."""
     match plan:
         case Cascade(gate=gate):
             separation, threshold = _rule(gate, constants)
-            return expected.cascade(columns, prices, constants, separation=separation, threshold=threshold)
+            cascade = functools.partial(
+                expected.cascade, constants=constants, separation=separation, threshold=threshold
+            )
+            return _settled(
+                price, counted_usd, functools.partial(cascade, columns[:1]), functools.partial(cascade, columns)
+            )
         case Committee(gate=gate, agree=agree):
             separation, threshold = _rule(gate, constants)
-            return expected.committee(
-                columns, prices, constants, agree=agree, separation=separation, threshold=threshold
+            votes = expected.votes(columns, constants, agree)
+            form = functools.partial(votes.expected, constants=constants, separation=separation, threshold=threshold)
+            return _settled(price, counted_usd, form, form)
+        case Reroute(margin=margin, handovers=handovers):
+            reroute = functools.partial(expected.reroute, constants=constants, margin=margin, handovers=handovers)
+            return _settled(
+                price, counted_usd, functools.partial(reroute, columns[:1]), functools.partial(reroute, columns)
             )
+    return price.at(counted_usd[0]), _priceless(plan, columns, constants)
+
+
+def _settled(
+    price: Price,
+    counted_usd: Sequence[float],
+    roughly: Callable[[Sequence[float]], Expected],
+    exactly: Callable[[Sequence[float]], Expected],
+) -> tuple[float, Expected]:
+    """The price of money and the result at the prices of calls, where the price of money depends on the plan's cost.
+
+    Of `roughly` only the probabilities of the calls are read.
+    """
+    value = price.at(counted_usd[0])
+    if price.scale is not None:
+        # The first guess is the least cost, so that more weight on money can only lower what the second gives.
+        value = price.at(_sum(roughly([value * each for each in counted_usd]).reach, counted_usd))
+    return value, exactly([value * each for each in counted_usd])
+
+
+def _priceless(plan: PlanSpec, columns: Sequence[Sequence[float]], constants: Constants) -> Expected:
+    """What a plan achieves whose calls do not depend on their prices."""
+    match plan:
         case Samples(n=n, confidence=confidence):
             return expected.samples(columns, n, constants, confidence=confidence)
         case BestOf(validators=validators, parallel=parallel):
@@ -176,11 +250,9 @@ def _expected(  # noqa: PLR0911 - one case a kind
             return expected.best_of(columns, constants, caught=caught, parallel=parallel)
         case Panel():
             return expected.panel(columns)
-        case Reroute(margin=margin, handovers=handovers):
-            return expected.reroute(columns, prices, constants, margin=margin, handovers=handovers)
         case Chain():
             return expected.chain(columns)
-        case Segments():
+        case _:
             return expected.segments(columns)
 
 
@@ -192,13 +264,13 @@ def _rule(gate: GateRule, constants: Constants) -> tuple[float, float | None]:
 
 
 def _deviations(
-    read: _Reading, quality: Sequence[float], steps: Sequence[float], form_error: float
+    calls: Calls, quality: Sequence[float], steps: Sequence[float], form_error: float
 ) -> tuple[float, float]:
     """The standard deviation of the plan's quality, and its part that cards do not share, by the delta method."""
     changed = quality[-len(steps) :]
-    stds, own_stds = read.known("quality_std", len(steps)), read.known("independent_std", len(steps))
     own, shared = form_error**2, 0.0
-    for value, step, std, independent in zip(changed, steps, stds, own_stds, strict=True):
+    # Of the calls, those of members come first.
+    for value, step, std, independent in zip(changed, steps, calls.quality_std, calls.independent_std, strict=False):
         gradient = min(max((value - quality[0]) / step, 0.0), 1.0)
         own += (gradient * independent) ** 2
         shared += gradient * math.sqrt(max(std * std - independent * independent, 0.0))

@@ -37,9 +37,9 @@ _JSON = frozenset({"json_schema", "json_object"})
 
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
-    if fields := sorted(features.indivisible - {TOOL_TURNS}):
+    if features.indivisible and (fields := sorted(features.indivisible - {TOOL_TURNS})):
         return f"the request sets `{fields[0]}`, which only a single call can serve"
-    if need := next((need for need in _SINGLE_NEEDS if need in features.needs), ""):
+    if features.needs and (need := next((need for need in _SINGLE_NEEDS if need in features.needs), "")):
         return f"the request asks for {MEANINGS[need]}, which only a single call can give"
     return _impossible_kind(plan, features)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -16,7 +18,7 @@ from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
 from router.decide.plans.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
-from router.decide.plans.outlook import Costs, Figures, figures_of
+from router.decide.plans.outlook import Costs, Figures, Price, figures_of
 from router.decide.plans.possible import impossible
 from router.decide.plans.spec import Chain, Panel, PlanSpec, Reroute, Samples
 from router.types import (
@@ -93,27 +95,14 @@ class PlanRows:
 
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
-
-        rows = [_UNKNOWN if row.figures is None else row.figures[:12] for row in self.rows]
-        of_plans = dict(zip(Figures._fields, np.array(rows).T, strict=False))
-
-        def column(of_cards: Doubles, name: str) -> Doubles:
-            return np.concatenate((of_cards, of_plans[name]))
-
-        return Forecast(
-            quality=column(forecast.quality, "quality"),
-            quality_std=column(forecast.quality_std, "quality_std"),
-            independent_std=column(forecast.independent_std, "independent_std"),
-            mean_quality=column(forecast.mean_quality, "mean_quality"),
-            output_tokens=column(forecast.output_tokens, "written_tokens"),
-            written_tokens=column(forecast.written_tokens, "written_tokens"),
-            cost_usd=column(forecast.cost_usd, "cost_usd"),
-            ttft_ms=column(forecast.ttft_ms, "most_ttft_ms"),
-            latency_ms=column(forecast.latency_ms, "latency_ms"),
-            novelty=forecast.novelty,
-            compared=None if forecast.compared is None else column(forecast.compared, "compared"),
-            measured=forecast.measured,
-        )
+        of_plans = [_UNKNOWN if row.figures is None else _forecast_of(row.figures) for row in self.rows]
+        columns = np.concatenate((_columns_of(forecast), np.array(of_plans).T), axis=1)
+        compared = forecast.compared
+        if compared is not None:
+            own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
+            compared = np.concatenate((compared, own))
+        extended = dict(zip(_FIGURES, columns, strict=True))
+        return msgspec.structs.replace(forecast, **extended, compared=compared, parts=())
 
     def parts(self, parts: Mapping[str, Doubles]) -> dict[str, Doubles]:
         """The parts of the score, with those of the plans. Where a plan has no members they are NaN."""
@@ -196,7 +185,7 @@ class PlanRows:
         features: Features,
         chooser: Chooser,
         first: int | None,
-        price: Callable[[float], float],
+        price: Price,
     ) -> Row:
         problem = impossible(spec, features)
         if problem:
@@ -215,10 +204,11 @@ class PlanRows:
         return Row(spec, members, problem, figures)
 
     def _too_much_to_read(self, members: Members, features: Features) -> str:
-        writer, answers = members.calls[-1], list(members.calls[:-1])
+        writer = members.calls[-1]
         window = self._inputs.catalog.columns.context_tokens[writer]
-        written = np.nansum(self._inputs.forecast.written_tokens[answers])
-        needed = int(features.input_tokens + (features.output_limit or 0) + written)
+        written = [self._inputs.forecast.written_tokens.item(answer) for answer in members.calls[:-1]]
+        known = sum([tokens for tokens in written if not math.isnan(tokens)])
+        needed = int(features.input_tokens + (features.output_limit or 0) + known)
         # A window that is not stated is no reason.
         return (
             f"{self._inputs.catalog.ids[writer]}: context is too short for the members' answers"
@@ -226,13 +216,11 @@ class PlanRows:
             else ""
         )
 
-    def _price(self) -> Callable[[float], float]:
-        """λ at an expected cost: what a dollar is worth in quality, by the price of mistakes and by `cheapest`."""
+    def _price(self) -> Price:
+        """What a dollar is worth in quality, by the price of mistakes and by `cheapest`."""
         constant = 0.0 if self._weights.mistake_usd is None else 1.0 / self._weights.mistake_usd
         cheapest, loss = self._weights.goals.get("cheapest", 0.0), goals.loss_weight(self._weights.goals)
-        if not cheapest:
-            return lambda _: constant / loss
-        return lambda cost_usd: (constant + cheapest * self._cost_scale.slope(cost_usd)) / loss
+        return Price(constant, cheapest, loss, self._cost_scale if cheapest else None)
 
     @functools.cached_property
     def _cost_scale(self) -> goals.Scale:
@@ -300,7 +288,21 @@ class PlanRows:
         }[field]
 
 
-_UNKNOWN = (math.nan,) * 12
+_FIGURES = {
+    "quality": "quality",
+    "quality_std": "quality_std",
+    "independent_std": "independent_std",
+    "mean_quality": "mean_quality",
+    "output_tokens": "written_tokens",
+    "written_tokens": "written_tokens",
+    "cost_usd": "cost_usd",
+    "ttft_ms": "most_ttft_ms",
+    "latency_ms": "latency_ms",
+}
+"""The columns of a forecast, with the figures of plans that belong into them."""
+
+_columns_of, _forecast_of = operator.attrgetter(*_FIGURES), operator.attrgetter(*_FIGURES.values())
+_UNKNOWN = (math.nan,) * len(_FIGURES)
 
 _AT_MOST = {"cost": " if every call is made", "latency": " if every call is made", "ttft": " if every call is made"}
 

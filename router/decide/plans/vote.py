@@ -19,7 +19,7 @@ _GRID = np.linspace(-8.0, 8.0, 4097)
 _GRID_CDF = np.array([_NORMAL.cdf(float(x)) for x in _GRID])
 # Nodes and weights for the expectation over a standard normal variable.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_NODES, _WEIGHTS = _NODES[:, None], _WEIGHTS / _WEIGHTS.sum()
 _RIGHT, _COMMON, _OTHER = 0, 1, 2
 _GREATEST_LATENT = 0.9
 
@@ -111,12 +111,13 @@ def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     """
     latent = _latent(p[0], correlation)
     thresholds = np.interp(p, _GRID_CDF, _GRID)
-    shifted = (thresholds[:, None, :] + math.sqrt(latent) * _NODES[:, None]) / math.sqrt(1.0 - latent)
-    wrong = np.interp(-shifted, _GRID, _GRID_CDF)
+    shifted = (thresholds[:, None, :] + math.sqrt(latent) * _NODES) / -math.sqrt(1.0 - latent)
+    wrong = np.interp(shifted, _GRID, _GRID_CDF)
     # The quadrature is exact on average.
     wrong *= ((1.0 - p) / (_WEIGHTS @ wrong))[:, None, :]
     np.minimum(wrong, 1.0, out=wrong)
-    states = np.stack([1.0 - wrong, wrong], axis=-1)
+    states = np.empty((*wrong.shape, 2))
+    states[..., 0], states[..., 1] = 1.0 - wrong, wrong
     patterns = states[:, :, 0, :]
     for member in range(1, p.shape[1]):
         patterns = (patterns[:, :, :, None] * states[:, :, member, None, :]).reshape(*patterns.shape[:2], -1)
@@ -153,19 +154,21 @@ def chances_of_samples(p: float, n: int, correlation: float) -> list[float]:
     answers the `correlation`.
     """
     size = 1.0 / correlation - 1.0
-    right = _rising(p * size, n)
-    wrong = _rising((1.0 - p) * size, n)
+    right, wrong = _rising(p * size, n), _rising((1.0 - p) * size, n)
     whole = _rising(size, n)[n]
-    return [right[count] * wrong[n - count] / whole for count in range(n + 1)]
+    return [each * other / whole for each, other in zip(right, reversed(wrong), strict=True)]
 
 
 def _rising(start: float, n: int) -> list[float]:
     """The products of `start`, `start + 1` … of every length up to `n`."""
-    return list(itertools.accumulate((start + step for step in range(n)), float.__mul__, initial=1.0))
+    products = [1.0]
+    for step in range(n):
+        products.append(products[-1] * (start + step))
+    return products
 
 
 def _latent(p: Doubles, correlation: float) -> float:
-    mean = float(p.mean())
+    mean = sum(p.tolist()) / len(p)
     return float(np.interp(max(mean, 1.0 - mean), _LATENT_AT, _latents(correlation)))
 
 

@@ -96,8 +96,7 @@ class RelayedHandler(CompletionHandler):
         content_type: str = self._headers.get("content-type", "")
         return content_type
 
-    async def _answer(self, request: GatewayRequest, memory: Reserved) -> None:
-        del memory  # no plan answers here
+    async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
         if self._endpoint.names_card_by == "response":
             await self._answer_from_its_deployment(request)

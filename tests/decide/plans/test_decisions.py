@@ -412,3 +412,15 @@ def test_the_samples_that_are_needed_in_any_case_take_the_time_of_one_call(paral
     assert outlook.latency_ms is not None
     assert rounds * 1000 < outlook.latency_ms < (rounds + 2) * 1000
     assert outlook.calls == pytest.approx(3 + outlook.latency_ms / 1000 - rounds)
+
+
+def test_a_limit_on_members_is_read_from_the_catalogue_of_the_request() -> None:
+    def member_with_price(first: str, third: str) -> str:
+        cards = [card("first", price={"input": first, "output": first}), STRONG]
+        cards.append(card("third", price={"input": third, "output": third}))
+        plan = Cascade(id="low", description="d", members=(Best(1, ("price<1$",)), "strong"))
+        decision = choose(cards, OUTLOOK, plan="low", plans=Plans([plan]))
+        assert isinstance(decision.plan, ComposedPlan)
+        return decision.plan.members[0]
+
+    assert [member_with_price("0.5$", "5$"), member_with_price("5$", "0.5$")] == ["first", "third"]
