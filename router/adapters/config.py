@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from router.errors import FileError, did_you_mean
 from router.formats.json import read_json
+from router.formats.yaml_file import bytes_of
 
 FILE_NAME = "adapter_config.json"
 _MAX_BYTES = 10_000_000
@@ -98,12 +99,7 @@ class AdapterConfig(Struct, frozen=True):
 def read_config(folder: Path) -> AdapterConfig:
     """The configuration in `folder`. Raises FileError naming the file and the key."""
     file = folder / FILE_NAME
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    if len(raw) > _MAX_BYTES:
-        raise FileError(str(file), None, f"is {len(raw)} bytes; larger files than {_MAX_BYTES} bytes are rejected")
+    raw = bytes_of(file, _MAX_BYTES)
     try:
         document = read_json(raw)
     except (ValueError, RecursionError) as error:

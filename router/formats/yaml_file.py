@@ -57,14 +57,20 @@ def read_mapping(file: Path, expected: str, *, may_be_empty: bool = False) -> tu
     return document, lines
 
 
-def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
-    """Read the document in `file` and the line (from 1) of every key and list item. Raises FileError."""
+def bytes_of(file: Path, most_bytes: int) -> bytes:
+    """The content of a file of at most so many bytes. Raises FileError."""
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    if len(raw) > _MAX_BYTES:
-        raise FileError(str(file), None, f"is {len(raw)} bytes; larger files than {_MAX_BYTES} bytes are rejected")
+    if len(raw) > most_bytes:
+        raise FileError(str(file), None, f"is {len(raw)} bytes; larger files than {most_bytes} bytes are rejected")
+    return raw
+
+
+def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
+    """Read the document in `file` and the line (from 1) of every key and list item. Raises FileError."""
+    raw = bytes_of(file, _MAX_BYTES)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
