@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from router.adapters.safetensors import Matrix, Tensor, read_header, read_tensor
 from router.errors import FileError
-from router.formats.json import read_json
+from router.formats.json_file import read_json_object
 
 Shape = tuple[int, int]
 
@@ -44,14 +44,7 @@ class Base(Struct, frozen=True):
 def read_base(folder: Path) -> Base:
     """The base model in `folder`. Raises FileError naming file and key."""
     file = folder / "config.json"
-    try:
-        document = read_json(file.read_bytes())
-    except OSError as error:
-        raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(str(file), None, f"is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise FileError(str(file), 1, "must be a JSON object")
+    document = read_json_object(file)
     inner = document.get("text_config")
     sizes = {**document, **inner} if isinstance(inner, dict) else document
     tensors = {

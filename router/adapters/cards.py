@@ -7,13 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 from msgspec import Struct
 
 from router.adapters.back_ends import NAMES, Verdict, verdict
 from router.adapters.folder import Adapter, file_hash, tokenizer_hash
-from router.cards.adapter.facts import Lora
 from router.cards.catalog import load_card
 from router.cards.schema import Card
 from router.errors import ConfigurationError
@@ -117,7 +115,7 @@ def _is_hub_name(model: str) -> bool:
 
 
 def card_facts(facts: Imported, base: str, provider: str = _PROVIDER) -> dict[str, Any]:
-    """The keys and values of the card's YAML: those of `facts` that the card schema has."""
+    """The keys and values of the card's YAML."""
     lora: dict[str, Any] = {
         "rank": facts.rank,
         "alpha": facts.alpha if facts.rank is not None else None,
@@ -126,8 +124,6 @@ def card_facts(facts: Imported, base: str, provider: str = _PROVIDER) -> dict[st
         "format": "peft",
         "bytes": facts.bytes,
     }
-    known = {field.encode_name for field in msgspec.structs.fields(Lora)}
-    needs_rank = "format" not in known
     card: dict[str, Any] = {
         "id": facts.id,
         "provider": provider,
@@ -135,28 +131,15 @@ def card_facts(facts: Imported, base: str, provider: str = _PROVIDER) -> dict[st
         "kind": "adapter",
         "base": base,
         "dispatchable": None if is_dispatchable(facts) else False,
-        "lora": {key: value for key, value in lora.items() if key in known and value not in (None, [])},
+        "lora": {key: value for key, value in lora.items() if value not in (None, [])},
         "source": _source(facts),
     }
-    if needs_rank and facts.rank is None:
-        card["lora"] = None
-    stated = {field.encode_name for field in msgspec.structs.fields(Card)}
-    return {key: value for key, value in card.items() if key in stated and value not in (None, {})}
+    return {key: value for key, value in card.items() if value is not None}
 
 
 def is_dispatchable(facts: Imported) -> bool:
     """Whether a server can serve the adapter beside its base as it is."""
     return facts.verdict.servable == "adapter"
-
-
-def reason(facts: Imported) -> str:
-    """Why no server can serve the adapter as it is."""
-    return facts.verdict.why or "; ".join(f"{name}: {why}" for name, why in facts.verdict.reasons.items() if why)
-
-
-def can_have_card(facts: Imported) -> bool:
-    """Whether a card can say what is true of the adapter: one that nothing serves needs the key `dispatchable`."""
-    return is_dispatchable(facts) or "dispatchable" in {field.encode_name for field in msgspec.structs.fields(Card)}
 
 
 def write_card(file: Path, facts: Imported, plain: dict[str, Any]) -> Card:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,11 +11,9 @@ import regex
 from msgspec import Struct
 
 from router.errors import FileError, did_you_mean
-from router.formats.json import read_json
-from router.formats.yaml_file import bytes_of
+from router.formats.json_file import read_json_object
 
 FILE_NAME = "adapter_config.json"
-_MAX_BYTES = 10_000_000
 _MATCH_TIMEOUT_S = 1.0
 # The types whose delta is a product of a small number of matrices, and the keys that state rank and alpha.
 RANKED = {
@@ -99,15 +96,7 @@ class AdapterConfig(Struct, frozen=True):
 def read_config(folder: Path) -> AdapterConfig:
     """The configuration in `folder`. Raises FileError naming the file and the key."""
     file = folder / FILE_NAME
-    raw = bytes_of(file, _MAX_BYTES)
-    try:
-        document = read_json(raw)
-    except (ValueError, RecursionError) as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        raise FileError(str(file), line, f"is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise FileError(str(file), 1, "must be a JSON object")
-    return _Keys(file, document).config()
+    return _Keys(file, read_json_object(file)).config()
 
 
 class _Keys:

@@ -49,7 +49,11 @@ class Delta(Struct, frozen=True):
     def norm(self) -> float:
         """The Frobenius norm of ΔW."""
         with np.errstate(all="ignore"):
-            return float(np.sqrt(max(np.sum((self.left.T @ self.left) * (self.right @ self.right.T)), 0.0)))
+            return float(np.sqrt(max(self.inner(self), 0.0)))
+
+    def inner(self, other: Delta) -> float:
+        """The sum of the products of the entries of two ΔW of one shape, without making either."""
+        return float(np.sum((self.left.T @ other.left) * (self.right @ other.right.T)))
 
     def dense(self) -> Matrix:
         """ΔW itself."""
@@ -69,6 +73,9 @@ def delta_of(
             raise NotLowRankError(f"{module}: is a convolution ({len(adapter.tensors[name].shape)} dimensions)")
     try:
         delta = _delta(adapter, module, base, expert_weights)
+        if delta is not None and delta.left.ndim == delta.right.ndim == 2:
+            # Raises ValueError where the inner sizes differ.
+            np.matmul(delta.left[:1], delta.right)
     except ValueError as error:
         shapes = ", ".join(f"{part} {adapter.tensors[name].shape}" for part, name in sorted(parts.items()))
         raise FileError(str(adapter.weights), None, f"{module}: shapes do not fit: {shapes} ({error})") from None
@@ -133,7 +140,6 @@ def _lora(adapter: Adapter, module: str, base: Base | None) -> Delta:
     if "lora_E" in parts:
         down = down * adapter.part(module, "lora_E").reshape(-1, 1)
     left = up * adapter.config.scale_of(module, len(down))
-    np.matmul(left[:1], down)
     if "lora_magnitude_vector" in parts or adapter.config.use_dora:
         _check_dora(adapter, module, left, down, base)
     return Delta(left, down)
@@ -198,7 +204,6 @@ def _shared_a(adapter: Adapter, module: str, weights: Sequence[float] | None) ->
     down = adapter.part(module, "lora_A")
     up = sum(weight * adapter.part(module, part) for weight, part in zip(fixed, experts, strict=True))
     left = np.asarray(up) * adapter.config.scale_of(module, len(down))
-    np.matmul(left[:1], down)
     return Delta(left, down)
 
 

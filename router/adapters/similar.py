@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 
-from router.adapters.delta import Delta, delta_of
+from router.adapters.delta import delta_of
 from router.adapters.folder import Adapter
 from router.adapters.safetensors import Matrix
 from router.errors import ConfigurationError
@@ -82,13 +82,9 @@ def _exact(one: Adapter, other: Adapter) -> tuple[float, float]:
         a, b = delta_of(one, module), delta_of(other, module)
         if a.left.shape[0] != b.left.shape[0] or a.right.shape[1] != b.right.shape[1]:
             return 0.0, 1.0
-        inner += _inner(a, b)
-        first, second = first + _inner(a, a), second + _inner(b, b)
+        inner += a.inner(b)
+        first, second = first + a.inner(a), second + b.inner(b)
     return inner / math.sqrt(first * second), math.sqrt(second / first)
-
-
-def _inner(a: Delta, b: Delta) -> float:
-    return float(np.sum((a.left.T @ b.left) * (a.right @ b.right.T)))
 
 
 def _bases_differ(one: Adapter, other: Adapter) -> bool:

@@ -193,8 +193,6 @@ def _write_card(
     from router.adapters import cards as adapter_cards
     from router.cards.catalog import load_card
 
-    if not adapter_cards.can_have_card(facts):
-        return f"  no card: {adapter_cards.reason(facts)}"
     base = base_card
     if base is None and facts.base_model is not None:
         base = adapter_cards.base_card_id(facts.base_model, existing, taken)
