@@ -47,13 +47,15 @@ class RequestContext(Struct, frozen=True):
 
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
-    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
+    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do. `load`
+    is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out.
     """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
     kept: str | None = None
     plan: str | None = None
+    load: Mapping[str, float] = {}
 
 
 def decide(
@@ -74,7 +76,7 @@ def decide(
     """
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
-    inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
+    inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = word_requirements(features)
     required = [
         *among(DISPATCHABLE, catalog, catalog.withheld),

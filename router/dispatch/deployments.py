@@ -6,17 +6,19 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 
+from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
 from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
+from router.dispatch.load import Load
 from router.dispatch.providers import missing_credentials
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
@@ -108,6 +110,7 @@ class DeploymentPool:
         self._refused_until_s: dict[Account, float] = {}
         self._callable: Callable[[], Iterable[Card]] | None = None
         self._queue: WaitingQueue[Slot] = WaitingQueue(self.end)
+        self._load = Load()
 
     @property
     def waiting(self) -> int:
@@ -131,6 +134,10 @@ class DeploymentPool:
             if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
                 reasons[card.id] = "cooling down after recent upstream failures"
         return reasons
+
+    def load(self, catalog: Catalog) -> Mapping[str, float]:
+        """How busy the servers of these cards are, in [0, 1]; those that are not named are idle."""
+        return self._load.shares(catalog, self.deployments_of)
 
     def deployments_of(self, card: Card) -> tuple[Deployment, ...]:
         """The servers of `card`."""
@@ -207,7 +214,8 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server may get none where another gets one.
         group = eligible, key, only
-        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
+        with self._load.waiting(self.deployments_of(cards[0])):
+            return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
@@ -226,6 +234,7 @@ class DeploymentPool:
     def begin(self, deployment: Deployment, key: str = "", tenant: str = "") -> Slot:
         """Count the start of a call of the client's `key`."""
         self._queue.counters.begin(tenant)
+        self._load.begin(deployment)
         return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key), tenant)
 
     def retry(self, slot: Slot) -> Slot:
@@ -237,6 +246,7 @@ class DeploymentPool:
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
         self._queue.counters.end(slot.tenant)
+        self._load.end(slot.deployment)
         self.health_of(slot.deployment).end(slot.ticket)
         self._queue.notify(slot.deployment.card.server_id)
 
