@@ -65,8 +65,10 @@ def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None
     for file in (gateway, keys):
         if file is not None and not file.exists():
             raise ConfigurationError(f"{file}: does not exist (see `route gateway schema` and `route keys add`)")
+    folder = cards or settings.default_cards_folder()
     return Sources(
-        cards=cards or settings.default_cards_folder(),
+        cards=folder,
+        profiles=settings.profiles_folder(folder),
         policies=policies or settings.default_policies_folder(),
         plans=settings.default_plans_folder(),
         evidence=settings.default_evidence_folder(),

@@ -12,7 +12,7 @@ from router.cards.catalog import Catalog
 from router.perceive.ability.local import LocalEvidence
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.profile import PromptProfile
-from router.perceive.purpose.space import LEFT_FAR, Purposes, raised
+from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 

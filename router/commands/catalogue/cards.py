@@ -16,9 +16,10 @@ app = typer.Typer(help="List, show, check, compare and import model cards.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.catalogue import card_value
+    from router.commands.catalogue import card_value, profiles
 
     card_value.register(app)
+    profiles.register(app)
     parent.add_typer(app, name="cards")
 
 

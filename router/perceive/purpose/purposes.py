@@ -1,0 +1,101 @@
+"""What the examples on cards add to their forecasts on a prompt (`router.perceive.purpose.space` has the formulas)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from router.cards.schema import Card
+from router.perceive.purpose.density import TaskMean
+from router.perceive.purpose.space import Known, PurposeSpace
+from router.perceive.skills import quantised
+from router.types import Doubles, Floats, Indices
+
+NEAR = 30.0
+"""The least match of topics, in units of log-likelihood, at which a prompt belongs to a card."""
+
+MOST_LOGITS = 2.0
+"""`δ`: how much a prompt of the card's own task adds to the logit of its forecast at most.
+
+An adapter that raises the share of accepted answers on its task from .45 to .85 adds this much."""
+
+HALF_MATCH = 200.0
+"""`match_0`: the match at which half of what the degree of a match can add is reached."""
+
+LEFT_FAR = 1e-6
+"""How far below its base an adapter is forecast on other prompts: the least step, so that equal costs leave these
+prompts to the base."""
+
+_NEGATIVE_MARGIN = 0.1
+"""How much nearer, as a cosine, the nearest of `not_examples` must be to take all that the examples add."""
+
+_EDGE = 1e-6
+
+
+class Purposes:
+    """The examples and profiles of the cards of one catalogue, together as arrays."""
+
+    def __init__(
+        self,
+        space: PurposeSpace,
+        cards: Sequence[Card],
+        positions: Indices,
+        means: Mapping[str, TaskMean] | None = None,
+    ) -> None:
+        """`positions` are those of the cards in `cards` that have examples or a profile, ascending; `means` are those
+        of the profiles, by card id.
+        """
+        self.positions, self._space = positions, space
+        self._known = known = space.known([cards[position] for position in positions.tolist()], means)
+        counts = sorted({of.counted for of in known})
+        self._count: Indices = np.array([counts.index(of.counted) for of in known], dtype=np.intp)
+        self._of_topics, self._of_all = space.topics.shared(counts), space.all.shared(counts)
+        width = len(space.topics.spread)
+        self._topic_rows: Floats = np.array([of.topic_row for of in known], dtype=np.float32).reshape(-1, width)
+        self._step = np.array([of.topic_step for of in known])
+        self._topic_constants = np.array([of.topic_constant for of in known])
+        self._constants = np.array([of.constant for of in known])
+        self._negatives = {index: of for index, of in enumerate(known) if len(of.negatives)}
+
+    def logits(self, vector: Floats) -> tuple[Indices, Doubles]:
+        """The indices in `positions` of the cards to which a prompt with this feature vector is near, and what each
+        adds to the logit of its forecast.
+        """
+        point = self._space.points(vector[None])[0]
+        topic = point[: len(self._space.topics.spread)]
+        near = np.flatnonzero(self._topic_matches(topic @ self._space.topics.axes) >= NEAR)
+        if not len(near):
+            return near, np.zeros(0)
+        at = point @ self._space.all.axes
+        squares, constants = self._of_all
+        shared = (squares * np.square(at)).sum(axis=1) + constants
+        rows = np.array([self._known[index].row for index in near.tolist()])
+        matches = (rows * at).sum(axis=1) + self._constants[near] + shared[self._count[near]]
+        logits = MOST_LOGITS * (0.75 + 0.25 * matches / (HALF_MATCH + np.abs(matches)))
+        for place, index in enumerate(near.tolist()):
+            if index in self._negatives:
+                logits[place] *= _share_left(self._negatives[index], topic)
+        return near, logits
+
+    def _topic_matches(self, at: Doubles) -> Doubles:
+        integers, step = quantised(at[None].astype(np.float32), self._space.levels)
+        products = (self._topic_rows @ integers[0]).astype(np.float64) * (self._step * float(step[0, 0]))
+        squares, constants = self._of_topics
+        shared = (squares * np.square(at)).sum(axis=1) + constants
+        matches: Doubles = products + self._topic_constants + shared[self._count]
+        return matches
+
+
+def raised(quality: Doubles, logits: Doubles) -> Doubles:
+    """Qualities in (0, 1) with this much added to their logits, to six decimals."""
+    bounded = np.minimum(np.maximum(quality, _EDGE), 1.0 - _EDGE)
+    odds = bounded / (1.0 - bounded) * np.exp(logits)
+    return np.minimum((odds / (1.0 + odds)).round(6), 1.0 - _EDGE)
+
+
+def _share_left(known: Known, topic: Doubles) -> float:
+    """The share of what the examples add that is left by the negative ones, in [0, 1]."""
+    positive = float((known.positives * topic).sum(axis=1).max())
+    negative = float((known.negatives * topic).sum(axis=1).max())
+    return 1.0 - min(max((negative - positive) / _NEGATIVE_MARGIN, 0.0), 1.0)
