@@ -44,6 +44,10 @@ from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices, Mask
 
 
+_RIGHT = 0.5
+"""The score above which the answer to a probe counts as right."""
+
+
 class Expectation(NamedTuple):
     """Forecasts for each model, then for the population: float64 `(models + 1,)`, or `(prompts, models + 1)` for
     several prompts. `novelty`, which is that of `Forecast`, is `()` or `(prompts,)`.
@@ -211,19 +215,33 @@ class Predictor:
         return load_purpose_space(self._folder, self.encoder)
 
     def _purposes(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> CardPurposes | None:
-        """What the examples and profiles of cards say; None where no card has any. Outcomes of its own say more."""
-        tasks = {card: of.task for card, of in evidence.items() if of.task is not None}
-        shown = [
-            at
-            for at, card in enumerate(catalog)
-            if (card.examples or card.id in tasks) and self.column(catalog, at) is None
-        ]
+        """What the examples and profiles of cards say, and the probes of adapters; None where no card has any.
+
+        Outcomes of its own in the artifact say more about a card.
+        """
+        tasks: dict[str, TaskMean] = {}
+        shown, claims = [], []
+        for at, card in enumerate(catalog):
+            of = evidence.get(card.id)
+            profile = None if of is None else of.task
+            solves = of is not None and len(of.scores) > 0 and card.base is not None
+            if not (card.examples or profile or solves) or self.column(catalog, at) is not None:
+                continue
+            shown.append(at)
+            claims.append(bool(card.examples or profile))
+            if profile is not None:
+                tasks[card.id] = profile
+            if of is not None and solves:
+                # What an adapter has answered right shows which task it is for.
+                known = profile or TaskMean(np.zeros(self.purpose_space.width), 0)
+                right = of.vectors[of.scores > _RIGHT]
+                tasks[card.id] = known.with_points(self.purpose_space.points(right)) if len(right) else known
         if not shown:
             return None
-        probed = {card for card, of in evidence.items() if len(of.scores)}
-        leaves_others = [catalog[at].base is not None and catalog[at].id not in probed for at in shown]
-        purposes = Purposes(self.purpose_space, catalog, np.array(shown, dtype=np.intp), tasks)
-        return CardPurposes(purposes, np.array(leaves_others, dtype=np.bool_))
+        leaves_others = np.array([catalog[at].base is not None for at in shown], dtype=np.bool_)
+        claimed = np.array(claims, dtype=np.bool_)
+        purposes = Purposes(self.purpose_space, catalog, np.array(shown, dtype=np.intp), tasks, claimed)
+        return CardPurposes(purposes, leaves_others, claimed)
 
     def bind(self, catalog: Catalog, evidence: Mapping[str, Evidence] | None = None) -> Forecaster:
         """A forecaster for the cards of `catalog`; `evidence` are probe outcomes by card id."""
@@ -259,9 +277,9 @@ class Predictor:
         topics = self.topics(vectors)
         if self.acceptance is not None:
             return self._placer(catalog, {}).belief(position, self._readings_of(catalog, position, vectors), topics)
-        return Belief.of(
-            LinearResponse(self.profile(vectors).profiles), topics, self._ability(catalog, position, {}, {})
-        )
+        model, ability = LinearResponse(self.profile(vectors).profiles), self._ability(catalog, position, {}, {})
+        is_adapter = catalog[position].base is not None and self.column(catalog, position) is None
+        return Belief.of(model, topics, ability, is_adapter=is_adapter)
 
     def topics(self, vectors: Floats) -> Doubles:
         """The topics `(prompts, numbers)` of feature vectors, by which probes are near or far from a prompt."""
@@ -331,7 +349,8 @@ class Predictor:
         probes = evidence.get(card.id)
         if probes is not None and len(probes.scores):
             model = LinearResponse(self.profile(probes.vectors).profiles)
-            belief = Belief.of(model, self.topics(probes.vectors), ability)
+            is_adapter = card.base is not None and column is None
+            belief = Belief.of(model, self.topics(probes.vectors), ability, is_adapter=is_adapter)
             belief = belief.observe(range(len(probes.scores)), probes.scores)
             ability = belief.ability
             if belief.local is not None:

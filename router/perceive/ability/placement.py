@@ -85,7 +85,12 @@ class RatingPlacer:
 
     def belief(self, position: int, readings: Doubles, topics: Doubles) -> Belief:
         """What is known of the card at `position` about prompts with these readings and topics."""
-        return Belief.of(LogisticResponse(self._parameters, readings), topics, self.latent(position))
+        response = LogisticResponse(self._parameters, readings)
+        return Belief.of(response, topics, self.latent(position), is_adapter=self._is_adapter(position))
+
+    def _is_adapter(self, position: int) -> bool:
+        """Whether the card is an adapter without outcomes in the artifact."""
+        return self._catalog[position].base is not None and self._column(position) is None
 
     def _place(self, position: int) -> Ability:
         card, parameters = self._catalog[position], self._parameters
@@ -110,7 +115,8 @@ class RatingPlacer:
                     latent = _measured(latent, least, STRONGER_NOISE)
         if card.id in self._probes:
             probes = self._probes[card.id]
-            belief = Belief.of(LogisticResponse(parameters, probes.readings), probes.topics, latent)
+            response = LogisticResponse(parameters, probes.readings)
+            belief = Belief.of(response, probes.topics, latent, is_adapter=self._is_adapter(position))
             self._beliefs[position] = belief.observe(range(len(probes.scores)), probes.scores)
             latent = self._beliefs[position].ability
         return latent
