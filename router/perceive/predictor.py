@@ -43,7 +43,6 @@ from router.perceive.skills import SkillProjector, row_by_row
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices, Mask
 
-
 _RIGHT = 0.5
 """The score above which the answer to a probe counts as right."""
 

@@ -76,11 +76,17 @@ def lint_cards(
     cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check every card, and report how complete it is. An invalid card ends with exit code 3."""
+    """Check every card, report how complete it is, and which cards are nearly the same. Exit code 3: one is invalid."""
+    import msgspec
+
     from router.cards.lint import lint
 
     # The candidates of efforts have no files of their own.
     reports = [lint(card) for card in options.load_cards(folder or cards) if card.effort_of is None]
+    alike: dict[str, list[str]] = {}
+    for pair in options.card_views(folder or cards, None).pairs():
+        alike.setdefault(pair.one, []).append(f"for nearly the same prompts as {pair.other} ({pair.cosine:.3f})")
+    reports = [msgspec.structs.replace(each, hints=(*each.hints, *alike.get(each.card, ()))) for each in reports]
     if as_json:
         options.print_json(reports)
         return

@@ -1,4 +1,4 @@
-"""`route cards profile`: what a card is for, from many texts that are not kept; published and taken over."""
+"""`route cards profile`: what a card is for, from texts that are not kept; `route cards similar` compares cards."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from router.types import Doubles
 
 _AT_ONCE = 512
-_WIDE = 1.6
-"""The spread of topics above which texts are more than one task. Of the tasks of `llmrouter_default`, `mint` and
-`mmlu_helm` it is .5 to 1.4, of each of these sets as a whole 1.5 to 2.6."""
+_WIDE = 0.9
+"""The spread of the topics of everyday prompts of all kinds (`data/everyday`). Of tasks of `llmrouter_default`, `mint`
+and `mmlu_helm` it is .1 to .9, half of them below .5."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the group `cards`."""
+    """Add the commands to the group `cards`."""
     app.command("profile")(profile)
+    app.command("similar")(similar)
 
 
 def profile(
@@ -54,7 +55,8 @@ def profile(
     if sum(option is not None for option in (source, published, export)) > 1:
         raise CallerError("give one of --from, --import and --export")
     folder = cards or settings.default_cards_folder()
-    card = options.load_cards(folder).named(name)
+    catalog = options.load_cards(folder)
+    card = catalog.named(name)
     file = settings.profiles_folder(folder) / file_name(card.id)
     target = export or file
     if (source or published or export) and target.exists() and not overwrite:
@@ -90,11 +92,53 @@ def profile(
     outcomes = f", {len(made.scores)} outcomes of probes" if len(made.scores) else ""
     typer.echo(f"{target}: {card.id}, profile of {made.count} texts{outcomes}, {target.stat().st_size:,} bytes")
     if spread is not None:
-        typer.echo(f"spread of topics: {spread:g} times that of one task")
-        if spread > _WIDE:
-            typer.echo("the texts are more than one task: their mean may be near none of them; give each task a card")
-    if predictor.column(options.load_cards(folder), options.load_cards(folder).ids.index(card.id)) is not None:
+        typer.echo(f"spread of topics: {spread:g} (of everyday prompts of all kinds: {_WIDE:g})")
+        if spread >= _WIDE:
+            typer.echo("the texts are of all kinds: their mean may be near none of them; give each task a card")
+    if predictor.column(catalog, catalog.ids.index(card.id)) is not None:
         typer.echo("the predictor was trained on outcomes of this card, which say more: the profile changes nothing")
+
+
+def similar(
+    text: Annotated[
+        str | None, typer.Argument(help="A prompt; without it, cards are compared with each other.")
+    ] = None,
+    least: Annotated[
+        float, typer.Option("--least", min=0, max=1, help="Cosine from which two cards are nearly the same.")
+    ] = 0.95,
+    most: Annotated[int, typer.Option("--most", min=1, help="Cards of the shortlist for a prompt.")] = 10,
+    cards: options.Cards = None,
+    artifact: options.Artifact = None,
+    as_json: options.Json = False,
+) -> None:
+    """Name cards that are for nearly the same prompts, or the cards for a prompt by name, description and examples."""
+    views = options.card_views(cards, artifact)
+    if text is None:
+        pairs = views.pairs(least)
+        if as_json:
+            options.print_json(pairs)
+            return
+        for pair in pairs:
+            typer.echo(f"nearly the same: {pair.one} and {pair.other} (cosine {pair.cosine:.3f})")
+        if not pairs:
+            typer.echo(f"no two of {len(views.ids)} cards have examples or profiles with a cosine of {least:g} or more")
+        return
+    if not text.strip():
+        raise CallerError("the prompt is empty")
+    shortlist = views.shortlist(text, most)
+    if as_json:
+        options.print_json(shortlist)
+        return
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    shown = table("card", "among the first by", "name", "description", "examples", right=("name", "description"))
+    for card in shortlist:
+        values = (card.name, card.description, card.examples)
+        numbers = ("" if value is None else f"{value:.2f}" for value in values)
+        shown.add_row(escape(card.card), ", ".join(card.views), *numbers)
+    console().print(shown)
 
 
 def _made(predictor: Predictor, source: Path) -> Profile:

@@ -34,6 +34,9 @@ LEFT_FAR = 1e-6
 """How far below its base an adapter is forecast on other prompts: the least step, so that equal costs leave these
 prompts to the base."""
 
+TIE_LOGITS = 0.01
+"""By how much the words on a card, its name, `description`, `good_for` and `not_for`, move the logit at most."""
+
 _NEGATIVE_MARGIN = 0.1
 """How much nearer, as a cosine, the nearest of `not_examples` must be to take all that the examples add."""
 
@@ -75,7 +78,7 @@ class Purposes:
         """
         point = self._space.points(vector[None])[0]
         topic = point[: len(self._space.topics.spread)]
-        near = np.flatnonzero(self._topic_matches(topic @ self._space.topics.axes) >= self._limits)
+        near = np.flatnonzero(self.topic_matches(topic) >= self._limits)
         if not len(near):
             return near, np.zeros(0)
         at = point @ self._space.all.axes
@@ -89,9 +92,12 @@ class Purposes:
         for place, index in enumerate(near.tolist()):
             if index in self._negatives:
                 logits[place] *= _share_left(self._negatives[index], topic)
+            logits[place] += TIE_LOGITS * _of_words(self._known[index], topic)
         return near, logits
 
-    def _topic_matches(self, at: Doubles) -> Doubles:
+    def topic_matches(self, topic: Doubles) -> Doubles:
+        """The matches `(positions,)` of topics with a prompt's topic `(embedded,)`."""
+        at = topic @ self._space.topics.axes
         integers, step = quantised(at[None].astype(np.float32), self._space.levels)
         products = (self._topic_rows @ integers[0]).astype(np.float64) * (self._step * float(step[0, 0]))
         squares, constants = self._of_topics
@@ -105,6 +111,19 @@ def raised(quality: Doubles, logits: Doubles) -> Doubles:
     bounded = np.minimum(np.maximum(quality, _EDGE), 1.0 - _EDGE)
     odds = bounded / (1.0 - bounded) * np.exp(logits)
     return np.minimum((odds / (1.0 + odds)).round(6), 1.0 - _EDGE)
+
+
+def _of_words(known: Known, topic: Doubles) -> float:
+    """How near a prompt is to the words on a card, from -1 to 1: those of `not_for` count only where they are nearer
+    than its examples and all other words by a margin.
+    """
+    length = max(float(np.sqrt(np.square(known.text, dtype=np.float64).sum())), 1.0)
+    of_text = max(float((known.text * topic).sum()) / length, 0.0)
+    if not len(known.not_for):
+        return of_text
+    positive = max(float((known.positives * topic).sum(axis=1).max(initial=-1.0)), of_text)
+    nearer = float((known.not_for * topic).sum(axis=1).max()) - positive - _NEGATIVE_MARGIN
+    return of_text - min(max(nearer / _NEGATIVE_MARGIN, 0.0), 1.0)
 
 
 def _share_left(known: Known, topic: Doubles) -> float:

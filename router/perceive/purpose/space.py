@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ _AT_ONCE = 128
 """Cards whose examples are encoded at once, which bounds the memory that this takes."""
 
 _LEAST_VARIANCE = 1e-7
+_TEXT_LEVELS = 127
+_SEPARATORS = re.compile(r"[-_./:@+]+|(?<=[a-z])(?=[A-Z])")
 
 
 class PurposeParameters(Struct, frozen=True, eq=False):
@@ -60,10 +63,11 @@ class PurposeParameters(Struct, frozen=True, eq=False):
 
 
 class Known(NamedTuple):
-    """What is kept of one card's examples and profile: no text.
+    """What is kept of one card's examples, profile and texts: no text.
 
-    `topic_row` `(embedded,)` are integers, in steps of `topic_step`; `positives` and `negatives` are the topics of
-    examples, only where the card has negative ones.
+    `topic_row` `(embedded,)` are integers, in steps of `topic_step`; `positives` are the topics of examples, only where
+    the card has `negatives`, those of `not_examples`, or `not_for`. `text` `(embedded,)` is the topic of its name and
+    description, as integers up to 127.
     """
 
     counted: int
@@ -74,6 +78,8 @@ class Known(NamedTuple):
     constant: float
     positives: Floats
     negatives: Floats
+    text: NDArray[np.int8]
+    not_for: Floats
 
 
 class PurposeSpace:
@@ -134,22 +140,26 @@ class PurposeSpace:
         return [found[key] for key in keys]
 
     def _learned(self, stated: Sequence[tuple[Card, TaskMean | None]]) -> list[Known]:
-        texts = [(text,) for card, _ in stated for text in (*card.examples, *card.not_examples)]
+        texts = [(text,) for card, _ in stated for text in (*card.examples, *card.not_examples, *_words(card))]
         points = self.points_of(texts)
         embedded = slice(self.embedded)
         means: list[TaskMean] = []
-        nearest: list[tuple[Floats, Floats]] = []
+        topics: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
         end = 0
         for card, mean in stated:
-            begin, end = end, end + len(card.examples) + len(card.not_examples)
-            own, others = np.split(points[begin:end], [len(card.examples)])
+            shown, words = len(card.examples), len(card.examples) + len(card.not_examples)
+            begin, end = end, end + words + len(_words(card))
+            own, others, of_words = np.split(points[begin:end], [shown, words])
             known = TaskMean(np.zeros(self.width), 0) if mean is None else mean
             means.append(known.with_points(own))
-            # Only beside negative examples is the nearest positive one looked for.
-            positives = (own if len(others) else own[:0])[:, embedded].astype(np.float32)
-            if mean is not None and len(others):
+            # Only beside negative examples and words is the nearest positive one looked for.
+            is_limited = bool(card.not_examples or card.not_for)
+            positives = (own if is_limited else own[:0])[:, embedded].astype(np.float32)
+            if mean is not None and is_limited:
                 positives = np.concatenate([positives, unit_rows(mean.mean[None, embedded].astype(np.float32))])
-            nearest.append((positives, others[:, embedded].astype(np.float32)))
+            text = np.rint(of_words[0, embedded] * _TEXT_LEVELS).astype(np.int8)
+            negatives, not_for = (rows[:, embedded].astype(np.float32) for rows in (others, of_words[1:]))
+            topics.append((positives, negatives, text, not_for))
         together = np.array([mean.mean for mean in means])
         counts = [min(mean.prompts, MOST_COUNTED) for mean in means]
         topic_rows, topic_constants = self.topics.tasks(np.ascontiguousarray(together[:, embedded]), counts)
@@ -163,14 +173,29 @@ class PurposeSpace:
                 float(topic_constants[at]),
                 rows[at].astype(np.float32),
                 float(constants[at]),
-                *nearest[at],
+                *topics[at],
             )
             for at in range(len(stated))
         ]
 
 
+def name_of(card: Card) -> str:
+    """The words in the id and the aliases of a card."""
+    return " ".join(dict.fromkeys(_SEPARATORS.sub(" ", name).strip() for name in card.names))
+
+
+def description_of(card: Card) -> str:
+    """What a card says in words about what it is for, empty where it says nothing."""
+    return ". ".join(filter(None, (card.description, *card.good_for)))
+
+
+def _words(card: Card) -> tuple[str, ...]:
+    return f"{name_of(card)}. {description_of(card)}", *card.not_for
+
+
 def _key_of(card: Card, mean: TaskMean | None) -> bytes:
-    digest = hashlib.sha256(repr((card.examples, card.not_examples)).encode("utf-8", "surrogatepass"))
+    stated = card.examples, card.not_examples, _words(card)
+    digest = hashlib.sha256(repr(stated).encode("utf-8", "surrogatepass"))
     if mean is not None:
         digest.update(f"{mean.prompts}".encode() + mean.mean.tobytes())
     return digest.digest()
