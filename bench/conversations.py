@@ -127,7 +127,7 @@ def specialists(prompts: Sequence[Prompt], encoder: Encoder, policies: Mapping[s
     chances = np.column_stack([np.full(len(prompts), OF_BASE), np.where(own, OWN_TASK, OTHER_TASK)])
     scores = (np.random.default_rng(1).random(chances.shape) < chances).astype(np.float32)
     data = RoutingSet("specialists", "CC0-1.0", "0" * 64, tuple(prompts), (BASE, *tasks), scores)
-    cards = [_card(BASE), *(_card(task, kind="adapter", base=BASE) for task in tasks)]
+    cards = [_card(BASE), *map(adapter_card, tasks)]
     return Router(Catalog(cards), Policies(tuple(policies.values())), train([data], encoder))
 
 
@@ -140,6 +140,11 @@ def shown_specialists(prompts: Sequence[Prompt], examples: int, policies: Mappin
     cards = [_card(task, kind="adapter", base=BASE, examples=texts) for task, texts in shown.items()]
     predictor = load_predictor(settings.shipped_artifact_folder())
     return Router(Catalog([_card(BASE), *cards]), Policies(tuple(policies.values())), predictor)
+
+
+def adapter_card(task: str) -> Card:
+    """The card of a task, without anything that says what it is for."""
+    return _card(task, kind="adapter", base=BASE)
 
 
 def _card(name: str, **facts: str | Sequence[str]) -> Card:

@@ -31,6 +31,7 @@ of `llmrouter_default`, `mint` and `mmlu_helm`: the card of a prompt's task is a
 examples alone in .899, by names in .447."""
 
 _BLOCK = 512
+_FIRST = 10
 VIEWS = ("name", "description", "examples")
 
 
@@ -71,10 +72,11 @@ class CardViews:
     def pairs(self, least: float = NEARLY_THE_SAME) -> tuple[SimilarPair, ...]:
         """The pairs of cards with at least this cosine of their examples and profiles, the most similar first."""
         found: list[SimilarPair] = []
+        known = np.abs(self._means).max(axis=1, initial=0.0) > 0
         for start in range(0, len(self.ids), _BLOCK):
             cosines = self._means[start : start + _BLOCK] @ self._means.T
             for row, column in np.argwhere(cosines >= least).tolist():
-                if start + row < column:
+                if start + row < column and known[start + row] and known[column]:
                     pair = self.ids[start + row], self.ids[column]
                     found.append(SimilarPair(*pair, round(float(cosines[row, column]), 4)))
         return tuple(sorted(found, key=lambda pair: (-pair.cosine, pair.one, pair.other)))
@@ -95,7 +97,7 @@ class CardViews:
             # NaN is last.
             order = np.argsort(-of_view, kind="stable")[: int(np.isfinite(of_view).sum())]
             score[order] += weight / (_CONSTANT + 1.0 + np.arange(len(order)))
-            among.append(set(order[:most].tolist()))
+            among.append(set(order[:_FIRST].tolist()))
         best = np.lexsort((np.arange(len(score)), -score))[:most].tolist()
         return tuple(
             Shown(
