@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.cards.schema import Card
 from router.perceive.purpose.density import TaskMean
@@ -71,6 +72,11 @@ class Purposes:
         self._topic_constants = np.array([of.topic_constant for of in known])
         self._constants = np.array([of.constant for of in known])
         self._negatives = {index: of for index, of in enumerate(known) if len(of.negatives)}
+        self._not_for = {index: of for index, of in enumerate(known) if len(of.not_for)}
+        self._texts: NDArray[np.int8] = np.array([of.text for of in known], dtype=np.int8).reshape(-1, width)
+        # Zero for a text of which the encoder knows no word.
+        lengths = np.sqrt(np.square(self._texts, dtype=np.float32).sum(axis=1, dtype=np.float64))
+        self._text_scales = np.divide(1.0, lengths, out=np.zeros(len(known)), where=lengths > 0)
 
     def logits(self, vector: Floats) -> tuple[Indices, Doubles]:
         """The indices in `positions` of the cards to which a prompt with this feature vector is near, and what each
@@ -92,8 +98,20 @@ class Purposes:
         for place, index in enumerate(near.tolist()):
             if index in self._negatives:
                 logits[place] *= _share_left(self._negatives[index], topic)
-            logits[place] += TIE_LOGITS * _of_words(self._known[index], topic)
-        return near, logits
+        return near, logits + TIE_LOGITS * self._of_words(near, topic)
+
+    def _of_words(self, near: Indices, topic: Doubles) -> Doubles:
+        """How near a prompt is to the words on cards `(near,)`, from -1 to 1: those of `not_for` count only where they
+        are nearer than the card's examples and all its other words by a margin.
+        """
+        of_text: Doubles = np.maximum((self._texts[near] * topic).sum(axis=1) * self._text_scales[near], 0.0)
+        for place, index in enumerate(near.tolist()):
+            if index in self._not_for:
+                known = self._not_for[index]
+                positive = max(float((known.positives * topic).sum(axis=1).max(initial=-1.0)), float(of_text[place]))
+                nearer = float((known.not_for * topic).sum(axis=1).max()) - positive - _NEGATIVE_MARGIN
+                of_text[place] -= min(max(nearer / _NEGATIVE_MARGIN, 0.0), 1.0)
+        return of_text
 
     def topic_matches(self, topic: Doubles) -> Doubles:
         """The matches `(positions,)` of topics with a prompt's topic `(embedded,)`."""
@@ -111,19 +129,6 @@ def raised(quality: Doubles, logits: Doubles) -> Doubles:
     bounded = np.minimum(np.maximum(quality, _EDGE), 1.0 - _EDGE)
     odds = bounded / (1.0 - bounded) * np.exp(logits)
     return np.minimum((odds / (1.0 + odds)).round(6), 1.0 - _EDGE)
-
-
-def _of_words(known: Known, topic: Doubles) -> float:
-    """How near a prompt is to the words on a card, from -1 to 1: those of `not_for` count only where they are nearer
-    than its examples and all other words by a margin.
-    """
-    length = max(float(np.sqrt(np.square(known.text, dtype=np.float64).sum())), 1.0)
-    of_text = max(float((known.text * topic).sum()) / length, 0.0)
-    if not len(known.not_for):
-        return of_text
-    positive = max(float((known.positives * topic).sum(axis=1).max(initial=-1.0)), of_text)
-    nearer = float((known.not_for * topic).sum(axis=1).max()) - positive - _NEGATIVE_MARGIN
-    return of_text - min(max(nearer / _NEGATIVE_MARGIN, 0.0), 1.0)
 
 
 def _share_left(known: Known, topic: Doubles) -> float:
