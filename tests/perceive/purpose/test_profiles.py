@@ -25,6 +25,7 @@ from router.perceive.purpose.profile_file import (
     write_profile,
 )
 from router.settings import shipped_artifact_folder
+from router.store.records.snapshots import catalogue_snapshot, read_catalogue
 from router.types import Doubles
 from tests.perceive.purpose.tasks import BASE, GENERIC, TASKS, adapter, adapters, prompts
 
@@ -133,6 +134,14 @@ def test_published_outcomes_count_as_the_probes_themselves_do() -> None:
     assert {card: of.tobytes() for card, of in forecasts(cards, here).items()} == {
         card: of.tobytes() for card, of in forecasts(cards, of_owner).items()
     }
+
+
+def test_a_profile_survives_the_snapshot_of_a_decision() -> None:
+    cards = Catalog([BASE, adapter("sql", shown=0)])
+    known = evidence(sql=profile(SQL[:5]))
+    read = read_catalogue(catalogue_snapshot(cards, known).content)
+    before, after = (PREDICTOR.bind(cards, of).qualities(VECTORS) for of in (known, read.evidence))
+    assert before.tobytes() == after.tobytes()
 
 
 def test_a_probe_that_was_published_and_is_in_the_evidence_counts_once() -> None:
