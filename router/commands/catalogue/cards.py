@@ -79,12 +79,17 @@ def lint_cards(
     """Check every card, report how complete it is, and which cards are nearly the same. Exit code 3: one is invalid."""
     import msgspec
 
+    from router import settings
     from router.cards.lint import lint
 
     # The candidates of efforts have no files of their own.
-    reports = [lint(card) for card in options.load_cards(folder or cards) if card.effort_of is None]
+    catalog = options.load_cards(folder or cards)
+    reports = [lint(card) for card in catalog if card.effort_of is None]
     alike: dict[str, list[str]] = {}
-    for pair in options.card_views(folder or cards, None).pairs():
+    profiles = settings.profiles_folder(folder or cards or settings.default_cards_folder())
+    # Without either, no predictor is needed.
+    compared = any(card.examples for card in catalog) or profiles.is_dir()
+    for pair in options.card_views(folder or cards, None).pairs() if compared else ():
         alike.setdefault(pair.one, []).append(f"for nearly the same prompts as {pair.other} ({pair.cosine:.3f})")
     reports = [msgspec.structs.replace(each, hints=(*each.hints, *alike.get(each.card, ()))) for each in reports]
     if as_json:
