@@ -1,9 +1,11 @@
 """Adapters chosen by the examples on their cards: `python -m bench.adapters --data DIR`.
 
 BBH-27 and CLINC150 as adapter cards of one base, with five unlabelled prompts a card and no outcomes, under the policy
-`best`: how often the card of the prompt's own task is chosen, and how many generic prompts are taken from the base.
-Then the time that 2,000 adapter cards add to a decision. `predictor/purpose.json` names what the covariances were
-fitted to; the sets judged here are not among them.
+`best`: how often the card of the prompt's own task is chosen, and how many generic prompts are taken from the base;
+then with words on the cards, the names of their tasks and those of their neighbours as `not_for`. How often the card of
+a CLINC150 prompt is among the first ten, by view. How many prompts a card takes that only 8 or 32 probes are known of,
+in a predictor that was trained on outcomes of the other tasks. Then the time that 2,000 adapter cards add to a
+decision. `predictor/purpose.json` names what the covariances were fitted to; the sets judged here are not among them.
 """
 
 from __future__ import annotations
@@ -16,14 +18,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from bench.probed_cards import probed_cards
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
 from router.cards.schema import Card
 from router.decide.policy import Policies, load_policies
-from router.loading import load_predictor
+from router.loading import load_encoder, load_predictor
 from router.perceive.predictor import Predictor
+from router.perceive.purpose.similar import VIEWS, CardViews
 from router.pipeline import Router
 from router.wire.chat.request import ChatRequest
 
@@ -45,23 +50,56 @@ def main() -> None:
     chat = [row["prompt"] for name in ("alpaca_eval2", "arena_bench_v1") for row in _rows(data / name)][:1000]
     exams = [row["prompt"] for row in _rows(data / "mmlu_pro")[::10]][:1000]
     generic = {"chat": chat, "mmlu_pro": exams}
-    print("cards     own task (by draw)        left to base   taken of 1,000: " + ", ".join(generic))
+    print("cards             own task    left to base   taken of 1,000: " + ", ".join(generic))
     for draw in range(arguments.draws):
         random = np.random.default_rng(draw)
-        _judge("BBH-27", predictor, *_drawn(bbh, random), generic)
+        shown, asked = _drawn(bbh, random)
         train, test = ([(label, text) for text, label in clinc[part]] for part in ("train", "test"))
-        _judge("CLINC150", predictor, _drawn(train, random)[0], test, generic)
-    for cards in (0, 100, 2000):
-        _time(predictor, cards, bbh, chat[:200])
+        sets = {"BBH-27": (shown, asked), "CLINC150": (_drawn(train, random)[0], test)}
+        for name, (shown, asked) in sets.items():
+            cards = _cards(shown)
+            _judge(name, predictor, cards, asked, generic)
+            _judge(f"{name} words", predictor, _with_words(predictor, cards), asked, {})
+            _judge(f"{name} not_for", predictor, _with_words(predictor, cards, not_for=True), asked, {})
+    _recall(predictor, _with_words(predictor, cards), test)
+    probed_cards(data / "bbh_tasks", load_encoder(settings.STATIC_ENCODER))
+    for count in (0, 100, 2000):
+        _time(predictor, count, bbh, chat[:200])
 
 
-def _judge(name: str, predictor: Predictor, shown: Labelled, asked: Labelled, generic: dict[str, list[str]]) -> None:
-    router = _router(predictor, _cards(shown), _policies())
+def _judge(
+    name: str, predictor: Predictor, cards: Sequence[Card], asked: Labelled, generic: dict[str, list[str]]
+) -> None:
+    router = _router(predictor, cards, _policies())
     chosen = [_choice(router, text) for _, text in asked]
     right = sum(card == _id(label) for card, (label, _) in zip(chosen, asked, strict=True)) / len(asked)
     left = chosen.count("base") / len(asked)
     taken = [sum(_choice(router, text) != "base" for text in texts) / len(texts) for texts in generic.values()]
-    print(f"{name:10}{right:.3f}{left:28.3f}{'':14}" + ", ".join(f"{100 * share:.1f} %" for share in taken), flush=True)
+    print(f"{name:18}{right:.3f}{left:13.3f}{'':12}" + ", ".join(f"{100 * share:.1f} %" for share in taken), flush=True)
+
+
+def _with_words(predictor: Predictor, cards: Sequence[Card], *, not_for: bool = False) -> list[Card]:
+    """The cards with the name of their task as `description`, and that of the most similar card as `not_for`."""
+    nearest: dict[str, str] = {}
+    for pair in CardViews(predictor.purpose_space, cards).pairs(0.0):
+        nearest.setdefault(pair.one, pair.other)
+        nearest.setdefault(pair.other, pair.one)
+
+    def worded(card: Card) -> Card:
+        others = (nearest[card.id].replace("_", " "),) if not_for else ()
+        return msgspec.structs.replace(card, description=card.id.replace("_", " "), not_for=others)
+
+    return [worded(card) for card in cards]
+
+
+def _recall(predictor: Predictor, cards: Sequence[Card], asked: Labelled) -> None:
+    """How often the card of a prompt is among the first ten, by each view and by all of them."""
+    views = CardViews(predictor.purpose_space, cards)
+    lists = [(_id(label), views.shortlist(text, most=len(cards))) for label, text in asked]
+    among = {view: sum(any(at.card == own and view in at.views for at in of) for own, of in lists) for view in VIEWS}
+    among["all"] = sum(own in [at.card for at in of[:10]] for own, of in lists)
+    shown = ", ".join(f"{view} {count / len(asked):.3f}" for view, count in among.items())
+    print(f"among the first ten of {len(cards)} cards: {shown}", flush=True)
 
 
 def _time(predictor: Predictor, count: int, bbh: Labelled, prompts: Sequence[str]) -> None:

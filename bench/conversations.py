@@ -9,6 +9,8 @@ to 8 turns begin with an unseen prompt of a task and go on with follow-ups; the 
 - a prompt of another task, which should leave it,
 - a short ask about something else, which should leave it too.
 
+With `--examples 5`, nothing is trained: the cards state so many prompts of their task, and nothing else is known.
+
 Follow-ups and short asks are those of `bench/turns.tsv`: `--half tune` are the ones on which the cue of dependence was
 tuned, `--half report` others. Then how long the features of a conversation take, by its number of turns.
 """
@@ -36,7 +38,7 @@ from router.formats.quantities import read_quantity
 from router.learn.data import Prompt, RoutingSet
 from router.learn.data.prompts import read_prompts
 from router.learn.training.train import train
-from router.loading import load_encoder
+from router.loading import load_encoder, load_predictor
 from router.perceive.features import Perceiver
 from router.perceive.text.encoder import Encoder
 from router.pipeline import Router
@@ -92,15 +94,22 @@ def main() -> None:
         "--prompts", type=int, default=5_000, help="prompts to train on; the others begin conversations"
     )
     parser.add_argument("--conversations", type=int, default=100, help="conversations of each length and kind")
+    parser.add_argument(
+        "--examples", type=int, default=0, help="examples a card, and the package's predictor; 0: planted outcomes"
+    )
     arguments = parser.parse_args()
     file = next((file for file in arguments.set.glob("prompts.jsonl*")), arguments.set / "prompts.jsonl")
     encoder = load_encoder(settings.STATIC_ENCODER)
     trained, unseen = split(read_prompts(file), arguments.prompts)
-    router = specialists(trained, encoder, {**load_policies(settings.default_policies_folder()), GUARDED.id: GUARDED})
+    policies = {**load_policies(settings.default_policies_folder()), GUARDED.id: GUARDED}
+    if arguments.examples:
+        router = shown_specialists(trained, arguments.examples, policies)
+    else:
+        router = specialists(trained, encoder, policies)
     phrases = read_phrases(arguments.half)
     tried = list(conversations(unseen, phrases, arguments.conversations))
     print(f"{len(trained)} prompts, {len(router.catalog)} cards, {len(tried)} conversations, half {arguments.half}")
-    for policy in ("default", GUARDED.id):
+    for policy in ("best", "default") if arguments.examples else ("default", GUARDED.id):
         show(policy, results(router, policy, tried))
     timings(encoder)
 
@@ -118,11 +127,27 @@ def specialists(prompts: Sequence[Prompt], encoder: Encoder, policies: Mapping[s
     chances = np.column_stack([np.full(len(prompts), OF_BASE), np.where(own, OWN_TASK, OTHER_TASK)])
     scores = (np.random.default_rng(1).random(chances.shape) < chances).astype(np.float32)
     data = RoutingSet("specialists", "CC0-1.0", "0" * 64, tuple(prompts), (BASE, *tasks), scores)
-    cards = [_card(BASE), *(_card(task, kind="adapter", base=BASE) for task in tasks)]
+    cards = [_card(BASE), *map(adapter_card, tasks)]
     return Router(Catalog(cards), Policies(tuple(policies.values())), train([data], encoder))
 
 
-def _card(name: str, **facts: str) -> Card:
+def shown_specialists(prompts: Sequence[Prompt], examples: int, policies: Mapping[str, Policy]) -> Router:
+    """A router over a base card and one adapter card for each domain, of which only some examples are known."""
+    shown: dict[str, list[str]] = defaultdict(list)
+    for prompt in prompts:
+        if len(shown[prompt.domain]) < examples:
+            shown[prompt.domain].append(prompt.turns[-1][:4000])
+    cards = [_card(task, kind="adapter", base=BASE, examples=texts) for task, texts in shown.items()]
+    predictor = load_predictor(settings.shipped_artifact_folder())
+    return Router(Catalog([_card(BASE), *cards]), Policies(tuple(policies.values())), predictor)
+
+
+def adapter_card(task: str) -> Card:
+    """The card of a task, without anything that says what it is for."""
+    return _card(task, kind="adapter", base=BASE)
+
+
+def _card(name: str, **facts: str | Sequence[str]) -> Card:
     plain = {"id": name, "provider": "openai", "model": name, "context": "128k", **facts}
     return msgspec.convert(plain, Card, dec_hook=read_quantity)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from router import settings
-from router.cards.catalog import Catalog, load_catalog
+from router.cards.catalog import load_catalog
 from router.compose.learned import LearnedGate, load_gate
-from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
-from router.decide.policy import Policies, load_policies
+from router.decide.plans.catalog import load_plans
+from router.decide.policy import load_policies
 from router.errors import ArtifactError, CallerError
-from router.perceive.ability.evidence import EvidenceFolder, EvidenceSource
+from router.perceive.ability.evidence import load_evidence
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor
+from router.perceive.purpose.profile_file import load_profiles
 from router.perceive.text.encoder import Encoder, StaticEncoder
 from router.pipeline import Router
 
@@ -46,19 +47,15 @@ def load_plan_gate(folder: Path | None = None) -> LearnedGate:
 
 
 def load_router(cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
-    """A router made from these folders, or the default ones, and from the default evidence folder.
+    """A router made from these folders, or the default ones, the profiles beside the cards, and the default evidence.
 
     Raises ConfigurationError naming file, line and key.
     """
     predictor = load_predictor(artifact)
-    catalog = load_catalog(cards or settings.default_cards_folder())
+    folder = cards or settings.default_cards_folder()
+    catalog = load_catalog(folder)
     plans = load_plans(settings.default_plans_folder(), catalog)
     loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
-    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()), plans)
-
-
-def make_router(
-    catalog: Catalog, policies: Policies, predictor: Predictor, evidence: EvidenceSource, plans: Plans = NO_PLANS
-) -> Router:
-    """A router whose forecasts use the outcomes of `evidence`."""
-    return Router(catalog, policies, predictor, predictor.evidence_of(evidence.outcomes()), plans)
+    profiles = load_profiles(settings.profiles_folder(folder))
+    evidence = predictor.evidence_of(load_evidence(settings.default_evidence_folder()), profiles)
+    return Router(catalog, loaded, predictor, evidence, plans)

@@ -128,8 +128,27 @@ def default_evidence_folder() -> Path:
     local = Path.cwd() / "evidence"
     if local.is_dir() or (Path.cwd() / "model_cards").is_dir():
         return local
+    return _data_folder() / "evidence"
+
+
+def profiles_folder(cards: Path) -> Path:
+    """The folder of the profiles of the cards in the folder `cards`.
+
+    PULVINAR_PROFILES, else `profiles` beside that folder. Beside the package's cards none can be kept: for these it is
+    `./profiles` where it exists, else that in the user's data folder.
+    """
+    override = variable("PULVINAR_PROFILES")
+    if override:
+        return Path(override).expanduser()
+    if cards != shipped_cards_folder():
+        return cards.absolute().parent / "profiles"
+    local = Path.cwd() / "profiles"
+    return local if local.is_dir() else _data_folder() / "profiles"
+
+
+def _data_folder() -> Path:
     base = variable("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "pulvinar" / "evidence"
+    return (Path(base) if base else Path.home() / ".local" / "share") / "pulvinar"
 
 
 def default_store() -> str:

@@ -225,7 +225,7 @@ def _card_changes(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...
         ("card added", sorted(new.keys() - old.keys())),
         ("card edited", [card for card in both if old[card] != new[card]]),
         (
-            "probe outcomes changed",
+            "probe outcomes or profile changed",
             [card for card in both if not _same(then.evidence.get(card), now.evidence.get(card))],
         ),
     )
@@ -242,4 +242,9 @@ def _plan_changes(then: Plans, now: Plans, recorded: DecisionRecord, policy: Pol
 def _same(one: Evidence | None, two: Evidence | None) -> bool:
     if one is None or two is None:
         return one is two
+    if one.task is None or two.task is None:
+        if one.task is not two.task:
+            return False
+    elif one.task.prompts != two.task.prompts or not np.array_equal(one.task.mean, two.task.mean):
+        return False
     return np.array_equal(one.vectors, two.vectors) and np.array_equal(one.scores, two.scores)

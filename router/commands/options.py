@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from router.decide.plans.catalog import Plans
     from router.decide.policy import Policies
     from router.gateway.config.sources import Sources
+    from router.perceive.purpose.similar import CardViews
 
 Cards = Annotated[
     Path | None,
@@ -44,6 +45,19 @@ def load_cards(folder: Path | None) -> Catalog:
     return load_catalog(folder or settings.default_cards_folder())
 
 
+def card_views(cards: Path | None, artifact: Path | None) -> CardViews:
+    """The views of the cards in the folder `cards`, or the default one, with their profiles."""
+    from router.loading import load_predictor
+    from router.perceive.purpose.profile_file import load_profiles
+    from router.perceive.purpose.similar import CardViews
+
+    folder = cards or settings.default_cards_folder()
+    predictor = load_predictor(artifact)
+    evidence = predictor.evidence_of({}, load_profiles(settings.profiles_folder(folder)))
+    means = {card: of.task for card, of in evidence.items() if of.task is not None}
+    return CardViews(predictor.purpose_space, load_cards(folder), means)
+
+
 def load_policy_folder(folder: Path | None) -> Policies:
     """The policies in `folder`, or the default ones."""
     from router.decide.policy import load_policies
@@ -65,8 +79,10 @@ def load_sources(cards: Path | None, policies: Path | None, gateway: Path | None
     for file in (gateway, keys):
         if file is not None and not file.exists():
             raise ConfigurationError(f"{file}: does not exist (see `route gateway schema` and `route keys add`)")
+    folder = cards or settings.default_cards_folder()
     return Sources(
-        cards=cards or settings.default_cards_folder(),
+        cards=folder,
+        profiles=settings.profiles_folder(folder),
         policies=policies or settings.default_policies_folder(),
         plans=settings.default_plans_folder(),
         evidence=settings.default_evidence_folder(),

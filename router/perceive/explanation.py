@@ -34,8 +34,11 @@ def describe_card(predictor: Predictor, catalog: Catalog, position: int, evidenc
     parts = []
     if (column := predictor.column(catalog, position)) is not None:
         parts.append(f"{predictor.manifest.models[column].outcomes} outcomes")
-    if card.id in evidence:
-        parts.append(f"{len(evidence[card.id].scores)} probes")
+    of_card = evidence.get(card.id)
+    if of_card is not None and len(of_card.scores):
+        parts.append(f"{len(of_card.scores)} probes")
+    if of_card is not None and of_card.task is not None and column is None:
+        parts.append(f"a profile of {of_card.task.prompts} prompts")
     if card.examples and column is None:
         parts.append(f"{len(card.examples)} example{'s' * (len(card.examples) != 1)} of what it is for")
     if card.base is not None and column is None:

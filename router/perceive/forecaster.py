@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ from router.cards.catalog import Catalog
 from router.perceive.ability.local import LocalEvidence
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.profile import PromptProfile
-from router.perceive.purpose.space import LEFT_FAR, Purposes, raised
+from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
@@ -44,12 +44,13 @@ class QualityModel(Protocol):
 
 
 class CardPurposes(NamedTuple):
-    """The examples of the cards that have some, and which of these cards are adapters of which nothing else is known
-    `(cards with examples,)`: prompts unlike their examples are left to their bases.
+    """What is known of the tasks of cards, and of each of these cards `(cards,)`: whether it is an adapter, which
+    leaves all other prompts to its base; and whether examples or a profile claim that it is good at the task.
     """
 
     of: Purposes
     leaves_others: Mask
+    claims: Mask
 
 
 class Forecaster:
@@ -128,16 +129,20 @@ class Forecaster:
         return np.array(rows).reshape(len(vectors), -1)
 
     def _on_prompt(self, prompt: PromptProfile, vector: Floats) -> Quality:
-        return self._with_purposes(self._with_local_evidence(self._quality(prompt), vector), vector)
-
-    def _with_purposes(self, quality: Quality, vector: Floats) -> Quality:
-        """`quality` raised for the cards that have examples like the prompt; no other card changes."""
+        quality = self._quality(prompt)
         if self._purposes is None:
-            return quality
-        of = self._purposes.of
-        near, logits = of.logits(vector)
-        positions = of.positions[near]
-        topic = self._predictor.topics(vector[None])[0] if self._local and len(near) else None
+            return self._with_local_evidence(quality, vector, ())
+        near, logits = self._purposes.of.logits(vector)
+        positions = self._purposes.of.positions[near]
+        quality = self._with_local_evidence(quality, vector, positions.tolist())
+        claimed = self._purposes.claims[near]
+        return self._with_purposes(quality, vector, positions[claimed], logits[claimed])
+
+    def _with_purposes(self, quality: Quality, vector: Floats, positions: Indices, logits: Doubles) -> Quality:
+        """`quality` raised by `logits` for the cards at `positions`, to whose task the prompt belongs; adapters leave
+        other prompts to their bases.
+        """
+        topic = self._predictor.topics(vector[None])[0] if self._local and len(positions) else None
         for place, position in enumerate(positions.tolist()):
             if topic is not None and position in self._local:
                 # Outcomes on such prompts say what the examples only claim.
@@ -154,13 +159,14 @@ class Forecaster:
         of_prompt = changed(quality.quality)
         return quality._replace(quality=of_prompt, compared=of_prompt if same else changed(quality.compared))
 
-    def _with_local_evidence(self, quality: Quality, vector: Floats) -> Quality:
+    def _with_local_evidence(self, quality: Quality, vector: Floats, of_task: Collection[int]) -> Quality:
+        """`quality` corrected by the outcomes of probes; `of_task` are the cards to whose task the prompt belongs."""
         if not self._local:
             return quality
         topic = self._predictor.topics(vector[None])[0]
         correction = np.zeros_like(quality.quality)
         for card, evidence in self._local.items():
-            correction[card] = evidence.correction(topic)
+            correction[card] = evidence.correction_on(topic, is_of_task=card in of_task)
         corrected = [
             np.minimum(np.maximum(of + correction, _LEAST), _GREATEST).round(6)
             for of in (quality.quality, quality.compared)

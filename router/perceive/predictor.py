@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
+from router.errors import ArtifactError
 from router.perceive.ability.ability import Ability, facts_row, profile_of
 from router.perceive.ability.acceptance import family_weights, probability
 from router.perceive.ability.belief import Belief, LinearResponse
@@ -31,12 +32,19 @@ from router.perceive.head import Head, Manifest, read_head, stored_arrays, write
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.logistic import LogisticQuality
 from router.perceive.profile import PromptProfile, share_between
+from router.perceive.purpose.density import TaskMean
 from router.perceive.purpose.file import load_purpose_space
-from router.perceive.purpose.space import Purposes, PurposeSpace
+from router.perceive.purpose.profile import Profile
+from router.perceive.purpose.profile_file import StoredProfile
+from router.perceive.purpose.purposes import Purposes
+from router.perceive.purpose.space import PurposeSpace
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices, Mask
+
+_RIGHT = 0.5
+"""The score above which the answer to a probe counts as right."""
 
 
 class Expectation(NamedTuple):
@@ -55,10 +63,13 @@ class Expectation(NamedTuple):
 
 
 class Evidence(Struct, frozen=True, eq=False):
-    """Probe outcomes of one card: feature vectors `(probes, width)`, scores in [0, 1] `(probes,)`."""
+    """Probe outcomes of one card: feature vectors `(probes, width)`, scores in [0, 1] `(probes,)`; and the mean of the
+    prompts of its profile, None without one.
+    """
 
     vectors: Floats
     scores: Doubles
+    task: TaskMean | None = None
 
 
 class Predictor:
@@ -101,9 +112,14 @@ class Predictor:
         """The feature vectors `(conversations, width)` of human turns, with the reading where there is a reader."""
         return feature_vectors(self.encoder, conversations, self.reader)
 
-    def evidence_of(self, outcomes: Mapping[str, Sequence[ProbeOutcome]]) -> dict[str, Evidence]:
-        """Probe outcomes by card id in the form that `bind` takes; cards without outcomes are left out."""
-        return {
+    def evidence_of(
+        self, outcomes: Mapping[str, Sequence[ProbeOutcome]], profiles: Mapping[str, StoredProfile] | None = None
+    ) -> dict[str, Evidence]:
+        """Probe outcomes and profiles by card id in the form that `bind` takes; cards without either are left out.
+
+        Raises ArtifactError for a profile that another encoder or predictor has made.
+        """
+        evidence = {
             card: Evidence(
                 self.vectors([(outcome.prompt,) for outcome in of_card]),
                 np.array([outcome.score for outcome in of_card], dtype=np.float64),
@@ -111,6 +127,28 @@ class Predictor:
             for card, of_card in outcomes.items()
             if of_card
         }
+        for card, stored in (profiles or {}).items():
+            evidence[card] = self.with_profile(evidence.get(card), stored.profile)
+        return evidence
+
+    def with_profile(self, own: Evidence | None, profile: Profile) -> Evidence:
+        if profile.space != self.purpose_space.fingerprint:
+            raise ArtifactError(
+                f"{profile.origin}: was made with another encoder; make it again from the texts (`route cards profile`)"
+            )
+        if len(profile.scores) and (profile.reader, profile.vectors.shape[1]) != (self.reader_id, self.width):
+            raise ArtifactError(
+                f"{profile.origin}: its outcomes were read by another predictor than the one in use ({self.id}); "
+                "export the profile again with this one"
+            )
+        vectors, scores = profile.vectors, profile.scores
+        if own is not None:
+            # A probe whose outcome was exported and is in the evidence, too, counts once.
+            known = {vector.tobytes() for vector in own.vectors}
+            new = [row for row, vector in enumerate(vectors) if vector.tobytes() not in known]
+            vectors = np.concatenate([own.vectors, vectors[new]]) if new else own.vectors
+            scores = np.concatenate([own.scores, scores[new]])
+        return Evidence(vectors, scores, profile.task)
 
     def expect(self, vector: Floats) -> Expectation:
         """Forecasts for one feature vector `(width,)`."""
@@ -165,19 +203,44 @@ class Predictor:
         variance: Doubles = (row_by_row(prompts.profiles, covariance) * prompts.profiles).sum(axis=1)
         return np.maximum(variance, prompts.ood_probability * float((covariance * self.head.second_moment).sum()))
 
+    @property
+    def reader_id(self) -> str:
+        """The id of the reader whose reading feature vectors end with, empty without one."""
+        return "" if self.reader is None else self.reader.id
+
     @functools.cached_property
     def purpose_space(self) -> PurposeSpace:
         """The space in which the examples of cards are compared with prompts. Raises ArtifactError."""
         return load_purpose_space(self._folder, self.encoder)
 
     def _purposes(self, catalog: Catalog, evidence: Mapping[str, Evidence]) -> CardPurposes | None:
-        """What the examples of cards say; None where no card has any. Outcomes of its own say more about a card."""
-        shown = [at for at, card in enumerate(catalog) if card.examples and self.column(catalog, at) is None]
+        """What the examples and profiles of cards say, and the probes of adapters; None where no card has any.
+
+        Outcomes of its own in the artifact say more about a card.
+        """
+        tasks: dict[str, TaskMean] = {}
+        shown, claims = [], []
+        for at, card in enumerate(catalog):
+            of = evidence.get(card.id)
+            profile = None if of is None else of.task
+            solves = of is not None and len(of.scores) > 0 and card.base is not None
+            if not (card.examples or profile or solves) or self.column(catalog, at) is not None:
+                continue
+            shown.append(at)
+            claims.append(bool(card.examples or profile))
+            if profile is not None:
+                tasks[card.id] = profile
+            if of is not None and solves:
+                # What an adapter has answered right shows which task it is for.
+                known = profile or TaskMean(np.zeros(self.purpose_space.width), 0)
+                right = of.vectors[of.scores > _RIGHT]
+                tasks[card.id] = known.with_points(self.purpose_space.points(right)) if len(right) else known
         if not shown:
             return None
-        leaves_others = [catalog[at].base is not None and catalog[at].id not in evidence for at in shown]
-        purposes = Purposes(self.purpose_space, catalog, np.array(shown, dtype=np.intp))
-        return CardPurposes(purposes, np.array(leaves_others, dtype=np.bool_))
+        leaves_others = np.array([catalog[at].base is not None for at in shown], dtype=np.bool_)
+        claimed = np.array(claims, dtype=np.bool_)
+        purposes = Purposes(self.purpose_space, catalog, np.array(shown, dtype=np.intp), tasks, claimed)
+        return CardPurposes(purposes, leaves_others, claimed)
 
     def bind(self, catalog: Catalog, evidence: Mapping[str, Evidence] | None = None) -> Forecaster:
         """A forecaster for the cards of `catalog`; `evidence` are probe outcomes by card id."""
@@ -199,7 +262,10 @@ class Predictor:
             quality = LinearQuality(self.head, abilities, rows, self._average)
             return Forecaster(self, catalog, quality, rows, everyone, measured, purposes)
         placer = self._placer(catalog, evidence)
-        strengths = [self.acceptance.strength_of(placer.latent(position)) for position in range(len(catalog))]
+        latents = [placer.latent(position) for position in range(len(catalog))]
+        # Adapters of one base of which nothing else is known share one value.
+        of_latent = {id(latent): self.acceptance.strength_of(latent) for latent in {id(x): x for x in latents}.values()}
+        strengths = [of_latent[id(latent)] for latent in latents]
         interactions = np.array([self._interaction(column) for column in columns]).reshape(-1, len(self._average) - 1)
         logistic = LogisticQuality(self.acceptance, strengths, interactions)
         local = self._with_adapters(placer.local(), catalog)
@@ -210,9 +276,9 @@ class Predictor:
         topics = self.topics(vectors)
         if self.acceptance is not None:
             return self._placer(catalog, {}).belief(position, self._readings_of(catalog, position, vectors), topics)
-        return Belief.of(
-            LinearResponse(self.profile(vectors).profiles), topics, self._ability(catalog, position, {}, {})
-        )
+        model, ability = LinearResponse(self.profile(vectors).profiles), self._ability(catalog, position, {}, {})
+        is_adapter = catalog[position].base is not None and self.column(catalog, position) is None
+        return Belief.of(model, topics, ability, is_adapter=is_adapter)
 
     def topics(self, vectors: Floats) -> Doubles:
         """The topics `(prompts, numbers)` of feature vectors, by which probes are near or far from a prompt."""
@@ -243,7 +309,7 @@ class Predictor:
                 self._readings_of(catalog, position, probes.vectors), self.topics(probes.vectors), probes.scores
             )
             for card, probes in evidence.items()
-            if (position := catalog.position(card)) is not None
+            if len(probes.scores) and (position := catalog.position(card)) is not None
         }
         return RatingPlacer(
             self.acceptance, catalog, lambda position: self.column(catalog, position), self.manifest.families, probes
@@ -279,10 +345,11 @@ class Predictor:
             ability = Ability(self._ability(catalog, base, evidence, {}).mean, self.population.covariance)
         else:
             ability = self.head.facts.ability(facts_row(facts_of(card), self.manifest.families))
-        if card.id in evidence:
-            probes = evidence[card.id]
+        probes = evidence.get(card.id)
+        if probes is not None and len(probes.scores):
             model = LinearResponse(self.profile(probes.vectors).profiles)
-            belief = Belief.of(model, self.topics(probes.vectors), ability)
+            is_adapter = card.base is not None and column is None
+            belief = Belief.of(model, self.topics(probes.vectors), ability, is_adapter=is_adapter)
             belief = belief.observe(range(len(probes.scores)), probes.scores)
             ability = belief.ability
             if belief.local is not None:

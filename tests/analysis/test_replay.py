@@ -289,7 +289,7 @@ def test_changed_probe_outcomes_are_named(store: Store, predictor: Predictor) ->
     vectors = np.zeros((1, len(predictor.head.skills.center)), dtype=np.float32)
     evidence = {"poet": Evidence(vectors, np.array([1.0]))}
     replayed = store.replayer.re_decide(recorded, CatalogSnapshot(tested.catalog, evidence), tested.policies, None)
-    assert replayed.reasons == ("probe outcomes changed: poet",)
+    assert replayed.reasons == ("probe outcomes or profile changed: poet",)
 
 
 def test_limits_that_no_card_meets_any_more_are_reported(store: Store, predictor: Predictor) -> None:

@@ -199,7 +199,7 @@ class IndifferentPredictor:
     def __init__(self) -> None:
         self.encoder, self.reader = LetterEncoder(), None
 
-    def evidence_of(self, outcomes: Mapping[str, Sequence[ProbeOutcome]]) -> dict[str, Evidence]:
+    def evidence_of(self, outcomes: Mapping[str, Sequence[ProbeOutcome]], _: object = None) -> dict[str, Evidence]:
         return {
             card: Evidence(self.encoder.encode([outcome.prompt for outcome in of_card]), np.zeros(len(of_card)))
             for card, of_card in outcomes.items()

@@ -16,9 +16,10 @@ app = typer.Typer(help="List, show, check, compare and import model cards.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.catalogue import card_value
+    from router.commands.catalogue import card_value, profiles
 
     card_value.register(app)
+    profiles.register(app)
     parent.add_typer(app, name="cards")
 
 
@@ -75,11 +76,22 @@ def lint_cards(
     cards: options.Cards = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check every card, and report how complete it is. An invalid card ends with exit code 3."""
+    """Check every card, report how complete it is, and which cards are nearly the same. Exit code 3: one is invalid."""
+    import msgspec
+
+    from router import settings
     from router.cards.lint import lint
 
     # The candidates of efforts have no files of their own.
-    reports = [lint(card) for card in options.load_cards(folder or cards) if card.effort_of is None]
+    catalog = options.load_cards(folder or cards)
+    reports = [lint(card) for card in catalog if card.effort_of is None]
+    alike: dict[str, list[str]] = {}
+    profiles = settings.profiles_folder(folder or cards or settings.default_cards_folder())
+    # Without either, no predictor is needed.
+    compared = any(card.examples for card in catalog) or profiles.is_dir()
+    for pair in options.card_views(folder or cards, None).pairs() if compared else ():
+        alike.setdefault(pair.one, []).append(f"for nearly the same prompts as {pair.other} ({pair.cosine:.3f})")
+    reports = [msgspec.structs.replace(each, hints=(*each.hints, *alike.get(each.card, ()))) for each in reports]
     if as_json:
         options.print_json(reports)
         return

@@ -27,6 +27,7 @@ from router.gateway.config.keys import Key, Keys
 from router.gateway.config.sources import ParsedConfig, Sources, Stamp
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.predictor import Predictor
+from router.perceive.purpose.profile_file import StoredProfile
 from router.pipeline import Router
 from router.store.records.record import Snapshot
 from router.store.records.snapshots import catalogue_snapshot
@@ -61,6 +62,7 @@ class ActiveConfig(Struct, frozen=True, eq=False, dict=True):
     fingerprint: str
     loaded_at: float
     evidence: Mapping[str, tuple[ProbeOutcome, ...]] = {}
+    profiles: Mapping[str, StoredProfile] = {}
 
     @functools.cached_property
     def aliases(self) -> Aliases:
@@ -87,13 +89,20 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
         if before is not None and _routing_unchanged(before, parsed):
             router, catalogue = before.router, before.catalogue
         else:
-            router = Router(
-                parsed.catalog, parsed.policies, predictor, predictor.evidence_of(parsed.evidence), parsed.plans
-            )
+            evidence = predictor.evidence_of(parsed.evidence, parsed.profiles)
+            router = Router(parsed.catalog, parsed.policies, predictor, evidence, parsed.plans)
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
         return ActiveConfig(
-            router, catalogue, parsed.config, parsed.keys, number, fingerprint, clock(), parsed.evidence
+            router,
+            catalogue,
+            parsed.config,
+            parsed.keys,
+            number,
+            fingerprint,
+            clock(),
+            parsed.evidence,
+            parsed.profiles,
         )
 
     return load
@@ -282,6 +291,7 @@ def changes(before: ActiveConfig, after: ActiveConfig) -> str:
         "gateway": _difference(_settings(before.config), _settings(after.config)),
         "keys": _difference(_by_id(before.keys), _by_id(after.keys)),
         "evidence": _difference(before.evidence, after.evidence),
+        "profiles": _difference(before.profiles, after.profiles),
     }
     return "; ".join(f"{part}: {difference}" for part, difference in parts.items() if difference)
 
@@ -293,6 +303,7 @@ def _routing_unchanged(before: ActiveConfig, parsed: ParsedConfig) -> bool:
         and dict(router.policies) == dict(parsed.policies)
         and dict(router.plans) == dict(parsed.plans)
         and before.evidence == parsed.evidence
+        and before.profiles == parsed.profiles
     )
 
 

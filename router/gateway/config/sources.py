@@ -17,7 +17,8 @@ from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
-from router.perceive.ability.evidence import EvidenceFolder, ProbeOutcome
+from router.perceive.ability.evidence import ProbeOutcome, load_evidence
+from router.perceive.purpose.profile_file import SUFFIX, StoredProfile, load_profiles
 
 _MAX_LINKS = 40
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -27,7 +28,7 @@ Stamp = tuple[str, int, int, int]
 
 
 class ParsedConfig(Struct, frozen=True, eq=False):
-    """The parsed and validated sources. `evidence` has the probe outcomes of each card."""
+    """The parsed and validated sources. `evidence` has the probe outcomes of each card, `profiles` their profiles."""
 
     catalog: Catalog
     policies: Policies
@@ -35,12 +36,14 @@ class ParsedConfig(Struct, frozen=True, eq=False):
     keys: Keys
     evidence: Mapping[str, tuple[ProbeOutcome, ...]]
     plans: Plans = NO_PLANS
+    profiles: Mapping[str, StoredProfile] = {}
 
 
 class Sources(Struct, frozen=True):
-    """Paths: the folders of cards, policies, evidence and plans, and the files `gateway.yaml` and `keys.yaml`.
+    """Paths: the folders of cards, policies, evidence, plans and profiles, and the files `gateway.yaml` and
+    `keys.yaml`.
 
-    The evidence folder and the two files need not exist; None for the plans means that there are none.
+    The folders of evidence and profiles and the two files need not exist; None for a folder means that there are none.
     """
 
     cards: Path
@@ -49,6 +52,7 @@ class Sources(Struct, frozen=True):
     gateway: Path
     keys: Path
     plans: Path | None = None
+    profiles: Path | None = None
 
     def read(self) -> ParsedConfig:
         """Read and validate all of them together. Raises ConfigurationError naming file, line and key."""
@@ -63,8 +67,9 @@ class Sources(Struct, frozen=True):
             policies,
             load_config(self.gateway, catalog, policies, plans),
             load_keys(self.keys, catalog, policies),
-            EvidenceFolder(self.evidence).outcomes(),
+            load_evidence(self.evidence),
             plans,
+            load_profiles(self.profiles),
         )
 
     def stamps(self) -> tuple[Stamp, ...]:
@@ -108,13 +113,13 @@ class Sources(Struct, frozen=True):
     def is_relevant(self, changed: str) -> bool:
         """Whether a change of this path, as reported by a watcher, may concern a source; true when in doubt."""
         path = Path(changed)
-        if path.suffix in (".yaml", ".yml", ".jsonl") or path.name.startswith(".."):
+        if path.suffix in (".yaml", ".yml", ".jsonl", SUFFIX) or path.name.startswith(".."):
             return True
         return path.is_dir() or path.is_symlink() or any(path.name in each.absolute().parts for each in self._paths())
 
     def _paths(self) -> tuple[Path, ...]:
-        plans = () if self.plans is None else (self.plans,)
-        return (self.cards, self.policies, self.evidence, self.gateway, self.keys, *plans)
+        optional = (path for path in (self.plans, self.profiles) if path is not None)
+        return (self.cards, self.policies, self.evidence, self.gateway, self.keys, *optional)
 
     def _files(self) -> Iterator[Path]:
         for _, file in self._named_files():
@@ -126,6 +131,7 @@ class Sources(Struct, frozen=True):
             ("policies", self.policies, (".yaml", ".yml")),
             ("evidence", self.evidence, (".jsonl",)),
             *([("plans", self.plans, (".yaml", ".yml"))] if self.plans is not None else ()),
+            *([("profiles", self.profiles, (SUFFIX,))] if self.profiles is not None else ()),
         ):
             try:
                 files = sorted(folder.iterdir())

@@ -102,7 +102,8 @@ class Belief(Struct, frozen=True, eq=False):
     """The ability of a card before and after some outcomes, and the prompts that it is asked about, the rows.
 
     `topics` `(rows, numbers)` are those of the rows; `rows` and `scores` are the outcomes, and `local` is what they say
-    about prompts like them. It is immutable: `observe` returns a new one.
+    about prompts like them. The expected ability of an adapter stays that of its base: it is made for a task, and how
+    well it does there says nothing about other prompts. It is immutable: `observe` returns a new one.
     """
 
     model: ResponseModel
@@ -112,11 +113,12 @@ class Belief(Struct, frozen=True, eq=False):
     rows: Indices
     scores: Doubles
     local: LocalEvidence | None = None
+    is_adapter: bool = False
 
     @classmethod
-    def of(cls, model: ResponseModel, topics: Doubles, prior: Ability) -> Self:
+    def of(cls, model: ResponseModel, topics: Doubles, prior: Ability, *, is_adapter: bool = False) -> Self:
         """The belief before any outcome."""
-        return cls(model, topics, prior, prior, np.zeros(0, dtype=np.intp), np.zeros(0))
+        return cls(model, topics, prior, prior, np.zeros(0, dtype=np.intp), np.zeros(0), is_adapter=is_adapter)
 
     def observe(self, rows: Rows, scores: Doubles) -> Belief:
         """The belief after further scores in [0, 1] on these rows.
@@ -128,9 +130,11 @@ class Belief(Struct, frozen=True, eq=False):
         all_rows = np.concatenate([self.rows, np.asarray(rows, dtype=np.intp)])
         all_scores = np.concatenate([self.scores, scores])
         ability = self._posterior(all_rows, all_scores)
+        if self.is_adapter:
+            ability = Ability(self.prior.mean, ability.covariance)
         residuals = all_scores - np.clip(self.model.respond(ability.mean, all_rows).expected, 0.0, 1.0)
-        local = LocalEvidence.of(self.topics[all_rows], residuals)
-        return Belief(self.model, self.topics, self.prior, ability, all_rows, all_scores, local)
+        local = LocalEvidence.of(self.topics[all_rows], residuals, is_adapter=self.is_adapter)
+        return Belief(self.model, self.topics, self.prior, ability, all_rows, all_scores, local, self.is_adapter)
 
     def expected(self, rows: Rows) -> Doubles:
         """The expected scores, not clipped, float64 `(rows,)`, with local evidence."""

@@ -7,9 +7,9 @@ of a card id are escaped as in a URL (`/` is `%2F`). `router.learn.onboarding` w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -58,23 +58,6 @@ class EvidenceFile(Struct, frozen=True):
 
     outcomes: tuple[ProbeOutcome, ...]
     truncated_bytes: int = 0
-
-
-class EvidenceSource(Protocol):
-    """What a router learns about its cards beside the facts on them."""
-
-    def outcomes(self) -> Mapping[str, tuple[ProbeOutcome, ...]]:
-        """Outcomes by card id, oldest first. Raises FileError if they are damaged."""
-
-
-class EvidenceFolder(Struct, frozen=True):
-    """The outcomes of probes in a folder of evidence files."""
-
-    folder: Path
-
-    def outcomes(self) -> Mapping[str, tuple[ProbeOutcome, ...]]:
-        """See `load_evidence`."""
-        return load_evidence(self.folder)
 
 
 _DECODER = msgspec.json.Decoder(ProbeOutcome)

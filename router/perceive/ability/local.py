@@ -30,28 +30,42 @@ _SHARE_OF_FAMILIES = 0.2
 
 
 class LocalEvidence(Struct, frozen=True, eq=False):
-    """The outcomes of one card: topics `(outcomes, numbers)`, weights `(outcomes,)`, and the largest residual."""
+    """The outcomes of one card: topics `(outcomes, numbers)`, weights `(outcomes,)`, and the largest residual.
+
+    `of_task` is for an adapter, which is made for a task: by how much it is better there than its base is forecast.
+    What it does well then raises its forecast on prompts of that task only; None for other cards.
+    """
 
     topics: Doubles
     weights: Doubles
     bound: float
+    of_task: float | None = None
 
     @classmethod
-    def of(cls, topics: Doubles, residuals: Doubles) -> LocalEvidence:
+    def of(cls, topics: Doubles, residuals: Doubles, *, is_adapter: bool = False) -> LocalEvidence:
         """The evidence of outcomes on prompts with these topics `(outcomes, numbers)` and residuals `(outcomes,)`."""
-        inverse = np.linalg.inv(similarity(topics) + PRIOR_OUTCOMES * np.eye(len(topics)))
+        similar = similarity(topics)
+        of_task = _of_task(similar, residuals) if is_adapter else None
+        inverse = np.linalg.inv(similar + PRIOR_OUTCOMES * np.eye(len(topics)))
         weights = inverse @ residuals
         # Each residual as the regression without it forecasts it, which needs no second regression.
         left_out = residuals - weights / np.diag(inverse)
         agreement = (PRIOR_AGREEMENT + left_out @ residuals) / (PRIOR_AGREEMENT + left_out @ left_out)
         weights = weights * min(max(float(agreement), 0.0), 1.0)
-        return cls(topics, np.asarray(weights, dtype=np.float64), float(np.abs(residuals).max(initial=0.0)))
+        return cls(topics, np.asarray(weights, dtype=np.float64), float(np.abs(residuals).max(initial=0.0)), of_task)
 
     def correction(self, topic: Doubles) -> float:
         """What is added to the forecast of a prompt with this topic `(numbers,)`; at most the largest residual."""
         # Summed row by row, so that the result does not depend on how many prompts are forecast.
         near = np.maximum(_similarity_of((self.topics * topic).sum(axis=1)), 0.0)
         return min(max(float((near * self.weights).sum()), -self.bound), self.bound)
+
+    def correction_on(self, topic: Doubles, *, is_of_task: bool) -> float:
+        """`correction`, where it is known whether the prompt is of the task that an adapter is for."""
+        correction = self.correction(topic)
+        if self.of_task is None:
+            return correction
+        return max(correction, self.of_task) if is_of_task else min(correction, 0.0)
 
     def outcomes_near(self, topic: Doubles) -> float:
         """How many outcomes are on prompts like one with this topic `(numbers,)`, each weighed by its similarity."""
@@ -60,6 +74,16 @@ class LocalEvidence(Struct, frozen=True, eq=False):
     def corrections(self, topics: Doubles) -> Doubles:
         """The corrections `(prompts,)` of prompts with these topics `(prompts, numbers)`."""
         return np.array([self.correction(topic) for topic in topics], dtype=np.float64)
+
+
+def _of_task(similar: Doubles, residuals: Doubles) -> float:
+    """The mean residual of the outcomes that are like those better than expected, towards 0 where these are few."""
+    better = residuals > 0
+    if not better.any():
+        return 0.0
+    like = np.maximum(similar[:, better].mean(axis=1), 0.0)
+    weights = np.minimum(like / like[better].mean(), 1.0)
+    return float((weights * residuals).sum() / (PRIOR_OUTCOMES + weights.sum()))
 
 
 def similarity(topics: Doubles) -> Doubles:

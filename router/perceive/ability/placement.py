@@ -50,6 +50,7 @@ class RatingPlacer:
         self._offsets = dict(zip(families, parameters.ratings.family_offset, strict=True))
         self._placed: dict[int, Ability] = {}
         self._beliefs: dict[int, Belief] = {}
+        self._changed: dict[int, Ability] = {}
 
     def latent(self, position: int) -> Ability:
         """The latent variables of the card at `position`."""
@@ -84,7 +85,12 @@ class RatingPlacer:
 
     def belief(self, position: int, readings: Doubles, topics: Doubles) -> Belief:
         """What is known of the card at `position` about prompts with these readings and topics."""
-        return Belief.of(LogisticResponse(self._parameters, readings), topics, self.latent(position))
+        response = LogisticResponse(self._parameters, readings)
+        return Belief.of(response, topics, self.latent(position), is_adapter=self._is_adapter(position))
+
+    def _is_adapter(self, position: int) -> bool:
+        """Whether the card is an adapter without outcomes in the artifact."""
+        return self._catalog[position].base is not None and self._column(position) is None
 
     def _place(self, position: int) -> Ability:
         card, parameters = self._catalog[position], self._parameters
@@ -92,10 +98,10 @@ class RatingPlacer:
         column = self._column(position)
         missing = np.full(parameters.outcomes.shape[1], np.nan)
         if column is None and base is not None:
-            of_base = self._placed[base]
-            latent = Ability(of_base.mean, of_base.covariance + _CHANGE_VARIANCE * np.eye(len(of_base.mean)))
-            own = measurements(_own_facts(card, self._catalog[base]))
-            latent = parameters.ratings.updated(latent, np.concatenate([own, missing]), parameters.memberships)
+            latent = self._change_of(base)
+            if card.benchmarks:
+                own = measurements(_own_facts(card, self._catalog[base]))
+                latent = parameters.ratings.updated(latent, np.concatenate([own, missing]), parameters.memberships)
         else:
             outcomes = missing if column is None else parameters.outcomes[column]
             offset = self._offsets.get(card.family or "", 0.0)
@@ -109,10 +115,19 @@ class RatingPlacer:
                     latent = _measured(latent, least, STRONGER_NOISE)
         if card.id in self._probes:
             probes = self._probes[card.id]
-            belief = Belief.of(LogisticResponse(parameters, probes.readings), probes.topics, latent)
+            response = LogisticResponse(parameters, probes.readings)
+            belief = Belief.of(response, probes.topics, latent, is_adapter=self._is_adapter(position))
             self._beliefs[position] = belief.observe(range(len(probes.scores)), probes.scores)
             latent = self._beliefs[position].ability
         return latent
+
+    def _change_of(self, base: int) -> Ability:
+        """The latent variables of an adapter or an effort of which nothing is known but its base: one value for all."""
+        if base not in self._changed:
+            latent = self._placed[base]
+            change = _CHANGE_VARIANCE * np.eye(len(latent.mean))
+            self._changed[base] = Ability(latent.mean, latent.covariance + change)
+        return self._changed[base]
 
 
 def _own_facts(card: Card, base: Card) -> ModelFacts:

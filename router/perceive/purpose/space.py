@@ -19,44 +19,34 @@ forecast `q_0`: for an adapter, that of its base.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from router.cards.schema import Card
 from router.perceive.features import feature_vectors
+from router.perceive.purpose.density import MOST_COUNTED, Density, TaskMean
 from router.perceive.skills import levels, quantised, unit_rows
 from router.perceive.text.encoder import Encoder
-from router.types import Doubles, Floats, Indices
+from router.types import Doubles, Floats
 
-NEAR = 30.0
-"""The least match of topics, in units of log-likelihood, at which a prompt belongs to a card."""
-
-MOST_LOGITS = 2.0
-"""`δ`: how much a prompt of the card's own task adds to the logit of its forecast at most.
-
-An adapter that raises the share of accepted answers on its task from .45 to .85 adds this much."""
-
-HALF_MATCH = 200.0
-"""`match_0`: the match at which half of what the degree of a match can add is reached."""
-
-LEFT_FAR = 1e-6
-"""How far below its base an adapter is forecast on other prompts: the least step, so that equal costs leave these
-prompts to the base."""
-
-_NEGATIVE_MARGIN = 0.1
-"""How much nearer, as a cosine, the nearest of `not_examples` must be to take all that the examples add."""
-
-_CLIP = 3.0
-_SURFACE_WEIGHT = 0.03
+CLIP = 3.0
+SURFACE_WEIGHT = 0.03
 _RIDGE_OF_TOPICS, _BETWEEN_OF_TOPICS = 0.3, 0.3
 _RIDGE, _BETWEEN = 1.0, 0.1
 _MOST_KNOWN = 8_192
-_EDGE = 1e-6
+_AT_ONCE = 128
+"""Cards whose examples are encoded at once, which bounds the memory that this takes."""
+
 _LEAST_VARIANCE = 1e-7
+_TEXT_LEVELS = 127
+_SEPARATORS = re.compile(r"[-_./:@+]+|(?<=[a-z])(?=[A-Z])")
 
 
 class PurposeParameters(Struct, frozen=True, eq=False):
@@ -72,49 +62,24 @@ class PurposeParameters(Struct, frozen=True, eq=False):
     between: Doubles
 
 
-class _Density(NamedTuple):
-    """One pair of covariances, diagonalised: `axes` `(numbers, numbers)` maps vectors to coordinates in which the
-    within-covariance is one and the between-covariance has the diagonal `spread` `(numbers,)`.
+class Known(NamedTuple):
+    """What is kept of one card's examples, profile and texts: no text.
+
+    `topic_row` `(embedded,)` are integers, in steps of `topic_step`; `positives` are the topics of examples, only where
+    the card has `negatives`, those of `not_examples`, or `not_for`. `text` `(embedded,)` is the topic of its name and
+    description, as integers up to 127.
     """
 
-    axes: Doubles
-    spread: Doubles
-
-    @classmethod
-    def of(cls, within: Doubles, between: Doubles) -> _Density:
-        inverse = np.linalg.inv(np.linalg.cholesky(within))
-        spread, axes = np.linalg.eigh(inverse @ between @ inverse.T)
-        return cls(np.ascontiguousarray(inverse.T @ axes), np.maximum(spread, _EDGE))
-
-    def task(self, examples: Doubles) -> tuple[Doubles, float]:
-        """The row and the constant of a card with these examples `(examples, numbers)`."""
-        count = len(examples)
-        # Card by card, since a product of all at once would round a card's row differently beside others.
-        shrunk = (examples.mean(axis=0) @ self.axes) * (count * self.spread / (count * self.spread + 1.0))
-        row = shrunk / self._variance(count)
-        return row, -0.5 * float((shrunk * row).sum())
-
-    def shared(self, counts: Sequence[int]) -> tuple[Doubles, Doubles]:
-        """Of numbers of examples, what multiplies the squared coordinates `(counts, numbers)`, and a constant."""
-        variances = np.array([self._variance(count) for count in counts]).reshape(-1, len(self.spread))
-        total = 1.0 + self.spread
-        return -0.5 * (1.0 / variances - 1.0 / total), -0.5 * (np.log(variances) - np.log(total)).sum(axis=1)
-
-    def _variance(self, count: int) -> Doubles:
-        variance: Doubles = 1.0 + self.spread / (count * self.spread + 1.0)
-        return variance
-
-
-class _Known(NamedTuple):
-    """What is kept of one card's examples: no text."""
-
-    examples: int
-    topic_row: Doubles
+    counted: int
+    topic_row: NDArray[np.int8]
+    topic_step: float
     topic_constant: float
     row: Floats
     constant: float
     positives: Floats
     negatives: Floats
+    text: NDArray[np.int8]
+    not_for: Floats
 
 
 class PurposeSpace:
@@ -122,121 +87,115 @@ class PurposeSpace:
 
     def __init__(self, parameters: PurposeParameters, encoder: Encoder) -> None:
         self._parameters, self._encoder = parameters, encoder
-        self._embedded = len(parameters.center)
-        self._width = self._embedded + len(parameters.surface_center)
-        embedded = slice(self._embedded)
+        self.embedded = len(parameters.center)
+        self.width = self.embedded + len(parameters.surface_center)
+        embedded = slice(self.embedded)
         within = parameters.topic_within
         usual = _RIDGE_OF_TOPICS * np.trace(within) / len(within)
         between = parameters.between[embedded, embedded]
         ridge = _RIDGE_OF_TOPICS * np.trace(between) / len(between)
         unit = np.eye(len(within))
-        self.topics = _Density.of(within + usual * unit, _BETWEEN_OF_TOPICS * (between + ridge * unit))
+        self.topics = Density.of(within + usual * unit, _BETWEEN_OF_TOPICS * (between + ridge * unit))
         ridged = parameters.within + np.diag(_RIDGE * np.diag(parameters.within) + _LEAST_VARIANCE)
-        self.all = _Density.of(ridged, _BETWEEN * parameters.between)
-        self._known: dict[bytes, _Known] = {}
+        self.all = Density.of(ridged, _BETWEEN * parameters.between)
+        # Products of small integers are exact in float32, so that a sum does not depend on the other cards.
+        self.levels = levels(self.embedded)
+        self._known: dict[bytes, Known] = {}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of what the points of prompts depend on: profiles of another one have other points."""
+        digest = hashlib.sha256(self._encoder.fingerprint.encode())
+        for array in (self._parameters.center, self._parameters.surface_center, self._parameters.surface_scale):
+            digest.update(np.asarray(array, dtype="<f4").tobytes())
+        return digest.hexdigest()[:16]
 
     def points(self, vectors: Floats) -> Doubles:
         """Feature vectors `(prompts, width or more)` as points `(prompts, embedded + surface)`."""
         parameters = self._parameters
-        topics = unit_rows(vectors[:, : self._embedded] - parameters.center)
-        surface = (vectors[:, self._embedded : self._width] - parameters.surface_center) / parameters.surface_scale
-        surface = np.minimum(np.maximum(surface, -_CLIP), _CLIP) * _SURFACE_WEIGHT
+        topics = unit_rows(vectors[:, : self.embedded] - parameters.center)
+        surface = (vectors[:, self.embedded : self.width] - parameters.surface_center) / parameters.surface_scale
+        surface = np.minimum(np.maximum(surface, -CLIP), CLIP) * SURFACE_WEIGHT
         return np.concatenate([topics, surface], axis=1, dtype=np.float64)
 
-    def known(self, cards: Sequence[Card]) -> list[_Known]:
-        """What the examples of each of `cards` say."""
-        keys = [_key_of(card) for card in cards]
+    def points_of(self, conversations: Sequence[tuple[str, ...]]) -> Doubles:
+        """The points of the human turns of conversations."""
+        return self.points(feature_vectors(self._encoder, conversations))
+
+    def known(self, cards: Sequence[Card], means: Mapping[str, TaskMean] | None = None) -> list[Known]:
+        """What the examples of each of `cards` say, and the means of prompts that are known beside them, by card id."""
+        of = [None if means is None else means.get(card.id) for card in cards]
+        keys = [_key_of(card, mean) for card, mean in zip(cards, of, strict=True)]
         found = {key: self._known[key] for key in keys if key in self._known}
-        missing = {key: card for key, card in zip(keys, cards, strict=True) if key not in found}
+        missing = {key: (card, mean) for key, card, mean in zip(keys, cards, of, strict=True) if key not in found}
         if missing:
             if len(self._known) + len(missing) > _MOST_KNOWN:
                 self._known.clear()
-            learned = dict(zip(missing, self._learned(list(missing.values())), strict=True))
-            self._known |= learned
-            found |= learned
+            stated = list(missing.values())
+            learned = [
+                known for at in range(0, len(stated), _AT_ONCE) for known in self._learned(stated[at : at + _AT_ONCE])
+            ]
+            self._known |= zip(missing, learned, strict=True)
+            found |= zip(missing, learned, strict=True)
         return [found[key] for key in keys]
 
-    def _learned(self, cards: Sequence[Card]) -> list[_Known]:
-        texts = [(text,) for card in cards for text in (*card.examples, *card.not_examples)]
-        points = self.points(feature_vectors(self._encoder, texts))
-        learned, end = [], 0
-        for card in cards:
-            begin, end = end, end + len(card.examples) + len(card.not_examples)
-            own, others = np.split(points[begin:end], [len(card.examples)])
-            topics, not_topics = own[:, : self._embedded], others[:, : self._embedded]
-            topic_row, topic_constant = self.topics.task(topics)
-            row, constant = self.all.task(own)
-            # Only beside negative examples is the nearest positive one looked for.
-            positives = (topics if len(others) else topics[:0]).astype(np.float32)
-            negatives = not_topics.astype(np.float32)
-            learned.append(
-                _Known(len(own), topic_row, topic_constant, row.astype(np.float32), constant, positives, negatives)
+    def _learned(self, stated: Sequence[tuple[Card, TaskMean | None]]) -> list[Known]:
+        texts = [(text,) for card, _ in stated for text in (*card.examples, *card.not_examples, *_words(card))]
+        points = self.points_of(texts)
+        embedded = slice(self.embedded)
+        means: list[TaskMean] = []
+        topics: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
+        end = 0
+        for card, mean in stated:
+            shown, words = len(card.examples), len(card.examples) + len(card.not_examples)
+            begin, end = end, end + words + len(_words(card))
+            own, others, of_words = np.split(points[begin:end], [shown, words])
+            known = TaskMean(np.zeros(self.width), 0) if mean is None else mean
+            means.append(known.with_points(own))
+            # Only beside negative examples and words is the nearest positive one looked for.
+            is_limited = bool(card.not_examples or card.not_for)
+            positives = (own if is_limited else own[:0])[:, embedded].astype(np.float32)
+            if mean is not None and is_limited:
+                positives = np.concatenate([positives, unit_rows(mean.mean[None, embedded].astype(np.float32))])
+            text = np.rint(of_words[0, embedded] * _TEXT_LEVELS).astype(np.int8)
+            negatives, not_for = (rows[:, embedded].astype(np.float32) for rows in (others, of_words[1:]))
+            topics.append((positives, negatives, text, not_for))
+        together = np.array([mean.mean for mean in means])
+        counts = [min(mean.prompts, MOST_COUNTED) for mean in means]
+        topic_rows, topic_constants = self.topics.tasks(np.ascontiguousarray(together[:, embedded]), counts)
+        rows, constants = self.all.tasks(together, counts)
+        integers, steps = quantised(topic_rows.astype(np.float32), self.levels)
+        return [
+            Known(
+                counts[at],
+                integers[at].astype(np.int8),
+                float(steps[at, 0]),
+                float(topic_constants[at]),
+                rows[at].astype(np.float32),
+                float(constants[at]),
+                *topics[at],
             )
-        return learned
+            for at in range(len(stated))
+        ]
 
 
-def _key_of(card: Card) -> bytes:
-    return hashlib.sha256(repr((card.examples, card.not_examples)).encode("utf-8", "surrogatepass")).digest()
+def name_of(card: Card) -> str:
+    """The words in the id and the aliases of a card."""
+    return " ".join(dict.fromkeys(_SEPARATORS.sub(" ", name).strip() for name in card.names))
 
 
-class Purposes:
-    """The examples of the cards of one catalogue, together as arrays."""
-
-    def __init__(self, space: PurposeSpace, cards: Sequence[Card], positions: Indices) -> None:
-        """`positions` are those of the cards in `cards` that have examples, ascending."""
-        self.positions, self._space = positions, space
-        known = space.known([cards[position] for position in positions.tolist()])
-        counts = sorted({of.examples for of in known})
-        self._count: Indices = np.array([counts.index(of.examples) for of in known], dtype=np.intp)
-        self._of_topics, self._of_all = space.topics.shared(counts), space.all.shared(counts)
-        width = len(space.topics.spread)
-        rows = np.array([of.topic_row for of in known], dtype=np.float32).reshape(-1, width)
-        # Products of small integers are exact in float32, so that a sum does not depend on the other cards.
-        self._levels = levels(width)
-        self._topic_rows, step = quantised(rows, self._levels)
-        self._step = step[:, 0].astype(np.float64)
-        self._topic_constants = np.array([of.topic_constant for of in known])
-        self._rows = np.array([of.row for of in known]).reshape(-1, len(space.all.spread))
-        self._constants = np.array([of.constant for of in known])
-        self._negatives = {index: of for index, of in enumerate(known) if len(of.negatives)}
-
-    def logits(self, vector: Floats) -> tuple[Indices, Doubles]:
-        """The indices in `positions` of the cards to which a prompt with this feature vector is near, and what each
-        adds to the logit of its forecast.
-        """
-        point = self._space.points(vector[None])[0]
-        topic = point[: len(self._space.topics.spread)]
-        near = np.flatnonzero(self._topic_matches(topic @ self._space.topics.axes) >= NEAR)
-        if not len(near):
-            return near, np.zeros(0)
-        at = point @ self._space.all.axes
-        squares, constants = self._of_all
-        shared = (squares * np.square(at)).sum(axis=1) + constants
-        matches = (self._rows[near] * at).sum(axis=1) + self._constants[near] + shared[self._count[near]]
-        logits = MOST_LOGITS * (0.75 + 0.25 * matches / (HALF_MATCH + np.abs(matches)))
-        for place, index in enumerate(near.tolist()):
-            if index in self._negatives:
-                logits[place] *= _share_left(self._negatives[index], topic)
-        return near, logits
-
-    def _topic_matches(self, at: Doubles) -> Doubles:
-        integers, step = quantised(at[None].astype(np.float32), self._levels)
-        products = (self._topic_rows @ integers[0]).astype(np.float64) * (self._step * float(step[0, 0]))
-        squares, constants = self._of_topics
-        shared = (squares * np.square(at)).sum(axis=1) + constants
-        matches: Doubles = products + self._topic_constants + shared[self._count]
-        return matches
+def description_of(card: Card) -> str:
+    """What a card says in words about what it is for, empty where it says nothing."""
+    return ". ".join(filter(None, (card.description, *card.good_for)))
 
 
-def raised(quality: Doubles, logits: Doubles) -> Doubles:
-    """Qualities in (0, 1) with this much added to their logits, to six decimals."""
-    bounded = np.minimum(np.maximum(quality, _EDGE), 1.0 - _EDGE)
-    odds = bounded / (1.0 - bounded) * np.exp(logits)
-    return np.minimum((odds / (1.0 + odds)).round(6), 1.0 - _EDGE)
+def _words(card: Card) -> tuple[str, ...]:
+    return f"{name_of(card)}. {description_of(card)}", *card.not_for
 
 
-def _share_left(known: _Known, topic: Doubles) -> float:
-    """The share of what the examples add that is left by the negative ones, in [0, 1]."""
-    positive = float((known.positives * topic).sum(axis=1).max())
-    negative = float((known.negatives * topic).sum(axis=1).max())
-    return 1.0 - min(max((negative - positive) / _NEGATIVE_MARGIN, 0.0), 1.0)
+def _key_of(card: Card, mean: TaskMean | None) -> bytes:
+    stated = card.examples, card.not_examples, _words(card)
+    digest = hashlib.sha256(repr(stated).encode("utf-8", "surrogatepass"))
+    if mean is not None:
+        digest.update(f"{mean.prompts}".encode() + mean.mean.tobytes())
+    return digest.digest()

@@ -26,6 +26,7 @@ from router.decide.policy import Policy
 from router.errors import ConfigurationError
 from router.formats.quantities import read_quantity
 from router.perceive.predictor import Evidence
+from router.perceive.purpose.density import TaskMean
 from router.store.records.record import DecisionRecord, PartRecord, Snapshot
 from router.types import Decision, Features
 
@@ -53,7 +54,7 @@ class RoutedDecision(Protocol):
 
 
 class CatalogSnapshot(Struct, frozen=True, eq=False):
-    """The cards and the outcomes of their probes."""
+    """The cards, the outcomes of their probes and their profiles."""
 
     catalog: Catalog
     evidence: Mapping[str, Evidence]
@@ -143,11 +144,13 @@ class Snapshots:
         return snapshot.fingerprint
 
 
-class _Probes(Struct, frozen=True):
-    """An `Evidence` as JSON: the float32 vectors concatenated, and the scores."""
+class _Probes(Struct, frozen=True, omit_defaults=True):
+    """An `Evidence` as JSON: the float32 vectors concatenated, the scores, and the float64 mean of `shown` prompts."""
 
     vectors: bytes
     scores: tuple[float, ...]
+    mean: bytes = b""
+    shown: int = 0
 
 
 class _CatalogContent(Struct, frozen=True):
@@ -158,7 +161,11 @@ class _CatalogContent(Struct, frozen=True):
 def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Snapshot:
     """Snapshot of the cards and the outcomes of their probes."""
     probes = {
-        card: _Probes(np.asarray(probed.vectors, dtype="<f4").tobytes(), tuple(probed.scores.tolist()))
+        card: _Probes(
+            np.asarray(probed.vectors, dtype="<f4").tobytes(),
+            tuple(probed.scores.tolist()),
+            *((probed.task.mean.tobytes(), probed.task.prompts) if probed.task is not None else ()),
+        )
         for card, probed in sorted(evidence.items())
         if card in catalog.ids
     }
@@ -188,8 +195,9 @@ def read_catalogue(content: bytes) -> CatalogSnapshot:
         cards = [msgspec.convert(card, Card, dec_hook=read_quantity) for card in stored.cards]
         evidence = {
             card: Evidence(
-                np.frombuffer(probes.vectors, dtype="<f4").reshape(len(probes.scores), -1),
+                np.frombuffer(probes.vectors, dtype="<f4").reshape(len(probes.scores), -1 if probes.scores else 0),
                 np.array(probes.scores, dtype=np.float64),
+                TaskMean(np.frombuffer(probes.mean), probes.shown) if probes.shown else None,
             )
             for card, probes in stored.evidence.items()
         }

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from router.errors import ConfigurationError
@@ -16,6 +17,8 @@ from router.gateway.config import reload
 from router.gateway.config.keys import hash_of
 from router.gateway.config.reload import ActiveConfig, ConfigReloader, loader
 from router.gateway.config.sources import Sources
+from router.perceive.purpose.profile import Profile
+from router.perceive.purpose.profile_file import write_profile
 from tests.gateway.servers import IndifferentPredictor
 
 SECONDS = 20.0
@@ -34,6 +37,7 @@ class Folder:
             root / "gateway.yaml",
             root / "keys.yaml",
             root / "plans",
+            root / "profiles",
         )
         self.sources.cards.mkdir(parents=True)
         self.sources.policies.mkdir()
@@ -176,6 +180,23 @@ def test_new_evidence_of_a_card_is_loaded(folder: Folder) -> None:
         await until(lambda: "a" in reloader.current.evidence)
 
     assert run(folder, steps) == ["configuration reloaded: evidence: +a"]
+
+
+def test_a_new_profile_of_a_card_is_loaded_and_a_damaged_one_is_rejected(folder: Folder) -> None:
+    numbers = np.zeros(3, dtype=np.float32)
+    of_no_outcomes = "", np.zeros((0, 0), dtype=np.float32), np.zeros(0)
+    made = Profile("0" * 16, 5, numbers, np.zeros((1, 3), dtype=np.float32), numbers, *of_no_outcomes)
+
+    async def steps(reloader: ConfigReloader) -> None:
+        # The folder did not exist before.
+        write_profile(folder.root / "profiles" / "a.npz", made)
+        await until(lambda: "a" in reloader.current.profiles)
+        (folder.root / "profiles" / "b.npz").write_bytes(b"damaged")
+        await until(lambda: reloader.problem is not None)
+        assert "b.npz: is no profile of a card" in str(reloader.problem)
+        assert set(reloader.current.profiles) == {"a"}
+
+    assert run(folder, steps)[0] == "configuration reloaded: profiles: +a"
 
 
 def test_an_invalid_change_is_rejected_reported_once_and_can_be_corrected(folder: Folder) -> None:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from router.errors import FileError
 from router.perceive.ability.evidence import (
-    EvidenceFolder,
-    EvidenceSource,
     ProbeOutcome,
     file_name,
     load_evidence,
@@ -69,14 +67,6 @@ def test_a_folder_is_read_by_card_with_the_latest_outcome_of_a_probe(tmp_path: P
     (tmp_path / file_name("vendor/model:7b@v1+x")).write_bytes(lines(FIRST, SECOND, later))
     (tmp_path / "plain.underway.json").write_text("[]")
     assert load_evidence(tmp_path) == {"plain": (SECOND,), "vendor/model:7b@v1+x": (later, SECOND)}
-
-
-def test_a_folder_is_a_source_of_evidence(tmp_path: Path) -> None:
-    (tmp_path / file_name("m")).write_bytes(lines(FIRST))
-    source: EvidenceSource = EvidenceFolder(tmp_path)
-    assert source.outcomes() == {"m": (FIRST,)}
-    (tmp_path / file_name("m")).write_bytes(lines(FIRST, SECOND))
-    assert source.outcomes() == {"m": (FIRST, SECOND)}
 
 
 def test_without_a_folder_there_is_no_evidence(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.cards.catalog import Catalog
@@ -30,6 +30,7 @@ def forecasts(cards: list[Card], predictor: Predictor = PREDICTOR) -> dict[str, 
 ALL = forecasts(adapters())
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from(TASKS)))
 def test_no_card_moves_the_forecast_of_another_one(kept: set[str]) -> None:
     of_some = forecasts([adapter(task) for task in sorted(kept)])
