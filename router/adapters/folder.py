@@ -47,7 +47,7 @@ _PART_NAMES = {
     "lora_D": "vector_z",
 }
 _SHARED = regex.compile(
-    r"(?:base_model\.(?:model\.)?)?(?P<part>vera_[AB]|vblora_vector_bank|prompt_embeddings|xlora.*)"
+    r"(?:base_model\.(?:model\.)?)?(?P<part>(?:p?vera|randlora)_[AB]|vblora_vector_bank|prompt_embeddings|xlora.*)"
 )
 
 

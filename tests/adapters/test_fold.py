@@ -186,20 +186,3 @@ def test_an_embedding_is_folded_as_one(tmp_path: Path) -> None:
     )
     folded = read_adapter(tmp_path / "out")
     assert relative(delta_of(folded, "model.embed_tokens").dense(), 4 * up @ down) < 1e-6
-
-
-def test_a_fold_is_what_peft_computes(tmp_path: Path) -> None:
-    """peft's own forward on a tiny model, before and after, where peft is installed."""
-    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    settings = transformers.LlamaConfig(**{**folders.BASE_CONFIG, "architectures": None})
-    tokens = torch.arange(12)[None] % folders.VOCABULARY
-    for kind in ("rslora", "patterns", "loha", "lokr"):
-        source = write_adapter(tmp_path / kind, all_kinds()[kind])
-        fold(read_adapter(source), tmp_path / f"{kind}-out")
-        outputs = []
-        for folder in (source, tmp_path / f"{kind}-out"):
-            torch.manual_seed(0)
-            model = peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM(settings), folder)
-            outputs.append(model.eval()(tokens).logits.detach().numpy())
-        assert relative(outputs[1], outputs[0]) < 1e-5

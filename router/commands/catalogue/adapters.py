@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,23 @@ Out = Annotated[Path, typer.Argument(help="New folder for the plain LoRA.")]
 BaseFolder = Annotated[
     Path | None, typer.Option("--base", help="Folder of the base model: its config.json, and its weights if any.")
 ]
+
+ExpertWeights = Annotated[
+    str | None, typer.Option("--expert-weights", help="Fixed weights of several B on one A: 0.5,0.5.")
+]
+
+
+class Format(StrEnum):
+    """What `convert` writes."""
+
+    GGUF = "gguf"
+
+
+class Precision(StrEnum):
+    """The values of a GGUF file."""
+
+    F32 = "f32"
+    F16 = "f16"
 
 
 def register(parent: typer.Typer) -> None:
@@ -116,9 +134,7 @@ def fold_adapter(
     folder: One,
     out: Out,
     base: BaseFolder = None,
-    expert_weights: Annotated[
-        str | None, typer.Option("--expert-weights", help="Fixed weights of several B on one A: 0.5,0.5.")
-    ] = None,
+    expert_weights: ExpertWeights = None,
     as_json: options.Json = False,
 ) -> None:
     """Rewrite an adapter as plain LoRA with exactly the same change of the weights."""
@@ -141,6 +157,38 @@ def truncate_adapter(
     from router.adapters.folder import read_adapter
 
     _print_folded(truncate(read_adapter(folder), out, rank, _read_base(base)), out, as_json=as_json)
+
+
+@app.command("convert")
+def convert_adapter(
+    folder: One,
+    out: Annotated[Path, typer.Argument(help="New GGUF file.")],
+    to: Annotated[Format, typer.Option("--to", help="Format to write.")] = Format.GGUF,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base",
+            help="The base model: a folder with its config.json, or its GGUF file.",
+            show_default="the folder that the adapter names",
+        ),
+    ] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="Of the values.")] = Precision.F32,
+    expert_weights: ExpertWeights = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write an adapter for llama.cpp's servers, folded to plain LoRA where it is of another kind."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.to_gguf import base_of, convert
+
+    adapter = read_adapter(folder)
+    made = convert(adapter, out, base_of(adapter, base), precision.value, _numbers(expert_weights))
+    if as_json:
+        options.print_json(made)
+        return
+    typer.echo(
+        f"{out}: {made.architecture}, rank {made.rank}, alpha {made.alpha:g}, {made.tensors} tensors, "
+        f"{made.bytes:,} bytes"
+    )
 
 
 def _read_base(folder: Path | None) -> Base | None:
