@@ -27,7 +27,7 @@ from router.adapters.base import read_base
 from router.adapters.delta import NotLowRankError
 from router.adapters.fold import fold
 from router.adapters.folder import read_adapter
-from router.adapters.to_gguf import convert
+from router.adapters.formats.to_gguf import convert
 
 _HERE = Path(__file__).parent
 _SERVER = _HERE.parent / "composite" / "llama_server.py"

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.composite.adapter_tasks import TASKS
 from router.adapters.base import read_base
 from router.adapters.folder import read_adapter
-from router.adapters.to_gguf import convert
+from router.adapters.formats.to_gguf import convert
 
 _LOWER_LAYERS = 8
 _EXAMPLES, _BATCH, _EPOCHS = 120, 4, 4

@@ -77,6 +77,8 @@ def _common(adapter: Adapter) -> tuple[Servable, str] | None:
     parts = {part for of_module in adapter.modules.values() for part in of_module}
     if why := _more_than_matrices(adapter, parts):
         return "merged-only", f"{why}; merge it into the base"
+    if adapter.packed:
+        return "fold", "it is quantised for storage; `route adapters fold` restores it"
     if "lora_route" in parts:
         return "fold", "a gate weights its parts by the prompt; fold it with fixed weights (--expert-weights)"
     extra = parts - {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import regex
 from msgspec import Struct
 
 from router.adapters import config as configs
 from router.adapters.config import AdapterConfig, read_config
-from router.adapters.safetensors import Matrix, Tensor, read_header, read_tensor
+from router.adapters.formats.packed import Packed, packed_of
+from router.adapters.safetensors import Matrix, Tensor, read_header, read_metadata, read_tensor
 from router.errors import ConfigurationError, FileError
 
 WEIGHTS = "adapter_model.safetensors"
+COLD_WEIGHTS = "adapter_model.quantised.safetensors"
+"""Few bits a value, as `router.adapters.formats.cold` writes them."""
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_lora_weights.bin")
 _TOKENIZER_FILES = (
@@ -63,10 +68,17 @@ class Adapter(Struct, frozen=True):
     modules: Mapping[str, Mapping[str, str]]
     shared: Mapping[str, str]
     others: tuple[str, ...]
+    packed: Mapping[str, tuple[Packed, Tensor, Tensor]] = {}
+    """The codes and scales of the tensors that are quantised."""
 
     def values(self, name: str) -> Matrix:
         """The values of the tensor `name`."""
-        return read_tensor(self.weights, self.tensors[name])
+        if name not in self.packed:
+            return read_tensor(self.weights, self.tensors[name])
+        packed, codes, scales = self.packed[name]
+        return packed.unpack(
+            read_tensor(self.weights, codes).astype(np.uint8), read_tensor(self.weights, scales).astype(np.float32)
+        )
 
     def part(self, module: str, part: str) -> Matrix:
         """The values of a part of `module`. Raises FileError where it is missing."""
@@ -114,6 +126,8 @@ def adapter_folders(folder: Path) -> list[Path]:
 def read_adapter(folder: Path) -> Adapter:
     """The adapter in `folder`: of its weights, only the header is read. Raises FileError naming file and key."""
     weights = folder / WEIGHTS
+    if not weights.is_file() and (folder / COLD_WEIGHTS).is_file():
+        weights = folder / COLD_WEIGHTS
     if (folder / DIFFUSERS_WEIGHTS).is_file() and not (folder / configs.FILE_NAME).is_file():
         weights = folder / DIFFUSERS_WEIGHTS
         config = _diffusers_config(weights)
@@ -127,7 +141,7 @@ def read_adapter(folder: Path) -> Adapter:
         if config.peft_type != "XLORA":
             raise FileError(str(weights), None, "does not exist")
         return Adapter(folder, config, weights, {}, {}, {}, ())
-    tensors = read_header(weights)
+    tensors, packed = _quantised(weights) if weights.name == COLD_WEIGHTS else (read_header(weights), {})
     modules: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
     others = []
@@ -142,7 +156,29 @@ def read_adapter(folder: Path) -> Adapter:
             parts[part] = name
         else:
             others.append(name)
-    return Adapter(folder, config, weights, tensors, modules, shared, tuple(others))
+    return Adapter(folder, config, weights, tensors, modules, shared, tuple(others), packed)
+
+
+def _quantised(file: Path) -> tuple[dict[str, Tensor], dict[str, tuple[Packed, Tensor, Tensor]]]:
+    """The tensors of a quantised file by the names that they had, and how the matrices among them are stored."""
+    tensors = read_header(file)
+    try:
+        stated = msgspec.json.decode(str(read_metadata(file).get("packed", "{}")), type=dict[str, list[int]])
+        packed = {}
+        for name, how in packed_of(stated).items():
+            codes, scales = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.scales")
+            lines, _ = how.lines
+            if (codes.dtype, codes.shape, scales.dtype, scales.shape) != (
+                "U8", (lines, how.bytes_a_line), "F32", (lines,),
+            ):  # fmt: skip
+                raise ValueError(f"{name}: its codes and scales are not those of a matrix of {how.shape}")
+            packed[name] = how, codes, scales
+            tensors[name] = Tensor("F32", how.shape, codes.begin, codes.end)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise FileError(str(file), None, f"packed: {error}") from None
+    except KeyError as error:
+        raise FileError(str(file), None, f"packed: there is no tensor {error}") from None
+    return dict(sorted(tensors.items())), packed
 
 
 def file_hash(file: Path) -> str:

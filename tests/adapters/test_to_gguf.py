@@ -11,8 +11,8 @@ import pytest
 from router.adapters.base import Base, read_base
 from router.adapters.delta import NotLowRankError
 from router.adapters.folder import read_adapter
+from router.adapters.formats.to_gguf import ARCHITECTURES, base_of, convert
 from router.adapters.safetensors import read_header, read_tensor
-from router.adapters.to_gguf import ARCHITECTURES, base_of, convert
 from router.errors import CallerError, ConfigurationError, FileError, MissingExtraError
 from tests.adapters import folders
 from tests.adapters.folders import Made, all_kinds, write_adapter

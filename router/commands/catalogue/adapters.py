@@ -22,6 +22,7 @@ app = typer.Typer(help="Import adapter folders as cards, check them, rewrite the
 Folder = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format, or of many.")]
 One = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format.")]
 Out = Annotated[Path, typer.Argument(help="New folder for the plain LoRA.")]
+NewFolder = Annotated[Path, typer.Argument(help="New folder.")]
 BaseFolder = Annotated[
     Path | None, typer.Option("--base", help="Folder of the base model: its config.json, and its weights if any.")
 ]
@@ -159,6 +160,40 @@ def truncate_adapter(
     _print_folded(truncate(read_adapter(folder), out, rank, _read_base(base)), out, as_json=as_json)
 
 
+@app.command("quantise")
+def quantise_adapter(
+    folder: One,
+    out: NewFolder,
+    bits: Annotated[int, typer.Option("--bits", help="Bits a value: 8, 4, 2 or 1.")] = 4,
+    as_json: options.Json = False,
+) -> None:
+    """Store an adapter with few bits a value; `restore`, `fold` and `convert` read it."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.formats.cold import quantise
+    from router.adapters.formats.packed import ALL_BITS
+
+    chosen = next((each for each in ALL_BITS if each == bits), None)
+    if chosen is None:
+        raise CallerError(f"--bits: must be 8, 4, 2 or 1, not {bits}")
+    stored = quantise(read_adapter(folder), out, chosen)
+    if as_json:
+        options.print_json(stored)
+        return
+    typer.echo(
+        f"{out}: {stored.bits} bits a value, {stored.bytes_before:,} -> {stored.bytes:,} bytes, of which "
+        f"{stored.header_bytes:,} are names; the values lost {stored.error:.2%} of their norm"
+    )
+
+
+@app.command("restore")
+def restore_adapter(folder: One, out: NewFolder) -> None:
+    """Write a quantised adapter with float32 values, of the type that it had."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.formats.cold import restore
+
+    typer.echo(f"{out}: {restore(read_adapter(folder), out):,} bytes")
+
+
 @app.command("convert")
 def convert_adapter(
     folder: One,
@@ -178,7 +213,7 @@ def convert_adapter(
 ) -> None:
     """Write an adapter for llama.cpp's servers, folded to plain LoRA where it is of another kind."""
     from router.adapters.folder import read_adapter
-    from router.adapters.to_gguf import base_of, convert
+    from router.adapters.formats.to_gguf import base_of, convert
 
     adapter = read_adapter(folder)
     made = convert(adapter, out, base_of(adapter, base), precision.value, _numbers(expert_weights))
