@@ -160,6 +160,40 @@ def truncate_adapter(
     _print_folded(truncate(read_adapter(folder), out, rank, _read_base(base)), out, as_json=as_json)
 
 
+@app.command("interference")
+def show_interference(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more folders of one adapter each.")],
+    base: BaseFolder = None,
+    as_json: options.Json = False,
+) -> None:
+    """Whether adapters can be added up in one request: how much their changes are the same. Too much is exit code 3."""
+    from itertools import combinations
+
+    from router.adapters.folder import read_adapter
+    from router.adapters.similar import MOST_INTERFERENCE, interference
+
+    if len(folders) < 2:
+        raise CallerError("interference needs two adapters or more")
+    model, adapters = _read_base(base), [read_adapter(folder) for folder in folders]
+    pairs = [interference(one, other, model) for one, other in combinations(adapters, 2)]
+    if as_json:
+        options.print_json(pairs)
+    else:
+        for pair in pairs:
+            verdict = f"beyond {MOST_INTERFERENCE:g}: do not add them up" if pair.is_beyond else "can be added up"
+            where = "" if pair.module is None else f", largest {pair.largest:+.3f} ({pair.module})"
+            typer.echo(f"{pair.one} and {pair.other}: {verdict}")
+            typer.echo(
+                f"  cosine of their changes: {pair.cosine:+.3f}{where}; {pair.shared} of {pair.modules} modules shared"
+            )
+            typer.echo(
+                f"  norm of the sum: {pair.sum_norm:.3f} times that of independent changes; the second changes "
+                f"{pair.times:.3g} times as much as the first"
+            )
+    if any(pair.is_beyond for pair in pairs):
+        raise typer.Exit(ConfigurationError.exit_code)
+
+
 @app.command("quantise")
 def quantise_adapter(
     folder: One,
