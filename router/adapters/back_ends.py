@@ -39,6 +39,8 @@ class Verdict(Struct, frozen=True):
     reasons: Mapping[str, str | None]
     hints: tuple[str, ...] = ()
     why: str | None = None
+    is_chat: bool = True
+    """Whether the adapter's base may be a model that a chat server runs."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -49,8 +51,8 @@ class Verdict(Struct, frozen=True):
 def verdict(adapter: Adapter) -> Verdict:
     """What can serve `adapter`, from its configuration and header."""
     config = adapter.config
-    if adapter.is_diffusion:
-        return _nowhere("no", "it changes an image model, which no chat server runs")
+    if adapter.foreign is not None:
+        return _nowhere("no", f"its base is {adapter.foreign}, which no chat server runs", is_chat=False)
     if config.task_type not in _CHAT_TASKS:
         return _nowhere("no", f"its task_type is {config.task_type}, not text generation")
     if config.peft_type not in RANKED:
@@ -67,8 +69,8 @@ def verdict(adapter: Adapter) -> Verdict:
     return Verdict(servable, reasons, _hints(adapter, reasons))
 
 
-def _nowhere(servable: Servable, why: str) -> Verdict:
-    return Verdict(servable, dict.fromkeys(NAMES, why), why=why)
+def _nowhere(servable: Servable, why: str, *, is_chat: bool = True) -> Verdict:
+    return Verdict(servable, dict.fromkeys(NAMES, why), why=why, is_chat=is_chat)
 
 
 def _common(adapter: Adapter) -> tuple[Servable, str] | None:

@@ -27,6 +27,8 @@ RANKED = {
     "LOKR": ("r", "alpha"),
     "VERA": ("r", None),
 }
+ADAPTER_HUB = "ADAPTERS"
+"""The type of what the library `adapters` (AdapterHub) writes: bottlenecks and others, without a `peft_type`."""
 # Initialisations that take a part out of the base's weights.
 _CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _VARIANTS = ("use_bdlora", "use_qalora", "arrow_config", "kasa_config", "monteclora_config")
@@ -57,6 +59,13 @@ class AdapterConfig(Struct, frozen=True):
     use_rslora: bool
     use_dora: bool
     bias: str
+
+    @property
+    def base_class(self) -> str | None:
+        """The class of the base model, which peft states where it knows no `task_type`."""
+        mapping = self.raw.get("auto_mapping")
+        found = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+        return found if isinstance(found, str) and found else None
 
     @property
     def changes_more(self) -> str | None:
@@ -125,6 +134,8 @@ class _Keys:
 
     def config(self) -> AdapterConfig:
         peft_type = self._text("peft_type")
+        if peft_type is None and isinstance(self.raw.get("config"), dict) and "model_name" in self.raw:
+            peft_type = ADAPTER_HUB
         if peft_type is None:
             hint = did_you_mean("peft_type", self.raw)
             raise FileError(str(self.file), None, f'the key "peft_type" is missing{hint}')
@@ -140,7 +151,7 @@ class _Keys:
             raw=self.raw,
             rank=rank,
             alpha=self._number(alpha_key) if alpha_key else None,
-            base_model=self._text("base_model_name_or_path"),
+            base_model=self._text("model_name" if peft_type == ADAPTER_HUB else "base_model_name_or_path"),
             revision=self._text("revision"),
             task_type=self._text("task_type"),
             target_modules=self._names("target_modules", or_pattern=True),

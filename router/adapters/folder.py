@@ -27,6 +27,8 @@ _TOKENIZER_FILES = (
     "added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json", "vocab.json", "vocab.txt",
 )  # fmt: skip
+_BASE_LINE = regex.compile(r"\A---\n(?:(?!---).*\n)*?base_model:\s*['\"]?(?P<base>[\w./-]+)['\"]?\s*\n")
+_README_CHARACTERS = 4000
 # The parts of one module, as the libraries that write adapters name them.
 _PART = regex.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
@@ -51,6 +53,15 @@ _PART_NAMES = {
     "lora_P": "P",
     "lora_D": "vector_z",
 }
+# The classes of transformers that write text, and the first modules of models that do not.
+_CHAT_CLASS = regex.compile(
+    r"(?!Whisper|Speech|Musicgen|Bark)\w*(?:ForCausalLM|ForConditionalGeneration|LMHeadModel|ForImageTextToText)"
+)
+_FOREIGN = regex.compile(
+    r"(?:model\.)?(?P<part>unet|text_encoder(?:_\d)?|transformer_blocks|single_transformer_blocks"
+    r"|transformer\.(?:single_)?transformer_blocks|down_blocks|mid_block|up_blocks|vae|vit|deit|dinov2|swin|clip"
+    r"|vision_model|audio_spectrogram_transformer|wav2vec2|hubert|wavlm|clap|point_encoder|pointnet)\."
+)
 _SHARED = regex.compile(
     r"(?:base_model\.(?:model\.)?)?(?P<part>(?:p?vera|randlora)_[AB]|vblora_vector_bank|prompt_embeddings|xlora.*)"
 )
@@ -88,12 +99,24 @@ class Adapter(Struct, frozen=True):
         return self.values(name)
 
     @property
-    def is_diffusion(self) -> bool:
-        """Whether the adapter is for an image model."""
-        return self.weights.name == DIFFUSERS_WEIGHTS or any(
-            module.startswith(("unet.", "text_encoder.", "transformer.transformer_blocks", "down_blocks", "up_blocks"))
-            for module in self.modules
-        )
+    def foreign(self) -> str | None:
+        """What the adapter's base is, in words, where that is no model that a chat server runs; else None.
+
+        That is said by peft's `auto_mapping`, by the file's name, or by the modules, of which all are of such a model.
+        """
+        base_class = self.config.base_class
+        if base_class is not None and not _CHAT_CLASS.fullmatch(base_class):
+            return f"a {base_class}"
+        if self.weights.name == DIFFUSERS_WEIGHTS:
+            return "an image model (diffusers)"
+        if self.config.peft_type == configs.ADAPTER_HUB:
+            return (
+                f"changed by layers of its own (AdapterHub), {self.config.base_model or 'a model that is not stated'}"
+            )
+        kinds = [_FOREIGN.match(f"{module}.") for module in self.modules]
+        if kinds and all(kinds):
+            return f"a model with the part {kinds[0]['part']}" if kinds[0] else None
+        return None
 
     @property
     def parameters(self) -> int:
@@ -135,10 +158,10 @@ def read_adapter(folder: Path) -> Adapter:
         config = read_config(folder)
     if not weights.is_file():
         for name in _PICKLES:
-            if (folder / name).is_file():
+            if (folder / name).is_file() and config.peft_type != configs.ADAPTER_HUB:
                 why = "is a pickle, which can run code when it is read; save it as safetensors"
                 raise FileError(str(folder / name), None, why)
-        if config.peft_type != "XLORA":
+        if config.peft_type not in ("XLORA", configs.ADAPTER_HUB):
             raise FileError(str(weights), None, "does not exist")
         return Adapter(folder, config, weights, {}, {}, {}, ())
     tensors, packed = _quantised(weights) if weights.name == COLD_WEIGHTS else (read_header(weights), {})
@@ -198,4 +221,15 @@ def tokenizer_hash(folder: Path) -> str | None:
 
 def _diffusers_config(weights: Path) -> AdapterConfig:
     raw: dict[str, Any] = {}
-    return AdapterConfig(weights, "LORA", raw, None, None, None, None, None, (), (), {}, {}, False, False, "none")
+    base = _model_card_base(weights.with_name("README.md"))
+    return AdapterConfig(weights, "LORA", raw, None, None, base, None, None, (), (), {}, {}, False, False, "none")
+
+
+def _model_card_base(file: Path) -> str | None:
+    """What the first lines of a README say that the adapter was trained on, as the scripts of diffusers write it."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            found = _BASE_LINE.search(opened.read(_README_CHARACTERS))
+    except OSError:
+        return None
+    return None if found is None else found["base"]

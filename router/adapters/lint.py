@@ -53,7 +53,7 @@ def lint(adapter: Adapter, base: Base | None = None) -> list[Finding]:
 
 def _keys(adapter: Adapter) -> Iterator[Finding]:
     config = adapter.config
-    if adapter.is_diffusion and not config.raw:
+    if not config.raw:
         return
     for key, hint in misspelled_keys(config):
         yield Finding("error", "key", key, f"unknown key{hint}")

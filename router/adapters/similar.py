@@ -25,7 +25,7 @@ _WORTH_COMPUTING = 0.8
 _NEARLY_THE_SAME = 0.98
 
 
-# Changes of different things are nearly orthogonal: four adapters that were trained for different tasks have at most .03.
+# 190 pairs of 20 adapters that were trained for different tasks have at most .05, and in single modules at most .19.
 MOST_INTERFERENCE = 0.2
 
 

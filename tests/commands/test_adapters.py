@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from router import Router
 from router.cards import load_catalog
+from router.wire.chat.request import ChatRequest
 from tests.adapters import folders
+from tests.adapters.families import FAMILIES
 from tests.adapters.folders import all_kinds, base_weights, write_adapter, write_base
 from tests.adapters.test_import import HAS_DISPATCHABLE
 from tests.commands.conftest import Run
@@ -42,6 +45,36 @@ def test_what_nothing_serves_as_it_is_never_becomes_a_candidate(run: Run, adapte
             assert catalog.named(kind).dispatchable is False
         else:
             assert kind not in catalog.ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_that_no_chat_server_runs_are_cards_that_are_never_candidates(
+    run: Run, tmp_path: Path, family: str
+) -> None:
+    FAMILIES[family](tmp_path / "adapters" / family)
+    write_adapter(tmp_path / "adapters" / "chat", all_kinds()["lora"])
+    ended = run("adapters", "import", str(tmp_path / "adapters"), "--out", str(tmp_path / "cards"))
+    assert (ended.code, ended.err) == (0, "")
+    catalog = load_catalog(tmp_path / "cards")
+    assert catalog.named(family).dispatchable is False
+    base = catalog.named(str(catalog.named(family).base))
+    # A classifier's base may be a chat model, and the other adapter's is.
+    assert base.dispatchable is (base.id == "tiny-llama")
+    router = Router.default(cards=tmp_path / "cards")
+    for prompt in ("Draw a house at night", "What is 3 + 4?"):
+        decision = router.route(ChatRequest.from_prompt(prompt))
+        assert {candidate.card for candidate in decision.candidates} <= {"chat", "tiny-llama"}
+        assert family in decision.rejections
+
+
+def test_an_image_models_adapter_without_a_stated_base_needs_only_a_name(run: Run, tmp_path: Path) -> None:
+    FAMILIES["resolution"](tmp_path / "adapters" / "resolution")
+    (tmp_path / "adapters" / "resolution" / "README.md").unlink()
+    arguments = ("adapters", "import", str(tmp_path / "adapters"), "--out", str(tmp_path / "cards"))
+    assert "give --base-card ID" in run(*arguments).out
+    assert run(*arguments, "--base-card", "diffusion").code == 0
+    catalog = load_catalog(tmp_path / "cards")
+    assert [card.dispatchable for card in catalog] == [False, False]
 
 
 def test_the_bases_card_is_found_by_its_model(run: Run, adapters: Path, tmp_path: Path) -> None:

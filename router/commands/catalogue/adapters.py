@@ -321,17 +321,22 @@ def _write_card(
     if file.exists() and not overwrite:
         return f"  {file}: already exists (--overwrite replaces it)"
     known = next((card for card in existing if card.id == base), None)
-    if known is None and base_card is not None and facts.base_model is None:
+    base_model = facts.base_model
+    if base_model is None and not facts.verdict.is_chat:
+        # Nothing calls it: its name is enough.
+        base_model = base_card
+    if known is None and base_card is not None and base_model is None:
         raise CallerError(f"--base-card: there is no card {base_card} in {out}")
     if known is not None and known.kind == "adapter":
         raise CallerError(f"--base-card: {base} is an adapter, and a base must be a model")
     used = provider or (known.provider if known is not None else "hosted_vllm")
     note = f"  {file}: card {facts.id}, base {base}"
     # First the base's, since an adapter's card without it would break the folder.
-    if known is None and facts.base_model is not None:
-        written = adapter_cards.write_base_card(out, base, facts.base_model, used)
+    if known is None and base_model is not None:
+        written = adapter_cards.write_base_card(out, base, base_model, used, is_chat=facts.verdict.is_chat)
         if written is not None:
-            note += f"\n  {written}: card {base}, which has only a name: add its base_url"
+            todo = "add its base_url" if facts.verdict.is_chat else "it is never called"
+            note += f"\n  {written}: card {base}, which has only a name: {todo}"
             existing.append(load_card(written))
     existing.append(adapter_cards.write_card(file, facts, adapter_cards.card_facts(facts, base, used)))
     return note
