@@ -62,7 +62,7 @@ def test_adapters_that_no_chat_server_runs_are_cards_that_are_never_candidates(
     assert base.dispatchable is (base.id == "tiny-llama")
     router = Router.default(cards=tmp_path / "cards")
     for prompt in ("Draw a house at night", "What is 3 + 4?"):
-        decision = router.route(ChatRequest.from_prompt(prompt))
+        decision = router.route(ChatRequest.from_prompt(prompt)).decision
         assert {candidate.card for candidate in decision.candidates} <= {"chat", "tiny-llama"}
         assert family in decision.rejections
 
