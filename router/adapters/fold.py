@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,30 @@ def fold(
     return _rewrite(adapter, out, base, expert_weights, lambda delta: (delta, 1.0))
 
 
-def truncate(adapter: Adapter, out: Path, rank: int, base: Base | None = None) -> Folded:
-    """Write the best approximation of `adapter` of at most `rank`, module by module. Raises like `fold`."""
-    return _rewrite(adapter, out, base, None, lambda delta: compressed(delta, rank))
+def truncate(adapter: Adapter, out: Path, rank: int, base: Base | None = None, *, prefix: bool = False) -> Folded:
+    """Write the best approximation of `adapter` of at most `rank`, module by module; with `prefix`, its first `rank`
+    ranks, for plain LoRA that was trained so that these alone work (DyLoRA). Raises like `fold`.
+    """
+    if not prefix:
+        return _rewrite(adapter, out, base, None, lambda delta: compressed(delta, rank))
+    parts = {part for of_module in adapter.modules.values() for part in of_module}
+    if adapter.config.peft_type != "LORA" or not parts <= _PLAIN:
+        raise NotLowRankError(f"{adapter.folder}: only plain LoRA has ranks in an order; cut it without --prefix")
+    return _rewrite(adapter, out, base, None, lambda delta: _first_ranks(delta, rank, adapter.config.use_rslora))
+
+
+def _first_ranks(delta: Delta, rank: int, use_rslora: bool) -> tuple[Delta, float]:
+    """The first rows of A and columns of B, and the square of the cosine with the whole.
+
+    Scaled as an adapter of `rank`: by alpha / rank, with rsLoRA by alpha / √rank.
+    """
+    kept = min(rank, delta.rank)
+    times = delta.rank / kept
+    first = Delta(
+        delta.left[:, :kept] * (math.sqrt(times) if use_rslora else times), delta.right[:kept], delta.is_embedding
+    )
+    norms = first.norm * delta.norm
+    return first, 1.0 if kept == delta.rank or norms == 0 else min(1.0, (first.inner(delta) / norms) ** 2)
 
 
 def plain(

@@ -150,6 +150,9 @@ def truncate_adapter(
     folder: One,
     out: Out,
     rank: Annotated[int, typer.Option("--rank", min=1, help="The largest rank of a module.")],
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Keep the first ranks, of an adapter trained for that (DyLoRA).")
+    ] = False,
     base: BaseFolder = None,
     as_json: options.Json = False,
 ) -> None:
@@ -157,7 +160,8 @@ def truncate_adapter(
     from router.adapters.fold import truncate
     from router.adapters.folder import read_adapter
 
-    _print_folded(truncate(read_adapter(folder), out, rank, _read_base(base)), out, as_json=as_json)
+    cut = truncate(read_adapter(folder), out, rank, _read_base(base), prefix=prefix)
+    _print_folded(cut, out, as_json=as_json)
 
 
 @app.command("interference")
