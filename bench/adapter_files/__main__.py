@@ -6,7 +6,7 @@ PYTHON is an interpreter with torch, transformers, peft and gguf, for `--model` 
    peft loads both, and their logits are compared.
 2. With `--model`, the model's values become F16, adapters of it are converted with `route adapters convert`, and a
    llama.cpp server with all of them answers the same prompts as transformers with peft: the tokens of greedy answers,
-   and the probabilities of the first token.
+   and the probabilities of the first token; also with two of them added up.
 """
 
 from __future__ import annotations
@@ -103,19 +103,20 @@ def _served(python: Path, model: Path, work: Path, others: Sequence[Path], preci
     for name, file in zip(names, files, strict=True):
         file.unlink(missing_ok=True)
         print(name, convert(read_adapter(work / name), file, facts, precision))
-    expected = json.loads(_run(python, "with_peft.py", "answers", work, *names, given=json.dumps(_PROMPTS)))
+    asked = [*names, "all-seven+query-key"]
+    expected = json.loads(_run(python, "with_peft.py", "answers", work, *asked, given=json.dumps(_PROMPTS)))
     command = [str(python), str(_SERVER), str(base), "0", *map(str, files)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         address = server.stdout.readline().decode().strip()
         try:
-            for slot, name in enumerate((*names, "base")):
-                _compare(address, expected, name, slot, len(names))
+            for name in (*asked, "base"):
+                _compare(address, expected, name, [float(each in name.split("+")) for each in names])
         finally:
             server.kill()
 
 
-def _compare(address: str, expected: dict[str, Any], name: str, slot: int, slots: int) -> None:
+def _compare(address: str, expected: dict[str, Any], name: str, scales: Sequence[float]) -> None:
     same, first, worst, changes, moved = 0, 0, 0.0, 0, 0.0
     rows = zip(expected["prompts"], expected["answers"][name], expected["answers"]["base"], strict=True)
     for asked, wanted, plain in rows:
@@ -129,7 +130,7 @@ def _compare(address: str, expected: dict[str, Any], name: str, slot: int, slots
                 "n_probs": 4 * _TOP,
                 "return_tokens": True,
                 "cache_prompt": False,
-                "lora": [{"id": n, "scale": float(n == slot)} for n in range(slots)],
+                "lora": [{"id": slot, "scale": scale} for slot, scale in enumerate(scales)],
             },
         ).json()
         ours, theirs = _until(wanted["tokens"], expected["end"]), _until(found["tokens"], expected["end"])

@@ -77,8 +77,8 @@ def adapters(folder: Path) -> None:
 
 
 def answers(folder: Path, prompts: list[str], names: list[str]) -> dict[str, Any]:
-    """The tokens of each prompt, and by adapter (`base` without one) and prompt: the greedy answer's tokens, and the
-    logarithms of the probabilities of the first one's `TOP` likeliest.
+    """The tokens of each prompt, and by adapter (`base` without one, `A+B` for the sum of two) and prompt: the tokens
+    of the greedy answer, and the logarithms of the probabilities of the first one's `TOP` likeliest.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=BASE)
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -88,7 +88,11 @@ def answers(folder: Path, prompts: list[str], names: list[str]) -> dict[str, Any
     model = _base(folder).eval()
     found["answers"]["base"] = [_answer(model, tokens) for tokens in asked]
     for name in names:
-        adapted = peft.PeftModel.from_pretrained(model, str(folder / name)).eval()
+        first, *others = name.split("+")
+        adapted = peft.PeftModel.from_pretrained(model, str(folder / first), adapter_name=first).eval()
+        for other in others:
+            adapted.load_adapter(str(folder / other), adapter_name=other)
+        adapted.base_model.set_adapter([first, *others])
         found["answers"][name] = [_answer(adapted, tokens) for tokens in asked]
         model = adapted.unload()
     return found

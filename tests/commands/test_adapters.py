@@ -211,3 +211,49 @@ def test_a_base_name_too_long_for_a_card_leaves_no_files(run: Run, tmp_path: Pat
     assert ended.code == 3
     assert "model: " in ended.err
     assert not (tmp_path / "cards").exists()
+
+
+def test_convert_writes_gguf_for_llama_cpp(run: Run, adapters: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    base = write_base(tmp_path / "base")
+    arguments = ("adapters", "convert", str(adapters / "rslora"), str(tmp_path / "a.gguf"), "--to", "gguf")
+    ended = run(*arguments, "--base", str(base), "--precision", "f16")
+    size = (tmp_path / "a.gguf").stat().st_size
+    assert ended.out == f"{tmp_path / 'a.gguf'}: llama, rank 4, alpha 16, 18 tensors, {size:,} bytes\n"
+    assert "already exists" in run(*arguments, "--base", str(base)).err
+
+
+def test_convert_says_what_it_needs_to_know_of_the_base(run: Run, adapters: Path, tmp_path: Path) -> None:
+    ended = run("adapters", "convert", str(adapters / "lora"), str(tmp_path / "a.gguf"))
+    assert ended.code == 3
+    assert "give --base DIR (its config.json) or --base MODEL.gguf" in ended.err
+
+
+def test_what_is_quantised_is_restored_and_folded(run: Run, adapters: Path, tmp_path: Path) -> None:
+    cold = str(tmp_path / "cold")
+    ended = run("adapters", "quantise", str(adapters / "lora"), cold, "--bits", "8")
+    assert "8 bits a value" in ended.out
+    assert "of their norm" in ended.out
+    assert run("adapters", "restore", cold, str(tmp_path / "whole")).code == 0
+    assert run("adapters", "fold", cold, str(tmp_path / "folded")).code == 0
+    for name in ("whole", "folded"):
+        (imported,) = json.loads(run("adapters", "import", str(tmp_path / name), "--json").out)
+        assert imported["verdict"]["servable"] == "adapter"
+
+
+def test_other_numbers_of_bits_are_refused(run: Run, adapters: Path, tmp_path: Path) -> None:
+    ended = run("adapters", "quantise", str(adapters / "lora"), str(tmp_path / "cold"), "--bits", "3")
+    assert ended.code != 0
+    assert "--bits: must be 8, 4, 2 or 1, not 3" in ended.err
+
+
+def test_interference_ends_with_an_error_code_only_beyond_the_limit(run: Run, tmp_path: Path) -> None:
+    for n in range(2):
+        write_adapter(tmp_path / str(n), folders.lora(np.random.default_rng(n)))
+    ended = run("adapters", "interference", str(tmp_path / "0"), str(tmp_path / "1"))
+    assert ended.code == 0
+    assert "can be added up" in ended.out
+    same = run("adapters", "interference", str(tmp_path / "0"), str(tmp_path / "0"))
+    assert same.code == 3
+    assert "beyond 0.2: do not add them up" in same.out
+    assert "needs two adapters" in run("adapters", "interference", str(tmp_path / "0")).err
