@@ -20,7 +20,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.composite.adapter_tasks import TASKS
-from bench.composite.lora_gguf import convert
+from router.adapters.base import read_base
+from router.adapters.folder import read_adapter
+from router.adapters.formats.to_gguf import convert
 
 _LOWER_LAYERS = 8
 _EXAMPLES, _BATCH, _EPOCHS = 120, 4, 4
@@ -124,11 +126,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     names = arguments.names or list(TASKS)
-    trainer = Trainer(arguments.model, names)
+    trainer, base = Trainer(arguments.model, names), read_base(arguments.model)
     for name in names:
         trainer.train(name)
         trainer.peft.save_pretrained(arguments.out, selected_adapters=[name])
-        convert(arguments.out / name, arguments.out / f"{name}.gguf")
+        convert(read_adapter(arguments.out / name), arguments.out / f"{name}.gguf", base, "f16")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,19 @@ from typing import Literal
 
 from msgspec import Struct
 
+from router.adapters.config import RANKED
 from router.adapters.folder import Adapter
 
 NAMES = ("vllm", "sglang", "llama.cpp", "lorax")
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _VLLM_DEFAULT_RANK = 16
 _CHAT_TASKS = (None, "CAUSAL_LM")
-_FOLDABLE = frozenset({"LORA", "LORA_XS", "LORA_SB", "LOLDU", "HYDRALORA", "ADALORA", "LOHA", "LOKR", "VERA"})
-# Types that are merged into the base's weights, but are no addition of small matrices.
-_MERGEABLE = frozenset({"IA3", "OFT", "BOFT", "HRA", "BONE", "MISS", "FOURIERFT", "VBLORA", "RANDLORA", "LN_TUNING"})
+# Types that are merged into the base's weights (peft's own merge gives the same answers), but that are not folded.
+_MERGEABLE = frozenset({
+    "BOFT", "BONE", "C3A", "DEFT", "DELORA", "FOURIERFT", "FROD", "GLORA", "GRALORA", "HIRA", "HRA", "IA3", "LN_TUNING",
+    "MISS", "OFT", "OSF", "PEANUT", "PSOFT", "PVERA", "RANDLORA", "ROAD", "SHIRA", "SUPERTUNING", "TINYLORA",
+    "TRAINABLE_TOKENS", "UNILORA", "VBLORA", "WAVEFT",
+})  # fmt: skip
 
 Servable = Literal["adapter", "fold", "merged-only", "no"]
 
@@ -35,6 +39,8 @@ class Verdict(Struct, frozen=True):
     reasons: Mapping[str, str | None]
     hints: tuple[str, ...] = ()
     why: str | None = None
+    is_chat: bool = True
+    """Whether the adapter's base may be a model that a chat server runs."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -45,13 +51,13 @@ class Verdict(Struct, frozen=True):
 def verdict(adapter: Adapter) -> Verdict:
     """What can serve `adapter`, from its configuration and header."""
     config = adapter.config
-    if adapter.is_diffusion:
-        return _nowhere("no", "it changes an image model, which no chat server runs")
+    if adapter.foreign is not None:
+        return _nowhere("no", f"its base is {adapter.foreign}, which no chat server runs", is_chat=False)
     if config.task_type not in _CHAT_TASKS:
         return _nowhere("no", f"its task_type is {config.task_type}, not text generation")
-    if config.peft_type not in _FOLDABLE:
+    if config.peft_type not in RANKED:
         if config.peft_type in _MERGEABLE:
-            why = f"{config.peft_type} is no addition of small matrices; merge it into the base"
+            why = f"{config.peft_type} is no product of small matrices; merge it into the base"
             return _nowhere("merged-only", why)
         return _nowhere("no", f"no chat server loads {config.peft_type}")
     common = _common(adapter)
@@ -63,21 +69,18 @@ def verdict(adapter: Adapter) -> Verdict:
     return Verdict(servable, reasons, _hints(adapter, reasons))
 
 
-def _nowhere(servable: Servable, why: str) -> Verdict:
-    return Verdict(servable, dict.fromkeys(NAMES, why), why=why)
+def _nowhere(servable: Servable, why: str, *, is_chat: bool = True) -> Verdict:
+    return Verdict(servable, dict.fromkeys(NAMES, why), why=why, is_chat=is_chat)
 
 
 def _common(adapter: Adapter) -> tuple[Servable, str] | None:
     """Why no server can serve it as it is, and what would help; None where at least one may."""
     config = adapter.config
     parts = {part for of_module in adapter.modules.values() for part in of_module}
-    if config.modules_to_save or adapter.others:
-        names = ", ".join(config.modules_to_save or adapter.others[:3])
-        return "merged-only", f"it replaces whole weights (modules_to_save: {names}); merge it into the base"
-    if config.bias != "none":
-        return "merged-only", f"it trains biases (bias: {config.bias}); merge it into the base"
-    if config.use_dora or "lora_magnitude_vector" in parts:
-        return "merged-only", "DoRA scales the base's own weights; merge it into the base"
+    if why := _more_than_matrices(adapter, parts):
+        return "merged-only", f"{why}; merge it into the base"
+    if adapter.packed:
+        return "fold", "it is quantised for storage; `route adapters fold` restores it"
     if "lora_route" in parts:
         return "fold", "a gate weights its parts by the prompt; fold it with fixed weights (--expert-weights)"
     extra = parts - {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"}
@@ -85,6 +88,22 @@ def _common(adapter: Adapter) -> tuple[Servable, str] | None:
         kinds = config.peft_type if config.peft_type != "LORA" else ", ".join(sorted(extra))
         return "fold", f"servers load plain LoRA only, not {kinds}; `route adapters fold` makes it plain"
     return None
+
+
+def _more_than_matrices(adapter: Adapter, parts: set[str]) -> str | None:
+    """What the adapter changes beside products of its matrices, in words; None where that is nothing."""
+    config = adapter.config
+    why = config.changes_more
+    if config.modules_to_save or adapter.others:
+        names = ", ".join(config.modules_to_save or adapter.others[:3])
+        why = f"it replaces whole weights (modules_to_save: {names})"
+    elif config.bias != "none":
+        why = f"it trains biases (bias: {config.bias})"
+    elif config.use_dora or "lora_magnitude_vector" in parts:
+        why = "DoRA scales the base's own weights"
+    elif config.peft_type == "VERA" and not {"vera_A", "vera_B"} <= set(adapter.shared):
+        why = "its shared matrices are not in the file (save_projection: false)"
+    return why
 
 
 def _for_server(adapter: Adapter, server: str) -> str | None:
@@ -110,5 +129,5 @@ def _hints(adapter: Adapter, reasons: Mapping[str, str | None]) -> tuple[str, ..
     if reasons["vllm"] is None and rank is not None and rank > _VLLM_DEFAULT_RANK:
         hints.append(f"vllm: start it with --max-lora-rank {next(size for size in VLLM_RANKS if size >= rank)}")
     if reasons["llama.cpp"] is None:
-        hints.append("llama.cpp: convert it to GGUF first (convert_lora_to_gguf.py)")
+        hints.append("llama.cpp: convert it first: `route adapters convert FOLDER OUT.gguf --to gguf`")
     return tuple(hints)

@@ -1,4 +1,4 @@
-"""The base model's folder: what its `config.json` says about shapes, and its weights where they lie beside it."""
+"""The base model: what its `config.json` says about shapes, and its weights beside it; or a GGUF file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ import msgspec
 from msgspec import Struct
 
 from router.adapters.safetensors import Matrix, Tensor, read_header, read_tensor
-from router.errors import FileError
+from router.errors import FileError, MissingExtraError
 from router.formats.json_file import read_json_object
 
 Shape = tuple[int, int]
+_GGUF_KEYS = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "num_hidden_layers": "block_count",
+    "vocab_size": "vocab_size",
+}
 
 
 class Base(Struct, frozen=True):
@@ -24,6 +33,12 @@ class Base(Struct, frozen=True):
     """Outputs and inputs by the last part of a module's name."""
     layers: int | None
     tensors: Mapping[str, tuple[Path, Tensor]]
+    architecture: str | None = None
+    """The class that `architectures` names, such as LlamaForCausalLM."""
+    heads: int | None = None
+    kv_heads: int | None = None
+    ties_embeddings: bool = False
+    """Whether the output layer is the embedding itself."""
 
     def shape(self, module: str) -> Shape | None:
         """The number of outputs and inputs of `module`: that of its weight, else what `config.json` implies."""
@@ -42,7 +57,9 @@ class Base(Struct, frozen=True):
 
 
 def read_base(folder: Path) -> Base:
-    """The base model in `folder`. Raises FileError naming file and key."""
+    """The base model in `folder`, or in a GGUF file. Raises FileError naming file and key."""
+    if folder.is_file():
+        return _read_gguf(folder)
     file = folder / "config.json"
     document = read_json_object(file)
     inner = document.get("text_config")
@@ -52,7 +69,47 @@ def read_base(folder: Path) -> Base:
         for part in sorted(folder.glob("*.safetensors"))
         for name, tensor in read_header(part).items()
     }
-    return Base(folder, _shapes(file, sizes), _size(file, sizes, "num_hidden_layers"), tensors)
+    heads = _size(file, sizes, "num_attention_heads")
+    architectures = document.get("architectures")
+    return Base(
+        folder,
+        _shapes(file, sizes),
+        _size(file, sizes, "num_hidden_layers"),
+        tensors,
+        architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else None,
+        heads=heads,
+        kv_heads=_size(file, sizes, "num_key_value_heads") or heads,
+        ties_embeddings=document.get("tie_word_embeddings", "GemmaFor" in str(architectures)) is True,
+    )
+
+
+def _read_gguf(file: Path) -> Base:
+    """What a GGUF file says of its model; without its weights. Raises FileError, MissingExtraError."""
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtraError("gguf", "adapters", "reading GGUF") from None
+    try:
+        reader = gguf.GGUFReader(file)
+        names = {tensor.name for tensor in reader.tensors}
+        stated = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        raise FileError(str(file), None, f"is no GGUF file: {error}") from None
+    architecture = stated.get("general.architecture")
+    sizes = {key: stated.get(f"{architecture}.{name}") for key, name in _GGUF_KEYS.items()}
+    # Lists have a value for each layer.
+    sizes = {key: value for key, value in sizes.items() if type(value) is int}
+    heads = _size(file, sizes, "num_attention_heads")
+    return Base(
+        file,
+        _shapes(file, sizes),
+        _size(file, sizes, "num_hidden_layers"),
+        {},
+        architecture=architecture if isinstance(architecture, str) else None,
+        heads=heads,
+        kv_heads=_size(file, sizes, "num_key_value_heads") or heads,
+        ties_embeddings="output.weight" not in names,
+    )
 
 
 def _shapes(file: Path, sizes: Mapping[str, Any]) -> dict[str, Shape]:

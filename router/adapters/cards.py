@@ -150,12 +150,18 @@ def write_card(file: Path, facts: Imported, plain: dict[str, Any]) -> Card:
     return load_card(file)
 
 
-def write_base_card(folder: Path, card_id: str, base_model: str, provider: str = _PROVIDER) -> Path | None:
-    """Write a card of the base model with its name only; None where the file exists."""
+def write_base_card(
+    folder: Path, card_id: str, base_model: str, provider: str = _PROVIDER, *, is_chat: bool = True
+) -> Path | None:
+    """Write a card of the base model with its name only; None where the file exists. What is no chat model
+    (`is_chat`) is never a candidate.
+    """
     file = folder / f"{card_id}.yaml"
     if file.exists():
         return None
-    plain = {"id": card_id, "provider": provider, "model": base_model}
+    plain: dict[str, Any] = {"id": card_id, "provider": provider, "model": base_model}
+    if not is_chat:
+        plain["dispatchable"] = False
     _check(plain, file)
     folder.mkdir(parents=True, exist_ok=True)
     text = "# Written by `route adapters import`, which knows only the model's name: add base_url and what you know.\n"

@@ -27,6 +27,11 @@ RANKED = {
     "LOKR": ("r", "alpha"),
     "VERA": ("r", None),
 }
+ADAPTER_HUB = "ADAPTERS"
+"""The type of what the library `adapters` (AdapterHub) writes: bottlenecks and others, without a `peft_type`."""
+# Initialisations that take a part out of the base's weights.
+_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_VARIANTS = ("use_bdlora", "use_qalora", "arrow_config", "kasa_config", "monteclora_config")
 _KNOWN_KEYS = (
     "peft_type", "base_model_name_or_path", "revision", "task_type", "r", "lora_alpha", "alpha", "target_modules",
     "modules_to_save", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "bias", "fan_in_fan_out",
@@ -54,6 +59,28 @@ class AdapterConfig(Struct, frozen=True):
     use_rslora: bool
     use_dora: bool
     bias: str
+
+    @property
+    def base_class(self) -> str | None:
+        """The class of the base model, which peft states where it knows no `task_type`."""
+        mapping = self.raw.get("auto_mapping")
+        found = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+        return found if isinstance(found, str) and found else None
+
+    @property
+    def changes_more(self) -> str | None:
+        """Why the adapter is more than its matrices say, in words; None where it is not."""
+        start = self.raw.get("init_lora_weights")
+        if isinstance(start, str) and start.startswith(_CHANGE_THE_BASE):
+            return (
+                f"init_lora_weights: {start} changes the base's weights, too (save it with peft's "
+                "path_initial_model_for_weight_conversion, which makes plain LoRA of it)"
+            )
+        if self.raw.get("target_parameters"):
+            return "target_parameters: it changes stacked weights of experts"
+        if variant := next((key for key in _VARIANTS if self.raw.get(key)), None):
+            return f"{variant}: it computes more than B·A"
+        return None
 
     def rank_of(self, module: str) -> int | None:
         """The stated rank of `module`: that of the first key of `rank_pattern` that matches it, else `rank`."""
@@ -107,12 +134,15 @@ class _Keys:
 
     def config(self) -> AdapterConfig:
         peft_type = self._text("peft_type")
+        if peft_type is None and isinstance(self.raw.get("config"), dict) and "model_name" in self.raw:
+            peft_type = ADAPTER_HUB
         if peft_type is None:
             hint = did_you_mean("peft_type", self.raw)
             raise FileError(str(self.file), None, f'the key "peft_type" is missing{hint}')
         peft_type = _canonical(peft_type)
         rank_key, alpha_key = RANKED.get(peft_type, ("r", "lora_alpha"))
-        rank = self._positive(rank_key)
+        # The other types may have an `r` that is no rank: OFT's is 0 where the size of its blocks is stated.
+        rank = self._positive(rank_key) if peft_type in RANKED else None
         if rank is None and rank_key != "r":
             rank = self._positive("r")
         return AdapterConfig(
@@ -121,7 +151,7 @@ class _Keys:
             raw=self.raw,
             rank=rank,
             alpha=self._number(alpha_key) if alpha_key else None,
-            base_model=self._text("base_model_name_or_path"),
+            base_model=self._text("model_name" if peft_type == ADAPTER_HUB else "base_model_name_or_path"),
             revision=self._text("revision"),
             task_type=self._text("task_type"),
             target_modules=self._names("target_modules", or_pattern=True),

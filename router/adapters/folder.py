@@ -7,21 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import regex
 from msgspec import Struct
 
 from router.adapters import config as configs
 from router.adapters.config import AdapterConfig, read_config
-from router.adapters.safetensors import Matrix, Tensor, read_header, read_tensor
+from router.adapters.formats.packed import Packed, packed_of
+from router.adapters.safetensors import Matrix, Tensor, read_header, read_metadata, read_tensor
 from router.errors import ConfigurationError, FileError
 
 WEIGHTS = "adapter_model.safetensors"
+COLD_WEIGHTS = "adapter_model.quantised.safetensors"
+"""Few bits a value, as `router.adapters.formats.cold` writes them."""
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 _PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_lora_weights.bin")
 _TOKENIZER_FILES = (
     "added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json", "vocab.json", "vocab.txt",
 )  # fmt: skip
+_BASE_LINE = regex.compile(r"\A---\n(?:(?!---).*\n)*?base_model:\s*['\"]?(?P<base>[\w./-]+)['\"]?\s*\n")
+_README_CHARACTERS = 4000
 # The parts of one module, as the libraries that write adapters name them.
 _PART = regex.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
@@ -46,8 +53,17 @@ _PART_NAMES = {
     "lora_P": "P",
     "lora_D": "vector_z",
 }
+# The classes of transformers that write text, and the first modules of models that do not.
+_CHAT_CLASS = regex.compile(
+    r"(?!Whisper|Speech|Musicgen|Bark)\w*(?:ForCausalLM|ForConditionalGeneration|LMHeadModel|ForImageTextToText)"
+)
+_FOREIGN = regex.compile(
+    r"(?:model\.)?(?P<part>unet|text_encoder(?:_\d)?|transformer_blocks|single_transformer_blocks"
+    r"|transformer\.(?:single_)?transformer_blocks|down_blocks|mid_block|up_blocks|vae|vit|deit|dinov2|swin|clip"
+    r"|vision_model|audio_spectrogram_transformer|wav2vec2|hubert|wavlm|clap|point_encoder|pointnet)\."
+)
 _SHARED = regex.compile(
-    r"(?:base_model\.(?:model\.)?)?(?P<part>vera_[AB]|vblora_vector_bank|prompt_embeddings|xlora.*)"
+    r"(?:base_model\.(?:model\.)?)?(?P<part>(?:p?vera|randlora)_[AB]|vblora_vector_bank|prompt_embeddings|xlora.*)"
 )
 
 
@@ -63,10 +79,17 @@ class Adapter(Struct, frozen=True):
     modules: Mapping[str, Mapping[str, str]]
     shared: Mapping[str, str]
     others: tuple[str, ...]
+    packed: Mapping[str, tuple[Packed, Tensor, Tensor]] = {}
+    """The codes and scales of the tensors that are quantised."""
 
     def values(self, name: str) -> Matrix:
         """The values of the tensor `name`."""
-        return read_tensor(self.weights, self.tensors[name])
+        if name not in self.packed:
+            return read_tensor(self.weights, self.tensors[name])
+        packed, codes, scales = self.packed[name]
+        return packed.unpack(
+            read_tensor(self.weights, codes).astype(np.uint8), read_tensor(self.weights, scales).astype(np.float32)
+        )
 
     def part(self, module: str, part: str) -> Matrix:
         """The values of a part of `module`. Raises FileError where it is missing."""
@@ -76,12 +99,24 @@ class Adapter(Struct, frozen=True):
         return self.values(name)
 
     @property
-    def is_diffusion(self) -> bool:
-        """Whether the adapter is for an image model."""
-        return self.weights.name == DIFFUSERS_WEIGHTS or any(
-            module.startswith(("unet.", "text_encoder.", "transformer.transformer_blocks", "down_blocks", "up_blocks"))
-            for module in self.modules
-        )
+    def foreign(self) -> str | None:
+        """What the adapter's base is, in words, where that is no model that a chat server runs; else None.
+
+        That is said by peft's `auto_mapping`, by the file's name, or by the modules, of which all are of such a model.
+        """
+        base_class = self.config.base_class
+        if base_class is not None and not _CHAT_CLASS.fullmatch(base_class):
+            return f"a {base_class}"
+        if self.weights.name == DIFFUSERS_WEIGHTS:
+            return "an image model (diffusers)"
+        if self.config.peft_type == configs.ADAPTER_HUB:
+            return (
+                f"changed by layers of its own (AdapterHub), {self.config.base_model or 'a model that is not stated'}"
+            )
+        kinds = [_FOREIGN.match(f"{module}.") for module in self.modules]
+        if kinds and all(kinds):
+            return f"a model with the part {kinds[0]['part']}" if kinds[0] else None
+        return None
 
     @property
     def parameters(self) -> int:
@@ -114,6 +149,8 @@ def adapter_folders(folder: Path) -> list[Path]:
 def read_adapter(folder: Path) -> Adapter:
     """The adapter in `folder`: of its weights, only the header is read. Raises FileError naming file and key."""
     weights = folder / WEIGHTS
+    if not weights.is_file() and (folder / COLD_WEIGHTS).is_file():
+        weights = folder / COLD_WEIGHTS
     if (folder / DIFFUSERS_WEIGHTS).is_file() and not (folder / configs.FILE_NAME).is_file():
         weights = folder / DIFFUSERS_WEIGHTS
         config = _diffusers_config(weights)
@@ -121,13 +158,13 @@ def read_adapter(folder: Path) -> Adapter:
         config = read_config(folder)
     if not weights.is_file():
         for name in _PICKLES:
-            if (folder / name).is_file():
+            if (folder / name).is_file() and config.peft_type != configs.ADAPTER_HUB:
                 why = "is a pickle, which can run code when it is read; save it as safetensors"
                 raise FileError(str(folder / name), None, why)
-        if config.peft_type != "XLORA":
+        if config.peft_type not in ("XLORA", configs.ADAPTER_HUB):
             raise FileError(str(weights), None, "does not exist")
         return Adapter(folder, config, weights, {}, {}, {}, ())
-    tensors = read_header(weights)
+    tensors, packed = _quantised(weights) if weights.name == COLD_WEIGHTS else (read_header(weights), {})
     modules: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
     others = []
@@ -142,7 +179,29 @@ def read_adapter(folder: Path) -> Adapter:
             parts[part] = name
         else:
             others.append(name)
-    return Adapter(folder, config, weights, tensors, modules, shared, tuple(others))
+    return Adapter(folder, config, weights, tensors, modules, shared, tuple(others), packed)
+
+
+def _quantised(file: Path) -> tuple[dict[str, Tensor], dict[str, tuple[Packed, Tensor, Tensor]]]:
+    """The tensors of a quantised file by the names that they had, and how the matrices among them are stored."""
+    tensors = read_header(file)
+    try:
+        stated = msgspec.json.decode(str(read_metadata(file).get("packed", "{}")), type=dict[str, list[int]])
+        packed = {}
+        for name, how in packed_of(stated).items():
+            codes, scales = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.scales")
+            lines, _ = how.lines
+            if (codes.dtype, codes.shape, scales.dtype, scales.shape) != (
+                "U8", (lines, how.bytes_a_line), "F32", (lines,),
+            ):  # fmt: skip
+                raise ValueError(f"{name}: its codes and scales are not those of a matrix of {how.shape}")
+            packed[name] = how, codes, scales
+            tensors[name] = Tensor("F32", how.shape, codes.begin, codes.end)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise FileError(str(file), None, f"packed: {error}") from None
+    except KeyError as error:
+        raise FileError(str(file), None, f"packed: there is no tensor {error}") from None
+    return dict(sorted(tensors.items())), packed
 
 
 def file_hash(file: Path) -> str:
@@ -162,4 +221,15 @@ def tokenizer_hash(folder: Path) -> str | None:
 
 def _diffusers_config(weights: Path) -> AdapterConfig:
     raw: dict[str, Any] = {}
-    return AdapterConfig(weights, "LORA", raw, None, None, None, None, None, (), (), {}, {}, False, False, "none")
+    base = _model_card_base(weights.with_name("README.md"))
+    return AdapterConfig(weights, "LORA", raw, None, None, base, None, None, (), (), {}, {}, False, False, "none")
+
+
+def _model_card_base(file: Path) -> str | None:
+    """What the first lines of a README say that the adapter was trained on, as the scripts of diffusers write it."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            found = _BASE_LINE.search(opened.read(_README_CHARACTERS))
+    except OSError:
+        return None
+    return None if found is None else found["base"]

@@ -53,7 +53,7 @@ def lint(adapter: Adapter, base: Base | None = None) -> list[Finding]:
 
 def _keys(adapter: Adapter) -> Iterator[Finding]:
     config = adapter.config
-    if adapter.is_diffusion and not config.raw:
+    if not config.raw:
         return
     for key, hint in misspelled_keys(config):
         yield Finding("error", "key", key, f"unknown key{hint}")
@@ -74,7 +74,7 @@ def _tensors(adapter: Adapter) -> Iterator[Finding]:
     if not adapter.tensors and adapter.config.peft_type != "XLORA":
         yield Finding("error", "tensor", adapter.weights.name, "has no tensors")
     for name, tensor in adapter.tensors.items():
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in _FLOATS and (tensor.dtype == "F64" or adapter.config.peft_type in RANKED):
             why = "which crashes llama.cpp" if tensor.dtype == "F64" else "which LoRA servers do not load"
             yield Finding("error", "dtype", name, f"is {tensor.dtype}, {why}")
         if tensor.values == 0:

@@ -34,6 +34,7 @@ _NUMPY = {
 }  # fmt: skip
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 8
+_METADATA = "__metadata__"
 
 
 class Tensor(Struct, frozen=True):
@@ -52,6 +53,21 @@ class Tensor(Struct, frozen=True):
 
 def read_header(file: Path) -> dict[str, Tensor]:
     """The tensors of `file` by name, in the order of the header. Raises FileError naming file and tensor."""
+    header, start, total = _raw_header(file)
+    header.pop(_METADATA, None)
+    tensors = {name: _entry(file, name, value, start, total) for name, value in header.items()}
+    _check_overlap(file, tensors)
+    return tensors
+
+
+def read_metadata(file: Path) -> dict[str, Any]:
+    """What the header of `file` says beside its tensors. Raises FileError."""
+    metadata = _raw_header(file)[0].get(_METADATA)
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
+    """The header, where the tensors' bytes begin, and the size of the file."""
     try:
         total = file.stat().st_size
         with file.open("rb") as opened:
@@ -70,10 +86,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
         raise _error(file, f"the header is not JSON: {error}") from None
     if not isinstance(header, dict):
         raise _error(file, "the header is no JSON object")
-    header.pop("__metadata__", None)
-    tensors = {name: _entry(file, name, value, 8 + length, total) for name, value in header.items()}
-    _check_overlap(file, tensors)
-    return tensors
+    return header, 8 + length, total
 
 
 def read_tensor(file: Path, tensor: Tensor) -> Matrix:
@@ -92,10 +105,10 @@ def read_tensor(file: Path, tensor: Tensor) -> Matrix:
     return values.astype(np.float64).reshape(tensor.shape)
 
 
-def write(file: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write float32 or float16 arrays as a safetensors file, in one step. Raises OSError."""
-    names = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16"}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+def write(file: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> None:
+    """Write float32, float16 or byte arrays as a safetensors file, in one step. Raises OSError."""
+    names = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("u1"): "U8"}
+    header: dict[str, Any] = {_METADATA: dict(metadata or {"format": "pt"})}
     offset = 0
     for name, values in sorted(tensors.items()):
         header[name] = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from router.cards.adapter.checks import base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
+from router.cards.adapter.stacks import stack_problem
 from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
@@ -73,13 +74,9 @@ class Catalog(Sequence[Card]):
             card if (base := self._base_of(card)) is None else with_inherited(card, base) for card in self.stated
         )
         self.server_ids = tuple(card.server_id for card in self._cards)
+        with_facts = {card.id: card for card in self._cards}
         for card in self._cards:
-            if card.base is None or card.lora_slots is None or card.withheld:
-                continue
-            if card.id not in card.lora_slots:
-                # It would be called with the weights of no adapter.
-                missing = f"does not name {card.id}, which is on the same server"
-                raise CatalogError(card.base, "lora_slots", missing)
+            _check_served(card, with_facts)
 
     def __len__(self) -> int:
         return len(self._cards)
@@ -168,6 +165,17 @@ class Catalog(Sequence[Card]):
     def machines(self) -> Machines:
         """What the shapes and machines of all cards come to."""
         return machines_of(self._cards)
+
+
+def _check_served(card: Card, by_id: Mapping[str, Card]) -> None:
+    """Raise CatalogError where the server of a card does not have its adapters; `by_id` with what cards inherit."""
+    if problem := stack_problem(card, by_id):
+        raise CatalogError(card.id, "stack", problem)
+    if card.base is None or card.lora_slots is None or card.withheld or card.stack:
+        return
+    if card.id not in card.lora_slots:
+        # It would be called with the weights of no adapter.
+        raise CatalogError(card.base, "lora_slots", f"does not name {card.id}, which is on the same server")
 
 
 def _name_conflict(name: str, card: Card, other: Card) -> CatalogError:

@@ -119,7 +119,7 @@ _YAML_NAMES = {
     "rate_limits": "limits",
     "ttl_s": "ttl",
 }
-_OF_ADAPTERS = ("axis", "stackable", "ttl_s")
+_OF_ADAPTERS = ("axis", "stackable", "stack", "ttl_s")
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
@@ -250,6 +250,10 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     stackable: Annotated[
         bool, Meta(description="An adapter that a server may add to another one of the same base in one request.")
     ] = False
+    stack: Annotated[
+        tuple[CardId, ...],
+        Meta(max_length=3, description="Adapters of different axes that a llama.cpp server adds up for this card."),
+    ] = ()
     ttl_s: (
         Annotated[Seconds, Meta(description="An adapter is unloaded once no request has used it for this long.")] | None
     ) = None
@@ -289,6 +293,11 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     def withheld(self) -> str | None:
         """Why the card is never called, in words; None where it may be."""
         return None if self.dispatchable else "states dispatchable: false"
+
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """The ids of the adapters whose weights a call of this card uses: those of its stack, else its own, if any."""
+        return self.stack or ((self.id,) if self.kind == "adapter" else ())
 
     @property
     def is_untried(self) -> bool:

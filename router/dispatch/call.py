@@ -136,13 +136,13 @@ def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
 
 
 def _with_adapter(call: Call, card: Card) -> Call:
-    """The call with the scale of each adapter of a llama.cpp server: 1 for that of the card, 0 for the others.
+    """The call with the scale of each adapter of a llama.cpp server: 1 for those of the card, 0 for the others.
 
     The server reuses what it has cached of a prompt, whatever adapter it was computed with, unless all are stated.
     """
     if card.lora_slots is None:
         return call
-    scales = [{"id": slot, "scale": float(name == card.id)} for slot, name in enumerate(card.lora_slots)]
+    scales = [{"id": slot, "scale": float(name in card.applied)} for slot, name in enumerate(card.lora_slots)]
     return msgspec.structs.replace(call, body={**call.body, "lora": scales})
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from router.adapters.base import read_base
 from router.adapters.delta import NotLowRankError, compressed, delta_of
@@ -188,18 +190,36 @@ def test_an_embedding_is_folded_as_one(tmp_path: Path) -> None:
     assert relative(delta_of(folded, "model.embed_tokens").dense(), 4 * up @ down) < 1e-6
 
 
-def test_a_fold_is_what_peft_computes(tmp_path: Path) -> None:
-    """peft's own forward on a tiny model, before and after, where peft is installed."""
-    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    settings = transformers.LlamaConfig(**{**folders.BASE_CONFIG, "architectures": None})
-    tokens = torch.arange(12)[None] % folders.VOCABULARY
-    for kind in ("rslora", "patterns", "loha", "lokr"):
-        source = write_adapter(tmp_path / kind, all_kinds()[kind])
-        fold(read_adapter(source), tmp_path / f"{kind}-out")
-        outputs = []
-        for folder in (source, tmp_path / f"{kind}-out"):
-            torch.manual_seed(0)
-            model = peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM(settings), folder)
-            outputs.append(model.eval()(tokens).logits.detach().numpy())
-        assert relative(outputs[1], outputs[0]) < 1e-5
+@given(st.integers(0, 1000), st.integers(1, 8), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_the_first_ranks_are_the_product_of_the_first_rows_and_columns(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rank: int, rslora: bool
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("prefix")
+    made = folders.lora(np.random.default_rng(seed), rank=8, alpha=4, use_rslora=rslora)
+    result = truncate(read_adapter(write_adapter(tmp_path / "in", made, "F64")), tmp_path / "out", rank, prefix=True)
+    cut = read_adapter(tmp_path / "out")
+    assert result.rank == rank
+    for module in folders.modules():
+        down, up = (made[1][f"{folders.PREFIX}{module}.lora_{part}.weight"] for part in "AB")
+        expected = 4 / (rank**0.5 if rslora else rank) * up[:, :rank] @ down[:rank]
+        assert relative(delta_of(cut, module).dense(), expected) <= 1e-6
+
+
+@given(st.integers(0, 1000), st.integers(1, 8))
+@settings(max_examples=15, deadline=None)
+def test_more_ranks_never_keep_less_and_no_cut_is_nearer_than_the_singular_values(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rank: int
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("kept")
+    adapter = read_adapter(write_adapter(tmp_path / "in", folders.lora(np.random.default_rng(seed), rank=8), "F64"))
+    kept = [truncate(adapter, tmp_path / str(n), n).kept_energy for n in (rank, rank + 1)]
+    assert kept[0] <= kept[1] + 1e-9
+    assert truncate(adapter, tmp_path / "prefix", rank, prefix=True).kept_energy <= kept[0] + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["loha", "lora-xs", "vera"])
+def test_only_plain_lora_has_first_ranks(tmp_path: Path, kind: str) -> None:
+    adapter = read_adapter(write_adapter(tmp_path / "in", all_kinds()[kind]))
+    with pytest.raises(NotLowRankError, match="only plain LoRA has ranks in an order"):
+        truncate(adapter, tmp_path / "out", 2, prefix=True)

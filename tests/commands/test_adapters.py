@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from router import Router
 from router.cards import load_catalog
+from router.wire.chat.request import ChatRequest
 from tests.adapters import folders
+from tests.adapters.families import FAMILIES
 from tests.adapters.folders import all_kinds, base_weights, write_adapter, write_base
 from tests.adapters.test_import import HAS_DISPATCHABLE
 from tests.commands.conftest import Run
@@ -42,6 +45,36 @@ def test_what_nothing_serves_as_it_is_never_becomes_a_candidate(run: Run, adapte
             assert catalog.named(kind).dispatchable is False
         else:
             assert kind not in catalog.ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_that_no_chat_server_runs_are_cards_that_are_never_candidates(
+    run: Run, tmp_path: Path, family: str
+) -> None:
+    FAMILIES[family](tmp_path / "adapters" / family)
+    write_adapter(tmp_path / "adapters" / "chat", all_kinds()["lora"])
+    ended = run("adapters", "import", str(tmp_path / "adapters"), "--out", str(tmp_path / "cards"))
+    assert (ended.code, ended.err) == (0, "")
+    catalog = load_catalog(tmp_path / "cards")
+    assert catalog.named(family).dispatchable is False
+    base = catalog.named(str(catalog.named(family).base))
+    # A classifier's base may be a chat model, and the other adapter's is.
+    assert base.dispatchable is (base.id == "tiny-llama")
+    router = Router.default(cards=tmp_path / "cards")
+    for prompt in ("Draw a house at night", "What is 3 + 4?"):
+        decision = router.route(ChatRequest.from_prompt(prompt)).decision
+        assert {candidate.card for candidate in decision.candidates} <= {"chat", "tiny-llama"}
+        assert family in decision.rejections
+
+
+def test_an_image_models_adapter_without_a_stated_base_needs_only_a_name(run: Run, tmp_path: Path) -> None:
+    FAMILIES["resolution"](tmp_path / "adapters" / "resolution")
+    (tmp_path / "adapters" / "resolution" / "README.md").unlink()
+    arguments = ("adapters", "import", str(tmp_path / "adapters"), "--out", str(tmp_path / "cards"))
+    assert "give --base-card ID" in run(*arguments).out
+    assert run(*arguments, "--base-card", "diffusion").code == 0
+    catalog = load_catalog(tmp_path / "cards")
+    assert [card.dispatchable for card in catalog] == [False, False]
 
 
 def test_the_bases_card_is_found_by_its_model(run: Run, adapters: Path, tmp_path: Path) -> None:
@@ -178,3 +211,49 @@ def test_a_base_name_too_long_for_a_card_leaves_no_files(run: Run, tmp_path: Pat
     assert ended.code == 3
     assert "model: " in ended.err
     assert not (tmp_path / "cards").exists()
+
+
+def test_convert_writes_gguf_for_llama_cpp(run: Run, adapters: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    base = write_base(tmp_path / "base")
+    arguments = ("adapters", "convert", str(adapters / "rslora"), str(tmp_path / "a.gguf"), "--to", "gguf")
+    ended = run(*arguments, "--base", str(base), "--precision", "f16")
+    size = (tmp_path / "a.gguf").stat().st_size
+    assert ended.out == f"{tmp_path / 'a.gguf'}: llama, rank 4, alpha 16, 18 tensors, {size:,} bytes\n"
+    assert "already exists" in run(*arguments, "--base", str(base)).err
+
+
+def test_convert_says_what_it_needs_to_know_of_the_base(run: Run, adapters: Path, tmp_path: Path) -> None:
+    ended = run("adapters", "convert", str(adapters / "lora"), str(tmp_path / "a.gguf"))
+    assert ended.code == 3
+    assert "give --base DIR (its config.json) or --base MODEL.gguf" in ended.err
+
+
+def test_what_is_quantised_is_restored_and_folded(run: Run, adapters: Path, tmp_path: Path) -> None:
+    cold = str(tmp_path / "cold")
+    ended = run("adapters", "quantise", str(adapters / "lora"), cold, "--bits", "8")
+    assert "8 bits a value" in ended.out
+    assert "of their norm" in ended.out
+    assert run("adapters", "restore", cold, str(tmp_path / "whole")).code == 0
+    assert run("adapters", "fold", cold, str(tmp_path / "folded")).code == 0
+    for name in ("whole", "folded"):
+        (imported,) = json.loads(run("adapters", "import", str(tmp_path / name), "--json").out)
+        assert imported["verdict"]["servable"] == "adapter"
+
+
+def test_other_numbers_of_bits_are_refused(run: Run, adapters: Path, tmp_path: Path) -> None:
+    ended = run("adapters", "quantise", str(adapters / "lora"), str(tmp_path / "cold"), "--bits", "3")
+    assert ended.code != 0
+    assert "--bits: must be 8, 4, 2 or 1, not 3" in ended.err
+
+
+def test_interference_ends_with_an_error_code_only_beyond_the_limit(run: Run, tmp_path: Path) -> None:
+    for n in range(2):
+        write_adapter(tmp_path / str(n), folders.lora(np.random.default_rng(n)))
+    ended = run("adapters", "interference", str(tmp_path / "0"), str(tmp_path / "1"))
+    assert ended.code == 0
+    assert "can be added up" in ended.out
+    same = run("adapters", "interference", str(tmp_path / "0"), str(tmp_path / "0"))
+    assert same.code == 3
+    assert "beyond 0.2: do not add them up" in same.out
+    assert "needs two adapters" in run("adapters", "interference", str(tmp_path / "0")).err

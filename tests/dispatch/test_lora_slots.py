@@ -12,8 +12,10 @@ from router.types import Api
 CATALOG = Catalog(
     [
         Card("base", "hosted_vllm", "m", base_url="http://127.0.0.1:1/v1", lora_slots=("b", "a")),
-        Card("a", "hosted_vllm", "m", kind="adapter", base="base"),
-        Card("b", "hosted_vllm", "m", kind="adapter", base="base"),
+        Card("a", "hosted_vllm", "m", kind="adapter", base="base", axis="task", stackable=True),
+        Card("b", "hosted_vllm", "m", kind="adapter", base="base", axis="language", stackable=True),
+        Card("both", "hosted_vllm", "m", kind="adapter", base="base", stack=("a", "b")),
+        Card("both-again", "hosted_vllm", "m", kind="adapter", base="base", stack=("b", "a")),
     ]
 )
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
@@ -25,7 +27,16 @@ def scales_sent(card: str, body: object = None, api: Api = "chat") -> object:
     return fitted(call, named, dialect_of(named)).body.get("lora")
 
 
-@pytest.mark.parametrize(("card", "scales"), [("base", [0.0, 0.0]), ("b", [1.0, 0.0]), ("a", [0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("card", "scales"),
+    [
+        ("base", [0.0, 0.0]),
+        ("b", [1.0, 0.0]),
+        ("a", [0.0, 1.0]),
+        ("both", [1.0, 1.0]),
+        ("both-again", [1.0, 1.0]),
+    ],
+)
 def test_every_call_states_the_scale_of_every_adapter(card: str, scales: list[float]) -> None:
     assert scales_sent(card) == [{"id": slot, "scale": scale} for slot, scale in enumerate(scales)]
 

@@ -32,8 +32,9 @@ def slots_problem(card: Card, cards: Mapping[str, Card]) -> str | None:
     for name in card.lora_slots:
         if name not in cards:
             return f'there is no card "{name}"{did_you_mean(name, cards)}'
-        if cards[name].base != card.id:
-            return f'"{name}" is not an adapter of {card.id}'
+        if cards[name].base != card.id or cards[name].stack:
+            is_stack = "is a stack; name the adapters that it adds up"
+            return f'"{name}" {is_stack if cards[name].stack else f"is not an adapter of {card.id}"}'
     return None
 
 

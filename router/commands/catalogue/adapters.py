@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,27 @@ app = typer.Typer(help="Import adapter folders as cards, check them, rewrite the
 Folder = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format, or of many.")]
 One = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format.")]
 Out = Annotated[Path, typer.Argument(help="New folder for the plain LoRA.")]
+NewFolder = Annotated[Path, typer.Argument(help="New folder.")]
 BaseFolder = Annotated[
     Path | None, typer.Option("--base", help="Folder of the base model: its config.json, and its weights if any.")
 ]
+
+ExpertWeights = Annotated[
+    str | None, typer.Option("--expert-weights", help="Fixed weights of several B on one A: 0.5,0.5.")
+]
+
+
+class Format(StrEnum):
+    """What `convert` writes."""
+
+    GGUF = "gguf"
+
+
+class Precision(StrEnum):
+    """The values of a GGUF file."""
+
+    F32 = "f32"
+    F16 = "f16"
 
 
 def register(parent: typer.Typer) -> None:
@@ -116,9 +135,7 @@ def fold_adapter(
     folder: One,
     out: Out,
     base: BaseFolder = None,
-    expert_weights: Annotated[
-        str | None, typer.Option("--expert-weights", help="Fixed weights of several B on one A: 0.5,0.5.")
-    ] = None,
+    expert_weights: ExpertWeights = None,
     as_json: options.Json = False,
 ) -> None:
     """Rewrite an adapter as plain LoRA with exactly the same change of the weights."""
@@ -133,6 +150,9 @@ def truncate_adapter(
     folder: One,
     out: Out,
     rank: Annotated[int, typer.Option("--rank", min=1, help="The largest rank of a module.")],
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Keep the first ranks, of an adapter trained for that (DyLoRA).")
+    ] = False,
     base: BaseFolder = None,
     as_json: options.Json = False,
 ) -> None:
@@ -140,7 +160,108 @@ def truncate_adapter(
     from router.adapters.fold import truncate
     from router.adapters.folder import read_adapter
 
-    _print_folded(truncate(read_adapter(folder), out, rank, _read_base(base)), out, as_json=as_json)
+    cut = truncate(read_adapter(folder), out, rank, _read_base(base), prefix=prefix)
+    _print_folded(cut, out, as_json=as_json)
+
+
+@app.command("interference")
+def show_interference(
+    folders: Annotated[list[Path], typer.Argument(help="Two or more folders of one adapter each.")],
+    base: BaseFolder = None,
+    as_json: options.Json = False,
+) -> None:
+    """Whether adapters can be added up in one request: how much their changes are the same. Too much is exit code 3."""
+    from itertools import combinations
+
+    from router.adapters.folder import read_adapter
+    from router.adapters.similar import MOST_INTERFERENCE, interference
+
+    if len(folders) < 2:
+        raise CallerError("interference needs two adapters or more")
+    model, adapters = _read_base(base), [read_adapter(folder) for folder in folders]
+    pairs = [interference(one, other, model) for one, other in combinations(adapters, 2)]
+    if as_json:
+        options.print_json(pairs)
+    else:
+        for pair in pairs:
+            verdict = f"beyond {MOST_INTERFERENCE:g}: do not add them up" if pair.is_beyond else "can be added up"
+            where = "" if pair.module is None else f", largest {pair.largest:+.3f} ({pair.module})"
+            typer.echo(f"{pair.one} and {pair.other}: {verdict}")
+            typer.echo(
+                f"  cosine of their changes: {pair.cosine:+.3f}{where}; {pair.shared} of {pair.modules} modules shared"
+            )
+            typer.echo(
+                f"  norm of the sum: {pair.sum_norm:.3f} times that of independent changes; the second changes "
+                f"{pair.times:.3g} times as much as the first"
+            )
+    if any(pair.is_beyond for pair in pairs):
+        raise typer.Exit(ConfigurationError.exit_code)
+
+
+@app.command("quantise")
+def quantise_adapter(
+    folder: One,
+    out: NewFolder,
+    bits: Annotated[int, typer.Option("--bits", help="Bits a value: 8, 4, 2 or 1.")] = 4,
+    as_json: options.Json = False,
+) -> None:
+    """Store an adapter with few bits a value; `restore`, `fold` and `convert` read it."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.formats.cold import quantise
+    from router.adapters.formats.packed import ALL_BITS
+
+    chosen = next((each for each in ALL_BITS if each == bits), None)
+    if chosen is None:
+        raise CallerError(f"--bits: must be 8, 4, 2 or 1, not {bits}")
+    stored = quantise(read_adapter(folder), out, chosen)
+    if as_json:
+        options.print_json(stored)
+        return
+    typer.echo(
+        f"{out}: {stored.bits} bits a value, {stored.bytes_before:,} -> {stored.bytes:,} bytes, of which "
+        f"{stored.header_bytes:,} are names; the values lost {stored.error:.2%} of their norm"
+    )
+
+
+@app.command("restore")
+def restore_adapter(folder: One, out: NewFolder) -> None:
+    """Write a quantised adapter with float32 values, of the type that it had."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.formats.cold import restore
+
+    typer.echo(f"{out}: {restore(read_adapter(folder), out):,} bytes")
+
+
+@app.command("convert")
+def convert_adapter(
+    folder: One,
+    out: Annotated[Path, typer.Argument(help="New GGUF file.")],
+    to: Annotated[Format, typer.Option("--to", help="Format to write.")] = Format.GGUF,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base",
+            help="The base model: a folder with its config.json, or its GGUF file.",
+            show_default="the folder that the adapter names",
+        ),
+    ] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="Of the values.")] = Precision.F32,
+    expert_weights: ExpertWeights = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write an adapter for llama.cpp's servers, folded to plain LoRA where it is of another kind."""
+    from router.adapters.folder import read_adapter
+    from router.adapters.formats.to_gguf import base_of, convert
+
+    adapter = read_adapter(folder)
+    made = convert(adapter, out, base_of(adapter, base), precision.value, _numbers(expert_weights))
+    if as_json:
+        options.print_json(made)
+        return
+    typer.echo(
+        f"{out}: {made.architecture}, rank {made.rank}, alpha {made.alpha:g}, {made.tensors} tensors, "
+        f"{made.bytes:,} bytes"
+    )
 
 
 def _read_base(folder: Path | None) -> Base | None:
@@ -204,17 +325,22 @@ def _write_card(
     if file.exists() and not overwrite:
         return f"  {file}: already exists (--overwrite replaces it)"
     known = next((card for card in existing if card.id == base), None)
-    if known is None and base_card is not None and facts.base_model is None:
+    base_model = facts.base_model
+    if base_model is None and not facts.verdict.is_chat:
+        # Nothing calls it: its name is enough.
+        base_model = base_card
+    if known is None and base_card is not None and base_model is None:
         raise CallerError(f"--base-card: there is no card {base_card} in {out}")
     if known is not None and known.kind == "adapter":
         raise CallerError(f"--base-card: {base} is an adapter, and a base must be a model")
     used = provider or (known.provider if known is not None else "hosted_vllm")
     note = f"  {file}: card {facts.id}, base {base}"
     # First the base's, since an adapter's card without it would break the folder.
-    if known is None and facts.base_model is not None:
-        written = adapter_cards.write_base_card(out, base, facts.base_model, used)
+    if known is None and base_model is not None:
+        written = adapter_cards.write_base_card(out, base, base_model, used, is_chat=facts.verdict.is_chat)
         if written is not None:
-            note += f"\n  {written}: card {base}, which has only a name: add its base_url"
+            todo = "add its base_url" if facts.verdict.is_chat else "it is never called"
+            note += f"\n  {written}: card {base}, which has only a name: {todo}"
             existing.append(load_card(written))
     existing.append(adapter_cards.write_card(file, facts, adapter_cards.card_facts(facts, base, used)))
     return note
