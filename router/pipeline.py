@@ -106,6 +106,7 @@ class Router:
         is_typed: bool = False,
         only_narrows: bool = False,
         plan: str | None = None,
+        canaries: tuple[str, ...] = (),
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -113,8 +114,8 @@ class Router:
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
-        id of the plan that the client named. Raises CallerError for flags that cannot be read, and for limits that no
-        card meets.
+        id of the plan that the client named; `canaries` are the ids of the canaries that may take this request. Raises
+        CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -130,7 +131,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
-        request_context = RequestContext(unavailable or {}, today, kept, plan)
+        request_context = RequestContext(unavailable or {}, today, kept, plan, canaries)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)
@@ -138,7 +139,7 @@ class Router:
         decision = decided(applied, requested, request_context)
         if in_prompt.limits or in_prompt.goals:
             narrow, above = self._narrowed(applied, decision, forecast, features)
-            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan)
+            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan, canaries)
             try:
                 decision = decided(narrow, in_prompt.overridden_by(requested), request_context)
             except NoCandidateError as error:
@@ -160,7 +161,10 @@ class Router:
         """
         plan = decision.plan
         if isinstance(plan, SinglePlan):
-            above = cards_above(self.catalog, forecast, features.input_tokens, plan.card)
+            # A canary stands for the card after it.
+            is_canary = decision.canary is not None and decision.canary.taken
+            card = decision.candidates[1].card if is_canary else plan.card
+            above = cards_above(self.catalog, forecast, features.input_tokens, card)
             return msgspec.structs.replace(policy, plans=()) if policy.plans else policy, above
         cards = dict.fromkeys((*plan.members, *([] if plan.writer is None else [plan.writer])))
         of_each = [cards_above(self.catalog, forecast, features.input_tokens, card) for card in cards]

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import msgspec
 
+from router.cards.adapter.canary import Canary, canaries_of, canary_problem, why_untried
 from router.cards.adapter.checks import base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
 from router.cards.beliefs import contradiction, with_belief
@@ -21,7 +22,7 @@ from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
 
-_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
+_CHECKS = (("base", base_problem), ("lora_slots", slots_problem), ("lineage.of", canary_problem))
 
 
 class CatalogError(ConfigurationError):
@@ -55,10 +56,9 @@ class Catalog(Sequence[Card]):
                 self._position[name] = position
         by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            if problem := base_problem(card, by_id):
-                raise CatalogError(card.id, "base", problem)
-            if problem := slots_problem(card, by_id):
-                raise CatalogError(card.id, "lora_slots", problem)
+            for key, problem_of in _CHECKS:
+                if problem := problem_of(card, by_id):
+                    raise CatalogError(card.id, key, problem)
         if (contradicting := contradiction(by_id)) is not None:
             raise CatalogError(*contradicting)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
@@ -141,7 +141,12 @@ class Catalog(Sequence[Card]):
     @functools.cached_property
     def untried(self) -> Mapping[str, str]:
         """The ids of the cards that are called only by name, with the reason."""
-        return {card.id: _UNTRIED for card in self._cards if card.is_untried}
+        return {card.id: why_untried(card) for card in self._cards if card.is_untried}
+
+    @functools.cached_property
+    def canaries(self) -> Mapping[str, Canary]:
+        """The canaries, by the ids of the cards of whose conversations they take a share."""
+        return canaries_of(self._cards)
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

@@ -292,8 +292,13 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
     @property
     def is_untried(self) -> bool:
-        """Whether the card was ported to another base and not probed there: then it is called only by name."""
-        return self.lineage is not None and self.lineage.state == "ported"
+        """Whether the card is no candidate by itself: ported to another base and not probed there, or a canary."""
+        return self.lineage is not None and self.lineage.state in ("ported", "canary")
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the card answers a share of the conversations of another."""
+        return self.lineage is not None and self.lineage.state == "canary"
 
     @property
     def names(self) -> tuple[str, ...]:

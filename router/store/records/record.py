@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
-from router.types import UNKNOWN_DEPENDENCE, Outcome, PlanOutlook
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True):
@@ -34,7 +34,8 @@ class DecisionRecord(
     `dependence` is that of the newest turn on what went before it. `reader` is `Features.reader`.
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
-    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`.
+    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`. `canaries` are those
+    that the request could go to, `canary` whether one took it, or could have.
     """
 
     policy: str
@@ -66,6 +67,8 @@ class DecisionRecord(
     plan: PlanOutlook | None = None
     indivisible: tuple[str, ...] = ()
     parts: tuple[PartRecord, ...] = ()
+    canaries: tuple[str, ...] = ()
+    canary: CanaryChoice | None = None
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -110,6 +110,8 @@ class Snapshots:
             parts=tuple(
                 PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts
             ),
+            canaries=request_context.canaries,
+            canary=decision.canary,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
