@@ -240,7 +240,7 @@ class Decision(Struct, frozen=True):
     would have been chosen; `relaxed` the limits that were dropped because no card passed them. `plans` are by id what
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
-    could answer, too.
+    meets the limits, too.
     """
 
     plan: Plan
@@ -345,7 +345,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     that answered; `attempts` are in order. `cost_usd` is the cost of `usage`. `ttft_ms` is the time to the first
     content, `total_ms` the time to the last byte, `overhead_ms` the gateway's own time before the first upstream call.
     `error` is the error code in the response. Where a plan answered, `plan` is its id, `usage` and `cost_usd` are those
-    of all its `calls` together, and `degraded` is why its answer is less than what was planned.
+    of all its `calls` together, and `degraded` is why its answer is less than what was planned. `refused`: the
+    server marked the answer as a refusal, which is looked for in trials of canaries only.
     """
 
     status: int
@@ -360,6 +361,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     plan: str | None = None
     degraded: str | None = None
     calls: tuple[CallOutcome, ...] = ()
+    refused: bool = False
 
     @property
     def retries(self) -> int:

@@ -11,31 +11,35 @@ from collections.abc import Collection, Sequence
 import msgspec
 import numpy as np
 
+from router.cards.adapter.canary import Canary
 from router.cards.catalog import Catalog
 from router.decide.limits import LimitResult
-from router.decide.ranking import TRIED
+from router.decide.ranking import AVAILABLE, TRIED
 from router.types import CanaryChoice, Indices, Mask, Plan, SinglePlan
 
 
 class Trial:
-    """The canaries that could answer a request, and those of them that it is to go to (`admitted`, their ids)."""
+    """The canaries that meet the limits of a request, and those of them that it is to go to (`admitted`, their ids)."""
 
     def __init__(self, catalog: Catalog, results: Sequence[LimitResult], admitted: Collection[str]) -> None:
-        """A canary could answer if it meets all limits, `results`, but that on canaries themselves."""
-        self._ids, self._admitted = catalog.ids, admitted
-        others = [result.fails for result in results if result.limit is not TRIED]
-        self._able = {
-            of: canary
-            for of, canary in catalog.canaries.items()
-            if not any(fails[catalog.ids.index(canary.card)] for fails in others)
-        }
+        """`results` are all limits; a canary need not meet the one on canaries."""
+        self._ids = catalog.ids
+        others = [result for result in results if result.limit is not TRIED]
+        # The answers of a predecessor count for comparison, too, while its canary cannot be called.
+        lasting = [result for result in others if result.limit is not AVAILABLE]
+        self._comparable = {of: each for of, each in catalog.canaries.items() if self._passes(each, lasting)}
+        self._taking = {of for of, each in self._comparable.items() if each.card in admitted}
+        self._taking = {of for of in self._taking if self._passes(self._comparable[of], others)}
+
+    def _passes(self, canary: Canary, results: Sequence[LimitResult]) -> bool:
+        return not any(result.fails[self._ids.index(canary.card)] for result in results)
 
     def only(self, rejected: Mask) -> Indices:
         """The canaries that answer where no other card can: they have what the request refers to.
 
         They are no longer `rejected`.
         """
-        names = sorted(canary.card for canary in self._able.values() if canary.card in self._admitted)
+        names = sorted(self._comparable[of].card for of in self._taking)
         positions = np.array([self._ids.index(name) for name in names], dtype=np.intp)
         rejected[positions] = False
         return positions
@@ -44,10 +48,10 @@ class Trial:
         """The order of the candidates, which the canary of the card `chosen` precedes where it answers instead, and
         whether it does; None where there is none that could. What answers is no longer `rejected`.
         """
-        canary = self._able.get(chosen)
+        canary = self._comparable.get(chosen)
         if canary is None:
             return order, None
-        choice = CanaryChoice(*canary.trial, canary.card in self._admitted)
+        choice = CanaryChoice(*canary.trial, chosen in self._taking)
         if choice.taken:
             position = self._ids.index(canary.card)
             rejected[position] = False

@@ -39,6 +39,7 @@ from router.gateway.config.reload import ActiveConfig
 from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer
@@ -112,8 +113,10 @@ class Selection(Struct, frozen=True, eq=False):
 class Selector:
     """Selects by the model's name, the routing options, what the key allows, and what can be called now."""
 
-    def __init__(self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions) -> None:
-        self._availability, self._pool, self._sessions = availability, pool, sessions
+    def __init__(
+        self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions, canaries: Canaries
+    ) -> None:
+        self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     @property
@@ -163,12 +166,16 @@ class Selector:
         last = await self._sessions.find(identity, request.key_id)
         kept = None if last is None else last.card
         elsewhere = self._without_its_state(request, identity, last)
+        catalog = request.active.router.catalog
+        canaries = self._canaries.admitted(catalog, identity.session, request.key_id, kept, bound=bool(elsewhere))
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down = self._pool.cooling_down(request.key_id)
         try:
             # To split a prompt and to score its parts takes much longer than a decision about the whole.
             decide = runner(request.is_large or request.active.router.may_split(policy, named))
-            routed = await decide(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
+            routed = await decide(
+                self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere, canaries
+            )
         except (NoCandidateError, PromptFlagError):
             if request.key is None or not request.active.keys.denied(request.key):
                 raise
@@ -177,7 +184,6 @@ class Selector:
             problem = f'the key "{request.key.id}" allows no card that meets the limits of the request{limits}'
             raise PermissionDeniedError(problem) from None
         decided = routed.request
-        catalog = request.active.router.catalog
         affinity = affinity_of(identity, last)
         plan, body = routed.decision.plan, decided.body
         spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None
@@ -215,6 +221,7 @@ class Selector:
         kept: str | None,
         cooling_down: Mapping[str, str],
         elsewhere: Mapping[str, str],
+        canaries: tuple[str, ...],
     ) -> Routed:
         router = request.active.router
         today, key = datetime.datetime.now(datetime.UTC).date(), request.key
@@ -232,6 +239,7 @@ class Selector:
                 kept=kept,
                 only_narrows=narrows,
                 plan=plan,
+                canaries=canaries,
             )
 
         native = bool(chat.native_only)
