@@ -107,6 +107,7 @@ class Router:
         only_narrows: bool = False,
         plan: str | None = None,
         canaries: tuple[str, ...] = (),
+        is_batch: bool = False,
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -114,8 +115,9 @@ class Router:
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
-        id of the plan that the client named; `canaries` are the ids of the canaries that may take this request. Raises
-        CallerError for flags that cannot be read, and for limits that no card meets.
+        id of the plan that the client named; `canaries` are the ids of the canaries that may take this request;
+        `is_batch`: the request can wait. Raises CallerError for flags that cannot be read, and for limits that no card
+        meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -131,7 +133,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
-        request_context = RequestContext(unavailable or {}, today, kept, plan, canaries)
+        request_context = RequestContext(unavailable or {}, today, kept, plan, canaries, is_batch)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)
@@ -139,7 +141,8 @@ class Router:
         decision = decided(applied, requested, request_context)
         if in_prompt.limits or in_prompt.goals:
             narrow, above = self._narrowed(applied, decision, forecast, features)
-            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan, canaries)
+            unavailable = {**request_context.unavailable, **above}
+            request_context = RequestContext(unavailable, today, kept, plan, canaries, is_batch)
             try:
                 decision = decided(narrow, in_prompt.overridden_by(requested), request_context)
             except NoCandidateError as error:

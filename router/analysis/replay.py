@@ -109,7 +109,14 @@ class Replayer:
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
-                RequestContext(unavailable, today, recorded.conversation_card, recorded.named_plan, recorded.canaries),
+                RequestContext(
+                    unavailable,
+                    today,
+                    recorded.conversation_card,
+                    recorded.named_plan,
+                    recorded.canaries,
+                    recorded.is_batch,
+                ),
                 plans,
             )
         except CallerError as error:

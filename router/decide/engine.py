@@ -28,7 +28,7 @@ from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
-from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
+from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan, SinglePlan
@@ -50,6 +50,7 @@ class RequestContext(Struct, frozen=True):
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
     that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
     `canaries` are the ids of the canaries that take this request where the choice falls on their predecessors.
+    `is_batch`: the request can wait.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -57,6 +58,7 @@ class RequestContext(Struct, frozen=True):
     kept: str | None = None
     plan: str | None = None
     canaries: tuple[str, ...] = ()
+    is_batch: bool = False
 
 
 def decide(
@@ -78,7 +80,7 @@ def decide(
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
-    words = word_requirements(features)
+    words = requirements_of(features, catalog, is_batch=request_context.is_batch)
     required = [
         *among(DISPATCHABLE, catalog, catalog.withheld),
         *among(TRIED, catalog, catalog.untried),

@@ -154,6 +154,7 @@ class CompletionHandler:
             key_id=request.key_id,
             ends_s=self._sender.ends_s,
             tenant=tenant_of(request),
+            is_batch=selection.is_batch,
         )
         brief = brief_of(request, selection, self._record_id)
         bill = self._bill

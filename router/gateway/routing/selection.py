@@ -83,7 +83,7 @@ class Selection(Struct, frozen=True, eq=False):
 
     `chat_body` is the body converted to chat where that has been done. `routed` is None where the client named the card
     itself, `identity` where nothing is remembered of such a request. `affinity` is the server that has the
-    conversation. `spec` is the file of a composed plan.
+    conversation. `spec` is the file of a composed plan. `is_batch`: the request can wait.
     """
 
     plan: Plan
@@ -95,6 +95,7 @@ class Selection(Struct, frozen=True, eq=False):
     identity: Identity | None = None
     affinity: Affinity = NO_AFFINITY
     spec: PlanSpec | None = None
+    is_batch: bool = False
 
     @property
     def card(self) -> Card:
@@ -152,7 +153,9 @@ class Selector:
             affinity = affinity_of(identity, await self._sessions.find(identity, request.key_id))
         policy = router.policies.named(DEFAULT_POLICY)
         plan = SinglePlan(card.id)
-        return Selection(plan, request.body, policy, router.catalog, identity=identity, affinity=affinity)
+        return Selection(
+            plan, request.body, policy, router.catalog, identity=identity, affinity=affinity, is_batch=options.batch
+        )
 
     async def _routed(self, request: GatewayRequest, target: Target, options: RoutingOptions) -> Selection:
         if request.surface.api == "embeddings":
@@ -174,7 +177,17 @@ class Selector:
             # To split a prompt and to score its parts takes much longer than a decision about the whole.
             decide = runner(request.is_large or request.active.router.may_split(policy, named))
             routed = await decide(
-                self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere, canaries
+                self._decide,
+                request,
+                chat,
+                flags,
+                policy,
+                named,
+                kept,
+                cooling_down,
+                elsewhere,
+                canaries,
+                options.batch,
             )
         except (NoCandidateError, PromptFlagError):
             if request.key is None or not request.active.keys.denied(request.key):
@@ -187,7 +200,9 @@ class Selector:
         affinity = affinity_of(identity, last)
         plan, body = routed.decision.plan, decided.body
         spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None
-        return Selection(plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec)
+        return Selection(
+            plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec, options.batch
+        )
 
     def _without_its_state(
         self, request: GatewayRequest, identity: Identity, last: LastAnswer | None
@@ -222,6 +237,7 @@ class Selector:
         cooling_down: Mapping[str, str],
         elsewhere: Mapping[str, str],
         canaries: tuple[str, ...],
+        is_batch: bool,
     ) -> Routed:
         router = request.active.router
         today, key = datetime.datetime.now(datetime.UTC).date(), request.key
@@ -240,6 +256,7 @@ class Selector:
                 only_narrows=narrows,
                 plan=plan,
                 canaries=canaries,
+                is_batch=is_batch,
             )
 
         native = bool(chat.native_only)

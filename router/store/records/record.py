@@ -35,7 +35,8 @@ class DecisionRecord(
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
     `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`. `canaries` are those
-    that the request could go to, `canary` whether one took it, or could have.
+    that the request could go to, `canary` whether one took it, or could have. `is_batch`: the
+    request was marked as one that can wait.
     """
 
     policy: str
@@ -69,6 +70,7 @@ class DecisionRecord(
     parts: tuple[PartRecord, ...] = ()
     canaries: tuple[str, ...] = ()
     canary: CanaryChoice | None = None
+    is_batch: bool = False
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -112,6 +112,7 @@ class Snapshots:
             ),
             canaries=request_context.canaries,
             canary=decision.canary,
+            is_batch=request_context.is_batch,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
