@@ -6,6 +6,7 @@ from pathlib import Path
 
 from router import settings
 from router.cards.catalog import Catalog, load_catalog
+from router.cards.machine.speeds import read_speeds
 from router.compose.learned import LearnedGate, load_gate
 from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
@@ -51,10 +52,11 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     Raises ConfigurationError naming file, line and key.
     """
     predictor = load_predictor(artifact)
-    catalog = load_catalog(cards or settings.default_cards_folder())
+    evidence = settings.default_evidence_folder()
+    catalog = load_catalog(cards or settings.default_cards_folder()).with_speeds(read_speeds(evidence))
     plans = load_plans(settings.default_plans_folder(), catalog)
     loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
-    return make_router(catalog, loaded, predictor, EvidenceFolder(settings.default_evidence_folder()), plans)
+    return make_router(catalog, loaded, predictor, EvidenceFolder(evidence), plans)
 
 
 def make_router(

@@ -230,6 +230,10 @@ def _card_changes(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...
         ("card added", sorted(new.keys() - old.keys())),
         ("card edited", [card for card in both if old[card] != new[card]]),
         (
+            "latency fitted again",
+            [card for card in both if then.catalog.speeds.get(card) != now.catalog.speeds.get(card)],
+        ),
+        (
             "probe outcomes changed",
             [card for card in both if not _same(then.evidence.get(card), now.evidence.get(card))],
         ),

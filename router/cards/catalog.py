@@ -18,6 +18,7 @@ from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
 from router.cards.machine.columns import Machines, machines_of
+from router.cards.machine.speeds import Speed
 from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
@@ -40,12 +41,13 @@ class Catalog(Sequence[Card]):
     the cards as they were given. `ids` and `server_ids` are those of the cards, in their order.
     """
 
-    def __init__(self, cards: Iterable[Card]) -> None:
-        """Add the candidates of all efforts to `cards`.
+    def __init__(self, cards: Iterable[Card], speeds: Mapping[str, Speed] | None = None) -> None:
+        """Add the candidates of all efforts to `cards`; `speeds` were fitted to recorded times, by card id.
 
         Raise CatalogError for a name that occurs twice, for a base that is missing or not a model, and for beliefs
         about cards that are missing or contradict each other.
         """
+        self.speeds: Mapping[str, Speed] = speeds or {}
         self._cards = tuple(sorted(with_efforts(cards), key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
@@ -112,7 +114,17 @@ class Catalog(Sequence[Card]):
         if not beliefs:
             return self
         believed = {self.named(name).id: belief for name, belief in beliefs.items()}
-        return Catalog(with_belief(card, believed) for card in self.stated if card.effort_of is None)
+        return Catalog((with_belief(card, believed) for card in self.stated if card.effort_of is None), self.speeds)
+
+    def with_speeds(self, speeds: Mapping[str, Speed]) -> Catalog:
+        """The catalogue with these fits of estimated latency, those of cards that do not exist left out."""
+        known = {name: speed for name, speed in speeds.items() if name in self.server_ids}
+        return Catalog((card for card in self.stated if card.effort_of is None), known) if known else self
+
+    def fitted_speed(self, card: Card) -> Speed | None:
+        """The fit that the latency of the card is estimated by; None where there is none, or the card states both."""
+        stated = card.latency is not None and None not in (card.latency.ttft_ms, card.latency.tpot_ms)
+        return None if stated else self.speeds.get(card.server_id)
 
     def inherited(self, name: str) -> Mapping[str, Any]:
         """The facts that the card with this name inherits from its base, as the keys and values of YAML."""

@@ -282,6 +282,7 @@ def changes(before: ActiveConfig, after: ActiveConfig) -> str:
         "gateway": _difference(_settings(before.config), _settings(after.config)),
         "keys": _difference(_by_id(before.keys), _by_id(after.keys)),
         "evidence": _difference(before.evidence, after.evidence),
+        "latency": _difference(old.catalog.speeds, new.catalog.speeds),
     }
     return "; ".join(f"{part}: {difference}" for part, difference in parts.items() if difference)
 
@@ -293,6 +294,7 @@ def _routing_unchanged(before: ActiveConfig, parsed: ParsedConfig) -> bool:
         and dict(router.policies) == dict(parsed.policies)
         and dict(router.plans) == dict(parsed.plans)
         and before.evidence == parsed.evidence
+        and router.catalog.speeds == parsed.catalog.speeds
     )
 
 
