@@ -17,6 +17,7 @@ from router.cards import Card, Catalog
 from router.cards.adapter.facts import Lineage
 from router.formats.quantities import Share
 from router.gateway.app import make_app
+from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.routing.canaries import Canaries, Refusal, bad_answer, place_of
 from router.gateway.worker import Gateway
 from router.store.state.sqlite import SqliteState
@@ -119,6 +120,31 @@ def test_a_client_that_names_a_card_gets_it(upstream: Upstream) -> None:
         for model in ("old", "new"):
             client.post("/v1/chat/completions", json={"model": model, "messages": [{"role": "user", "content": "x"}]})
     assert chosen(log) == ["old", "new"]
+
+
+def test_a_key_that_may_not_use_the_canary_gets_the_old_card_and_does_not_see_the_other(upstream: Upstream) -> None:
+    cards = on_trial(upstream, share=1.0)
+    key = Key(id="narrow", hash=hash_of("secret"), cards=("old", "other"))
+    keys = Keys([key], [card.id for card in cards])
+    headers = {"authorization": "Bearer secret"}
+    with running(cards, keys=keys) as (client, _, log):
+        client.headers.update(headers)
+        ask(client, "hello")
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+        document = client.post("/route", json=body)
+    assert chosen(log)[0] == "old"
+    assert document.status_code == 200
+    assert "new" not in document.text
+
+
+def test_requests_that_can_wait_go_to_the_servers_for_throughput(upstream: Upstream) -> None:
+    cards = (make_card("fast", upstream.url, "ok"), make_card("bulk", upstream.url, "ok", profile="throughput"))
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+    with running(cards) as (client, _, log):
+        for extra, headers in (({}, {}), ({}, {"x-route-batch": "true"}), ({"service_tier": "flex"}, {})):
+            client.post("/v1/chat/completions", json={**body, **extra}, headers=headers)
+    assert chosen(log) == ["fast", "bulk", "bulk"]
+    assert [record.decision is not None and record.decision.is_batch for record in log.records] == [False, True, True]
 
 
 def canaries(share: float) -> tuple[Canaries, Catalog]:
