@@ -67,4 +67,4 @@ def fit(
             f"{each.error_after:.0%}",
         )
     console().print(shown)
-    typer.echo("nothing written (--dry-run)" if dry_run else f"{file}: {len(speeds)} cards")
+    typer.echo("nothing written (--dry-run)" if dry_run else f"{file}: {len(speeds)} card{'s' * (len(speeds) != 1)}")
