@@ -128,8 +128,12 @@ def place_of(canary: str, conversation: str, key_id: str) -> float:
 
 def bad_answer(outcome: Outcome, card: str) -> bool | None:
     """Whether the card failed to answer, broke off, refused or wrote nothing; None where the outcome does not say: the
-    card was not asked, the request was wrong, its client left, or the server had too much to do.
+    card was not asked, the request was wrong, its client left an answer, or the server had too much to do.
+
+    A client that leaves before an answer begins has waited too long for the card that is asked first.
     """
+    if outcome.status == CLIENT_CLOSED_REQUEST and outcome.card is None and not outcome.attempts:
+        return True if outcome.overhead_ms > 0 else None
     attempts = [attempt for attempt in outcome.attempts if _is(attempt.card, card)]
     if not attempts:
         return None

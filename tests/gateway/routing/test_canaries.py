@@ -195,6 +195,8 @@ def outcome(fault: str | None = None, card: str | None = "new", status: int = 20
         (outcome(usage=Usage(5, 0)), True),
         (outcome(usage=Usage(5, 0, estimated=True)), False),
         (outcome(status=499, error="client_left"), None),
+        (Outcome(499, 9_000.0, error="client_left", overhead_ms=3.0), True),
+        (Outcome(499, 9.0, error="client_left"), None),
         (outcome(status=400), None),
         (Outcome(429, 1.0), None),
         (Outcome(200, 1.0, card="old", attempts=(Attempt("old", "old", 200, 1.0),)), None),
