@@ -6,6 +6,7 @@ from pathlib import Path
 
 from router import settings
 from router.cards.catalog import load_catalog
+from router.cards.machine.speeds import read_speeds
 from router.compose.learned import LearnedGate, load_gate
 from router.decide.plans.catalog import load_plans
 from router.decide.policy import load_policies
@@ -52,10 +53,9 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     Raises ConfigurationError naming file, line and key.
     """
     predictor = load_predictor(artifact)
-    folder = cards or settings.default_cards_folder()
-    catalog = load_catalog(folder)
+    folder, observed = cards or settings.default_cards_folder(), settings.default_evidence_folder()
+    catalog = load_catalog(folder).with_speeds(read_speeds(observed))
     plans = load_plans(settings.default_plans_folder(), catalog)
     loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
     profiles = load_profiles(settings.profiles_folder(folder))
-    evidence = predictor.evidence_of(load_evidence(settings.default_evidence_folder()), profiles)
-    return Router(catalog, loaded, predictor, evidence, plans)
+    return Router(catalog, loaded, predictor, predictor.evidence_of(load_evidence(observed), profiles), plans)

@@ -107,6 +107,8 @@ class Router:
         only_narrows: bool = False,
         plan: str | None = None,
         load: Mapping[str, float] | None = None,
+        canaries: tuple[str, ...] = (),
+        is_batch: bool = False,
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -114,8 +116,9 @@ class Router:
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
-        id of the plan that the client named; `load` is how busy servers are (`RequestContext`). Raises CallerError for
-        flags that cannot be read, and for limits that no card meets.
+        id of the plan that the client named; `load` is how busy servers are (`RequestContext`); `canaries` are the ids
+        of the canaries that may take this request; `is_batch`: the request can wait. Raises CallerError for flags that
+        cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -131,7 +134,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
-        request_context = RequestContext(unavailable or {}, today, kept, plan, load or {})
+        request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)
@@ -162,7 +165,10 @@ class Router:
         """
         plan = decision.plan
         if isinstance(plan, SinglePlan):
-            above = cards_above(self.catalog, forecast, features.input_tokens, plan.card)
+            # A canary stands for the card after it.
+            is_canary = decision.canary is not None and decision.canary.taken
+            card = decision.candidates[1].card if is_canary else plan.card
+            above = cards_above(self.catalog, forecast, features.input_tokens, card)
             return msgspec.structs.replace(policy, plans=()) if policy.plans else policy, above
         cards = dict.fromkeys((*plan.members, *([] if plan.writer is None else [plan.writer])))
         of_each = [cards_above(self.catalog, forecast, features.input_tokens, card) for card in cards]

@@ -224,6 +224,14 @@ NO_GUARD = Guard("off")
 """The guard of a policy without one."""
 
 
+class CanaryChoice(Struct, frozen=True):
+    """A decision that fell on the card `of`, of whose conversations `card` takes a share: whether it takes this one."""
+
+    card: str
+    of: str
+    taken: bool
+
+
 class Decision(Struct, frozen=True):
     """The chosen card and the explanation of the choice.
 
@@ -231,7 +239,8 @@ class Decision(Struct, frozen=True):
     policy and of the predictor, `flags` the flags of the request. `binding` are the limits without which another card
     would have been chosen; `relaxed` the limits that were dropped because no card passed them. `plans` are by id what
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
-    whose id begins with `plan/` is one of them.
+    whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
+    meets the limits, too.
     """
 
     plan: Plan
@@ -244,6 +253,7 @@ class Decision(Struct, frozen=True):
     relaxed: tuple[str, ...] = ()
     guard: Guard = NO_GUARD
     plans: Mapping[str, PlanOutlook] = {}
+    canary: CanaryChoice | None = None
 
     @property
     def card(self) -> str:
@@ -254,8 +264,9 @@ class Decision(Struct, frozen=True):
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
-        plans = fields.pop("plans")
-        return {"card": self.card, **fields, **lists, **({"plans": dict(plans)} if plans else {})}
+        plans, canary = fields.pop("plans"), fields.pop("canary")
+        added = {**({"plans": dict(plans)} if plans else {}), **({"canary": canary} if canary else {})}
+        return {"card": self.card, **fields, **lists, **added}
 
     @property
     def outlook(self) -> PlanOutlook | None:
@@ -334,7 +345,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     that answered; `attempts` are in order. `cost_usd` is the cost of `usage`. `ttft_ms` is the time to the first
     content, `total_ms` the time to the last byte, `overhead_ms` the gateway's own time before the first upstream call.
     `error` is the error code in the response. Where a plan answered, `plan` is its id, `usage` and `cost_usd` are those
-    of all its `calls` together, and `degraded` is why its answer is less than what was planned.
+    of all its `calls` together, and `degraded` is why its answer is less than what was planned. `refused`: the
+    server marked the answer as a refusal, which is looked for in trials of canaries only.
     """
 
     status: int
@@ -349,6 +361,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     plan: str | None = None
     degraded: str | None = None
     calls: tuple[CallOutcome, ...] = ()
+    refused: bool = False
 
     @property
     def retries(self) -> int:

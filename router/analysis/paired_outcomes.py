@@ -79,6 +79,8 @@ def find(name: str, catalog: Catalog, known: Sequence[str], source: str) -> str:
         hint = did_you_mean(name, [*known, *catalog.ids, *(alias for card in catalog for alias in card.aliases)])
         raise UnknownModelError(f'there is no card "{name}", and {source} has no outcomes of that name{hint}')
     hint = next((hint for each in names if (hint := did_you_mean(each, known))), "")
+    if not hint and catalog.named(name).examples:
+        hint = "; its examples say what it is for, not how well it does: ask it the probes with `route onboard`"
     has = f"{', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}" if known else "none"
     raise CallerError(f"{source} has no outcomes of {', '.join(names)}{hint or f'; it has those of {has}'}")
 

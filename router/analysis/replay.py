@@ -110,7 +110,13 @@ class Replayer:
                 read_flags(recorded.flags),
                 self._predictor.id,
                 RequestContext(
-                    unavailable, today, recorded.conversation_card, recorded.named_plan, dict(recorded.load)
+                    unavailable,
+                    today,
+                    recorded.conversation_card,
+                    recorded.named_plan,
+                    dict(recorded.load),
+                    recorded.canaries,
+                    recorded.is_batch,
                 ),
                 plans,
             )
@@ -224,6 +230,10 @@ def _card_changes(then: CatalogSnapshot, now: CatalogSnapshot) -> tuple[str, ...
         ("card deleted", sorted(old.keys() - new.keys())),
         ("card added", sorted(new.keys() - old.keys())),
         ("card edited", [card for card in both if old[card] != new[card]]),
+        (
+            "latency fitted again",
+            [card for card in both if then.catalog.speeds.get(card) != now.catalog.speeds.get(card)],
+        ),
         (
             "probe outcomes or profile changed",
             [card for card in both if not _same(then.evidence.get(card), now.evidence.get(card))],

@@ -96,7 +96,9 @@ def with_candidate(router: Router, card: str) -> Router:
         for each in router.catalog.stated
         if each.effort_of is None
     )
-    return Router(Catalog(cards), router.policies, router.predictor, router.evidence, router.plans)
+    return Router(
+        Catalog(cards, router.catalog.speeds), router.policies, router.predictor, router.evidence, router.plans
+    )
 
 
 def of_requests(

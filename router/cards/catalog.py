@@ -11,6 +11,7 @@ from typing import Any, overload
 import msgspec
 import numpy as np
 
+from router.cards.adapter.canary import Canary, canaries_of, canary_problem, why_untried
 from router.cards.adapter.checks import base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
 from router.cards.adapter.stacks import stack_problem
@@ -19,12 +20,13 @@ from router.cards.columns import Columns, columns_of
 from router.cards.efforts import with_efforts
 from router.cards.facets import Facet, facets_of
 from router.cards.machine.columns import Machines, machines_of
+from router.cards.machine.speeds import Speed
 from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
 from router.types import Indices
 
-_UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
+_CHECKS = (("base", base_problem), ("lora_slots", slots_problem), ("lineage.of", canary_problem))
 
 
 class CatalogError(ConfigurationError):
@@ -42,12 +44,13 @@ class Catalog(Sequence[Card]):
     the cards as they were given. `ids` and `server_ids` are those of the cards, in their order.
     """
 
-    def __init__(self, cards: Iterable[Card]) -> None:
-        """Add the candidates of all efforts to `cards`.
+    def __init__(self, cards: Iterable[Card], speeds: Mapping[str, Speed] | None = None) -> None:
+        """Add the candidates of all efforts to `cards`; `speeds` were fitted to recorded times, by card id.
 
         Raise CatalogError for a name that occurs twice, for a base that is missing or not a model, and for beliefs
         about cards that are missing or contradict each other.
         """
+        self.speeds: Mapping[str, Speed] = speeds or {}
         self._cards = tuple(sorted(with_efforts(cards), key=lambda card: card.id))
         self.ids = tuple(card.id for card in self._cards)
         self._position: dict[str, int] = {}
@@ -58,10 +61,9 @@ class Catalog(Sequence[Card]):
                 self._position[name] = position
         by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            if problem := base_problem(card, by_id):
-                raise CatalogError(card.id, "base", problem)
-            if problem := slots_problem(card, by_id):
-                raise CatalogError(card.id, "lora_slots", problem)
+            for key, problem_of in _CHECKS:
+                if problem := problem_of(card, by_id):
+                    raise CatalogError(card.id, key, problem)
         if (contradicting := contradiction(by_id)) is not None:
             raise CatalogError(*contradicting)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
@@ -111,7 +113,17 @@ class Catalog(Sequence[Card]):
         if not beliefs:
             return self
         believed = {self.named(name).id: belief for name, belief in beliefs.items()}
-        return Catalog(with_belief(card, believed) for card in self.stated if card.effort_of is None)
+        return Catalog((with_belief(card, believed) for card in self.stated if card.effort_of is None), self.speeds)
+
+    def with_speeds(self, speeds: Mapping[str, Speed]) -> Catalog:
+        """The catalogue with these fits of estimated latency, those of cards that do not exist left out."""
+        known = {name: speed for name, speed in speeds.items() if name in self.server_ids}
+        return Catalog((card for card in self.stated if card.effort_of is None), known) if known else self
+
+    def fitted_speed(self, card: Card) -> Speed | None:
+        """The fit that the latency of the card is estimated by; None where there is none, or the card states both."""
+        stated = card.latency is not None and None not in (card.latency.ttft_ms, card.latency.tpot_ms)
+        return None if stated else self.speeds.get(card.server_id)
 
     def inherited(self, name: str) -> Mapping[str, Any]:
         """The facts that the card with this name inherits from its base, as the keys and values of YAML."""
@@ -140,7 +152,12 @@ class Catalog(Sequence[Card]):
     @functools.cached_property
     def untried(self) -> Mapping[str, str]:
         """The ids of the cards that are called only by name, with the reason."""
-        return {card.id: _UNTRIED for card in self._cards if card.is_untried}
+        return {card.id: why_untried(card) for card in self._cards if card.is_untried}
+
+    @functools.cached_property
+    def canaries(self) -> Mapping[str, Canary]:
+        """The canaries, by the ids of the cards of whose conversations they take a share."""
+        return canaries_of(self._cards)
 
     @functools.cached_property
     def hosts(self) -> Mapping[str, Indices]:

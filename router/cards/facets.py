@@ -22,6 +22,12 @@ def _outputs(card: Card) -> tuple[str, ...]:
     return card.outputs or ("text", *(word for word in card.modalities if word == "audio"))
 
 
+def _profiles(card: Card) -> tuple[str, ...]:
+    """For which requests the card has servers: those that can wait, and all others."""
+    words = (place.profile or card.profile or "interactive" for place in card.deployments or (card,))
+    return tuple(dict.fromkeys(words))
+
+
 FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     # The name of a card means all its efforts too.
     "card": lambda card: (*card.names, *_word(card.effort_of)),
@@ -43,10 +49,13 @@ FACETS: Mapping[str, Callable[[Card], Iterable[str]]] = {
     "tag": lambda card: card.tags,
     # A card answers alone; the words of plans are in `router.decide.plans.spec.KINDS`.
     "plan": lambda card: ("single",),
+    "profile": _profiles,
 }
 """The words of a card for each facet."""
 
-MANY_VALUED = frozenset({"card", "modality", "output", "consumes", "produces", "capability", "language", "tag", "plan"})
+MANY_VALUED = frozenset(
+    {"card", "modality", "output", "consumes", "produces", "capability", "language", "tag", "plan", "profile"}
+)
 """The facets of which a card can have several words, and a plan: its kind and its name."""
 
 # A card without a word leaves the fact unknown, except here: without a tag it is untagged, without a base a model,

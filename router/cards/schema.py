@@ -18,7 +18,7 @@ from router.cards.adapter.facts import Axis, Lineage, Lora
 from router.cards.benchmarks import share_of_scale
 from router.cards.machine.facts import Arch, Hardware
 from router.cards.price import Price
-from router.cards.servers import KeyVariables, Place, RateLimits, Url, check_connection, check_server
+from router.cards.servers import KeyVariables, Place, Profile, RateLimits, Url, check_connection, check_server
 from router.errors import did_you_mean
 from router.formats.json_schema import file_schema
 from router.formats.quantities import Day, Milliseconds, Seconds, Size, TokenCount, write_quantity
@@ -232,6 +232,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
     ] = ()
     tags: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ...] = ()
     rate_limits: RateLimits | None = None
+    profile: Profile | None = None
     hardware: Annotated[Hardware, Meta(description="The machine that the model runs on.")] | None = None
     arch: Annotated[Arch, Meta(description="The shape of the model, from its config.json.")] | None = None
     lora: Lora | None = None
@@ -301,8 +302,13 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
 
     @property
     def is_untried(self) -> bool:
-        """Whether the card was ported to another base and not probed there: then it is called only by name."""
-        return self.lineage is not None and self.lineage.state == "ported"
+        """Whether the card is no candidate by itself: ported to another base and not probed there, or a canary."""
+        return self.lineage is not None and self.lineage.state in ("ported", "canary")
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the card answers a share of the conversations of another."""
+        return self.lineage is not None and self.lineage.state == "canary"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
@@ -18,6 +18,10 @@ class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(gt=0)] | None = None
 
 
+Profile = Annotated[
+    Literal["throughput"],
+    Meta(description="throughput: for requests that can wait, marked as batch; the others go elsewhere."),
+]
 Url = Annotated[
     str,
     Meta(description="Base URL of the server's API, such as http://127.0.0.1:8000/v1."),
@@ -40,6 +44,7 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True, rename={"rate_limit
     base_url: Url
     api_key_env: KeyVariables | None = None
     rate_limits: RateLimits | None = None
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         check_server(self.base_url, self.api_key_env)

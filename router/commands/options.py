@@ -41,8 +41,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def load_cards(folder: Path | None) -> Catalog:
     """The catalogue in `folder`, or the default one."""
     from router.cards import load_catalog
+    from router.cards.machine.speeds import read_speeds
 
-    return load_catalog(folder or settings.default_cards_folder())
+    catalog = load_catalog(folder or settings.default_cards_folder())
+    return catalog.with_speeds(read_speeds(settings.default_evidence_folder()))
 
 
 def card_views(cards: Path | None, artifact: Path | None) -> CardViews:

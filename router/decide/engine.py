@@ -21,13 +21,14 @@ from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, among, evaluate, gap
+from router.decide.plans.canary import Trial, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
 from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
-from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
+from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
 from router.types import NO_GUARD, Decision, Doubles, Features, Forecast, Indices, Mask, Plan, SinglePlan
@@ -48,7 +49,9 @@ class RequestContext(Struct, frozen=True):
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
     that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do. `load`
-    is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out.
+    is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out. `canaries`
+    are the ids of the canaries that take this request where the choice falls on their predecessors. `is_batch`: the
+    request can wait.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -56,6 +59,8 @@ class RequestContext(Struct, frozen=True):
     kept: str | None = None
     plan: str | None = None
     load: Mapping[str, float] = {}
+    canaries: tuple[str, ...] = ()
+    is_batch: bool = False
 
 
 def decide(
@@ -77,7 +82,7 @@ def decide(
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
     inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
-    words = word_requirements(features)
+    words = requirements_of(features, catalog, is_batch=request_context.is_batch)
     required = [
         *among(DISPATCHABLE, catalog, catalog.withheld),
         *among(TRIED, catalog, catalog.untried),
@@ -102,8 +107,11 @@ def decide(
             results.append(only)
     fails = _fails(results)
     rejected: Mask = np.logical_or.reduce(fails)
+    candidates, trial = np.flatnonzero(~rejected), None
+    if catalog.canaries:
+        trial = Trial(catalog, results, request_context.canaries)
+        candidates = candidates if len(candidates) else trial.only(rejected)
     rejections = Rejections(results, rejected, inputs, request_context.unavailable, rows)
-    candidates = np.flatnonzero(~rejected)
     if not len(candidates):
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
@@ -113,8 +121,8 @@ def decide(
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    independent = features.dependence <= INDEPENDENT
-    current = None if independent else _conversation_card(policy, request_context.kept, catalog, rejected)
+    kept = None if features.dependence <= INDEPENDENT else request_context.kept
+    current = _conversation_card(policy, predecessor(catalog, kept), catalog, rejected)
     evaluation = _guard_evaluation(policy, combined, inputs, forecast, parts, score, current, features.dependence)
     ids = catalog.ids if rows is None else rows.ids
     if evaluation is not None:
@@ -127,10 +135,11 @@ def decide(
             rank = int((order == chosen).argmax())
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
-    assumed = functools.partial(assumptions, inputs, parts)
+    order, canary = (order, None) if trial is None else trial.applied(ids[chosen], order, rejected)
+    plan = _plan(catalog, rows, order, policy.fallbacks, needed_tokens(features))
     return Decision(
-        plan=_plan(catalog, rows, order, policy.fallbacks, needed_tokens(features)),
-        candidates=Ranking(ids, order, score, parts, forecast, functools.partial(_assumed, rows, parts, assumed)),
+        plan=plan if canary is None else with_predecessor(plan, canary, policy.fallbacks),
+        candidates=Ranking(ids, order, score, parts, forecast, functools.partial(_assumed, rows, parts, inputs)),
         rejections=rejections,
         policy=policy.id,
         artifact=artifact,
@@ -139,6 +148,7 @@ def decide(
         relaxed=(*relaxed, *unmet),
         guard=guard,
         plans={} if rows is None else Outlooks(rows, inputs.forecast),
+        canary=canary,
     )
 
 
@@ -167,7 +177,7 @@ def _plan_rows(
         inputs,
         Weights(flags.goals, policy.mistake_usd),
         Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
-        first=None if kept is None else inputs.catalog.position(kept),
+        first=None if kept is None else inputs.catalog.position(predecessor(inputs.catalog, kept) or kept),
         unknown_passes=lenient,
     )
 
@@ -198,11 +208,11 @@ def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: in
 
 
 def _assumed(
-    rows: PlanRows | None, parts: Mapping[str, Doubles], of_card: Callable[[int], tuple[str, ...]], position: int
+    rows: PlanRows | None, parts: Mapping[str, Doubles], inputs: DecisionInputs, position: int
 ) -> tuple[str, ...]:
     if rows is not None and position >= len(rows.ids) - len(rows.rows):
         return rows.assumptions(parts, position)
-    return of_card(position)
+    return assumptions(inputs, parts, position)
 
 
 def _explain_named(plan: str, rejections: Rejections) -> str:

@@ -16,7 +16,9 @@ from router.errors import FieldError
 DEFAULT_POLICY = "default"
 AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _PLAN = re.compile(rf"{PREFIX}(?P<plan>[^\[\]]+)(?:\[(?P<flags>.*)\])?", re.DOTALL)
-_OPTIONS = frozenset({"flags", "policy", "session"})
+_OPTIONS = frozenset({"batch", "flags", "policy", "session"})
+# OpenAI's words for requests that cost less, since they can wait.
+_WAITING_TIERS = ("batch", "flex")
 _MAX_CHARACTERS = 2_000
 
 
@@ -35,12 +37,14 @@ class RoutingOptions(Struct, frozen=True):
     """The options beside the model's name, in the headers or the body; empty where there are none.
 
     `flag_texts` are in rising precedence. `places` names where flags or a policy were given, for errors.
+    `batch`: the request can wait.
     """
 
     flag_texts: tuple[str, ...] = ()
     policy: str = ""
     session: str = ""
     places: tuple[str, ...] = ()
+    batch: bool = False
 
     def added_to(self, flags: Flags) -> Flags:
         """`flags` with these options' flags added; a later goal overrides an earlier one. Raises FlagError, also
@@ -147,7 +151,19 @@ def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) ->
         policy=policies["x-route-policy"] or policies["route.policy"],
         session=headers.get("x-route-session", "") or _text(route, "session", "route.session"),
         places=tuple(place for place, value in (flags | policies).items() if value.strip()),
+        batch=_batch(headers, route, body),
     )
+
+
+def _batch(headers: Mapping[str, str], route: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether the request is marked as one that can wait. Raises FieldError."""
+    stated = {"route.batch": route.get("batch"), "x-route-batch": headers.get("x-route-batch")}
+    for place, value in stated.items():
+        if value not in (None, "", True, False, "true", "false"):
+            raise FieldError(place, "must be true or false")
+    marks = [value in (True, "true") for value in stated.values() if value not in (None, "")]
+    # The header, which comes last, takes precedence.
+    return marks[-1] if marks else body.get("service_tier") in _WAITING_TIERS
 
 
 def _text(holder: Mapping[str, Any], field: str, place: str) -> str:

@@ -107,7 +107,8 @@ class Rejections(Mapping[str, Rejection]):
         card = self._inputs.catalog.position(name)
         if card is None and self._plans is not None:
             card = self._plans.position(name)
-        failed = [] if card is None else [result for result in self._results if result.fails[card]]
+        is_rejected = card is not None and bool(self._rejected[card])
+        failed = [result for result in self._results if result.fails[card]] if is_rejected else []
         # `position` also finds aliases; only ids are keys.
         if card is None or not failed or self._ids[card] != name:
             raise KeyError(name)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from router.cards.catalog import Catalog
 from router.decide.fields import DecisionInputs
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.types import Features
@@ -49,6 +50,17 @@ def word_requirements(features: Features) -> list[Requirement]:
         field, word = ("output", OUTPUTS[need]) if need in OUTPUTS else ("capability", need)
         limit = Limit(field, "=", word, f"{field}={word}")
         found.append(Requirement(limit, need, need not in ALWAYS_STATED, need in WANTED))
+    return found
+
+
+def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> list[Requirement]:
+    """The requirements on the words of a card, and on its servers: requests that can wait go to those for throughput,
+    and the others to the others, where there are some.
+    """
+    found = word_requirements(features)
+    if catalog.facets["profile"].cards_with("throughput").any():
+        word = "throughput" if is_batch else "interactive"
+        found.append(Requirement(Limit("profile", "=", word, f"profile={word}"), is_wanted=True))
     return found
 
 

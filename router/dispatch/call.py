@@ -59,7 +59,7 @@ class Call(Struct, frozen=True, eq=False):
     decode it once. `raw`: what to send as it is, in place of `body`. `changed`: the fields that the upstream's dialect
     left out or limited. The whole exchange ends at `ends_s`, and an attempt must have a response, or the first content
     of a stream, at `first_by_s`, both in seconds of the monotonic clock. `repeats`: another card has failed
-    to answer the request.
+    to answer the request. `is_batch`: the request can wait.
     """
 
     api: Api
@@ -77,6 +77,7 @@ class Call(Struct, frozen=True, eq=False):
     first_by_s: float = math.inf
     repeats: bool = False
     tenant: str = ""
+    is_batch: bool = False
 
     def limits(self, timeouts: Timeouts) -> Timeouts:
         """`timeouts`, as far as the time that is left allows them."""

@@ -52,6 +52,11 @@ class Deployment(Struct, frozen=True, eq=False):
         """The rate limits of the server."""
         return self.card.rate_limits or _NO_LIMITS
 
+    @property
+    def for_batches(self) -> bool:
+        """Whether the server is for requests that can wait."""
+        return self.card.profile == "throughput"
+
 
 class Slot(Struct, frozen=True, eq=False):
     """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens."""
@@ -72,6 +77,7 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
             base_url=server.base_url,
             api_key_env=server.api_key_env,
             rate_limits=server.rate_limits,
+            profile=server.profile or card.profile,
             deployments=(),
         )
         for server in card.deployments
@@ -172,6 +178,7 @@ class DeploymentPool:
         affinity: Affinity = NO_AFFINITY,
         key: str = "",
         tenant: str = "",
+        is_batch: bool = False,
     ) -> Slot | None:
         """Begin a call of the client's `key` at the least busy deployment of the first card that has a ready one.
 
@@ -179,7 +186,9 @@ class DeploymentPool:
         are called only where no other is ready. End the call with `end`. None where no deployment is left to try.
 
         Of a card's ready deployments, that of the `affinity` is taken. A request that is bound to it is called nowhere
-        else; one with an affinity that binds waits for it, unless it fails or is rate limited.
+        else; one with an affinity that binds waits for it, unless it fails or is rate limited. Where a card has
+        deployments for batches, a call that `is_batch` is begun at these alone, and another one only where no other is
+        ready.
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
         where all are cooling down, one call at a time probes the one whose cooldown ends first, and the others wait for
@@ -187,7 +196,9 @@ class DeploymentPool:
         limited, where a probe has just failed, or the queue is full or too slow.
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
-        acquire = functools.partial(self._acquire, cards, tried, avoids, affinity.server, key, tenant=tenant)
+        acquire = functools.partial(
+            self._acquire, cards, tried, avoids, affinity.server, key, tenant=tenant, is_batch=is_batch
+        )
         if own and affinity.bound:
             return await acquire(own)
         if own and not tried and self._is_worth_waiting_for(cards, own, key):
@@ -205,8 +216,11 @@ class DeploymentPool:
         only: str = "",
         *,
         tenant: str,
+        is_batch: bool,
     ) -> Slot | None:
-        take = functools.partial(self._take, cards, tried, avoids, preferred, key, only, tenant=tenant)
+        take = functools.partial(
+            self._take, cards, tried, avoids, preferred, key, only, tenant=tenant, is_batch=is_batch
+        )
         slot = take()
         if slot is not None or tried:
             return slot
@@ -317,16 +331,22 @@ class DeploymentPool:
         only: str = "",
         *,
         tenant: str = "",
+        is_batch: bool = False,
     ) -> Slot | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
         capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
         """
         unready: list[tuple[Unready, Deployment]] = []
         last: list[Deployment] = []
+        spare: list[Deployment] = []
         now_s = time.monotonic()
         for card in cards:
             ready: list[Deployment] = []
-            for deployment in self.deployments_of(card):
+            deployments = self.deployments_of(card)
+            kinds = {each.for_batches for each in deployments}
+            for deployment in deployments:
+                if len(kinds) > 1 and is_batch and not deployment.for_batches and not only:
+                    continue
                 if deployment.name in tried or (only and deployment.server != only):
                     continue
                 if deployment.is_one_key and missing_credentials(deployment.card):
@@ -336,13 +356,15 @@ class DeploymentPool:
                     unready.append((problem, deployment))
                 elif avoids(deployment) or self._is_refused(deployment, now_s):
                     last.append(deployment)
+                elif len(kinds) > 1 and deployment.for_batches and not is_batch and not only:
+                    spare.append(deployment)
                 else:
                     ready.append(deployment)
             if ready:
                 best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
                 return self.begin(best, key, tenant)
-        if last:
-            return self.begin(last[0], key, tenant)
+        if spare or last:
+            return self.begin((spare or last)[0], key, tenant)
         return None if tried or not unready else self._of_unready(unready, key, now_s, tenant)
 
     def _of_unready(

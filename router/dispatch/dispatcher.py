@@ -144,7 +144,7 @@ class Dispatcher:
         while not (failover.is_over or (failover.tried and call.ends_s <= time.monotonic())):
             who = {"key": call.key_id, "tenant": call.tenant}
             slot = await self.pool.acquire(
-                failover.cards, failover.tried, failover.avoids, affinity=call.affinity, **who
+                failover.cards, failover.tried, failover.avoids, affinity=call.affinity, is_batch=call.is_batch, **who
             )
             if slot is None:
                 break

@@ -45,6 +45,10 @@ class ByteCount(int):
     """A size in bytes; in YAML `16MiB`, `500kB` or `1048576`."""
 
 
+class Share(float):
+    """A share above 0 and at most 1; in YAML `5%` or `0.05`."""
+
+
 class Day(datetime.date):
     """A date; in YAML `2025-03-14`, `2025-03` or `2025`. A missing month or day is the first."""
 
@@ -98,6 +102,11 @@ def _write_size(size: Size) -> str | dict[str, str]:
     return total if total == active else {"total": total, "active": active}
 
 
+def _write_share(share: Share) -> str | float:
+    text = f"{100 * share:.10g}%"
+    return text if units.fraction(text) == share else float(share)
+
+
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     Size: _write_size,
     TokenCount: units.show_tokens,
@@ -106,6 +115,7 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     Milliseconds: units.write_milliseconds,
     Seconds: lambda duration: units.write_milliseconds(duration * 1e3),
     Day: Day.isoformat,
+    Share: _write_share,
 }
 
 
@@ -163,6 +173,13 @@ def _read_days(value: Any) -> Days:
     return Days(days)
 
 
+def _read_share(value: Any) -> Share:
+    share = units.fraction(_scalar(value, "a share such as 5% or 0.05"))
+    if not share:
+        raise ValueError(f"expected a share above 0, got {value!r}")
+    return Share(share)
+
+
 _DURATION = r"^([0-9]+\.?[0-9]*|\.[0-9]+)\s*(ms|s|m|min|h|d)$"
 _SIZE_SCHEMA = {"type": "string", "pattern": r"^[0-9.]+\s*[kKmMbBtT]$", "examples": ["7B", "350M"]}
 _SIZES_SCHEMA = {
@@ -185,6 +202,7 @@ _QUANTITIES: Mapping[type, _Quantity] = {
         lambda value: Milliseconds(units.milliseconds(_scalar(value, "one value"))),
         {"type": ["string", "number"], "examples": ["250ms"]},
     ),
+    Share: _Quantity(_read_share, {"type": ["string", "number"], "examples": ["5%", 0.05]}),
     Day: _Quantity(
         _read_day,
         {"type": ["string", "integer"], "pattern": r"^\d{4}(-\d{1,2}(-\d{1,2})?)?$", "examples": ["2025-03"]},

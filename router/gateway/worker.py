@@ -23,6 +23,7 @@ from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
+from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
@@ -74,13 +75,14 @@ class Gateway:
         self.bodies = BodyMemory(config.body_memory_bytes, config.queue, config.shares.key)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
         self.dispatcher.pool.share_among(self._callable_cards)
+        self.canaries = Canaries(self.state, lambda: reloader.current.router.catalog)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.models = _model_list(reloader.current)
         sessions = Sessions(self.conversations)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
-            selector=Selector(self.availability, self.dispatcher.pool, sessions),
+            selector=Selector(self.availability, self.dispatcher.pool, sessions, self.canaries),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher, gate),
             admission=self.admission,
@@ -97,12 +99,14 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
+        await self.canaries.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
             asyncio.create_task(self.reloader.watch()),
             *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
             asyncio.create_task(self._share_metrics()),
+            asyncio.create_task(self.canaries.run()),
         ]
         try:
             yield
@@ -161,6 +165,7 @@ class Gateway:
         if self.access_log is not None:
             yield self.access_log.sink
         yield self.metrics.sink
+        yield self._count_trial
 
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
@@ -171,6 +176,10 @@ class Gateway:
             return None
         # Addresses are kept as long as the operator keeps the log, not with the records.
         return self.journal.append(msgspec.structs.replace(record, client=None))
+
+    def _count_trial(self, record: Record) -> Awaitable[None] | None:
+        is_on_trial = record.decision is not None and record.decision.canary is not None
+        return self.canaries.sink(record) if is_on_trial else None
 
     def _store_snapshot(self, snapshot: Snapshot) -> bool:
         if self.journal is None or not self.reloader.current.config.records.enabled:
@@ -184,6 +193,7 @@ class Gateway:
             "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
             "callable": lambda: self.availability.callable_cards,
             "limits_ok": lambda: self.limits_problem is None,
+            "canaries_stopped": lambda: self.canaries.stopped,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }

@@ -46,6 +46,8 @@ def describe_card(predictor: Predictor, catalog: Catalog, position: int, evidenc
     parts += _stated(card)
     if predictor.acceptance is not None:
         parts += _believed(card)
+    if (speed := catalog.fitted_speed(card)) is not None:
+        parts.append(f"latency: {speed}")
     return ", ".join(parts) or "nothing is known of it: the average of all models"
 
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from router.cards.catalog import Catalog
+from router.cards.machine.speeds import factors
 from router.perceive.ability.local import LocalEvidence
 from router.perceive.linear import Quality, tokens_of
 from router.perceive.profile import PromptProfile
@@ -83,6 +84,7 @@ class Forecaster:
         self._ttft_ms, self._ttft_unknown = cards.ttft_ms, np.isnan(cards.ttft_ms)
         self._tpot_ms, self._tpot_unknown = cards.tpot_ms, np.isnan(cards.tpot_ms)
         self._machines = catalog.machines
+        self._first, self._further = factors(catalog.server_ids, catalog.speeds)
         self._length_offset = predictor.head.length_offset[rows]
 
     def __call__(self, features: Features) -> Forecast:
@@ -103,10 +105,10 @@ class Forecaster:
         limit = np.inf if features.output_limit is None else features.output_limit
         written_tokens = np.minimum(output_tokens + thinking, limit)
         input_usd, output_usd = self._columns.prices_usd_per_mtok(features.input_tokens)
-        estimated = time_to_first_token_ms(self._machines, features.input_tokens)
+        estimated = time_to_first_token_ms(self._machines, features.input_tokens) * self._first
         ttft_ms = np.where(self._ttft_unknown, estimated, self._ttft_ms)
         # The context grows while the answer is written: its mean is that in the middle of the answer.
-        decoding = time_per_token_ms(self._machines, features.input_tokens + written_tokens / 2)
+        decoding = time_per_token_ms(self._machines, features.input_tokens + written_tokens / 2) * self._further
         tpot_ms = np.where(self._tpot_unknown, decoding, self._tpot_ms)
         return Forecast(
             quality=quality.quality,

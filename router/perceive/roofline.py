@@ -1,8 +1,8 @@
 """Estimated time and memory of a model without measurements, by the roofline model (as in GenZ, arXiv:2406.01698).
 
-Decoding is bound by memory bandwidth: for each token, every active weight, the KV cache of the context and the state
-are read once. Prefill is bound by arithmetic, or by reading the weights once. What does not fit into the accelerator's
-memory is read from that of the host, at the same time as the rest. Batch size one.
+Decoding is bound by memory bandwidth: for each token, every active weight, the output embedding, the KV cache of the
+context and the state are read once. Prefill is bound by arithmetic, or by reading the weights once. What does not fit
+into the accelerator's memory is read from that of the host, at the same time as the rest. Batch size one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def time_per_token_ms(machines: Machines, context_tokens: Doubles | float) -> Do
 def time_to_first_token_ms(machines: Machines, input_tokens: int) -> Doubles:
     """Milliseconds of prefill for a prompt of `input_tokens`; NaN where the size is unknown."""
     operations = 2.0 * machines.active_parameters * input_tokens + machines.attention_flops * float(input_tokens) ** 2
-    reading = machines.read_bytes / _bytes_per_s(machines, input_tokens)
+    # Each token may use other experts, so a prompt of many reads them all, once.
+    read = np.minimum(machines.read_bytes * max(input_tokens, 1), machines.prompt_bytes)
+    reading = read / _bytes_per_s(machines, input_tokens)
     milliseconds: Doubles = np.maximum(operations / machines.flops, reading) * 1e3
     return milliseconds
 

@@ -121,3 +121,9 @@ def test_a_rejected_draft_of_a_plan_is_wrong_and_a_cancelled_call_no_outcome() -
     assert (pairs.old.tolist(), pairs.new.tolist()) == ([0], [1])
     with pytest.raises(CallerError, match="store has no outcomes of third"):
         pairs_of_records([planned], "store", "old", "third", CATALOG)
+
+
+def test_a_card_of_which_only_examples_are_known_needs_probes() -> None:
+    catalog = Catalog([card("sql", examples=["Which customers have no orders?"]), card("old")])
+    with pytest.raises(CallerError, match="ask it the probes with `route onboard`"):
+        find("sql", catalog, ("old",), "evidence")

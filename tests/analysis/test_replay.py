@@ -426,3 +426,17 @@ def test_with_an_edited_plan_the_replay_names_it(store: Store, predictor: Predic
     again = store.replayer.re_decide(stored, current, tested.policies, None, edited)
     assert again.reasons == ("plan edited: ladder",)
     assert "plan" in [difference.field for difference in again.differences]
+
+
+def test_a_request_that_a_canary_took_is_replayed_to_the_canary(store: Store, predictor: Predictor) -> None:
+    cards = [card("old", size="8B"), card("new", size="8B", lineage={"state": "canary", "of": "old", "share": 0.05})]
+    policies = Policies([Policy(id="default", description="x")])
+    on_trial = Router(Catalog(cards), policies, predictor)
+    asked = ChatRequest.from_body({"messages": [{"role": "user", "content": SUM}]})
+    for canaries, answers in ((("new",), "new"), ((), "old")):
+        recorded = store.record(on_trial, on_trial.route(asked, canaries=canaries))
+        assert (recorded.card, recorded.canaries) == (answers, canaries)
+        replay = store.replayer.replay(recorded)
+        assert replay.same
+        assert replay.decision is not None
+        assert replay.decision.canary == recorded.canary

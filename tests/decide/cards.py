@@ -88,6 +88,8 @@ def choose(
     plans: Plans = NO_PLANS,
     plan: str | None = None,
     load: Mapping[str, float] | None = None,
+    canaries: tuple[str, ...] = (),
+    is_batch: bool = False,
 ) -> Decision:
     """The decision between `cards` and the policy's plans; the forecast is in the order of the cards' ids."""
     expected = [0.5] * len(cards) if expected is None else expected
@@ -98,7 +100,7 @@ def choose(
         policy,
         parse_flags(flags) if isinstance(flags, str) else flags,
         "artifact",
-        RequestContext(unavailable or {}, TODAY, kept, plan, load or {}),
+        RequestContext(unavailable or {}, TODAY, kept, plan, load or {}, canaries, is_batch),
         plans,
     )
 

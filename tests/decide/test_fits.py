@@ -55,6 +55,23 @@ def test_without_a_shape_the_weights_can_only_show_that_a_model_does_not_fit() -
     assert rejections["c"].reason == "fits unknown"
 
 
+def test_the_bytes_of_an_adapter_are_added_to_those_of_its_base() -> None:
+    base = model("a", LLAMA_3_8B, memory="16GiB")
+    light, heavy = (
+        card(name, kind="adapter", base="a", lora={"rank": 8, "bytes": size})
+        for name, size in (("b", 40_000_000), ("c", 4_000_000_000))
+    )
+    rejections = choose([base, light, heavy], flags="fits=yes").rejections
+    assert list(rejections) == ["c"]
+    assert rejections["c"].reason.startswith("needs 18.7 GiB of memory (18.7 GiB of weights,")
+
+
+def test_memory_of_the_host_does_not_make_a_model_fit() -> None:
+    offloaded = model("b", LLAMA_3_70B, offload_gb_per_s=256)
+    assert choose([SMALL, offloaded], [0.1, 0.9]).plan.card == "b"
+    assert "b" in choose([SMALL, offloaded], [0.1, 0.9], "fits=yes").rejections
+
+
 def test_the_value_is_yes_or_no() -> None:
     with pytest.raises(FlagError, match="expected yes or no"):
         choose([SMALL], flags="fits=maybe")

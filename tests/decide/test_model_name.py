@@ -81,3 +81,35 @@ def test_limits_from_two_places_that_contradict_each_other_are_a_flag_error() ->
     with pytest.raises(FlagError, match="no card can meet both tag=beta and tag!=beta") as caught:
         options.added_to(parse_flags("tag=beta"))
     assert caught.value.source[caught.value.position :].startswith("tag!=beta")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({}, {}, False),
+        ({}, {"service_tier": "flex"}, True),
+        ({}, {"service_tier": "batch"}, True),
+        ({}, {"service_tier": "priority"}, False),
+        ({}, {"service_tier": ["flex"]}, False),
+        ({}, {"route": {"batch": True}}, True),
+        ({"x-route-batch": "true"}, {}, True),
+        ({"x-route-batch": "false"}, {"route": {"batch": True}, "service_tier": "flex"}, False),
+        ({}, {"route": {"batch": False}, "service_tier": "flex"}, False),
+    ],
+)
+def test_a_request_can_be_marked_as_one_that_can_wait(
+    headers: dict[str, str], body: dict[str, Any], expected: bool
+) -> None:
+    assert read_routing_options(headers, body).batch is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "param"),
+    [({"x-route-batch": "yes"}, {}, "x-route-batch"), ({}, {"route": {"batch": ["true"]}}, "route.batch")],
+)
+def test_a_mark_that_is_neither_true_nor_false_is_rejected(
+    headers: dict[str, str], body: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(FieldError) as caught:
+        read_routing_options(headers, body)
+    assert caught.value.param == param

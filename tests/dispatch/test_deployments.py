@@ -355,3 +355,42 @@ def test_an_account_is_avoided_only_after_an_error_that_names_the_provider() -> 
         slot = calls.begin(calls.deployments_of(first)[0], "evil")
         calls.record_failure(slot, Evidence("cooldown", blame), of_account=True)
         assert chosen(calls, second, make_card("free", "http://127.0.0.1:2")) == expected
+
+
+def classes() -> Card:
+    """A card with two servers for interactive requests, and one for batches."""
+    places = (Place("http://127.0.0.1:1/v1"), Place("http://127.0.0.1:2/v1", profile="throughput"))
+    return msgspec.structs.replace(make_card("a", "http://127.0.0.1:1"), base_url=None, deployments=places)
+
+
+def begun(calls: DeploymentPool, *cards: Card, is_batch: bool) -> str:
+    slot = asyncio.run(calls.acquire(cards, set(), is_batch=is_batch))
+    assert slot is not None
+    return slot.deployment.name
+
+
+def test_a_flood_of_batches_never_occupies_a_server_for_interactive_requests() -> None:
+    calls = pool()
+    assert {begun(calls, classes(), card("b"), is_batch=True) for _ in range(50)} == {"a#2"}
+    assert [begun(calls, classes(), is_batch=False) for _ in range(3)] == ["a#1"] * 3
+
+
+def test_an_interactive_request_goes_to_a_server_for_batches_only_where_no_other_is_ready() -> None:
+    calls, of_card = pool(), classes()
+    fails(calls, calls.deployments_of(of_card)[0])
+    assert begun(calls, of_card, card("b"), is_batch=False) == "b#1"
+    assert begun(calls, of_card, is_batch=False) == "a#2"
+
+
+def test_a_batch_goes_to_another_card_before_it_takes_a_server_for_interactive_requests() -> None:
+    calls, of_card = pool(), classes()
+    fails(calls, calls.deployments_of(of_card)[1])
+    assert begun(calls, of_card, card("b"), is_batch=True) == "b#1"
+
+
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_without_classes_all_requests_are_alike(is_batch: bool) -> None:
+    calls, twice = pool(), card("a", servers=2)
+    assert [begun(calls, twice, is_batch=is_batch) for _ in range(2)] == ["a#1", "a#2"]
+    only = msgspec.structs.replace(make_card("c", "http://127.0.0.1:9"), profile="throughput")
+    assert begun(calls, only, is_batch=is_batch) == "c"

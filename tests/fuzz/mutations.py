@@ -486,6 +486,7 @@ _HEADERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("x-route-flags", ("cheapest", "size<", "!" * 2_500, "\xe9", "tag=\t", "[", "")),
     ("x-route-session", ("s1", "\xe9", "a" * 5_000, "")),
     ("x-route-policy", ("best", "nothing", "\xe9")),
+    ("x-route-batch", ("true", "false", "yes", "\xe9", "")),
     ("traceparent", ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0-0-0", "\xe9")),
     ("openai-organization", ("org-x",)),
     ("x-stainless-retry-count", ("2", "x")),

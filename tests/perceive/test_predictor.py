@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from router.cards.catalog import Catalog
 from router.cards.facts import ModelFacts
 from router.cards.machine.facts import Arch, Hardware
+from router.cards.machine.speeds import Speed
 from router.cards.price import Price
 from router.cards.schema import Benchmark, Card, Latency
 from router.formats.quantities import Milliseconds, Size, TokenCount
@@ -358,6 +359,19 @@ def test_estimated_latency_depends_on_the_machine_and_grows_with_the_context(
     decoding = [each.latency_ms - each.ttft_ms for each in (short, long)]
     # 16,000 tokens have 8.4 GB of cache beside 13 GB of weights.
     assert (decoding[1] > 1.6 * decoding[0]).all()
+
+
+def test_a_fit_multiplies_the_estimates_and_leaves_stated_latency_as_it_is(
+    predictor: Predictor, features: Features
+) -> None:
+    stated = card("stated", size=Size(7e9), latency=Latency(Milliseconds(100), Milliseconds(10)))
+    plain = Catalog([card("a", size=Size(7e9)), card("b", size=Size(7e9)), stated])
+    fitted = plain.with_speeds({"a": Speed(3.0, 2.0, 50), "stated": Speed(3.0, 2.0, 50)})
+    before, after = predictor.bind(plain)(features), predictor.bind(fitted)(features)
+    assert after.ttft_ms[0] == 3 * before.ttft_ms[0]
+    decoding = [each.latency_ms - each.ttft_ms for each in (before, after)]
+    assert decoding[1][0] == pytest.approx(2 * decoding[0][0])
+    assert (after.latency_ms[1:] == before.latency_ms[1:]).all()
 
 
 def test_latency_without_size_or_measurement_is_unknown(predictor: Predictor, features: Features) -> None:

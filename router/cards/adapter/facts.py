@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from router.cards.abilities import CardId, Word
+from router.formats.quantities import Share
 
 Axis = Annotated[
     Literal["language", "task", "style"],
@@ -32,7 +33,10 @@ class Lora(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
-    """The origin of a model: what it was made from, and how far an adapter that was moved to a new base is checked."""
+    """The origin of a model: what it was made from, and how far one that takes the place of another is checked.
+
+    A `canary` answers a `share` of the conversations of the card `of`.
+    """
 
     parents: tuple[CardId, ...] = ()
     migrated_from: CardId | None = None
@@ -45,9 +49,18 @@ class Lineage(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     state: (
         Annotated[
-            Literal["ported", "probed", "promoted"],
-            Meta(description="How far an adapter that was moved to another base is checked."),
+            Literal["ported", "probed", "canary", "promoted"],
+            Meta(description="How far a model that takes the place of another is checked."),
         ]
         | None
     ) = None
+    of: Annotated[CardId, Meta(description="The card of whose traffic a canary takes a share.")] | None = None
+    share: Annotated[Share, Meta(description="The share of this traffic.")] | None = None
     note: Word | None = None
+
+    def __post_init__(self) -> None:
+        if self.state != "canary":
+            return
+        if missing := next((key for key in ("of", "share") if getattr(self, key) is None), None):
+            what = "the card whose place it may take" if missing == "of" else "such as 5%"
+            raise ValueError(f'the key "{missing}" ({what}) is missing beside `state: canary`')

@@ -41,6 +41,7 @@ _OF_THE_SERVER = (
     "privacy",
     "region",
     "hardware",
+    "profile",
     "lora_slots",
 )
 _CAPABILITIES_OF_THE_MODEL: frozenset[Capability] = frozenset(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from router.cards.machine.facts import Arch
 from router.errors import FileError
+from router.formats.json_file import read_json_object
 from router.formats.quantities import Size
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -45,14 +45,7 @@ _MAMBA = frozenset({"mamba", "falcon_mamba"})
 
 def read_arch(file: Path) -> Arch:
     """The shape in a `config.json`. Raises FileError naming file and key."""
-    try:
-        config = json.loads(file.read_bytes())
-    except OSError as error:
-        raise FileError(str(file), None, f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(str(file), getattr(error, "lineno", None), "is not JSON") from None
-    if not isinstance(config, dict):
-        raise FileError(str(file), 1, "expected the config.json of a model (keys and values)")
+    config = read_json_object(file)
     try:
         return arch_of(config)
     except ValueError as error:

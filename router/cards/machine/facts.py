@@ -11,6 +11,7 @@ from router.errors import did_you_mean
 from router.formats.quantities import ByteCount, Size
 
 GIB = 2**30
+"""The bytes of a GB, of memory as well as of bandwidth, as GenZ counts them."""
 Count = Annotated[int, Meta(gt=0)]
 
 
@@ -80,12 +81,12 @@ class Hardware(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     def bytes_per_s(self) -> float:
         """The bandwidth of the memory of all accelerators, at the efficiency."""
         stated = self.gb_per_s if self.gb_per_s is not None else self._known.gb_per_s
-        return stated * 1e9 * self.count * self.efficiency
+        return stated * GIB * self.count * self.efficiency
 
     @property
     def offload_bytes_per_s(self) -> float:
         """The bandwidth to the memory of the host, at the efficiency."""
-        return (self.offload_gb_per_s or OFFLOAD_GB_PER_S) * 1e9 * self.efficiency
+        return (self.offload_gb_per_s or OFFLOAD_GB_PER_S) * GIB * self.efficiency
 
     @property
     def _known(self) -> Accelerator:
@@ -133,6 +134,11 @@ class Arch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         shared = attention + gate
         total, active = (self.layers * (shared + n * expert) for n in (self.experts, self.experts_per_token))
         return Size(float(total), float(active))
+
+    @property
+    def head_bytes(self) -> float:
+        """What the output embedding takes, which every token reads, whether or not it is that of the input, too."""
+        return self.vocab * self.hidden * self.bits / 8
 
     @property
     def weight_bytes(self) -> float:

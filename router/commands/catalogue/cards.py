@@ -16,10 +16,11 @@ app = typer.Typer(help="List, show, check, compare and import model cards.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.catalogue import card_value, profiles
+    from router.commands.catalogue import card_value, fit_latency, profiles
 
     card_value.register(app)
     profiles.register(app)
+    fit_latency.register(app)
     parent.add_typer(app, name="cards")
 
 
@@ -59,6 +60,8 @@ def show_card(
     if shared := catalog.inherited(card.id):
         typer.echo(f"# inherits from {card.base}: {', '.join(shared)}")
         typer.echo("\n".join(f"#   {line}" for line in _as_yaml(shared).splitlines()))
+    if (speed := catalog.fitted_speed(card)) is not None:
+        typer.echo(f"# latency: {speed}")
 
 
 def _as_yaml(plain: Mapping[str, Any]) -> str:

@@ -309,6 +309,12 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
         lines.insert(
             1, ("plan", f"{plan.id} ({plan.method}), {plan.calls:.1f} calls expected, {plan.most_calls} at most")
         )
+    if (canary := decision.canary) is not None:
+        lines.append(
+            ("canary", f"{canary.card} of {canary.of}: {'took' if canary.taken else 'did not take'} the request")
+        )
+    if decision.is_batch:
+        lines.append(("batch", "the request can wait"))
     if decision.flags:
         lines.append(("flags", decision.flags))
     if decision.conversation_card:

@@ -292,6 +292,7 @@ def changes(before: ActiveConfig, after: ActiveConfig) -> str:
         "keys": _difference(_by_id(before.keys), _by_id(after.keys)),
         "evidence": _difference(before.evidence, after.evidence),
         "profiles": _difference(before.profiles, after.profiles),
+        "latency": _difference(old.catalog.speeds, new.catalog.speeds),
     }
     return "; ".join(f"{part}: {difference}" for part, difference in parts.items() if difference)
 
@@ -304,6 +305,7 @@ def _routing_unchanged(before: ActiveConfig, parsed: ParsedConfig) -> bool:
         and dict(router.plans) == dict(parsed.plans)
         and before.evidence == parsed.evidence
         and before.profiles == parsed.profiles
+        and router.catalog.speeds == parsed.catalog.speeds
     )
 
 

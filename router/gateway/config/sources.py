@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from router.cards.catalog import Catalog, load_catalog
+from router.cards.machine.speeds import FILE_NAME, read_speeds
 from router.decide.model_name import DEFAULT_POLICY
 from router.decide.plans.catalog import NO_PLANS, Plans, load_plans
 from router.decide.policy import Policies, load_policies
@@ -56,7 +57,7 @@ class Sources(Struct, frozen=True):
 
     def read(self) -> ParsedConfig:
         """Read and validate all of them together. Raises ConfigurationError naming file, line and key."""
-        catalog = load_catalog(self.cards)
+        catalog = load_catalog(self.cards).with_speeds(read_speeds(self.evidence))
         plans = load_plans(self.plans, catalog)
         policies = load_policies(self.policies, catalog, plans)
         if DEFAULT_POLICY not in policies:
@@ -113,7 +114,8 @@ class Sources(Struct, frozen=True):
     def is_relevant(self, changed: str) -> bool:
         """Whether a change of this path, as reported by a watcher, may concern a source; true when in doubt."""
         path = Path(changed)
-        if path.suffix in (".yaml", ".yml", ".jsonl", SUFFIX) or path.name.startswith(".."):
+        suffixes = (".yaml", ".yml", ".jsonl", SUFFIX)
+        if path.suffix in suffixes or path.name == FILE_NAME or path.name.startswith(".."):
             return True
         return path.is_dir() or path.is_symlink() or any(path.name in each.absolute().parts for each in self._paths())
 
@@ -140,6 +142,7 @@ class Sources(Struct, frozen=True):
                     continue
                 raise
             yield from ((kind, file) for file in files if file.suffix in suffixes)
+        yield "latency", self.evidence / FILE_NAME
         yield "gateway", self.gateway
         yield "keys", self.keys
 

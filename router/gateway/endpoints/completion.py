@@ -28,6 +28,7 @@ from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDiscon
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.routing.bill import Bill
+from router.gateway.routing.canaries import Refusal
 from router.gateway.routing.composed import brief_of
 from router.gateway.routing.headers import routing_headers
 from router.gateway.routing.permissions import Ownership, permitted
@@ -63,7 +64,7 @@ class CompletionHandler:
         self._response: UpstreamResponse | None = None
         self._bill: Bill = Bill(surface.api)
         self._tokens_at_departure: int | None = None
-        self._made = Made(surface.api)
+        self._made, self._refusal = Made(surface.api), Refusal()
         self._ownership = Ownership(services.state)
         self._owned: set[str] = set()
         self._left_out: tuple[str, ...] = ()
@@ -153,6 +154,7 @@ class CompletionHandler:
             key_id=request.key_id,
             ends_s=self._sender.ends_s,
             tenant=tenant_of(request),
+            is_batch=selection.is_batch,
         )
         brief = brief_of(request, selection, self._record_id)
         bill = self._bill
@@ -194,7 +196,7 @@ class CompletionHandler:
         return self._response
 
     async def _respond_whole(self, response: UpstreamResponse, body: bytes) -> None:
-        self._made.add(body)
+        self._read_answer(body)
         await self._own(body)
         if response.status >= 400:
             await self._respond_with_upstream_error(response, body)
@@ -203,6 +205,13 @@ class CompletionHandler:
         await self._record(response.status, None)
         self._stop_watching()
         await self._responder.whole(response.status, _without_type(response.headers), body)
+
+    def _read_answer(self, piece: bytes) -> None:
+        """Read a whole body, or whole events, before they are passed on."""
+        self._made.add(piece)
+        routed = None if self._selection is None else self._selection.routed
+        if routed is not None and routed.decision.canary is not None:
+            self._refusal.add(piece)
 
     async def _own(self, answer: bytes) -> None:
         """Remember whose the ids in the answer are, or in whole events of it."""
@@ -230,7 +239,7 @@ class CompletionHandler:
                 piece = await self._responder.keeping_alive(anext(events), self._keepalive_s(request))
                 if self._client_has_left:
                     self._check_drain(request, events)
-                self._made.add(piece)
+                self._read_answer(piece)
                 await self._own(piece)
                 if is_first:
                     await self._remember_response(response, piece)
@@ -347,6 +356,7 @@ class CompletionHandler:
             plan=bill.ledger.plan or None,
             degraded=bill.ledger.degraded or None,
             calls=bill.ledger.outcomes(self._started_s),
+            refused=self._refusal.found,
         )
         try:
             await self._write(outcome)

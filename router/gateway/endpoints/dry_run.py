@@ -71,6 +71,9 @@ class DryRun:
                 document["plans"] = {
                     name: plan for name, plan in shown if not any(step.card in denied for step in plan.steps)
                 }
+            canary = selection.routed.decision.canary
+            if canary is not None and not {canary.card, canary.of}.isdisjoint(denied):
+                del document["canary"]
             document["guard"] = _without_cards(document["guard"], denied)
         return msgspec.json.encode(document)
 

@@ -55,6 +55,7 @@ _ROUTING_OPTIONS: Mapping[str, str] = {
     "x-route-flags": "Flags such as `cheapest,size<9B`. They override those in the body and in the model's name.",
     "x-route-policy": "The policy that chooses. It overrides the one in the body or in the model's name.",
     "x-route-session": "The conversation that the request belongs to. A conversation stays on its model while it fits.",
+    "x-route-batch": "`true` for a request that can wait: it goes to the servers for throughput where there are some.",
 }
 _FORWARDED: Mapping[str, str] = {
     "anthropic-version": "Forwarded to the upstream unchanged.",

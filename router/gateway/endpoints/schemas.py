@@ -33,6 +33,7 @@ class RouteOptions(Struct, forbid_unknown_fields=True):
     flags: Annotated[RoutingOption, Meta(examples=["cheapest,size<7B"])] | UnsetType | None = UNSET
     policy: RoutingOption | UnsetType | None = UNSET
     session: RoutingOption | UnsetType | None = UNSET
+    batch: Annotated[bool, Meta(description="The request can wait.")] | UnsetType | None = UNSET
 
 
 class Metadata(Struct):

@@ -40,6 +40,7 @@ from router.gateway.config.reload import ActiveConfig
 from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer
@@ -83,7 +84,7 @@ class Selection(Struct, frozen=True, eq=False):
 
     `chat_body` is the body converted to chat where that has been done. `routed` is None where the client named the card
     itself, `identity` where nothing is remembered of such a request. `affinity` is the server that has the
-    conversation. `spec` is the file of a composed plan.
+    conversation. `spec` is the file of a composed plan. `is_batch`: the request can wait.
     """
 
     plan: Plan
@@ -95,6 +96,7 @@ class Selection(Struct, frozen=True, eq=False):
     identity: Identity | None = None
     affinity: Affinity = NO_AFFINITY
     spec: PlanSpec | None = None
+    is_batch: bool = False
 
     @property
     def card(self) -> Card:
@@ -113,8 +115,10 @@ class Selection(Struct, frozen=True, eq=False):
 class Selector:
     """Selects by the model's name, the routing options, what the key allows, and what can be called now."""
 
-    def __init__(self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions) -> None:
-        self._availability, self._pool, self._sessions = availability, pool, sessions
+    def __init__(
+        self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions, canaries: Canaries
+    ) -> None:
+        self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     @property
@@ -150,7 +154,9 @@ class Selector:
             affinity = affinity_of(identity, await self._sessions.find(identity, request.key_id))
         policy = router.policies.named(DEFAULT_POLICY)
         plan = SinglePlan(card.id)
-        return Selection(plan, request.body, policy, router.catalog, identity=identity, affinity=affinity)
+        return Selection(
+            plan, request.body, policy, router.catalog, identity=identity, affinity=affinity, is_batch=options.batch
+        )
 
     async def _routed(self, request: GatewayRequest, target: Target, options: RoutingOptions) -> Selection:
         if request.surface.api == "embeddings":
@@ -164,13 +170,26 @@ class Selector:
         last = await self._sessions.find(identity, request.key_id)
         kept = None if last is None else last.card
         elsewhere = self._without_its_state(request, identity, last)
+        catalog = request.active.router.catalog
+        canaries = self._canaries.admitted(catalog, identity.session, request.key_id, kept, bound=bool(elsewhere))
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
         cooling_down, load = self._pool.cooling_down(request.key_id), self._load(request, policy, flags)
         try:
             # To split a prompt and to score its parts takes much longer than a decision about the whole.
             decide = runner(request.is_large or request.active.router.may_split(policy, named))
             routed = await decide(
-                self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere, load
+                self._decide,
+                request,
+                chat,
+                flags,
+                policy,
+                named,
+                kept,
+                cooling_down,
+                elsewhere,
+                load,
+                canaries,
+                options.batch,
             )
         except (NoCandidateError, PromptFlagError):
             if request.key is None or not request.active.keys.denied(request.key):
@@ -180,11 +199,12 @@ class Selector:
             problem = f'the key "{request.key.id}" allows no card that meets the limits of the request{limits}'
             raise PermissionDeniedError(problem) from None
         decided = routed.request
-        catalog = request.active.router.catalog
         affinity = affinity_of(identity, last)
         plan, body = routed.decision.plan, decided.body
         spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None
-        return Selection(plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec)
+        return Selection(
+            plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec, options.batch
+        )
 
     def _without_its_state(
         self, request: GatewayRequest, identity: Identity, last: LastAnswer | None
@@ -219,6 +239,8 @@ class Selector:
         cooling_down: Mapping[str, str],
         elsewhere: Mapping[str, str],
         load: Mapping[str, float],
+        canaries: tuple[str, ...],
+        is_batch: bool,
     ) -> Routed:
         router = request.active.router
         today, key = datetime.datetime.now(datetime.UTC).date(), request.key
@@ -237,6 +259,8 @@ class Selector:
                 only_narrows=narrows,
                 plan=plan,
                 load=load,
+                canaries=canaries,
+                is_batch=is_batch,
             )
 
         native = bool(chat.native_only)

@@ -62,6 +62,11 @@ COUNTERS = {
         MetricSpec("pulvinar_streams_broken", "Streams that ended with an error after their start.", ("card",)),
         MetricSpec("pulvinar_upstream_attempts", "Calls to upstreams; fault is empty on success.", ("card", "fault")),
         MetricSpec("pulvinar_decisions", "Routing decisions.", ("policy", "guard")),
+        MetricSpec(
+            "pulvinar_canary_requests",
+            "Requests of which a canary takes a share; taken is yes or no.",
+            ("card", "of", "taken"),
+        ),
     )
 }
 HISTOGRAMS = {
@@ -94,6 +99,7 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "limits_ok": PolledMetric(
         "pulvinar_limits_ok", "1, or 0 while the limits of keys cannot be kept, and their requests get 503.", "min"
     ),
+    "canaries_stopped": PolledMetric("pulvinar_canaries_stopped", "Canaries that were rolled back.", "max"),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(
         "pulvinar_config_last_reload_ok", "1, or 0 after a rejected configuration change.", "min"
@@ -142,6 +148,7 @@ class Metrics:
         self._cost = self._counters["pulvinar_cost_usd"].add
         self._attempts = self._counters["pulvinar_upstream_attempts"].add
         self._broken = self._counters["pulvinar_streams_broken"].add
+        self._canaries = self._counters["pulvinar_canary_requests"].add
         self._decisions = self._counters["pulvinar_decisions"].add
         self._durations = self._histograms["pulvinar_request_duration_seconds"].observe
         self._first_tokens = self._histograms["pulvinar_time_to_first_token_seconds"].observe
@@ -168,6 +175,8 @@ class Metrics:
             self._count_usage(outcome, card, record.key or "")
         if decision is not None:
             self._decisions((policy, decision.guard))
+            if (choice := decision.canary) is not None:
+                self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
             self._qualities((policy,), decision.quality)
 
     def share(self) -> None:

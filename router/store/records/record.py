@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
-from router.types import UNKNOWN_DEPENDENCE, Outcome, PlanOutlook
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True):
@@ -35,7 +35,8 @@ class DecisionRecord(
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
     `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`,
-    `load` is that of `RequestContext` where a goal weighed it.
+    `load` is that of `RequestContext` where a goal weighed it. `canaries` are those that the request could go to,
+    `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait.
     """
 
     policy: str
@@ -68,6 +69,9 @@ class DecisionRecord(
     indivisible: tuple[str, ...] = ()
     parts: tuple[PartRecord, ...] = ()
     load: tuple[tuple[str, float], ...] = ()
+    canaries: tuple[str, ...] = ()
+    canary: CanaryChoice | None = None
+    is_batch: bool = False
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from router import __version__
 from router.cards.catalog import Catalog
+from router.cards.machine.speeds import Speed
 from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
 from router.decide.goals import LOAD
@@ -113,6 +114,9 @@ class Snapshots:
             parts=tuple(
                 PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts
             ),
+            canaries=request_context.canaries,
+            canary=decision.canary,
+            is_batch=request_context.is_batch,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
@@ -156,6 +160,7 @@ class _Probes(Struct, frozen=True, omit_defaults=True):
 class _CatalogContent(Struct, frozen=True):
     cards: tuple[Any, ...]
     evidence: Mapping[str, _Probes] = {}
+    speeds: Mapping[str, Speed] | UnsetType = UNSET
 
 
 def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Snapshot:
@@ -170,7 +175,8 @@ def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Sn
         if card in catalog.ids
     }
     # The candidates of efforts are made again from the cards that state them.
-    return _snapshot(_CatalogContent(tuple(to_plain(card) for card in catalog if card.effort_of is None), probes))
+    plain = tuple(to_plain(card) for card in catalog if card.effort_of is None)
+    return _snapshot(_CatalogContent(plain, probes, catalog.speeds or UNSET))
 
 
 def policy_snapshot(policy: Policy) -> Snapshot:
@@ -203,7 +209,7 @@ def read_catalogue(content: bytes) -> CatalogSnapshot:
         }
     except ValueError as error:
         raise ConfigurationError(f"this release cannot read the recorded cards: {error}") from None
-    return CatalogSnapshot(Catalog(cards), evidence)
+    return CatalogSnapshot(Catalog(cards, stored.speeds or None), evidence)
 
 
 def read_policy(content: bytes) -> Policy:

@@ -46,6 +46,22 @@ class LastAnswer(Struct, frozen=True):
     server: str = ""
 
 
+class TrialCounts(Struct, frozen=True):
+    """The trial of the canary `card` in the place of `of`: answers since its beginning, and the bad ones among them.
+
+    `stopped` is why it was rolled back, empty while it runs, and `stopped_s` when, in seconds since 1970, UTC.
+    """
+
+    card: str
+    of: str
+    new: int = 0
+    new_bad: int = 0
+    old: int = 0
+    old_bad: int = 0
+    stopped: str = ""
+    stopped_s: int | None = None
+
+
 class StateStore(Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
@@ -76,6 +92,18 @@ class StateStore(Protocol):
 
     async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
         """Store who answered the conversation."""
+
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
+        """Count one answer in the trial of a canary and its predecessor, given by their ids; return all counts."""
+
+    async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
+        """Roll a canary back. False where that has been done already."""
+
+    async def restart_trial(self, trial: tuple[str, str]) -> None:
+        """Forget the counts of a canary, and that it was rolled back."""
+
+    async def trials(self) -> tuple[TrialCounts, ...]:
+        """All trials."""
 
     async def maintain(self) -> None:
         """Delete old entries from time to time, until cancelled."""

@@ -20,8 +20,9 @@ from typing import Any
 
 from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
 from router.store.database import open_database
+from router.store.state import trials
 from router.store.state.connection import RetryingConnection, Values
-from router.store.state.protocol import Claim, LastAnswer, Reservation
+from router.store.state.protocol import Claim, LastAnswer, Reservation, TrialCounts
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -96,6 +97,7 @@ _MIGRATIONS = (
         END
         """,
     ),
+    trials.MIGRATION,
 )
 # The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
 # ahead, the clock was set back.
@@ -234,6 +236,22 @@ class SqliteState:
         """Store who answered the conversation. The session name is stored as a hash only."""
         values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
         self._changed(_REMEMBER, {**values, "now": int(now_s)})
+
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
+        """Count one answer of the canary or its predecessor."""
+        return trials.count(self._database, trial, is_new=is_new, is_bad=is_bad)
+
+    async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
+        """Roll a canary back. False where that has been done already."""
+        return trials.stop(self._database, trial, why, now_s)
+
+    async def restart_trial(self, trial: tuple[str, str]) -> None:
+        """Forget the counts of a canary, and that it was rolled back."""
+        trials.forget(self._database, trial)
+
+    async def trials(self) -> tuple[TrialCounts, ...]:
+        """All trials."""
+        return trials.all_trials(self._database)
 
     def check(self) -> None:
         """Write something, from any thread. Raises StateError if that is not possible now."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError, StateStore
+from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError, StateStore, TrialCounts
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -180,6 +180,26 @@ class ThreadedState:
         job = _Job(lambda: self._store.last_answer(session, now_s, key_id))
         last: LastAnswer | None = await self._wait(job, self._reads, self._limit_s)
         return last
+
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
+        """See `StateStore`."""
+        job = _Job(lambda: self._store.count_trial(trial, is_new=is_new, is_bad=is_bad))
+        counts: TrialCounts = await self._write(job, min(self._limit_s, _REMEMBER_LIMIT_S))
+        return counts
+
+    async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
+        """See `StateStore`."""
+        is_first: bool = await self._write(_Job(lambda: self._store.stop_trial(trial, why, now_s)))
+        return is_first
+
+    async def restart_trial(self, trial: tuple[str, str]) -> None:
+        """See `StateStore`."""
+        await self._write(_Job(lambda: self._store.restart_trial(trial)))
+
+    async def trials(self) -> tuple[TrialCounts, ...]:
+        """See `StateStore`."""
+        found: tuple[TrialCounts, ...] = await self._wait(_Job(self._store.trials), self._reads, self._limit_s)
+        return found
 
     async def maintain(self) -> None:
         """See `StateStore`."""

@@ -16,7 +16,7 @@ def test_the_figures_of_a_card_take_precedence_over_the_accelerators() -> None:
     hardware = card("a", hardware={"name": "H100", "count": 2, "memory": "94GiB", "efficiency": 0.5}).hardware
     assert hardware is not None
     assert hardware.memory_bytes == 2 * 94 * 2**30
-    assert hardware.bytes_per_s == pytest.approx(3.4e12)
+    assert hardware.bytes_per_s == pytest.approx(3400 * 2**30)
     assert hardware.flops == pytest.approx(989e12)
 
 

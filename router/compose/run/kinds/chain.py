@@ -79,6 +79,7 @@ def stage_call(call: Call, stage: Stage) -> Call | None:
         key_id=call.key_id,
         ends_s=call.ends_s,
         tenant=call.tenant,
+        is_batch=call.is_batch,
     )
 
 
