@@ -164,4 +164,4 @@ def test_samples_are_expected_to_go_on_where_the_runner_goes_on() -> None:
 
 def test_a_fixed_threshold_takes_the_place_of_gain_and_price() -> None:
     assert acceptance(0.6, 0.9, 0.5, 99.0, D, threshold=1.0) == (0.0, 0.0)
-    assert acceptance(0.6, 0.9, 0.5, 0.0, D, threshold=1e-9).right == pytest.approx(1.0)
+    assert acceptance(0.6, 0.9, 0.5, 0.0, D, threshold=1e-9)[0] == pytest.approx(1.0)
