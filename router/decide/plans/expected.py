@@ -25,6 +25,7 @@ from router.decide.plans.vote import asked_at_once, chances_of_samples, joint_of
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
+_DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 
 Column = Sequence[float]
 
@@ -32,7 +33,8 @@ Column = Sequence[float]
 class Constants(Struct, frozen=True):
     """What was measured of answers; the defaults are those of mmlu_pro, or marked as assumed.
 
-    `auc`: of the signals in an answer's text, given the prior. `correlation`: of right and wrong between two cards.
+    `auc`: of the signals in an answer's text, given the prior. `hardness`: how the signal of one answer and whether the
+    next is right go together, given whether the first is. `correlation`: of right and wrong between two cards.
     `wrong_agreement`: how often two wrong cards give the same answer. `readable`: how many answers have a final answer
     that can be compared with others (assumed: prompts for free text have none). `sample_correlation` and
     `sample_wrong_agreement`: the same for two answers of one card (assumed). `caught`: the share of wrong answers that
@@ -42,6 +44,7 @@ class Constants(Struct, frozen=True):
     """
 
     auc: float = 0.63
+    hardness: float = 0.15
     correlation: float = 0.34
     wrong_agreement: float = 0.32
     readable: float = 0.7
@@ -61,11 +64,13 @@ class Constants(Struct, frozen=True):
 CONSTANTS = Constants()
 
 
-Acceptance = tuple[float, float]
-"""The probabilities that a first answer is accepted where it is right, and where it is wrong."""
+Acceptance = tuple[float, float, float, float]
+"""The probabilities that a first answer is accepted where it is right, and where it is wrong; then for both the density
+of the signal at the threshold.
+"""
 
-ALWAYS_ASKS_ON: Acceptance = (0.0, 0.0)
-_NEVER_ASKS_ON: Acceptance = (1.0, 1.0)
+ALWAYS_ASKS_ON: Acceptance = (0.0, 0.0, 0.0, 0.0)
+_NEVER_ASKS_ON: Acceptance = (1.0, 1.0, 0.0, 0.0)
 
 
 class Expected(NamedTuple):
@@ -95,8 +100,14 @@ def acceptance(
         return ALWAYS_ASKS_ON if first < threshold else _NEVER_ASKS_ON
     odds = threshold * (1.0 - first) / (first * (1.0 - threshold))
     tau = math.log(odds) / separation + separation / 2.0
-    # 1 - Φ(τ - d) and 1 - Φ(τ).
-    return 0.5 * math.erfc((tau - separation) / _ROOT), 0.5 * math.erfc(tau / _ROOT)
+    # 1 - Φ(τ - d) and 1 - Φ(τ), φ(τ - d) and φ(τ).
+    above, below = (tau - separation) / _ROOT, tau / _ROOT
+    return (
+        0.5 * math.erfc(above),
+        0.5 * math.erfc(below),
+        _DENSITY * math.exp(-above * above),
+        _DENSITY * math.exp(-below * below),
+    )
 
 
 def cascade(
@@ -121,7 +132,7 @@ def cascade(
             accepted = acceptance(first, right, wrong, prices[step + 1], separation, threshold)
             if step < last - 1:
                 right, wrong = conditional(first, _clipped(quality), correlation)
-            quality = _mixed(first, right, wrong, accepted)
+            quality = _mixed(first, right, wrong, accepted) - _harder(first, right, wrong, accepted, constants.hardness)
             if not number:
                 asked.append(1.0 - first * accepted[0] - (1.0 - first) * accepted[1])
             following = first
@@ -215,7 +226,7 @@ def samples(columns: Sequence[Column], n: int, constants: Constants, *, confiden
 def best_of(columns: Sequence[Column], constants: Constants, *, caught: float, parallel: bool) -> Expected:
     """The first answer that the validators pass: all right ones, and of the wrong ones those that are not `caught`."""
     qualities, asked = [], []
-    accepted = (1.0, 1.0 - caught)
+    accepted = (1.0, 1.0 - caught, 0.0, 0.0)
     for number, members in enumerate(columns):
         quality = _clipped(members[-1])
         for step in range(len(members) - 2, -1, -1):
@@ -278,6 +289,17 @@ def _separation(auc: float) -> float:
 def _mixed(first: float, right: float, wrong: float, accepted: Acceptance) -> float:
     kept = first * accepted[0]
     return kept + (first - kept) * right + (1.0 - first) * (1.0 - accepted[1]) * wrong
+
+
+def _harder(first: float, right: float, wrong: float, accepted: Acceptance, hardness: float) -> float:
+    """How much less the next member achieves, because a text that looks wrong also says that the prompt is hard.
+
+    Given whether the first answer is right, the next one's chance moves with the signal, by `hardness` standard
+    deviations for each one of the signal. The mean of the signal below a threshold is -φ/Φ.
+    """
+    if_right = min(hardness * math.sqrt(right * (1.0 - right)) * accepted[2], (1.0 - accepted[0]) * right)
+    if_wrong = min(hardness * math.sqrt(wrong * (1.0 - wrong)) * accepted[3], (1.0 - accepted[1]) * wrong)
+    return first * if_right + (1.0 - first) * if_wrong
 
 
 def _reach(asked: Sequence[float]) -> list[float]:
