@@ -141,6 +141,12 @@ class Ledger:
         headers = {"x-route-plan": self.plan, "x-route-calls": str(len(self.calls))}
         return {**headers, "x-route-degraded": self.degraded} if self.degraded else headers
 
+    @property
+    def only_shows(self) -> bool:
+        """Whether all that goes on is one answer that the client sees, whole and not only a part of it."""
+        going_on = [each for each in self.calls if math.isnan(each.ended_s)]
+        return len(going_on) == 1 and going_on[0].verdict == "shown" and going_on[0].role != "segment"
+
     def outcomes(self, since_s: float) -> tuple[CallOutcome, ...]:
         """Every call as it is recorded; times are since `since_s`, in seconds of the monotonic clock."""
         return tuple(each.outcome(since_s) for each in self.calls)

@@ -179,7 +179,7 @@ class CompletionHandler:
             if self._disconnect.has_left:
                 raise ClientDisconnect
             # From now on the upstream counts, so its answer is read on for a while after the client has left. The calls
-            # of a plan all end at once, and what has arrived of them is counted.
+            # of a plan all end at once, and what has arrived of them is counted, until only the shown one is left.
             self._disconnect.grace_s = 0.0 if self._bill.ledger.plan else self._request.active.config.budgets.drain_s
         self._bill.begun_attempts += 1
         return _NO_HEADERS if self._trace is None else self._trace.attempt()
@@ -223,6 +223,8 @@ class CompletionHandler:
         await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
+        if self._disconnect is not None and self._accounting.is_charged and self._bill.ledger.only_shows:
+            self._disconnect.grace_s = request.active.config.budgets.drain_s
         await self._responder.begin_stream(_without_type(response.headers))
         is_first = True
         try:
