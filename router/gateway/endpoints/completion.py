@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from router.cards import Card
 from router.dispatch import Call, UpstreamResponse
+from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
@@ -126,10 +127,10 @@ class CompletionHandler:
         self._request = request
         return request
 
-    async def _take_turn(self, request: GatewayRequest, card: Card) -> None:
+    async def _take_turn(self, request: GatewayRequest, card: Card) -> Running:
         """Wait until the request may run, which it does until its response is complete."""
         turn = self._services.admission.turn(turn_of(self._services, request, card))
-        await self._turn.enter_async_context(turn)
+        return await self._turn.enter_async_context(turn)
 
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
@@ -141,7 +142,7 @@ class CompletionHandler:
         selection = self._selection = await services.selector.select(request)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
-        await self._take_turn(request, selection.card)
+        running = await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = Call(
             self._surface.api,
@@ -165,6 +166,7 @@ class CompletionHandler:
             brief,
             bill.ledger,
             self._memory,
+            running,
         )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
