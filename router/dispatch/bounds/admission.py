@@ -99,9 +99,12 @@ class Admission:
 
     def begun_call(self, key: str, card: str) -> Callable[[], None]:
         """See `Running.begin_call`. The request runs already, so no slot need be free."""
-        most = max(int(self.max_running * self.shares.card), 1)
-        if self.shares.card < 1 and self._of_card[card] >= most:
+        shares = self.shares
+        most = self.max_running * shares.card
+        if shares.card < 1 and self._of_card[card] >= max(int(most), 1):
             raise BusyError(f"{self._of_card[card]} calls of one card are in progress, its share", RETRY_AFTER_S)
+        if key and shares.key < 1 and self._of_both[key, card] >= max(int(most * shares.key), 1):
+            raise BusyError("this key has its share of the calls of one card in progress", RETRY_AFTER_S)
         self._count_at_card(key, card, 1)
         is_open = True
 

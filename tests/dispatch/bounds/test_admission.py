@@ -155,6 +155,27 @@ def test_a_plan_counts_at_the_cards_that_it_calls_and_not_at_its_first() -> None
     assert asyncio.run(main()) == (0, 1, 7)
 
 
+def test_a_key_has_only_a_part_of_what_a_card_may_have_of_calls_of_plans() -> None:
+    async def main() -> int:
+        admission, begun = Admission(16, limits()), 0
+        async with contextlib.AsyncExitStack() as stack:
+            running = [
+                await stack.enter_async_context(admission.turn(Turn(key, "first")))
+                for key in ["greedy"] * 8 + ["other"]
+            ]
+            for each in running:
+                each.leave_card()
+            with contextlib.suppress(BusyError):
+                # Members in parallel.
+                while True:
+                    running[begun % 8].begin_call("slow")
+                    begun += 1
+            running[-1].begin_call("slow")
+        return begun
+
+    assert asyncio.run(main()) == 9
+
+
 def test_where_there_is_one_card_calls_of_plans_are_not_counted() -> None:
     async def main() -> None:
         admission = Admission(2, limits())
