@@ -99,6 +99,14 @@ class Ledger:
         called.has_begun = True
         self._begun.append((called, sum(each is called for each, _ in self._begun)))
 
+    @property
+    def newest_step(self) -> tuple[int, str] | None:
+        """The number and the role of the call that an upstream was last called for; None outside of a plan."""
+        if not self._begun:
+            return None
+        called, _ = self._begun[-1]
+        return next(number for number, each in enumerate(self.calls) if each is called), called.role
+
     def close_attempts(self, called: Called) -> None:
         """Note the attempts of a call that was given up, which nobody else notes."""
         begun = sum(each is called for each, _ in self._begun)

@@ -184,7 +184,7 @@ class CompletionHandler:
             # of a plan all end at once, and what has arrived of them is counted, until only the shown one is left.
             self._disconnect.grace_s = 0.0 if self._bill.ledger.plan else self._request.active.config.budgets.drain_s
         self._bill.begun_attempts += 1
-        return _NO_HEADERS if self._trace is None else self._trace.attempt()
+        return _NO_HEADERS if self._trace is None else self._trace.attempt(self._bill.ledger.newest_step)
 
     @property
     def _client_has_left(self) -> bool:
