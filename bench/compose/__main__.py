@@ -7,8 +7,9 @@ them and of guarded routing, chosen in the same way at the same budget. A plan i
 the choosing half exceeds two standard errors.
 
 `plans` has a gate fitted to the models of each committee. `shipped` is the gate that is shipped, for cards it never
-saw: fitted to other models and other prompts, with the code that answers requests. `rule` is the fixed rule "two cheap
-ones agree, else the best model", the best pair that the budget allows.
+saw: fitted to other models and other prompts, with the code that answers requests. `own` is the gate that
+`route train --plans` fits to the answers of a plan's own members, to other prompts, with the same code. `rule` is the
+fixed rule "two cheap ones agree, else the best model", the best pair that the budget allows.
 
 `--by domain` leaves whole domains out of every fit. `--control shuffled` permutes the answers and their signals over
 prompts: nothing must be gained. `--control oracle` has a gate that knows the truth: `rule` is then the cascade that
@@ -36,19 +37,21 @@ def table(results: dict[str, Pools]) -> str:
     """The figures as a table in Markdown."""
     lines = [
         "| set | pool | budget | single | with plans | gain, 95 % | chosen | shipped gate: gain, 95 % | chosen "
-        "| rule (cost) | plans at that cost |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| trained gate: gain, 95 % | chosen | rule (cost) | plans at that cost | trained at that cost |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, pools in results.items():
         for pool, budgets in pools.items():
             for budget, each in budgets.items():
-                shipped = "–"
+                shipped = trained = "–"
                 if "shipped" in each:
                     shipped = _gain(each["shipped_gain"], each["shipped_gain_ci95"])
+                    trained = _gain(each["own_gain"], each["own_gain_ci95"])
                 cells: list[str] = [name, pool, budget, f"{each['single']:.3f}", f"{each['plans']:.3f}"]
                 cells += [_gain(each["gain"], each["gain_ci95"]), f"{each['chosen']:.0%}", shipped]
-                cells += [f"{each.get('shipped_chosen', 0):.0%}", f"{each['rule']:.3f} ({each['rule_cost']:.2f})"]
-                cells.append(f"{each['plans_at_rule_cost']:.3f}")
+                cells += [f"{each.get('shipped_chosen', 0):.0%}", trained, f"{each.get('own_chosen', 0):.0%}"]
+                cells += [f"{each['rule']:.3f} ({each['rule_cost']:.2f})", f"{each['plans_at_rule_cost']:.3f}"]
+                cells.append(f"{each.get('own_at_rule_cost', 0):.3f}")
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from router.learn.data.vectors import vectors_of
 from router.learn.evaluation.splits import fold_of_each, k_folds, leave_domain_out
 from router.learn.plans.answer_gate import Gate, fit_gate
 from router.learn.plans.committee import Committees, PlanOutcomes
-from router.learn.plans.held_out import HeldOutCommittees
+from router.learn.plans.held_out import HeldOutCommittees, OwnCommittees
 from router.learn.plans.pooled_gate import answered
 from router.learn.plans.search import Choice, best_within, choices, confirmed, find_plans
 from router.loading import load_encoder
@@ -68,7 +68,11 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
     data, folds = given.data, given.folds
     kind = TruthfulCommittees if control == "oracle" else Committees
     committees = kind(data, given.gate, folds, PRICES)
-    held_out = HeldOutCommittees(answered(data, given.gate.prior), data.cost_usd, folds, PRICES) if shipped else None
+    held_out = own = None
+    if shipped:
+        seen = answered(data, given.gate.prior)
+        held_out = HeldOutCommittees(seen, data.cost_usd, folds, PRICES)
+        own = OwnCommittees(held_out)
     rng = np.random.default_rng(_SEED)
     halves = rng.integers(0, 2, len(data.prompts))
     result: Pools = {}
@@ -79,7 +83,7 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
         rows: dict[str, list[Doubles]] = {}
         for half in (0, 1):
             chosen_on, scored_on = np.flatnonzero(halves == half), np.flatnonzero(halves != half)
-            for budget, columns in _half(given, pool, (committees, held_out), budgets_usd, chosen_on):
+            for budget, columns in _half(given, pool, (committees, held_out, own), budgets_usd, chosen_on):
                 rows.setdefault(budget, []).append(columns[:, scored_on])
         result[name] = {
             budget: _figures(np.concatenate(found, axis=1), usual_usd, rng) for budget, found in rows.items()
@@ -88,7 +92,7 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
         for figures in result[name].values():
             figures["hindsight"] = hindsight
             if not shipped:
-                for key in [key for key in figures if key.startswith("shipped")]:
+                for key in [key for key in figures if key.startswith(("shipped", "own"))]:
                     del figures[key]
     return result
 
@@ -96,19 +100,19 @@ def measure(given: Fitted, control: str = "none", shipped: bool = True, budgets:
 def _half(
     given: Fitted,
     pool: Sequence[int],
-    runners: tuple[Committees, HeldOutCommittees | None],
+    runners: tuple[Committees, HeldOutCommittees | None, OwnCommittees | None],
     budgets_usd: Mapping[str, float],
     rows: Indices,
 ) -> Iterator[tuple[str, Doubles]]:
     """What is chosen on `rows` at each budget, of all prompts: `(figures, prompts)`; see `_figures`."""
-    data, (committees, held_out) = given.data, runners
+    data, (committees, held_out, own) = given.data, runners
     members = find_plans(committees, data, pool, rows)
 
     def among(runner: Runner | None) -> list[Choice]:
         plans = [] if runner is None else [runner.run(each) for each in members]
         return choices(data, given.vectors, given.folds, pool, PRICES, plans)
 
-    single, composed, shipped = among(None), among(committees), among(held_out)
+    single, composed, shipped, trained = among(None), among(committees), among(held_out), among(own)
     rules = fixed_rules(data, pool)
     cascades = [truthful_cascade(data, each) for each in members] if type(committees) is not Committees else []
     for name, budget_usd in budgets_usd.items():
@@ -118,22 +122,29 @@ def _half(
         kept = confirmed(alone, plans, rows, _STANDARD_ERRORS)
         ours = best_within(shipped, rows, budget_usd) or alone
         ours = confirmed(alone, ours, rows, _STANDARD_ERRORS)
+        theirs = best_within(trained, rows, budget_usd) or alone
+        theirs = confirmed(alone, theirs, rows, _STANDARD_ERRORS)
         rule = best_within(cascades or rules, rows, budget_usd) or alone
         # At what the rule costs, without asking whether single choice would do.
-        equal = best_within(composed, rows, float(rule.cost_usd[rows].mean())) or alone
+        equal, equal_own = (
+            best_within(among_them, rows, float(rule.cost_usd[rows].mean())) or alone
+            for among_them in (composed, trained)
+        )
         yield (
             name,
             np.stack(
                 [
                     *(alone.quality, alone.cost_usd, kept.quality, kept.cost_usd, kept.is_plan),
                     *(ours.quality, ours.cost_usd, ours.is_plan, rule.quality, rule.cost_usd, equal.quality),
+                    *(theirs.quality, theirs.cost_usd, theirs.is_plan, equal_own.quality),
                 ]
             ),
         )
 
 
 def _figures(rows: Doubles, usual_usd: float, rng: np.random.Generator) -> dict[str, Any]:
-    single, single_usd, plans, plans_usd, chosen, ours, ours_usd, ours_chosen, rule, rule_usd, equal = rows
+    single, single_usd, plans, plans_usd, chosen, ours, ours_usd, ours_chosen, rule, rule_usd, equal = rows[:11]
+    own, own_usd, own_chosen, own_equal = rows[11:]
     draws = rng.integers(0, len(single), (_DRAWS, len(single)))
 
     def interval(difference: Doubles) -> list[float]:
@@ -155,6 +166,13 @@ def _figures(rows: Doubles, usual_usd: float, rng: np.random.Generator) -> dict[
         "shipped_gain_ci95": interval(ours - single),
         "shipped_chosen": round(float(ours_chosen.mean()), 3),
         "shipped_cost": round(float(ours_usd.mean()) / usual_usd, 3),
+        "own": mean(own),
+        "own_gain": mean(own - single),
+        "own_gain_ci95": interval(own - single),
+        "own_chosen": round(float(own_chosen.mean()), 3),
+        "own_cost": round(float(own_usd.mean()) / usual_usd, 3),
+        "own_at_rule_cost": mean(own_equal),
+        "own_over_rule_ci95": interval(own_equal - rule),
         "rule": mean(rule),
         "rule_cost": round(float(rule_usd.mean()) / usual_usd, 3),
         "plans_at_rule_cost": mean(equal),

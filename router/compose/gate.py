@@ -54,5 +54,12 @@ class Gate(Protocol):
         `usual_prior` is the mean forecast of the cards of the catalogue on this prompt.
         """
 
-    def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
-        """How much the quality of the delivered answer is expected to rise if one more card is asked."""
+    def gains(self, asked: Sequence[Asked], priors_of_later: Sequence[float], usual_prior: float) -> Sequence[float]:
+        """How much the quality of the delivered answer is expected to rise if one more card is asked, if two are …
+
+        `priors_of_later` are the forecasts of the members that are left, in their order, one at least. A gate that
+        does not know the members gives only the first gain.
+        """
+
+    def of(self, members: Sequence[str]) -> Gate:
+        """The gate for these cards, in the order in which they are asked: its own where it has one for them."""

@@ -22,10 +22,14 @@ class PriorGate:
         """See `Gate.rights`."""
         return np.array([0.0 if each.failed else _within(each.prior) for each in asked], dtype=np.float64)
 
-    def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
-        """See `Gate.gain`: the answer of the card with the higher forecast is taken."""
+    def gains(self, asked: Sequence[Asked], priors_of_later: Sequence[float], usual_prior: float) -> list[float]:
+        """See `Gate.gains`: the answer of the card with the higher forecast is taken."""
         best = float(max(self.rights(asked, usual_prior), default=0.0))
-        return max(_within(prior_of_next) - best, 0.0)
+        return [max(_within(priors_of_later[0]) - best, 0.0)]
+
+    def of(self, members: Sequence[str]) -> PriorGate:
+        """See `Gate.of`: the same for all."""
+        return self
 
 
 def _within(probability: float) -> float:

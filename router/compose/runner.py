@@ -10,6 +10,7 @@ from router.compose.prior_gate import PriorGate
 from router.compose.run import Brief, Ledger, compose
 from router.compose.run.brief import unfit_reason
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.errors import UpstreamError
 from router.types import Attempt, ComposedPlan, Plan
@@ -32,19 +33,33 @@ class PlanRunner:
         brief: Brief | None = None,
         ledger: Ledger | None = None,
         memory: Reserved | None = None,
+        running: Running | None = None,
     ) -> UpstreamResponse:
         """The response to `call`, answered by the cards of `plan`, which are in `catalog`.
 
         Every attempt is added to `attempts`; `on_attempt` is called before each, and returns headers for it. A composed
-        plan needs a `brief`, notes its calls in `ledger`, and counts the answers that it collects in `memory`. A
+        plan needs a `brief`, notes its calls in `ledger`, and counts the answers that it collects in `memory` and its
+        calls in `running`. A
         request that no plan can answer is answered by the plan's card. Raises what `Dispatcher.send_first_healthy`
         raises.
         """
         if isinstance(plan, ComposedPlan) and brief is not None:
             ledger = Ledger() if ledger is None else ledger
             if not unfit_reason(brief.spec, call):
+                if running is not None:
+                    running.leave_card()
                 return await compose(
-                    self._dispatcher, catalog, plan, call, brief, self._gate, ledger, attempts, on_attempt, memory
+                    self._dispatcher,
+                    catalog,
+                    plan,
+                    call,
+                    brief,
+                    self._gate,
+                    ledger,
+                    attempts,
+                    on_attempt,
+                    memory,
+                    running,
                 )
             ledger.degrade("unfit")
         cards = tuple(catalog.named(name) for name in (plan.card, *plan.fallbacks))

@@ -349,14 +349,17 @@ def _fails(results: Sequence[LimitResult]) -> Mask:
 
 def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pick) -> tuple[str, ...]:
     """The limits without which another card than `chosen` would have been chosen."""
+    # What makes a plan impossible is no limit that could be lifted.
+    lifted = [number for number in np.flatnonzero(fails.any(axis=1)).tolist() if results[number].limit is not POSSIBLE]
+    if not lifted:
+        return ()
     counts = fails.sum(axis=0)
     passing, one_fails = counts == 0, counts == 1
     texts = []
-    for result, failing in zip(results, fails, strict=True):
-        added = failing & one_fails
-        # What makes a plan impossible is no limit that could be lifted.
-        if result.limit is not POSSIBLE and added.any() and pick(np.flatnonzero(added | passing)) != chosen:
-            texts.append(result.limit.text)
+    for number in lifted:
+        added = fails[number] & one_fails
+        if added.any() and pick(np.flatnonzero(added | passing)) != chosen:
+            texts.append(results[number].limit.text)
     return tuple(texts)
 
 

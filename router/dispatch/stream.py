@@ -143,7 +143,7 @@ class EventStream:
         self._decoded: list[Mapping[str, Any]] = []
         self._has_content = self._done = False
         self._error: UpstreamError | None = None
-        self._callback: Callable[[], object] | None = None
+        self._callbacks: list[Callable[[], object]] = []
 
     @property
     def complete(self) -> bool:
@@ -161,7 +161,7 @@ class EventStream:
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, when the upstream call ends."""
-        self._callback = callback
+        self._callbacks.append(callback)
 
     def failure(self, message: str, kind: str, code: str | None) -> None:
         """See `Events.failure`."""
@@ -217,8 +217,8 @@ class EventStream:
             for error in (self._error, self.problem):
                 if error is not None:
                     without_frames(error)
-            if self._callback is not None:
-                callback, self._callback = self._callback, None
+            callbacks, self._callbacks = self._callbacks, []
+            for callback in callbacks:
                 callback()
 
     async def _next_events(self, deadline_s: float) -> bytes:

@@ -63,3 +63,27 @@ def test_too_few_prompts_are_refused(run: Run, tmp_path: Path) -> None:
     done = run("train", str(few), "--plans", "--out", str(tmp_path / "artifact"))
     assert done.code == 2
     assert "200 prompts" in done.err
+
+
+def test_a_plan_that_names_its_cards_gets_a_gate_of_its_own(run: Run, tmp_path: Path, own_set: Path) -> None:
+    make_negative(own_set)
+    cards, plans, out = tmp_path / "cards", tmp_path / "plans", tmp_path / "artifact"
+    cards.mkdir()
+    plans.mkdir()
+    for model in MODELS:
+        # The set knows the last one by another name.
+        names = "id: huge\naliases: [large]" if model == "large" else f"id: {model}"
+        (cards / f"{model}.yaml").write_text(f"{names}\nprovider: openai\nmodel: {model}\n", "utf-8")
+    ladder = "id: ladder\nkind: cascade\ndescription: x\nmembers: [tiny, small, large]\n"
+    (plans / "ladder.yaml").write_text(ladder, "utf-8")
+    free = "id: free\nkind: committee\ndescription: x\nmembers: [tiny, {best: 1}]\n"
+    (plans / "free.yaml").write_text(free, "utf-8")
+    arguments = ("train", str(own_set), "--cards", str(cards), "--plans-folder", str(plans), "--out", str(out))
+    done = run(*arguments, "--plans")
+    assert done.code == 0, done.err
+    file = load_gate(out)
+    assert file is not None
+    assert [rule.members for rule in file.committees] == [("tiny", "small", "huge")]
+    done = run(*arguments, "--plans-only")
+    assert done.code == 0, done.err
+    assert "a gate of its own: tiny, small, huge" in done.out

@@ -15,6 +15,7 @@ from router.commands import options
 from router.errors import CallerError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
+    from router.cards.catalog import Catalog
     from router.compose.learned import GateFile
     from router.learn.data import RoutingSet
     from router.perceive.text.encoder import Encoder
@@ -48,6 +49,7 @@ def train(
     encoder: EncoderName = settings.STATIC_ENCODER,
     aliases: Aliases = None,
     cards: options.Cards = None,
+    plans_folder: options.PlansFolder = None,
     graded: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +73,9 @@ def train(
     plans: Annotated[
         bool,
         typer.Option(
-            "--plans", help="Also fit the gate of plans, on those of the sets that have the answers (answers.csv)."
+            "--plans",
+            help="Also fit the gate of plans, on those of the sets that have the answers (answers.csv); a cascade or "
+            "committee that names its cards gets a gate of its own where a set has the answers of all of them.",
         ),
     ] = False,
     plans_only: Annotated[
@@ -95,7 +99,8 @@ def train(
     if plans_only:
         encoder_name(out)  # Raises ArtifactError where there is no artifact.
     if plans or plans_only:
-        gate = _fit_gate(sets, encoder, "--plans-only" if plans_only else "--plans")
+        option = "--plans-only" if plans_only else "--plans"
+        gate = _fit_gate(sets, encoder, option, options.load_cards(cards), plans_folder)
     if plans_only:
         _save_gate(out, gate, as_json)
         return
@@ -142,8 +147,9 @@ def train(
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
 
 
-def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
-    """The gate from those of the sets that have answers. Raises CallerError where none has."""
+def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog, plans_folder: Path | None) -> GateFile:
+    """The gate from those of the sets that have answers, and those of plans. Raises CallerError where none has."""
+    from router.decide.plans.shape import named_committees
     from router.learn.data.answers import has_answers, load_answers
     from router.learn.data.vectors import vectors_of
     from router.learn.evaluation.splits import fold_of_each, k_folds
@@ -165,7 +171,11 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str) -> GateFile:
         folds = fold_of_each(k_folds(data.outcomes, _GATE_FOLDS, 0), len(data.prompts))
         training.append(Training(data, vectors, folds))
     command = ["route", "train", *(folder.name for folder in with_answers), "--encoder", encoder, option]
-    return fit_gate_file(training, shlex.join(command))
+    models = {model for each in training for model in each.data.models}
+    positions = {model: catalog.position(model) for model in models}
+    names = {model: catalog.ids[position] for model, position in positions.items() if position is not None}
+    plans = options.load_plan_folder(plans_folder, catalog)
+    return fit_gate_file(training, shlex.join(command), named_committees(plans.values(), catalog), names)
 
 
 def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
@@ -177,10 +187,13 @@ def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
     if as_json:
-        options.print_json({"gate": gate.id, "out": str(out), "closed_forms": gate.closed_forms})
+        own = [rule.members for rule in gate.committees]
+        options.print_json({"gate": gate.id, "out": str(out), "closed_forms": gate.closed_forms, "committees": own})
     else:
         prompts = sum(source.prompts for source in gate.data_sets)
         typer.echo(f"{out}: gate {gate.id}, from the answers to {prompts} prompts")
+        for rule in gate.committees:
+            typer.echo(f"a gate of its own: {', '.join(rule.members)}")
 
 
 def _wordings(text: str) -> tuple[str, ...]:

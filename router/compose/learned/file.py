@@ -10,6 +10,7 @@ from msgspec import Struct
 
 import router
 from router.compose.learned.gate import LearnedGate
+from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import GateWeights
 from router.errors import ArtifactError
 from router.perceive.artifact import read_manifest, write_manifest
@@ -42,7 +43,9 @@ class LearnedFrom(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateFile(Struct, frozen=True, kw_only=True):
-    """The contents of the file. `sha256` is that of the weights and the closed forms."""
+    """The contents of the file. `committees` are the gates of plans whose members have answered all prompts of a set.
+    `sha256` is that of the weights, the closed forms and the committees.
+    """
 
     format: str = _FORMAT
     version: int = _VERSION
@@ -51,6 +54,7 @@ class GateFile(Struct, frozen=True, kw_only=True):
     data_sets: tuple[LearnedFrom, ...] = ()
     weights: GateWeights
     closed_forms: ClosedForms
+    committees: tuple[MembersRule, ...] = ()
     sha256: str = ""
 
     @property
@@ -60,7 +64,7 @@ class GateFile(Struct, frozen=True, kw_only=True):
 
     def gate(self) -> LearnedGate:
         """The gate with these weights."""
-        return LearnedGate(self.id, self.weights)
+        return LearnedGate(self.id, self.weights, self.committees)
 
 
 def sealed(file: GateFile) -> GateFile:
@@ -84,8 +88,14 @@ def load_gate(folder: Path) -> GateFile | None:
     for name, rule in {"general": file.weights.general, **file.weights.kinds}.items():
         if (problem := rule.problem()) is not None:
             raise ArtifactError(f"{path}: weights of {name}: {problem}; train it again")
+    for committee in file.committees:
+        if (problem := committee.problem()) is not None:
+            raise ArtifactError(f"{path}: weights of {', '.join(committee.members)}: {problem}; train it again")
     return file
 
 
 def _hash(file: GateFile) -> str:
-    return hashlib.sha256(msgspec.json.encode([file.weights, file.closed_forms], order="deterministic")).hexdigest()
+    contents: list[Struct | tuple[MembersRule, ...]] = [file.weights, file.closed_forms]
+    if file.committees:
+        contents.append(file.committees)
+    return hashlib.sha256(msgspec.json.encode(contents, order="deterministic")).hexdigest()

@@ -23,6 +23,7 @@ from router.compose.run.ledger import Ledger
 from router.compose.run.member import PARTIAL, Members
 from router.decide.plans.spec import BestOf, Cascade, Chain, Committee, Panel, Reroute, Samples, Segments
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.errors import UpstreamError
 from router.types import Attempt, ComposedPlan
@@ -39,9 +40,10 @@ async def compose(
     attempts: list[Attempt],
     on_attempt: Callable[[], Mapping[str, str]] | None,
     memory: Reserved | None = None,
+    running: Running | None = None,
 ) -> UpstreamResponse:
-    """The response to `call`, made by the members of `plan`; the calls are noted in `ledger`, and the answers that are
-    collected are counted in `memory`.
+    """The response to `call`, made by the members of `plan`; the calls are noted in `ledger` and counted at their cards
+    in `running`, and the answers that are collected are counted in `memory`.
 
     At the end of its time, or where members fail, it is the best answer so far; where there is none, that of a
     fallback. Raises what `Dispatcher.send_first_healthy` raises.
@@ -51,7 +53,7 @@ async def compose(
     def note_attempts() -> None:
         attempts[:] = ledger.attempts()
 
-    members = Members(dispatcher, catalog, plan, call, brief, ledger, gate, note_attempts, on_attempt, memory)
+    members = Members(dispatcher, catalog, plan, call, brief, ledger, gate, note_attempts, on_attempt, memory, running)
     left_s = members.ends_s - time.monotonic()
     try:
         async with asyncio.timeout(left_s if math.isfinite(left_s) else None) as limit:

@@ -99,6 +99,14 @@ class Ledger:
         called.has_begun = True
         self._begun.append((called, sum(each is called for each, _ in self._begun)))
 
+    @property
+    def newest_step(self) -> tuple[int, str] | None:
+        """The number and the role of the call that an upstream was last called for; None outside of a plan."""
+        if not self._begun:
+            return None
+        called, _ = self._begun[-1]
+        return next(number for number, each in enumerate(self.calls) if each is called), called.role
+
     def close_attempts(self, called: Called) -> None:
         """Note the attempts of a call that was given up, which nobody else notes."""
         begun = sum(each is called for each, _ in self._begun)
@@ -140,6 +148,12 @@ class Ledger:
             return {"x-route-degraded": self.degraded} if self.degraded else {}
         headers = {"x-route-plan": self.plan, "x-route-calls": str(len(self.calls))}
         return {**headers, "x-route-degraded": self.degraded} if self.degraded else headers
+
+    @property
+    def only_shows(self) -> bool:
+        """Whether all that goes on is one answer that the client sees, whole and not only a part of it."""
+        going_on = [each for each in self.calls if math.isnan(each.ended_s)]
+        return len(going_on) == 1 and going_on[0].verdict == "shown" and going_on[0].role != "segment"
 
     def outcomes(self, since_s: float) -> tuple[CallOutcome, ...]:
         """Every call as it is recorded; times are since `since_s`, in seconds of the monotonic clock."""

@@ -24,6 +24,7 @@ from router.compose.signals import signals_of
 from router.compose.validators import failure_of, schema_asked
 from router.decide.plans.spec import Chain, Validators
 from router.dispatch import Call, Dispatcher, UpstreamResponse
+from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
@@ -94,8 +95,10 @@ class Members:
         on_attempts: Callable[[], object],
         on_attempt: Callable[[], Mapping[str, str]] | None,
         memory: Reserved | None = None,
+        running: Running | None = None,
     ) -> None:
-        """`memory` is that of the request, in which its drafts are counted."""
+        """`memory` is that of the request, in which its drafts are counted; calls count at their cards in `running`."""
+        self._running = running
         self._held = HeldAnswers(memory)
         self.plan, self.brief, self.ledger, self.gate = plan, brief, ledger, gate
         self.limits, self.forecasts = brief.limits, brief.forecasts
@@ -290,8 +293,20 @@ class Members:
 
         first_by_s = self._half_time_s() if self._others_may_follow(called.card.id) else call.first_by_s
         call = msgspec.structs.replace(call, first_by_s=first_by_s, repeats=bool(self.failures))
-        called.response = await self._dispatcher.send_first_healthy((called.card,), call, called.attempts, begin)
-        return called.response
+        end = None if self._running is None else self._running.begin_call(called.card.server_id)
+        try:
+            response = await self._dispatcher.send_first_healthy((called.card,), call, called.attempts, begin)
+        except BaseException:
+            if end is not None:
+                end()
+            raise
+        called.response = response
+        if end is not None:
+            if isinstance(response.body, bytes):
+                end()
+            else:
+                response.body.on_close(end)
+        return response
 
     def _others_may_follow(self, card: str) -> bool:
         """Whether a card that has not been asked could answer where this one hangs."""

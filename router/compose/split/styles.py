@@ -35,10 +35,13 @@ _LABEL = re.compile(
 )
 _BULLET = re.compile(r"[ \t]{0,3}[-*•–][ \t]+(?=\S)")
 _RULE = re.compile(r"[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,})[ \t]*(?:\n|\Z)")
+_RULES = ("---", "===", "***", "___", "###")
 _FIRST_WORDS = (
     "firstly|first|to start(?: with)?|to begin with|erstens|zuerst|als erstes|(?:tout )?d['’]abord|premièrement|"
     "primero|primeramente|en primer lugar|prima|per prima cosa|primeiro|em primeiro lugar"
 )
+# Every first ordinal, in any language, contains one of these.
+_FIRST_AMONG = ("first", "to start", "to begin with", "erst", "abord", "premi", "prim", "首先", "第一", "まず")
 _LATER_WORDS = (
     "secondly|second|thirdly|third|then|next|after that|afterwards|also|additionally|lastly|last|finally|zweitens|"
     "drittens|viertens|dann|danach|anschließend|als nächstes|zum schluss|schließlich|zuletzt|deuxièmement|"
@@ -76,8 +79,15 @@ _ANSWER_LINE = re.compile(
 )
 
 
+def _has_any(text: str, words: Sequence[str]) -> bool:
+    """Whether one of the words is in the text: many times faster than a search for a pattern that needs one of them."""
+    return any(word in text for word in words)
+
+
 def blank_code(text: str) -> str:
     """`text` with the contents of fenced code replaced, so that no marker is found in it."""
+    if not _has_any(text, ("```", "~~~")):
+        return text
     return _FENCE.sub(lambda match: re.sub(r"[^\n]", "\x00", match.group()), text)
 
 
@@ -169,6 +179,8 @@ def bullets(text: str) -> Marked | None:
 
 def ordinals(text: str) -> Marked | None:
     """`First, … Then … Finally, …`: each begins a paragraph, or is followed by an imperative or a question."""
+    if not _has_any(text.lower(), _FIRST_AMONG):
+        return None
     found = found_at(_ORDINAL, text, _BEFORE_ORDINAL) or found_at(_EAST_ASIAN_ORDINAL, text, _BEFORE_EAST_ASIAN_ORDINAL)
     opening = next((n for n, match in enumerate(found) if match["first"]), None)
     if opening is None or len(found) < opening + 2:
@@ -217,6 +229,8 @@ def paragraphs(text: str) -> Marked | None:
 
 def rules(text: str) -> Marked | None:
     """Requests between lines of `---`, `===` or `***`."""
+    if not _has_any(text, _RULES):
+        return None
     found = found_at(_RULE, text)
     bounds = [0, *(match.end() for match in found)]
     ends = [*(match.start() for match in found), len(text)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -20,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from router.decide.plans.vote import Outcomes, asked_at_once, chances_of_samples, joint_of_cards, outcomes, sampled
-from router.types import Doubles
+from router.decide.plans.vote import asked_at_once, chances_of_samples, joint_of_cards, sampled, weights_by_first
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)
+_DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 
 Column = Sequence[float]
 
@@ -32,7 +33,8 @@ Column = Sequence[float]
 class Constants(Struct, frozen=True):
     """What was measured of answers; the defaults are those of mmlu_pro, or marked as assumed.
 
-    `auc`: of the signals in an answer's text, given the prior. `correlation`: of right and wrong between two cards.
+    `auc`: of the signals in an answer's text, given the prior. `hardness`: how the signal of one answer and whether the
+    next is right go together, given whether the first is. `correlation`: of right and wrong between two cards.
     `wrong_agreement`: how often two wrong cards give the same answer. `readable`: how many answers have a final answer
     that can be compared with others (assumed: prompts for free text have none). `sample_correlation` and
     `sample_wrong_agreement`: the same for two answers of one card (assumed). `caught`: the share of wrong answers that
@@ -42,6 +44,7 @@ class Constants(Struct, frozen=True):
     """
 
     auc: float = 0.63
+    hardness: float = 0.15
     correlation: float = 0.34
     wrong_agreement: float = 0.32
     readable: float = 0.7
@@ -61,15 +64,13 @@ class Constants(Struct, frozen=True):
 CONSTANTS = Constants()
 
 
-class Acceptance(NamedTuple):
-    """The probabilities that a first answer is accepted where it is right, and where it is wrong."""
+Acceptance = tuple[float, float, float, float]
+"""The probabilities that a first answer is accepted where it is right, and where it is wrong; then for both the density
+of the signal at the threshold.
+"""
 
-    right: float
-    wrong: float
-
-
-ALWAYS_ASKS_ON = Acceptance(0.0, 0.0)
-_NEVER_ASKS_ON = Acceptance(1.0, 1.0)
+ALWAYS_ASKS_ON: Acceptance = (0.0, 0.0, 0.0, 0.0)
+_NEVER_ASKS_ON: Acceptance = (1.0, 1.0, 0.0, 0.0)
 
 
 class Expected(NamedTuple):
@@ -89,7 +90,8 @@ def acceptance(
     """
     if threshold is None:
         # Asking on gains P·right + (1 - P)·wrong - P, which falls with P.
-        threshold = (wrong - price) / max(1.0 - right + wrong, 1e-9)
+        slope = 1.0 - right + wrong
+        threshold = (wrong - price) / (slope if slope > 1e-9 else 1e-9)
     if threshold <= 0.0:
         return _NEVER_ASKS_ON
     if threshold >= 1.0:
@@ -98,8 +100,14 @@ def acceptance(
         return ALWAYS_ASKS_ON if first < threshold else _NEVER_ASKS_ON
     odds = threshold * (1.0 - first) / (first * (1.0 - threshold))
     tau = math.log(odds) / separation + separation / 2.0
-    # 1 - Φ(τ - d) and 1 - Φ(τ).
-    return Acceptance(0.5 * math.erfc((tau - separation) / _ROOT), 0.5 * math.erfc(tau / _ROOT))
+    # 1 - Φ(τ - d) and 1 - Φ(τ), φ(τ - d) and φ(τ).
+    above, below = (tau - separation) / _ROOT, tau / _ROOT
+    return (
+        0.5 * math.erfc(above),
+        0.5 * math.erfc(below),
+        _DENSITY * math.exp(-above * above),
+        _DENSITY * math.exp(-below * below),
+    )
 
 
 def cascade(
@@ -114,66 +122,73 @@ def cascade(
 
     Each step weighs only the next member, so a dearer call is never more probable at a greater price of money.
     """
-    qualities, asked = [], []
+    correlation, qualities, asked = constants.correlation, [], []
+    last = len(columns[0]) - 1
     for number, column in enumerate(columns):
-        members = [_clipped(member) for member in column]
-        quality = members[-1]
-        for step in range(len(members) - 2, -1, -1):
-            first = members[step]
-            right, wrong = conditional(first, members[step + 1], constants.correlation)
+        quality = following = _clipped(column[last])
+        for step in range(last - 1, -1, -1):
+            first = _clipped(column[step])
+            right, wrong = conditional(first, following, correlation)
             accepted = acceptance(first, right, wrong, prices[step + 1], separation, threshold)
-            if step < len(members) - 2:
-                right, wrong = conditional(first, _clipped(quality), constants.correlation)
-            quality = _mixed(first, right, wrong, accepted)
+            if step < last - 1:
+                right, wrong = conditional(first, _clipped(quality), correlation)
+            quality = _mixed(first, right, wrong, accepted) - _harder(first, right, wrong, accepted, constants.hardness)
             if not number:
-                asked.append(1.0 - first * accepted.right - (1.0 - first) * accepted.wrong)
+                asked.append(1.0 - first * accepted[0] - (1.0 - first) * accepted[1])
+            following = first
         qualities.append(quality)
     return Expected(qualities, _reach(asked))
 
 
 class Votes(NamedTuple):
-    """What a committee's vote comes to, whatever its calls cost.
+    """What a committee's vote comes to, whatever its calls cost: a list for each column.
 
-    `joint` are the probabilities of the patterns of right and wrong members, `(columns, 2 ** members)`, and `vote` what
-    each of them comes to. `first`, `right` and `wrong` have a probability for each column: that the first answer is
-    right, and that it is right, or wrong, and the vote right.
+    `first` has the probability that the first answer is right, `later` that each call after it is made. `right` and
+    `wrong` are of first answers that are right, and wrong: that it is so and the vote right, then that it is so and
+    each call made.
     """
 
-    joint: Doubles
-    vote: Outcomes
     first: list[float]
-    right: list[float]
-    wrong: list[float]
+    later: list[list[float]]
+    right: list[list[float]]
+    wrong: list[list[float]]
 
     def expected(
         self, prices: Column, constants: Constants, *, separation: float, threshold: float | None = None
     ) -> Expected:
         """The quality and the calls at these prices; see `committee`."""
-        joint, made = self.joint, self.vote.made
-        rest = (joint @ (made[:, 1:] @ np.array(prices[1:]))).tolist()
+        readable, dear = constants.readable, prices[1:]
         qualities: list[float] = []
         base = ALWAYS_ASKS_ON
-        for number, first in enumerate(self.first):
-            given_right, given_wrong = self.right[number] / first, self.wrong[number] / (1.0 - first)
-            accepted = acceptance(first, given_right, given_wrong, rest[number], separation, threshold)
+        for first, later, right, wrong in zip(self.first, self.later, self.right, self.wrong, strict=True):
+            given_right, given_wrong = right[0] / first, wrong[0] / (1.0 - first)
+            rest = sum(map(operator.mul, later, dear))
+            accepted = acceptance(first, given_right, given_wrong, rest, separation, threshold)
+            base = base if qualities else accepted
             voted = _mixed(first, given_right, given_wrong, accepted)
-            qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
-            base = base if number else accepted
-        half = joint.shape[1] // 2
-        calls = (1.0 - base.right) * (joint[0, :half] @ made[:half])
-        calls += (1.0 - base.wrong) * (joint[0, half:] @ made[half:])
-        return Expected(qualities, [1.0, *[min(constants.readable * each, 1.0) for each in calls[1:].tolist()]])
+            qualities.append(readable * voted + (1.0 - readable) * first)
+        after_right, after_wrong = readable * (1.0 - base[0]), readable * (1.0 - base[1])
+        calls = [
+            after_right * one + after_wrong * other for one, other in zip(self.right[0], self.wrong[0], strict=True)
+        ]
+        # A sum of probabilities may exceed 1 in its last bit.
+        return Expected(qualities, [1.0, *[min(each, 1.0) for each in calls[2:]]])
 
 
 def votes(columns: Sequence[Column], constants: Constants, agree: int) -> Votes:
     """The votes of the members of a committee."""
     p = np.minimum(np.maximum(np.array(columns), _LEAST), _GREATEST)
-    vote = outcomes(p.shape[1], agree, int(p[0].argmax()), constants.wrong_agreement)
-    joint = joint_of_cards(p, constants.correlation)
-    half = joint.shape[1] // 2
-    right = (joint[:, :half] @ vote.right[:half]).tolist()
-    wrong = (joint[:, half:] @ vote.right[half:]).tolist()
-    return Votes(joint, vote, p[:, 0].tolist(), right, wrong)
+    members = p.shape[1]
+    strongest = max(range(members), key=columns[0].__getitem__)
+    weights = weights_by_first(members, agree, strongest, constants.wrong_agreement)
+    found = (joint_of_cards(p, constants.correlation) @ weights).tolist()
+    right, wrong = members - 1, 2 * members
+    return Votes(
+        p[:, 0].tolist(),
+        [row[:right] for row in found],
+        [row[right:wrong] for row in found],
+        [row[wrong:] for row in found],
+    )
 
 
 def committee(
@@ -200,18 +215,18 @@ def samples(columns: Sequence[Column], n: int, constants: Constants, *, confiden
     for number, (member,) in enumerate(columns):
         first = _clipped(member)
         chances = chances_of_samples(first, n, constants.sample_correlation)
-        voted = sum(map(float.__mul__, chances, vote.right))
+        voted = sum(map(operator.mul, chances, vote.right))
         qualities.append(constants.readable * voted + (1.0 - constants.readable) * first)
         if not number:
-            reach = [constants.readable * sum(map(float.__mul__, chances, made)) for made in vote.made]
+            reach = [constants.readable * sum(map(operator.mul, chances, made)) for made in vote.made[at_once:]]
     # A sum of probabilities may exceed 1 in its last bit.
-    return Expected(qualities, [1.0] * at_once + [min(each, 1.0) for each in reach[at_once:]])
+    return Expected(qualities, [1.0] * at_once + [min(each, 1.0) for each in reach])
 
 
 def best_of(columns: Sequence[Column], constants: Constants, *, caught: float, parallel: bool) -> Expected:
     """The first answer that the validators pass: all right ones, and of the wrong ones those that are not `caught`."""
     qualities, asked = [], []
-    accepted = Acceptance(1.0, 1.0 - caught)
+    accepted = (1.0, 1.0 - caught, 0.0, 0.0)
     for number, members in enumerate(columns):
         quality = _clipped(members[-1])
         for step in range(len(members) - 2, -1, -1):
@@ -261,7 +276,8 @@ def segments(columns: Sequence[Column]) -> Expected:
 def conditional(first: float, second: float, correlation: float) -> tuple[float, float]:
     """The probabilities that a second answer is right where the first is right, and where it is wrong."""
     both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
-    both = min(both, first, second)
+    both = min(both, first)
+    both = min(both, second)
     return both / first, (second - both) / (1.0 - first)
 
 
@@ -271,8 +287,19 @@ def _separation(auc: float) -> float:
 
 
 def _mixed(first: float, right: float, wrong: float, accepted: Acceptance) -> float:
-    kept = first * accepted.right
-    return kept + (first - kept) * right + (1.0 - first) * (1.0 - accepted.wrong) * wrong
+    kept = first * accepted[0]
+    return kept + (first - kept) * right + (1.0 - first) * (1.0 - accepted[1]) * wrong
+
+
+def _harder(first: float, right: float, wrong: float, accepted: Acceptance, hardness: float) -> float:
+    """How much less the next member achieves, because a text that looks wrong also says that the prompt is hard.
+
+    Given whether the first answer is right, the next one's chance moves with the signal, by `hardness` standard
+    deviations for each one of the signal. The mean of the signal below a threshold is -φ/Φ.
+    """
+    if_right = min(hardness * math.sqrt(right * (1.0 - right)) * accepted[2], (1.0 - accepted[0]) * right)
+    if_wrong = min(hardness * math.sqrt(wrong * (1.0 - wrong)) * accepted[3], (1.0 - accepted[1]) * wrong)
+    return first * if_right + (1.0 - first) * if_wrong
 
 
 def _reach(asked: Sequence[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from router.decide.fields import OF_A_REQUEST, DecisionInputs
 from router.decide.flags import parse_flags
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
-from router.types import Doubles, Forecast, Mask
+from router.types import Doubles, Forecast, Indices, Mask
 
 _KINDS = {"image": "images", "audio": "audio", "video": "videos", "pdf": "PDF files"}
 """What a stage converts into text, in words."""
@@ -71,9 +72,10 @@ class Chooser:
         self._part_score = part_score
         self._inputs, self._results, self._unknown_passes = inputs, results, unknown_passes
         self._catalog, self._make_score = inputs.catalog, score
-        self._ranked: list[int] | None = None
+        self._ranked: Indices | None = None
         # By the limits of a member: several plans often state the same.
         self._masks: dict[tuple[str, ...], Mask] = {}
+        self._ranked_by: dict[tuple[str, ...], list[int]] = {}
 
     def members(self, plan: PlanSpec) -> Members:
         """The members of `plan`."""
@@ -95,12 +97,13 @@ class Chooser:
 
     def _by_forecast(self, plan: Reroute, calls: Sequence[int]) -> Members:
         """The members with the best forecast first. Where it leads by more than the margin, it answers alone."""
-        quality = np.nan_to_num(self._inputs.forecast.quality)[list(calls)]
-        order = np.argsort(-quality, kind="stable")
-        ranked = tuple(calls[number] for number in order.tolist())
-        lead = float(quality[order[0]] - quality[order[1]])
+        of_cards = self._inputs.forecast.quality
+        quality = {card: 0.0 if math.isnan(known := of_cards.item(card)) else known for card in calls}
+        # The sort is stable.
+        ranked = tuple(sorted(calls, key=lambda card: -quality[card]))
+        lead = quality[ranked[0]] - quality[ranked[1]]
         # A member that fails a limit rejects the plan with its own reason.
-        if lead <= plan.margin or not self._mask(Best())[list(calls)].all():
+        if lead <= plan.margin or not all(map(self._mask(Best()).item, calls)):
             return Members(ranked)
         first = self._catalog.ids[ranked[0]]
         problem = f"{first} is better than the next member by {lead:.3f}, more than the margin of {plan.margin:g}"
@@ -114,7 +117,7 @@ class Chooser:
             if isinstance(member, str):
                 calls.append(_position(self._catalog, member))
                 continue
-            found = self._best(member.best, self._mask(member), taken)
+            found = self._best(member.best, self._passing_in_order(member), taken)
             if len(found) < member.best:
                 return (), f"best {_words(member)}: {len(found)} of {member.best} cards pass the limits"
             taken += found
@@ -130,7 +133,7 @@ class Chooser:
             if stage.card is not None:
                 calls.append(_position(self._catalog, stage.card))
             else:
-                found = self._best(1, self._without(converted), ())
+                found = self._best(1, self._in_order(self._without(converted)), ())
                 if not found:
                     return Members(problem=f"no card passes the limits of the stage from {stage.consumes}")
                 calls += found
@@ -183,20 +186,33 @@ class Chooser:
             mask = mask & only
         return mask, "" if mask.any() else "no card passes the limits"
 
-    def _best(self, count: int, mask: Mask, taken: Sequence[int]) -> list[int]:
-        """The first `count` cards by score; none of the same model as another member, such as its other efforts."""
-        if self._ranked is None:
-            self._ranked = np.argsort(self._make_score(), kind="stable").tolist()
+    def _best(self, count: int, ranked: Sequence[int], taken: Sequence[int]) -> list[int]:
+        """The first `count` of the `ranked` cards; none of the same model as another member, such as its other
+        efforts.
+        """
         server_ids = self._catalog.server_ids
         models = {server_ids[card] for card in taken}
         found: list[int] = []
-        for card in self._ranked:
-            if mask.item(card) and (model := server_ids[card]) not in models:
+        for card in ranked:
+            if (model := server_ids[card]) not in models:
                 found.append(card)
                 models.add(model)
                 if len(found) == count:
                     break
         return found
+
+    def _passing_in_order(self, member: Best) -> list[int]:
+        """The cards that pass the limits of a member, by score."""
+        ranked = self._ranked_by.get(member.limits)
+        if ranked is None:
+            ranked = self._ranked_by[member.limits] = self._in_order(self._mask(member))
+        return ranked
+
+    def _in_order(self, mask: Mask) -> list[int]:
+        if self._ranked is None:
+            self._ranked = np.argsort(self._make_score(), kind="stable")
+        ranked: list[int] = self._ranked[mask[self._ranked]].tolist()
+        return ranked
 
     def _mask(self, member: Best) -> Mask:
         mask = self._masks.get(member.limits)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
+import numpy as np
 from msgspec import Struct
 
 from router.decide.goals import Scale
@@ -97,6 +96,7 @@ class Calls(NamedTuple):
 
 
 _QUALITIES = operator.attrgetter("quality", "mean_quality", "choice_quality", "quality_std", "independent_std")
+_COUNT_OF_QUALITIES = 5
 _AMOUNTS = operator.attrgetter("cost_usd", "ttft_ms", "latency_ms", "written_tokens")
 
 
@@ -109,7 +109,7 @@ class Costs:
 
     def __init__(self, forecast: Forecast, counted_usd: Doubles, input_usd_per_mtok: Doubles) -> None:
         self.counted_usd, self.input_usd_per_mtok = counted_usd, input_usd_per_mtok
-        self._forecast = forecast
+        self._columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
         self._read: dict[int, tuple[float, ...]] = {}
 
     def of(self, members: Members, calls: Sequence[int]) -> Calls:
@@ -120,39 +120,39 @@ class Costs:
             reads = [self._of_card(card) for card in calls]
         return Calls(*zip(*reads, strict=True))
 
-    def compares(self, members: Members) -> bool:
-        """Whether cards are compared by other qualities than the expected ones."""
-        return (members.forecasts[0] if members.forecasts else self._forecast).compared is not None
-
     def _of_card(self, card: int) -> tuple[float, ...]:
-        if card not in self._read:
-            self._read[card] = (*_read(self._forecast, card), self.counted_usd.item(card))
-        return self._read[card]
+        found = self._read.get(card)
+        if found is None:
+            found = self._read[card] = _known(self._columns[:, card].tolist())
+        return found
 
     def _of_part(self, part: Forecast, card: int) -> tuple[float, ...]:
         usd = part.cost_usd.item(card)
-        return (*_read(part, card), self.counted_usd.item(card) if math.isnan(usd) else usd)
+        counted = self.counted_usd.item(card) if math.isnan(usd) else usd
+        return _known([column.item(card) for column in (*_QUALITIES(part), *_AMOUNTS(part))] + [counted])
 
 
-def _read(forecast: Forecast, card: int) -> list[float]:
-    """The fields of `Calls` of one card, but for the last."""
-    qualities = [column.item(card) for column in _QUALITIES(forecast)]
-    amounts = [column.item(card) for column in _AMOUNTS(forecast)]
-    return [0.0 if math.isnan(value) else value for value in qualities] + amounts
+def _known(values: Sequence[float]) -> tuple[float, ...]:
+    """The fields of `Calls` of one call."""
+    qualities = values[:_COUNT_OF_QUALITIES]
+    return (*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:])
 
 
 def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
     """The figures of a plan at the price of money that its own expected cost has."""
-    positions = members.calls * plan.n if isinstance(plan, Samples) else members.calls
+    positions, asked = members.calls, len(members.calls)
+    if isinstance(plan, Samples):
+        positions = positions * plan.n
     calls = costs.of(members, positions)
     cost_usd, counted, written = calls.cost_usd, calls.counted_usd, calls.written_tokens
     if isinstance(plan, Panel):
         # The writer reads what the members wrote.
+        asked -= 1
         reading = sum(written[:-1]) * costs.input_usd_per_mtok.item(positions[-1]) / 1e6
         cost_usd = (*cost_usd[:-1], cost_usd[-1] + reading)
         counted = (*counted[:-1], counted[-1] + (0.0 if math.isnan(reading) else reading))
-    compares = costs.compares(members)
-    columns, steps = _columns(calls, len(members.calls) - isinstance(plan, Panel), compares)
+    compares = calls.compared[:asked] != calls.quality[:asked]
+    columns, steps = _columns(calls, asked, compares)
     value, result = _expected(plan, columns, counted, price, constants)
     quality, reach = result
     std, independent = _deviations(calls, quality, steps, constants.form_error)
@@ -179,7 +179,8 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
 
 
 def _sum(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum([weight * value for weight, value in zip(weights, values, strict=True)])
+    total: float = sum(map(operator.mul, weights, values))
+    return total
 
 
 def _columns(calls: Calls, asked: int, compares: bool) -> tuple[list[Sequence[float]], list[float]]:
@@ -203,22 +204,25 @@ def _expected(
     match plan:
         case Cascade(gate=gate):
             separation, threshold = _rule(gate, constants)
-            cascade = functools.partial(
-                expected.cascade, constants=constants, separation=separation, threshold=threshold
-            )
-            return _settled(
-                price, counted_usd, functools.partial(cascade, columns[:1]), functools.partial(cascade, columns)
-            )
+
+            def cascade(prices: Sequence[float], of: Sequence[Sequence[float]] = columns) -> Expected:
+                return expected.cascade(of, prices, constants, separation=separation, threshold=threshold)
+
+            return _settled(price, counted_usd, lambda prices: cascade(prices, columns[:1]), cascade)
         case Committee(gate=gate, agree=agree):
             separation, threshold = _rule(gate, constants)
             votes = expected.votes(columns, constants, agree)
-            form = functools.partial(votes.expected, constants=constants, separation=separation, threshold=threshold)
-            return _settled(price, counted_usd, form, form)
+
+            def committee(prices: Sequence[float]) -> Expected:
+                return votes.expected(prices, constants, separation=separation, threshold=threshold)
+
+            return _settled(price, counted_usd, committee, committee)
         case Reroute(margin=margin, handovers=handovers):
-            reroute = functools.partial(expected.reroute, constants=constants, margin=margin, handovers=handovers)
-            return _settled(
-                price, counted_usd, functools.partial(reroute, columns[:1]), functools.partial(reroute, columns)
-            )
+
+            def reroute(prices: Sequence[float]) -> Expected:
+                return expected.reroute(columns, prices, constants, margin=margin, handovers=handovers)
+
+            return _settled(price, counted_usd, reroute, reroute)
     return price.at(counted_usd[0]), _priceless(plan, columns, constants)
 
 
@@ -271,9 +275,11 @@ def _deviations(
     own, shared = form_error**2, 0.0
     # Of the calls, those of members come first.
     for value, step, std, independent in zip(changed, steps, calls.quality_std, calls.independent_std, strict=False):
-        gradient = min(max((value - quality[0]) / step, 0.0), 1.0)
-        own += (gradient * independent) ** 2
-        shared += gradient * math.sqrt(max(std * std - independent * independent, 0.0))
+        gradient = (value - quality[0]) / step
+        if gradient > 0.0:
+            gradient = min(gradient, 1.0)
+            own += (gradient * independent) ** 2
+            shared += gradient * math.sqrt(max(std * std - independent * independent, 0.0))
     return math.sqrt(own + shared * shared), math.sqrt(own)
 
 
@@ -281,23 +287,23 @@ def _times(
     plan: PlanSpec, reach: Sequence[float], latency_ms: Sequence[float], ttft_ms: Sequence[float]
 ) -> tuple[float, float, float]:
     """Expected latency, the longest path, and the time to the first token on it, all in milliseconds."""
-    longest, total = _max(latency_ms), sum(latency_ms)
     match plan:
-        case Panel():
-            members = _max(latency_ms[:-1])
-            return members + latency_ms[-1], members + latency_ms[-1], members + ttft_ms[-1]
-        case BestOf(parallel=True) | Segments():
-            return longest, longest, ttft_ms[0] if isinstance(plan, Segments) else longest
-        case Samples():
-            return _times_of_samples(plan, reach, longest)
-        case Reroute(handovers=handovers):
-            drafts = _most(msgspec.structs.replace(plan, handovers=handovers - 1), latency_ms)
-            return _sum(reach, latency_ms), _most(plan, latency_ms), drafts + _max(ttft_ms[1:])
         case Cascade() | Chain():
             # The last call is relayed as it arrives.
-            return _sum(reach, latency_ms), total, sum(latency_ms[:-1]) + ttft_ms[-1]
-        case _:
-            return _sum(reach, latency_ms), total, total
+            return _sum(reach, latency_ms), sum(latency_ms), sum(latency_ms[:-1]) + ttft_ms[-1]
+        case Panel():
+            longest = _max(latency_ms[:-1])
+            return longest + latency_ms[-1], longest + latency_ms[-1], longest + ttft_ms[-1]
+        case BestOf(parallel=True) | Segments():
+            longest = _max(latency_ms)
+            return longest, longest, ttft_ms[0] if isinstance(plan, Segments) else longest
+        case Samples():
+            return _times_of_samples(plan, reach, _max(latency_ms))
+        case Reroute(handovers=handovers):
+            drafts = _most_of(handovers - 1, latency_ms)
+            return _sum(reach, latency_ms), _most_of(handovers, latency_ms), drafts + _max(ttft_ms[1:])
+    total = sum(latency_ms)
+    return _sum(reach, latency_ms), total, total
 
 
 def _times_of_samples(plan: Samples, reach: Sequence[float], each_ms: float) -> tuple[float, float, float]:
@@ -310,11 +316,14 @@ def _times_of_samples(plan: Samples, reach: Sequence[float], each_ms: float) -> 
 
 def _most(plan: PlanSpec, values: Sequence[float]) -> float:
     """The sum over the calls that a plan makes at most."""
-    if not isinstance(plan, Reroute):
-        return sum(values)
+    return _most_of(plan.handovers, values) if isinstance(plan, Reroute) else sum(values)
+
+
+def _most_of(later: int, values: Sequence[float]) -> float:
+    """The first value and the greatest ones of the others, so many of `later`."""
     if any(map(math.isnan, values)):
         return math.nan
-    return values[0] + sum(sorted(values[1:], reverse=True)[: plan.handovers])
+    return values[0] + sum(sorted(values[1:], reverse=True)[:later])
 
 
 def _max(values: Sequence[float]) -> float:

@@ -35,13 +35,32 @@ _JSON = frozenset({"json_schema", "json_object"})
 """Needs with which an answer is checked: by the schema of the request, or only whether it is JSON."""
 
 
+_NO_JSON = "the request asks for no JSON, with a schema or without, by which the plan checks answers"
+_TEXT = frozenset({"text"})
+
+
 def impossible(plan: PlanSpec, features: Features) -> str:
     """Why a plan of this kind cannot answer the request; empty where it can."""
+    if not features.indivisible and not features.needs and features.modalities == _TEXT:
+        return _impossible_text(plan)
     if features.indivisible and (fields := sorted(features.indivisible - {TOOL_TURNS})):
         return f"the request sets `{fields[0]}`, which only a single call can serve"
     if features.needs and (need := next((need for need in _SINGLE_NEEDS if need in features.needs), "")):
         return f"the request asks for {MEANINGS[need]}, which only a single call can give"
     return _impossible_kind(plan, features)
+
+
+def _impossible_text(plan: PlanSpec) -> str:
+    """The reason where the request is plain text, as most are, and needs nothing else."""
+    if isinstance(plan, BestOf) and plan.validators.json_schema == "request":
+        return _NO_JSON
+    if isinstance(plan, Chain) and (first := plan.stages[0].consumes) != "text":
+        return _nothing_to_consume(first)
+    return ""
+
+
+def _nothing_to_consume(content: str) -> str:
+    return f"the request contains no {content}, which the first stage consumes"
 
 
 def _impossible_kind(plan: PlanSpec, features: Features) -> str:
@@ -54,9 +73,9 @@ def _impossible_kind(plan: PlanSpec, features: Features) -> str:
         case Segments():
             return _impossible_parts(features)
         case BestOf(validators=validators) if validators.json_schema == "request" and not features.needs & _JSON:
-            return "the request asks for no JSON, with a schema or without, by which the plan checks answers"
+            return _NO_JSON
         case Chain(stages=stages) if (first := stages[0].consumes) not in features.modalities:
-            return f"the request contains no {first}, which the first stage consumes"
+            return _nothing_to_consume(first)
     return ""
 
 

@@ -75,7 +75,11 @@ class PlanRows:
         """`first` is the position of the card that a kept conversation begins with, None where none is kept."""
         self._inputs, self._weights, self._unknown_passes = inputs, weights, unknown_passes
         self._cards = len(inputs.catalog)
-        self._costs = _costs_of(inputs)
+        # The forecasts of the cards, and beside them room for those of the plans.
+        self._columns = np.full((len(_FIGURES), self._cards + len(plans)), np.nan)
+        self._columns[:, : self._cards] = _columns_of(inputs.forecast)
+        prices = inputs.catalog.columns.input_price_usd_per_mtok
+        self._costs = Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)
         self._constants = constants
         price = self._price()
         self.rows = tuple(self._row(plan, features, chooser, first, price) for plan in plans)
@@ -95,8 +99,10 @@ class PlanRows:
 
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
-        of_plans = [_UNKNOWN if row.figures is None else _forecast_of(row.figures) for row in self.rows]
-        columns = np.concatenate((_columns_of(forecast), np.array(of_plans).T), axis=1)
+        columns = self._columns
+        for position, row in enumerate(self.rows, self._cards):
+            if row.figures is not None:
+                columns[:, position] = _forecast_of(row.figures)
         compared = forecast.compared
         if compared is not None:
             own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
@@ -254,9 +260,11 @@ class PlanRows:
             own = [self._own(row, limit) for row in self.rows]
             fails, unknown = np.array(own).T
             return LimitResult(limit, np.concatenate((result.fails, fails)), np.concatenate((result.unknown, unknown)))
-        failing = set(np.flatnonzero(result.fails).tolist())
-        through = [bool(failing) and self._has_failing(row, failing, result) for row in self.rows]
-        nothing = np.zeros(len(through), dtype=np.bool_)
+        nothing = np.zeros(len(self.rows), dtype=np.bool_)
+        through = nothing
+        if result.fails.any():
+            failing = set(np.flatnonzero(result.fails).tolist())
+            through = np.array([self._has_failing(row, failing, result) for row in self.rows])
         return LimitResult(limit, np.concatenate((result.fails, through)), np.concatenate((result.unknown, nothing)))
 
     def _has_failing(self, row: Row, failing: Collection[int], result: LimitResult) -> bool:
@@ -302,7 +310,6 @@ _FIGURES = {
 """The columns of a forecast, with the figures of plans that belong into them."""
 
 _columns_of, _forecast_of = operator.attrgetter(*_FIGURES), operator.attrgetter(*_FIGURES.values())
-_UNKNOWN = (math.nan,) * len(_FIGURES)
 
 _AT_MOST = {"cost": " if every call is made", "latency": " if every call is made", "ttft": " if every call is made"}
 
@@ -364,8 +371,3 @@ class Outlooks(Mapping[str, PlanOutlook]):
         if isinstance(row.spec, Reroute) and call:
             return "handover"
         return {"chain": "stage", "segments": "part"}.get(row.spec.kind, "member")
-
-
-def _costs_of(inputs: DecisionInputs) -> Costs:
-    prices = inputs.catalog.columns.input_price_usd_per_mtok
-    return Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)

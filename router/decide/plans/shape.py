@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from router.decide.plans.spec import Best, Chain, Member, Panel, PlanSpec, Reroute, Samples, Segments
+from router.cards.catalog import Catalog
+from router.decide.plans.spec import (
+    Best,
+    Cascade,
+    Chain,
+    Committee,
+    Member,
+    Panel,
+    PlanSpec,
+    Reroute,
+    Samples,
+    Segments,
+)
 from router.formats.yaml_file import KeyPath
 
 
@@ -38,3 +50,14 @@ def capped_calls(plan: PlanSpec) -> int:
         case _:
             count = sum(member.best if isinstance(member, Best) else 1 for member in plan.members)
             return count + isinstance(plan, Panel)
+
+
+def named_committees(plans: Iterable[PlanSpec], catalog: Catalog) -> list[tuple[str, ...]]:
+    """The members of the cascades and committees that name all of them and read their answers, as ids of cards."""
+    found: dict[tuple[str, ...], None] = {}
+    for plan in plans:
+        if isinstance(plan, Cascade | Committee) and plan.gate != "prior":
+            named = [catalog.named(member).id for member in plan.members if isinstance(member, str)]
+            if len(named) == len(plan.members) >= 2:
+                found[tuple(named)] = None
+    return list(found)

@@ -48,6 +48,7 @@ def is_decided(counts: Sequence[int], left: int, confidence: float) -> bool:
     return sum(math.comb(total, wins) for wins in range(leader + 1)) / 2.0**total >= confidence
 
 
+@functools.lru_cache(maxsize=64)
 def asked_at_once(n: int, confidence: float) -> int:
     """How many of `n` samples are needed in any case: fewer do not decide, even where all are equal."""
     return next((count for count in range(2, n) if is_decided([count], n - count, confidence)), n)
@@ -103,25 +104,40 @@ def _calls_decided(states: Sequence[int], least: int, confidence: float) -> int:
     return len(states)
 
 
+@functools.lru_cache(maxsize=256)
+def weights_by_first(members: int, agree: int, strongest: int, wrong_agreement: float) -> Doubles:
+    """`outcomes` as a matrix by which probabilities of patterns are multiplied, `(patterns, 1 + 3 * members)`.
+
+    The columns are that each call after the first is made; then, where the first answer is right, that the vote is
+    right and that each call is made; then the same where the first answer is wrong.
+    """
+    found = outcomes(members, agree, strongest, wrong_agreement)
+    both = np.concatenate((found.right[:, None], found.made), axis=1)
+    is_right = (np.arange(len(both)) < len(both) // 2)[:, None]
+    weights: Doubles = np.concatenate((found.made[:, 1:], both * is_right, both * ~is_right), axis=1)
+    return weights
+
+
 def joint_of_cards(p: Doubles, correlation: float) -> Doubles:
     """The probability of every pattern, `(columns, 2 ** members)`, for cards with the probabilities `p`.
 
     A one-factor Gaussian copula joins them. Its latent correlation is such that right and wrong of two cards that are
     both as good as the members on average have the `correlation`.
     """
-    latent = _latent(p[0], correlation)
-    thresholds = np.interp(p, _GRID_CDF, _GRID)
-    shifted = (thresholds[:, None, :] + math.sqrt(latent) * _NODES) / -math.sqrt(1.0 - latent)
+    latent = _latent(p[0].tolist(), correlation)
+    columns, members = p.shape
+    shifted = np.interp(p, _GRID_CDF, _GRID)[:, None, :] + math.sqrt(latent) * _NODES
+    shifted /= -math.sqrt(1.0 - latent)
     wrong = np.interp(shifted, _GRID, _GRID_CDF)
     # The quadrature is exact on average.
     wrong *= ((1.0 - p) / (_WEIGHTS @ wrong))[:, None, :]
-    np.minimum(wrong, 1.0, out=wrong)
-    states = np.empty((*wrong.shape, 2))
-    states[..., 0], states[..., 1] = 1.0 - wrong, wrong
-    patterns = states[:, :, 0, :]
-    for member in range(1, p.shape[1]):
-        patterns = (patterns[:, :, :, None] * states[:, :, member, None, :]).reshape(*patterns.shape[:2], -1)
-    joint: Doubles = np.matmul(_WEIGHTS, patterns)
+    states = np.empty((columns, len(_NODES), members, 2))
+    np.minimum(wrong, 1.0, out=states[..., 1])
+    np.subtract(1.0, states[..., 1], out=states[..., 0])
+    patterns = states[:, :, 0]
+    for member in range(1, members):
+        patterns = (patterns[..., None] * states[:, :, member, None]).reshape(columns, len(_NODES), -1)
+    joint: Doubles = _WEIGHTS @ patterns
     return joint
 
 
@@ -153,10 +169,16 @@ def chances_of_samples(p: float, n: int, correlation: float) -> list[float]:
     How probably it answers this prompt right is drawn from a Beta distribution of this mean, whose spread gives two
     answers the `correlation`.
     """
-    size = 1.0 / correlation - 1.0
+    size, whole = _size_of_samples(n, correlation)
     right, wrong = _rising(p * size, n), _rising((1.0 - p) * size, n)
-    whole = _rising(size, n)[n]
     return [each * other / whole for each, other in zip(right, reversed(wrong), strict=True)]
+
+
+@functools.lru_cache(maxsize=64)
+def _size_of_samples(n: int, correlation: float) -> tuple[float, float]:
+    """The sum of the parameters of the Beta distribution, and what makes the chances add up to 1."""
+    size = 1.0 / correlation - 1.0
+    return size, _rising(size, n)[n]
 
 
 def _rising(start: float, n: int) -> list[float]:
@@ -167,8 +189,8 @@ def _rising(start: float, n: int) -> list[float]:
     return products
 
 
-def _latent(p: Doubles, correlation: float) -> float:
-    mean = sum(p.tolist()) / len(p)
+def _latent(p: Sequence[float], correlation: float) -> float:
+    mean = sum(p) / len(p)
     return float(np.interp(max(mean, 1.0 - mean), _LATENT_AT, _latents(correlation)))
 
 

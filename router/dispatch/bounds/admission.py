@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from msgspec import Struct
@@ -28,6 +28,27 @@ class Turn(Struct, frozen=True):
 
 
 _ANYBODY = Turn()
+
+
+class Running:
+    """A request that runs. Of a plan, each call counts at the card that it calls, and the request itself at none."""
+
+    def __init__(self, admission: Admission, turn: Turn) -> None:
+        self.turn = turn
+        self._admission, self._counts_cards = admission, bool(turn.card)
+
+    def leave_card(self) -> None:
+        """Count at the called cards alone from now on."""
+        if self._counts_cards:
+            self.turn = self._admission.left_card(self.turn)
+
+    def begin_call(self, card: str) -> Callable[[], None]:
+        """Count a call at a card until the result is called. Raises BusyError where the card has its whole share."""
+        return self._admission.begun_call(self.turn.key, card) if self._counts_cards else _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 class Admission:
@@ -55,17 +76,46 @@ class Admission:
             raise _busy()
 
     @contextlib.asynccontextmanager
-    async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[None]:
+    async def turn(self, turn: Turn = _ANYBODY) -> AsyncIterator[Running]:
         """Run the body of `async with` once admitted. Raises BusyError where the queue is full or too slow."""
         taken = self._take(turn)
         if taken is None:
             taken = await self._queue.wait(
                 lambda: self._take(turn), self.limits, self._problem(turn), tenant=turn.key, group=(turn.key, turn.card)
             )
+        running = Running(self, taken)
         try:
-            yield
+            yield running
         finally:
-            self._release(taken)
+            self._release(running.turn)
+
+    def left_card(self, turn: Turn) -> Turn:
+        """The turn of a running request that counts at no card any more."""
+        self._count_at_card(turn.key, turn.card, -1)
+        turn = Turn(turn.key, most=turn.most)
+        self._count_at_card(turn.key, turn.card, 1)
+        self._queue.notify()
+        return turn
+
+    def begun_call(self, key: str, card: str) -> Callable[[], None]:
+        """See `Running.begin_call`. The request runs already, so no slot need be free."""
+        shares = self.shares
+        most = self.max_running * shares.card
+        if shares.card < 1 and self._of_card[card] >= max(int(most), 1):
+            raise BusyError(f"{self._of_card[card]} calls of one card are in progress, its share", RETRY_AFTER_S)
+        if key and shares.key < 1 and self._of_both[key, card] >= max(int(most * shares.key), 1):
+            raise BusyError("this key has its share of the calls of one card in progress", RETRY_AFTER_S)
+        self._count_at_card(key, card, 1)
+        is_open = True
+
+        def end() -> None:
+            nonlocal is_open
+            if is_open:
+                is_open = False
+                self._count_at_card(key, card, -1)
+                self._queue.notify()
+
+        return end
 
     def _take(self, turn: Turn) -> Turn | None:
         free = self.max_running - self.running
@@ -77,9 +127,12 @@ class Admission:
             return None
         self.running += 1
         self._of_key[turn.key] += 1
-        self._of_card[turn.card] += 1
-        self._of_both[turn.key, turn.card] += 1
+        self._count_at_card(turn.key, turn.card, 1)
         return turn
+
+    def _count_at_card(self, key: str, card: str, more: int) -> None:
+        _add(self._of_card, card, more)
+        _add(self._of_both, (key, card), more)
 
     def _has_room_at_card(self, turn: Turn, free: int) -> bool:
         """A card's part is divided among keys as all slots are: one key must not take a card from the others."""
@@ -98,14 +151,13 @@ class Admission:
 
     def _release(self, turn: Turn) -> None:
         self.running -= 1
-        _decrement(self._of_key, turn.key)
-        _decrement(self._of_card, turn.card)
-        _decrement(self._of_both, (turn.key, turn.card))
+        _add(self._of_key, turn.key, -1)
+        self._count_at_card(turn.key, turn.card, -1)
         self._queue.notify()
 
 
-def _decrement(counter: collections.Counter[T], name: T) -> None:
-    counter[name] -= 1
+def _add(counter: collections.Counter[T], name: T, more: int) -> None:
+    counter[name] += more
     if not counter[name]:
         del counter[name]
 

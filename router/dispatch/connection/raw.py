@@ -43,7 +43,7 @@ class RawStream:
         self._read, self._close, self._late, self._idle_s = read, close, late, idle_s
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._callback: Callable[[], object] | None = None
+        self._callbacks: list[Callable[[], object]] = []
         self.usage: Usage | None = None
         # Nothing is estimated: bytes of audio, images and files are no tokens.
         self.delivered = Delivered(_NO_TEXTS)
@@ -53,7 +53,7 @@ class RawStream:
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """See `Events.on_close`."""
-        self._callback = callback
+        self._callbacks.append(callback)
 
     def failure(self, message: str, kind: str, code: str | None) -> None:
         """See `Events.failure`."""
@@ -87,8 +87,8 @@ class RawStream:
     async def aclose(self) -> None:
         """See `Events.aclose`."""
         self._close()
-        callback, self._callback = self._callback, None
-        if callback is not None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
             callback()
 
     def _keep(self, chunk: bytes) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from router.cards import Card
 from router.dispatch import Call, UpstreamResponse
+from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.deployments import server_of
 from router.dispatch.stream import Events
@@ -127,10 +128,10 @@ class CompletionHandler:
         self._request = request
         return request
 
-    async def _take_turn(self, request: GatewayRequest, card: Card) -> None:
+    async def _take_turn(self, request: GatewayRequest, card: Card) -> Running:
         """Wait until the request may run, which it does until its response is complete."""
         turn = self._services.admission.turn(turn_of(self._services, request, card))
-        await self._turn.enter_async_context(turn)
+        return await self._turn.enter_async_context(turn)
 
     async def _answer(self, request: GatewayRequest) -> None:
         services = self._services
@@ -142,7 +143,7 @@ class CompletionHandler:
         selection = self._selection = await services.selector.select(request)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
-        await self._take_turn(request, selection.card)
+        running = await self._take_turn(request, selection.card)
         self._overhead_ms = self._elapsed_ms()
         call = Call(
             self._surface.api,
@@ -167,6 +168,7 @@ class CompletionHandler:
             brief,
             bill.ledger,
             self._memory,
+            running,
         )
         response = await self._responder.keeping_alive(self._called(calling), self._keepalive_s(request))
         self._ttft_ms = self._elapsed_ms()
@@ -181,10 +183,10 @@ class CompletionHandler:
             if self._disconnect.has_left:
                 raise ClientDisconnect
             # From now on the upstream counts, so its answer is read on for a while after the client has left. The calls
-            # of a plan all end at once, and what has arrived of them is counted.
+            # of a plan all end at once, and what has arrived of them is counted, until only the shown one is left.
             self._disconnect.grace_s = 0.0 if self._bill.ledger.plan else self._request.active.config.budgets.drain_s
         self._bill.begun_attempts += 1
-        return _NO_HEADERS if self._trace is None else self._trace.attempt()
+        return _NO_HEADERS if self._trace is None else self._trace.attempt(self._bill.ledger.newest_step)
 
     @property
     def _client_has_left(self) -> bool:
@@ -232,6 +234,8 @@ class CompletionHandler:
         await self._responder.whole(error.status, error.headers, body)
 
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
+        if self._disconnect is not None and self._accounting.is_charged and self._bill.ledger.only_shows:
+            self._disconnect.grace_s = request.active.config.budgets.drain_s
         await self._responder.begin_stream(_without_type(response.headers))
         is_first = True
         try:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -102,18 +103,25 @@ class Trace:
         self._tracer, self._span, self._start_ns, self._card = tracer, span, start_ns, card
         self._context = set_span_in_context(span)
         self._attempts: list[tuple[Span, int]] = []
+        self._steps: dict[int, Span] = {}
 
     @property
     def traceparent(self) -> str:
         """The request's own span as a W3C `traceparent`."""
         return _trace_headers(self._span)["traceparent"]
 
-    def attempt(self) -> dict[str, str]:
+    def attempt(self, step: tuple[int, str] | None = None) -> dict[str, str]:
         """Start the span of the next upstream call, and return its headers `traceparent` and `tracestate`.
 
+        `step` are the number and the role of the call of a plan that it is made for, whose span is its parent.
         `tracestate` is there only if the client sent one. `end` sets the span's attributes from the record.
         """
-        return _trace_headers(self._begin_attempt(time.time_ns()))
+        now_ns = time.time_ns()
+        if step is not None and step[0] not in self._steps:
+            number, role = step
+            self._steps[number] = self._tracer.start_span(f"step {role}", self._context, start_time=now_ns)
+        parent = self._context if step is None else set_span_in_context(self._steps[step[0]])
+        return _trace_headers(self._begin_attempt(now_ns, parent))
 
     def end(self, record: Record) -> None:
         """End the spans, with attributes from the record."""
@@ -125,28 +133,31 @@ class Trace:
         next_ns = self._start_ns + _nanoseconds(outcome.overhead_ms)
         for number, attempt in enumerate(outcome.attempts):
             if number >= len(self._attempts):
-                self._begin_attempt(next_ns)
+                self._begin_attempt(next_ns, self._context)
             span, began_ns = self._attempts[number]
             next_ns = began_ns + _nanoseconds(attempt.elapsed_ms)
             # The usage of a plan is on the spans of its calls.
             served = not outcome.calls and number == len(outcome.attempts) - 1 and attempt.card == outcome.card
             ttft_s = (self._start_ns - began_ns) / 1e9 + (outcome.ttft_ms or 0.0) / 1e3
             self._end_attempt(span, record, attempt, next_ns, ttft_s if served else None)
-        for call in outcome.calls:
-            self._add_call(call)
+        for number, call in enumerate(outcome.calls):
+            self._end_call(number, call)
+        for number, step in self._steps.items():
+            if number >= len(outcome.calls):
+                step.end(end_ns)
         self._span.set_attributes(_request_attributes(record))
         if outcome.status >= 500 or (outcome.error and outcome.status < 400):
             self._span.set_attributes({"error.type": safe_code(outcome.error or str(outcome.status))})
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end(end_ns)
 
-    def _begin_attempt(self, at_ns: int) -> Span:
-        span = self._tracer.start_span("attempt", self._context, SpanKind.CLIENT, start_time=at_ns)
+    def _begin_attempt(self, at_ns: int, parent: Context) -> Span:
+        span = self._tracer.start_span("attempt", parent, SpanKind.CLIENT, start_time=at_ns)
         self._attempts.append((span, at_ns))
         return span
 
-    def _add_call(self, call: CallOutcome) -> None:
-        """A span for one call of a plan, beside those of the attempts at its deployments."""
+    def _end_call(self, number: int, call: CallOutcome) -> None:
+        """End the span of one call of a plan, whose children are the attempts at its deployments."""
         began_ns = self._start_ns + _nanoseconds(call.began_ms)
         attributes: dict[str, AttributeValue | None] = {
             "pulvinar.card": call.card,
@@ -158,7 +169,10 @@ class Trace:
             **_usage_attributes(call.usage),
         }
         known = {name: value for name, value in attributes.items() if value is not None}
-        span = self._tracer.start_span(f"step {call.role}", self._context, attributes=known, start_time=began_ns)
+        span = self._steps.get(number)
+        if span is None:
+            span = self._tracer.start_span(f"step {call.role}", self._context, start_time=began_ns)
+        span.set_attributes(known)
         if call.verdict == "failed":
             span.set_status(Status(StatusCode.ERROR))
         span.end(began_ns + _nanoseconds(call.elapsed_ms))

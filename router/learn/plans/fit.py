@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from router.compose.learned import ClosedForms, GateFile, LearnedFrom
+from router.compose.learned import ClosedForms, GateFile, LearnedFrom, Rule
 from router.compose.learned.file import sealed
+from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import own_rights
 from router.learn.data.answers import NO_ANSWER, AnswerSet
 from router.learn.plans.answer_gate import prior_of
+from router.learn.plans.members_gate import fit_members
 from router.learn.plans.pooled_gate import Answered, answered, fit_weights
 from router.types import Doubles, Floats, Indices
 
@@ -30,8 +32,17 @@ class Training(NamedTuple):
     folds: Indices
 
 
-def fit_gate_file(sets: Sequence[Training], command: str = "") -> GateFile:
-    """The gate from all prompts and models of these sets; forecasts from the prompt are out of fold."""
+def fit_gate_file(
+    sets: Sequence[Training],
+    command: str = "",
+    committees: Sequence[tuple[str, ...]] = (),
+    cards: Mapping[str, str] | None = None,
+) -> GateFile:
+    """The gate from all prompts and models of these sets; forecasts from the prompt are out of fold.
+
+    `committees` are the cards of plans in the order in which they are asked: each gets a gate of its own where a set
+    has the answers of all of them. `cards` are the ids of the cards of models that have another name.
+    """
     parts = [answered(part.data, prior_of(part.data, part.vectors, part.folds)) for part in sets]
     rows = [np.arange(len(part.scores)) for part in parts]
     weights = fit_weights(list(zip(parts, rows, strict=True)), [np.arange(part.scores.shape[1]) for part in parts])
@@ -39,9 +50,30 @@ def fit_gate_file(sets: Sequence[Training], command: str = "") -> GateFile:
     shares = np.array([part.scores.size for part in parts]) / sum(part.scores.size for part in parts)
     constants = (round(float(shares @ column), 4) for column in np.array(found).T)
     sources = tuple(_source(part.data, each.kinds) for part, each in zip(sets, parts, strict=True))
+    found_by = [tuple((cards or {}).get(model, model) for model in part.data.models) for part in sets]
+    own = (_own_rule(members, parts, found_by, weights.general) for members in committees)
     return sealed(
-        GateFile(command=command, data_sets=sources, weights=weights, closed_forms=ClosedForms(*constants)),
+        GateFile(
+            command=command,
+            data_sets=sources,
+            weights=weights,
+            closed_forms=ClosedForms(*constants),
+            committees=tuple(rule for rule in own if rule is not None),
+        ),
     )
+
+
+def _own_rule(
+    members: tuple[str, ...], parts: Sequence[Answered], ids: Sequence[Sequence[str]], general: Rule
+) -> MembersRule | None:
+    """The gate of these members, from the set with the most prompts that they have answered all; None without one."""
+    fitting = [number for number, known in enumerate(ids) if set(members) <= set(known)]
+    if not fitting:
+        return None
+    largest = max(fitting, key=lambda number: len(parts[number].scores))
+    columns = [ids[largest].index(member) for member in members]
+    rows = np.arange(len(parts[largest].scores))
+    return fit_members(parts[largest].members(rows, np.tile(columns, (len(rows), 1))), members, general)
 
 
 def closed_forms(data: Answered, right: Doubles) -> tuple[float, float, float]:

@@ -56,14 +56,20 @@ def logistic_out_of_fold(features: Doubles, target: Doubles, folds: Indices, pen
     return forecasts
 
 
-def fit_logistic(rows: Doubles, target: Doubles, penalty: float, start: Doubles, steps: int) -> Doubles:
-    """The weights `(columns,)` of a logistic regression with an L2 penalty, by `steps` from `start`."""
-    weights = start
+def fit_logistic(
+    rows: Doubles, target: Doubles, penalty: float, start: Doubles, steps: int, *, near: bool = False
+) -> Doubles:
+    """The weights `(columns,)` of a logistic regression with an L2 penalty, by `steps` from `start`.
+
+    The penalty is on the weights; with `near`, on their distance from `start`.
+    """
+    weights, middle = start, start if near else np.zeros(len(start))
     for _ in range(steps):
         forecast = probability(rows @ weights)
         curvature = forecast * (1 - forecast) + _LEAST_WEIGHT
         hessian = (rows * curvature[:, None]).T @ rows + penalty * np.eye(len(weights))
-        weights = weights + np.linalg.solve(hessian, rows.T @ (target - forecast) - penalty * weights)
+        slope = rows.T @ (target - forecast) - penalty * (weights - middle)
+        weights = weights + np.linalg.solve(hessian, slope)
     return weights
 
 

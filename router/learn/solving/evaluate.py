@@ -232,7 +232,8 @@ class _Remembering:
     def __init__(self, gate: Gate) -> None:
         self.id, self._gate = gate.id, gate
         self._rights: dict[Any, Doubles] = {}
-        self._gains: dict[Any, float] = {}
+        self._gains: dict[Any, Sequence[float]] = {}
+        self._of: dict[tuple[str, ...], Gate] = {}
 
     def rights(self, asked: Sequence[Asked], usual_prior: float) -> Doubles:
         """See `Gate.rights`."""
@@ -241,9 +242,17 @@ class _Remembering:
             self._rights[key] = self._gate.rights(asked, usual_prior)
         return self._rights[key]
 
-    def gain(self, asked: Sequence[Asked], prior_of_next: float, usual_prior: float) -> float:
-        """See `Gate.gain`."""
-        key = (*((each.card, each.failed) for each in asked), prior_of_next)
+    def gains(self, asked: Sequence[Asked], priors_of_later: Sequence[float], usual_prior: float) -> Sequence[float]:
+        """See `Gate.gains`."""
+        key = (*((each.card, each.failed) for each in asked), *priors_of_later)
         if key not in self._gains:
-            self._gains[key] = self._gate.gain(asked, prior_of_next, usual_prior)
+            self._gains[key] = self._gate.gains(asked, priors_of_later, usual_prior)
         return self._gains[key]
+
+    def of(self, members: Sequence[str]) -> Gate:
+        """See `Gate.of`."""
+        key = tuple(members)
+        if key not in self._of:
+            gate = self._gate.of(key)
+            self._of[key] = self if gate is self._gate else _Remembering(gate)
+        return self._of[key]

@@ -29,7 +29,7 @@ def test_where_all_failed_the_next_member_gains_what_is_forecast_of_it(
     members: list[Asked], prior_of_next: float
 ) -> None:
     assert GATE.rights(members, USUAL).tolist() == [0.0] * len(members)
-    assert GATE.gain(members, prior_of_next, USUAL) == pytest.approx(prior_of_next)
+    assert GATE.gains(members, (prior_of_next,), USUAL)[0] == pytest.approx(prior_of_next)
 
 
 def test_a_failed_draft_is_never_right_nor_delivered() -> None:
@@ -41,12 +41,12 @@ def test_a_failed_draft_is_never_right_nor_delivered() -> None:
 @pytest.mark.parametrize("failed", [REFUSED, CUT_OFF])
 def test_a_failed_draft_beside_a_text_that_cannot_be_compared_is_no_evidence(failed: Asked) -> None:
     essay = asked(None, wants=False)
-    assert GATE.gain([essay, failed], 0.9, USUAL) == pytest.approx(GATE.gain([essay], 0.9, USUAL))
-    assert GATE.gain([failed, essay], 0.9, USUAL) == pytest.approx(0.9 - 0.6)
+    assert GATE.gains([essay, failed], (0.9,), USUAL)[0] == pytest.approx(GATE.gains([essay], (0.9,), USUAL)[0])
+    assert GATE.gains([failed, essay], (0.9,), USUAL)[0] == pytest.approx(0.9 - 0.6)
 
 
 @pytest.mark.parametrize("failed", [REFUSED, EMPTY, CUT_OFF])
 def test_a_failed_draft_changes_neither_the_rights_of_others_nor_the_gain(failed: Asked) -> None:
     others = [asked(FORTY_TWO), asked(SEVEN)]
     assert GATE.rights([*others, failed], USUAL)[:2] == pytest.approx(GATE.rights(others, USUAL))
-    assert GATE.gain([*others, failed], 0.7, USUAL) == pytest.approx(GATE.gain(others, 0.7, USUAL))
+    assert GATE.gains([*others, failed], (0.7,), USUAL)[0] == pytest.approx(GATE.gains(others, (0.7,), USUAL)[0])

@@ -46,7 +46,7 @@ def test_rights_are_probabilities_and_gains_never_exceed_what_is_missing(
     assert right.shape == (len(members),)
     assert np.isfinite(right).all()
     assert ((right >= 0) & (right <= 1)).all()
-    gain = GATE.gain(members, prior_of_next, usual)
+    gain = GATE.gains(members, (prior_of_next,), usual)[0]
     assert 0 <= gain <= 1 - right.max() + 1e-12
 
 
@@ -90,8 +90,8 @@ def test_a_text_without_a_final_answer_keeps_its_forecast_where_the_prompt_asks_
 
 def test_where_answers_cannot_be_compared_only_a_better_forecast_is_worth_asking_for() -> None:
     essay = [asked(None, 0.7, wants=False)]
-    assert GATE.gain(essay, 0.6, USUAL) == 0
-    assert GATE.gain(essay, 0.8, USUAL) == pytest.approx(0.1)
+    assert GATE.gains(essay, (0.6,), USUAL)[0] == 0
+    assert GATE.gains(essay, (0.8,), USUAL)[0] == pytest.approx(0.1)
 
 
 def test_a_failed_answer_is_never_right_and_has_no_vote() -> None:
@@ -102,17 +102,17 @@ def test_a_failed_answer_is_never_right_and_has_no_vote() -> None:
 
 def test_asking_on_gains_less_after_agreement_than_after_a_dispute() -> None:
     agreed, disputed = [asked("A"), asked("A")], [asked("A"), asked("B")]
-    assert GATE.gain(agreed, 0.75, USUAL) < GATE.gain(disputed, 0.75, USUAL)
+    assert GATE.gains(agreed, (0.75,), USUAL)[0] < GATE.gains(disputed, (0.75,), USUAL)[0]
 
 
 def test_a_better_next_member_gains_more() -> None:
-    gains = [GATE.gain([asked("A", 0.5)], prior, USUAL) for prior in (0.5, 0.65, 0.8)]
+    gains = [GATE.gains([asked("A", 0.5)], (prior,), USUAL)[0] for prior in (0.5, 0.65, 0.8)]
     assert gains == sorted(gains)
     assert gains[0] < gains[-1]
 
 
 def test_nobody_asked_yet_gains_the_forecast_of_the_first() -> None:
-    assert GATE.gain([], 0.4, USUAL) == 0.4
+    assert GATE.gains([], (0.4,), USUAL)[0] == 0.4
     assert GATE.rights([], USUAL).shape == (0,)
 
 

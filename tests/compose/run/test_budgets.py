@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import httpx
 import pytest
 
 from router.decide.plans.spec import Caps, Cascade, Chain, FixedGate, Panel, PlanSpec, Samples, Segments, Stage
@@ -151,3 +152,34 @@ def test_a_plan_of_one_call_reserves_for_one_call(script: Script, state: Watched
         gateway.ask(max_tokens=MAX_TOKENS)
         assert [call.card for call in gateway.record.outcome.calls] == ["a"]
     assert state.settled_usd[0] <= state.claims[0].reserved_usd
+
+
+def test_the_shown_answer_of_a_plan_is_read_on_to_its_usage_after_the_client_has_left(
+    script: Script, state: Watched
+) -> None:
+    script.answers |= {"a": words(30, "a"), "b": words(50, "b")}
+    script.delays_s["b"] = 0.3
+    with budgeted(script, "cascade", state) as gateway:
+        body = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "How many?"}]}
+        with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
+            next(text for text in response.iter_text() if "b0" in text)
+        deadline = time.monotonic() + 3.0
+        while not gateway.records and time.monotonic() < deadline:
+            time.sleep(0.02)
+        outcome = gateway.record.outcome
+        assert outcome.error == "client_left"
+        last = outcome.calls[-1]
+        assert last.usage is not None
+        assert (last.usage.output_tokens, last.usage.estimated) == (50, False)
+
+
+def test_drafts_end_at_once_where_the_client_leaves(script: Script, state: Watched) -> None:
+    script.delays_s["a"] = 30
+    with budgeted(script, "cascade", state) as gateway:
+        body = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "How many?"}]}
+        with contextlib.suppress(httpx.TimeoutException):
+            gateway.client.post("/v1/chat/completions", json=body, timeout=0.3)
+        deadline = time.monotonic() + 1.0
+        while script.open and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert script.open == 0

@@ -40,8 +40,11 @@ class Gains:
     def rights(self, asked: Sequence[Asked], usual: float) -> Doubles:
         return np.full(len(asked), 0.5)
 
-    def gain(self, asked: Sequence[Asked], prior: float, usual: float) -> float:
-        return self._gain
+    def gains(self, asked: Sequence[Asked], priors: Sequence[float], usual: float) -> list[float]:
+        return [self._gain]
+
+    def of(self, members: Sequence[str]) -> Gains:
+        return self
 
 
 def with_members(
@@ -128,8 +131,30 @@ def test_an_unknown_price_is_taken_for_the_dearest_that_is_known(
     async def use(members: Members) -> bool:
         draft = await members.draft("a", "draft")
         assert draft is not None
-        return is_worth_asking(members, "learned", [draft], unknown)
+        return is_worth_asking(members, "learned", [draft], (unknown,))
 
     cards = [card(name, script) for name in "abc"]
     # 10 points of quality for a cent.
     assert with_members(cards, use, forecasts=costs, gate=Gains(gain), quality_per_usd=10.0) is asks
+
+
+class Ahead(Gains):
+    """A gate that expects nothing of the next member, and much of the one after it."""
+
+    def gains(self, asked: Sequence[Asked], priors: Sequence[float], usual: float) -> list[float]:
+        return [0.0, self._gain][: len(priors)]
+
+
+@pytest.mark.parametrize(("gain", "asks"), [(0.31, True), (0.29, False)])
+def test_a_member_is_asked_for_the_sake_of_the_one_after_it_where_both_are_worth_their_price(
+    script: Script, gain: float, asks: bool
+) -> None:
+    costs = Forecasts(cost_usd={"a": 0.001, "b": 0.01, "c": 0.02})
+
+    async def use(members: Members) -> bool:
+        draft = await members.draft("a", "draft")
+        assert draft is not None
+        return is_worth_asking(members, "learned", [draft], ("b", "c"))
+
+    cards = [card(name, script) for name in "abc"]
+    assert with_members(cards, use, forecasts=costs, gate=Ahead(gain), quality_per_usd=10.0) is asks

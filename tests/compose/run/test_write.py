@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ import pytest
 
 from router.compose.run import Brief
 from router.decide.plans.spec import Chain, Panel, PlanSpec, Segments, Stage
+from router.dispatch.bounds.admission import Admission
 from router.gateway.endpoints import completion
 from router.types import ComposedPlan
 from tests.compose.run.servers import Planned, Script, events_of, planned, text_of
@@ -220,3 +221,30 @@ def test_a_client_that_leaves_ends_every_call_of_its_plan(script: Script, stream
         while script.open and time.monotonic() < deadline:
             time.sleep(0.02)
         assert script.open == 0
+
+
+@STREAM
+@pytest.mark.parametrize(("fault", "called"), [("", {"a", "b", "w"}), ("cut", {"a", "b"})])
+def test_every_call_counts_at_its_card_until_it_ends(
+    script: Script, monkeypatch: pytest.MonkeyPatch, stream: bool, fault: str, called: set[str]
+) -> None:
+    begun, ended = list[str](), list[str]()
+    begin = Admission.begun_call
+
+    def watched(self: Admission, key: str, card: str) -> Callable[[], None]:
+        end = begin(self, key, card)
+        begun.append(card)
+
+        def watched_end() -> None:
+            ended.append(card)
+            end()
+
+        return watched_end
+
+    monkeypatch.setattr(Admission, "begun_call", watched)
+    script.faults["b"] = fault
+    spec = panel()
+    with planned(script, spec, "a", "b", "w", plan=panelled(spec)) as gateway:
+        assert text_of(gateway.ask(stream=stream))
+    assert called == set(begun)
+    assert sorted(begun) == sorted(ended)

@@ -130,3 +130,58 @@ def test_a_place_that_one_key_may_not_have_goes_to_another_that_waits() -> None:
     served = asyncio.run(main())
     assert served.index("b") == 3
     assert len(served) == 14
+
+
+def test_a_plan_counts_at_the_cards_that_it_calls_and_not_at_its_first() -> None:
+    async def main() -> tuple[int, int, int]:
+        admission = Admission(8, limits())
+        async with contextlib.AsyncExitStack() as stack:
+            ends = []
+            for _ in range(6):
+                running = await stack.enter_async_context(admission.turn(Turn(card="first")))
+                running.leave_card()
+                ends.append(running.begin_call("slow"))
+            # The slow card has its share, the first one has room.
+            with pytest.raises(BusyError):
+                running.begin_call("slow")
+            slow = await filled(admission, Turn(card="slow"), stack)
+            first = await filled(admission, Turn(card="first"), stack)
+            for end in ends:
+                end()
+                end()
+            running.begin_call("slow")()
+            return slow, first, admission.running
+
+    assert asyncio.run(main()) == (0, 1, 7)
+
+
+def test_a_key_has_only_a_part_of_what_a_card_may_have_of_calls_of_plans() -> None:
+    async def main() -> int:
+        admission, begun = Admission(16, limits()), 0
+        async with contextlib.AsyncExitStack() as stack:
+            running = [
+                await stack.enter_async_context(admission.turn(Turn(key, "first")))
+                for key in ["greedy"] * 8 + ["other"]
+            ]
+            for each in running:
+                each.leave_card()
+            with contextlib.suppress(BusyError):
+                # Members in parallel.
+                while True:
+                    running[begun % 8].begin_call("slow")
+                    begun += 1
+            running[-1].begin_call("slow")
+        return begun
+
+    assert asyncio.run(main()) == 9
+
+
+def test_where_there_is_one_card_calls_of_plans_are_not_counted() -> None:
+    async def main() -> None:
+        admission = Admission(2, limits())
+        async with admission.turn(Turn()) as running:
+            running.leave_card()
+            for _ in range(5):
+                running.begin_call("only")
+
+    asyncio.run(main())

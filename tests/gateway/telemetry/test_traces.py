@@ -362,3 +362,20 @@ def test_the_calls_of_a_plan_are_children_of_the_request(seen: MemoryTraces) -> 
     # The tokens are on the steps, and not once more on the attempts.
     assert not any("gen_ai.usage.input_tokens" in attributes(span) for span in others if span not in steps)
     assert steps[2].start_time - request.start_time == 91_000_000  # type: ignore[operator]
+
+
+def test_the_attempts_of_a_step_are_its_children(seen: MemoryTraces) -> None:
+    calls = (
+        CallOutcome("llama-3-8b", "draft", "used", began_ms=1.0, elapsed_ms=20.0),
+        CallOutcome("grok", "writer", "shown", began_ms=91.0, elapsed_ms=400.0),
+    )
+    attempts = tuple(Attempt(name, name, 200, 1.0) for name in ("llama-3-8b", "llama-3-8b", "grok"))
+    trace = seen.traces.begin({}, "chat", AT)
+    headers = [trace.attempt(step) for step in ((0, "draft"), (0, "draft"), (1, "writer"))]
+    trace.end(a_record(attempts=attempts, plan="plan/panel", calls=calls))
+    spans = seen.spans()
+    steps = {span.context.span_id: span.name for span in spans if span.name.startswith("step ")}
+    assert sorted(steps.values()) == ["step draft", "step writer"]
+    made = [span for span in spans if span.context.span_id in map(span_id, headers)]
+    parents = [steps[span.parent.span_id] for span in made if span.parent is not None]
+    assert sorted(parents) == ["step draft", "step draft", "step writer"]

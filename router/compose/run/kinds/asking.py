@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from router.compose.gate import Gate
@@ -14,19 +15,24 @@ _PRIOR = PriorGate()
 
 def gate_of(members: Members, rule: GateRule) -> Gate:
     """The gate that a plan's rule names."""
-    return _PRIOR if rule == "prior" else members.gate
+    return _PRIOR if rule == "prior" else members.gate.of(members.plan.members)
 
 
-def is_worth_asking(members: Members, rule: GateRule, drafts: Sequence[Draft], card: str) -> bool:
-    """Whether `card` is asked after these drafts: none may be right, or its gain exceeds its price."""
+def is_worth_asking(members: Members, rule: GateRule, drafts: Sequence[Draft], later: Sequence[str]) -> bool:
+    """Whether the first card of `later`, the members that are left, is asked after these drafts.
+
+    It is where none of them may be right, or where the gain of asking it, or it and the next ones, exceeds the price.
+    """
     gate = gate_of(members, rule)
     rights = members.rights(drafts, gate)
     if all(draft.failed for draft in drafts):
         return True
     if isinstance(rule, FixedGate):
         return max(rights) < rule.threshold
-    gain = gate.gain(members.asked(drafts), members.prior(card), members.forecasts.usual_quality)
-    return gain > price_of(members, card)
+    priors = [members.prior(card) for card in later]
+    gains = gate.gains(members.asked(drafts), priors, members.forecasts.usual_quality)
+    prices = itertools.accumulate(price_of(members, card) for card in later)
+    return any(gain > price for gain, price in zip(gains, prices, strict=False))
 
 
 def price_of(members: Members, card: str) -> float:

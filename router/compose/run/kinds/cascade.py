@@ -15,7 +15,7 @@ async def run_cascade(members: Members, spec: Cascade) -> UpstreamResponse | Non
     """
     cards, drafts = members.plan.members, list[Draft]()
     for position, card in enumerate(cards):
-        if drafts and not is_worth_asking(members, spec.gate, drafts, card):
+        if drafts and not is_worth_asking(members, spec.gate, drafts, cards[position:]):
             break
         is_last = position == len(cards) - 1 or not members.may_ask(2)
         if is_last and members.call.stream:

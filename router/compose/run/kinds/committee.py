@@ -14,8 +14,9 @@ from router.dispatch import UpstreamResponse
 async def run_committee(members: Members, spec: Committee) -> UpstreamResponse | None:
     """The answer that `agree` members give, else the one that is most probably right; None where none answered."""
     drafts = list[Draft]()
-    for card in members.plan.members:
-        if drafts and not is_worth_asking(members, spec.gate, drafts, card):
+    cards = members.plan.members
+    for position, card in enumerate(cards):
+        if drafts and not is_worth_asking(members, spec.gate, drafts, cards[position:]):
             break
         draft = await members.draft(card, "draft")
         if draft is None:
