@@ -22,6 +22,7 @@ from router.dispatch.deployments import DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.lora.control import AdapterControl
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -86,6 +87,7 @@ class Dispatcher:
     """
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
+        self.adapters = AdapterControl()
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
         self._relay = Relay(settings.timeouts, settings.forward_headers)
         self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
@@ -184,6 +186,7 @@ class Dispatcher:
         """Close every connection."""
         await self._relay.aclose()
         await self._litellm.aclose()
+        await self.adapters.aclose()
 
     def _timed(self, failover: Failover, call: Call) -> Call:
         """The call with the time of its next attempt: half of what is left where another deployment could follow, so
