@@ -17,11 +17,14 @@ from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
-from router.dispatch.providers import missing_credentials
+from router.dispatch.lora.claims import Claim
+from router.dispatch.lora.placing import Adapters, Placing
+from router.dispatch.providers import missing_credentials, with_each_key
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 
 _NO_LIMITS = RateLimits()
+_NO_ROOM = Unready("at_capacity", 1.0)
 
 
 def server_of(card: Card) -> str:
@@ -52,11 +55,14 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 class Slot(Struct, frozen=True, eq=False):
-    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens."""
+    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens; `claim` is its claim
+    to the adapter of the deployment's card, None where its base states nothing of adapters.
+    """
 
     deployment: Deployment
     ticket: Ticket
     tenant: str = ""
+    claim: Claim | None = None
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
@@ -74,7 +80,8 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
         )
         for server in card.deployments
     ] or [card]
-    with_one_key = [(one, len(_keys_of(server)) > 1) for server in servers for one in _with_each_key(server)]
+    by_key = [with_each_key(server) for server in servers]
+    with_one_key = [(one, len(of_server) > 1) for of_server in by_key for one in of_server]
     if not card.deployments and len(with_one_key) == 1:
         one, _ = with_one_key[0]
         return (Deployment(card.server_id, one, server_of(one)),)
@@ -84,22 +91,12 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
-def _keys_of(card: Card) -> tuple[str | None, ...]:
-    """The variables of the card's keys; None where it names none."""
-    return card.api_key_env if isinstance(card.api_key_env, tuple) else (card.api_key_env,)
-
-
-def _with_each_key(card: Card) -> list[Card]:
-    if not isinstance(card.api_key_env, tuple):
-        return [card]
-    return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]
-
-
 class DeploymentPool:
     """The deployments of all cards. Use it on one event loop; both settings may be changed at any time."""
 
-    def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits) -> None:
+    def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits, adapters: Adapters | None = None) -> None:
         self.cooldown, self.queue_limits = cooldown, queue_limits
+        self._placing = Placing(adapters)
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
         # The servers of these cards (`server_id`) have failed.
@@ -186,6 +183,10 @@ class DeploymentPool:
         if own and not tried and self._is_worth_waiting_for(cards, own, key):
             with contextlib.suppress(BusyError):
                 return await acquire(own)
+        if len(cards) > 1 and not tried and self._placing.places(cards[0]) and self._lacks_only_room(cards[0], key):
+            # The fallbacks lack what the adapter has learned.
+            with contextlib.suppress(BusyError):
+                return await self._acquire(cards[:1], tried, avoids, affinity.server, key, tenant=tenant)
         return await acquire()
 
     async def _acquire(
@@ -207,7 +208,19 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server may get none where another gets one.
         group = eligible, key, only
-        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
+        wait = functools.partial(self._queue.wait, take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
+        with self._placing.waiting(cards[0], self.deployments_of(cards[0])) as is_warm:
+            return await wait(is_warm=is_warm)
+
+    def room_found(self) -> None:
+        """An adapter may find room at a server that it did not find before."""
+        self._queue.notify_soon()
+
+    def _lacks_only_room(self, card: Card, key: str) -> bool:
+        """Whether deployments of this adapter's card are ready, but have no room for the adapter."""
+        now_s = time.monotonic()
+        ready = [each for each in self.deployments_of(card) if self._unready(each, now_s, key) is None]
+        return bool(ready) and not self._placing.can_hold_any(ready)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
@@ -223,21 +236,25 @@ class DeploymentPool:
             return "works" if works else "failing"
         return "untried" if health.running <= 1 else "unknown"
 
-    def begin(self, deployment: Deployment, key: str = "", tenant: str = "") -> Slot:
-        """Count the start of a call of the client's `key`."""
+    def begin(self, deployment: Deployment, key: str = "", tenant: str = "", claim: Claim | None = None) -> Slot:
+        """Count the start of a call of the client's `key`, which has this claim to an adapter, if any yet."""
         self._queue.counters.begin(tenant)
-        return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key), tenant)
+        claim = self._placing.begin(deployment, claim)
+        ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
+        return Slot(deployment, ticket, tenant, claim)
 
     def retry(self, slot: Slot) -> Slot:
         """Count another attempt of a call that has begun, and keeps its place."""
         deployment = slot.deployment
         ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
-        return Slot(deployment, ticket, slot.tenant)
+        return Slot(deployment, ticket, slot.tenant, slot.claim)
 
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
         self._queue.counters.end(slot.tenant)
         self.health_of(slot.deployment).end(slot.ticket)
+        if slot.claim is not None:
+            self._placing.end(slot.deployment, slot.claim)
         self._queue.notify(slot.deployment.card.server_id)
 
     def record_answer(self, slot: Slot) -> None:
@@ -328,7 +345,12 @@ class DeploymentPool:
                     last.append(deployment)
                 else:
                     ready.append(deployment)
-            if ready:
+            if ready and self._placing.places(card):
+                for each, claim in self._placing.claims(card, ready, preferred):
+                    if claim is not None:
+                        return self.begin(each, key, tenant, claim)
+                    unready.append((_NO_ROOM, each))
+            elif ready:
                 best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
                 return self.begin(best, key, tenant)
         if last:

@@ -6,6 +6,8 @@ import functools
 import re
 from pathlib import Path
 
+import msgspec
+
 from router import settings
 from router.cards.schema import Card
 from router.cards.sources.litellm_map import package_folder
@@ -164,3 +166,10 @@ def litellm_providers() -> frozenset[str]:
         return frozenset()
     members = _LITELLM_PROVIDERS_CLASS.search(source)
     return frozenset(_LITELLM_PROVIDERS_MEMBER.findall(members[1])) if members else frozenset()
+
+
+def with_each_key(card: Card) -> list[Card]:
+    """The card with each of its keys alone."""
+    if not isinstance(card.api_key_env, tuple):
+        return [card]
+    return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]

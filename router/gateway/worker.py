@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
 _SHARE_METRICS_EVERY_S = 1.0
-_SWEEP_ADAPTERS_EVERY_S = 0.5
+_SWEEP_ADAPTERS_EVERY_S, _EXPIRE_ADAPTERS_EVERY_S = 5.0, 0.5
 
 
 class Gateway:
@@ -108,6 +108,7 @@ class Gateway:
             *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
             asyncio.create_task(self._share_metrics()),
             asyncio.create_task(self._sweep_adapters()),
+            asyncio.create_task(self._expire_adapters()),
         ]
         try:
             yield
@@ -208,14 +209,22 @@ class Gateway:
         return callbacks
 
     async def _sweep_adapters(self) -> None:
-        """Ask servers what they hold, and unload adapters after their time. Readiness does not depend on it."""
+        """Ask servers what they hold. Readiness does not depend on it."""
         while True:
-            await asyncio.sleep(_SWEEP_ADAPTERS_EVERY_S)
             if len(self.adapter_servers):
                 await self.dispatcher.adapters.sweep()
-            self._note_adapters()
+            await asyncio.sleep(_SWEEP_ADAPTERS_EVERY_S)
 
-    def _note_adapters(self) -> None:
+    async def _expire_adapters(self) -> None:
+        """Unload adapters after their time, whatever other servers do meanwhile."""
+        while True:
+            await asyncio.sleep(_EXPIRE_ADAPTERS_EVERY_S)
+            if len(self.adapter_servers):
+                await self.dispatcher.adapters.expire()
+                self.note_adapters()
+
+    def note_adapters(self) -> None:
+        """Bring the metrics of adapters up to date."""
         self.metrics.note_adapters(self.adapter_servers.counts())
 
     async def _share_metrics(self) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import functools
 import itertools
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from router.cards.schema import Card
@@ -14,6 +16,7 @@ from router.dispatch.bodies.redaction import one_line
 from router.dispatch.call import Call
 from router.dispatch.deployments import Deployment
 from router.dispatch.lora.api import Activity, AdapterServerError
+from router.dispatch.lora.claims import Claim, Hold
 from router.dispatch.lora.http import ServerClient, failure
 from router.dispatch.lora.loading import LIST_S, Loader
 from router.dispatch.lora.places import Place, places_of, server_key
@@ -21,19 +24,6 @@ from router.dispatch.residency import Full, Load, Residency, ServerLoad, ServerR
 from router.errors import FieldError
 
 _LOG = logging.getLogger(__name__)
-
-
-class Hold:
-    """The use of an adapter by one call: it is not unloaded until `release`, which may be called again."""
-
-    def __init__(self, release: Callable[[], None] | None = None) -> None:
-        self._release = release
-
-    def release(self) -> None:
-        """The call has ended."""
-        release, self._release = self._release, None
-        if release is not None:
-            release()
 
 
 class AdapterControl:
@@ -54,9 +44,14 @@ class AdapterControl:
         # Set, and replaced, whenever an adapter that found no room at a server may find some.
         self._changed: dict[str, asyncio.Event] = {}
         self._tickets = itertools.count()
+        # Adapters without a card, by server: they are unloaded as soon as no call uses them.
+        self._gone: set[tuple[str, str]] = set()
+        self._waits: Counter[str] = Counter()
 
     def configure(self, cards: Iterable[Card]) -> None:
-        """Take over the servers and adapters of these cards. What is loaded stays known."""
+        """Take over the servers and adapters of these cards. What is loaded stays known; what had a card, and has none
+        now, is unloaded at the next `expire`.
+        """
         places = places_of(cards, self._client, self._places)
         for server in self._places.keys() - places.keys():
             self._residency.remove_server(server)
@@ -67,6 +62,10 @@ class AdapterControl:
         for name in {*self._names.values(), *ttl_s}:
             self._residency.set_ttl(name, ttl_s.get(name))
         before, self._places = self._places, places
+        for server, place in places.items():
+            had = before[server].cards.keys() if server in before and place.loads else ()
+            self._gone |= {(server, name) for name in had if name not in place.cards}
+        self._gone = {pair for pair in self._gone if pair[0] in places and pair[1] not in places[pair[0]].cards}
         self._names = {card.id: name for name, card in adapters}
         for place in (before | places).values():
             self._notify(place)
@@ -90,23 +89,66 @@ class AdapterControl:
     def can_hold(self, deployment: Deployment) -> bool:
         """Whether the adapter of this deployment's card is loaded there, or could be now; else a call should wait."""
         place = self._place(deployment)
-        if place is None or not place.loads:
+        if place is None or not place.loads or not self._is_adapter(deployment.card):
             return True
         # What an unknown server holds may leave less room, which `hold` finds out.
         return self._residency.can_begin(place.server, place.naming.name_of(deployment.card))
+
+    def is_loaded(self, deployment: Deployment) -> bool:
+        """Whether the adapter of this deployment's card is loaded there, or being loaded."""
+        place = self._place(deployment)
+        return place is not None and self._residency.holds(place.server, place.naming.name_of(deployment.card))
 
     def expect(self, card: Card) -> int:
         """A call waits for this adapter. The value is a ticket; give it to `forget` when the call waits no longer."""
         ticket = next(self._tickets)
         name = self._names.get(card.id)
         if name is not None:
-            self._residency.enqueue(name, ticket)
+            servers = [server for server, place in self._places.items() if name in place.cards]
+            self._waits.update(servers[:1])
+            self._residency.enqueue(name, ticket, servers)
             self._prefetch()
         return ticket
 
     def forget(self, ticket: int) -> None:
         """A call waits no longer."""
         self._residency.dequeue(ticket)
+
+    def claim(self, deployment: Deployment) -> Claim | None:
+        """The claim of a call to the adapter of this deployment's card, which is counted from now on; where it must be
+        loaded, that begins at once. None where there is no room, and the call should wait. `settle` it before the call.
+        """
+        place, card = self._place(deployment), deployment.card
+        if place is None or not place.loads or not place.is_known or not self._is_adapter(card):
+            return Claim()
+        server, name = place.server, place.naming.name_of(card)
+        if self._loader.wait_s(place, name) > 0 and not self._residency.holds(server, name):
+            return Claim()
+        step = self._residency.begin(server, name, self._now_s())
+        if isinstance(step, Full):
+            return None if step.helps else Claim()
+        loading = self._loader.start(place, name, step.evict) if isinstance(step, Load) else None
+        return Claim(Hold(functools.partial(self._ended, server, name)), loading)
+
+    async def settle(self, claim: Claim, deployment: Deployment, call: Call) -> None:
+        """The adapter of a claim is loaded when this returns. Raises AdapterServerError like `hold`."""
+        if claim.loading is not None:
+            # The server has the time for it that its card states, or what is left of the call's.
+            limit_s = max(min(call.first_by_s, call.ends_s) - self._now_s(), 0.001)
+            done, _ = await asyncio.wait((claim.loading,), timeout=None if limit_s == math.inf else limit_s)
+            if not done:
+                claim.give_up()
+                raise failure(deployment.card, "late", f"not within the {limit_s:g} s that the call has for it")
+            error = claim.loading.result()
+            if error is None:
+                claim.loading = None
+                return
+            claim.give_up()
+            if error.problem != "full":
+                raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
+            self.lost(deployment)
+        if claim.hold is None:
+            claim.settle(await self.hold(deployment, call))
 
     async def hold(self, deployment: Deployment, call: Call | None = None) -> Hold:
         """The adapter of the deployment's card is loaded when this returns, and stays until the hold is released.
@@ -166,12 +208,27 @@ class AdapterControl:
         """What servers reported of their adapters at the last sweep."""
         return self._loader.activity
 
+    def waits(self) -> Mapping[str, int]:
+        """How many calls had to wait for room, by the server that could hold their adapter."""
+        return self._waits
+
+    def load_s(self) -> Mapping[str, float]:
+        """The seconds that all loads took together, by server."""
+        return self._loader.load_s
+
     async def sweep(self) -> None:
         """Ask every server what it holds, since it may have restarted, and unload adapters after their time."""
         await asyncio.gather(*(self._ask(place) for place in self._places.values()))
-        expired = self._residency.expired(self._now_s())
-        await asyncio.gather(*(self._expire(server, name) for server, name in expired))
+        await self.expire()
         self._prefetch()
+
+    async def expire(self) -> None:
+        """Unload the adapters that no call has used for their `ttl`, and those that have no card any more."""
+        self._gone = {pair for pair in self._gone if self._residency.holds(*pair)}
+        for server, name in self._gone:
+            self._residency.pin(server, name, False)
+        expired = {*self._residency.expired(self._now_s()), *self._gone}
+        await asyncio.gather(*(self._expire(server, name) for server, name in expired))
 
     async def aclose(self) -> None:
         """End everything that runs, and close every connection."""
@@ -279,8 +336,8 @@ class AdapterControl:
         self._notify(place)
 
     async def _expire(self, server: str, name: str) -> None:
-        place = self._places[server]
-        if not place.loads or not self._residency.begin_unload(server, name):
+        place = self._places.get(server)
+        if place is None or not place.loads or not self._residency.begin_unload(server, name):
             return
         try:
             await self._loader.unload(place, name)

@@ -40,6 +40,7 @@ class Loader:
     ) -> None:
         self.problems: dict[tuple[str, str], str] = {}
         self.activity: dict[str, Activity] = {}
+        self.load_s: dict[str, float] = {}
         self._residency, self._changed, self._now_s = residency, changed, now_s
         self._lists: Flights[AdapterServerError | None] = Flights()
         self._loads: Flights[AdapterServerError | None] = Flights()
@@ -118,7 +119,8 @@ class Loader:
         pair = place.server, name
         breaker = self._breakers.setdefault(pair, Breaker())
         self._number = number = self._number + 1
-        breaker.begin(number, self._now_s())
+        begun_s = self._now_s()
+        breaker.begin(number, begun_s)
         error: AdapterServerError
         try:
             async with asyncio.timeout(place.settings.load_timeout_s):
@@ -138,6 +140,7 @@ class Loader:
             raise
         else:
             self._residency.loaded(*pair, self._now_s())
+            self.load_s[place.server] = self.load_s.get(place.server, 0.0) + self._now_s() - begun_s
             self._breakers.pop(pair, None)
             self.problems.pop(pair, None)
             self._changed(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from router.cards.adapter.serving import LLAMA_CPP
@@ -31,6 +32,18 @@ _BY_SERVER: Mapping[str, Naming] = {
     "lorax": Naming(lorax.LoraxApi, lorax.name_of, lorax.named),
     LLAMA_CPP: Naming(llama_cpp.LlamaCppApi, llama_cpp.name_of, llama_cpp.named),
 }
+# What clients can name adapters by, at one of these servers or in front of it.
+_OF_CLIENTS = (
+    "adapter_id",
+    "adapter_parameters",
+    "adapter_source",
+    "api_token",
+    "lora",
+    "lora_id",
+    "lora_name",
+    "lora_path",
+    "lora_request",
+)
 
 
 def naming_of(card: Card) -> Naming | None:
@@ -44,6 +57,22 @@ def named_in(call: Call, card: Card) -> Call:
     """The call as the card's server needs it to use the adapter of this card, or none: whatever the client named."""
     naming = naming_of(card)
     return call if naming is None else naming.named(call, card)
+
+
+def without_adapters(call: Call, card: Card) -> tuple[Call, tuple[str, ...]]:
+    """The call without the fields by which a client names weights itself, and these fields, where the gateway chooses
+    the adapters of the card's server: others' could be read that way, or files that no card names.
+    """
+    if naming_of(card) is None:
+        return call, ()
+    stated = tuple(field for field in _OF_CLIENTS if field in call.body)
+    if not stated:
+        return call, ()
+    body, chat_body = (
+        None if each is None else {field: value for field, value in each.items() if field not in _OF_CLIENTS}
+        for each in (call.body, call.chat_body)
+    )
+    return msgspec.structs.replace(call, body=body, chat_body=chat_body), stated
 
 
 def is_lost(card: Card, status: int, words: str) -> bool:

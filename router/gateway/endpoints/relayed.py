@@ -16,6 +16,7 @@ from router.decide.model_name import is_auto
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
+from router.dispatch.lora.naming import without_adapters
 from router.dispatch.providers import native_apis, uses_litellm
 from router.dispatch.stream import Events
 from router.errors import FieldError, UnknownModelError, UpstreamError
@@ -152,6 +153,7 @@ class RelayedHandler(CompletionHandler):
         return None
 
     async def _call(self, request: GatewayRequest, card: Card) -> Call:
+        self._check_adapters(request, card)
         if request.is_large:
             body = await asyncio.to_thread(self._renamed, request, card.model)
         else:
@@ -173,6 +175,12 @@ class RelayedHandler(CompletionHandler):
             ends_s=self._sender.ends_s,
             tenant=tenant_of(request),
         )
+
+    def _check_adapters(self, request: GatewayRequest, card: Card) -> None:
+        """Raise FieldError where the body, which is relayed as it is, names weights for a server of adapters."""
+        _, stated = without_adapters(Call(self._surface.api, request.body), card)
+        if stated:
+            raise FieldError(stated[0], "cannot be sent here: the gateway chooses the adapter; name its card as model")
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
         """The body with the server's name of the model, else byte for byte."""

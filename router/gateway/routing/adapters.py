@@ -103,7 +103,7 @@ class AdapterServers:
     def held(self) -> Iterator[HeldServer]:
         """What every server holds, as far as this process knows."""
         problems, activity = self._control.problems(), self._control.activity()
-        for server in self._control.status():
+        for server in sorted(self._control.status(), key=lambda each: self.name_of(each.server)):
             settings = self._settings.get(server.server)
             if settings is not None:
                 own = {name: why for (url, name), why in problems.items() if url == server.server}
@@ -138,8 +138,9 @@ class AdapterServers:
             hits=server.hits,
             loads=server.loads,
             evictions=server.evictions,
-            waits=server.full,
+            waits=self._control.waits().get(url, 0),
             failures=server.failures,
+            load_s=round(self._control.load_s().get(url, 0.0), 3),
             problems={self._cards.get((url, name), name): why for name, why in problems.items()},
         )
 
