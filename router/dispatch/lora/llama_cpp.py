@@ -1,8 +1,9 @@
 """llama.cpp: a server has the adapters of its `--lora` options from its start; a request states the scale of each.
 
 The scales of a request are those that it states, and 0 for all others; but the server takes up what it has cached of a
-prompt without regard to a list that leaves some out. So every request, of the base too, states the scale of every
-adapter. An id is the position of the option.
+prompt whatever adapter it was computed with: what its slot has, unless the request states the scale of every adapter,
+and what it has saved of other slots in any case. So every request, of the base too, states all scales, and nothing
+cached is used. An id is the position of the option.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def name_of(card: Card) -> str:
 
 
 def named(call: Call, card: Card) -> Call:
-    """The call with the scale of each adapter: 1 for that of the card, 0 for the others."""
+    """The call with the scale of each adapter: 1 for that of the card, 0 for the others; nothing cached is used."""
     slots = card.lora_slots or ()
     scales = [{"id": slot, "scale": float(name == card.id)} for slot, name in enumerate(slots)]
-    return msgspec.structs.replace(call, body={**call.body, "lora": scales})
+    return msgspec.structs.replace(call, body={**call.body, "lora": scales, "cache_prompt": False})
 
 
 def is_at(path: str, stated: str) -> bool:

@@ -305,7 +305,9 @@ class ScriptedLorax(ScriptedServer):
 
 
 class ScriptedLlamaCpp(ScriptedServer):
-    """llama.cpp's server with one slot, which takes up the cached prompt unless the request states every scale."""
+    """llama.cpp's server, which takes up what it has cached of a prompt with another adapter unless the request states
+    every scale and wants nothing cached.
+    """
 
     def __init__(self, *paths: str) -> None:
         super().__init__()
@@ -337,7 +339,8 @@ class ScriptedLlamaCpp(ScriptedServer):
             if each["id"] < count:
                 scales[each["id"]] = each["scale"]
         is_whole = {each["id"] for each in stated} == set(range(count))
-        is_garbled = not is_whole and self._cached_with not in (None, scales)
+        is_safe = is_whole and body.get("cache_prompt") is False
+        is_garbled = not is_safe and self._cached_with not in (None, scales)
         self._cached_with = scales
         used = [path for path, scale in zip(self.adapters, scales, strict=True) if scale]
         return chat_answer("garbage" if is_garbled else ",".join(used) or BASE, BASE)

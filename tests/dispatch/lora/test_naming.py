@@ -47,9 +47,10 @@ def test_every_call_of_llama_cpp_states_the_scale_of_every_adapter(card: str, sc
 def test_a_client_cannot_choose_the_adapter_of_llama_cpp() -> None:
     plain, chosen = (
         named_in(Call("chat", body), OF_LLAMA_CPP.named("a")).body
-        for body in (CHAT, {**CHAT, "lora": [{"id": 0, "scale": 1.0}]})
+        for body in (CHAT, {**CHAT, "lora": [{"id": 0, "scale": 1.0}], "cache_prompt": True})
     )
     assert chosen == plain
+    assert plain["cache_prompt"] is False
 
 
 def test_a_card_without_adapters_is_called_as_the_client_wrote() -> None:
