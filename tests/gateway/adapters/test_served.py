@@ -1,4 +1,4 @@
-"""Adapters behind a real `route serve` and scripted servers: slots, restarts, time to live, reloads, hostile clients."""
+"""Adapters behind a real `route serve` and scripted servers: slots, restarts, times, reloads, hostile clients."""
 
 from __future__ import annotations
 
@@ -89,6 +89,17 @@ def test_two_thousand_adapters_are_served_by_eight_slots(crowd) -> None:  # type
     assert loads + hits >= len(names)
 
 
+def test_an_adapter_that_is_not_loaded_is_a_candidate(crowd) -> None:  # type: ignore[no-untyped-def]
+    url, servers = crowd
+    assert not any("a1500" in server.adapters for server in servers)
+
+    async def main() -> tuple[int, str]:
+        async with client_of(url) as client:
+            return await client.chat("auto[card=a1500]")
+
+    assert asyncio.run(main()) == (200, "a1500")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_that_is_no_card_never_reaches_a_load(crowd, name: str) -> None:  # type: ignore[no-untyped-def]
     url, servers = crowd
@@ -130,7 +141,7 @@ def test_what_a_client_writes_of_adapters_is_left_out(tmp_path: Path, server: Sc
 
             async def main() -> tuple[list[tuple[int, str]], str]:
                 async with client_of(url) as client:
-                    answers = [await client.chat(name, **own) for name in ("a", "base")]
+                    answers = [await client.chat(name, **own) for name in ("auto[card=a]", "base")]
                     return answers, await client.dropped("a", **own)
 
             answers, dropped = asyncio.run(main())
