@@ -110,7 +110,7 @@ class WaitingQueue(Generic[T]):
 
     def notify_soon(self) -> None:
         """Notify once, of all that happens until the event loop turns to it."""
-        if len(self._line) and not self._will_notify:
+        if self._line and not self._will_notify:
             self._will_notify = True
             asyncio.get_running_loop().call_soon(self._notify_all)
 
@@ -120,6 +120,8 @@ class WaitingQueue(Generic[T]):
 
     def notify(self, key: str | None = None) -> None:
         """Grant freed slots to the waiters that they fit, in order. `key` is the name of the slot, if it has one."""
+        if not self._line:
+            return
         without_any: set[Hashable] = set()
 
         def may_fit(waiter: _Waiter[T]) -> bool:

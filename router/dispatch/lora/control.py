@@ -145,7 +145,7 @@ class AdapterControl:
                 return
             claim.give_up()
             if error.problem != "full":
-                raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
+                raise _of(error, deployment.card)
             self.lost(deployment)
         if claim.hold is None:
             claim.settle(await self.hold(deployment, call))
@@ -166,6 +166,8 @@ class AdapterControl:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._held(place.server, deployment.card)
+        except AdapterServerError as error:
+            raise _of(error, deployment.card) from None
         except TimeoutError:
             raise failure(deployment.card, "late", f"not within the {limit_s:g} s that the call has for it") from None
 
@@ -369,3 +371,8 @@ class AdapterControl:
         if name is None:
             raise FieldError("adapter", "is the id of no adapter's card that this server can hold")
         return place, name
+
+
+def _of(error: AdapterServerError, card: Card) -> AdapterServerError:
+    """The error for a call of this card: another card of the server may be one that its client must not know of."""
+    return failure(card, error.problem, error.detail, fault=error.fault)

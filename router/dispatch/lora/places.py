@@ -64,7 +64,8 @@ def places_of(cards: Iterable[Card], client: ServerClient, before: Mapping[str, 
     have moved.
     """
     places: dict[str, Place] = {}
-    for card in cards:
+    # The servers are called as the base's card says.
+    for card in sorted(cards, key=lambda card: card.kind == "adapter"):
         naming = naming_of(card)
         if card.adapters is None or naming is None or card.withheld is not None:
             continue

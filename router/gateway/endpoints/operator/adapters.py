@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -36,14 +36,17 @@ class Adapters:
         """`POST /adapters/load`: on the server that is named, else on the one that a call would go to."""
         adapter, urls = await self._read(http, entry)
         holding = [url for url in urls if self._holds(url, adapter)]
-        await _all([self._control.load((holding or self._by_room(urls))[0], adapter)])
+        url = (holding or self._by_room(urls))[0]
+        await self._all({url: self._control.load(url, adapter)})
         return self._answer()
 
     async def unload(self, http: Request, entry: Entry) -> Response:
         """`POST /adapters/unload`: from the server that is named, else from all that hold it."""
         adapter, urls = await self._read(http, entry)
         holding = [url for url in urls if self._holds(url, adapter)]
-        await _all(self._control.unload(url, adapter) for url in holding or urls)
+        if not holding:
+            raise FieldError("adapter", f'is "{adapter}", which is not loaded there')
+        await self._all({url: self._control.unload(url, adapter) for url in holding})
         return self._answer()
 
     async def pin(self, http: Request, entry: Entry) -> Response:
@@ -65,7 +68,7 @@ class Adapters:
         for url in urls:
             self._control.pin(url, adapter, on)
         if on:
-            await _all(self._control.load(url, adapter) for url in urls)
+            await self._all({url: self._control.load(url, adapter) for url in urls})
         return self._answer()
 
     async def _read(self, http: Request, entry: Entry) -> tuple[str, Sequence[str]]:
@@ -97,6 +100,18 @@ class Adapters:
         free = {server.url: server.slots - len(server.adapters) for server in self._servers().held()}
         return sorted(urls, key=lambda url: -free.get(url, 0))
 
+    async def _all(self, calls: Mapping[str, Awaitable[None]]) -> None:
+        """Wait for what is asked of servers, by their addresses. Raises the first error in the words of its server,
+        which are redacted.
+        """
+        outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
+        for url, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, AdapterServerError):
+                text = f"{self._servers().name_of(url)}: {outcome.detail or outcome}"
+                raise UpstreamError(text, outcome.status, outcome.fault)
+            if isinstance(outcome, BaseException):
+                raise outcome
+
     def _answer(self) -> Response:
         return Response(msgspec.json.encode({"servers": list(self._servers().held())}), media_type=_JSON)
 
@@ -108,13 +123,3 @@ def _check_operator(entry: Entry) -> None:
         raise PermissionDeniedError(
             f"the key{name} is no operator's; the operator can add `operator: true` to a key in keys.yaml"
         )
-
-
-async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """Wait for all calls to servers. Raises the first error, with the words of the server, which are redacted."""
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, AdapterServerError):
-            raise UpstreamError(f"{outcome}: {outcome.detail}", outcome.status, outcome.fault)
-        if isinstance(outcome, BaseException):
-            raise outcome
