@@ -51,6 +51,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", _MODEL, "--served-model-name", BASE]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024", "--enforce-eager"]
+    # On the CPU, vLLM until 0.32 answers the base with an adapter where both are in one batch (vllm#48421).
+    command += ["--max-num-seqs", "1"]
     command += ["--enable-lora", "--max-loras", "1", "--max-cpu-loras", str(_SLOTS), "--max-lora-rank", "8"]
     environment = {**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_CPU_KVCACHE_SPACE": "1"}
     environment |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -86,7 +88,7 @@ def test_every_call_is_answered_by_its_adapter(cards: dict[str, Card]) -> None:
     async def use(calls: Calls) -> None:
         alone = {card: await calls.text(card, **_CHAT) for card in ("base", *_NAMES)}
         assert len(set(alone.values())) == len(alone)
-        asked = ["base", *_NAMES] * 3
+        asked = ["base", *_NAMES] * 2
         assert await asyncio.gather(*(calls.text(card, **_CHAT) for card in asked)) == [alone[card] for card in asked]
         assert len(calls.held()) <= _SLOTS
         await calls.control.sweep()
