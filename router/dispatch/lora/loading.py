@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import posixpath
 import time
@@ -95,8 +96,6 @@ class Loader:
         try:
             async with asyncio.timeout(min(LIST_S, place.settings.load_timeout_s)):
                 listed = await place.api.list()
-                if activity and (seen := await place.api.activity()) is not None:
-                    self.activity[place.server] = seen
         except TimeoutError:
             place.is_known = False
             return failure(place.card, "late", "it does not list its adapters in time")
@@ -113,7 +112,17 @@ class Loader:
                 self._residency.observe(place.server, _current(place, listed), asked_s)
             self._changed(place)
         place.is_known = True
+        if activity:
+            await self._note_activity(place)
         return None
+
+    async def _note_activity(self, place: Place) -> None:
+        # Metrics may be closed to the gateway, which needs none of them.
+        with contextlib.suppress(AdapterServerError, TimeoutError):
+            async with asyncio.timeout(LIST_S):
+                seen = await place.api.activity()
+            if seen is not None:
+                self.activity[place.server] = seen
 
     async def _load(self, place: Place, name: str, evict: tuple[str, ...]) -> AdapterServerError | None:
         pair = place.server, name

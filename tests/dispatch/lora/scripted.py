@@ -37,6 +37,7 @@ class ScriptedServer:
         self.load_s = 0.0
         self.chat_s = 0.0
         self.is_down = False
+        self.broken_paths: set[str] = set()
         self.most_at_once = 0
         self.lazy_loads = 0
         self.is_ending = False
@@ -360,10 +361,10 @@ def running(*servers: ScriptedServer) -> Iterator[None]:
 
 
 def _crashing(server: ScriptedServer, app: ASGIApp) -> ASGIApp:
-    """`app`, which breaks every connection in the middle of an answer while the server is down."""
+    """`app`, which breaks connections in the middle of an answer: every one while the server is down."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not server.is_down:
+        if scope["type"] != "http" or not (server.is_down or scope["path"] in server.broken_paths):
             await app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})

@@ -315,6 +315,18 @@ def test_a_sweep_notes_what_the_server_does() -> None:
         with_calls(make_cards(server.url), use)
 
 
+def test_a_sweep_needs_no_metrics() -> None:
+    async def use(calls: Calls) -> None:
+        await calls.text("a")
+        server.restart()
+        server.broken_paths.add("/metrics")
+        await calls.control.sweep()
+        assert (calls.held(), dict(calls.control.activity())) == ([], {})
+
+    with running(server := ScriptedVllm()):
+        with_calls(make_cards(server.url), use)
+
+
 def test_a_sweep_of_a_server_that_is_down_is_no_error() -> None:
     async def use(calls: Calls) -> None:
         await calls.control.sweep()
