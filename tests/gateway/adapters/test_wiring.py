@@ -107,7 +107,8 @@ def test_an_adapter_is_in_use_until_its_stream_ends() -> None:
             with client.stream("POST", "/v1/chat/completions", json=body) as response:
                 pieces = response.iter_raw()
                 next(pieces)
-                during = held(httpx.Client(base_url=client.base_url))
+                with httpx.Client(base_url=client.base_url, trust_env=False) as other:
+                    during = held(other)
                 list(pieces)
             assert wait_for(lambda: held(client)["slow"] == 0)
     assert during["slow"] == 1
