@@ -262,7 +262,9 @@ class Metrics:
 
 
 def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> MetricsSnapshot:
-    """The snapshot without the counters and histograms that have one of these cards as a label."""
+    """The snapshot without the counters and histograms that have one of these cards as a label, and without what
+    counts them among others.
+    """
 
     def shown(name: str, by_labels: dict[Labels, _Value]) -> dict[Labels, _Value]:
         labels = (COUNTERS.get(name) or HISTOGRAMS[name]).labels
@@ -271,11 +273,16 @@ def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> Metrics
 
     return MetricsSnapshot(
         snapshot.at,
-        {name: shown(name, counts) for name, counts in snapshot.counters.items()},
+        {
+            name: {} if name.startswith("pulvinar_adapter") else shown(name, counts)
+            for name, counts in snapshot.counters.items()
+        },
         {name: shown(name, entries) for name, entries in snapshot.histograms.items()},
-        snapshot.polled,
-        snapshot.gauges,
+        {name: value for name, value in snapshot.polled.items() if name not in _COUNT_CARDS},
     )
+
+
+_COUNT_CARDS = frozenset({"callable", "cooling"})
 
 
 class _Families(Collector):

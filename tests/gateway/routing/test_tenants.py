@@ -207,6 +207,12 @@ def test_readiness_counts_the_cards_that_exist_for_the_key(client: httpx.Client)
     assert read(client, "acme", "/readyz").json()["cards"] == {"callable": 3, "all": 3}
 
 
+def test_no_metric_counts_it(client: httpx.Client) -> None:
+    ask(client, "acme", model=SECRET)
+    assert "pulvinar_cards_callable" not in read(client, "bob", "/metrics").text
+    assert "pulvinar_cards_callable 3.0" in read(client, "ops", "/metrics").text
+
+
 def test_the_operators_key_reads_the_metrics_of_all_cards(client: httpx.Client) -> None:
     ask(client, "acme", model=SECRET)
     assert f'card="{SECRET}"' in read(client, "ops", "/metrics").text
