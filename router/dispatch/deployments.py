@@ -248,9 +248,15 @@ class DeploymentPool:
         ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
         return Slot(deployment, ticket, slot.tenant, slot.claim)
 
-    def end(self, slot: Slot) -> None:
-        """Count the end of a call, and grant its slot to the first waiting call that it fits."""
+    def end(self, slot: Slot, tokens: int | None = None) -> None:
+        """Count the end of a call, and grant its slot to the first waiting call that it fits.
+
+        While any tenant waits, that of the call is charged with the `tokens` that it has used; None where they are not
+        known, as of calls that failed: as many as calls usually use.
+        """
         self._queue.counters.end(slot.tenant)
+        if slot.tenant and self._queue:
+            self._queue.counters.charge(slot.tenant, tokens)
         self._load.end(slot.deployment)
         self.health_of(slot.deployment).end(slot.ticket)
         if slot.claim is not None:
@@ -269,18 +275,12 @@ class DeploymentPool:
         """
         return slot.deployment.limits.tpm is not None or bool(slot.tenant and self._queue)
 
-    def charge(self, slot: Slot, tokens: int | None) -> None:
-        """Charge the call's tenant, while any waits, with the tokens that it has used; None: as many as are usual."""
-        if slot.tenant and self._queue:
-            self._queue.counters.charge(slot.tenant, tokens)
-
     def record_success(self, slot: Slot, tokens: int = 0) -> None:
         """Record a successful response that used `tokens` tokens."""
         deployment = slot.deployment
         health, now_s = self.health_of(deployment), time.monotonic()
         health.record_success(slot.ticket, now_s)
         health.spend(deployment.limits, tokens, now_s)
-        self.charge(slot, tokens)
         if self._failing and health.is_well(now_s):
             self._failing.discard(deployment.card.server_id)
         if self._refused_until_s and (account := account_of(deployment.card)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import time
@@ -224,6 +223,7 @@ class Dispatcher:
         The slot is kept until the last attempt ends, or the stream does.
         """
         streaming, deployment, call = False, slot.deployment, call.at_server(slot.deployment.server)
+        tokens: int | None = None
         try:
             # litellm itself repeats a call whose connection breaks; both together would bill it four times.
             is_relayed = call.api in native_apis(deployment.card) or not uses_litellm(deployment.card)
@@ -245,6 +245,7 @@ class Dispatcher:
                         paid.failed = False
                         raise
                     except UpstreamError as error:
+                        tokens = error.delivered_tokens or None
                         paid.failed = evidence_of_failure(error).health != "unchanged"
                         if retry == retries or error.fault not in _CONNECTION_FAULTS:
                             raise
@@ -254,11 +255,13 @@ class Dispatcher:
                 if not isinstance(response.body, bytes):
                     self._follow(slot, response, response.body, call)
                     streaming = True
+                elif response.status < 400:
+                    tokens = self._used_tokens(slot, response, call)
                 return response
             raise AssertionError("an attempt neither returned nor raised")
         finally:
             if not streaming:
-                self.pool.end(slot)
+                self.pool.end(slot, tokens)
 
     async def _attempt_once(
         self,
@@ -285,7 +288,7 @@ class Dispatcher:
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(slot, self._used_tokens(slot, response, call))
+                self.pool.record_success(slot, self._used_tokens(slot, response, call) or 0)
             else:
                 self.pool.record_answer(slot)
             return response
@@ -293,12 +296,6 @@ class Dispatcher:
             record(None, error.fault, error.delivered_tokens)
             if error.fault != "late" or not self._is_too_short(time.monotonic() - started_s, call):
                 self.pool.record_failure(slot, evidence_of_failure(error))
-            if error.delivered_tokens:
-                self.pool.charge(slot, error.delivered_tokens)
-            raise
-        except asyncio.CancelledError:
-            # Whoever leaves before the answer has used the server as well.
-            self.pool.charge(slot, None)
             raise
 
     def _is_too_short(self, seconds: float, call: Call) -> bool:
@@ -312,22 +309,18 @@ class Dispatcher:
 
         def on_close() -> None:
             tokens = self._used_tokens(slot, response, call)
-            if stream.complete and stream.problem is None:
-                self.pool.record_success(slot, tokens)
-            else:
-                self.pool.charge(slot, tokens)
             if stream.problem is not None:
                 self.pool.record_failure(slot, evidence_of_failure(stream.problem))
-            self.pool.end(slot)
+            elif stream.complete:
+                self.pool.record_success(slot, tokens or 0)
+            self.pool.end(slot, tokens)
 
         stream.on_close(on_close)
 
-    def _used_tokens(self, slot: Slot, response: UpstreamResponse, call: Call) -> int:
-        """The tokens of a call so far; 0 where they do not matter, since texts are counted if no usage is reported."""
-        if not self.pool.counts_tokens(slot):
-            return 0
-        usage = booked_usage(response, call.api, call.body)
-        return 0 if usage is None else usage.total_tokens
+    def _used_tokens(self, slot: Slot, response: UpstreamResponse, call: Call) -> int | None:
+        """The tokens of a call so far; None where they do not matter: without reported usage, texts are counted."""
+        usage = booked_usage(response, call.api, call.body) if self.pool.counts_tokens(slot) else None
+        return None if usage is None else usage.total_tokens
 
     def _converted_once(self, card: Card, call: Call) -> Call:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
