@@ -109,7 +109,9 @@ class Replayer:
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
-                RequestContext(unavailable, today, recorded.conversation_card, recorded.named_plan),
+                RequestContext(
+                    unavailable, today, recorded.conversation_card, recorded.named_plan, dict(recorded.load)
+                ),
                 plans,
             )
         except CallerError as error:

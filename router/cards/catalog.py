@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import msgspec
+import numpy as np
 
 from router.cards.adapter.checks import adapters_problem, base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
@@ -20,6 +21,7 @@ from router.cards.machine.columns import Machines, machines_of
 from router.cards.schema import Belief, Card, to_plain
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean
 from router.formats.yaml_file import load, read_yaml, yaml_files
+from router.types import Indices
 
 _UNTRIED = "ported to another base and not tried there (lineage.state: ported); onboard it, then route promote"
 
@@ -139,6 +141,20 @@ class Catalog(Sequence[Card]):
     def untried(self) -> Mapping[str, str]:
         """The ids of the cards that are called only by name, with the reason."""
         return {card.id: _UNTRIED for card in self._cards if card.is_untried}
+
+    @functools.cached_property
+    def hosts(self) -> Mapping[str, Indices]:
+        """The positions of the cards that are called at the same servers, by the id of the card that states these: its
+        own, those of its efforts, and of the adapters that are served there.
+        """
+        positions: dict[str, list[int]] = {}
+        for position, card in enumerate(self._cards):
+            base = None if card.base is None else self._cards[self._position[card.base]]
+            is_there = base is not None and (base.base_url, base.deployments) == (card.base_url, card.deployments)
+            positions.setdefault(card.server_id if base is None or not is_there else base.server_id, []).append(
+                position
+            )
+        return {host: np.array(each) for host, each in positions.items()}
 
     @functools.cached_property
     def facets(self) -> Mapping[str, Facet]:

@@ -48,14 +48,16 @@ class RequestContext(Struct, frozen=True):
 
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
-    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
-    `hidden` are ids, all in `unavailable` too, of cards that do not exist for the client: no explanation names them.
+    that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do. `load`
+    is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out. `hidden` are
+    ids, all in `unavailable` too, of cards that do not exist for the client: no explanation names them.
     """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
     kept: str | None = None
     plan: str | None = None
+    load: Mapping[str, float] = {}
     hidden: frozenset[str] = frozenset()
 
 
@@ -77,7 +79,7 @@ def decide(
     """
     _check_overrides(policy, flags)
     combined = policy.flags.overridden_by(flags)
-    inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens)
+    inputs = DecisionInputs(catalog, forecast, request_context.today, features.input_tokens, request_context.load)
     words = word_requirements(features)
     required = [
         *among(DISPATCHABLE, catalog, catalog.withheld),
@@ -362,8 +364,6 @@ def _explain_empty(
     advice: Sequence[str],
 ) -> str:
     """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
-    if not len(inputs.catalog):
-        return "the catalogue has no cards"
     hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
     shown = np.arange(len(inputs.catalog)) if hidden is None else np.flatnonzero(~hidden[: len(inputs.catalog)])
     if not len(shown):

@@ -16,12 +16,15 @@ from router.types import Doubles, Forecast
 
 
 class DecisionInputs(Struct, frozen=True, eq=False):
-    """What limits and goals are evaluated on: cards, the prompt's forecast and length, the date of the request."""
+    """What limits and goals are evaluated on: cards, the prompt's forecast and length, the date of the request, and how
+    busy servers are, by the ids of `Catalog.hosts`.
+    """
 
     catalog: Catalog
     forecast: Forecast
     today: datetime.date | None = None
     input_tokens: int = 0
+    load: Mapping[str, float] = {}
 
 
 class Number(Struct, frozen=True):

@@ -27,6 +27,9 @@ LOSS = "loss"
 COST = "cost"
 """The part of a score that is the cost of the request as a share of what a wrong answer costs."""
 
+LOAD = "load"
+"""The goal that avoids busy servers; what it weighs is known to a running gateway alone."""
+
 _UNKNOWN_USD_PER_MTOK = 2.0
 """What a card is assumed to charge of which neither the price nor the size is known."""
 
@@ -143,6 +146,15 @@ def _worst_where_unknown(cost: Doubles) -> Doubles:
     return np.fmin(cost, 1.0)
 
 
+def _load(inputs: DecisionInputs) -> Doubles:
+    """How busy the servers of the cards are; 0 where that is not known."""
+    load: Doubles = np.zeros(len(inputs.catalog))
+    for host, share in inputs.load.items():
+        if host in inputs.catalog.hosts:
+            load[inputs.catalog.hosts[host]] = min(max(share, 0.0), 1.0)
+    return load
+
+
 GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda inputs: loss_of(inputs.forecast.choice_quality),
     "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
@@ -153,6 +165,8 @@ GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
     "private": lambda inputs: _worst_where_unknown(inputs.catalog.columns.exposure),
     "concise": lambda inputs: scaled(inputs.forecast.output_tokens, logarithmic=True),
+    # Not on a scale of the catalogue: where all servers are idle, none is the busiest.
+    LOAD: _load,
 }
 """The cost of every card for each goal, of shape `(cards,)`."""
 

@@ -27,7 +27,7 @@ _LEAST_S = 0.001
 
 
 class Affinity(Struct, frozen=True):
-    """The server that answered a conversation last (`router.dispatch.deployments.server_of`), which is called first.
+    """The server that answered a conversation last (`router.dispatch.providers.server_of`), which is called first.
 
     `binds`: the request contains what only that server can read, so the call also waits for it. `bound` is the path of
     the field that cannot be left out for another server; empty where all of it can.

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 
+from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
 from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
+from router.dispatch.load import Load
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.placing import Adapters, Placing
-from router.dispatch.providers import missing_credentials, with_each_key
+from router.dispatch.providers import missing_credentials, server_of, with_each_key
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 
 _NO_LIMITS = RateLimits()
 _NO_ROOM = Unready("at_capacity", 1.0)
-
-
-def server_of(card: Card) -> str:
-    """The name of the server and account that a card with one server is called at, the same for all models there.
-
-    It is a hash, so that neither the address nor the variable of the key is stored with conversations.
-    """
-    place = f"{card.provider}\n{card.base_url or ''}\n{card.api_key_env or ''}"
-    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
 
 
 class Deployment(Struct, frozen=True, eq=False):
@@ -96,7 +88,6 @@ class DeploymentPool:
 
     def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits, adapters: Adapters | None = None) -> None:
         self.cooldown, self.queue_limits = cooldown, queue_limits
-        self._placing = Placing(adapters)
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
         # The servers of these cards (`server_id`) have failed.
@@ -105,6 +96,10 @@ class DeploymentPool:
         self._refused_until_s: dict[Account, float] = {}
         self._callable: Callable[[], Iterable[Card]] | None = None
         self._queue: WaitingQueue[Slot] = WaitingQueue(self.end)
+        self._load = Load()
+        self._placing = Placing(adapters, self._load.running)
+        # An adapter may find room at a server that it did not find before.
+        self.room_found = self._queue.notify_soon
 
     @property
     def waiting(self) -> int:
@@ -128,6 +123,10 @@ class DeploymentPool:
             if all(problem is not None and problem.kind != "at_capacity" for problem in unready):
                 reasons[card.id] = "cooling down after recent upstream failures"
         return reasons
+
+    def load(self, catalog: Catalog) -> Mapping[str, float]:
+        """How busy the servers of these cards are, in [0, 1]; those that are not named are idle."""
+        return self._load.shares(catalog, self.deployments_of)
 
     def deployments_of(self, card: Card) -> tuple[Deployment, ...]:
         """The servers of `card`."""
@@ -208,13 +207,11 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server may get none where another gets one.
         group = eligible, key, only
-        wait = functools.partial(self._queue.wait, take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
-        with self._placing.waiting(cards[0], self.deployments_of(cards[0])) as is_warm:
-            return await wait(is_warm=is_warm)
-
-    def room_found(self) -> None:
-        """An adapter may find room at a server that it did not find before."""
-        self._queue.notify_soon()
+        deployments = self.deployments_of(cards[0])
+        with self._load.waiting(deployments), self._placing.waiting(cards[0], deployments) as is_warm:
+            return await self._queue.wait(
+                take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm
+            )
 
     def _lacks_only_room(self, card: Card, key: str) -> bool:
         """Whether deployments of this adapter's card are ready, but have no room for the adapter."""
@@ -239,7 +236,9 @@ class DeploymentPool:
     def begin(self, deployment: Deployment, key: str = "", tenant: str = "", claim: Claim | None = None) -> Slot:
         """Count the start of a call of the client's `key`, which has this claim to an adapter, if any yet."""
         self._queue.counters.begin(tenant)
-        claim = self._placing.begin(deployment, claim)
+        self._load.begin(deployment)
+        if deployment.card.adapters is not None:
+            claim = claim or Claim()
         ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
         return Slot(deployment, ticket, tenant, claim)
 
@@ -252,9 +251,10 @@ class DeploymentPool:
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
         self._queue.counters.end(slot.tenant)
+        self._load.end(slot.deployment)
         self.health_of(slot.deployment).end(slot.ticket)
         if slot.claim is not None:
-            self._placing.end(slot.deployment, slot.claim)
+            slot.claim.release()
         self._queue.notify(slot.deployment.card.server_id)
 
     def record_answer(self, slot: Slot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from pathlib import Path
 
@@ -173,3 +174,12 @@ def with_each_key(card: Card) -> list[Card]:
     if not isinstance(card.api_key_env, tuple):
         return [card]
     return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]
+
+
+def server_of(card: Card) -> str:
+    """The name of the server and account that a card with one server is called at, the same for all models there.
+
+    It is a hash, so that neither the address nor the variable of the key is stored with conversations.
+    """
+    place = f"{card.provider}\n{card.base_url or ''}\n{card.api_key_env or ''}"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()

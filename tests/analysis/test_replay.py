@@ -152,6 +152,20 @@ def test_every_decision_replays_exactly_from_its_record(
     assert msgspec.json.encode(replayed.decision.document()) == msgspec.json.encode(routed.decision.document())
 
 
+def test_a_decision_that_weighs_how_busy_servers_are_replays_exactly(store: Store, predictor: Predictor) -> None:
+    tested, load = router(predictor), {"poet": 0.9, "calculator": 1 / 3}
+    idle, busy = (tested.route(ChatRequest.from_prompt(POEM), flags="load*5", load=each) for each in ({}, load))
+    assert (idle.decision.card, busy.decision.card) == ("poet", "generalist")
+    recorded = store.record(tested, busy)
+    assert dict(recorded.load) == load
+    assert store.replayer.replay(recorded).same
+
+
+def test_how_busy_servers_are_is_not_recorded_where_nothing_weighs_it(store: Store, predictor: Predictor) -> None:
+    tested = router(predictor)
+    assert store.record(tested, tested.route(ChatRequest.from_prompt(POEM), load={"poet": 0.9})).load == ()
+
+
 @given(situations())
 def test_cards_survive_a_snapshot_unchanged(situation: Any) -> None:
     cards = Catalog(situation[0])

@@ -87,6 +87,7 @@ def choose(
     kept: str | None = None,
     plans: Plans = NO_PLANS,
     plan: str | None = None,
+    load: Mapping[str, float] | None = None,
 ) -> Decision:
     """The decision between `cards` and the policy's plans; the forecast is in the order of the cards' ids."""
     expected = [0.5] * len(cards) if expected is None else expected
@@ -97,7 +98,7 @@ def choose(
         policy,
         parse_flags(flags) if isinstance(flags, str) else flags,
         "artifact",
-        RequestContext(unavailable or {}, TODAY, kept, plan),
+        RequestContext(unavailable or {}, TODAY, kept, plan, load or {}),
         plans,
     )
 

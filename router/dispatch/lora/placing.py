@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from router.cards.schema import Card
 from router.dispatch.lora.claims import Claim
-from router.dispatch.providers import base_url
 
 if TYPE_CHECKING:
     from router.dispatch.deployments import Deployment
@@ -29,28 +27,16 @@ class Adapters(Protocol):
 
 
 class Placing:
-    """Where calls of adapters go; without `adapters`, and for other cards, it changes nothing."""
+    """Where calls of adapters go; without `adapters`, and for other cards, it changes nothing. `running`: how many
+    calls run at a server.
+    """
 
-    def __init__(self, adapters: Adapters | None) -> None:
-        self._adapters = adapters
-        # The calls that run at servers which hold adapters, whatever their cards are.
-        self._running: Counter[str] = Counter()
+    def __init__(self, adapters: Adapters | None, running: Callable[[Deployment], int]) -> None:
+        self._adapters, self._running = adapters, running
 
     def places(self, card: Card) -> bool:
         """Whether the card is that of an adapter which a server must hold."""
         return card.adapters is not None and card.kind == "adapter" and self._adapters is not None
-
-    def begin(self, deployment: Deployment, claim: Claim | None) -> Claim | None:
-        """Count the start of a call. The value is its claim, None where the server holds no adapters."""
-        if deployment.card.adapters is None or self._adapters is None:
-            return None
-        self._running[_server_url(deployment)] += 1
-        return claim or Claim()
-
-    def end(self, deployment: Deployment, claim: Claim) -> None:
-        """Count the end of a call."""
-        self._running[_server_url(deployment)] -= 1
-        claim.release()
 
     def claims(
         self, card: Card, ready: Sequence[Deployment], preferred: str
@@ -59,7 +45,7 @@ class Placing:
         first claim, and no more. `preferred` is the server that is asked first.
         """
         assert self._adapters is not None
-        in_order = self._adapters.order(card, ready, lambda each: self._running[_server_url(each)])
+        in_order = self._adapters.order(card, ready, self._running)
         for each in sorted(in_order, key=lambda each: each.server != preferred):
             yield each, self._adapters.claim(each)
 
@@ -78,7 +64,3 @@ class Placing:
             yield lambda: any(map(is_loaded, deployments))
         finally:
             self._adapters.forget(ticket)
-
-
-def _server_url(deployment: Deployment) -> str:
-    return base_url(deployment.card) or ""

@@ -9,6 +9,9 @@ NEVER = float("inf")
 LATER_FIRST = 8
 """How many later requests may be served before one that needs an adapter to be loaded."""
 
+# How many requests for each further server count as served soon. Fewer load more adapters in vain (`bench.residency`).
+_SOON = 3
+
 
 class Waiting:
     """A request that waits. `servers`: where it could be served, any where empty. `passed`: how many later requests
@@ -54,6 +57,14 @@ class NextUses:
         """The ticket of the first request that needs `adapter`; NEVER where none is known to."""
         tickets = self._tickets.get(adapter)
         return min(tickets) if tickets else NEVER
+
+    def ahead(self, server: str, servers: int) -> Iterator[Waiting]:
+        """The requests that will probably be served at `server`, of so many: not the first ones, which any of the
+        servers at which they could be served may take soon.
+        """
+        for place, waiting in enumerate(self.at(server)):
+            if place >= _SOON * ((len(waiting.servers) or servers) - 1):
+                yield waiting
 
     def at(self, server: str) -> Iterator[Waiting]:
         """The requests that could be served at `server`, by ticket."""

@@ -34,6 +34,8 @@ class Server:
         # Counted whether or not the adapter is held: a call may outlive what it uses.
         self._uses: dict[str, int] = {}
         self._unloaded_s = float("-inf")
+        # The adapter that was loaded ahead, until a call uses it.
+        self._ahead: str | None = None
         self.hits = self.loads = self.failures = self.evictions = self.full = 0
 
     def configure(self, slots: int, pinned: frozenset[str]) -> None:
@@ -79,6 +81,8 @@ class Server:
         if held is not None:
             held.last_used_s = now_s
             self.hits += 1
+            if adapter == self._ahead:
+                self._ahead = None
             return Ready() if held.state == "loaded" else Load()
         evicted = self._victims(adapter, next_use)
         for name in evicted:
@@ -176,9 +180,17 @@ class Server:
         return [name for name, held in self._idle() if name in ttl_s and now_s - held.last_used_s >= ttl_s[name]]
 
     def can_spare_a_slot(self, next_use: Callable[[str], float]) -> bool:
-        """Whether an adapter can be loaded ahead of its use without the loss of one that is known to be needed."""
+        """Whether an adapter can be loaded ahead of its use without the loss of one that is known to be needed, and the
+        requests that the last one was loaded for wait no longer or have begun.
+        """
+        if self._ahead in self._held and next_use(self._ahead) != NEVER:
+            return False
         needless = sum(next_use(name) == NEVER for name, _ in self._idle())
         return self.slots > 0 and self._missing() <= needless
+
+    def load_ahead(self, adapter: str) -> None:
+        """The next `begin` of this adapter is no use of it."""
+        self._ahead = adapter
 
     def snapshot(self, ttl_s: Mapping[str, float]) -> ServerResidency:
         """What it holds now."""

@@ -133,12 +133,15 @@ class Residency:
     def prefetch(self, server: str, now_s: float) -> str | None:
         """The next adapter that a waiting request needs and no server holds, where it can be loaded at `server` without
         the loss of one that is known to be needed. Load it by `begin`, and `end` it at once.
+
+        Where there are several servers, not for the first requests: another server may serve them sooner.
         """
         if not self._servers[server].can_spare_a_slot(self._next_uses.next):
             return None
-        for waiting in self._next_uses.at(server):
+        for waiting in self._next_uses.ahead(server, len(self._servers)):
             adapter = waiting.adapter
             if not any(each.knows(adapter) for name, each in self._servers.items() if waiting.may_use(name)):
+                self._servers[server].load_ahead(adapter)
                 return adapter
         return None
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from router.cards import Catalog
 from router.cards.schema import Card
 from router.decide.flags import Flags, parse_flags
+from router.decide.goals import LOAD
 from router.decide.limits import meets_facts
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
 from router.decide.plans.catalog import Plans
@@ -165,11 +166,13 @@ class Selector:
         kept = None if last is None else last.card
         elsewhere = self._without_its_state(request, identity, last)
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
-        cooling_down = self._pool.cooling_down(request.key_id)
+        cooling_down, load = self._pool.cooling_down(request.key_id), self._load(request, policy, flags)
         try:
             # To split a prompt and to score its parts takes much longer than a decision about the whole.
             decide = runner(request.is_large or request.active.router.may_split(policy, named))
-            routed = await decide(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
+            routed = await decide(
+                self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere, load
+            )
         except (NoCandidateError, PromptFlagError):
             keys = request.active.keys
             if request.key is None or keys.hidden(request.key).issuperset(keys.denied(request.key)):
@@ -217,6 +220,7 @@ class Selector:
         kept: str | None,
         cooling_down: Mapping[str, str],
         elsewhere: Mapping[str, str],
+        load: Mapping[str, float],
     ) -> Routed:
         router = request.active.router
         today, key, keys = datetime.datetime.now(datetime.UTC).date(), request.key, request.active.keys
@@ -235,6 +239,7 @@ class Selector:
                 kept=kept,
                 only_narrows=narrows,
                 plan=plan,
+                load=load,
                 hidden=hidden,
             )
 
@@ -259,6 +264,7 @@ class Selector:
             today=today,
             only_narrows=narrows,
             plan=plan,
+            load=load,
             hidden=hidden,
         )
         decided = ignoring_availability.decision
@@ -272,6 +278,11 @@ class Selector:
             raise CallerError(refused[candidates[0]])
         _check_callable(unavailable, *candidates)
         return ignoring_availability
+
+    def _load(self, request: GatewayRequest, policy: Policy, flags: Flags) -> Mapping[str, float]:
+        """How busy servers are, where the decision may weigh that."""
+        may_weigh = policy.goals.get(LOAD) or flags.goals.get(LOAD) or policy.prompt_flags
+        return self._pool.load(request.active.router.catalog) if may_weigh else {}
 
     def _unavailable_to(
         self, request: GatewayRequest, cooling_down: Mapping[str, str], *, native: bool

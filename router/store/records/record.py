@@ -34,7 +34,8 @@ class DecisionRecord(
     `dependence` is that of the newest turn on what went before it. `reader` is `Features.reader`.
     `quality`, `quality_std`, `cost_usd` and `latency_ms` are the forecast for the chosen card or plan. `plans` is the
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
-    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`.
+    `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`,
+    `load` is that of `RequestContext` where a goal weighed it.
     """
 
     policy: str
@@ -66,6 +67,7 @@ class DecisionRecord(
     plan: PlanOutlook | None = None
     indivisible: tuple[str, ...] = ()
     parts: tuple[PartRecord, ...] = ()
+    load: tuple[tuple[str, float], ...] = ()
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

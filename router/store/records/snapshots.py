@@ -19,6 +19,7 @@ from router import __version__
 from router.cards.catalog import Catalog
 from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
+from router.decide.goals import LOAD
 from router.decide.plans.catalog import Plans
 from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
@@ -106,6 +107,7 @@ class Snapshots:
             plans=self._stored(self._snapshot_of(routed.plans, plans_snapshot)) if decided_with_plans else "",
             named_plan=request_context.plan,
             plan=decision.outlook,
+            load=tuple(sorted(request_context.load.items())) if LOAD in chosen.parts else (),
             indivisible=tuple(sorted(features.indivisible)),
             parts=tuple(
                 PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts

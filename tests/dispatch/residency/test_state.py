@@ -198,6 +198,22 @@ def test_an_adapter_is_loaded_ahead_only_where_its_request_could_be_served() -> 
     assert residency.prefetch("other", 0) == "a"
 
 
+def test_one_adapter_at_a_time_is_loaded_ahead_until_a_call_uses_it_or_its_request_leaves() -> None:
+    residency = with_slots(3)
+    for ticket, adapter in enumerate("abcd"):
+        residency.enqueue(adapter, ticket)
+    for adapter, ends in (("a", "used"), ("b", "left")):
+        assert residency.prefetch(S, 0) == adapter
+        residency.begin(S, adapter, 0)
+        residency.end(S, adapter, 0)
+        residency.loaded(S, adapter, 1)
+        assert residency.prefetch(S, 1) is None
+        if ends == "used":
+            residency.begin(S, adapter, 2)
+        residency.dequeue("abcd".index(adapter))
+    assert residency.prefetch(S, 3) == "c"
+
+
 def test_a_request_whose_adapter_no_slot_can_take_is_passed_by_eight_others_at_most() -> None:
     residency = with_slots(2)
     for adapter in "aaab":
@@ -231,10 +247,21 @@ def test_a_slot_is_no_longer_kept_for_a_request_that_has_gone() -> None:
 def test_an_adapter_is_loaded_ahead_at_one_server_only() -> None:
     residency = with_slots(1)
     residency.set_server("other", 1)
-    residency.enqueue("a", 1)
+    for ticket in range(4):
+        residency.enqueue("a", ticket)
     assert residency.prefetch("other", 0) == "a"
     residency.begin("other", "a", 0)
     assert residency.prefetch(S, 0) is None
+
+
+def test_no_adapter_is_loaded_ahead_for_a_request_that_another_server_may_serve_sooner() -> None:
+    residency = with_slots(1)
+    residency.set_server("other", 1)
+    for ticket, adapter in enumerate("abc"):
+        residency.enqueue(adapter, ticket)
+    assert residency.prefetch(S, 0) is None
+    residency.enqueue("d", 3)
+    assert residency.prefetch(S, 0) == "d"
 
 
 def test_a_server_that_is_no_longer_configured_is_not_listed() -> None:
