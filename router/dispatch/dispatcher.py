@@ -41,6 +41,7 @@ from router.errors import FieldError, UpstreamError, without_frames
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS
+from router.wire.errors import ReportedError
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
@@ -337,9 +338,14 @@ class Dispatcher:
         if claim is None:
             return await self._send(deployment.card, call)
         await self.adapters.settle(claim, deployment, call)
-        response = await self._send(deployment.card, call)
-        if response.status < 400 or not is_lost(deployment.card, response.status, error_message(response)):
-            return response
+        try:
+            response = await self._send(deployment.card, call)
+            if response.status < 400 or not is_lost(deployment.card, response.status, error_message(response)):
+                return response
+        except ReportedError as error:
+            # Some say it in a stream that has begun.
+            if not is_lost(deployment.card, error.reported.status, error.reported.details.message or ""):
+                raise
         self.adapters.lost(deployment)
         claim.give_up()
         await self.adapters.settle(claim, deployment, call)

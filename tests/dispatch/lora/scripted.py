@@ -191,7 +191,9 @@ class ScriptedVllm(ScriptedServer):
 
 
 class ScriptedSglang(ScriptedServer):
-    """SGLang. `evicts`: it makes room by itself, as later versions do; `key`: it asks for this key."""
+    """SGLang. `evicts`: it makes room by itself, as later versions do; `enabled`: it was started with --enable-lora.
+    It reports an error of a streamed chat in the stream.
+    """
 
     def __init__(self, slots: int = 2, evicts: bool = False, enabled: bool = True) -> None:
         super().__init__()
@@ -264,6 +266,9 @@ class ScriptedSglang(ScriptedServer):
                     f"Got LoRA adapter that has never been loaded: {name}\nAll loaded adapters: {self._known.keys()}."
                 )
                 error = {"object": "error", "message": message, "type": "BadRequest", "param": None, "code": 400}
+                if body.get("stream"):
+                    events = f"data: {json.dumps({'error': error})}\n\ndata: [DONE]\n\n"
+                    return Response(events, media_type="text/event-stream")
                 return JSONResponse(error, 400)
             self.lazy_loads += 1
             self.adapters[name] = self._known[name]
