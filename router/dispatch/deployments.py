@@ -239,6 +239,7 @@ class DeploymentPool:
         self._load.begin(deployment)
         if deployment.card.adapters is not None:
             claim = claim or Claim()
+            self._placing.begin(deployment, tenant)
         ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
         return Slot(deployment, ticket, tenant, claim)
 
@@ -261,6 +262,7 @@ class DeploymentPool:
         self.health_of(slot.deployment).end(slot.ticket)
         if slot.claim is not None:
             slot.claim.release()
+            self._placing.end(slot.deployment, slot.tenant)
         self._queue.notify(slot.deployment.card.server_id)
 
     def record_answer(self, slot: Slot) -> None:
@@ -346,7 +348,7 @@ class DeploymentPool:
                 else:
                     ready.append(deployment)
             if ready and self._placing.places(card):
-                for each, claim in self._placing.claims(card, ready, preferred):
+                for each, claim in self._placing.claims(card, ready, preferred, tenant):
                     if claim is not None:
                         return self.begin(each, key, tenant, claim)
                     unready.append((_NO_ROOM, each))

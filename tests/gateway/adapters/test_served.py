@@ -178,6 +178,28 @@ def test_one_key_that_uses_every_slot_does_not_starve_another(tmp_path: Path) ->
             assert asyncio.run(main()) == [(200, "own")] * 5
 
 
+def test_long_calls_of_one_key_leave_slots_to_another(tmp_path: Path) -> None:
+    server = ScriptedVllm(4)
+    with running(server):
+        cards = make_cards([server.url], [f"g{number}" for number in range(8)] + ["own"], slots=4)
+        with gateway(tmp_path, cards, ("greedy", "modest"), timeouts={"total": "60s"}) as url:
+
+            async def main() -> tuple[tuple[int, str], int]:
+                async with client_of(url) as client:
+                    server.chat_s = 20.0
+                    tasks = [asyncio.create_task(client.chat(f"g{number}", "greedy")) for number in range(8)]
+                    await asyncio.sleep(1.5)
+                    held = len(server.chats)
+                    server.chat_s = 0.0
+                    answer = await asyncio.wait_for(client.chat("own", "modest"), 8)
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                    return answer, held
+
+            assert asyncio.run(main()) == ((200, "own"), 3)
+
+
 def test_adapters_that_are_always_in_use_give_way_to_one_that_waits(tmp_path: Path) -> None:
     server = ScriptedVllm(2)
     server.chat_s = 0.2
