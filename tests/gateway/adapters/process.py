@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +89,13 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client_of(url: str) -> Any:
+async def client_of(url: str) -> AsyncIterator[Client]:
     """A client of the gateway at `url`."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False) as session:
         yield Client(session, url)
 
 
-async def until(condition: Any, seconds: float = 8.0) -> bool:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 8.0) -> bool:
     """Whether an asynchronous condition becomes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not (met := await condition()) and time.monotonic() < deadline:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from router.formats.quantities import Seconds
 from tests.dispatch.lora.scripted import ScriptedLorax, ScriptedServer, ScriptedSglang, ScriptedVllm, running
@@ -33,10 +36,13 @@ class Counted(ScriptedVllm):
 
     most = 0
 
-    async def load(self, request):  # type: ignore[no-untyped-def]
+    async def load(self, request: Request) -> Response:
         answer = await super().load(request)
         self.most = max(self.most, len(self.adapters))
         return answer
+
+
+Crowd = tuple[str, tuple[Counted, Counted]]
 
 
 def power_law(count: int, of: int, seed: int = 0) -> list[int]:
@@ -46,7 +52,7 @@ def power_law(count: int, of: int, seed: int = 0) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
     """2,000 adapters on two servers of 8 slots, behind one gateway."""
     servers = Counted(cpu_slots=8), Counted(cpu_slots=8)
     with running(*servers):
@@ -66,7 +72,7 @@ async def ask_all(client: Client, names: list[str], at_once: int, key: str = "")
     return await asyncio.gather(*map(one, names))
 
 
-def test_two_thousand_adapters_are_served_by_eight_slots(crowd) -> None:  # type: ignore[no-untyped-def]
+def test_two_thousand_adapters_are_served_by_eight_slots(crowd: Crowd) -> None:
     url, servers = crowd
     names = [MANY[rank] for rank in power_law(600, len(MANY))]
 
@@ -89,7 +95,7 @@ def test_two_thousand_adapters_are_served_by_eight_slots(crowd) -> None:  # type
     assert loads + hits >= len(names)
 
 
-def test_an_adapter_that_is_not_loaded_is_a_candidate(crowd) -> None:  # type: ignore[no-untyped-def]
+def test_an_adapter_that_is_not_loaded_is_a_candidate(crowd: Crowd) -> None:
     url, servers = crowd
     assert not any("a1500" in server.adapters for server in servers)
 
@@ -101,7 +107,7 @@ def test_an_adapter_that_is_not_loaded_is_a_candidate(crowd) -> None:  # type: i
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_that_is_no_card_never_reaches_a_load(crowd, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_that_is_no_card_never_reaches_a_load(crowd: Crowd, name: str) -> None:
     url, servers = crowd
     before = sum(server.loads() for server in servers)
 
@@ -113,7 +119,7 @@ def test_a_name_that_is_no_card_never_reaches_a_load(crowd, name: str) -> None: 
     assert sum(server.loads() for server in servers) == before
 
 
-def test_a_client_that_names_adapters_in_turn_evicts_no_pinned_one(crowd) -> None:  # type: ignore[no-untyped-def]
+def test_a_client_that_names_adapters_in_turn_evicts_no_pinned_one(crowd: Crowd) -> None:
     url, servers = crowd
 
     async def main() -> tuple[set[int], int]:
