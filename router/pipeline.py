@@ -109,6 +109,7 @@ class Router:
         load: Mapping[str, float] | None = None,
         canaries: tuple[str, ...] = (),
         is_batch: bool = False,
+        hidden: frozenset[str] = frozenset(),
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -117,8 +118,9 @@ class Router:
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
         id of the plan that the client named; `load` is how busy servers are (`RequestContext`); `canaries` are the ids
-        of the canaries that may take this request; `is_batch`: the request can wait. Raises CallerError for flags that
-        cannot be read, and for limits that no card meets.
+        of the canaries that may take this request; `is_batch`: the request can wait; `hidden` are the ids of those
+        unavailable cards that do not exist for the client. Raises CallerError for flags that cannot be read, and for
+        limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -134,7 +136,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
-        request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch)
+        request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)

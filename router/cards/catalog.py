@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from router.cards.adapter.canary import Canary, canaries_of, canary_problem, why_untried
-from router.cards.adapter.checks import base_problem, slots_problem
+from router.cards.adapter.checks import adapters_problem, base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
 from router.cards.adapter.stacks import stack_problem
 from router.cards.beliefs import contradiction, with_belief
@@ -61,9 +61,7 @@ class Catalog(Sequence[Card]):
                 self._position[name] = position
         by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            for key, problem_of in _CHECKS:
-                if problem := problem_of(card, by_id):
-                    raise CatalogError(card.id, key, problem)
+            _check_beside(card, by_id)
         if (contradicting := contradiction(by_id)) is not None:
             raise CatalogError(*contradicting)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
@@ -182,6 +180,15 @@ class Catalog(Sequence[Card]):
     def machines(self) -> Machines:
         """What the shapes and machines of all cards come to."""
         return machines_of(self._cards)
+
+
+def _check_beside(card: Card, by_id: Mapping[str, Card]) -> None:
+    """Raise CatalogError for what a card states of others wrongly."""
+    for key, problem_of in _CHECKS:
+        if problem := problem_of(card, by_id):
+            raise CatalogError(card.id, key, problem)
+    if wrong := adapters_problem(card, by_id):
+        raise CatalogError(card.id, *wrong)
 
 
 def _check_served(card: Card, by_id: Mapping[str, Card]) -> None:

@@ -20,14 +20,24 @@ from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
-from router.decide.limits import LimitResult, among, evaluate, gap
+from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
+from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
-from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
+from router.decide.ranking import (
+    AVAILABLE,
+    DISPATCHABLE,
+    HIDDEN,
+    MEASURED,
+    TRIED,
+    Ranking,
+    Rejections,
+    explain_empty,
+)
 from router.decide.requirements import Requirement, hints, needed_tokens, requirements_of, room_results
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
@@ -51,7 +61,8 @@ class RequestContext(Struct, frozen=True):
     that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do. `load`
     is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out. `canaries`
     are the ids of the canaries that take this request where the choice falls on their predecessors. `is_batch`: the
-    request can wait.
+    request can wait. `hidden` are ids, all in `unavailable` too, of cards that do not exist for the client: no
+    explanation names them.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -61,6 +72,7 @@ class RequestContext(Struct, frozen=True):
     load: Mapping[str, float] = {}
     canaries: tuple[str, ...] = ()
     is_batch: bool = False
+    hidden: frozenset[str] = frozenset()
 
 
 def decide(
@@ -87,6 +99,7 @@ def decide(
         *among(DISPATCHABLE, catalog, catalog.withheld),
         *among(TRIED, catalog, catalog.untried),
         *among(AVAILABLE, catalog, request_context.unavailable),
+        *among(HIDDEN, catalog, request_context.hidden),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
         *_evaluated([each for each in words if not each.is_wanted], inputs),
@@ -96,7 +109,7 @@ def decide(
     wanted, unmet = _met([*required, *remaining], _evaluated([each for each in words if each.is_wanted], inputs))
     results = [*required, *remaining, *wanted]
     parts = parts_of(inputs, combined.goals, policy.mistake_usd)
-    named = (request_context.plan,) if request_context.plan is not None else policy.plans
+    named = _named_plans(policy, request_context, plans)
     rows = None
     if named:
         rows = _plan_rows(
@@ -116,7 +129,7 @@ def decide(
         if request_context.plan is not None and rows is not None and not rows.all_needless:
             raise NoCandidateError(_explain_named(request_context.plan, rejections))
         advice = [*hints(words, results), *_plan_hints(results, named, plans, rejections)]
-        raise NoCandidateError(_explain_empty(results, fails, inputs, rejections, advice))
+        raise NoCandidateError(explain_empty(results, fails, inputs, rejections, advice))
     score = functools.reduce(np.add, parts.values())
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
@@ -150,6 +163,14 @@ def decide(
         plans={} if rows is None else Outlooks(rows, inputs.forecast),
         canary=canary,
     )
+
+
+def _named_plans(policy: Policy, request_context: RequestContext, plans: Plans) -> tuple[str, ...]:
+    """The ids of the plans to compare: the one that the client named, else the policy's, without hidden cards."""
+    named = (request_context.plan,) if request_context.plan is not None else policy.plans
+    if not (named and request_context.hidden):
+        return named
+    return tuple(name for name in named if request_context.hidden.isdisjoint(cards_named_in(plans.named(name))))
 
 
 def _argmin(score: Doubles) -> Pick:
@@ -361,42 +382,3 @@ def _binding(results: Sequence[LimitResult], fails: Mask, chosen: int, pick: Pic
         if added.any() and pick(np.flatnonzero(added | passing)) != chosen:
             texts.append(results[number].limit.text)
     return tuple(texts)
-
-
-def _explain_empty(
-    results: Sequence[LimitResult],
-    fails: Mask,
-    inputs: DecisionInputs,
-    rejections: Rejections,
-    advice: Sequence[str],
-) -> str:
-    """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
-    if not len(inputs.catalog):
-        return "the catalogue has no cards"
-    counts = fails.sum(axis=0)[: len(inputs.catalog)]
-    distance = [
-        sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in range(len(counts))
-    ]
-    nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
-    rejection = rejections[inputs.catalog.ids[nearest]]
-    by_effect = sorted(
-        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[: len(counts)].sum()))),
-        reverse=True,
-    )
-    effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
-    reasons = "; ".join((rejection.reason, *rejection.also))
-    lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}", *advice]
-    for result in results:
-        limit = result.limit
-        if (
-            isinstance(limit.value, str)
-            and limit.op == "="
-            and limit.field != "plan"
-            and limit.field in inputs.catalog.facets
-        ):
-            stated = inputs.catalog.facets[limit.field].cards_of
-            if limit.value not in stated:
-                known = f"; known: {', '.join(sorted(stated)[:12])}" if stated else ""
-                hint = did_you_mean(limit.value, stated) or known
-                lines.append(f"no card has {limit.field} {limit.value}{hint}")
-    return "\n  ".join(lines)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from router.decide.fields import DecisionInputs
-from router.decide.limits import Limit, LimitResult, reason
+from router.decide.limits import Limit, LimitResult, gap, reason
 from router.decide.plans.rows import PlanRows
+from router.errors import did_you_mean
 from router.types import Candidate, Doubles, Forecast, Indices, Mask, Rejection, known
 
 AVAILABLE = Limit("available", "=", "yes", "available")
@@ -21,6 +22,9 @@ AVAILABLE = Limit("available", "=", "yes", "available")
 
 DISPATCHABLE = Limit("dispatchable", "=", "true", "dispatchable=true")
 """The limit that a card fails which is never called."""
+
+HIDDEN = Limit("hidden", "=", "no", "hidden=no")
+"""The limit that a card fails which does not exist for the client. Nothing that a client reads names it."""
 
 TRIED = Limit("lineage", "=", "probed", "lineage.state=probed")
 """The limit that a card fails which was ported to another base and not probed there."""
@@ -94,7 +98,9 @@ class Rejections(Mapping[str, Rejection]):
         unavailable: Mapping[str, str],
         plans: PlanRows | None = None,
     ) -> None:
-        self._results, self._rejected, self._inputs, self._unavailable = results, rejected, inputs, unavailable
+        hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
+        self._rejected = rejected if hidden is None else rejected & ~hidden
+        self._results, self._inputs, self._unavailable = results, inputs, unavailable
         self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids
 
     def __len__(self) -> int:
@@ -110,7 +116,7 @@ class Rejections(Mapping[str, Rejection]):
         is_rejected = card is not None and bool(self._rejected[card])
         failed = [result for result in self._results if result.fails[card]] if is_rejected else []
         # `position` also finds aliases; only ids are keys.
-        if card is None or not failed or self._ids[card] != name:
+        if card is None or not self._rejected[card] or self._ids[card] != name:
             raise KeyError(name)
         first, *others = failed
         also = tuple(self._reason(other, card) for other in others)
@@ -131,3 +137,46 @@ class Rejections(Mapping[str, Rejection]):
         if result.limit is MEASURED:
             return _NO_OUTCOMES
         return reason(result, card, self._inputs)
+
+
+def explain_empty(
+    results: Sequence[LimitResult],
+    fails: Mask,
+    inputs: DecisionInputs,
+    rejections: Rejections,
+    advice: Sequence[str],
+) -> str:
+    """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
+    hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
+    shown = np.arange(len(inputs.catalog)) if hidden is None else np.flatnonzero(~hidden[: len(inputs.catalog)])
+    if not len(shown):
+        return "the catalogue has no cards"
+    results = [result for result in results if result.limit is not HIDDEN]
+    counts = fails.sum(axis=0)
+    distance = {
+        card: sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in shown.tolist()
+    }
+    nearest = min(distance, key=lambda card: (int(counts[card]), distance[card], card))
+    rejection = rejections[inputs.catalog.ids[nearest]]
+    by_effect = sorted(
+        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[shown].sum()))),
+        reverse=True,
+    )
+    effects = ", ".join(f"{text} (rejects {count} of {len(shown)})" for count, text in by_effect)
+    reasons = "; ".join((rejection.reason, *rejection.also))
+    lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}", *advice]
+    for result in results:
+        limit = result.limit
+        if (
+            isinstance(limit.value, str)
+            and limit.op == "="
+            and limit.field != "plan"
+            and limit.field in inputs.catalog.facets
+        ):
+            words = inputs.catalog.facets[limit.field].cards_of
+            stated = words if hidden is None else {word for word, cards in words.items() if cards[shown].any()}
+            if limit.value not in stated:
+                known = f"; known: {', '.join(sorted(stated)[:12])}" if stated else ""
+                hint = did_you_mean(limit.value, stated) or known
+                lines.append(f"no card has {limit.field} {limit.value}{hint}")
+    return "\n  ".join(lines)

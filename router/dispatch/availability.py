@@ -56,13 +56,21 @@ class ModelServer(Struct, frozen=True):
 
     def missing(self, model: str) -> str | None:
         """Why `model` cannot be called at this server, or None where it can."""
-        parsed = parse_url(self.url)
-        port = parsed.port if parsed is not None else None
         if self.problem is not None:
-            return self.problem.value.format(port=port)
+            return self.silence
         if {model, f"{model}:latest"}.isdisjoint(self.models):
-            return f"the server on port {port} of this machine does not list {model}"
+            return f"the server on port {self._port} of this machine does not list {model}"
         return None
+
+    @property
+    def silence(self) -> str | None:
+        """Why the server could not be listed, in words; None where it could."""
+        return None if self.problem is None else self.problem.value.format(port=self._port)
+
+    @property
+    def _port(self) -> int | None:
+        parsed = parse_url(self.url)
+        return None if parsed is None else parsed.port
 
 
 class ServerInventory(Struct, frozen=True):
@@ -100,9 +108,18 @@ class ServerInventory(Struct, frozen=True):
         problems: list[str | None] = []
         for deployment in deployments_of(card):
             server = self.servers.get(deployment.name)
-            problems.append(None if server is None else server.missing(deployment.card.model))
+            problems.append(None if server is None else _problem_at(server, deployment.card))
         # One deployment that can be called is enough.
         return None if None in problems else problems[0]
+
+
+def _problem_at(server: ModelServer, card: Card) -> str | None:
+    """Why a card cannot be called at its server. An adapter is loaded when it is needed, and LoRAX lists no models."""
+    if card.adapters is None:
+        return server.missing(card.model)
+    if card.adapters.server == "lorax":
+        return None
+    return server.silence if card.kind == "adapter" else server.missing(card.model)
 
 
 async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) -> ServerInventory:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -19,20 +18,14 @@ from router.dispatch.call import NO_AFFINITY, Affinity
 from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Ticket, Unready
 from router.dispatch.load import Load
-from router.dispatch.providers import missing_credentials
+from router.dispatch.lora.claims import Claim
+from router.dispatch.lora.placing import Adapters, Placing
+from router.dispatch.providers import missing_credentials, server_of, with_each_key
 from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 
 _NO_LIMITS = RateLimits()
-
-
-def server_of(card: Card) -> str:
-    """The name of the server and account that a card with one server is called at, the same for all models there.
-
-    It is a hash, so that neither the address nor the variable of the key is stored with conversations.
-    """
-    place = f"{card.provider}\n{card.base_url or ''}\n{card.api_key_env or ''}"
-    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+_NO_ROOM = Unready("at_capacity", 1.0)
 
 
 class Deployment(Struct, frozen=True, eq=False):
@@ -59,11 +52,14 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 class Slot(Struct, frozen=True, eq=False):
-    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens."""
+    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens; `claim` is its claim
+    to the adapter of the deployment's card, None where its base states nothing of adapters.
+    """
 
     deployment: Deployment
     ticket: Ticket
     tenant: str = ""
+    claim: Claim | None = None
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
@@ -82,7 +78,8 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
         )
         for server in card.deployments
     ] or [card]
-    with_one_key = [(one, len(_keys_of(server)) > 1) for server in servers for one in _with_each_key(server)]
+    by_key = [with_each_key(server) for server in servers]
+    with_one_key = [(one, len(of_server) > 1) for of_server in by_key for one in of_server]
     if not card.deployments and len(with_one_key) == 1:
         one, _ = with_one_key[0]
         return (Deployment(card.server_id, one, server_of(one)),)
@@ -92,21 +89,20 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
     )
 
 
-def _keys_of(card: Card) -> tuple[str | None, ...]:
-    """The variables of the card's keys; None where it names none."""
-    return card.api_key_env if isinstance(card.api_key_env, tuple) else (card.api_key_env,)
+class _Found(Struct):
+    """Deployments of cards that are not called at once: `unready` with the reason; `spare` are for batches, and called
+    where no other is ready; those in `last` after these, since something is known against them.
+    """
 
-
-def _with_each_key(card: Card) -> list[Card]:
-    if not isinstance(card.api_key_env, tuple):
-        return [card]
-    return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]
+    unready: list[tuple[Unready, Deployment]] = []
+    spare: list[Deployment] = []
+    last: list[Deployment] = []
 
 
 class DeploymentPool:
     """The deployments of all cards. Use it on one event loop; both settings may be changed at any time."""
 
-    def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits) -> None:
+    def __init__(self, cooldown: Cooldown, queue_limits: QueueLimits, adapters: Adapters | None = None) -> None:
         self.cooldown, self.queue_limits = cooldown, queue_limits
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
@@ -117,6 +113,9 @@ class DeploymentPool:
         self._callable: Callable[[], Iterable[Card]] | None = None
         self._queue: WaitingQueue[Slot] = WaitingQueue(self.end)
         self._load = Load()
+        self._placing = Placing(adapters, self._load.running)
+        # An adapter may find room at a server that it did not find before.
+        self.room_found = self._queue.notify_soon
 
     @property
     def waiting(self) -> int:
@@ -204,6 +203,12 @@ class DeploymentPool:
         if own and not tried and self._is_worth_waiting_for(cards, own, key):
             with contextlib.suppress(BusyError):
                 return await acquire(own)
+        if len(cards) > 1 and not tried and self._placing.places(cards[0]) and self._lacks_only_room(cards[0], key):
+            # The fallbacks lack what the adapter has learned.
+            with contextlib.suppress(BusyError):
+                return await self._acquire(
+                    cards[:1], tried, avoids, affinity.server, key, tenant=tenant, is_batch=is_batch
+                )
         return await acquire()
 
     async def _acquire(
@@ -228,8 +233,17 @@ class DeploymentPool:
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server may get none where another gets one.
         group = eligible, key, only
-        with self._load.waiting(self.deployments_of(cards[0])):
-            return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
+        deployments = self.deployments_of(cards[0])
+        with self._load.waiting(deployments), self._placing.waiting(cards[0], deployments) as is_warm:
+            return await self._queue.wait(
+                take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm
+            )
+
+    def _lacks_only_room(self, card: Card, key: str) -> bool:
+        """Whether deployments of this adapter's card are ready, but have no room for the adapter."""
+        now_s = time.monotonic()
+        ready = [each for each in self.deployments_of(card) if self._unready(each, now_s, key) is None]
+        return bool(ready) and not self._placing.can_hold_any(ready)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
@@ -245,17 +259,21 @@ class DeploymentPool:
             return "works" if works else "failing"
         return "untried" if health.running <= 1 else "unknown"
 
-    def begin(self, deployment: Deployment, key: str = "", tenant: str = "") -> Slot:
-        """Count the start of a call of the client's `key`."""
+    def begin(self, deployment: Deployment, key: str = "", tenant: str = "", claim: Claim | None = None) -> Slot:
+        """Count the start of a call of the client's `key`, which has this claim to an adapter, if any yet."""
         self._queue.counters.begin(tenant)
         self._load.begin(deployment)
-        return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key), tenant)
+        if deployment.card.adapters is not None:
+            claim = claim or Claim()
+            self._placing.begin(deployment, tenant)
+        ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
+        return Slot(deployment, ticket, tenant, claim)
 
     def retry(self, slot: Slot) -> Slot:
         """Count another attempt of a call that has begun, and keeps its place."""
         deployment = slot.deployment
         ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
-        return Slot(deployment, ticket, slot.tenant)
+        return Slot(deployment, ticket, slot.tenant, slot.claim)
 
     def end(self, slot: Slot, tokens: int | None = None) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits.
@@ -268,6 +286,9 @@ class DeploymentPool:
             self._queue.counters.charge(slot.tenant, tokens)
         self._load.end(slot.deployment)
         self.health_of(slot.deployment).end(slot.ticket)
+        if slot.claim is not None:
+            slot.claim.release()
+            self._placing.end(slot.deployment, slot.tenant)
         self._queue.notify(slot.deployment.card.server_id)
 
     def record_answer(self, slot: Slot) -> None:
@@ -336,36 +357,55 @@ class DeploymentPool:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
         capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
         """
-        unready: list[tuple[Unready, Deployment]] = []
-        last: list[Deployment] = []
-        spare: list[Deployment] = []
-        now_s = time.monotonic()
+        found, now_s = _Found(), time.monotonic()
         for card in cards:
-            ready: list[Deployment] = []
-            deployments = self.deployments_of(card)
-            kinds = {each.for_batches for each in deployments}
-            for deployment in deployments:
-                if len(kinds) > 1 and is_batch and not deployment.for_batches and not only:
-                    continue
-                if deployment.name in tried or (only and deployment.server != only):
-                    continue
-                if deployment.is_one_key and missing_credentials(deployment.card):
-                    continue
-                problem = self._unready(deployment, now_s, key)
-                if problem is not None:
-                    unready.append((problem, deployment))
-                elif avoids(deployment) or self._is_refused(deployment, now_s):
-                    last.append(deployment)
-                elif len(kinds) > 1 and deployment.for_batches and not is_batch and not only:
-                    spare.append(deployment)
-                else:
-                    ready.append(deployment)
-            if ready:
+            ready = self._ready_of(card, tried, avoids, key, only, found, now_s, is_batch=is_batch)
+            if ready and self._placing.places(card):
+                for each, claim in self._placing.claims(card, ready, preferred, tenant):
+                    if claim is not None:
+                        return self.begin(each, key, tenant, claim)
+                    found.unready.append((_NO_ROOM, each))
+            elif ready:
                 best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
                 return self.begin(best, key, tenant)
-        if spare or last:
-            return self.begin((spare or last)[0], key, tenant)
-        return None if tried or not unready else self._of_unready(unready, key, now_s, tenant)
+        if others := found.spare or found.last:
+            return self.begin(others[0], key, tenant)
+        return None if tried or not found.unready else self._of_unready(found.unready, key, now_s, tenant)
+
+    def _ready_of(
+        self,
+        card: Card,
+        tried: Collection[str],
+        avoids: Callable[[Deployment], bool],
+        key: str,
+        only: str,
+        found: _Found,
+        now_s: float,
+        *,
+        is_batch: bool,
+    ) -> list[Deployment]:
+        """The card's deployments that a call may begin at now; `found` gets the others."""
+        ready: list[Deployment] = []
+        deployments = self.deployments_of(card)
+        # Where all are of one kind, there is no choice; a request that is bound to a server has none either.
+        are_mixed = not only and len({each.for_batches for each in deployments}) > 1
+        for deployment in deployments:
+            if deployment.name in tried or (only and deployment.server != only):
+                continue
+            if are_mixed and is_batch and not deployment.for_batches:
+                continue
+            if deployment.is_one_key and missing_credentials(deployment.card):
+                continue
+            problem = self._unready(deployment, now_s, key)
+            if problem is not None:
+                found.unready.append((problem, deployment))
+            elif avoids(deployment) or self._is_refused(deployment, now_s):
+                found.last.append(deployment)
+            elif are_mixed and deployment.for_batches and not is_batch:
+                found.spare.append(deployment)
+            else:
+                ready.append(deployment)
+        return ready
 
     def _of_unready(
         self, unready: list[tuple[Unready, Deployment]], key: str, now_s: float, tenant: str

@@ -18,10 +18,13 @@ from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
-from router.dispatch.deployments import DeploymentPool, Slot, deployments_of
+from router.dispatch.deployments import Deployment, DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.lora.claims import Claim
+from router.dispatch.lora.control import AdapterControl
+from router.dispatch.lora.naming import is_lost, without_adapters
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -32,12 +35,13 @@ from router.dispatch.providers import (
 )
 from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
-from router.dispatch.response import UpstreamResponse, fault_in, retry_after_s
+from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
 from router.errors import FieldError, UpstreamError, without_frames
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS
+from router.wire.errors import ReportedError
 from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +90,9 @@ class Dispatcher:
     """
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
-        self.pool = DeploymentPool(settings.cooldown, settings.queue)
+        self.adapters = AdapterControl()
+        self.pool = DeploymentPool(settings.cooldown, settings.queue, self.adapters)
+        self.adapters.on_room = lambda _: self.pool.room_found()
         self._relay = Relay(settings.timeouts, settings.forward_headers)
         self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries = settings.retries
@@ -112,7 +118,18 @@ class Dispatcher:
         A stream has begun when this returns; close it. Raises UpstreamError where there is no HTTP response, or a
         stream broke off before its first content.
         """
-        return await self._send(self.pool.deployments_of(card)[0].card, call)
+        deployment = self.pool.deployments_of(card)[0]
+        claim = None if deployment.card.adapters is None else Claim()
+        is_streaming = False
+        try:
+            response = await self._send_with_adapter(deployment, claim, call)
+            if not isinstance(response.body, bytes) and claim is not None:
+                response.body.on_close(claim.release)
+                is_streaming = True
+            return response
+        finally:
+            if claim is not None and not is_streaming:
+                claim.release()
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
@@ -184,6 +201,7 @@ class Dispatcher:
         """Close every connection."""
         await self._relay.aclose()
         await self._litellm.aclose()
+        await self.adapters.aclose()
 
     def _timed(self, failover: Failover, call: Call) -> Call:
         """The call with the time of its next attempt: half of what is left where another deployment could follow, so
@@ -262,7 +280,7 @@ class Dispatcher:
         try:
             if on_attempt is not None and (added := on_attempt()):
                 call = msgspec.structs.replace(call, headers={**call.headers, **added})
-            response = await self._send(deployment.card, call)
+            response = await self._send_with_adapter(deployment, slot.claim, call)
             if response.status >= 400:
                 fault = fault_in(response)
                 record(response.status, None if fault.kind == "invalid_request" else fault.name)
@@ -313,7 +331,32 @@ class Dispatcher:
             return call
         return msgspec.structs.replace(call, chat_body=CONVERSIONS[call.api].to_chat(call.body))
 
+    async def _send_with_adapter(self, deployment: Deployment, claim: Claim | None, call: Call) -> UpstreamResponse:
+        """Send the call once the adapter of its card is loaded. Where the server does not have it after all, since it
+        has restarted, the adapter is loaded and the call sent once more.
+        """
+        if claim is None:
+            return await self._send(deployment.card, call)
+        await self.adapters.settle(claim, deployment, call)
+        try:
+            response = await self._send(deployment.card, call)
+            if response.status < 400 or not is_lost(deployment.card, response.status, error_message(response)):
+                return response
+        except ReportedError as error:
+            # Some say it in a stream that has begun.
+            if not is_lost(deployment.card, error.reported.status, error.reported.details.message or ""):
+                raise
+        self.adapters.lost(deployment)
+        claim.give_up()
+        await self.adapters.settle(claim, deployment, call)
+        return await self._send(deployment.card, call)
+
     async def _send(self, card: Card, call: Call) -> UpstreamResponse:
+        call, left_out = without_adapters(call, card)
+        response = await self._send_clean(card, call)
+        return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
+
+    async def _send_clean(self, card: Card, call: Call) -> UpstreamResponse:
         if call.raw is not None:
             return await self._relay.forward(card, call, call.raw)
         if problem := unsupported_api(card, call.api):

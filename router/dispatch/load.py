@@ -34,6 +34,10 @@ class Load:
         """A call has ended."""
         _decrement(self._running, _place(deployment))
 
+    def running(self, deployment: Deployment) -> int:
+        """The calls that run at a server, whatever their adapters are."""
+        return self._running[_place(deployment)]
+
     @contextlib.contextmanager
     def waiting(self, first_choice: Sequence[Deployment]) -> Iterator[None]:
         """A call waits for a place, rather at one of these deployments, inside `with`."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from pathlib import Path
+
+import msgspec
 
 from router import settings
 from router.cards.schema import Card
@@ -164,3 +167,19 @@ def litellm_providers() -> frozenset[str]:
         return frozenset()
     members = _LITELLM_PROVIDERS_CLASS.search(source)
     return frozenset(_LITELLM_PROVIDERS_MEMBER.findall(members[1])) if members else frozenset()
+
+
+def with_each_key(card: Card) -> list[Card]:
+    """The card with each of its keys alone."""
+    if not isinstance(card.api_key_env, tuple):
+        return [card]
+    return [msgspec.structs.replace(card, api_key_env=variable) for variable in card.api_key_env]
+
+
+def server_of(card: Card) -> str:
+    """The name of the server and account that a card with one server is called at, the same for all models there.
+
+    It is a hash, so that neither the address nor the variable of the key is stored with conversations.
+    """
+    place = f"{card.provider}\n{card.base_url or ''}\n{card.api_key_env or ''}"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()

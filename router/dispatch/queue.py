@@ -66,6 +66,7 @@ class WaitingQueue(Generic[T]):
         self._release = release
         self.counters = TokenCounters()
         self._line: WaitingLine[_Waiter[T]] = WaitingLine(self.counters)
+        self._will_notify = False
 
     def __len__(self) -> int:
         return len(self._line)
@@ -107,8 +108,20 @@ class WaitingQueue(Generic[T]):
         finally:
             self._line.remove(tenant, waiter)
 
+    def notify_soon(self) -> None:
+        """Notify once, of all that happens until the event loop turns to it."""
+        if self._line and not self._will_notify:
+            self._will_notify = True
+            asyncio.get_running_loop().call_soon(self._notify_all)
+
+    def _notify_all(self) -> None:
+        self._will_notify = False
+        self.notify()
+
     def notify(self, key: str | None = None) -> None:
         """Grant freed slots to the waiters that they fit, in order. `key` is the name of the slot, if it has one."""
+        if not self._line:
+            return
         without_any: set[Hashable] = set()
 
         def may_fit(waiter: _Waiter[T]) -> bool:

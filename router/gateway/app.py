@@ -19,6 +19,7 @@ from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
 from router.gateway.endpoints.keyed import Keyed
 from router.gateway.endpoints.ollama import Ollama
+from router.gateway.endpoints.operator.adapters import Adapters
 from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
 from router.gateway.http.errors import ErrorResponse, error_response, http_error_response
@@ -112,6 +113,9 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         is_draining=lambda: gateway.is_draining,
         limits_problem=lambda: gateway.limits_problem,
     )
+    adapters = Adapters(
+        gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers
+    )
     ollama = Ollama(models=lambda: gateway.models)
     keyed = {
         "count_tokens": dry_run.count_tokens,
@@ -120,6 +124,11 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         "ollama_show": ollama.show,
         "models": status.models,
         "model": status.model,
+        "adapters": adapters.held,
+        "adapters_load": adapters.load,
+        "adapters_unload": adapters.unload,
+        "adapters_pin": adapters.pin,
+        "adapters_unpin": adapters.unpin,
     }
     metrics = Keyed(services, "metrics", status.metrics, lambda: not reloader.current.config.open_metrics)
     return {

@@ -22,6 +22,7 @@ from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
+from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.recorder import Recorder
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
 _SHARE_METRICS_EVERY_S = 1.0
+_SWEEP_ADAPTERS_EVERY_S, _EXPIRE_ADAPTERS_EVERY_S = 5.0, 0.5
 
 
 class Gateway:
@@ -78,6 +80,8 @@ class Gateway:
         self.canaries = Canaries(self.state, lambda: reloader.current.router.catalog)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.models = _model_list(reloader.current)
+        self.has_other_workers = metrics_folder is not None
+        self.adapter_servers = self._adapter_servers(reloader.current)
         sessions = Sessions(self.conversations)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
@@ -107,6 +111,8 @@ class Gateway:
             *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
             asyncio.create_task(self._share_metrics()),
             asyncio.create_task(self.canaries.run()),
+            asyncio.create_task(self._sweep_adapters()),
+            asyncio.create_task(self._expire_adapters()),
         ]
         try:
             yield
@@ -140,6 +146,7 @@ class Gateway:
     def _apply_config(self, active: ActiveConfig) -> None:
         config = active.config
         self.models = _model_list(active)
+        self.adapter_servers = self._adapter_servers(active)
         self.visitors, self.proxies = _visitors(active), TrustedProxies(config.trusted_proxies)
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
@@ -150,6 +157,12 @@ class Gateway:
         self._preload()
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
+
+    def _adapter_servers(self, active: ActiveConfig) -> AdapterServers:
+        """The servers of adapters, of which the dispatcher knows from now on. An adapter without a card is unloaded."""
+        catalog = active.router.catalog
+        self.dispatcher.adapters.configure(catalog)
+        return AdapterServers(catalog, self.dispatcher.adapters)
 
     def _callable_cards(self) -> Iterable[Card]:
         unavailable = self.availability.unavailable
@@ -205,6 +218,25 @@ class Gateway:
             callbacks["log_dropped"] = lambda: log.dropped
         return callbacks
 
+    async def _sweep_adapters(self) -> None:
+        """Ask servers what they hold. Readiness does not depend on it."""
+        while True:
+            if len(self.adapter_servers):
+                await self.dispatcher.adapters.sweep()
+            await asyncio.sleep(_SWEEP_ADAPTERS_EVERY_S)
+
+    async def _expire_adapters(self) -> None:
+        """Unload adapters after their time, whatever other servers do meanwhile."""
+        while True:
+            await asyncio.sleep(_EXPIRE_ADAPTERS_EVERY_S)
+            if len(self.adapter_servers):
+                await self.dispatcher.adapters.expire()
+                self.note_adapters()
+
+    def note_adapters(self) -> None:
+        """Bring the metrics of adapters up to date."""
+        self.metrics.note_adapters(self.adapter_servers.counts())
+
     async def _share_metrics(self) -> None:
         while True:
             await asyncio.sleep(_SHARE_METRICS_EVERY_S)
@@ -213,7 +245,7 @@ class Gateway:
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
-    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans)
+    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans, active.keys)
 
 
 def _visitors(active: ActiveConfig) -> Visitors:

@@ -43,6 +43,7 @@ _OF_THE_SERVER = (
     "hardware",
     "profile",
     "lora_slots",
+    "adapters",
 )
 _CAPABILITIES_OF_THE_MODEL: frozenset[Capability] = frozenset(
     {"tools", "parallel_tools", "strict_tools", "custom_tools", "reasoning"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
+from router.commands.catalogue import resident
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from router.adapters.fold import Folded
     from router.cards import Card
 
-app = typer.Typer(help="Import adapter folders as cards, check them, rewrite them as plain LoRA.", no_args_is_help=True)
+app = typer.Typer(
+    help="Import adapter folders as cards, check them, rewrite them as plain LoRA; see and change what servers hold.",
+    no_args_is_help=True,
+)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format, or of many.")]
 One = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format.")]
@@ -47,6 +51,7 @@ class Precision(StrEnum):
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    resident.register(app)
     parent.add_typer(app, name="adapters")
 
 

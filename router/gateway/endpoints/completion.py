@@ -15,7 +15,7 @@ from router.cards import Card
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.admission import Running
 from router.dispatch.bounds.body_memory import Reserved
-from router.dispatch.deployments import server_of
+from router.dispatch.providers import server_of
 from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting

@@ -16,6 +16,7 @@ from router.decide.model_name import is_auto
 from router.dispatch import Call, UpstreamResponse
 from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.connection.raw import RawRequest
+from router.dispatch.lora.naming import without_adapters
 from router.dispatch.providers import native_apis, uses_litellm
 from router.dispatch.stream import Events
 from router.errors import FieldError, UnknownModelError, UpstreamError
@@ -121,7 +122,7 @@ class RelayedHandler(CompletionHandler):
         catalog = request.active.router.catalog
         position = None if name is None else catalog.position(name.partition("#")[0])
         card = None if position is None else catalog[position]
-        if name is None or card is None or (request.key is not None and not request.key.allows_card(card.id)):
+        if name is None or card is None or not request.active.keys.allows(request.key, card.id):
             raise UnknownModelError(
                 f'there is no stored response "{self._id}" of this key: it is older than a day, was made with store: '
                 "false, or by a server that keeps no responses"
@@ -135,7 +136,7 @@ class RelayedHandler(CompletionHandler):
     async def _named(self, request: GatewayRequest) -> Selection:
         """The selection of the named card. Raises FieldError where the request names none, or no fitting one."""
         name, path = request.body.get("model"), f"/v1/{self._endpoint.path}"
-        target = request.active.aliases.get(name, name) if isinstance(name, str) else name
+        target = request.active.aliases_of(request.key).get(name, name) if isinstance(name, str) else name
         if target is None or (isinstance(target, str) and is_auto(target)):
             field = _CARD if self._endpoint.names_card_by == "header" else "model"
             raise FieldError(field, f"must name a card: {path} is relayed to its server, and nothing is routed")
@@ -152,6 +153,7 @@ class RelayedHandler(CompletionHandler):
         return None
 
     async def _call(self, request: GatewayRequest, card: Card) -> Call:
+        self._check_adapters(request, card)
         if request.is_large:
             body = await asyncio.to_thread(self._renamed, request, card.model)
         else:
@@ -173,6 +175,12 @@ class RelayedHandler(CompletionHandler):
             ends_s=self._sender.ends_s,
             tenant=tenant_of(request),
         )
+
+    def _check_adapters(self, request: GatewayRequest, card: Card) -> None:
+        """Raise FieldError where the body, which is relayed as it is, names weights for a server of adapters."""
+        _, stated = without_adapters(Call(self._surface.api, request.body), card)
+        if stated:
+            raise FieldError(stated[0], "cannot be sent here: the gateway chooses the adapter; name its card as model")
 
     def _renamed(self, request: GatewayRequest, model: str) -> bytes:
         """The body with the server's name of the model, else byte for byte."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -25,6 +26,7 @@ from router.gateway.telemetry.access_log import safe_code
 from router.gateway.telemetry.counters import (
     Counters,
     Histograms,
+    Labels,
     Merge,
     MetricsSnapshot,
     SharedFolder,
@@ -41,6 +43,9 @@ _OVERHEAD_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 
 _QUALITY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Larger values are errors of the upstream, and a float sum would lose precision.
 _MAX_TOKENS, _MAX_USD, _MAX_MS = 10**9, 1e6, 1e9
+
+
+_Value = TypeVar("_Value")
 
 
 class MetricSpec(Struct, frozen=True):
@@ -67,6 +72,19 @@ COUNTERS = {
             "Requests of which a canary takes a share; taken is yes or no.",
             ("card", "of", "taken"),
         ),
+        MetricSpec("pulvinar_adapter_hits", "Calls that found their adapter loaded, or being loaded.", ("server",)),
+        MetricSpec("pulvinar_adapter_loads", "Adapters loaded.", ("server",)),
+        MetricSpec("pulvinar_adapter_evictions", "Adapters unloaded for others.", ("server",)),
+        MetricSpec("pulvinar_adapter_waits", "Times that an adapter found no free slot.", ("server",)),
+        MetricSpec("pulvinar_adapter_failures", "Loads and unloads that failed.", ("server",)),
+        MetricSpec("pulvinar_adapter_load_seconds", "Time that loads took.", ("server",)),
+    )
+}
+GAUGES = {
+    spec.name: spec
+    for spec in (
+        MetricSpec("pulvinar_adapters_resident", "Adapters that a server holds.", ("server",)),
+        MetricSpec("pulvinar_adapter_slots", "Adapters that a server can hold at once.", ("server",)),
     )
 }
 HISTOGRAMS = {
@@ -80,6 +98,20 @@ HISTOGRAMS = {
         MetricSpec("pulvinar_forecast_quality", "Forecast quality of the chosen card.", ("policy",), _QUALITY),
     )
 }
+
+
+class AdapterCounts(Struct, frozen=True):
+    """What one server holds, and the counts of this worker. `load_s`: seconds that its loads took together."""
+
+    server: str
+    slots: int
+    resident: int
+    hits: int
+    loads: int
+    evictions: int
+    waits: int
+    failures: int
+    load_s: float
 
 
 class PolledMetric(Struct, frozen=True):
@@ -142,6 +174,7 @@ class Metrics:
         self._shared = None if folder is None else SharedFolder(folder)
         self._counters = {name: Counters() for name in COUNTERS}
         self._histograms = {name: Histograms(spec.bounds) for name, spec in HISTOGRAMS.items()}
+        self._gauges: dict[str, dict[Labels, float]] = {}
         self._requests = self._counters["pulvinar_requests"].add
         self._tokens = self._counters["pulvinar_tokens"].add
         self._cached = self._counters["pulvinar_cached_input_tokens"].add
@@ -179,13 +212,34 @@ class Metrics:
                 self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
             self._qualities((policy,), decision.quality)
 
+    def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
+        """Take over what servers hold now. A server that is no longer there keeps its counts."""
+        gauges: dict[str, dict[Labels, float]] = {name: {} for name in GAUGES}
+        for server in servers:
+            labels = (server.server,)
+            gauges["pulvinar_adapters_resident"][labels] = server.resident
+            gauges["pulvinar_adapter_slots"][labels] = server.slots
+            for name, value in (
+                ("hits", server.hits),
+                ("loads", server.loads),
+                ("evictions", server.evictions),
+                ("waits", server.waits),
+                ("failures", server.failures),
+                ("load_seconds", server.load_s),
+            ):
+                self._counters[f"pulvinar_adapter_{name}"].set(labels, value)
+        # Replaced, since another thread may read it.
+        self._gauges = gauges
+
     def share(self) -> None:
         """Write a snapshot for the other workers. Without a folder, do nothing."""
         if self._shared is not None:
             self._shared.write(self._snapshot())
 
-    def exposition(self, accept: str = "") -> tuple[str, bytes]:
-        """The content type and the text, in OpenMetrics if the Accept header asks for it. Thread-safe."""
+    def exposition(self, accept: str = "", hidden: Collection[str] = ()) -> tuple[str, bytes]:
+        """The content type and the text, in OpenMetrics if the Accept header asks for it. What has the label of a
+        `hidden` card is left out. Thread-safe.
+        """
         snapshot = self._snapshot()
         registry = CollectorRegistry()
         if self._shared is None:
@@ -195,7 +249,7 @@ class Metrics:
             self._shared.write(snapshot)
             merges = {name: metric.merge for name, metric in POLLED_METRICS.items()}
             snapshot = merge_snapshots([snapshot, *self._shared.others()], merges)
-        registry.register(_Families(snapshot))
+        registry.register(_Families(without_cards(snapshot, hidden) if hidden else snapshot))
         encode, content_type = choose_encoder(accept)
         return content_type, encode(registry)
 
@@ -213,7 +267,31 @@ class Metrics:
 
     def _snapshot(self) -> MetricsSnapshot:
         polled = ((name, callback()) for name, callback in self._callbacks.items())
-        return take_snapshot(self._counters, self._histograms, polled)
+        return take_snapshot(self._counters, self._histograms, polled, self._gauges)
+
+
+def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> MetricsSnapshot:
+    """The snapshot without the counters and histograms that have one of these cards as a label, and without what
+    counts them among others.
+    """
+
+    def shown(name: str, by_labels: dict[Labels, _Value]) -> dict[Labels, _Value]:
+        labels = (COUNTERS.get(name) or HISTOGRAMS[name]).labels
+        place = labels.index("card") if "card" in labels else None
+        return {names: value for names, value in by_labels.items() if place is None or names[place] not in hidden}
+
+    return MetricsSnapshot(
+        snapshot.at,
+        {
+            name: {} if name.startswith("pulvinar_adapter") else shown(name, counts)
+            for name, counts in snapshot.counters.items()
+        },
+        {name: shown(name, entries) for name, entries in snapshot.histograms.items()},
+        {name: value for name, value in snapshot.polled.items() if name not in _COUNT_CARDS},
+    )
+
+
+_COUNT_CARDS = frozenset({"callable", "cooling"})
 
 
 class _Families(Collector):
@@ -228,6 +306,12 @@ class _Families(Collector):
             metric = POLLED_METRICS[name]
             kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
             yield kind(metric.name, metric.documentation, value=value)
+        for name, spec in GAUGES.items():
+            if values := self._snapshot.gauges.get(name):
+                gauge = GaugeMetricFamily(name, spec.documentation, labels=spec.labels)
+                for labels, value in values.items():
+                    gauge.add_metric(labels, value)
+                yield gauge
         for name, spec in COUNTERS.items():
             counter = CounterMetricFamily(name, spec.documentation, labels=spec.labels)
             for labels, value in self._snapshot.counters[name].items():

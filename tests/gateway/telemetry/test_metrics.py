@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from router.gateway.telemetry.metrics import COUNTERS, HISTOGRAMS, POLLED_METRICS, Metrics
+from router.gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS, POLLED_METRICS, AdapterCounts, Metrics
 from router.store.records.record import Record
 from router.types import Attempt, Outcome, Usage
 from tests.gateway.telemetry.records import a_record, records
@@ -224,7 +224,35 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     for spec in COUNTERS.values():
         labels = ", ".join(spec.labels)
         assert f"| `{spec.name}_total` | {labels} |" in documentation
+    for spec in GAUGES.values():
+        assert f"| `{spec.name}` (server) |" in documentation
     for spec in HISTOGRAMS.values():
         assert f"| `{spec.name}` | {', '.join(spec.labels)} |" in documentation
     for metric in POLLED_METRICS.values():
         assert f"`{metric.name}{'_total' if metric.is_counter else ''}`" in documentation
+
+
+def test_what_servers_of_adapters_hold_is_exposed_by_server() -> None:
+    metrics = Metrics()
+    metrics.note_adapters([AdapterCounts("base#1", 8, 3, 40, 9, 6, 2, 1, 4.5)])
+    expected = {
+        "pulvinar_adapters_resident": 3,
+        "pulvinar_adapter_slots": 8,
+        "pulvinar_adapter_hits_total": 40,
+        "pulvinar_adapter_loads_total": 9,
+        "pulvinar_adapter_evictions_total": 6,
+        "pulvinar_adapter_waits_total": 2,
+        "pulvinar_adapter_failures_total": 1,
+        "pulvinar_adapter_load_seconds_total": 4.5,
+    }
+    assert {name: sample_of(metrics, name, server="base#1") for name in expected} == expected
+
+
+def test_of_what_several_workers_see_of_a_server_the_greatest_counts(tmp_path: Path) -> None:
+    first, second = Metrics(folder=tmp_path), Metrics(folder=tmp_path)
+    first.note_adapters([AdapterCounts("base#1", 8, 3, 40, 9, 6, 2, 1, 4.5)])
+    second.note_adapters([AdapterCounts("base#1", 8, 5, 10, 1, 0, 0, 0, 0.5)])
+    first.share()
+    second.share()
+    assert sample_of(first, "pulvinar_adapters_resident", server="base#1") == 5
+    assert sample_of(first, "pulvinar_adapter_hits_total", server="base#1") == 50
