@@ -33,6 +33,7 @@ from tests.dispatch.lora.scripted import BASE
 _PYTHON, _MODEL = os.environ.get("VLLM_PYTHON"), os.environ.get("VLLM_MODEL")
 _SLOTS, _NAMES = 2, "abcd"
 _START_S = 600
+pytestmark = pytest.mark.timeout(_START_S + 300)
 _CHAT: dict[str, Any] = {
     "messages": [{"role": "user", "content": "How many legs have a cow and two hens?"}],
     "temperature": 0,
