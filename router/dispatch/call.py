@@ -138,12 +138,13 @@ def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
 def _with_adapter(call: Call, card: Card) -> Call:
     """The call with the scale of each adapter of a llama.cpp server: 1 for that of the card, 0 for the others.
 
-    The server reuses what it has cached of a prompt, whatever adapter it was computed with, unless all are stated.
+    The server reuses what it has cached of a prompt, whatever adapter it was computed with: what its slot has, unless
+    all scales are stated, and what it has saved of other slots in any case. So nothing cached is used.
     """
     if card.lora_slots is None:
         return call
     scales = [{"id": slot, "scale": float(name == card.id)} for slot, name in enumerate(card.lora_slots)]
-    return msgspec.structs.replace(call, body={**call.body, "lora": scales})
+    return msgspec.structs.replace(call, body={**call.body, "lora": scales, "cache_prompt": False})
 
 
 def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:

@@ -38,6 +38,12 @@ def test_converted_requests_state_the_scales_too() -> None:
     assert scales_sent("a", {"input": "hi"}, "responses") == scales_sent("a")
 
 
+@pytest.mark.parametrize("body", [CHAT, {**CHAT, "cache_prompt": True}])
+def test_no_call_uses_what_the_server_has_cached_of_another_adapter(body: object) -> None:
+    named = CATALOG.named("a")
+    assert fitted(Call("chat", body), named, dialect_of(named)).body["cache_prompt"] is False  # type: ignore[arg-type]
+
+
 def test_other_cards_send_no_scales() -> None:
     plain = Card("plain", "hosted_vllm", "m", base_url="http://127.0.0.1:1/v1")
     assert "lora" not in fitted(Call("chat", CHAT), plain, dialect_of(plain)).body
