@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     setup = measure.Setup(arguments.python, arguments.model, arguments.adapters, arguments.threads)
-    found: dict[str, object] = {}
+    found: dict[str, msgspec.Struct] = {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         if arguments.requests:

@@ -36,7 +36,7 @@ def measure(setup: Setup, scratch: Path) -> Compared:
     expected: list[str] = json.loads(ended.stdout)
     same, different = [], []
     for model in (f16, setup.model):
-        answers = []
+        answers: list[str] = []
         with llama_server(setup.python, model, setup.files, threads=setup.threads) as server:
             for name, prompt in asked:
                 answers += asyncio.run(references(server.url, name, [prompt], {"lora": scales(name)})).values()

@@ -89,6 +89,8 @@ def gateway(scratch: Path, cards: Path, plans: Sequence[Mapping[str, Any]] = ())
     """
     scratch.mkdir(parents=True, exist_ok=True)
     (scratch / "plans").mkdir()
+    # On a busy machine a server needs longer than usual to load its model.
+    (scratch / "gateway.yaml").write_text(json.dumps({"queue": {"wait": "60s"}}))
     for plan in plans:
         (scratch / "plans" / f"{plan['id']}.yaml").write_text(json.dumps(plan))
     port = free_port()

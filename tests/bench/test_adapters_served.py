@@ -54,7 +54,8 @@ def test_no_card_states_a_prompt_that_is_asked() -> None:
 def test_a_hundred_requests_get_the_answers_of_their_adapters_though_the_server_is_killed(
     setup: Setup, tmp_path: Path
 ) -> None:
-    served, trap = measure(setup, 100, tmp_path, of_task=1, traps=0)
+    # On a busy machine the server may be away for longer than requests wait; clients then repeat them, as the SDKs do.
+    served, trap = measure(setup, 100, tmp_path, of_task=1, retries=8, traps=0)
     assert served.wrong == ()
     assert served.answered == served.right_card == 100
     assert served.adapters_same == served.to_adapters
