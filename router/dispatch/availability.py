@@ -7,6 +7,7 @@ import enum
 from collections.abc import Iterable, Mapping
 
 import aiohttp
+import msgspec
 from msgspec import Struct
 
 from router.cards import Card
@@ -46,13 +47,15 @@ class ListingProblem(enum.Enum):
 class ModelServer(Struct, frozen=True):
     """A server on this machine: the URL of its model list, its kind such as vLLM, and the models that it lists.
 
-    `problem` is why it could not be listed; it then has no models.
+    `problem` is why it could not be listed; it then has no models. `is_missed`: it did not respond to the last probe,
+    so the models are those that it listed before.
     """
 
     url: str
     kind: str
     models: tuple[str, ...]
     problem: ListingProblem | None = None
+    is_missed: bool = False
 
     def missing(self, model: str) -> str | None:
         """Why `model` cannot be called at this server, or None where it can."""
@@ -90,14 +93,16 @@ class ServerInventory(Struct, frozen=True):
         return {card: reason for card, reason in reasons.items() if reason is not None}
 
     def with_known(self, before: ServerInventory) -> ServerInventory:
-        """This inventory, in which a server that is only too slow now lists what it listed before.
+        """This inventory, in which a server that is only too slow now, or does not respond for the first time, lists
+        what it listed before.
 
-        A server that is busy with other clients' requests is running; calls show whether it fails.
+        A server that is busy with other clients' requests is running, and one that restarts is back soon; calls show
+        whether it fails.
         """
         known = {
-            name: before.servers[name]
+            name: kept
             for name, server in self.servers.items()
-            if server.problem is ListingProblem.SLOW and name in before.servers
+            if name in before.servers and (kept := _kept(server, before.servers[name])) is not None
         }
         return ServerInventory({**self.servers, **known}) if known else self
 
@@ -120,6 +125,13 @@ def _problem_at(server: ModelServer, card: Card) -> str | None:
     if card.adapters.server == "lorax":
         return None
     return server.silence if card.kind == "adapter" else server.missing(card.model)
+
+
+def _kept(server: ModelServer, before: ModelServer) -> ModelServer | None:
+    if server.problem is ListingProblem.SLOW:
+        return before
+    is_first = server.problem is ListingProblem.NO_RESPONSE and before.problem is None and not before.is_missed
+    return msgspec.structs.replace(before, is_missed=True) if is_first else None
 
 
 async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) -> ServerInventory:

@@ -326,6 +326,13 @@ class DeploymentPool:
         if is_certain and (account := account_of(deployment.card)) is not None:
             self._refused_until_s[account] = now_s + self.cooldown.time_s
 
+    def have_restarted(self, deployments: Iterable[Deployment]) -> None:
+        """Forget the failures of servers that were gone and are back."""
+        for deployment in deployments:
+            self.health_of(deployment).forget_failures()
+            self._failing.discard(deployment.card.server_id)
+            self._queue.notify(deployment.card.server_id)
+
     def _is_refused(self, deployment: Deployment, now_s: float) -> bool:
         if not self._refused_until_s:
             return False

@@ -20,6 +20,7 @@ from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
 from router.dispatch.deployments import Deployment, DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
+from router.dispatch.failover.restarts import Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.lora.claims import Claim
@@ -37,7 +38,7 @@ from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
-from router.errors import FieldError, UpstreamError, without_frames
+from router.errors import BusyError, FieldError, UpstreamError, without_frames
 from router.formats.net import parse_url
 from router.types import Api, Attempt
 from router.wire import CONVERSIONS
@@ -98,6 +99,7 @@ class Dispatcher:
         self._retries = settings.retries
         self._repeats = RetryBudget(settings.retry_budget)
         self._fitting = Fitting()
+        self._restarts = Restarts()
 
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
@@ -152,11 +154,59 @@ class Dispatcher:
         every card fails, the error that says most is returned (`rank` in `router.wire.errors.kinds`). Raises
         UpstreamError where there is no response at all, BusyError where no card could be called, and FieldError where
         no server of these cards supports the body.
+
+        Where all have failed since a server on this machine is gone, this waits for it as long as for a free slot.
         """
         if not cards:
             raise ValueError("no card to call")
         attempts = [] if attempts is None else attempts
+        limit_s = self.pool.queue_limits.wait_s
+        until_s = min(call.ends_s, time.monotonic() + limit_s)
         call = self._converted_once(cards[0], call)
+        while True:
+            outcome = await self._first_healthy_or_problem(cards, call, attempts, on_attempt)
+            if isinstance(outcome, UpstreamResponse) and outcome.status < 400:
+                self._restarts.answered(outcome.card)
+                return outcome
+            each = [deployment for card in cards for deployment in self.pool.deployments_of(card)]
+            # What a request refers to at its server is lost when that restarts.
+            if call.affinity.bound or time.monotonic() >= until_s:
+                break
+            if not await self._restarts.is_back((deployment.card for deployment in each), outcome, limit_s):
+                break
+            self.pool.have_restarted(each)
+            call = msgspec.structs.replace(call, fresh_connection=True)
+        if isinstance(outcome, UpstreamResponse):
+            return outcome
+        try:
+            raise outcome
+        finally:
+            # The error refers to this frame.
+            del outcome
+
+    async def _first_healthy_or_problem(
+        self,
+        cards: Sequence[Card],
+        call: Call,
+        attempts: list[Attempt],
+        on_attempt: Callable[[], Mapping[str, str]] | None,
+    ) -> UpstreamResponse | UpstreamError | BusyError:
+        """See `send_first_healthy`; one round, without its problem raised."""
+        of_round: list[Attempt] = []
+        try:
+            return await self._first_healthy(cards, call, of_round, on_attempt)
+        except (UpstreamError, BusyError) as error:
+            return without_frames(error)
+        finally:
+            attempts += of_round
+
+    async def _first_healthy(
+        self,
+        cards: Sequence[Card],
+        call: Call,
+        attempts: list[Attempt],
+        on_attempt: Callable[[], Mapping[str, str]] | None,
+    ) -> UpstreamResponse:
         failover = Failover(cards)
         while not (failover.is_over or (failover.tried and call.ends_s <= time.monotonic())):
             who = {"key": call.key_id, "tenant": call.tenant}
@@ -199,6 +249,7 @@ class Dispatcher:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        await self._restarts.aclose()
         await self._relay.aclose()
         await self._litellm.aclose()
         await self.adapters.aclose()

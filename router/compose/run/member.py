@@ -29,6 +29,7 @@ from router.dispatch.bounds.body_memory import Reserved
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of, price_of
 from router.dispatch.failover.failover import MAX_DOUBTS
+from router.dispatch.providers import server_of
 from router.dispatch.response import fault_in
 from router.errors import BusyError, FieldError, UpstreamError
 from router.formats.json import json_bytes, json_or_none
@@ -116,6 +117,12 @@ class Members:
         self._schema, self._asks_for_answer = schema_asked(call.body), asks_for_answer(self.prompt)
         self._slots = asyncio.Semaphore(self.limits.parallel)
         self._reserved_usd: dict[int, float] = {}
+
+    def share_server(self, one: str, other: str) -> bool:
+        """Whether two cards are called at the same server of one's own."""
+        first, second = self._catalog.named(one), self._catalog.named(other)
+        has_one = first.base_url is not None and not first.deployments
+        return has_one and server_of(first) == server_of(second)
 
     def may_ask(self, more: int = 1) -> bool:
         """Whether the cap of calls allows this many more, and no answer has said that the request is at fault."""

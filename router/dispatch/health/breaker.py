@@ -92,8 +92,11 @@ class Breaker:
         if number <= self._last_number and self.is_certain:
             # For example a stream that began before the key was revoked.
             return
-        if self.is_idle:
-            return
+        if not self.is_idle:
+            self.forget()
+
+    def forget(self) -> None:
+        """End the cooldown, and count failures anew."""
         self.level, self.until_s = 0, 0.0
         self.is_certain = self._is_answering = False
         self._failures.clear()

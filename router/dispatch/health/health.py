@@ -160,6 +160,14 @@ class Health:
         if own is not None and own.breaker.is_idle and now_s >= own.paused_until_s:
             del self._keys[ticket.key]
 
+    def forget_failures(self) -> None:
+        """End every cooldown: the server was gone, and is back."""
+        for scope in (self._all, *self._keys.values()):
+            scope.breaker.forget()
+            scope.paused_until_s = 0.0
+        self._keys = {key: scope for key, scope in self._keys.items() if not scope.breaker.is_idle}
+        self._works, self._works_for = None, {}
+
     def record(self, ticket: Ticket, evidence: Evidence, rule: Cooldown, now_s: float) -> None:
         """Record a failure. It may start a cooldown or a pause, and never shortens one."""
         if evidence.health == "unchanged":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, Pl
 from router.dispatch.costs import Bounds
 from router.errors import PulvinarError
 from router.gateway.routing.selection import GatewayRequest, Selection
-from router.types import Candidate, ComposedPlan
+from router.types import Candidate, ComposedPlan, Rejection
 from router.wire import read_request
 from router.wire.texts import newest_human_texts
 
@@ -121,6 +121,15 @@ def _stages(spec: Chain, cards: Sequence[str]) -> tuple[PlannedCall, ...]:
     return (*calls, PlannedCall(cards[-1], tuple(calls), added=titles))
 
 
+def rejected_for_parts(rejections: Mapping[str, Rejection]) -> Iterator[tuple[str, str]]:
+    """The rejected cards, and why, without those that only a limit on plans rejects: a single card is none."""
+    for card, why in rejections.items():
+        if not why.limit.startswith(_OF_PLANS):
+            yield card, why.reason
+        elif why.also:
+            yield card, why.also[0]
+
+
 def _candidates(request: GatewayRequest, selection: Selection) -> Callable[[Mapping[str, Any]], Sequence[Candidate]]:
     """The candidates for another chat body, by the policy, the limits and the goals of the request.
 
@@ -128,7 +137,7 @@ def _candidates(request: GatewayRequest, selection: Selection) -> Callable[[Mapp
     are read, and what a card wrote has none.
     """
     members, routed = selection.plan, selection.routed
-    rejected = {} if routed is None else {card: why.reason for card, why in routed.decision.rejections.items()}
+    rejected = {} if routed is None else dict(rejected_for_parts(routed.decision.rejections))
     if isinstance(members, ComposedPlan) and members.members:
         rejected |= {card: _ELSEWHERE for card in selection.catalog.ids if card not in members.members}
     asked = Flags() if routed is None else parse_flags(routed.decision.flags)

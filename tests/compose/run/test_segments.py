@@ -114,3 +114,15 @@ def test_a_prompt_that_stays_whole_is_answered_by_the_card_of_the_decision(
         response = ask_by(gateway, PATHS[0], NUMBERED, stream=False)
         assert (response.headers["x-route-card"], script.models) == ("c", ["c"])
         assert script.seen[0]["messages"][-1]["content"] == NUMBERED
+
+
+def test_parts_at_the_server_that_writes_the_first_answer_begin_after_its_first_token(
+    script: Script, seg: tuple[Segments, ComposedPlan]
+) -> None:
+    script.delays_s["a"] = 0.3
+    spec, plan = seg
+    with planned(script, spec, "a", "b", "c", plan=plan) as gateway:
+        response = ask_by(gateway, "/v1/chat/completions", NUMBERED, stream=True)
+    assert response.status_code == 200
+    assert script.models[0] == "a"
+    assert sorted(script.models) == ["a", "b", "c"]

@@ -83,7 +83,12 @@ def test_a_server_that_is_only_too_slow_to_list_its_models_stays_available() -> 
     listed = ServerInventory({"a": ModelServer(URL, "a server", (CATALOG.named("a").model,))})
     slow = ServerInventory({"a": ModelServer(URL, "a server", (), ListingProblem.SLOW)})
     assert monitored(listed, slow, slow)[1] == []
-    assert monitored(listed, down("a"))[1] == [f"no longer available: a ({DOWN})"]
+
+
+def test_a_server_that_does_not_respond_once_may_be_restarting_and_stays_available() -> None:
+    listed = ServerInventory({"a": ModelServer(URL, "a server", (CATALOG.named("a").model,))})
+    assert monitored(listed, down("a"), listed, down("a"), listed)[1] == []
+    assert monitored(listed, down("a"), down("a"))[1] == [f"no longer available: a ({DOWN})"]
 
 
 def test_a_server_that_was_never_listed_is_unavailable_while_it_is_too_slow() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from router.decide.plans.spec import BestOf, Caps, Cascade, Chain, Committee, Panel, PlanSpec, Samples, Segments, Stage
 from router.dispatch.costs import Bounds
-from router.gateway.routing.composed import PlannedCall, bounds_of_plan, calls_of_plan
-from router.types import ComposedPlan
+from router.gateway.routing.composed import PlannedCall, bounds_of_plan, calls_of_plan, rejected_for_parts
+from router.types import ComposedPlan, Rejection
 
 BODY = {"messages": [{"role": "user", "content": "Answer the questions:\n1. What is 2 + 2?\n2. Who wrote Faust?"}]}
 POINTS_BACK = "1. Write a poem about rain.\n2. Translate it into French."
@@ -87,3 +87,12 @@ def test_the_dearest_fallback_is_reserved_in_addition() -> None:
 
 def test_no_fallback_is_reserved_where_the_members_use_all_calls() -> None:
     assert bounds(CASCADE, "d", "c", calls=2) == bounds(CASCADE)
+
+
+def test_a_card_that_only_a_limit_on_plans_rejects_may_answer_a_part() -> None:
+    rejections = {
+        "alone": Rejection("plan=tasks", "does not have plan tasks"),
+        "dear": Rejection("plan=tasks", "does not have plan tasks", ("cost 2$ > 1$",)),
+        "down": Rejection("available", "no server responds"),
+    }
+    assert dict(rejected_for_parts(rejections)) == {"dear": "cost 2$ > 1$", "down": "no server responds"}

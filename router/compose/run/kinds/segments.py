@@ -27,12 +27,14 @@ from router.wire.usage.added import with_added
 
 class Work:
     """The calls that answer the tasks of one prompt, and their answers as they come. `first` is the text of the first
-    one, which others may depend on.
+    one, which others may depend on. Calls at a server of one's own that writes the first answer wait until it has
+    `begun`, since they would delay it.
     """
 
     def __init__(self, members: Members, call: Call, parts: Split, groups: Sequence[Group]) -> None:
         self.members, self.call, self.parts, self.groups = members, call, parts, groups
         self.first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()
         self.tasks: list[asyncio.Task[str]] = []
         self.drafts: dict[int, Draft] = {}
 
@@ -53,6 +55,8 @@ class Work:
             earlier = self.groups[group.after]
             text = await (asyncio.shield(self.first) if group.after < since else self.tasks[group.after - since])
             before = earlier, text
+        if since and self.members.share_server(self.groups[0].card, group.card):
+            await self.begun.wait()
         call = group_call(self.call, self.parts, group, before)
         return await self._by_any(number, (group.card, *self._others), call)
 
@@ -123,6 +127,7 @@ async def _streamed(work: Work) -> UpstreamResponse | None:
     if begun is None:
         await work.stop()
         return None
+    work.begun.set()
     called, response = begun
     assert isinstance(response.body, EventStream)
     stream = JoinedStream(response.body, members, called, work)
