@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from router.errors import PulvinarError
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
-from router.gateway.endpoints.keyed import Keyed
+from router.gateway.endpoints.feedback import FeedbackHandler
+from router.gateway.endpoints.keyed import Answer, Keyed
 from router.gateway.endpoints.ollama import Ollama
 from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
@@ -113,9 +114,10 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         limits_problem=lambda: gateway.limits_problem,
     )
     ollama = Ollama(models=lambda: gateway.models)
-    keyed = {
+    keyed: dict[str, Answer] = {
         "count_tokens": dry_run.count_tokens,
         "route": dry_run.route,
+        "feedback": FeedbackHandler(gateway.open_feedback, gateway.count_feedback),
         "ollama_tags": ollama.tags,
         "ollama_show": ollama.show,
         "models": status.models,

@@ -28,6 +28,7 @@ from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
+from router.store.records.feedback import FeedbackStore, Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.protocol import StateStore
@@ -44,8 +45,9 @@ class Gateway:
 
     `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
     conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
-    called. Without a `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway.
-    `polled` are further callbacks of metrics. `notify` gets a line for the operator when the available cards change.
+    called. Without a `journal` nothing is recorded; `open_feedback` opens the store of feedback about what is.
+    `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of metrics. `notify` gets a
+    line for the operator when the available cards change.
     """
 
     def __init__(
@@ -57,13 +59,14 @@ class Gateway:
         state: StateStore | None = None,
         conversations: StateStore | None = None,
         journal: RecordSink | None = None,
+        open_feedback: Callable[[], FeedbackStore] | None = None,
         access_log: AccessLog | None = None,
         traces: Traces | None = None,
         metrics_folder: Path | None = None,
         polled: Mapping[str, Callable[[], float]] | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.reloader, self.journal = reloader, journal
+        self.reloader, self.journal, self.open_feedback = reloader, journal, open_feedback
         self.state: StateStore = state or SqliteState()
         self.conversations: StateStore = conversations or self.state
         self.access_log, self.traces = access_log, traces
@@ -122,6 +125,12 @@ class Gateway:
     def limits_problem(self) -> str | None:
         """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
         return self.state.problem if self.reloader.current.keys.have_limits else None
+
+    def count_feedback(self, stored: Stored) -> None:
+        """Count feedback that is new, and export it as an event."""
+        self.metrics.count_feedback(stored)
+        if self.traces is not None:
+            self.traces.evaluated(stored)
 
     def _close(self) -> None:
         if self.journal is not None:

@@ -31,6 +31,7 @@ from router.gateway.telemetry.counters import (
     merge_snapshots,
     take_snapshot,
 )
+from router.store.records.feedback import Stored
 from router.store.records.record import Record
 from router.types import Outcome
 
@@ -73,6 +74,7 @@ HISTOGRAMS = {
         ),
         MetricSpec("pulvinar_overhead_seconds", "Time in the gateway before the first upstream call.", (), _OVERHEAD_S),
         MetricSpec("pulvinar_forecast_quality", "Forecast quality of the chosen card.", ("policy",), _QUALITY),
+        MetricSpec("pulvinar_feedback_value", "Feedback about answers, from 0 to 1.", ("card",), _QUALITY),
     )
 }
 
@@ -169,6 +171,10 @@ class Metrics:
         if decision is not None:
             self._decisions((policy, decision.guard))
             self._qualities((policy,), decision.quality)
+
+    def count_feedback(self, stored: Stored) -> None:
+        """Count feedback about an answer of a card."""
+        self._histograms["pulvinar_feedback_value"].observe((stored.card,), stored.feedback.value)
 
     def share(self) -> None:
         """Write a snapshot for the other workers. Without a folder, do nothing."""

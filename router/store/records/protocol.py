@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
+from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
 
 
@@ -74,6 +75,12 @@ class RecordStore(Protocol):
 
     def scan(self, wanted: Filter = EVERYTHING) -> Iterator[Record]:
         """All records, oldest first, without their prompts. Records added meanwhile may be included."""
+
+    def feedback_of(self, record: str) -> list[Feedback]:
+        """All feedback about the request with this id, oldest first."""
+
+    def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
+        """All feedback given since then, in seconds since 1970, oldest first."""
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

@@ -11,6 +11,7 @@ import msgspec
 
 from router.errors import CallerError
 from router.store.database import DatabaseError, Transaction, database_errors, open_database
+from router.store.records.feedback import Feedback
 from router.store.records.protocol import EVERYTHING, Filter
 from router.store.records.record import Record, Snapshot
 
@@ -46,8 +47,27 @@ MIGRATIONS = (
         "CREATE INDEX records_by_key ON records (key, at) WHERE key IS NOT NULL",
         "CREATE INDEX records_of_errors ON records (at) WHERE status >= 400 OR error IS NOT NULL",
     ),
+    (
+        """CREATE TABLE feedback (
+            record TEXT NOT NULL,
+            source TEXT NOT NULL,
+            at REAL NOT NULL,
+            value REAL NOT NULL,
+            verdict TEXT,
+            comment TEXT,
+            key TEXT,
+            idempotency_key TEXT,
+            PRIMARY KEY (record, source)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX feedback_by_time ON feedback (at, record, source)",
+        """CREATE UNIQUE INDEX feedback_once ON feedback (ifnull(key, ''), idempotency_key)
+            WHERE idempotency_key IS NOT NULL""",
+        """CREATE TRIGGER feedback_of_deleted_records AFTER DELETE ON records
+            BEGIN DELETE FROM feedback WHERE record = OLD.id; END""",
+    ),
 )
 
+FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
 _INSERT = f"INSERT OR IGNORE INTO records VALUES (NULL{', ?' * 16})"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
@@ -159,6 +179,24 @@ class SqliteRecords:
                 yield self._record(row)
             number, at = rows[-1][0], rows[-1][4]
 
+    def feedback_of(self, record: str) -> list[Feedback]:
+        """All feedback about the request with this id, oldest first."""
+        rows = self._select(f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE record = ? ORDER BY at, source", [record])
+        return [feedback_in(row) for row in rows]
+
+    def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
+        """All feedback given since then, in seconds since 1970, oldest first."""
+        sql = (
+            f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE (at, record, source) > (?, ?, ?) "
+            f"ORDER BY at, record, source LIMIT {_BATCH}"
+        )
+        place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
+        while rows := self._select(sql, place):
+            for row in rows:
+                yield feedback_in(row)
+            record, source, at, *_ = rows[-1]
+            place = at, record, source
+
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
         rows = self._select("SELECT content FROM snapshots WHERE fingerprint = ?", [fingerprint])
@@ -177,6 +215,12 @@ class SqliteRecords:
         if vector is not None and record.decision is not None:
             record = msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, vector=vector))
         return record if prompt is None else msgspec.structs.replace(record, prompt=prompt)
+
+
+def feedback_in(row: Sequence[Any]) -> Feedback:
+    """The feedback in a row of FEEDBACK_COLUMNS."""
+    record, source, at, value, verdict, comment, key, idempotency_key = row
+    return Feedback(record, value, at, source, verdict, comment, key, idempotency_key)
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:
