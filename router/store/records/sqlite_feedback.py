@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from router.errors import ConflictError, FieldError, UnknownIdError, excerpt
 from router.store.database import Transaction, database_errors, open_database
 from router.store.records.feedback import MAX_SOURCES, Feedback, Stored
@@ -38,7 +40,8 @@ class SqliteFeedback:
     def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
         """See `FeedbackStore`."""
         with database_errors(self.file), Transaction(self._database):
-            card = self._card_of(feedback, of_any_key)
+            record, card = self._asked(feedback, of_any_key)
+            feedback = msgspec.structs.replace(feedback, record=record)
             known = self._select("record = ?", [feedback.record])
             earlier = next((each for each in known if each.source == feedback.source), None)
             if earlier is not None:
@@ -55,18 +58,22 @@ class SqliteFeedback:
             self._database.execute(f"INSERT INTO feedback ({FEEDBACK_COLUMNS}) VALUES (?{', ?' * 7})", _row(feedback))
         return Stored(feedback, card, is_new=True)
 
-    def _card_of(self, feedback: Feedback, of_any_key: bool) -> str:
-        sql = "SELECT key, card FROM records WHERE id = ?"
-        row = self._database.execute(sql, (feedback.record,)).fetchone()
-        if row is None or not (of_any_key or row[0] == feedback.key):
+    def _asked(self, feedback: Feedback, of_any_key: bool) -> tuple[str, str]:
+        """The id of the record, and the card that answered. The id of a client's own choice has a suffix there."""
+        name = feedback.record
+        own = "" if of_any_key else " AND key IS ?3"
+        sql = f"SELECT id, card FROM records WHERE (id = ?1 OR (id > ?2 AND id < ?2 || char(1114111))){own} LIMIT 2"
+        rows = self._database.execute(sql, (name, f"{name}.", *(() if of_any_key else (feedback.key,)))).fetchall()
+        row = next((row for row in rows if row[0] == name), rows[0] if rows else None)
+        if row is None:
             # Other keys' requests must look like requests that do not exist.
-            problem = (
-                f'names no request of this key: "{excerpt(feedback.record)}"; send the `x-request-id` of an answer'
-            )
+            problem = f'names no request of this key: "{excerpt(name)}"; send the `x-request-id` of an answer'
             raise UnknownIdError("id", problem)
+        if len(rows) > 1 and row[0] != name:
+            raise FieldError("id", f'is ambiguous: several requests had the id "{excerpt(name)}"')
         if row[1] is None:
-            raise FieldError("id", f'names a request that no model answered: "{excerpt(feedback.record)}"')
-        return str(row[1])
+            raise FieldError("id", f'names a request that no model answered: "{excerpt(name)}"')
+        return str(row[0]), str(row[1])
 
     def _select(self, condition: str, values: Sequence[object]) -> list[Feedback]:
         sql = f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE {condition}"

@@ -67,6 +67,16 @@ def test_an_idempotency_key_is_used_once_by_each_key(store: FeedbackStore) -> No
     assert store.add(Feedback("theirs", 1.0, AT, key="b", idempotency_key="k-1")).is_new
 
 
+def test_the_id_that_a_client_chose_is_enough_where_it_used_it_once(folder: Path, store: FeedbackStore) -> None:
+    with SqliteRecords.open(folder) as records:
+        ids = ("turn-1.aa", "turn-2.aa", "turn-2.bb")
+        records.add([*(record(name, key="a") for name in ids), record("turn-1.bb", key="b")], AT)
+    assert store.add(mine(record="turn-1")).feedback.record == "turn-1.aa"
+    assert not store.add(mine(record="turn-1.aa")).is_new
+    with pytest.raises(FieldError, match="ambiguous"):
+        store.add(mine(record="turn-2"))
+
+
 @pytest.mark.parametrize("name", ["theirs", "open", "no-such-request"])
 def test_another_keys_request_looks_like_one_that_does_not_exist(store: FeedbackStore, name: str) -> None:
     with pytest.raises(UnknownIdError) as error:
