@@ -106,6 +106,7 @@ class Router:
         is_typed: bool = False,
         only_narrows: bool = False,
         plan: str | None = None,
+        hidden: frozenset[str] = frozenset(),
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -113,8 +114,8 @@ class Router:
         do where `only_narrows`. `is_typed`: the operator wrote the prompt, and its flags count like those of the
         command line. `unavailable` maps the ids of cards that cannot be called now to the reason; `today` is the date
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
-        id of the plan that the client named. Raises CallerError for flags that cannot be read, and for limits that no
-        card meets.
+        id of the plan that the client named; `hidden` are the ids of those unavailable cards that do not exist for the
+        client. Raises CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -130,7 +131,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         forecast = self._of(applied)[1](features)
-        request_context = RequestContext(unavailable or {}, today, kept, plan)
+        request_context = RequestContext(unavailable or {}, today, kept, plan, hidden)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)
@@ -138,7 +139,7 @@ class Router:
         decision = decided(applied, requested, request_context)
         if in_prompt.limits or in_prompt.goals:
             narrow, above = self._narrowed(applied, decision, forecast, features)
-            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan)
+            request_context = RequestContext({**request_context.unavailable, **above}, today, kept, plan, hidden)
             try:
                 decision = decided(narrow, in_prompt.overridden_by(requested), request_context)
             except NoCandidateError as error:

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import msgspec
 
-from router.cards.adapter.checks import base_problem, slots_problem
+from router.cards.adapter.checks import adapters_problem, base_problem, slots_problem
 from router.cards.adapter.inheritance import inherited, with_inherited
 from router.cards.beliefs import contradiction, with_belief
 from router.cards.columns import Columns, columns_of
@@ -55,10 +55,7 @@ class Catalog(Sequence[Card]):
                 self._position[name] = position
         by_id = {card.id: card for card in self._cards}
         for card in self._cards:
-            if problem := base_problem(card, by_id):
-                raise CatalogError(card.id, "base", problem)
-            if problem := slots_problem(card, by_id):
-                raise CatalogError(card.id, "lora_slots", problem)
+            _check_beside(card, by_id)
         if (contradicting := contradiction(by_id)) is not None:
             raise CatalogError(*contradicting)
         # An upstream's responses carry its own name for the model. It identifies a card where only one card has it.
@@ -152,6 +149,16 @@ class Catalog(Sequence[Card]):
     def machines(self) -> Machines:
         """What the shapes and machines of all cards come to."""
         return machines_of(self._cards)
+
+
+def _check_beside(card: Card, by_id: Mapping[str, Card]) -> None:
+    """Raise CatalogError for what a card states of others wrongly."""
+    if problem := base_problem(card, by_id):
+        raise CatalogError(card.id, "base", problem)
+    if problem := slots_problem(card, by_id):
+        raise CatalogError(card.id, "lora_slots", problem)
+    if wrong := adapters_problem(card, by_id):
+        raise CatalogError(card.id, *wrong)
 
 
 def _name_conflict(name: str, card: Card, other: Card) -> CatalogError:

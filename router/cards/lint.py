@@ -10,6 +10,8 @@ from router.cards.benchmarks import BENCHMARKS, near_miss
 from router.cards.schema import Card
 from router.formats.units import show_bytes
 
+_ADAPTER_DIALECTS = frozenset({"vllm", "sglang"})
+
 
 class LintReport(Struct, frozen=True):
     """The result of checking one card.
@@ -61,7 +63,21 @@ def _hints(card: Card) -> tuple[str, ...]:
         for name, known in near.items()
         if known
     )
-    return (*unknown, *_fit_hints(card))
+    return (*unknown, *_fit_hints(card), *_serving_hints(card))
+
+
+def _serving_hints(card: Card) -> Iterator[str]:
+    """What keeps the gateway from loading an adapter that it manages."""
+    stated = card.adapters
+    if stated is None or not stated.loads:
+        return
+    if card.kind == "adapter" and card.dispatchable and (card.lora is None or card.lora.path is None):
+        yield (
+            f"lora.path is missing: where {stated.server} finds the weights, as its server sees it; without it, the "
+            "adapter is called only where the server has it already"
+        )
+    if card.dialect is not None and card.dialect in _ADAPTER_DIALECTS and card.dialect != stated.server:
+        yield f"adapters.server is {stated.server}, and `dialect` is {card.dialect}; is one of them wrong?"
 
 
 def _fit_hints(card: Card) -> Iterator[str]:

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from router.cards.abilities import Capability, CardId, Content, Modality, Output, Word
 from router.cards.adapter.facts import Axis, Lineage, Lora
+from router.cards.adapter.serving import LLAMA_CPP, AdapterServer, KeyId
 from router.cards.benchmarks import share_of_scale
 from router.cards.machine.facts import Arch, Hardware
 from router.cards.price import Price
@@ -119,7 +120,7 @@ _YAML_NAMES = {
     "rate_limits": "limits",
     "ttl_s": "ttl",
 }
-_OF_ADAPTERS = ("axis", "stackable", "ttl_s")
+_OF_ADAPTERS = ("axis", "stackable", "ttl_s", "tenant")
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
@@ -246,12 +247,19 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
         ]
         | None
     ) = None
+    adapters: Annotated[AdapterServer, Meta(description="Of the base model: how its servers hold adapters.")] | None = (
+        None
+    )
     axis: Axis | None = None
     stackable: Annotated[
         bool, Meta(description="An adapter that a server may add to another one of the same base in one request.")
     ] = False
     ttl_s: (
         Annotated[Seconds, Meta(description="An adapter is unloaded once no request has used it for this long.")] | None
+    ) = None
+    tenant: (
+        Annotated[KeyId, Meta(description="Of an adapter: the only key (its id in keys.yaml) for which it exists.")]
+        | None
     ) = None
     dispatchable: Annotated[
         bool, Meta(description="false: the card describes a model that no chat server has; it is never called.")
@@ -279,11 +287,23 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
             raise ValueError("not_examples: only limit what `examples` say, and the card has none")
         if self.deployments and (self.base_url or self.api_key_env or self.rate_limits):
             raise ValueError("deployments: move the card's base_url, api_key_env and limits into the deployments")
+        self._check_adapters()
         check_server(self.base_url, self.api_key_env)
         check_connection(self.proxy, self.headers)
         if self.dialect is not None and self.dialect not in SERVERS:
             known = did_you_mean(self.dialect, SERVERS) or f"; known are {', '.join(sorted(SERVERS))}"
             raise ValueError(f'dialect: there is no "{self.dialect}"{known}')
+
+    def _check_adapters(self) -> None:
+        stated = self.adapters
+        if stated is None:
+            return
+        if stated.server == LLAMA_CPP and self.lora_slots is None:
+            raise ValueError("adapters.server: a llama.cpp server needs `lora_slots`, the order of its --lora options")
+        if stated.server != LLAMA_CPP and self.lora_slots is not None:
+            raise ValueError(f"adapters.server: `lora_slots` are those of llama.cpp, and this is {stated.server}")
+        if not (self.base_url or self.deployments) and self.kind == "model":
+            raise ValueError("adapters: needs the address of the server: add base_url, or deployments")
 
     @property
     def withheld(self) -> str | None:

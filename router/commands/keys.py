@@ -42,6 +42,9 @@ def add_key(
         list[str] | None,
         typer.Option("--allow", help="Extra that the key may use: web_search … or all. Repeatable."),
     ] = None,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Key of an operator, who loads and unloads adapters.")
+    ] = False,
     rpm: Annotated[int | None, typer.Option("--rpm", help="Limit of requests per minute.")] = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", help="Limit of requests in progress.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Budget in US dollars per day, such as 5$.")] = None,
@@ -71,6 +74,7 @@ def add_key(
         "concurrency": concurrency,
         "budget_usd_per_day": budget,
         "allow": allow,
+        "operator": operator or None,
     }
     catalog = options.load_cards(cards)
     known = load_policies(policies or settings.default_policies_folder(), catalog)

@@ -24,9 +24,10 @@ from router.decide.limits import LimitResult, among, evaluate, gap
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
+from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.decide.policy import Policy
-from router.decide.ranking import AVAILABLE, DISPATCHABLE, MEASURED, TRIED, Ranking, Rejections
+from router.decide.ranking import AVAILABLE, DISPATCHABLE, HIDDEN, MEASURED, TRIED, Ranking, Rejections
 from router.decide.requirements import Requirement, hints, needed_tokens, room_results, word_requirements
 from router.errors import CallerError, NoCandidateError, did_you_mean
 from router.perceive.text.dependence import DEPENDENT, INDEPENDENT
@@ -48,12 +49,14 @@ class RequestContext(Struct, frozen=True):
     `unavailable` maps the ids of cards that cannot be called now to the reason. `today` is the date (UTC) from which
     `age` is counted. `kept` is the id of the card that answered the conversation so far. `plan` is the id of the plan
     that the client named, with which nothing but this plan is a candidate, unless there is nothing for it to do.
+    `hidden` are ids, all in `unavailable` too, of cards that do not exist for the client: no explanation names them.
     """
 
     unavailable: Mapping[str, str] = {}
     today: datetime.date | None = None
     kept: str | None = None
     plan: str | None = None
+    hidden: frozenset[str] = frozenset()
 
 
 def decide(
@@ -80,6 +83,7 @@ def decide(
         *among(DISPATCHABLE, catalog, catalog.withheld),
         *among(TRIED, catalog, catalog.untried),
         *among(AVAILABLE, catalog, request_context.unavailable),
+        *among(HIDDEN, catalog, request_context.hidden),
         *_evidence(forecast, policy),
         *room_results(features, inputs),
         *_evaluated([each for each in words if not each.is_wanted], inputs),
@@ -90,6 +94,8 @@ def decide(
     results = [*required, *remaining, *wanted]
     parts = parts_of(inputs, combined.goals, policy.mistake_usd)
     named = (request_context.plan,) if request_context.plan is not None else policy.plans
+    if named and request_context.hidden:
+        named = tuple(name for name in named if request_context.hidden.isdisjoint(cards_named_in(plans.named(name))))
     rows = None
     if named:
         rows = _plan_rows(
@@ -358,17 +364,22 @@ def _explain_empty(
     """Which limits reject how many cards, which card comes nearest, the `advice`, and which words occur on no card."""
     if not len(inputs.catalog):
         return "the catalogue has no cards"
-    counts = fails.sum(axis=0)[: len(inputs.catalog)]
-    distance = [
-        sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in range(len(counts))
-    ]
-    nearest = min(range(len(counts)), key=lambda card: (int(counts[card]), distance[card], card))
+    hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
+    shown = np.arange(len(inputs.catalog)) if hidden is None else np.flatnonzero(~hidden[: len(inputs.catalog)])
+    if not len(shown):
+        return "the catalogue has no cards"
+    results = [result for result in results if result.limit is not HIDDEN]
+    counts = fails.sum(axis=0)
+    distance = {
+        card: sum(gap(result, card, inputs) for result in results if result.fails[card]) for card in shown.tolist()
+    }
+    nearest = min(distance, key=lambda card: (int(counts[card]), distance[card], card))
     rejection = rejections[inputs.catalog.ids[nearest]]
     by_effect = sorted(
-        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[: len(counts)].sum()))),
+        ((rejected, result.limit.text) for result in results if (rejected := int(result.fails[shown].sum()))),
         reverse=True,
     )
-    effects = ", ".join(f"{text} (rejects {count} of {len(counts)})" for count, text in by_effect)
+    effects = ", ".join(f"{text} (rejects {count} of {len(shown)})" for count, text in by_effect)
     reasons = "; ".join((rejection.reason, *rejection.also))
     lines = [f"no card meets every limit: {effects}", f"nearest is {inputs.catalog.ids[nearest]}: {reasons}", *advice]
     for result in results:
@@ -379,7 +390,8 @@ def _explain_empty(
             and limit.field != "plan"
             and limit.field in inputs.catalog.facets
         ):
-            stated = inputs.catalog.facets[limit.field].cards_of
+            words = inputs.catalog.facets[limit.field].cards_of
+            stated = words if hidden is None else {word for word, cards in words.items() if cards[shown].any()}
             if limit.value not in stated:
                 known = f"; known: {', '.join(sorted(stated)[:12])}" if stated else ""
                 hint = did_you_mean(limit.value, stated) or known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> L
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
 
-def among(limit: Limit, catalog: Catalog, failing: Mapping[str, str]) -> list[LimitResult]:
+def among(limit: Limit, catalog: Catalog, failing: Collection[str]) -> list[LimitResult]:
     """`limit`, which these cards fail, by their ids; none where there are no such cards."""
     if not failing:
         return []

@@ -65,6 +65,12 @@ class Aliases(Mapping[str, str]):
         self._patterns = tuple((glob(name), target) for name, target in targets.items() if WILDCARD in name)
         self._cards = cards
 
+    def beside(self, cards: Container[str]) -> Aliases:
+        """The same aliases beside other cards."""
+        made = Aliases({}, cards)
+        made._exact, made._patterns = self._exact, self._patterns
+        return made
+
     def __getitem__(self, name: str) -> str:
         exact = self._exact.get(name)
         if exact is not None:

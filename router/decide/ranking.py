@@ -22,6 +22,9 @@ AVAILABLE = Limit("available", "=", "yes", "available")
 DISPATCHABLE = Limit("dispatchable", "=", "true", "dispatchable=true")
 """The limit that a card fails which is never called."""
 
+HIDDEN = Limit("hidden", "=", "no", "hidden=no")
+"""The limit that a card fails which does not exist for the client. Nothing that a client reads names it."""
+
 TRIED = Limit("lineage", "=", "probed", "lineage.state=probed")
 """The limit that a card fails which was ported to another base and not probed there."""
 
@@ -94,7 +97,9 @@ class Rejections(Mapping[str, Rejection]):
         unavailable: Mapping[str, str],
         plans: PlanRows | None = None,
     ) -> None:
-        self._results, self._rejected, self._inputs, self._unavailable = results, rejected, inputs, unavailable
+        hidden = next((result.fails for result in results if result.limit is HIDDEN), None)
+        self._rejected = rejected if hidden is None else rejected & ~hidden
+        self._results, self._inputs, self._unavailable = results, inputs, unavailable
         self._plans, self._ids = plans, inputs.catalog.ids if plans is None else plans.ids
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class Rejections(Mapping[str, Rejection]):
             card = self._plans.position(name)
         failed = [] if card is None else [result for result in self._results if result.fails[card]]
         # `position` also finds aliases; only ids are keys.
-        if card is None or not failed or self._ids[card] != name:
+        if card is None or not self._rejected[card] or self._ids[card] != name:
             raise KeyError(name)
         first, *others = failed
         also = tuple(self._reason(other, card) for other in others)

@@ -59,7 +59,7 @@ class Call(Struct, frozen=True, eq=False):
     decode it once. `raw`: what to send as it is, in place of `body`. `changed`: the fields that the upstream's dialect
     left out or limited. The whole exchange ends at `ends_s`, and an attempt must have a response, or the first content
     of a stream, at `first_by_s`, both in seconds of the monotonic clock. `repeats`: another card has failed
-    to answer the request.
+    to answer the request. `model` is the upstream's name for the model, where it is not that of the card.
     """
 
     api: Api
@@ -77,6 +77,7 @@ class Call(Struct, frozen=True, eq=False):
     first_by_s: float = math.inf
     repeats: bool = False
     tenant: str = ""
+    model: str = ""
 
     def limits(self, timeouts: Timeouts) -> Timeouts:
         """`timeouts`, as far as the time that is left allows them."""
@@ -102,12 +103,12 @@ class Call(Struct, frozen=True, eq=False):
 
 
 def fitted(call: Call, card: Card, dialect: Dialect) -> Call:
-    """The call in a protocol that the card's upstream supports, and in its dialect, with the card's adapter.
+    """The call in a protocol that the card's upstream supports, and in its dialect.
 
     Raises FieldError where the body cannot be converted, or has a field that the upstream does not support and without
     which the answer would be another.
     """
-    return _with_adapter(_converted(call, card, dialect), card)
+    return _converted(call, card, dialect)
 
 
 def _converted(call: Call, card: Card, dialect: Dialect) -> Call:
@@ -133,17 +134,6 @@ def _converted(call: Call, card: Card, dialect: Dialect) -> Call:
 def _in_dialect(call: Call, card: Card, dialect: Dialect) -> Call:
     adapted = adapt(call.body, dialect, card.server_id)
     return msgspec.structs.replace(call, body=adapted.body, changed=adapted.changed)
-
-
-def _with_adapter(call: Call, card: Card) -> Call:
-    """The call with the scale of each adapter of a llama.cpp server: 1 for that of the card, 0 for the others.
-
-    The server reuses what it has cached of a prompt, whatever adapter it was computed with, unless all are stated.
-    """
-    if card.lora_slots is None:
-        return call
-    scales = [{"id": slot, "scale": float(name == card.id)} for slot, name in enumerate(card.lora_slots)]
-    return msgspec.structs.replace(call, body={**call.body, "lora": scales})
 
 
 def _at_effort(card: Card, call: Call, asked: Mapping[str, Any]) -> Call:

@@ -23,6 +23,7 @@ from router.dispatch.call import Call
 from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
+from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
 from router.dispatch.stream import EventStream, Source, Timeouts
@@ -66,6 +67,7 @@ class Relay:
         A retry gets a new connection, since other open ones may be broken as well. Raises UpstreamError where there is
         no valid HTTP response, or a stream breaks off before its first content.
         """
+        call = named_in(call, card)
         async with _one_attempt(card, call.answer_limit_s(self.timeouts)) as arrived:
             return await self._send(card, call, PROTOCOLS[call.api], path, arrived)
 
@@ -244,7 +246,7 @@ def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _payload(card: Card, call: Call, include_usage: bool) -> bytes:
-    body = _forwarded_body(call.body, card.model)
+    body = _forwarded_body(call.body, call.model or card.model)
     if card.provider in _ALWAYS_REPORT_USAGE:
         body.pop("stream_options", None)
     if include_usage:

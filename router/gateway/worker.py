@@ -212,7 +212,7 @@ class Gateway:
 
 
 def _model_list(active: ActiveConfig) -> ModelList:
-    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans)
+    return ModelList(active.router.catalog, active.router.policies, active.aliases, active.router.plans, active.keys)
 
 
 def _visitors(active: ActiveConfig) -> Visitors:

@@ -37,6 +37,30 @@ def slots_problem(card: Card, cards: Mapping[str, Card]) -> str | None:
     return None
 
 
+def adapters_problem(card: Card, cards: Mapping[str, Card]) -> tuple[str, str] | None:
+    """What is wrong with the `adapters` of a card: the key and the problem; None where nothing is. `cards` are all
+    cards by id.
+    """
+    if card.adapters is None or card.effort_of is not None:
+        return None
+    if card.kind == "adapter":
+        return "adapters", f"only the base model's card states what its servers hold: move it to {card.base}"
+    for name in card.adapters.pinned:
+        if name not in cards:
+            return "adapters.pinned", f'there is no card "{name}"{did_you_mean(name, _adapters_of(card, cards))}'
+        if cards[name].base != card.id:
+            near = did_you_mean(name, _adapters_of(card, cards))
+            return "adapters.pinned", f'"{name}" is not an adapter of {card.id}{near}'
+    slots, held = card.adapters.slots, set(card.adapters.pinned)
+    if slots is not None and len(held) == slots and any(name not in held for name in _adapters_of(card, cards)):
+        return "adapters.pinned", f"takes all {slots} slots of a server, so that no other adapter can be loaded"
+    return None
+
+
+def _adapters_of(card: Card, cards: Mapping[str, Card]) -> list[str]:
+    return [other.id for other in cards.values() if other.base == card.id and other.withheld is None]
+
+
 def _adapter_as_base(chain: Sequence[str], cards: Mapping[str, Card]) -> str:
     """What is wrong where the second of a `chain` of bases is an adapter."""
     *before, last = chain

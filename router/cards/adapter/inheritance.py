@@ -42,6 +42,7 @@ _OF_THE_SERVER = (
     "region",
     "hardware",
     "lora_slots",
+    "adapters",
 )
 _CAPABILITIES_OF_THE_MODEL: frozenset[Capability] = frozenset(
     {"tools", "parallel_tools", "strict_tools", "custom_tools", "reasoning"}

@@ -24,6 +24,11 @@ def members_of(plan: PlanSpec) -> Iterator[tuple[KeyPath, Member]]:
                 yield ("writer",), plan.writer
 
 
+def cards_named_in(plan: PlanSpec) -> Iterator[str]:
+    """The ids of the cards that a plan names as members."""
+    return (member for _, member in members_of(plan) if isinstance(member, str))
+
+
 def capped_calls(plan: PlanSpec) -> int:
     """The greatest number of calls that a plan makes. Of segments it is two at least, as many as the parts at most."""
     match plan:

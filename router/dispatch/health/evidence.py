@@ -25,8 +25,9 @@ class Evidence(Struct, frozen=True):
 
 FAILURE = Evidence("failure")
 _UNCHANGED = Evidence("unchanged")
-# Failures before any server was asked: this process has no descriptors left, the card does not serve such requests.
-_OWN = frozenset({"local", "not_served"})
+# Failures that show nothing of the deployment: this process has no descriptors left, the card does not serve such
+# requests, its adapter was not loaded while other adapters may be.
+_OWN = frozenset({"adapter", "local", "not_served"})
 
 
 def evidence_of(fault: Fault, asked_s: float | None = None) -> Evidence:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from router.cards.adapter.serving import KeyId
 from router.cards.catalog import Catalog
 from router.decide.model_name import DEFAULT_POLICY
 from router.decide.policy import Policies
@@ -37,7 +38,6 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _PLAINTEXT_KEY = re.compile(rb"pv-[A-Za-z0-9_-]{20,}")
 _MAX_LENGTH = 1024
 
-KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=200)]
 # `router.wire.reading.extras.EXTRAS`, and all of them but the ids of others.
 Extra = Literal[
@@ -67,8 +67,9 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `policy` is the policy of the model name `auto`; without it, `default`. `rpm`: requests per minute.
     `concurrency`: requests in progress, per worker.
     `budget_usd_per_day`: the cost limit per day, in UTC. `allow` are the extras (`router.wire.reading.extras`) that the
-    key may use; without the list, a key without `cards`, `policies` and budget may use all, any other none. The key is
-    inactive from the start of the days `expires` and `revoked` (UTC).
+    key may use; without the list, a key without `cards`, `policies` and budget may use all, any other none. An
+    `operator` sees and changes what is loaded. The key is inactive from the start of the days `expires` and `revoked`
+    (UTC).
     """
 
     id: KeyId
@@ -84,14 +85,11 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     budget_usd_per_day: Dollars | None = None
     allow: tuple[Extra, ...] | None = None
+    operator: bool = False
 
     def allows_card(self, card: str) -> bool:
-        """Whether this key's requests may be sent to the card with this id."""
+        """Whether this key's `cards` contain this id. Ask `Keys.allows`, which knows whose the cards are."""
         return self.cards is None or _matches(self.cards, card)
-
-    def allows_naming(self, card: str) -> bool:
-        """Whether this key's requests may name the card with this id."""
-        return self.allows_card(card) and not self.only_narrows
 
     @property
     def only_narrows(self) -> bool:
@@ -135,13 +133,19 @@ class Keys(Sequence[Key]):
     `have_limits`: some key has a rate limit or a budget.
     """
 
-    def __init__(self, keys: Iterable[Key] = (), cards: Iterable[str] = ()) -> None:
-        """`cards` are the ids of the catalogue, for `denied`."""
+    def __init__(
+        self, keys: Iterable[Key] = (), cards: Iterable[str] = (), tenants: Mapping[str, str] | None = None
+    ) -> None:
+        """`cards` are the ids of the catalogue, for `denied`; `tenants` those that exist for one key only, with its
+        id.
+        """
         self._keys = tuple(keys)
         self._by_hash = {key.hash: key for key in self._keys}
         self.have_limits = any(key.rpm is not None or key.budget_usd_per_day is not None for key in self._keys)
         self._cards = tuple(cards)
+        self.tenants: Mapping[str, str] = tenants or {}
         self._denied: dict[str, Mapping[str, str]] = {}
+        self._hidden: dict[str, frozenset[str]] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -182,8 +186,48 @@ class Keys(Sequence[Key]):
         """The ids of the cards that this key does not allow, with the reason."""
         if key.id not in self._denied:
             reason = f'not allowed by the key "{key.id}"'
-            self._denied[key.id] = {card: reason for card in self._cards if not key.allows_card(card)}
+            _make_room(self._denied)
+            self._denied[key.id] = {card: reason for card in self._cards if not self.allows(key, card)}
         return self._denied[key.id]
+
+    def hidden(self, key: Key | None) -> frozenset[str]:
+        """The ids of the cards that do not exist for this key, since they are another's."""
+        if key is None or not self.tenants:
+            return _NOTHING
+        if key.id not in self._hidden:
+            _make_room(self._hidden)
+            self._hidden[key.id] = frozenset(card for card, tenant in self.tenants.items() if tenant != key.id)
+        return self._hidden[key.id]
+
+    def allows(self, key: Key | None, card: str) -> bool:
+        """Whether requests of this key (None where there are no keys) may be sent to the card with this id."""
+        return key is None or (key.allows_card(card) and self.tenants.get(card, key.id) == key.id)
+
+    def allows_naming(self, key: Key | None, card: str) -> bool:
+        """Whether requests of this key may name the card with this id."""
+        return self.allows(key, card) and (key is None or not key.only_narrows)
+
+    def nameable(self, key: Key | None, cards: Iterable[str]) -> Iterator[str]:
+        """Of these ids, those that requests of this key may name."""
+        return (card for card in cards if self.allows_naming(key, card))
+
+    def may_operate(self, key: Key | None) -> bool:
+        """Whether requests of this key may see and change what servers have loaded. Where there are no keys, every
+        program of this machine may.
+        """
+        return not self._keys if key is None else key.operator
+
+
+_NOTHING: frozenset[str] = frozenset()
+_MAX_CACHED = 256
+
+
+def _make_room(cache: dict[str, Any]) -> None:
+    if len(cache) >= _MAX_CACHED:
+        cache.clear()
+
+
+NO_KEYS = Keys()
 
 
 def new_key() -> str:
@@ -231,7 +275,9 @@ def load_keys(file: Path, catalog: Catalog | None = None, policies: Policies | N
         raise ConfigurationError("\n".join(problems))
     if file.stat().st_mode & stat.S_IWOTH:
         _LOG.warning("%s: is world-writable, so any user of this machine could add keys; run chmod o-w", file)
-    return Keys(keys, catalog.ids if catalog is not None else ())
+    if catalog is None:
+        return Keys(keys)
+    return Keys(keys, catalog.ids, {card.id: card.tenant for card in catalog if card.tenant is not None})
 
 
 def json_schema() -> dict[str, Any]:

@@ -65,8 +65,29 @@ class ActiveConfig(Struct, frozen=True, eq=False, dict=True):
     @functools.cached_property
     def aliases(self) -> Aliases:
         """The aliases, whose patterns match no card's name unless `aliases_hide_cards` is set."""
+        return Aliases(self.config.aliases, self._card_names)
+
+    def aliases_of(self, key: Key | None) -> Aliases:
+        """The aliases for this key, for which the cards of others do not exist."""
+        hidden = self.keys.hidden(key)
+        return self.aliases.beside(_Visible(self._card_names, hidden)) if hidden else self.aliases
+
+    @functools.cached_property
+    def _card_names(self) -> Mapping[str, str]:
+        """The ids of the cards by all names that take precedence over aliases with a `*`."""
         cards = () if self.config.aliases_hide_cards else self.router.catalog
-        return Aliases(self.config.aliases, frozenset(name for card in cards for name in card.names))
+        return {name: card.id for card in cards for name in card.names}
+
+
+class _Visible:
+    """The names of cards that are not hidden."""
+
+    def __init__(self, card_names: Mapping[str, str], hidden: frozenset[str]) -> None:
+        self._card_names, self._hidden = card_names, hidden
+
+    def __contains__(self, name: object) -> bool:
+        card = self._card_names.get(name) if isinstance(name, str) else None
+        return card is not None and card not in self._hidden
 
 
 Load = Callable[[ActiveConfig | None], ActiveConfig]

@@ -17,6 +17,7 @@ from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
 from router.gateway.config.keys import Keys, load_keys
+from router.gateway.config.tenants import check_tenants
 from router.perceive.ability.evidence import EvidenceFolder, ProbeOutcome
 
 _MAX_LINKS = 40
@@ -58,11 +59,13 @@ class Sources(Struct, frozen=True):
         if DEFAULT_POLICY not in policies:
             problem = f'there is no policy "{DEFAULT_POLICY}", which the model name "auto" needs'
             raise ConfigurationError(f"{self.policies}: {problem}")
+        keys = load_keys(self.keys, catalog, policies)
+        check_tenants(catalog, keys, self.cards, self.keys)
         return ParsedConfig(
             catalog,
             policies,
             load_config(self.gateway, catalog, policies, plans),
-            load_keys(self.keys, catalog, policies),
+            keys,
             EvidenceFolder(self.evidence).outcomes(),
             plans,
         )

@@ -76,7 +76,7 @@ class DryRun:
 
     async def _count(self, request: GatewayRequest, entry: Entry) -> bytes:
         services = self._services
-        target = read_target(request.body.get("model"), request.active.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases_of(request.key))
         card = None
         if target.card is not None:
             await Ownership(services.state).check(request, time.time())

@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from router.cards import Catalog
-from router.decide.model_name import is_auto
+from router.decide.model_name import is_auto, is_plan
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.spec import PREFIX
 from router.decide.policy import Policies
 from router.errors import FieldError
-from router.gateway.config.keys import Key
+from router.gateway.config.keys import NO_KEYS, Key, Keys
 from router.gateway.routing.selection import plans_of, unknown_model
 
 _MAX_SHOWN_CHARACTERS = 100
@@ -45,8 +45,14 @@ class ModelList:
     """
 
     def __init__(
-        self, catalog: Catalog, policies: Policies, aliases: Mapping[str, str], plans: Plans = NO_PLANS
+        self,
+        catalog: Catalog,
+        policies: Policies,
+        aliases: Mapping[str, str],
+        plans: Plans = NO_PLANS,
+        keys: Keys = NO_KEYS,
     ) -> None:
+        self._keys = keys
         self._plans, self._all_policies = plans, policies
         self._policies = {"auto": "", **{f"auto/{id_}": id_ for id_ in policies.ids}}
         self._cards = {
@@ -67,7 +73,7 @@ class ModelList:
         entries = [
             *(_entry(name, 0, "pulvinar") for name, policy in self._policies.items() if _allows(key, policy)),
             *(_entry(name, 0, "pulvinar") for name in (*self._plans_of(key), *self._aliases_of(key))),
-            *(entry for id_, entry in self._cards.items() if key is None or key.allows_naming(id_)),
+            *(entry for id_, entry in self._cards.items() if self._keys.allows_naming(key, id_)),
         ]
         return msgspec.json.encode({"object": "list", "data": entries})
 
@@ -77,19 +83,24 @@ class ModelList:
             *(name for name, policy in self._policies.items() if _allows(key, policy)),
             *self._plans_of(key),
             *self._aliases_of(key),
-            *(id_ for id_ in self._cards if key is None or key.allows_naming(id_)),
+            *self._keys.nameable(key, self._cards),
         )
 
     def _plans_of(self, key: Key | None) -> tuple[str, ...]:
-        return tuple(f"{PREFIX}{name}" for name in plans_of(key, self._all_policies, self._plans))
+        return tuple(
+            f"{PREFIX}{name}" for name in plans_of(key, self._all_policies, self._plans, self._keys.hidden(key))
+        )
 
     def _aliases_of(self, key: Key | None) -> tuple[str, ...]:
         return tuple(name for name in self._aliases if self._allows_alias(key, name))
 
     def _allows_alias(self, key: Key | None, name: str) -> bool:
         # A pattern's names are in no list.
+        target = self._aliases[name]
+        if is_plan(target) and target.partition("[")[0] not in self._plans_of(key):
+            return False
         card = self._alias_cards.get(name)
-        return card is None or (card in self._cards and (key is None or key.allows_naming(card)))
+        return card is None or (card in self._cards and self._keys.allows_naming(key, card))
 
     def page(self, key: Key | None, page: Page) -> bytes:
         """A page of the list in Anthropic's shape, as JSON. Raises FieldError for a name that is not in the list."""
@@ -138,9 +149,9 @@ class ModelList:
             or name in self._plans_of(key)
         ):
             return msgspec.json.encode(_entry(name, 0, "pulvinar"))
-        if card in self._cards and (key is None or key.allows_naming(card)):
+        if card in self._cards and self._keys.allows_naming(key, card):
             return msgspec.json.encode(self._cards[card])
-        raise unknown_model(name, (*self._policies, *self._plans_of(key), *self._aliases, *self._cards), key)
+        raise unknown_model(name, self.names(key))
 
 
 def _position(names: Sequence[str], name: str, parameter: str) -> int:

@@ -121,7 +121,7 @@ class RelayedHandler(CompletionHandler):
         catalog = request.active.router.catalog
         position = None if name is None else catalog.position(name.partition("#")[0])
         card = None if position is None else catalog[position]
-        if name is None or card is None or (request.key is not None and not request.key.allows_card(card.id)):
+        if name is None or card is None or not request.active.keys.allows(request.key, card.id):
             raise UnknownModelError(
                 f'there is no stored response "{self._id}" of this key: it is older than a day, was made with store: '
                 "false, or by a server that keeps no responses"
@@ -135,7 +135,7 @@ class RelayedHandler(CompletionHandler):
     async def _named(self, request: GatewayRequest) -> Selection:
         """The selection of the named card. Raises FieldError where the request names none, or no fitting one."""
         name, path = request.body.get("model"), f"/v1/{self._endpoint.path}"
-        target = request.active.aliases.get(name, name) if isinstance(name, str) else name
+        target = request.active.aliases_of(request.key).get(name, name) if isinstance(name, str) else name
         if target is None or (isinstance(target, str) and is_auto(target)):
             field = _CARD if self._endpoint.names_card_by == "header" else "model"
             raise FieldError(field, f"must name a card: {path} is relayed to its server, and nothing is routed")

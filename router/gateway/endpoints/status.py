@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from router import __version__
 from router.errors import InvalidKeyError
+from router.gateway.config.keys import Key
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.endpoints.apidoc.document import openapi_document
 from router.gateway.endpoints.keyed import Entry, authenticated
@@ -20,6 +21,8 @@ from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics
 
 _JSON = "application/json"
+_NOTHING: frozenset[str] = frozenset()
+_REFUSED = "a change was refused; a key with `operator: true` reads why"
 _ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
@@ -55,27 +58,35 @@ class Status:
         current, is_draining, problem = self._reloader.current, self._is_draining(), self._limits_problem()
         is_ready = not is_draining and problem is None
         status: dict[str, object] = {"ready": is_ready}
-        if current.keys and self._is_authenticated(request):
+        if current.keys and (key := self._key_of(request)) is not None:
+            # What an operator wrote into a refused file may be of cards that exist for one key only.
+            refused, catalog = self._reloader.problem, current.router.catalog
+            shown = refused if key.operator or not (refused and current.keys.tenants) else _REFUSED
+            hidden = current.keys.hidden(key)
+            callable_hidden = len(hidden - self._availability.unavailable.keys())
             status |= {
                 "status": "draining" if is_draining else "ready" if is_ready else "limits_unavailable",
-                "cards": {"callable": self._availability.callable_cards, "all": len(current.router.catalog)},
+                "cards": {
+                    "callable": self._availability.callable_cards - callable_hidden,
+                    "all": len(catalog) - len(hidden),
+                },
                 "configuration": {"number": current.number, "fingerprint": current.fingerprint},
-                "refused_edit": self._reloader.problem,
+                "refused_edit": shown,
                 "limits_problem": problem,
             }
         return Response(msgspec.json.encode(status), 200 if is_ready else 503, media_type=_JSON)
 
-    def _is_authenticated(self, request: Request) -> bool:
+    def _key_of(self, request: Request) -> Key | None:
         try:
-            authenticated(self._reloader.current, request.headers)
+            return authenticated(self._reloader.current, request.headers)
         except InvalidKeyError:
-            return False
-        return True
+            return None
 
-    async def metrics(self, request: Request, _: Entry) -> Response:
-        """`GET /metrics`, for Prometheus."""
-        accept = request.headers.get("accept", "")
-        content_type, body = await asyncio.to_thread(self._metrics.exposition, accept)
+    async def metrics(self, request: Request, entry: Entry) -> Response:
+        """`GET /metrics`, for Prometheus. A key of no operator sees nothing of cards that do not exist for it."""
+        accept, key = request.headers.get("accept", ""), entry.request.key
+        hidden = _NOTHING if key is None or key.operator else entry.request.active.keys.hidden(key)
+        content_type, body = await asyncio.to_thread(self._metrics.exposition, accept, hidden)
         return Response(body, headers={"content-type": content_type})
 
     async def openapi(self, _: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.limits import meets_facts
 from router.decide.model_name import DEFAULT_POLICY, RoutingOptions, Target, read_routing_options, read_target
 from router.decide.plans.catalog import Plans
+from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import PREFIX, PlanSpec
 from router.decide.policy import Policies, Policy
 from router.dispatch import Affinity
@@ -123,7 +124,7 @@ class Selector:
 
     async def select(self, request: GatewayRequest) -> Selection:
         """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called."""
-        target = read_target(request.body.get("model"), request.active.aliases)
+        target = read_target(request.body.get("model"), request.active.aliases_of(request.key))
         options = read_routing_options(request.headers, request.body)
         if target.card is not None:
             return await self._named(request, target.card, options)
@@ -134,7 +135,7 @@ class Selector:
         position = router.catalog.position(name)
         card = None if position is None else router.catalog[position]
         if position is None or card is None or not _may_name(request, card, position):
-            raise unknown_model(name, router.catalog.ids, request.key)
+            raise unknown_model(_asked(request, name), request.active.keys.nameable(request.key, router.catalog.ids))
         if card.withheld is not None:
             raise FieldError("model", f'is "{name}", which is never called: its card {card.withheld}')
         if options.places:
@@ -170,7 +171,8 @@ class Selector:
             decide = runner(request.is_large or request.active.router.may_split(policy, named))
             routed = await decide(self._decide, request, chat, flags, policy, named, kept, cooling_down, elsewhere)
         except (NoCandidateError, PromptFlagError):
-            if request.key is None or not request.active.keys.denied(request.key):
+            keys = request.active.keys
+            if request.key is None or keys.hidden(request.key).issuperset(keys.denied(request.key)):
                 raise
             # The explanation would name cards that the key may not use.
             limits = f" and of {flags}" if flags.limits else ""
@@ -217,8 +219,9 @@ class Selector:
         elsewhere: Mapping[str, str],
     ) -> Routed:
         router = request.active.router
-        today, key = datetime.datetime.now(datetime.UTC).date(), request.key
-        denied = {} if key is None else request.active.keys.denied(key)
+        today, key, keys = datetime.datetime.now(datetime.UTC).date(), request.key, request.active.keys
+        denied = {} if key is None else keys.denied(key)
+        hidden = keys.hidden(key)
         narrows = key is not None and key.only_narrows
 
         def route(unavailable: Mapping[str, str]) -> Routed:
@@ -232,6 +235,7 @@ class Selector:
                 kept=kept,
                 only_narrows=narrows,
                 plan=plan,
+                hidden=hidden,
             )
 
         native = bool(chat.native_only)
@@ -248,7 +252,14 @@ class Selector:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
         ignoring_availability = router.route(
-            chat, flags=flags, policy=policy, unavailable=denied, today=today, only_narrows=narrows, plan=plan
+            chat,
+            flags=flags,
+            policy=policy,
+            unavailable=denied,
+            today=today,
+            only_narrows=narrows,
+            plan=plan,
+            hidden=hidden,
         )
         decided = ignoring_availability.decision
         candidates = [each.card for each in decided.candidates if not each.card.startswith(PREFIX)]
@@ -282,20 +293,25 @@ class Selector:
         return reasons
 
 
-def unknown_model(name: str, known: tuple[str, ...], key: Key | None) -> UnknownModelError:
-    """The error for an unknown model, with a similar name that the key may use."""
-    allowed = [card for card in known if key is None or key.allows_naming(card)]
-    return UnknownModelError(f'there is no model "{excerpt(name)}"{did_you_mean(name, allowed)}')
+def unknown_model(name: str, usable: Iterable[str] = ()) -> UnknownModelError:
+    """The error for an unknown model, with a similar one of the names that the key may use."""
+    return UnknownModelError(f'there is no model "{excerpt(name)}"{did_you_mean(name, usable)}')
+
+
+def _asked(request: GatewayRequest, name: str) -> str:
+    """What the client wrote: the target of an alias may be a card that it must not learn of."""
+    asked = request.body.get("model")
+    return asked if isinstance(asked, str) else name
 
 
 def _may_name(request: GatewayRequest, card: Card, position: int) -> bool:
     """Whether the key allows a request to name the card at this position. Embeddings can only name one, so a key with
     policies reaches the cards whose facts one of them allows.
     """
-    key, router = request.key, request.active.router
-    if key is None or key.allows_naming(card.id):
+    key, router, keys = request.key, request.active.router, request.active.keys
+    if key is None or keys.allows_naming(key, card.id):
         return True
-    if request.surface.api != "embeddings" or not key.allows_card(card.id):
+    if request.surface.api != "embeddings" or not keys.allows(key, card.id):
         return False
     today = datetime.datetime.now(datetime.UTC).date()
     return any(
@@ -309,27 +325,30 @@ def _policy(request: GatewayRequest, target: Target, options: RoutingOptions) ->
     default = DEFAULT_POLICY if request.key is None else request.key.default_policy
     name: str = options.policy or target.policy or default
     if request.key is not None and not request.key.allows_policy(name):
-        raise unknown_model(f"auto/{name}", (), None)
+        raise unknown_model(f"auto/{name}")
     return request.active.router.policies.named(name)
 
 
-def plans_of(key: Key | None, policies: Policies, plans: Plans) -> tuple[str, ...]:
-    """The plans that a key may name: those of its policies where these alone choose, else all. Their members must be
-    cards that the key allows like any other.
+def plans_of(key: Key | None, policies: Policies, plans: Plans, hidden: Collection[str] = ()) -> tuple[str, ...]:
+    """The plans that a key may name: those of its policies where these alone choose, else all but those that name a
+    card which is `hidden` from it. Their members must be cards that the key allows like any other.
     """
+    ids = plans.ids
+    if hidden:
+        ids = tuple(name for name in ids if not any(card in hidden for card in cards_named_in(plans[name])))
     if key is None or not key.only_narrows:
-        return plans.ids
+        return ids
     used = {name for policy in policies.values() if key.allows_policy(policy.id) for name in policy.plans}
-    return tuple(name for name in plans.ids if name in used)
+    return tuple(name for name in ids if name in used)
 
 
 def _named_plan(request: GatewayRequest, name: str, policy: Policy) -> str:
     """The id of the plan that the client named. Raises UnknownModelError where there is none that the key may use."""
     router, key = request.active.router, request.key
-    allowed = plans_of(key, router.policies, router.plans)
+    allowed = plans_of(key, router.policies, router.plans, request.active.keys.hidden(key))
     # Where the key's policies alone choose, this policy must have the plan.
     if name not in allowed or (key is not None and key.only_narrows and name not in policy.plans):
-        raise unknown_model(f"{PREFIX}{name}", tuple(f"{PREFIX}{each}" for each in allowed), None)
+        raise unknown_model(f"{PREFIX}{name}", tuple(f"{PREFIX}{each}" for each in allowed))
     return name
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -25,6 +26,7 @@ from router.gateway.telemetry.access_log import safe_code
 from router.gateway.telemetry.counters import (
     Counters,
     Histograms,
+    Labels,
     Merge,
     MetricsSnapshot,
     SharedFolder,
@@ -42,6 +44,9 @@ _OVERHEAD_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 
 _QUALITY = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Larger values are errors of the upstream, and a float sum would lose precision.
 _MAX_TOKENS, _MAX_USD, _MAX_MS = 10**9, 1e6, 1e9
+
+
+_Value = TypeVar("_Value")
 
 
 class MetricSpec(Struct, frozen=True):
@@ -181,8 +186,10 @@ class Metrics:
         if self._shared is not None:
             self._shared.write(self._snapshot())
 
-    def exposition(self, accept: str = "") -> tuple[str, bytes]:
-        """The content type and the text, in OpenMetrics if the Accept header asks for it. Thread-safe."""
+    def exposition(self, accept: str = "", hidden: Collection[str] = ()) -> tuple[str, bytes]:
+        """The content type and the text, in OpenMetrics if the Accept header asks for it. What has the label of a
+        `hidden` card is left out. Thread-safe.
+        """
         snapshot = self._snapshot()
         registry = CollectorRegistry()
         if self._shared is None:
@@ -192,7 +199,7 @@ class Metrics:
             self._shared.write(snapshot)
             merges = {name: metric.merge for name, metric in POLLED_METRICS.items()}
             snapshot = merge_snapshots([snapshot, *self._shared.others()], merges)
-        registry.register(_Families(snapshot))
+        registry.register(_Families(without_cards(snapshot, hidden) if hidden else snapshot))
         encode, content_type = choose_encoder(accept)
         return content_type, encode(registry)
 
@@ -211,6 +218,22 @@ class Metrics:
     def _snapshot(self) -> MetricsSnapshot:
         polled = ((name, callback()) for name, callback in self._callbacks.items())
         return take_snapshot(self._counters, self._histograms, polled)
+
+
+def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> MetricsSnapshot:
+    """The snapshot without the counters and histograms that have one of these cards as a label."""
+
+    def shown(name: str, by_labels: dict[Labels, _Value]) -> dict[Labels, _Value]:
+        labels = (COUNTERS.get(name) or HISTOGRAMS[name]).labels
+        place = labels.index("card") if "card" in labels else None
+        return {names: value for names, value in by_labels.items() if place is None or names[place] not in hidden}
+
+    return MetricsSnapshot(
+        snapshot.at,
+        {name: shown(name, counts) for name, counts in snapshot.counters.items()},
+        {name: shown(name, entries) for name, entries in snapshot.histograms.items()},
+        snapshot.polled,
+    )
 
 
 class _Families(Collector):

@@ -1,0 +1,315 @@
+"""Adapters are loaded before they are called: where, and instead of which, the residency decides."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from router.cards.schema import Card
+from router.dispatch.bodies.redaction import one_line
+from router.dispatch.call import Call
+from router.dispatch.deployments import Deployment
+from router.dispatch.lora.api import Activity, AdapterServerError
+from router.dispatch.lora.http import ServerClient, failure
+from router.dispatch.lora.loading import LIST_S, Loader
+from router.dispatch.lora.places import Place, places_of, server_key
+from router.dispatch.residency import Full, Load, Residency, ServerLoad, ServerResidency
+from router.errors import FieldError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Hold:
+    """The use of an adapter by one call: it is not unloaded until `release`, which may be called again."""
+
+    def __init__(self, release: Callable[[], None] | None = None) -> None:
+        self._release = release
+
+    def release(self) -> None:
+        """The call has ended."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+class AdapterControl:
+    """The adapters of all servers of one process. Create and use it on one event loop.
+
+    `on_room` is called with a server's name whenever an adapter may find room there that did not before.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.on_room: Callable[[str], None] = lambda _: None
+        self._now_s = now_s
+        self._client = ServerClient()
+        self._residency = Residency()
+        self._loader = Loader(self._residency, self._notify, now_s)
+        self._places: dict[str, Place] = {}
+        # What servers call the adapters, by the ids of their cards.
+        self._names: dict[str, str] = {}
+        # Set, and replaced, whenever an adapter that found no room at a server may find some.
+        self._changed: dict[str, asyncio.Event] = {}
+        self._tickets = itertools.count()
+
+    def configure(self, cards: Iterable[Card]) -> None:
+        """Take over the servers and adapters of these cards. What is loaded stays known."""
+        places = places_of(cards, self._client, self._places)
+        for server in self._places.keys() - places.keys():
+            self._residency.remove_server(server)
+        for server, place in places.items():
+            self._residency.set_server(server, place.slots, place.pinned)
+        adapters = [(name, card) for place in places.values() for name, card in place.cards.items()]
+        ttl_s = {name: card.ttl_s for name, card in adapters}
+        for name in {*self._names.values(), *ttl_s}:
+            self._residency.set_ttl(name, ttl_s.get(name))
+        before, self._places = self._places, places
+        self._names = {card.id: name for name, card in adapters}
+        for place in (before | places).values():
+            self._notify(place)
+
+    def order(
+        self, card: Card, deployments: Sequence[Deployment], running: Callable[[Deployment], int]
+    ) -> list[Deployment]:
+        """The deployments of an adapter's card, best first; where it failed to load lately comes last. `running`: how
+        many calls run at a deployment.
+        """
+        if not self._is_adapter(card):
+            return list(deployments)
+        calls: dict[str, int] = {}
+        for each in deployments:
+            calls[server_key(each)] = calls.get(server_key(each), 0) + running(each)
+        name = self._name(card, deployments)
+        ranked = self._residency.rank(name, [ServerLoad(server, count) for server, count in calls.items()])
+        place_of = {server: position for position, server in enumerate(ranked)}
+        return sorted(deployments, key=lambda each: (self._is_blocked(each), place_of[server_key(each)]))
+
+    def can_hold(self, deployment: Deployment) -> bool:
+        """Whether the adapter of this deployment's card is loaded there, or could be now; else a call should wait."""
+        place = self._place(deployment)
+        if place is None or not place.loads:
+            return True
+        # What an unknown server holds may leave less room, which `hold` finds out.
+        return self._residency.can_begin(place.server, place.naming.name_of(deployment.card))
+
+    def expect(self, card: Card) -> int:
+        """A call waits for this adapter. The value is a ticket; give it to `forget` when the call waits no longer."""
+        ticket = next(self._tickets)
+        name = self._names.get(card.id)
+        if name is not None:
+            self._residency.enqueue(name, ticket)
+            self._prefetch()
+        return ticket
+
+    def forget(self, ticket: int) -> None:
+        """A call waits no longer."""
+        self._residency.dequeue(ticket)
+
+    async def hold(self, deployment: Deployment, call: Call | None = None) -> Hold:
+        """The adapter of the deployment's card is loaded when this returns, and stays until the hold is released.
+
+        Raises AdapterServerError where it cannot be loaded, or not in the time that the call has: the next deployment
+        may be called.
+        """
+        place = self._place(deployment)
+        if place is None or not (self._is_adapter(deployment.card) or deployment.card.lora_slots):
+            return Hold()
+        # A list, the load of another adapter that is waited for, and the load itself.
+        limit_s = LIST_S + 2 * place.settings.load_timeout_s
+        if call is not None:
+            limit_s = max(min(limit_s, call.first_by_s - self._now_s(), call.ends_s - self._now_s()), 0.001)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._held(place.server, deployment.card)
+        except TimeoutError:
+            raise failure(deployment.card, "late", f"not within the {limit_s:g} s that the call has for it") from None
+
+    def lost(self, deployment: Deployment) -> None:
+        """The server does not know an adapter that it held: it is asked what it holds before the next call."""
+        place = self._place(deployment)
+        if place is not None:
+            place.is_known = False
+
+    async def load(self, server: str, adapter: str) -> None:
+        """Load an adapter, by the id of its card or its name, at a server that is named as in `status`."""
+        place, name = self._named(server, adapter)
+        (await self._held(server, place.cards[name])).release()
+
+    async def unload(self, server: str, adapter: str) -> None:
+        """Unload an adapter, unless a call uses it."""
+        place, name = self._named(server, adapter)
+        if not place.loads:
+            raise failure(place.card, "unsupported", "the server loads and unloads adapters by itself")
+        await self._loader.ensure_known(place)
+        if not self._residency.begin_unload(server, name):
+            raise failure(place.card, "refused", "the adapter is not loaded, or a call uses it")
+        await self._loader.unload(place, name)
+
+    def pin(self, server: str, adapter: str, on: bool) -> None:
+        """Keep an adapter when it is loaded, or no longer."""
+        place, name = self._named(server, adapter)
+        self._residency.pin(server, name, on)
+        self._notify(place)
+
+    def status(self) -> tuple[ServerResidency, ...]:
+        """What every server holds, by the names that it has for its adapters."""
+        return self._residency.snapshot()
+
+    def problems(self) -> Mapping[tuple[str, str], str]:
+        """Why the adapters that failed to load last did, by server and name. The texts are redacted, for operators."""
+        return self._loader.problems
+
+    def activity(self) -> Mapping[str, Activity]:
+        """What servers reported of their adapters at the last sweep."""
+        return self._loader.activity
+
+    async def sweep(self) -> None:
+        """Ask every server what it holds, since it may have restarted, and unload adapters after their time."""
+        await asyncio.gather(*(self._ask(place) for place in self._places.values()))
+        expired = self._residency.expired(self._now_s())
+        await asyncio.gather(*(self._expire(server, name) for server, name in expired))
+        self._prefetch()
+
+    async def aclose(self) -> None:
+        """End everything that runs, and close every connection."""
+        await self._loader.aclose()
+        await self._client.aclose()
+
+    async def _held(self, server: str, card: Card) -> Hold:
+        was_full = False
+        # Cards may be reloaded in the meantime.
+        while (place := self._places.get(server)) is not None:
+            await self._loader.ensure_known(place)
+            if card.kind == "model":
+                break
+            name = place.naming.name_of(card)
+            if not place.loads:
+                return self._used_as_it_is(place, card, name)
+            self._check_back_off(place, card, name)
+            step = self._residency.begin(server, name, self._now_s())
+            if isinstance(step, Full):
+                if not step.helps:
+                    raise failure(card, "full", "every slot has a pinned adapter")
+                await self._room(place, name)
+                continue
+            # The call is counted from here, so it must be uncounted whatever happens.
+            hold = Hold(functools.partial(self._ended, server, name))
+            try:
+                error = await self._loaded(place, name, step) if isinstance(step, Load) else None
+            except BaseException:
+                hold.release()
+                raise
+            if error is None:
+                return hold
+            hold.release()
+            if error.problem != "full" or was_full:
+                raise AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
+            # Others have loaded adapters there, of which some can go.
+            was_full, place.is_known = True, False
+        return Hold()
+
+    async def _loaded(self, place: Place, name: str, step: Load) -> AdapterServerError | None:
+        return await asyncio.shield(self._loader.start(place, name, step.evict))
+
+    def _used_as_it_is(self, place: Place, card: Card, name: str) -> Hold:
+        """The use of an adapter where the server loads by itself: what it holds then is a guess."""
+        if card.lora_slots is not None and name not in card.lora_slots:
+            raise failure(card, "missing", "it is none of the `lora_slots` of the base's card")
+        now_s = self._now_s()
+        step = self._residency.begin(place.server, name, now_s)
+        if isinstance(step, Full):
+            return Hold()
+        if isinstance(step, Load):
+            for other in step.evict:
+                self._residency.unloaded(place.server, other)
+            self._residency.loaded(place.server, name, now_s)
+        return Hold(functools.partial(self._ended, place.server, name))
+
+    async def _room(self, place: Place, name: str) -> None:
+        """Wait until an adapter may find room; those that wait are known to be needed."""
+        ticket = next(self._tickets)
+        self._residency.enqueue(name, ticket)
+        try:
+            await self._changed.setdefault(place.server, asyncio.Event()).wait()
+        finally:
+            self._residency.dequeue(ticket)
+
+    def _check_back_off(self, place: Place, card: Card, name: str) -> None:
+        wait_s = self._loader.wait_s(place, name)
+        if wait_s > 0 and not self._residency.holds(place.server, name):
+            reason = self._loader.problems.get((place.server, name), "")
+            raise failure(card, "cooling_down", f"it is tried again in {wait_s:.0f} s; {reason}")
+
+    def _is_blocked(self, deployment: Deployment) -> bool:
+        place = self._place(deployment)
+        if place is None:
+            return False
+        name = place.naming.name_of(deployment.card)
+        return self._loader.wait_s(place, name) > 0 and not self._residency.holds(place.server, name)
+
+    def _ended(self, server: str, name: str) -> None:
+        self._residency.end(server, name, self._now_s())
+        if (place := self._places.get(server)) is not None:
+            self._notify(place)
+        self._prefetch()
+
+    def _prefetch(self) -> None:
+        """Begin to load what waiting calls need next, where that costs nothing."""
+        for server, place in self._places.items():
+            if not place.loads or not place.is_known:
+                continue
+            name = self._residency.prefetch(server, self._now_s())
+            if name is None or name not in place.cards or self._loader.wait_s(place, name) > 0:
+                continue
+            step = self._residency.begin(server, name, self._now_s())
+            if isinstance(step, Full):
+                continue
+            if isinstance(step, Load):
+                self._loader.start(place, name, step.evict)
+            self._residency.end(server, name, self._now_s())
+
+    async def _ask(self, place: Place) -> None:
+        try:
+            await self._loader.list(place, activity=True)
+        except AdapterServerError as error:
+            _LOG.info("%s: %s", error, one_line(error.detail))
+        self._notify(place)
+
+    async def _expire(self, server: str, name: str) -> None:
+        place = self._places[server]
+        if not place.loads or not self._residency.begin_unload(server, name):
+            return
+        try:
+            await self._loader.unload(place, name)
+        except AdapterServerError as error:
+            _LOG.warning('unloading the adapter "%s": %s: %s', name, error, one_line(error.detail))
+
+    def _notify(self, place: Place) -> None:
+        if (waited_for := self._changed.pop(place.server, None)) is not None:
+            waited_for.set()
+        self.on_room(place.server)
+
+    def _is_adapter(self, card: Card) -> bool:
+        return card.kind == "adapter" and card.adapters is not None
+
+    def _place(self, deployment: Deployment) -> Place | None:
+        if deployment.card.adapters is None:
+            return None
+        return self._places.get(server_key(deployment))
+
+    def _name(self, card: Card, deployments: Sequence[Deployment]) -> str:
+        place = next(filter(None, map(self._place, deployments)), None)
+        return card.model if place is None else place.naming.name_of(card)
+
+    def _named(self, server: str, adapter: str) -> tuple[Place, str]:
+        place = self._places.get(server)
+        if place is None:
+            raise FieldError("server", "is none of the servers that hold adapters")
+        name = place.name_of(adapter)
+        if name is None:
+            raise FieldError("adapter", "is the id of no adapter's card that this server can hold")
+        return place, name
+

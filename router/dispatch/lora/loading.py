@@ -1,0 +1,202 @@
+"""Carry out at servers what the residency decides, and report to it what has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import posixpath
+import time
+from collections.abc import Callable
+
+from router.dispatch.bodies.redaction import one_line
+from router.dispatch.health import Cooldown
+from router.dispatch.health.breaker import Breaker
+from router.dispatch.lora.api import Activity, AdapterServerError, Listed
+from router.dispatch.lora.flights import Flights
+from router.dispatch.lora.http import failure
+from router.dispatch.lora.places import Place
+from router.dispatch.residency import Residency
+from router.errors import without_frames
+from router.formats.quantities import Seconds
+
+_LOG = logging.getLogger(__name__)
+
+# One failed load shows that the next one would fail too; the wait doubles with each, up to five minutes.
+_BACK_OFF = Cooldown(failures=1, time_s=Seconds(5))
+# A list is needed before a load, so it must not take long.
+LIST_S = 10.0
+# A server that has restarted is not at fault, nor is one whose slots others have filled.
+_OF_THE_SERVER = frozenset({"unreachable", "full", "cooling_down"})
+
+
+class Loader:
+    """Lists, loads and unloads, each at most once at a time for a server or an adapter there.
+
+    `changed` is called with a server of which more may be possible now. `now_s` is a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self, residency: Residency, changed: Callable[[Place], None], now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.problems: dict[tuple[str, str], str] = {}
+        self.activity: dict[str, Activity] = {}
+        self._residency, self._changed, self._now_s = residency, changed, now_s
+        self._lists: Flights[AdapterServerError | None] = Flights()
+        self._loads: Flights[AdapterServerError | None] = Flights()
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._number = 0
+
+    async def ensure_known(self, place: Place) -> None:
+        """Ask a server what it holds, if that is not known. Raises AdapterServerError."""
+        if not place.is_known:
+            await self.list(place)
+
+    async def list(self, place: Place, *, activity: bool = False) -> None:
+        """Ask a server what it holds, and with `activity` what it does with that. Raises AdapterServerError."""
+        error = await self._lists.join((place.server, activity), lambda: self._list(place, activity))
+        if error is not None:
+            raise _again(error)
+
+    def wait_s(self, place: Place, name: str) -> float:
+        """The seconds until an adapter that is not loaded may be tried again."""
+        breaker = self._breakers.get((place.server, name))
+        return 0.0 if breaker is None else breaker.wait_s(self._now_s())
+
+    def start(self, place: Place, name: str, evict: tuple[str, ...]) -> asyncio.Task[AdapterServerError | None]:
+        """The task that loads an adapter for which `Residency.begin` said Load; its result is the error, if any.
+
+        Call it before anything else can run.
+        """
+        return self._loads.start((place.server, name), lambda: self._load(place, name, evict))
+
+    async def unload(self, place: Place, name: str) -> None:
+        """Unload an adapter that `Residency.begin_unload` has marked. Raises AdapterServerError."""
+        try:
+            async with asyncio.timeout(place.settings.load_timeout_s):
+                await self._unload(place, name)
+        except TimeoutError:
+            place.is_known = False
+            self._residency.failed(place.server, name, self._now_s())
+            raise failure(place.card, "late") from None
+        except BaseException:
+            self._residency.failed(place.server, name, self._now_s())
+            raise
+        finally:
+            self._changed(place)
+
+    async def aclose(self) -> None:
+        """End everything that runs."""
+        await self._lists.aclose()
+        await self._loads.aclose()
+
+    async def _list(self, place: Place, activity: bool) -> AdapterServerError | None:
+        asked_s = self._now_s()
+        try:
+            async with asyncio.timeout(min(LIST_S, place.settings.load_timeout_s)):
+                listed = await place.api.list()
+                if activity and (seen := await place.api.activity()) is not None:
+                    self.activity[place.server] = seen
+        except TimeoutError:
+            place.is_known = False
+            return failure(place.card, "late", "it does not list its adapters in time")
+        except AdapterServerError as error:
+            if error.problem not in ("missing", "unsupported"):
+                place.is_known = False
+                return without_frames(error)
+            # A server behind a proxy that shows no list can still load.
+            listed = None
+        if listed is not None:
+            if problem := _misplaced(place, listed):
+                return failure(place.card, "refused", problem)
+            self._residency.observe(place.server, _current(place, listed), asked_s)
+            self._changed(place)
+        place.is_known = True
+        return None
+
+    async def _load(self, place: Place, name: str, evict: tuple[str, ...]) -> AdapterServerError | None:
+        pair = place.server, name
+        breaker = self._breakers.setdefault(pair, Breaker())
+        self._number = number = self._number + 1
+        breaker.begin(number, self._now_s())
+        error: AdapterServerError
+        try:
+            async with asyncio.timeout(place.settings.load_timeout_s):
+                for other in evict:
+                    await self._unload(place, other)
+                await self._load_at(place, name)
+        except TimeoutError:
+            # It may still be loaded there.
+            place.is_known = False
+            error = failure(place.card, "late", f"not within {place.settings.load_timeout_s:g} s (load_timeout)")
+        except AdapterServerError as raised:
+            error = without_frames(raised)
+            if error.problem == "unreachable":
+                place.is_known = False
+        except BaseException:
+            self._residency.failed(*pair, self._now_s())
+            raise
+        else:
+            self._residency.loaded(*pair, self._now_s())
+            self._breakers.pop(pair, None)
+            self.problems.pop(pair, None)
+            self._changed(place)
+            return None
+        now_s = self._now_s()
+        self._residency.failed(*pair, now_s)
+        if error.problem in _OF_THE_SERVER:
+            breaker.end(number)
+        else:
+            breaker.open(_BACK_OFF, number, number, now_s)
+        self.problems[pair] = error.detail or str(error)
+        _LOG.warning('adapter "%s": %s: %s', name, error, one_line(error.detail))
+        self._changed(place)
+        return error
+
+    async def _load_at(self, place: Place, name: str) -> None:
+        path = place.path_of(name)
+        if not path:
+            raise failure(place.card, "refused", "its card states no `lora.path`: where the server finds the weights")
+        pinned = name in place.pinned
+        try:
+            await place.api.load(name, path, pinned=pinned)
+        except AdapterServerError as error:
+            if error.problem != "exists":
+                raise
+            listed = await place.api.list()
+            if listed is None or listed.path_of(name) in ("", path):
+                return
+            # Other weights have this name there: an earlier version.
+            await place.api.unload(name)
+            await place.api.load(name, path, pinned=pinned)
+
+    async def _unload(self, place: Place, name: str) -> None:
+        try:
+            await place.api.unload(name)
+        except AdapterServerError as error:
+            if error.problem != "missing":
+                raise
+        self._residency.unloaded(place.server, name, self._now_s())
+
+
+def _again(error: AdapterServerError) -> AdapterServerError:
+    """A copy, since what many raise would collect the frames of all of them."""
+    return AdapterServerError(str(error), error.problem, error.detail, fault=error.fault)
+
+
+def _current(place: Place, listed: Listed) -> list[str]:
+    """The adapters that the server holds as the cards state them, without those that have other weights there."""
+    if not place.loads:
+        return [held.name for held in listed.adapters]
+    return [held.name for held in listed.adapters if not held.path or place.path_of(held.name) in ("", held.path)]
+
+
+def _misplaced(place: Place, listed: Listed) -> str:
+    """Which position of `lora_slots` has the file of another card; empty where none has, or it cannot be known."""
+    if place.card.lora_slots is None:
+        return ""
+    owners = {posixpath.basename(path): name for name in place.cards if (path := place.path_of(name))}
+    for position, held in enumerate(listed.adapters):
+        owner = owners.get(posixpath.basename(held.path), held.name)
+        if owner != held.name:
+            return f'position {position} of `lora_slots` is "{held.name}", but the server has the file of "{owner}" there'
+    return ""

@@ -1,0 +1,187 @@
+"""The adapters of one server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from router.dispatch.residency.placement import Room
+from router.dispatch.residency.steps import AdapterResidency, Full, Load, Ready, ServerResidency, State, Step
+
+
+class _Held:
+    """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one."""
+
+    __slots__ = ("last_used_s", "leaves_for", "loaded_s", "state")
+
+    def __init__(self, state: State, now_s: float) -> None:
+        self.state: State = state
+        self.last_used_s = self.loaded_s = now_s
+        self.leaves_for: str | None = None
+
+
+class Server:
+    """What one server holds and which calls use it: never more adapters than it has slots."""
+
+    def __init__(self, name: str, slots: int, pinned: frozenset[str]) -> None:
+        self.name, self.slots = name, slots
+        self.pinned, self._configured_pins = set(pinned), pinned
+        self._held: dict[str, _Held] = {}
+        # Counted whether or not the adapter is held: a call may outlive what it uses.
+        self._uses: dict[str, int] = {}
+        self._unloaded_s = float("-inf")
+        self.hits = self.loads = self.failures = self.evictions = self.full = 0
+
+    def configure(self, slots: int, pinned: frozenset[str]) -> None:
+        """Change slots and pins; what an operator has pinned stays so."""
+        self.slots = slots
+        self.pinned = (self.pinned - self._configured_pins) | pinned
+        self._configured_pins = pinned
+
+    def holds(self, adapter: str) -> bool:
+        """Whether it is loaded, or being loaded."""
+        held = self._held.get(adapter)
+        return held is not None and held.state != "leaving"
+
+    def room(self, adapter: str) -> Room:
+        """What there is for `adapter`."""
+        held = self._held.get(adapter)
+        if held is not None:
+            return "full" if held.state == "leaving" else "holds"
+        if self._taken() < self.slots:
+            return "free"
+        return "evictable" if self._missing() <= sum(1 for _ in self._idle()) and self.slots > 0 else "full"
+
+    def begin(self, adapter: str, now_s: float, next_use: Callable[[str], float]) -> Step:
+        """Count a use of `adapter`, and take a slot for it where it has none."""
+        room, held = self.room(adapter), self._held.get(adapter)
+        if room == "full":
+            self.full += 1
+            return Full(self.slots > 0 and (held is not None or len(self.pinned & self._held.keys()) < self.slots))
+        self._uses[adapter] = self._uses.get(adapter, 0) + 1
+        if held is not None:
+            held.last_used_s = now_s
+            self.hits += 1
+            return Ready() if held.state == "loaded" else Load()
+        evicted = self._victims(next_use)
+        for name in evicted:
+            self._held[name].state, self._held[name].leaves_for = "leaving", adapter
+        self.evictions += len(evicted)
+        self.loads += 1
+        self._held[adapter] = _Held("loading", now_s)
+        return Load(evicted)
+
+    def begin_unload(self, adapter: str) -> bool:
+        """Mark a loaded adapter as leaving, so that no further call uses it; False where it is used or not loaded."""
+        held = self._held.get(adapter)
+        if held is None or held.state != "loaded" or adapter in self._uses:
+            return False
+        held.state = "leaving"
+        return True
+
+    def loaded(self, adapter: str, now_s: float) -> None:
+        """The server has loaded `adapter`, and so has unloaded what was evicted for it."""
+        held = self._held.get(adapter)
+        if held is None:
+            held = self._held[adapter] = _Held("loaded", now_s)
+        for name in self._leaving_for(adapter):
+            self.unloaded(name, now_s)
+        held.state, held.loaded_s, held.leaves_for = "loaded", now_s, None
+
+    def failed(self, adapter: str) -> None:
+        """The server has not loaded `adapter`, or not unloaded it where that was the step."""
+        held = self._held.get(adapter)
+        if held is None or held.state == "loaded":
+            return
+        self.failures += 1
+        stays = [adapter]
+        if held.state == "loading":
+            del self._held[adapter]
+            # What the server has not been reported to have unloaded, it still holds.
+            stays = self._leaving_for(adapter)
+        for name in stays:
+            self._held[name].state, self._held[name].leaves_for = "loaded", None
+
+    def unloaded(self, adapter: str, now_s: float | None) -> None:
+        """The server does not hold `adapter` any more."""
+        held = self._held.get(adapter)
+        if held is not None and held.state != "loading":
+            del self._held[adapter]
+        if now_s is not None:
+            self._unloaded_s = max(self._unloaded_s, now_s)
+
+    def end(self, adapter: str, now_s: float) -> None:
+        """A use has ended."""
+        left = self._uses.get(adapter, 0) - 1
+        if left > 0:
+            self._uses[adapter] = left
+        else:
+            self._uses.pop(adapter, None)
+        held = self._held.get(adapter)
+        if held is not None:
+            held.last_used_s = max(held.last_used_s, now_s)
+
+    def observe(self, loaded: Collection[str], asked_s: float) -> None:
+        """Take over what the server reported when it was asked at `asked_s`; what was changed since then stays."""
+        for name in [name for name, held in self._held.items() if held.state == "loaded" and held.loaded_s <= asked_s]:
+            if name not in loaded:
+                del self._held[name]
+        for name in loaded if self._unloaded_s < asked_s else ():
+            self._held.setdefault(name, _Held("loaded", asked_s))
+
+    def forget(self) -> None:
+        """The server has restarted, and holds nothing but what is being loaded there now."""
+        self._held = {name: held for name, held in self._held.items() if held.state == "loading"}
+
+    def expired(self, ttl_s: Mapping[str, float], now_s: float) -> list[str]:
+        """The adapters that no call has used for longer than their time."""
+        return [name for name, held in self._idle() if name in ttl_s and now_s - held.last_used_s >= ttl_s[name]]
+
+    def is_worth_loading(self, next_use: Callable[[str], float], never: float) -> bool:
+        """Whether an adapter can be loaded ahead of its use without the loss of one that is known to be needed."""
+        if self._taken() < self.slots:
+            return True
+        needless = sum(1 for name, _ in self._idle() if next_use(name) == never)
+        return 0 < self._missing() <= needless
+
+    def snapshot(self, ttl_s: Mapping[str, float]) -> ServerResidency:
+        """What it holds now."""
+        adapters = (
+            AdapterResidency(
+                name, held.state, self._uses.get(name, 0), name in self.pinned, held.last_used_s, ttl_s.get(name)
+            )
+            for name, held in sorted(self._held.items())
+        )
+        return ServerResidency(
+            self.name, self.slots, tuple(adapters), self.hits, self.loads, self.failures, self.evictions, self.full
+        )
+
+    def _taken(self) -> int:
+        """How many slots have an adapter. One that is leaving has given its slot to the adapter that comes, but keeps
+        it where it leaves for another reason.
+        """
+        return sum(held.leaves_for is None for held in self._held.values())
+
+    def _missing(self) -> int:
+        """How many adapters must go before another one can come; more than one where the slots have become fewer."""
+        return self._taken() + 1 - self.slots
+
+    def _idle(self) -> list[tuple[str, _Held]]:
+        """The adapters that may be unloaded."""
+        return [
+            (name, held)
+            for name, held in self._held.items()
+            if held.state == "loaded" and name not in self._uses and name not in self.pinned
+        ]
+
+    def _victims(self, next_use: Callable[[str], float]) -> tuple[str, ...]:
+        """The adapters to unload: those needed last, of which any that no waiting request is known to need come first;
+        among equals those that have not been used for longest.
+        """
+        missing = self._missing()
+        if missing <= 0:
+            return ()
+        idle = sorted(self._idle(), key=lambda pair: (-next_use(pair[0]), pair[1].last_used_s, pair[0]))
+        return tuple(name for name, _ in idle[:missing])
+
+    def _leaving_for(self, adapter: str) -> list[str]:
+        return [name for name, held in self._held.items() if held.leaves_for == adapter]

@@ -1,0 +1,138 @@
+"""Which adapters are loaded on which servers, and which are loaded and unloaded next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from router.dispatch.residency.placement import Room, ServerLoad, ranked
+from router.dispatch.residency.queued import NEVER, NextUses
+from router.dispatch.residency.server import Server
+from router.dispatch.residency.steps import ServerResidency, Step
+
+
+class Residency:
+    """The adapters of all servers of a gateway process. Times are of one clock of the caller, in seconds.
+
+    Every `begin` that returns Ready or Load is ended by one `end`, whatever happens in between. The caller carries out
+    the steps, and reports each load as `loaded` or `failed`, each unload as `unloaded` or `failed`. A call whose
+    adapter is being loaded for another call waits for that load. Methods about a server that was not set raise
+    KeyError, but reports about it are ignored.
+    """
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+        self._ttl_s: dict[str, float] = {}
+        self._next_uses = NextUses()
+
+    def set_server(self, server: str, slots: int, pinned: frozenset[str] = frozenset()) -> None:
+        """Set how many adapters a server holds at once, and which of them are never evicted."""
+        if slots < 0:
+            raise ValueError(f"slots: expected at least 0, got {slots}")
+        known = self._servers.get(server)
+        if known is None:
+            self._servers[server] = Server(server, slots, pinned)
+        else:
+            known.configure(slots, pinned)
+
+    def drop_server(self, server: str) -> None:
+        """The server has restarted: nothing is known to be loaded. Loads that run now are still reported."""
+        if server in self._servers:
+            self._servers[server].forget()
+
+    def remove_server(self, server: str) -> None:
+        """The server is no longer configured."""
+        self._servers.pop(server, None)
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """The servers that were set."""
+        return frozenset(self._servers)
+
+    def observe(self, server: str, loaded: Collection[str], now_s: float) -> None:
+        """Take over what the server reported when it was asked at `now_s`; what was changed since then stays."""
+        self._servers[server].observe(frozenset(loaded), now_s)
+
+    def rank(self, adapter: str, servers: Sequence[ServerLoad]) -> list[str]:
+        """The servers, best first: a holder, one with a free slot, by rendezvous hashing, the least busy."""
+        return ranked(adapter, servers, lambda server: self._room(server, adapter))
+
+    def holds(self, server: str, adapter: str) -> bool:
+        """Whether the adapter is loaded there, or being loaded."""
+        return server in self._servers and self._servers[server].holds(adapter)
+
+    def can_begin(self, server: str, adapter: str) -> bool:
+        """Whether `begin` would not return Full now."""
+        return self._room(server, adapter) != "full"
+
+    def begin(self, server: str, adapter: str, now_s: float) -> Step:
+        """Begin to use `adapter` at `server`: it is loaded, it has got a slot and is to be loaded, or there is none."""
+        return self._servers[server].begin(adapter, now_s, self._next_uses.next)
+
+    def begin_unload(self, server: str, adapter: str) -> bool:
+        """Begin to unload; False where the adapter is used or not loaded. Report `unloaded` or `failed` afterwards."""
+        return self._servers[server].begin_unload(adapter)
+
+    def loaded(self, server: str, adapter: str, now_s: float) -> None:
+        """The server has loaded the adapter, after it unloaded what was evicted for it."""
+        if server in self._servers:
+            self._servers[server].loaded(adapter, now_s)
+
+    def failed(self, server: str, adapter: str, now_s: float) -> None:
+        """Loading, or unloading, has failed. The server still holds those to evict that it has not unloaded."""
+        if server in self._servers:
+            self._servers[server].failed(adapter)
+
+    def unloaded(self, server: str, adapter: str, now_s: float | None = None) -> None:
+        """The server does not hold the adapter any more; `now_s` guards it against an older `observe`."""
+        if server in self._servers:
+            self._servers[server].unloaded(adapter, now_s)
+
+    def end(self, server: str, adapter: str, now_s: float) -> None:
+        """A use that `begin` has counted has ended. An adapter in use is never evicted."""
+        if server in self._servers:
+            self._servers[server].end(adapter, now_s)
+
+    def enqueue(self, adapter: str, ticket: int) -> None:
+        """A request with this number waits, and will need `adapter`; lower numbers are served earlier."""
+        self._next_uses.add(adapter, ticket)
+
+    def dequeue(self, ticket: int) -> None:
+        """A request waits no longer."""
+        self._next_uses.remove(ticket)
+
+    def set_ttl(self, adapter: str, ttl_s: float | None) -> None:
+        """Unload the adapter once no call has used it for this long; None: keep it until the slot is needed."""
+        if ttl_s is None:
+            self._ttl_s.pop(adapter, None)
+        else:
+            self._ttl_s[adapter] = ttl_s
+
+    def expired(self, now_s: float) -> list[tuple[str, str]]:
+        """The (server, adapter) pairs that have not been used for their time, and are neither used nor pinned."""
+        if not self._ttl_s:
+            return []
+        return [(name, one) for name, server in self._servers.items() for one in server.expired(self._ttl_s, now_s)]
+
+    def pin(self, server: str, adapter: str, on: bool) -> None:
+        """Never evict or expire the adapter there, or again as usual."""
+        pins = self._servers[server].pinned
+        (pins.add if on else pins.discard)(adapter)
+
+    def prefetch(self, server: str, now_s: float) -> str | None:
+        """The next adapter that a waiting request needs and no server holds, where it can be loaded at `server` without
+        the loss of one that is known to be needed. Load it by `begin`, and `end` it at once.
+        """
+        if not len(self._next_uses) or not self._servers[server].is_worth_loading(self._next_uses.next, NEVER):
+            return None
+        for adapter in self._next_uses.in_order():
+            if not any(each.room(adapter) == "holds" for each in self._servers.values()):
+                return adapter if self.can_begin(server, adapter) else None
+        return None
+
+    def snapshot(self) -> tuple[ServerResidency, ...]:
+        """What every server holds, by name."""
+        return tuple(self._servers[name].snapshot(self._ttl_s) for name in sorted(self._servers))
+
+    def _room(self, server: str, adapter: str) -> Room:
+        known = self._servers.get(server)
+        return "full" if known is None else known.room(adapter)
