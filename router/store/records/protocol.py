@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
+from router.store.records.totals import HourTotals
 
 
 class Filter(Struct, frozen=True):
@@ -81,6 +82,9 @@ class RecordStore(Protocol):
 
     def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
         """All feedback given since then, in seconds since 1970, oldest first."""
+
+    def hours(self, since_s: float, until_s: float) -> list[HourTotals]:
+        """The totals of the hours that begin in this time, by hour."""
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

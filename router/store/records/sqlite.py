@@ -11,6 +11,7 @@ import msgspec
 
 from router.errors import CallerError
 from router.store.database import DatabaseError, Transaction, database_errors, open_database
+from router.store.records import totals
 from router.store.records.feedback import Feedback
 from router.store.records.protocol import EVERYTHING, Filter
 from router.store.records.record import Record, Snapshot
@@ -65,10 +66,12 @@ MIGRATIONS = (
         """CREATE TRIGGER feedback_of_deleted_records AFTER DELETE ON records
             BEGIN DELETE FROM feedback WHERE record = OLD.id; END""",
     ),
+    totals.MIGRATION,
 )
 
 FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
-_INSERT = f"INSERT OR IGNORE INTO records VALUES (NULL{', ?' * 16})"
+# Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.
+_INSERT = f"INSERT INTO records VALUES (NULL{', ?' * 16}) ON CONFLICT (id) DO NOTHING"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
 _COLUMNS = "number, record, vector, prompt"
@@ -131,6 +134,7 @@ class SqliteRecords:
                 deleted = self._database.execute(delete, (before_s, _BATCH)).rowcount
                 # A snapshot in use is written again every hour, so no remaining record refers to these.
                 self._database.execute("DELETE FROM snapshots WHERE seen_at < ?", (before_s - _SNAPSHOT_GRACE_S,))
+                self._database.execute("DELETE FROM hours WHERE hour < ?", (before_s - totals.HOUR_S,))
             if deleted:
                 # `execute` would free a single page.
                 self._database.executescript("PRAGMA incremental_vacuum(500)")
@@ -196,6 +200,11 @@ class SqliteRecords:
                 yield feedback_in(row)
             record, source, at, *_ = rows[-1]
             place = at, record, source
+
+    def hours(self, since_s: float, until_s: float) -> list[totals.HourTotals]:
+        """The totals of the hours that begin in this time, by hour."""
+        sql = f"SELECT {totals.COLUMNS} FROM hours WHERE hour >= ? AND hour < ? ORDER BY hour"
+        return [totals.HourTotals(*row) for row in self._select(sql, (since_s, until_s))]
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
