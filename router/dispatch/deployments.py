@@ -52,10 +52,11 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 class Slot(Struct, frozen=True, eq=False):
-    """A call that has begun at a deployment."""
+    """A call that has begun at a deployment. `tenant` is the one that is charged with its tokens."""
 
     deployment: Deployment
     ticket: Ticket
+    tenant: str = ""
 
 
 def deployments_of(card: Card) -> tuple[Deployment, ...]:
@@ -175,8 +176,8 @@ class DeploymentPool:
 
         Where none is ready for the first call of a request (`tried` is empty), this waits for one that is at capacity;
         where all are cooling down, one call at a time probes the one whose cooldown ends first, and the others wait for
-        its outcome; waiting tenants get deployments in turn. Raises BusyError where all are rate limited, where a probe
-        has just failed, or the queue is full or too slow.
+        its outcome. The waiting tenant that has used the fewest tokens is next. Raises BusyError where all are rate
+        limited, where a probe has just failed, or the queue is full or too slow.
         """
         own = affinity.server if affinity.binds and self._has_server(cards, affinity.server) else ""
         acquire = functools.partial(self._acquire, cards, tried, avoids, affinity.server, key, tenant=tenant)
@@ -198,13 +199,15 @@ class DeploymentPool:
         *,
         tenant: str,
     ) -> Slot | None:
-        take = functools.partial(self._take, cards, tried, avoids, preferred, key, only)
+        take = functools.partial(self._take, cards, tried, avoids, preferred, key, only, tenant=tenant)
         slot = take()
         if slot is not None or tried:
             return slot
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant)
+        # A waiter that is bound to one server may get none where another gets one.
+        group = eligible, key, only
+        return await self._queue.wait(take, self.queue_limits, busy, eligible, tenant=tenant, group=group)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""
@@ -220,18 +223,20 @@ class DeploymentPool:
             return "works" if works else "failing"
         return "untried" if health.running <= 1 else "unknown"
 
-    def begin(self, deployment: Deployment, key: str = "") -> Slot:
+    def begin(self, deployment: Deployment, key: str = "", tenant: str = "") -> Slot:
         """Count the start of a call of the client's `key`."""
-        return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key))
+        self._queue.counters.begin(tenant)
+        return Slot(deployment, self.health_of(deployment).begin(deployment.limits, time.monotonic(), key), tenant)
 
     def retry(self, slot: Slot) -> Slot:
         """Count another attempt of a call that has begun, and keeps its place."""
         deployment = slot.deployment
         ticket = self.health_of(deployment).retry(deployment.limits, slot.ticket, time.monotonic())
-        return Slot(deployment, ticket)
+        return Slot(deployment, ticket, slot.tenant)
 
     def end(self, slot: Slot) -> None:
         """Count the end of a call, and grant its slot to the first waiting call that it fits."""
+        self._queue.counters.end(slot.tenant)
         self.health_of(slot.deployment).end(slot.ticket)
         self._queue.notify(slot.deployment.card.server_id)
 
@@ -241,12 +246,24 @@ class DeploymentPool:
         if self._failing:
             self._queue.notify(slot.deployment.card.server_id)
 
+    def counts_tokens(self, slot: Slot) -> bool:
+        """Whether the tokens of this call matter: to the limit of its deployment, or to the order in which waiting
+        tenants are served.
+        """
+        return slot.deployment.limits.tpm is not None or bool(slot.tenant and self._queue)
+
+    def charge(self, slot: Slot, tokens: int | None) -> None:
+        """Charge the call's tenant, while any waits, with the tokens that it has used; None: as many as are usual."""
+        if slot.tenant and self._queue:
+            self._queue.counters.charge(slot.tenant, tokens)
+
     def record_success(self, slot: Slot, tokens: int = 0) -> None:
         """Record a successful response that used `tokens` tokens."""
         deployment = slot.deployment
         health, now_s = self.health_of(deployment), time.monotonic()
         health.record_success(slot.ticket, now_s)
         health.spend(deployment.limits, tokens, now_s)
+        self.charge(slot, tokens)
         if self._failing and health.is_well(now_s):
             self._failing.discard(deployment.card.server_id)
         if self._refused_until_s and (account := account_of(deployment.card)) is not None:
@@ -288,6 +305,8 @@ class DeploymentPool:
         preferred: str = "",
         key: str = "",
         only: str = "",
+        *,
+        tenant: str = "",
     ) -> Slot | None:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
         capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
@@ -311,12 +330,14 @@ class DeploymentPool:
                     ready.append(deployment)
             if ready:
                 best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
-                return self.begin(best, key)
+                return self.begin(best, key, tenant)
         if last:
-            return self.begin(last[0], key)
-        return None if tried or not unready else self._of_unready(unready, key, now_s)
+            return self.begin(last[0], key, tenant)
+        return None if tried or not unready else self._of_unready(unready, key, now_s, tenant)
 
-    def _of_unready(self, unready: list[tuple[Unready, Deployment]], key: str, now_s: float) -> Slot | None:
+    def _of_unready(
+        self, unready: list[tuple[Unready, Deployment]], key: str, now_s: float, tenant: str
+    ) -> Slot | None:
         """Begin a call that probes one of these, none of which is ready. None where the call should wait for a probe
         that is running, or for a deployment at capacity.
         """
@@ -329,7 +350,7 @@ class DeploymentPool:
         cooling_down = [deployment for problem, deployment in unready if problem.kind == "cooling_down"]
         probed = next((each for each in cooling_down if self._may_probe(each, key, now_s)), None)
         if probed is not None:
-            return self.begin(probed, key)
+            return self.begin(probed, key, tenant)
         if any(self.health_of(each).is_probed(now_s, key) for each in cooling_down):
             return None
         wait_s = min(self.health_of(each).trickle_wait_s(now_s, key) for each in cooling_down)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
@@ -22,6 +23,7 @@ from router.dispatch.deployments import DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.lora.control import AdapterControl
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -86,6 +88,7 @@ class Dispatcher:
     """
 
     def __init__(self, settings: DispatchSettings = DispatchSettings()) -> None:  # noqa: B008 - frozen
+        self.adapters = AdapterControl()
         self.pool = DeploymentPool(settings.cooldown, settings.queue)
         self._relay = Relay(settings.timeouts, settings.forward_headers)
         self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
@@ -184,6 +187,7 @@ class Dispatcher:
         """Close every connection."""
         await self._relay.aclose()
         await self._litellm.aclose()
+        await self.adapters.aclose()
 
     def _timed(self, failover: Failover, call: Call) -> Call:
         """The call with the time of its next attempt: half of what is left where another deployment could follow, so
@@ -267,7 +271,7 @@ class Dispatcher:
                 return response
             record(response.status)
             if isinstance(response.body, bytes):
-                self.pool.record_success(slot, _counted_tokens(slot, response, call))
+                self.pool.record_success(slot, self._used_tokens(slot, response, call))
             else:
                 self.pool.record_answer(slot)
             return response
@@ -275,6 +279,12 @@ class Dispatcher:
             record(None, error.fault, error.delivered_tokens)
             if error.fault != "late" or not self._is_too_short(time.monotonic() - started_s, call):
                 self.pool.record_failure(slot, evidence_of_failure(error))
+            if error.delivered_tokens:
+                self.pool.charge(slot, error.delivered_tokens)
+            raise
+        except asyncio.CancelledError:
+            # Whoever leaves before the answer has used the server as well.
+            self.pool.charge(slot, None)
             raise
 
     def _is_too_short(self, seconds: float, call: Call) -> bool:
@@ -287,13 +297,23 @@ class Dispatcher:
         """Record how the stream ends, and keep the deployment's slot until then."""
 
         def on_close() -> None:
+            tokens = self._used_tokens(slot, response, call)
+            if stream.complete and stream.problem is None:
+                self.pool.record_success(slot, tokens)
+            else:
+                self.pool.charge(slot, tokens)
             if stream.problem is not None:
                 self.pool.record_failure(slot, evidence_of_failure(stream.problem))
-            elif stream.complete:
-                self.pool.record_success(slot, _counted_tokens(slot, response, call))
             self.pool.end(slot)
 
         stream.on_close(on_close)
+
+    def _used_tokens(self, slot: Slot, response: UpstreamResponse, call: Call) -> int:
+        """The tokens of a call so far; 0 where they do not matter, since texts are counted if no usage is reported."""
+        if not self.pool.counts_tokens(slot):
+            return 0
+        usage = booked_usage(response, call.api, call.body)
+        return 0 if usage is None else usage.total_tokens
 
     def _converted_once(self, card: Card, call: Call) -> Call:
         """The call with its chat body, where the card that is called first needs one and it has not been made yet."""
@@ -335,12 +355,3 @@ def _not_by_litellm(card: Card) -> str | None:
     if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
         return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
     return None
-
-
-def _counted_tokens(slot: Slot, response: UpstreamResponse, call: Call) -> int:
-    """The tokens that count against the deployment's limit per minute."""
-    if slot.deployment.limits.tpm is None:
-        # Where no usage is reported, the texts of request and answer would be counted.
-        return 0
-    usage = booked_usage(response, call.api, call.body)
-    return 0 if usage is None else usage.total_tokens

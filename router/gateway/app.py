@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,29 +15,22 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from router.errors import PulvinarError
+from router.gateway.dashboard import catalogue
+from router.gateway.dashboard.api import Dashboard
+from router.gateway.dashboard.assets import asset, page
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
 from router.gateway.endpoints.feedback import FeedbackHandler
 from router.gateway.endpoints.keyed import Answer, Keyed
 from router.gateway.endpoints.ollama import Ollama
+from router.gateway.endpoints.operator.adapters import Adapters
 from router.gateway.endpoints.relayed import RelayedHandler
 from router.gateway.endpoints.status import Status
 from router.gateway.http.errors import ErrorResponse, error_response, http_error_response
 from router.gateway.http.middleware import RequestMiddleware
 from router.gateway.http.relayed import RELAYED, RelayedEndpoint
 from router.gateway.http.routes import ENDPOINTS
-from router.gateway.http.surfaces import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    MESSAGES,
-    OLLAMA_CHAT,
-    OLLAMA_GENERATE,
-    RESPONSES,
-    Surface,
-    error_body,
-    is_of_anthropic,
-)
+from router.gateway.http.surfaces import CALLING, Surface, error_body, is_of_anthropic
 from router.gateway.worker import Gateway
 
 _JSON = "application/json"
@@ -80,6 +73,14 @@ def make_app(gateway: Gateway) -> Starlette:
             for path in endpoint.paths
         ]
         + [
+            Route("/dashboard", page),
+            Route("/dashboard/assets/{name}", asset),
+            *(
+                Route(f"/dashboard/api/{path}", handler, methods=[method])
+                for path, method, handler in _dashboard(gateway)
+            ),
+        ]
+        + [
             Route(f"{prefix}/{endpoint.path}", RelayedApp(gateway, endpoint), methods=[endpoint.method])
             for endpoint in RELAYED
             for prefix in ("/v1", "")
@@ -101,6 +102,30 @@ def make_app(gateway: Gateway) -> Starlette:
     return app
 
 
+def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
+    """Path, method and handler of what the page of the dashboard reads."""
+    reloader, availability, pool = gateway.reloader, gateway.availability, gateway.dispatcher.pool
+    dashboard = Dashboard(
+        None if gateway.backend is None else gateway.backend.read_records,
+        setup=lambda: catalogue.setup(reloader, availability, has_records=gateway.backend is not None),
+        cards=lambda: catalogue.cards(reloader, availability, pool),
+        live=gateway.live_state,
+    )
+    answers: dict[str, Answer] = {
+        "setup": dashboard.setup,
+        "cards": dashboard.cards,
+        "traffic": dashboard.traffic,
+        "savings": dashboard.savings,
+        "routing": dashboard.routing,
+        "requests": dashboard.requests,
+        "requests/{id}": dashboard.request,
+        "live": dashboard.live,
+    }
+    for path, answer in answers.items():
+        yield path, "GET", Keyed(gateway.services, "dashboard", answer)
+    yield "decide", "POST", Keyed(gateway.services, "dashboard", DryRun(gateway.services).route)
+
+
 def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
     """The handler of every operation in the route table."""
     services, reloader = gateway.services, gateway.reloader
@@ -113,22 +138,29 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         is_draining=lambda: gateway.is_draining,
         limits_problem=lambda: gateway.limits_problem,
     )
+    adapters = Adapters(
+        gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers
+    )
     ollama = Ollama(models=lambda: gateway.models)
     keyed: dict[str, Answer] = {
         "count_tokens": dry_run.count_tokens,
         "route": dry_run.route,
-        "feedback": FeedbackHandler(gateway.open_feedback, gateway.count_feedback),
+        "feedback": FeedbackHandler(
+            None if gateway.backend is None else gateway.backend.feedback, gateway.count_feedback
+        ),
         "ollama_tags": ollama.tags,
         "ollama_show": ollama.show,
         "models": status.models,
         "model": status.model,
+        "adapters": adapters.held,
+        "adapters_load": adapters.load,
+        "adapters_unload": adapters.unload,
+        "adapters_pin": adapters.pin,
+        "adapters_unpin": adapters.unpin,
     }
     metrics = Keyed(services, "metrics", status.metrics, lambda: not reloader.current.config.open_metrics)
     return {
-        **{
-            surface.name: SurfaceEndpoint(gateway, surface)
-            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
-        },
+        **{surface.name: SurfaceEndpoint(gateway, surface) for surface in CALLING},
         **{operation: Keyed(services, operation, answer) for operation, answer in keyed.items()},
         "metrics": metrics,
         "ollama_version": ollama.version,

@@ -22,13 +22,15 @@ from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
+from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
-from router.store.records.feedback import FeedbackStore, Stored
+from router.store.backend import Backend
+from router.store.records.feedback import Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.protocol import StateStore
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
 _SHARE_METRICS_EVERY_S = 1.0
+_NOT_KEPT = frozenset({"metrics", "dashboard"})
+_SWEEP_ADAPTERS_EVERY_S = 0.5
 
 
 class Gateway:
@@ -45,7 +49,7 @@ class Gateway:
 
     `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
     conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
-    called. Without a `journal` nothing is recorded; `open_feedback` opens the store of feedback about what is.
+    called. Without a `journal` nothing is recorded; `backend` is where that can be read.
     `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of metrics. `notify` gets a
     line for the operator when the available cards change.
     """
@@ -59,14 +63,14 @@ class Gateway:
         state: StateStore | None = None,
         conversations: StateStore | None = None,
         journal: RecordSink | None = None,
-        open_feedback: Callable[[], FeedbackStore] | None = None,
+        backend: Backend | None = None,
         access_log: AccessLog | None = None,
         traces: Traces | None = None,
         metrics_folder: Path | None = None,
         polled: Mapping[str, Callable[[], float]] | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.reloader, self.journal, self.open_feedback = reloader, journal, open_feedback
+        self.reloader, self.journal, self.backend = reloader, journal, backend
         self.state: StateStore = state or SqliteState()
         self.conversations: StateStore = conversations or self.state
         self.access_log, self.traces = access_log, traces
@@ -79,6 +83,8 @@ class Gateway:
         self.dispatcher.pool.share_among(self._callable_cards)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.models = _model_list(reloader.current)
+        self.has_other_workers = metrics_folder is not None
+        self.adapter_servers = self._adapter_servers(reloader.current)
         sessions = Sessions(self.conversations)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
@@ -106,6 +112,7 @@ class Gateway:
             asyncio.create_task(self.reloader.watch()),
             *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
             asyncio.create_task(self._share_metrics()),
+            asyncio.create_task(self._sweep_adapters()),
         ]
         try:
             yield
@@ -132,6 +139,20 @@ class Gateway:
         if self.traces is not None:
             self.traces.evaluated(stored)
 
+    def live_state(self) -> dict[str, object]:
+        """What operators watch: changes with every moment."""
+        return {
+            "in_flight": self.admission.running,
+            "queued": self.admission.waiting + self.dispatcher.pool.waiting,
+            "callable": self.availability.callable_cards,
+            "cooling": dict(self.dispatcher.pool.cooling_down()),
+            "configuration": self.reloader.current.number,
+            "refused_edit": self.reloader.problem,
+            "limits_problem": self.limits_problem,
+            "records_dropped": 0 if self.journal is None else self.journal.dropped,
+            "is_draining": self.is_draining,
+        }
+
     def _close(self) -> None:
         if self.journal is not None:
             self.journal.close()
@@ -145,6 +166,7 @@ class Gateway:
     def _apply_config(self, active: ActiveConfig) -> None:
         config = active.config
         self.models = _model_list(active)
+        self.adapter_servers = self._adapter_servers(active)
         self.visitors, self.proxies = _visitors(active), TrustedProxies(config.trusted_proxies)
         self.dispatcher.configure(_dispatch_settings(config))
         self.admission.max_running, self.admission.limits = config.max_concurrency, config.queue
@@ -155,6 +177,12 @@ class Gateway:
         self._preload()
         if self.journal is not None:
             self.journal.keep_days = config.records.keep_days
+
+    def _adapter_servers(self, active: ActiveConfig) -> AdapterServers:
+        """The servers of adapters, of which the dispatcher knows from now on. An adapter without a card is unloaded."""
+        catalog = active.router.catalog
+        self.dispatcher.adapters.configure(catalog)
+        return AdapterServers(catalog, self.dispatcher.adapters)
 
     def _callable_cards(self) -> Iterable[Card]:
         unavailable = self.availability.unavailable
@@ -174,8 +202,8 @@ class Gateway:
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
-        # Metrics are read every few seconds, and say nothing about the use of models.
-        is_kept = not is_stranger and record.surface != "metrics"
+        # These are read every few seconds, and say nothing about the use of models.
+        is_kept = not is_stranger and record.surface not in _NOT_KEPT
         if self.journal is None or not self.reloader.current.config.records.enabled or not is_kept:
             return None
         # Addresses are kept as long as the operator keeps the log, not with the records.
@@ -203,6 +231,17 @@ class Gateway:
             log = self.access_log
             callbacks["log_dropped"] = lambda: log.dropped
         return callbacks
+
+    async def _sweep_adapters(self) -> None:
+        """Ask servers what they hold, and unload adapters after their time. Readiness does not depend on it."""
+        while True:
+            await asyncio.sleep(_SWEEP_ADAPTERS_EVERY_S)
+            if len(self.adapter_servers):
+                await self.dispatcher.adapters.sweep()
+            self._note_adapters()
+
+    def _note_adapters(self) -> None:
+        self.metrics.note_adapters(self.adapter_servers.counts())
 
     async def _share_metrics(self) -> None:
         while True:

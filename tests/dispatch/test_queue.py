@@ -182,3 +182,39 @@ def test_waiters_of_another_group_are_served_where_those_of_the_first_get_none()
         return slot
 
     assert asyncio.run(main()) == "b"
+
+
+def test_the_tenant_that_has_used_the_fewest_tokens_gets_the_slot() -> None:
+    async def main() -> str:
+        slots = Slots()
+        waiting = {
+            tenant: asyncio.create_task(slots.queue.wait(lambda: slots.take("a"), limits(), BUSY, tenant=tenant))
+            for tenant in ("greedy", "modest")
+        }
+        await asyncio.sleep(0)
+        slots.queue.counters.charge("greedy", 100)
+        slots.release("a")
+        done, _ = await asyncio.wait(waiting.values(), timeout=0.5)
+        waiting["greedy"].cancel()
+        return next(tenant for tenant, waiter in waiting.items() if waiter in done)
+
+    assert asyncio.run(main()) == "modest"
+
+
+def test_a_request_that_needs_its_adapter_loaded_is_passed_by_eight_warm_ones_at_most() -> None:
+    async def main() -> list[str]:
+        slots, served = Slots(), list[str]()
+
+        async def client(name: str) -> None:
+            await slots.queue.wait(lambda: slots.take("a"), limits(20), BUSY, is_warm=lambda: name != "cold")
+            served.append(name)
+
+        clients = [asyncio.create_task(client(name)) for name in ("cold", *["warm"] * 12)]
+        await asyncio.sleep(0)
+        for _ in clients:
+            slots.release("a")
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*clients)
+        return served
+
+    assert asyncio.run(main()).index("cold") == 8

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
+from router.commands.catalogue import resident
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from router.adapters.fold import Folded
     from router.cards import Card
 
-app = typer.Typer(help="Import adapter folders as cards, check them, rewrite them as plain LoRA.", no_args_is_help=True)
+app = typer.Typer(
+    help="Import adapter folders as cards, check them, rewrite them as plain LoRA; see and change what servers hold.",
+    no_args_is_help=True,
+)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format, or of many.")]
 One = Annotated[Path, typer.Argument(help="Folder of one adapter in PEFT's format.")]
@@ -28,6 +32,7 @@ BaseFolder = Annotated[
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    resident.register(app)
     parent.add_typer(app, name="adapters")
 
 

@@ -312,4 +312,3 @@ class AdapterControl:
         if name is None:
             raise FieldError("adapter", "is the id of no adapter's card that this server can hold")
         return place, name
-

@@ -19,7 +19,8 @@ class Flights(Generic[Outcome]):
     def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> asyncio.Task[Outcome]:
         """The task that runs for `key`; a new one where there is none."""
         task = self._running.get(key)
-        if task is None:
+        # One that is done is removed a little later.
+        if task is None or task.done():
             task = self._running[key] = asyncio.create_task(work())
             task.add_done_callback(lambda ended: self._ended(key, ended))
         return task

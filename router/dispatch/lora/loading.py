@@ -108,7 +108,8 @@ class Loader:
         if listed is not None:
             if problem := _misplaced(place, listed):
                 return failure(place.card, "refused", problem)
-            self._residency.observe(place.server, _current(place, listed), asked_s)
+            if place.server in self._residency.servers:
+                self._residency.observe(place.server, _current(place, listed), asked_s)
             self._changed(place)
         place.is_known = True
         return None
@@ -198,5 +199,7 @@ def _misplaced(place: Place, listed: Listed) -> str:
     for position, held in enumerate(listed.adapters):
         owner = owners.get(posixpath.basename(held.path), held.name)
         if owner != held.name:
-            return f'position {position} of `lora_slots` is "{held.name}", but the server has the file of "{owner}" there'
+            return (
+                f'position {position} of `lora_slots` is "{held.name}", but the server has the file of "{owner}" there'
+            )
     return ""

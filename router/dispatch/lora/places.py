@@ -23,8 +23,8 @@ def server_key(deployment: Deployment) -> str:
 class Place:
     """One server, called as its `card` says, which has `settings` for adapters.
 
-    `cards` are those of its adapters by the names that the server has for them. `is_known`: what it holds has been asked
-    since this process began, and since it was last seen to have restarted.
+    `cards` are those of its adapters by the names that the server has for them. `is_known`: it has been asked what it
+    holds since this process began, and since it was last seen to have restarted.
     """
 
     def __init__(self, server: str, card: Card, settings: AdapterServer, naming: Naming, client: ServerClient) -> None:
@@ -78,7 +78,9 @@ def places_of(cards: Iterable[Card], client: ServerClient, before: Mapping[str, 
     for server, place in places.items():
         earlier = before.get(server)
         if earlier is not None and earlier.settings.server == place.settings.server:
-            moved = any(earlier.path_of(name) != place.path_of(name) for name in place.cards.keys() & earlier.cards.keys())
+            moved = any(
+                earlier.path_of(name) != place.path_of(name) for name in place.cards.keys() & earlier.cards.keys()
+            )
             place.is_known = earlier.is_known and not moved
     return places
 

@@ -7,6 +7,7 @@ themselves. An adapter that was unloaded is loaded again, in the middle of a req
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,11 +15,19 @@ import msgspec
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.lora.api import Activity, AdapterServerError, Listed
+from router.dispatch.lora.api import Activity, AdapterServerError, Listed, Problem
 from router.dispatch.lora.http import Reply, ServerClient, failure, root_url, unexpected
 from router.dispatch.lora.vllm import listed_models
 
 _FIELD = "lora_path"
+_PROBLEMS: Mapping[str, Problem] = {
+    "already loaded": "exists",
+    "already exists": "exists",
+    "Maximum number of loaded LoRA adapters": "full",
+    "when trying to evict": "full",
+    "LoRA is not enabled": "unsupported",
+    "does not exist. Loaded LoRAs": "missing",
+}
 
 
 class SglangApi:
@@ -66,15 +75,8 @@ class SglangApi:
             if reply.status in (404, 405):
                 return failure(self._card, "unsupported", f"HTTP {reply.status}: this SGLang loads no adapters")
             return unexpected(self._card, reply)
-        if "already loaded" in words or "already exists" in words:
-            return failure(self._card, "exists", words)
-        if "Maximum number of loaded LoRA adapters" in words or "when trying to evict" in words:
-            return failure(self._card, "full", words)
-        if "LoRA is not enabled" in words:
-            return failure(self._card, "unsupported", words)
-        if "does not exist. Loaded LoRAs" in words:
-            return failure(self._card, "missing", words)
-        return failure(self._card, "refused", words)
+        problem: Problem = next((problem for part, problem in _PROBLEMS.items() if part in words), "refused")
+        return failure(self._card, problem, words)
 
 
 def name_of(card: Card) -> str:

@@ -53,9 +53,12 @@ class TokenCounters:
         else:
             self._running.pop(tenant, None)
 
-    def charge(self, tenant: str, tokens: float) -> None:
-        """A call of the tenant has used this many tokens."""
-        self._usual_tokens += _SHARE_OF_LAST * (tokens - self._usual_tokens) if self._usual_tokens else tokens
+    def charge(self, tenant: str, tokens: float | None) -> None:
+        """A call of the tenant has used this many tokens; None where that is unknown: as many as calls used lately."""
+        if tokens is None:
+            tokens = self._usual_tokens
+        else:
+            self._usual_tokens += _SHARE_OF_LAST * (tokens - self._usual_tokens) if self._usual_tokens else tokens
         if self._waiting:
             self._counters[tenant] = self.counter(tenant) + tokens
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from router.dispatch.residency.placement import Room
+from router.dispatch.residency.queued import NEVER
 from router.dispatch.residency.steps import AdapterResidency, Full, Load, Ready, ServerResidency, State, Step
 
 
 class _Held:
-    """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one."""
+    """An adapter that has a slot, or (`leaving`) had one. `leaves_for`: the adapter that gets the slot of this one.
 
-    __slots__ = ("last_used_s", "leaves_for", "loaded_s", "state")
+    `kept_for`: the adapter that alone may have the slot next; no further call uses this one.
+    """
+
+    __slots__ = ("kept_for", "last_used_s", "leaves_for", "loaded_s", "state")
 
     def __init__(self, state: State, now_s: float) -> None:
         self.state: State = state
         self.last_used_s = self.loaded_s = now_s
         self.leaves_for: str | None = None
+        self.kept_for: str | None = None
 
 
 class Server:
@@ -36,20 +41,33 @@ class Server:
         self.slots = slots
         self.pinned = (self.pinned - self._configured_pins) | pinned
         self._configured_pins = pinned
+        for name in pinned:
+            self.pin(name)
+
+    def pin(self, adapter: str) -> None:
+        """Never evict or expire `adapter`."""
+        self.pinned.add(adapter)
+        if adapter in self._held:
+            self._held[adapter].kept_for = None
 
     def holds(self, adapter: str) -> bool:
         """Whether it is loaded, or being loaded."""
         held = self._held.get(adapter)
         return held is not None and held.state != "leaving"
 
+    def knows(self, adapter: str) -> bool:
+        """Whether it is loaded, being loaded, or being unloaded."""
+        return adapter in self._held
+
     def room(self, adapter: str) -> Room:
         """What there is for `adapter`."""
         held = self._held.get(adapter)
         if held is not None:
-            return "full" if held.state == "leaving" else "holds"
-        if self._taken() < self.slots:
+            return "full" if held.state == "leaving" or held.kept_for is not None else "holds"
+        missing = self._missing()
+        if missing <= 0:
             return "free"
-        return "evictable" if self._missing() <= sum(1 for _ in self._idle()) and self.slots > 0 else "full"
+        return "evictable" if self.slots > 0 and missing <= len(self._idle(adapter)) else "full"
 
     def begin(self, adapter: str, now_s: float, next_use: Callable[[str], float]) -> Step:
         """Count a use of `adapter`, and take a slot for it where it has none."""
@@ -62,13 +80,34 @@ class Server:
             held.last_used_s = now_s
             self.hits += 1
             return Ready() if held.state == "loaded" else Load()
-        evicted = self._victims(next_use)
+        evicted = self._victims(adapter, next_use)
         for name in evicted:
             self._held[name].state, self._held[name].leaves_for = "leaving", adapter
+        self.give_up(adapter)
         self.evictions += len(evicted)
         self.loads += 1
         self._held[adapter] = _Held("loading", now_s)
         return Load(evicted)
+
+    def keep_for(self, adapter: str, next_use: Callable[[str], float]) -> None:
+        """Let no further call use one of the adapters in use, so that `adapter` gets its slot: the one with the fewest
+        calls, of equals the one that is needed last.
+        """
+        if any(held.kept_for == adapter for held in self._held.values()):
+            return
+        used = [
+            (self._uses[name], -next_use(name), held.last_used_s, name)
+            for name, held in self._held.items()
+            if held.state == "loaded" and name in self._uses and name not in self.pinned and held.kept_for is None
+        ]
+        if used:
+            self._held[min(used)[-1]].kept_for = adapter
+
+    def give_up(self, adapter: str) -> None:
+        """`adapter` needs no slot that is kept for it any more."""
+        for held in self._held.values():
+            if held.kept_for == adapter:
+                held.kept_for = None
 
     def begin_unload(self, adapter: str) -> bool:
         """Mark a loaded adapter as leaving, so that no further call uses it; False where it is used or not loaded."""
@@ -136,18 +175,22 @@ class Server:
         """The adapters that no call has used for longer than their time."""
         return [name for name, held in self._idle() if name in ttl_s and now_s - held.last_used_s >= ttl_s[name]]
 
-    def is_worth_loading(self, next_use: Callable[[str], float], never: float) -> bool:
+    def can_spare_a_slot(self, next_use: Callable[[str], float]) -> bool:
         """Whether an adapter can be loaded ahead of its use without the loss of one that is known to be needed."""
-        if self._taken() < self.slots:
-            return True
-        needless = sum(1 for name, _ in self._idle() if next_use(name) == never)
-        return 0 < self._missing() <= needless
+        needless = sum(next_use(name) == NEVER for name, _ in self._idle())
+        return self.slots > 0 and self._missing() <= needless
 
     def snapshot(self, ttl_s: Mapping[str, float]) -> ServerResidency:
         """What it holds now."""
         adapters = (
             AdapterResidency(
-                name, held.state, self._uses.get(name, 0), name in self.pinned, held.last_used_s, ttl_s.get(name)
+                name,
+                held.state,
+                self._uses.get(name, 0),
+                name in self.pinned,
+                held.last_used_s,
+                ttl_s.get(name),
+                held.kept_for,
             )
             for name, held in sorted(self._held.items())
         )
@@ -165,23 +208,30 @@ class Server:
         """How many adapters must go before another one can come; more than one where the slots have become fewer."""
         return self._taken() + 1 - self.slots
 
-    def _idle(self) -> list[tuple[str, _Held]]:
-        """The adapters that may be unloaded."""
+    def _idle(self, adapter: str | None = None) -> list[tuple[str, _Held]]:
+        """The adapters that may be unloaded, for `adapter`."""
         return [
             (name, held)
             for name, held in self._held.items()
-            if held.state == "loaded" and name not in self._uses and name not in self.pinned
+            if held.state == "loaded"
+            and name not in self._uses
+            and name not in self.pinned
+            and held.kept_for in (None, adapter)
         ]
 
-    def _victims(self, next_use: Callable[[str], float]) -> tuple[str, ...]:
-        """The adapters to unload: those needed last, of which any that no waiting request is known to need come first;
-        among equals those that have not been used for longest.
+    def _victims(self, adapter: str, next_use: Callable[[str], float]) -> tuple[str, ...]:
+        """The adapters to unload for `adapter`: those needed last, any that no waiting request is known to need before
+        the others; of equals the one whose slot is kept for it, then those that have not been used for longest.
         """
         missing = self._missing()
         if missing <= 0:
             return ()
-        idle = sorted(self._idle(), key=lambda pair: (-next_use(pair[0]), pair[1].last_used_s, pair[0]))
-        return tuple(name for name, _ in idle[:missing])
+
+        def order(pair: tuple[str, _Held]) -> tuple[float, bool, float, str]:
+            name, held = pair
+            return -next_use(name), held.kept_for is None, held.last_used_s, name
+
+        return tuple(name for name, _ in sorted(self._idle(adapter), key=order)[:missing])
 
     def _leaving_for(self, adapter: str) -> list[str]:
         return [name for name, held in self._held.items() if held.leaves_for == adapter]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from router.dispatch.residency.placement import Room, ServerLoad, ranked
-from router.dispatch.residency.queued import NEVER, NextUses
+from router.dispatch.residency.queued import LATER_FIRST, NextUses
 from router.dispatch.residency.server import Server
-from router.dispatch.residency.steps import ServerResidency, Step
+from router.dispatch.residency.steps import Full, ServerResidency, Step
 
 
 class Residency:
@@ -66,7 +66,10 @@ class Residency:
 
     def begin(self, server: str, adapter: str, now_s: float) -> Step:
         """Begin to use `adapter` at `server`: it is loaded, it has got a slot and is to be loaded, or there is none."""
-        return self._servers[server].begin(adapter, now_s, self._next_uses.next)
+        step = self._servers[server].begin(adapter, now_s, self._next_uses.next)
+        if not isinstance(step, Full):
+            self._count_as_passed(server, adapter)
+        return step
 
     def begin_unload(self, server: str, adapter: str) -> bool:
         """Begin to unload; False where the adapter is used or not loaded. Report `unloaded` or `failed` afterwards."""
@@ -92,13 +95,20 @@ class Residency:
         if server in self._servers:
             self._servers[server].end(adapter, now_s)
 
-    def enqueue(self, adapter: str, ticket: int) -> None:
-        """A request with this number waits, and will need `adapter`; lower numbers are served earlier."""
-        self._next_uses.add(adapter, ticket)
+    def enqueue(self, adapter: str, ticket: int, servers: Collection[str] = ()) -> None:
+        """A request with this number waits. It will need `adapter` at one of `servers`; where there are none, at any.
+
+        Lower numbers are served earlier. Where no server can load its adapter, and `LATER_FIRST` later requests have
+        begun at one of them, an adapter in use there takes no further calls until this request has got its slot.
+        """
+        self._next_uses.add(adapter, ticket, servers)
 
     def dequeue(self, ticket: int) -> None:
-        """A request waits no longer."""
-        self._next_uses.remove(ticket)
+        """A request waits no longer. Call this after its `begin`, so that a slot that is kept for it is still kept."""
+        adapter = self._next_uses.remove(ticket)
+        if adapter is not None:
+            for server in self._servers.values():
+                server.give_up(adapter)
 
     def set_ttl(self, adapter: str, ttl_s: float | None) -> None:
         """Unload the adapter once no call has used it for this long; None: keep it until the slot is needed."""
@@ -115,23 +125,35 @@ class Residency:
 
     def pin(self, server: str, adapter: str, on: bool) -> None:
         """Never evict or expire the adapter there, or again as usual."""
-        pins = self._servers[server].pinned
-        (pins.add if on else pins.discard)(adapter)
+        if on:
+            self._servers[server].pin(adapter)
+        else:
+            self._servers[server].pinned.discard(adapter)
 
     def prefetch(self, server: str, now_s: float) -> str | None:
         """The next adapter that a waiting request needs and no server holds, where it can be loaded at `server` without
         the loss of one that is known to be needed. Load it by `begin`, and `end` it at once.
         """
-        if not len(self._next_uses) or not self._servers[server].is_worth_loading(self._next_uses.next, NEVER):
+        if not self._servers[server].can_spare_a_slot(self._next_uses.next):
             return None
-        for adapter in self._next_uses.in_order():
-            if not any(each.room(adapter) == "holds" for each in self._servers.values()):
-                return adapter if self.can_begin(server, adapter) else None
+        for waiting in self._next_uses.at(server):
+            adapter = waiting.adapter
+            if not any(each.knows(adapter) for name, each in self._servers.items() if waiting.may_use(name)):
+                return adapter
         return None
 
     def snapshot(self) -> tuple[ServerResidency, ...]:
         """What every server holds, by name."""
         return tuple(self._servers[name].snapshot(self._ttl_s) for name in sorted(self._servers))
+
+    def _count_as_passed(self, server: str, adapter: str) -> None:
+        """A call has begun at `server`: where the first request that waits for it has no slot there, it was passed."""
+        first = next(self._next_uses.at(server), None)
+        if first is None or first.adapter == adapter or self.can_begin(server, first.adapter):
+            return
+        first.passed += 1
+        if first.passed >= LATER_FIRST:
+            self._servers[server].keep_for(first.adapter, self._next_uses.next)
 
     def _room(self, server: str, adapter: str) -> Room:
         known = self._servers.get(server)

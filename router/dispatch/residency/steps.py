@@ -33,7 +33,8 @@ Step = Ready | Load | Full
 
 class AdapterResidency(Struct, frozen=True):
     """One adapter on one server. `uses`: calls that use it or wait until it is loaded. Times are of the caller's clock
-    in seconds; `ttl_s` is the time without use after which it is unloaded.
+    in seconds; `ttl_s` is the time without use after which it is unloaded. `kept_for`: the adapter that gets the slot
+    once the running calls have ended, since a request for it has waited for too long.
     """
 
     name: str
@@ -42,6 +43,7 @@ class AdapterResidency(Struct, frozen=True):
     pinned: bool
     last_used_s: float
     ttl_s: float | None = None
+    kept_for: str | None = None
 
 
 class ServerResidency(Struct, frozen=True):

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from router.errors import BusyError, CallerError, ConfigurationError, FieldError, FileError, UnknownIdError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.dashboard import catalogue, traffic
+from router.gateway.dashboard import routing, traffic
 from router.gateway.dashboard.assets import HEADERS
 from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.operator.access import check_operator
@@ -61,8 +61,19 @@ class Dashboard:
         """`GET traffic?hours=24`: the requests of the last hours."""
         check_operator(entry)
         now_s = time.time()
-        seconds = min(_number(http, "hours", 24.0) * _HOUR_S, _LONGEST_S)
-        return _answer(await self._read(lambda records: traffic.traffic(records, now_s - seconds, now_s)))
+        return _answer(await self._read(lambda records: traffic.traffic(records, now_s - _hours_s(http), now_s)))
+
+    async def savings(self, http: Request, entry: Entry) -> Response:
+        """`GET savings?hours=24`: the newest routed requests of the last hours, compared with one card for all."""
+        check_operator(entry)
+        since_s, active = time.time() - _hours_s(http), entry.request.active
+        return _answer(await self._read(lambda records: routing.saved(records, since_s, active)))
+
+    async def routing(self, http: Request, entry: Entry) -> Response:
+        """`GET routing?hours=24`: guard, plans and calibration of the newest routed requests of the last hours."""
+        check_operator(entry)
+        since_s = time.time() - _hours_s(http)
+        return _answer(await self._read(lambda records: routing.routing(records, since_s)))
 
     async def requests(self, http: Request, entry: Entry) -> Response:
         """`GET requests?limit=50&before=…&card=…&key=…&errors=1`: the newest requests, newest first."""
@@ -82,7 +93,7 @@ class Dashboard:
     async def request(self, http: Request, entry: Entry) -> Response:
         """`GET requests/{id}`: one request in full, and its decision again."""
         check_operator(entry)
-        id_, active, today = http.path_params["id"], entry.request.active, datetime.date.today()
+        id_, active, today = http.path_params["id"], entry.request.active, datetime.datetime.now(datetime.UTC).date()
         return _answer(await self._read(lambda records: _one(records, id_, active, today)))
 
     async def live(self, _: Request, entry: Entry) -> Response:
@@ -103,7 +114,9 @@ class Dashboard:
 
     async def _read(self, read: Callable[[RecordStore], Result]) -> Result:
         if self._open_records is None:
-            raise ConfigurationError("this gateway keeps no records (`route serve --no-records`), so there are no requests")
+            raise ConfigurationError(
+                "this gateway keeps no records (`route serve --no-records`), so there are no requests"
+            )
         return await asyncio.to_thread(_with_records, self._open_records, read)
 
 
@@ -126,6 +139,11 @@ def _one(records: RecordStore, id_: str, active: ActiveConfig, today: datetime.d
     return traffic.in_full(record, records, active, today)
 
 
+def _hours_s(http: Request) -> float:
+    """The time that the request is about, in seconds."""
+    return min(float(_number(http, "hours", 24.0)) * _HOUR_S, _LONGEST_S)
+
+
 def _number(http: Request, name: str, default: Any) -> Any:
     text = http.query_params.get(name)
     if not text:
@@ -141,5 +159,3 @@ def _number(http: Request, name: str, default: Any) -> Any:
 
 def _answer(value: object) -> Response:
     return Response(msgspec.json.encode(value), headers=_HEADERS, media_type=_JSON)
-
-

@@ -12,13 +12,14 @@ from msgspec import Struct
 from router.analysis.replay import Replay, Replayer
 from router.errors import PulvinarError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.http.surfaces import SURFACES
+from router.gateway.http.surfaces import CALLING
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot
 from router.store.records.totals import HOUR_S, HourTotals
 
-# Of these newest requests, the times are shown: those of all would have to be read.
+_SURFACES = frozenset(surface.name for surface in CALLING)
+# Of so many newest requests, the times are shown: those of all would have to be read.
 _TIMED = 1000
 _QUANTILES = (0.5, 0.95)
 
@@ -62,7 +63,7 @@ class Traffic(Struct, frozen=True):
 def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
     """The requests to models since then, by hour, the one that is running included."""
     first = since_s // HOUR_S * HOUR_S
-    hours = [hour for hour in records.hours(first, until_s) if hour.surface in SURFACES]
+    hours = [hour for hour in records.hours(first, until_s) if hour.surface in _SURFACES]
     newest = [one for one in records.tail(_TIMED, Filter(since=since_s)) if one.outcome.card and not one.outcome.error]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
     return Traffic(

@@ -176,6 +176,11 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             needs_key=False,
         ),
         Endpoint(operation="metrics", path="/metrics", summary="Prometheus metrics"),
+        Endpoint(operation="adapters", path="/adapters"),
+        *(
+            Endpoint(operation=f"adapters_{order}", path=f"/adapters/{order}", method="POST")
+            for order in ("load", "unload", "pin", "unpin")
+        ),
         Endpoint(operation="openapi", path="/openapi.json", summary="This document", needs_key=False),
         Endpoint(operation="root", path="/", needs_key=False),
     )

@@ -13,6 +13,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -39,6 +40,11 @@ class Counters:
 
     def __init__(self) -> None:
         self.by_labels: dict[Labels, float] = {}
+
+    def set(self, labels: Labels, value: float) -> None:
+        """Set the counter with these labels, which something else counts."""
+        if labels in self.by_labels or len(self.by_labels) < MAX_COUNTERS:
+            self.by_labels[labels] = value
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         """Add to the counter with these labels."""
@@ -69,12 +75,15 @@ class Histograms:
 
 
 class MetricsSnapshot(Struct, frozen=True):
-    """All metrics of one worker at one moment. `at` is in seconds since 1970; `polled` holds the polled metrics."""
+    """All metrics of one worker at one moment. `at` is in seconds since 1970; `polled` holds the polled metrics, and
+    `gauges` what each worker sees of the same thing, such as a server.
+    """
 
     at: float
     counters: dict[str, dict[Labels, float]]
     histograms: dict[str, dict[Labels, list[float]]]
     polled: dict[str, float]
+    gauges: dict[str, dict[Labels, float]] = {}
 
 
 class SharedFolder:
@@ -106,10 +115,13 @@ class SharedFolder:
 
 
 def merge_snapshots(snapshots: Sequence[MetricsSnapshot], merges: Mapping[str, Merge]) -> MetricsSnapshot:
-    """Sum the counters and histograms, and merge each polled metric by `merges`. The first snapshot is the newest."""
+    """Sum the counters and histograms, merge each polled metric by `merges`, and take the greatest of each gauge. The
+    first snapshot is the newest.
+    """
     counters: dict[str, dict[Labels, float]] = {}
     histograms: dict[str, dict[Labels, list[float]]] = {}
     polled: dict[str, list[float]] = {}
+    gauges: dict[str, dict[Labels, float]] = {}
     now = snapshots[0].at
     for snapshot in snapshots:
         for name, counts in snapshot.counters.items():
@@ -124,12 +136,19 @@ def merge_snapshots(snapshots: Sequence[MetricsSnapshot], merges: Mapping[str, M
         if now - snapshot.at <= STALE_S:
             for name, value in snapshot.polled.items():
                 polled.setdefault(name, []).append(value)
+            for name, values in snapshot.gauges.items():
+                greatest = gauges.setdefault(name, {})
+                for labels, value in values.items():
+                    greatest[labels] = max(value, greatest.get(labels, value))
     merged = {name: _MERGES[merges[name]](values) for name, values in polled.items()}
-    return MetricsSnapshot(now, counters, histograms, merged)
+    return MetricsSnapshot(now, counters, histograms, merged, gauges)
 
 
 def take_snapshot(
-    counters: Mapping[str, Counters], histograms: Mapping[str, Histograms], polled: Iterable[tuple[str, float]]
+    counters: Mapping[str, Counters],
+    histograms: Mapping[str, Histograms],
+    polled: Iterable[tuple[str, float]],
+    gauges: Mapping[str, Mapping[Labels, float]] = MappingProxyType({}),
 ) -> MetricsSnapshot:
     """Copy the current values. Other threads may add to them meanwhile."""
     return MetricsSnapshot(
@@ -141,6 +160,7 @@ def take_snapshot(
         },
         # A bool is a number in Python, but not in msgpack.
         {name: float(value) for name, value in polled},
+        {name: dict(values) for name, values in gauges.items()},
     )
 
 

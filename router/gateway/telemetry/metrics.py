@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +68,19 @@ COUNTERS = {
         MetricSpec("pulvinar_streams_broken", "Streams that ended with an error after their start.", ("card",)),
         MetricSpec("pulvinar_upstream_attempts", "Calls to upstreams; fault is empty on success.", ("card", "fault")),
         MetricSpec("pulvinar_decisions", "Routing decisions.", ("policy", "guard")),
+        MetricSpec("pulvinar_adapter_hits", "Calls that found their adapter loaded, or being loaded.", ("server",)),
+        MetricSpec("pulvinar_adapter_loads", "Adapters loaded.", ("server",)),
+        MetricSpec("pulvinar_adapter_evictions", "Adapters unloaded for others.", ("server",)),
+        MetricSpec("pulvinar_adapter_waits", "Times that an adapter found no free slot.", ("server",)),
+        MetricSpec("pulvinar_adapter_failures", "Loads and unloads that failed.", ("server",)),
+        MetricSpec("pulvinar_adapter_load_seconds", "Time that loads took.", ("server",)),
+    )
+}
+GAUGES = {
+    spec.name: spec
+    for spec in (
+        MetricSpec("pulvinar_adapters_resident", "Adapters that a server holds.", ("server",)),
+        MetricSpec("pulvinar_adapter_slots", "Adapters that a server can hold at once.", ("server",)),
     )
 }
 HISTOGRAMS = {
@@ -82,6 +95,20 @@ HISTOGRAMS = {
         MetricSpec("pulvinar_feedback_value", "Feedback about answers, from 0 to 1.", ("card",), _QUALITY),
     )
 }
+
+
+class AdapterCounts(Struct, frozen=True):
+    """What one server holds, and the counts of this worker. `load_s`: seconds that its loads took together."""
+
+    server: str
+    slots: int
+    resident: int
+    hits: int
+    loads: int
+    evictions: int
+    waits: int
+    failures: int
+    load_s: float
 
 
 class PolledMetric(Struct, frozen=True):
@@ -143,6 +170,7 @@ class Metrics:
         self._shared = None if folder is None else SharedFolder(folder)
         self._counters = {name: Counters() for name in COUNTERS}
         self._histograms = {name: Histograms(spec.bounds) for name, spec in HISTOGRAMS.items()}
+        self._gauges: dict[str, dict[Labels, float]] = {}
         self._requests = self._counters["pulvinar_requests"].add
         self._tokens = self._counters["pulvinar_tokens"].add
         self._cached = self._counters["pulvinar_cached_input_tokens"].add
@@ -181,6 +209,26 @@ class Metrics:
         """Count feedback about an answer of a card."""
         self._histograms["pulvinar_feedback_value"].observe((stored.card,), stored.feedback.value)
 
+
+    def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
+        """Take over what servers hold now. A server that is no longer there keeps its counts."""
+        gauges: dict[str, dict[Labels, float]] = {name: {} for name in GAUGES}
+        for server in servers:
+            labels = (server.server,)
+            gauges["pulvinar_adapters_resident"][labels] = server.resident
+            gauges["pulvinar_adapter_slots"][labels] = server.slots
+            for name, value in (
+                ("hits", server.hits),
+                ("loads", server.loads),
+                ("evictions", server.evictions),
+                ("waits", server.waits),
+                ("failures", server.failures),
+                ("load_seconds", server.load_s),
+            ):
+                self._counters[f"pulvinar_adapter_{name}"].set(labels, value)
+        # Replaced, since another thread may read it.
+        self._gauges = gauges
+
     def share(self) -> None:
         """Write a snapshot for the other workers. Without a folder, do nothing."""
         if self._shared is not None:
@@ -217,7 +265,7 @@ class Metrics:
 
     def _snapshot(self) -> MetricsSnapshot:
         polled = ((name, callback()) for name, callback in self._callbacks.items())
-        return take_snapshot(self._counters, self._histograms, polled)
+        return take_snapshot(self._counters, self._histograms, polled, self._gauges)
 
 
 def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> MetricsSnapshot:
@@ -233,6 +281,7 @@ def without_cards(snapshot: MetricsSnapshot, hidden: Collection[str]) -> Metrics
         {name: shown(name, counts) for name, counts in snapshot.counters.items()},
         {name: shown(name, entries) for name, entries in snapshot.histograms.items()},
         snapshot.polled,
+        snapshot.gauges,
     )
 
 
@@ -248,6 +297,12 @@ class _Families(Collector):
             metric = POLLED_METRICS[name]
             kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
             yield kind(metric.name, metric.documentation, value=value)
+        for name, spec in GAUGES.items():
+            if values := self._snapshot.gauges.get(name):
+                gauge = GaugeMetricFamily(name, spec.documentation, labels=spec.labels)
+                for labels, value in values.items():
+                    gauge.add_metric(labels, value)
+                yield gauge
         for name, spec in COUNTERS.items():
             counter = CounterMetricFamily(name, spec.documentation, labels=spec.labels)
             for labels, value in self._snapshot.counters[name].items():

@@ -83,6 +83,9 @@ class RecordStore(Protocol):
     def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
         """All feedback given since then, in seconds since 1970, oldest first."""
 
+    def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
+        """The newest feedback since then, newest first, each with the record that it is about."""
+
     def hours(self, since_s: float, until_s: float) -> list[HourTotals]:
         """The totals of the hours that begin in this time, by hour."""
 

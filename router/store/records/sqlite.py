@@ -201,6 +201,15 @@ class SqliteRecords:
             record, source, at, *_ = rows[-1]
             place = at, record, source
 
+    def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
+        """The newest feedback since then, newest first, each with the record that it is about."""
+        columns = ", ".join(f"feedback.{name}" for name in FEEDBACK_COLUMNS.split(", "))
+        sql = (
+            f"SELECT number, records.record, NULL, NULL, {columns} FROM feedback JOIN records ON id = feedback.record "
+            "WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
+        )
+        return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
+
     def hours(self, since_s: float, until_s: float) -> list[totals.HourTotals]:
         """The totals of the hours that begin in this time, by hour."""
         sql = f"SELECT {totals.COLUMNS} FROM hours WHERE hour >= ? AND hour < ? ORDER BY hour"

@@ -28,6 +28,7 @@ class RealServers(RuleBasedStateMachine):
         self.pinned: set[tuple[str, str]] = set()
         self.ticket = 0
         self.queue: dict[int, str] = {}
+        self.at: dict[int, set[str]] = {}
         for server in SERVERS:
             self.residency.set_server(server, SLOTS[server])
             self.on[server] = set()
@@ -55,7 +56,7 @@ class RealServers(RuleBasedStateMachine):
                 stays = {each.name: each for each in self.held(server)}
                 for other in stays.values():
                     is_idle = other.state == "loaded" and not self.uses(server, other.name)
-                    if is_idle and not other.pinned:
+                    if is_idle and not other.pinned and other.kept_for in (None, adapter):
                         assert self.next_use(victim) >= self.next_use(other.name)
             if not is_loading:
                 self.loading.append((server, adapter, step.evict))
@@ -124,11 +125,12 @@ class RealServers(RuleBasedStateMachine):
         self.residency.pin(server, adapter, on)
         (self.pinned.add if on else self.pinned.discard)((server, adapter))
 
-    @rule(adapter=adapters)
-    def enqueue(self, adapter: str) -> None:
+    @rule(adapter=adapters, at=st.sets(servers))
+    def enqueue(self, adapter: str, at: set[str]) -> None:
         self.ticket += 1
         self.queue[self.ticket] = adapter
-        self.residency.enqueue(adapter, self.ticket)
+        self.residency.enqueue(adapter, self.ticket, at)
+        self.at[self.ticket] = at
 
     @precondition(lambda self: self.queue)
     @rule()
@@ -157,7 +159,10 @@ class RealServers(RuleBasedStateMachine):
         adapter = self.residency.prefetch(server, self.now_s)
         if adapter is None:
             return
-        assert adapter in self.queue.values()
+        assert any(
+            name == adapter and (not self.at[ticket] or server in self.at[ticket])
+            for ticket, name in self.queue.items()
+        )
         step = self.residency.begin(server, adapter, self.now_s)
         assert isinstance(step, Load)
         assert not set(step.evict) & set(self.queue.values())
@@ -179,10 +184,20 @@ class RealServers(RuleBasedStateMachine):
             assert not leaving & {adapter for at, adapter in self.calls if at == server}
 
     @invariant()
+    def a_slot_is_kept_only_for_an_adapter_that_a_request_waits_for(self) -> None:
+        for server in SERVERS:
+            kept = [each.kept_for for each in self.held(server) if each.kept_for is not None]
+            assert len(kept) == len(set(kept))
+            assert set(kept) <= set(self.queue.values())
+            assert not any(each.pinned and each.kept_for for each in self.held(server))
+
+    @invariant()
     def a_holder_comes_first(self) -> None:
         for adapter in "abcdef":
             order = self.residency.rank(adapter, [ServerLoad(server) for server in SERVERS])
-            holders = [self.residency.holds(server, adapter) for server in order]
+            holders = [
+                self.residency.holds(server, adapter) and self.residency.can_begin(server, adapter) for server in order
+            ]
             assert holders == sorted(holders, reverse=True)
 
 

@@ -190,6 +190,44 @@ def test_the_next_adapter_of_the_queue_is_loaded_ahead_where_no_other_is_lost_th
     assert residency.prefetch(S, 2) is None
 
 
+def test_an_adapter_is_loaded_ahead_only_where_its_request_could_be_served() -> None:
+    residency = with_slots(1)
+    residency.set_server("other", 1)
+    residency.enqueue("a", 1, ["other"])
+    assert residency.prefetch(S, 0) is None
+    assert residency.prefetch("other", 0) == "a"
+
+
+def test_a_request_whose_adapter_no_slot_can_take_is_passed_by_eight_others_at_most() -> None:
+    residency = with_slots(2)
+    for adapter in "aaab":
+        residency.begin(S, adapter, 0)
+        residency.loaded(S, adapter, 0)
+    residency.enqueue("cold", 1, [S])
+    for now_s in range(8):
+        assert residency.begin(S, "b", now_s) == Ready()
+        residency.end(S, "b", now_s)
+    assert residency.begin(S, "b", 9) == Full(helps=True)
+    assert residency.begin(S, "a", 9) == Ready()
+    assert residency.begin(S, "cold", 9) == Full(helps=True)
+    residency.end(S, "b", 10)
+    assert residency.begin(S, "other", 11) == Full(helps=True)
+    assert residency.begin(S, "cold", 11) == Load(("b",))
+    residency.dequeue(1)
+
+
+def test_a_slot_is_no_longer_kept_for_a_request_that_has_gone() -> None:
+    residency = with_slots(1)
+    residency.begin(S, "a", 0)
+    residency.loaded(S, "a", 0)
+    residency.enqueue("cold", 1)
+    for now_s in range(8):
+        residency.begin(S, "a", now_s)
+    assert not residency.can_begin(S, "a")
+    residency.dequeue(1)
+    assert residency.begin(S, "a", 9) == Ready()
+
+
 def test_an_adapter_is_loaded_ahead_at_one_server_only() -> None:
     residency = with_slots(1)
     residency.set_server("other", 1)

@@ -35,7 +35,7 @@ def client(upstream: Upstream, tmp_path: Path, spans: InMemorySpanExporter) -> I
     cards = make_card("working", upstream.url, "ok"), make_card("failing", upstream.url, "status-400")
     parts: dict[str, Any] = {
         "journal": Journal.open(tmp_path, interval_s=0.02),
-        "open_feedback": FolderBackend(tmp_path).feedback,
+        "backend": FolderBackend(tmp_path),
         "traces": Traces(provider, lambda _: None),
     }
     with (

@@ -1,0 +1,1 @@
+"""Endpoints for operators: what servers have loaded, and how to change that."""
