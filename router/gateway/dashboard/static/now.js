@@ -132,7 +132,7 @@ async function showSavings(holder, hours, signal) {
       single.cost_usd >= routed.cost_usd ? " saved" : " more spent", ` (${show.share(1 - routed.cost_usd / single.cost_usd)}) on ${show.count(requests)} requests, against `,
       h("strong", {}, found.baseline), `, with ${Math.abs(single.quality - routed.quality).toFixed(3)} ${single.quality >= routed.quality ? "less" : "more"} forecast quality.`),
     table("savings", [
-      { name: "", of: (row) => row.name },
+      { name: "answered", of: (row) => row.name },
       { name: "cost", number: true, of: (row) => row.cost_usd, show: show.usd },
       { name: "per 1,000", number: true, of: (row) => 1000 * row.cost_usd / requests, show: show.usd },
       { name: "forecast quality", number: true, of: (row) => row.quality, show: show.quality },

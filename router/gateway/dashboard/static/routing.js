@@ -52,7 +52,7 @@ function alternatives(saved) {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Quality against cost" }, scatter(points, "Forecast quality against cost: as routed, and each card for all of these requests")),
     h("p", { class: "hint" }, "Each point is one card for all of these requests; above and to the left is better. A card above the line of as routed at no higher cost would have been the better choice for all."),
     table("alternatives", [
-      { name: "", of: (row) => row.card },
+      { name: "answered by", of: (row) => row.card },
       { name: "per 1,000", number: true, of: (row) => 1000 * row.cost_usd / requests, show: show.usd },
       { name: "forecast quality", number: true, of: (row) => row.quality, show: show.quality },
     ], rows.sort((a, b) => b.quality - a.quality), { chosen: (row) => row.card === "as routed" }),
