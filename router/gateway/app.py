@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from router.errors import PulvinarError
 from router.gateway.dashboard import catalogue
 from router.gateway.dashboard.api import Dashboard
-from router.gateway.dashboard.assets import asset, page
+from router.gateway.dashboard.assets import Pages
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
 from router.gateway.endpoints.feedback import FeedbackHandler
@@ -64,7 +64,7 @@ def make_app(gateway: Gateway) -> Starlette:
         async with gateway.running():
             yield
 
-    handlers = _handlers(gateway)
+    handlers, pages = _handlers(gateway), Pages(lambda: gateway.config.dashboard)
     app = Starlette(
         routes=[
             # A model's name may contain slashes.
@@ -73,8 +73,8 @@ def make_app(gateway: Gateway) -> Starlette:
             for path in endpoint.paths
         ]
         + [
-            Route("/dashboard", page),
-            Route("/dashboard/assets/{name}", asset),
+            Route("/dashboard", pages.page),
+            Route("/dashboard/assets/{name}", pages.asset),
             *(
                 Route(f"/dashboard/api/{path}", handler, methods=[method])
                 for path, method, handler in _dashboard(gateway)
@@ -110,6 +110,7 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         setup=lambda: catalogue.setup(reloader, availability, has_records=gateway.backend is not None),
         cards=lambda: catalogue.cards(reloader, availability, pool),
         live=gateway.live_state,
+        decide=DryRun(gateway.services).route,
     )
     answers: dict[str, Answer] = {
         "setup": dashboard.setup,
@@ -123,7 +124,7 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
     }
     for path, answer in answers.items():
         yield path, "GET", Keyed(gateway.services, "dashboard", answer)
-    yield "decide", "POST", Keyed(gateway.services, "dashboard", DryRun(gateway.services).route)
+    yield "decide", "POST", Keyed(gateway.services, "dashboard", dashboard.decide)
 
 
 def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:

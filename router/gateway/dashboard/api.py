@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -34,7 +35,7 @@ Result = TypeVar("Result")
 
 class Dashboard:
     """Handlers of `/dashboard/api/…`. `open_records` opens the records, None where the gateway keeps none; `setup` and
-    `cards` describe the configuration, and `live` is the state of this moment.
+    `cards` describe the configuration, and `live` is the state of this moment; `decide` is the dry run.
     """
 
     def __init__(
@@ -43,41 +44,43 @@ class Dashboard:
         setup: Callable[[], dict[str, Any]],
         cards: Callable[[], list[dict[str, Any]]],
         live: Callable[[], dict[str, Any]],
+        decide: Callable[[Request, Entry], Awaitable[Response]],
     ) -> None:
-        self._open_records, self._setup, self._cards, self._live = open_records, setup, cards, live
+        self._open_records, self._setup, self._cards = open_records, setup, cards
+        self._live, self._decide = live, decide
         self._streams = 0
 
     async def setup(self, _: Request, entry: Entry) -> Response:
         """`GET setup`: policies, plans, goals and cards by name."""
-        check_operator(entry)
+        self._enter(entry)
         return _answer(self._setup())
 
     async def cards(self, _: Request, entry: Entry) -> Response:
         """`GET cards`: every card with its facts and its state."""
-        check_operator(entry)
+        self._enter(entry)
         return _answer(self._cards())
 
     async def traffic(self, http: Request, entry: Entry) -> Response:
         """`GET traffic?hours=24`: the requests of the last hours."""
-        check_operator(entry)
+        self._enter(entry)
         now_s = time.time()
         return _answer(await self._read(lambda records: traffic.traffic(records, now_s - _hours_s(http), now_s)))
 
     async def savings(self, http: Request, entry: Entry) -> Response:
         """`GET savings?hours=24`: the newest routed requests of the last hours, compared with one card for all."""
-        check_operator(entry)
+        self._enter(entry)
         since_s, active = time.time() - _hours_s(http), entry.request.active
         return _answer(await self._read(lambda records: routing.saved(records, since_s, active)))
 
     async def routing(self, http: Request, entry: Entry) -> Response:
         """`GET routing?hours=24`: guard, plans and calibration of the newest routed requests of the last hours."""
-        check_operator(entry)
+        self._enter(entry)
         since_s = time.time() - _hours_s(http)
         return _answer(await self._read(lambda records: routing.routing(records, since_s)))
 
     async def requests(self, http: Request, entry: Entry) -> Response:
         """`GET requests?limit=50&before=…&card=…&key=…&errors=1`: the newest requests, newest first."""
-        check_operator(entry)
+        self._enter(entry)
         asked = http.query_params
         wanted = Filter(
             card=asked.get("card") or None,
@@ -92,16 +95,27 @@ class Dashboard:
 
     async def request(self, http: Request, entry: Entry) -> Response:
         """`GET requests/{id}`: one request in full, and its decision again."""
-        check_operator(entry)
+        self._enter(entry)
         id_, active, today = http.path_params["id"], entry.request.active, datetime.datetime.now(datetime.UTC).date()
         return _answer(await self._read(lambda records: _one(records, id_, active, today)))
 
     async def live(self, _: Request, entry: Entry) -> Response:
         """`GET live`: the state now, then every two seconds, as events. Ends with the time limit of requests."""
-        check_operator(entry)
+        self._enter(entry)
         if self._streams >= _MOST_LIVE:
             raise BusyError(f"{_MOST_LIVE} pages are open already", _RETRY_AFTER_S)
         return StreamingResponse(self._events(), media_type="text/event-stream", headers=_HEADERS)
+
+    async def decide(self, http: Request, entry: Entry) -> Response:
+        """`POST decide`: what `POST /route` answers, for the playground."""
+        self._enter(entry)
+        return await self._decide(http, entry)
+
+    def _enter(self, entry: Entry) -> None:
+        """Raise HTTPException where there is no dashboard, and PermissionDeniedError for who is no operator."""
+        if not entry.request.active.config.dashboard:
+            raise HTTPException(404)
+        check_operator(entry)
 
     async def _events(self) -> AsyncIterator[bytes]:
         self._streams += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 
 from msgspec import Struct
@@ -54,21 +54,25 @@ def assets() -> Mapping[str, Asset]:
     return found
 
 
-async def page(request: Request) -> Response:
-    """`GET /dashboard`."""
-    return _answer(request, PAGE)
+class Pages:
+    """Handlers of the page and its files, which are there while `is_on` returns true."""
 
+    def __init__(self, is_on: Callable[[], bool]) -> None:
+        self._is_on = is_on
 
-async def asset(request: Request) -> Response:
-    """`GET /dashboard/assets/{name}`. Raises HTTPException for an unknown name."""
-    return _answer(request, request.path_params["name"])
+    async def page(self, request: Request) -> Response:
+        """`GET /dashboard`."""
+        return self._answer(request, PAGE)
 
+    async def asset(self, request: Request) -> Response:
+        """`GET /dashboard/assets/{name}`. Raises HTTPException for an unknown name."""
+        return self._answer(request, request.path_params["name"])
 
-def _answer(request: Request, name: str) -> Response:
-    found = assets().get(name)
-    if found is None:
-        raise HTTPException(404)
-    headers = {**HEADERS, "etag": found.tag, "cache-control": "no-cache"}
-    if request.headers.get("if-none-match") == found.tag:
-        return Response(status_code=304, headers=headers)
-    return Response(found.content, headers=headers, media_type=found.kind)
+    def _answer(self, request: Request, name: str) -> Response:
+        found = assets().get(name)
+        if found is None or not self._is_on():
+            raise HTTPException(404)
+        headers = {**HEADERS, "etag": found.tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == found.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, headers=headers, media_type=found.kind)

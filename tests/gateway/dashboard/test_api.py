@@ -11,6 +11,7 @@ import pytest
 
 from router import Router
 from router.gateway.app import make_app
+from router.gateway.config.gateway_yaml import GatewayConfig
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.sqlite import SqliteRecords
@@ -40,6 +41,13 @@ def test_without_keys_everyone_on_this_machine_is_an_operator(shipped: Router) -
         foreign = client.get("/dashboard/api/setup", headers={"origin": "https://evil.example"})
         rebound = client.get("/dashboard/api/setup", headers={"host": "evil.example"})
     assert (foreign.status_code, rebound.status_code) == (403, 403)
+
+
+def test_there_is_no_dashboard_where_it_is_switched_off(shipped: Router) -> None:
+    app = make_app(make_gateway(shipped, GatewayConfig(dashboard=False)))
+    with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        paths = ("/dashboard", "/dashboard/assets/main.js", "/dashboard/api/setup")
+        assert [client.get(path).status_code for path in paths] == [404, 404, 404]
 
 
 def test_a_gateway_without_records_says_so(shipped: Router) -> None:

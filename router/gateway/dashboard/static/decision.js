@@ -20,7 +20,7 @@ export function ranking(decision, name = "candidates") {
     { name: "per 1,000", number: true, of: (one) => (one.cost_usd === null ? null : 1000 * one.cost_usd), show: show.usd },
     { name: "time", number: true, of: (one) => one.latency_ms, show: show.ms },
     ...parts.map((part) => ({ name: part, number: true, of: (one) => one.parts[part] ?? 0, show: (value) => value.toFixed(4) })),
-    { name: "assumed", of: (one) => one.assumed.join("; ") },
+    ...(decision.candidates.some((one) => one.assumed.length) ? [{ name: "assumed", of: (one) => one.assumed.join("; ") }] : []),
   ], decision.candidates, { chosen: (one) => one.card === chosenIn(decision), empty: "No card is a candidate." });
 }
 

@@ -97,11 +97,17 @@ function showDecision(holder, decision) {
   replace(holder,
     h("section", {},
       h("h2", {}, h("span", { id: "chosen" }, chosen), " answers"),
-      h("p", {}, `Forecast quality ${show.quality(best.quality)} ± ${show.quality(best.quality_std)}, ${show.usd(best.cost_usd === null ? null : 1000 * best.cost_usd)} per 1,000 such requests, about ${show.ms(best.latency_ms)}.`),
+      h("p", {}, `Forecast quality ${show.quality(best.quality)} ± ${show.quality(best.quality_std)}, ${show.usd(best.cost_usd === null ? null : 1000 * best.cost_usd)} per 1,000 such requests${best.latency_ms === null ? "" : `, about ${show.ms(best.latency_ms)}`}.`),
       h("p", { class: "hint" }, guardWords(decision.guard)),
-      decision.binding?.length ? h("p", { class: "hint" }, `Without ${decision.binding.join(", ")} another card would be chosen.`) : null,
+      binding(decision.binding),
       picture(decision)),
     h("section", {}, h("h2", {}, "Ranking"), ranking(decision), rejections(decision)), plans(decision));
+}
+
+function binding(limits) {
+  if (!limits?.length) return null;
+  const words = limits.map((limit) => (limit === "available" ? "the cards that cannot be called now" : limit));
+  return h("p", { class: "hint" }, `Without ${words.join(", ")}, another card would be chosen.`);
 }
 
 function showCopies(holder, state, setup) {
