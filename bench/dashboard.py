@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -50,7 +51,7 @@ def fill(folder: Path, count: int) -> str:
     """Write `count` records; returns the id of one of the newest."""
     router, rng, now_s = Router.default(), random.Random(7), time.time()
     kept: list[Snapshot] = []
-    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), lambda each: not kept.append(each))
+    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), _kept_in(kept))
     hosted = {card.id: "no key" for card in router.catalog if card.provider not in ("openai", "anthropic")}
     today = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date()
     samples = []
@@ -80,6 +81,14 @@ def fill(folder: Path, count: int) -> str:
     return judged[-1].id
 
 
+def _kept_in(kept: list[Snapshot]) -> Callable[[Snapshot], bool]:
+    def keep(snapshot: Snapshot) -> bool:
+        kept.append(snapshot)
+        return True
+
+    return keep
+
+
 def _again(sample: Record, number: int, at: float) -> Record:
     return msgspec.structs.replace(sample, id=f"req_{number:08}", at=at)
 
@@ -88,7 +97,7 @@ def measure(folder: Path, id_: str) -> dict[str, float]:
     """The median of the milliseconds that each page's data takes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    keys = {name: "not-called" for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")}
+    keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "not-called")
     command = [sys.executable, "cli.py", "serve", "--port", str(port), "--store", str(folder)]
     process = subprocess.Popen(
         command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -15,7 +15,7 @@ from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 
 # Of so many newest requests, since each has to be read and forecast again.
-_NEWEST = 1000
+_NEWEST = 500
 _BINS = 5
 
 

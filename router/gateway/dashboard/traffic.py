@@ -16,7 +16,7 @@ from router.gateway.http.surfaces import CALLING
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
 from router.store.records.snapshots import CatalogSnapshot
-from router.store.records.totals import HOUR_S, HourTotals
+from router.store.records.totals import HOUR_S, Grouping, Totals
 
 _SURFACES = frozenset(surface.name for surface in CALLING)
 # Of so many newest requests, the times are shown: those of all would have to be read.
@@ -48,13 +48,16 @@ class Row(Struct, frozen=True):
 
 
 class Traffic(Struct, frozen=True):
-    """The requests of some hours. `latency_ms` are the median and the 95 % quantile of the `timed` newest requests that
-    were answered, `ttft_ms` those of their first tokens; None where there are none.
+    """The requests of some hours, in groups. `latency_ms` are the median and the 95 % quantile of the `timed` newest
+    requests that were answered, `ttft_ms` those of their first tokens; None where there are none.
     """
 
     since: float
     until: float
-    hours: list[HourTotals]
+    hours: list[Totals]
+    cards: list[Totals]
+    policies: list[Totals]
+    keys: list[Totals]
     timed: int
     latency_ms: tuple[float, float] | None
     ttft_ms: tuple[float, float] | None
@@ -63,12 +66,15 @@ class Traffic(Struct, frozen=True):
 def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
     """The requests to models since then, by hour, the one that is running included."""
     first = since_s // HOUR_S * HOUR_S
-    hours = [hour for hour in records.hours(first, until_s) if hour.surface in _SURFACES]
+
+    def totals(by: Grouping) -> list[Totals]:
+        return records.totals(by, first, until_s, _SURFACES)
+
     newest = [one for one in records.tail(_TIMED, Filter(since=since_s)) if one.outcome.card and not one.outcome.error]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
-    return Traffic(
-        first, until_s, hours, len(newest), _quantiles([one.outcome.total_ms for one in newest]), _quantiles(firsts)
-    )
+    times = [one.outcome.total_ms for one in newest]
+    groups = totals("hour"), totals("card"), totals("policy"), totals("key")
+    return Traffic(first, until_s, *groups, len(newest), _quantiles(times), _quantiles(firsts))
 
 
 def rows(records: Iterable[Record]) -> list[Row]:

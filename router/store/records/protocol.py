@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from typing import Protocol, Self
 
 from msgspec import Struct
 
 from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
-from router.store.records.totals import HourTotals
+from router.store.records.totals import Grouping, Totals
 
 
 class Filter(Struct, frozen=True):
@@ -86,8 +86,8 @@ class RecordStore(Protocol):
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
         """The newest feedback since then, newest first, each with the record that it is about."""
 
-    def hours(self, since_s: float, until_s: float) -> list[HourTotals]:
-        """The totals of the hours that begin in this time, by hour."""
+    def totals(self, by: Grouping, since_s: float, until_s: float, surfaces: Collection[str]) -> list[Totals]:
+        """The totals of the hours that begin in this time, in groups, of these surfaces."""
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

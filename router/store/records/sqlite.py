@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -210,10 +210,12 @@ class SqliteRecords:
         )
         return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
 
-    def hours(self, since_s: float, until_s: float) -> list[totals.HourTotals]:
-        """The totals of the hours that begin in this time, by hour."""
-        sql = f"SELECT {totals.COLUMNS} FROM hours WHERE hour >= ? AND hour < ? ORDER BY hour"
-        return [totals.HourTotals(*row) for row in self._select(sql, (since_s, until_s))]
+    def totals(
+        self, by: totals.Grouping, since_s: float, until_s: float, surfaces: Collection[str]
+    ) -> list[totals.Totals]:
+        """The totals of the hours that begin in this time, in groups, of these surfaces."""
+        rows = self._select(totals.select(by, len(surfaces)), (since_s, until_s, *surfaces))
+        return [totals.Totals(*row) for row in rows]
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

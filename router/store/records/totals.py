@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 HOUR_S = 3600
-COLUMNS = "hour, surface, card, policy, key, requests, errors, input_tokens, output_tokens, cost_usd, total_ms"
+Grouping = Literal["hour", "card", "policy", "key", "surface"]
 
 
-class HourTotals(Struct, frozen=True):
-    """The requests of one group in the hour that begins at `hour`, in seconds since 1970.
+class Totals(Struct, frozen=True):
+    """The requests of one group, such as those of an hour (its beginning, in seconds since 1970) or of a card.
 
-    `card`, `policy` and `key` are empty where there was none. `errors` of the `requests` failed; the other numbers are
-    sums.
+    `group` is empty where a request had no card, policy or key. `errors` of the `requests` failed; the other numbers
+    are sums.
     """
 
-    hour: int
-    surface: str
-    card: str
-    policy: str
-    key: str
+    group: str | int
     requests: int
     errors: int
     input_tokens: int
     output_tokens: int
     cost_usd: float
     total_ms: float
+
+
+def select(by: Grouping, surfaces: int) -> str:
+    """The query for totals, with the parameters since, until, and so many surfaces."""
+    sums = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd", "total_ms")
+    return (
+        f"SELECT {by}, {', '.join(f'sum({name})' for name in sums)} FROM hours WHERE hour >= ? AND hour < ? "
+        f"AND surface IN ({', '.join('?' * surfaces)}) GROUP BY 1 ORDER BY 1"
+    )
 
 
 MIGRATION = (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from router.store.database import open_database
 from router.store.records.record import Record
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
+from router.store.records.totals import Totals
 from router.types import Outcome, Usage
 from tests.store.records.examples import record
 
@@ -28,21 +29,34 @@ def several() -> list[Record]:
     ]
 
 
+def hours(records: SqliteRecords) -> list[Totals]:
+    return records.totals("hour", 0, 10 * HOUR, ["chat"])
+
+
 def test_the_requests_of_an_hour_are_summed(tmp_path: Path) -> None:
     with SqliteRecords.open(tmp_path) as records:
         records.add(several(), 0)
-        first, second = records.hours(0, 10 * HOUR)
-        assert (first.hour, first.card, first.requests, first.errors) == (3600, "poet", 2, 0)
+        first, second = hours(records)
+        assert (first.group, first.requests, first.errors) == (3600, 2, 0)
         assert (first.input_tokens, first.output_tokens, first.cost_usd, first.total_ms) == (20, 40, 1.0, 1000.0)
-        assert (second.hour, second.card, second.requests, second.errors) == (7200, "", 1, 1)
-        assert records.hours(7200, 10 * HOUR) == [second]
+        assert (second.group, second.requests, second.errors) == (7200, 1, 1)
+        assert records.totals("hour", 7200, 10 * HOUR, ["chat"]) == [second]
+
+
+def test_requests_are_summed_by_card_and_key_and_surface(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([*several(), record("list", at=HOUR, surface="models")], 0)
+        of_cards = records.totals("card", 0, 10 * HOUR, ["chat"])
+        assert [(each.group, each.requests) for each in of_cards] == [("", 1), ("poet", 2)]
+        assert [each.group for each in records.totals("key", 0, 10 * HOUR, ["chat"])] == ["k"]
+        assert records.totals("surface", 0, 10 * HOUR, ["models"])[0].requests == 1
 
 
 def test_a_record_that_is_added_twice_counts_once(tmp_path: Path) -> None:
     with SqliteRecords.open(tmp_path) as records:
         records.add([*several(), *several()], 0)
         records.add(several(), 0)
-        assert [hour.requests for hour in records.hours(0, 10 * HOUR)] == [2, 1]
+        assert [hour.requests for hour in hours(records)] == [2, 1]
 
 
 def test_records_of_an_earlier_release_are_counted(tmp_path: Path) -> None:
@@ -51,14 +65,14 @@ def test_records_of_an_earlier_release_are_counted(tmp_path: Path) -> None:
     with SqliteRecords(file, sqlite3.connect(file, isolation_level=None)) as old:
         old.add(several(), 0)
     with SqliteRecords.open(tmp_path) as records:
-        assert [hour.requests for hour in records.hours(0, 10 * HOUR)] == [2, 1]
+        assert [hour.requests for hour in hours(records)] == [2, 1]
 
 
 def test_hours_are_deleted_with_their_records(tmp_path: Path) -> None:
     with SqliteRecords.open(tmp_path) as records:
         records.add(several(), 0)
         records.prune(10 * HOUR)
-        assert records.hours(0, 10 * HOUR) == []
+        assert hours(records) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from(["chat", "models"])), max_size=30))
@@ -68,5 +82,6 @@ def test_every_record_is_in_one_hour(requests: list[tuple[int, str]]) -> None:
             for statement in statements:
                 records._database.execute(statement)
         records.add([record(at=float(at), surface=surface) for at, surface in requests], 0)
-        counted = Counter({(each.hour, each.surface): each.requests for each in records.hours(0, 30_000)})
-        assert counted == Counter((at // 3600 * 3600, surface) for at, surface in requests)
+        for surface in ("chat", "models"):
+            counted = {each.group: each.requests for each in records.totals("hour", 0, 30_000, [surface])}
+            assert counted == Counter(at // 3600 * 3600 for at, name in requests if name == surface)

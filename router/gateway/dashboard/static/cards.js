@@ -5,12 +5,12 @@ import { h, replace, show } from "./dom.js";
 import { table } from "./table.js";
 
 export async function cards(holder, { argument, filters, signal }) {
-  const [found, traffic] = await Promise.all([api("cards", undefined, signal), api("traffic?hours=168", undefined, signal).catch(() => ({ hours: [] }))]);
+  const [found, traffic] = await Promise.all([api("cards", undefined, signal), api("traffic?hours=168", undefined, signal).catch(() => ({ cards: [] }))]);
   const asked = new Map();
   let all = 0;
-  for (const hour of traffic.hours) {
-    asked.set(hour.card, (asked.get(hour.card) ?? 0) + hour.requests);
-    all += hour.requests;
+  for (const row of traffic.cards) {
+    asked.set(row.group, row.requests);
+    all += row.requests;
   }
   if (argument) {
     one(holder, found.find((card) => card.id === argument), argument);

@@ -7,7 +7,7 @@ import { table } from "./table.js";
 
 export const WINDOWS = { 1: "the last hour", 24: "24 hours", 168: "7 days", 720: "30 days" };
 
-const NONE = { card: "no card answered", policy: "card named by the client", key: "no key" };
+const NONE = { cards: "no card answered", policies: "card named by the client", keys: "no key" };
 
 export async function now(holder, { filters, setup, signal }) {
   const hours = WINDOWS[filters.get("hours")] ? filters.get("hours") : "24";
@@ -39,7 +39,7 @@ async function loaded(hours, holder, signal) {
   const traffic = await api(`traffic?hours=${hours}`, undefined, signal);
   const total = sum(traffic.hours);
   const chart = h("div");
-  const [byCard, byPolicy, byKey] = ["card", "policy", "key"].map((name) => groups(traffic.hours, name));
+  const [byCard, byPolicy, byKey] = ["cards", "policies", "keys"].map((name) => groups(traffic[name], name));
   const [middle, high] = traffic.latency_ms ?? [null, null];
   replace(holder,
     h("dl", { class: "tiles" },
@@ -69,7 +69,7 @@ function series(traffic) {
   const at = new Map();
   for (let hour = first; hour <= last; hour += 3600) at.set(hour, { hour, requests: 0, errors: 0, cost_usd: 0 });
   for (const one of traffic.hours) {
-    const row = at.get(one.hour);
+    const row = at.get(one.group);
     if (row) for (const name of ["requests", "errors", "cost_usd"]) row[name] += one[name];
   }
   const rows = [...at.values()];
@@ -84,14 +84,8 @@ function series(traffic) {
   };
 }
 
-function groups(hours, name) {
-  const found = new Map();
-  for (const one of hours) {
-    const group = one[name] || NONE[name];
-    if (!found.has(group)) found.set(group, []);
-    found.get(group).push(one);
-  }
-  return [...found].map(([group, rows]) => ({ group, ...sum(rows) })).sort((a, b) => b.requests - a.requests);
+function groups(rows, name) {
+  return rows.map((row) => ({ ...row, group: row.group || NONE[name] })).sort((a, b) => b.requests - a.requests);
 }
 
 function sum(rows) {
@@ -103,7 +97,7 @@ function sum(rows) {
 function grouped(name, kind, rows) {
   const all = rows.reduce((count, row) => count + row.requests, 0);
   return table(name, [
-    { name: kind, of: (row) => row.group, show: (value) => (kind !== "policy" && value !== NONE[kind] ? h("a", { href: `#/requests?${kind}=${encodeURIComponent(value)}` }, value) : value) },
+    { name: kind, of: (row) => row.group, show: (value) => (kind !== "policy" && !Object.values(NONE).includes(value) ? h("a", { href: `#/requests?${kind}=${encodeURIComponent(value)}` }, value) : value) },
     { name: "requests", number: true, of: (row) => row.requests, show: show.count },
     { name: "share", number: true, of: (row) => row.requests / all, show: show.share },
     { name: "failed", number: true, of: (row) => row.errors / row.requests, show: show.share },
