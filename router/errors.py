@@ -56,6 +56,10 @@ class UnknownIdError(FieldError):
     """The field `param` of the request refers to nothing that the API key has made."""
 
 
+class ConflictError(CallerError):
+    """The request contradicts an earlier one."""
+
+
 class UnknownModelError(CallerError):
     """The request names a model, card or policy that does not exist."""
 

@@ -79,7 +79,8 @@ class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_bu
     is whether it has the highest mean forecast quality of all compared cards. `incapable` is how many requests the
     baseline could not have served: context too long or unsupported input.
     `best_within_budget` is the card with the highest quality among those that would not have cost more than was spent,
-    None if there is none. `total` is None if no record can be compared or no card has a price.
+    None if there is none. `singles` are all compared cards, each for all requests. `total` is None if no record can be
+    compared or no card has a price.
     """
 
     requests: int
@@ -94,6 +95,7 @@ class Savings(Struct, frozen=True, rename={"incapable": "unfit", "best_within_bu
     groups: tuple[Comparison, ...] = ()
     incapable: int = 0
     best_within_budget: tuple[str, Side] | None = None
+    singles: Mapping[str, Side] = {}
 
 
 class _Sums:
@@ -213,6 +215,9 @@ class _Accumulator:
             best_within_budget=None
             if affordable is None
             else (self._catalog.ids[affordable], self._side(total, affordable)),
+            singles={
+                self._catalog.ids[card]: self._side(total, int(card)) for card in np.flatnonzero(priced & allowed)
+            },
         )
 
     def _baseline(self, chosen: int, best: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,9 +15,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from router.errors import PulvinarError
+from router.gateway.dashboard import catalogue
+from router.gateway.dashboard.api import Dashboard
+from router.gateway.dashboard.assets import Pages
 from router.gateway.endpoints.completion import CompletionHandler
 from router.gateway.endpoints.dry_run import DryRun
-from router.gateway.endpoints.keyed import Keyed
+from router.gateway.endpoints.feedback import FeedbackHandler
+from router.gateway.endpoints.keyed import Answer, Keyed
 from router.gateway.endpoints.ollama import Ollama
 from router.gateway.endpoints.operator.adapters import Adapters
 from router.gateway.endpoints.relayed import RelayedHandler
@@ -26,18 +30,7 @@ from router.gateway.http.errors import ErrorResponse, error_response, http_error
 from router.gateway.http.middleware import RequestMiddleware
 from router.gateway.http.relayed import RELAYED, RelayedEndpoint
 from router.gateway.http.routes import ENDPOINTS
-from router.gateway.http.surfaces import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    MESSAGES,
-    OLLAMA_CHAT,
-    OLLAMA_GENERATE,
-    RESPONSES,
-    Surface,
-    error_body,
-    is_of_anthropic,
-)
+from router.gateway.http.surfaces import CALLING, Surface, error_body, is_of_anthropic
 from router.gateway.worker import Gateway
 
 _JSON = "application/json"
@@ -71,13 +64,21 @@ def make_app(gateway: Gateway) -> Starlette:
         async with gateway.running():
             yield
 
-    handlers = _handlers(gateway)
+    handlers, pages = _handlers(gateway), Pages(lambda: gateway.config.dashboard)
     app = Starlette(
         routes=[
             # A model's name may contain slashes.
             Route(path.replace("{model}", "{model:path}"), handlers[operation], methods=[endpoint.method])
             for operation, endpoint in ENDPOINTS.items()
             for path in endpoint.paths
+        ]
+        + [
+            Route("/dashboard", pages.page),
+            Route("/dashboard/assets/{name}", pages.asset),
+            *(
+                Route(f"/dashboard/api/{path}", handler, methods=[method])
+                for path, method, handler in _dashboard(gateway)
+            ),
         ]
         + [
             Route(f"{prefix}/{endpoint.path}", RelayedApp(gateway, endpoint), methods=[endpoint.method])
@@ -101,6 +102,31 @@ def make_app(gateway: Gateway) -> Starlette:
     return app
 
 
+def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
+    """Path, method and handler of what the page of the dashboard reads."""
+    reloader, availability, pool = gateway.reloader, gateway.availability, gateway.dispatcher.pool
+    dashboard = Dashboard(
+        None if gateway.backend is None else gateway.backend.read_records,
+        setup=lambda: catalogue.setup(reloader, availability, has_records=gateway.backend is not None),
+        cards=lambda: catalogue.cards(reloader, availability, pool),
+        live=gateway.live_state,
+        decide=DryRun(gateway.services).route,
+    )
+    answers: dict[str, Answer] = {
+        "setup": dashboard.setup,
+        "cards": dashboard.cards,
+        "traffic": dashboard.traffic,
+        "savings": dashboard.savings,
+        "routing": dashboard.routing,
+        "requests": dashboard.requests,
+        "requests/{id}": dashboard.request,
+        "live": dashboard.live,
+    }
+    for path, answer in answers.items():
+        yield path, "GET", Keyed(gateway.services, "dashboard", answer)
+    yield "decide", "POST", Keyed(gateway.services, "dashboard", dashboard.decide)
+
+
 def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
     """The handler of every operation in the route table."""
     services, reloader = gateway.services, gateway.reloader
@@ -117,9 +143,12 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers
     )
     ollama = Ollama(models=lambda: gateway.models)
-    keyed = {
+    keyed: dict[str, Answer] = {
         "count_tokens": dry_run.count_tokens,
         "route": dry_run.route,
+        "feedback": FeedbackHandler(
+            None if gateway.backend is None else gateway.backend.feedback, gateway.count_feedback
+        ),
         "ollama_tags": ollama.tags,
         "ollama_show": ollama.show,
         "models": status.models,
@@ -132,10 +161,7 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
     }
     metrics = Keyed(services, "metrics", status.metrics, lambda: not reloader.current.config.open_metrics)
     return {
-        **{
-            surface.name: SurfaceEndpoint(gateway, surface)
-            for surface in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
-        },
+        **{surface.name: SurfaceEndpoint(gateway, surface) for surface in CALLING},
         **{operation: Keyed(services, operation, answer) for operation, answer in keyed.items()},
         "metrics": metrics,
         "ollama_version": ollama.version,

@@ -30,6 +30,8 @@ from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
+from router.store.backend import Backend
+from router.store.records.feedback import Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
 from router.store.state.protocol import StateStore
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from router.gateway.telemetry.spans import Traces
 
 _SHARE_METRICS_EVERY_S = 1.0
+_NOT_KEPT = frozenset({"metrics", "dashboard"})
 _SWEEP_ADAPTERS_EVERY_S, _EXPIRE_ADAPTERS_EVERY_S = 5.0, 0.5
 
 
@@ -47,8 +50,9 @@ class Gateway:
 
     `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
     conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
-    called. Without a `journal` nothing is recorded. `metrics_folder` is shared by the workers of one gateway.
-    `polled` are further callbacks of metrics. `notify` gets a line for the operator when the available cards change.
+    called. Without a `journal` nothing is recorded; `backend` is where that can be read.
+    `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of metrics. `notify` gets a
+    line for the operator when the available cards change.
     """
 
     def __init__(
@@ -60,13 +64,14 @@ class Gateway:
         state: StateStore | None = None,
         conversations: StateStore | None = None,
         journal: RecordSink | None = None,
+        backend: Backend | None = None,
         access_log: AccessLog | None = None,
         traces: Traces | None = None,
         metrics_folder: Path | None = None,
         polled: Mapping[str, Callable[[], float]] | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.reloader, self.journal = reloader, journal
+        self.reloader, self.journal, self.backend = reloader, journal, backend
         self.state: StateStore = state or SqliteState()
         self.conversations: StateStore = conversations or self.state
         self.access_log, self.traces = access_log, traces
@@ -133,6 +138,26 @@ class Gateway:
         """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
         return self.state.problem if self.reloader.current.keys.have_limits else None
 
+    def count_feedback(self, stored: Stored) -> None:
+        """Count feedback that is new, and export it as an event."""
+        self.metrics.count_feedback(stored)
+        if self.traces is not None:
+            self.traces.evaluated(stored)
+
+    def live_state(self) -> dict[str, object]:
+        """What operators watch: changes with every moment."""
+        return {
+            "in_flight": self.admission.running,
+            "queued": self.admission.waiting + self.dispatcher.pool.waiting,
+            "callable": self.availability.callable_cards,
+            "cooling": dict(self.dispatcher.pool.cooling_down()),
+            "configuration": self.reloader.current.number,
+            "refused_edit": self.reloader.problem,
+            "limits_problem": self.limits_problem,
+            "records_dropped": 0 if self.journal is None else self.journal.dropped,
+            "is_draining": self.is_draining,
+        }
+
     def _close(self) -> None:
         if self.journal is not None:
             self.journal.close()
@@ -183,8 +208,8 @@ class Gateway:
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
         is_stranger = record.outcome.status == 401 and not record.outcome.attempts
-        # Metrics are read every few seconds, and say nothing about the use of models.
-        is_kept = not is_stranger and record.surface != "metrics"
+        # These are read every few seconds, and say nothing about the use of models.
+        is_kept = not is_stranger and record.surface not in _NOT_KEPT
         if self.journal is None or not self.reloader.current.config.records.enabled or not is_kept:
             return None
         # Addresses are kept as long as the operator keeps the log, not with the records.

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from router.errors import ConfigurationError
+from router.store.records.feedback import FeedbackStore
 from router.store.records.patient import WatchedSink
 from router.store.records.protocol import RecordStore
 from router.store.state.threaded import CheckedStore
@@ -30,6 +31,9 @@ class Backend(Protocol):
         Raises ForeignDatabaseError if the database is damaged or of a newer release.
         """
 
+    def feedback(self) -> FeedbackStore:
+        """The feedback about records. Raises FileError."""
+
     def shared_state(self, hold_s: float) -> CheckedStore:
         """The state that workers share; reservations are spent after `hold_s` unless renewed. Raises FileError."""
 
@@ -50,6 +54,12 @@ class FolderBackend(Struct, frozen=True):
         from router.store.records.journal import Journal
 
         return Journal.open(self.folder, keep_days=keep_days)
+
+    def feedback(self) -> FeedbackStore:
+        """See `Backend`."""
+        from router.store.records.sqlite_feedback import SqliteFeedback
+
+        return SqliteFeedback.open(self.folder)
 
     def shared_state(self, hold_s: float) -> CheckedStore:
         """See `Backend`."""

@@ -393,3 +393,30 @@ def test_since_is_an_age_or_a_date() -> None:
     for nonsense in ("yesterday", "7", "", "-3d", "9999999999999y"):
         with pytest.raises(CallerError, match="--since takes an age such as 7d"):
             read_since(nonsense)
+
+
+def test_feedback_is_given_listed_and_shown_with_its_record(run: Run, store: Path) -> None:
+    given = run("records", "feedback", "req-1", "--verdict", "bad", "--comment", "wrong sum", "--store", str(store))
+    assert given.code == 0
+    listed = json.loads(run("records", "feedback", "--json", "--store", str(store)).out)
+    assert [(each["record"], each["value"], each["source"]) for each in listed] == [("req-1", 0.0, "operator")]
+    shown = run("records", "show", "req-1", "--store", str(store)).out
+    assert re.search(r"feedback +0 \(bad\) by operator, .*: wrong sum", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("req-1", "--verdict", "god"), 'did you mean "good"'),
+        (("req-1", "--verdict", "good", "--value", "1"), "only one of both"),
+        (("--value", "1"), "name the record"),
+        (("req-1", "--comment", "why"), "needs --value or --verdict"),
+        (("failed", "--value", "1"), "no model answered"),
+    ],
+)
+def test_feedback_that_cannot_be_given_is_refused(
+    run: Run, store: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    result = run("records", "feedback", *arguments, "--store", str(store))
+    assert result.code == CallerError.exit_code
+    assert problem in result.err

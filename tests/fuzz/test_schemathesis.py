@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.endpoints.apidoc.document import openapi_document
 from tests.faults.gateways import KEY, KEY_VARIABLE, fault_card
 from tests.faults.upstream import fault_upstream
 from tests.gateway.servers import gateway_server

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,7 @@ from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.analysis.replay import Replay
+    from router.store.records.feedback import Feedback
     from router.store.records.protocol import Filter, RecordStore
     from router.store.records.record import DecisionRecord, Record
 
@@ -41,6 +42,9 @@ _NUMBERS = ("status", "tokens", "cost", "time", "calls")
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    from router.commands.history import feedback
+
+    feedback.register(app)
     parent.add_typer(app, name="records")
 
 
@@ -123,10 +127,11 @@ def show(
         raise typer.Exit(CallerError.exit_code)
     with records:
         record = records.find(prefix)
+        given = records.feedback_of(record.id)
     if as_json:
         options.print_json(record)
     else:
-        _print_record(record)
+        _print_record(record, given)
 
 
 @app.command("replay")
@@ -266,9 +271,10 @@ def _duration(duration_ms: float | None) -> str:
     return _UNKNOWN if duration_ms is None else units.show_milliseconds(duration_ms)
 
 
-def _print_record(record: Record) -> None:
+def _print_record(record: Record, given: Sequence[Feedback]) -> None:
     from rich.markup import escape
 
+    from router.commands.history import feedback
     from router.commands.history.record_calls import print_calls
     from router.commands.render import all_tokens, console
 
@@ -287,7 +293,7 @@ def _print_record(record: Record) -> None:
     if usage := outcome.usage:
         lines.append(("tokens", all_tokens(usage)))
     lines.append(("cost", _cost_and_per_1000(outcome.cost_usd)))
-    for name, text in (*lines, *_decision_lines(record.decision)):
+    for name, text in (*lines, *_decision_lines(record.decision), *feedback.lines_of(given)):
         out.print(f"{name:<10} {escape(text)}")
     if record.prompt is not None:
         out.print(f"{'prompt':<10} {len(record.prompt)} bytes (--json prints it in base64)")

@@ -91,10 +91,10 @@ class GatewayConfig(
     the gateway fetches media that clients name where the provider does not, or patterns such as `*.example.org`.
     `connections`: limits before a key is known, per worker. `max_concurrency`: requests in progress, per worker, and
     `shares` the parts of keys and cards of them. `body_memory_bytes`: the memory of all bodies in a worker.
-    `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0
-    for none. `retries`: retries of a broken connection on the same deployment. `retry_budget`: how often repeated
-    calls may fail. `open_metrics`:
-    whether `/metrics` needs no API key. `plans` bounds what a plan may use for one request, whatever its file states.
+    `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for
+    none. `retries`: retries of a broken connection on the same deployment. `retry_budget`: how often repeated calls may
+    fail. `dashboard`: whether there is the page for operators. `open_metrics`: whether `/metrics` needs no API key.
+    `plans` bounds what a plan may use for one request, whatever its file states.
     """
 
     aliases: Mapping[Alias, Alias] = {}
@@ -116,6 +116,7 @@ class GatewayConfig(
     budgets: Budgeting = _default(Budgeting())
     plans: Caps = _default(Caps())
     open_metrics: bool = False
+    dashboard: bool = True
     base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

@@ -13,9 +13,9 @@ from router import __version__
 from router.errors import InvalidKeyError
 from router.gateway.config.keys import Key
 from router.gateway.config.reload import ConfigReloader
+from router.gateway.endpoints.apidoc.document import openapi_document
 from router.gateway.endpoints.keyed import Entry, authenticated
 from router.gateway.endpoints.models import ModelList, read_page
-from router.gateway.endpoints.openapi import openapi_document
 from router.gateway.http.surfaces import is_of_anthropic
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics

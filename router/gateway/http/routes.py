@@ -14,8 +14,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """One endpoint.
 
     `operation` is its `operationId` in OpenAPI; for a protocol's endpoint also the surface in logs, metrics and traces.
-    `path` is the documented path. `body` and `response` name schemas of `router.gateway.endpoints.schemas`; without
-    `response`, a POST returns the upstream's JSON. An endpoint without a `summary` is not documented.
+    `path` is the documented path. `body` and `response` name schemas of `router.gateway.endpoints.apidoc.schemas`;
+    without `response`, a POST returns the upstream's JSON. An endpoint without a `summary` is not documented.
+    `takes_options`: whether a POST has the routing options. `may_conflict`: whether it answers 409.
     """
 
     operation: str
@@ -27,6 +28,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     streams: bool = False
     errors: Literal["OpenAI", "Anthropic", "Ollama"] = "OpenAI"
     needs_key: bool = True
+    takes_options: bool = True
+    may_conflict: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -96,6 +99,16 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             summary="Dry run: the decision and its reasons, without calling a model",
             body="ChatBody",
             response="RouteAnswer",
+        ),
+        Endpoint(
+            operation="feedback",
+            path="/v1/feedback",
+            method="POST",
+            summary="Say how good the answer to a request was",
+            body="FeedbackBody",
+            response="FeedbackAnswer",
+            takes_options=False,
+            may_conflict=True,
         ),
         Endpoint(
             operation="ollama_chat",

@@ -120,4 +120,6 @@ OLLAMA_GENERATE = Surface(
     prepared=prepared,
     immediate=answer_to_load,
 )
+CALLING = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE)
+"""The surfaces whose requests call a model."""
 COUNT_TOKENS = Surface("count_tokens", "messages", anthropic_error, _anthropic_failure)

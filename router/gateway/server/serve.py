@@ -166,6 +166,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
         journal=journal,
+        backend=None if journal is None else open_store(options.store),
         access_log=AccessLog(writers.output) if options.access_log else None,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
         metrics_folder=options.metrics_folder,

@@ -33,6 +33,7 @@ from router.gateway.telemetry.counters import (
     merge_snapshots,
     take_snapshot,
 )
+from router.store.records.feedback import Stored
 from router.store.records.record import Record
 from router.types import Outcome
 
@@ -96,6 +97,7 @@ HISTOGRAMS = {
         ),
         MetricSpec("pulvinar_overhead_seconds", "Time in the gateway before the first upstream call.", (), _OVERHEAD_S),
         MetricSpec("pulvinar_forecast_quality", "Forecast quality of the chosen card.", ("policy",), _QUALITY),
+        MetricSpec("pulvinar_feedback_value", "Feedback about answers, from 0 to 1.", ("card",), _QUALITY),
     )
 }
 
@@ -211,6 +213,10 @@ class Metrics:
             if (choice := decision.canary) is not None:
                 self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
             self._qualities((policy,), decision.quality)
+
+    def count_feedback(self, stored: Stored) -> None:
+        """Count feedback about an answer of a card."""
+        self._histograms["pulvinar_feedback_value"].observe((stored.card,), stored.feedback.value)
 
     def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
         """Take over what servers hold now. A server that is no longer there keeps its counts."""

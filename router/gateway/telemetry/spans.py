@@ -28,6 +28,7 @@ from router.dispatch.providers import base_url
 from router.formats.json import encodable
 from router.gateway.http.routes import ENDPOINTS
 from router.gateway.telemetry.access_log import safe_code
+from router.store.records.feedback import Stored
 from router.store.records.record import Record
 from router.types import Attempt, CallOutcome, Usage
 
@@ -90,6 +91,24 @@ class Traces:
         start = int(at * 1e9)
         span = self._tracer.start_span(f"POST {route}", parent, SpanKind.SERVER, attributes, start_time=start)
         return Trace(self._tracer, span, start, self._card)
+
+    def evaluated(self, stored: Stored) -> None:
+        """Export feedback as the event of an evaluation, in a span of its own: that of the answer has ended.
+
+        A comment is a text of a user, and is not exported.
+        """
+        feedback = stored.feedback
+        attributes: Attributes = {
+            "gen_ai.evaluation.name": _text(feedback.source),
+            "gen_ai.evaluation.score.value": feedback.value,
+            "gen_ai.response.id": _text(feedback.record),
+            "pulvinar.card": stored.card,
+        }
+        if feedback.verdict is not None:
+            attributes["gen_ai.evaluation.score.label"] = feedback.verdict
+        span = self._tracer.start_span("evaluation", kind=SpanKind.INTERNAL)
+        span.add_event("gen_ai.evaluation.result", attributes)
+        span.end()
 
     def close(self) -> None:
         """Export the remaining spans. This may take seconds."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from typing import Protocol, Self
 
 from msgspec import Struct
 
+from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
+from router.store.records.totals import Grouping, Totals
 
 
 class Filter(Struct, frozen=True):
@@ -74,6 +76,18 @@ class RecordStore(Protocol):
 
     def scan(self, wanted: Filter = EVERYTHING) -> Iterator[Record]:
         """All records, oldest first, without their prompts. Records added meanwhile may be included."""
+
+    def feedback_of(self, record: str) -> list[Feedback]:
+        """All feedback about the request with this id, oldest first."""
+
+    def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
+        """All feedback given since then, in seconds since 1970, oldest first."""
+
+    def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
+        """The newest feedback since then, newest first, each with the record that it is about."""
+
+    def totals(self, by: Grouping, since_s: float, until_s: float, surfaces: Collection[str]) -> list[Totals]:
+        """The totals of the hours that begin in this time, in groups, of these surfaces."""
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

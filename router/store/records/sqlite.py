@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,8 @@ import msgspec
 
 from router.errors import CallerError
 from router.store.database import DatabaseError, Transaction, database_errors, open_database
+from router.store.records import totals
+from router.store.records.feedback import Feedback
 from router.store.records.protocol import EVERYTHING, Filter
 from router.store.records.record import Record, Snapshot
 
@@ -46,9 +48,30 @@ MIGRATIONS = (
         "CREATE INDEX records_by_key ON records (key, at) WHERE key IS NOT NULL",
         "CREATE INDEX records_of_errors ON records (at) WHERE status >= 400 OR error IS NOT NULL",
     ),
+    (
+        """CREATE TABLE feedback (
+            record TEXT NOT NULL,
+            source TEXT NOT NULL,
+            at REAL NOT NULL,
+            value REAL NOT NULL,
+            verdict TEXT,
+            comment TEXT,
+            key TEXT,
+            idempotency_key TEXT,
+            PRIMARY KEY (record, source)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX feedback_by_time ON feedback (at, record, source)",
+        """CREATE UNIQUE INDEX feedback_once ON feedback (ifnull(key, ''), idempotency_key)
+            WHERE idempotency_key IS NOT NULL""",
+        """CREATE TRIGGER feedback_of_deleted_records AFTER DELETE ON records
+            BEGIN DELETE FROM feedback WHERE record = OLD.id; END""",
+    ),
+    totals.MIGRATION,
 )
 
-_INSERT = f"INSERT OR IGNORE INTO records VALUES (NULL{', ?' * 16})"
+FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
+# Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.
+_INSERT = f"INSERT INTO records VALUES (NULL{', ?' * 16}) ON CONFLICT (id) DO NOTHING"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
 _COLUMNS = "number, record, vector, prompt"
@@ -111,6 +134,7 @@ class SqliteRecords:
                 deleted = self._database.execute(delete, (before_s, _BATCH)).rowcount
                 # A snapshot in use is written again every hour, so no remaining record refers to these.
                 self._database.execute("DELETE FROM snapshots WHERE seen_at < ?", (before_s - _SNAPSHOT_GRACE_S,))
+                self._database.execute("DELETE FROM hours WHERE hour < ?", (before_s - totals.HOUR_S,))
             if deleted:
                 # `execute` would free a single page.
                 self._database.executescript("PRAGMA incremental_vacuum(500)")
@@ -159,6 +183,40 @@ class SqliteRecords:
                 yield self._record(row)
             number, at = rows[-1][0], rows[-1][4]
 
+    def feedback_of(self, record: str) -> list[Feedback]:
+        """All feedback about the request with this id, oldest first."""
+        rows = self._select(f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE record = ? ORDER BY at, source", [record])
+        return [feedback_in(row) for row in rows]
+
+    def scan_feedback(self, since_s: float | None = None) -> Iterator[Feedback]:
+        """All feedback given since then, in seconds since 1970, oldest first."""
+        sql = (
+            f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE (at, record, source) > (?, ?, ?) "
+            f"ORDER BY at, record, source LIMIT {_BATCH}"
+        )
+        place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
+        while rows := self._select(sql, place):
+            for row in rows:
+                yield feedback_in(row)
+            record, source, at, *_ = rows[-1]
+            place = at, record, source
+
+    def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
+        """The newest feedback since then, newest first, each with the record that it is about."""
+        columns = ", ".join(f"feedback.{name}" for name in FEEDBACK_COLUMNS.split(", "))
+        sql = (
+            f"SELECT number, records.record, NULL, NULL, {columns} FROM feedback JOIN records ON id = feedback.record "
+            "WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
+        )
+        return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
+
+    def totals(
+        self, by: totals.Grouping, since_s: float, until_s: float, surfaces: Collection[str]
+    ) -> list[totals.Totals]:
+        """The totals of the hours that begin in this time, in groups, of these surfaces."""
+        rows = self._select(totals.select(by, len(surfaces)), (since_s, until_s, *surfaces))
+        return [totals.Totals(*row) for row in rows]
+
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
         rows = self._select("SELECT content FROM snapshots WHERE fingerprint = ?", [fingerprint])
@@ -177,6 +235,12 @@ class SqliteRecords:
         if vector is not None and record.decision is not None:
             record = msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, vector=vector))
         return record if prompt is None else msgspec.structs.replace(record, prompt=prompt)
+
+
+def feedback_in(row: Sequence[Any]) -> Feedback:
+    """The feedback in a row of FEEDBACK_COLUMNS."""
+    record, source, at, value, verdict, comment, key, idempotency_key = row
+    return Feedback(record, value, at, source, verdict, comment, key, idempotency_key)
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:

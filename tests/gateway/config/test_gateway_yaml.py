@@ -83,6 +83,7 @@ def test_the_defaults_are_those_in_the_docs() -> None:
         ("retry_budget: {share: 0.1, least: 0, window: 1m}", "retry_budget.window_s", 60),
         ("trusted_proxies: [10.0.0.0/8, '::1', unix]", "trusted_proxies", ("10.0.0.0/8", "::1", "unix")),
         ("open_metrics: true", "open_metrics", True),
+        ("dashboard: false", "dashboard", False),
         ("base_path: /llm/v2", "base_path", "/llm/v2"),
         ("allowed_hosts: [host.docker.internal, '*.lan', '[fd00::1]']", "allowed_hosts", HOSTS),
         ("cors: {origins: ['app://obsidian.md', 'vscode-webview://*', 'null']}", "cors.origins", ORIGINS),

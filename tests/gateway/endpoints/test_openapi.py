@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from router.decide.model_name import read_routing_options, read_target
 from router.errors import CallerError
-from router.gateway.endpoints.openapi import openapi_document
+from router.gateway.endpoints.apidoc.document import openapi_document
 from router.gateway.http.errors import ErrorResponse
 from router.gateway.http.surfaces import anthropic_error, openai_error
 from router.types import Candidate, Decision, Guard, Rejection, SinglePlan
@@ -27,6 +27,7 @@ POSTS = {
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/route",
+    "/v1/feedback",
     "/api/chat",
     "/api/generate",
     "/api/show",
@@ -80,6 +81,7 @@ def test_every_error_status_is_documented(path: str) -> None:
         "401",
         "403",
         "404",
+        *(["409"] if path == "/v1/feedback" else []),
         "408",
         "413",
         "415",

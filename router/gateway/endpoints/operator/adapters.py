@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from router.dispatch.lora.api import AdapterServerError
 from router.dispatch.lora.control import AdapterControl
-from router.errors import FieldError, PermissionDeniedError, UpstreamError
+from router.errors import FieldError, UpstreamError
 from router.gateway.endpoints.keyed import Entry
+from router.gateway.endpoints.operator.access import check_operator
 from router.gateway.routing.adapters import AdapterServers
 
 _JSON = "application/json"
@@ -29,7 +30,7 @@ class Adapters:
 
     async def held(self, _: Request, entry: Entry) -> Response:
         """`GET /adapters`: what every server holds."""
-        _check_operator(entry)
+        check_operator(entry)
         return self._answer()
 
     async def load(self, http: Request, entry: Entry) -> Response:
@@ -73,7 +74,7 @@ class Adapters:
 
     async def _read(self, http: Request, entry: Entry) -> tuple[str, Sequence[str]]:
         """The card of the adapter, and the addresses of the servers. Raises FieldError and PermissionDeniedError."""
-        _check_operator(entry)
+        check_operator(entry)
         body = await entry.read_body(http)
         if unknown := sorted(body.keys() - _FIELDS):
             raise FieldError(unknown[0], "is no field of this request; it has adapter and server")
@@ -114,12 +115,3 @@ class Adapters:
 
     def _answer(self) -> Response:
         return Response(msgspec.json.encode({"servers": list(self._servers().held())}), media_type=_JSON)
-
-
-def _check_operator(entry: Entry) -> None:
-    request = entry.request
-    if not request.active.keys.may_operate(request.key):
-        name = "" if request.key is None else f' "{request.key.id}"'
-        raise PermissionDeniedError(
-            f"the key{name} is no operator's; the operator can add `operator: true` to a key in keys.yaml"
-        )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from router.store.records.feedback import Comment, IdempotencyKey, Source, Value, Verdict
 from router.types import Decision
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -212,6 +213,26 @@ class TokenCount(Struct):
     input_tokens: Number
 
 
+class FeedbackBody(Struct, forbid_unknown_fields=True):
+    """How good an answer was: `id` is the `x-request-id` of its response, and either `value` or `verdict` is there."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=200, examples=["req_9debeaecc3bbb3406a6b11be8718f785"])]
+    value: Annotated[Value, Meta(description="1 for a right answer, 0 for a wrong one.")] | None = None
+    verdict: Annotated[Verdict, Meta(description="good is 1, mixed 0.5, bad 0.")] | None = None
+    comment: Comment | None = None
+    source: Annotated[Source, Meta(description="Who judged. One judgement of each source counts.")] = "client"
+    idempotency_key: IdempotencyKey | None = None
+
+
+class FeedbackAnswer(Struct):
+    """The feedback that is stored. `is_new` is false where the same was there before."""
+
+    id: str
+    source: str
+    value: float
+    is_new: bool
+
+
 class OllamaMessage(Struct):
     """One message of a conversation; `images` are base64."""
 
@@ -342,6 +363,8 @@ _TYPES = (
     Models,
     AnthropicModels,
     TokenCount,
+    FeedbackBody,
+    FeedbackAnswer,
     Health,
     Readiness,
     NamedCard,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from router import __version__
-from router.gateway.endpoints.schemas import schemas
+from router.gateway.endpoints.apidoc.schemas import schemas
 from router.gateway.http.routes import ENDPOINTS, Endpoint
 
 Document = dict[str, Any]
@@ -22,6 +22,7 @@ _ERRORS: Mapping[int, str] = {
     403: "Forbidden: a cross-origin request without API keys, or the upstream rejected the request.",
     404: "Unknown model, card or policy, or one that the key may not use.",
     408: "The body took too long to arrive.",
+    409: "The same was said differently before.",
     413: "The body is too large.",
     415: "The body has a content coding other than gzip, deflate, zstd and br.",
     429: "Rate limited, by the key's limits or by every upstream; `retry-after` gives the delay.",
@@ -104,7 +105,8 @@ def openapi_document(*, keyed: bool = True, open_metrics: bool = False) -> Docum
 def _operation(endpoint: Endpoint, needs_key: bool) -> Document:
     operation: Document = {"operationId": endpoint.operation, "summary": endpoint.summary}
     if endpoint.method == "POST":
-        headers = {**_ROUTING_OPTIONS, **(_FORWARDED if endpoint.errors == "Anthropic" else {})}
+        options = _ROUTING_OPTIONS if endpoint.takes_options else {}
+        headers = {**options, **(_FORWARDED if endpoint.errors == "Anthropic" else {})}
         operation["parameters"] = [_header(name, description) for name, description in headers.items()]
         operation["requestBody"] = {
             "required": True,
@@ -134,7 +136,7 @@ def _post_responses(endpoint: Endpoint) -> Document:
             "headers": _headers([] if endpoint.response else _ROUTE_HEADERS),
             "content": content,
         },
-        **{str(status): _error(status, endpoint) for status in _ERRORS},
+        **{str(status): _error(status, endpoint) for status in _ERRORS if status != 409 or endpoint.may_conflict},
         "default": {
             "description": "Any other response of the upstream.",
             "headers": _headers(),

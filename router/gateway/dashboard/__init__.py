@@ -1,0 +1,1 @@
+"""The dashboard: a page for operators, and the JSON that it reads."""

@@ -1,0 +1,54 @@
+// What is shown of a decision, in the playground and of a recorded request.
+
+import { scatter } from "./charts.js";
+import { h, show } from "./dom.js";
+import { table } from "./table.js";
+
+export function picture(decision) {
+  const points = decision.candidates.map((one) => ({
+    name: one.card, cost: one.cost_usd === null ? null : 1000 * one.cost_usd, quality: one.quality, std: one.quality_std, chosen: one.card === chosenIn(decision),
+  }));
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Quality against cost" }, scatter(points, `Forecast quality against cost of ${points.length} candidates; ${chosenIn(decision)} is chosen`));
+}
+
+export function ranking(decision, name = "candidates") {
+  const parts = [...new Set(decision.candidates.flatMap((one) => Object.keys(one.parts)))];
+  return table(name, [
+    { name: "candidate", of: (one) => one.card },
+    { name: "score", number: true, of: (one) => one.score, show: (value) => value.toFixed(4) },
+    { name: "quality", number: true, of: (one) => one.quality, show: (value, one) => `${show.quality(value)} ± ${show.quality(one.quality_std)}` },
+    { name: "per 1,000", number: true, of: (one) => (one.cost_usd === null ? null : 1000 * one.cost_usd), show: show.usd },
+    { name: "time", number: true, of: (one) => one.latency_ms, show: show.ms },
+    ...parts.map((part) => ({ name: part, number: true, of: (one) => one.parts[part] ?? 0, show: (value) => value.toFixed(4) })),
+    ...(decision.candidates.some((one) => one.assumed.length) ? [{ name: "assumed", of: (one) => one.assumed.join("; ") }] : []),
+  ], decision.candidates, { chosen: (one) => one.card === chosenIn(decision), empty: "No card is a candidate." });
+}
+
+export function rejections(decision, name = "rejections") {
+  const rows = Object.entries(decision.rejections ?? {}).map(([card, one]) => ({ card, reason: [one.reason, ...(one.also ?? [])].join("; ") }));
+  return h("details", {}, h("summary", {}, `${rows.length} rejected`),
+    table(name, [{ name: "card", of: (row) => row.card }, { name: "reason", of: (row) => row.reason }], rows, { empty: "None." }));
+}
+
+export function guardWords(guard) {
+  const words = {
+    off: "The policy has no guard: the best forecast answers.",
+    same: `The guard's default card is the best one too${guard.best ? `: ${guard.best}` : ""}.`,
+    held: `The guard holds ${guard.default ?? "the default card"}, since the advantage of ${guard.best ?? "another one"} is not sure enough.`,
+    released: `The guard lets ${guard.best ?? "the best card"} answer in place of ${guard.default ?? "the default card"}: its advantage is sure enough.`,
+  };
+  const sure = guard.confidence === undefined || guard.confidence === null ? "" : ` It is ${show.share(guard.confidence)} sure; ${show.share(guard.confidence_needed)} is needed.`;
+  return `${words[guard.state] ?? ""}${sure}${guard.reason ? ` (${guard.reason})` : ""}`;
+}
+
+export function plans(decision) {
+  return Object.values(decision.plans ?? {}).map((plan) =>
+    h("section", {}, h("h2", {}, `${plan.id} (${plan.method})`),
+      h("p", { class: "hint" }, `quality ${show.quality(plan.quality)}, ${plan.calls.toFixed(1)} of ${plan.most_calls} calls expected, ${show.usd(plan.cost_usd)}, at most ${show.usd(plan.most_cost_usd)}, ${show.ms(plan.latency_ms)}`),
+      h("ul", { class: "tree" }, plan.steps.map((step) =>
+        h("li", {}, `${step.role}: `, h("strong", {}, step.card), `, called with probability ${(step.probability ?? 1).toFixed(2)}, quality ${show.quality(step.quality)}`)))));
+}
+
+export function chosenIn(decision) {
+  return decision.plan.kind === "single" ? decision.plan.card : decision.plan.id;
+}

@@ -1,0 +1,113 @@
+// The list of requests, and one request in full.
+
+import { api } from "./api.js";
+import { guardWords, picture, plans, ranking, rejections } from "./decision.js";
+import { h, replace, show } from "./dom.js";
+import { table } from "./table.js";
+
+export async function requests(holder, { setup, filters, signal }) {
+  const asked = new URLSearchParams();
+  for (const name of ["card", "key", "errors", "routed", "before"]) if (filters.get(name)) asked.set(name, filters.get(name));
+  const found = await api(`requests?limit=100&${asked}`, undefined, signal);
+  const filter = (name, value) => {
+    const next = new URLSearchParams(asked);
+    next.delete("before");
+    if (value) next.set(name, value);
+    else next.delete(name);
+    location.hash = `#/requests?${next}`;
+  };
+  const checkbox = (name, text) => h("span", {}, h("label", {}, h("input", { type: "checkbox", checked: filters.get(name) === "1", onchange: (event) => filter(name, event.target.checked ? "1" : "") }), ` ${text}`));
+  const older = new URLSearchParams(asked);
+  older.set("before", found.before ?? "");
+  replace(holder,
+    h("h1", {}, "Requests"),
+    h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
+      h("span", {}, h("label", { for: "card" }, "Answered by"), h("input", { id: "card", list: "cards", value: filters.get("card") ?? "", onchange: (event) => filter("card", event.target.value) })),
+      h("datalist", { id: "cards" }, setup.cards.map((card) => h("option", { value: card }))),
+      h("span", {}, h("label", { for: "of-key" }, "Key"), h("input", { id: "of-key", value: filters.get("key") ?? "", onchange: (event) => filter("key", event.target.value) })),
+      checkbox("errors", "failed only"), checkbox("routed", "routed only")),
+    h("section", {}, table("requests", [
+      { name: "time (UTC)", of: (row) => row.at, show: show.time },
+      { name: "request", of: (row) => row.id, show: (id) => h("a", { href: `#/requests/${encodeURIComponent(id)}` }, id.slice(0, 16)) },
+      { name: "asked for", of: (row) => row.asked },
+      { name: "card", of: (row) => row.card ?? "–" },
+      { name: "policy", of: (row) => row.policy ?? "–" },
+      { name: "status", number: true, of: (row) => row.status, show: (status, row) => h("span", { class: status >= 400 || row.error ? "bad" : null }, row.error ? `${status} ${row.error}` : String(status)) },
+      { name: "tokens", number: true, of: (row) => row.input_tokens, show: (value, row) => (value === null || value === undefined ? "?" : `${value}+${row.output_tokens}`) },
+      { name: "cost", number: true, of: (row) => row.cost_usd, show: show.usd },
+      { name: "time", number: true, of: (row) => row.total_ms, show: show.ms },
+      { name: "calls", number: true, of: (row) => row.calls },
+    ], found.requests, { empty: "No requests match. Point a client at this gateway with model \"auto\", or remove a filter." }),
+    found.before ? h("p", {}, h("a", { href: `#/requests?${older}` }, "Older")) : null));
+}
+
+export async function request(holder, { argument, signal }) {
+  const found = await api(`requests/${encodeURIComponent(argument)}`, undefined, signal);
+  const { row, outcome, decision } = found;
+  replace(holder,
+    h("h1", {}, row.id),
+    h("div", { class: "two" },
+      h("section", {}, h("h2", {}, "What happened"), facts({
+        time: `${show.time(row.at)} UTC`,
+        "asked for": `${row.asked} (${row.surface}${found.stream ? ", streamed" : ""})`,
+        answered: `${row.status}${row.card ? ` by ${row.card}` : ""}${row.error ? `, ${row.error}` : ""}`,
+        tokens: row.input_tokens === undefined || row.input_tokens === null ? "?" : `${show.count(row.input_tokens)} read, ${show.count(row.output_tokens)} written`,
+        cost: show.usd(row.cost_usd), key: row.key, session: found.session, degraded: outcome.degraded,
+      }), feedback(found.feedback)),
+      h("section", {}, h("h2", {}, "Its time"), timeline(outcome))),
+    decision ? decided(found) : h("p", { class: "note" }, "The client named the card, so nothing was decided."));
+}
+
+function decided(found) {
+  const { decision, then, now } = found;
+  const [first, second] = [then?.decision, now?.decision];
+  return [
+    h("section", {}, h("h2", {}, "Why this card"),
+      h("p", {}, `Policy ${decision.policy}${decision.flags ? ` with ${decision.flags}` : ""}. `,
+        first ? guardWords(first.guard) : then?.problem ?? ""),
+      first ? [picture(first), ranking(first), rejections(first), plans(first)] : null),
+    h("section", {}, h("h2", {}, "With today's cards, policies and date"),
+      now?.problem ? h("p", { class: "note" }, now.problem) : null,
+      second ? h("p", {}, now.same ? "The same decision." : [h("strong", {}, second.card), first && first.card !== second.card ? ` would answer, not ${first.card}.` : " would answer."]) : null,
+      now?.reasons?.length ? h("ul", {}, now.reasons.map((reason) => h("li", {}, reason))) : null,
+      now?.differences?.length ? table("differences", [
+        { name: "what", of: (one) => one.what },
+        { name: "recorded", of: (one) => words(one.then) },
+        { name: "today", of: (one) => words(one.again) },
+      ], now.differences) : null,
+      second && !now.same ? ranking(second, "candidates-today") : null),
+  ];
+}
+
+function words(value) {
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "number" ? String(Number(value.toPrecision(6))) : value && typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function timeline(outcome) {
+  const total = Math.max(outcome.total_ms, 0.001);
+  const rows = [["gateway: read, forecast, decide", 0, outcome.overhead_ms ?? 0, "own"]];
+  let at = outcome.overhead_ms ?? 0;
+  if (outcome.calls?.length) for (const call of outcome.calls) rows.push([`${call.role}: ${call.card} (${call.verdict})`, call.began_ms ?? at, call.elapsed_ms ?? 0, call.verdict === "failed" ? "failed" : ""]);
+  else for (const [index, attempt] of (outcome.attempts ?? []).entries()) {
+    const last = index === outcome.attempts.length - 1;
+    const long = last && !attempt.fault ? total - at : attempt.elapsed_ms;
+    rows.push([`call ${index + 1}: ${attempt.deployment}${attempt.fault ? ` (${attempt.fault})` : ""}`, at, long, attempt.fault ? "failed" : ""]);
+    at += attempt.elapsed_ms;
+  }
+  return h("div", {}, rows.map(([name, from, long, kind]) => {
+    const bar = h("span", { class: kind });
+    bar.style.left = `${Math.min(99, (100 * from) / total)}%`;
+    bar.style.width = `${Math.min(100, (100 * long) / total)}%`;
+    return h("div", {}, h("div", { class: "hint" }, `${name}: ${show.ms(long)}`), h("div", { class: "bar", "aria-hidden": "true" }, bar));
+  }), h("p", { class: "hint" }, `Together ${show.ms(total)}${outcome.ttft_ms ? `, first token after ${show.ms(outcome.ttft_ms)}` : ""}.`));
+}
+
+function feedback(given) {
+  if (!given?.length) return h("p", { class: "hint" }, "No feedback. Clients send it to POST /v1/feedback with this id.");
+  return h("ul", {}, given.map((one) => h("li", {}, `${one.value} by ${one.source ?? "client"}${one.comment ? `: ${one.comment}` : ""}`)));
+}
+
+function facts(values) {
+  return h("dl", { class: "facts" }, Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}

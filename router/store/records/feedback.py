@@ -1,0 +1,80 @@
+"""Feedback: how good the answer to a recorded request was, from whoever can judge it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Protocol, Self
+
+from msgspec import Meta, Struct
+
+from router.errors import FieldError
+
+Verdict = Literal["good", "mixed", "bad"]
+Source = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Comment = Annotated[str, Meta(max_length=2000)]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=200)]
+Value = Annotated[float, Meta(ge=0, le=1)]
+
+VALUES: dict[Verdict, float] = {"good": 1.0, "mixed": 0.5, "bad": 0.0}
+"""What each verdict means as a value in [0, 1]."""
+MAX_SOURCES = 16
+"""How many sources may judge one answer."""
+
+
+class Feedback(Struct, frozen=True, omit_defaults=True):
+    """How good one source found the answer to the request `record` (its id): `value` is in [0, 1], 1 for right.
+
+    `at` is in seconds since 1970. `verdict` is the word that was given in place of a value. `key` is the id of the key
+    that gave it, None for the operator and for a gateway without keys.
+    """
+
+    record: str
+    value: Value
+    at: float
+    source: Source = "client"
+    verdict: Verdict | None = None
+    comment: Comment | None = None
+    key: str | None = None
+    idempotency_key: IdempotencyKey | None = None
+
+    def says_the_same(self, other: Feedback) -> bool:
+        """Whether both are the same judgement of the same answer; when and how they arrived does not count."""
+        return (self.record, self.source, self.value, self.comment) == (
+            other.record,
+            other.source,
+            other.value,
+            other.comment,
+        )
+
+
+class Stored(Struct, frozen=True):
+    """Feedback that is in the store, and the card that it is about. `is_new`: it was not there before."""
+
+    feedback: Feedback
+    card: str
+    is_new: bool
+
+
+class FeedbackStore(Protocol):
+    """Where feedback is stored, beside the records; `RecordStore` reads it."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
+        """Store the feedback durably, once for each request and source.
+
+        Unless `of_any_key`, the request must be one of the feedback's key. Raises UnknownIdError where there is no such
+        record, FieldError where no model answered it or too many sources have judged it, and ConflictError where the
+        source, or the idempotency key, has been used for a different judgement, and DatabaseError.
+        """
+
+
+def value_of(value: float | None, verdict: Verdict | None) -> float:
+    """The value that was given, or that of the verdict. Raises FieldError unless there is exactly one of both."""
+    if (value is None) == (verdict is None):
+        problem = "or `verdict` must be there, and only one of both: a number from 0 to 1, or good, mixed or bad"
+        raise FieldError("value", problem)
+    return VALUES[verdict] if verdict is not None else float(value or 0.0)

@@ -1,0 +1,162 @@
+"""The JSON of the dashboard: for operators only, and the same figures as the command line has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from router import Router
+from router.gateway.app import make_app
+from router.gateway.config.gateway_yaml import GatewayConfig
+from router.store.backend import FolderBackend
+from router.store.records.journal import Journal
+from router.store.records.sqlite import SqliteRecords
+from tests.gateway.servers import make_gateway, served
+
+PATHS = ("setup", "cards", "traffic", "savings", "routing", "requests", "requests/req_0000", "live")
+
+
+def read(client: httpx.Client, path: str) -> Any:
+    response = client.get(f"/dashboard/api/{path}")
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("key", "status"), [("", 401), ("wrong", 401), ("ann", 403)])
+def test_only_an_operator_reads_it(dashboard: str, path: str, key: str, status: int) -> None:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    response = httpx.get(f"{dashboard}/dashboard/api/{path}", headers=headers, trust_env=False)
+    assert response.status_code == status
+    assert "secret" not in response.text
+
+
+def test_without_keys_everyone_on_this_machine_is_an_operator(shipped: Router) -> None:
+    with served(make_app(make_gateway(shipped))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        assert read(client, "setup")["has_keys"] is False
+        foreign = client.get("/dashboard/api/setup", headers={"origin": "https://evil.example"})
+        rebound = client.get("/dashboard/api/setup", headers={"host": "evil.example"})
+    assert (foreign.status_code, rebound.status_code) == (403, 403)
+
+
+def test_there_is_no_dashboard_where_it_is_switched_off(shipped: Router) -> None:
+    app = make_app(make_gateway(shipped, GatewayConfig(dashboard=False)))
+    with served(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        paths = ("/dashboard", "/dashboard/assets/main.js", "/dashboard/api/setup")
+        assert [client.get(path).status_code for path in paths] == [404, 404, 404]
+
+
+def test_a_gateway_without_records_says_so(shipped: Router) -> None:
+    with served(make_app(make_gateway(shipped))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        response = client.get("/dashboard/api/traffic")
+    assert response.status_code == 503
+    assert "keeps no records" in response.json()["error"]["message"]
+
+
+def test_the_traffic_counts_requests_to_models(operator: httpx.Client) -> None:
+    found = read(operator, "traffic?hours=24")
+    assert sum(hour["requests"] for hour in found["hours"]) == 32
+    assert sum(hour["errors"] for hour in found["hours"]) == 1
+    assert sum(hour["cost_usd"] for hour in found["hours"]) == pytest.approx(30 * 0.002 + 0.0001)
+    assert found["timed"] == 31
+    assert found["latency_ms"][0] <= found["latency_ms"][1]
+
+
+def test_requests_are_listed_newest_first_in_pages(operator: httpx.Client) -> None:
+    ids, before = [], ""
+    while True:
+        page = read(operator, f"requests?limit=10{before}")
+        ids += [row["id"] for row in page["requests"]]
+        if page["before"] is None:
+            break
+        before = f"&before={page['before']!r}"
+    assert ids[:3] == ["list", "failed", "by-name"]
+    assert ids[3:] == [f"req_{number:04}" for number in reversed(range(30))]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"), [("errors=1", {"failed"}), ("card=gpt-4o-mini&routed=0", {"by-name"}), ("key=nobody", set())]
+)
+def test_requests_are_filtered(operator: httpx.Client, query: str, expected: set[str]) -> None:
+    found = {row["id"] for row in read(operator, f"requests?{query}")["requests"] if not row["id"].startswith("req_")}
+    assert found == expected
+
+
+def test_a_request_is_decided_again_as_it_was_and_as_it_would_be(operator: httpx.Client) -> None:
+    found = read(operator, "requests/req_0000")
+    assert found["then"]["same"]
+    assert found["now"]["same"]
+    assert found["then"]["decision"]["card"] == found["row"]["card"]
+    assert found["then"]["decision"]["candidates"][0]["parts"]
+    assert found["feedback"][0]["comment"] == "right"
+    assert "vector" not in found["decision"]
+
+
+def test_what_a_client_wrote_is_not_shown(operator: httpx.Client) -> None:
+    found = read(operator, "requests/by-name")
+    assert found["has_prompt"]
+    assert "secret words" not in json.dumps(found)
+    assert "decision" not in found
+
+
+def test_an_unknown_request_is_a_404(operator: httpx.Client) -> None:
+    assert operator.get("/dashboard/api/requests/req_none").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["hours=-1", "hours=week", "hours=nan", "hours=inf"])
+def test_a_time_that_is_none_is_a_400(operator: httpx.Client, query: str) -> None:
+    response = operator.get(f"/dashboard/api/traffic?{query}")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "hours")
+
+
+def test_savings_have_every_card_that_could_be_compared(operator: httpx.Client) -> None:
+    found = read(operator, "savings")
+    assert found["total"]["requests"] == 30
+    assert found["total"]["single"] == found["singles"][found["card"]]
+    assert "gpt-4o-mini" in found["singles"]
+
+
+def test_forecasts_are_compared_with_feedback(operator: httpx.Client) -> None:
+    found = read(operator, "routing")
+    assert sum(one["requests"] for one in found["guards"]) == found["requests"] == 30
+    assert found["judged"] == 2
+    assert sum(one["answers"] for one in found["calibration"]) == 2
+
+
+def test_the_playground_decides_as_the_dry_run_does(operator: httpx.Client) -> None:
+    body = {
+        "model": "auto/default",
+        "messages": [{"role": "user", "content": "What is 17*23?"}],
+        "route": {"flags": "cheapest*2"},
+    }
+    shown = operator.post("/dashboard/api/decide", json=body).json()
+    assert shown == operator.post("/route", json=body).json()
+    assert shown["flags"] == "cheapest*2"
+
+
+def test_cards_are_shown_without_what_calls_need(operator: httpx.Client, shipped: Router) -> None:
+    found = {card["id"]: card for card in read(operator, "cards")}
+    assert list(found) == list(shipped.catalog.ids)
+    assert all(not {"headers", "api_key_env"} & card["facts"].keys() for card in found.values())
+    assert found["gpt-4o"]["facts"]["price"]
+    assert found["gpt-4o"]["deployments"][0]["running"] == 0
+
+
+def test_the_live_state_is_a_stream_of_events(operator: httpx.Client) -> None:
+    with operator.stream("GET", "/dashboard/api/live") as response:
+        line = next(response.iter_lines())
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert json.loads(line.removeprefix("data: "))["in_flight"] == 0
+
+
+def test_the_page_itself_leaves_no_records(shipped: Router, tmp_path: Path) -> None:
+    parts: dict[str, Any] = {"backend": FolderBackend(tmp_path), "journal": Journal.open(tmp_path)}
+    with served(make_app(make_gateway(shipped, **parts))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        read(client, "setup")
+        client.get("/v1/models")
+    with SqliteRecords.open(tmp_path) as records:
+        assert [record.surface for record in records.scan()] == ["models"]

@@ -1,0 +1,148 @@
+"""Feedback: stored durably, once for each request and source, and only about requests of the same key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from router.errors import ConflictError, FieldError, UnknownIdError
+from router.store.backend import FolderBackend
+from router.store.records.feedback import MAX_SOURCES, Feedback, FeedbackStore, value_of
+from router.store.records.sqlite import SqliteRecords
+from router.types import Outcome
+from tests.store.records.examples import record
+
+AT = 1_000_000.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with SqliteRecords.open(tmp_path) as records:
+        failed = record("failed", outcome=Outcome(502, 30.0, error="upstream_error"))
+        records.add([record("mine", key="a"), record("theirs", key="b"), record("open"), failed], AT)
+    return tmp_path
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[FeedbackStore]:
+    with FolderBackend(folder).feedback() as store:
+        yield store
+
+
+def mine(value: float = 1.0, **fields: object) -> Feedback:
+    return msgspec.structs.replace(Feedback("mine", value, AT, key="a"), **fields)
+
+
+def test_feedback_is_read_back_as_it_was_given(folder: Path, store: FeedbackStore) -> None:
+    given = mine(0.25, source="judge", comment="too long", idempotency_key="k-1")
+    stored = store.add(given)
+    assert (stored.feedback, stored.card, stored.is_new) == (given, "poet", True)
+    with SqliteRecords.open(folder) as records:
+        assert records.feedback_of("mine") == [given]
+        assert list(records.scan_feedback()) == [given]
+
+
+def test_the_same_feedback_again_is_stored_once(store: FeedbackStore) -> None:
+    store.add(mine())
+    again = store.add(mine(at=AT + 60))
+    assert not again.is_new
+    assert again.feedback.at == AT
+
+
+def test_a_source_cannot_change_its_judgement(store: FeedbackStore) -> None:
+    store.add(mine(1.0))
+    with pytest.raises(ConflictError, match="before, differently"):
+        store.add(mine(0.0))
+    assert store.add(mine(0.0, source="second")).is_new
+
+
+def test_an_idempotency_key_is_used_once_by_each_key(store: FeedbackStore) -> None:
+    store.add(mine(idempotency_key="k-1"))
+    with pytest.raises(ConflictError, match="idempotency_key"):
+        store.add(mine(source="judge", idempotency_key="k-1"))
+    assert store.add(Feedback("theirs", 1.0, AT, key="b", idempotency_key="k-1")).is_new
+
+
+def test_the_id_that_a_client_chose_is_enough_where_it_used_it_once(folder: Path, store: FeedbackStore) -> None:
+    with SqliteRecords.open(folder) as records:
+        ids = ("turn-1.aa", "turn-2.aa", "turn-2.bb")
+        records.add([*(record(name, key="a") for name in ids), record("turn-1.bb", key="b")], AT)
+    assert store.add(mine(record="turn-1")).feedback.record == "turn-1.aa"
+    assert not store.add(mine(record="turn-1.aa")).is_new
+    with pytest.raises(FieldError, match="ambiguous"):
+        store.add(mine(record="turn-2"))
+
+
+@pytest.mark.parametrize("name", ["theirs", "open", "no-such-request"])
+def test_another_keys_request_looks_like_one_that_does_not_exist(store: FeedbackStore, name: str) -> None:
+    with pytest.raises(UnknownIdError) as error:
+        store.add(mine(record=name))
+    assert str(error.value).replace(name, "…") == (
+        '`id` names no request of this key: "…"; send the `x-request-id` of an answer'
+    )
+
+
+def test_the_operator_may_judge_every_request(store: FeedbackStore) -> None:
+    assert store.add(Feedback("theirs", 1.0, AT, "operator"), of_any_key=True).is_new
+
+
+def test_a_request_that_no_model_answered_cannot_be_judged(store: FeedbackStore) -> None:
+    with pytest.raises(FieldError, match="no model answered"):
+        store.add(Feedback("failed", 0.0, AT))
+
+
+def test_the_sources_of_one_answer_are_limited(store: FeedbackStore) -> None:
+    for number in range(MAX_SOURCES):
+        store.add(mine(source=f"judge-{number}"))
+    with pytest.raises(FieldError, match="one too many"):
+        store.add(mine(source="one-more"))
+    assert not store.add(mine(source="judge-3")).is_new
+
+
+def test_of_parallel_judgements_of_one_source_one_is_stored(folder: Path) -> None:
+    results: list[bool | None] = []
+
+    def give(value: float) -> None:
+        with FolderBackend(folder).feedback() as store:
+            try:
+                results.append(store.add(mine(value)).is_new)
+            except ConflictError:
+                results.append(None)
+
+    threads = [threading.Thread(target=give, args=(number / 8,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results, key=str) == [None] * 7 + [True]
+
+
+def test_feedback_is_deleted_with_its_record(folder: Path, store: FeedbackStore) -> None:
+    store.add(mine())
+    with SqliteRecords.open(folder) as records:
+        records.prune(AT + 1)
+        assert list(records.scan_feedback()) == []
+
+
+def test_feedback_is_scanned_in_order_over_several_pages(folder: Path, store: FeedbackStore) -> None:
+    with SqliteRecords.open(folder) as records:
+        records.add([record(f"r-{number:04}") for number in range(1100)], AT)
+        for number in reversed(range(1100)):
+            store.add(Feedback(f"r-{number:04}", 0.5, AT + number // 3))
+        assert [each.record for each in records.scan_feedback()] == [f"r-{number:04}" for number in range(1100)]
+        assert len(list(records.scan_feedback(AT + 300))) == 200
+
+
+@pytest.mark.parametrize(("value", "verdict", "expected"), [(0.3, None, 0.3), (0.0, None, 0.0), (None, "mixed", 0.5)])
+def test_a_verdict_stands_for_a_value(value: float | None, verdict: object, expected: float) -> None:
+    assert value_of(value, verdict) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(None, None), (1.0, "good")])
+def test_either_a_value_or_a_verdict_is_needed(value: float | None, verdict: object) -> None:
+    with pytest.raises(FieldError, match="only one of both"):
+        value_of(value, verdict)  # type: ignore[arg-type]
