@@ -17,7 +17,7 @@ from msgspec import Struct
 from router.cards import Catalog
 from router.cards.machine.columns import Machines, machines_of
 from router.cards.machine.speeds import Speed
-from router.dispatch.deployments import deployments_of
+from router.dispatch.pool.deployment import deployments_of
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
 from router.store.records.record import Record
 from router.types import Usage

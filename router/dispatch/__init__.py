@@ -3,7 +3,7 @@
 from router.dispatch.call import Affinity, Call
 from router.dispatch.dispatcher import Dispatcher, DispatchSettings
 from router.dispatch.health import Cooldown
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.response import UpstreamResponse
 from router.dispatch.stream import EventStream, Timeouts
 

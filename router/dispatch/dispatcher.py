@@ -18,7 +18,6 @@ from router.dispatch.call import Call, fitted
 from router.dispatch.connection.egress import missing_parts
 from router.dispatch.converted_response import converted
 from router.dispatch.costs import booked_usage
-from router.dispatch.deployments import Deployment, DeploymentPool, Slot, deployments_of
 from router.dispatch.failover import Failover
 from router.dispatch.failover.restarts import Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
@@ -26,6 +25,9 @@ from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.lora.naming import is_lost, without_adapters
+from router.dispatch.pool.deployment import Deployment, deployments_of
+from router.dispatch.pool.pool import DeploymentPool, Slot
+from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.providers import (
     base_url,
     dialect_of,
@@ -34,7 +36,6 @@ from router.dispatch.providers import (
     unknown_provider,
     uses_litellm,
 )
-from router.dispatch.queue import QueueLimits
 from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts

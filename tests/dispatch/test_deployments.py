@@ -11,8 +11,9 @@ from router.cards import Card, Catalog
 from router.cards.schema import Effort, Efforts
 from router.cards.servers import Place, RateLimits
 from router.dispatch import Affinity, Cooldown, QueueLimits
-from router.dispatch.deployments import Deployment, DeploymentPool, deployments_of
 from router.dispatch.health import FAILURE, Evidence
+from router.dispatch.pool.deployment import Deployment, deployments_of
+from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.providers import server_of
 from router.errors import BusyError
 from tests.gateway.servers import make_card

@@ -10,7 +10,7 @@ import pytest
 
 from router.cards.servers import RateLimits
 from router.dispatch import Call, Cooldown, Dispatcher, DispatchSettings, QueueLimits
-from router.dispatch.deployments import DeploymentPool
+from router.dispatch.pool.pool import DeploymentPool
 from tests.dispatch.calls import BODY
 from tests.gateway.servers import Upstream, make_card
 

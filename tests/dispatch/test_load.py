@@ -10,8 +10,8 @@ import msgspec
 from router.cards import Card, Catalog
 from router.cards.servers import Place, RateLimits
 from router.dispatch import Cooldown, QueueLimits
-from router.dispatch.deployments import DeploymentPool
-from router.dispatch.load import USUAL_CONCURRENCY
+from router.dispatch.pool.load import USUAL_CONCURRENCY
+from router.dispatch.pool.pool import DeploymentPool
 from router.errors import BusyError
 from tests.gateway.servers import make_card
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.queue import QueueLimits, WaitingQueue
+from router.dispatch.pool.queue import QueueLimits, WaitingQueue
 from router.errors import BusyError
 from router.formats.quantities import Seconds
 

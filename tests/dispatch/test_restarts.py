@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from router.dispatch import Call, Dispatcher, DispatchSettings
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError, UpstreamError
 from router.formats.quantities import Seconds
 from tests.dispatch.calls import BODY

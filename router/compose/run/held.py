@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.dispatch.bounds.body_memory import Reserved
-from router.dispatch.queue import RETRY_AFTER_S
+from router.dispatch.pool.queue import RETRY_AFTER_S
 from router.errors import BusyError, UpstreamError
 
 _MOST_BYTES = 32 * 2**20

@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from router.dispatch.bounds.share import Shares, fits, room
-from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
+from router.dispatch.pool.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 
 T = TypeVar("T")

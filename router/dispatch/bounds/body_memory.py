@@ -11,7 +11,7 @@ import gc
 from collections.abc import AsyncIterator
 
 from router.dispatch.bounds.share import fits
-from router.dispatch.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
+from router.dispatch.pool.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.errors import BusyError
 
 _SMALL_BYTES = 2**20

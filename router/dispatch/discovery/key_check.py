@@ -12,7 +12,7 @@ from msgspec import Struct
 from router.cards import Card
 from router.dispatch.connection.egress import connection_options, extra_headers
 from router.dispatch.connection.urls import models_url
-from router.dispatch.deployments import deployments_of
+from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import api_key, base_url, key_variable
 from router.formats.json import json_or_none
 from router.formats.net import host_of, parse_url

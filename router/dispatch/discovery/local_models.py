@@ -20,7 +20,7 @@ from router.cards.sources.local_models import (
 )
 from router.dispatch.availability import ModelServer
 from router.dispatch.connection.urls import models_url
-from router.dispatch.deployments import deployments_of
+from router.dispatch.pool.deployment import deployments_of
 from router.formats.json import json_or_none
 from router.formats.net import is_loopback, parse_url
 

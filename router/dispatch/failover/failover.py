@@ -12,7 +12,7 @@ from router.errors import FieldError, UpstreamError
 from router.wire.errors import KINDS, Fault, ReportedError, kind_of_failure
 
 if TYPE_CHECKING:
-    from router.dispatch.deployments import Deployment
+    from router.dispatch.pool.deployment import Deployment
 
 # An HTTP response says more than a broken connection, of whatever kind.
 _WITHOUT_RESPONSE = 100

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from router.cards.schema import Card
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.call import Call
-from router.dispatch.deployments import Deployment
 from router.dispatch.lora.api import Activity, AdapterServerError
 from router.dispatch.lora.claims import Claim, Hold
 from router.dispatch.lora.http import ServerClient, failure
 from router.dispatch.lora.loading import LIST_S, Loader
 from router.dispatch.lora.places import Place, places_of, server_key
+from router.dispatch.pool.deployment import Deployment
 from router.dispatch.residency import Full, Load, Residency, ServerLoad, ServerResidency
 from router.errors import FieldError
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from router.cards.adapter.serving import AdapterServer
 from router.cards.schema import Card
-from router.dispatch.deployments import Deployment, deployments_of
 from router.dispatch.lora.http import ServerClient
 from router.dispatch.lora.naming import Naming, naming_of
+from router.dispatch.pool.deployment import Deployment, deployments_of
 from router.dispatch.providers import base_url
 
 _LOG = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from router.dispatch.bounds.share import fits
 from router.dispatch.lora.claims import Claim
 
 if TYPE_CHECKING:
-    from router.dispatch.deployments import Deployment
+    from router.dispatch.pool.deployment import Deployment
 
 
 # The share of a server's slots that the adapters in use by one of several tenants may have.

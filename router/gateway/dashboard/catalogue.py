@@ -7,7 +7,7 @@ from typing import Any
 from router import __version__
 from router.cards.schema import Card, to_plain
 from router.decide.goals import GOALS
-from router.dispatch.deployments import DeploymentPool
+from router.dispatch.pool.pool import DeploymentPool
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.routing.availability import AvailabilityMonitor
 

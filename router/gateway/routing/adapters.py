@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from router.cards import Card
 from router.cards.adapter.serving import AdapterServer
-from router.dispatch.deployments import Deployment, deployments_of
 from router.dispatch.lora.api import Activity
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.lora.naming import naming_of
 from router.dispatch.lora.places import server_key
+from router.dispatch.pool.deployment import Deployment, deployments_of
 from router.dispatch.residency import AdapterResidency, ServerResidency
 from router.errors import FieldError, did_you_mean, excerpt
 from router.gateway.telemetry.metrics import AdapterCounts

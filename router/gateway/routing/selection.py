@@ -21,8 +21,8 @@ from router.decide.plans.spec import PREFIX, PlanSpec
 from router.decide.policy import Policies, Policy
 from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
-from router.dispatch.deployments import DeploymentPool
 from router.dispatch.dispatcher import unsupported_api
+from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.providers import dialect_of, native_apis
 from router.errors import (
     CallerError,

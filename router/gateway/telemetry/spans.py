@@ -23,7 +23,7 @@ from opentelemetry.util.types import AttributeValue
 
 from router import __version__
 from router.cards.schema import Card
-from router.dispatch.deployments import deployments_of
+from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import base_url
 from router.formats.json import encodable
 from router.gateway.http.routes import ENDPOINTS

@@ -10,7 +10,7 @@ import pytest
 from router.compose.run.held import HeldAnswers
 from router.decide.plans.spec import BestOf, Cascade, FixedGate, Validators
 from router.dispatch.bounds.body_memory import BodyMemory, Reserved
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError, UpstreamError
 from router.formats.quantities import ByteCount
 from router.gateway.config.gateway_yaml import GatewayConfig

@@ -9,7 +9,7 @@ import pytest
 
 from router.dispatch.bounds.admission import Admission, Turn
 from router.dispatch.bounds.share import Shares
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError
 from router.formats.quantities import Seconds
 

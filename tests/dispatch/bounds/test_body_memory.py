@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from router.dispatch.bounds.body_memory import BodyMemory
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError
 from router.formats.quantities import Seconds
 

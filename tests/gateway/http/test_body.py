@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
 from router.dispatch.bounds.body_memory import BodyMemory
-from router.dispatch.queue import QueueLimits
+from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError, CallerError
 from router.gateway.http import body
 from router.gateway.http.body import JsonLimits, count_values, read_body, read_json_object, read_object, read_raw

@@ -11,7 +11,7 @@ from router.cards.catalog import Catalog
 from router.cards.schema import Card
 
 if TYPE_CHECKING:
-    from router.dispatch.deployments import Deployment
+    from router.dispatch.pool.deployment import Deployment
 
 USUAL_CONCURRENCY = 32
 """How many calls a deployment counts as able to run at once that states no `concurrency`."""
