@@ -25,8 +25,8 @@ from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.lora.naming import is_lost, without_adapters
-from router.dispatch.pool.deployment import Deployment, deployments_of
-from router.dispatch.pool.pool import DeploymentPool, Slot
+from router.dispatch.pool.deployment import Deployment, Slot, deployments_of
+from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.providers import (
     base_url,
