@@ -149,8 +149,8 @@ def _write_cards(folder: Path, lists: list[str], offline: bool, as_json: bool) -
     from router import settings
     from router.commands.catalogue.new_cards import write_cards
     from router.dispatch.availability import well_known_servers
+    from router.dispatch.configured import missing_configuration
     from router.dispatch.discovery.local_models import local_models
-    from router.dispatch.dispatcher import missing_configuration
     from router.dispatch.providers import key_variable
 
     shipped = options.load_cards(settings.shipped_cards_folder())

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from router.cards import Card
+from router.dispatch.configured import missing_configuration
 from router.dispatch.connection.urls import models_url
-from router.dispatch.dispatcher import missing_configuration
 from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import api_key
 from router.formats.json import json_or_none

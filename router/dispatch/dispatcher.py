@@ -11,40 +11,30 @@ import msgspec
 from msgspec import Struct
 
 from router.cards.schema import Card
-from router.dispatch.bodies.fitting import Fitting
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
-from router.dispatch.call import Call, fitted
-from router.dispatch.connection.egress import missing_parts
-from router.dispatch.converted_response import converted
+from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
 from router.dispatch.failover import Failover
 from router.dispatch.failover.restarts import Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
-from router.dispatch.litellm_client import LitellmClient
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.control import AdapterControl
-from router.dispatch.lora.naming import is_lost, without_adapters
+from router.dispatch.lora.naming import is_lost
 from router.dispatch.pool.deployment import Deployment, Slot, deployments_of
 from router.dispatch.pool.pool import DeploymentPool
 from router.dispatch.pool.queue import QueueLimits
 from router.dispatch.providers import (
-    base_url,
-    dialect_of,
-    missing_credentials,
     native_apis,
-    unknown_provider,
     uses_litellm,
 )
-from router.dispatch.relay import Relay
 from router.dispatch.response import UpstreamResponse, error_message, fault_in, retry_after_s
 from router.dispatch.stream import Events, Timeouts
+from router.dispatch.upstreams import Upstreams
 from router.errors import BusyError, FieldError, UpstreamError, without_frames
-from router.formats.net import parse_url
-from router.types import Api, Attempt
+from router.types import Attempt
 from router.wire import CONVERSIONS
 from router.wire.errors import ReportedError
-from router.wire.protocols import MESSAGES
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,22 +60,6 @@ class DispatchSettings(Struct, frozen=True):
     fetch_hosts: tuple[str, ...] = ()
 
 
-def missing_configuration(card: Card) -> str | None:
-    """What is missing or wrong in the configuration of `card`, or None where any of its deployments can be called."""
-    if card.withheld is not None:
-        return f"{card.id} {card.withheld}"
-    reasons = [_missing_configuration(deployment.card) for deployment in deployments_of(card)]
-    return None if None in reasons else reasons[0]
-
-
-def unsupported_api(card: Card, api: Api) -> str | None:
-    """Why `card` cannot answer requests of `api`, or None where it can, natively or by conversion."""
-    native = native_apis(card)
-    if api in native or uses_litellm(card) or ("chat" in native and api != "embeddings"):
-        return None
-    return f"its upstream supports {', '.join(sorted(native))}, and {api} cannot be converted to that"
-
-
 class Dispatcher:
     """Relays calls to upstreams that support the client's protocol, converts them for the others, and records the
     health of every deployment. Create and use it on one event loop.
@@ -95,25 +69,21 @@ class Dispatcher:
         self.adapters = AdapterControl()
         self.pool = DeploymentPool(settings.cooldown, settings.queue, self.adapters)
         self.adapters.on_room = lambda _: self.pool.room_found()
-        self._relay = Relay(settings.timeouts, settings.forward_headers)
-        self._litellm = LitellmClient(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
+        self._upstreams = Upstreams(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries = settings.retries
         self._repeats = RetryBudget(settings.retry_budget)
-        self._fitting = Fitting()
         self._restarts = Restarts()
 
     def configure(self, settings: DispatchSettings) -> None:
         """Use these settings for new calls. Running calls keep theirs."""
         self.pool.cooldown, self.pool.queue_limits = settings.cooldown, settings.queue
-        self._relay.timeouts = self._litellm.timeouts = settings.timeouts
-        self._relay.forward_headers = self._litellm.forward_headers = settings.forward_headers
-        self._litellm.fetch_hosts = settings.fetch_hosts
+        self._upstreams.configure(settings.timeouts, settings.forward_headers, settings.fetch_hosts)
         self._retries, self._repeats.limits = settings.retries, settings.retry_budget
 
     def preload(self, cards: Iterable[Card]) -> None:
         """Load in the background what calls of these cards need."""
         if any(uses_litellm(deployment.card) for card in cards for deployment in deployments_of(card)):
-            self._litellm.preload()
+            self._upstreams.preload()
 
     async def send(self, card: Card, call: Call) -> UpstreamResponse:
         """One attempt at the card's first deployment: the upstream's response, whatever its status.
@@ -136,11 +106,7 @@ class Dispatcher:
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
-        deployment = self.pool.deployments_of(card)[0].card
-        if MESSAGES.api not in native_apis(deployment):
-            return None
-        sent = fitted(call, deployment, dialect_of(deployment))
-        return await self._relay.send(deployment, sent, f"{MESSAGES.path}/count_tokens")
+        return await self._upstreams.count_tokens(self.pool.deployments_of(card)[0].card, call)
 
     async def send_first_healthy(
         self,
@@ -251,8 +217,7 @@ class Dispatcher:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._restarts.aclose()
-        await self._relay.aclose()
-        await self._litellm.aclose()
+        await self._upstreams.aclose()
         await self.adapters.aclose()
 
     def _timed(self, failover: Failover, call: Call) -> Call:
@@ -353,7 +318,7 @@ class Dispatcher:
 
     def _is_too_short(self, seconds: float, call: Call) -> bool:
         """Whether an attempt ended since the request had hardly any time left, which shows nothing of its upstream."""
-        limits = self._relay.timeouts
+        limits = self._upstreams.timeouts
         enough_s = min(limits.first_token_s, limits.total_s / _FAIR_SHARE)
         return time.monotonic() >= call.first_by_s and seconds < enough_s
 
@@ -388,10 +353,10 @@ class Dispatcher:
         has restarted, the adapter is loaded and the call sent once more.
         """
         if claim is None:
-            return await self._send(deployment.card, call)
+            return await self._upstreams.send(deployment.card, call)
         await self.adapters.settle(claim, deployment, call)
         try:
-            response = await self._send(deployment.card, call)
+            response = await self._upstreams.send(deployment.card, call)
             if response.status < 400 or not is_lost(deployment.card, response.status, error_message(response)):
                 return response
         except ReportedError as error:
@@ -401,42 +366,4 @@ class Dispatcher:
         self.adapters.lost(deployment)
         claim.give_up()
         await self.adapters.settle(claim, deployment, call)
-        return await self._send(deployment.card, call)
-
-    async def _send(self, card: Card, call: Call) -> UpstreamResponse:
-        call, left_out = without_adapters(call, card)
-        response = await self._send_clean(card, call)
-        return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
-
-    async def _send_clean(self, card: Card, call: Call) -> UpstreamResponse:
-        if call.raw is not None:
-            return await self._relay.forward(card, call, call.raw)
-        if problem := unsupported_api(card, call.api):
-            raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
-        if call.api == "embeddings":
-            return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
-        return await self._fitting.send(card, call, functools.partial(self._send_fitted, card, call))
-
-    async def _send_fitted(self, card: Card, call: Call, sent: Call) -> UpstreamResponse:
-        """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
-        upstream = self._litellm if sent.api not in native_apis(card) else self._relay
-        response = await upstream.send(card, sent)
-        if sent.changed:
-            response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
-        return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
-
-
-def _missing_configuration(card: Card) -> str | None:
-    if not uses_litellm(card):
-        base = base_url(card)
-        if base is None:
-            return "the card has no base_url"
-        if parse_url(base) is None:
-            return "base_url is not a valid URL"
-    return unknown_provider(card) or missing_credentials(card) or missing_parts(card) or _not_by_litellm(card)
-
-
-def _not_by_litellm(card: Card) -> str | None:
-    if uses_litellm(card) and (card.proxy is not None or card.ca_bundle is not None):
-        return f"proxy and ca_bundle of a card need a server that is called directly; litellm calls {card.provider}"
-    return None
+        return await self._upstreams.send(deployment.card, call)

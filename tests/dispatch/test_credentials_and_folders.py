@@ -5,7 +5,7 @@ import pytest
 from router import settings
 from router.cards import Card
 from router.dispatch import providers
-from router.dispatch.dispatcher import missing_configuration
+from router.dispatch.configured import missing_configuration
 from router.formats.net import is_loopback
 
 

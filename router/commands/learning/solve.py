@@ -136,7 +136,7 @@ def _not_callable(catalog: Catalog, named: tuple[str, ...]) -> dict[str, str]:
     task does not name; where none does, calls show which respond.
     """
     from router.dispatch.availability import list_servers
-    from router.dispatch.dispatcher import missing_configuration
+    from router.dispatch.configured import missing_configuration
 
     missing = {card.id: problem for card in catalog if (problem := missing_configuration(card)) is not None}
     if named:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.cards.schema import Card
-from router.compose.answers import Answer, asks_for_answer, read_answer
+from router.compose.answers import asks_for_answer, read_answer
 from router.compose.gate import Asked, Gate
 from router.compose.run.brief import Brief
+from router.compose.run.draft import Draft
 from router.compose.run.held import HeldAnswers
 from router.compose.run.ledger import Called, Ledger
 from router.compose.run.streams import ShownStream
@@ -35,7 +34,7 @@ from router.errors import BusyError, FieldError, UpstreamError
 from router.formats.json import json_bytes, json_or_none
 from router.types import ComposedPlan
 from router.wire import CONVERSIONS
-from router.wire.reading.whole_answers import WholeAnswer, read_whole_answer
+from router.wire.reading.whole_answers import read_whole_answer
 from router.wire.streams.collected import collected
 from router.wire.texts import newest_human_texts
 from router.wire.usage import prompt_tokens
@@ -54,31 +53,6 @@ PARTIAL = frozenset({"segment", "stage"})
 _WRITTEN_BY_PLANS = PARTIAL | {"writer"}
 
 Failure = UpstreamError | BusyError | FieldError | UpstreamResponse
-
-
-class Draft(Struct, frozen=True, eq=False):
-    """A whole answer of a member that no client has seen. `pieces` are those of a stream, empty for a whole answer.
-
-    `failed` is why it cannot be right, empty where nothing is known against it.
-    """
-
-    called: Called
-    response: UpstreamResponse
-    pieces: tuple[bytes, ...]
-    document: Mapping[str, Any]
-    whole: WholeAnswer
-    answer: Answer | None
-    failed: str = ""
-
-    @property
-    def card(self) -> Card:
-        """The card that wrote it."""
-        return self.called.card
-
-    @property
-    def text(self) -> str:
-        """What a person reads of it."""
-        return self.whole.text
 
 
 class Members:

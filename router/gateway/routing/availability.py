@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from router.cards import Catalog
 from router.dispatch.availability import ServerInventory
-from router.dispatch.dispatcher import missing_configuration
+from router.dispatch.configured import missing_configuration
 from router.errors import PulvinarError
 from router.formats.text import shortened
 

@@ -21,9 +21,9 @@ from router.decide.plans.spec import PREFIX, PlanSpec
 from router.decide.policy import Policies, Policy
 from router.dispatch import Affinity
 from router.dispatch.call import NO_AFFINITY
-from router.dispatch.dispatcher import unsupported_api
+from router.dispatch.configured import unsupported_api
 from router.dispatch.pool.pool import DeploymentPool
-from router.dispatch.providers import dialect_of, native_apis
+from router.dispatch.providers import native_apis
 from router.errors import (
     CallerError,
     ConfigurationError,
@@ -42,12 +42,12 @@ from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.canaries import Canaries
+from router.gateway.routing.refusals import refused_by, unsupported
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer
 from router.types import Api, ComposedPlan, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
-from router.wire.dialect import may_be_refused, refusal
 from router.wire.reading.identity import Identity, identity_of
 
 _MAX_NAMED = 5
@@ -268,7 +268,7 @@ class Selector:
             )
 
         native = bool(chat.native_only)
-        refused = _refused(router.catalog, request.surface.api, chat)
+        refused = refused_by(router.catalog, request.surface.api, chat)
         if cooling_down:
             # Where only these cards are left, the pool tries one of them, or says when to ask again.
             with contextlib.suppress(NoCandidateError):
@@ -320,7 +320,7 @@ class Selector:
             return cached[1]
         reasons = {**cooling_down, **self._availability.unavailable}
         for card in active.router.catalog:
-            if problem := _unsupported(card, api, native=native):
+            if problem := unsupported(card, api, native=native):
                 reasons[card.id] = problem
         if key is not None:
             reasons |= active.keys.denied(key)
@@ -387,23 +387,8 @@ def _named_plan(request: GatewayRequest, name: str, policy: Policy) -> str:
     return name
 
 
-def _refused(catalog: Catalog, api: Api, chat: ChatRequest) -> Mapping[str, str]:
-    """Why the servers of cards refuse a field or part of the request, which is rare."""
-    body = chat.chat_body
-    if body is None or not may_be_refused(body):
-        return {}
-    cards = (card for card in catalog if api == "chat" or api not in native_apis(card))
-    return {card.id: problem for card in cards if (problem := refusal(body, dialect_of(card)))}
-
-
 def _added(unavailable: Mapping[str, str], refused: Mapping[str, str]) -> Mapping[str, str]:
     return {**unavailable, **refused} if refused else unavailable
-
-
-def _unsupported(card: Card, api: Api, *, native: bool) -> str | None:
-    if native and api not in native_apis(card):
-        return f"its upstream does not support {api}, and this request cannot be converted"
-    return unsupported_api(card, api)
 
 
 def _check_callable(problems: Mapping[str, str], *cards: str) -> None:

@@ -10,8 +10,8 @@ from msgspec import Struct, field
 
 from router.cards.price import Price
 from router.cards.schema import Card
+from router.dispatch.configured import missing_configuration
 from router.dispatch.costs import price_of
-from router.dispatch.dispatcher import missing_configuration
 from router.errors import CallerError, ConfigurationError
 from router.learn.onboarding.adaptive_test import AdaptiveTest
 from router.learn.onboarding.budget import Budget

@@ -15,11 +15,12 @@ from router.cards.schema import Card
 from router.compose.answers import read_answer
 from router.compose.gate import Asked, Gate
 from router.compose.run import Brief, Forecasts, Ledger
+from router.compose.run.draft import Draft
 from router.compose.run.kinds.best_of import run_best_of
 from router.compose.run.kinds.cascade import run_cascade
 from router.compose.run.kinds.committee import run_committee
 from router.compose.run.ledger import Called
-from router.compose.run.member import ALWAYS, Draft, Members
+from router.compose.run.member import ALWAYS, Members
 from router.compose.validators import failure_of
 from router.decide.engine import decide
 from router.decide.flags import Flags

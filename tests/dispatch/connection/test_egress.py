@@ -18,8 +18,8 @@ import pytest
 
 from router.cards import Card
 from router.dispatch import Call, Dispatcher, DispatchSettings
+from router.dispatch.configured import missing_configuration
 from router.dispatch.connection.egress import proxy_of
-from router.dispatch.dispatcher import missing_configuration
 from router.errors import UpstreamError
 from tests.dispatch.calls import BODY, call, unused_address
 from tests.gateway.servers import COMPLETION, Upstream, make_card

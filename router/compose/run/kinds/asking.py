@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from router.compose.gate import Gate
 from router.compose.prior_gate import PriorGate
-from router.compose.run.member import Draft, Members
+from router.compose.run.draft import Draft
+from router.compose.run.member import Members
 from router.decide.plans.spec import FixedGate, GateRule
 
 _PRIOR = PriorGate()

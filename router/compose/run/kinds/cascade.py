@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from router.compose.run.draft import Draft
 from router.compose.run.kinds.asking import gate_of, is_worth_asking
-from router.compose.run.member import Draft, Members
+from router.compose.run.member import Members
 from router.decide.plans.spec import Cascade
 from router.dispatch import UpstreamResponse
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from router.compose.run.draft import Draft
 from router.compose.run.kinds.asking import gate_of, is_worth_asking
-from router.compose.run.member import Draft, Members
+from router.compose.run.member import Members
 from router.decide.plans.spec import Committee
 from router.dispatch import UpstreamResponse
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from router.compose.run.brief import Brief, mark_of
-from router.compose.run.member import Draft, Members
+from router.compose.run.draft import Draft
+from router.compose.run.member import Members
 from router.compose.run.together import together
 from router.decide.plans.spec import Panel
 from router.dispatch import Call, UpstreamResponse

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.compose.run.chat import as_chat
+from router.compose.run.draft import Draft
 from router.compose.run.kinds.asking import price_of
-from router.compose.run.member import Draft, Members
+from router.compose.run.member import Members
 from router.decide.plans.spec import Reroute
 from router.dispatch import UpstreamResponse
 from router.errors import CallerError

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from router.compose.run.member import Draft, Members
+from router.compose.run.draft import Draft
+from router.compose.run.member import Members
 from router.compose.run.together import together
 from router.decide.plans.spec import Samples
 from router.decide.plans.vote import asked_at_once, is_decided

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from router.compose.run.chat import as_chat, messages_of, newest_of_user
+from router.compose.run.draft import Draft
 from router.compose.run.kinds.joined_stream import JoinedStream
 from router.compose.run.kinds.parts import beginning, group_call
-from router.compose.run.member import Draft, Members
+from router.compose.run.member import Members
 from router.compose.run.together import cancelled
 from router.compose.split import Split, split
 from router.decide.plans.segments import Group, plan_segments

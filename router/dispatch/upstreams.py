@@ -1,0 +1,83 @@
+"""How a call reaches an upstream: relayed in its own protocol, or through litellm, in the dialect of the server."""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from router.cards.schema import Card
+from router.dispatch.bodies.fitting import Fitting
+from router.dispatch.call import Call, fitted
+from router.dispatch.configured import unsupported_api
+from router.dispatch.converted_response import converted
+from router.dispatch.litellm_client import LitellmClient
+from router.dispatch.lora.naming import without_adapters
+from router.dispatch.providers import dialect_of, native_apis, uses_litellm
+from router.dispatch.relay import Relay
+from router.dispatch.response import UpstreamResponse
+from router.dispatch.stream import Timeouts
+from router.errors import UpstreamError
+from router.wire import CONVERSIONS
+from router.wire.protocols import MESSAGES
+
+
+class Upstreams:
+    """Sends calls to the server of a card with one server. Use it on one event loop."""
+
+    def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...]) -> None:
+        self._relay = Relay(timeouts, forward_headers)
+        self._litellm = LitellmClient(timeouts, forward_headers, fetch_hosts)
+        self._fitting = Fitting()
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The time limits of new calls."""
+        return self._relay.timeouts
+
+    def configure(self, timeouts: Timeouts, forward_headers: tuple[str, ...], fetch_hosts: tuple[str, ...]) -> None:
+        """Use these settings for new calls. Running calls keep theirs."""
+        self._relay.timeouts = self._litellm.timeouts = timeouts
+        self._relay.forward_headers = self._litellm.forward_headers = forward_headers
+        self._litellm.fetch_hosts = fetch_hosts
+
+    def preload(self) -> None:
+        """Load in the background what calls through litellm need."""
+        self._litellm.preload()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._relay.aclose()
+        await self._litellm.aclose()
+
+    async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
+        """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
+        if MESSAGES.api not in native_apis(card):
+            return None
+        sent = fitted(call, card, dialect_of(card))
+        return await self._relay.send(card, sent, f"{MESSAGES.path}/count_tokens")
+
+    async def send(self, card: Card, call: Call) -> UpstreamResponse:
+        """One attempt: the upstream's response, whatever its status. Raises UpstreamError where there is none, and
+        FieldError where the upstream does not support the body.
+        """
+        call, left_out = without_adapters(call, card)
+        response = await self._send_clean(card, call)
+        return msgspec.structs.replace(response, changed=left_out + response.changed) if left_out else response
+
+    async def _send_clean(self, card: Card, call: Call) -> UpstreamResponse:
+        if call.raw is not None:
+            return await self._relay.forward(card, call, call.raw)
+        if problem := unsupported_api(card, call.api):
+            raise UpstreamError(f'the card "{card.id}": {problem}', 404, "not_served")
+        if call.api == "embeddings":
+            return await (self._litellm.embed(card, call) if uses_litellm(card) else self._relay.send(card, call))
+        return await self._fitting.send(card, call, functools.partial(self._send_fitted, card, call))
+
+    async def _send_fitted(self, card: Card, call: Call, sent: Call) -> UpstreamResponse:
+        """Send the call as it was fitted to the card; the response is in the protocol of `call`, the client's."""
+        upstream = self._litellm if sent.api not in native_apis(card) else self._relay
+        response = await upstream.send(card, sent)
+        if sent.changed:
+            response = msgspec.structs.replace(response, changed=sent.changed + response.changed)
+        return response if sent.api == call.api else converted(response, CONVERSIONS[call.api], call.body)
