@@ -16,7 +16,7 @@ from router.dispatch.bounds.retry_budget import RetryBudget, RetryLimits
 from router.dispatch.call import Call
 from router.dispatch.costs import booked_usage
 from router.dispatch.failover import Failover
-from router.dispatch.failover.restarts import Restarts
+from router.dispatch.failover.restarts import MOST_ROUNDS, Restarts
 from router.dispatch.health import Cooldown, evidence_of, evidence_of_failure
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.control import AdapterControl
@@ -130,18 +130,19 @@ class Dispatcher:
         limit_s = self.pool.queue_limits.wait_s
         until_s = min(call.ends_s, time.monotonic() + limit_s)
         call = self._converted_once(cards[0], call)
-        while True:
+        for number in range(1, MOST_ROUNDS + 1):
             outcome = await self._first_healthy_or_problem(cards, call, attempts, on_attempt)
             if isinstance(outcome, UpstreamResponse) and outcome.status < 400:
                 self._restarts.answered(outcome.card)
                 return outcome
-            each = [deployment for card in cards for deployment in self.pool.deployments_of(card)]
             # What a request refers to at its server is lost when that restarts.
-            if call.affinity.bound or time.monotonic() >= until_s:
+            if number == MOST_ROUNDS or call.affinity.bound or time.monotonic() >= until_s:
                 break
-            if not await self._restarts.is_back((deployment.card for deployment in each), outcome, limit_s):
+            each = [deployment for card in cards for deployment in self.pool.deployments_of(card)]
+            restarted = await self._restarts.returned(each, outcome, limit_s)
+            if not restarted:
                 break
-            self.pool.have_restarted(each)
+            self.pool.have_restarted(restarted)
             call = msgspec.structs.replace(call, fresh_connection=True)
         if isinstance(outcome, UpstreamResponse):
             return outcome

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import msgspec
 import pytest
 
+from router.cards.servers import RateLimits
 from router.dispatch import Call, Dispatcher, DispatchSettings
+from router.dispatch.failover.restarts import MOST_ROUNDS
 from router.dispatch.pool.queue import QueueLimits
 from router.errors import BusyError, UpstreamError
 from router.formats.quantities import Seconds
 from tests.dispatch.calls import BODY
 from tests.gateway.servers import make_card
 
+Ask = Callable[[], Coroutine[Any, Any, int]]
 ANSWER = msgspec.json.encode({"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]})
 LOADING = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
 
 
 class ModelServer:
-    """A server whose process can be stopped and started again at its port; while it `loads`, it says so."""
+    """A server whose process can be stopped and started again at its port; while it `loads`, it says so. It counts
+    `requests` and `lists` of models; where it `cuts`, it answers no request.
+    """
 
     def __init__(self) -> None:
-        self.port, self.loads = 0, False
+        self.port, self.loads, self.cuts = 0, False, False
+        self.requests = self.lists = 0
+        # Requests are held while `holds` is not set; `held` is set by one.
+        self.holds, self.held = asyncio.Event(), asyncio.Event()
+        self.holds.set()
+        # How many lists of models fail after a cut.
+        self.fails_after_a_cut = self._fails = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -49,18 +61,34 @@ class ModelServer:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 if head.startswith(b"POST"):
                     await reader.read(65536)
+                    self.requests += 1
+                    if self.cuts:
+                        self._fails = self.fails_after_a_cut
+                        writer.close()
+                        return
+                    if not self.holds.is_set():
+                        self.held.set()
+                        await self.holds.wait()
+                else:
+                    self.lists += 1
+                    if self._fails:
+                        self._fails -= 1
+                        writer.close()
+                        return
                 status, body = (b"503 Service Unavailable", LOADING) if self.loads else (b"200 OK", ANSWER)
                 headers = b"content-type: application/json\r\ncontent-length: %d" % len(body)
                 writer.write(b"HTTP/1.1 %s\r\n%s\r\n\r\n%s" % (status, headers, body))
 
 
 @contextlib.asynccontextmanager
-async def serving(wait_s: float) -> AsyncIterator[tuple[ModelServer, Callable[[], Awaitable[int]]]]:
+async def serving(
+    wait_s: float, places: int = 1024, concurrency: int | None = None
+) -> AsyncIterator[tuple[ModelServer, Ask]]:
     """A running server, and a request to its card, which waits so long at most and returns the status."""
     server = ModelServer()
     await server.start()
-    dispatcher = Dispatcher(DispatchSettings(queue=QueueLimits(wait_s=Seconds(wait_s))))
-    card = make_card("a", server.url)
+    dispatcher = Dispatcher(DispatchSettings(queue=QueueLimits(size=places, wait_s=Seconds(wait_s))))
+    card = make_card("a", server.url, rate_limits=RateLimits(concurrency=concurrency))
 
     async def ask() -> int:
         return (await dispatcher.send_first_healthy([card], Call("chat", BODY))).status
@@ -123,3 +151,43 @@ def test_a_server_that_never_answered_is_not_waited_for() -> None:
             await server.start()
 
     asyncio.run(main())
+
+
+def test_a_server_that_runs_and_cuts_every_connection_is_not_asked_again_and_again() -> None:
+    async def main() -> tuple[int, int]:
+        async with serving(wait_s=1) as (server, ask):
+            await ask()
+            server.cuts = True
+            with pytest.raises(UpstreamError):
+                await ask()
+            return server.requests, server.lists
+
+    assert asyncio.run(main()) == (3, 1)
+
+
+def test_a_request_beyond_the_queue_is_refused_at_once_beside_a_local_server() -> None:
+    async def main() -> int:
+        async with serving(wait_s=30, places=0, concurrency=1) as (server, ask):
+            await ask()
+            server.holds.clear()
+            running = asyncio.create_task(ask())
+            await asyncio.wait_for(server.held.wait(), 20)
+            with pytest.raises(BusyError):
+                await asyncio.wait_for(ask(), 20)
+            server.holds.set()
+            await running
+            return server.lists
+
+    assert asyncio.run(main()) <= 1
+
+
+def test_a_request_that_brings_its_server_down_is_sent_a_few_times_only() -> None:
+    async def main() -> int:
+        async with serving(wait_s=20) as (server, ask):
+            await ask()
+            server.cuts, server.fails_after_a_cut = True, 1
+            with pytest.raises(UpstreamError):
+                await asyncio.wait_for(ask(), 60)
+            return server.requests - 1
+
+    assert asyncio.run(main()) <= 2 * MOST_ROUNDS

@@ -6,8 +6,10 @@ A model server takes some seconds to load its model. It refuses connections mean
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,6 +18,12 @@ from router.dispatch.connection.urls import models_url
 from router.dispatch.response import UpstreamResponse
 from router.errors import BusyError, UpstreamError
 from router.formats.net import is_loopback
+
+if TYPE_CHECKING:
+    from router.dispatch.pool.deployment import Deployment
+
+MOST_ROUNDS = 3
+"""How often a request is tried while servers restart: it may be what brings its server down."""
 
 _GONE = frozenset({"unreachable", "cut", "empty"})
 # What llama.cpp's server answers until its model is loaded.
@@ -29,29 +37,36 @@ class Restarts:
 
     def __init__(self) -> None:
         self._answered: set[str] = set()
-        self._waits: dict[str, asyncio.Task[bool]] = {}
+        self._waits: dict[str, asyncio.Task[str]] = {}
+        # When they were last seen to be gone.
+        self._gone_s: dict[str, float] = {}
 
     def answered(self, card: Card) -> None:
         """Take in that the server of a card with one server has answered."""
         if (url := _local_url(card)) is not None:
             self._answered.add(url)
 
-    async def is_back(
-        self, servers: Iterable[Card], outcome: UpstreamResponse | UpstreamError | BusyError, limit_s: float
-    ) -> bool:
-        """Whether a server that has answered before was gone, as the `outcome` of a request may show, and lists its
-        models again. Waits for that until `limit_s` seconds after its first request that failed; a server that does not
-        come back by then is not waited for until it has answered again. `servers` are cards with one server each.
+    async def returned(
+        self, deployments: Sequence[Deployment], outcome: UpstreamResponse | UpstreamError | BusyError, limit_s: float
+    ) -> list[Deployment]:
+        """Those of the deployments whose server has answered before, was gone, as the `outcome` of a request may show,
+        and lists its models again; the first such server is enough. Waits for that until `limit_s` seconds after its
+        first request that failed; a server that does not come back by then is not waited for until it has answered
+        again. One that was not seen to be gone in so many seconds is left out: it runs, and fails for another reason.
         """
         if not _shows_restart(outcome):
-            return False
-        urls = {url for card in servers if (url := _local_url(card)) is not None and url in self._answered}
+            return []
+        urls = {each.name: url for each in deployments if (url := _local_url(each.card)) in self._answered}
+        servers = set(filter(None, urls.values()))
+        if _says_gone(outcome) and len(servers) == 1:
+            self._gone_s |= dict.fromkeys(servers, time.monotonic())
         # Where only some of the servers have gone, the others have failed for another reason.
-        waits = [self._waits.get(url) or self._wait(url, limit_s) for url in urls]
+        waits = [self._waits.get(url) or self._wait(url, limit_s) for url in servers]
         for finished in asyncio.as_completed([asyncio.shield(wait) for wait in waits]):
-            if await finished:
-                return True
-        return False
+            back = await finished
+            if back and time.monotonic() - self._gone_s.get(back, -math.inf) <= limit_s:
+                return [each for each in deployments if urls.get(each.name) == back]
+        return []
 
     async def aclose(self) -> None:
         """End all waiting."""
@@ -59,12 +74,13 @@ class Restarts:
             wait.cancel()
         await asyncio.gather(*self._waits.values(), return_exceptions=True)
 
-    def _wait(self, url: str, limit_s: float) -> asyncio.Task[bool]:
+    def _wait(self, url: str, limit_s: float) -> asyncio.Task[str]:
         wait = self._waits[url] = asyncio.create_task(self._lists_models(url, time.monotonic() + limit_s))
         wait.add_done_callback(lambda _: self._waits.pop(url, None))
         return wait
 
-    async def _lists_models(self, url: str, until_s: float) -> bool:
+    async def _lists_models(self, url: str, until_s: float) -> str:
+        """The URL once it lists models; empty where it does not in time."""
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
             while (now_s := time.monotonic()) < until_s:
@@ -72,12 +88,13 @@ class Restarts:
                     async with session.get(url, allow_redirects=False) as response:
                         # One that wants an API key runs, too.
                         if response.status < 500:
-                            return True
+                            return url
                 except (aiohttp.ClientError, OSError, TimeoutError):
                     pass
+                self._gone_s[url] = time.monotonic()
                 await asyncio.sleep(min(_PAUSE_S, max(until_s - now_s, 0.0)))
         self._answered.discard(url)
-        return False
+        return ""
 
 
 def _local_url(card: Card) -> str | None:
@@ -93,4 +110,11 @@ def _shows_restart(outcome: UpstreamResponse | UpstreamError | BusyError) -> boo
             # All cool down since their servers have gone.
             return outcome.status != 429
         case _:
-            return outcome.status == 503 and isinstance(outcome.body, bytes) and _LOADING in outcome.body
+            return _says_gone(outcome)
+
+
+def _says_gone(outcome: UpstreamResponse | UpstreamError | BusyError) -> bool:
+    """Whether a server has refused the connection, or is loading its model."""
+    if isinstance(outcome, UpstreamResponse):
+        return outcome.status == 503 and isinstance(outcome.body, bytes) and _LOADING in outcome.body
+    return isinstance(outcome, UpstreamError) and outcome.fault == "unreachable"
