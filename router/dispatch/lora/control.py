@@ -275,8 +275,11 @@ class AdapterControl:
 
     def _used_as_it_is(self, place: Place, card: Card, name: str) -> Hold:
         """The use of an adapter where the server loads by itself: what it holds then is a guess."""
-        if card.lora_slots is not None and name not in card.lora_slots:
+        if card.lora_slots is not None and not set(card.applied) <= set(card.lora_slots):
             raise failure(card, "missing", "it is none of the `lora_slots` of the base's card")
+        if card.stack:
+            # The adapters that it adds up stay from the server's start.
+            return Hold()
         now_s = self._now_s()
         step = self._residency.begin(place.server, name, now_s)
         if isinstance(step, Full):

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from router.dispatch.lora.api import AdapterServerError
 from router.dispatch.lora.control import AdapterControl
 from router.dispatch.response import error_message
 from tests.dispatch.calls import unused_address
-from tests.dispatch.lora.cards import Calls, at, make_cards
+from tests.dispatch.lora.cards import CHAT, Calls, at, make_cards
 from tests.dispatch.lora.scripted import (
     BASE,
     ScriptedLlamaCpp,
@@ -429,6 +430,19 @@ def test_llama_cpp_is_never_answered_from_the_cache_of_another_adapter() -> None
         facts: dict[str, Any] = {"slots": None, "lora_slots": ("b", "a"), "adapters": "ab"}
         with_calls(make_cards(server.url, "llama.cpp", **facts), use)
     assert [path for path, _ in server.asked] == ["/lora-adapters"]
+
+
+def test_a_stack_is_called_with_all_adapters_that_it_adds_up() -> None:
+    async def use(calls: Calls) -> None:
+        stack = msgspec.structs.replace(calls.cards["a"], id="both", lora=None, stack=("b", "a"))
+        calls.cards["both"] = stack
+        calls.control.configure(calls.cards.values())
+        (await calls.control.hold(at(stack), Call("chat", CHAT))).release()
+        assert calls.held() == ["a", "b"]
+
+    with running(server := ScriptedLlamaCpp("/adapters/b", "/adapters/a")):
+        facts: dict[str, Any] = {"slots": None, "lora_slots": ("b", "a"), "adapters": "ab"}
+        with_calls(make_cards(server.url, "llama.cpp", **facts), use)
 
 
 @pytest.mark.parametrize(
