@@ -83,9 +83,10 @@ class Placing:
         of_all, own = (self._uses.get(place, _NONE) for place in _places(deployment, tenant))
         return deployment.card.id in own or fits(len(own), 1, settings.slots - len(of_all), _SHARE_OF_SLOTS)
 
-    def can_hold_any(self, ready: Sequence[Deployment]) -> bool:
-        """Whether one of these deployments of an adapter's card has the adapter, or room for it."""
-        return self._adapters is None or any(map(self._adapters.can_hold, ready))
+    def can_hold_any(self, ready: Sequence[Deployment], tenant: str) -> bool:
+        """Whether one of these deployments of an adapter's card has the adapter, or room for it, for this tenant."""
+        adapters = self._adapters
+        return adapters is None or any(self._has_share(each, tenant) and adapters.can_hold(each) for each in ready)
 
     @contextmanager
     def waiting(self, card: Card, deployments: Sequence[Deployment]) -> Iterator[Callable[[], bool]]:

@@ -140,7 +140,8 @@ class DeploymentPool:
         if own and not tried and self._is_worth_waiting_for(cards, own, key):
             with contextlib.suppress(BusyError):
                 return await acquire(own)
-        if len(cards) > 1 and not tried and self._placing.places(cards[0]) and self._lacks_only_room(cards[0], key):
+        is_placed = len(cards) > 1 and not tried and self._placing.places(cards[0])
+        if is_placed and self._lacks_only_room(cards[0], key, tenant, is_batch=is_batch):
             # The fallbacks lack what the adapter has learned.
             with contextlib.suppress(BusyError):
                 return await self._acquire(
@@ -176,11 +177,13 @@ class DeploymentPool:
                 take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm
             )
 
-    def _lacks_only_room(self, card: Card, key: str) -> bool:
-        """Whether deployments of this adapter's card are ready, but have no room for the adapter."""
+    def _lacks_only_room(self, card: Card, key: str, tenant: str, *, is_batch: bool) -> bool:
+        """Whether deployments of this adapter's card are ready, but have no room for the adapter, or no more for this
+        tenant.
+        """
         now_s = time.monotonic()
-        ready = [each for each in self.deployments_of(card) if self._unready(each, now_s, key) is None]
-        return bool(ready) and not self._placing.can_hold_any(ready)
+        ready = self._ready_of(card, (), lambda _: False, key, "", _Found(), now_s, is_batch=is_batch)
+        return bool(ready) and not self._placing.can_hold_any(ready, tenant)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
         """Whether another deployment than those in `tried` could be called now for the client's `key`."""

@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from router.cards import Card
+from router.cards.servers import Place
 from router.dispatch import Call, Dispatcher, DispatchSettings
 from router.types import Attempt
 from tests.dispatch.lora.cards import CHAT, make_cards
@@ -96,3 +98,45 @@ def test_many_clients_of_many_adapters_are_all_answered_by_few_slots() -> None:
         dispatched(make_cards([server.url for server in servers], adapters=names, slots=2), use)
     assert [server.lazy_loads for server in servers] == [0, 0]
     assert max(server.most_at_once for server in servers) <= 2
+
+
+def test_a_tenant_that_has_its_share_of_the_slots_waits_for_its_adapter() -> None:
+    async def use(calls: Dispatched) -> None:
+        pool, cards = calls.dispatcher.pool, calls.cards
+        await calls.dispatcher.adapters.sweep()
+        held = [await pool.acquire([cards[name]], (), tenant="t") for name in "abc"]
+        waiting = asyncio.create_task(pool.acquire([cards["d"], cards["base"]], (), tenant="t"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for slot in held:
+            assert slot is not None
+            pool.end(slot)
+        got = await waiting
+        assert got is not None
+        assert got.deployment.card.id == "d"
+        pool.end(got)
+
+    with running(server := ScriptedVllm(cpu_slots=4)):
+        dispatched(make_cards(server.url, slots=4, adapters="abcd"), use)
+
+
+def test_a_request_that_can_wait_waits_for_its_adapter_at_the_servers_for_such_requests() -> None:
+    async def use(calls: Dispatched) -> None:
+        pool, cards = calls.dispatcher.pool, calls.cards
+        await calls.dispatcher.adapters.sweep()
+        held = await pool.acquire([cards["a"]], (), is_batch=True)
+        waiting = asyncio.create_task(pool.acquire([cards["b"], cards["base"]], (), is_batch=True))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert held is not None
+        pool.end(held)
+        got = await waiting
+        assert got is not None
+        assert (got.deployment.card.id, got.deployment.for_batches) == ("b", True)
+        pool.end(got)
+
+    servers = [ScriptedVllm(cpu_slots=1), ScriptedVllm(cpu_slots=1)]
+    with running(*servers):
+        places = Place(f"{servers[0].url}/v1"), Place(f"{servers[1].url}/v1", profile="throughput")
+        cards = make_cards([server.url for server in servers], slots=1)
+        dispatched({name: msgspec.structs.replace(card, deployments=places) for name, card in cards.items()}, use)
