@@ -14,7 +14,7 @@ from starlette.responses import Response
 from router.errors import BusyError, ConfigurationError, FieldError, FileError, UnknownIdError
 from router.gateway.endpoints.apidoc.schemas import FeedbackAnswer, FeedbackBody
 from router.gateway.endpoints.keyed import Entry
-from router.store.records.feedback import Feedback, FeedbackStore, Stored, value_of
+from router.store.records.feedback import OPERATOR, Feedback, FeedbackStore, Stored, value_of
 
 _LOG = logging.getLogger(__name__)
 _JSON = "application/json"
@@ -70,6 +70,9 @@ def _feedback_in(body: object, entry: Entry) -> Feedback:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         raise FieldError(place.strip("`.").partition("[")[0] or "body", problem) from None
+    if given.source == OPERATOR and not entry.request.active.keys.may_operate(entry.request.key):
+        problem = f'is "{OPERATOR}", which only a key with `operator: true` may state; name who judged'
+        raise FieldError("source", problem)
     value = value_of(given.value, given.verdict)
     return Feedback(
         given.id,

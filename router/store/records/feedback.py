@@ -17,7 +17,9 @@ Value = Annotated[float, Meta(ge=0, le=1)]
 VALUES: dict[Verdict, float] = {"good": 1.0, "mixed": 0.5, "bad": 0.0}
 """What each verdict means as a value in [0, 1]."""
 MAX_SOURCES = 16
-"""How many sources may judge one answer."""
+"""How many sources may judge one answer, beside the operator."""
+OPERATOR = "operator"
+"""The source of the operator's own judgement, which no client may state."""
 
 
 class Feedback(Struct, frozen=True, omit_defaults=True):
@@ -66,9 +68,10 @@ class FeedbackStore(Protocol):
     def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
         """Store the feedback durably, once for each request and source.
 
-        Unless `of_any_key`, the request must be one of the feedback's key. Raises UnknownIdError where there is no such
-        record, FieldError where no model answered it or too many sources have judged it, and ConflictError where the
-        source, or the idempotency key, has been used for a different judgement, and DatabaseError.
+        Unless `of_any_key`, the request must be one of the feedback's key, and `MAX_SOURCES` may judge it. Raises
+        UnknownIdError where there is no such record, FieldError where no model answered it or too many sources have
+        judged it, and ConflictError where the source, or the idempotency key, has been used for a different judgement,
+        and DatabaseError.
         """
 
 

@@ -53,7 +53,7 @@ class SqliteFeedback:
                 same = "ifnull(key, '') = ? AND idempotency_key = ?"
                 if self._select(same, [feedback.key or "", feedback.idempotency_key]):
                     raise ConflictError("`idempotency_key` was used for other feedback; use a new one")
-            if len(known) >= MAX_SOURCES:
+            if len(known) >= MAX_SOURCES and not of_any_key:
                 raise FieldError("source", f"would be one too many: {MAX_SOURCES} sources have judged this answer")
             self._database.execute(f"INSERT INTO feedback ({FEEDBACK_COLUMNS}) VALUES (?{', ?' * 7})", _row(feedback))
         return Stored(feedback, card, is_new=True)

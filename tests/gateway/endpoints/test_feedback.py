@@ -147,3 +147,8 @@ def test_a_store_that_cannot_be_written_is_a_503_that_may_pass(client: httpx.Cli
     assert response.status_code == 503
     assert "retry-after" in response.headers
     assert str(tmp_path) not in response.text
+
+
+def test_only_an_operator_judges_as_the_operator(client: httpx.Client) -> None:
+    refused = give(client, id=ask(client), value=1, source="operator")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "source")

@@ -146,3 +146,11 @@ def test_a_verdict_stands_for_a_value(value: float | None, verdict: object, expe
 def test_either_a_value_or_a_verdict_is_needed(value: float | None, verdict: object) -> None:
     with pytest.raises(FieldError, match="only one of both"):
         value_of(value, verdict)  # type: ignore[arg-type]
+
+
+def test_a_client_cannot_use_up_the_place_of_the_operators_judgement(store: FeedbackStore) -> None:
+    for number in range(MAX_SOURCES):
+        store.add(mine(source=f"judge-{number}"))
+    with pytest.raises(FieldError):
+        store.add(mine(source="one-more"))
+    assert store.add(Feedback("mine", 0.0, AT, "operator"), of_any_key=True).is_new
