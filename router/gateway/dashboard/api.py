@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -89,7 +90,7 @@ class Dashboard:
             routed=asked.get("routed") == "1",
             until=_number(http, "before", None),
         )
-        limit = min(int(_number(http, "limit", 50.0)), _MOST_ROWS)
+        limit = min(math.ceil(_number(http, "limit", 50.0)), _MOST_ROWS)
         found = await self._read(lambda records: traffic.rows(reversed(records.tail(limit, wanted))))
         return _answer({"requests": found, "before": found[-1].at if len(found) == limit else None})
 

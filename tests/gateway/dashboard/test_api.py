@@ -78,6 +78,10 @@ def test_requests_are_listed_newest_first_in_pages(operator: httpx.Client) -> No
     assert ids[3:] == [f"req_{number:04}" for number in reversed(range(30))]
 
 
+def test_a_limit_below_one_is_one(operator: httpx.Client) -> None:
+    assert len(read(operator, "requests?limit=0.5")["requests"]) == 1
+
+
 @pytest.mark.parametrize(
     ("query", "expected"), [("errors=1", {"failed"}), ("card=gpt-4o-mini&routed=0", {"by-name"}), ("key=nobody", set())]
 )
