@@ -49,6 +49,9 @@ def canary_problem(card: Card, cards: Mapping[str, Card]) -> str | None:
         return "names the card itself; name the one whose place it may take"
     if of.effort_of is not None:
         return f'"{of.id}" is an effort; name the card {of.effort_of}, whose efforts are on trial with it'
+    if of.tenant not in (None, card.tenant):
+        # Whoever may not know of that card would read its name in what is said of this one.
+        return f'"{of.id}" exists for the key {of.tenant} only (tenant); state `tenant: {of.tenant}` here, too'
     if of.is_untried:
         return f'"{of.id}" is never chosen itself (lineage.state: {of.lineage.state if of.lineage else None})'
     rivals = (each for each in cards.values() if each.is_canary and each.effort_of is None and each.id < card.id)

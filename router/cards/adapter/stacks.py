@@ -39,6 +39,9 @@ def _member_problem(card: Card, name: str, cards: Mapping[str, Card]) -> str | N
         "states no `axis`, and only adapters of different axes are added up": member.axis is None,
         f"{member.withheld}, and a stack calls it": member.withheld is not None,
         "was ported to another base and not probed there (lineage.state)": member.is_untried,
+        f"exists for the key {member.tenant} only, and a stack of it must too (tenant)": (
+            member.tenant not in (None, card.tenant)
+        ),
     }
     if (why := next((why for why, is_so in reasons.items() if is_so), None)) is not None:
         return f'"{name}" {why}'

@@ -56,6 +56,8 @@ def test_a_card_without_a_stack_applies_itself_and_a_base_nothing() -> None:
         ({"sql": {"axis": None}}, '"sql" states no `axis`'),
         ({"sql": {"axis": "language"}}, "german and sql are of the same axis (language)"),
         ({"sql": {"dispatchable": False}}, '"sql" states dispatchable: false, and a stack calls it'),
+        ({"sql": {"tenant": "acme"}}, '"sql" exists for the key acme only, and a stack of it must too'),
+        ({"sql": {"tenant": "acme"}, "both": {"tenant": "other"}}, '"sql" exists for the key acme only'),
         ({"slots": None}, "vLLM, SGLang and LoRAX apply one adapter to a request"),
         ({"stack": ("both", "sql")}, '"both" is a stack itself'),
         (
@@ -73,6 +75,10 @@ def test_a_stack_that_cannot_be_served_is_refused_with_the_reason(made: dict[str
         catalog(**made)
     assert str(caught.value).startswith("both: stack: ")
     assert problem in str(caught.value)
+
+
+def test_a_stack_of_one_keys_adapter_is_that_keys_alone() -> None:
+    assert catalog(sql={"tenant": "acme"}, both={"tenant": "acme"}).named("both").tenant == "acme"
 
 
 def test_a_stack_has_no_slot_of_its_own() -> None:

@@ -98,6 +98,10 @@ def test_without_admission_the_decision_is_that_without_the_canary(qualities: li
         ([canary(of="odl"), card("old")], 'there is no card "odl"; did you mean "old"?'),
         ([canary(of="new")], "names the card itself"),
         ([canary(), canary("newer", of="new"), card("old")], '"new" is never chosen itself'),
+        (
+            [canary(), card("base"), card("old", kind="adapter", base="base", tenant="acme")],
+            '"old" exists for the key acme only (tenant); state `tenant: acme` here, too',
+        ),
         ([canary(), canary("newer"), card("old")], '"new" is a canary of "old", too; try one at a time'),
     ],
 )
