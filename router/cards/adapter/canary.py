@@ -49,11 +49,15 @@ def canary_problem(card: Card, cards: Mapping[str, Card]) -> str | None:
         return "names the card itself; name the one whose place it may take"
     if of.effort_of is not None:
         return f'"{of.id}" is an effort; name the card {of.effort_of}, whose efforts are on trial with it'
-    if of.tenant not in (None, card.tenant):
+    reasons = {
+        f"is never chosen itself (lineage.state: {of.lineage.state if of.lineage else None})": of.is_untried,
         # Whoever may not know of that card would read its name in what is said of this one.
-        return f'"{of.id}" exists for the key {of.tenant} only (tenant); state `tenant: {of.tenant}` here, too'
-    if of.is_untried:
-        return f'"{of.id}" is never chosen itself (lineage.state: {of.lineage.state if of.lineage else None})'
+        f"exists for the key {of.tenant} only (tenant); state `tenant: {of.tenant}` here, too": (
+            of.tenant not in (None, card.tenant)
+        ),
+    }
+    if (why := next((why for why, is_so in reasons.items() if is_so), None)) is not None:
+        return f'"{of.id}" {why}'
     rivals = (each for each in cards.values() if each.is_canary and each.effort_of is None and each.id < card.id)
     rival = next((each.id for each in rivals if each.lineage is not None and each.lineage.of == of.id), None)
     return None if rival is None else f'"{rival}" is a canary of "{of.id}", too; try one at a time'

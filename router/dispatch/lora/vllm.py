@@ -1,7 +1,7 @@
 """vLLM: adapters are loaded by name and path, and named as the model of a request.
 
 `vllm serve` has the endpoints only with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True. It keeps the names of all adapters that
-it was told, but the weights of `--max-cpu-loras` only: beyond that it forgets the weights used longest ago, and reads
+were loaded, but the weights of `--max-cpu-loras` only: beyond that it forgets the weights used longest ago, and reads
 them again in the middle of a request. So a server must never be given more adapters than that.
 """
 

@@ -48,8 +48,8 @@ export async function playground(holder, { setup, filters, signal }) {
       h("button", { type: "button", onclick: () => { state.turns.push({ role: state.turns.length % 2 ? "assistant" : "user", content: "" }); showTurns(); turns.querySelector("textarea:last-of-type, .turn:last-of-type textarea")?.focus(); } }, "Add a turn"),
       state.turns.length > 1 ? h("button", { type: "button", onclick: () => { state.turns.pop(); showTurns(); changed(0); } }, "Remove the last turn") : null));
   showTurns();
-  const told = setup.policies.find((one) => one.id === state.policy);
-  const about = h("p", { class: "hint" }, told?.description ?? "");
+  const stated = setup.policies.find((one) => one.id === state.policy);
+  const about = h("p", { class: "hint" }, stated?.description ?? "");
   replace(holder, h("h1", {}, "Playground"), h("div", { class: "play" },
     h("div", {},
       h("section", {}, turns,
@@ -112,17 +112,17 @@ function binding(limits) {
 
 function showCopies(holder, state, setup) {
   const flags = flagsOf(state);
-  const told = setup.policies.find((one) => one.id === state.policy);
-  const goals = { ...told?.goals, ...Object.fromEntries(Object.entries(state.goals).filter(([, weight]) => weight > 0)) };
-  const limits = [...(told?.limits ?? []), ...state.limits.split(",").map((one) => one.trim()).filter(Boolean)];
+  const stated = setup.policies.find((one) => one.id === state.policy);
+  const goals = { ...stated?.goals, ...Object.fromEntries(Object.entries(state.goals).filter(([, weight]) => weight > 0)) };
+  const limits = [...(stated?.limits ?? []), ...state.limits.split(",").map((one) => one.trim()).filter(Boolean)];
   const quoted = (text) => JSON.stringify(text);
   const yaml = [
     "id: my-policy", "description: From the playground.",
-    ...(told?.mistake_usd ? [`mistake_usd: ${told.mistake_usd}`] : []),
+    ...(stated?.mistake_usd ? [`mistake_usd: ${stated.mistake_usd}`] : []),
     ...(Object.keys(goals).length ? ["goals:", ...Object.entries(goals).map(([goal, weight]) => `  ${goal}: ${Number(weight.toFixed(2))}`)] : []),
     ...(limits.length ? ["limits:", ...limits.map((limit) => `  - ${quoted(limit)}`)] : []),
-    ...(told?.plans?.length ? [`plans: [${told.plans.join(", ")}]`] : []),
-    ...(told?.guard ? ["guard: on"] : []),
+    ...(stated?.plans?.length ? [`plans: [${stated.plans.join(", ")}]`] : []),
+    ...(stated?.guard ? ["guard: on"] : []),
   ].join("\n");
   const model = `auto/${state.policy}`;
   const body = JSON.stringify({ model, messages: state.turns.filter((turn) => turn.content.trim()) }).replaceAll("'", "'\\''");
