@@ -7,6 +7,7 @@ them again in the middle of a request. So a server must never be given more adap
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -85,7 +86,8 @@ def lacks(name: str, status: int, words: str) -> bool:
 
 def activity_in(metrics: str) -> Activity | None:
     """What the metrics say; None where they have none of adapters."""
-    series = [(found["name"], _labels(found["labels"]), float(found["value"])) for found in _SERIES.finditer(metrics)]
+    found = ((one["name"], _labels(one["labels"]), _number(one["value"])) for one in _SERIES.finditer(metrics))
+    series = [(name, labels, value) for name, labels, value in found if value is not None]
     if not series:
         return None
     # Every combination of names is a series of its own, whose value is the time at which it was true last.
@@ -106,6 +108,15 @@ def activity_in(metrics: str) -> Activity | None:
         else None,
         gpu_slots=max(slots) if slots else (int(stated) if stated.isdecimal() else None),
     )
+
+
+def _number(text: str) -> float | None:
+    """The number, None where it is none: a server may write anything."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _labels(text: str) -> dict[str, str]:

@@ -136,6 +136,12 @@ def test_metrics_without_adapters_say_nothing_of_them() -> None:
     assert activity_in('vllm:num_requests_running{model_name="m"} 1.0\n') is None
 
 
+@pytest.mark.parametrize("number", ["1e", "--", "1e999"])
+def test_metrics_with_a_number_that_is_none_are_read_without_it(number: str) -> None:
+    metrics = f'vllm:max_gpu_lora_adapters{{m="m"}} {number}\nvllm:num_gpu_loaded_lora_adapters{{m="m"}} 1.0\n'
+    assert activity_in(metrics) == Activity(on_gpu=frozenset(), on_cpu=frozenset(), pinned=frozenset())
+
+
 def test_a_lorax_that_is_well_lists_nothing() -> None:
     with running(server := ScriptedLorax()):
         assert at(server.url, "lorax", lambda api: api.list()) is None
