@@ -117,6 +117,7 @@ class Replayer:
                     dict(recorded.load),
                     recorded.canaries,
                     recorded.is_batch,
+                    frozenset(recorded.hidden),
                 ),
                 plans,
             )

@@ -440,3 +440,17 @@ def test_a_request_that_a_canary_took_is_replayed_to_the_canary(store: Store, pr
         assert replay.same
         assert replay.decision is not None
         assert replay.decision.canary == recorded.canary
+
+
+def test_a_plan_that_names_a_card_of_another_key_is_not_compared_in_the_replay_either(
+    store: Store, predictor: Predictor
+) -> None:
+    plain = router(predictor)
+    plans = Plans([Segments(id="split", description="d", members=("poet", "calculator", "generalist"), min_gain=0.0)])
+    planned = msgspec.structs.replace(plain.policies["default"], plans=plans.ids, mistake_usd=1.0)
+    tested = Router(plain.catalog, Policies([planned]), predictor, plans=plans)
+    away = {"unavailable": {"generalist": "not allowed"}}
+    assert tested.route(TASKS, **away).decision.outlook is not None
+    recorded = store.record(tested, tested.route(TASKS, **away, hidden=frozenset({"generalist", "stranger"})))
+    assert recorded.hidden == ("generalist",)
+    assert store.replayer.replay(recorded).same

@@ -36,7 +36,8 @@ class DecisionRecord(
     fingerprint of the snapshot of the plans that were compared, `named_plan` the id of the one that the client named,
     `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`,
     `load` is that of `RequestContext` where a goal weighed it. `canaries` are those that the request could go to,
-    `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait.
+    `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait. `hidden` are
+    the cards of other keys that the plans name, which were therefore not compared.
     """
 
     policy: str
@@ -72,6 +73,7 @@ class DecisionRecord(
     canaries: tuple[str, ...] = ()
     canary: CanaryChoice | None = None
     is_batch: bool = False
+    hidden: tuple[str, ...] = ()
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
 from router.decide.goals import LOAD
 from router.decide.plans.catalog import Plans
+from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
 from router.errors import ConfigurationError
@@ -117,6 +118,7 @@ class Snapshots:
             canaries=request_context.canaries,
             canary=decision.canary,
             is_batch=request_context.is_batch,
+            hidden=_hidden_members(routed) if decided_with_plans else (),
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
@@ -228,6 +230,15 @@ def read_unavailable(content: bytes) -> Mapping[str, str]:
     """The inverse of `unavailable_snapshot`. Raises ConfigurationError."""
     reasons: Mapping[str, str] = _read(content, dict[str, str], "reasons")
     return reasons
+
+
+def _hidden_members(routed: RoutedDecision) -> tuple[str, ...]:
+    """The cards that do not exist for the client, and that the plans in question name."""
+    named, hidden = routed.request_context.plan, routed.request_context.hidden
+    names = routed.policy.plans if named is None else (named,)
+    return tuple(
+        sorted({card for name in names if hidden for card in cards_named_in(routed.plans.named(name))} & hidden)
+    )
 
 
 def _snapshot(value: Any) -> Snapshot:
