@@ -396,3 +396,31 @@ def test_without_classes_all_requests_are_alike(is_batch: bool) -> None:
     assert [begun(calls, twice, is_batch=is_batch) for _ in range(2)] == ["a#1", "a#2"]
     only = msgspec.structs.replace(make_card("c", "http://127.0.0.1:9"), profile="throughput")
     assert begun(calls, only, is_batch=is_batch) == "c"
+
+
+def test_a_request_that_can_wait_does_not_hold_up_one_that_cannot() -> None:
+    places = (
+        Place("http://127.0.0.1:1/v1", rate_limits=ONE_AT_A_TIME),
+        Place("http://127.0.0.1:2/v1", rate_limits=ONE_AT_A_TIME, profile="throughput"),
+    )
+    mixed = msgspec.structs.replace(make_card("m", "http://127.0.0.1:9"), base_url=None, deployments=places)
+
+    async def main() -> str:
+        deployments = pool()
+        slow, fast = [await deployments.acquire([mixed], (), is_batch=is_batch) for is_batch in (True, False)]
+        waiting = asyncio.create_task(deployments.acquire([mixed], (), is_batch=True))
+        await asyncio.sleep(0)
+        asking = asyncio.create_task(deployments.acquire([mixed], ()))
+        await asyncio.sleep(0)
+        assert slow is not None
+        assert fast is not None
+        deployments.end(fast)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        assert asking.done()
+        got = asking.result()
+        assert got is not None
+        return got.deployment.name
+
+    assert asyncio.run(main()) == "m#1"

@@ -169,8 +169,8 @@ class DeploymentPool:
             return slot
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
-        # A waiter that is bound to one server may get none where another gets one.
-        group = eligible, key, only
+        # A waiter that is bound to one server, or can wait, may get none where another gets one.
+        group = eligible, key, only, is_batch
         deployments = self.deployments_of(cards[0])
         with self._load.waiting(deployments), self._placing.waiting(cards[0], deployments) as is_warm:
             return await self._queue.wait(
