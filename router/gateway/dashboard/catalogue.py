@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from router import __version__
@@ -50,7 +51,7 @@ def cards(reloader: ConfigReloader, availability: AvailabilityMonitor, pool: Dep
     return [
         {
             "id": card.id,
-            "facts": {name: value for name, value in to_plain(card).items() if name not in _NOT_SHOWN},
+            "facts": _shown(to_plain(card)),
             "examples": len(card.examples),
             "graded": len(active.evidence.get(card.id, ())),
             "problem": unavailable.get(card.id) or cooling.get(card.id),
@@ -58,6 +59,14 @@ def cards(reloader: ConfigReloader, availability: AvailabilityMonitor, pool: Dep
         }
         for card in active.router.catalog
     ]
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts without what calls need, of the card's servers, too."""
+    shown = {name: value for name, value in facts.items() if name not in _NOT_SHOWN}
+    if "deployments" in shown:
+        shown["deployments"] = [_shown(server) for server in shown["deployments"]]
+    return shown
 
 
 def _deployments(card: Card, pool: DeploymentPool) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from router import Router
+from router.cards.servers import Place
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.sqlite import SqliteRecords
-from tests.gateway.servers import make_gateway, served
+from tests.gateway.servers import make_card, make_gateway, make_router, served
 
 PATHS = ("setup", "cards", "traffic", "savings", "routing", "requests", "requests/req_0000", "live")
 
@@ -164,3 +165,15 @@ def test_the_page_itself_leaves_no_records(shipped: Router, tmp_path: Path) -> N
         client.get("/v1/models")
     with SqliteRecords.open(tmp_path) as records:
         assert [record.surface for record in records.scan()] == ["models"]
+
+
+def test_the_keys_of_a_cards_servers_are_not_shown() -> None:
+    places = (Place("http://127.0.0.1:1/v1", api_key_env="SECRET_NAME"), Place("http://127.0.0.1:2/v1"))
+    card = make_card("small", "", base_url=None, deployments=places)
+    with (
+        served(make_app(make_gateway(make_router(card)))) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        [shown] = read(client, "cards")
+    assert [place["base_url"] for place in shown["facts"]["deployments"]] == [place.base_url for place in places]
+    assert "SECRET_NAME" not in json.dumps(shown)
