@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -139,6 +140,7 @@ def test_commands_are_found_after_other_programs() -> None:
     ]
     assert list(commands_in("docker run --rm -v config:/etc/pulvinar pulvinar init  # cards")) == [["init"]]
     assert list(commands_in("A=1 route serve && route doctor | head -3")) == [["serve"], ["doctor"]]
+    assert list(commands_in("route serve --port 1 > gateway.log 2>&1 &")) == [["serve", "--port", "1"]]
     assert list(commands_in("sudo systemctl enable --now pulvinar")) == []
 
 
@@ -256,6 +258,8 @@ def commands_in(line: str) -> Iterator[list[str]]:
             continue
         while words and re.match(r"\w+=", words[0]):
             words.pop(0)
+        # Where the output goes is no argument.
+        words = list(takewhile(lambda each: not re.fullmatch(r"\d?>>?", each), words))
         positions = [position for position, word in enumerate(words) if _COMMAND.fullmatch(word)]
         is_prefixed = words[:1] == ["sudo"] or words[:2] in (["docker", "run"], ["docker", "compose"])
         if positions and (positions[0] == 0 or is_prefixed) and words[positions[-1] + 1 :]:

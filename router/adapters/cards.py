@@ -164,7 +164,7 @@ def write_base_card(
         plain["dispatchable"] = False
     _check(plain, file)
     folder.mkdir(parents=True, exist_ok=True)
-    text = "# Written by `route adapters import`, which knows only the model's name: add base_url and what you know.\n"
+    text = "# Written by `route adapters import`, which knows the model's name: add base_url and what else you know.\n"
     file.write_text(text + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_card(file)
     return file

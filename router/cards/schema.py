@@ -242,7 +242,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True, rename=_YAML_NAMES):
             tuple[CardId, ...],
             Meta(
                 min_length=1,
-                max_length=64,
+                max_length=1024,
                 description="Of the base model: the adapters of its llama.cpp server, in the order of --lora.",
             ),
         ]

@@ -1,8 +1,9 @@
-"""One value of a YAML file changed as text: comments, order and spacing of everything else stay as they are."""
+"""Values of a YAML file changed as text: comments, order and spacing of everything else stay as they are."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,47 @@ def set_in_mapping(file: Path, key: str, inner: str, value: str) -> None:
         line = lines.get((key,), 1)
         raise CallerError(f"{file}:{line}: cannot edit this YAML style; write `{inner}: {value}` under `{key}` by hand")
     replace_file(file.resolve(), text.encode())
+
+
+def set_keys(file: Path, values: Mapping[str, object]) -> None:
+    """Set these keys of the mapping that `file` contains, each as one line; other keys stay.
+
+    The file is replaced in one step. Raises FileError where the file is no mapping, and CallerError with what to write
+    by hand where its style cannot be edited.
+    """
+    document, lines = read_yaml(file)
+    if not isinstance(document, dict):
+        raise FileError(str(file), 1, "expected keys and values")
+    text = file.read_bytes().decode("utf-8")
+    for key, value in values.items():
+        shown = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9)
+        text = _with_key(text, key, shown.removesuffix("\n").removesuffix("\n..."))
+    if not _contains(text, {**document, **values}):
+        line = min((lines[(key,)] for key in values if (key,) in lines), default=1)
+        raise CallerError(f"{file}:{line}: cannot edit this YAML style; write by hand: {dict(values)}")
+    replace_file(file.resolve(), text.encode())
+
+
+def _with_key(text: str, key: str, value: str) -> str:
+    """`text` with `key: value` at the top level, where its style is one that this function knows."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    found = next(((name, old) for name, old in pairs if name.value == key), None)
+    if found is None:
+        gap = "" if not text or text.endswith("\n") else newline
+        return f"{text}{gap}{key}: {value}{newline}"
+    name, old = found
+    colon = text.index(":", name.end_mark.index) + 1
+    return f"{text[:colon]} {value}{text[_end(old) :]}"
+
+
+def _end(node: yaml.Node) -> int:
+    """Where the text of a node ends, without what follows a block."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
 
 
 def _edited(text: str, key: str, inner: str, value: str) -> str:

@@ -126,7 +126,7 @@ def test_the_base_may_be_a_gguf_file(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     adapter = read_adapter(WRITTEN / "lora-seven")
-    convert(adapter, tmp_path / "a.gguf", base_of(adapter, tmp_path / "base.gguf"))
+    convert(adapter, tmp_path / "a.gguf", read_base(tmp_path / "base.gguf"))
     convert(adapter, tmp_path / "b.gguf", read_base(WRITTEN / "base"))
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
 
@@ -135,12 +135,12 @@ def test_the_base_is_the_folder_that_the_adapter_names(tmp_path: Path) -> None:
     settings, tensors, _ = all_kinds()["lora"]
     base = folders.write_base(tmp_path / "base")
     named = write_adapter(tmp_path / "a", ({**settings, "base_model_name_or_path": str(base)}, tensors, {}))
-    assert base_of(read_adapter(named), None).architecture == "LlamaForCausalLM"
+    assert base_of(read_adapter(named)).architecture == "LlamaForCausalLM"
 
 
 def test_an_unknown_base_is_refused_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"its base example/Tiny-Llama is no folder here, .* give --base DIR"):
-        base_of(read_adapter(WRITTEN / "lora"), None)
+        base_of(read_adapter(WRITTEN / "lora"))
 
 
 @pytest.mark.parametrize(

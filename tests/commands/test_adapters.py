@@ -257,3 +257,103 @@ def test_interference_ends_with_an_error_code_only_beyond_the_limit(run: Run, tm
     assert same.code == 3
     assert "beyond 0.2: do not add them up" in same.out
     assert "needs two adapters" in run("adapters", "interference", str(tmp_path / "0")).err
+
+
+URL = "http://127.0.0.1:8080/v1"
+
+
+def served_by_llama_cpp(run: Run, tmp_path: Path, *names: str) -> None:
+    """Import these adapters for a llama.cpp server, whose GGUF files exist."""
+    for name in names:
+        write_adapter(tmp_path / "in" / name, all_kinds()["lora"])
+        (tmp_path / "gguf").mkdir(exist_ok=True)
+        (tmp_path / "gguf" / f"{name}.gguf").write_bytes(b"GGUF")
+    arguments = ("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"), "--base-url", URL)
+    ended = run(*arguments, "--server", "llama.cpp", "--gguf", str(tmp_path / "gguf"))
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_an_import_for_llama_cpp_says_what_the_server_has(run: Run, tmp_path: Path) -> None:
+    served_by_llama_cpp(run, tmp_path, "b", "a")
+    catalog = load_catalog(tmp_path / "cards")
+    base = catalog.named("tiny-llama")
+    assert (base.base_url, base.lora_slots) == (URL, ("a", "b"))
+    assert base.adapters is not None
+    assert base.adapters.server == "llama.cpp"
+    card = catalog.named("a")
+    assert card.model == base.model
+    assert card.lora is not None
+    assert card.lora.path == str(tmp_path / "gguf" / "a.gguf")
+
+
+def test_a_later_import_adds_adapters_after_those_that_the_server_has(run: Run, tmp_path: Path) -> None:
+    served_by_llama_cpp(run, tmp_path, "c", "b")
+    file = tmp_path / "cards" / "tiny-llama.yaml"
+    file.write_text(f"# mine\n{file.read_text()}context: 2k # checked\n")
+    served_by_llama_cpp(run, tmp_path, "a")
+    assert load_catalog(tmp_path / "cards").named("tiny-llama").lora_slots == ("b", "c", "a")
+    assert file.read_text().startswith("# mine\n")
+    assert "context: 2k # checked\n" in file.read_text()
+
+
+def test_the_command_of_a_llama_cpp_server_has_the_adapters_in_the_order_of_the_card(run: Run, tmp_path: Path) -> None:
+    served_by_llama_cpp(run, tmp_path, "b")
+    served_by_llama_cpp(run, tmp_path, "a")
+    arguments = ("adapters", "command", "--cards", str(tmp_path / "cards"))
+    words = run(*arguments, "--model", "base.gguf").out.replace("\\\n", "").split()
+    files = [words[number + 1] for number, word in enumerate(words) if word == "--lora"]
+    assert files == [str(tmp_path / "gguf" / f"{name}.gguf") for name in ("b", "a")]
+    assert "--lora-init-without-apply" in words
+    assert words[words.index("--port") + 1] == "8080"
+    assert "--model: give the GGUF file" in run(*arguments).err
+
+
+def test_an_adapter_without_its_gguf_file_gets_no_card(run: Run, tmp_path: Path) -> None:
+    served_by_llama_cpp(run, tmp_path, "a")
+    write_adapter(tmp_path / "in" / "b", all_kinds()["lora"])
+    arguments = ("adapters", "import", str(tmp_path / "in"), "--out", str(tmp_path / "cards"))
+    ended = run(*arguments, "--server", "llama.cpp", "--gguf", str(tmp_path / "gguf"))
+    assert ended.code == 3
+    assert "b.gguf does not exist; run `route adapters convert` first" in ended.err
+    assert load_catalog(tmp_path / "cards").named("tiny-llama").lora_slots == ("a",)
+
+
+def test_an_import_for_vllm_states_slots_and_what_vllm_cannot_serve(run: Run, adapters: Path, tmp_path: Path) -> None:
+    arguments = ("adapters", "import", str(adapters), "--out", str(tmp_path / "cards"), "--base-url", URL)
+    assert run(*arguments, "--server", "vllm", "--slots", "3").code == 0
+    catalog = load_catalog(tmp_path / "cards")
+    base = catalog.named("tiny-llama")
+    assert base.adapters is not None
+    assert (base.adapters.server, base.adapters.slots, base.lora_slots) == ("vllm", 3, None)
+    assert catalog.named("lora").dispatchable
+    assert not catalog.named("vera").dispatchable
+    command = run("adapters", "command", "--cards", str(tmp_path / "cards")).out
+    assert "--max-loras 3 --max-cpu-loras 6 --max-lora-rank 8" in command
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--base-url", URL), "--server: say which server"),
+        (("--server", "vllm"), "--slots: how many"),
+        (("--server", "llama.cpp"), "--gguf: give the folder"),
+        (("--server", "vllm", "--slots", "2", "--base-url", "gpu-1:8000"), "--base-url: must be an http"),
+    ],
+)
+def test_an_import_says_which_option_is_missing_or_wrong(
+    run: Run, adapters: Path, tmp_path: Path, options: tuple[str, ...], problem: str
+) -> None:
+    ended = run("adapters", "import", str(adapters), "--out", str(tmp_path / "cards"), *options)
+    assert problem in ended.err
+    assert not (tmp_path / "cards").exists()
+
+
+def test_a_folder_of_many_is_converted_to_a_folder_of_files(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    for name in ("a", "b"):
+        write_adapter(tmp_path / "in" / name, all_kinds()["lora"])
+    arguments = ("adapters", "convert", str(tmp_path / "in"), str(tmp_path / "out"), "--base")
+    base = str(write_base(tmp_path / "base"))
+    assert run(*arguments, base).code == 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.gguf", "b.gguf"]
+    assert run(*arguments, base).out.count("already exists") == 2

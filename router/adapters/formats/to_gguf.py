@@ -108,13 +108,8 @@ def convert(
     return Converted(architecture, rank, scale * rank, len(tensors), file.stat().st_size)
 
 
-def base_of(adapter: Adapter, stated: Path | None) -> Base:
-    """The base in the folder or GGUF file `stated`, else in the folder that the adapter names.
-
-    Raises ConfigurationError where there is none.
-    """
-    if stated is not None:
-        return read_base(stated)
+def base_of(adapter: Adapter) -> Base:
+    """The base in the folder that the adapter names. Raises ConfigurationError where there is none."""
     name = adapter.config.base_model
     if name is not None and (Path(name) / "config.json").is_file():
         return read_base(Path(name))

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.catalogue import resident
+from router.commands.catalogue import imported, resident
 from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
     from router.adapters.base import Base
-    from router.adapters.cards import Imported
     from router.adapters.fold import Folded
-    from router.cards import Card
 
 app = typer.Typer(
     help="Import adapter folders as cards, check them, rewrite them as plain LoRA; see and change what servers hold.",
@@ -51,53 +49,9 @@ class Precision(StrEnum):
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
+    imported.register(app)
     resident.register(app)
     parent.add_typer(app, name="adapters")
-
-
-@app.command("import")
-def import_adapters(
-    folder: Folder,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of cards to write to, such as cards/.")] = None,
-    base_card: Annotated[str | None, typer.Option("--base-card", help="Id of the base's card.")] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option("--provider", help="Provider of the cards.", show_default="the base's, else hosted_vllm"),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace cards that exist.")] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Describe adapters from configuration and header, and write a card for each with --out."""
-    from router.adapters import cards as adapter_cards
-    from router.adapters.folder import adapter_folders, read_adapter
-    from router.cards import load_catalog
-    from router.formats.yaml_file import yaml_files
-
-    existing = list(load_catalog(out)) if out is not None and out.is_dir() and any(yaml_files(out)) else []
-    described, problems = [], []
-    for path, card_id in adapter_cards.card_ids(adapter_folders(folder), folder).items():
-        try:
-            described.append(adapter_cards.describe(read_adapter(path), card_id))
-        except ConfigurationError as error:
-            problems.append(str(error))
-    if as_json:
-        options.print_json(described)
-    for facts in described:
-        if not as_json:
-            _print_import(facts)
-        if out is None:
-            continue
-        taken = [other.id for other in described]
-        try:
-            note = _write_card(out, facts, existing, base_card, provider, taken=taken, overwrite=overwrite)
-        except ConfigurationError as error:
-            problems.append(str(error))
-            continue
-        typer.echo(note, err=as_json)
-    for problem in problems:
-        typer.echo(f"route: {problem}", err=True)
-    if problems:
-        raise typer.Exit(ConfigurationError.exit_code)
 
 
 @app.command("lint")
@@ -239,8 +193,8 @@ def restore_adapter(folder: One, out: NewFolder) -> None:
 
 @app.command("convert")
 def convert_adapter(
-    folder: One,
-    out: Annotated[Path, typer.Argument(help="New GGUF file.")],
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(help="New GGUF file; of many adapters, a folder for theirs.")],
     to: Annotated[Format, typer.Option("--to", help="Format to write.")] = Format.GGUF,
     base: Annotated[
         Path | None,
@@ -254,19 +208,42 @@ def convert_adapter(
     expert_weights: ExpertWeights = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write an adapter for llama.cpp's servers, folded to plain LoRA where it is of another kind."""
-    from router.adapters.folder import read_adapter
-    from router.adapters.formats.to_gguf import base_of, convert
+    """Write an adapter, or many, for llama.cpp's servers, folded to plain LoRA where it is of another kind."""
+    from router.adapters.cards import card_ids
+    from router.adapters.folder import adapter_folders, read_adapter
+    from router.adapters.formats.to_gguf import Converted, base_of, convert
 
-    adapter = read_adapter(folder)
-    made = convert(adapter, out, base_of(adapter, base), precision.value, _numbers(expert_weights))
-    if as_json:
-        options.print_json(made)
-        return
-    typer.echo(
-        f"{out}: {made.architecture}, rank {made.rank}, alpha {made.alpha:g}, {made.tensors} tensors, "
-        f"{made.bytes:,} bytes"
+    found = adapter_folders(folder)
+    is_one, stated = found == [folder], _read_base(base)
+    files = (
+        {found[0]: out} if is_one else {path: out / f"{name}.gguf" for path, name in card_ids(found, folder).items()}
     )
+    made: dict[str, Converted] = {}
+    problems = []
+    for path, file in files.items():
+        if not is_one and file.exists():
+            typer.echo(f"{file}: already exists", err=as_json)
+            continue
+        try:
+            adapter = read_adapter(path)
+            one = convert(adapter, file, stated or base_of(adapter), precision.value, _numbers(expert_weights))
+        except ConfigurationError as error:
+            if is_one:
+                raise
+            problems.append(str(error))
+            continue
+        made[str(file)] = one
+        if not as_json:
+            typer.echo(
+                f"{file}: {one.architecture}, rank {one.rank}, alpha {one.alpha:g}, {one.tensors} tensors, "
+                f"{one.bytes:,} bytes"
+            )
+    if as_json:
+        options.print_json(next(iter(made.values())) if is_one else made)
+    for problem in problems:
+        typer.echo(f"route: {problem}", err=True)
+    if problems:
+        raise typer.Exit(ConfigurationError.exit_code)
 
 
 def _read_base(folder: Path | None) -> Base | None:
@@ -280,75 +257,6 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
         return None if text is None else tuple(float(number) for number in text.split(","))
     except ValueError:
         raise CallerError(f"--expert-weights: {text} are no numbers with commas between them") from None
-
-
-def _print_import(facts: Imported) -> None:
-    from router.adapters.back_ends import NAMES
-
-    shape = "" if facts.rank is None else f", rank {facts.rank}"
-    shape += f" (modules: {', '.join(map(str, facts.ranks))})" if facts.ranks else ""
-    shape += "" if facts.alpha is None else f", alpha {facts.alpha:g}"
-    variants = [word for word, is_so in (("rsLoRA", facts.use_rslora), ("DoRA", facts.use_dora)) if is_so]
-    kind = " ".join((facts.peft_type, *(f"with {word}" for word in variants)))
-    typer.echo(f"{facts.id}: {kind}{shape}, {facts.parameters:,} parameters, {facts.dtype or 'no weights'}")
-    revision = f" at {facts.revision}" if facts.revision else ""
-    typer.echo(f"  base: {facts.base_model or 'not stated'}{revision}")
-    if facts.targets:
-        typer.echo(f"  targets: {', '.join(facts.targets)}")
-    typer.echo(f"  servable: {facts.verdict.servable}")
-    if facts.verdict.why is not None:
-        typer.echo(f"    {facts.verdict.why}")
-        return
-    for name in NAMES:
-        typer.echo(f"    {name}: {facts.verdict.reasons[name] or 'yes'}")
-    for hint in facts.verdict.hints:
-        typer.echo(f"    {hint}")
-
-
-def _write_card(
-    out: Path,
-    facts: Imported,
-    existing: list[Card],
-    base_card: str | None,
-    provider: str | None,
-    *,
-    taken: list[str],
-    overwrite: bool,
-) -> str:
-    """Write the card of one adapter, and that of its base where there is none. Returns a line for the user."""
-    from router.adapters import cards as adapter_cards
-    from router.cards.catalog import load_card
-
-    base = base_card
-    if base is None and facts.base_model is not None:
-        base = adapter_cards.base_card_id(facts.base_model, existing, taken)
-    if base is None:
-        return "  no card: base_model_name_or_path is not stated; give --base-card ID"
-    file = out / f"{facts.id}.yaml"
-    if not file.exists() and any(facts.id in card.names for card in existing):
-        return f"  no card: another card in {out} is named {facts.id}; rename the folder or that card"
-    if file.exists() and not overwrite:
-        return f"  {file}: already exists (--overwrite replaces it)"
-    known = next((card for card in existing if card.id == base), None)
-    base_model = facts.base_model
-    if base_model is None and not facts.verdict.is_chat:
-        # Nothing calls it: its name is enough.
-        base_model = base_card
-    if known is None and base_card is not None and base_model is None:
-        raise CallerError(f"--base-card: there is no card {base_card} in {out}")
-    if known is not None and known.kind == "adapter":
-        raise CallerError(f"--base-card: {base} is an adapter, and a base must be a model")
-    used = provider or (known.provider if known is not None else "hosted_vllm")
-    note = f"  {file}: card {facts.id}, base {base}"
-    # First the base's, since an adapter's card without it would break the folder.
-    if known is None and base_model is not None:
-        written = adapter_cards.write_base_card(out, base, base_model, used, is_chat=facts.verdict.is_chat)
-        if written is not None:
-            todo = "add its base_url" if facts.verdict.is_chat else "it is never called"
-            note += f"\n  {written}: card {base}, which has only a name: {todo}"
-            existing.append(load_card(written))
-    existing.append(adapter_cards.write_card(file, facts, adapter_cards.card_facts(facts, base, used)))
-    return note
 
 
 def _print_folded(folded: Folded, out: Path, *, as_json: bool) -> None:
