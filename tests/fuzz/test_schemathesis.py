@@ -18,6 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from router.gateway.endpoints.apidoc.document import openapi_document
+from router.store.backend import FolderBackend
+from router.store.records.journal import Journal
 from tests.faults.gateways import KEY, KEY_VARIABLE, fault_card
 from tests.faults.upstream import fault_upstream
 from tests.gateway.servers import gateway_server
@@ -31,12 +33,15 @@ OPERATIONS = [result.ok() for result in RESULTS if isinstance(result, Ok)]
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[str]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, fault_upstream() as upstream:
         patch.setenv(KEY_VARIABLE, KEY)
         apis = ("chat", "completions", "embeddings", "messages")
         capabilities = ("tools", "json_schema", "reasoning", "logprobs")
-        with gateway_server(fault_card("one", upstream.url, "ok", apis=apis, capabilities=capabilities)) as url:
+        folder = tmp_path_factory.mktemp("store")
+        parts: dict[str, Any] = {"backend": FolderBackend(folder), "journal": Journal.open(folder)}
+        card = fault_card("one", upstream.url, "ok", apis=apis, capabilities=capabilities)
+        with gateway_server(card, **parts) as url:
             yield url
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from router.cards.schema import Card
 from router.cards.servers import RateLimits
-from router.dispatch.health import Ticket
+from router.dispatch.health import Ticket, Unready
 from router.dispatch.lora.claims import Claim
 from router.dispatch.providers import server_of, with_each_key
 
@@ -73,3 +73,13 @@ def deployments_of(card: Card) -> tuple[Deployment, ...]:
         Deployment(f"{card.server_id}#{number}", one, server_of(one), is_one_key)
         for number, (one, is_one_key) in enumerate(with_one_key, 1)
     )
+
+
+class Found(Struct):
+    """Deployments of cards that are not called at once: `unready` with the reason; `spare` are for batches, and called
+    where no other is ready; those in `last` after these, since something is known against them.
+    """
+
+    unready: list[tuple[Unready, Deployment]] = []
+    spare: list[Deployment] = []
+    last: list[Deployment] = []

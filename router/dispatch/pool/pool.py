@@ -7,8 +7,6 @@ import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from msgspec import Struct
-
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.dispatch.bounds.retry_budget import Standing
@@ -17,23 +15,13 @@ from router.dispatch.failover import Account, account_of
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Unready
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.placing import Adapters, Placing
-from router.dispatch.pool.deployment import Deployment, Slot, deployments_of
+from router.dispatch.pool.deployment import Deployment, Found, Slot, deployments_of
 from router.dispatch.pool.load import Load
 from router.dispatch.pool.queue import RETRY_AFTER_S, QueueLimits, WaitingQueue
 from router.dispatch.providers import missing_credentials
 from router.errors import BusyError
 
 _NO_ROOM = Unready("at_capacity", 1.0)
-
-
-class _Found(Struct):
-    """Deployments of cards that are not called at once: `unready` with the reason; `spare` are for batches, and called
-    where no other is ready; those in `last` after these, since something is known against them.
-    """
-
-    unready: list[tuple[Unready, Deployment]] = []
-    spare: list[Deployment] = []
-    last: list[Deployment] = []
 
 
 class DeploymentPool:
@@ -165,24 +153,33 @@ class DeploymentPool:
             self._take, cards, tried, avoids, preferred, key, only, tenant=tenant, is_batch=is_batch
         )
         slot = take()
-        if slot is not None or tried:
+        if slot is not None:
             return slot
+        is_placed = bool(tried) and self._placing.places(cards[0])
+        if tried and not (is_placed and self._lacks_only_room(cards[0], key, tenant, is_batch=is_batch, tried=tried)):
+            return None
         busy = BusyError("all eligible models are at capacity; try again soon", RETRY_AFTER_S)
         eligible = frozenset(card.server_id for card in cards)
         # A waiter that is bound to one server, or can wait, may get none where another gets one.
         group = eligible, key, only, is_batch
         deployments = self.deployments_of(cards[0])
-        with self._load.waiting(deployments), self._placing.waiting(cards[0], deployments) as is_warm:
+        # After failures, what failed says more than that there was no room.
+        unless_tried = contextlib.suppress(BusyError) if tried else contextlib.nullcontext()
+        placing = self._placing.waiting(cards[0], deployments)
+        with unless_tried, self._load.waiting(deployments), placing as is_warm:
             return await self._queue.wait(
                 take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm
             )
+        return None
 
-    def _lacks_only_room(self, card: Card, key: str, tenant: str, *, is_batch: bool) -> bool:
+    def _lacks_only_room(
+        self, card: Card, key: str, tenant: str, *, is_batch: bool, tried: Collection[str] = ()
+    ) -> bool:
         """Whether deployments of this adapter's card are ready, but have no room for the adapter, or no more for this
         tenant.
         """
         now_s = time.monotonic()
-        ready = self._ready_of(card, (), lambda _: False, key, "", _Found(), now_s, is_batch=is_batch)
+        ready = self._ready_of(card, tried, lambda _: False, key, "", Found(), now_s, is_batch=is_batch)
         return bool(ready) and not self._placing.can_hold_any(ready, tenant)
 
     def has_ready(self, cards: Sequence[Card], tried: Collection[str], key: str) -> bool:
@@ -195,6 +192,10 @@ class DeploymentPool:
         """What is known of the deployment while a call at it begins."""
         health = self.health_of(slot.deployment)
         works = health.works(slot.ticket.key)
+        if works is None and slot.deployment.card.adapters is not None:
+            # A server that answers with other adapters works.
+            url, key = slot.deployment.card.base_url, slot.ticket.key
+            works = any(each.works(key) for (_, at), each in self._health.items() if at == url) or None
         if works is not None:
             return "works" if works else "failing"
         return "untried" if health.running <= 1 else "unknown"
@@ -304,7 +305,7 @@ class DeploymentPool:
         """Begin a call like `acquire`, but without waiting. None where the call should wait for a deployment at
         capacity, or where no deployment is left to try. `preferred` and `only` are names of servers.
         """
-        found, now_s = _Found(), time.monotonic()
+        found, now_s = Found(), time.monotonic()
         for card in cards:
             ready = self._ready_of(card, tried, avoids, key, only, found, now_s, is_batch=is_batch)
             if ready and self._placing.places(card):
@@ -326,7 +327,7 @@ class DeploymentPool:
         avoids: Callable[[Deployment], bool],
         key: str,
         only: str,
-        found: _Found,
+        found: Found,
         now_s: float,
         *,
         is_batch: bool,
