@@ -6,6 +6,8 @@ is mediocre at both. So a router that has learned must distinguish the two kinds
 
 from __future__ import annotations
 
+import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,23 @@ _THINGS = (
     "violin",
 )
 _SEASONS = ("spring", "summer", "autumn", "winter")
+
+
+# Each has hundreds of cells that differ in one word. CI runs a third of them, always the same.
+_SAMPLED = ("tests/faults/test_fault_matrix.py", "tests/compose/run/test_faults.py")
+_ONE_OF = 3
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what CI does not run; `.ci/run` sets the variable CI."""
+    if "CI" not in os.environ:
+        return
+    left_out = [
+        item for item in items if item.nodeid.startswith(_SAMPLED) and zlib.crc32(item.nodeid.encode()) % _ONE_OF
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def planted(prompts: int = 120, seed: int = 0) -> RoutingSet:

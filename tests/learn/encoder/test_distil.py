@@ -15,7 +15,7 @@ from router.perceive.text.encoder import StaticEncoder
 from router.perceive.text.lexicon import Lexicon
 
 SHIPPED = Path(__file__).parents[3] / "router" / "shipped" / "encoder"
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.xdist_group("distil")]
 
 
 @pytest.fixture(scope="module")
