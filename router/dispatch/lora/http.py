@@ -18,7 +18,7 @@ from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bodies.whole import redacting
 from router.dispatch.connection.egress import connection_options, extra_headers
-from router.dispatch.lora.api import AdapterServerError, Problem
+from router.dispatch.lora.api import Activity, AdapterServerError, Problem
 from router.dispatch.providers import api_key
 from router.errors import UpstreamError
 from router.formats.json import json_bytes, json_or_none
@@ -159,3 +159,25 @@ def _failures(card: Card) -> Iterator[None]:
         raise failure(card, "unreachable", type(error).__name__, fault="cut") from None
     except UpstreamError as error:
         raise failure(card, "refused", str(error), fault=error.fault) from None
+
+
+class FixedServer:
+    """A server whose adapters nobody loads at run time: that at which `card` is called. `reason` says why."""
+
+    loads = False
+    reason: str
+
+    def __init__(self, client: ServerClient, card: Card) -> None:
+        self._client, self._card = client, card
+
+    async def activity(self) -> Activity | None:
+        """Nothing."""
+        return None
+
+    async def load(self, name: str, path: str, *, pinned: bool) -> None:
+        """It cannot be asked to."""
+        raise failure(self._card, "unsupported", self.reason)
+
+    async def unload(self, name: str) -> None:
+        """It cannot be asked to."""
+        raise failure(self._card, "unsupported", self.reason)

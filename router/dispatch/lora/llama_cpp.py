@@ -8,7 +8,6 @@ cached is used. An id is the position of the option.
 
 from __future__ import annotations
 
-import posixpath
 from typing import Any
 
 import msgspec
@@ -16,19 +15,14 @@ import msgspec
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.lora.api import Activity, AdapterServerError, Held, Listed
-from router.dispatch.lora.http import ServerClient, failure, root_url, unexpected
-
-_FIXED = "llama.cpp has the adapters of its --lora options from its start, and loads no others"
+from router.dispatch.lora.api import Held, Listed
+from router.dispatch.lora.http import FixedServer, failure, root_url, unexpected
 
 
-class LlamaCppApi:
+class LlamaCppApi(FixedServer):
     """A llama.cpp server: that at which `card` is called."""
 
-    loads = False
-
-    def __init__(self, client: ServerClient, card: Card) -> None:
-        self._client, self._card = client, card
+    reason = "llama.cpp has the adapters of its --lora options from its start, and loads no others"
 
     async def list(self) -> Listed:
         """The adapters in the order of their ids, named by the cards in the base's `lora_slots`.
@@ -51,21 +45,6 @@ class LlamaCppApi:
             )
         return Listed(tuple(Held(name, path) for name, path in zip(names, paths, strict=True)))
 
-    async def activity(self) -> Activity | None:
-        """Nothing."""
-        return None
-
-    async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """It cannot be asked to."""
-        raise self._unsupported()
-
-    async def unload(self, name: str) -> None:
-        """It cannot be asked to."""
-        raise self._unsupported()
-
-    def _unsupported(self) -> AdapterServerError:
-        return failure(self._card, "unsupported", _FIXED)
-
 
 def name_of(card: Card) -> str:
     """The name of a card's adapter in `lora_slots`."""
@@ -77,11 +56,6 @@ def named(call: Call, card: Card) -> Call:
     slots = card.lora_slots or ()
     scales = [{"id": slot, "scale": float(name in card.applied)} for slot, name in enumerate(slots)]
     return msgspec.structs.replace(call, body={**call.body, "lora": scales, "cache_prompt": False})
-
-
-def is_at(path: str, stated: str) -> bool:
-    """Whether a path that the server lists may be that of a card: the files have the same name."""
-    return not stated or not path or posixpath.basename(path) == posixpath.basename(stated)
 
 
 def _path(entry: Any) -> str:

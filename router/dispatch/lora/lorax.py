@@ -13,21 +13,16 @@ import msgspec
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.lora.api import Activity, AdapterServerError
-from router.dispatch.lora.http import ServerClient, failure, root_url, unexpected
+from router.dispatch.lora.http import FixedServer, root_url, unexpected
 
 # A client must not reach another adapter by these, nor the hub with another account.
 _OF_ADAPTERS = frozenset({"adapter_id", "adapter_parameters", "adapter_source", "api_token"})
-_NOTHING = "LoRAX loads adapters by itself, when a request names one"
 
 
-class LoraxApi:
+class LoraxApi(FixedServer):
     """A LoRAX server: that at which `card` is called."""
 
-    loads = False
-
-    def __init__(self, client: ServerClient, card: Card) -> None:
-        self._client, self._card = client, card
+    reason = "LoRAX loads adapters by itself, when a request names one"
 
     async def list(self) -> None:
         """Nothing, since it has no list; raises where the server is not well."""
@@ -35,21 +30,6 @@ class LoraxApi:
         reply = await self._client.send(self._card, "GET", url)
         if not reply.succeeded:
             raise unexpected(self._card, reply)
-
-    async def activity(self) -> Activity | None:
-        """Nothing."""
-        return None
-
-    async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """It cannot be asked to."""
-        raise self._unsupported()
-
-    async def unload(self, name: str) -> None:
-        """It cannot be asked to."""
-        raise self._unsupported()
-
-    def _unsupported(self) -> AdapterServerError:
-        return failure(self._card, "unsupported", _NOTHING)
 
 
 def name_of(card: Card) -> str:

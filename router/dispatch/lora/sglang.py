@@ -15,9 +15,9 @@ import msgspec
 from router.cards.schema import Card
 from router.dispatch.call import Call
 from router.dispatch.connection.urls import endpoint_url
-from router.dispatch.lora.api import Activity, AdapterServerError, Listed, Problem
-from router.dispatch.lora.http import Reply, ServerClient, failure, root_url, unexpected
-from router.dispatch.lora.vllm import listed_models
+from router.dispatch.lora.api import Activity, AdapterServerError, Problem
+from router.dispatch.lora.http import Reply, failure, root_url, unexpected
+from router.dispatch.lora.vllm import LoadingServer
 
 _FIELD = "lora_path"
 _PROBLEMS: Mapping[str, Problem] = {
@@ -30,18 +30,8 @@ _PROBLEMS: Mapping[str, Problem] = {
 }
 
 
-class SglangApi:
+class SglangApi(LoadingServer):
     """An SGLang server: that at which `card` is called."""
-
-    loads = True
-
-    def __init__(self, client: ServerClient, card: Card) -> None:
-        self._client, self._card = client, card
-
-    async def list(self) -> Listed:
-        """The adapters among the models: those that have a `parent`, with the path as `root`."""
-        reply = await self._client.send(self._card, "GET", endpoint_url(self._card, "models"))
-        return listed_models(self._card, reply)
 
     async def activity(self) -> Activity | None:
         """Nothing: its metrics do not name adapters."""

@@ -21,8 +21,8 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _SWITCH = "start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or state `manage: false` in the base's card"
 
 
-class VllmApi:
-    """A vLLM server: that at which `card` is called."""
+class LoadingServer:
+    """A server that loads adapters on request, and lists them among its models: that at which `card` is called."""
 
     loads = True
 
@@ -32,7 +32,20 @@ class VllmApi:
     async def list(self) -> Listed:
         """The adapters among the models: those that have a `parent`, with the path as `root`."""
         reply = await self._client.send(self._card, "GET", endpoint_url(self._card, "models"))
-        return listed_models(self._card, reply)
+        entries = reply.body.get("data") if reply.succeeded and isinstance(reply.body, dict) else None
+        if not isinstance(entries, list):
+            raise unexpected(self._card, reply)
+        return Listed(
+            tuple(
+                Held(entry["id"], entry["root"] if isinstance(entry.get("root"), str) else "")
+                for entry in entries
+                if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry.get("parent")
+            )
+        )
+
+
+class VllmApi(LoadingServer):
+    """A vLLM server: that at which `card` is called."""
 
     async def activity(self) -> Activity | None:
         """By the metrics: `vllm:lora_requests_info`, and `vllm:lora_adapter_loaded` of servers that have it."""
@@ -63,20 +76,6 @@ class VllmApi:
         if reply.status in (404, 405) and not (isinstance(reply.body, dict) and "error" in reply.body):
             return failure(self._card, "unsupported", f"HTTP {reply.status}: {_SWITCH}")
         return unexpected(self._card, reply)
-
-
-def listed_models(card: Card, reply: Reply) -> Listed:
-    """The adapters in an OpenAI list of models, as vLLM and SGLang write it."""
-    entries = reply.body.get("data") if reply.succeeded and isinstance(reply.body, dict) else None
-    if not isinstance(entries, list):
-        raise unexpected(card, reply)
-    return Listed(
-        tuple(
-            Held(entry["id"], entry["root"] if isinstance(entry.get("root"), str) else "")
-            for entry in entries
-            if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry.get("parent")
-        )
-    )
 
 
 def lacks(name: str, status: int, words: str) -> bool:
