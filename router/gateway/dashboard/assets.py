@@ -44,9 +44,9 @@ class Asset(Struct, frozen=True):
 
 @functools.cache
 def assets() -> Mapping[str, Asset]:
-    """The files by name."""
-    found = {}
-    for file in resources.files(__package__).joinpath("static").iterdir():
+    """The files by name, those of others in the folder `vendor` too."""
+    static, found = resources.files(__package__).joinpath("static"), {}
+    for file in (*static.iterdir(), *static.joinpath("vendor").iterdir()):
         kind = _TYPES.get(file.name.rpartition(".")[2])
         if kind is not None:
             content = file.read_bytes()
