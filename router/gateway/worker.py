@@ -134,6 +134,11 @@ class Gateway:
         return self.reloader.current.config
 
     @property
+    def _waiting(self) -> int:
+        """How many requests wait for a place or a deployment."""
+        return self.admission.waiting + self.dispatcher.pool.waiting
+
+    @property
     def limits_problem(self) -> str | None:
         """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
         return self.state.problem if self.reloader.current.keys.have_limits else None
@@ -148,7 +153,7 @@ class Gateway:
         """What operators watch: changes with every moment."""
         return {
             "in_flight": self.admission.running,
-            "queued": self.admission.waiting + self.dispatcher.pool.waiting,
+            "queued": self._waiting,
             "callable": self.availability.callable_cards,
             "cooling": dict(self.dispatcher.pool.cooling_down()),
             "configuration": self.reloader.current.number,
@@ -227,7 +232,7 @@ class Gateway:
     def _polled_metrics(self) -> Mapping[str, Callable[[], float]]:
         callbacks: dict[str, Callable[[], float]] = {
             "in_flight": lambda: self.admission.running,
-            "queued": lambda: self.admission.waiting + self.dispatcher.pool.waiting,
+            "queued": lambda: self._waiting,
             "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
             "callable": lambda: self.availability.callable_cards,
             "limits_ok": lambda: self.limits_problem is None,

@@ -38,7 +38,7 @@ def fit(
         raise typer.Exit(CallerError.exit_code)
     catalog = options.load_cards(cards)
     with records:
-        fits = fit_latency(records.tail(last), catalog)
+        fits = fit_latency(records.tail(last, prompts=False), catalog)
     speeds = speeds_of(fits, catalog)
     file = settings.default_evidence_folder() / FILE_NAME
     if fits and not dry_run:

@@ -91,7 +91,7 @@ class Dashboard:
             until=_number(http, "before", None),
         )
         limit = min(math.ceil(_number(http, "limit", 50.0)), _MOST_ROWS)
-        found = await self._read(lambda records: traffic.rows(reversed(records.tail(limit, wanted))))
+        found = await self._read(lambda records: traffic.rows(reversed(records.tail(limit, wanted, prompts=False))))
         return _answer({"requests": found, "before": found[-1].at if len(found) == limit else None})
 
     async def request(self, http: Request, entry: Entry) -> Response:

@@ -59,7 +59,7 @@ class Routing(Struct, frozen=True):
 
 def routing(records: RecordStore, since_s: float) -> Routing:
     """How the newest requests since then were routed."""
-    newest = records.tail(_NEWEST, Filter(routed=True, since=since_s))
+    newest = records.tail(_NEWEST, Filter(routed=True, since=since_s), prompts=False)
     judged = records.judged(_NEWEST, since_s)
     return Routing(len(newest), _guards(newest), _plans(newest), len(judged), _calibration(judged))
 
@@ -72,7 +72,7 @@ def saved(records: RecordStore, since_s: float, active: ActiveConfig) -> Savings
         content = records.snapshot(fingerprint)
         return {} if content is None else read_unavailable(content)
 
-    newest = records.tail(_NEWEST, Filter(routed=True, since=since_s))
+    newest = records.tail(_NEWEST, Filter(routed=True, since=since_s), prompts=False)
     return savings(newest, CatalogSnapshot(router.catalog, router.evidence), router.predictor, unavailable)
 
 

@@ -70,7 +70,8 @@ def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
     def totals(by: Grouping) -> list[Totals]:
         return records.totals(by, first, until_s, _SURFACES)
 
-    newest = [one for one in records.tail(_TIMED, Filter(since=since_s)) if one.outcome.card and not one.outcome.error]
+    recorded = records.tail(_TIMED, Filter(since=since_s), prompts=False)
+    newest = [one for one in recorded if one.outcome.card and not one.outcome.error]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
     times = [one.outcome.total_ms for one in newest]
     groups = totals("hour"), totals("card"), totals("policy"), totals("key")

@@ -62,8 +62,8 @@ class RecordStore(Protocol):
     def close(self) -> None:
         """Close the connection."""
 
-    def tail(self, limit: int, wanted: Filter = EVERYTHING) -> list[Record]:
-        """The newest records, oldest first."""
+    def tail(self, limit: int, wanted: Filter = EVERYTHING, *, prompts: bool = True) -> list[Record]:
+        """The newest records, oldest first; their prompts, which may be large, only where `prompts`."""
 
     def last_number(self) -> int:
         """The number of the record that was added last; 0 if there are no records."""

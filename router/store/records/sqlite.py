@@ -140,10 +140,11 @@ class SqliteRecords:
                 self._database.executescript("PRAGMA incremental_vacuum(500)")
         return deleted == _BATCH
 
-    def tail(self, limit: int, wanted: Filter = EVERYTHING) -> list[Record]:
-        """The newest records, oldest first."""
+    def tail(self, limit: int, wanted: Filter = EVERYTHING, *, prompts: bool = True) -> list[Record]:
+        """The newest records, oldest first; their prompts, which may be large, only where `prompts`."""
         condition, values = _where(wanted)
-        sql = f"SELECT {_COLUMNS} FROM records WHERE {condition} ORDER BY at DESC, number DESC LIMIT ?"
+        columns = _COLUMNS if prompts else "number, record, vector, NULL"
+        sql = f"SELECT {columns} FROM records WHERE {condition} ORDER BY at DESC, number DESC LIMIT ?"
         return [self._record(row) for row in reversed(self._select(sql, [*values, limit]))]
 
     def last_number(self) -> int:

@@ -42,6 +42,7 @@ def test_a_record_survives_the_journal_and_the_database_unchanged(shared: Sqlite
     shared.add([read], 0.0)
     assert shared.find(one.id) == one
     assert shared.tail(1) == [one]
+    assert shared.tail(1, prompts=False) == [msgspec.structs.replace(one, prompt=None)]
 
 
 def test_the_journal_line_of_a_decision_has_the_field_names_of_earlier_releases() -> None:
