@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from router.cards import Card
 from router.dispatch import Timeouts
+from router.dispatch.bounds.retry_budget import RetryLimits
 from router.gateway.config.gateway_yaml import GatewayConfig
 from tests.faults.cells import Cell
 from tests.faults.faults import REFUSED_CONNECTION, Protocol
@@ -16,9 +19,13 @@ KEY_VARIABLE = "FAULT_UPSTREAM_KEY"
 
 
 def short_timeouts(**seconds: float) -> GatewayConfig:
-    """Timeouts that end a test soon, and are long enough for a slow but healthy response."""
+    """Timeouts that end a test soon, and are long enough for a slow but healthy response.
+
+    Retries have no budget: hundreds of failing cells share one key, so that it would run out for some of them.
+    """
     limits = {"connect_s": 2.0, "first_token_s": 2.5, "idle_s": 2.5, "total_s": 8.0, **seconds}
-    return with_timeouts(Timeouts(**limits))
+    ample = RetryLimits(share=10.0, least=1_000_000)
+    return msgspec.structs.replace(with_timeouts(Timeouts(**limits)), retry_budget=ample)
 
 
 def fault_card(name: str, url: str, fault: str, protocol: Protocol = "chat", **fields: Any) -> Card:
