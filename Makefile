@@ -13,9 +13,11 @@ run: $(VENV)/.run
 
 # Many tests wait for servers, so two at a time are almost twice as fast, on two cores too.
 WORKERS ?= 2
+# Folders of tests, or options for pytest; all tests without them.
+TESTS ?=
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
