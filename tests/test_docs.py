@@ -185,19 +185,6 @@ def test_the_compose_file_uses_existing_options_and_files() -> None:
     assert int(minutes[1]) * 60 > longest_stop_s(service["command"])
 
 
-def test_the_pod_has_probes_and_enough_time_to_shut_down() -> None:
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
-    pod = next(document for document in documents if document["kind"] == "Deployment")["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    assert problems_of(container["args"]) == []
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert pod["terminationGracePeriodSeconds"] > longest_stop_s(container["args"])
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
-    # A volume mounted by subPath is never updated.
-    assert not any("subPath" in mount for mount in container["volumeMounts"])
-
-
 def test_the_image_copies_existing_files_and_runs_unprivileged() -> None:
     joined = (DEPLOY / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
     steps = [line.split(None, 1) for line in joined.splitlines() if line and not line.startswith("#")]
