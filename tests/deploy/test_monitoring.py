@@ -141,7 +141,10 @@ def test_rules_are_loaded_and_evaluated(prometheus: Prometheus) -> None:
 
 
 def test_promtool_finds_the_rules_in_order_and_their_unit_tests_pass() -> None:
-    for arguments in (["check", "rules", str(MONITORING / "alerts.yaml")], ["test", "rules", str(HERE / "alerts_test.yaml")]):
+    for arguments in (
+        ["check", "rules", str(MONITORING / "alerts.yaml")],
+        ["test", "rules", str(HERE / "alerts_test.yaml")],
+    ):
         done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
 
