@@ -1,9 +1,9 @@
-"""Replace three gateways behind a load balancer, under load: `python -m bench.rollout [--connections N] [--replaced N]`.
+"""Replace three gateways behind a load balancer, under load: `python -m bench.rollout [--connections N]`.
 
-HAProxy runs with `deploy/haproxy.cfg`. Clients send whole requests and streams, half of them on new connections, while one
-gateway after another gets SIGTERM, drains, and is started anew on its port. The model server behind all of them counts its
-requests. Exits with status 1 if a request failed, or if the model server saw another number of requests than clients sent.
-Linux only; needs `haproxy`.
+HAProxy runs with `deploy/haproxy.cfg`. Clients send whole requests and streams, half of them on new connections, while
+one gateway after another gets SIGTERM, drains, and is started anew on its port. The model server behind all of them
+counts its requests. Exits with status 1 if a request failed, or if the model server saw another number of requests than
+clients sent. Linux only; needs `haproxy`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The chart renders with real Helm, and its documents are valid by the schemas of Kubernetes and the Prometheus operator."""
+"""Real Helm renders the chart; the schemas of Kubernetes and of the Prometheus operator judge its documents."""
 
 from __future__ import annotations
 

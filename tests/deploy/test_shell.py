@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "man" / "route.1"
-PROGRAM = f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom router.commands import main\nmain()\n"
+PROGRAM = (
+    f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom router.commands import main\nmain()\n"
+)
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -58,7 +60,8 @@ def test_the_manual_page_renders_without_a_warning() -> None:
 
 @needs("bash")
 @pytest.mark.parametrize(
-    ("words", "expected"), [("rec", "records"), ("keys ad", "add"), ("serve --worke", "--workers"), ("a\\ prompt x", "")]
+    ("words", "expected"),
+    [("rec", "records"), ("keys ad", "add"), ("serve --worke", "--workers"), ("a\\ prompt x", "")],
 )
 def test_bash_completes_commands_and_options(words: str, expected: str, environment: dict[str, str]) -> None:
     script = 'source <(route --show-completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
@@ -88,9 +91,10 @@ def test_zsh_completes_at_a_tab(environment: dict[str, str]) -> None:
         os.chdir(environment["HOME"])
         os.execvpe("zsh", ["zsh", "-f", "-i"], {**environment, "PS1": "> "})
     try:
-        # fmt: off
-        os.write(terminal, b"autoload -Uz compinit && compinit -u -D && route --show-completion zsh > c.zsh; . ./c.zsh; echo rea''dy\n")
-        # fmt: on
+        script = (
+            "autoload -Uz compinit && compinit -u -D && route --show-completion zsh > c.zsh; . ./c.zsh; echo rea''dy"
+        )
+        os.write(terminal, f"{script}\n".encode())
         assert "ready" in _read_until(terminal, "ready")
         os.write(terminal, b"route rec\t")
         assert "route records" in _read_until(terminal, "route records")
