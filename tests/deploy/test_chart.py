@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from packaging.version import Version
 
+from bench.gateway.processes import Start, free_port, running
 from router import __version__
 from tests.clients.packages import NEEDS_NODE
 from tests.deploy.tools import (
@@ -22,9 +28,11 @@ from tests.deploy.tools import (
     rendered,
     schema_problems,
 )
+from tests.gateway.servers import wait_for
 from tests.test_docs import longest_stop_s, problems_of, unread_variables
 
 pytestmark = NEEDS_TOOLS
+CARD = "id: {}\nprovider: openai\nmodel: near\nbase_url: http://127.0.0.1:9/v1\napi_key_env: NEAR_KEY\n"
 OPERATOR = "monitoring.coreos.com/v1"
 SHARED = {"state": {"secret": "redis"}, "records": {"secret": "postgres"}, "persistence": {"enabled": False}}
 MONITORED = {
@@ -193,6 +201,57 @@ def test_a_mistake_in_the_values_is_named(values: dict[str, Any], words: str) ->
     done = helm("template", "gw", CHART, values={**LEAST, **values}, check=False)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_a_gateway_with_the_mounts_of_the_chart_reloads_new_cards_and_settings(tmp_path: Path) -> None:
+    """The kubelet writes a new folder, and atomically points the link `..data` of the mount to it."""
+
+    def mounted(cards: dict[str, str], gateway: dict[str, Any]) -> None:
+        documents = rendered({"config": {"cards": cards, "gateway": gateway}})
+        for name, mount in (("gw-pulvinar", "pulvinar"), ("gw-pulvinar-cards", "pulvinar-cards")):
+            data = next(
+                one["data"] for one in documents if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", name)
+            )
+            update_mount(tmp_path / mount, data)
+
+    mounted({"first": CARD.format("first")}, {"open_metrics": True})
+    port = free_port()
+    (container,) = pod_of(rendered({"config": {"cards": {"first": "-"}}}))["containers"]
+    places = {entry["name"]: entry["value"].replace("/etc/", f"{tmp_path}/") for entry in container["env"]}
+    command = (sys.executable, str(CHART.parents[2] / "cli.py"), "serve", "--port", str(port))
+    own = {name: str(tmp_path / name) for name in ("PULVINAR_STORE", "PULVINAR_CACHE", "PULVINAR_EVIDENCE")}
+    # A card without a server: the gateway is up, not ready.
+    start = Start(command, tmp_path / "pulvinar", port, ("/healthz",), {**places, **own, "NEAR_KEY": "sk-1"})
+    with running(start, tmp_path / "log"), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+
+        def ids() -> set[str]:
+            return {model["id"] for model in client.get("/v1/models").json()["data"]}
+
+        assert {"first"} <= ids()
+        mounted({"second": CARD.format("second"), "third": CARD.format("third")}, {"open_metrics": True})
+        assert wait_for(lambda: {"second", "third"} <= ids() and "first" not in ids(), 60)
+        mounted({"second": CARD.format("second")}, {"aliases": {"gpt-x": "second"}})
+        assert wait_for(lambda: "gpt-x" in ids() and "third" not in ids(), 60)
+
+
+def update_mount(mount: Path, files: dict[str, str]) -> None:
+    """Write `files` as the kubelet updates a mounted config map."""
+    mount.mkdir(exist_ok=True)
+    old = (mount / "..data").resolve() if (mount / "..data").exists() else None
+    new = mount / f"..{time.monotonic_ns()}"
+    new.mkdir()
+    for name, text in files.items():
+        (new / name).write_text(text, encoding="utf-8")
+    (mount / "..data_tmp").symlink_to(new.name)
+    (mount / "..data_tmp").rename(mount / "..data")
+    for name in files:
+        if not (mount / name).is_symlink():
+            (mount / name).symlink_to(Path("..data") / name)
+    for link in mount.iterdir():
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+    if old is not None:
+        shutil.rmtree(old)
 
 
 def test_every_value_is_used_by_a_template() -> None:
