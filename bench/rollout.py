@@ -212,7 +212,7 @@ def main() -> int:
         outcome = asyncio.run(roll_out(Path(scratch), options.connections, options.replaced))
     for number, one in enumerate(outcome.replacements, 1):
         print(
-            f"gateway {number}: exit status {one.exit_status} after {one.drained_s:.1f} s of draining, "
+            f"gateway {number}: ended with status {one.exit_status} after {one.drained_s:.1f} s of draining, "
             f"its successor was ready after {one.started_s:.1f} s"
         )
     print(f"{outcome.sent} requests sent, {outcome.streams} of them streams; the model server got {outcome.received}")
