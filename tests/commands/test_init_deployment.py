@@ -13,7 +13,7 @@ from router import __version__
 from router.cards import Catalog
 from router.commands import deployment
 from tests.commands.conftest import Run
-from tests.deploy.tools import DIGEST, NEEDS_TOOLS, hadolint, helm
+from tests.deploy.tools import DIGEST, NEEDS_TOOLS, helm
 from tests.test_docs import problems_of
 
 CARD = """id: mine
@@ -48,13 +48,6 @@ def test_docker_writes_a_compose_file_with_the_users_cards_and_port(folder: Path
     assert (out / "providers.env").stat().st_mode & 0o777 == 0o600
     assert "docker compose --file out/compose.yaml up" in done.out
     assert "near: base_url is on 127.0.0.1, which is the container itself" in done.out
-
-
-@NEEDS_TOOLS
-def test_the_dockerfile_of_a_release_has_no_lint(folder: Path, run: Run) -> None:
-    run("init", "out", "--docker")
-    done = hadolint(folder / "out" / "Dockerfile")
-    assert done.returncode == 0, done.stdout
 
 
 def test_systemd_writes_a_unit_that_verifies(folder: Path, run: Run) -> None:
