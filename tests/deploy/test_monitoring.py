@@ -27,7 +27,10 @@ __all__ = ["upstream"]
 
 HERE = Path(__file__).parent
 MONITORING = CHART / "monitoring"
-pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="needs prometheus: scripts/system installs it")
+pytestmark = [
+    pytest.mark.xdist_group("prometheus"),
+    pytest.mark.skipif(not shutil.which("prometheus"), reason="needs prometheus: scripts/system installs it"),
+]
 PANELS = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))["panels"]
 DASHBOARD = [target["expr"] for panel in PANELS for target in panel.get("targets", ())]
 RULES = [

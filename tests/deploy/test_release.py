@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 VERSION = "7.8.9"
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("release"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs a clone"),
 ]
