@@ -117,6 +117,11 @@ def shipped_plans_folder() -> Path:
     return _shipped_folder("plans")
 
 
+def shipped_deploy_folder() -> Path:
+    """The folder of the package's deployment files: unit, compose file, Dockerfile, chart."""
+    return _shipped_folder("deploy")
+
+
 def default_evidence_folder() -> Path:
     """The folder of probe outcomes.
 

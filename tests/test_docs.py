@@ -179,23 +179,32 @@ def test_the_compose_file_uses_existing_options_and_files() -> None:
     assert problems_of(service["command"]) == []
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
     assert "./config:/etc/pulvinar:ro" in service["volumes"]
-    assert (DEPLOY / f"{service['env_file'][0]}.example").exists()
+    assert all((DEPLOY / f"{file['path']}.example").exists() for file in service["env_file"])
     minutes = re.fullmatch(r"(\d+)m", service["stop_grace_period"])
     assert minutes is not None
     assert int(minutes[1]) * 60 > longest_stop_s(service["command"])
 
 
-def test_the_pod_has_probes_and_enough_time_to_shut_down() -> None:
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
-    pod = next(document for document in documents if document["kind"] == "Deployment")["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    assert problems_of(container["args"]) == []
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert pod["terminationGracePeriodSeconds"] > longest_stop_s(container["args"])
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
-    # A volume mounted by subPath is never updated.
-    assert not any("subPath" in mount for mount in container["volumeMounts"])
+def test_every_service_of_the_compose_file_runs_without_privileges_and_images_of_others_have_digests() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        # The image of the gateway states its own user.
+        if name != "gateway":
+            assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
+            assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", service["image"]), name
+            assert "ports" not in service, name
+    # The hosts in the example are those of the services.
+    example = (DEPLOY / "shared.env.example").read_text("utf-8")
+    assert set(re.findall(r"(?://|@)(\w+):\d+/", example)) == set(services) - {"gateway"}
+
+
+def test_the_image_of_a_release_differs_from_that_of_a_checkout_only_in_what_it_installs() -> None:
+    own, release = ((DEPLOY / name).read_text("utf-8") for name in ("Dockerfile", "release.Dockerfile"))
+    assert own.partition("FROM ${PYTHON}\n")[2] == release.partition("FROM ${PYTHON}\n")[2]
+    assert re.findall(r"^ARG PYTHON=.*$", own, re.M) == re.findall(r"^ARG PYTHON=.*$", release, re.M)
 
 
 def test_the_image_copies_existing_files_and_runs_unprivileged() -> None:
