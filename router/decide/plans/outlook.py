@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from router.decide.goals import Scale
 from router.decide.plans import expected
+from router.decide.plans.columns import PlanColumn
 from router.decide.plans.expected import Constants, Expected
 from router.decide.plans.members import Members
 from router.decide.plans.spec import (
@@ -56,6 +58,7 @@ class Figures(NamedTuple):
     """A plan on one prompt. `most_…` count every call that may be made; NaN where a member's forecast is unknown.
 
     `counted_usd` is the expected cost with unknown ones as goals count them. `reach` has the probability of each call.
+    `column` is what the plan was forecast by, None where that were the closed forms.
     """
 
     quality: float
@@ -75,6 +78,7 @@ class Figures(NamedTuple):
     reach: tuple[float, ...]
     answerer: int
     most_calls: int
+    column: PlanColumn | None = None
 
 
 class Calls(NamedTuple):
@@ -138,8 +142,15 @@ def _known(values: Sequence[float]) -> tuple[float, ...]:
     return (*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:])
 
 
-def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
-    """The figures of a plan at the price of money that its own expected cost has."""
+def figures_of(
+    plan: PlanSpec,
+    members: Members,
+    costs: Costs,
+    price: Price,
+    constants: Constants,
+    column: PlanColumn | None = None,
+) -> Figures:
+    """The figures of a plan at the price of money that its own expected cost has, by its column where it has one."""
     positions, asked = members.calls, len(members.calls)
     if isinstance(plan, Samples):
         positions = positions * plan.n
@@ -153,9 +164,9 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         counted = (*counted[:-1], counted[-1] + (0.0 if math.isnan(reading) else reading))
     compares = calls.compared[:asked] != calls.quality[:asked]
     columns, steps = _columns(calls, asked, compares)
-    value, result = _expected(plan, columns, counted, price, constants)
+    value, result = _expected(plan, columns, counted, price, constants, column)
     quality, reach = result
-    std, independent = _deviations(calls, quality, steps, constants.form_error)
+    std, independent = _deviations(calls, quality, steps, constants.form_error if column is None else column.error)
     latency, most_latency, most_ttft = _times(plan, reach, calls.latency_ms, calls.ttft_ms)
     return Figures(
         quality=quality[0],
@@ -175,6 +186,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         reach=tuple(reach),
         answerer=_answerer(plan, members, reach),
         most_calls=1 + plan.handovers if isinstance(plan, Reroute) else len(positions),
+        column=column,
     )
 
 
@@ -198,9 +210,17 @@ def _columns(calls: Calls, asked: int, compares: bool) -> tuple[list[Sequence[fl
 
 
 def _expected(
-    plan: PlanSpec, columns: Sequence[Sequence[float]], counted_usd: Sequence[float], price: Price, constants: Constants
+    plan: PlanSpec,
+    columns: Sequence[Sequence[float]],
+    counted_usd: Sequence[float],
+    price: Price,
+    constants: Constants,
+    measured: PlanColumn | None,
 ) -> tuple[float, Expected]:
     """The price of money, and what the plan is expected to achieve at it."""
+    if measured is not None:
+        by_column = functools.partial(measured.expected, columns)
+        return _settled(price, counted_usd, by_column, by_column)
     match plan:
         case Cascade(gate=gate):
             separation, threshold = _rule(gate, constants)
