@@ -249,7 +249,7 @@ def _plan_changes(then: Plans, now: Plans, recorded: DecisionRecord, policy: Pol
     edited = [name for name in used if then.get(name) != now.get(name)]
     changes = [f"plan edited: {shortened(edited, _MAX_NAMED)}"] if edited else []
     if used and then.columns != now.columns:
-        changes.append("columns of plans trained again")
+        changes.append("columns of plans fitted again")
     return tuple(changes)
 
 

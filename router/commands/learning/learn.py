@@ -178,7 +178,7 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog,
     plans = options.load_plan_folder(plans_folder, catalog)
     priced = ((card.id, price_of(card)) for card in catalog)
     prices = {
-        name: TokenPrices(float(price.input_per_mtok), float(price.output_per_mtok))
+        name: TokenPrices(float(price.input_usd), float(price.output_usd))
         for name, price in priced
         if price is not None
     }

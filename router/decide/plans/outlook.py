@@ -113,8 +113,11 @@ class Costs:
 
     def __init__(self, forecast: Forecast, counted_usd: Doubles, input_usd_per_mtok: Doubles) -> None:
         self.counted_usd, self.input_usd_per_mtok = counted_usd, input_usd_per_mtok
-        self._columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
-        self._read: dict[int, tuple[float, ...]] = {}
+        columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
+        qualities = columns[:_COUNT_OF_QUALITIES]
+        qualities[np.isnan(qualities)] = 0.0
+        self._of_cards = columns.T
+        self._read: dict[int, list[float]] = {}
 
     def of(self, members: Members, calls: Sequence[int]) -> Calls:
         """What is expected of each call; each part of a prompt has a forecast of its own."""
@@ -124,22 +127,22 @@ class Costs:
             reads = [self._of_card(card) for card in calls]
         return Calls(*zip(*reads, strict=True))
 
-    def _of_card(self, card: int) -> tuple[float, ...]:
+    def _of_card(self, card: int) -> list[float]:
         found = self._read.get(card)
         if found is None:
-            found = self._read[card] = _known(self._columns[:, card].tolist())
+            found = self._read[card] = self._of_cards[card].tolist()
         return found
 
-    def _of_part(self, part: Forecast, card: int) -> tuple[float, ...]:
+    def _of_part(self, part: Forecast, card: int) -> list[float]:
         usd = part.cost_usd.item(card)
         counted = self.counted_usd.item(card) if math.isnan(usd) else usd
         return _known([column.item(card) for column in (*_QUALITIES(part), *_AMOUNTS(part))] + [counted])
 
 
-def _known(values: Sequence[float]) -> tuple[float, ...]:
+def _known(values: Sequence[float]) -> list[float]:
     """The fields of `Calls` of one call."""
     qualities = values[:_COUNT_OF_QUALITIES]
-    return (*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:])
+    return [*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:]]
 
 
 def figures_of(

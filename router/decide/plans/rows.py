@@ -104,9 +104,9 @@ class PlanRows:
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
         columns = self._columns
-        for position, row in enumerate(self.rows, self._cards):
-            if row.figures is not None:
-                columns[:, position] = _forecast_of(row.figures)
+        known = [(position, row.figures) for position, row in enumerate(self.rows, self._cards) if row.figures]
+        if known:
+            columns[:, [position for position, _ in known]] = np.array([_forecast_of(own) for _, own in known]).T
         compared = forecast.compared
         if compared is not None:
             own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
