@@ -9,7 +9,7 @@ from router.cards.catalog import load_catalog
 from router.cards.machine.speeds import read_speeds
 from router.compose.learned import GateFile, LearnedGate, load_gate
 from router.decide.plans.catalog import load_plans
-from router.decide.plans.columns import Columns
+from router.decide.plans.forecast.columns import Columns
 from router.decide.policy import load_policies
 from router.errors import ArtifactError, CallerError
 from router.perceive.ability.evidence import load_evidence

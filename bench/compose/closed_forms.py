@@ -11,8 +11,8 @@ import numpy as np
 from bench.compose.measure import Fitted
 from router import settings
 from router.compose.learned import load_gate
-from router.decide.plans import expected
-from router.decide.plans.columns import Measured
+from router.decide.plans.forecast import expected
+from router.decide.plans.forecast.columns import Measured
 from router.learn.data.answers import NO_ANSWER
 from router.learn.plans.columns import Achieved, carried_out, out_of_fold
 from router.learn.plans.pooled_gate import answered

@@ -23,7 +23,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
-from router.decide.plans.columns import Columns
+from router.decide.plans.forecast.columns import Columns
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.shape import cards_named_in

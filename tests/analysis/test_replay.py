@@ -18,7 +18,7 @@ from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
 from router.decide.plans.catalog import Plans
-from router.decide.plans.columns import Columns, PlanColumn
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError

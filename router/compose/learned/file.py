@@ -13,7 +13,7 @@ import router
 from router.compose.learned.gate import LearnedGate
 from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import GateWeights
-from router.decide.plans.columns import PlanColumn
+from router.decide.plans.forecast.columns import PlanColumn
 from router.errors import ArtifactError
 from router.perceive.artifact import read_manifest, write_manifest
 

@@ -10,7 +10,7 @@ import msgspec
 
 from router.cards.catalog import Catalog
 from router.decide.plans.checks import problems_of, unknown_cards
-from router.decide.plans.columns import NO_COLUMNS, Columns
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean, excerpt
 from router.formats.yaml_file import KeyPath, convert, read_mapping, yaml_files

@@ -12,9 +12,10 @@ import numpy as np
 from msgspec import Struct
 
 from router.decide.goals import Scale
-from router.decide.plans import expected
-from router.decide.plans.columns import PlanColumn
-from router.decide.plans.expected import Constants, Expected
+from router.decide.plans.forecast import expected
+from router.decide.plans.forecast.columns import PlanColumn
+from router.decide.plans.forecast.expected import Constants, Expected
+from router.decide.plans.forecast.vote import asked_at_once
 from router.decide.plans.members import Members
 from router.decide.plans.spec import (
     BestOf,
@@ -29,7 +30,6 @@ from router.decide.plans.spec import (
     Samples,
     Segments,
 )
-from router.decide.plans.vote import asked_at_once
 from router.types import Doubles, Forecast
 
 _STEP = 0.01

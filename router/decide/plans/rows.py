@@ -16,8 +16,8 @@ from router.decide import goals
 from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
-from router.decide.plans.columns import NO_COLUMNS, Columns
-from router.decide.plans.expected import CONSTANTS, Constants
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
+from router.decide.plans.forecast.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, Price, figures_of
 from router.decide.plans.possible import impossible

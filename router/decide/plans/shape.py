@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from router.cards.catalog import Catalog
-from router.decide.plans.columns import Measured, measured_as
+from router.decide.plans.forecast.columns import Measured, measured_as
 from router.decide.plans.spec import (
     Best,
     Chain,

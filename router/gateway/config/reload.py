@@ -20,7 +20,7 @@ from watchfiles import Change, awatch
 
 from router.cards import Card
 from router.decide.model_name import Aliases
-from router.decide.plans.columns import NO_COLUMNS, Columns
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.errors import ConfigurationError, PulvinarError
 from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig

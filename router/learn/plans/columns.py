@@ -14,7 +14,7 @@ import numpy as np
 
 from router.compose.learned.members import MembersRule, gains_of_members, rights_of_members
 from router.compose.learned.rule import leading, same_answers
-from router.decide.plans.columns import LEAST, Measured, PlanColumn, Weights
+from router.decide.plans.forecast.columns import LEAST, Measured, PlanColumn, Weights
 from router.learn.plans.held_out import HeldOutCommittees
 from router.learn.plans.members_gate import fit_members
 from router.learn.plans.out_of_fold import fit_logistic, logit

@@ -14,7 +14,7 @@ from router.compose.learned import ClosedForms, GateFile, LearnedFrom
 from router.compose.learned.file import sealed
 from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import own_rights
-from router.decide.plans.columns import Measured, PlanColumn
+from router.decide.plans.forecast.columns import Measured, PlanColumn
 from router.learn.data.answers import CHARS_PER_TOKEN, NO_ANSWER, AnswerSet
 from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS
 from router.learn.plans.answer_gate import prior_of

@@ -22,7 +22,7 @@ from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
 from router.decide.goals import LOAD
 from router.decide.plans.catalog import Plans
-from router.decide.plans.columns import Columns, PlanColumn
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.decide.plans.catalog import Plans
-from router.decide.plans.columns import Columns, PlanColumn
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.spec import Best, Cascade, Committee, FixedGate, PlanSpec
 from router.errors import NoCandidateError
 from router.types import Decision

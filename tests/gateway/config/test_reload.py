@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from router.decide.plans.columns import Columns, PlanColumn
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.errors import ConfigurationError
 from router.gateway.config import reload
 from router.gateway.config.keys import hash_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.decide.plans.columns import Measured, PlanColumn
+from router.decide.plans.forecast.columns import Measured, PlanColumn
 from router.learn.plans.columns import PRICES, carried_out, column_of, fit, forecast
 from router.learn.plans.pooled_gate import Answered, answered
 from tests.learn.plans.test_committee import PROMPTS, answer_set, folds_and_vectors

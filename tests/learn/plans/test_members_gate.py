@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router.compose.learned.members import gains_of_members, own_rights_of_members
-from router.decide.plans.columns import Measured
+from router.decide.plans.forecast.columns import Measured
 from router.learn.plans.fit import Training, fit_gate_file
 from router.learn.plans.members_gate import fit_members
 from router.learn.plans.pooled_gate import Answered, answered, fit_weights

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from router.decide.plans.expected import Column, Expected
+from router.decide.plans.forecast.expected import Column, Expected
 from router.decide.plans.spec import Cascade, Committee, FixedGate, PlanSpec
 
 LEAST = 0.02
