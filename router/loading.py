@@ -7,8 +7,9 @@ from pathlib import Path
 from router import settings
 from router.cards.catalog import load_catalog
 from router.cards.machine.speeds import read_speeds
-from router.compose.learned import LearnedGate, load_gate
+from router.compose.learned import GateFile, LearnedGate, load_gate
 from router.decide.plans.catalog import load_plans
+from router.decide.plans.forecast.columns import Columns
 from router.decide.policy import load_policies
 from router.errors import ArtifactError, CallerError
 from router.perceive.ability.evidence import load_evidence
@@ -41,10 +42,22 @@ def load_plan_gate(folder: Path | None = None) -> LearnedGate:
 
     Raises ArtifactError.
     """
+    return _gate_file(folder).gate()
+
+
+def load_plan_columns(folder: Path | None = None) -> Columns:
+    """What plans achieved on the answers from which their gate was learned: that of `load_plan_gate`.
+
+    Raises ArtifactError.
+    """
+    return Columns(_gate_file(folder).columns)
+
+
+def _gate_file(folder: Path | None) -> GateFile:
     own = load_gate(folder or settings.default_artifact_folder())
     if own is None and (own := load_gate(settings.shipped_artifact_folder())) is None:
         raise ArtifactError(f"{settings.shipped_artifact_folder()}: the gate of the package is missing; install again")
-    return own.gate()
+    return own
 
 
 def load_router(cards: Path | None = None, policies: Path | None = None, artifact: Path | None = None) -> Router:
@@ -58,4 +71,5 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     plans = load_plans(settings.default_plans_folder(), catalog)
     loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
     profiles = load_profiles(settings.profiles_folder(folder))
-    return Router(catalog, loaded, predictor, predictor.evidence_of(load_evidence(observed), profiles), plans)
+    evidence = predictor.evidence_of(load_evidence(observed), profiles)
+    return Router(catalog, loaded, predictor, evidence, plans.with_columns(load_plan_columns(artifact)))

@@ -173,7 +173,8 @@ class PlanOutlook(Struct, frozen=True):
     """What is expected of a plan on one prompt, and what it may use at most.
 
     `id` is `plan/NAME`, `method` its kind. Expected values weigh every call by its probability; `most_…` count all
-    calls that may be made. `quality_per_usd` is λ, see `ComposedPlan`.
+    calls that may be made. `quality_per_usd` is λ, see `ComposedPlan`. `forecast_by` is "closed form", or says which
+    answers the plan was measured on.
     """
 
     id: str
@@ -189,6 +190,7 @@ class PlanOutlook(Struct, frozen=True):
     most_latency_ms: float | None
     quality_per_usd: float
     steps: tuple[PlanStep, ...]
+    forecast_by: str = "closed form"
 
 
 Plan = SinglePlan | ComposedPlan

@@ -14,8 +14,8 @@ fixed rule "two cheap ones agree, else the best model", the best pair that the b
 `--by domain` leaves whole domains out of every fit. `--control shuffled` permutes the answers and their signals over
 prompts: nothing must be gained. `--control oracle` has a gate that knows the truth: `rule` is then the cascade that
 stops at the first right answer. `--gate` prints how well P(right) is calibrated; `--closed-forms` compares the
-forecast of a plan without common answers with real ones; `--reroute` measures plans that forecast again with an answer
-beside the prompt; `--picture FILE` draws quality against cost.
+forecasts of plans, by closed form and by column, with real answers; `--reroute` measures plans that forecast again with
+an answer beside the prompt; `--picture FILE` draws quality against cost.
 """
 
 from __future__ import annotations

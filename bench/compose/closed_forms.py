@@ -1,9 +1,9 @@
-"""The forecast of a plan without common answers, next to what the plan really achieves on common answers."""
+"""The forecasts of plans, by closed form and by column, next to what the plans really achieve on common answers."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,27 @@ import numpy as np
 from bench.compose.measure import Fitted
 from router import settings
 from router.compose.learned import load_gate
-from router.decide.plans import expected
+from router.decide.plans.forecast import expected
+from router.decide.plans.forecast.columns import Measured
 from router.learn.data.answers import NO_ANSWER
+from router.learn.plans.columns import Achieved, carried_out, out_of_fold
+from router.learn.plans.pooled_gate import answered
 from router.types import Doubles
 
 _THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
-_PAIRS, _TRIPLES = 12, 12
+_PAIRS, _TRIPLES, _OWN = 12, 12, 6
+_PRICES = (0.005, 0.02, 0.08)
 
 Checks = list[dict[str, Any]]
 Members = tuple[int, ...]
 
 
 def measure(given: Fitted) -> Checks:
-    """Quality and calls, real and by the closed form, of cascades of two and of votes of three.
+    """Quality and calls, real, by the closed form and by a column, of cascades of two and of votes of three, and of
+    plans with a gate of their own.
 
-    The constants are those of the shipped gate; forecasts of the members are out of fold.
+    The constants are those of the shipped gate; forecasts of the members are out of fold, and columns are fitted to the
+    other folds.
     """
     file = load_gate(settings.shipped_artifact_folder())
     assert file is not None
@@ -41,7 +47,36 @@ def measure(given: Fitted) -> Checks:
     return [
         *(_cascade(given, pair, least, constants) for pair in _evenly(pairs, _PAIRS) for least in _THRESHOLDS),
         *(_vote(given, triple, constants) for triple in _evenly(triples, _TRIPLES)),
+        *_with_own_gates(given, _evenly(pairs, _OWN), _evenly(triples, _OWN), constants),
     ]
+
+
+def _with_own_gates(
+    given: Fitted, pairs: Sequence[Members], triples: Sequence[Members], constants: expected.Constants
+) -> Iterator[dict[str, Any]]:
+    """Plans with the gate that `route train --plans` fits to their members, carried out at several prices of money."""
+    seen, costs = answered(given.data, given.gate.prior), given.data.cost_usd.mean(axis=0)
+    plans = [
+        *(("cascade", members, 0) for members in (*pairs, *triples)),
+        *(("committee", each, 2) for each in triples),
+    ]
+    for kind, members, agree in plans:
+        measured = Measured(kind, tuple(given.data.models[each] for each in members), agree, None)
+        shares = costs[list(members)]
+        achieved = carried_out(measured, seen, members, given.folds, shares, _PRICES)
+        for number, price in enumerate(_PRICES):
+            prices = (0.0, *(price * shares[1:] / shares[1:].sum()).tolist())
+            prior = given.gate.prior[:, list(members)].tolist()
+            if kind == "cascade":
+                apart = constants.separation
+                forecast = [expected.cascade([row], prices, constants, separation=apart) for row in prior]
+            else:
+                forecast = [
+                    expected.committee([row], prices, constants, agree=agree, separation=constants.separation)
+                    for row in prior
+                ]
+            name = f"own gate, {kind} of {len(members)}"
+            yield _row(given, name, members, achieved.quality[:, number], achieved.calls[:, number], forecast)
 
 
 def _evenly(items: Sequence[Members], count: int) -> list[Members]:
@@ -80,6 +115,8 @@ def _vote(given: Fitted, members: Members, constants: expected.Constants) -> dic
 def _row(
     given: Fitted, plan: str, members: Members, quality: Doubles, calls: Doubles, forecast: list[expected.Expected]
 ) -> dict[str, Any]:
+    prior = given.gate.prior[:, list(members)]
+    column = out_of_fold(prior, Achieved(quality[:, None], calls[:, None]), given.folds)
     return {
         "plan": plan,
         "members": [given.data.models[member] for member in members],
@@ -87,26 +124,34 @@ def _row(
         "expected_quality": round(float(np.mean([each.quality[0] for each in forecast])), 4),
         "calls": round(float(calls.mean()), 3),
         "expected_calls": round(float(np.mean([sum(each.reach) for each in forecast])), 3),
+        "column_quality": round(float(column.quality.mean()), 4),
+        "column_calls": round(float(column.calls.mean()), 3),
+        "squared_error": round(
+            float(np.mean([(each.quality[0] - y) ** 2 for each, y in zip(forecast, quality, strict=True)])), 4
+        ),
+        "column_squared_error": round(float(np.square(column.quality[:, 0] - quality).mean()), 4),
     }
 
 
 def table(results: dict[str, Checks]) -> str:
     """The mean and the greatest differences as a table in Markdown."""
     lines = [
-        "| set | plan | plans | quality: mean difference, its size, greatest | calls: mean difference, its size, "
-        "greatest |",
-        "|---|---|---|---|---|",
+        "| set | plan | plans | closed form, quality: mean difference, its size, greatest | calls "
+        "| column, quality | calls | squared error by prompt: closed form, column |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, rows in results.items():
         kinds = sorted({row["plan"] for row in rows}), {row["plan"].split(",")[0] for row in rows}
         for kind in [*sorted(kinds[1]), *kinds[0]]:
             chosen = [row for row in rows if row["plan"].startswith(kind)]
-            cells = [_differences(chosen, what) for what in ("quality", "calls")]
-            lines.append(f"| {name} | {kind} | {len(chosen)} | {cells[0]} | {cells[1]} |")
+            cells = [_differences(chosen, by, what) for by in ("expected", "column") for what in ("quality", "calls")]
+            squared = [np.mean([row[key] for row in chosen]) for key in ("squared_error", "column_squared_error")]
+            cells.append(f"{squared[0]:.4f}, {squared[1]:.4f}")
+            lines.append(f"| {name} | {kind} | {len(chosen)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _differences(rows: Checks, what: str) -> str:
-    differences = np.array([row[f"expected_{what}"] - row[what] for row in rows])
+def _differences(rows: Checks, by: str, what: str) -> str:
+    differences = np.array([row[f"{by}_{what}"] - row[what] for row in rows])
     sizes = np.abs(differences)
     return f"{differences.mean():+.4f}, {sizes.mean():.4f}, {sizes.max():.4f}"

@@ -1,6 +1,6 @@
 """What plans add to the time of a decision: `OMP_NUM_THREADS=1 python -m bench.compose.overhead`.
 
-A catalogue of 44 cards, the seven shipped plans and one cascade of three. Each prompt, of about 100 tokens, is decided
+A catalogue of 44 cards, the shipped plans and one cascade of three. Each prompt, of about 100 tokens, is decided
 with plans and without, in turn; each counts with the least CPU time of some tries, so that other work on the machine
 matters little. `plans off` is the difference between a router that has plans, which the policy does not name, and one
 that has none.

@@ -6,18 +6,20 @@ import html
 
 from bench.compose.measure import Pools
 
-_PANEL, _HEIGHT = 300, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 64
+_PANEL, _HEIGHT = 300, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 84
+_LEGEND_COLUMN, _LEGEND_ROW = 330, 18
 _STYLE = (
     "svg{font:12px system-ui,sans-serif;--ink:#1d2329;--faint:#6b7680;--rule:#dde2e6;--a:#6b7680;--b:#c8553d;"
-    "--c:#1f6f8b}"
+    "--c:#1f6f8b;--d:#7a5195}"
     "@media(prefers-color-scheme:dark){svg{--ink:#e4e8eb;--faint:#97a2ab;--rule:#313a42;--a:#97a2ab;--b:#f0945a;"
-    "--c:#4fb3d1}}text{fill:var(--ink)}.grid{stroke:var(--rule)}.small{fill:var(--faint)}polyline{fill:none;"
+    "--c:#4fb3d1;--d:#b48fd0}}text{fill:var(--ink)}.grid{stroke:var(--rule)}.small{fill:var(--faint)}polyline{fill:none;"
     "stroke-width:2}"
 )
 _LINES = (
     ("single", "single_cost", "best single choice", "--a", "5 4"),
-    ("plans", "plans_cost", "with plans, gate fitted to the models", "--c", ""),
+    ("own", "own_cost", "with plans, trained gate", "--c", ""),
+    ("plans", "plans_cost", "with plans, a gate for each price of money", "--d", "2 3"),
     ("shipped", "shipped_cost", "with plans, shipped gate, models it never saw", "--b", ""),
 )
 
@@ -29,11 +31,11 @@ def draw(pools: Pools) -> str:
         f'<g transform="translate({number * _PANEL} 0)">{_panel(name, budgets)}</g>'
         for number, (name, budgets) in enumerate(pools.items())
     ]
-    legend, x = [], 46
-    for _, _, words, colour, dash in _LINES:
-        line = f'<polyline points="{x},{_HEIGHT - 12} {x + 22},{_HEIGHT - 12}" stroke="var({colour})" {_dashed(dash)}/>'
-        legend.append(f'{line}<text x="{x + 28}" y="{_HEIGHT - 8}">{html.escape(words)}</text>')
-        x += 60 + 6 * len(words)
+    legend = []
+    for number, (_, _, words, colour, dash) in enumerate(_LINES):
+        x, y = _LEFT + number // 2 * _LEGEND_COLUMN, _HEIGHT - 30 + number % 2 * _LEGEND_ROW
+        line = f'<polyline points="{x},{y} {x + 22},{y}" stroke="var({colour})" {_dashed(dash)}/>'
+        legend.append(f'{line}<text x="{x + 28}" y="{y + 4}">{html.escape(words)}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" role="img" '
         f'aria-label="Quality against cost of single choice and of plans"><style>{_STYLE}</style>'

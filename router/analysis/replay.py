@@ -247,7 +247,10 @@ def _plan_changes(then: Plans, now: Plans, recorded: DecisionRecord, policy: Pol
     """Which of the plans that the decision may choose have been edited."""
     used = (recorded.named_plan,) if recorded.named_plan is not None else policy.plans
     edited = [name for name in used if then.get(name) != now.get(name)]
-    return (f"plan edited: {shortened(edited, _MAX_NAMED)}",) if edited else ()
+    changes = [f"plan edited: {shortened(edited, _MAX_NAMED)}"] if edited else []
+    if used and then.columns != now.columns:
+        changes.append("columns of plans fitted again")
+    return tuple(changes)
 
 
 def _same(one: Evidence | None, two: Evidence | None) -> bool:

@@ -111,6 +111,7 @@ def _print_plan(out: Console, plan: PlanOutlook) -> None:
         f"cost {cost} expected and {most} at most, "
         f"{plan.calls:.2f} calls expected and {plan.most_calls} at most"
     )
+    out.print(f"          forecast by: {escape(plan.forecast_by)}")
     for number, step in enumerate(plan.steps, start=1):
         branch = "└─" if number == len(plan.steps) else "├─"
         price = "?" if step.cost_usd is None else units.show_usd(round(step.cost_usd, 7))

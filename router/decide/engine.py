@@ -23,6 +23,7 @@ from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, among, evaluate
 from router.decide.plans.canary import Trial, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
+from router.decide.plans.forecast.columns import Columns
 from router.decide.plans.members import Chooser
 from router.decide.plans.rows import POSSIBLE, Outlooks, PlanRows, Weights
 from router.decide.plans.shape import cards_named_in
@@ -113,7 +114,15 @@ def decide(
     rows = None
     if named:
         rows = _plan_rows(
-            [plans.named(name) for name in named], features, inputs, policy, combined, results, parts, request_context
+            [plans.named(name) for name in named],
+            features,
+            inputs,
+            policy,
+            combined,
+            results,
+            parts,
+            request_context,
+            plans.columns,
         )
         results, parts, forecast = rows.results(results), rows.parts(parts), rows.forecast(forecast)
         if request_context.plan is not None and (only := rows.only_named()) is not None:
@@ -186,6 +195,7 @@ def _plan_rows(
     results: Sequence[LimitResult],
     parts: Mapping[str, Doubles],
     request_context: RequestContext,
+    columns: Columns,
 ) -> PlanRows:
     """The plans with their members among the cards that pass `results`, by the policy's own score."""
     kept, lenient = request_context.kept, policy.unknown == "allow"
@@ -200,6 +210,7 @@ def _plan_rows(
         Chooser(inputs, results, score, functools.partial(_part_score, inputs, policy), unknown_passes=lenient),
         first=None if kept is None else inputs.catalog.position(predecessor(inputs.catalog, kept) or kept),
         unknown_passes=lenient,
+        columns=columns,
     )
 
 

@@ -18,6 +18,7 @@ from router.analysis.replay import Replayer, read_flags
 from router.cards import Catalog
 from router.cards.schema import to_plain
 from router.decide.plans.catalog import Plans
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
@@ -364,13 +365,27 @@ def test_a_decision_with_contradicting_flags_replays(store: Store, predictor: Pr
     assert store.replayer.replay(recorded).same
 
 
+COLUMN = PlanColumn(
+    kind="cascade",
+    members=("poet", "generalist"),
+    agree=0,
+    threshold=None,
+    prices=(0.0, 0.1),
+    quality=((0.5, 0.4, 0.6), (0.3, 0.8, 0.2)),
+    calls=((-0.7, 0.3),),
+    asked=((0.4, -0.9),),
+    error=0.01,
+    prompts=300,
+    source="exams",
+)
 PLANS = Plans(
     [
         Cascade(id="ladder", description="d", members=("poet", "generalist")),
         Committee(id="two", description="d", members=(Best(2),)),
         Samples(id="again", description="d", member="calculator"),
         Segments(id="split", description="d", min_gain=0.0),
-    ]
+    ],
+    Columns([COLUMN]),
 )
 TASKS = ChatRequest.from_prompt(f"Answer the questions below:\n1. {SUM}\n2. Which poem has the moon in it?\n3. {SUM}")
 
@@ -417,11 +432,25 @@ def test_the_parts_of_a_split_prompt_are_recorded(store: Store, predictor: Predi
     assert store.replayer.replay(stored).same
 
 
+def test_a_decision_by_a_column_is_repeated_by_it_after_it_was_fitted_again(store: Store, predictor: Predictor) -> None:
+    plain = router(predictor)
+    tested = Router(plain.catalog, plain.policies, predictor, plans=PLANS)
+    stored = store.record(tested, tested.route(ChatRequest.from_prompt(SUM), plan="ladder"))
+    assert stored.plan is not None
+    assert stored.plan.forecast_by == "column of 300 answered prompts of exams"
+    assert store.replayer.replay(stored).same
+    fitted_again = PLANS.with_columns(Columns([msgspec.structs.replace(COLUMN, error=0.02)]))
+    current = CatalogSnapshot(tested.catalog, {})
+    again = store.replayer.re_decide(stored, current, tested.policies, None, fitted_again)
+    assert again.reasons == ("columns of plans fitted again",)
+    assert "quality_std" in [difference.field for difference in again.differences]
+
+
 def test_with_an_edited_plan_the_replay_names_it(store: Store, predictor: Predictor) -> None:
     plain = router(predictor)
     tested = Router(plain.catalog, plain.policies, predictor, plans=PLANS)
     stored = store.record(tested, tested.route(ChatRequest.from_prompt(SUM), plan="ladder"))
-    edited = Plans([Cascade(id="ladder", description="d", members=("calculator", "generalist"))])
+    edited = Plans([Cascade(id="ladder", description="d", members=("calculator", "generalist"))], PLANS.columns)
     current = CatalogSnapshot(tested.catalog, {})
     again = store.replayer.re_decide(stored, current, tested.policies, None, edited)
     assert again.reasons == ("plan edited: ladder",)

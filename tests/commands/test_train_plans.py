@@ -65,7 +65,9 @@ def test_too_few_prompts_are_refused(run: Run, tmp_path: Path) -> None:
     assert "200 prompts" in done.err
 
 
-def test_a_plan_that_names_its_cards_gets_a_gate_of_its_own(run: Run, tmp_path: Path, own_set: Path) -> None:
+def test_a_plan_that_names_its_cards_gets_a_gate_and_a_column_of_its_own(
+    run: Run, tmp_path: Path, own_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_negative(own_set)
     cards, plans, out = tmp_path / "cards", tmp_path / "plans", tmp_path / "artifact"
     cards.mkdir()
@@ -87,3 +89,10 @@ def test_a_plan_that_names_its_cards_gets_a_gate_of_its_own(run: Run, tmp_path: 
     done = run(*arguments, "--plans-only")
     assert done.code == 0, done.err
     assert "a gate of its own: tiny, small, huge" in done.out
+    assert "a column: cascade of tiny, small, huge (± 0.0" in done.out
+    monkeypatch.setenv("PULVINAR_PLANS", str(plans))
+    asked = ("What is it?", "--cards", str(cards), "--artifact", str(out), "--plans", "ladder,free", "--explain")
+    explained = run(*asked, "--policy", "best")
+    assert explained.code == 0, explained.err
+    assert "forecast by: column of 1000 answered prompts of own" in explained.out
+    assert "forecast by: closed form" in explained.out

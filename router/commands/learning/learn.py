@@ -149,11 +149,12 @@ def train(
 
 def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog, plans_folder: Path | None) -> GateFile:
     """The gate from those of the sets that have answers, and those of plans. Raises CallerError where none has."""
-    from router.decide.plans.shape import named_committees
+    from router.decide.plans.shape import measurable
+    from router.dispatch.costs import price_of
     from router.learn.data.answers import has_answers, load_answers
     from router.learn.data.vectors import vectors_of
     from router.learn.evaluation.splits import fold_of_each, k_folds
-    from router.learn.plans.fit import Training, fit_gate_file
+    from router.learn.plans.fit import TokenPrices, Training, fit_gate_file
     from router.loading import load_encoder
 
     with_answers = [folder for folder in sets if has_answers(folder)]
@@ -175,7 +176,13 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog,
     positions = {model: catalog.position(model) for model in models}
     names = {model: catalog.ids[position] for model, position in positions.items() if position is not None}
     plans = options.load_plan_folder(plans_folder, catalog)
-    return fit_gate_file(training, shlex.join(command), named_committees(plans.values(), catalog), names)
+    priced = ((card.id, price_of(card)) for card in catalog)
+    prices = {
+        name: TokenPrices(float(price.input_usd), float(price.output_usd))
+        for name, price in priced
+        if price is not None
+    }
+    return fit_gate_file(training, shlex.join(command), measurable(plans.values(), catalog), names, prices)
 
 
 def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
@@ -188,12 +195,23 @@ def _save_gate(out: Path, gate: GateFile, as_json: bool) -> None:
         raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
     if as_json:
         own = [rule.members for rule in gate.committees]
-        options.print_json({"gate": gate.id, "out": str(out), "closed_forms": gate.closed_forms, "committees": own})
+        options.print_json(
+            {
+                "gate": gate.id,
+                "out": str(out),
+                "closed_forms": gate.closed_forms,
+                "committees": own,
+                "columns": gate.columns,
+            }
+        )
     else:
         prompts = sum(source.prompts for source in gate.data_sets)
         typer.echo(f"{out}: gate {gate.id}, from the answers to {prompts} prompts")
         for rule in gate.committees:
             typer.echo(f"a gate of its own: {', '.join(rule.members)}")
+        for column in gate.columns:
+            least = "" if column.threshold is None else f", accepted from {column.threshold:g}"
+            typer.echo(f"a column: {column.kind} of {', '.join(column.members)}{least} (± {column.error:.3f})")
 
 
 def _wordings(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,7 @@ import router
 from router.compose.learned.gate import LearnedGate
 from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import GateWeights
+from router.decide.plans.forecast.columns import PlanColumn
 from router.errors import ArtifactError
 from router.perceive.artifact import read_manifest, write_manifest
 
@@ -43,8 +45,9 @@ class LearnedFrom(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GateFile(Struct, frozen=True, kw_only=True):
-    """The contents of the file. `committees` are the gates of plans whose members have answered all prompts of a set.
-    `sha256` is that of the weights, the closed forms and the committees.
+    """The contents of the file. `committees` are the gates of plans whose members have answered all prompts of a set,
+    `columns` what such plans achieved there. `sha256` is that of the weights, the closed forms, the committees and the
+    columns.
     """
 
     format: str = _FORMAT
@@ -55,6 +58,7 @@ class GateFile(Struct, frozen=True, kw_only=True):
     weights: GateWeights
     closed_forms: ClosedForms
     committees: tuple[MembersRule, ...] = ()
+    columns: tuple[PlanColumn, ...] = ()
     sha256: str = ""
 
     @property
@@ -91,11 +95,14 @@ def load_gate(folder: Path) -> GateFile | None:
     for committee in file.committees:
         if (problem := committee.problem()) is not None:
             raise ArtifactError(f"{path}: weights of {', '.join(committee.members)}: {problem}; train it again")
+    for column in file.columns:
+        if (problem := column.problem()) is not None:
+            raise ArtifactError(f"{path}: column of {', '.join(column.members)}: {problem}; train it again")
     return file
 
 
 def _hash(file: GateFile) -> str:
-    contents: list[Struct | tuple[MembersRule, ...]] = [file.weights, file.closed_forms]
-    if file.committees:
-        contents.append(file.committees)
+    contents: list[Any] = [file.weights, file.closed_forms]
+    # Files of earlier releases have none of these, and keep their ids.
+    contents += [each for each in (file.committees, file.columns) if each]
     return hashlib.sha256(msgspec.json.encode(contents, order="deterministic")).hexdigest()

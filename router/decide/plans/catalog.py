@@ -10,16 +10,18 @@ import msgspec
 
 from router.cards.catalog import Catalog
 from router.decide.plans.checks import problems_of, unknown_cards
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.decide.plans.spec import KINDS, PREFIX, PlanSpec
 from router.errors import ConfigurationError, FileError, UnknownModelError, did_you_mean, excerpt
 from router.formats.yaml_file import KeyPath, convert, read_mapping, yaml_files
 
 
 class Plans(Mapping[str, PlanSpec]):
-    """The plans by id, in the order of their ids."""
+    """The plans by id, in the order of their ids, and what those achieved that were measured."""
 
-    def __init__(self, plans: Sequence[PlanSpec] = ()) -> None:
+    def __init__(self, plans: Sequence[PlanSpec] = (), columns: Columns = NO_COLUMNS) -> None:
         self._plans = {plan.id: plan for plan in sorted(plans, key=lambda plan: plan.id)}
+        self.columns = columns
         self.ids = tuple(self._plans)
 
     def __getitem__(self, name: str) -> PlanSpec:
@@ -30,6 +32,10 @@ class Plans(Mapping[str, PlanSpec]):
 
     def __len__(self) -> int:
         return len(self._plans)
+
+    def with_columns(self, columns: Columns) -> Plans:
+        """These plans, forecast by these columns where they fit."""
+        return Plans(tuple(self.values()), columns)
 
     def named(self, name: str) -> PlanSpec:
         """The plan with this id, with or without `plan/`. Raises UnknownModelError with the most similar id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ import numpy as np
 from msgspec import Struct
 
 from router.decide.goals import Scale
-from router.decide.plans import expected
-from router.decide.plans.expected import Constants, Expected
+from router.decide.plans.forecast import expected
+from router.decide.plans.forecast.columns import PlanColumn
+from router.decide.plans.forecast.expected import Constants, Expected
+from router.decide.plans.forecast.vote import asked_at_once
 from router.decide.plans.members import Members
 from router.decide.plans.spec import (
     BestOf,
@@ -27,7 +30,6 @@ from router.decide.plans.spec import (
     Samples,
     Segments,
 )
-from router.decide.plans.vote import asked_at_once
 from router.types import Doubles, Forecast
 
 _STEP = 0.01
@@ -56,6 +58,7 @@ class Figures(NamedTuple):
     """A plan on one prompt. `most_…` count every call that may be made; NaN where a member's forecast is unknown.
 
     `counted_usd` is the expected cost with unknown ones as goals count them. `reach` has the probability of each call.
+    `column` is what the plan was forecast by, None where that were the closed forms.
     """
 
     quality: float
@@ -75,6 +78,7 @@ class Figures(NamedTuple):
     reach: tuple[float, ...]
     answerer: int
     most_calls: int
+    column: PlanColumn | None = None
 
 
 class Calls(NamedTuple):
@@ -109,8 +113,11 @@ class Costs:
 
     def __init__(self, forecast: Forecast, counted_usd: Doubles, input_usd_per_mtok: Doubles) -> None:
         self.counted_usd, self.input_usd_per_mtok = counted_usd, input_usd_per_mtok
-        self._columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
-        self._read: dict[int, tuple[float, ...]] = {}
+        columns = np.array([*_QUALITIES(forecast), *_AMOUNTS(forecast), counted_usd])
+        qualities = columns[:_COUNT_OF_QUALITIES]
+        qualities[np.isnan(qualities)] = 0.0
+        self._of_cards = columns.T
+        self._read: dict[int, list[float]] = {}
 
     def of(self, members: Members, calls: Sequence[int]) -> Calls:
         """What is expected of each call; each part of a prompt has a forecast of its own."""
@@ -120,26 +127,33 @@ class Costs:
             reads = [self._of_card(card) for card in calls]
         return Calls(*zip(*reads, strict=True))
 
-    def _of_card(self, card: int) -> tuple[float, ...]:
+    def _of_card(self, card: int) -> list[float]:
         found = self._read.get(card)
         if found is None:
-            found = self._read[card] = _known(self._columns[:, card].tolist())
+            found = self._read[card] = self._of_cards[card].tolist()
         return found
 
-    def _of_part(self, part: Forecast, card: int) -> tuple[float, ...]:
+    def _of_part(self, part: Forecast, card: int) -> list[float]:
         usd = part.cost_usd.item(card)
         counted = self.counted_usd.item(card) if math.isnan(usd) else usd
         return _known([column.item(card) for column in (*_QUALITIES(part), *_AMOUNTS(part))] + [counted])
 
 
-def _known(values: Sequence[float]) -> tuple[float, ...]:
+def _known(values: Sequence[float]) -> list[float]:
     """The fields of `Calls` of one call."""
     qualities = values[:_COUNT_OF_QUALITIES]
-    return (*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:])
+    return [*[0.0 if math.isnan(value) else value for value in qualities], *values[_COUNT_OF_QUALITIES:]]
 
 
-def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, constants: Constants) -> Figures:
-    """The figures of a plan at the price of money that its own expected cost has."""
+def figures_of(
+    plan: PlanSpec,
+    members: Members,
+    costs: Costs,
+    price: Price,
+    constants: Constants,
+    column: PlanColumn | None = None,
+) -> Figures:
+    """The figures of a plan at the price of money that its own expected cost has, by its column where it has one."""
     positions, asked = members.calls, len(members.calls)
     if isinstance(plan, Samples):
         positions = positions * plan.n
@@ -153,9 +167,9 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         counted = (*counted[:-1], counted[-1] + (0.0 if math.isnan(reading) else reading))
     compares = calls.compared[:asked] != calls.quality[:asked]
     columns, steps = _columns(calls, asked, compares)
-    value, result = _expected(plan, columns, counted, price, constants)
+    value, result = _expected(plan, columns, counted, price, constants, column)
     quality, reach = result
-    std, independent = _deviations(calls, quality, steps, constants.form_error)
+    std, independent = _deviations(calls, quality, steps, constants.form_error if column is None else column.error)
     latency, most_latency, most_ttft = _times(plan, reach, calls.latency_ms, calls.ttft_ms)
     return Figures(
         quality=quality[0],
@@ -175,6 +189,7 @@ def figures_of(plan: PlanSpec, members: Members, costs: Costs, price: Price, con
         reach=tuple(reach),
         answerer=_answerer(plan, members, reach),
         most_calls=1 + plan.handovers if isinstance(plan, Reroute) else len(positions),
+        column=column,
     )
 
 
@@ -198,9 +213,17 @@ def _columns(calls: Calls, asked: int, compares: bool) -> tuple[list[Sequence[fl
 
 
 def _expected(
-    plan: PlanSpec, columns: Sequence[Sequence[float]], counted_usd: Sequence[float], price: Price, constants: Constants
+    plan: PlanSpec,
+    columns: Sequence[Sequence[float]],
+    counted_usd: Sequence[float],
+    price: Price,
+    constants: Constants,
+    measured: PlanColumn | None,
 ) -> tuple[float, Expected]:
     """The price of money, and what the plan is expected to achieve at it."""
+    if measured is not None:
+        by_column = functools.partial(measured.expected, columns)
+        return _settled(price, counted_usd, by_column, by_column)
     match plan:
         case Cascade(gate=gate):
             separation, threshold = _rule(gate, constants)

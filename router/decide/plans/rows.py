@@ -16,7 +16,8 @@ from router.decide import goals
 from router.decide.fields import DecisionInputs
 from router.decide.goals import COST, LOSS, MIDDLE
 from router.decide.limits import COMPARE, Limit, LimitResult, number_reason
-from router.decide.plans.expected import CONSTANTS, Constants
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
+from router.decide.plans.forecast.expected import CONSTANTS, Constants
 from router.decide.plans.members import Chooser, Members
 from router.decide.plans.outlook import Costs, Figures, Price, figures_of
 from router.decide.plans.possible import impossible
@@ -70,9 +71,12 @@ class PlanRows:
         *,
         first: int | None,
         unknown_passes: bool,
+        columns: Columns = NO_COLUMNS,
         constants: Constants = CONSTANTS,
     ) -> None:
-        """`first` is the position of the card that a kept conversation begins with, None where none is kept."""
+        """`columns` are those of plans that were measured; `first` is the position of the card that a kept conversation
+        begins with, None where none is kept.
+        """
         self._inputs, self._weights, self._unknown_passes = inputs, weights, unknown_passes
         self._cards = len(inputs.catalog)
         # The forecasts of the cards, and beside them room for those of the plans.
@@ -80,7 +84,7 @@ class PlanRows:
         self._columns[:, : self._cards] = _columns_of(inputs.forecast)
         prices = inputs.catalog.columns.input_price_usd_per_mtok
         self._costs = Costs(inputs.forecast, goals.surely_counted_cost_usd(inputs), prices)
-        self._constants = constants
+        self._constants, self._measured = constants, columns
         price = self._price()
         self.rows = tuple(self._row(plan, features, chooser, first, price) for plan in plans)
         self.ids = (*inputs.catalog.ids, *(row.spec.name for row in self.rows))
@@ -100,9 +104,9 @@ class PlanRows:
     def forecast(self, forecast: Forecast) -> Forecast:
         """The forecast with the plans' expected values."""
         columns = self._columns
-        for position, row in enumerate(self.rows, self._cards):
-            if row.figures is not None:
-                columns[:, position] = _forecast_of(row.figures)
+        known = [(position, row.figures) for position, row in enumerate(self.rows, self._cards) if row.figures]
+        if known:
+            columns[:, [position for position, _ in known]] = np.array([_forecast_of(own) for _, own in known]).T
         compared = forecast.compared
         if compared is not None:
             own = [math.nan if row.figures is None else row.figures.compared for row in self.rows]
@@ -202,7 +206,10 @@ class PlanRows:
             return Row(spec, members, members.problem, None)
         if first is not None and members.calls[0] != first:
             problem = f"the conversation's card {self._inputs.catalog.ids[first]} is not the plan's first member"
-        figures = figures_of(spec, members, self._costs, price, self._constants)
+        column = None
+        if self._measured:
+            column = self._measured.of(spec, tuple(self._inputs.catalog.ids[card] for card in members.calls))
+        figures = figures_of(spec, members, self._costs, price, self._constants, column)
         if not problem and isinstance(spec, Panel):
             problem = self._too_much_to_read(members, features)
         if not problem and spec.caps.usd is not None and figures.most_cost_usd > spec.caps.usd:
@@ -346,6 +353,7 @@ class Outlooks(Mapping[str, PlanOutlook]):
             latency_ms=known(figures.latency_ms),
             most_latency_ms=known(figures.most_latency_ms),
             quality_per_usd=figures.quality_per_usd,
+            forecast_by="closed form" if figures.column is None else figures.column.words,
             steps=tuple(
                 PlanStep(
                     card=self._rows.ids[card],

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from router.cards.catalog import Catalog
+from router.decide.plans.forecast.columns import Measured, measured_as
 from router.decide.plans.spec import (
     Best,
-    Cascade,
     Chain,
-    Committee,
     Member,
     Panel,
     PlanSpec,
@@ -59,10 +58,15 @@ def capped_calls(plan: PlanSpec) -> int:
 
 def named_committees(plans: Iterable[PlanSpec], catalog: Catalog) -> list[tuple[str, ...]]:
     """The members of the cascades and committees that name all of them and read their answers, as ids of cards."""
-    found: dict[tuple[str, ...], None] = {}
+    return list(dict.fromkeys(each.members for each in measurable(plans, catalog)))
+
+
+def measurable(plans: Iterable[PlanSpec], catalog: Catalog) -> list[Measured]:
+    """What of these plans recorded answers can show: cascades and committees that name all their members."""
+    found: dict[Measured, None] = {}
     for plan in plans:
-        if isinstance(plan, Cascade | Committee) and plan.gate != "prior":
-            named = [catalog.named(member).id for member in plan.members if isinstance(member, str)]
-            if len(named) == len(plan.members) >= 2:
-                found[tuple(named)] = None
+        named = tuple(catalog.named(card).id for card in cards_named_in(plan))
+        measured = measured_as(plan, named)
+        if measured is not None and len(named) == sum(1 for _ in members_of(plan)) >= 2:
+            found[measured] = None
     return list(found)

@@ -20,6 +20,7 @@ from watchfiles import Change, awatch
 
 from router.cards import Card
 from router.decide.model_name import Aliases
+from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.errors import ConfigurationError, PulvinarError
 from router.formats.text import shortened
 from router.gateway.config.gateway_yaml import GatewayConfig
@@ -96,8 +97,13 @@ Load = Callable[[ActiveConfig | None], ActiveConfig]
 """Loads the configuration, given the active one, or None at the start. Raises ConfigurationError."""
 
 
-def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = time.time) -> Load:
-    """A function that loads `sources`. The router is reused if only settings or keys have changed."""
+def loader(
+    sources: Sources, predictor: Predictor, clock: Callable[[], float] = time.time, columns: Columns = NO_COLUMNS
+) -> Load:
+    """A function that loads `sources`. The router is reused if only settings or keys have changed.
+
+    `columns` are those of the artifact, by which plans are forecast.
+    """
 
     def load(before: ActiveConfig | None) -> ActiveConfig:
         fingerprint = sources.fingerprint()
@@ -111,7 +117,7 @@ def loader(sources: Sources, predictor: Predictor, clock: Callable[[], float] = 
             router, catalogue = before.router, before.catalogue
         else:
             evidence = predictor.evidence_of(parsed.evidence, parsed.profiles)
-            router = Router(parsed.catalog, parsed.policies, predictor, evidence, parsed.plans)
+            router = Router(parsed.catalog, parsed.policies, predictor, evidence, parsed.plans.with_columns(columns))
             catalogue = catalogue_snapshot(router.catalog, router.evidence)
         number = before.number + 1 if before else 1
         return ActiveConfig(

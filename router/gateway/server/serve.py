@@ -33,7 +33,7 @@ from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.error_log import Writers
 from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
-from router.loading import load_plan_gate, load_predictor
+from router.loading import load_plan_columns, load_plan_gate, load_predictor
 from router.store import open_store
 from router.store.database import ForeignDatabaseError
 from router.store.records.patient import PatientSink
@@ -138,7 +138,8 @@ def _discard(_: str) -> None:
 def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[[str], None], writers: Writers) -> None:
     """Serve in this process."""
     predictor = load_predictor(options.artifact)
-    reloader = ConfigReloader(loader(options.sources, predictor), options.sources, notify=notify)
+    load = loader(options.sources, predictor, columns=load_plan_columns(options.artifact))
+    reloader = ConfigReloader(load, options.sources, notify=notify)
     if not reloader.current.keys and options.uds is None and not _is_local(options.host):
         raise ConfigurationError(
             f"{options.host} can be reached from other machines, but {options.sources.keys} has no API keys, so anyone "

@@ -26,7 +26,7 @@ from router.types import Doubles, Indices
 NO_ANSWER = -1
 SIGNALS = ("extractable", "out_chars", "hedges", "lines", "digits")
 """The tables of text signals, in the order in which they are read; a set need not have all of them."""
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 _MOST = 1e12
 
 
@@ -186,7 +186,7 @@ def _coded(texts: Sequence[Sequence[str]]) -> tuple[Indices, tuple[str, ...]]:
 
 def _costs(data: RoutingSet, prices: Mapping[str, _Price]) -> Doubles:
     """The cost of each call in USD. Where lengths are unknown they are equal for all, so that only prices differ."""
-    in_tokens = np.array([sum(map(len, prompt.turns)) for prompt in data.prompts]) / _CHARS_PER_TOKEN
+    in_tokens = np.array([sum(map(len, prompt.turns)) for prompt in data.prompts]) / CHARS_PER_TOKEN
     known = np.full(data.scores.shape, np.nan) if data.output_tokens is None else data.output_tokens
     out_tokens = np.where(np.isfinite(known), known, ASSUMED_OUTPUT_TOKENS)
     per_input = np.array([prices[model].input for model in data.models])

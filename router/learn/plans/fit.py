@@ -10,18 +10,28 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from router.compose.learned import ClosedForms, GateFile, LearnedFrom, Rule
+from router.compose.learned import ClosedForms, GateFile, LearnedFrom
 from router.compose.learned.file import sealed
 from router.compose.learned.members import MembersRule
 from router.compose.learned.rule import own_rights
-from router.learn.data.answers import NO_ANSWER, AnswerSet
+from router.decide.plans.forecast.columns import Measured, PlanColumn
+from router.learn.data.answers import CHARS_PER_TOKEN, NO_ANSWER, AnswerSet
+from router.learn.data.routing_set import ASSUMED_OUTPUT_TOKENS
 from router.learn.plans.answer_gate import prior_of
+from router.learn.plans.columns import column_of
 from router.learn.plans.members_gate import fit_members
 from router.learn.plans.pooled_gate import Answered, answered, fit_weights
 from router.types import Doubles, Floats, Indices
 
 _STRATA = 10
 _LEAST_STRATUM = 20
+
+
+class TokenPrices(NamedTuple):
+    """USD per million tokens."""
+
+    input: float
+    output: float
 
 
 class Training(NamedTuple):
@@ -35,45 +45,72 @@ class Training(NamedTuple):
 def fit_gate_file(
     sets: Sequence[Training],
     command: str = "",
-    committees: Sequence[tuple[str, ...]] = (),
+    plans: Sequence[Measured] = (),
     cards: Mapping[str, str] | None = None,
+    prices: Mapping[str, TokenPrices] | None = None,
 ) -> GateFile:
     """The gate from all prompts and models of these sets; forecasts from the prompt are out of fold.
 
-    `committees` are the cards of plans in the order in which they are asked: each gets a gate of its own where a set
-    has the answers of all of them. `cards` are the ids of the cards of models that have another name.
+    `plans` are those that recorded answers can show: the members of each get a gate of their own, and the plan a
+    column, where a set has the answers of all of them. `cards` are the ids of the cards of models that have another
+    name, `prices` those of cards.
     """
     parts = [answered(part.data, prior_of(part.data, part.vectors, part.folds)) for part in sets]
     rows = [np.arange(len(part.scores)) for part in parts]
     weights = fit_weights(list(zip(parts, rows, strict=True)), [np.arange(part.scores.shape[1]) for part in parts])
     found = [closed_forms(part, own_rights(weights.general, part.observed)) for part in parts]
     shares = np.array([part.scores.size for part in parts]) / sum(part.scores.size for part in parts)
-    constants = (round(float(shares @ column), 4) for column in np.array(found).T)
+    constants = [round(float(shares @ column), 4) for column in np.array(found).T]
     sources = tuple(_source(part.data, each.kinds) for part, each in zip(sets, parts, strict=True))
     found_by = [tuple((cards or {}).get(model, model) for model in part.data.models) for part in sets]
-    own = (_own_rule(members, parts, found_by, weights.general) for members in committees)
+    own, columns = dict[tuple[str, ...], MembersRule](), list[PlanColumn]()
+    for plan in plans:
+        number = _largest(plan.members, parts, found_by)
+        if number is None:
+            continue
+        part, data = parts[number], sets[number].data
+        models = [found_by[number].index(member) for member in plan.members]
+        if plan.members not in own:
+            every = np.arange(len(part.scores))
+            own[plan.members] = fit_members(
+                part.members(every, np.tile(models, (len(every), 1))), plan.members, weights.general
+            )
+        costs = _usual_costs(data, models, [(prices or {}).get(card) for card in plan.members])
+        columns.append(column_of(plan, part, models, sets[number].folds, costs, data.name))
     return sealed(
         GateFile(
             command=command,
             data_sets=sources,
             weights=weights,
             closed_forms=ClosedForms(*constants),
-            committees=tuple(rule for rule in own if rule is not None),
+            committees=tuple(own.values()),
+            columns=tuple(columns),
         ),
     )
 
 
-def _own_rule(
-    members: tuple[str, ...], parts: Sequence[Answered], ids: Sequence[Sequence[str]], general: Rule
-) -> MembersRule | None:
-    """The gate of these members, from the set with the most prompts that they have answered all; None without one."""
+def _largest(members: tuple[str, ...], parts: Sequence[Answered], ids: Sequence[Sequence[str]]) -> int | None:
+    """The number of the set with the most prompts that these members have answered all; None where there is none."""
     fitting = [number for number, known in enumerate(ids) if set(members) <= set(known)]
-    if not fitting:
-        return None
-    largest = max(fitting, key=lambda number: len(parts[number].scores))
-    columns = [ids[largest].index(member) for member in members]
-    rows = np.arange(len(parts[largest].scores))
-    return fit_members(parts[largest].members(rows, np.tile(columns, (len(rows), 1))), members, general)
+    return max(fitting, key=lambda number: len(parts[number].scores), default=None)
+
+
+def _usual_costs(data: AnswerSet, models: Sequence[int], prices: Sequence[TokenPrices | None]) -> list[float]:
+    """What a call of each of these models usually costs on the set, in USD, at the prices of their cards.
+
+    Where one of these is unknown, at those of the set; where one is unknown or free there, too, all cost the same.
+    """
+    input_tokens = float(np.mean([sum(map(len, prompt.turns)) for prompt in data.prompts])) / CHARS_PER_TOKEN
+    costs = []
+    for model, price in zip(models, prices, strict=True):
+        if price is None:
+            costs = data.cost_usd[:, list(models)].mean(axis=0).tolist()
+            break
+        written = float(ASSUMED_OUTPUT_TOKENS)
+        if "out_chars" in data.signal_names:
+            written = float(data.signals[:, model, data.signal_names.index("out_chars")].mean()) / CHARS_PER_TOKEN
+        costs.append((input_tokens * price.input + written * price.output) / 1e6)
+    return costs if all(cost > 0 for cost in costs) else [1.0] * len(costs)
 
 
 def closed_forms(data: Answered, right: Doubles) -> tuple[float, float, float]:

@@ -129,7 +129,7 @@ def worth_of(router: Router, routed: Routed, plans: Sequence[PlanSpec]) -> Mappi
             Flags(),
             router.predictor.id,
             context,
-            Plans(some),
+            Plans(some, router.plans.columns),
         )
     except NoCandidateError:
         return {}

@@ -15,7 +15,7 @@ from router.decide.flags import Flags, parse_flags
 from router.decide.limits import Limit
 from router.errors import CallerError, FileError, FlagError, did_you_mean
 from router.formats.json_schema import file_schema
-from router.formats.yaml_file import KeyPath, load
+from router.formats.yaml_file import KeyPath, convert, read_mapping
 from router.learn.data.prompts import Prompt, PromptRow
 from router.learn.onboarding.probes import Probe, probe_of
 from router.wire.chat.request import ChatRequest
@@ -23,6 +23,16 @@ from router.wire.chat.request import ChatRequest
 Kind = Literal["single", "cascade", "committee", "best_of"]
 KINDS: tuple[Kind, ...] = ("single", "cascade", "committee", "best_of")
 """The kinds of plans that are tried. `single` is a card that answers alone."""
+
+_NOT_TRIED: Mapping[str, str] = {
+    "reroute": "it hands over by what is forecast of the request with a draft beside it, which recorded answers do not "
+    "show; name it in a policy and compare on real requests",
+    "samples": "it needs several answers of one card to every example, and each card is asked once",
+    "panel": "what its writer makes of the answers would have to be asked again for every choice of members",
+    "segments": "it splits prompts of several tasks, and an example is one task with one answer",
+    "chain": "its stages read what other stages wrote, and cards are asked the examples themselves",
+}
+"""Why plans of the other kinds cannot be compared on recorded answers."""
 
 
 class Example(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +92,9 @@ def json_schema() -> Mapping[str, Any]:
 
 def load_task(file: Path, catalog: Catalog) -> Task:
     """Read a task. Raises FileError naming file, line and key, with the likely intention."""
-    read, lines = load(file, TaskFile, "a task (keys and values)")
+    document, lines = read_mapping(file, "a task (keys and values)")
+    _check_kinds(document.get("kinds"), file, lines)
+    read = convert(document, TaskFile, file, lines)
 
     def fail(path: KeyPath, problem: str) -> FileError:
         line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), None)
@@ -122,6 +134,14 @@ def load_task(file: Path, catalog: Catalog) -> Task:
         max_tokens=read.max_tokens,
         mistake_usd=read.mistake_usd,
     )
+
+
+def _check_kinds(kinds: Any, file: Path, lines: Mapping[KeyPath, int]) -> None:
+    """Say of a kind of plan that exists and is not tried why that is so."""
+    for number, kind in enumerate(kinds if isinstance(kinds, list) else ()):
+        if isinstance(kind, str) and kind in _NOT_TRIED:
+            problem = f"plans of kind {kind} are not tried: {_NOT_TRIED[kind]} (tried: {', '.join(KINDS)})"
+            raise FileError(str(file), lines.get(("kinds", number)), f"kinds.{number}: {problem}")
 
 
 def _limits(text: str, fail: Any) -> Sequence[Limit]:

@@ -22,6 +22,7 @@ from router.cards.schema import Card, to_plain
 from router.decide.engine import RequestContext
 from router.decide.goals import LOAD
 from router.decide.plans.catalog import Plans
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.shape import cards_named_in
 from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
@@ -186,9 +187,17 @@ def policy_snapshot(policy: Policy) -> Snapshot:
     return _snapshot(policy)
 
 
+class _PlansContent(Struct, frozen=True):
+    """Plans with the columns by which some of them are forecast. Plans without any are stored as a list."""
+
+    plans: tuple[PlanSpec, ...]
+    columns: tuple[PlanColumn, ...]
+
+
 def plans_snapshot(plans: Plans) -> Snapshot:
-    """Snapshot of all plans."""
-    return _snapshot(list(plans.values()))
+    """Snapshot of all plans, and of the columns by which they are forecast."""
+    specs = tuple(plans.values())
+    return _snapshot(_PlansContent(specs, plans.columns.all) if plans.columns else specs)
 
 
 def unavailable_snapshot(unavailable: Mapping[str, str]) -> Snapshot:
@@ -222,8 +231,9 @@ def read_policy(content: bytes) -> Policy:
 
 def read_plans(content: bytes) -> Plans:
     """The inverse of `plans_snapshot`. Raises ConfigurationError."""
-    plans: tuple[PlanSpec, ...] = _read(content, tuple[PlanSpec, ...], "plans")
-    return Plans(plans)
+    kinds: Any = tuple[PlanSpec, ...] | _PlansContent
+    stored = _read(content, kinds, "plans")
+    return Plans(stored.plans, Columns(stored.columns)) if isinstance(stored, _PlansContent) else Plans(stored)
 
 
 def read_unavailable(content: bytes) -> Mapping[str, str]:

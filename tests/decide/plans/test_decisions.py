@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from router.decide.flags import Flags
 from router.decide.guard import GuardRule
 from router.decide.plans.catalog import Plans
-from router.decide.plans.expected import CONSTANTS
+from router.decide.plans.forecast.expected import CONSTANTS
 from router.decide.plans.spec import (
     Best,
     BestOf,

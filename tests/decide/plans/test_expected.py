@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.decide.plans.expected import (
+from router.decide.plans.forecast.expected import (
     CONSTANTS,
     Constants,
     acceptance,
@@ -23,7 +23,7 @@ from router.decide.plans.expected import (
     samples,
     segments,
 )
-from router.decide.plans.vote import asked_at_once, chances_of_samples, is_decided, joint_of_cards, sampled
+from router.decide.plans.forecast.vote import asked_at_once, chances_of_samples, is_decided, joint_of_cards, sampled
 
 ALL_READABLE = Constants(readable=1.0)
 D = CONSTANTS.separation

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.errors import ConfigurationError
 from router.gateway.config import reload
 from router.gateway.config.keys import hash_of
@@ -70,6 +71,19 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "etc")
+
+
+def test_plans_keep_the_columns_of_the_artifact_after_a_reload(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    weights, calls = ((0.0, 1.0, 1.0),), ((0.0, 0.0),)
+    column = PlanColumn("cascade", ("a", "b"), 0, None, (0.0,), weights, calls, ((0.0,),), 0.01, 300, "exams")
+    columns = Columns([column])
+    load = loader(folder.sources, IndifferentPredictor(), columns=columns)  # type: ignore[arg-type]
+    before = load(None)
+    folder.plan("ladder", "a", "b")
+    after = load(before)
+    assert before.router.plans.columns == after.router.plans.columns == columns
+    assert columns.of(after.router.plans["ladder"], ("a", "b")) is column
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from router.compose.learned.members import gains_of_members, own_rights_of_members
+from router.decide.plans.forecast.columns import Measured
 from router.learn.plans.fit import Training, fit_gate_file
 from router.learn.plans.members_gate import fit_members
 from router.learn.plans.pooled_gate import Answered, answered, fit_weights
@@ -58,7 +59,9 @@ def test_the_gate_file_has_the_committees_of_which_a_set_has_all_answers() -> No
     folds, vectors = folds_and_vectors()
     training = [Training(made, vectors, folds)]
     committees = [("card-a", "d"), ("d", "card-a", "b"), ("card-a", "unknown")]
-    file = fit_gate_file(training, "x", committees, {"a": "card-a"})
+    plans = [Measured("cascade", members, 0, None) for members in committees]
+    file = fit_gate_file(training, "x", plans, {"a": "card-a"})
     assert [rule.members for rule in file.committees] == committees[:2]
+    assert [column.measured for column in file.columns] == plans[:2]
     assert file.gate().of(("card-a", "d")) is not file.gate()
     assert fit_gate_file(training, "x").sha256 != file.sha256

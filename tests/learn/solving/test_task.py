@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from router.cards import Card, Catalog
+from router.decide.plans.spec import KINDS as PLAN_KINDS
 from router.errors import FileError
-from router.learn.solving.task import json_schema, load_task
+from router.learn.solving.task import KINDS, json_schema, load_task
 from tests.commands.conftest import Run
 
 CATALOG = Catalog([Card(id="ant", provider="openai", model="ant-1"), Card(id="bee", provider="openai", model="bee-1")])
@@ -61,6 +62,14 @@ def test_an_error_names_file_line_and_key(tmp_path: Path, before: str, after: st
     with pytest.raises(FileError) as raised:
         load_task(file, CATALOG)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", sorted({*PLAN_KINDS} - {*KINDS}))
+def test_a_kind_of_plan_that_is_not_tried_is_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "numbers.yaml"
+    file.write_text(GOOD.replace("cards: [ant]", f"kinds: [cascade, {kind}]"))
+    with pytest.raises(FileError, match=rf"numbers.yaml:3: kinds.1: plans of kind {kind} are not tried: "):
+        load_task(file, CATALOG)
 
 
 def test_an_example_that_is_asked_twice_is_reported(tmp_path: Path) -> None:

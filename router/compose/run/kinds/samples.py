@@ -10,8 +10,8 @@ import msgspec
 from router.compose.run.draft import Draft
 from router.compose.run.member import Members
 from router.compose.run.together import together
+from router.decide.plans.forecast.vote import asked_at_once, is_decided
 from router.decide.plans.spec import Samples
-from router.decide.plans.vote import asked_at_once, is_decided
 from router.dispatch import Call, UpstreamResponse
 
 

@@ -21,7 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from router.decide.plans.vote import asked_at_once, chances_of_samples, joint_of_cards, sampled, weights_by_first
+from router.decide.plans.forecast.vote import (
+    asked_at_once,
+    chances_of_samples,
+    joint_of_cards,
+    sampled,
+    weights_by_first,
+)
 
 _LEAST, _GREATEST = 1e-4, 1.0 - 1e-4
 _ROOT = math.sqrt(2.0)

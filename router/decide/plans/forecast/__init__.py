@@ -1,0 +1,1 @@
+"""What is expected of plans before any call: by columns that were measured, else in closed form."""
