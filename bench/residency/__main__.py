@@ -4,6 +4,9 @@ S-LoRA's synthetic trace (arXiv:2311.03285: gamma arrivals with cv 1, adapters b
 and outputs of 8 to 512 tokens) over 2,000 adapters and four servers that run eight calls at once each, at 90 % of what
 they could do without loading. The policy is the gateway's own (`router.dispatch.residency`). Speeds are assumed: 0.5
 seconds to load an adapter, 5,000 tokens a second to read, 50 to write.
+
+`--served` sends a shorter trace, of 40 adapters and two servers, through the gateway's dispatcher to scripted servers
+over HTTP instead, and compares what they saw with the simulation of the same trace.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from collections.abc import Callable
 import msgspec
 
 from bench.residency.measure import Fairness, Hits, fairness, hits
+from bench.residency.served import Served, served
 from bench.residency.simulator import Options
 
 ALPHAS = (0.1, 0.3, 1.0)
 SLOTS = (8, 16, 32, 64)
+SERVED_SLOTS = (4, 8)
 
 
 def main() -> None:
@@ -26,7 +31,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=6000, help="the length of each trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--served", type=int, metavar="REQUESTS", help="send so many requests to scripted servers")
     arguments = parser.parse_args()
+    if arguments.served is not None:
+        _print_served([served(alpha, slots, arguments.served) for alpha in ALPHAS for slots in SERVED_SLOTS])
+        return
     rows = [hits(alpha, Options(slots=slots), arguments.requests) for alpha in ALPHAS for slots in SLOTS]
     shares = fairness(Options(), max(arguments.requests // 40, 20))
     if arguments.json:
@@ -63,6 +72,16 @@ def _print(rows: list[Hits], shares: Fairness) -> None:
         f" {shares.wait_s:.1f} s (p95 {shares.wait_p95_s:.1f} s), first come, first served"
         f" {shares.wait_first_come_s:.1f} s (p95 {shares.wait_p95_first_come_s:.1f} s)"
     )
+
+
+def _print_served(rows: list[Served]) -> None:
+    print("| α | slots | loads | simulated | hits | simulated | LRU | Belady | most held | answered by their adapter |")
+    print("|" + "---|" * 10)
+    for row in rows:
+        print(
+            f"| {row.alpha:g} | {row.slots} | {row.loads} | {row.simulated_loads} | {row.hits:.3f}"
+            f" | {row.simulated_hits:.3f} | {row.lru:.3f} | {row.belady:.3f} | {row.held} | {100 * row.right:.1f} % |"
+        )
 
 
 if __name__ == "__main__":

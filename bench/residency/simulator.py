@@ -74,15 +74,21 @@ class Result(Struct):
 
 
 class Simulation:
-    """One run of a trace."""
+    """One run of a trace. `names` are those of the servers, on which rendezvous hashing depends."""
 
-    def __init__(self, requests: Sequence[Request], options: Options, speeds: Speeds = Speeds()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        options: Options,
+        speeds: Speeds = Speeds(),  # noqa: B008
+        names: Sequence[str] = (),
+    ) -> None:
         self._requests, self._options, self._speeds = requests, options, speeds
         self.result = Result()
         self.counters = TokenCounters()
         self._line: WaitingLine[Request] = WaitingLine(self.counters)
         self._residency = Residency()
-        self._running = {f"http://server-{number}": 0 for number in range(options.servers)}
+        self._running = dict.fromkeys(names or [f"http://server-{number}" for number in range(options.servers)], 0)
         for server in self._running:
             self._residency.set_server(server, options.slots)
         self._events: list[tuple[float, int, Callable[[], None]]] = []

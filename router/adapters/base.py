@@ -52,6 +52,11 @@ class Base(Struct, frozen=True):
         found = self._weight(module)
         return None if found is None else read_tensor(*found)
 
+    def bias(self, module: str) -> Matrix | None:
+        """The bias of `module`; None where it has none."""
+        found = self.tensors.get(f"{module}.bias") or self.tensors.get(f"{module.removeprefix('model.')}.bias")
+        return None if found is None else read_tensor(*found)
+
     def _weight(self, module: str) -> tuple[Path, Tensor] | None:
         return self.tensors.get(f"{module}.weight") or self.tensors.get(f"{module.removeprefix('model.')}.weight")
 

@@ -7,6 +7,7 @@
 | AdaLoRA | s·B·diag(E)·A |
 | LoLDU | P·L·diag(f·z - s·z₀)·U, with z₀ the diagonal of the base's weight and f the trained factor |
 | several B on one A (HydraLoRA) | s·(Σ wᵢ·Bᵢ)·A |
+| Hydra | s·(B₁·A₁ + B₂·A₂·W), with the base's weight W: one branch beside the layer, one behind it |
 | VeRA | diag(b)·B·diag(d)·A, with A and B shared by all modules |
 | LoHa | s·(B₁·A₁)⊙(B₂·A₂), of at most rank² |
 | LoKr | s·(W₁⊗W₂) |
@@ -63,7 +64,7 @@ class Delta(Struct, frozen=True):
 def delta_of(
     adapter: Adapter, module: str, base: Base | None = None, expert_weights: Sequence[float] | None = None
 ) -> Delta:
-    """ΔW of `module`. `base` is needed for LoLDU and to examine DoRA, `expert_weights` for routed experts.
+    """ΔW of `module`. `base` is needed for LoLDU, for Hydra and to examine DoRA, `expert_weights` for routed experts.
 
     Raises NotLowRankError with the reason, and FileError where a tensor is missing or has the wrong shape.
     """
@@ -97,6 +98,8 @@ def _delta(adapter: Adapter, module: str, base: Base | None, expert_weights: Seq
         delta = _loldu(adapter, module, base)
     elif _experts(adapter, module):
         delta = _shared_a(adapter, module, expert_weights)
+    elif any(part.startswith("hydra_") for part in parts):
+        delta = _hydra(adapter, module, base)
     elif "lora_A" in parts or "lora_B" in parts:
         delta = _lora(adapter, module, base)
     elif any(part.startswith("vera_lambda") for part in parts):
@@ -205,6 +208,35 @@ def _shared_a(adapter: Adapter, module: str, weights: Sequence[float] | None) ->
     up = sum(weight * adapter.part(module, part) for weight, part in zip(fixed, experts, strict=True))
     left = np.asarray(up) * adapter.config.scale_of(module, len(down))
     return Delta(left, down)
+
+
+def _hydra(adapter: Adapter, module: str, base: Base | None) -> Delta:
+    """The layer gives y = W·x + s·B₁·A₁·x + s·B₂·A₂·(W·x): a branch beside it and one behind it, of which the second is
+    a change of W, too (Kim et al. 2023). Where the layer has a bias, the second adds B₂·A₂·bias, which no LoRA does.
+    """
+    parts = adapter.modules[module]
+    ups: list[Matrix] = []
+    downs: list[Matrix] = []
+    if any(part.startswith("hydra_par") for part in parts):
+        ups.append(adapter.part(module, "hydra_par.hydra_B"))
+        downs.append(adapter.part(module, "hydra_par.hydra_A"))
+    if any(part.startswith("hydra_seq") for part in parts):
+        up, down = adapter.part(module, "hydra_seq.hydra_B"), adapter.part(module, "hydra_seq.hydra_A")
+        weight = None if base is None else base.weight(module)
+        if base is None or weight is None:
+            raise NotLowRankError(
+                f"{module}: Hydra's sequential branch reads what the base's layer writes, so its weight is needed; "
+                "give --base DIR"
+            )
+        bias = base.bias(module)
+        if bias is not None and np.any(up @ (down @ bias.reshape(-1))):
+            raise NotLowRankError(
+                f"{module}: Hydra's sequential branch reads the bias of the base's layer, too, and LoRA adds no bias; "
+                "merge it into the base"
+            )
+        ups.append(up)
+        downs.append(down @ weight)
+    return Delta(np.hstack(ups) * adapter.config.scale_of(module, len(downs[0])), np.vstack(downs))
 
 
 def _vera(adapter: Adapter, module: str, base: Base | None) -> Delta:

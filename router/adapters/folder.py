@@ -33,6 +33,7 @@ _README_CHARACTERS = 4000
 _PART = regex.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
     r"(?P<part>lora_(?:A|B\d*|D|E|L|P|R|U|route|embedding_[AB]|magnitude_vector)|(?:default_)?lora_latent_mapping(?:_0)?"
+    r"|hydra_(?:par|seq)\.hydra_[AB]"
     r"|vector_z(?:_init)?|scaling_factor|P|vera_lambda_[bd]|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)"
     r"|ia3_l|oft_[rRs]|boft_[Rs]|hra_u|bone_block|fourierft_spectrum|ln_tuning_layers|vblora_logits_[AB]|randlora_\w+"
     r"|(?:lora|lora_linear_layer)\.(?:down|up))"

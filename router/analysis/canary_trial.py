@@ -9,6 +9,7 @@ whatever the order in which the two are asked, so the probability that it ever r
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 ALPHA = 0.01
 """The greatest probability of ever rolling back a canary that is no worse."""
@@ -30,6 +31,26 @@ def e_value(new: int, new_bad: int, old: int, old_bad: int) -> float:
 def is_worse(new: int, new_bad: int, old: int, old_bad: int) -> bool:
     """Whether the canary is to be rolled back."""
     return e_value(new, new_bad, old, old_bad) >= 1 / ALPHA
+
+
+def evidence_of_any_but_one(by_key: Iterable[tuple[int, int, int, int]]) -> float:
+    """The evidence that is left whichever key's answers are left out: the least e-value, from the counts of each key as
+    `e_value` takes them; 0 where there is one key only.
+
+    A client chooses what it sends, and so can cause bad answers; so no key alone can cause a roll-back. If a key does
+    send such requests, the value without it is an e-value of all others, so the bound of `ALPHA` holds for them. Nor
+    can one hide that a canary is worse: of its bad answers from the predecessor no more count than the others have,
+    and one.
+    """
+    keys = list(by_key)
+    bad = sum(old_bad for _, _, _, old_bad in keys)
+    fair = []
+    for new, new_bad, old, old_bad in keys:
+        excess = max(0, old_bad - (bad - old_bad) - 1)
+        fair.append((new, new_bad, old - excess, old_bad - excess))
+    total = [sum(column) for column in zip(*fair, strict=True)]
+    left = ([all_ - own for all_, own in zip(total, key, strict=True)] for key in fair)
+    return min((e_value(*counts) for counts in left), default=0.0) if len(keys) > 1 else 0.0
 
 
 def _mixture(count: int, bad: int) -> float:

@@ -105,8 +105,20 @@ class Dispatcher:
                 claim.release()
 
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
-        """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
-        return await self._upstreams.count_tokens(self.pool.deployments_of(card)[0].card, call)
+        """The token count of an Anthropic request by the card's upstream; None where it does not count tokens, or has
+        no room for the card's adapter now.
+        """
+        deployment = self.pool.deployments_of(card)[0]
+        if deployment.card.adapters is None or not self._upstreams.counts_tokens(deployment.card):
+            return await self._upstreams.count_tokens(deployment.card, call)
+        claim = self.adapters.claim(deployment)
+        if claim is None:
+            return None
+        try:
+            await self.adapters.settle(claim, deployment, call)
+            return await self._upstreams.count_tokens(deployment.card, call)
+        finally:
+            claim.release()
 
     async def send_first_healthy(
         self,
@@ -143,6 +155,7 @@ class Dispatcher:
             if not restarted:
                 break
             self.pool.have_restarted(restarted)
+            self.adapters.have_restarted(restarted)
             call = msgspec.structs.replace(call, fresh_connection=True)
         if isinstance(outcome, UpstreamResponse):
             return outcome
@@ -203,7 +216,8 @@ class Dispatcher:
         return failover.answer()
 
     async def send_to(self, card: Card, name: str, call: Call, attempts: list[Attempt]) -> UpstreamResponse:
-        """One attempt at the card's deployment of this name, else at its first one, whatever its health is.
+        """One attempt at the card's deployment of this name, else at its first one, whatever its health is, for what is
+        stored there: no adapter is loaded for it.
 
         Raises UpstreamError where there is no HTTP response.
         """

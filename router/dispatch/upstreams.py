@@ -50,9 +50,13 @@ class Upstreams:
         await self._relay.aclose()
         await self._litellm.aclose()
 
+    def counts_tokens(self, card: Card) -> bool:
+        """Whether the card's upstream counts the tokens of Anthropic requests."""
+        return MESSAGES.api in native_apis(card)
+
     async def count_tokens(self, card: Card, call: Call) -> UpstreamResponse | None:
         """The token count of an Anthropic request by the card's upstream; None where it does not count tokens."""
-        if MESSAGES.api not in native_apis(card):
+        if not self.counts_tokens(card):
             return None
         sent = fitted(call, card, dialect_of(card))
         return await self._relay.send(card, sent, f"{MESSAGES.path}/count_tokens")

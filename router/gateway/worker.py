@@ -82,7 +82,11 @@ class Gateway:
         self.bodies = BodyMemory(config.body_memory_bytes, config.queue, config.shares.key)
         self.availability = AvailabilityMonitor(reloader.current.router.catalog, probe, notify)
         self.dispatcher.pool.share_among(self._callable_cards)
-        self.canaries = Canaries(self.state, lambda: reloader.current.router.catalog)
+        self.canaries = Canaries(
+            self.state,
+            lambda: reloader.current.router.catalog,
+            several_keys=lambda: len(reloader.current.keys) > 1,
+        )
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None

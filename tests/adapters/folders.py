@@ -109,6 +109,21 @@ def hydra(random: np.random.Generator, *, gate: bool = False) -> Made:
     return {**settings, "lora_nums": 3}, tensors, deltas
 
 
+def hydra_branches(random: np.random.Generator, weights: Mapping[str, np.ndarray[Any, Any]]) -> Made:
+    """A branch beside each layer and one behind it; ΔW is measured by such a layer's forward on the unit inputs."""
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    for module, (outputs, inputs) in modules().items():
+        shapes = {"par.hydra_A": (4, inputs), "par.hydra_B": (outputs, 4), "seq.hydra_A": (4, outputs)}
+        parts = {name: random.standard_normal(shape) for name, shape in {**shapes, "seq.hydra_B": (outputs, 4)}.items()}
+        tensors |= {f"{PREFIX}{module}.hydra_{name}.weight": values for name, values in parts.items()}
+        written = weights[module] @ np.eye(inputs)
+        beside = parts["par.hydra_B"] @ (parts["par.hydra_A"] @ np.eye(inputs))
+        behind = parts["seq.hydra_B"] @ (parts["seq.hydra_A"] @ written)
+        deltas[module] = 2 * (beside + behind)
+    return config("HYDRA", r=4, lora_alpha=8), tensors, deltas
+
+
 def loldu(random: np.random.Generator, weights: Mapping[str, np.ndarray[Any, Any]]) -> Made:
     """P, the first columns of L and rows of U of the base's weight, and a trained diagonal."""
     tensors: Tensors = {}
@@ -219,6 +234,7 @@ def all_kinds(seed: int = 0) -> dict[str, Made]:
         "adalora": adalora(random),
         "hydra": hydra(random),
         "loldu": loldu(random, weights),
+        "hydra-branches": hydra_branches(np.random.default_rng(seed + 1), weights),
         "dora": dora(random),
         "vera": vera(random),
         "loha": loha(random),
@@ -243,12 +259,18 @@ def write_adapter(folder: Path, made: Made, dtype: str = "F32") -> Path:
     return folder
 
 
-def write_base(folder: Path, weights: Mapping[str, np.ndarray[Any, Any]] | None = None, dtype: str = "F64") -> Path:
-    """Write a base model's folder: its configuration, and `weights` by module."""
+def write_base(
+    folder: Path,
+    weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    dtype: str = "F64",
+    biases: Mapping[str, np.ndarray[Any, Any]] | None = None,
+) -> Path:
+    """Write a base model's folder: its configuration, and `weights` and `biases` by module."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(BASE_CONFIG), encoding="utf-8")
     if weights is not None:
         named = {f"{module}.weight": values for module, values in weights.items()}
+        named |= {f"{module}.bias": values for module, values in (biases or {}).items()}
         write_safetensors(folder / "model.safetensors", named, dtype)
     return folder
 

@@ -16,7 +16,19 @@ from router.errors import CallerError, FileError
 from tests.adapters import folders
 from tests.adapters.folders import Made, all_kinds, base_weights, write_adapter, write_base
 
-FOLDABLE = ["lora", "rslora", "patterns", "lora-xs", "adalora", "hydra", "loldu", "vera", "loha", "lokr"]
+FOLDABLE = [
+    "lora",
+    "rslora",
+    "patterns",
+    "lora-xs",
+    "adalora",
+    "hydra",
+    "hydra-branches",
+    "loldu",
+    "vera",
+    "loha",
+    "lokr",
+]
 REFUSED = ["dora", "ia3", "oft", "boft", "prompt-tuning", "fourierft", "xlora"]
 
 
@@ -88,6 +100,18 @@ def test_a_gate_is_refused_without_fixed_weights(tmp_path: Path) -> None:
     fold(adapter, tmp_path / "out", expert_weights=(1.0, 1.0, 1.0))
     folded = read_adapter(tmp_path / "out")
     assert all(relative(delta_of(folded, module).dense(), made[2][module]) < 1e-6 for module in made[2])
+
+
+def test_a_branch_behind_a_layer_is_refused_without_its_weight_or_where_it_reads_a_bias(tmp_path: Path) -> None:
+    made = all_kinds()["hydra-branches"]
+    adapter = read_adapter(write_adapter(tmp_path / "in", made, "F64"))
+    with pytest.raises(NotLowRankError, match="give --base DIR"):
+        fold(adapter, tmp_path / "out")
+    module = next(iter(made[2]))
+    write_base(tmp_path / "base", base_weights(), biases={module: np.ones(len(made[2][module]))})
+    with pytest.raises(NotLowRankError, match="LoRA adds no bias"):
+        fold(adapter, tmp_path / "out", read_base(tmp_path / "base"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_number_of_fixed_weights_must_be_that_of_the_parts(tmp_path: Path) -> None:

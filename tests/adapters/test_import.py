@@ -19,7 +19,8 @@ from tests.adapters.folders import Made, all_kinds, write_adapter
 HAS_DISPATCHABLE = "dispatchable" in {field.encode_name for field in msgspec.structs.fields(Card)}
 TYPES = {
     "lora": "LORA", "rslora": "LORA", "patterns": "LORA", "lora-xs": "LORA", "hydra": "LORA", "dora": "LORA",
-    "adalora": "ADALORA", "loldu": "LOLDU", "vera": "VERA", "loha": "LOHA", "lokr": "LOKR", "ia3": "IA3", "oft": "OFT",
+    "adalora": "ADALORA", "hydra-branches": "HYDRALORA",
+    "loldu": "LOLDU", "vera": "VERA", "loha": "LOHA", "lokr": "LOKR", "ia3": "IA3", "oft": "OFT",
     "boft": "BOFT", "prompt-tuning": "PROMPT_TUNING", "fourierft": "FOURIERFT", "xlora": "XLORA",
 }  # fmt: skip
 
@@ -71,6 +72,7 @@ def changed(kind: str, dtype: str = "F32", **keys: Any) -> tuple[Made, str]:
         (changed("patterns"), "fold", ()),
         (changed("lora-xs"), "fold", ()),
         (changed("hydra"), "fold", ()),
+        (changed("hydra-branches"), "fold", ()),
         (changed("loha"), "fold", ()),
         (changed("dora"), "merged-only", ()),
         (changed("lora", bias="all"), "merged-only", ()),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.analysis.canary_trial import ALPHA, e_value, is_worse
+from router.analysis.canary_trial import ALPHA, e_value, evidence_of_any_but_one, is_worse
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,22 @@ def test_reading_after_every_answer_rolls_back_no_more_equal_canaries_than_state
         new_bad, old_bad = np.cumsum(is_new & is_bad), np.cumsum(~is_new & is_bad)
         wrong += any(is_worse(*map(int, each)) for each in zip(new, new_bad, old, old_bad, strict=True))
     assert wrong <= 3 * ALPHA * runs
+
+
+KEY = st.integers(0, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
+
+
+@given(KEY, KEY)
+def test_no_key_alone_causes_a_roll_back_whatever_it_sends(at_new: tuple[int, int], at_old: tuple[int, int]) -> None:
+    assert evidence_of_any_but_one([(*at_new, *at_old)]) == 0
+    others = [(20, 0, 400, 8), (10, 1, 200, 4)]
+    assert evidence_of_any_but_one([*others, (*at_new, *at_old)]) < 1 / ALPHA
+
+
+@given(KEY)
+def test_no_key_alone_hides_that_a_canary_is_worse(at_old: tuple[int, int]) -> None:
+    assert evidence_of_any_but_one([(5, 5, 100, 2), (5, 5, 100, 2), (0, 0, *at_old)]) >= 1 / ALPHA
+
+
+def test_a_canary_that_fails_for_two_keys_is_rolled_back_also_where_one_of_them_has_most_of_the_traffic() -> None:
+    assert evidence_of_any_but_one([(300, 300, 6000, 60), (4, 4, 80, 0)]) >= 1 / ALPHA

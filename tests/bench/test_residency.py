@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.residency.caches import belady_hits, fifo_hits, lru_hits
 from bench.residency.measure import fairness, hits
+from bench.residency.served import served
 from bench.residency.simulator import FIRST_COME, Options, Simulation
 from bench.residency.trace import trace
 
@@ -73,3 +74,11 @@ def test_every_request_is_served_where_more_calls_run_at_once_than_adapters_have
     for options in (FIRST_COME, Options()):
         result = Simulation(asked, msgspec.structs.replace(options, slots=2, places=8)).run()
         assert len(result.begun) == 400
+
+
+def test_the_dispatcher_serves_a_trace_without_ever_holding_more_adapters_than_there_are_slots() -> None:
+    row = served(0.3, slots=3, requests=40, adapters=12, rate=60.0)
+    assert row.right == 1
+    assert row.held <= 3
+    assert row.hits <= row.belady
+    assert row.loads >= 12 / 2

@@ -13,13 +13,15 @@ from router.errors import did_you_mean
 class Canary(Struct, frozen=True):
     """The card `card` takes a `share` of the conversations of the card `of`.
 
-    `trial` are the ids of the two as they state it: the efforts of a card are on trial together with it.
+    `trial` are the ids of the two as they state it: the efforts of a card are on trial together with it. `tenant` is
+    the only key for which the canary exists, if it states one.
     """
 
     card: str
     of: str
     share: float
     trial: tuple[str, str]
+    tenant: str | None = None
 
 
 def canaries_of(cards: Iterable[Card]) -> Mapping[str, Canary]:
@@ -33,7 +35,7 @@ def canaries_of(cards: Iterable[Card]) -> Mapping[str, Canary]:
             continue
         of = lineage.of if card.effort is None else f"{lineage.of}@{card.effort}"
         if of in ids:
-            found[of] = Canary(card.id, of, float(lineage.share), (card.server_id, lineage.of))
+            found[of] = Canary(card.id, of, float(lineage.share), (card.server_id, lineage.of), card.tenant)
     return found
 
 

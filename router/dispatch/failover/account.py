@@ -27,6 +27,30 @@ class Account(Struct, frozen=True):
     variable: str
 
 
+class RefusedAccounts:
+    """Accounts that a server refused lately. Times are in seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[Account, float] = {}
+
+    def add(self, card: Card, until_s: float) -> None:
+        """The card's server has refused its account."""
+        if (account := account_of(card)) is not None:
+            self._until_s[account] = until_s
+
+    def remove(self, card: Card) -> None:
+        """The card's server accepts its account."""
+        if self._until_s and (account := account_of(card)) is not None:
+            self._until_s.pop(account, None)
+
+    def has(self, card: Card, now_s: float) -> bool:
+        """Whether calls with the card's account would probably be refused."""
+        if not self._until_s:
+            return False
+        account = account_of(card)
+        return account is not None and now_s < self._until_s.get(account, 0.0)
+
+
 def host_of_server(card: Card) -> str:
     """The scheme, host and port of the card's server; the provider's name where litellm knows the address."""
     url = parse_url(base_url(card) or "")

@@ -177,6 +177,13 @@ class AdapterControl:
         if place is not None:
             place.is_known = False
 
+    def have_restarted(self, deployments: Iterable[Deployment]) -> None:
+        """The servers of these deployments were gone and are back, so they hold no adapter that was loaded there."""
+        for place in filter(None, map(self._place, deployments)):
+            if place.loads:
+                place.is_known = False
+                self._residency.drop_server(place.server)
+
     async def load(self, server: str, adapter: str) -> None:
         """Load an adapter, by the id of its card or its name, at a server that is named as in `status`."""
         place, name = self._named(server, adapter)
@@ -293,7 +300,7 @@ class AdapterControl:
     async def _room(self, place: Place, name: str) -> None:
         """Wait until an adapter may find room; those that wait are known to be needed."""
         ticket = next(self._tickets)
-        self._residency.enqueue(name, ticket)
+        self._residency.enqueue(name, ticket, (place.server,))
         try:
             await self._changed.setdefault(place.server, asyncio.Event()).wait()
         finally:

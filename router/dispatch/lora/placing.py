@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from router.cards.schema import Card
 from router.dispatch.bounds.share import fits
 from router.dispatch.lora.claims import Claim
+from router.dispatch.lora.places import server_key
 
 if TYPE_CHECKING:
     from router.dispatch.pool.deployment import Deployment
@@ -62,16 +63,22 @@ class Placing:
             if not uses:
                 del self._uses[place]
 
-    def claims(
-        self, card: Card, ready: Sequence[Deployment], preferred: str, tenant: str
-    ) -> Iterator[tuple[Deployment, Claim | None]]:
-        """Claims at the ready deployments of an adapter's card, best first, and None where there is no room, or the
-        tenant has its share. Take the first claim, and no more. `preferred` is the server that is asked first.
-        """
+    def in_order(self, card: Card, ready: Sequence[Deployment], preferred: str) -> list[Deployment]:
+        """The ready deployments of an adapter's card, best first. `preferred` is the server that is asked first."""
         assert self._adapters is not None
         in_order = self._adapters.order(card, ready, self._running)
-        for each in sorted(in_order, key=lambda each: each.server != preferred):
-            yield each, self._adapters.claim(each) if self._has_share(each, tenant) else None
+        return sorted(in_order, key=lambda each: each.server != preferred)
+
+    def claim(self, deployment: Deployment, tenant: str) -> Claim | Literal["no_room"] | None:
+        """The claim of a call that begins now; None where the card states nothing of adapters. `no_room`: there is none
+        for the adapter, or the tenant has its share.
+        """
+        if deployment.card.adapters is None:
+            return None
+        if self._adapters is None or not self.places(deployment.card):
+            return Claim()
+        claim = self._adapters.claim(deployment) if self._has_share(deployment, tenant) else None
+        return "no_room" if claim is None else claim
 
     def _has_share(self, deployment: Deployment, tenant: str) -> bool:
         """Whether a tenant may use one more adapter at a server: one of several never has all slots, since calls may be
@@ -102,7 +109,10 @@ class Placing:
 
 
 def _places(deployment: Deployment, tenant: str) -> tuple[tuple[str, str], ...]:
-    """The server alone, and with the tenant if it is one of several; none where the card is no adapter's."""
+    """The server, whatever key it is called with, alone, and with the tenant if it is one of several; none where the
+    card is no adapter's.
+    """
     if deployment.card.kind == "model":
         return ()
-    return ((deployment.server, ""), (deployment.server, tenant)) if tenant else ((deployment.server, ""),)
+    server = server_key(deployment)
+    return ((server, ""), (server, tenant)) if tenant else ((server, ""),)

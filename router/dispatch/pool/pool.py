@@ -11,7 +11,7 @@ from router.cards.catalog import Catalog
 from router.cards.schema import Card
 from router.dispatch.bounds.retry_budget import Standing
 from router.dispatch.call import NO_AFFINITY, Affinity
-from router.dispatch.failover import Account, account_of
+from router.dispatch.failover import RefusedAccounts
 from router.dispatch.health import FAILURE, Cooldown, Evidence, Health, Unready
 from router.dispatch.lora.claims import Claim
 from router.dispatch.lora.placing import Adapters, Placing
@@ -31,10 +31,12 @@ class DeploymentPool:
         self.cooldown, self.queue_limits = cooldown, queue_limits
         self._deployments: dict[str, tuple[Card, tuple[Deployment, ...]]] = {}
         self._health: dict[tuple[str, str | None], Health] = {}
+        # By the servers of adapters: the state of the deployment there whose call succeeded last.
+        self._answered_last: dict[str | None, Health] = {}
         # The servers of these cards (`server_id`) have failed.
         self._failing: set[str] = set()
-        # Accounts that a server refused, and until when deployments with them are called last.
-        self._refused_until_s: dict[Account, float] = {}
+        # Deployments with these are called last.
+        self._refused = RefusedAccounts()
         self._callable: Callable[[], Iterable[Card]] | None = None
         self._queue: WaitingQueue[Slot] = WaitingQueue(self.end)
         self._load = Load()
@@ -192,20 +194,18 @@ class DeploymentPool:
         """What is known of the deployment while a call at it begins."""
         health = self.health_of(slot.deployment)
         works = health.works(slot.ticket.key)
-        if works is None and slot.deployment.card.adapters is not None:
+        if works is None and (answered := self._answered_last.get(slot.deployment.card.base_url)) is not None:
             # A server that answers with other adapters works.
-            url, key = slot.deployment.card.base_url, slot.ticket.key
-            works = any(each.works(key) for (_, at), each in self._health.items() if at == url) or None
+            works = answered.works(slot.ticket.key) or None
         if works is not None:
             return "works" if works else "failing"
         return "untried" if health.running <= 1 else "unknown"
 
     def begin(self, deployment: Deployment, key: str = "", tenant: str = "", claim: Claim | None = None) -> Slot:
-        """Count the start of a call of the client's `key`, which has this claim to an adapter, if any yet."""
+        """Count the start of a call of the client's `key`, with its claim to the adapter; without, it uses none."""
         self._queue.counters.begin(tenant)
         self._load.begin(deployment)
-        if deployment.card.adapters is not None:
-            claim = claim or Claim()
+        if claim is not None:
             self._placing.begin(deployment, tenant)
         ticket = self.health_of(deployment).begin(deployment.limits, time.monotonic(), key)
         return Slot(deployment, ticket, tenant, claim)
@@ -249,11 +249,12 @@ class DeploymentPool:
         deployment = slot.deployment
         health, now_s = self.health_of(deployment), time.monotonic()
         health.record_success(slot.ticket, now_s)
+        if deployment.card.adapters is not None:
+            self._answered_last[deployment.card.base_url] = health
         health.spend(deployment.limits, tokens, now_s)
         if self._failing and health.is_well(now_s):
             self._failing.discard(deployment.card.server_id)
-        if self._refused_until_s and (account := account_of(deployment.card)) is not None:
-            self._refused_until_s.pop(account, None)
+        self._refused.remove(deployment.card)
 
     def record_failure(self, slot: Slot, evidence: Evidence = FAILURE, *, of_account: bool = False) -> None:
         """Record a failure. `of_account`: the server refuses the account, at other deployments too."""
@@ -263,9 +264,8 @@ class DeploymentPool:
         self.health_of(deployment).record(slot.ticket, evidence, self.cooldown, now_s)
         self._failing.add(deployment.card.server_id)
         # Others must not lose an account because of an error that quotes a request.
-        is_certain = of_account and evidence.blame == "provider"
-        if is_certain and (account := account_of(deployment.card)) is not None:
-            self._refused_until_s[account] = now_s + self.cooldown.time_s
+        if of_account and evidence.blame == "provider":
+            self._refused.add(deployment.card, now_s + self.cooldown.time_s)
 
     def have_restarted(self, deployments: Iterable[Deployment]) -> None:
         """Forget the failures of servers that were gone and are back."""
@@ -273,12 +273,6 @@ class DeploymentPool:
             self.health_of(deployment).forget_failures()
             self._failing.discard(deployment.card.server_id)
             self._queue.notify(deployment.card.server_id)
-
-    def _is_refused(self, deployment: Deployment, now_s: float) -> bool:
-        if not self._refused_until_s:
-            return False
-        account = account_of(deployment.card)
-        return account is not None and now_s < self._refused_until_s.get(account, 0.0)
 
     def _has_server(self, cards: Sequence[Card], server: str) -> bool:
         return any(deployment.server == server for card in cards for deployment in self.deployments_of(card))
@@ -309,16 +303,23 @@ class DeploymentPool:
         for card in cards:
             ready = self._ready_of(card, tried, avoids, key, only, found, now_s, is_batch=is_batch)
             if ready and self._placing.places(card):
-                for each, claim in self._placing.claims(card, ready, preferred, tenant):
-                    if claim is not None:
-                        return self.begin(each, key, tenant, claim)
-                    found.unready.append((_NO_ROOM, each))
-            elif ready:
-                best = min(ready, key=lambda each: (each.server != preferred, *self._preference(each)))
-                return self.begin(best, key, tenant)
-        if others := found.spare or found.last:
-            return self.begin(others[0], key, tenant)
+                ready = self._placing.in_order(card, ready, preferred)
+            else:
+                ready.sort(key=lambda each: (each.server != preferred, *self._preference(each)))
+            if (slot := self._begin_first(ready, found, key, tenant)) is not None:
+                return slot
+        if (slot := self._begin_first([*found.spare, *found.last], found, key, tenant)) is not None:
+            return slot
         return None if tried or not found.unready else self._of_unready(found.unready, key, now_s, tenant)
+
+    def _begin_first(self, deployments: Iterable[Deployment], found: Found, key: str, tenant: str) -> Slot | None:
+        """Begin a call at the first of these with room for its adapter, if it needs one; `found` gets the others."""
+        for each in deployments:
+            claim = self._placing.claim(each, tenant)
+            if claim != "no_room":
+                return self.begin(each, key, tenant, claim)
+            found.unready.append((_NO_ROOM, each))
+        return None
 
     def _ready_of(
         self,
@@ -347,7 +348,7 @@ class DeploymentPool:
             problem = self._unready(deployment, now_s, key)
             if problem is not None:
                 found.unready.append((problem, deployment))
-            elif avoids(deployment) or self._is_refused(deployment, now_s):
+            elif avoids(deployment) or self._refused.has(deployment.card, now_s):
                 found.last.append(deployment)
             elif are_mixed and deployment.for_batches and not is_batch:
                 found.spare.append(deployment)
@@ -370,7 +371,7 @@ class DeploymentPool:
         cooling_down = [deployment for problem, deployment in unready if problem.kind == "cooling_down"]
         probed = next((each for each in cooling_down if self._may_probe(each, key, now_s)), None)
         if probed is not None:
-            return self.begin(probed, key, tenant)
+            return self._begin_first((probed,), Found(), key, tenant)
         if any(self.health_of(each).is_probed(now_s, key) for each in cooling_down):
             return None
         wait_s = min(self.health_of(each).trickle_wait_s(now_s, key) for each in cooling_down)

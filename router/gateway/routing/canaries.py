@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable
 
-from router.analysis.canary_trial import ALPHA, e_value
+from router.analysis.canary_trial import ALPHA, e_value, evidence_of_any_but_one
 from router.cards import Catalog
 from router.cards.adapter.canary import Canary
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST
@@ -41,9 +41,13 @@ class Canaries:
         catalog: Callable[[], Catalog],
         clock: Callable[[], float] = time.time,
         notify: Callable[[str], None] = _LOG.warning,
+        several_keys: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`catalog` returns the current cards. `notify` gets a line about a roll-back, in one worker."""
+        """`catalog` returns the current cards. `notify` gets a line about a roll-back, in one worker. `several_keys`:
+        whether clients have different keys, so that none may decide for the others.
+        """
         self._store, self._catalog, self._clock, self._notify = store, catalog, clock, notify
+        self._several_keys = several_keys
         self._stopped: frozenset[tuple[str, str]] = frozenset()
 
     @property
@@ -83,11 +87,27 @@ class Canaries:
         trial = choice.card, choice.of
         # Without the shared state nothing is counted, and nothing rolled back, for as long.
         with contextlib.suppress(StateError):
-            counts = await self._store.count_trial(trial, is_new=choice.taken, is_bad=is_bad)
+            counts = await self._store.count_trial(trial, is_new=choice.taken, is_bad=is_bad, key_id=record.key or "")
             if counts.stopped:
                 self._stopped |= {trial}
-            elif e_value(counts.new, counts.new_bad, counts.old, counts.old_bad) >= 1 / ALPHA:
+            elif await self._is_worse(counts):
                 await self._roll_back(counts)
+
+    async def _is_worse(self, counts: TrialCounts) -> bool:
+        """Whether the canary is to be rolled back; where keys share it, whichever key's answers are left out."""
+        if not self._several_keys() or self._is_of_one_key(counts.card):
+            return e_value(counts.new, counts.new_bad, counts.old, counts.old_bad) >= 1 / ALPHA
+        # No key's answers of the predecessor can lower what the canary's own show.
+        if e_value(counts.new, counts.new_bad, counts.old, 0) < 1 / ALPHA:
+            return False
+        by_key = await self._store.trial_by_key((counts.card, counts.of))
+        return evidence_of_any_but_one((each.new, each.new_bad, each.old, each.old_bad) for each in by_key) >= 1 / ALPHA
+
+    def _is_of_one_key(self, card: str) -> bool:
+        """Whether the card exists for one key only."""
+        return any(
+            canary.trial[0] == card and canary.tenant is not None for canary in self._catalog().canaries.values()
+        )
 
     async def _roll_back(self, counts: TrialCounts) -> None:
         trial, why = (counts.card, counts.of), in_words(counts)
@@ -128,12 +148,11 @@ def place_of(canary: str, conversation: str, key_id: str) -> float:
 
 def bad_answer(outcome: Outcome, card: str) -> bool | None:
     """Whether the card failed to answer, broke off, refused or wrote nothing; None where the outcome does not say: the
-    card was not asked, the request was wrong, its client left an answer, or the server had too much to do.
+    card was not asked, the request was wrong, its client left, or the server had too much to do.
 
-    A client that leaves before an answer begins has waited too long for the card that is asked first.
+    That a client leaves is its own doing, whether it has waited long or not: a server that does not answer is found by
+    the gateway's own time limits, since other clients wait.
     """
-    if outcome.status == CLIENT_CLOSED_REQUEST and outcome.card is None and not outcome.attempts:
-        return True if outcome.overhead_ms > 0 else None
     attempts = [attempt for attempt in outcome.attempts if _is(attempt.card, card)]
     if not attempts:
         return None

@@ -30,7 +30,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from router.cards.schema import Card
-from router.perceive.features import feature_vectors
+from router.perceive.features import feature_vectors, topic_texts
 from router.perceive.purpose.density import MOST_COUNTED, Density, TaskMean
 from router.perceive.skills import levels, quantised, unit_rows
 from router.perceive.text.encoder import Encoder
@@ -122,6 +122,12 @@ class PurposeSpace:
         """The points of the human turns of conversations."""
         return self.points(feature_vectors(self._encoder, conversations))
 
+    def _topics_of(self, texts: Sequence[str]) -> Doubles:
+        """The topics `(texts, embedded)` of texts, as those of `points_of`."""
+        said = [topic_texts((text,))[-1] for text in texts]
+        embeddings = self._encoder.encode(said)[:, : self.embedded]
+        return unit_rows(embeddings - self._parameters.center).astype(np.float64)
+
     def known(self, cards: Sequence[Card], means: Mapping[str, TaskMean] | None = None) -> list[Known]:
         """What the examples of each of `cards` say, and the means of prompts that are known beside them, by card id."""
         of = [None if means is None else means.get(card.id) for card in cards]
@@ -140,16 +146,18 @@ class PurposeSpace:
         return [found[key] for key in keys]
 
     def _learned(self, stated: Sequence[tuple[Card, TaskMean | None]]) -> list[Known]:
-        texts = [(text,) for card, _ in stated for text in (*card.examples, *card.not_examples, *_words(card))]
-        points = self.points_of(texts)
+        points = self.points_of([(text,) for card, _ in stated for text in (*card.examples, *card.not_examples)])
+        # The surface of names and descriptions is not that of prompts.
+        all_words = self._topics_of([text for card, _ in stated for text in _words(card)])
         embedded = slice(self.embedded)
         means: list[TaskMean] = []
         topics: list[tuple[Floats, Floats, NDArray[np.int8], Floats]] = []
-        end = 0
+        end = end_of_words = 0
         for card, mean in stated:
-            shown, words = len(card.examples), len(card.examples) + len(card.not_examples)
-            begin, end = end, end + words + len(_words(card))
-            own, others, of_words = np.split(points[begin:end], [shown, words])
+            begin, end = end, end + len(card.examples) + len(card.not_examples)
+            own, others = np.split(points[begin:end], [len(card.examples)])
+            begin, end_of_words = end_of_words, end_of_words + 1 + len(card.not_for)
+            of_words = all_words[begin:end_of_words]
             known = TaskMean(np.zeros(self.width), 0) if mean is None else mean
             means.append(known.with_points(own))
             # Only beside negative examples and words is the nearest positive one looked for.
@@ -157,8 +165,8 @@ class PurposeSpace:
             positives = (own if is_limited else own[:0])[:, embedded].astype(np.float32)
             if mean is not None and is_limited:
                 positives = np.concatenate([positives, unit_rows(mean.mean[None, embedded].astype(np.float32))])
-            text = np.rint(of_words[0, embedded] * _TEXT_LEVELS).astype(np.int8)
-            negatives, not_for = (rows[:, embedded].astype(np.float32) for rows in (others, of_words[1:]))
+            text = np.rint(of_words[0] * _TEXT_LEVELS).astype(np.int8)
+            negatives, not_for = others[:, embedded].astype(np.float32), of_words[1:].astype(np.float32)
             topics.append((positives, negatives, text, not_for))
         together = np.array([mean.mean for mean in means])
         counts = [min(mean.prompts, MOST_COUNTED) for mean in means]

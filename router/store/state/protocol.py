@@ -93,8 +93,13 @@ class StateStore(Protocol):
     async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
         """Store who answered the conversation."""
 
-    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
-        """Count one answer in the trial of a canary and its predecessor, given by their ids; return all counts."""
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
+        """Count one answer to a key in the trial of a canary and its predecessor, given by their ids; return the counts
+        of all keys.
+        """
+
+    async def trial_by_key(self, trial: tuple[str, str]) -> tuple[TrialCounts, ...]:
+        """The counts of each key, in no order; `stopped` is empty."""
 
     async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
         """Roll a canary back. False where that has been done already."""

@@ -98,6 +98,7 @@ _MIGRATIONS = (
         """,
     ),
     trials.MIGRATION,
+    trials.MIGRATION_KEYS,
 )
 # The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
 # ahead, the clock was set back.
@@ -237,9 +238,13 @@ class SqliteState:
         values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
         self._changed(_REMEMBER, {**values, "now": int(now_s)})
 
-    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
         """Count one answer of the canary or its predecessor."""
-        return trials.count(self._database, trial, is_new=is_new, is_bad=is_bad)
+        return trials.count(self._database, trial, is_new=is_new, is_bad=is_bad, key_id=key_id)
+
+    async def trial_by_key(self, trial: tuple[str, str]) -> tuple[TrialCounts, ...]:
+        """The counts of each key."""
+        return trials.by_key(self._database, trial)
 
     async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
         """Roll a canary back. False where that has been done already."""

@@ -181,11 +181,17 @@ class ThreadedState:
         last: LastAnswer | None = await self._wait(job, self._reads, self._limit_s)
         return last
 
-    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
+    async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
         """See `StateStore`."""
-        job = _Job(lambda: self._store.count_trial(trial, is_new=is_new, is_bad=is_bad))
+        job = _Job(lambda: self._store.count_trial(trial, is_new=is_new, is_bad=is_bad, key_id=key_id))
         counts: TrialCounts = await self._write(job, min(self._limit_s, _REMEMBER_LIMIT_S))
         return counts
+
+    async def trial_by_key(self, trial: tuple[str, str]) -> tuple[TrialCounts, ...]:
+        """See `StateStore`."""
+        job = _Job(lambda: self._store.trial_by_key(trial))
+        found: tuple[TrialCounts, ...] = await self._wait(job, self._reads, self._limit_s)
+        return found
 
     async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
         """See `StateStore`."""

@@ -20,6 +20,20 @@ MIGRATION = (
     ) WITHOUT ROWID
     """,
 )
+MIGRATION_KEYS = (
+    """
+    CREATE TABLE trial_key (
+        card TEXT NOT NULL,
+        of TEXT NOT NULL,
+        key TEXT NOT NULL,
+        new INTEGER NOT NULL DEFAULT 0,
+        new_bad INTEGER NOT NULL DEFAULT 0,
+        old INTEGER NOT NULL DEFAULT 0,
+        old_bad INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (card, of, key)
+    ) WITHOUT ROWID
+    """,
+)
 _COLUMNS = "card, of, new, new_bad, old, old_bad, stopped, stopped_s"
 _COUNT = f"""
     INSERT INTO trial (card, of, new, new_bad, old, old_bad) VALUES (:card, :of, :new, :new_bad, :old, :old_bad)
@@ -27,14 +41,22 @@ _COUNT = f"""
         old_bad = old_bad + :old_bad
     RETURNING {_COLUMNS}
 """
+_COUNT_KEY = """
+    INSERT INTO trial_key (card, of, key, new, new_bad, old, old_bad)
+    VALUES (:card, :of, :key, :new, :new_bad, :old, :old_bad)
+    ON CONFLICT DO UPDATE SET new = new + :new, new_bad = new_bad + :new_bad, old = old + :old,
+        old_bad = old_bad + :old_bad
+"""
 _STOP = """
     INSERT INTO trial (card, of, stopped, stopped_s) VALUES (:card, :of, :why, :now)
     ON CONFLICT DO UPDATE SET stopped = :why, stopped_s = :now WHERE stopped = ''
 """
 
 
-def count(database: RetryingConnection, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
-    """Count one answer, and return the counts."""
+def count(
+    database: RetryingConnection, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str
+) -> TrialCounts:
+    """Count one answer to a key, and return the counts of all keys."""
     card, of = trial
     values = {
         "card": card,
@@ -44,7 +66,15 @@ def count(database: RetryingConnection, trial: tuple[str, str], *, is_new: bool,
         "old": int(not is_new),
         "old_bad": int(is_bad and not is_new),
     }
+    database.run(_COUNT_KEY, {**values, "key": key_id})
     return TrialCounts(*database.run(_COUNT, values)[1][0])
+
+
+def by_key(database: RetryingConnection, trial: tuple[str, str]) -> tuple[TrialCounts, ...]:
+    """The counts of each key."""
+    columns = "card, of, new, new_bad, old, old_bad"
+    rows = database.run(f"SELECT {columns} FROM trial_key WHERE card = ? AND of = ?", trial)[1]
+    return tuple(TrialCounts(*row) for row in rows)
 
 
 def stop(database: RetryingConnection, trial: tuple[str, str], why: str, now_s: float) -> bool:
@@ -54,7 +84,8 @@ def stop(database: RetryingConnection, trial: tuple[str, str], why: str, now_s: 
 
 def forget(database: RetryingConnection, trial: tuple[str, str]) -> None:
     """Begin the trial again."""
-    database.run("DELETE FROM trial WHERE card = ? AND of = ?", trial)
+    for table in ("trial", "trial_key"):
+        database.run(f"DELETE FROM {table} WHERE card = ? AND of = ?", trial)
 
 
 def all_trials(database: RetryingConnection) -> tuple[TrialCounts, ...]:

@@ -115,6 +115,8 @@ class ScriptedVllm(ScriptedServer):
         always = [
             Route("/v1/models", self.list, methods=["GET"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self.count, methods=["POST"]),
+            Route("/v1/responses/{id}", self.stored, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
         if not self.updating:
@@ -167,6 +169,16 @@ class ScriptedVllm(ScriptedServer):
         self._touch(model)
         async with self.used(model):
             return chat_answer(model, model)
+
+    async def count(self, request: Request) -> Response:
+        model = (await self.body(request))["model"]
+        if model != BASE and model not in self.adapters:
+            return self.error(404, "NotFoundError", f"The model `{model}` does not exist.", param="model")
+        return JSONResponse({"input_tokens": 3})
+
+    async def stored(self, request: Request) -> Response:
+        await self.body(request)
+        return JSONResponse({"id": request.path_params["id"], "object": "response", "status": "completed"})
 
     async def metrics(self, request: Request) -> Response:
         await self.body(request)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +22,9 @@ from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.routing.canaries import Canaries, Refusal, bad_answer, place_of
 from router.gateway.worker import Gateway
 from router.store.state.sqlite import SqliteState
-from router.types import Attempt, Outcome, Usage
+from router.types import Attempt, CanaryChoice, Outcome, Usage
 from tests.gateway.servers import MemoryLog, Upstream, make_card, make_gateway, make_router, served
+from tests.gateway.telemetry.records import DECISION, a_record
 
 LONG = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "go on"}]
 
@@ -147,10 +149,50 @@ def test_requests_that_can_wait_go_to_the_servers_for_throughput(upstream: Upstr
     assert [record.decision is not None and record.decision.is_batch for record in log.records] == [False, True, True]
 
 
-def canaries(share: float) -> tuple[Canaries, Catalog]:
+UNUSED = SqliteState()
+"""Opened once for the many trials of which nothing is counted."""
+
+
+def canaries(
+    share: float, tenant: str | None = None, state: SqliteState | None = None, **facts: Any
+) -> tuple[Canaries, Catalog]:
     lineage = Lineage(state="canary", of="old", share=Share(share))
-    catalog = Catalog([make_card("old", "http://h"), make_card("new", "http://h", "m", lineage=lineage)])
-    return Canaries(SqliteState(), lambda: catalog), catalog
+    kind: dict[str, Any] = {"kind": "adapter", "base": "old", "tenant": tenant} if tenant else {}
+    catalog = Catalog([make_card("old", "http://h"), make_card("new", "http://h", "m", lineage=lineage, **kind)])
+    return Canaries(state or SqliteState(), lambda: catalog, **facts), catalog
+
+
+async def answered(trial: Canaries, key: str, bad: int, good: int) -> bool:
+    """Whether the canary is rolled back after so many bad answers of its own and good ones of the other card."""
+    for choice, each, count in (
+        (CanaryChoice("new", "old", taken=False), outcome(card="old", more=(Attempt("old", "old", 200, 1.0),)), good),
+        (CanaryChoice("new", "old", taken=True), outcome("server", card=None, status=500), bad),
+    ):
+        decision = msgspec.structs.replace(DECISION, canary=choice)
+        record = msgspec.structs.replace(a_record(key=key), decision=decision, outcome=each)
+        for _ in range(count):
+            await trial.sink(record)
+    return trial.stopped > 0
+
+
+def test_bad_answers_to_one_key_of_several_roll_nothing_back_and_those_to_two_do() -> None:
+    async def use() -> None:
+        trial, _ = canaries(0.3, several_keys=lambda: True)
+        assert not await answered(trial, "one", bad=50, good=100)
+        assert not await answered(trial, "two", bad=0, good=100)
+        assert await answered(trial, "two", bad=5, good=0)
+
+    asyncio.run(use())
+
+
+def test_bad_answers_to_the_only_key_roll_a_canary_back() -> None:
+    trial, _ = canaries(0.3)
+    assert asyncio.run(answered(trial, "one", bad=5, good=100))
+
+
+def test_bad_answers_to_the_only_key_that_has_a_canary_roll_it_back() -> None:
+    trial, _ = canaries(0.3, several_keys=lambda: True, tenant="one")
+    assert asyncio.run(answered(trial, "one", bad=5, good=100))
 
 
 @given(st.text(max_size=40), st.text(max_size=10), st.floats(0.01, 1), st.floats(0.01, 1))
@@ -158,7 +200,7 @@ def test_a_conversation_has_one_place_and_a_greater_share_only_adds_conversation
     conversation: str, key: str, share: float, other: float
 ) -> None:
     assert 0 <= place_of("new", conversation, key) < 1
-    (small, catalog), (large, more) = canaries(min(share, other)), canaries(max(share, other))
+    (small, catalog), (large, more) = (canaries(of, state=UNUSED) for of in sorted((share, other)))
     taken = small.admitted(catalog, conversation, key, None, bound=False)
     assert taken == small.admitted(catalog, conversation, key, None, bound=False)
     assert set(taken) <= set(large.admitted(more, conversation, key, None, bound=False))
@@ -166,7 +208,7 @@ def test_a_conversation_has_one_place_and_a_greater_share_only_adds_conversation
 
 @given(st.text(max_size=40), st.floats(0.01, 1))
 def test_a_conversation_goes_on_where_it_began(conversation: str, share: float) -> None:
-    admit, catalog = canaries(share)
+    admit, catalog = canaries(share, state=UNUSED)
     assert admit.admitted(catalog, conversation, "", "new", bound=False) == ("new",)
     assert admit.admitted(catalog, conversation, "", "old", bound=False) == ()
 
@@ -195,7 +237,8 @@ def outcome(fault: str | None = None, card: str | None = "new", status: int = 20
         (outcome(usage=Usage(5, 0)), True),
         (outcome(usage=Usage(5, 0, estimated=True)), False),
         (outcome(status=499, error="client_left"), None),
-        (Outcome(499, 9_000.0, error="client_left", overhead_ms=3.0), True),
+        (outcome(status=499, card=None, error="client_left"), None),
+        (Outcome(499, 9_000.0, error="client_left", overhead_ms=3.0), None),
         (Outcome(499, 9.0, error="client_left"), None),
         (outcome(status=400), None),
         (Outcome(429, 1.0), None),

@@ -25,6 +25,22 @@ def test_two_workers_and_a_restart_count_together(tmp_path: Path) -> None:
     again.close()
 
 
+def test_the_answers_to_each_key_are_counted_apart_and_forgotten_together() -> None:
+    async def run() -> None:
+        state = ThreadedState(SqliteState())
+        await state.count_trial(TRIAL, is_new=True, is_bad=True, key_id="one")
+        await state.count_trial(TRIAL, is_new=False, is_bad=False, key_id="two")
+        counts = await state.count_trial(TRIAL, is_new=True, is_bad=False, key_id="one")
+        assert counts == TrialCounts("new", "old", new=2, new_bad=1, old=1)
+        by_key = await state.trial_by_key(TRIAL)
+        assert set(by_key) == {TrialCounts("new", "old", 2, 1), TrialCounts("new", "old", 0, 0, 1)}
+        await state.restart_trial(TRIAL)
+        assert await state.trial_by_key(TRIAL) == ()
+        state.close()
+
+    asyncio.run(run())
+
+
 def test_only_the_first_of_two_workers_rolls_back_and_its_reason_stays(tmp_path: Path) -> None:
     one, two = SqliteState(tmp_path / "state.sqlite"), SqliteState(tmp_path / "state.sqlite")
     asyncio.run(one.count_trial(TRIAL, is_new=True, is_bad=True))
