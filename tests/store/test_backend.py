@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import ConfigurationError
 from router.store import open_store
-from router.store.backend import FolderBackend
+from router.store.backend import FolderBackend, StateUse
 from tests.store.records.examples import record
 
 
@@ -60,7 +60,7 @@ def test_records_and_state_of_a_backend_are_in_its_folder(tmp_path: Path) -> Non
     assert records is not None
     with records:
         assert [stored.id for stored in records.scan()] == ["one"]
-    state = backend.shared_state(hold_s=60.0)
+    state = backend.shared_state(StateUse())
     assert asyncio.run(state.last_answer("talk", 0.0)) is None
     state.close()
     assert (tmp_path / "store" / "state.sqlite").exists()

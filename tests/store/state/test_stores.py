@@ -35,6 +35,12 @@ def test_a_request_is_allowed_after_the_wait_in_the_error_and_not_before(state: 
     assert not is_taken(state, 3, NOW + 20)
 
 
+def test_a_request_that_began_before_the_burst_gets_no_second_burst(state: State) -> None:
+    assert [is_taken(state, 3, NOW) for _ in range(3)] == [True, True, True]
+    assert not is_taken(state, 3, NOW - 0.001)
+    assert not is_taken(state, 3, NOW - 5)
+
+
 def test_keys_have_separate_rate_limits(state: State) -> None:
     assert is_taken(state, 1, NOW, "a")
     assert is_taken(state, 1, NOW, "b")

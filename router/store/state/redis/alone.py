@@ -21,10 +21,13 @@ _HOLD_S = 2 * 86_400.0
 
 
 class Held(Struct, frozen=True):
-    """A reservation of a running request, with what it may cost at most."""
+    """A reservation of a running request, with what it may cost at most, and the epoch in which it was made: another
+    one shows that the server has lost its data.
+    """
 
     reservation: Reservation
     worst_nano: int
+    epoch: str = ""
 
 
 class Charge(Struct, frozen=True):
@@ -59,7 +62,8 @@ class Alone:
         # A part below one request a minute still allows one now and then.
         burst_us = max(MINUTE_US, step_us)
         due_us = self._due_us.get(key_id, 0.0)
-        free_us = due_us if now_us <= due_us <= now_us + burst_us else now_us
+        # Times of parallel requests are not in order; what is further ahead shows that the clock was set back.
+        free_us = due_us if now_us <= due_us <= now_us + burst_us + MINUTE_US else now_us
         if free_us + step_us > now_us + burst_us:
             raise rate_rejection(key_id, rpm, (free_us + step_us - now_us - burst_us) / 1e6)
         if len(self._due_us) >= _MAX_KEYS:

@@ -4,7 +4,8 @@ All keys of a script have the same hash tag, so they are on the same node of a c
 whole numbers, added by HINCRBY, because Lua's own numbers are exact only up to 2**53.
 
 A budget has four keys. `spend`: a hash with, for each UTC day, `s<day>` spent, `r<day>` reserved, `w<day>` the sum of
-the worst cases of running requests, and `n<day>` their number. `held`: a hash from the id of a reservation to
+the worst cases of running requests, and `n<day>` their number; `e` is the epoch, which is another one after a loss of
+data. `held`: a hash from the id of a reservation to
 `day:cost:worst`, or `x` for an id that must have no further effect. `expiry`: those that run, by the time at which they
 expire. `booked`: those that expired, and the ids with `x`, by their time.
 
@@ -86,12 +87,14 @@ _BUDGET = f"""
         end
     end
     local function number(name) return tonumber(redis.call('HGET', spend, name) or '0') end
-    local function open_day(day, known)
+    local function open_day(day, known, id)
+        redis.call('HSETNX', spend, 'e', id)
         if redis.call('HEXISTS', spend, 's' .. day) == 1 then return end
         -- The first of a day; or the server has lost its data, and this gateway knows what was spent.
         redis.call('HSET', spend, 's' .. day, known)
         for _, name in ipairs(redis.call('HKEYS', spend)) do
-            if tonumber(string.sub(name, 2)) < tonumber(day) - {_KEEP_DAYS} then redis.call('HDEL', spend, name) end
+            local of = tonumber(string.sub(name, 2))
+            if of and of < tonumber(day) - {_KEEP_DAYS} then redis.call('HDEL', spend, name) end
         end
         redis.call('EXPIRE', spend, {_KEEP_S})
     end
@@ -102,7 +105,7 @@ RESERVE = _script(
     local id, day, cost, likely, worst = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
     local budget, now, expires, forced, known = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
     expire(now)
-    open_day(day, known)
+    open_day(day, known, id)
     local spent, reserved = number('s' .. day), number('r' .. day)
     if redis.call('HEXISTS', held, id) == 0 then
         local fits = spent + reserved + worst <= budget and spent + number('w' .. day) < budget
@@ -122,27 +125,35 @@ RESERVE = _script(
         redis.call('EXPIRE', expiry, {2 * _DAY_S})
         reserved = reserved + tonumber(cost)
     end
-    return {{1, string.format('%.0f', spent), string.format('%.0f', reserved), ''}}
+    return {{1, string.format('%.0f', spent), string.format('%.0f', reserved), redis.call('HGET', spend, 'e')}}
     """,
     4,
 )
 """Reserve a part of a budget.
 
 Arguments: id, day, cost, likely, worst, budget, now and expiry in seconds, 1 where it must be accepted, and what was
-spent as far as the gateway knows. Returns 1 or 0, spent, reserved, and when the first reservation expires.
+spent as far as the gateway knows. Returns 1, spent, reserved and the epoch, or 0, spent, reserved and when the first
+reservation expires.
 """
 
 SETTLE = _script(
     f"""{_BUDGET}
-    local id, paid, undone, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+    local id, paid, undone, now, epoch, day, known =
+        ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
     local text = redis.call('HGET', held, id)
     if text == 'x' then return 0 end
     if not text then
         -- The reservation may still arrive, from a connection that has been closed meanwhile.
-        if undone == '1' then mark(id, now) end
+        if undone == '1' then
+            mark(id, now)
+        elseif epoch ~= '' and epoch ~= redis.call('HGET', spend, 'e') then
+            -- The server has lost its data since the reservation.
+            open_day(day, known, id)
+            mark(id, now)
+            redis.call('HINCRBY', spend, 's' .. day, paid)
+        end
         return 0
     end
-    local day
     if redis.call('ZREM', expiry, id) == 1 then
         day = release(id, text)
     else
@@ -157,16 +168,17 @@ SETTLE = _script(
     """,
     4,
 )
-"""Replace a reservation by its cost. Arguments: id, cost, 1 where the reservation never became known, now in seconds.
+"""Replace a reservation by its cost.
 
-Returns whether there was one.
+Arguments: id, cost, 1 where the reservation never became known, now in seconds, the epoch in which it was made (empty
+if unknown), its day, and what was spent as far as the gateway knows. Returns whether there was one.
 """
 
 CHARGE = _script(
     f"""{_BUDGET}
     local id, day, cost, now, known = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
     if redis.call('HEXISTS', held, id) == 1 then return 0 end
-    open_day(day, known)
+    open_day(day, known, id)
     mark(id, now)
     redis.call('HINCRBY', spend, 's' .. day, cost)
     return 1

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct
 
 from router.store.state.limits import DAY_S, NANO, Amounts, amounts_of, budget_rejection, digest, nano, rate_rejection
@@ -121,16 +122,16 @@ class RedisState:
             reply = await self._reserve(self._connection.run, held, amounts, now_s)
         except LostError as error:
             if error.was_sent:
-                self._undo(held.reservation, now_s)
+                self._undo(held.reservation)
             return await self._reserve_alone(claim, amounts, now_s)
         except asyncio.CancelledError:
-            self._undo(held.reservation, now_s)
+            self._undo(held.reservation)
             raise
         is_granted, spent, reserved = int(reply[0]), int(reply[1]), int(reply[2])
         self._know(claim.key_id, amounts.day, spent)
         if not is_granted:
             raise budget_rejection(claim, amounts, spent, reserved, now_s, self._wait_s(claim.key_id, reply[3], now_s))
-        self._running[held.reservation.id] = held
+        self._running[held.reservation.id] = msgspec.structs.replace(held, epoch=reply[3].decode())
         return held.reservation
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:
@@ -143,8 +144,8 @@ class RedisState:
             with contextlib.suppress(LostError):
                 await self._report_costs(self._connection.run)
             return
-        self._running.pop(reservation.id, None)
-        late = self._settlement(reservation, nano(cost_usd), is_undone=False)
+        held = self._running.pop(reservation.id, None)
+        late = self._settlement(reservation, nano(cost_usd), epoch="" if held is None else held.epoch)
         try:
             await self._connection.run(late.script, late.keys, *late.arguments)
         except (LostError, asyncio.CancelledError) as error:
@@ -297,13 +298,13 @@ class RedisState:
         share = self._share_of("budgets")
         return await self._alone.reserve(claim, self._known_spent(claim.key_id, amounts.day), share, now_s)
 
-    def _undo(self, reservation: Reservation, now_s: float) -> None:
+    def _undo(self, reservation: Reservation) -> None:
         """Nobody knows whether the reservation was made: nobody uses it."""
-        self._late.append(self._settlement(reservation, 0, is_undone=True, now_s=now_s))
+        self._late.append(self._settlement(reservation, 0, is_undone=True))
 
-    def _settlement(self, reservation: Reservation, cost: int, *, is_undone: bool, now_s: float | None = None) -> _Late:
-        at_s = time.time() if now_s is None else now_s
-        arguments = (reservation.id, cost, int(is_undone), at_s)
+    def _settlement(self, reservation: Reservation, cost: int, *, is_undone: bool = False, epoch: str = "") -> _Late:
+        known = self._known_spent(reservation.key_id, reservation.day)
+        arguments = (reservation.id, cost, int(is_undone), time.time(), epoch, reservation.day, known)
         return _Late(scripts.SETTLE, self._budget(reservation.key_id), arguments)
 
     async def _recover(self) -> None:
@@ -320,9 +321,7 @@ class RedisState:
                     await self._adopt(held)
                     if self._alone.open.pop(id_, None) is None:
                         # It ended meanwhile, and its cost is owed.
-                        self._late.append(self._settlement(held.reservation, 0, is_undone=False))
-                    else:
-                        self._running[id_] = held
+                        self._late.append(self._settlement(held.reservation, 0))
             await self._report_costs(run)
         self._alone.reset()
 
@@ -330,7 +329,9 @@ class RedisState:
         """Let the server know of a request that runs, whatever is left of the budget."""
         reservation = held.reservation
         amounts = Amounts(reservation.day, reservation.cost_nano, 0, held.worst_nano, 0)
-        await self._reserve(self._connection.run_now, held, amounts, time.time(), force=1)
+        reply = await self._reserve(self._connection.run_now, held, amounts, time.time(), force=1)
+        if reservation.id in self._running or reservation.id in self._alone.open:
+            self._running[reservation.id] = msgspec.structs.replace(held, epoch=reply[3].decode())
 
     async def _report_costs(self, run: Callable[..., Coroutine[Any, Any, Any]]) -> None:
         """Report what is owed. Raises LostError."""
