@@ -113,8 +113,8 @@ _MIGRATIONS = (
     ),
     trials.MIGRATION,
 )
-# The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). Times of parallel requests are not
-# in order, so it may be a little more than a minute ahead; if it is more than two, the clock was set back.
+# The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). Times of parallel requests are
+# not in order, so it may be a little more than a minute ahead; if it is more than two, the clock was set back.
 _FREE = "CASE WHEN due_us BETWEEN :now AND :now + 120000000 THEN due_us ELSE :now END"
 _TAKE = f"""
     INSERT INTO pace VALUES (:key, :now + :step)

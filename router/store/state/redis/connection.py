@@ -31,7 +31,7 @@ class LostError(StateError):
 
     def __init__(self, was_sent: bool) -> None:
         self.was_sent = was_sent
-        super().__init__(UNAVAILABLE)
+        super().__init__("the shared state does not respond; try again soon")
 
 
 class RedisConnection:
@@ -154,7 +154,8 @@ def _client(url: RedisUrl, limit_s: float) -> Redis | RedisCluster:
     common: dict[str, Any] = {
         "username": url.username,
         "password": url.password,
-        "socket_timeout": limit_s,
+        # The limit is that of the whole call, outside.
+        "socket_timeout": None,
         "socket_connect_timeout": limit_s,
         "client_name": "pulvinar",
         "protocol": 2,

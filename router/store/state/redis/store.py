@@ -20,7 +20,7 @@ from router.store.state.limits import DAY_S, NANO, Amounts, amounts_of, budget_r
 from router.store.state.limits import step_us as step_of
 from router.store.state.loss import SharedState
 from router.store.state.protocol import Claim, LastAnswer, RemoteReport, Reservation, StateError, TrialCounts
-from router.store.state.redis import scripts
+from router.store.state.redis import scripts, trials
 from router.store.state.redis.alone import Alone, Held
 from router.store.state.redis.connection import UNAVAILABLE, LostError, RedisConnection
 from router.store.state.redis.scripts import Script
@@ -33,7 +33,6 @@ _MEMBER_S = 20
 _MAX_KNOWN = 10_000
 _MAX_LATE_SESSIONS = 4096
 _CLOSE_S = 2.0
-_COUNTS = ("new", "new_bad", "old", "old_bad")
 Kind = Literal["rate_limits", "budgets", "conversations"]
 
 
@@ -183,31 +182,19 @@ class RedisState:
 
     async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool) -> TrialCounts:
         """Count one answer of the canary or its predecessor."""
-        name = "new" if is_new else "old"
-        counted = (name, f"{name}_bad") if is_bad else (name,)
-        reply = await self._connection.run(scripts.COUNT_TRIAL, (self._trials,), _base(trial), *counted)
-        return _counts(trial, dict(zip((*_COUNTS, "stopped", "stopped_s"), reply, strict=True)))
+        return await trials.count(self._connection, self._trials, trial, is_new=is_new, is_bad=is_bad)
 
     async def stop_trial(self, trial: tuple[str, str], why: str, now_s: float) -> bool:
         """Roll a canary back. False where that has been done already."""
-        return bool(
-            await self._connection.run(scripts.STOP_TRIAL, (self._trials,), _base(trial), why or "stopped", int(now_s))
-        )
+        return await trials.stop(self._connection, self._trials, trial, why, now_s)
 
     async def restart_trial(self, trial: tuple[str, str]) -> None:
         """Forget the counts of a canary, and that it was rolled back."""
-        fields = (_base(trial) + name for name in (*_COUNTS, "stopped", "stopped_s"))
-        await self._connection.command("HDEL", self._trials, *fields)
+        await trials.forget(self._connection, self._trials, trial)
 
     async def trials(self) -> tuple[TrialCounts, ...]:
         """All trials, by the ids of their cards."""
-        stored = await self._connection.command("HGETALL", self._trials)
-        pairs = stored.items() if isinstance(stored, dict) else zip(stored[::2], stored[1::2], strict=True)
-        fields: dict[tuple[str, str], dict[str, bytes]] = {}
-        for field, value in pairs:
-            card, of, name = field.decode().split("\0")
-            fields.setdefault((card, of), {})[name] = value
-        return tuple(_counts(trial, fields[trial]) for trial in sorted(fields))
+        return await trials.all_trials(self._connection, self._trials)
 
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Renew the reservations of running requests and count the processes, until cancelled."""
@@ -390,13 +377,3 @@ class RedisState:
     @property
     def _gateways(self) -> str:
         return f"{self._prefix}:gateways"
-
-
-def _base(trial: tuple[str, str]) -> str:
-    return f"{trial[0]}\0{trial[1]}\0"
-
-
-def _counts(trial: tuple[str, str], fields: dict[str, bytes]) -> TrialCounts:
-    new, new_bad, old, old_bad = (int(fields.get(name) or 0) for name in _COUNTS)
-    stopped = fields.get("stopped", b"").decode()
-    return TrialCounts(*trial, new, new_bad, old, old_bad, stopped, int(fields["stopped_s"]) if stopped else None)
