@@ -247,6 +247,21 @@ def test_a_reservation_that_arrives_after_it_was_taken_back_has_no_effect(server
     asyncio.run(main())
 
 
+def test_a_restart_of_the_server_that_is_quick_is_waited_for(server: RedisServer) -> None:
+    async def main() -> None:
+        async with opened(with_prefix(server.url), LossRules(), timeout_s=10.0) as state:
+            server.kill()
+            with pytest.raises(StateError):
+                await reserved(state, 0.1)
+            waiting = asyncio.create_task(reserved(state, 0.1))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            server.start()
+            await waiting
+
+    asyncio.run(main())
+
+
 def test_a_slow_server_is_waited_for_within_the_time_limit(server: RedisServer) -> None:
     async def main() -> None:
         async with opened(with_prefix(server.url), timeout_s=5.0) as state:

@@ -37,9 +37,9 @@ class LostError(StateError):
 class RedisConnection:
     """Runs scripts and commands, on one event loop.
 
-    After a call that failed or took longer than `limit_s()`, `is_lost`, and calls fail at once. The server is tried in
-    the background, more and more seldom; when it can be written, `recover` is awaited, and calls are made again once it
-    has returned without a LostError.
+    After a call that failed or took longer than `limit_s()`, `is_lost`: calls wait for so long that a restart of the
+    server may pass, and later fail at once. The server is tried in the background, more and more seldom; when it can be
+    written, `recover` is awaited, and calls are made again once it has returned without a LostError.
     """
 
     def __init__(self, url: RedisUrl, limit_s: Callable[[], float], recover: Callable[[], Awaitable[None]]) -> None:
@@ -49,7 +49,8 @@ class RedisConnection:
         self._client: Redis | RedisCluster | None = None
         self._turns = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._trying: asyncio.Task[None] | None = None
-        self._next_log_s = 0.0
+        self._next_log_s = self._lost_s = 0.0
+        self._is_back = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_lost = False
         self.failures = 0
@@ -78,6 +79,10 @@ class RedisConnection:
                     await client.aclose()
 
     async def _call(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        if self.is_lost and (left_s := self._lost_s + self._limit_s() - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._is_back.wait()
         if self.is_lost:
             raise LostError(was_sent=False)
         return await self._limited(call)
@@ -97,7 +102,8 @@ class RedisConnection:
     def _lost(self, error: BaseException) -> None:
         self.failures += 1
         if not self.is_lost:
-            self.is_lost = True
+            self.is_lost, self._lost_s = True, time.monotonic()
+            self._is_back.clear()
             if time.monotonic() >= self._next_log_s:
                 self._next_log_s = time.monotonic() + _LOG_EVERY_S
                 _LOG.error("the shared state does not respond, and is tried again: %s", _reason(error))
@@ -115,6 +121,7 @@ class RedisConnection:
                 await self._limited(self._probe)
                 await self._recover()
                 self.is_lost = False
+                self._is_back.set()
                 _LOG.warning("the shared state responds again")
                 return
 
