@@ -162,6 +162,11 @@ def default_store() -> str:
     return variable("PULVINAR_STORE") or f"{base or Path.home() / '.local' / 'state'}/pulvinar"
 
 
+def default_state() -> str | None:
+    """The URL of the Redis or Valkey server that several gateways share: PULVINAR_STATE, else none."""
+    return variable("PULVINAR_STATE")
+
+
 def default_gateway_file() -> Path:
     """PULVINAR_GATEWAY, else `./gateway.yaml`; the file may not exist."""
     return Path(variable("PULVINAR_GATEWAY") or "gateway.yaml").expanduser()

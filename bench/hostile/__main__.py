@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=[peer.key for peer in PEERS], help="measure these gateways, too")
     parser.add_argument("--peers-folder", type=Path, default=DEFAULT_FOLDER, help="where scripts/peers installed them")
     parser.add_argument("--without-pulvinar", action="store_true", help="measure the others only")
+    parser.add_argument("--state", default="", metavar="URL", help="keep the counters in this Redis or Valkey server")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--write", type=Path, help="write the tables into this page")
     parser.add_argument("--list", action="store_true", help="list the attacks")
@@ -59,6 +60,10 @@ def main() -> None:
     if options.list:
         print("\n".join(attack.name for attack in attacks))
         return
+    attacks = [
+        msgspec.structs.replace(attack, state_url=f"{options.state}?prefix={attack.name}" if options.state else "")
+        for attack in attacks
+    ]
     times = _QUICK if options.quick else Times(attack_s=options.seconds)
     results: list[Result] = []
     failed = False

@@ -34,5 +34,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     shell: str = ""
     native: bool = False
     honest_retries: int = 0
+    state_url: str = ""
+    """Where the gateway keeps its counters, if not in its store."""
     allowed_usd: float | None = None
     """The most that the attacker may cost: its budget and one request."""

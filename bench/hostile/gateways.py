@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from router.cards import Card
 from router.cards.price import Price
 from router.formats.quantities import Dollars
 from router.gateway.config.keys import hash_of, new_key
+from router.store.state.redis.store import RedisState
+from router.store.state.redis.url import read_url
 from tests.faults.gateways import KEY_VARIABLE
 from tests.faults.process import route_serve
 
@@ -44,7 +47,9 @@ def pulvinar(scratch: Path, upstream: int, attack: Attack) -> Contender:
         # Called through litellm, which fetched the URLs of images in some releases.
         _card(FETCHING, url, 1.0, provider="anthropic", modalities=("text", "image", "pdf")),
     ]
-    arguments = ("--workers", str(attack.workers), "--drain", "0")
+    arguments: tuple[str, ...] = ("--workers", str(attack.workers), "--drain", "0")
+    if attack.state_url:
+        arguments += ("--state", attack.state_url)
     start = route_serve(scratch, cards, {"open_metrics": True, **attack.settings}, arguments)
     keys = {HONEST: new_key(), EVIL: new_key()}
     entries = [{"id": HONEST, "hash": hash_of(keys[HONEST])}, {"id": EVIL, "hash": hash_of(keys[EVIL]), **attack.evil}]
@@ -90,9 +95,19 @@ def peer_asks(contender: Contender) -> tuple[Ask, ...]:
     return tuple(_ask(contender.model, None, contender.path, stream) for stream in (False, True))
 
 
-def charged_usd(scratch: Path, key: str) -> float | None:
-    """What the store has charged a key with a budget; None if it has not counted anything."""
+async def charged_usd(scratch: Path, key: str, state_url: str = "") -> float | None:
+    """What the store, or the state at the URL, has charged a key with a budget; None if it has not counted anything."""
+    if state_url:
+        return await _charged_at(state_url, key)
     file = scratch / "store" / "state.sqlite"
     with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
         (spent,) = database.execute("SELECT sum(spent) FROM spend WHERE key = ?", (key,)).fetchone()
     return None if spent is None else spent * _NANO
+
+
+async def _charged_at(url: str, key: str) -> float:
+    state = RedisState(read_url(url), hold_s=60.0)
+    try:
+        return await state.spent_usd(key, time.time())
+    finally:
+        await state.aclose()

@@ -103,9 +103,9 @@ async def _attack(
         seen = await beside
     in_flight, files_after = await _settled(server, files_before, native)
     bills = await asyncio.to_thread(bed.bills)
-    charged = gateways.charged_usd(scratch, gateways.EVIL) if native and attack.evil.get("budget_usd_per_day") else None
-    if charged is None and native and attack.evil.get("budget_usd_per_day"):
-        charged = 0.0
+    charged = None
+    if native and attack.evil.get("budget_usd_per_day"):
+        charged = await gateways.charged_usd(scratch, gateways.EVIL, attack.state_url) or 0.0
     delivered = bills.of(gateways.EVIL).output_tokens * gateways.DEAR_USD_A_TOKEN
     if bills.fetched:
         problems.append(f"fetched {bills.fetched} internal addresses that a client named")

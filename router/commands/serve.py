@@ -23,6 +23,14 @@ Store = Annotated[
         "--store", help="Folder for records, budgets and conversations.", show_default="the user's state folder"
     ),
 ]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        help="URL of a Redis or Valkey server for budgets, rate limits and conversations of several gateways.",
+        show_default="PULVINAR_STATE, else the store",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +45,7 @@ def serve(
     gateway: GatewayFile = None,
     keys: KeysFile = None,
     store: Store = None,
+    state: State = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on. Addresses beyond this machine require API keys.")
     ] = settings.DEFAULT_HOST,
@@ -63,6 +72,7 @@ def serve(
         sources=sources,
         artifact=artifact or settings.default_artifact_folder(),
         store=store or settings.default_store(),
+        state=state or settings.default_state(),
         records=records,
         host=host,
         port=port,

@@ -34,7 +34,7 @@ from router.store.backend import Backend
 from router.store.records.feedback import Stored
 from router.store.records.protocol import RecordSink
 from router.store.records.record import Record, Snapshot
-from router.store.state.protocol import StateStore
+from router.store.state.protocol import RemoteState, StateStore
 from router.store.state.sqlite import SqliteState
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ _SWEEP_ADAPTERS_EVERY_S, _EXPIRE_ADAPTERS_EVERY_S = 5.0, 0.5
 class Gateway:
     """Everything that one worker needs to answer requests. Create it before its event loop runs; use it on that loop.
 
-    `state` counts each key's requests and costs, by default in memory. `conversations` remembers which card answers a
-    conversation, by default in `state`. `probe` checks at the start, and then periodically, which cards cannot be
-    called. Without a `journal` nothing is recorded; `backend` is where that can be read.
-    `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of metrics. `notify` gets a
-    line for the operator when the available cards change.
+    `state` counts each key's requests and costs, by default in memory; `remote` is the same where it is on another
+    machine. `conversations` remembers which card answers a conversation, by default in `state`. `probe` checks at the
+    start, and then periodically, which cards cannot be called. Without a `journal` nothing is recorded; `backend` is
+    where that can be read. `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of
+    metrics. `notify` gets a line for the operator when the available cards change.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Gateway:
         gate: Gate | None = None,
         state: StateStore | None = None,
         conversations: StateStore | None = None,
+        remote: RemoteState | None = None,
         journal: RecordSink | None = None,
         backend: Backend | None = None,
         access_log: AccessLog | None = None,
@@ -74,6 +75,7 @@ class Gateway:
         self.reloader, self.journal, self.backend = reloader, journal, backend
         self.state: StateStore = state or SqliteState()
         self.conversations: StateStore = conversations or self.state
+        self.remote = remote
         self.access_log, self.traces = access_log, traces
         self.is_draining = False
         config = reloader.current.config
@@ -244,6 +246,15 @@ class Gateway:
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }
+        if self.remote is not None:
+            report = self.remote.report
+            callbacks |= {
+                "state_reachable": lambda: report().reachable,
+                "state_denied": lambda: len(report().denied),
+                "state_failures": lambda: report().failures,
+                "state_alone": lambda: report().alone,
+                "state_waiting": lambda: report().waiting,
+            }
         if self.journal is not None:
             journal = self.journal
             callbacks["records_dropped"] = lambda: journal.dropped

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from router.formats.quantities import Dollars, OptionalSeconds, Seconds
 from router.gateway.app import make_app
 from router.gateway.config.gateway_yaml import Budgeting, GatewayConfig
 from router.gateway.config.keys import Key, Keys, hash_of
+from router.store.state.protocol import StateStore
 from router.types import Api
 from tests.billing.upstream import FAULTS, PIECES, TOKENS, CountingUpstream, counting_upstream
 from tests.gateway.servers import make_gateway, make_router, served
@@ -101,16 +102,24 @@ def cells_of(*ways: str) -> tuple[Cell, ...]:
 
 
 @contextlib.contextmanager
-def billed(cells: Sequence[Cell], in_parallel: int, total_s: float = 40) -> Iterator[dict[Cell, Bill]]:
-    """The bills of these cells, whose requests are sent through a gateway."""
+def billed(
+    cells: Sequence[Cell], in_parallel: int, total_s: float = 40, open_state: Callable[[], StateStore] | None = None
+) -> Iterator[dict[Cell, Bill]]:
+    """The bills of these cells, whose requests are sent through a gateway. `open_state` opens its state, and once more
+    to read what was charged.
+    """
     with pytest.MonkeyPatch.context() as patch, counting_upstream() as upstream:
         for provider in ("OPENAI", "GEMINI", "ANTHROPIC"):
             patch.setenv(f"{provider}_API_KEY", "sk-gateway-secret")
-        yield asyncio.run(_bills(cells, upstream, in_parallel, total_s))
+        yield asyncio.run(_bills(cells, upstream, in_parallel, total_s, open_state))
 
 
 async def _bills(
-    cells: Sequence[Cell], upstream: CountingUpstream, in_parallel: int, total_s: float
+    cells: Sequence[Cell],
+    upstream: CountingUpstream,
+    in_parallel: int,
+    total_s: float,
+    open_state: Callable[[], StateStore] | None,
 ) -> dict[Cell, Bill]:
     price = Price(Dollars(0), Dollars(USD_PER_TOKEN * 1e6))
     cards = [
@@ -137,7 +146,8 @@ async def _bills(
     config = GatewayConfig(
         timeouts=timeouts, budgets=Budgeting(drain_s=OptionalSeconds(3)), cooldown=Cooldown(failures=10_000)
     )
-    gateway = make_gateway(make_router(*cards), config, keys)
+    gateway = make_gateway(make_router(*cards), config, keys, state=open_state() if open_state else None)
+    state = open_state() if open_state else gateway.state
     gate = asyncio.Semaphore(in_parallel)
     with served(make_app(gateway)) as url:
 
@@ -150,15 +160,17 @@ async def _bills(
         await _ask(url, cells[0], upstream)
         upstream.delivered.clear()
         upstream.calls.clear()
-        spent_before = await gateway.state.spent_usd("k0", time.time())
+        spent_before = await state.spent_usd("k0", time.time())
         bills = dict(zip(cells, await asyncio.gather(*map(bill, range(len(cells)), cells)), strict=True))
         # The last ones are read on for a while.
         await asyncio.sleep(3.5)
         for number, cell in enumerate(cells):
             bills[cell].delivered = upstream.delivered[cell.name]
             before = spent_before if number == 0 else 0.0
-            spent = await gateway.state.spent_usd(f"k{number}", time.time())
+            spent = await state.spent_usd(f"k{number}", time.time())
             bills[cell].charged = (spent - before) / USD_PER_TOKEN
+    if state is not gateway.state:
+        await asyncio.to_thread(state.close)
     return bills
 
 

@@ -11,6 +11,7 @@ import pytest
 from router.cards import load_catalog
 from router.store.state.sqlite import SqliteState
 from tests.commands.conftest import Run
+from tests.redis_server import needs_redis, redis_server
 
 OLD = "id: old\nprovider: openai\nmodel: old\n"
 NEW = "id: new  # trained in June\nprovider: openai\nmodel: new\nlineage: {parents: [old]}\n"
@@ -50,6 +51,23 @@ def test_status_shows_the_counts_and_rollback_stops_the_canary(cards: Path, tmp_
     assert run("canary", "rollback", "new", *common).out == "new was already rolled back to old\n"
     (row,) = json.loads(run("canary", "status", "--json", *common).out)
     assert (row["new"], row["new_bad"], row["old"], row["stopped"]) == (2, 1, 1, "by the operator")
+
+
+@needs_redis
+def test_the_trials_of_several_gateways_are_those_of_their_shared_state(
+    cards: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server() as server:
+        common = ("--cards", cards, "--store", tmp_path / "store")
+        run("canary", "start", cards / "new.yaml", "--of", "old", *common, "--state", server.url)
+        monkeypatch.setenv("PULVINAR_STATE", server.url)
+        assert run("canary", "rollback", "new", *common).out == "new is rolled back to old\n"
+        assert "rolled back" in run("canary", "status", *common).out
+        server.kill()
+        ended = run("canary", "status", *common)
+    assert ended.code == 3
+    assert "the shared state does not respond" in ended.err
+    assert not (tmp_path / "store").exists()
 
 
 def test_without_canaries_status_says_how_to_start_one(cards: Path, tmp_path: Path, run: Run) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from router.errors import ConfigurationError
 from router.store import open_store
-from router.store.backend import FolderBackend
+from router.store.backend import FolderBackend, StateUse
 from tests.store.records.examples import record
 
 
@@ -48,6 +50,27 @@ def test_an_sqlite_url_without_a_folder_is_a_configuration_error(url: str) -> No
         open_store(url)
 
 
+def test_redis_is_imported_only_where_it_is_used_and_its_absence_is_a_clear_error(tmp_path: Path) -> None:
+    program = """
+import sys
+from router.errors import MissingExtraError
+from router.gateway.server import serve
+from router.store import open_store
+from router.store.backend import StateUse
+open_store(sys.argv[1]).shared_state(StateUse()).close()
+backend = open_store(sys.argv[1], state="redis://localhost")
+assert "redis" not in sys.modules
+sys.modules["redis"] = None
+try:
+    backend.shared_state(StateUse())
+except MissingExtraError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "store")]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert completed.stdout == "a shared state in Redis or Valkey needs redis: pip install 'pulvinar[redis]'\n"
+
+
 def test_records_and_state_of_a_backend_are_in_its_folder(tmp_path: Path) -> None:
     backend = open_store(tmp_path / "store")
     assert backend.read_records() is None
@@ -60,7 +83,7 @@ def test_records_and_state_of_a_backend_are_in_its_folder(tmp_path: Path) -> Non
     assert records is not None
     with records:
         assert [stored.id for stored in records.scan()] == ["one"]
-    state = backend.shared_state(hold_s=60.0)
+    state = backend.shared_state(StateUse())
     assert asyncio.run(state.last_answer("talk", 0.0)) is None
     state.close()
     assert (tmp_path / "store" / "state.sqlite").exists()

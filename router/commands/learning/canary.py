@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,13 +16,21 @@ from router.errors import CallerError
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.cards.adapter.canary import Canary
-    from router.store.state.protocol import TrialCounts
-    from router.store.state.threaded import CheckedStore
+    from router.store.state.protocol import StateStore
 
+T = TypeVar("T")
 app = typer.Typer(help="Let a card answer a share of another's conversations.", no_args_is_help=True)
 Store = Annotated[
     str | None,
     typer.Option("--store", help="Folder or URL of the shared state.", show_default="as that of route serve"),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        help="URL of the shared state of several gateways.",
+        show_default="PULVINAR_STATE, else the store",
+    ),
 ]
 
 
@@ -37,6 +46,7 @@ def start(
     share: Annotated[str, typer.Option("--share", help="The share, such as 5%.")] = "5%",
     cards: options.Cards = None,
     store: Store = None,
+    state: State = None,
 ) -> None:
     """Set lineage.state, of and share in a card's file, and begin its trial anew. A running gateway follows."""
     from router.cards.schema import Card
@@ -55,16 +65,14 @@ def start(
     # The state last: without the other two it would be invalid, and a gateway loads every change.
     for key, value in (("of", old.id), ("share", share), ("state", "canary")):
         set_in_mapping(file, "lineage", key, value)
-    state = _open(store)
-    try:
-        asyncio.run(state.restart_trial((card.id, old.id)))
-    finally:
-        state.close()
+    _with_state(store, state, lambda opened: opened.restart_trial((card.id, old.id)))
     typer.echo(f"{file}: {card.id} takes {share} of the conversations of {old.id}")
 
 
 @app.command("status")
-def status(cards: options.Cards = None, store: Store = None, as_json: options.Json = False) -> None:
+def status(
+    cards: options.Cards = None, store: Store = None, state: State = None, as_json: options.Json = False
+) -> None:
     """Print how the canaries do beside the cards whose conversations they share."""
     import msgspec
 
@@ -72,7 +80,7 @@ def status(cards: options.Cards = None, store: Store = None, as_json: options.Js
     from router.store.state.protocol import TrialCounts
 
     catalog = options.load_cards(cards)
-    trials = {(each.card, each.of): each for each in _trials(store)}
+    trials = {(each.card, each.of): each for each in _with_state(store, state, lambda opened: opened.trials())}
     rows: list[dict[str, Any]] = []
     for trial, canary in _canaries(catalog).items():
         counts = trials.get(trial) or TrialCounts(*trial)
@@ -116,6 +124,7 @@ def rollback(
     why: Annotated[str, typer.Option("--why", help="The reason, for route canary status.")] = "by the operator",
     cards: options.Cards = None,
     store: Store = None,
+    state: State = None,
 ) -> None:
     """Send all conversations to the old card again. All workers follow within about a second."""
     import time
@@ -125,11 +134,7 @@ def rollback(
     trial = next((trial for trial in _canaries(catalog) if trial[0] == card.id), None)
     if trial is None:
         raise CallerError(f"{card.id} is no canary: its lineage.state is not canary")
-    state = _open(store)
-    try:
-        is_first = asyncio.run(state.stop_trial(trial, why, time.time()))
-    finally:
-        state.close()
+    is_first = _with_state(store, state, lambda opened: opened.stop_trial(trial, why, time.time()))
     typer.echo(f"{card.id} {'is' if is_first else 'was already'} rolled back to {trial[1]}")
 
 
@@ -138,16 +143,16 @@ def _canaries(catalog: Catalog) -> dict[tuple[str, str], Canary]:
     return {canary.trial: canary for canary in catalog.canaries.values() if canary.card == canary.trial[0]}
 
 
-def _trials(store: str | None) -> tuple[TrialCounts, ...]:
-    state = _open(store)
-    try:
-        return asyncio.run(state.trials())
-    finally:
-        state.close()
-
-
-def _open(store: str | None) -> CheckedStore:
+def _with_state(store: str | None, url: str | None, call: Callable[[StateStore], Coroutine[Any, Any, T]]) -> T:
     from router.store import open_store
-    from router.store.state.sqlite import HOLD_S
+    from router.store.backend import StateUse
 
-    return open_store(store or settings.default_store()).shared_state(HOLD_S)
+    async def run() -> T:
+        backend = open_store(store or settings.default_store(), state=url or settings.default_state())
+        state = backend.shared_state(StateUse())
+        try:
+            return await call(state)
+        finally:
+            await asyncio.to_thread(state.close)
+
+    return asyncio.run(run())

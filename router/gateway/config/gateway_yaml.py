@@ -27,6 +27,7 @@ from router.gateway.config.connections import ConnectionLimits
 from router.gateway.http.body import JsonLimits
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Cors, host_problem
+from router.store.state.loss import SharedState
 
 Alias = Annotated[str, Meta(min_length=1, max_length=200)]
 HeaderPattern = Annotated[
@@ -94,7 +95,8 @@ class GatewayConfig(
     `max_values`, `max_depth`: limits of a body's JSON. `keepalive_s`: the interval of comments in an idle stream, 0 for
     none. `retries`: retries of a broken connection on the same deployment. `retry_budget`: how often repeated calls may
     fail. `dashboard`: whether there is the page for operators. `open_metrics`: whether `/metrics` needs no API key.
-    `plans` bounds what a plan may use for one request, whatever its file states.
+    `plans` bounds what a plan may use for one request, whatever its file states. `state`: how a state that several
+    gateways share is used, and what happens without it.
     """
 
     aliases: Mapping[Alias, Alias] = {}
@@ -115,6 +117,7 @@ class GatewayConfig(
     cooldown: Cooldown = _default(Cooldown())
     budgets: Budgeting = _default(Budgeting())
     plans: Caps = _default(Caps())
+    state: SharedState = _default(SharedState())
     open_metrics: bool = False
     dashboard: bool = True
     base_path: Annotated[str, Meta(pattern=r"^$|^(/[A-Za-z0-9._~-]+)+$", max_length=200)] = ""

@@ -19,6 +19,7 @@ from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.http.surfaces import is_of_anthropic
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics
+from router.store.state.protocol import RemoteState
 
 _JSON = "application/json"
 _NOTHING: frozenset[str] = frozenset()
@@ -28,7 +29,7 @@ _ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 class Status:
     """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
-    `limits_problem` why the limits of keys cannot be kept, if so.
+    `limits_problem` why the limits of keys cannot be kept, if so; `remote` is the state on another machine.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class Status:
         models: Callable[[], ModelList],
         is_draining: Callable[[], bool],
         limits_problem: Callable[[], str | None],
+        remote: RemoteState | None = None,
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
         self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
+        self._remote = remote
 
     async def root(self, _: Request) -> Response:
         """`GET /`: the name and the version."""
@@ -56,7 +59,8 @@ class Status:
         rejected, is for clients with a key: it may quote files.
         """
         current, is_draining, problem = self._reloader.current, self._is_draining(), self._limits_problem()
-        is_ready = not is_draining and problem is None
+        # Another gateway has no state either where they share it: taking all out of service would help nobody.
+        is_ready = not is_draining and (problem is None or self._remote is not None)
         status: dict[str, object] = {"ready": is_ready}
         if current.keys and (key := self._key_of(request)) is not None:
             # What an operator wrote into a refused file may be of cards that exist for one key only.
@@ -74,7 +78,19 @@ class Status:
                 "refused_edit": shown,
                 "limits_problem": problem,
             }
+            if self._remote is not None:
+                status["state"] = self._state_of(self._remote)
         return Response(msgspec.json.encode(status), 200 if is_ready else 503, media_type=_JSON)
+
+    def _state_of(self, remote: RemoteState) -> dict[str, object]:
+        report = remote.report()
+        return {
+            "reachable": report.reachable,
+            "on_loss": msgspec.to_builtins(self._reloader.current.config.state.on_loss),
+            "share": report.share,
+            "denied": report.denied,
+            "costs_waiting": report.waiting,
+        }
 
     def _key_of(self, request: Request) -> Key | None:
         try:

@@ -25,15 +25,15 @@ class Sessions:
     async def find(self, identity: Identity, key_id: str) -> LastAnswer | None:
         """Who made what the request refers to, else who answered the conversation last.
 
-        Raises StateError where that cannot be read, and only one server can answer.
+        Raises StateError where that cannot be read, and only one server can answer, or the operator wants that.
         """
         names = (*identity.stored.names, *(identity.names if identity.continues else ()))
         try:
             for name in dict.fromkeys(names):
                 if last := await self._store.last_answer(name, self._clock(), key_id):
                     return last
-        except StateError:
-            if identity.stored.bound:
+        except StateError as error:
+            if identity.stored.bound or error.denies:
                 raise
         return None
 

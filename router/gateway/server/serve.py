@@ -35,11 +35,11 @@ from router.gateway.telemetry.traces import open_traces
 from router.gateway.worker import Gateway
 from router.loading import load_plan_columns, load_plan_gate, load_predictor
 from router.store import open_store
+from router.store.backend import Backend, StateUse
 from router.store.database import ForeignDatabaseError
 from router.store.records.patient import PatientSink
-from router.store.state.protocol import StateStore
+from router.store.state.protocol import RemoteState, StateStore
 from router.store.state.sqlite import HOLD_S, SqliteState
-from router.store.state.threaded import ThreadedState
 
 _LOG = logging.getLogger(__name__)
 # By default Python searches for cycles after 700 new objects: several times per request, which leaves hardly any.
@@ -52,13 +52,14 @@ class ServeOptions(Struct, frozen=True):
     """The options of `route serve`.
 
     `drain_s`: seconds of `/readyz` responding 503 between SIGTERM and the end of new connections. `store` is the
-    folder or URL of the shared counters and, with `records`, of the record of every request. `uds` is the path of a
-    unix socket, in place of `host` and `port`.
+    folder or URL of the shared counters and, with `records`, of the record of every request; `state` is the URL of the
+    counters where several gateways share them. `uds` is the path of a unix socket, in place of `host` and `port`.
     """
 
     sources: Sources
     artifact: Path
     store: str | Path
+    state: str | None = None
     records: bool = True
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
@@ -158,16 +159,18 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         is_trusted=is_trusted,
         base_path=lambda: reloader.current.config.base_path,
     )
-    state, journal = _open_store(options, reloader)
+    backend = open_store(options.store, state=options.state)
+    state, remote, journal = _open_state(options, backend, reloader)
     gateway = Gateway(
         reloader,
         probe=list_servers,
         gate=load_plan_gate(options.artifact),
         state=state,
+        remote=remote,
         # A single worker needs no shared store, and memory is faster.
-        conversations=SqliteState() if options.workers == 1 else None,
+        conversations=SqliteState() if options.workers == 1 and remote is None else None,
         journal=journal,
-        backend=None if journal is None else open_store(options.store),
+        backend=None if journal is None else backend,
         access_log=AccessLog(writers.output) if options.access_log else None,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
         metrics_folder=options.metrics_folder,
@@ -209,13 +212,24 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
     run(make_app(gateway), listener, Hooks(announce, drain, reloader.reload_soon, on_stop, grace_s), connections)
 
 
-def _open_store(options: ServeOptions, reloader: ConfigReloader) -> tuple[StateStore, PatientSink | None]:
-    """The shared state and the sink of records. Raises PassingError where the store cannot be used now."""
-    store = open_store(options.store)
+def _open_state(
+    options: ServeOptions, backend: Backend, reloader: ConfigReloader
+) -> tuple[StateStore, RemoteState | None, PatientSink | None]:
+    """The shared state, also as that of another machine if it is one, and the sink of records.
+
+    Raises PassingError where the store cannot be used now. A server that does not respond is no reason not to start.
+    """
+    use = StateUse(
+        HOLD_S,
+        is_needed=lambda: reloader.current.keys.have_limits,
+        rules=lambda: reloader.current.config.state,
+        workers=options.workers,
+    )
     try:
-        state = ThreadedState(store.shared_state(HOLD_S), lambda: reloader.current.keys.have_limits)
+        remote = backend.remote_state(use)
+        state = remote or backend.shared_state(use)
         keep_days = reloader.current.config.records.keep_days
-        return state, PatientSink(store.record_sink(keep_days)) if options.records else None
+        return state, remote, PatientSink(backend.record_sink(keep_days)) if options.records else None
     except ForeignDatabaseError:
         raise
     except FileError as error:

@@ -133,6 +133,19 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "limits_ok": PolledMetric(
         "pulvinar_limits_ok", "1, or 0 while the limits of keys cannot be kept, and their requests get 503.", "min"
     ),
+    "state_reachable": PolledMetric(
+        "pulvinar_state_reachable", "1, or 0 while the shared state on another machine does not respond.", "min"
+    ),
+    "state_denied": PolledMetric(
+        "pulvinar_state_denied", "Kinds of counters whose requests get 503 because of that.", "max"
+    ),
+    "state_failures": PolledMetric(
+        "pulvinar_state_failures", "Calls of the shared state that failed or took too long.", is_counter=True
+    ),
+    "state_alone": PolledMetric(
+        "pulvinar_state_alone", "Requests decided without the shared state, by a part of the limit.", is_counter=True
+    ),
+    "state_waiting": PolledMetric("pulvinar_state_waiting", "Costs that the shared state has not been given yet."),
     "canaries_stopped": PolledMetric("pulvinar_canaries_stopped", "Canaries that were rolled back.", "max"),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(

@@ -10,7 +10,14 @@ from router.errors import ConfigurationError
 
 
 class StateError(ConfigurationError):
-    """The shared state cannot be read or written now. Clients may see the message, so only the log names the path."""
+    """The shared state cannot be read or written now. Clients may see the message, so only the log names the path.
+
+    `denies`: the operator wants the request refused, even where it could do without the state.
+    """
+
+    def __init__(self, message: str, *, denies: bool = False) -> None:
+        self.denies = denies
+        super().__init__(message)
 
 
 class Claim(Struct, frozen=True):
@@ -62,14 +69,31 @@ class TrialCounts(Struct, frozen=True):
     stopped_s: int | None = None
 
 
+class RemoteReport(Struct, frozen=True):
+    """How a state on another machine does at present.
+
+    `share`: the part of the limits that this process may use without it; None where that is unknown. `denied`: the
+    kinds of counters whose requests are refused now. `failures`: calls of it that failed or took too long. `alone`:
+    requests that were decided without it. `waiting`: costs that it has not been given yet.
+    """
+
+    reachable: bool
+    share: float | None
+    denied: tuple[str, ...]
+    failures: int
+    alone: int
+    waiting: int
+
+
 class StateStore(Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
-    Every method but `maintain` and `close` raises StateError if the state cannot be read or written. `problem` is why
-    it cannot be written at present, as far as known; None while it can.
+    Every method but `maintain` and `close` raises StateError if the state cannot be read or written.
     """
 
-    problem: str | None
+    @property
+    def problem(self) -> str | None:
+        """Why the state cannot be written at present, as far as known; None while it can."""
 
     async def take_request(self, key_id: str, rpm: int, now_s: float) -> None:
         """Count one request against the key's limit of `rpm` requests a minute. Raises RateLimitError."""
@@ -115,3 +139,10 @@ class StateStore(Protocol):
 
     def close(self) -> None:
         """Close the store."""
+
+
+class RemoteState(StateStore, Protocol):
+    """A store on another machine, which may not respond while this one does."""
+
+    def report(self) -> RemoteReport:
+        """How it does, for operators."""

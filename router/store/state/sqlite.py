@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import math
 import secrets
@@ -18,10 +17,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from router.errors import BudgetError, ConfigurationError, FileError, RateLimitError
+import msgspec
+
+from router.errors import BudgetError, ConfigurationError, FileError
 from router.store.database import open_database
 from router.store.state import trials
 from router.store.state.connection import RetryingConnection, Values
+from router.store.state.limits import (
+    DAY_S,
+    MAX_NANO,
+    MINUTE_US,
+    NANO,
+    Amounts,
+    amounts_of,
+    budget_rejection,
+    digest,
+    nano,
+    rate_rejection,
+    step_us,
+)
 from router.store.state.protocol import Claim, LastAnswer, Reservation, TrialCounts
 
 _LOG = logging.getLogger(__name__)
@@ -100,9 +114,9 @@ _MIGRATIONS = (
     trials.MIGRATION,
     trials.MIGRATION_KEYS,
 )
-# The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). If it is more than a minute
-# ahead, the clock was set back.
-_FREE = "CASE WHEN due_us BETWEEN :now AND :now + 60000000 THEN due_us ELSE :now END"
+# The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). Times of parallel requests are
+# not in order, so it may be a little more than a minute ahead; if it is more than two, the clock was set back.
+_FREE = "CASE WHEN due_us BETWEEN :now AND :now + 120000000 THEN due_us ELSE :now END"
 _TAKE = f"""
     INSERT INTO pace VALUES (:key, :now + :step)
     ON CONFLICT DO UPDATE SET due_us = {_FREE} + :step WHERE {_FREE} + :step <= :now + 60000000
@@ -131,10 +145,6 @@ _REMEMBER = """
 """
 # No key has an empty id.
 _CHECK = "INSERT INTO pace VALUES ('', :now) ON CONFLICT DO UPDATE SET due_us = :now"
-_NANO = 10**9
-_DAY_S = 86_400
-_MINUTE_US = 60_000_000
-_MAX_NANO = 10**18
 _KEEP_DAYS = 90
 HOLD_S = 30.0
 """How long a reservation holds without being renewed, which is done every five seconds."""
@@ -174,14 +184,12 @@ class SqliteState:
 
         Raises RateLimitError with the seconds until the next request is allowed; rejected requests do not count.
         """
-        now, step = round(now_s * 1e6), max(_MINUTE_US // rpm, 1)
+        now, step = round(now_s * 1e6), step_us(rpm)
         values = {"key": key_id, "now": now, "step": step}
         if self._changed(_TAKE, values):
             return
         (free,) = self._row(f"SELECT {_FREE} FROM pace WHERE key = :key", values) or (now,)
-        wait_s = max(free + step - now - _MINUTE_US, 1) / 1e6
-        problem = f'rate limit of {rpm} requests a minute exceeded for the key "{key_id}"; retry in {wait_s:.1f} s'
-        raise RateLimitError(problem, wait_s)
+        raise rate_rejection(key_id, rpm, max(free + step - now - MINUTE_US, 1) / 1e6)
 
     async def reserve(self, claim: Claim, now_s: float) -> Reservation:
         """Reserve a part of a key's budget for a request that starts now. Settle the reservation when the request ends.
@@ -189,32 +197,25 @@ class SqliteState:
         A UTC day's spending exceeds the budget by the worst case of one request at most. A request whose worst case
         costs nothing is always accepted. See `StateStore.reserve`. Raises BudgetError.
         """
-        day, cost = int(now_s // _DAY_S), _nano(claim.reserved_usd)
-        likely = cost if claim.likely_usd is None else _nano(claim.likely_usd)
-        worst = max(cost, likely, 0 if claim.worst_usd is None else _nano(claim.worst_usd))
-        reservation = Reservation(secrets.randbits(62), claim.key_id, day, cost)
+        amounts = amounts_of(claim, now_s)
+        reservation = Reservation(secrets.randbits(62), claim.key_id, amounts.day, amounts.cost)
         values = {
+            **msgspec.structs.asdict(amounts),
             "id": reservation.id,
             "key": claim.key_id,
-            "day": day,
-            "cost": cost,
-            "likely": likely,
-            "worst": worst,
             "expires": math.ceil(now_s + self._hold_s),
-            # Rounded down, while costs are rounded up, so that rounding never overspends.
-            "budget": math.floor(min(claim.budget_usd * _NANO, _MAX_NANO)),
         }
         # Expired reservations of killed workers may have caused a rejection: book them and try again.
         if not self._changed(_RESERVE, values) and not (
             self._changed(_EXPIRE, (now_s,)) and self._changed(_RESERVE, values)
         ):
-            raise self._refusal(values, claim.budget_usd, now_s)
+            raise self._rejection(claim, amounts, values, now_s)
         self._running[reservation.id] = claim.key_id
         return reservation
 
     async def settle(self, reservation: Reservation, cost_usd: float) -> None:
         """Replace the reservation by the actual cost of the request, which may be 0. Call it once."""
-        cost = _nano(cost_usd)
+        cost = nano(cost_usd)
         # Where the state cannot be written, the reservation expires, and is spent then.
         self._running.pop(reservation.id, None)
         if self._changed(_SETTLE, {"id": reservation.id, "cost": cost}) or not cost:
@@ -225,17 +226,17 @@ class SqliteState:
     async def spent_usd(self, key_id: str, now_s: float) -> float:
         """What the key has spent today (UTC), without reservations. Spending is counted for keys with a budget only."""
         self._changed(_EXPIRE, (now_s,))
-        return self._spend_of(key_id, int(now_s // _DAY_S))[0] / _NANO
+        return self._spend_of(key_id, int(now_s // DAY_S))[0] / NANO
 
     async def last_answer(self, session: str, now_s: float, key_id: str = "") -> LastAnswer | None:
         """Who last answered this conversation of the key; None if that is not known."""
         oldest = math.floor(now_s - self._session_age_s)
-        row = self._row(_LAST_ANSWER, {"session": _digest(key_id, session), "oldest": oldest})
+        row = self._row(_LAST_ANSWER, {"session": digest(key_id, session), "oldest": oldest})
         return LastAnswer(*row) if row else None
 
     async def remember(self, session: str, answer: LastAnswer, now_s: float, key_id: str = "") -> None:
         """Store who answered the conversation. The session name is stored as a hash only."""
-        values = {"session": _digest(key_id, session), "card": answer.card, "server": answer.server}
+        values = {"session": digest(key_id, session), "card": answer.card, "server": answer.server}
         self._changed(_REMEMBER, {**values, "now": int(now_s)})
 
     async def count_trial(self, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str = "") -> TrialCounts:
@@ -300,15 +301,15 @@ class SqliteState:
     def _prune(self, database: RetryingConnection, now_s: float) -> None:
         """Delete row by row: one long statement would block all other connections."""
         database.run(_EXPIRE, (now_s,))
-        database.run(_FORGET, (now_s - _DAY_S,))
+        database.run(_FORGET, (now_s - DAY_S,))
         oldest, now = math.floor(now_s - self._session_age_s), math.floor(now_s)
         # What is kept for longer than conversations is dated in the future: it must not count among them.
-        for first, last, bound in ((0, now, oldest), (now + 1, _MAX_NANO, now)):
+        for first, last, bound in ((0, now, oldest), (now + 1, MAX_NANO, now)):
             self._prune_conversations(database, first, last, bound)
         idle_us = round((now_s - 60) * 1e6)
         for (key,) in database.run("SELECT key FROM pace WHERE due_us < ?", (idle_us,))[1]:
             database.run("DELETE FROM pace WHERE key = ? AND due_us < ?", (key, idle_us))
-        database.run("DELETE FROM spend WHERE day < ?", (int(now_s // _DAY_S) - _KEEP_DAYS,))
+        database.run("DELETE FROM spend WHERE day < ?", (int(now_s // DAY_S) - _KEEP_DAYS,))
 
     def _prune_conversations(self, database: RetryingConnection, first_s: int, last_s: int, bound_s: int) -> None:
         """Of the conversations from `first_s` to `last_s`, delete those up to `bound_s`, and the oldest ones over the
@@ -324,25 +325,14 @@ class SqliteState:
         for (session,) in database.run(chosen, (first_s, bound_s))[1]:
             database.run("DELETE FROM conversation WHERE session = ? AND seen_s <= ?", (session, bound_s))
 
-    def _refusal(self, values: Mapping[str, Any], budget_usd: float, now_s: float) -> BudgetError:
+    def _rejection(self, claim: Claim, amounts: Amounts, values: Mapping[str, Any], now_s: float) -> BudgetError:
         """Why a request cannot be accepted, and when money returns."""
-        key_id, day, likely_usd = values["key"], values["day"], values["likely"] / _NANO
-        spent, reserved = self._spend_of(key_id, day)
-        problem = (
-            f'daily budget of {budget_usd:g}$ exceeded for the key "{key_id}": {spent / _NANO:.6g}$ spent, '
-            f"{reserved / _NANO:.6g}$ reserved for running requests, {likely_usd:.3g}$ expected for this one"
-        )
-        if spent + values["likely"] > values["budget"]:
-            left_s = (day + 1) * _DAY_S - now_s
-            return BudgetError(
-                f"{problem}; the budget resets in {math.ceil(left_s / 60)} minutes, at 00:00 UTC", left_s
-            )
-        problem += f" and {values['worst'] / _NANO:.3g}$ at most; it can be sent when they end"
+        spent, reserved = self._spend_of(claim.key_id, amounts.day)
         # A request of this process ends at any moment; another one may be that of a killed process.
         (first_s,) = self._row(f"SELECT min(expires_s) {_RUNNING}", values) or (None,)
-        is_ours = key_id in tuple(self._running.values())
+        is_ours = claim.key_id in tuple(self._running.values())
         wait_s = 1.0 if is_ours or first_s is None else max(first_s - now_s, 1.0)
-        return BudgetError(f"{problem}; retry in {wait_s:.0f} s", wait_s, is_spent=False)
+        return budget_rejection(claim, amounts, spent, reserved, now_s, wait_s)
 
     def _spend_of(self, key_id: str, day: int) -> tuple[int, int]:
         row = self._row("SELECT spent, reserved FROM spend WHERE key = ? AND day = ?", (key_id, day))
@@ -373,16 +363,3 @@ def _opened(file: Path | None) -> sqlite3.Connection:
     database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     database.execute("PRAGMA busy_timeout = 0")
     return database
-
-
-def _digest(key_id: str, session: str) -> bytes:
-    text = f"{len(key_id)}:{key_id}:{session}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).digest()
-
-
-def _nano(cost_usd: float) -> int:
-    """US dollars in units of 1e-9, rounded up. As integers, reservations and their release cancel out exactly."""
-    if not cost_usd >= 0:
-        raise ValueError(f"a cost cannot be {cost_usd}")
-    # Twice the maximum budget, so that no budget allows a cost that was clipped.
-    return math.ceil(min(cost_usd * _NANO, 2 * _MAX_NANO))

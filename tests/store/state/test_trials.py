@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from router.store.state.protocol import TrialCounts
 from router.store.state.sqlite import SqliteState
 from router.store.state.threaded import ThreadedState
+from tests.store.state.states import State
 
 TRIAL = ("new", "old")
 
 
-def test_two_workers_and_a_restart_count_together(tmp_path: Path) -> None:
-    one, two = SqliteState(tmp_path / "state.sqlite"), SqliteState(tmp_path / "state.sqlite")
-    asyncio.run(one.count_trial(TRIAL, is_new=True, is_bad=True))
-    asyncio.run(two.count_trial(TRIAL, is_new=False, is_bad=False))
-    counts = asyncio.run(one.count_trial(TRIAL, is_new=True, is_bad=False))
+def test_two_workers_count_together(two: tuple[State, State]) -> None:
+    one, other = two
+    one.count_trial(TRIAL, is_new=True, is_bad=True)
+    other.count_trial(TRIAL, is_new=False, is_bad=False)
+    counts = one.count_trial(TRIAL, is_new=True, is_bad=False)
     assert counts == TrialCounts("new", "old", new=2, new_bad=1, old=1)
-    one.close()
-    two.close()
-    again = SqliteState(tmp_path / "state.sqlite")
-    assert asyncio.run(again.trials()) == (counts,)
-    again.close()
+    assert other.trials() == (counts,)
 
 
-def test_the_answers_to_each_key_are_counted_apart_and_forgotten_together() -> None:
-    async def run() -> None:
-        state = ThreadedState(SqliteState())
-        await state.count_trial(TRIAL, is_new=True, is_bad=True, key_id="one")
-        await state.count_trial(TRIAL, is_new=False, is_bad=False, key_id="two")
-        counts = await state.count_trial(TRIAL, is_new=True, is_bad=False, key_id="one")
-        assert counts == TrialCounts("new", "old", new=2, new_bad=1, old=1)
-        by_key = await state.trial_by_key(TRIAL)
-        assert set(by_key) == {TrialCounts("new", "old", 2, 1), TrialCounts("new", "old", 0, 0, 1)}
-        await state.restart_trial(TRIAL)
-        assert await state.trial_by_key(TRIAL) == ()
-        state.close()
-
-    asyncio.run(run())
+def test_the_answers_to_each_key_are_counted_apart_and_forgotten_together(two: tuple[State, State]) -> None:
+    one, other = two
+    one.count_trial(TRIAL, is_new=True, is_bad=True, key_id="one")
+    other.count_trial(TRIAL, is_new=False, is_bad=False, key_id="two")
+    counts = one.count_trial(TRIAL, is_new=True, is_bad=False, key_id="one")
+    assert counts == TrialCounts("new", "old", new=2, new_bad=1, old=1)
+    assert set(other.trial_by_key(TRIAL)) == {TrialCounts("new", "old", 2, 1), TrialCounts("new", "old", 0, 0, 1)}
+    one.restart_trial(TRIAL)
+    assert other.trial_by_key(TRIAL) == ()
 
 
-def test_only_the_first_of_two_workers_rolls_back_and_its_reason_stays(tmp_path: Path) -> None:
-    one, two = SqliteState(tmp_path / "state.sqlite"), SqliteState(tmp_path / "state.sqlite")
-    asyncio.run(one.count_trial(TRIAL, is_new=True, is_bad=True))
-    assert asyncio.run(one.stop_trial(TRIAL, "worse", 100.0))
-    assert not asyncio.run(two.stop_trial(TRIAL, "by the operator", 200.0))
-    assert asyncio.run(two.trials()) == (TrialCounts("new", "old", 1, 1, 0, 0, "worse", 100),)
-    asyncio.run(two.restart_trial(TRIAL))
-    assert asyncio.run(one.trials()) == ()
-    one.close()
-    two.close()
+def test_only_the_first_of_two_workers_rolls_back_and_its_reason_stays(two: tuple[State, State]) -> None:
+    one, other = two
+    one.count_trial(TRIAL, is_new=True, is_bad=True)
+    assert one.stop_trial(TRIAL, "worse", 100.0)
+    assert not other.stop_trial(TRIAL, "by the operator", 200.0)
+    assert other.trials() == (TrialCounts("new", "old", 1, 1, 0, 0, "worse", 100),)
+    other.restart_trial(TRIAL)
+    assert one.trials() == ()
+
+
+def test_trials_survive_a_restart(two: tuple[State, State]) -> None:
+    one, again = two
+    counts = one.count_trial(TRIAL, is_new=True, is_bad=True)
+    one.count_trial(("a", "b"), is_new=False, is_bad=True)
+    assert again.trials() == (TrialCounts("a", "b", old=1, old_bad=1), counts)
 
 
 def test_a_trial_that_was_not_counted_yet_can_be_stopped() -> None:
