@@ -16,6 +16,8 @@ from bench.gateway.samples import Load, run_load
 
 _ROOT = Path(__file__).parents[2]
 _WARM_UP = 200
+_LIMIT_S = 12.0
+"""The greatest duration of one load."""
 
 
 class WorkerFigures(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ def measure_workers(scratch: Path, requests: int, counts: tuple[int, ...] = (1, 
                     def load(first: int, count: int, rate: float | None = None) -> Load:
                         return Load(
                             server.port, contender.path, contender.headers, contender.model, str(prompts), first, count,  # noqa: B023
-                            rate=rate, connections=8 * workers,  # noqa: B023
+                            rate=rate, limit_s=_LIMIT_S, connections=8 * workers,  # noqa: B023
                         )  # fmt: skip
 
                     run_load(load(0, _WARM_UP))
@@ -63,7 +65,8 @@ def measure_workers(scratch: Path, requests: int, counts: tuple[int, ...] = (1, 
                     others_ms = (upstream.cpu_s() + _children_s() - others) / max(closed.answered, 1) * 1e3
                     per_second = closed.answered / closed.seconds
                     rate = max(per_second * 0.4, 1.0)
-                    opened = run_load(load(_WARM_UP + requests, requests // 2, rate))
+                    paced = min(requests // 2, max(int(rate * _LIMIT_S), 20))
+                    opened = run_load(load(_WARM_UP + requests, paced, rate))
                     if closed.failed or opened.failed or len(opened.latency_ms) < 2:
                         raise ValueError(f"{contender.name}: {closed.failure or opened.failure or 'too few answers'}")
                     # What is beyond the 99th percentile is this machine's other work.

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _TRIES = 3
-_START_S = 100
+
+# Ray reads these when it is imported. Its ports listen on every interface, so that only a token keeps others out.
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 
 
 def ray_environment(shadow: Path) -> dict[str, str]:
@@ -24,8 +27,7 @@ def ray_environment(shadow: Path) -> dict[str, str]:
     # A package of the development environment takes seconds to import, in each of Ray's processes. Nothing needs it.
     (shadow / "rfc3987_syntax.py").write_text('raise ImportError("left out in tests")\n')
     path = os.pathsep.join((str(shadow), str(ROOT)))
-    own = {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
-    return os.environ | own
+    return os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
 
 
 def _free_port() -> int:
@@ -91,10 +93,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch, shadow: Path, tmp_path: Path) -> Path:
+def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """This process may be a driver of the cluster. Gives the folder of kept units."""
     pytest.importorskip("ray")
-    for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED"):
-        monkeypatch.setenv(name, ray_environment(shadow)[name])
     monkeypatch.setenv("PULVINAR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "units"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from router.commands import main
 from router.errors import CallerError, ConfigurationError, MissingExtraError
 from router.learn.data import Prompt, RoutingSet
 from router.learn.data.vectors import vectors_of
@@ -102,7 +105,7 @@ def small_model() -> object:
     torch.manual_seed(0)
     module = Module()
     module.auto_model = BertModel(
-        BertConfig(1_100, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        BertConfig(vocab_size=1_100, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     )
     return Model()
 
@@ -111,8 +114,6 @@ def test_units_run_on_the_workers_in_the_order_of_the_items(cluster: str, driver
     with open_engine(f"ray={cluster}") as engine:
         results = list(engine.map(Squares(str(tmp_path)), range(20), "squares"))
     assert [int(square) for _, square in results] == [number**2 for number in range(20)]
-    import os
-
     assert os.getpid() not in {int(process) for (_, process), _ in results}
 
 
@@ -176,6 +177,13 @@ def test_an_unknown_engine_is_refused(name: str) -> None:
         pass
 
 
+def test_the_command_line_refuses_an_unknown_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["distil", "--out", str(tmp_path / "encoder"), "--engine", "local=2"])
+    assert ended.value.code == CallerError.exit_code
+    assert "--engine takes local" in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write("unit", "item", (np.arange(3), np.eye(2)))
@@ -187,8 +195,6 @@ def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_travels_leaves_its_memory_behind(encoder: StaticEncoder) -> None:
-    import pickle
-
     before = pickle.dumps(encoder)
     encoder.encode(["a word that was never seen: quixotry"])
     assert pickle.dumps(encoder) == before

@@ -47,42 +47,46 @@ def arguments(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> l
 
 
 @pytest.fixture(scope="module")
-def url(cluster: str, shadow: Path, arguments: list[str]) -> Iterator[str]:
-    """The address of two replicas, which `serve run` has started."""
+def serving(cluster: str, shadow: Path, arguments: list[str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of two replicas, and the process that deploys them."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    environment = ray_environment(shadow) | {"RAY_SERVE_DEFAULT_HTTP_HOST": "127.0.0.1"}
-    environment["RAY_SERVE_DEFAULT_HTTP_PORT"] = str(port)
-    command = [sys.executable, "-m", "ray.serve.scripts", "run", "--address", cluster, "--app-dir", str(ROOT)]
-    log = (shadow / "serve.log").open("w+")
+    code = "from tests.scale.serving import main; main()"
+    log = (shadow / "serve.log").open("w")
     process = subprocess.Popen(
-        [*command, "deploy.ray_serve:application", *arguments],
-        env=environment,
+        [sys.executable, "-c", code, cluster, str(port), *arguments],
+        env=ray_environment(shadow),
         cwd=ROOT,
-        stdout=log,
-        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
     )
-    address = f"http://127.0.0.1:{port}"
     try:
-        _until(lambda: _status(address) == 200, process, Path(log.name))
-        yield address
+        _deployed(process, shadow / "serve.log")
+        yield f"http://127.0.0.1:{port}", process
     finally:
-        process.send_signal(signal.SIGINT)
         try:
-            process.wait(30)
+            process.communicate(timeout=_SLOWER_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         log.close()
 
 
-def _until(is_met: object, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 3 * _SLOWER_S
-    while not is_met():  # type: ignore[operator]
-        if process.poll() is not None or time.monotonic() > deadline:
+@pytest.fixture
+def url(serving: tuple[str, subprocess.Popen[str]]) -> str:
+    """The address of two replicas."""
+    return serving[0]
+
+
+def _deployed(process: subprocess.Popen[str], log: Path) -> None:
+    """Wait until the replicas run."""
+    assert process.stdout is not None
+    while "deployed" not in (line := process.stdout.readline()):
+        if not line:
             pytest.fail(f"Ray Serve does not start: {log.read_text()[-3000:]}")
-        time.sleep(0.2)
 
 
 def _status(url: str, path: str = "/readyz") -> int | None:
@@ -147,9 +151,10 @@ def test_a_killed_replica_is_replaced_and_the_other_answers(url: str) -> None:
 
 
 def test_a_replica_that_is_replaced_completes_its_stream(
-    url: str, cluster: str, shadow: Path, arguments: list[str]
+    serving: tuple[str, subprocess.Popen[str]], shadow: Path
 ) -> None:
     """Deploying the application again replaces the replicas, under a stream that has begun."""
+    url, process = serving
     lines: list[str] = []
     begun = threading.Event()
 
@@ -162,25 +167,15 @@ def test_a_replica_that_is_replaced_completes_its_stream(
 
     before = _replicas(url)
     reader = threading.Thread(target=read)
-    code = (
-        "import sys, os; from ray import serve; import ray; ray.init(address=sys.argv[1], log_to_driver=False); "
-        "from deploy.ray_serve import application; print('ready', flush=True); sys.stdin.readline(); "
-        "serve.run(application(dict(text.split('=', 1) for text in sys.argv[2:])), name='default')"
-    )
-    command = [sys.executable, "-c", code, cluster, *arguments, "requests=100"]
-    deploying = subprocess.Popen(
-        command, env=ray_environment(shadow), cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert deploying.stdout is not None
-    while "ready" not in (line := deploying.stdout.readline()):
-        assert line, "the second deployment ended"
     reader.start()
     assert begun.wait(_SLOWER_S)
-    deploying.communicate("now\n", timeout=3 * _SLOWER_S)
+    assert process.stdin is not None
+    process.stdin.write("requests=100\n")
+    process.stdin.flush()
+    _deployed(process, shadow / "serve.log")
     reader.join(_SLOWER_S)
     assert "data: [DONE]" in lines
-    assert deploying.returncode == 0
-    assert not before & _replicas(url)
+    assert not before & _replicas(url), "an old replica is left"
     assert _ask(url, "ok").status_code == 200
 
 

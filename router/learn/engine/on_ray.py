@@ -174,7 +174,9 @@ def _threads() -> dict[str, int]:
     import scipy.linalg  # noqa: F401 - its BLAS library is another than numpy's
     import sklearn.utils  # noqa: F401 - loads OpenMP
 
-    return {library["user_api"]: int(library["num_threads"]) for library in threadpool_info()}
+    found = {library["user_api"]: int(library["num_threads"]) for library in threadpool_info()}
+    # In order, because digests depend on it, and libraries are found in the order in which they were loaded.
+    return dict(sorted(found.items()))
 
 
 def _check_listens(address: str) -> None:
@@ -199,5 +201,6 @@ def _cannot_connect(address: str | None, error: BaseException) -> str:
         return f"--engine ray: no cluster could be started on this machine: {first}"
     return (
         f"--engine ray={address}: no Ray cluster can be used there: {first}. `ray start --head` starts one, and prints "
-        "its address; all its machines need the same releases of Python, ray and pulvinar"
+        "its address; all its machines need the same releases of Python, ray and pulvinar, and where it has a token, "
+        "this one needs RAY_AUTH_MODE=token and the token"
     )
