@@ -1,7 +1,7 @@
 """Machines for 1,000, 10,000 and 100,000 requests a second: `python -m bench.scale [--quick] [--json FILE]`.
 
 First it measures, here: CPU and throughput of one and two workers, shared operations of SQLite, Redis and PostgreSQL
-(where Debian's packages are installed), decisions among 56, 1,000 and 10,000 cards, files of 1,000 and 100,000 keys.
+(where Debian's packages are installed), decisions among 56, 1,000 and 10,000 cards, files of 1,000 to 100,000 keys.
 From these it computes the machines for each rate, by utilisation targets and a queueing formula, simulates each, and
 compares the formula with the simulation and with the measured gateways. Less than five minutes; `--quick` is for a
 test. Linux only.
@@ -48,7 +48,7 @@ class Amounts(msgspec.Struct, frozen=True):
     batches: int = 30
     rounds: int = 300
     cards: tuple[int, ...] = (0, 1_000, 10_000)
-    tenants: tuple[int, ...] = (1_000, 100_000)
+    tenants: tuple[int, ...] = (1_000, 7_000, 100_000)
     simulated: int = 40_000
     workers: tuple[int, ...] = (1, 2)
 

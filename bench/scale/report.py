@@ -97,8 +97,8 @@ def _keys(rows: Sequence[KeysFigures]) -> str:
         ["keys", "file", "time to read", "one authentication", "memory"],
         [
             [
-                f"{row.tenants:,}", f"{row.file_mb:.1f} MB", f"{row.read_s:.2f} s", f"{row.find_us:.1f} µs",
-                f"{row.rss_mb:.0f} MB",
+                f"{row.tenants:,}", f"{row.file_mb:.1f} MB", _shown(row.read_s, "{:.2f} s", "refused"),
+                _shown(row.find_us, "{:.1f} µs"), _shown(row.rss_mb, "{:.0f} MB"),
             ]
             for row in rows
         ],
@@ -158,5 +158,5 @@ def _us(ms: float | None) -> str:
     return "not measured" if ms is None else f"{ms * 1e3:.1f} µs"
 
 
-def _shown(value: float | None, pattern: str = "{}") -> str:
-    return "–" if value is None else pattern.format(value)
+def _shown(value: float | None, pattern: str = "{}", unknown: str = "–") -> str:
+    return unknown if value is None else pattern.format(value)

@@ -22,7 +22,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._used: list[Path] = []
+        self._used: set[Path] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
@@ -33,8 +33,10 @@ class Checkpoints:
 
     def read(self, unit: str, item: str) -> Arrays | None:
         """The result of the unit on the item; None where there is none, or its file is damaged."""
+        file = self._file(unit, item)
         try:
-            with np.load(self._file(unit, item), allow_pickle=False) as stored:
+            with np.load(file, allow_pickle=False) as stored:
+                self._used.add(file.parent)
                 return tuple(stored[name] for name in stored.files)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
@@ -42,8 +44,7 @@ class Checkpoints:
     def write(self, unit: str, item: str, result: Arrays) -> None:
         """Keep a result. Raises ConfigurationError where the folder cannot be written."""
         file = self._file(unit, item)
-        if file.parent not in self._used:
-            self._used.append(file.parent)
+        self._used.add(file.parent)
         try:
             file.parent.mkdir(exist_ok=True)
             with replacing(file) as part, part.open("wb") as stream:
