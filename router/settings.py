@@ -230,6 +230,12 @@ def prepare_litellm() -> None:
     os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 
+def prepare_ray() -> None:
+    """Set the variables that Ray reads at import, unless they are set: no usage statistics, GPUs left visible."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
 def _folder(override_name: str, name: str) -> Path:
     override = variable(override_name)
     if override:

@@ -35,6 +35,14 @@ Artifact = Annotated[
 ]
 Flags = Annotated[str, typer.Option("--flags", "-f", help="Limits and goals, in quotes: 'size<7B,cheapest*0.5,!beta'.")]
 PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to apply.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where the work runs: `local`; `ray`, in parallel on this machine; `ray=ADDRESS`, on a Ray cluster "
+        "(extra `scale`).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

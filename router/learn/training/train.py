@@ -15,6 +15,7 @@ from router.errors import CallerError
 from router.learn.data import ASSUMED_OUTPUT_TOKENS, RoutingSet, join
 from router.learn.data.everyday import GradedPrompts
 from router.learn.data.vectors import vectors_of
+from router.learn.engine import LOCAL, Engine
 from router.learn.training.acceptance import Outcomes, fit_acceptance
 from router.learn.training.factor_model import fit_factors
 from router.learn.training.landmarks import replace_arrays
@@ -47,13 +48,16 @@ def train(
     graded: GradedPrompts | None = None,
     leaderboards: Path | None = None,
     wordings: Sequence[str] = WORDINGS,
+    engine: Engine = LOCAL,
 ) -> Predictor:
     """A predictor for every model of `sets`. The same sets give the same numbers.
 
     `facts` are published facts by model name, from which the predictor learns to place cards without outcomes. `cache`
     is a folder for feature vectors, which the next training reuses. With `graded` prompts, qualities are the chance
     that a careful person accepts an answer; `leaderboards` is then a folder of further facts, and the `wordings` of a
-    prompt get nearly the same forecast. Raises CallerError if there is too little to learn from.
+    prompt get nearly the same forecast. The `engine` computes the vectors.
+
+    Raises CallerError if there is too little to learn from.
     """
     if not sets or sum(len(data.prompts) for data in sets) < _MIN_PROMPTS:
         raise CallerError(f"training needs at least {_MIN_PROMPTS} prompts with outcomes")
@@ -62,11 +66,11 @@ def train(
         raise CallerError("training needs outcomes; every cell of the score table is empty")
     # Domains of different sets are different, even if they have the same name.
     domains = tuple(f"{part.name}/{domain}" for part in sets for domain in part.domains)
-    vectors = vectors_of(data.prompts, encoder, cache)
+    vectors = vectors_of(data.prompts, encoder, cache, engine)
     predictor = fit(vectors, data, encoder, facts, domains, sets, command)
     if graded is None:
         return predictor
-    graded_vectors = vectors_of(graded.outcomes.prompts, encoder, cache)
+    graded_vectors = vectors_of(graded.outcomes.prompts, encoder, cache, engine)
     acceptance = fit_acceptance(
         graded,
         graded_vectors,
@@ -75,7 +79,7 @@ def train(
         facts or {},
         leaderboards,
         predictor.manifest.families,
-        _other_wordings(graded, wordings, encoder, cache),
+        _other_wordings(graded, wordings, encoder, cache, engine),
     )
     skills = _with_novelty_of(predictor.head.skills, graded_vectors, vectors)
     head = msgspec.structs.replace(predictor.head, acceptance=acceptance, skills=skills, particular=None)
@@ -147,7 +151,7 @@ def fit_head(
 
 
 def _other_wordings(
-    graded: GradedPrompts, wordings: Sequence[str], encoder: Encoder, cache: Path | None
+    graded: GradedPrompts, wordings: Sequence[str], encoder: Encoder, cache: Path | None, engine: Engine
 ) -> OtherWordings | None:
     """Graded prompts worded another way; None without `wordings`."""
     prompts = graded.outcomes.prompts
@@ -158,10 +162,11 @@ def _other_wordings(
     for other in found:
         own, more = graded.contexts[other.row], len(other.turns[-1]) - len(prompts[other.row].turns[-1])
         contexts.append(msgspec.structs.replace(own, characters=own.characters + more))
+    prompts_in_other_words = [msgspec.structs.replace(prompts[other.row], turns=other.turns) for other in found]
     return OtherWordings(
         rows=np.array([other.row for other in found]),
         turns=[other.turns for other in found],
-        vectors=vectors_of([msgspec.structs.replace(prompts[o.row], turns=o.turns) for o in found], encoder, cache),
+        vectors=vectors_of(prompts_in_other_words, encoder, cache, engine),
         contexts=contexts,
     )
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -99,6 +99,10 @@ class StaticEncoder:
         self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy on another machine starts without what this one has memorised.
+        return StaticEncoder, (self.card, self._rows, self._scales, self._tokenizer, self._lexicon)
 
     @classmethod
     def load(cls, folder: Path) -> StaticEncoder:

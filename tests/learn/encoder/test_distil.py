@@ -24,7 +24,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distilled") / "encoder"
     with pytest.MonkeyPatch.context() as patch:
         # Encoding with the lexicon teacher takes forty minutes; `test_lexicon.py` tests how its vectors are used.
-        patch.setattr(module, "make_lexicon", lambda _: Lexicon.load(SHIPPED / "lexicon.npz", 30_522))
+        patch.setattr(module, "make_lexicon", lambda *_: Lexicon.load(SHIPPED / "lexicon.npz", 30_522))
         distil(folder)
     return folder
 

@@ -1,0 +1,108 @@
+"""Replicas of the gateway behind Ray Serve: `serve run deploy.ray_serve:application replicas=4 keys=keys.yaml`.
+
+Needs the extra `scale`. The files and folders that the arguments name must be on every machine of the cluster, and the
+store shared by them. Ray Serve starts the replicas, replaces those that end, and sends a request to the one with the
+fewest; `docs/deployment.md` has the arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ray import serve
+from starlette.applications import Starlette
+
+from router import settings
+from router.commands.options import load_sources
+from router.dispatch.availability import list_servers
+from router.errors import ConfigurationError, did_you_mean
+from router.gateway.app import make_app
+from router.gateway.config.reload import ConfigReloader, loader
+from router.gateway.server.allocator import return_large_blocks
+from router.gateway.server.serve import ServeOptions, _card_lookup, _open_store
+from router.gateway.telemetry.traces import open_traces
+from router.gateway.worker import Gateway
+from router.loading import load_plan_gate, load_predictor
+from router.store import open_store
+
+_FILES = ("cards", "policies", "gateway", "keys")
+_ARGUMENTS = (*_FILES, "artifact", "store", "replicas", "cpus", "requests", "unkeyed")
+_LAST_WORDS_S = 10.0
+
+_LOG = logging.getLogger("ray.serve")
+
+
+def application(arguments: Mapping[str, str]) -> serve.Application:
+    """The application for `serve run` and `serve deploy`.
+
+    `replicas` (2), `cpus` a replica (1), `requests` at once in a replica (200); `unkeyed=yes` serves without API keys;
+    the rest as the options of `route serve`. Raises ConfigurationError for an argument that does not exist, an invalid
+    configuration, or one without API keys: Ray Serve's address is not known here, so anyone may reach it.
+    """
+    for name in arguments:
+        if name not in _ARGUMENTS:
+            raise ConfigurationError(f'there is no argument "{name}"{did_you_mean(name, _ARGUMENTS)}')
+    files = {name: Path(arguments[name]).resolve() if name in arguments else None for name in _FILES}
+    artifact = arguments.get("artifact")
+    options = ServeOptions(
+        sources=load_sources(**files),
+        artifact=Path(artifact).resolve() if artifact else settings.default_artifact_folder(),
+        store=arguments.get("store") or settings.default_store(),
+        # More than one worker: conversations are kept in the store, where the other replicas find them.
+        workers=2,
+    )
+    active = ConfigReloader(loader(options.sources, load_predictor(options.artifact)), options.sources).current
+    if not active.keys and arguments.get("unkeyed") != "yes":
+        raise ConfigurationError(
+            f"{options.sources.keys} has no API keys, so anyone who reaches Ray Serve could use the providers' keys. "
+            "Create a key with `route keys add ID`, or add the argument unkeyed=yes where only this machine reaches it"
+        )
+
+    @serve.deployment(
+        name="gateway",
+        num_replicas=_count(arguments, "replicas", 2),
+        max_ongoing_requests=_count(arguments, "requests", 200),
+        ray_actor_options={"num_cpus": _count(arguments, "cpus", 1)},
+        # A replica that is replaced first completes its requests.
+        graceful_shutdown_timeout_s=active.config.timeouts.total_s + _LAST_WORDS_S,
+    )
+    @serve.ingress(_builder(options))
+    class Replica:
+        """One worker of the gateway."""
+
+    # `ingress` replaces the class by one that runs the application.
+    return Replica.bind()  # type: ignore[attr-defined, no-any-return]
+
+
+def _builder(options: ServeOptions) -> Callable[[], Starlette]:
+    """A function that makes the ASGI application in a replica. Its lifespan starts and closes the gateway."""
+
+    def build() -> Starlette:
+        return_large_blocks()
+        reloader = ConfigReloader(
+            loader(options.sources, load_predictor(options.artifact)), options.sources, notify=_LOG.info
+        )
+        state, journal = _open_store(options, reloader)
+        return make_app(
+            Gateway(
+                reloader,
+                probe=list_servers,
+                gate=load_plan_gate(options.artifact),
+                state=state,
+                journal=journal,
+                backend=None if journal is None else open_store(options.store),
+                traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
+                notify=_LOG.info,
+            )
+        )
+
+    return build
+
+
+def _count(arguments: Mapping[str, str], name: str, default: int) -> int:
+    text = arguments.get(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f'{name} takes a number from 1, got "{text}"')
+    return int(text)
