@@ -1,14 +1,14 @@
 """The error memory of one card: signed errors of its forecast, in a fixed number of cells.
 
-A vote on an answer has the residual `d = value - forecast`, in [-1, 1]. Row 0 of the cells has all votes, forgotten fast,
-row 1 all votes, forgotten slowly, and the further rows those of each cell of the sketch. Each row has the sums `Σ w d`
-and the counts `Σ w` of every slot (`router.perceive.memory.voters`). A slot forgets by its own votes, half of them within
-a half-life, and with time: what others vote changes nothing in it.
+A vote on an answer has the residual `d = value - forecast`, in [-1, 1]. Row 0 of the cells has all votes, forgotten
+fast, row 1 all votes, forgotten slowly, and the further rows those of each cell of the sketch. Each row has the sums
+`Σ w d` and the counts `Σ w` of every slot (`router.perceive.memory.voters`). A slot forgets by its own votes, half of
+them within a half-life, and with time: what others vote changes nothing in it.
 
 The mean error of a row is shrunk by its count: `Σ w d / (Σ w + prior)`, and that of a cell of the sketch towards the
-mean of all votes. Which of these corrections is applied, and how strongly, is chosen by the card's own prequential score
-(Dawid 1984): every vote first scores what each of `CHOICES` would have added to its forecast, by squared error, and is
-learned only then. One that does not reduce the error beyond doubt is not applied.
+mean of all votes. Which of these corrections is applied, and how strongly, is chosen by the card's own prequential
+score (Dawid 1984): every vote first scores what each of `CHOICES` would have added to its forecast, by squared error,
+and is learned only then. One that does not reduce the error beyond doubt is not applied.
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ class CardMemory(Struct, frozen=True, eq=False):
     def empty(cls, basis: str) -> CardMemory:
         """A memory without votes."""
         rows, choices = (ROWS, SLOTS), (len(CHOICES), SLOTS)
-        slots = [np.zeros(SLOTS) for _ in range(3)]
-        return cls(basis, (), np.zeros(rows), np.zeros(rows), np.zeros(choices), np.zeros(choices), *slots)
+        scored, errors, at_s = np.zeros((3, SLOTS))
+        sums, counts, gains, squares = np.zeros(rows), np.zeros(rows), np.zeros(choices), np.zeros(choices)
+        return cls(basis, (), sums, counts, gains, squares, scored, errors, at_s)
 
     def slot_of(self, tenant: str | None) -> int:
         """The slot of a tenant's votes."""

@@ -15,7 +15,7 @@ from router.types import Doubles, Indices
 
 TABLES, BITS = 4, 4
 CELLS = 2**BITS
-"""Tables, planes of a table, and cells of a table; chosen by `bench.learn` on the cards and prompts it does not report."""
+"""Tables, planes of a table, and cells of a table; chosen on cards and prompts that `bench.learn` does not report."""
 
 _POWERS = 2 ** np.arange(BITS)
 

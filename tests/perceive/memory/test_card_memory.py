@@ -82,20 +82,24 @@ def _others(memory: CardMemory, tenant: str) -> np.ndarray:
 def test_a_lone_voter_corrects_its_own_forecasts_and_nobody_elses() -> None:
     memory = _learned(_wrong_answers(150, "a"))
     own, others = memory.view("a", _NOW_S + 200), memory.view("b", _NOW_S + 200)
-    assert own.choice is not None and own.correction(_HERE, own.choice) < -0.3
-    assert others.choice is None and not others.means.any()
+    assert own.choice is not None
+    assert own.correction(_HERE, own.choice) < -0.3
+    assert others.choice is None
+    assert not others.means.any()
 
 
 def test_two_tenants_who_agree_correct_the_forecasts_of_a_third() -> None:
     both = [vote for pair in zip(_wrong_answers(100, "a"), _wrong_answers(100, "b"), strict=True) for vote in pair]
     view = _learned(both).view("c", _NOW_S + 300)
-    assert view.choice is not None and view.correction(_HERE, view.choice) < -0.2
+    assert view.choice is not None
+    assert view.correction(_HERE, view.choice) < -0.2
 
 
 def test_the_operators_graders_alone_correct_everybodys_forecasts() -> None:
     graded = [vote._replace(tenant=None, weight=1.0) for vote in _wrong_answers(100, "a")]
     view = _learned(graded).view("b", _NOW_S + 300)
-    assert view.choice is not None and view.correction(_HERE, view.choice) < -0.3
+    assert view.choice is not None
+    assert view.correction(_HERE, view.choice) < -0.3
 
 
 def test_votes_as_expected_apply_nothing() -> None:
@@ -118,7 +122,8 @@ def test_an_error_in_one_kind_of_prompt_is_found_there() -> None:
         right = rng.random() < (0.15 if is_here else 0.9)
         memory = memory.learn(Vote(None, float(right) - 0.8, 1.0, _HERE if is_here else elsewhere), _NOW_S + number)
     view = memory.view("a", _NOW_S + 400)
-    assert view.choice is not None and CHOICES[view.choice][0] == SKETCH
+    assert view.choice is not None
+    assert CHOICES[view.choice][0] == SKETCH
     assert view.correction(_HERE, view.choice) < -0.3 < view.correction(elsewhere, view.choice)
 
 
@@ -130,7 +135,8 @@ def test_a_memory_keeps_its_size_and_its_corrections_are_bounded(history: list[V
     assert len(memory.tenants) <= NAMED
     for tenant in _TENANTS:
         view = memory.view(tenant, _NOW_S + 50)
-        assert (view.variances >= 0).all() and 0 <= view.strength <= 1
+        assert (view.variances >= 0).all()
+        assert 0 <= view.strength <= 1
         assert all(abs(view.correction(_HERE, choice)) <= MOST for choice in range(len(CHOICES)))
 
 
@@ -140,14 +146,17 @@ def test_the_bytes_of_a_memory_say_the_same(history: list[Vote]) -> None:
     memory = _learned(history)
     stored = to_bytes(memory)
     again = from_bytes(stored)
-    assert to_bytes(again) == stored and len(stored) < 6_000
-    assert np.allclose(again.sums, memory.sums, atol=1e-4) and again.votes == memory.votes == len(history)
+    assert to_bytes(again) == stored
+    assert len(stored) < 6_000
+    assert np.allclose(again.sums, memory.sums, atol=1e-4)
+    assert again.votes == memory.votes == len(history)
 
 
 def test_votes_fade_with_time() -> None:
     memory = _learned(_wrong_answers(100, "a"))
     then, later = memory.view("a", _NOW_S + 100), memory.view("a", _NOW_S + 100 + 365 * 86_400)
-    assert then.means[SLOW] < -0.3 and abs(later.means[SLOW]) < 0.02
+    assert then.means[SLOW] < -0.3
+    assert abs(later.means[SLOW]) < 0.02
     assert later.choice is None
 
 
@@ -203,7 +212,7 @@ def test_a_memory_with_impossible_numbers_is_refused() -> None:
     for name, value in (("sums", 5.0), ("counts", -1.0), ("counts", np.nan), ("gains", np.inf), ("scored", -2.0)):
         values = getattr(memory, name).copy()
         values[..., 0] = value
-        with pytest.raises(ValueError, match="impossible|not finite"):
+        with pytest.raises(ValueError, match=r"impossible|not finite"):
             from_bytes(to_bytes(msgspec.structs.replace(memory, **{name: values})))
     with pytest.raises(ValueError, match="damaged"):
         from_bytes(b"\xff nothing")

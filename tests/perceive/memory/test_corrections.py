@@ -40,7 +40,8 @@ def test_a_correction_changes_one_card_and_widens_its_doubt() -> None:
     assert after.quality.tolist() == [0.5, 0.5, 0.1]
     assert after.compared is after.quality
     assert after.mean_quality.tolist() == [0.7, 0.5, 0.1]
-    assert after.quality_std[0] > before.quality_std[0] and after.independent_std[0] > before.independent_std[0]
+    assert after.quality_std[0] > before.quality_std[0]
+    assert after.independent_std[0] > before.independent_std[0]
     assert after.quality_std[1:].tolist() == before.quality_std[1:].tolist()
 
 
@@ -54,7 +55,8 @@ def test_only_cards_with_a_strength_are_corrected() -> None:
     view = MemoryView("v", {"b": _view(None), "a": _view(1), "c": _view(0)})
     corrections = view.on(np.zeros(TABLES, dtype=np.intp))
     assert [(each.card, each.on_prompt) for each in corrections] == [("a", -0.3), ("c", -0.15)]
-    assert not MemoryView("v", {"b": _view(None)}) and MemoryView("v", {"b": _view(None)}).version == ""
+    assert not MemoryView("v", {"b": _view(None)})
+    assert MemoryView("v", {"b": _view(None)}).version == ""
 
 
 def test_cards_that_the_operator_believes_something_of_are_left_out() -> None:
