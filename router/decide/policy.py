@@ -44,7 +44,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
     trained on a user's own outcomes. `beliefs` are what the operator believes of cards, by their names, in place of
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
-    headers `x-route-card`, `x-route-quality` and so on.
+    headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
+    (`observe`), and whether that also corrects forecasts (`apply`).
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -65,6 +66,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     unmeasured: Literal["exclude", "include"] = "exclude"
     beliefs: Mapping[Annotated[str, Meta(min_length=1)], Belief] = {}
     headers: Literal["on", "off"] = "off"
+    learning: Literal["off", "observe", "apply"] = "observe"
 
     def __post_init__(self) -> None:
         for goal in self.goals:

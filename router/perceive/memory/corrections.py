@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 import numpy as np
@@ -11,11 +11,12 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.perceive.memory.card import CHOICES, MOST, SKETCH, SLOW, CardView
-from router.perceive.memory.sketch import CELLS, TABLES
-from router.types import GREATEST_STD, Doubles, Forecast, Indices
+from router.perceive.memory.sketch import CELLS, TABLES, cells_of
+from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
 
 _LEAST, _GREATEST = 1e-6, 1.0 - 1e-6
 _TABLES = np.arange(TABLES)
+_FIRST = np.zeros(TABLES, dtype=np.intp)
 
 
 class Correction(Struct, frozen=True, array_like=True):
@@ -37,6 +38,10 @@ class Corrections(Struct, frozen=True):
     version: str = ""
     of_cards: tuple[Correction, ...] = ()
     parts: tuple[tuple[Correction, ...], ...] = ()
+
+    def of_parts(self, features: Features) -> tuple[tuple[Correction, ...], ...]:
+        """The corrections of every part of a prompt."""
+        return self.parts or ((),) * len(features.parts)
 
 
 NO_CORRECTIONS = Corrections()
@@ -68,6 +73,19 @@ class MemoryView:
 
     def __bool__(self) -> bool:
         return bool(self.cards)
+
+    def corrections(
+        self, features: Features, topics: Callable[[Floats], Doubles], without: Collection[str] = ()
+    ) -> Corrections:
+        """The corrections for a request, but of the cards in `without`. `topics` are those of feature vectors."""
+        if not self.cards:
+            return NO_CORRECTIONS
+
+        def on(vector: Floats) -> tuple[Correction, ...]:
+            cells = cells_of(topics(vector[None])[0]) if self.has_sketch else _FIRST
+            return self.on(cells, without)
+
+        return Corrections(self.version, on(features.vector), tuple(on(part.vector) for part in features.parts))
 
     def on(self, cells: Indices, without: Collection[str] = ()) -> tuple[Correction, ...]:
         """The corrections for a prompt with these cells, but of the cards in `without`."""
