@@ -88,13 +88,17 @@ class Router:
         """The cards with the beliefs that `policy` states, as its forecasts use them."""
         return self._of(policy)[0]
 
+    def forecast_of(self, features: Features, policy: Policy) -> Forecast:
+        """What is expected of every card, without corrections of the error memory."""
+        return self._of(policy)[1](features)
+
     def forecast(self, request: ChatRequest, policy: Policy, *, continues: bool = False) -> tuple[Features, Forecast]:
         """What is known about a request, and what is expected of every card, without a decision.
 
         `continues`: a card has answered the conversation before.
         """
         features = self._perceive(request, continues=continues)
-        return features, self._of(policy)[1](features)
+        return features, self.forecast_of(features, policy)
 
     def route(
         self,
@@ -139,7 +143,7 @@ class Router:
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         corrections = self._corrections(applied, features, memory)
-        forecast = corrected(self._of(applied)[1](features), self.catalog, corrections)
+        forecast = corrected(self.forecast_of(features, applied), self.catalog, corrections)
         request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
