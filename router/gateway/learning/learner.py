@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from router.analysis.replay import features_of
 from router.errors import PulvinarError
 from router.gateway.config.reload import ActiveConfig
@@ -21,7 +23,7 @@ from router.store.records.record import Record
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
-_MAX_WAITING = 10_000
+_MAX_WAITING, _MAX_RECENT = 10_000, 1_000
 
 
 class _Judged(NamedTuple):
@@ -50,6 +52,7 @@ class Learner:
         self._waiting: collections.deque[_Judged] = collections.deque()
         self._has_work = asyncio.Event()
         self._signals = Signals()
+        self._recent: collections.OrderedDict[str, Record] = collections.OrderedDict()
 
     @property
     def waiting(self) -> int:
@@ -67,7 +70,13 @@ class Learner:
         self._add(_Judged(judged, record))
 
     def sink(self, record: Record) -> None:
-        """Look for implicit signals in the record of a request."""
+        """Remember the record of a request, and look for implicit signals in it."""
+        if record.prompt is not None:
+            # Prompts may be large.
+            record = msgspec.structs.replace(record, prompt=None)
+        self._recent[record.id] = record
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
         decision = record.decision
         if decision is None or not may_teach(record, self._active().router.policies.get(decision.policy)):
             return
@@ -104,24 +113,34 @@ class Learner:
 
     def _lesson(self, each: _Judged) -> Lesson | str:
         record = each.record if each.feedback is None else self._record_of(each.feedback)
-        if record is None:
-            return "doubled"
+        if record is None or record.decision is None:
+            return "unrouted"
         router = self._active().router
-        is_readable = record.decision is not None and readable(record.decision, router.predictor)
-        features = features_of(record.decision, router.predictor) if record.decision and is_readable else None
-        if record.decision is not None and features is None:
+        if not may_teach(record, router.policies.get(record.decision.policy)):
+            return "off"
+        if not readable(record.decision, router.predictor):
             return "changed"
-        return lesson_of(each.judged, record, features, router, self._clock())
+        if each.feedback is not None and self._is_doubled(each.feedback):
+            return "doubled"
+        return lesson_of(each.judged, record, features_of(record.decision, router.predictor), router, self._clock())
 
     def _record_of(self, feedback: Feedback) -> Record | None:
-        """The record of the answer; None where the key has judged it before, by another source."""
-        records = None if self._read_records is None else self._read_records()
+        """The record of the answer: most judgements are of one that this worker has just made."""
+        recent = self._recent.get(feedback.record)
+        if recent is not None or self._read_records is None:
+            return recent
+        records = self._read_records()
         if records is None:
             return None
         with records:
-            if feedback.source != OPERATOR:
-                of_key = [each for each in records.feedback_of(feedback.record) if each.key == feedback.key]
-                of_clients = [each for each in of_key if each.source != OPERATOR]
-                if of_clients and of_clients[0].source != feedback.source:
-                    return None
             return records.find(feedback.record)
+
+    def _is_doubled(self, feedback: Feedback) -> bool:
+        """Whether the key has judged the answer before, by another source."""
+        records = None if self._read_records is None or feedback.source == OPERATOR else self._read_records()
+        if records is None:
+            return False
+        with records:
+            of_record = records.feedback_of(feedback.record)
+        of_key = [each for each in of_record if each.key == feedback.key and each.source != OPERATOR]
+        return bool(of_key) and of_key[0].source != feedback.source

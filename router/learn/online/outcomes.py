@@ -55,9 +55,7 @@ class Lesson(Struct, frozen=True):
     vote: Vote
 
 
-def lesson_of(
-    judged: JudgedAnswer, record: Record, features: Features | None, router: Router, now_s: float
-) -> Lesson | str:
+def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
     """What an outcome says about a forecast of `router`; where it says nothing, why, in one word.
 
     `features` are those of the record. The forecast is made again, without corrections: by the cards of today, and for
@@ -65,7 +63,7 @@ def lesson_of(
     """
     decision, card = record.decision, record.outcome.card
     policy = None if decision is None else router.policies.get(decision.policy)
-    if decision is None or card is None or features is None:
+    if decision is None or card is None:
         return "unrouted"
     if policy is None or policy.learning == "off":
         return "off"
