@@ -117,8 +117,8 @@ _TUNED = ("nothing happens", "60 % of right answers lost", "60 % lost in 5 domai
 
 def _grid() -> Sequence[dict[str, float]]:
     values = {
-        "doubt": (0.75, 1.0, 2.0),
-        "half_life": (50.0, 200.0),
+        "doubt": (0.25, 0.5, 1.0),
+        "half_life": (100.0, 400.0),
         "fast_half_life": (12.0, 50.0),
         "score_half_life": (25.0, 100.0),
         "prior": (2.0, 10.0),

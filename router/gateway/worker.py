@@ -108,6 +108,7 @@ class Gateway:
             state=self.state,
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
+            learner=self.learner,
             sinks=tuple(self._sinks()),
             traces=traces,
         )

@@ -14,6 +14,7 @@ import msgspec
 from router.analysis.replay import features_of
 from router.errors import PulvinarError
 from router.gateway.config.reload import ActiveConfig
+from router.gateway.learning.heard import Heard, graded
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
@@ -23,7 +24,7 @@ from router.store.records.record import Record
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
-_MAX_WAITING, _MAX_RECENT = 10_000, 1_000
+_MAX_WAITING, _MAX_ANSWERS, _MAX_RECENT = 10_000, 500, 1_000
 
 
 class _Judged(NamedTuple):
@@ -32,6 +33,13 @@ class _Judged(NamedTuple):
     judged: JudgedAnswer
     record: Record | None = None
     feedback: Feedback | None = None
+
+
+class _Heard(NamedTuple):
+    """An answer that has to be graded."""
+
+    record: Record
+    heard: Heard
 
 
 class Learner:
@@ -49,7 +57,7 @@ class Learner:
     ) -> None:
         self._memories, self._active, self._read_records = memories, active, read_records
         self._count, self._clock = count, clock
-        self._waiting: collections.deque[_Judged] = collections.deque()
+        self._waiting: collections.deque[_Judged | _Heard] = collections.deque()
         self._has_work = asyncio.Event()
         self._signals = Signals()
         self._recent: collections.OrderedDict[str, Record] = collections.OrderedDict()
@@ -68,6 +76,15 @@ class Learner:
     def judged(self, record: Record, judged: JudgedAnswer) -> None:
         """Take a judgement of the answer to a request."""
         self._add(_Judged(judged, record))
+
+    def grade(self, record: Record, heard: Heard) -> None:
+        """Take an answer that the policy's graders judge."""
+        decision = record.decision
+        if decision is None or not may_teach(record, self._active().router.policies.get(decision.policy)):
+            return
+        if record.outcome.status == 200 and record.outcome.error is None:
+            # Prompts may be large.
+            self._add(_Heard(msgspec.structs.replace(record, prompt=None), heard))
 
     def sink(self, record: Record) -> None:
         """Remember the record of a request, and look for implicit signals in it."""
@@ -91,13 +108,18 @@ class Learner:
             self._has_work.clear()
             while self._waiting:
                 each = self._waiting.popleft()
-                self._count(each.judged.kind, await self._learn(each))
+                if isinstance(each, _Judged):
+                    self._count(each.judged.kind, await self._learn(each))
+                    continue
+                for judged in await asyncio.to_thread(graded, each.record, each.heard):
+                    self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
 
-    def _add(self, judged: _Judged) -> None:
-        if len(self._waiting) >= _MAX_WAITING:
-            self._count(judged.judged.kind, "dropped")
+    def _add(self, waiting: _Judged | _Heard) -> None:
+        # Answers take more room than judgements.
+        if len(self._waiting) >= (_MAX_WAITING if isinstance(waiting, _Judged) else _MAX_ANSWERS):
+            self._count(waiting.judged.kind if isinstance(waiting, _Judged) else "grader", "dropped")
             return
-        self._waiting.append(judged)
+        self._waiting.append(waiting)
         self._has_work.set()
 
     async def _learn(self, each: _Judged) -> str:

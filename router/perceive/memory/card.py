@@ -43,13 +43,13 @@ class MemoryRule(Struct, frozen=True):
     applied where its gain exceeds `doubt` standard errors.
     """
 
-    half_life: float = 100.0
+    half_life: float = 200.0
     fast_half_life: float = 25.0
     score_half_life: float = 50.0
     half_life_days: float = 30.0
     prior: float = 5.0
     sketch_prior: float = 15.0
-    doubt: float = 1.5
+    doubt: float = 0.75
 
 
 RULE = MemoryRule()
