@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,8 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", default=SETS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--streams", type=int, default=10)
-    parser.add_argument("--requests", type=int, default=6_000)
+    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--tune", action="store_true", help="a grid of constants, on what judges nothing")
     arguments = parser.parse_args()
     encoder = load_encoder(settings.STATIC_ENCODER)
@@ -73,6 +74,7 @@ def judge(outcomes: Outcomes, streams: int, requests: int) -> None:
             after = np.array([_after(stream, result) for stream, result in zip(all_streams, runs, strict=True)])
             soon, later = _soon_and_later(all_streams, runs)
             votes = [noticed(stream, result) for stream, result in zip(all_streams, runs, strict=True)]
+            print(f"{scenario.name}, {name}: {after.mean():.4f}", file=sys.stderr, flush=True)
             is_found = scenario.fault != "none" and name not in ("no learning", "removed")
             shown.add_row(
                 scenario.name if name == "no learning" else "",
@@ -117,7 +119,7 @@ _TUNED = ("nothing happens", "60 % of right answers lost", "60 % lost in 5 domai
 
 def _grid() -> Sequence[dict[str, float]]:
     values = {
-        "doubt": (0.25, 0.5, 1.0),
+        "doubt": (0.25, 0.75, 1.5),
         "half_life": (100.0, 400.0),
         "fast_half_life": (12.0, 50.0),
         "score_half_life": (25.0, 100.0),
