@@ -114,12 +114,17 @@ def tune(outcomes: Outcomes, streams: int, requests: int) -> None:
     console().print(shown)
 
 
-_TUNED = ("nothing happens", "60 % of right answers lost", "60 % lost in 5 domains", "60 % lost, 20 % hostile votes")
+_TUNED = (
+    "60 % of right answers lost",
+    "60 % lost in 5 domains",
+    "nothing, 20 % hostile votes",
+    "nothing, first 300 votes false",
+)
 
 
 def _grid() -> Sequence[dict[str, float]]:
     values = {
-        "doubt": (0.25, 0.75, 1.5),
+        "doubt": (0.5, 1.5, 2.5),
         "half_life": (100.0, 400.0),
         "fast_half_life": (12.0, 50.0),
         "score_half_life": (25.0, 100.0),

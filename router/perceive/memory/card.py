@@ -49,7 +49,7 @@ class MemoryRule(Struct, frozen=True):
     half_life_days: float = 30.0
     prior: float = 5.0
     sketch_prior: float = 15.0
-    doubt: float = 0.5
+    doubt: float = 1.0
 
 
 RULE = MemoryRule()
