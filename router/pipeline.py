@@ -22,6 +22,7 @@ from router.decide.prompt_flags import extract_flags, extract_own_lines
 from router.errors import NoCandidateError, PromptFlagError
 from router.perceive.features import Perceiver
 from router.perceive.forecaster import Forecaster
+from router.perceive.memory.corrections import NO_CORRECTIONS, NO_MEMORY, Corrections, MemoryView, corrected
 from router.perceive.predictor import Evidence, Predictor
 from router.types import Decision, Features, Forecast, SinglePlan
 from router.wire.chat.request import ChatRequest
@@ -40,6 +41,7 @@ class Routed(Struct, frozen=True):
     policy: Policy
     request_context: RequestContext
     plans: Plans = NO_PLANS
+    corrections: Corrections = NO_CORRECTIONS
 
 
 class Router:
@@ -86,13 +88,17 @@ class Router:
         """The cards with the beliefs that `policy` states, as its forecasts use them."""
         return self._of(policy)[0]
 
+    def forecast_of(self, features: Features, policy: Policy) -> Forecast:
+        """What is expected of every card, without corrections of the error memory."""
+        return self._of(policy)[1](features)
+
     def forecast(self, request: ChatRequest, policy: Policy, *, continues: bool = False) -> tuple[Features, Forecast]:
         """What is known about a request, and what is expected of every card, without a decision.
 
         `continues`: a card has answered the conversation before.
         """
         features = self._perceive(request, continues=continues)
-        return features, self._of(policy)[1](features)
+        return features, self.forecast_of(features, policy)
 
     def route(
         self,
@@ -110,6 +116,7 @@ class Router:
         canaries: tuple[str, ...] = (),
         is_batch: bool = False,
         hidden: frozenset[str] = frozenset(),
+        memory: MemoryView = NO_MEMORY,
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -119,8 +126,8 @@ class Router:
         from which `age` is counted; `kept` is the id of the card that answered the conversation so far; `plan` is the
         id of the plan that the client named; `load` is how busy servers are (`RequestContext`); `canaries` are the ids
         of the canaries that may take this request; `is_batch`: the request can wait; `hidden` are the ids of those
-        unavailable cards that do not exist for the client. Raises CallerError for flags that cannot be read, and for
-        limits that no card meets.
+        unavailable cards that do not exist for the client; `memory` is what the error memory says, which counts where
+        the policy applies it. Raises CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -135,7 +142,8 @@ class Router:
         features = self._perceive(request, continues=kept is not None)
         if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
             features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
-        forecast = self._of(applied)[1](features)
+        corrections = self._corrections(applied, features, memory)
+        forecast = corrected(self.forecast_of(features, applied), self.catalog, corrections)
         request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden)
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
@@ -151,7 +159,18 @@ class Router:
             except NoCandidateError as error:
                 raise PromptFlagError(f"the flags {in_prompt} can only narrow the choice: {error}") from None
             applied = narrow
-        return Routed(decision, request, forecast, features, applied, request_context, self.plans)
+        if corrections.version:
+            decision = msgspec.structs.replace(decision, memory=corrections.version)
+        return Routed(decision, request, forecast, features, applied, request_context, self.plans, corrections)
+
+    def _corrections(self, policy: Policy, features: Features, memory: MemoryView) -> Corrections:
+        if policy.learning != "apply" or not memory:
+            return NO_CORRECTIONS
+        return memory.corrections(features, self.predictor.topics, self.believed(policy))
+
+    def believed(self, policy: Policy) -> frozenset[str]:
+        """The ids of the cards of which the policy states beliefs: the errors of other forecasts say nothing there."""
+        return frozenset(self.catalog.named(name).id for name in policy.beliefs)
 
     def may_split(self, policy: Policy, plan: str | None) -> bool:
         """Whether a plan that the policy or the client names splits prompts, which takes long for a long one."""

@@ -242,7 +242,7 @@ class Decision(Struct, frozen=True):
     would have been chosen; `relaxed` the limits that were dropped because no card passed them. `plans` are by id what
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
-    meets the limits, too.
+    meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
     """
 
     plan: Plan
@@ -256,6 +256,7 @@ class Decision(Struct, frozen=True):
     guard: Guard = NO_GUARD
     plans: Mapping[str, PlanOutlook] = {}
     canary: CanaryChoice | None = None
+    memory: str = ""
 
     @property
     def card(self) -> str:
@@ -266,8 +267,8 @@ class Decision(Struct, frozen=True):
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
-        plans, canary = fields.pop("plans"), fields.pop("canary")
-        added = {**({"plans": dict(plans)} if plans else {}), **({"canary": canary} if canary else {})}
+        optional = {"plans": dict(fields.pop("plans")), "canary": fields.pop("canary"), "memory": fields.pop("memory")}
+        added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 
     @property

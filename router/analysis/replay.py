@@ -6,6 +6,7 @@ import datetime
 import functools
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
 from router.perceive.features import part_features
 from router.perceive.forecaster import Forecaster
+from router.perceive.memory.corrections import Corrections, corrected
 from router.perceive.predictor import Evidence, Predictor
 from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
@@ -101,11 +103,13 @@ class Replayer:
     ) -> Replay:
         features = features_of(recorded, self._predictor)
         unavailable = read_unavailable(self._content(recorded.unavailable, "reasons")) if recorded.unavailable else {}
+        corrections = Corrections(recorded.memory, recorded.corrections, tuple(p.corrections for p in recorded.parts))
+        forecast = self._forecaster(cards, tuple(policy.beliefs.items()))(features)
         try:
             decision = decide(
                 cards.catalog,
                 features,
-                self._forecaster(cards, tuple(policy.beliefs.items()))(features),
+                corrected(forecast, cards.catalog, corrections),
                 policy,
                 read_flags(recorded.flags),
                 self._predictor.id,
@@ -123,6 +127,8 @@ class Replayer:
             )
         except CallerError as error:
             return Replay(None, False, (), reasons, str(error))
+        if recorded.memory:
+            decision = msgspec.structs.replace(decision, memory=recorded.memory)
         differences = _differences(recorded, decision)
         return Replay(decision, not differences, differences, reasons)
 

@@ -50,7 +50,7 @@ def build() -> typer.Typer:
     from router.commands import ask, doctor, gateway, init, keys, prompt, serve
     from router.commands.catalogue import adapters, cards, plans, policies
     from router.commands.history import records, savings
-    from router.commands.learning import canary, learn, onboard, pareto, promote, solve
+    from router.commands.learning import canary, learn, memory, onboard, pareto, promote, solve
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -62,7 +62,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
-    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard, solve, promote, canary):
+    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard, solve, promote, canary, memory):
         module.register(app)
     return app
 

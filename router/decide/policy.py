@@ -21,8 +21,35 @@ from router.errors import ConfigurationError, FileError, FlagError, UnknownModel
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
 
+ExactAnswers = Mapping[
+    Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
+]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
+
+
+class RegexGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="regex"):
+    """An answer is right where its text contains `pattern`."""
+
+    pattern: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class JsonSchemaGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="json_schema"):
+    """An answer is right where it is JSON that meets the schema: that of the `request`, if it has one, or this one."""
+
+    schema: Literal["request"] | Mapping[str, Any] = "request"
+
+
+class ExactGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="exact"):
+    """The right answers to prompts that are known to come: `read` is how the answer is read from the reply, as for
+    probes.
+    """
+
+    answers: ExactAnswers
+    read: Literal["choice", "number", "text", "output", "whole"] = "text"
+
+
+Grader = RegexGrader | JsonSchemaGrader | ExactGrader
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +71,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     independently (`free`). `unmeasured`: whether cards without outcomes or probes are candidates where the artifact was
     trained on a user's own outcomes. `beliefs` are what the operator believes of cards, by their names, in place of
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
-    headers `x-route-card`, `x-route-quality` and so on.
+    headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
+    (`observe`), and whether that also corrects forecasts (`apply`). `graders`: code that judges answers for that.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -65,6 +93,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     unmeasured: Literal["exclude", "include"] = "exclude"
     beliefs: Mapping[Annotated[str, Meta(min_length=1)], Belief] = {}
     headers: Literal["on", "off"] = "off"
+    learning: Literal["off", "observe", "apply"] = "observe"
+    graders: tuple[Grader, ...] = ()
 
     def __post_init__(self) -> None:
         for goal in self.goals:

@@ -22,6 +22,8 @@ from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
+from router.gateway.learning.learner import Learner
+from router.gateway.learning.memories import Memories
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
@@ -89,7 +91,14 @@ class Gateway:
             lambda: reloader.current.router.catalog,
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
+        self.memories = Memories(self.state, lambda: reloader.current)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
+        self.learner = Learner(
+            self.memories,
+            lambda: reloader.current,
+            None if backend is None else backend.read_records,
+            self.metrics.count_judgement,
+        )
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -97,7 +106,7 @@ class Gateway:
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
-            selector=Selector(self.availability, self.dispatcher.pool, sessions, self.canaries),
+            selector=Selector(self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher, gate),
             admission=self.admission,
@@ -105,6 +114,7 @@ class Gateway:
             state=self.state,
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
+            learner=self.learner,
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -115,6 +125,7 @@ class Gateway:
         """Run the background tasks; at the end, stop them and close everything."""
         await self.availability.probe_now()
         await self.canaries.refresh()
+        await self.memories.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
@@ -122,6 +133,8 @@ class Gateway:
             *(asyncio.create_task(store.maintain()) for store in {self.state, self.conversations}),
             asyncio.create_task(self._share_metrics()),
             asyncio.create_task(self.canaries.run()),
+            asyncio.create_task(self.memories.run()),
+            asyncio.create_task(self.learner.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -150,8 +163,9 @@ class Gateway:
         return self.state.problem if self.reloader.current.keys.have_limits else None
 
     def count_feedback(self, stored: Stored) -> None:
-        """Count feedback that is new, and export it as an event."""
+        """Count feedback that is new, export it as an event, and learn from it."""
         self.metrics.count_feedback(stored)
+        self.learner.feedback(stored)
         if self.traces is not None:
             self.traces.evaluated(stored)
 
@@ -215,6 +229,7 @@ class Gateway:
             yield self.access_log.sink
         yield self.metrics.sink
         yield self._count_trial
+        yield self.learner.sink
 
     def _store_record(self, record: Record) -> Awaitable[None] | None:
         # Unauthenticated clients, whose requests reach no upstream, could otherwise fill the disk.
@@ -243,6 +258,8 @@ class Gateway:
             "callable": lambda: self.availability.callable_cards,
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
+            "cards_corrected": lambda: self.memories.applied,
+            "judgements_waiting": lambda: self.learner.waiting,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }

@@ -194,7 +194,7 @@ class LetterEncoder:
 class IndifferentPredictor:
     """Forecasts the same quality for every card, so that only the policy decides."""
 
-    id = "indifferent-1"
+    id, width = "indifferent-1", 0
 
     def __init__(self) -> None:
         self.encoder, self.reader = LetterEncoder(), None

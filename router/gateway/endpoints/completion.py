@@ -28,6 +28,7 @@ from router.gateway.http.client.sending import Sender, StalledClientError, ends_
 from router.gateway.http.disconnect import CLIENT_CLOSED_REQUEST, CancelOnDisconnect
 from router.gateway.http.errors import ErrorResponse, error_response, upstream_error_response
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
+from router.gateway.learning.heard import Heard
 from router.gateway.routing.bill import Bill
 from router.gateway.routing.canaries import Refusal
 from router.gateway.routing.composed import brief_of
@@ -63,10 +64,9 @@ class CompletionHandler:
         self._request: GatewayRequest | None = None
         self._selection: Selection | None = None
         self._response: UpstreamResponse | None = None
-        self._bill: Bill = Bill(surface.api)
+        self._bill, self._ownership = Bill(surface.api), Ownership(services.state)
         self._tokens_at_departure: int | None = None
-        self._made, self._refusal = Made(surface.api), Refusal()
-        self._ownership = Ownership(services.state)
+        self._made, self._refusal, self._heard = Made(surface.api), Refusal(), Heard(surface.api)
         self._owned: set[str] = set()
         self._left_out: tuple[str, ...] = ()
         self._overhead_ms = 0.0
@@ -211,9 +211,10 @@ class CompletionHandler:
     def _read_answer(self, piece: bytes) -> None:
         """Read a whole body, or whole events, before they are passed on."""
         self._made.add(piece)
-        routed = None if self._selection is None else self._selection.routed
-        if routed is not None and routed.decision.canary is not None:
-            self._refusal.add(piece)
+        if self._selection is not None and (routed := self._selection.routed) is not None:
+            self._heard.add(piece, routed)
+            if routed.decision.canary is not None:
+                self._refusal.add(piece)
 
     async def _own(self, answer: bytes) -> None:
         """Remember whose the ids in the answer are, or in whole events of it."""
@@ -377,7 +378,7 @@ class CompletionHandler:
         )
         if self._trace is not None:
             self._trace.end(record)
-        await services.write(record)
+        await services.write(record, self._heard)
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ from router.gateway.config.keys import Key
 from router.gateway.config.reload import ActiveConfig
 from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
+from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.refusals import refused_by, unsupported
@@ -117,9 +119,15 @@ class Selector:
     """Selects by the model's name, the routing options, what the key allows, and what can be called now."""
 
     def __init__(
-        self, availability: AvailabilityMonitor, pool: DeploymentPool, sessions: Sessions, canaries: Canaries
+        self,
+        availability: AvailabilityMonitor,
+        pool: DeploymentPool,
+        sessions: Sessions,
+        canaries: Canaries,
+        memories: Memories,
     ) -> None:
         self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
+        self._memories = memories
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     @property
@@ -248,24 +256,22 @@ class Selector:
         today, key, keys = datetime.datetime.now(datetime.UTC).date(), request.key, request.active.keys
         denied = {} if key is None else keys.denied(key)
         hidden = keys.hidden(key)
-        narrows = key is not None and key.only_narrows
+        decide = functools.partial(
+            router.route,
+            chat,
+            flags=flags,
+            policy=policy,
+            today=today,
+            only_narrows=key is not None and key.only_narrows,
+            plan=plan,
+            load=load,
+            hidden=hidden,
+            memory=self._memories.view_for(request.key_id),
+        )
 
         def route(unavailable: Mapping[str, str]) -> Routed:
             unavailable = {**unavailable, **elsewhere} if elsewhere else unavailable
-            return router.route(
-                chat,
-                flags=flags,
-                policy=policy,
-                unavailable=unavailable,
-                today=today,
-                kept=kept,
-                only_narrows=narrows,
-                plan=plan,
-                load=load,
-                canaries=canaries,
-                is_batch=is_batch,
-                hidden=hidden,
-            )
+            return decide(unavailable=unavailable, kept=kept, canaries=canaries, is_batch=is_batch)
 
         native = bool(chat.native_only)
         refused = refused_by(router.catalog, request.surface.api, chat)
@@ -280,17 +286,7 @@ class Selector:
             if elsewhere or not unavailable:
                 raise
         # Raises NoCandidateError where the limits leave no card even with all cards available.
-        ignoring_availability = router.route(
-            chat,
-            flags=flags,
-            policy=policy,
-            unavailable=denied,
-            today=today,
-            only_narrows=narrows,
-            plan=plan,
-            load=load,
-            hidden=hidden,
-        )
+        ignoring_availability = decide(unavailable=denied)
         decided = ignoring_availability.decision
         candidates = [each.card for each in decided.candidates if not each.card.startswith(PREFIX)]
         if isinstance(decided.plan, ComposedPlan):

@@ -73,6 +73,11 @@ COUNTERS = {
             "Requests of which a canary takes a share; taken is yes or no.",
             ("card", "of", "taken"),
         ),
+        MetricSpec(
+            "pulvinar_judgements",
+            "Judgements of answers, by who judged and what became of them: learned, or why not.",
+            ("kind", "result"),
+        ),
         MetricSpec("pulvinar_adapter_hits", "Calls that found their adapter loaded, or being loaded.", ("server",)),
         MetricSpec("pulvinar_adapter_loads", "Adapters loaded.", ("server",)),
         MetricSpec("pulvinar_adapter_evictions", "Adapters unloaded for others.", ("server",)),
@@ -147,6 +152,10 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     ),
     "state_waiting": PolledMetric("pulvinar_state_waiting", "Costs that the shared state has not been given yet."),
     "canaries_stopped": PolledMetric("pulvinar_canaries_stopped", "Canaries that were rolled back.", "max"),
+    "cards_corrected": PolledMetric(
+        "pulvinar_cards_corrected", "Cards whose forecasts the error memory corrects for all keys.", "max"
+    ),
+    "judgements_waiting": PolledMetric("pulvinar_judgements_waiting", "Judgements of answers not learned from yet."),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(
         "pulvinar_config_last_reload_ok", "1, or 0 after a rejected configuration change.", "min"
@@ -230,6 +239,10 @@ class Metrics:
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback about an answer of a card."""
         self._histograms["pulvinar_feedback_value"].observe((stored.card,), stored.feedback.value)
+
+    def count_judgement(self, kind: str, result: str) -> None:
+        """Count what the error memory did with a judgement."""
+        self._counters["pulvinar_judgements"].add((kind, result))
 
     def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
         """Take over what servers hold now. A server that is no longer there keeps its counts."""

@@ -8,14 +8,16 @@ import msgspec
 from msgspec import Struct
 
 from router.formats.json import encodable
+from router.perceive.memory.corrections import Correction
 from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Outcome, PlanOutlook
 
 
-class PartRecord(Struct, frozen=True):
-    """The features of one task of a prompt: `vector` as that of the decision, `input_tokens`."""
+class PartRecord(Struct, frozen=True, omit_defaults=True):
+    """The features of one task of a prompt: `vector` as that of the decision, `input_tokens`, and the corrections."""
 
     vector: bytes
     input_tokens: int
+    corrections: tuple[Correction, ...] = ()
 
 
 class DecisionRecord(
@@ -37,7 +39,8 @@ class DecisionRecord(
     `plan` what was expected of the chosen one. `indivisible` and `parts` are those of `Features`,
     `load` is that of `RequestContext` where a goal weighed it. `canaries` are those that the request could go to,
     `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait. `hidden` are
-    the cards of other keys that the plans name, which were therefore not compared.
+    the cards of other keys that the plans name, which were therefore not compared. `memory` is the version of the error
+    memory, and `corrections` what it changed in the forecasts.
     """
 
     policy: str
@@ -74,6 +77,8 @@ class DecisionRecord(
     canary: CanaryChoice | None = None
     is_batch: bool = False
     hidden: tuple[str, ...] = ()
+    memory: str = ""
+    corrections: tuple[Correction, ...] = ()
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

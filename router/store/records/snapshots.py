@@ -28,6 +28,7 @@ from router.decide.plans.spec import PlanSpec
 from router.decide.policy import Policy
 from router.errors import ConfigurationError
 from router.formats.quantities import read_quantity
+from router.perceive.memory.corrections import Corrections
 from router.perceive.predictor import Evidence
 from router.perceive.purpose.density import TaskMean
 from router.store.records.record import DecisionRecord, PartRecord, Snapshot
@@ -54,6 +55,8 @@ class RoutedDecision(Protocol):
     def request_context(self) -> RequestContext: ...
     @property
     def plans(self) -> Plans: ...
+    @property
+    def corrections(self) -> Corrections: ...
 
 
 class CatalogSnapshot(Struct, frozen=True, eq=False):
@@ -114,12 +117,15 @@ class Snapshots:
             load=tuple(sorted(request_context.load.items())) if LOAD in chosen.parts else (),
             indivisible=tuple(sorted(features.indivisible)),
             parts=tuple(
-                PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens) for part in features.parts
+                PartRecord(np.asarray(part.vector, dtype="<f4").tobytes(), part.input_tokens, corrections)
+                for part, corrections in zip(features.parts, routed.corrections.of_parts(features), strict=True)
             ),
             canaries=request_context.canaries,
             canary=decision.canary,
             is_batch=request_context.is_batch,
             hidden=_hidden_members(routed) if decided_with_plans else (),
+            memory=routed.corrections.version,
+            corrections=routed.corrections.of_cards,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:

@@ -85,6 +85,14 @@ class RemoteReport(Struct, frozen=True):
     waiting: int
 
 
+class Blob(Struct, frozen=True):
+    """A small piece of state, at most some kilobytes. `version` grows with every change of any of them."""
+
+    name: str
+    version: int
+    content: bytes
+
+
 class StateStore(Protocol):
     """Rate limits, budgets and conversations. Times are in seconds since 1970, UTC; days are UTC days.
 
@@ -133,6 +141,16 @@ class StateStore(Protocol):
 
     async def trials(self) -> tuple[TrialCounts, ...]:
         """All trials."""
+
+    async def swap_blob(self, blob: Blob, now_s: float) -> int:
+        """Write a blob if its version in the store is `blob.version`, 0 for one that must not exist yet, in one step.
+
+        Returns its new version, greater than that of every other blob; 0 where it has been changed meanwhile, and
+        nothing was written. A blob that is not written for 90 days may be deleted.
+        """
+
+    async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        """The blobs with a greater version whose names begin with `prefix`, in the order of their versions."""
 
     async def maintain(self) -> None:
         """Delete old entries from time to time, until cancelled."""

@@ -21,7 +21,7 @@ import msgspec
 
 from router.errors import BudgetError, ConfigurationError, FileError
 from router.store.database import open_database
-from router.store.state import trials
+from router.store.state import blobs, trials
 from router.store.state.connection import RetryingConnection, Values
 from router.store.state.limits import (
     DAY_S,
@@ -36,7 +36,7 @@ from router.store.state.limits import (
     rate_rejection,
     step_us,
 )
-from router.store.state.protocol import Claim, LastAnswer, Reservation, TrialCounts
+from router.store.state.protocol import Blob, Claim, LastAnswer, Reservation, TrialCounts
 
 _LOG = logging.getLogger(__name__)
 _MIGRATIONS = (
@@ -113,6 +113,7 @@ _MIGRATIONS = (
     ),
     trials.MIGRATION,
     trials.MIGRATION_KEYS,
+    blobs.MIGRATION,
 )
 # The key's theoretical arrival time in the generic cell rate algorithm (ITU-T I.371). Times of parallel requests are
 # not in order, so it may be a little more than a minute ahead; if it is more than two, the clock was set back.
@@ -259,6 +260,14 @@ class SqliteState:
         """All trials."""
         return trials.all_trials(self._database)
 
+    async def swap_blob(self, blob: Blob, now_s: float) -> int:
+        """See `StateStore`."""
+        return blobs.swap(self._database, blob, now_s)
+
+    async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        """See `StateStore`."""
+        return blobs.after(self._database, version, prefix)
+
     def check(self) -> None:
         """Write something, from any thread. Raises StateError if that is not possible now."""
         self._changed(_CHECK, {"now": time.time_ns() // 1000})
@@ -306,6 +315,7 @@ class SqliteState:
         # What is kept for longer than conversations is dated in the future: it must not count among them.
         for first, last, bound in ((0, now, oldest), (now + 1, MAX_NANO, now)):
             self._prune_conversations(database, first, last, bound)
+        blobs.prune(database, now_s)
         idle_us = round((now_s - 60) * 1e6)
         for (key,) in database.run("SELECT key FROM pace WHERE due_us < ?", (idle_us,))[1]:
             database.run("DELETE FROM pace WHERE key = ? AND due_us < ?", (key, idle_us))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError, StateStore, TrialCounts
+from router.store.state.protocol import Blob, Claim, LastAnswer, Reservation, StateError, StateStore, TrialCounts
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -205,6 +205,17 @@ class ThreadedState:
     async def trials(self) -> tuple[TrialCounts, ...]:
         """See `StateStore`."""
         found: tuple[TrialCounts, ...] = await self._wait(_Job(self._store.trials), self._reads, self._limit_s)
+        return found
+
+    async def swap_blob(self, blob: Blob, now_s: float) -> int:
+        """See `StateStore`."""
+        version: int = await self._write(_Job(lambda: self._store.swap_blob(blob, now_s)))
+        return version
+
+    async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        """See `StateStore`."""
+        job = _Job(lambda: self._store.blobs_after(version, prefix))
+        found: tuple[Blob, ...] = await self._wait(job, self._reads, self._limit_s)
         return found
 
     async def maintain(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from router.errors import BudgetError, RateLimitError
 from router.formats.quantities import Seconds
 from router.store.state.loss import SharedState
-from router.store.state.protocol import Claim, LastAnswer, Reservation, StateStore, TrialCounts
+from router.store.state.protocol import Blob, Claim, LastAnswer, Reservation, StateStore, TrialCounts
 from router.store.state.redis.store import RedisState
 from router.store.state.redis.url import read_url
 from router.store.state.sqlite import SqliteState
@@ -64,6 +64,12 @@ class State:
 
     def trials(self) -> tuple[TrialCounts, ...]:
         return self.wait(self.store.trials())
+
+    def swap_blob(self, name: str, version: int, content: bytes, now_s: float = 1.0) -> int:
+        return self.wait(self.store.swap_blob(Blob(name, version, content), now_s))
+
+    def blobs_after(self, version: int, prefix: str = "") -> tuple[Blob, ...]:
+        return self.wait(self.store.blobs_after(version, prefix))
 
     def maintain_once(self, now_s: float) -> None:
         """Book the reservations of the key `ci` that have expired."""

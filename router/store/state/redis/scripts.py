@@ -26,7 +26,8 @@ class Script(NamedTuple):
     keys: int
 
 
-def _script(text: str, keys: int) -> Script:
+def script(text: str, keys: int) -> Script:
+    """The script with this text, which has so many keys."""
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), keys)
 
 
@@ -34,7 +35,7 @@ _DAY_S = 86_400
 _KEEP_DAYS = 7
 _KEEP_S = (_KEEP_DAYS + 1) * _DAY_S
 
-TAKE = _script(
+TAKE = script(
     """
     local now, step = tonumber(ARGV[1]), tonumber(ARGV[2])
     local free = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
@@ -100,7 +101,7 @@ _BUDGET = f"""
     end
 """
 
-RESERVE = _script(
+RESERVE = script(
     f"""{_BUDGET}
     local id, day, cost, likely, worst = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
     local budget, now, expires, forced, known = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
@@ -136,7 +137,7 @@ spent as far as the gateway knows. Returns 1, spent, reserved and the epoch, or 
 reservation expires.
 """
 
-SETTLE = _script(
+SETTLE = script(
     f"""{_BUDGET}
     local id, paid, undone, now, epoch, day, known =
         ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
@@ -174,7 +175,7 @@ Arguments: id, cost, 1 where the reservation never became known, now in seconds,
 if unknown), its day, and what was spent as far as the gateway knows. Returns whether there was one.
 """
 
-CHARGE = _script(
+CHARGE = script(
     f"""{_BUDGET}
     local id, day, cost, now, known = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
     if redis.call('HEXISTS', held, id) == 1 then return 0 end
@@ -187,7 +188,7 @@ CHARGE = _script(
 )
 """Add a cost without a reservation. Arguments: id, day, cost, now in seconds, and what was spent as far as is known."""
 
-RENEW = _script(
+RENEW = script(
     """
     for place = 2, #ARGV do redis.call('ZADD', KEYS[3], 'XX', ARGV[1], ARGV[place]) end
     return 0
@@ -196,7 +197,7 @@ RENEW = _script(
 )
 """Keep reservations from expiring. Arguments: the new expiry in seconds, and their ids."""
 
-SPENT = _script(
+SPENT = script(
     f"""{_BUDGET}
     expire(tonumber(ARGV[2]))
     return redis.call('HGET', spend, 's' .. ARGV[1]) or '0'
@@ -205,7 +206,7 @@ SPENT = _script(
 )
 """What was spent on a day. Arguments: the day, now in seconds."""
 
-COUNT_TRIAL = _script(
+COUNT_TRIAL = script(
     """
     local base = ARGV[1]
     for place = 3, #ARGV do
@@ -222,7 +223,7 @@ COUNT_TRIAL = _script(
 )
 """Add 1 to counts of a trial and to those of one client's key, given by their names, and return the former."""
 
-STOP_TRIAL = _script(
+STOP_TRIAL = script(
     """
     local base = ARGV[1]
     if redis.call('HGET', KEYS[1], base .. 'stopped') then return 0 end
@@ -233,7 +234,7 @@ STOP_TRIAL = _script(
 )
 """Stop a trial, for a reason, at a time. Returns whether it ran."""
 
-JOIN = _script(
+JOIN = script(
     """
     local now = redis.call('TIME')[1]
     if ARGV[2] == '0' then return redis.call('ZREM', KEYS[1], ARGV[1]) end

@@ -19,8 +19,8 @@ from msgspec import Struct
 from router.store.state.limits import DAY_S, NANO, Amounts, amounts_of, budget_rejection, digest, nano, rate_rejection
 from router.store.state.limits import step_us as step_of
 from router.store.state.loss import SharedState
-from router.store.state.protocol import Claim, LastAnswer, RemoteReport, Reservation, StateError, TrialCounts
-from router.store.state.redis import scripts, trials
+from router.store.state.protocol import Blob, Claim, LastAnswer, RemoteReport, Reservation, StateError, TrialCounts
+from router.store.state.redis import blobs, scripts, trials
 from router.store.state.redis.alone import Alone, Held
 from router.store.state.redis.connection import UNAVAILABLE, LostError, RedisConnection
 from router.store.state.redis.scripts import Script
@@ -199,6 +199,14 @@ class RedisState:
     async def trials(self) -> tuple[TrialCounts, ...]:
         """All trials, by the ids of their cards."""
         return await trials.all_trials(self._connection, self._trials)
+
+    async def swap_blob(self, blob: Blob, now_s: float) -> int:
+        """See `StateStore`."""
+        return await blobs.swap(self._connection, f"{self._prefix}:{{blobs}}", blob, now_s)
+
+    async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        """See `StateStore`."""
+        return await blobs.after(self._connection, f"{self._prefix}:{{blobs}}", version, prefix)
 
     async def maintain(self, clock: Callable[[], float] = time.time, every_s: float = _MAINTAIN_EVERY_S) -> None:
         """Renew the reservations of running requests and count the processes, until cancelled."""

@@ -18,7 +18,7 @@ _FIELDS = (*_COUNTS, "stopped", "stopped_s")
 async def count(
     connection: RedisConnection, key: str, trial: tuple[str, str], *, is_new: bool, is_bad: bool, key_id: str
 ) -> TrialCounts:
-    """Count one answer to the client's key `key_id`, and return the counts of all. Raises StateError, as all of these."""
+    """Count one answer to a client's key, and return the counts of all. Raises StateError, as all of these."""
     name = "new" if is_new else "old"
     counted = (name, f"{name}_bad") if is_bad else (name,)
     keys = (key, _by_key(key, trial))

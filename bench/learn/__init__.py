@@ -1,0 +1,1 @@
+"""What the error memory does to the quality of real answers: `python -m bench.learn`."""

@@ -1,0 +1,148 @@
+"""`route learning`: what the gateway has learned from judged answers, card by card."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router import settings
+from router.commands import options
+from router.errors import CallerError, did_you_mean
+
+if TYPE_CHECKING:
+    from router.perceive.memory.card import CardMemory
+    from router.pipeline import Router
+    from router.store.state.protocol import Blob
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command("learning")(learning)
+
+
+def learning(
+    key: Annotated[str | None, typer.Option("--key", help="As the forecasts of this key see it.")] = None,
+    forget: Annotated[str | None, typer.Option("--forget", metavar="CARD", help="Empty the card's memory.")] = None,
+    cards: options.Cards = None,
+    artifact: options.Artifact = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Folder or URL of the shared state.", show_default="as that of route serve"),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it."""
+    from router.gateway.learning.memories import MEMORY
+    from router.store import open_store
+    from router.store.state.sqlite import HOLD_S
+
+    state = open_store(store or settings.default_store()).shared_state(HOLD_S)
+    try:
+        blobs = {blob.name.removeprefix(MEMORY): blob for blob in asyncio.run(state.blobs_after(0, MEMORY))}
+        if forget is not None:
+            if forget not in blobs:
+                raise CallerError(f'nothing was learned about "{forget}"{did_you_mean(forget, blobs)}')
+            if not asyncio.run(state.swap_blob(_emptied(blobs[forget]), time.time())):
+                raise CallerError(f"a vote on {forget} came at the same moment; try again")
+            typer.echo(f"{forget}: forgotten; running gateways follow within about a second")
+            return
+    finally:
+        state.close()
+    rows = _rows(blobs, _router(cards, artifact), key) if blobs else []
+    if as_json:
+        options.print_json(rows)
+    else:
+        _print(rows)
+
+
+def _router(cards: Path | None, artifact: Path | None) -> Router:
+    from router.loading import load_router
+
+    return load_router(cards, None, artifact)
+
+
+def _emptied(blob: Blob) -> Blob:
+    import msgspec
+
+    from router.perceive.memory.card import CardMemory
+    from router.perceive.memory.stored import to_bytes
+
+    return msgspec.structs.replace(blob, content=to_bytes(CardMemory.empty("")))
+
+
+def _rows(blobs: dict[str, Blob], router: Router, key: str | None) -> list[dict[str, Any]]:
+    from router.gateway.learning.memories import basis_of
+    from router.perceive.memory.stored import from_bytes
+
+    rows = []
+    for card, blob in sorted(blobs.items()):
+        try:
+            memory = from_bytes(blob.content)
+        except ValueError as error:
+            rows.append({"card": card, "state": f"damaged: it {error}"})
+            continue
+        position = router.catalog.position(card)
+        known = None if position is None else router.catalog[position]
+        if known is None:
+            rows.append({"card": card, "state": "no such card"})
+        elif memory.basis != basis_of(router.predictor.id, known, router.evidence.get(card)):
+            rows.append({"card": card, "state": "emptied" if not memory.basis else "void: the card has changed since"})
+        else:
+            rows.append({"card": card, **_described(memory, key)})
+    return rows
+
+
+def _described(memory: CardMemory, key: str | None) -> dict[str, Any]:
+    from router.perceive.memory.card import CHOICES, FAST, SKETCH, SLOW
+
+    view = memory.view(key, time.time())
+    row = None if view.choice is None else CHOICES[view.choice][0]
+    kind = {None: "nothing", FAST: "recent votes", SLOW: "all votes", SKETCH: "kind of prompt"}[row]
+    used = (memory.counts[SKETCH:].sum(axis=1) > 0).sum()
+    return {
+        "state": "corrects" if view.choice is not None else "observes",
+        "votes": memory.votes,
+        "weight": round(float(memory.counts[SLOW].sum()), 1),
+        "keys": len(memory.tenants),
+        "cells": int(used),
+        "mean_error": round(float(view.means[SLOW]), 4),
+        "recent_error": round(float(view.means[FAST]), 4),
+        "applied": kind,
+        "strength": view.strength,
+        "score": round(view.score, 4),
+    }
+
+
+_COLUMNS = {
+    "votes": "votes",
+    "weight": "weight",
+    "keys": "keys",
+    "cells": "cells",
+    "mean_error": "mean error",
+    "recent_error": "recent",
+    "applied": "corrected by",
+    "strength": "strength",
+    "score": "gain",
+}
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
+    from router.commands.render import console, table
+
+    if not rows:
+        typer.echo("nothing was learned yet: no answer was judged (POST /v1/feedback)", err=True)
+        return
+    numbers = tuple(name for name in _COLUMNS.values() if name != "corrected by")
+    shown = table("card", "state", *_COLUMNS.values(), right=numbers)
+    for row in rows:
+        cells = (
+            f"{row[name]:+.3f}" if name.endswith("error") or name == "score" else f"{row[name]}" for name in _COLUMNS
+        )
+        shown.add_row(escape(row["card"]), escape(row["state"]), *(cells if "votes" in row else [""] * len(_COLUMNS)))
+    console().print(shown)

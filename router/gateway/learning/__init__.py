@@ -1,0 +1,1 @@
+"""The error memories of a running gateway, and the task that feeds them."""

@@ -1,0 +1,59 @@
+"""Answers that graders judge: kept as they pass, and read off the path of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from router.compose.validators import schema_asked
+from router.decide.policy import Grader
+from router.errors import UpstreamError
+from router.formats.json import json_or_none
+from router.learn.online.graders import judge
+from router.learn.online.outcomes import JudgedAnswer
+from router.pipeline import Routed
+from router.store.records.record import Record
+from router.types import Api
+from router.wire.reading.whole_answers import read_whole_answer
+from router.wire.streams.collected import collected
+
+_MAX_BYTES = 64 * 1024
+
+
+class Heard:
+    """The answer to one request, where its policy has graders; nothing is kept of others, nor of long answers."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.graders: tuple[Grader, ...] = ()
+        self.pieces: list[bytes] = []
+        self.routed: Routed | None = None
+        self._bytes = 0
+
+    def add(self, piece: bytes, routed: Routed) -> None:
+        """Keep a whole body, or whole events."""
+        if not routed.policy.graders or routed.policy.learning == "off":
+            return
+        self._bytes += len(piece)
+        if self._bytes > _MAX_BYTES:
+            self.graders, self.pieces = (), []
+            return
+        self.graders, self.routed = routed.policy.graders, routed
+        self.pieces.append(piece)
+
+
+def graded(record: Record, heard: Heard) -> list[JudgedAnswer]:
+    """What the graders of the policy say about the answer."""
+    if heard.routed is None:
+        return []
+    try:
+        raw = heard.pieces
+        document = collected(heard.api, raw) if record.stream else json_or_none(b"".join(raw))
+    except UpstreamError:
+        return []
+    if not isinstance(document, Mapping):
+        return []
+    answer, request = read_whole_answer(heard.api, document), heard.routed.request
+    prompt = request.human_turns[-1] if request.human_turns else ""
+    schema = schema_asked(request.body)
+    found = (judge(grader, answer, prompt, schema) for grader in heard.graders)
+    return [each for each in found if each is not None]

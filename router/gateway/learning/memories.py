@@ -1,0 +1,194 @@
+"""The error memories of all cards, as one worker knows them: read on the path of requests, changed off it.
+
+A memory is a blob of the shared state, which is replaced as a whole by whoever saw its last version. So workers and
+gateways that share a state have one memory, and no vote is lost or counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import numpy as np
+
+from router.cards.schema import Card, to_plain
+from router.gateway.config.reload import ActiveConfig
+from router.learn.online.outcomes import VOTES_AN_HOUR, Lesson
+from router.perceive.memory.card import CardMemory, CardView
+from router.perceive.memory.corrections import NO_MEMORY, MemoryView, version_of
+from router.perceive.memory.stored import from_bytes, to_bytes
+from router.perceive.predictor import Evidence
+from router.store.state.protocol import Blob, StateError, StateStore
+
+_LOG = logging.getLogger(__name__)
+MEMORY, _VOTES = "memory/", "votes/"
+_REFRESH_S, _AGE_EVERY_S = 1.0, 3_600.0
+_TRIES = 8
+
+
+class Memories:
+    """The memories in `store` of the cards of the active configuration."""
+
+    def __init__(
+        self, store: StateStore, active: Callable[[], ActiveConfig], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store, self._active, self._clock = store, active, clock
+        self._blobs: dict[str, tuple[Blob, CardMemory | None]] = {}
+        self._seen = 0
+        self._views: Mapping[str | None, MemoryView] = {}
+        self._card_views: dict[tuple[str, str | None], tuple[int, CardView]] = {}
+        self._viewed: tuple[object, ...] = ()
+        self._bases: tuple[ActiveConfig | None, dict[str, str]] = (None, {})
+
+    def view_for(self, key_id: str) -> MemoryView:
+        """What the memories say about the forecasts of a key."""
+        views = self._views
+        return views[key_id] if key_id in views else views.get(None, NO_MEMORY)
+
+    def known(self) -> dict[str, CardMemory]:
+        """The memories of the present cards, by card id."""
+        return {
+            card: memory
+            for card, (_, memory) in list(self._blobs.items())
+            if memory is not None and memory.basis == self._basis(card)
+        }
+
+    @property
+    def applied(self) -> int:
+        """Of how many cards the forecasts are corrected for keys that have no votes of their own."""
+        return len(self._views.get(None, NO_MEMORY).cards)
+
+    async def refresh(self) -> None:
+        """Read what any worker has learned, and bring the views up to date."""
+        with contextlib.suppress(StateError):
+            for blob in await self._store.blobs_after(self._seen, MEMORY):
+                self._read(blob)
+                self._seen = max(self._seen, blob.version)
+        await asyncio.to_thread(self._update_views)
+
+    async def run(self) -> None:
+        """Refresh about once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            await self.refresh()
+
+    async def learn(self, lesson: Lesson, now_s: float) -> str:
+        """Learn from a vote; `learned`, or why not, in one word."""
+        card, vote = lesson.card, lesson.vote
+        basis = self._basis(card)
+        if basis is None:
+            return "changed"
+        if vote.tenant is not None and not await self._take_vote(vote.tenant, now_s):
+            return "capped"
+        for _ in range(_TRIES):
+            blob, memory = self._blobs.get(card, (Blob(f"{MEMORY}{card}", 0, b""), None))
+            if memory is None or memory.basis != basis:
+                memory = CardMemory.empty(basis)
+            changed = await asyncio.to_thread(_learned, memory, lesson, now_s)
+            written = msgspec.structs.replace(blob, content=changed)
+            if version := await self._store.swap_blob(written, now_s):
+                self._read(msgspec.structs.replace(written, version=version))
+                return "learned"
+            # Another worker was faster, or the state has forgotten the blob.
+            self._blobs.pop(card, None)
+            for other in await self._store.blobs_after(0, f"{MEMORY}{card}"):
+                self._read(other)
+        return "contended"
+
+    async def _take_vote(self, tenant: str, now_s: float) -> bool:
+        """Count a vote of a key in this hour; False where it has no more."""
+        name, hour = f"{_VOTES}{tenant}", int(now_s // 3_600)
+        for _ in range(_TRIES):
+            found = [blob for blob in await self._store.blobs_after(0, name) if blob.name == name]
+            blob = found[0] if found else Blob(name, 0, b"")
+            then, count = _votes_in(blob.content)
+            count = count + 1 if then == hour else 1
+            if count > VOTES_AN_HOUR:
+                return False
+            if await self._store.swap_blob(Blob(name, blob.version, msgspec.json.encode((hour, count))), now_s):
+                return True
+        return False
+
+    def _read(self, blob: Blob) -> None:
+        card = blob.name.removeprefix(MEMORY)
+        known = self._blobs.get(card)
+        if known is not None and known[0].version >= blob.version:
+            return
+        try:
+            memory = from_bytes(blob.content)
+        except ValueError as error:
+            _LOG.error("the error memory of %s %s; it begins anew", card, error)
+            memory = None
+        self._blobs[card] = msgspec.structs.replace(blob, content=b""), memory
+
+    def _update_views(self) -> None:
+        active = self._active()
+        applies = any(policy.learning == "apply" for policy in active.router.policies.values())
+        # Votes fade with time, which no new version shows.
+        age = int(self._clock() // _AGE_EVERY_S)
+        current = age, active, self._seen, tuple(blob.version for blob, _ in list(self._blobs.values())), applies
+        if current == self._viewed:
+            return
+        if self._viewed[:1] != (age,):
+            self._card_views.clear()
+        self._viewed = current
+        if not applies:
+            self._views = {}
+            return
+        known, now_s = self.known(), self._clock()
+        version = version_of({card: self._blobs[card][0].version for card in known})
+        tenants: set[str | None] = {None, *(tenant for memory in known.values() for tenant in memory.tenants)}
+        views = {}
+        for tenant in tenants:
+            of_cards = {card: self._view(card, memory, tenant, now_s) for card, memory in known.items()}
+            views[tenant] = MemoryView(version, of_cards)
+        self._views = views
+
+    def _view(self, card: str, memory: CardMemory, tenant: str | None, now_s: float) -> CardView:
+        version = self._blobs[card][0].version
+        # All keys without votes on the card see the same.
+        asker = tenant if tenant in memory.tenants else None
+        cached = self._card_views.get((card, asker))
+        if cached is None or cached[0] != version:
+            cached = self._card_views[card, asker] = version, memory.view(asker, now_s)
+        return cached[1]
+
+    def _basis(self, card: str) -> str | None:
+        """What the forecasts of the card come from; None where there is no such card."""
+        active = self._active()
+        if self._bases[0] is not active:
+            self._bases = active, {}
+        bases, catalog = self._bases[1], active.router.catalog
+        if card not in bases and (position := catalog.position(card)) is not None:
+            router = active.router
+            bases[card] = basis_of(router.predictor.id, catalog[position], router.evidence.get(card))
+        return bases.get(card)
+
+
+def basis_of(artifact: str, card: Card, evidence: Evidence | None) -> str:
+    """A hash of what the forecasts of a card come from, and of the upstream that answers."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(artifact.encode())
+    digest.update(msgspec.json.encode(to_plain(card), order="deterministic"))
+    if evidence is not None:
+        digest.update(np.asarray(evidence.vectors, dtype="<f4").tobytes() + evidence.scores.tobytes())
+        if evidence.task is not None:
+            digest.update(evidence.task.mean.tobytes())
+    return digest.hexdigest()
+
+
+def _learned(memory: CardMemory, lesson: Lesson, now_s: float) -> bytes:
+    return to_bytes(memory.learn(lesson.vote, now_s))
+
+
+def _votes_in(content: bytes) -> tuple[int, int]:
+    try:
+        hour, count = msgspec.json.decode(content, type=tuple[int, int])
+    except msgspec.DecodeError:
+        return 0, 0
+    return hour, count

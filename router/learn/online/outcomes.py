@@ -1,0 +1,99 @@
+"""Outcomes: judgements of answers, where they come from, and how much they count. Pure: times are arguments.
+
+A finished HTTP request is none: servers answer nonsense with status 200.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from router.decide.policy import Policy
+from router.perceive.memory.card import Vote
+from router.perceive.memory.sketch import cells_of
+from router.perceive.predictor import Predictor
+from router.pipeline import Router
+from router.store.records.record import DecisionRecord, Record
+from router.types import Features
+
+Kind = Literal["operator", "grader", "client", "implicit"]
+"""Who judged: the operator, a grader that the operator configured, a client, or nobody: the client's behaviour."""
+
+WEIGHTS: dict[Kind, float] = {"operator": 1.0, "grader": 1.0, "client": 0.5, "implicit": 0.1}
+"""What a judgement of each kind weighs."""
+MAX_AGE_S = 30 * 86_400.0
+"""Judgements of older answers teach nothing: the model behind the name may be another one by now."""
+VOTES_AN_HOUR = 240.0
+"""How many judgements of clients count for one key in one hour."""
+_LEAST_PROPENSITY = 0.1
+
+
+class JudgedAnswer(Struct, frozen=True):
+    """A judgement of one answer: `value` in [0, 1], by `source`, a name, of `kind`.
+
+    `propensity` is the probability with which an answer like it is judged at all, where that was drawn by lot; rarer
+    ones count more. `share` of its weight counts, as for a signal that appears without a fault of the model, too.
+    """
+
+    value: float
+    source: str
+    kind: Kind
+    propensity: float = 1.0
+    share: float = 1.0
+
+    @property
+    def weight(self) -> float:
+        """In [0, 1]."""
+        return min(1.0, WEIGHTS[self.kind] * self.share / max(self.propensity, _LEAST_PROPENSITY))
+
+
+class Lesson(Struct, frozen=True):
+    """A vote on the forecast of a card."""
+
+    card: str
+    vote: Vote
+
+
+def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
+    """What an outcome says about a forecast of `router`; where it says nothing, why, in one word.
+
+    `features` are those of the record. The forecast is made again, without corrections: by the cards of today, and for
+    the card that answered, which may be a fallback.
+    """
+    decision, card = record.decision, record.outcome.card
+    policy = None if decision is None else router.policies.get(decision.policy)
+    if decision is None or card is None:
+        return "unrouted"
+    if policy is None or policy.learning == "off":
+        return "off"
+    position = router.catalog.position(card)
+    if position is None or decision.artifact != router.predictor.id:
+        return "changed"
+    if reason := _silent(record, card in router.believed(policy), now_s):
+        return reason
+    expected = float(router.forecast_of(features, policy).quality[position])
+    tenant = None if judged.kind in ("operator", "grader") else record.key or ""
+    topic = router.predictor.topics(features.vector[None])[0]
+    return Lesson(card, Vote(tenant, judged.value - expected, judged.weight, cells_of(topic)))
+
+
+def _silent(record: Record, is_believed: bool, now_s: float) -> str:
+    """Why the answer says nothing about the forecast of a card that is known and was routed; empty where it does."""
+    if record.outcome.plan is not None:
+        # Several models made the answer.
+        return "plan"
+    if now_s - record.at > MAX_AGE_S:
+        return "late"
+    return "believed" if is_believed else ""
+
+
+def may_teach(record: Record, policy: Policy | None) -> bool:
+    """Whether judgements of the answer could teach anything, as far as a glance shows."""
+    return policy is not None and policy.learning != "off" and record.decision is not None
+
+
+def readable(recorded: DecisionRecord, predictor: Predictor) -> bool:
+    """Whether the recorded features are those that `predictor` reads."""
+    reader = "" if predictor.reader is None else predictor.reader.id
+    return len(recorded.vector) == 4 * predictor.width and recorded.reader == reader

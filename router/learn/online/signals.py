@@ -1,0 +1,79 @@
+"""Implicit signals: what clients do with an answer. Pure: times are arguments.
+
+Clients leave and repeat good answers, too. So a signal counts by its attributable fraction, `1 - usual rate / rate of
+the card`, which is nearly 0 for a card with as many signals as others, and it never speaks for a card.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from typing import Literal
+
+from router.learn.online.outcomes import JudgedAnswer
+from router.store.records.record import Record
+
+Signal = Literal["left", "repeated", "refused", "schema"]
+"""A stream was left early, the same prompt came again within a minute, the model refused, or the answer lacks the JSON
+that was asked for.
+"""
+
+AGAIN_S = 60.0
+_MAX_REMEMBERED = 1_000
+_HALF_LIFE_REQUESTS = 2_000.0
+_PRIOR_REQUESTS, _PRIOR_RATE = 50.0, 0.02
+_LEFT = 499
+
+
+class Signals:
+    """Finds signals in the records of one worker, and knows how usual they are."""
+
+    def __init__(self) -> None:
+        self._last: collections.OrderedDict[bytes, Record] = collections.OrderedDict()
+        self._requests: dict[str, float] = {}
+        self._signals: dict[tuple[str, Signal], float] = {}
+
+    def read(self, record: Record) -> list[tuple[Record, JudgedAnswer]]:
+        """The signals that a new record shows, with the records of the answers that they are about."""
+        decision, outcome = record.decision, record.outcome
+        if decision is None or outcome.card is None:
+            return []
+        self._count(outcome.card)
+        found: list[tuple[Record, Signal]] = []
+        # A client that leaves before anything came waited for too long, which says nothing about quality.
+        if outcome.status == _LEFT and record.stream and outcome.ttft_ms is not None:
+            found.append((record, "left"))
+        if outcome.refused:
+            found.append((record, "refused"))
+        name = hashlib.blake2b(decision.vector + (record.key or "").encode(), digest_size=12).digest()
+        before = self._last.pop(name, None)
+        if before is not None and 0 <= record.at - before.at <= AGAIN_S + before.outcome.total_ms / 1000:
+            found.append((before, "repeated"))
+        if outcome.status < 400 and outcome.error is None:
+            self._last[name] = record
+            if len(self._last) > _MAX_REMEMBERED:
+                self._last.popitem(last=False)
+        return [(of, self.judged(of.outcome.card or "", signal)) for of, signal in found]
+
+    def judged(self, card: str, signal: Signal) -> JudgedAnswer:
+        """Count a signal about an answer of the card; what it says about the answer."""
+        self._signals[card, signal] = self._signals.get((card, signal), 0.0) + 1.0
+        return JudgedAnswer(0.0, f"signal.{signal}", "implicit", share=self._attributable(card, signal))
+
+    def _attributable(self, card: str, signal: Signal) -> float:
+        """The share of the card's signals beyond what is usual for all other cards."""
+        others = sum(count for name, count in self._requests.items() if name != card)
+        seen = sum(count for (name, of), count in self._signals.items() if of == signal and name != card)
+        usual = (seen + _PRIOR_RATE * _PRIOR_REQUESTS) / (others + _PRIOR_REQUESTS)
+        own = self._requests.get(card, 0.0)
+        rate = (self._signals[card, signal] + usual * _PRIOR_REQUESTS) / (own + _PRIOR_REQUESTS)
+        return max(0.0, 1.0 - usual / rate)
+
+    def _count(self, card: str) -> None:
+        """Count a request; old ones are forgotten all at once, which is cheap."""
+        count = self._requests[card] = self._requests.get(card, 0.0) + 1.0
+        if count > _HALF_LIFE_REQUESTS:
+            self._requests[card] = count / 2
+            for name, signal in list(self._signals):
+                if name == card:
+                    self._signals[name, signal] /= 2

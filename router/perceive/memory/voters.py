@@ -1,0 +1,63 @@
+"""Whose votes count how much: no tenant alone makes or enlarges a correction of another tenant's forecasts.
+
+A *slot* has the votes of one tenant, so that each of them can be left out. Slot 0 is trusted: the operator and the
+operator's graders. The last slot has all tenants beyond the named ones together.
+
+A correction for a tenant is the smallest in magnitude of the estimates that leave out one other tenant, and 0 where
+these differ in sign. So whatever tenant `k` votes, the correction of everybody else's forecast lies between 0 and the
+estimate of all others, `E_-k`, which does not depend on the votes of `k`. In each of these estimates, a tenant's votes
+weigh at most `MOST_SHARE` of those of all others, and less the more they disagree with these: the weights of Cauchy's
+robust estimator, `1 / (1 + (b / SCALE)²)`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from router.types import Doubles
+
+NAMED = 6
+TRUSTED, POOLED = 0, NAMED + 1
+SLOTS = NAMED + 2
+
+MOST_SHARE, ALLOWANCE = 0.5, 10.0
+"""What a tenant's votes weigh at most: this share of those of all others, or so many votes of full weight."""
+SCALE, DOUBT = 0.2, 10.0
+"""At which disagreement votes weigh half, and how many votes on either side make a disagreement half certain."""
+
+_TINY = 1e-9
+
+
+def left_out_weights(counts: Doubles, sums: Doubles, asker: int | None) -> Doubles:
+    """The factors `(estimates, SLOTS)` with which slots count in each estimate, which leaves out one slot of another
+    tenant.
+
+    `counts` and `sums` `(SLOTS,)` are the votes on a card and their residuals; `asker` is the slot of the tenant whose
+    forecast is corrected, None where it has none of its own. Its own votes count fully.
+    """
+    others = [slot for slot in range(1, SLOTS) if slot != asker]
+    kept = np.ones((len(others), SLOTS))
+    kept[np.arange(len(others)), others] = 0.0
+    free = np.zeros(SLOTS, dtype=np.bool_)
+    free[TRUSTED] = True
+    if asker is not None:
+        free[asker] = True
+    votes = kept * counts
+    elsewhere = votes.sum(axis=1, keepdims=True) - votes
+    most = np.maximum(ALLOWANCE, MOST_SHARE * elsewhere)
+    share = np.where(free, 1.0, np.minimum(1.0, most / np.maximum(votes, _TINY)))
+    weights = kept * share
+    votes, residuals = weights * counts, weights * sums
+    elsewhere = votes.sum(axis=1, keepdims=True) - votes
+    mean_elsewhere = (residuals.sum(axis=1, keepdims=True) - residuals) / np.maximum(elsewhere, _TINY)
+    certain = votes / (votes + DOUBT) * elsewhere / (elsewhere + DOUBT)
+    disagreement = (residuals / np.maximum(votes, _TINY) - mean_elsewhere) * certain
+    trust = np.where(free, 1.0, 1.0 / (1.0 + np.square(disagreement / SCALE)))
+    weighted: Doubles = weights * trust
+    return weighted
+
+
+def smallest(estimates: Doubles) -> Doubles:
+    """The smallest in magnitude of estimates `(cells, estimates)` for each cell; 0 where they differ in sign."""
+    low, high = estimates.min(axis=1), estimates.max(axis=1)
+    return np.where(low > 0, low, np.where(high < 0, high, 0.0))

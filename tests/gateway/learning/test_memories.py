@@ -1,0 +1,104 @@
+"""The memories that workers share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import numpy as np
+import pytest
+
+from router.gateway.config.reload import ActiveConfig
+from router.gateway.learning.memories import Memories
+from router.learn.online.outcomes import VOTES_AN_HOUR, Lesson
+from router.perceive.memory.card import Vote
+from router.perceive.memory.sketch import TABLES
+from router.perceive.predictor import Predictor
+from router.store.state.protocol import Blob
+from router.store.state.sqlite import SqliteState
+from tests.gateway.learning.conftest import active_with
+
+_NOW_S = 1_790_000_000.0
+_CARD = "claude-opus-4-5"
+
+
+def _lesson(tenant: str | None, residual: float = -0.8) -> Lesson:
+    return Lesson(_CARD, Vote(tenant, residual, 0.5, np.zeros(TABLES, dtype=np.intp)))
+
+
+def _memories(state: SqliteState, active: ActiveConfig) -> Memories:
+    return Memories(state, lambda: active, lambda: _NOW_S)
+
+
+def test_two_workers_lose_no_vote_and_see_the_same(predictor: Predictor) -> None:
+    async def run() -> None:
+        state, active = SqliteState(), active_with(predictor)
+        one, two = _memories(state, active), _memories(state, active)
+        for number in range(30):
+            results = await asyncio.gather(
+                one.learn(_lesson("ann"), _NOW_S + number), two.learn(_lesson("bob"), _NOW_S + number)
+            )
+            assert results == ["learned", "learned"]
+        await one.refresh()
+        await two.refresh()
+        assert one.known()[_CARD].votes == two.known()[_CARD].votes == 60
+        cells = np.zeros(TABLES, dtype=np.intp)
+        for key in ("ann", "bob", "eve", ""):
+            assert one.view_for(key).on(cells) == two.view_for(key).on(cells)
+            assert one.view_for(key).version == two.view_for(key).version != ""
+        # A worker that starts later knows all of it.
+        late = _memories(state, active)
+        await late.refresh()
+        assert late.view_for("eve").on(cells) == one.view_for("eve").on(cells)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("edit", [{"model": "newer"}, {"base_url": "http://127.0.0.1:10/v1"}])
+def test_an_edited_card_begins_anew(predictor: Predictor, edit: dict[str, str]) -> None:
+    async def run() -> None:
+        state = SqliteState()
+        await _memories(state, active_with(predictor)).learn(_lesson("ann"), _NOW_S)
+        edited = active_with(predictor)
+        router = edited.router
+        cards = [msgspec.structs.replace(card, **edit) if card.id == _CARD else card for card in router.catalog]
+        router = type(router)(type(router.catalog)(cards), router.policies, predictor)
+        after = _memories(state, msgspec.structs.replace(edited, router=router))
+        await after.refresh()
+        assert after.known() == {}
+        assert await after.learn(_lesson("ann"), _NOW_S) == "learned"
+        assert after.known()[_CARD].votes == 1
+
+    asyncio.run(run())
+
+
+def test_a_key_has_a_number_of_votes_an_hour(predictor: Predictor) -> None:
+    async def run() -> None:
+        memories = _memories(SqliteState(), active_with(predictor))
+        results = [await memories.learn(_lesson("eve"), _NOW_S) for _ in range(int(VOTES_AN_HOUR) + 2)]
+        assert results.count("learned") == VOTES_AN_HOUR
+        assert results[-2:] == ["capped", "capped"]
+        assert await memories.learn(_lesson("ann"), _NOW_S) == "learned"
+        assert await memories.learn(_lesson(None), _NOW_S) == "learned"
+        assert await memories.learn(_lesson("eve"), _NOW_S + 3_600) == "learned"
+
+    asyncio.run(run())
+
+
+def test_a_damaged_memory_is_ignored_and_begins_anew(predictor: Predictor) -> None:
+    async def run() -> None:
+        state = SqliteState()
+        await state.swap_blob(Blob(f"memory/{_CARD}", 0, b"nonsense"), _NOW_S)
+        memories = _memories(state, active_with(predictor))
+        await memories.refresh()
+        assert memories.known() == {}
+        assert await memories.learn(_lesson("ann"), _NOW_S) == "learned"
+        assert memories.known()[_CARD].votes == 1
+
+    asyncio.run(run())
+
+
+def test_a_card_that_was_deleted_learns_nothing(predictor: Predictor) -> None:
+    memories = _memories(SqliteState(), active_with(predictor))
+    lesson = msgspec.structs.replace(_lesson("ann"), card="gone")
+    assert asyncio.run(memories.learn(lesson, _NOW_S)) == "changed"
