@@ -38,7 +38,7 @@ _PROMPTS = (
     "Summarise it.",
 )
 _DAYS_S = 30 * 86_400.0
-_BATCH = 2000
+_BATCH = 5000
 _TRIES = 5
 _FEEDBACK = 2000
 _PATHS = (
@@ -68,11 +68,11 @@ def fill(folder: Path, count: int) -> str:
             ]
     with SqliteRecords.open(folder) as records:
         records.add(kept, now_s)
+        # In the order of time, as a gateway writes them: that is also much faster.
+        times = sorted(now_s - rng.random() * _DAYS_S for _ in range(count))
         for start in range(0, count, _BATCH):
-            batch = range(start, min(start + _BATCH, count))
-            records.add(
-                [_again(rng.choice(samples), number, now_s - rng.random() * _DAYS_S) for number in batch], now_s
-            )
+            batch = enumerate(times[start : start + _BATCH], start)
+            records.add([_again(rng.choice(samples), number, at) for number, at in batch], now_s)
         judged = records.tail(_FEEDBACK)
     with SqliteFeedback.open(folder) as store:
         for record in judged:

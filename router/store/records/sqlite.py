@@ -203,20 +203,20 @@ class SqliteRecords:
             place = at, record, source
 
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
-        """The newest feedback since then, newest first, each with the record that it is about."""
+        """See `RecordStore`."""
         columns = ", ".join(f"feedback.{name}" for name in FEEDBACK_COLUMNS.split(", "))
         sql = (
-            f"SELECT number, records.record, NULL, NULL, {columns} FROM feedback JOIN records ON id = feedback.record "
-            "WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
+            f"SELECT number, records.record, vector, NULL, {columns} FROM feedback "
+            "JOIN records ON id = feedback.record WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
         )
         return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
 
     def totals(
-        self, by: totals.Grouping, since_s: float, until_s: float, surfaces: Collection[str]
+        self, by: Sequence[totals.Grouping], since_s: float, until_s: float, surfaces: Collection[str]
     ) -> list[totals.Totals]:
-        """The totals of the hours that begin in this time, in groups, of these surfaces."""
+        """See `RecordStore`."""
         rows = self._select(totals.select(by, len(surfaces)), (since_s, until_s, *surfaces))
-        return [totals.Totals(*row) for row in rows]
+        return [totals.Totals(row[: len(by)], *row[len(by) :]) for row in rows]
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
@@ -251,6 +251,7 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
         ("key = ?", wanted.key),
         ("at >= ?", wanted.since),
         ("at < ?", wanted.until),
+        ("(at, number) < (SELECT at, number FROM records WHERE id = ?)", wanted.before),
     )
     given = [(condition, value) for condition, value in comparisons if value is not None]
     conditions = [condition for condition, _ in given]

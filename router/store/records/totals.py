@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -11,13 +12,13 @@ Grouping = Literal["hour", "card", "policy", "key", "surface"]
 
 
 class Totals(Struct, frozen=True):
-    """The requests of one group, such as those of an hour (its beginning, in seconds since 1970) or of a card.
+    """The requests of one group. `group` has one value for each grouping that was asked for: the beginning of an hour,
+    in seconds since 1970, or an id, empty where a request had no card, policy or key.
 
-    `group` is empty where a request had no card, policy or key. `errors` of the `requests` failed; the other numbers
-    are sums.
+    `errors` of the `requests` failed; the other numbers are sums.
     """
 
-    group: str | int
+    group: tuple[str | int, ...]
     requests: int
     errors: int
     input_tokens: int
@@ -26,12 +27,13 @@ class Totals(Struct, frozen=True):
     total_ms: float
 
 
-def select(by: Grouping, surfaces: int) -> str:
+def select(by: Sequence[Grouping], surfaces: int) -> str:
     """The query for totals, with the parameters since, until, and so many surfaces."""
+    columns = ", ".join(by)
     sums = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd", "total_ms")
     return (
-        f"SELECT {by}, {', '.join(f'sum({name})' for name in sums)} FROM hours WHERE hour >= ? AND hour < ? "
-        f"AND surface IN ({', '.join('?' * surfaces)}) GROUP BY 1 ORDER BY 1"
+        f"SELECT {columns}, {', '.join(f'sum({name})' for name in sums)} FROM hours WHERE hour >= ? AND hour < ? "
+        f"AND surface IN ({', '.join('?' * surfaces)}) GROUP BY {columns} ORDER BY {columns}"
     )
 
 

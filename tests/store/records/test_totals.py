@@ -30,26 +30,33 @@ def several() -> list[Record]:
 
 
 def hours(records: SqliteRecords) -> list[Totals]:
-    return records.totals("hour", 0, 10 * HOUR, ["chat"])
+    return records.totals(["hour"], 0, 10 * HOUR, ["chat"])
 
 
 def test_the_requests_of_an_hour_are_summed(tmp_path: Path) -> None:
     with SqliteRecords.open(tmp_path) as records:
         records.add(several(), 0)
         first, second = hours(records)
-        assert (first.group, first.requests, first.errors) == (3600, 2, 0)
+        assert (first.group, first.requests, first.errors) == ((3600,), 2, 0)
         assert (first.input_tokens, first.output_tokens, first.cost_usd, first.total_ms) == (20, 40, 1.0, 1000.0)
-        assert (second.group, second.requests, second.errors) == (7200, 1, 1)
-        assert records.totals("hour", 7200, 10 * HOUR, ["chat"]) == [second]
+        assert (second.group, second.requests, second.errors) == ((7200,), 1, 1)
+        assert records.totals(["hour"], 7200, 10 * HOUR, ["chat"]) == [second]
 
 
 def test_requests_are_summed_by_card_and_key_and_surface(tmp_path: Path) -> None:
     with SqliteRecords.open(tmp_path) as records:
         records.add([*several(), record("list", at=HOUR, surface="models")], 0)
-        of_cards = records.totals("card", 0, 10 * HOUR, ["chat"])
-        assert [(each.group, each.requests) for each in of_cards] == [("", 1), ("poet", 2)]
-        assert [each.group for each in records.totals("key", 0, 10 * HOUR, ["chat"])] == ["k"]
-        assert records.totals("surface", 0, 10 * HOUR, ["models"])[0].requests == 1
+        of_cards = records.totals(["card"], 0, 10 * HOUR, ["chat"])
+        assert [(each.group, each.requests) for each in of_cards] == [(("",), 1), (("poet",), 2)]
+        assert [each.group for each in records.totals(["key"], 0, 10 * HOUR, ["chat"])] == [("k",)]
+        assert records.totals(["surface"], 0, 10 * HOUR, ["models"])[0].requests == 1
+
+
+def test_groups_can_agree_in_several_columns(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        records.add(several(), 0)
+        found = records.totals(["hour", "card"], 0, 10 * HOUR, ["chat"])
+        assert [(each.group, each.requests) for each in found] == [((3600, "poet"), 2), ((7200, ""), 1)]
 
 
 def test_a_record_that_is_added_twice_counts_once(tmp_path: Path) -> None:
@@ -83,5 +90,5 @@ def test_every_record_is_in_one_hour(requests: list[tuple[int, str]]) -> None:
                 records._database.execute(statement)
         records.add([record(at=float(at), surface=surface) for at, surface in requests], 0)
         for surface in ("chat", "models"):
-            counted = {each.group: each.requests for each in records.totals("hour", 0, 30_000, [surface])}
+            counted = {each.group[0]: each.requests for each in records.totals(["hour"], 0, 30_000, [surface])}
             assert counted == Counter(at // 3600 * 3600 for at, name in requests if name == surface)

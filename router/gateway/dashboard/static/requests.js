@@ -8,7 +8,7 @@ import { table } from "./table.js";
 export async function requests(holder, { setup, filters, signal }) {
   const asked = new URLSearchParams();
   for (const name of ["card", "key", "errors", "routed", "before"]) if (filters.get(name)) asked.set(name, filters.get(name));
-  const found = await api(`requests?limit=100&${asked}`, undefined, signal);
+  let found = await api(`requests?limit=100&${asked}`, undefined, signal);
   const filter = (name, value) => {
     const next = new URLSearchParams(asked);
     next.delete("before");
@@ -17,8 +17,7 @@ export async function requests(holder, { setup, filters, signal }) {
     location.hash = `#/requests?${next}`;
   };
   const checkbox = (name, text) => h("span", {}, h("label", {}, h("input", { type: "checkbox", checked: filters.get(name) === "1", onchange: (event) => filter(name, event.target.checked ? "1" : "") }), ` ${text}`));
-  const older = new URLSearchParams(asked);
-  older.set("before", found.before ?? "");
+  const list = h("section"), isFirst = !asked.has("before");
   replace(holder,
     h("h1", {}, "Requests"),
     h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
@@ -26,19 +25,48 @@ export async function requests(holder, { setup, filters, signal }) {
       h("datalist", { id: "cards" }, setup.cards.map((card) => h("option", { value: card }))),
       h("span", {}, h("label", { for: "of-key" }, "Key"), h("input", { id: "of-key", value: filters.get("key") ?? "", onchange: (event) => filter("key", event.target.value) })),
       checkbox("errors", "failed only"), checkbox("routed", "routed only")),
-    h("section", {}, table("requests", [
+    list);
+  const draw = () => replace(list, table("requests", [
       { name: "time (UTC)", of: (row) => row.at, show: show.time },
       { name: "request", of: (row) => row.id, show: (id) => h("a", { href: `#/requests/${encodeURIComponent(id)}` }, id.slice(0, 16)) },
       { name: "asked for", of: (row) => row.asked },
-      { name: "card", of: (row) => row.card ?? "–" },
+      { name: "answered by", of: (row) => row.card ?? "–", show: (value, row) => (row.plan ? `${row.plan}: ${value}` : value) },
       { name: "policy", of: (row) => row.policy ?? "–" },
       { name: "status", number: true, of: (row) => row.status, show: (status, row) => h("span", { class: status >= 400 || row.error ? "bad" : null }, row.error ? `${status} ${row.error}` : String(status)) },
-      { name: "tokens", number: true, of: (row) => row.input_tokens, show: (value, row) => (value === null || value === undefined ? "?" : `${value}+${row.output_tokens}`) },
+      { name: "tokens", number: true, of: (row) => (row.input_tokens === null || row.input_tokens === undefined ? null : row.input_tokens + row.output_tokens), show: (value, row) => (value === null || value === undefined ? "?" : `${row.input_tokens}+${row.output_tokens}`) },
       { name: "cost", number: true, of: (row) => row.cost_usd, show: show.usd },
       { name: "time", number: true, of: (row) => row.total_ms, show: show.ms },
       { name: "calls", number: true, of: (row) => row.calls },
     ], found.requests, { empty: "No requests match. Point a client at this gateway with model \"auto\", or remove a filter." }),
-    found.before ? h("p", {}, h("a", { href: `#/requests?${older}` }, "Older")) : null));
+    h("p", { class: "pages" }, isFirst ? null : h("a", { href: `#/requests?${without(asked, "before")}` }, "Newest"),
+      found.before ? h("a", { href: `#/requests?${withValue(asked, "before", found.before)}` }, "Older") : null));
+  draw();
+  let since = Date.now(), busy = false;
+  window.addEventListener("live", async () => {
+    if (!isFirst || busy || list.contains(document.activeElement) || Date.now() - since < 5000) return;
+    busy = true;
+    try {
+      const again = await api(`requests?limit=100&${asked}`, undefined, signal);
+      since = Date.now();
+      if (again.requests[0]?.id === found.requests[0]?.id) return;
+      found = again;
+      draw();
+    } finally {
+      busy = false;
+    }
+  }, { signal });
+}
+
+function withValue(parameters, name, value) {
+  const next = without(parameters, name);
+  next.set(name, value);
+  return next;
+}
+
+function without(parameters, name) {
+  const next = new URLSearchParams(parameters);
+  next.delete(name);
+  return next;
 }
 
 export async function request(holder, { argument, signal }) {
