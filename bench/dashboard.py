@@ -7,6 +7,7 @@ real `route serve` answers; printed is how long it takes, from the request to th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import random
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -43,7 +44,14 @@ _TRIES = 5
 _FEEDBACK = 2000
 _PATHS = (
     *("setup", "cards", "traffic?hours=24", "traffic?hours=720", "savings?hours=720", "routing?hours=720"),
-    *("requests?limit=100", "requests?limit=100&errors=1", "requests?limit=100&card=gpt-4o-mini", "requests/{id}"),
+    *("values?hours=720", "what-if?hours=720&cost=2"),
+    *(
+        "requests?limit=100",
+        "requests?limit=100&errors=1",
+        "requests?limit=100&card=gpt-4o-mini",
+        "requests?limit=100&before={id}",
+    ),
+    "requests/{id}",
 )
 
 
@@ -93,8 +101,9 @@ def _again(sample: Record, number: int, at: float) -> Record:
     return msgspec.structs.replace(sample, id=f"req_{number:08}", at=at)
 
 
-def measure(folder: Path, id_: str) -> dict[str, float]:
-    """The median of the milliseconds that each page's data takes."""
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A `route serve` of the records in `folder`; the value is its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "not-called")
@@ -105,10 +114,16 @@ def measure(folder: Path, id_: str) -> dict[str, float]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
             _wait_for(client)
-            return {path: _median_ms(client, path.format(id=id_)) for path in _PATHS}
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
+
+
+def measure(folder: Path, id_: str) -> dict[str, float]:
+    """The median of the milliseconds that each page's data takes."""
+    with serving(folder) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        return {path: _median_ms(client, path.format(id=id_)) for path in _PATHS}
 
 
 def _wait_for(client: httpx.Client) -> None:

@@ -11,6 +11,7 @@ from router.gateway.dashboard.sample import SURFACES
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
 from router.store.records.totals import HOUR_S, Totals
+from router.wire.errors.kinds import KINDS
 
 # Of so many newest requests, the times and calls are shown: those of all would have to be read.
 _TIMED = 1000
@@ -30,8 +31,9 @@ class Group(Struct, frozen=True):
 
 
 class CallsOf(Struct, frozen=True):
-    """How the calls of one deployment ended: of `calls`, `failed` failed, by the words in `faults`. `last_s` is when
-    the newest request with such a call was recorded, in seconds since 1970.
+    """How the calls of one deployment ended, by the words in `faults`; `failed` of them by a failure that counts
+    against the deployment, not against the request. `last_s` is when the newest request with such a call was recorded,
+    in seconds since 1970.
     """
 
     deployment: str
@@ -105,11 +107,16 @@ def _calls(records: Iterable[Record]) -> list[CallsOf]:
             last_s[place] = record.at
     found = []
     for (deployment, card), counts in faults.items():
-        calls, worked = counts.total(), counts.pop("", 0)
-        found.append(
-            CallsOf(deployment, card, calls, calls - worked, dict(counts.most_common()), last_s[deployment, card])
-        )
+        calls = counts.total()
+        del counts[""]
+        failed = sum(count for fault, count in counts.items() if _is_of_server(fault))
+        found.append(CallsOf(deployment, card, calls, failed, dict(counts.most_common()), last_s[deployment, card]))
     return sorted(found, key=lambda each: (-each.failed, -each.calls, each.deployment))
+
+
+def _is_of_server(fault: str) -> bool:
+    meaning = KINDS.get(fault)  # type: ignore[call-overload]
+    return meaning is None or meaning.health != "unchanged"
 
 
 def _quantiles(values: list[float]) -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { h, replace, show } from "./dom.js";
-import { calls, unwell } from "./now.js";
+import { calls, illness, unwell } from "./now.js";
 import { table } from "./table.js";
 
 const STATES = { cooling_down: "cooling down", rate_limited: "rate limited", at_capacity: "at capacity" };
@@ -23,14 +23,15 @@ export async function cards(holder, { argument, filters, signal }) {
   }
   const stateOf = (card) => {
     const own = failing.get(card.id);
-    if (card.problem) return { rank: card.problem.startsWith("cooling") ? 0 : 3, text: card.problem, bad: true };
-    if (own && unwell(own)) return { rank: 1, text: `${show.share(own.failed / own.calls)} of its calls fail`, bad: true };
+    if (card.problem?.startsWith("cooling")) return { rank: 0, text: card.problem, bad: true };
+    if (own && unwell(own)) return { rank: 1, text: `${show.share(own.failed / own.calls)} of its calls failed${card.problem ? `; ${card.problem}` : ""}`, bad: true };
+    if (card.problem) return { rank: 3, text: card.problem, bad: true };
     return { rank: 2, text: "ready", bad: false };
   };
   const states = new Map(found.cards.map((card) => [card.id, stateOf(card)]));
   const wanted = (filters.get("find") ?? "").toLowerCase(), only = filters.get("callable") === "1";
   const rows = found.cards
-    .filter((card) => (!wanted || JSON.stringify(card.facts).toLowerCase().includes(wanted)) && (!only || states.get(card.id).rank < 3))
+    .filter((card) => (!wanted || JSON.stringify(card.facts).toLowerCase().includes(wanted)) && (!only || !card.problem))
     .sort((a, b) => states.get(a.id).rank - states.get(b.id).rank || (asked.get(b.id) ?? 0) - (asked.get(a.id) ?? 0));
   const sick = found.cards.filter((card) => states.get(card.id).rank < 2);
   const filter = (name, value) => {
@@ -135,7 +136,7 @@ function one(holder, found, traffic, id) {
       { name: "last call", of: (row) => (row.works === null ? "none since the start" : row.works ? "worked" : "failed"), show: (value, row) => h("span", { class: row.works === false ? "bad" : null }, value) },
       { name: "running", number: true, of: (row) => row.running },
     ], card.deployments),
-    h("h2", {}, "How calls ended"), calls(own, "calls-of-card"),
+    h("h2", {}, "How calls ended"), own.calls.some(unwell) ? h("p", { class: "alert" }, illness(own.calls)) : null, calls(own, "calls-of-card"),
     h("p", {}, `${show.count(requests)} requests of seven days${share ? `, ${show.share(requests / share)} of all` : ""}: `, h("a", { href: `#/requests?card=${encodeURIComponent(card.id)}` }, "its requests"), ".")),
     card.facts.kind === "adapter" || found.servers.some((server) => server.adapters.some((each) => each.card === id)) ? h("section", {}, h("h2", {}, "On servers"), servers(found.servers, id)) : null,
     h("div", { class: "two" },

@@ -33,12 +33,15 @@ export function scatter(points, label) {
     labels(known.filter((point) => named.has(point.name)), x, y));
 }
 
+// Each name beside its point, a little higher or lower where another one stands there.
 function labels(points, x, y) {
   const used = [];
   return points.sort((a, b) => Number(b.chosen) - Number(a.chosen)).map((point) => {
     const right = x(point.cost) > WIDTH - 170;
-    const [left, top] = [x(point.cost) + (right ? -9 : 9), y(point.quality) + 4];
-    if (used.some(([otherLeft, otherTop]) => Math.abs(otherTop - top) < 12 && Math.abs(otherLeft - left) < 150)) return null;
+    const left = x(point.cost) + (right ? -9 : 9);
+    const top = [4, -9, 17].map((move) => y(point.quality) + move).find((at) =>
+      at > TOP - 8 && !used.some(([otherLeft, otherTop]) => Math.abs(otherTop - at) < 12 && Math.abs(otherLeft - left) < 150));
+    if (top === undefined) return null;
     used.push([left, top]);
     return s("text", { class: "name", x: left, y: top, "text-anchor": right ? "end" : "start" }, point.name);
   }).filter(Boolean);

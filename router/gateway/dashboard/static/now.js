@@ -32,6 +32,8 @@ export async function now(holder, { filters, setup, signal }) {
       ({ draw } = await loaded(hours, tiles, moving, signal));
       draw();
       since = Date.now();
+    } catch {
+      // The line at the top says that the gateway is not connected.
     } finally {
       busy = false;
     }
@@ -47,11 +49,12 @@ async function loaded(hours, tiles, holder, signal) {
   replace(tiles,
     h("dl", { class: "tiles" },
       tile("Requests", show.count(total.requests)),
-      tile("Failed", show.share(total.errors / total.requests), `${show.count(total.errors)} requests`),
+      tile("Failed", show.share(total.errors / total.requests), total.errors === 1 ? "1 request" : `${show.count(total.errors)} requests`),
       tile("Spent", show.usd(total.cost_usd), `${show.usd(1000 * total.cost_usd / total.requests || 0)} per 1,000`),
       tile("Time, median", show.ms(middle), traffic.timed ? `95 %: ${show.ms(high)}; the newest ${show.count(traffic.timed)}` : "no answers"),
       tile("First token", show.ms(traffic.ttft_ms?.[0]), traffic.ttft_ms ? `95 %: ${show.ms(traffic.ttft_ms[1])}` : "no streams"),
-      tile("Tokens", show.count(total.input_tokens + total.output_tokens), `${show.count(total.output_tokens)} written`)));
+      tile("Tokens", show.count(total.input_tokens + total.output_tokens), `${show.count(total.output_tokens)} written`)),
+    traffic.calls.some(unwell) ? h("p", { class: "alert" }, illness(traffic.calls)) : null);
   replace(holder,
     h("section", {}, h("h2", {}, "Requests by hour"), chart, series(traffic).table),
     h("section", {}, h("h2", {}, "How calls ended"), calls(traffic)),
@@ -102,9 +105,8 @@ function sum(rows) {
 
 // A card that fails is not seen in the requests, where another one answers in its place.
 export function calls(traffic, name = "calls") {
-  const bad = traffic.calls.filter(unwell);
   return [
-    traffic.calls.length ? h("p", {}, bad.length ? ["Unwell: ", bad.map((one, index) => [index ? ", " : "", cardLink(one.card), ` (${show.share(one.failed / one.calls)} of its calls failed, most often: ${Object.keys(one.faults)[0]})`]), "."] : "No card fails more than 5 % of its calls.") : null,
+    traffic.calls.length && !traffic.calls.some(unwell) ? h("p", {}, `No card fails more than ${show.share(ILL)} of its calls.`) : null,
     table(name, [
       { name: "deployment", of: (row) => row.deployment },
       { name: "card", of: (row) => row.card, show: cardLink },
@@ -114,11 +116,18 @@ export function calls(traffic, name = "calls") {
       { name: "why", of: (row) => Object.entries(row.faults).map(([fault, count]) => `${fault} ${count}`).join(", ") },
       { name: "last call (UTC)", of: (row) => row.last_s, show: show.time },
     ], traffic.calls, { empty: "No model was called in this time. Point a client at this gateway, model \"auto\"." }),
-    h("p", { class: "hint" }, `Of the newest ${show.count(traffic.read)} requests in this time, also where another card then answered.`)];
+    h("p", { class: "hint" }, `Of the newest ${show.count(traffic.read)} requests in this time, also where another card then answered. What a request itself was refused for is listed, but does not count as failed.`)];
 }
 
+const ILL = 0.05;
+
 export function unwell(row) {
-  return row.failed / row.calls > 0.05;
+  return row.failed / row.calls > ILL;
+}
+
+// In words which cards are unwell, and why.
+export function illness(rows) {
+  return ["Unwell: ", rows.filter(unwell).map((one, index) => [index ? "; " : "", cardLink(one.card), `, ${show.share(one.failed / one.calls)} of ${show.count(one.calls)} calls failed, most often: ${Object.keys(one.faults)[0]}`]), "."];
 }
 
 export function cardLink(card) {

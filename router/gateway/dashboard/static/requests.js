@@ -1,7 +1,7 @@
 // The list of requests, and one request in full.
 
 import { api } from "./api.js";
-import { guardWords, picture, plans, ranking, rejections } from "./decision.js";
+import { chosenIn, guardWords, legend, picture, plans, ranking, rejections } from "./decision.js";
 import { h, replace, show } from "./dom.js";
 import { table } from "./table.js";
 
@@ -43,7 +43,7 @@ export async function requests(holder, { setup, filters, signal }) {
   draw();
   let since = Date.now(), busy = false;
   window.addEventListener("live", async () => {
-    if (!isFirst || busy || list.contains(document.activeElement) || Date.now() - since < 5000) return;
+    if (!isFirst || busy || list.contains(document.activeElement) || Date.now() - since < 1500) return;
     busy = true;
     try {
       const again = await api(`requests?limit=100&${asked}`, undefined, signal);
@@ -51,6 +51,8 @@ export async function requests(holder, { setup, filters, signal }) {
       if (again.requests[0]?.id === found.requests[0]?.id) return;
       found = again;
       draw();
+    } catch {
+      // The line at the top says that the gateway is not connected.
     } finally {
       busy = false;
     }
@@ -75,15 +77,28 @@ export async function request(holder, { argument, signal }) {
   replace(holder,
     h("h1", {}, row.id),
     h("div", { class: "two" },
-      h("section", {}, h("h2", {}, "What happened"), facts({
+      h("section", {}, h("h2", {}, "What happened"), h("p", { class: "answer" }, story(row, outcome, decision, found.then?.decision)), facts({
         time: `${show.time(row.at)} UTC`,
         "asked for": `${row.asked} (${row.surface}${found.stream ? ", streamed" : ""})`,
         answered: `${row.status}${row.card ? ` by ${row.card}` : ""}${row.error ? `, ${row.error}` : ""}`,
         tokens: row.input_tokens === undefined || row.input_tokens === null ? "?" : `${show.count(row.input_tokens)} read, ${show.count(row.output_tokens)} written`,
         cost: show.usd(row.cost_usd), key: row.key, session: found.session, degraded: outcome.degraded,
-      }), feedback(found.feedback)),
+      }), h("h2", {}, "Feedback"), feedback(found.feedback)),
       h("section", {}, h("h2", {}, "Its time"), timeline(outcome))),
     decision ? decided(found) : h("p", { class: "note" }, "The client named the card, so nothing was decided."));
+}
+
+// Why the request went where it went, in a few words.
+function story(row, outcome, decision, then) {
+  const failed = (outcome.attempts ?? []).filter((attempt) => attempt.fault);
+  const moved = failed.map((attempt) => `${attempt.card} failed (${attempt.fault})`).join(", then ");
+  const end = row.card ? `${row.card} answered` : `no card answered (${row.error ?? row.status})`;
+  if (!decision) return `The client named ${row.asked}, and ${moved ? `${moved}, and ` : ""}${end}.`;
+  const name = then ? chosenIn(then) : decision.card;
+  const best = then?.candidates.find((one) => one.card === name);
+  const why = decision.named_plan ? "the client named this plan" : decision.guard === "held" ? "the guard held its default card" : decision.guard === "off" || decision.guard === "released" ? `it has the lowest score of ${then?.candidates.length ?? "all"} candidates` : "it is the guard's default card and the best one";
+  return [h("strong", {}, name), ` was chosen by policy ${decision.policy}: ${why}${best ? `, with a forecast quality of ${show.quality(best.quality)}` : ""}. `,
+    row.plan ? `${outcome.attempts?.length ?? 0} calls were made, and ${end}.` : failed.length ? `${moved}, so ${end}.` : row.card === name ? "It answered." : `Then ${end}.`];
 }
 
 function decided(found) {
@@ -93,7 +108,7 @@ function decided(found) {
     h("section", {}, h("h2", {}, "Why this card"),
       h("p", {}, `Policy ${decision.policy}${decision.flags ? ` with ${decision.flags}` : ""}. `,
         first ? guardWords(first.guard) : then?.problem ?? ""),
-      first ? [picture(first), ranking(first), rejections(first), plans(first)] : null),
+      first ? [picture(first), ranking(first), legend(first), rejections(first), plans(first)] : null),
     h("section", {}, h("h2", {}, "With today's cards, policies and date"),
       now?.problem ? h("p", { class: "note" }, now.problem) : null,
       second ? h("p", {}, now.same ? "The same decision." : [h("strong", {}, second.card), first && first.card !== second.card ? ` would answer, not ${first.card}.` : " would answer."]) : null,

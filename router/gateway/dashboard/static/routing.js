@@ -136,7 +136,7 @@ function novelty(found) {
       { name: "mean novelty", number: true, of: (row) => row.novelty, show: show.quality },
       { name: "very novel", number: true, of: (row) => row.unusual, show: show.share },
     ], found.novelty)),
-    h("p", { class: "hint" }, "0.9 means: more novel than 90 % of the training prompts. Short and everyday prompts are often above 0.9. If it rises, train on your own outcomes.")];
+    h("p", { class: "hint" }, "0.9 means: more novel than 90 % of the training prompts. If it rises, the prompts become unlike those that the forecasts were learned from: train on your own outcomes.")];
 }
 
 function alternatives(saved) {
