@@ -1,7 +1,8 @@
 """The dashboard over many records: `python -m bench.dashboard [--records N]`.
 
 The records are those of decisions by the shipped cards, over thirty days, each many times with another id and time. A
-real `route serve` answers; printed is how long it takes, from the request to the last byte on loopback.
+real `route serve` answers; printed is how long it takes, from the request to the last byte on loopback, and the
+processor time of the gateway, which other programs of the machine do not change (Linux only).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -82,6 +84,9 @@ def fill(folder: Path, count: int) -> str:
             batch = enumerate(times[start : start + _BATCH], start)
             records.add([_again(rng.choice(samples), number, at) for number, at in batch], now_s)
         judged = records.tail(_FEEDBACK)
+    with SqliteRecords.open(folder) as records:
+        # Days that are over are added up with the first record of a day.
+        records.add([], now_s)
     with SqliteFeedback.open(folder) as store:
         for record in judged:
             if record.outcome.card is not None:
@@ -102,8 +107,8 @@ def _again(sample: Record, number: int, at: float) -> Record:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A `route serve` of the records in `folder`; the value is its URL."""
+def serving(folder: Path) -> Iterator[tuple[str, int]]:
+    """A `route serve` of the records in `folder`; the value is its URL and its process id."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "not-called")
@@ -114,16 +119,33 @@ def serving(folder: Path) -> Iterator[str]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
             _wait_for(client)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def measure(folder: Path, id_: str) -> dict[str, float]:
-    """The median of the milliseconds that each page's data takes."""
-    with serving(folder) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        return {path: _median_ms(client, path.format(id=id_)) for path in _PATHS}
+class Times(NamedTuple):
+    """Of several tries: the median of the milliseconds that an answer takes, and the mean of those of the processor."""
+
+    median_ms: float
+    cpu_ms: float
+
+
+def measure(folder: Path, id_: str) -> Iterator[tuple[str, Times]]:
+    """How long each page's data takes."""
+    with serving(folder) as (url, process), httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        for path in _PATHS:
+            # Code that is imported when it is first used.
+            client.get(f"/dashboard/api/{path.format(id=id_)}").raise_for_status()
+            before_s = _cpu_s(process)
+            median_ms = _median_ms(client, path.format(id=id_))
+            yield path, Times(median_ms, (_cpu_s(process) - before_s) * 1000 / _TRIES)
+
+
+def _cpu_s(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait_for(client: httpx.Client) -> None:
@@ -154,9 +176,9 @@ def main() -> None:
         started_s = time.perf_counter()
         id_ = fill(Path(name), arguments.records)
         print(f"{arguments.records:,} records, written in {time.perf_counter() - started_s:.0f} s")
-        print(f"{'':40s}{'median ms':>10s}")
-        for path, milliseconds in measure(Path(name), id_).items():
-            print(f"{path:40s}{milliseconds:10.0f}", flush=True)
+        print(f"{'':40s}{'median ms':>10s}{'CPU ms':>10s}")
+        for path, times in measure(Path(name), id_):
+            print(f"{path:40s}{times.median_ms:10.0f}{times.cpu_ms:10.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         id_ = fill(Path(name))
-        with serving(Path(name)) as url:
+        with serving(Path(name)) as (url, _):
             if arguments.serve:
                 print(f"{url}/dashboard (one that failed over: {id_})", flush=True)
                 time.sleep(3600)

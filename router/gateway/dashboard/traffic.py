@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
 from msgspec import Struct
 
 from router.gateway.dashboard.sample import SURFACES
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
-from router.store.records.totals import HOUR_S, Totals
+from router.store.records.totals import HOUR_S, Grouping
 from router.wire.errors.kinds import KINDS
 
 # Of so many newest requests, the times and calls are shown: those of all would have to be read.
@@ -66,35 +67,29 @@ class Traffic(Struct, frozen=True):
 def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
     """The requests to models since then, by hour, the one that is running included."""
     first = since_s // HOUR_S * HOUR_S
-    # The order of the table's primary key, in which one pass over it sums without sorting.
-    cells = records.totals(["hour", "surface", "card", "policy"], first, until_s, SURFACES)
+
+    def groups(by: Grouping) -> list[Group]:
+        return [
+            Group(total.group[0], *msgspec.structs.astuple(total)[1:])
+            for total in records.totals([by], first, until_s, SURFACES)
+        ]
+
     recorded = records.tail(_TIMED, Filter(since=since_s), prompts=False)
     newest = [one for one in recorded if one.outcome.card and not one.outcome.error]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
     return Traffic(
         first,
         until_s,
-        _summed(cells, 0),
-        _summed(cells, 2),
-        _summed(cells, 3),
-        _summed(records.totals(["key"], first, until_s, SURFACES), 0),
+        groups("hour"),
+        groups("card"),
+        groups("policy"),
+        groups("key"),
         len(newest),
         _quantiles([one.outcome.total_ms for one in newest]),
         _quantiles(firsts),
         len(recorded),
         _calls(recorded),
     )
-
-
-def _summed(cells: Iterable[Totals], place: int) -> list[Group]:
-    """The totals of the groups that agree in one place of their `group`, sorted."""
-    sums: dict[str | int, list[float]] = {}
-    for cell in cells:
-        values = (cell.requests, cell.errors, cell.input_tokens, cell.output_tokens, cell.cost_usd, cell.total_ms)
-        own = sums.setdefault(cell.group[place], [0, 0, 0, 0, 0.0, 0.0])
-        for number, value in enumerate(values):
-            own[number] += value
-    return [Group(group, *sums[group]) for group in sorted(sums, key=str)]  # type: ignore[arg-type]
 
 
 def _calls(records: Iterable[Record]) -> list[CallsOf]:

@@ -28,11 +28,19 @@ def test_each_part_of_the_time_has_its_share(tmp_path: Path) -> None:
     calm = [routed(f"calm{number}", number * HOUR) for number in range(100)]
     with SqliteRecords.open(tmp_path) as records:
         records.add([*calm, *busy], 0)
-        sample = spread(records, 0, 200 * HOUR, 40)
+        sample = spread(records, 0, 180 * HOUR, 40)
     assert (len(sample.records), sample.of) == (40, 400)
     assert sum(each.id.startswith("busy") for each in sample.records) == 30
     assert [each.at for each in sample.records] == sorted(each.at for each in sample.records)
     assert min(each.at for each in sample.records) < 20 * HOUR
+
+
+def test_of_a_long_time_each_day_has_its_share(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([routed(str(number), number * 2 * HOUR) for number in range(240)], 0)
+        sample = spread(records, 0, 20 * 24 * HOUR, 20)
+    days = [int(each.at // (24 * HOUR)) for each in sample.records]
+    assert (days, sample.of) == ([*range(20)], 240)
 
 
 def test_nothing_outside_of_the_time_is_in_it(tmp_path: Path) -> None:

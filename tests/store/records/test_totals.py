@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,31 @@ def test_hours_are_deleted_with_their_records(tmp_path: Path) -> None:
         records.add(several(), 0)
         records.prune(10 * HOUR)
         assert hours(records) == []
+
+
+@pytest.mark.parametrize("added_up_until", [0, 24, 72, 240])
+@pytest.mark.parametrize("since", [0, 24, 30, 49])
+def test_days_and_the_hours_beside_them_count_every_request_once(
+    tmp_path: Path, since: int, added_up_until: int
+) -> None:
+    requests = [record(f"r{hour}", at=hour * HOUR + 1, key=f"k{hour % 2}") for hour in range(100)]
+    with SqliteRecords.open(tmp_path) as records:
+        records.add(requests[:70], 0)
+        records.add([], added_up_until * HOUR)
+        # Some of these arrive after their day was added up.
+        records.add(requests[60:], added_up_until * HOUR)
+        for until in (since + 1, 48, 72, 99):
+            found = records.totals(["key"], since * HOUR, until * HOUR, ["chat"])
+            assert sum(each.requests for each in found) == max(until - since, 0)
+        by_day = records.totals(["day"], since * HOUR, 100 * HOUR, ["chat"])
+    counted = {each.group[0]: each.requests for each in by_day}
+    assert counted == Counter(hour // 24 * 86_400 for hour in range(100) if hour >= since)
+
+
+def test_days_are_added_up_once_they_are_over(tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([record("a", at=HOUR), record("b", at=25 * HOUR)], 25 * HOUR)
+        assert [row[:2] for row in records._database.execute("SELECT day, requests FROM days")] == [(0, 1)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from(["chat", "models"])), max_size=30))
