@@ -148,7 +148,7 @@ function timeline(outcome) {
 
 function feedback(given) {
   if (!given?.length) return h("p", { class: "hint" }, "No feedback. Clients send it to POST /v1/feedback with this id.");
-  return h("ul", {}, given.map((one) => h("li", {}, `${one.value} by ${one.source ?? "client"}${one.comment ? `: ${one.comment}` : ""}`)));
+  return h("ul", {}, given.map((one) => h("li", {}, `${one.verdict ?? `value ${one.value}, from 0 to 1,`} by ${one.source ?? "client"}${one.comment ? `: ${one.comment}` : ""}`)));
 }
 
 function facts(values) {

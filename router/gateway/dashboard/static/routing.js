@@ -100,7 +100,7 @@ function showReweighed(holder, found) {
       { name: "requests", number: true, of: (row) => row.requests, show: show.count },
       { name: "share", number: true, of: (row) => row.requests / found.requests, show: show.share },
     ], found.moves, { empty: "No request moves." }),
-    h("p", { class: "hint" }, `${show.count(found.requests)} requests of this time, decided twice by today's cards and policies. To have it so: halve mistake_usd in the policy for twice the weight, and multiply the weight of cheapest where there is one.`,
+    h("p", { class: "hint" }, `${show.count(found.requests)} requests of this time, decided twice by today's cards and policies. The costs are forecasts, which differ from what was spent. To have it so: halve mistake_usd in the policy for twice the weight, and multiply the weight of cheapest where there is one.`,
       found.unmoved.length ? ` ${found.unmoved.join(", ")} ${found.unmoved.length > 1 ? "weigh" : "weighs"} no cost, so nothing changes there.` : ""));
 }
 
