@@ -61,7 +61,7 @@ def fill(folder: Path, count: int) -> str:
     """Write `count` records; returns the id of one of the newest."""
     router, rng, now_s = Router.default(), random.Random(7), time.time()
     kept: list[Snapshot] = []
-    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), _kept_in(kept))
+    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), kept_in(kept))
     hosted = {card.id: "no key" for card in router.catalog if card.provider not in ("openai", "anthropic")}
     today = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date()
     samples = []
@@ -94,7 +94,9 @@ def fill(folder: Path, count: int) -> str:
     return judged[-1].id
 
 
-def _kept_in(kept: list[Snapshot]) -> Callable[[Snapshot], bool]:
+def kept_in(kept: list[Snapshot]) -> Callable[[Snapshot], bool]:
+    """What stores a snapshot by adding it to this list."""
+
     def keep(snapshot: Snapshot) -> bool:
         kept.append(snapshot)
         return True

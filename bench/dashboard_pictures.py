@@ -1,13 +1,14 @@
 """The pictures of the dashboard in its documentation: `python -m bench.dashboard_pictures [--out docs/pictures]`.
 
-Needs Playwright and Debian's chromium. 600 prompts of `data/everyday` are routed by the shipped cards, with keys for
-OpenAI and Anthropic only, and not sent to a model: lengths, times, failures and feedback are simulated.
+Needs Playwright, Pillow and Debian's chromium. 600 prompts of `data/everyday` are routed by the shipped cards, with
+keys for OpenAI and Anthropic only, and not sent to a model: lengths, times, failures and feedback are simulated.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import io
 import json
 import math
 import random
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.dashboard import serving
+from bench.dashboard import kept_in, serving
 from router import Router
 from router.cards import Catalog
 from router.pipeline import Routed
@@ -53,7 +54,7 @@ def fill(folder: Path, count: int = COUNT) -> str:
     """Write `count` records of the last two days; returns the id of one that failed over to another card."""
     router, rng, now_s = Router.default(), random.Random(5), time.time()
     kept: list[Snapshot] = []
-    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), lambda one: kept.append(one) is None)
+    snapshots = Snapshots(catalogue_snapshot(router.catalog, router.evidence), kept_in(kept))
     elsewhere = {card.id: "no key" for card in router.catalog if card.provider not in _HOSTED}
     today = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date()
     failing = "claude-haiku-5-5"
@@ -139,6 +140,7 @@ def _outcome(routed: Routed, catalog: Catalog, rng: random.Random, failing: str)
 
 def shoot(url: str, id_: str, out: Path) -> None:
     """Take every picture of the gateway at `url`."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
@@ -153,7 +155,9 @@ def shoot(url: str, id_: str, out: Path) -> None:
             page.get_by_role("heading", level=1).wait_for()
             # Values that are computed after the page is shown.
             page.wait_for_timeout(4000)
-            page.screenshot(path=out / f"dashboard-{name}.png")
+            whole = Image.open(io.BytesIO(page.screenshot()))
+            # Few colours are enough, and make the file a third as large.
+            whole.convert("RGB").quantize(64).save(out / f"dashboard-{name}.png", optimize=True)
             context.close()
         browser.close()
 

@@ -95,7 +95,7 @@ def _values(ids: Sequence[str], qualities: Doubles, price: Doubles, able: Mask) 
     second = np.minimum(ordered[:, 1], np.maximum(ordered[:, 0], MISTAKE_USD))
     lost_usd = np.where(np.isfinite(ordered[:, 0]), second - ordered[:, 0], 0.0)
     found = []
-    for column in np.flatnonzero(able.any(axis=0)):
+    for column in np.flatnonzero(able.any(axis=0)).tolist():
         own, wins = able[:, column], (best == column) & able[:, column]
         found.append(
             ForecastValue(

@@ -15,7 +15,7 @@ from router.store.records.totals import DAY_S, HOUR_S, Grouping
 SURFACES = frozenset(surface.name for surface in CALLING)
 """The surfaces whose requests call a model."""
 
-SIZE = 400
+SIZE = 300
 _SLICES = 24
 _LONG_S = 8 * DAY_S
 
