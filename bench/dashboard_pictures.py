@@ -46,7 +46,7 @@ _PICTURES = (
     ("routing?hours=168&cost=4", "routing", 1200, 1500),
     ("requests/{id}", "request", 1200, 1250),
     ("cards?callable=1", "cards", 1200, 900),
-    ("playground?policy=default&cheapest=0.2&plan=cheap-first", "playground", 1200, 1150),
+    ("playground?policy=default&cheapest=0.05", "playground", 1200, 1150),
 )
 
 

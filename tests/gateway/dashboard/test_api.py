@@ -16,6 +16,8 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.sqlite import SqliteRecords
+from tests.dispatch.lora.scripted import ScriptedVllm, running
+from tests.gateway.adapters.setup import make_cards, router_of
 from tests.gateway.dashboard.conftest import HOSTED
 from tests.gateway.servers import make_card, make_gateway, make_router, served
 from tests.store.records.examples import record
@@ -236,6 +238,35 @@ def test_the_page_itself_leaves_no_records(shipped: Router, tmp_path: Path) -> N
         client.get("/v1/models")
     with SqliteRecords.open(tmp_path) as records:
         assert [record.surface for record in records.scan()] == ["models"]
+
+
+def test_what_servers_hold_of_adapters_is_shown() -> None:
+    server = ScriptedVllm()
+    with running(server):
+        gateway = make_gateway(router_of(make_cards([server.url], pinned=("b",))))
+        with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+            assert client.post("/adapters/load", json={"adapter": "a"}).status_code == 200
+            found = read(client, "cards")
+    [held] = found["servers"]
+    assert (held["server"], held["slots"]) == ("base#1", 2)
+    assert {each["card"]: each["pinned"] for each in held["adapters"]}["a"] is False
+    assert all(each["idle_s"] >= 0 for each in held["adapters"])
+    assert {card["id"] for card in found["cards"]} == {"base", "a", "b", "c"}
+
+
+def test_a_deployment_that_cools_down_says_for_how_long(shipped: Router) -> None:
+    gateway = make_gateway(shipped)
+    pool = gateway.dispatcher.pool
+    [deployment] = pool.deployments_of(shipped.catalog.named("gpt-4o"))
+    for _ in range(20):
+        slot = pool.begin(deployment)
+        pool.record_failure(slot)
+        pool.end(slot)
+    with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        cards = {card["id"]: card for card in read(client, "cards")["cards"]}
+    [shown] = cards["gpt-4o"]["deployments"]
+    assert (shown["state"], shown["works"]) == ("cooling_down", False)
+    assert shown["wait_s"] > 0
 
 
 def test_the_keys_of_a_cards_servers_are_not_shown() -> None:
