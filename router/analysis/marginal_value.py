@@ -82,12 +82,17 @@ def values_of(
     able &= ~np.isnan(price)
     qualities = predictor.bind(catalog, cards.evidence).qualities(np.stack(vectors))
     return ValueOfCards(
-        len(vectors), MISTAKE_USD, _values(cards.catalog.ids, qualities, price, able), tuple(ids[unpriced].tolist())
+        len(vectors),
+        MISTAKE_USD,
+        values_of_matrix(cards.catalog.ids, qualities, price, able),
+        tuple(ids[unpriced].tolist()),
     )
 
 
-def _values(ids: Sequence[str], qualities: Doubles, price: Doubles, able: Mask) -> tuple[ForecastValue, ...]:
-    """Arrays are `(requests, cards)`."""
+def values_of_matrix(ids: Sequence[str], qualities: Doubles, price: Doubles, able: Mask) -> tuple[ForecastValue, ...]:
+    """The values of the cards `ids` from their forecast qualities and their prices in dollars, where they are `able` to
+    answer, each `(requests, cards)`.
+    """
     expected_usd = np.where(able, (1.0 - qualities) * MISTAKE_USD + price, np.inf)
     best = expected_usd.argmin(axis=1)
     ordered = np.sort(expected_usd, axis=1)
