@@ -95,10 +95,13 @@ def values_of_matrix(ids: Sequence[str], qualities: Doubles, price: Doubles, abl
     """
     expected_usd = np.where(able, (1.0 - qualities) * MISTAKE_USD + price, np.inf)
     best = expected_usd.argmin(axis=1)
-    ordered = np.sort(expected_usd, axis=1)
+    answered = able.any(axis=1)
+    # The last column stands for no other card.
+    ordered = np.sort(np.column_stack([expected_usd, np.full(len(able), np.inf)]), axis=1)
+    first = np.where(answered, ordered[:, 0], 0.0)
     # Without the only card that could be called there is no answer, which is as wrong as one can be.
-    second = np.minimum(ordered[:, 1], np.maximum(ordered[:, 0], MISTAKE_USD))
-    lost_usd = np.where(np.isfinite(ordered[:, 0]), second - ordered[:, 0], 0.0)
+    second = np.minimum(ordered[:, 1], np.maximum(first, MISTAKE_USD))
+    lost_usd = np.where(answered, second - first, 0.0)
     found = []
     for column in np.flatnonzero(able.any(axis=0)).tolist():
         own, wins = able[:, column], (best == column) & able[:, column]

@@ -33,6 +33,18 @@ def test_a_card_that_could_not_be_called_is_not_the_best() -> None:
     assert found["c"].best == 0.5
 
 
+def test_a_request_that_no_card_could_answer_adds_nothing() -> None:
+    able = np.array([[False, False, False], [True, True, True]])
+    found = by_card(able)
+    assert found["b"].value_usd == pytest.approx((0.30 - 0.20) / 2)
+    assert sum(each.best for each in found.values()) == 0.5
+
+
+def test_a_catalogue_of_one_card_has_its_value() -> None:
+    [found] = values_of_matrix(("a",), QUALITIES[:, :1], COSTS_USD[:, :1], EVERYWHERE[:, :1])
+    assert found.value_usd == pytest.approx(((1 - 0.15) + (1 - 0.8)) / 2)
+
+
 def test_without_the_only_card_the_answer_is_as_wrong_as_one_can_be() -> None:
     able = np.array([[True, False, False], [False, True, False]])
     found = by_card(able)
