@@ -129,7 +129,7 @@ class Forecaster:
         """The expected qualities `(prompts, cards)` on prompts with these feature vectors."""
         profiles = self._predictor.profile(vectors)
         # What a card's examples and probes add is particular to each prompt.
-        singles = (PromptProfile(*(field[row : row + 1] for field in profiles)) for row in range(len(vectors)))
+        singles = (PromptProfile._make(field[row : row + 1] for field in profiles) for row in range(len(vectors)))
         rows = [self._on_prompt(prompt, vector).quality for prompt, vector in zip(singles, vectors, strict=True)]
         return np.array(rows).reshape(len(vectors), -1)
 
