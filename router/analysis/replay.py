@@ -60,6 +60,7 @@ class Replayer:
         self._records, self._predictor = records, predictor
         self._recorded_catalog = functools.lru_cache(maxsize=8)(self._read_catalog)
         self._forecaster = functools.lru_cache(maxsize=8)(self._bind)
+        self._content = functools.lru_cache(maxsize=64)(self._read_content)
         self._card_changes = functools.lru_cache(maxsize=8)(_card_changes)
 
     def replay(self, recorded: DecisionRecord) -> Replay:
@@ -152,7 +153,7 @@ class Replayer:
     def _recorded_plans(self, recorded: DecisionRecord) -> Plans:
         return read_plans(self._content(recorded.plans, "plans")) if recorded.plans else NO_PLANS
 
-    def _content(self, fingerprint: str, kind: str) -> bytes:
+    def _read_content(self, fingerprint: str, kind: str) -> bytes:
         content = self._records.snapshot(fingerprint)
         if content is None:
             raise ConfigurationError(f"cannot replay: the {kind} snapshot {fingerprint} is not stored any more")

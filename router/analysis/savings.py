@@ -167,7 +167,7 @@ class _Accumulator:
         self._missed = np.zeros(len(cards.catalog), dtype=np.intp)
         self._incapable = np.zeros(len(cards.catalog), dtype=np.intp)
         self._forecaster = predictor.bind(cards.catalog, cards.evidence)
-        self._prices = _prices(cards.catalog)
+        self._prices = prices_of(cards.catalog)
         self._by_client = against == CLIENT
         self._single = self._position(against) if against and not self._by_client else None
         self._incapable_by_client = 0
@@ -258,7 +258,7 @@ class _Accumulator:
         if isinstance(named, str):
             return named
         features = features_of(decision, self._predictor)
-        incapable = _incapable(self._catalog, features)
+        incapable = incapable_cards(self._catalog, features)
         self._incapable += incapable
         self._incapable_by_client += named is not None and bool(incapable[named])
         if decision.unavailable:
@@ -305,7 +305,7 @@ class _Accumulator:
         return Side(float(self._prices[:, card] @ sums.tokens), float(sums.qualities[card]) / sums.requests)
 
 
-def _prices(catalog: Catalog) -> Doubles:
+def prices_of(catalog: Catalog) -> Doubles:
     """Prices in USD per token `(kinds, cards)`, in the order of `TokenRates`. NaN if unknown."""
     unknown = TokenRates(*(math.nan,) * len(TokenRates._fields))
     prices = ((price_of(card), cache_factors(card)) for card in catalog)
@@ -313,7 +313,7 @@ def _prices(catalog: Catalog) -> Doubles:
     return np.array(rows, dtype=np.float64).reshape(-1, len(TokenRates._fields)).T / 1e6
 
 
-def _incapable(catalog: Catalog, features: Features) -> Mask:
+def incapable_cards(catalog: Catalog, features: Features) -> Mask:
     """Which cards cannot serve such a request according to the facts on them."""
     columns = catalog.columns
     incapable = columns.context_tokens < features.input_tokens + (features.output_limit or 0)

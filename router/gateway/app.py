@@ -108,7 +108,7 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
     dashboard = Dashboard(
         None if gateway.backend is None else gateway.backend.read_records,
         setup=lambda: catalogue.setup(reloader, availability, has_records=gateway.backend is not None),
-        cards=lambda: catalogue.cards(reloader, availability, pool),
+        cards=lambda: catalogue.cards(reloader, availability, pool, gateway.adapter_servers),
         live=gateway.live_state,
         decide=DryRun(gateway.services).route,
     )
@@ -118,6 +118,8 @@ def _dashboard(gateway: Gateway) -> Iterator[tuple[str, str, Keyed]]:
         "traffic": dashboard.traffic,
         "savings": dashboard.savings,
         "routing": dashboard.routing,
+        "values": dashboard.values,
+        "what-if": dashboard.what_if,
         "requests": dashboard.requests,
         "requests/{id}": dashboard.request,
         "live": dashboard.live,

@@ -14,6 +14,7 @@ from router.perceive.predictor import Predictor
 from router.types import Floats
 
 _LEAST_SHARE = 0.1
+_GENERAL = FAMILIES[0]
 
 
 def describe_prompt(predictor: Predictor, vector: Floats) -> str | None:
@@ -26,6 +27,20 @@ def describe_prompt(predictor: Predictor, vector: Floats) -> str | None:
     families = sorted(zip(reading[1:].tolist(), FAMILIES[1:], strict=True), reverse=True)
     named = [f"{name.replace('_', ' ')} {100 * part:.0f} %" for part, name in families if part >= _LEAST_SHARE]
     return f"harder than {100 * share:.0f} % of everyday prompts; {', '.join(named) or 'no particular family of tasks'}"
+
+
+def families_of(predictor: Predictor, vectors: Floats) -> list[str] | None:
+    """The family of tasks with the greatest share of each prompt, from feature vectors `(prompts, width)`; `general`
+    where no family has more than what is left of the prompt. None where the predictor has no reader.
+    """
+    if predictor.acceptance is None:
+        return None
+    shares = vectors[:, predictor.width - len(predictor.acceptance.families) :]
+    greatest, rest = shares.argmax(axis=1), 1.0 - shares.sum(axis=1)
+    return [
+        FAMILIES[1:][family] if own[family] > left else _GENERAL
+        for family, own, left in zip(greatest, shares, rest, strict=True)
+    ]
 
 
 def describe_card(predictor: Predictor, catalog: Catalog, position: int, evidence: Mapping[str, Any]) -> str:

@@ -127,7 +127,10 @@ class Forecaster:
 
     def qualities(self, vectors: Floats) -> Doubles:
         """The expected qualities `(prompts, cards)` on prompts with these feature vectors."""
-        rows = [self._on_prompt(self._predictor.profile(v[None]), v).quality for v in vectors]
+        profiles = self._predictor.profile(vectors)
+        # What a card's examples and probes add is particular to each prompt.
+        singles = (PromptProfile._make(field[row : row + 1] for field in profiles) for row in range(len(vectors)))
+        rows = [self._on_prompt(prompt, vector).quality for prompt, vector in zip(singles, vectors, strict=True)]
         return np.array(rows).reshape(len(vectors), -1)
 
     def _on_prompt(self, prompt: PromptProfile, vector: Floats) -> Quality:

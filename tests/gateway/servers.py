@@ -195,9 +195,13 @@ class IndifferentPredictor:
     """Forecasts the same quality for every card, so that only the policy decides."""
 
     id, width = "indifferent-1", 0
+    acceptance = None
 
     def __init__(self) -> None:
         self.encoder, self.reader = LetterEncoder(), None
+
+    def column(self, catalog: Catalog, position: int) -> None:
+        return None
 
     def evidence_of(self, outcomes: Mapping[str, Sequence[ProbeOutcome]], _: object = None) -> dict[str, Evidence]:
         return {

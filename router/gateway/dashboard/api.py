@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,17 +17,19 @@ from starlette.responses import Response, StreamingResponse
 
 from router.errors import BusyError, CallerError, ConfigurationError, FieldError, FileError, UnknownIdError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.dashboard import routing, traffic
+from router.gateway.dashboard import requests, routing, traffic
 from router.gateway.dashboard.assets import HEADERS
 from router.gateway.endpoints.keyed import Entry
 from router.gateway.endpoints.operator.access import check_operator
 from router.store.records.protocol import Filter, RecordStore
+from router.store.records.record import Record
 
 _JSON = "application/json"
 _HEADERS = {**HEADERS, "cache-control": "no-store"}
 _HOUR_S = 3600.0
 _LONGEST_S = 400 * 24 * _HOUR_S
 _MOST_ROWS = 500
+_LEAST_FACTOR = 0.01
 _LIVE_EVERY_S = 2.0
 _MOST_LIVE = 16
 _RETRY_AFTER_S = 5.0
@@ -68,19 +71,29 @@ class Dashboard:
         return _answer(await self._read(lambda records: traffic.traffic(records, now_s - _hours_s(http), now_s)))
 
     async def savings(self, http: Request, entry: Entry) -> Response:
-        """`GET savings?hours=24`: the newest routed requests of the last hours, compared with one card for all."""
-        self._enter(entry)
-        since_s, active = time.time() - _hours_s(http), entry.request.active
-        return _answer(await self._read(lambda records: routing.saved(records, since_s, active)))
+        """`GET savings?hours=24`: a sample of the routed requests of the last hours, compared with one card for all."""
+        return await self._analysed(http, entry, routing.saved)
 
     async def routing(self, http: Request, entry: Entry) -> Response:
-        """`GET routing?hours=24`: guard, plans and calibration of the newest routed requests of the last hours."""
-        self._enter(entry)
-        since_s = time.time() - _hours_s(http)
-        return _answer(await self._read(lambda records: routing.routing(records, since_s)))
+        """`GET routing?hours=24`: domains, novelty, guard, plans and calibration of a sample of the last hours."""
+        return await self._analysed(http, entry, routing.routing)
+
+    async def values(self, http: Request, entry: Entry) -> Response:
+        """`GET values?hours=24`: what each card adds to the others, on a sample of the last hours."""
+        return await self._analysed(http, entry, routing.values)
+
+    async def what_if(self, http: Request, entry: Entry) -> Response:
+        """`GET what-if?hours=24&cost=2`: a sample of the last hours, decided again with cost weighing twice as much."""
+        factor = _number(http, "cost", 2.0)
+        if not _LEAST_FACTOR <= factor <= 1 / _LEAST_FACTOR:
+            raise FieldError("cost", f"must be from {_LEAST_FACTOR:g} to {1 / _LEAST_FACTOR:g}")
+        return await self._analysed(http, entry, functools.partial(routing.reweighed, factor=factor))
 
     async def requests(self, http: Request, entry: Entry) -> Response:
-        """`GET requests?limit=50&before=…&card=…&key=…&errors=1`: the newest requests, newest first."""
+        """`GET requests?limit=50&before=ID&card=…&key=…&errors=1`: the newest requests, newest first.
+
+        With `before`, those that are older than this one; the answer's `before` is what to ask for next.
+        """
         self._enter(entry)
         asked = http.query_params
         wanted = Filter(
@@ -88,11 +101,11 @@ class Dashboard:
             key=asked.get("key") or None,
             errors=asked.get("errors") == "1",
             routed=asked.get("routed") == "1",
-            until=_number(http, "before", None),
+            before=asked.get("before") or None,
         )
         limit = min(math.ceil(_number(http, "limit", 50.0)), _MOST_ROWS)
-        found = await self._read(lambda records: traffic.rows(reversed(records.tail(limit, wanted, prompts=False))))
-        return _answer({"requests": found, "before": found[-1].at if len(found) == limit else None})
+        found = await self._read(lambda records: _page(records, limit, wanted))
+        return _answer({"requests": found, "before": found[-1].id if len(found) == limit else None})
 
     async def request(self, http: Request, entry: Entry) -> Response:
         """`GET requests/{id}`: one request in full, and its decision again."""
@@ -111,6 +124,15 @@ class Dashboard:
         """`POST decide`: what `POST /route` answers, for the playground."""
         self._enter(entry)
         return await self._decide(http, entry)
+
+    async def _analysed(
+        self, http: Request, entry: Entry, analyse: Callable[[RecordStore, float, float, ActiveConfig], object]
+    ) -> Response:
+        """The result of `analyse` for the records, the beginning and the end of the time, and the configuration."""
+        self._enter(entry)
+        now_s, active = time.time(), entry.request.active
+        since_s = now_s - _hours_s(http)
+        return _answer(await self._read(lambda records: analyse(records, since_s, now_s, active)))
 
     def _enter(self, entry: Entry) -> None:
         """Raise HTTPException where there is no dashboard, and PermissionDeniedError for who is no operator."""
@@ -146,12 +168,21 @@ def _with_records(open_records: Callable[[], RecordStore | None], read: Callable
         raise BusyError(f"the records cannot be read at the moment: {error.problem}", _RETRY_AFTER_S) from None
 
 
+def _page(records: RecordStore, limit: int, wanted: Filter) -> list[requests.Row]:
+    if wanted.before is not None and _found(records, wanted.before, "before").id != wanted.before:
+        raise UnknownIdError("before", "must be the whole id of a request")
+    return requests.rows(reversed(records.tail(limit, wanted, prompts=False)))
+
+
 def _one(records: RecordStore, id_: str, active: ActiveConfig, today: datetime.date) -> dict[str, Any]:
+    return requests.in_full(_found(records, id_, "id"), records, active, today)
+
+
+def _found(records: RecordStore, id_: str, field: str) -> Record:
     try:
-        record = records.find(id_)
+        return records.find(id_)
     except CallerError as error:
-        raise UnknownIdError("id", str(error)) from None
-    return traffic.in_full(record, records, active, today)
+        raise UnknownIdError(field, str(error)) from None
 
 
 def _hours_s(http: Request) -> float:

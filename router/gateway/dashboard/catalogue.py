@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from router import __version__
 from router.cards.schema import Card, to_plain
 from router.decide.goals import GOALS
+from router.decide.policy import Policy
 from router.dispatch.pool.pool import DeploymentPool
 from router.gateway.config.reload import ConfigReloader
+from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor
 
 # What a card is called with says nothing about the model, and a header may hold a secret.
@@ -27,38 +32,51 @@ def setup(reloader: ConfigReloader, availability: AvailabilityMonitor, *, has_re
         "has_keys": bool(active.keys),
         "configuration": {"number": active.number, "loaded_at": active.loaded_at, "problem": reloader.problem},
         "goals": sorted(GOALS),
-        "plans": sorted(router.plans),
+        "plans": [
+            {"id": plan.id, "kind": plan.kind, "description": plan.description} for plan in router.plans.values()
+        ],
         "cards": [card.id for card in router.catalog],
         "callable": availability.callable_cards,
-        "policies": [
-            {
-                "id": policy.id,
-                "description": policy.description,
-                "goals": policy.goals,
-                "limits": policy.limits,
-                "mistake_usd": policy.mistake_usd,
-                "plans": policy.plans,
-                "guard": policy.guard_rule is not None,
-            }
-            for policy in router.policies.values()
-        ],
+        "policies": [_plain(policy) for policy in router.policies.values()],
     }
 
 
-def cards(reloader: ConfigReloader, availability: AvailabilityMonitor, pool: DeploymentPool) -> list[dict[str, Any]]:
-    """Every card with its facts, what was measured of it, why it cannot be called, and its deployments."""
+def cards(
+    reloader: ConfigReloader, availability: AvailabilityMonitor, pool: DeploymentPool, servers: AdapterServers
+) -> dict[str, Any]:
+    """Every card with its facts, what was measured of it, why it cannot be called, and its deployments; and what the
+    servers of adapters hold.
+    """
+    from router.perceive.explanation import describe_card
+
     active, unavailable, cooling = reloader.current, availability.unavailable, pool.cooling_down()
-    return [
-        {
-            "id": card.id,
-            "facts": _shown(to_plain(card)),
-            "examples": len(card.examples),
-            "graded": len(active.evidence.get(card.id, ())),
-            "problem": unavailable.get(card.id) or cooling.get(card.id),
-            "deployments": _deployments(card, pool),
-        }
-        for card in active.router.catalog
-    ]
+    router = active.router
+    return {
+        "cards": [
+            {
+                "id": card.id,
+                "facts": _shown(to_plain(card)),
+                "examples": len(card.examples),
+                "graded": len(active.evidence.get(card.id, ())),
+                "evidence": describe_card(router.predictor, router.catalog, position, router.evidence),
+                "problem": unavailable.get(card.id) or cooling.get(card.id),
+                "deployments": _deployments(card, pool),
+            }
+            for position, card in enumerate(router.catalog)
+        ],
+        "servers": list(servers.held()),
+    }
+
+
+def _plain(policy: Policy) -> dict[str, Any]:
+    """The policy as its file states it: what is as by default is left out."""
+    plain: dict[str, Any] = msgspec.to_builtins(policy)
+    defaults = {
+        field.name: msgspec.to_builtins(field.default)
+        for field in msgspec.structs.fields(Policy)
+        if field.default is not msgspec.NODEFAULT
+    }
+    return {name: value for name, value in plain.items() if value != defaults.get(name, {})}
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,8 +88,21 @@ def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deployments(card: Card, pool: DeploymentPool) -> list[dict[str, Any]]:
-    found = []
+    """`state` is why a call of no particular key would not begin there now, and `wait_s` for how long; None where it
+    would.
+    """
+    found, now_s = [], time.monotonic()
     for deployment in pool.deployments_of(card):
         health = pool.health_of(deployment)
-        found.append({"name": deployment.name, "running": health.running, "works": health.works("")})
+        unready = health.unready(deployment.limits, now_s)
+        found.append(
+            {
+                "name": deployment.name,
+                "url": deployment.card.base_url,
+                "running": health.running,
+                "works": health.works(""),
+                "state": None if unready is None else unready.kind,
+                "wait_s": None if unready is None else round(unready.seconds, 1),
+            }
+        )
     return found

@@ -1,151 +1,117 @@
-"""What the gateway did: requests by hour, the newest ones, and one of them in full."""
+"""What the gateway did: requests by hour, card, policy and key, and how the calls of each deployment ended."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 
-from router.analysis.replay import Replay, Replayer
-from router.errors import PulvinarError
-from router.gateway.config.reload import ActiveConfig
-from router.gateway.http.surfaces import CALLING
+from router.gateway.dashboard.sample import SURFACES
 from router.store.records.protocol import Filter, RecordStore
 from router.store.records.record import Record
-from router.store.records.snapshots import CatalogSnapshot
-from router.store.records.totals import HOUR_S, Grouping, Totals
+from router.store.records.totals import HOUR_S, Grouping
+from router.wire.errors.kinds import KINDS
 
-_SURFACES = frozenset(surface.name for surface in CALLING)
-# Of so many newest requests, the times are shown: those of all would have to be read.
+# Of so many newest requests, the times and calls are shown: those of all would have to be read.
 _TIMED = 1000
 _QUANTILES = (0.5, 0.95)
 
 
-class Row(Struct, frozen=True):
-    """A request in a list: what `route records tail` shows of it."""
+class Group(Struct, frozen=True):
+    """The totals of an hour, a card, a policy or a key; see `Totals`."""
 
-    id: str
-    at: float
-    surface: str
-    asked: str
-    status: int
+    group: str | int
+    requests: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
     total_ms: float
-    card: str | None = None
-    policy: str | None = None
-    plan: str | None = None
-    key: str | None = None
-    cost_usd: float | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    ttft_ms: float | None = None
-    calls: int = 0
-    guard: str | None = None
-    quality: float | None = None
-    error: str | None = None
+
+
+class CallsOf(Struct, frozen=True):
+    """How the calls of one deployment ended, by the words in `faults`; `failed` of them by a failure that counts
+    against the deployment, not against the request. `last_s` is when the newest request with such a call was recorded,
+    in seconds since 1970.
+    """
+
+    deployment: str
+    card: str
+    calls: int
+    failed: int
+    faults: dict[str, int]
+    last_s: float
 
 
 class Traffic(Struct, frozen=True):
     """The requests of some hours, in groups. `latency_ms` are the median and the 95 % quantile of the `timed` newest
-    requests that were answered, `ttft_ms` those of their first tokens; None where there are none.
+    requests that were answered, `ttft_ms` those of their first tokens; None where there are none. `calls` are those of
+    the `read` newest requests, most failures first: also of requests that another card then answered.
     """
 
     since: float
     until: float
-    hours: list[Totals]
-    cards: list[Totals]
-    policies: list[Totals]
-    keys: list[Totals]
+    hours: list[Group]
+    cards: list[Group]
+    policies: list[Group]
+    keys: list[Group]
     timed: int
     latency_ms: tuple[float, float] | None
     ttft_ms: tuple[float, float] | None
+    read: int
+    calls: list[CallsOf]
 
 
 def traffic(records: RecordStore, since_s: float, until_s: float) -> Traffic:
     """The requests to models since then, by hour, the one that is running included."""
     first = since_s // HOUR_S * HOUR_S
 
-    def totals(by: Grouping) -> list[Totals]:
-        return records.totals(by, first, until_s, _SURFACES)
+    def groups(by: Grouping) -> list[Group]:
+        return [
+            Group(total.group[0], *msgspec.structs.astuple(total)[1:])
+            for total in records.totals([by], first, until_s, SURFACES)
+        ]
 
     recorded = records.tail(_TIMED, Filter(since=since_s), prompts=False)
     newest = [one for one in recorded if one.outcome.card and not one.outcome.error]
     firsts = [one.outcome.ttft_ms for one in newest if one.outcome.ttft_ms is not None]
-    times = [one.outcome.total_ms for one in newest]
-    groups = totals("hour"), totals("card"), totals("policy"), totals("key")
-    return Traffic(first, until_s, *groups, len(newest), _quantiles(times), _quantiles(firsts))
-
-
-def rows(records: Iterable[Record]) -> list[Row]:
-    """The rows of these records."""
-    return [_row(record) for record in records]
-
-
-def in_full(record: Record, records: RecordStore, active: ActiveConfig, today: datetime.date) -> dict[str, Any]:
-    """One request: its record, feedback, and its decision again, with what was recorded and with today's files."""
-    found: dict[str, Any] = {
-        "row": _row(record),
-        "outcome": record.outcome,
-        "session": record.session,
-        "stream": record.stream,
-        "has_prompt": record.prompt is not None,
-        "feedback": records.feedback_of(record.id),
-    }
-    decision = record.decision
-    if decision is None:
-        return found
-    plain = msgspec.to_builtins(msgspec.structs.replace(decision, vector=b"", parts=()))
-    router = active.router
-    replayer = Replayer(records, router.predictor)
-    current = CatalogSnapshot(router.catalog, router.evidence)
-    return {
-        **found,
-        "decision": {name: value for name, value in plain.items() if name not in ("vector", "parts")},
-        "then": _replayed(lambda: replayer.replay(decision)),
-        "now": _replayed(lambda: replayer.re_decide(decision, current, router.policies, today, router.plans)),
-    }
-
-
-def _replayed(replay: Any) -> Mapping[str, Any]:
-    try:
-        replayed: Replay = replay()
-    except PulvinarError as error:
-        # The inputs are not stored any more, or of another encoder.
-        return {"problem": str(error)}
-    decision = None if replayed.decision is None else replayed.decision.document()
-    return {
-        "same": replayed.same,
-        "differences": replayed.differences,
-        "reasons": replayed.reasons,
-        "problem": replayed.problem,
-        "decision": decision,
-    }
-
-
-def _row(record: Record) -> Row:
-    outcome, decision, usage = record.outcome, record.decision, record.outcome.usage
-    return Row(
-        id=record.id,
-        at=record.at,
-        surface=record.surface,
-        asked=record.asked,
-        status=outcome.status,
-        total_ms=outcome.total_ms,
-        card=outcome.card,
-        policy=None if decision is None else decision.policy,
-        plan=outcome.plan,
-        key=record.key,
-        cost_usd=outcome.cost_usd,
-        input_tokens=None if usage is None else usage.input_tokens,
-        output_tokens=None if usage is None else usage.output_tokens,
-        ttft_ms=outcome.ttft_ms,
-        calls=len(outcome.attempts),
-        guard=None if decision is None else decision.guard,
-        quality=None if decision is None else decision.quality,
-        error=outcome.error,
+    return Traffic(
+        first,
+        until_s,
+        groups("hour"),
+        groups("card"),
+        groups("policy"),
+        groups("key"),
+        len(newest),
+        _quantiles([one.outcome.total_ms for one in newest]),
+        _quantiles(firsts),
+        len(recorded),
+        _calls(recorded),
     )
+
+
+def _calls(records: Iterable[Record]) -> list[CallsOf]:
+    faults: dict[tuple[str, str], Counter[str]] = {}
+    last_s: dict[tuple[str, str], float] = {}
+    for record in records:
+        for attempt in record.outcome.attempts:
+            place = attempt.deployment, attempt.card
+            faults.setdefault(place, Counter())[attempt.fault or ""] += 1
+            last_s[place] = record.at
+    found = []
+    for (deployment, card), counts in faults.items():
+        calls = counts.total()
+        del counts[""]
+        failed = sum(count for fault, count in counts.items() if _is_of_server(fault))
+        found.append(CallsOf(deployment, card, calls, failed, dict(counts.most_common()), last_s[deployment, card]))
+    return sorted(found, key=lambda each: (-each.failed, -each.calls, each.deployment))
+
+
+def _is_of_server(fault: str) -> bool:
+    meaning = KINDS.get(fault)  # type: ignore[call-overload]
+    return meaning is None or meaning.health != "unchanged"
 
 
 def _quantiles(values: list[float]) -> tuple[float, float] | None:

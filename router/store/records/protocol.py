@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterator
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -16,7 +16,9 @@ class Filter(Struct, frozen=True):
     """Which records to select; all conditions must hold.
 
     `card` is the card that answered, `key` the id of the client's key. `errors` selects failed requests, `routed`
-    requests with a decision. `since` (inclusive) and `until` (exclusive) are in seconds since 1970.
+    requests with a decision. `since` (inclusive) and `until` (exclusive) are in seconds since 1970. `before` is the id
+    of a record, and selects those that are older: of several at the same time, those that were added before it. Where
+    there is no such record, nothing is selected.
     """
 
     card: str | None = None
@@ -25,6 +27,7 @@ class Filter(Struct, frozen=True):
     routed: bool = False
     since: float | None = None
     until: float | None = None
+    before: str | None = None
 
 
 EVERYTHING = Filter()
@@ -84,10 +87,15 @@ class RecordStore(Protocol):
         """All feedback given since then, in seconds since 1970, oldest first."""
 
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
-        """The newest feedback since then, newest first, each with the record that it is about."""
+        """The newest feedback since then, newest first, each with the record that it is about, without its prompt, but
+        with the vector of its decision.
+        """
 
-    def totals(self, by: Grouping, since_s: float, until_s: float, surfaces: Collection[str]) -> list[Totals]:
-        """The totals of the hours that begin in this time, in groups, of these surfaces."""
+    def totals(self, by: Sequence[Grouping], since_s: float, until_s: float, surfaces: Collection[str]) -> list[Totals]:
+        """The totals of the hours that begin in this time, of these surfaces, in groups that agree in all of `by`.
+
+        They are sorted by their groups.
+        """
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""

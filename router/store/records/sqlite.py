@@ -67,6 +67,7 @@ MIGRATIONS = (
             BEGIN DELETE FROM feedback WHERE record = OLD.id; END""",
     ),
     totals.MIGRATION,
+    totals.DAYS_MIGRATION,
 )
 
 FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
@@ -87,6 +88,7 @@ class SqliteRecords:
 
     def __init__(self, file: Path, database: sqlite3.Connection) -> None:
         self.file, self._database = file, database
+        self._added_up_until_s = 0.0
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> SqliteRecords:
@@ -120,6 +122,10 @@ class SqliteRecords:
                 except (ValueError, OverflowError, sqlite3.DataError):
                     # One record that cannot be stored must not block the others.
                     rejected += 1
+            today_s = now_s // totals.DAY_S * totals.DAY_S
+            if today_s > self._added_up_until_s:
+                self._database.execute(totals.ADD_UP, (today_s,))
+                self._added_up_until_s = today_s
         return rejected
 
     def prune(self, before_s: float) -> bool:
@@ -135,6 +141,7 @@ class SqliteRecords:
                 # A snapshot in use is written again every hour, so no remaining record refers to these.
                 self._database.execute("DELETE FROM snapshots WHERE seen_at < ?", (before_s - _SNAPSHOT_GRACE_S,))
                 self._database.execute("DELETE FROM hours WHERE hour < ?", (before_s - totals.HOUR_S,))
+                self._database.execute("DELETE FROM days WHERE day < ?", (before_s - totals.DAY_S,))
             if deleted:
                 # `execute` would free a single page.
                 self._database.executescript("PRAGMA incremental_vacuum(500)")
@@ -203,20 +210,20 @@ class SqliteRecords:
             place = at, record, source
 
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
-        """The newest feedback since then, newest first, each with the record that it is about."""
+        """See `RecordStore`."""
         columns = ", ".join(f"feedback.{name}" for name in FEEDBACK_COLUMNS.split(", "))
         sql = (
-            f"SELECT number, records.record, NULL, NULL, {columns} FROM feedback JOIN records ON id = feedback.record "
-            "WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
+            f"SELECT number, records.record, vector, NULL, {columns} FROM feedback "
+            "JOIN records ON id = feedback.record WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
         )
         return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
 
     def totals(
-        self, by: totals.Grouping, since_s: float, until_s: float, surfaces: Collection[str]
+        self, by: Sequence[totals.Grouping], since_s: float, until_s: float, surfaces: Collection[str]
     ) -> list[totals.Totals]:
-        """The totals of the hours that begin in this time, in groups, of these surfaces."""
-        rows = self._select(totals.select(by, len(surfaces)), (since_s, until_s, *surfaces))
-        return [totals.Totals(*row) for row in rows]
+        """See `RecordStore`."""
+        rows = self._select(*totals.select(by, since_s, until_s, surfaces))
+        return [totals.Totals(row[: len(by)], *row[len(by) :]) for row in rows]
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
@@ -251,6 +258,7 @@ def _where(wanted: Filter) -> tuple[str, list[object]]:
         ("key = ?", wanted.key),
         ("at >= ?", wanted.since),
         ("at < ?", wanted.until),
+        ("(at, number) < (SELECT at, number FROM records WHERE id = ?)", wanted.before),
     )
     given = [(condition, value) for condition, value in comparisons if value is not None]
     conditions = [condition for condition, _ in given]

@@ -1,23 +1,25 @@
-"""Totals of the records of an hour, which are kept beside the records so that no page reads them all."""
+"""Totals of the records of an hour and of a day, which are kept beside the records so that no page reads them all."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
 HOUR_S = 3600
-Grouping = Literal["hour", "card", "policy", "key", "surface"]
+DAY_S = 24 * HOUR_S
+Grouping = Literal["hour", "day", "card", "policy", "key", "surface"]
 
 
 class Totals(Struct, frozen=True):
-    """The requests of one group, such as those of an hour (its beginning, in seconds since 1970) or of a card.
+    """The requests of one group. `group` has one value for each grouping that was asked for: the beginning of an hour
+    or a day (UTC), in seconds since 1970, or an id, empty where a request had no card, policy or key.
 
-    `group` is empty where a request had no card, policy or key. `errors` of the `requests` failed; the other numbers
-    are sums.
+    `errors` of the `requests` failed; the other numbers are sums.
     """
 
-    group: str | int
+    group: tuple[str | int, ...]
     requests: int
     errors: int
     input_tokens: int
@@ -26,13 +28,45 @@ class Totals(Struct, frozen=True):
     total_ms: float
 
 
-def select(by: Grouping, surfaces: int) -> str:
-    """The query for totals, with the parameters since, until, and so many surfaces."""
-    sums = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd", "total_ms")
-    return (
-        f"SELECT {by}, {', '.join(f'sum({name})' for name in sums)} FROM hours WHERE hour >= ? AND hour < ? "
-        f"AND surface IN ({', '.join('?' * surfaces)}) GROUP BY 1 ORDER BY 1"
+_SUMS = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd", "total_ms")
+_ADDED_UP_UNTIL = f"ifnull((SELECT max(day) + {DAY_S} FROM days), 0)"
+_PLACES = ("surface", "card", "policy", "key")
+
+
+def select(
+    by: Sequence[Grouping], since_s: float, until_s: float, surfaces: Collection[str]
+) -> tuple[str, list[float | str]]:
+    """The query for the totals of the hours that begin in this time, and its parameters.
+
+    Whole days are read from their own totals where no hour is asked for: many times fewer rows.
+    """
+    columns, sums = ", ".join(by), ", ".join(f"sum({name})" for name in _SUMS)
+    kept = ", ".join((*_PLACES, *_SUMS))
+    within = f"surface IN ({', '.join('?' * len(surfaces))})"
+    of_hours = (
+        f"SELECT hour, hour / {DAY_S} * {DAY_S} AS day, {kept} FROM hours WHERE hour < ? AND {within} AND hour >="
     )
+    first_day, last_day = -(-since_s // DAY_S) * DAY_S, until_s // DAY_S * DAY_S
+    if "hour" in by or first_day >= last_day:
+        source = f"{of_hours} ?"
+        values: list[float | str] = [until_s, *surfaces, since_s]
+    else:
+        of_days = f"SELECT 0, day, {kept} FROM days WHERE day < ? AND {within} AND day >= ?"
+        # The days that are not added up yet are those after the last one that is.
+        source = f"{of_hours} ? UNION ALL {of_days} UNION ALL {of_hours} max(?, min(?, {_ADDED_UP_UNTIL}))"
+        values = [
+            first_day,
+            *surfaces,
+            since_s,
+            last_day,
+            *surfaces,
+            first_day,
+            until_s,
+            *surfaces,
+            first_day,
+            last_day,
+        ]
+    return f"SELECT {columns}, {sums} FROM ({source}) GROUP BY {columns} ORDER BY {columns}", values
 
 
 MIGRATION = (
@@ -70,3 +104,42 @@ MIGRATION = (
     END""",
 )
 """The table, filled from the records that there are, and the trigger that keeps it up to date."""
+
+DAYS_MIGRATION = (
+    """CREATE TABLE days (
+        day INTEGER NOT NULL,
+        surface TEXT NOT NULL,
+        card TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        key TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cost_usd REAL NOT NULL,
+        total_ms REAL NOT NULL,
+        PRIMARY KEY (day, surface, card, policy, key)
+    ) WITHOUT ROWID""",
+    """CREATE TRIGGER days_of_late_records AFTER INSERT ON records
+        WHEN NEW.at < (SELECT max(day) + 86400 FROM days) BEGIN
+        INSERT INTO days VALUES (
+            CAST(NEW.at / 86400 AS INTEGER) * 86400, NEW.surface, ifnull(NEW.card, ''), ifnull(NEW.policy, ''),
+            ifnull(NEW.key, ''), 1, NEW.status >= 400 OR NEW.error IS NOT NULL, ifnull(NEW.input_tokens, 0),
+            ifnull(NEW.output_tokens, 0), ifnull(NEW.cost_usd, 0), NEW.total_ms
+        ) ON CONFLICT (day, surface, card, policy, key) DO UPDATE SET
+            requests = requests + 1,
+            errors = errors + excluded.errors,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cost_usd = cost_usd + excluded.cost_usd,
+            total_ms = total_ms + excluded.total_ms;
+    END""",
+)
+"""The same by day. A day is added up by `ADD_UP` once it is over, so that a request costs no more than without; the
+trigger counts records that arrive later. The oldest day counts in full until all of its hours are deleted.
+"""
+
+ADD_UP = f"""INSERT INTO days
+    SELECT hour / {DAY_S} * {DAY_S}, {", ".join(_PLACES)}, {", ".join(f"sum({name})" for name in _SUMS)}
+    FROM hours WHERE hour >= {_ADDED_UP_UNTIL} AND hour < ? GROUP BY 1, 2, 3, 4, 5"""
+"""Adds up the days that end before the parameter, the beginning of a day in seconds since 1970."""

@@ -16,9 +16,16 @@ from router.gateway.config.gateway_yaml import GatewayConfig
 from router.store.backend import FolderBackend
 from router.store.records.journal import Journal
 from router.store.records.sqlite import SqliteRecords
+from tests.dispatch.lora.scripted import ScriptedVllm, running
+from tests.gateway.adapters.setup import make_cards, router_of
+from tests.gateway.dashboard.conftest import HOSTED
 from tests.gateway.servers import make_card, make_gateway, make_router, served
+from tests.store.records.examples import record
 
-PATHS = ("setup", "cards", "traffic", "savings", "routing", "requests", "requests/req_0000", "live")
+PATHS = (
+    *("setup", "cards", "traffic", "savings", "routing", "values", "what-if"),
+    *("requests", "requests/req_0000", "live"),
+)
 
 
 def read(client: httpx.Client, path: str) -> Any:
@@ -74,9 +81,29 @@ def test_requests_are_listed_newest_first_in_pages(operator: httpx.Client) -> No
         ids += [row["id"] for row in page["requests"]]
         if page["before"] is None:
             break
-        before = f"&before={page['before']!r}"
+        before = f"&before={page['before']}"
     assert ids[:3] == ["list", "failed", "by-name"]
     assert ids[3:] == [f"req_{number:04}" for number in reversed(range(30))]
+
+
+def test_no_request_of_the_same_time_is_skipped_between_pages(shipped: Router, tmp_path: Path) -> None:
+    with SqliteRecords.open(tmp_path) as records:
+        records.add([record(f"r{number}", at=1000.0) for number in range(7)], 0)
+    with (
+        served(make_app(make_gateway(shipped, backend=FolderBackend(tmp_path)))) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        pages, before = [], ""
+        while before is not None:
+            page = read(client, f"requests?limit=3&before={before}")
+            pages.append([row["id"] for row in page["requests"]])
+            before = page["before"]
+    assert pages == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
+
+
+def test_pages_continue_only_after_a_request_that_exists(operator: httpx.Client) -> None:
+    response = operator.get("/dashboard/api/requests?before=gone")
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "before")
 
 
 def test_a_limit_below_one_is_one(operator: httpx.Client) -> None:
@@ -119,7 +146,7 @@ def test_a_time_that_is_none_is_a_400(operator: httpx.Client, query: str) -> Non
 
 
 def test_savings_have_every_card_that_could_be_compared(operator: httpx.Client) -> None:
-    found = read(operator, "savings")
+    found = read(operator, "savings")["savings"]
     assert found["total"]["requests"] == 30
     assert found["total"]["single"] == found["singles"][found["card"]]
     assert "gpt-4o-mini" in found["singles"]
@@ -143,8 +170,54 @@ def test_the_playground_decides_as_the_dry_run_does(operator: httpx.Client) -> N
     assert shown["flags"] == "cheapest*2"
 
 
+def test_calls_that_failed_are_counted_although_another_one_answered(operator: httpx.Client) -> None:
+    calls = {one["deployment"]: one for one in read(operator, "traffic")["calls"]}
+    assert sum(one["failed"] for one in calls.values()) == 30 + 1
+    assert calls["gpt-4o"]["faults"] == {"refused": 1}
+    assert all(one["failed"] * 2 == one["calls"] for name, one in calls.items() if name != "gpt-4o")
+
+
+def test_domains_are_those_that_the_predictor_reads(operator: httpx.Client) -> None:
+    found = read(operator, "routing")
+    cells = found["domains"]
+    assert {cell["domain"] for cell in cells} == {"maths", "chat"}
+    assert sum(cell["requests"] for cell in cells) == found["requests"] == found["of"] == 30
+    assert sum(cell["judged"] for cell in cells) == 2
+    assert sum(span["requests"] for span in found["novelty"]) == 30
+    assert all(0 <= span["novelty"] <= 1 for span in found["novelty"])
+
+
+def test_the_value_of_a_card_is_what_its_absence_would_cost(operator: httpx.Client, shipped: Router) -> None:
+    found = read(operator, "values")
+    assert found["requests"] == 30
+    assert sum(card["best"] for card in found["cards"]) == pytest.approx(1.0)
+    assert all((card["value_usd"] > 0) <= (card["best"] > 0) for card in found["cards"])
+    assert found["cards"][0]["value_usd"] > 0
+    # Only these providers had a key.
+    assert {shipped.catalog.named(card["card"]).provider for card in found["cards"]} <= set(HOSTED)
+
+
+def test_dearer_money_makes_requests_cheaper_and_not_better(operator: httpx.Client) -> None:
+    found = read(operator, "what-if?cost=50")
+    assert found["requests"] == 30
+    assert found["changed"] == sum(move["requests"] for move in found["moves"]) > 0
+    assert found["then"]["cost_usd"] < found["now"]["cost_usd"]
+    assert found["then"]["quality"] <= found["now"]["quality"]
+    assert found["unmoved"] == ["best"]
+
+
+def test_the_same_weight_of_money_changes_nothing(operator: httpx.Client) -> None:
+    found = read(operator, "what-if?cost=1")
+    assert (found["changed"], found["now"]) == (0, found["then"])
+
+
+@pytest.mark.parametrize("factor", ["0.001", "1000", "much"])
+def test_a_factor_out_of_range_is_a_400(operator: httpx.Client, factor: str) -> None:
+    assert operator.get(f"/dashboard/api/what-if?cost={factor}").status_code == 400
+
+
 def test_cards_are_shown_without_what_calls_need(operator: httpx.Client, shipped: Router) -> None:
-    found = {card["id"]: card for card in read(operator, "cards")}
+    found = {card["id"]: card for card in read(operator, "cards")["cards"]}
     assert list(found) == list(shipped.catalog.ids)
     assert all(not {"headers", "api_key_env"} & card["facts"].keys() for card in found.values())
     assert found["gpt-4o"]["facts"]["price"]
@@ -167,6 +240,35 @@ def test_the_page_itself_leaves_no_records(shipped: Router, tmp_path: Path) -> N
         assert [record.surface for record in records.scan()] == ["models"]
 
 
+def test_what_servers_hold_of_adapters_is_shown() -> None:
+    server = ScriptedVllm()
+    with running(server):
+        gateway = make_gateway(router_of(make_cards([server.url], pinned=("b",))))
+        with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+            assert client.post("/adapters/load", json={"adapter": "a"}).status_code == 200
+            found = read(client, "cards")
+    [held] = found["servers"]
+    assert (held["server"], held["slots"]) == ("base#1", 2)
+    assert {each["card"]: each["pinned"] for each in held["adapters"]}["a"] is False
+    assert all(each["idle_s"] >= 0 for each in held["adapters"])
+    assert {card["id"] for card in found["cards"]} == {"base", "a", "b", "c"}
+
+
+def test_a_deployment_that_cools_down_says_for_how_long(shipped: Router) -> None:
+    gateway = make_gateway(shipped)
+    pool = gateway.dispatcher.pool
+    [deployment] = pool.deployments_of(shipped.catalog.named("gpt-4o"))
+    for _ in range(20):
+        slot = pool.begin(deployment)
+        pool.record_failure(slot)
+        pool.end(slot)
+    with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        cards = {card["id"]: card for card in read(client, "cards")["cards"]}
+    [shown] = cards["gpt-4o"]["deployments"]
+    assert (shown["state"], shown["works"]) == ("cooling_down", False)
+    assert shown["wait_s"] > 0
+
+
 def test_the_keys_of_a_cards_servers_are_not_shown() -> None:
     places = (Place("http://127.0.0.1:1/v1", api_key_env="SECRET_NAME"), Place("http://127.0.0.1:2/v1"))
     card = make_card("small", "", base_url=None, deployments=places)
@@ -174,6 +276,6 @@ def test_the_keys_of_a_cards_servers_are_not_shown() -> None:
         served(make_app(make_gateway(make_router(card)))) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
     ):
-        [shown] = read(client, "cards")
+        [shown] = read(client, "cards")["cards"]
     assert [place["base_url"] for place in shown["facts"]["deployments"]] == [place.base_url for place in places]
     assert "SECRET_NAME" not in json.dumps(shown)

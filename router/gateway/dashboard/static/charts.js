@@ -33,12 +33,15 @@ export function scatter(points, label) {
     labels(known.filter((point) => named.has(point.name)), x, y));
 }
 
+// Each name beside its point, a little higher or lower where another one stands there.
 function labels(points, x, y) {
   const used = [];
   return points.sort((a, b) => Number(b.chosen) - Number(a.chosen)).map((point) => {
     const right = x(point.cost) > WIDTH - 170;
-    const [left, top] = [x(point.cost) + (right ? -9 : 9), y(point.quality) + 4];
-    if (used.some(([otherLeft, otherTop]) => Math.abs(otherTop - top) < 12 && Math.abs(otherLeft - left) < 150)) return null;
+    const left = x(point.cost) + (right ? -9 : 9);
+    const top = [4, -9, 17].map((move) => y(point.quality) + move).find((at) =>
+      at > TOP - 8 && !used.some(([otherLeft, otherTop]) => Math.abs(otherTop - at) < 12 && Math.abs(otherLeft - left) < 150));
+    if (top === undefined) return null;
     used.push([left, top]);
     return s("text", { class: "name", x: left, y: top, "text-anchor": right ? "end" : "start" }, point.name);
   }).filter(Boolean);
@@ -83,4 +86,41 @@ export function byHour(holder, seconds, series) {
     observer.disconnect();
     plot.destroy();
   };
+}
+
+// Cards by domains; the darker a cell, the more requests. cells: [{ domain, card, requests, forecast, judged, feedback }].
+export function heat(label, cells) {
+  const all = cells.reduce((sum, one) => sum + one.requests, 0);
+  const sums = (of) => {
+    const found = new Map();
+    for (const one of cells) found.set(one[of], (found.get(one[of]) ?? 0) + one.requests);
+    return [...found].sort((a, b) => b[1] - a[1]);
+  };
+  const at = new Map(cells.map((one) => [`${one.card}\n${one.domain}`, one]));
+  const greatest = Math.max(...cells.map((one) => one.requests));
+  const domains = sums("domain");
+  const cell = (one) => {
+    if (!one) return h("td", { class: "number" }, "–");
+    return h("td", { class: `number heat-${Math.ceil(4 * one.requests / greatest)}` }, show.share(one.requests / all),
+      h("small", {}, `forecast ${show.quality(one.forecast)}`), one.judged ? h("small", {}, `feedback ${show.quality(one.feedback)} (${one.judged})`) : null);
+  };
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, h("table", { class: "heat" },
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "card"), domains.map(([domain, count]) => h("th", { scope: "col", class: "number" }, domain.replace("_", " "), h("small", {}, show.share(count / all)))))),
+    h("tbody", {}, sums("card").map(([card, count]) => h("tr", {}, h("th", { scope: "row" }, card, h("small", {}, show.share(count / all))), domains.map(([domain]) => cell(at.get(`${card}\n${domain}`))))))));
+}
+
+// spans: [{ since, until, novelty, unusual }]; a bar a span, from 0 to 1.
+export function spans(rows, label) {
+  const height = 150, bottom = 22, top = 8;
+  const [first, last] = [rows[0].since, rows.at(-1).until];
+  const x = (at) => LEFT + ((at - first) / (last - first)) * (WIDTH - LEFT - RIGHT);
+  const y = (value) => height - bottom - value * (height - bottom - top);
+  return s("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label },
+    [0, 0.5, 1].map((value) => [
+      s("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+      s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1))]),
+    rows.map((row) => s("rect", { class: row.unusual > 0.05 ? "chosen" : "point", x: x(row.since) + 0.5, width: Math.max(x(row.until) - x(row.since) - 1, 1), y: y(row.novelty), height: y(0) - y(row.novelty) },
+      s("title", {}, `${show.time(row.since)}: novelty ${show.quality(row.novelty)}, ${show.share(row.unusual)} very novel, of ${row.requests}`))),
+    s("text", { x: LEFT, y: height - 6 }, show.time(first).slice(0, 16)),
+    s("text", { x: WIDTH - RIGHT, y: height - 6, "text-anchor": "end" }, show.time(last).slice(0, 16)));
 }

@@ -5,6 +5,7 @@ import { h, show } from "./dom.js";
 import { table } from "./table.js";
 
 export function picture(decision) {
+  if (decision.candidates.length < 2) return null;
   const points = decision.candidates.map((one) => ({
     name: one.card, cost: one.cost_usd === null ? null : 1000 * one.cost_usd, quality: one.quality, std: one.quality_std, chosen: one.card === chosenIn(decision),
   }));
@@ -24,6 +25,12 @@ export function ranking(decision, name = "candidates") {
   ], decision.candidates, { chosen: (one) => one.card === chosenIn(decision), empty: "No card is a candidate." });
 }
 
+// What the numbers of the ranking mean.
+export function legend(decision) {
+  const parts = Object.keys(decision.candidates[0]?.parts ?? {});
+  return h("p", { class: "hint" }, `The score is the sum of ${parts.join(", ")}; the lowest is best. loss is 1 − forecast quality${parts.includes("cost") ? ", cost is dollars of this request against what the policy says that a wrong answer costs" : ""}; the others are goals with their weights. "?" is not known.`);
+}
+
 export function rejections(decision, name = "rejections") {
   const rows = Object.entries(decision.rejections ?? {}).map(([card, one]) => ({ card, reason: [one.reason, ...(one.also ?? [])].join("; ") }));
   return h("details", {}, h("summary", {}, `${rows.length} rejected`),
@@ -41,12 +48,18 @@ export function guardWords(guard) {
   return `${words[guard.state] ?? ""}${sure}${guard.reason ? ` (${guard.reason})` : ""}`;
 }
 
+// Every plan that was compared as a tree of its calls; the one that is chosen first.
 export function plans(decision) {
-  return Object.values(decision.plans ?? {}).map((plan) =>
-    h("section", {}, h("h2", {}, `${plan.id} (${plan.method})`),
-      h("p", { class: "hint" }, `quality ${show.quality(plan.quality)}, ${plan.calls.toFixed(1)} of ${plan.most_calls} calls expected, ${show.usd(plan.cost_usd)}, at most ${show.usd(plan.most_cost_usd)}, ${show.ms(plan.latency_ms)}`),
-      h("ul", { class: "tree" }, plan.steps.map((step) =>
-        h("li", {}, `${step.role}: `, h("strong", {}, step.card), `, called with probability ${(step.probability ?? 1).toFixed(2)}, quality ${show.quality(step.quality)}`)))));
+  const chosen = chosenIn(decision);
+  const compared = Object.values(decision.plans ?? {}).sort((a, b) => Number(b.id === chosen) - Number(a.id === chosen));
+  return compared.map((plan) => {
+    const rejected = decision.rejections?.[plan.id];
+    const state = plan.id === chosen ? "chosen" : rejected ? `rejected: ${rejected.reason}` : "compared, and another one is better";
+    return h("section", {}, h("h2", {}, `${plan.id} (${plan.method}): ${state}`),
+      h("p", { class: "hint" }, `Quality ${show.quality(plan.quality)} ± ${show.quality(plan.quality_std)}, ${plan.calls.toFixed(1)} of ${plan.most_calls} calls expected, ${show.usd(plan.cost_usd)}, at most ${show.usd(plan.most_cost_usd)}, ${show.ms(plan.latency_ms)}.`),
+      h("ul", { class: "tree" }, h("li", {}, "request", h("ul", { class: "tree" }, plan.steps.map((step) =>
+        h("li", {}, `${step.role}: `, h("strong", {}, step.card), `, called with probability ${(step.probability ?? 1).toFixed(2)}, quality ${show.quality(step.quality)}, ${show.usd(step.cost_usd)}, ${show.ms(step.latency_ms)}`))))));
+  });
 }
 
 export function chosenIn(decision) {

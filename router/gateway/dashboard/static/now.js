@@ -11,57 +11,66 @@ const NONE = { cards: "no card answered", policies: "card named by the client", 
 
 export async function now(holder, { filters, setup, signal }) {
   const hours = WINDOWS[filters.get("hours")] ? filters.get("hours") : "24";
-  const alerts = h("div", { "aria-live": "polite" }), moving = h("div"), saved = h("div");
-  let draw = await loaded(hours, moving, signal);
+  const alerts = h("div", { "aria-live": "polite" }), tiles = h("div"), moving = h("div"), saved = h("div");
+  const first = await loaded(hours, tiles, moving, signal);
+  let { draw } = first;
   replace(holder,
     h("h1", {}, "Now"), alerts,
     timeFilter("now", hours),
-    moving, saved);
+    tiles, saved, moving);
   showAlerts(alerts, { refused_edit: setup.configuration.problem, cooling: {} });
   document.getElementById("main").addEventListener("shown", () => draw(), { once: true });
-  showSavings(saved, hours, signal);
+  showSavings(saved, hours, signal, first.routedUsd);
   let busy = false, since = Date.now();
   window.addEventListener("live", async ({ detail }) => {
     showAlerts(alerts, detail);
-    if (busy || Date.now() - since < 10000) return;
+    // What somebody reads in detail does not change under them.
+    const isRead = moving.contains(document.activeElement) || moving.querySelector("details[open]") !== null;
+    if (busy || isRead || Date.now() - since < 10000) return;
     busy = true;
     try {
-      draw = await loaded(hours, moving, signal);
+      ({ draw } = await loaded(hours, tiles, moving, signal));
       draw();
       since = Date.now();
+    } catch {
+      // The line at the top says that the gateway is not connected.
     } finally {
       busy = false;
     }
   }, { signal });
 }
 
-async function loaded(hours, holder, signal) {
+async function loaded(hours, tiles, holder, signal) {
   const traffic = await api(`traffic?hours=${hours}`, undefined, signal);
   const total = sum(traffic.hours);
   const chart = h("div");
   const [byCard, byPolicy, byKey] = ["cards", "policies", "keys"].map((name) => groups(traffic[name], name));
   const [middle, high] = traffic.latency_ms ?? [null, null];
-  replace(holder,
+  replace(tiles,
     h("dl", { class: "tiles" },
       tile("Requests", show.count(total.requests)),
-      tile("Failed", show.share(total.errors / total.requests), `${show.count(total.errors)} requests`),
+      tile("Failed", show.share(total.errors / total.requests), total.errors === 1 ? "1 request" : `${show.count(total.errors)} requests`),
       tile("Spent", show.usd(total.cost_usd), `${show.usd(1000 * total.cost_usd / total.requests || 0)} per 1,000`),
       tile("Time, median", show.ms(middle), traffic.timed ? `95 %: ${show.ms(high)}; the newest ${show.count(traffic.timed)}` : "no answers"),
       tile("First token", show.ms(traffic.ttft_ms?.[0]), traffic.ttft_ms ? `95 %: ${show.ms(traffic.ttft_ms[1])}` : "no streams"),
       tile("Tokens", show.count(total.input_tokens + total.output_tokens), `${show.count(total.output_tokens)} written`)),
+    traffic.calls.some(unwell) ? h("p", { class: "alert" }, illness(traffic.calls)) : null);
+  replace(holder,
     h("section", {}, h("h2", {}, "Requests by hour"), chart, series(traffic).table),
+    h("section", {}, h("h2", {}, "How calls ended"), calls(traffic)),
     h("div", { class: "two" },
       h("section", {}, h("h2", {}, "By card"), grouped("by-card", "card", byCard)),
       h("section", {}, h("h2", {}, "By policy"), grouped("by-policy", "policy", byPolicy),
         h("h2", {}, "By key"), grouped("by-key", "key", byKey))));
   let remove = null;
   signal.addEventListener("abort", () => remove?.());
-  return () => {
+  const routedUsd = traffic.policies.reduce((usd, one) => usd + (one.group ? one.cost_usd : 0), 0);
+  return { routedUsd, draw: () => {
     remove?.();
     const { seconds, requests, errors } = series(traffic);
     if (total.requests) remove = byHour(chart, seconds, [{ name: "requests", values: requests }, { name: "failed", values: errors }]);
-    else replace(chart, h("p", { class: "empty" }, "No requests in this time. Point a client at this gateway, model \"auto\"."));
-  };
+    else replace(chart, h("p", { class: "empty" }, "No requests in this time. Point a client at this gateway, model \"auto\", or choose a longer time."));
+  } };
 }
 
 function series(traffic) {
@@ -94,6 +103,37 @@ function sum(rows) {
   return total;
 }
 
+// A card that fails is not seen in the requests, where another one answers in its place.
+export function calls(traffic, name = "calls") {
+  return [
+    traffic.calls.length && !traffic.calls.some(unwell) ? h("p", {}, `No card fails more than ${show.share(ILL)} of its calls.`) : null,
+    table(name, [
+      { name: "deployment", of: (row) => row.deployment },
+      { name: "card", of: (row) => row.card, show: cardLink },
+      { name: "calls", number: true, of: (row) => row.calls, show: show.count },
+      { name: "failed", number: true, of: (row) => row.failed, show: (value, row) => h("span", { class: unwell(row) ? "bad" : null }, show.count(value)) },
+      { name: "failed share", number: true, of: (row) => row.failed / row.calls, show: (value, row) => h("span", { class: unwell(row) ? "bad" : null }, show.share(value)) },
+      { name: "why", of: (row) => Object.entries(row.faults).map(([fault, count]) => `${fault} ${count}`).join(", ") },
+      { name: "last call (UTC)", of: (row) => row.last_s, show: show.time },
+    ], traffic.calls, { empty: "No model was called in this time. Point a client at this gateway, model \"auto\"." }),
+    h("p", { class: "hint" }, `Of the newest ${show.count(traffic.read)} requests in this time, also where another card then answered. What a request itself was refused for is listed, but does not count as failed.`)];
+}
+
+const ILL = 0.05;
+
+export function unwell(row) {
+  return row.failed / row.calls > ILL;
+}
+
+// In words which cards are unwell, and why.
+export function illness(rows) {
+  return ["Unwell: ", rows.filter(unwell).map((one, index) => [index ? "; " : "", cardLink(one.card), `, ${show.share(one.failed / one.calls)} of ${show.count(one.calls)} calls failed, most often: ${Object.keys(one.faults)[0]}`]), "."];
+}
+
+export function cardLink(card) {
+  return h("a", { href: `#/cards/${encodeURIComponent(card)}` }, card);
+}
+
 function grouped(name, kind, rows) {
   const all = rows.reduce((count, row) => count + row.requests, 0);
   return table(name, [
@@ -103,13 +143,14 @@ function grouped(name, kind, rows) {
     { name: "failed", number: true, of: (row) => row.errors / row.requests, show: show.share },
     { name: "cost", number: true, of: (row) => row.cost_usd, show: show.usd },
     { name: "mean time", number: true, of: (row) => row.total_ms / row.requests, show: show.ms },
-  ], rows, { empty: "No requests in this time." });
+  ], rows, { empty: "No requests in this time. Choose a longer one, or point a client at this gateway, model \"auto\"." });
 }
 
-async function showSavings(holder, hours, signal) {
+async function showSavings(holder, hours, signal, routedUsd) {
   let found;
   try {
-    found = await api(`savings?hours=${hours}`, undefined, signal);
+    const answer = await api(`savings?hours=${hours}`, undefined, signal);
+    found = { ...answer.savings, of: answer.of };
   } catch (error) {
     if (!signal.aborted) replace(holder, h("p", { class: "note" }, `Savings cannot be computed: ${error.message}`));
     return;
@@ -120,18 +161,31 @@ async function showSavings(holder, hours, signal) {
     return;
   }
   const { routed, single, requests } = total;
+  const less = single.cost_usd >= routed.cost_usd, share = 1 - routed.cost_usd / single.cost_usd;
+  const all = routedUsd * (single.cost_usd / routed.cost_usd - 1);
+  const tried = found.thrifty?.[0];
   replace(holder, h("section", {},
     h("h2", {}, "Saved by routing"),
-    h("p", {}, h("strong", { class: single.cost_usd >= routed.cost_usd ? "good" : "bad" }, show.usd(Math.abs(single.cost_usd - routed.cost_usd))),
-      single.cost_usd >= routed.cost_usd ? " saved" : " more spent", ` (${show.share(1 - routed.cost_usd / single.cost_usd)}) on ${show.count(requests)} requests, against `,
-      h("strong", {}, found.baseline), `, with ${Math.abs(single.quality - routed.quality).toFixed(3)} ${single.quality >= routed.quality ? "less" : "more"} forecast quality.`),
+    h("p", { class: "answer" }, h("strong", { class: less ? "good" : "bad" }, Number.isFinite(all) ? `${found.of > found.requests ? "about " : ""}${show.usd(Math.abs(all))}` : show.share(Math.abs(share))),
+      less ? " saved" : " more spent", ` in this time (${show.share(Math.abs(share))}), against `, h("strong", {}, found.baseline), " for every routed request, with ",
+      h("strong", {}, `${Math.abs(single.quality - routed.quality).toFixed(3)} ${single.quality >= routed.quality ? "less" : "more"}`), " forecast quality."),
     table("savings", [
       { name: "answered", of: (row) => row.name },
       { name: "cost", number: true, of: (row) => row.cost_usd, show: show.usd },
       { name: "per 1,000", number: true, of: (row) => 1000 * row.cost_usd / requests, show: show.usd },
       { name: "forecast quality", number: true, of: (row) => row.quality, show: show.quality },
-    ], [{ name: "as routed", ...routed }, { name: `${found.card || found.baseline} for all`, ...single }]),
-    h("p", { class: "hint" }, `Of the newest ${show.count(found.requests)} requests in this time. Quality is a forecast; nobody graded the answers. The whole comparison: route savings.`)));
+    ], [{ name: "as routed", ...routed }, { name: `${found.card || found.baseline} for all`, ...single },
+      ...(tried && tried !== found.card ? [{ name: `${tried} for all, the best that would not have cost more`, ...found.thrifty[1] }] : [])]),
+    h("p", { class: "hint" }, `${sampled(found.requests, found.of)} ${show.count(requests)} of them can be compared${leftOut(found.left_out)}. Quality is a forecast; nobody graded the answers. `, h("a", { href: `#/routing?hours=${hours}` }, "Every card, and what another weight of cost would change"), ".")));
+}
+
+export function sampled(requests, of) {
+  return of > requests ? `Of ${show.count(requests)} out of ${show.count(of)} routed requests, spread over this time.` : `Of all ${show.count(of)} routed requests in this time.`;
+}
+
+function leftOut(reasons) {
+  const words = Object.entries(reasons ?? {}).map(([reason, count]) => `${reason}: ${count}`);
+  return words.length ? ` (not: ${words.join("; ")})` : "";
 }
 
 function showAlerts(holder, state) {
