@@ -157,6 +157,11 @@ def default_store() -> str:
     return variable("PULVINAR_STORE") or f"{base or Path.home() / '.local' / 'state'}/pulvinar"
 
 
+def default_records() -> str | None:
+    """The URL of the PostgreSQL database of records: PULVINAR_RECORDS; None where they are in the store's folder."""
+    return variable("PULVINAR_RECORDS")
+
+
 def default_gateway_file() -> Path:
     """PULVINAR_GATEWAY, else `./gateway.yaml`; the file may not exist."""
     return Path(variable("PULVINAR_GATEWAY") or "gateway.yaml").expanduser()

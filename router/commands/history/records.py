@@ -20,6 +20,7 @@ from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.analysis.replay import Replay
+    from router.store.backend import Backend
     from router.store.records.feedback import Feedback
     from router.store.records.protocol import Filter, RecordStore
     from router.store.records.record import DecisionRecord, Record
@@ -48,15 +49,22 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="records")
 
 
-def read_records(store: str | None) -> RecordStore | None:
-    """The records in `store`, or in the default one. If there are none, print so and return None."""
+def backend_of(store: str | None, records_url: str | None) -> Backend:
+    """Where the records are: in the database that is stated, or else in the folder that is, or else the default one."""
     from router.store import open_store
 
-    url = store or settings.default_store()
-    records = open_store(url).read_records()
+    if records_url is None and store is None:
+        records_url = settings.default_records()
+    return open_store(store or settings.default_store(), records=records_url)
+
+
+def read_records(store: str | None, records_url: str | None) -> RecordStore | None:
+    """The records in these places, or in the default ones. If there are none, print so and return None."""
+    backend = backend_of(store, records_url)
+    records = backend.read_records()
     if records is not None and records.last_number():
         return records
-    typer.echo(f"no records in {url} yet: `route serve` writes them", err=True)
+    typer.echo(f"no records in {backend.records_place} yet: `route serve` writes them", err=True)
     return None
 
 
@@ -68,12 +76,13 @@ def tail(
     key: Annotated[str | None, typer.Option("--key", help="Only requests of the client key with this id.")] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only failed requests.")] = False,
     store: Store = None,
+    records_url: options.Records = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per record.")] = False,
 ) -> None:
     """List the newest records, the newest last."""
     from router.store.records.protocol import Filter
 
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         return
     wanted = Filter(card=card, key=key, errors=errors)
@@ -119,10 +128,11 @@ def _is_output_closed() -> bool:
 def show(
     prefix: Annotated[str, typer.Argument(metavar="RECORD", help="The record's id, or its first characters.")],
     store: Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Show one record in full."""
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     with records:
@@ -149,6 +159,7 @@ def replay(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     store: Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Repeat recorded decisions and compare the results.
@@ -164,7 +175,7 @@ def replay(
     from router.store.records.protocol import Filter
     from router.store.records.snapshots import CatalogSnapshot
 
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     router = Router.default(cards, policies, artifact)

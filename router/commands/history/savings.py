@@ -38,6 +38,7 @@ def savings(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     store: records.Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare the cost and forecast quality of routed requests with those of a baseline."""
@@ -47,7 +48,7 @@ def savings(
     from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 
     start = None if since is None else read_since(since)
-    recorded = records.read_records(store)
+    recorded = records.read_records(store, records_url)
     if recorded is None:
         return
     router = Router.default(cards, policies, artifact)

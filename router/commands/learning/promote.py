@@ -184,6 +184,7 @@ def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list
     """The pairs in a file, a folder of evidence or a store, of which `recorded` receives `sample` decisions."""
     from router.analysis import paired_outcomes as paired
     from router.store import open_store
+    from router.store.records.postgres.address import without_password
     from router.store.records.protocol import Filter
 
     path = Path(where)
@@ -193,9 +194,11 @@ def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list
         return paired.pairs_of_evidence(path, old, new, catalog)
     if path.suffix in (".jsonl", ".gz"):
         raise CallerError(f"--records: {path} does not exist")
-    store = open_store(where).read_records()
+    is_url = where.startswith(("postgresql://", "postgres://"))
+    store = (open_store(settings.default_store(), records=where) if is_url else open_store(where)).read_records()
     if store is None or not store.last_number():
-        raise CallerError(f"--records: {where} is no file of outcomes, no folder of evidence and no store with records")
+        shown = without_password(where)
+        raise CallerError(f"--records: {shown} is no file of outcomes, no folder of evidence and no store with records")
     routed = Filter(routed=True)
     with store:
         pairs = paired.pairs_of_records(store.scan(routed), where, old, new, catalog)
