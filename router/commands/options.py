@@ -39,7 +39,7 @@ Records = Annotated[
         "--records",
         help="PostgreSQL database of the records: postgresql://user@host/database.",
         show_default="PULVINAR_RECORDS, else the folder of --store",
-        callback=lambda value: records_url(value),
+        callback=lambda value: records_url(value),  # noqa: PLW0108 - it is defined below
     ),
 ]
 Flags = Annotated[str, typer.Option("--flags", "-f", help="Limits and goals, in quotes: 'size<7B,cheapest*0.5,!beta'.")]

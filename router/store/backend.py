@@ -23,6 +23,10 @@ _STATE_FILE = "state.sqlite"
 class Backend(Protocol):
     """Where records and shared state are stored. A method opens only what it returns."""
 
+    @property
+    def records_place(self) -> str:
+        """Where the records are, as a message may say it: without a password."""
+
     def read_records(self) -> RecordStore | None:
         """The records; None if none were ever written. Raises FileError."""
 
@@ -54,6 +58,11 @@ class FolderBackend(Struct, frozen=True):
     def __repr__(self) -> str:
         # A URL may have a password, and a traceback may print this.
         return f"FolderBackend({str(self.folder)!r}, records={without_password(self.records_url or '')!r})"
+
+    @property
+    def records_place(self) -> str:
+        """See `Backend`."""
+        return str(self.folder) if self.records_url is None else read_address(self.records_url).shown
 
     def read_records(self) -> RecordStore | None:
         """See `Backend`."""

@@ -15,7 +15,7 @@ from router.commands.history.savings import read_since
 from router.errors import CallerError, did_you_mean
 
 if TYPE_CHECKING:
-    from router.store.records.feedback import Feedback, Verdict
+    from router.store.records.feedback import Feedback, FeedbackStore, Verdict
 
 _SOURCE = "operator"
 

@@ -43,9 +43,10 @@ _NUMBERS = ("status", "tokens", "cost", "time", "calls")
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.history import feedback
+    from router.commands.history import feedback, move
 
     feedback.register(app)
+    move.register(app)
     parent.add_typer(app, name="records")
 
 

@@ -52,7 +52,8 @@ class ServeOptions(Struct, frozen=True):
     """The options of `route serve`.
 
     `drain_s`: seconds of `/readyz` responding 503 between SIGTERM and the end of new connections. `store` is the
-    folder or URL of the shared counters and, with `records`, of the record of every request. `uds` is the path of a
+    folder or URL of the shared counters and, with `records`, of the record of every request, which goes from there to
+    the PostgreSQL database at `records_url`, if there is one. `uds` is the path of a
     unix socket, in place of `host` and `port`.
     """
 
@@ -60,6 +61,7 @@ class ServeOptions(Struct, frozen=True):
     artifact: Path
     store: str | Path
     records: bool = True
+    records_url: str | None = None
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
     uds: Path | None = None
@@ -166,7 +168,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         # A single worker needs no shared store, and memory is faster.
         conversations=SqliteState() if options.workers == 1 else None,
         journal=journal,
-        backend=None if journal is None else open_store(options.store),
+        backend=None if journal is None else open_store(options.store, records=options.records_url),
         access_log=AccessLog(writers.output) if options.access_log else None,
         traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
         metrics_folder=options.metrics_folder,
@@ -210,7 +212,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
 
 def _open_store(options: ServeOptions, reloader: ConfigReloader) -> tuple[StateStore, PatientSink | None]:
     """The shared state and the sink of records. Raises PassingError where the store cannot be used now."""
-    store = open_store(options.store)
+    store = open_store(options.store, records=options.records_url)
     try:
         state = ThreadedState(store.shared_state(HOLD_S), lambda: reloader.current.keys.have_limits)
         keep_days = reloader.current.config.records.keep_days

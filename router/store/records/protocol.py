@@ -43,6 +43,14 @@ class RecordSink(Protocol):
     def dropped(self) -> int:
         """How many records could not be written."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why records cannot be moved to the database at present, and wait in the journal; None if they can."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The size of the records that wait in the journal."""
+
     def append(self, record: Record) -> Awaitable[None] | None:
         """Write `record`. On return, or once what it returns is awaited, the record survives the process, or is counted
         in `dropped`.
