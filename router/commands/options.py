@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from router.gateway.config.sources import Sources
     from router.perceive.purpose.similar import CardViews
 
+
+def records_url(value: str | None) -> str | None:
+    """The URL that `--records` states. Raises CallerError for what cannot be one, such as the next option."""
+    if value is not None and (not value.strip() or value.startswith("-")):
+        problem = f'takes the URL of a database, such as postgresql://user@host/database, not "{value}"'
+        raise CallerError(f"--records {problem}; `route serve` records without it, unless there is --no-records")
+    return value
+
+
 Cards = Annotated[
     Path | None,
     typer.Option("--cards", help="Folder of model cards.", show_default="./model_cards, else built-in"),
@@ -39,20 +48,12 @@ Records = Annotated[
         "--records",
         help="PostgreSQL database of the records: postgresql://user@host/database.",
         show_default="PULVINAR_RECORDS, else the folder of --store",
-        callback=lambda value: records_url(value),  # noqa: PLW0108 - it is defined below
+        callback=records_url,
     ),
 ]
 Flags = Annotated[str, typer.Option("--flags", "-f", help="Limits and goals, in quotes: 'size<7B,cheapest*0.5,!beta'.")]
 PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to apply.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def records_url(value: str | None) -> str | None:
-    """The URL that `--records` states. Raises CallerError for what cannot be one, such as the next option."""
-    if value is not None and (not value.strip() or value.startswith("-")):
-        problem = f'takes the URL of a database, such as postgresql://user@host/database, not "{value}"'
-        raise CallerError(f"--records {problem}; `route serve` records without it, unless there is --no-records")
-    return value
 
 
 def load_cards(folder: Path | None) -> Catalog:

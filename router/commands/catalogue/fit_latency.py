@@ -8,7 +8,7 @@ import typer
 
 from router import settings
 from router.commands import options
-from router.commands.history.records import Store, read_records
+from router.commands.history.stores import Store, read_records
 from router.errors import CallerError
 
 

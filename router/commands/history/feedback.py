@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.history import records
+from router.commands.history import stores
 from router.commands.history.records import show_time
 from router.commands.history.savings import read_since
 from router.errors import CallerError, did_you_mean
@@ -34,7 +34,7 @@ def feedback(
     comment: Annotated[str | None, typer.Option("--comment", help="Why; at most 2,000 characters.")] = None,
     source: Annotated[str, typer.Option("--source", help="Who judged.")] = _SOURCE,
     since: Annotated[str | None, typer.Option("--since", help="List only later feedback: 7d, or a date (UTC).")] = None,
-    store: records.Store = None,
+    store: stores.Store = None,
     records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
@@ -42,7 +42,7 @@ def feedback(
 
     Each source judges an answer once.
     """
-    recorded = records.read_records(store, records_url)
+    recorded = stores.read_records(store, records_url)
     if recorded is None:
         raise typer.Exit(CallerError.exit_code if prefix else 0)
     with recorded:
@@ -58,7 +58,7 @@ def feedback(
         elif record is None:
             raise CallerError("name the record that --value or --verdict judges (`route records tail` lists them)")
         else:
-            with records.backend_of(store, records_url).feedback() as feedback_store:
+            with stores.backend_of(store, records_url).feedback() as feedback_store:
                 given = [_add(feedback_store, record.id, value, verdict, comment, source)]
     if as_json:
         options.print_json(given)

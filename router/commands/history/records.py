@@ -14,25 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router import settings
 from router.commands import options
+from router.commands.history.stores import Store, read_records
 from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.analysis.replay import Replay
-    from router.store.backend import Backend
     from router.store.records.feedback import Feedback
     from router.store.records.protocol import Filter, RecordStore
     from router.store.records.record import DecisionRecord, Record
 
 app = typer.Typer(help="List, show and replay recorded requests.", no_args_is_help=True)
-
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store", help="Folder or URL of the records.", show_default="PULVINAR_STORE, else the user's state folder"
-    ),
-]
 
 _POLL_S = 0.5
 _UNKNOWN = "?"
@@ -48,25 +40,6 @@ def register(parent: typer.Typer) -> None:
     feedback.register(app)
     move.register(app)
     parent.add_typer(app, name="records")
-
-
-def backend_of(store: str | None, records_url: str | None) -> Backend:
-    """Where the records are: in the database that is stated, or else in the folder that is, or else the default one."""
-    from router.store import open_store
-
-    if records_url is None and store is None:
-        records_url = settings.default_records()
-    return open_store(store or settings.default_store(), records=records_url)
-
-
-def read_records(store: str | None, records_url: str | None) -> RecordStore | None:
-    """The records in these places, or in the default ones. If there are none, print so and return None."""
-    backend = backend_of(store, records_url)
-    records = backend.read_records()
-    if records is not None and records.last_number():
-        return records
-    typer.echo(f"no records in {backend.records_place} yet: `route serve` writes them", err=True)
-    return None
 
 
 @app.command("tail")

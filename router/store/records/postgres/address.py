@@ -47,10 +47,11 @@ def read_address(url: str) -> Address:
         raise _error(url, "a blank or `#` in it must be written as %20 or %23, as in URLs")
     place, _, query = rest.partition("?")
     credentials, _, place = place.rpartition("@")
-    hosts, slash, database = place.partition("/")
-    if not slash or not database or "/" in database:
-        hint = "; a `/` in the password must be written as %2F" if "/" in credentials or "/" in database else ""
-        raise _error(url, f"it names no database; use {EXAMPLE}{hint}")
+    hosts, _, database = place.partition("/")
+    if "/" in credentials:
+        raise _error(url, "a `/` in the password must be written as %2F")
+    if not database or "/" in database:
+        raise _error(url, f"it names no database; use {EXAMPLE}")
     try:
         options = urllib.parse.parse_qs(query, strict_parsing=True) if query else {}
     except ValueError:

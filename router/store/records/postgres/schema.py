@@ -17,7 +17,9 @@ LOCKS = {"schema": 0x70756C0001, "partitions": 0x70756C0002, "numbers": 0x70756C
 """The keys of advisory locks: migrations, the creation and deletion of partitions, and the insertion of records."""
 
 _EPOCH = datetime.date(1970, 1, 1)
-_VERSION = f"SELECT to_regclass('{SCHEMA}.migrations') IS NOT NULL"
+# Not to_regclass or to_regnamespace: after waiting for a lock, these may not see yet what the other process created.
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)"
+_HAS_TABLE = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = $2)"
 
 
 @functools.cache
@@ -56,7 +58,7 @@ def prepare(connection: Connection, *, create: bool = True) -> bool:
 
 
 async def _version(raw: Any) -> int | None:
-    if not await raw.fetchval(_VERSION):
+    if not await raw.fetchval(_HAS_TABLE, SCHEMA, "migrations"):
         return None
     return int(await raw.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.migrations"))
 
@@ -82,7 +84,7 @@ async def _create(connection: Connection) -> None:
         problem = f"has the encoding {encoding}; create the database with ENCODING 'UTF8'"
         raise ForeignDatabaseError(connection.address.shown, None, problem)
     # A user who may not create schemas can be given an empty one.
-    if not await raw.fetchval("SELECT to_regnamespace($1) IS NOT NULL", SCHEMA):
+    if not await raw.fetchval(_HAS_SCHEMA, SCHEMA):
         await raw.execute(f"CREATE SCHEMA {SCHEMA}")
     columns = "version integer PRIMARY KEY, at timestamptz NOT NULL, release text NOT NULL"
     await raw.execute(f"CREATE TABLE {SCHEMA}.migrations ({columns})")
@@ -115,7 +117,7 @@ async def create_partitions(raw: Any, days: Collection[int]) -> None:
         await lock(raw, "partitions")
         for day in sorted(days):
             name = name_of(day)
-            if await raw.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{SCHEMA}.{name}"):
+            if await raw.fetchval(_HAS_TABLE, SCHEMA, name):
                 continue
             # Attached, not created in place: that would lock out readers of all days.
             await raw.execute(f"CREATE TABLE {SCHEMA}.{name} (LIKE records INCLUDING STORAGE)")

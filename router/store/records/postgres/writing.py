@@ -132,8 +132,8 @@ async def _insert(raw: Any, snapshots: list[Snapshot], rows: Rows, now_s: float)
                 await raw.execute(_INSERT)
     except asyncpg.exceptions.CheckViolationError as error:
         raise _NoPartitionError from error
-    # The first is raised by the client, which encodes the values, the second by the server.
-    except (asyncpg.exceptions.DataError, asyncpg.DataError) as error:
+    # The first two are raised by the client, which encodes the values, the last by the server.
+    except (ValueError, OverflowError, asyncpg.DataError) as error:
         raise _RejectedError from error
 
 
