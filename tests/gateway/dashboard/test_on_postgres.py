@@ -104,7 +104,7 @@ def test_a_store_is_not_moved_to_itself(run: Run, folder: Path) -> None:
 
 def test_the_dashboard_says_the_same(run: Run, shipped: Router, folder: Path, url: str) -> None:
     run("records", "move", "--from", str(folder), "--to", url)
-    expected, found = answers(shipped, FolderBackend(folder)), answers(shipped, FolderBackend(folder, url))
+    expected, found = answers(shipped, FolderBackend(folder)), answers(shipped, FolderBackend(folder, records_url=url))
     for path in _PATHS:
         # The time from which hours are counted back is that of the request.
         for answer in (found[path], expected[path]):

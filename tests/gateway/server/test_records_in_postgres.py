@@ -50,7 +50,7 @@ def test_a_killed_gateway_and_a_killed_database_lose_no_answered_request(tmp_pat
             assert client.get("/readyz").status_code == 200
             os.kill(process.pid, signal.SIGKILL)
         server.start()
-        records = FolderBackend(tmp_path / "store", database).read_records()
+        records = FolderBackend(tmp_path / "store", records_url=database).read_records()
         assert records is not None
         with records:
             stored = {record.id for record in records.scan()}

@@ -54,7 +54,7 @@ def test_a_record_survives_the_journal_and_sqlite_unchanged(shared: RecordArchiv
 def test_records_survive_postgresql_unchanged(emptied_postgres_url: str, tmp_path: Path, several: list[Record]) -> None:
     # In one day: to create one takes a while.
     several = [msgspec.structs.replace(one, at=one.at % DAY_S) for one in several]
-    with FolderBackend(tmp_path, emptied_postgres_url).archive() as archive:
+    with FolderBackend(tmp_path, records_url=emptied_postgres_url).archive() as archive:
         assert archive.add(several, 0.0) == 0
         stored = {one.id: one for _, one in archive.added_after(0)}
     assert stored == {one.id: one for one in several}

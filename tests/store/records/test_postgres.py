@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 from router.store.backend import FolderBackend
 from tests.store.records.examples import decision_record, record
-journal = FolderBackend(Path(sys.argv[1]), sys.argv[3]).record_sink()
+journal = FolderBackend(Path(sys.argv[1]), records_url=sys.argv[3]).record_sink()
 print("ready", flush=True)
 number = 0
 while True:
@@ -108,7 +108,7 @@ def test_no_acknowledged_record_is_lost_when_two_gateways_are_killed(tmp_path: P
     for process in writers:
         written += killed(process)
     for name in ("a", "b"):
-        records = FolderBackend(tmp_path / name, postgres_url).read_records()
+        records = FolderBackend(tmp_path / name, records_url=postgres_url).read_records()
         assert records is not None
         records.close()
     stored = ids_in(postgres_url)
@@ -131,7 +131,7 @@ def test_no_acknowledged_record_is_lost_when_postgresql_is_killed(
     own_server.start()
     written += acknowledged(process, 100)
     written += killed(process)
-    records = FolderBackend(tmp_path, own_url).read_records()
+    records = FolderBackend(tmp_path, records_url=own_url).read_records()
     assert records is not None
     with records:
         stored = [record.id for record in records.scan()]
@@ -205,7 +205,7 @@ def test_a_record_that_postgresql_rejects_blocks_no_other(emptied_postgres_url: 
 
 
 def test_prune_deletes_whole_days_with_their_feedback(emptied_postgres_url: str, tmp_path: Path) -> None:
-    backend = FolderBackend(tmp_path, emptied_postgres_url)
+    backend = FolderBackend(tmp_path, records_url=emptied_postgres_url)
     with PostgresRecords.open(read_address(emptied_postgres_url)) as records, backend.feedback() as judgements:
         records.add([record(f"r{day}", at=day * DAY_S + 7200) for day in (100, 101, 102)], 100 * DAY_S)
         for day in (100, 102):
@@ -270,12 +270,12 @@ def test_the_schema_of_a_newer_release_is_refused_at_the_start(
         schema.prepare(newer)
     newer.close()
     with pytest.raises(ForeignDatabaseError, match="a newer release wrote it"):
-        FolderBackend(tmp_path, f"{postgres_url}?application_name=new").record_sink()
+        FolderBackend(tmp_path, records_url=f"{postgres_url}?application_name=new").record_sink()
 
 
 def test_a_wrong_password_stops_the_start_and_is_not_shown(tmp_path: Path, postgres_url: str) -> None:
     with pytest.raises(ForeignDatabaseError) as error:
-        FolderBackend(tmp_path, postgres_url.replace(PASSWORD, "wrong-word-17")).record_sink()
+        FolderBackend(tmp_path, records_url=postgres_url.replace(PASSWORD, "wrong-word-17")).record_sink()
     assert "refuses the connection" in str(error.value)
     assert "wrong-word-17" not in str(error.value)
 
@@ -283,7 +283,7 @@ def test_a_wrong_password_stops_the_start_and_is_not_shown(tmp_path: Path, postg
 def test_reading_a_database_without_records_creates_nothing(
     tmp_path: Path, postgres_server: Server, postgres_url: str
 ) -> None:
-    assert FolderBackend(tmp_path, postgres_url).read_records() is None
+    assert FolderBackend(tmp_path, records_url=postgres_url).read_records() is None
     found = postgres_server.psql(postgres_url.rpartition("/")[2], "SELECT to_regnamespace('pulvinar') IS NULL")
     assert found == "t"
 
@@ -293,9 +293,9 @@ def test_the_journal_of_one_database_is_not_moved_to_another(tmp_path: Path, pos
     sink = Journal.open(tmp_path, destination(elsewhere))
     sink.append(record("elsewhere"))
     sink.close()
-    with FolderBackend(tmp_path, postgres_url).archive() as records:
+    with FolderBackend(tmp_path, records_url=postgres_url).archive() as records:
         records.add([record("here")], 0.0)
-    for backend in (FolderBackend(tmp_path, postgres_url), FolderBackend(tmp_path)):
+    for backend in (FolderBackend(tmp_path, records_url=postgres_url), FolderBackend(tmp_path)):
         records_of = backend.read_records()
         if records_of is not None:
             with records_of:

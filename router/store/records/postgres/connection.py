@@ -25,8 +25,9 @@ except ImportError:
     raise MissingExtraError("asyncpg", "postgres", "keeping records in PostgreSQL") from None
 
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 20.0
-"""How long a command may take, but for migrations."""
+WRITE_TIMEOUT_S = 10.0
+"""How long a batch of records, or feedback, may take."""
+READ_TIMEOUT_S = 30.0
 SCHEMA = "pulvinar"
 
 _MOST_IDLE = 4
@@ -68,14 +69,14 @@ class Connection:
         """asyncpg's connection, for coroutines that `run` runs."""
         return self._raw
 
-    def run(self, work: Coroutine[Any, Any, Value], timeout_s: float | None = COMMAND_TIMEOUT_S) -> Value:
+    def run(self, work: Coroutine[Any, Any, Value], timeout_s: float | None = WRITE_TIMEOUT_S) -> Value:
         """Wait for a coroutine that uses `raw`. Raises DatabaseError; the connection may then be broken."""
         with self._errors(timeout_s):
             return self._loop.run_until_complete(asyncio.wait_for(work, timeout_s))
 
     def select(self, sql: str, *values: object) -> list[Any]:
         """The rows of a query. Raises DatabaseError."""
-        return list(self.run(self._raw.fetch(sql, *values)))
+        return list(self.run(self._raw.fetch(sql, *values), READ_TIMEOUT_S))
 
     @contextlib.contextmanager
     def _errors(self, timeout_s: float | None) -> Iterator[None]:
