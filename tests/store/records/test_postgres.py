@@ -311,6 +311,14 @@ def test_an_error_of_the_server_is_one_of_the_database(emptied_postgres_url: str
         assert records.last_number() == 0
 
 
+def test_a_server_that_has_become_read_only_is_connected_to_again(emptied_postgres_url: str) -> None:
+    with PostgresRecords.open(read_address(emptied_postgres_url)) as records:
+        records.connection.select("SET default_transaction_read_only = on")
+        with pytest.raises(DatabaseError, match="read-only"):
+            records.add([record("one")], 0.0)
+        assert not records.is_current()
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [

@@ -36,6 +36,7 @@ _IDLE_S = 60.0
 _FRESH_S = 0.5
 _PING_TIMEOUT_S = 2.0
 _REFUSALS = ("28", "3D")
+_READ_ONLY = "25006"
 Value = TypeVar("Value")
 
 
@@ -92,6 +93,8 @@ class Connection:
             raise DatabaseError(where, None, f"does not answer within {timeout_s:.0f} s") from None
         except asyncpg.PostgresError as error:
             self._check()
+            # After a failover the old primary may be there still, as a standby.
+            self.is_broken |= error.sqlstate == _READ_ONLY
             if (error.sqlstate or "").startswith(_REFUSALS):
                 raise ForeignDatabaseError(where, None, f"refuses the connection: {scrub(str(error))}") from None
             raise DatabaseError(where, None, f"cannot be used: {scrub(str(error))}") from error
