@@ -1,4 +1,4 @@
-"""The dashboard over many records: `python -m bench.dashboard [--records N]`.
+"""The dashboard over many records: `python -m bench.dashboard [--records N] [--database postgresql://…]`.
 
 The records are those of decisions by the shipped cards, over thirty days, each many times with another id and time. A
 real `route serve` answers; printed is how long it takes, from the request to the last byte on loopback, and the
@@ -26,11 +26,10 @@ import httpx
 import msgspec
 
 from router import Router
+from router.store import Backend, open_store
 from router.store.records.feedback import Feedback
 from router.store.records.record import Record, Snapshot
 from router.store.records.snapshots import Snapshots, catalogue_snapshot
-from router.store.records.sqlite import SqliteRecords
-from router.store.records.sqlite_feedback import SqliteFeedback
 from router.types import Attempt, Outcome, Usage
 from router.wire import ChatRequest
 
@@ -57,7 +56,7 @@ _PATHS = (
 )
 
 
-def fill(folder: Path, count: int) -> str:
+def fill(backend: Backend, count: int) -> str:
     """Write `count` records; returns the id of one of the newest."""
     router, rng, now_s = Router.default(), random.Random(7), time.time()
     kept: list[Snapshot] = []
@@ -76,7 +75,7 @@ def fill(folder: Path, count: int) -> str:
                 Record("", 0.0, "chat", "auto", False, outcome, f"team-{number}", decision=decision)
                 for number, outcome in enumerate((*[whole] * 24, failed))
             ]
-    with SqliteRecords.open(folder) as records:
+    with backend.archive() as records:
         records.add(kept, now_s)
         # In the order of time, as a gateway writes them: that is also much faster.
         times = sorted(now_s - rng.random() * _DAYS_S for _ in range(count))
@@ -84,10 +83,10 @@ def fill(folder: Path, count: int) -> str:
             batch = enumerate(times[start : start + _BATCH], start)
             records.add([_again(rng.choice(samples), number, at) for number, at in batch], now_s)
         judged = records.tail(_FEEDBACK)
-    with SqliteRecords.open(folder) as records:
+    with backend.archive() as records:
         # Days that are over are added up with the first record of a day.
         records.add([], now_s)
-    with SqliteFeedback.open(folder) as store:
+    with backend.feedback() as store:
         for record in judged:
             if record.outcome.card is not None:
                 store.add(Feedback(record.id, rng.random(), now_s), of_any_key=True)
@@ -109,14 +108,15 @@ def _again(sample: Record, number: int, at: float) -> Record:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, int]]:
-    """A `route serve` of the records in `folder`; the value is its URL and its process id."""
+def serving(folder: Path, database: str | None = None) -> Iterator[tuple[str, int]]:
+    """A `route serve` of the records in `folder` or `database`; the value is its URL and its process id."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "not-called")
     command = [sys.executable, "cli.py", "serve", "--port", str(port), "--store", str(folder)]
+    place = {} if database is None else {"PULVINAR_RECORDS": database}
     process = subprocess.Popen(
-        command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env={**os.environ, **keys, **place}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
@@ -134,9 +134,9 @@ class Times(NamedTuple):
     cpu_ms: float
 
 
-def measure(folder: Path, id_: str) -> Iterator[tuple[str, Times]]:
+def measure(folder: Path, id_: str, database: str | None) -> Iterator[tuple[str, Times]]:
     """How long each page's data takes."""
-    with serving(folder) as (url, process), httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with serving(folder, database) as (url, process), httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         for path in _PATHS:
             # Code that is imported when it is first used.
             client.get(f"/dashboard/api/{path.format(id=id_)}").raise_for_status()
@@ -173,13 +173,14 @@ def main() -> None:
     """Fill a store, and print how long each page's data takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--database", help="An empty PostgreSQL database, in place of SQLite.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         started_s = time.perf_counter()
-        id_ = fill(Path(name), arguments.records)
+        id_ = fill(open_store(name, records=arguments.database), arguments.records)
         print(f"{arguments.records:,} records, written in {time.perf_counter() - started_s:.0f} s")
         print(f"{'':40s}{'median ms':>10s}{'CPU ms':>10s}")
-        for path, times in measure(Path(name), id_):
+        for path, times in measure(Path(name), id_, arguments.database):
             print(f"{path:40s}{times.median_ms:10.0f}{times.cpu_ms:10.0f}", flush=True)
 
 

@@ -2,7 +2,7 @@
 
 Needs the extra `scale`. The files and folders that the arguments name must be on every machine of the cluster, and the
 store shared by them. Ray Serve starts the replicas, replaces those that end, and sends a request to the one with the
-fewest; `docs/deployment.md` has the arguments.
+fewest; `docs/scale.md` has the arguments.
 """
 
 from __future__ import annotations
@@ -16,19 +16,15 @@ from starlette.applications import Starlette
 
 from router import settings
 from router.commands.options import load_sources
-from router.dispatch.availability import list_servers
 from router.errors import ConfigurationError, did_you_mean
 from router.gateway.app import make_app
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.server.allocator import return_large_blocks
-from router.gateway.server.serve import ServeOptions, _card_lookup, _open_store
-from router.gateway.telemetry.traces import open_traces
-from router.gateway.worker import Gateway
-from router.loading import load_plan_gate, load_predictor
-from router.store import open_store
+from router.gateway.server.serve import ServeOptions, open_gateway
+from router.loading import load_plan_columns, load_predictor
 
 _FILES = ("cards", "policies", "gateway", "keys")
-_ARGUMENTS = (*_FILES, "artifact", "store", "replicas", "cpus", "requests", "unkeyed")
+_ARGUMENTS = (*_FILES, "artifact", "store", "state", "records", "replicas", "cpus", "requests", "unkeyed")
 _LAST_WORDS_S = 10.0
 
 _LOG = logging.getLogger("ray.serve")
@@ -50,6 +46,8 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
         sources=load_sources(**files),
         artifact=Path(artifact).resolve() if artifact else settings.default_artifact_folder(),
         store=arguments.get("store") or settings.default_store(),
+        state=arguments.get("state") or settings.default_state(),
+        records_url=arguments.get("records") or settings.default_records(),
         # More than one worker: conversations are kept in the store, where the other replicas find them.
         workers=2,
     )
@@ -81,22 +79,10 @@ def _builder(options: ServeOptions) -> Callable[[], Starlette]:
 
     def build() -> Starlette:
         return_large_blocks()
-        reloader = ConfigReloader(
-            loader(options.sources, load_predictor(options.artifact)), options.sources, notify=_LOG.info
-        )
-        state, journal = _open_store(options, reloader)
-        return make_app(
-            Gateway(
-                reloader,
-                probe=list_servers,
-                gate=load_plan_gate(options.artifact),
-                state=state,
-                journal=journal,
-                backend=None if journal is None else open_store(options.store),
-                traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
-                notify=_LOG.info,
-            )
-        )
+        predictor, columns = load_predictor(options.artifact), load_plan_columns(options.artifact)
+        load = loader(options.sources, predictor, columns=columns)
+        reloader = ConfigReloader(load, options.sources, notify=_LOG.info)
+        return make_app(open_gateway(options, reloader, notify=_LOG.info))
 
     return build
 

@@ -167,6 +167,11 @@ def default_state() -> str | None:
     return variable("PULVINAR_STATE")
 
 
+def default_records() -> str | None:
+    """The URL of the PostgreSQL database of records: PULVINAR_RECORDS; None where they are in the store's folder."""
+    return variable("PULVINAR_RECORDS")
+
+
 def default_gateway_file() -> Path:
     """PULVINAR_GATEWAY, else `./gateway.yaml`; the file may not exist."""
     return Path(variable("PULVINAR_GATEWAY") or "gateway.yaml").expanduser()

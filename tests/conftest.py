@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from router.learn.data import Prompt, RoutingSet
 from router.learn.training.train import train
 from router.perceive.predictor import Predictor
 from router.perceive.text.encoder import StaticEncoder
+from tests import postgres
 
 ENCODER_FOLDER = Path(__file__).parent.parent / "router" / "shipped" / "encoder"
 MODELS = ("calculator", "poet", "generalist")
@@ -106,3 +108,35 @@ def planted_set() -> RoutingSet:
 def predictor(planted_set: RoutingSet, encoder: StaticEncoder) -> Predictor:
     """A predictor trained on the planted set."""
     return train([planted_set], encoder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real PostgreSQL server. Who kills or pauses it leaves it running."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """The URL of an empty database."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _shared_postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def emptied_postgres_url(_shared_postgres_url: str) -> str:
+    """The URL of a database without records, which is faster to come by than a new one."""
+    from router.store.records.postgres.address import read_address
+    from router.store.records.postgres.records import PostgresRecords
+
+    with PostgresRecords.open(read_address(_shared_postgres_url)) as records:
+        tables = "records, snapshots, feedback, hours"
+        records.connection.run(records.connection.raw.execute(f"TRUNCATE {tables} RESTART IDENTITY"))
+    return _shared_postgres_url

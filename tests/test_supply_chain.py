@@ -164,6 +164,7 @@ main()
 # Training, plots and the tests; and what only some cards need. (Typer reads the options with pydantic.)
 NOT_FOR_SERVING = {
     "anthropic",
+    "asyncpg",
     "boto3",
     "botocore",
     "cyclonedx",

@@ -21,6 +21,7 @@ import msgspec
 
 from bench.gateway.processes import Server, free_port
 from router.store import open_store
+from router.store.backend import StateUse
 from router.store.records.record import DecisionRecord, Record
 from router.store.state.protocol import Claim
 from router.types import Outcome, Usage
@@ -64,7 +65,7 @@ class SqliteCosts(msgspec.Struct, frozen=True):
 def sqlite_costs(folder: Path, count: int) -> SqliteCosts:
     """By the stores of the gateway, in this process."""
     backend = open_store(folder)
-    state = backend.shared_state(60.0)
+    state = backend.shared_state(StateUse(60.0))
 
     async def reserve() -> float:
         before = time.process_time()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router import settings
-from router.errors import ConfigurationError
+from router.errors import CallerError, ConfigurationError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from router.decide.policy import Policies
     from router.gateway.config.sources import Sources
     from router.perceive.purpose.similar import CardViews
+
+
+def records_url(value: str | None) -> str | None:
+    """The URL that `--records` states. Raises CallerError for what cannot be one, such as the next option."""
+    if value is not None and (not value.strip() or value.startswith("-")):
+        problem = f'takes the URL of a database, such as postgresql://user@host/database, not "{value}"'
+        raise CallerError(f"--records {problem}; `route serve` records without it, unless there is --no-records")
+    return value
+
 
 Cards = Annotated[
     Path | None,
@@ -32,6 +41,15 @@ PlansFolder = Annotated[
 ]
 Artifact = Annotated[
     Path | None, typer.Option("--artifact", help="Folder of a trained predictor.", show_default="built-in")
+]
+Records = Annotated[
+    str | None,
+    typer.Option(
+        "--records",
+        help="PostgreSQL database of the records: postgresql://user@host/database.",
+        show_default="PULVINAR_RECORDS, else the folder of --store",
+        callback=records_url,
+    ),
 ]
 Flags = Annotated[str, typer.Option("--flags", "-f", help="Limits and goals, in quotes: 'size<7B,cheapest*0.5,!beta'.")]
 PolicyName = Annotated[str, typer.Option("--policy", "-p", help="Policy to apply.")]

@@ -10,6 +10,8 @@ import typer
 
 from router import settings
 from router.commands import options
+from router.errors import CallerError
+from router.store.records.postgres.address import without_password
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml, if it exists")
@@ -60,20 +62,27 @@ def serve(
     drain_s: Annotated[
         float, typer.Option("--drain", min=0, help="Seconds between SIGTERM, when /readyz turns 503, and the shutdown.")
     ] = 2.0,
-    records: Annotated[bool, typer.Option(help="Record every request.")] = True,
+    records: options.Records = None,
+    no_records: Annotated[bool, typer.Option("--no-records", help="Record no request.")] = False,
     access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")] = True,
 ) -> None:
     """Run the gateway. OpenAI and Anthropic clients use it as their base URL."""
     from router.gateway.server.serve import ServeOptions
     from router.gateway.server.serve import serve as run
 
+    if records is not None and no_records:
+        raise CallerError("--records and --no-records contradict each other")
+    if records is not None and without_password(records) != records:
+        _print_to_stderr("the password in --records can be seen by other users of this machine (`ps`); state the URL")
+        _print_to_stderr("in PULVINAR_RECORDS, or the password in PGPASSWORD or ~/.pgpass")
     sources = options.load_sources(cards, policies, gateway, keys)
     serve_options = ServeOptions(
         sources=sources,
         artifact=artifact or settings.default_artifact_folder(),
         store=store or settings.default_store(),
         state=state or settings.default_state(),
-        records=records,
+        records=not no_records,
+        records_url=None if no_records else records or settings.default_records(),
         host=host,
         port=port,
         uds=uds,

@@ -141,6 +141,7 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         is_draining=lambda: gateway.is_draining,
         limits_problem=lambda: gateway.limits_problem,
         remote=gateway.remote,
+        records_problem=lambda: gateway.records_problem,
     )
     adapters = Adapters(
         gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers

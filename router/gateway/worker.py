@@ -162,6 +162,11 @@ class Gateway:
         """Why the limits of keys cannot be kept at present; None where they can, or no key has any."""
         return self.state.problem if self.reloader.current.keys.have_limits else None
 
+    @property
+    def records_problem(self) -> str | None:
+        """Why records wait in the journal at present, if they do."""
+        return None if self.journal is None else self.journal.problem
+
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback that is new, export it as an event, and learn from it."""
         self.metrics.count_feedback(stored)
@@ -179,6 +184,7 @@ class Gateway:
             "configuration": self.reloader.current.number,
             "refused_edit": self.reloader.problem,
             "limits_problem": self.limits_problem,
+            "records_problem": self.records_problem,
             "records_dropped": 0 if self.journal is None else self.journal.dropped,
             "is_draining": self.is_draining,
         }
@@ -275,6 +281,8 @@ class Gateway:
         if self.journal is not None:
             journal = self.journal
             callbacks["records_dropped"] = lambda: journal.dropped
+            callbacks["records_ok"] = lambda: journal.problem is None
+            callbacks["records_waiting"] = lambda: journal.waiting_bytes
         if self.access_log is not None:
             log = self.access_log
             callbacks["log_dropped"] = lambda: log.dropped

@@ -34,7 +34,7 @@ def test_a_path_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) 
     assert open_store("~/store") == FolderBackend(Path("/home/someone/store"))
 
 
-@pytest.mark.parametrize("scheme", ["redis", "postgresql", "sqlit"])
+@pytest.mark.parametrize("scheme", ["redis", "mysql", "sqlit"])
 def test_an_unknown_scheme_is_a_configuration_error_that_names_the_known_ones(scheme: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         open_store(f"{scheme}://localhost:1234/0")

@@ -8,7 +8,7 @@ import typer
 
 from router import settings
 from router.commands import options
-from router.commands.history.records import Store, read_records
+from router.commands.history.stores import Store, read_records
 from router.errors import CallerError
 
 
@@ -22,6 +22,7 @@ def fit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the fit, and write nothing.")] = False,
     cards: options.Cards = None,
     store: Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Fit the estimated latency of cards to the recorded times of their streams.
@@ -33,7 +34,7 @@ def fit(
     from router.cards.machine.speeds import FILE_NAME, write_speeds
     from router.formats.files import replace_file
 
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     catalog = options.load_cards(cards)

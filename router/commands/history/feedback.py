@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.history import records
+from router.commands.history import stores
 from router.commands.history.records import show_time
 from router.commands.history.savings import read_since
 from router.errors import CallerError, did_you_mean
 
 if TYPE_CHECKING:
-    from router.store.records.feedback import Feedback, Verdict
+    from router.store.records.feedback import Feedback, FeedbackStore, Verdict
 
 _SOURCE = "operator"
 
@@ -34,14 +34,15 @@ def feedback(
     comment: Annotated[str | None, typer.Option("--comment", help="Why; at most 2,000 characters.")] = None,
     source: Annotated[str, typer.Option("--source", help="Who judged.")] = _SOURCE,
     since: Annotated[str | None, typer.Option("--since", help="List only later feedback: 7d, or a date (UTC).")] = None,
-    store: records.Store = None,
+    store: stores.Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Judge the answer to a request. Without --value or --verdict, list the feedback that there is.
 
     Each source judges an answer once.
     """
-    recorded = records.read_records(store)
+    recorded = stores.read_records(store, records_url)
     if recorded is None:
         raise typer.Exit(CallerError.exit_code if prefix else 0)
     with recorded:
@@ -57,7 +58,8 @@ def feedback(
         elif record is None:
             raise CallerError("name the record that --value or --verdict judges (`route records tail` lists them)")
         else:
-            given = [_add(record.id, value, verdict, comment, source, store)]
+            with stores.backend_of(store, records_url).feedback() as feedback_store:
+                given = [_add(feedback_store, record.id, value, verdict, comment, source)]
     if as_json:
         options.print_json(given)
     else:
@@ -65,12 +67,10 @@ def feedback(
 
 
 def _add(
-    record: str, value: float | None, verdict: str | None, comment: str | None, source: str, store: str | None
+    store: FeedbackStore, record: str, value: float | None, verdict: str | None, comment: str | None, source: str
 ) -> Feedback:
     import msgspec
 
-    from router import settings
-    from router.store import open_store
     from router.store.records.feedback import VALUES, Feedback, value_of
 
     if verdict is not None and verdict not in VALUES:
@@ -81,8 +81,7 @@ def _add(
         msgspec.convert(msgspec.to_builtins(given), Feedback)
     except msgspec.ValidationError as error:
         raise CallerError(str(error)) from None
-    with open_store(store or settings.default_store()).feedback() as feedback_store:
-        return feedback_store.add(given, of_any_key=True).feedback
+    return store.add(given, of_any_key=True).feedback
 
 
 def lines_of(given: Sequence[Feedback]) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router import settings
 from router.commands import options
+from router.commands.history.stores import Store, read_records
 from router.errors import CallerError
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show and replay recorded requests.", no_args_is_help=True)
 
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store", help="Folder or URL of the records.", show_default="PULVINAR_STORE, else the user's state folder"
-    ),
-]
-
 _POLL_S = 0.5
 _UNKNOWN = "?"
 _WIDTHS = (19, 36, 28, 10, 6, 13, 12, 8, 5, 0)
@@ -42,22 +35,11 @@ _NUMBERS = ("status", "tokens", "cost", "time", "calls")
 
 def register(parent: typer.Typer) -> None:
     """Add the command group."""
-    from router.commands.history import feedback
+    from router.commands.history import feedback, move
 
     feedback.register(app)
+    move.register(app)
     parent.add_typer(app, name="records")
-
-
-def read_records(store: str | None) -> RecordStore | None:
-    """The records in `store`, or in the default one. If there are none, print so and return None."""
-    from router.store import open_store
-
-    url = store or settings.default_store()
-    records = open_store(url).read_records()
-    if records is not None and records.last_number():
-        return records
-    typer.echo(f"no records in {url} yet: `route serve` writes them", err=True)
-    return None
 
 
 @app.command("tail")
@@ -68,12 +50,13 @@ def tail(
     key: Annotated[str | None, typer.Option("--key", help="Only requests of the client key with this id.")] = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only failed requests.")] = False,
     store: Store = None,
+    records_url: options.Records = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per record.")] = False,
 ) -> None:
     """List the newest records, the newest last."""
     from router.store.records.protocol import Filter
 
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         return
     wanted = Filter(card=card, key=key, errors=errors)
@@ -119,10 +102,11 @@ def _is_output_closed() -> bool:
 def show(
     prefix: Annotated[str, typer.Argument(metavar="RECORD", help="The record's id, or its first characters.")],
     store: Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Show one record in full."""
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     with records:
@@ -149,6 +133,7 @@ def replay(
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
     store: Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Repeat recorded decisions and compare the results.
@@ -164,7 +149,7 @@ def replay(
     from router.store.records.protocol import Filter
     from router.store.records.snapshots import CatalogSnapshot
 
-    records = read_records(store)
+    records = read_records(store, records_url)
     if records is None:
         raise typer.Exit(CallerError.exit_code)
     router = Router.default(cards, policies, artifact)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from router.commands import options
-from router.commands.history import records
+from router.commands.history import stores
 from router.commands.history.records import show_cost
 from router.errors import CallerError
 
@@ -37,7 +37,8 @@ def savings(
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
-    store: records.Store = None,
+    store: stores.Store = None,
+    records_url: options.Records = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare the cost and forecast quality of routed requests with those of a baseline."""
@@ -47,7 +48,7 @@ def savings(
     from router.store.records.snapshots import CatalogSnapshot, read_unavailable
 
     start = None if since is None else read_since(since)
-    recorded = records.read_records(store)
+    recorded = stores.read_records(store, records_url)
     if recorded is None:
         return
     router = Router.default(cards, policies, artifact)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router import settings
 from router.commands import options
+from router.commands.learning.shared_state import State, Store, with_state
 from router.errors import CallerError
 
 if TYPE_CHECKING:
     from router.cards import Catalog
     from router.cards.adapter.canary import Canary
-    from router.store.state.protocol import StateStore
 
-T = TypeVar("T")
 app = typer.Typer(help="Let a card answer a share of another's conversations.", no_args_is_help=True)
-Store = Annotated[
-    str | None,
-    typer.Option("--store", help="Folder or URL of the shared state.", show_default="as that of route serve"),
-]
-State = Annotated[
-    str | None,
-    typer.Option(
-        "--state",
-        help="URL of the shared state of several gateways.",
-        show_default="PULVINAR_STATE, else the store",
-    ),
-]
 
 
 def register(parent: typer.Typer) -> None:
@@ -65,7 +49,7 @@ def start(
     # The state last: without the other two it would be invalid, and a gateway loads every change.
     for key, value in (("of", old.id), ("share", share), ("state", "canary")):
         set_in_mapping(file, "lineage", key, value)
-    _with_state(store, state, lambda opened: opened.restart_trial((card.id, old.id)))
+    with_state(store, state, lambda opened: opened.restart_trial((card.id, old.id)))
     typer.echo(f"{file}: {card.id} takes {share} of the conversations of {old.id}")
 
 
@@ -80,7 +64,7 @@ def status(
     from router.store.state.protocol import TrialCounts
 
     catalog = options.load_cards(cards)
-    trials = {(each.card, each.of): each for each in _with_state(store, state, lambda opened: opened.trials())}
+    trials = {(each.card, each.of): each for each in with_state(store, state, lambda opened: opened.trials())}
     rows: list[dict[str, Any]] = []
     for trial, canary in _canaries(catalog).items():
         counts = trials.get(trial) or TrialCounts(*trial)
@@ -134,25 +118,10 @@ def rollback(
     trial = next((trial for trial in _canaries(catalog) if trial[0] == card.id), None)
     if trial is None:
         raise CallerError(f"{card.id} is no canary: its lineage.state is not canary")
-    is_first = _with_state(store, state, lambda opened: opened.stop_trial(trial, why, time.time()))
+    is_first = with_state(store, state, lambda opened: opened.stop_trial(trial, why, time.time()))
     typer.echo(f"{card.id} {'is' if is_first else 'was already'} rolled back to {trial[1]}")
 
 
 def _canaries(catalog: Catalog) -> dict[tuple[str, str], Canary]:
     """The canaries by the ids of both cards, without their efforts."""
     return {canary.trial: canary for canary in catalog.canaries.values() if canary.card == canary.trial[0]}
-
-
-def _with_state(store: str | None, url: str | None, call: Callable[[StateStore], Coroutine[Any, Any, T]]) -> T:
-    from router.store import open_store
-    from router.store.backend import StateUse
-
-    async def run() -> T:
-        backend = open_store(store or settings.default_store(), state=url or settings.default_state())
-        state = backend.shared_state(StateUse())
-        try:
-            return await call(state)
-        finally:
-            await asyncio.to_thread(state.close)
-
-    return asyncio.run(run())

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router import settings
 from router.commands import options
+from router.commands.learning.shared_state import State, Store, with_state
 from router.errors import CallerError, did_you_mean
 
 if TYPE_CHECKING:
     from router.perceive.memory.card import CardMemory
     from router.pipeline import Router
-    from router.store.state.protocol import Blob
+    from router.store.state.protocol import Blob, StateStore
 
 
 def register(parent: typer.Typer) -> None:
@@ -29,34 +28,33 @@ def learning(
     forget: Annotated[str | None, typer.Option("--forget", metavar="CARD", help="Empty the card's memory.")] = None,
     cards: options.Cards = None,
     artifact: options.Artifact = None,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="Folder or URL of the shared state.", show_default="as that of route serve"),
-    ] = None,
+    store: Store = None,
+    state: State = None,
     as_json: options.Json = False,
 ) -> None:
     """Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it."""
-    from router.gateway.learning.memories import MEMORY
-    from router.store import open_store
-    from router.store.state.sqlite import HOLD_S
-
-    state = open_store(store or settings.default_store()).shared_state(HOLD_S)
-    try:
-        blobs = {blob.name.removeprefix(MEMORY): blob for blob in asyncio.run(state.blobs_after(0, MEMORY))}
-        if forget is not None:
-            if forget not in blobs:
-                raise CallerError(f'nothing was learned about "{forget}"{did_you_mean(forget, blobs)}')
-            if not asyncio.run(state.swap_blob(_emptied(blobs[forget]), time.time())):
-                raise CallerError(f"a vote on {forget} came at the same moment; try again")
-            typer.echo(f"{forget}: forgotten; running gateways follow within about a second")
-            return
-    finally:
-        state.close()
+    blobs = with_state(store, state, lambda opened: _learned(opened, forget))
+    if forget is not None:
+        typer.echo(f"{forget}: forgotten; running gateways follow within about a second")
+        return
     rows = _rows(blobs, _router(cards, artifact), key) if blobs else []
     if as_json:
         options.print_json(rows)
     else:
         _print(rows)
+
+
+async def _learned(state: StateStore, forget: str | None) -> dict[str, Blob]:
+    """What was learned, by the ids of cards. The memory of `forget` is emptied first. Raises CallerError."""
+    from router.gateway.learning.memories import MEMORY
+
+    blobs = {blob.name.removeprefix(MEMORY): blob for blob in await state.blobs_after(0, MEMORY)}
+    if forget is not None:
+        if forget not in blobs:
+            raise CallerError(f'nothing was learned about "{forget}"{did_you_mean(forget, blobs)}')
+        if not await state.swap_blob(_emptied(blobs[forget]), time.time()):
+            raise CallerError(f"a vote on {forget} came at the same moment; try again")
+    return blobs
 
 
 def _router(cards: Path | None, artifact: Path | None) -> Router:

@@ -182,8 +182,10 @@ def _of_set(
 
 def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list[DecisionRecord], sample: int) -> Pairs:
     """The pairs in a file, a folder of evidence or a store, of which `recorded` receives `sample` decisions."""
+    from router import settings
     from router.analysis import paired_outcomes as paired
     from router.store import open_store
+    from router.store.records.postgres.address import without_password
     from router.store.records.protocol import Filter
 
     path = Path(where)
@@ -193,12 +195,14 @@ def _of_records(where: str, catalog: Catalog, old: str, new: str, recorded: list
         return paired.pairs_of_evidence(path, old, new, catalog)
     if path.suffix in (".jsonl", ".gz"):
         raise CallerError(f"--records: {path} does not exist")
-    store = open_store(where).read_records()
+    shown = without_password(where)
+    is_url = where.startswith(("postgresql://", "postgres://"))
+    store = (open_store(settings.default_store(), records=where) if is_url else open_store(where)).read_records()
     if store is None or not store.last_number():
-        raise CallerError(f"--records: {where} is no file of outcomes, no folder of evidence and no store with records")
+        raise CallerError(f"--records: {shown} is no file of outcomes, no folder of evidence and no store with records")
     routed = Filter(routed=True)
     with store:
-        pairs = paired.pairs_of_records(store.scan(routed), where, old, new, catalog)
+        pairs = paired.pairs_of_records(store.scan(routed), shown, old, new, catalog)
         # Read again rather than kept: a store may have millions of decisions.
         rows = _spaced(sum(1 for _ in store.scan(routed)), sample)
         decisions = (record.decision for row, record in enumerate(store.scan(routed)) if row in rows)

@@ -46,7 +46,7 @@ class Dashboard:
         self,
         open_records: Callable[[], RecordStore | None] | None,
         setup: Callable[[], dict[str, Any]],
-        cards: Callable[[], list[dict[str, Any]]],
+        cards: Callable[[], dict[str, Any]],
         live: Callable[[], dict[str, Any]],
         decide: Callable[[Request, Entry], Awaitable[Response]],
     ) -> None:

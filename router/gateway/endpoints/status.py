@@ -24,12 +24,14 @@ from router.store.state.protocol import RemoteState
 _JSON = "application/json"
 _NOTHING: frozenset[str] = frozenset()
 _REFUSED = "a change was refused; a key with `operator: true` reads why"
+_RECORDS_WAIT = "the database of records cannot be written; a key with `operator: true` reads why"
 _ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 
 
 class Status:
     """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
-    `limits_problem` why the limits of keys cannot be kept, if so; `remote` is the state on another machine.
+    `limits_problem` why the limits of keys cannot be kept, if so, `records_problem` why records wait for their
+    database, which keeps no request from being served; `remote` is the state on another machine.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class Status:
         models: Callable[[], ModelList],
         is_draining: Callable[[], bool],
         limits_problem: Callable[[], str | None],
+        records_problem: Callable[[], str | None],
         remote: RemoteState | None = None,
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
         self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
-        self._remote = remote
+        self._records_problem, self._remote = records_problem, remote
 
     async def root(self, _: Request) -> Response:
         """`GET /`: the name and the version."""
@@ -66,7 +69,7 @@ class Status:
             # What an operator wrote into a refused file may be of cards that exist for one key only.
             refused, catalog = self._reloader.problem, current.router.catalog
             shown = refused if key.operator or not (refused and current.keys.tenants) else _REFUSED
-            hidden = current.keys.hidden(key)
+            hidden, records = current.keys.hidden(key), self._records_problem()
             callable_hidden = len(hidden - self._availability.unavailable.keys())
             status |= {
                 "status": "draining" if is_draining else "ready" if is_ready else "limits_unavailable",
@@ -77,6 +80,8 @@ class Status:
                 "configuration": {"number": current.number, "fingerprint": current.fingerprint},
                 "refused_edit": shown,
                 "limits_problem": problem,
+                # It names the database, which is the operator's business.
+                "records_problem": records if key.operator or records is None else _RECORDS_WAIT,
             }
             if self._remote is not None:
                 status["state"] = self._state_of(self._remote)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -52,8 +53,9 @@ class ServeOptions(Struct, frozen=True):
     """The options of `route serve`.
 
     `drain_s`: seconds of `/readyz` responding 503 between SIGTERM and the end of new connections. `store` is the
-    folder or URL of the shared counters and, with `records`, of the record of every request; `state` is the URL of the
-    counters where several gateways share them. `uds` is the path of a unix socket, in place of `host` and `port`.
+    folder or URL of the shared counters and, with `records`, of the record of every request, which goes from there to
+    the PostgreSQL database at `records_url`, if there is one; `state` is the URL of the counters where several gateways
+    share them. `uds` is the path of a unix socket, in place of `host` and `port`.
     """
 
     sources: Sources
@@ -61,6 +63,7 @@ class ServeOptions(Struct, frozen=True):
     store: str | Path
     state: str | None = None
     records: bool = True
+    records_url: str | None = None
     host: str = settings.DEFAULT_HOST
     port: int = settings.DEFAULT_PORT
     uds: Path | None = None
@@ -159,21 +162,10 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         is_trusted=is_trusted,
         base_path=lambda: reloader.current.config.base_path,
     )
-    backend = open_store(options.store, state=options.state)
-    state, remote, journal = _open_state(options, backend, reloader)
-    gateway = Gateway(
+    gateway = open_gateway(
+        options,
         reloader,
-        probe=list_servers,
-        gate=load_plan_gate(options.artifact),
-        state=state,
-        remote=remote,
-        # A single worker needs no shared store, and memory is faster.
-        conversations=SqliteState() if options.workers == 1 and remote is None else None,
-        journal=journal,
-        backend=None if journal is None else backend,
         access_log=AccessLog(writers.output) if options.access_log else None,
-        traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
-        metrics_folder=options.metrics_folder,
         polled={
             "connections": lambda: connections.count,
             "connections_refused": lambda: connections.refused,
@@ -210,6 +202,29 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
         return gateway.config.timeouts.total_s + _LAST_WORDS_S
 
     run(make_app(gateway), listener, Hooks(announce, drain, reloader.reload_soon, on_stop, grace_s), connections)
+
+
+def open_gateway(options: ServeOptions, reloader: ConfigReloader, **parts: Any) -> Gateway:
+    """The gateway of this process with its stores; `parts` are further arguments of `Gateway`.
+
+    Raises PassingError where a store cannot be used now.
+    """
+    backend = open_store(options.store, state=options.state, records=options.records_url)
+    state, remote, journal = _open_state(options, backend, reloader)
+    return Gateway(
+        reloader,
+        probe=list_servers,
+        gate=load_plan_gate(options.artifact),
+        state=state,
+        remote=remote,
+        # A single worker needs no shared store, and memory is faster.
+        conversations=SqliteState() if options.workers == 1 and remote is None else None,
+        journal=journal,
+        backend=None if journal is None else backend,
+        traces=open_traces(_card_lookup(reloader)) if settings.tracing() else None,
+        metrics_folder=options.metrics_folder,
+        **parts,
+    )
 
 
 def _open_state(

@@ -160,6 +160,12 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "config_ok": PolledMetric(
         "pulvinar_config_last_reload_ok", "1, or 0 after a rejected configuration change.", "min"
     ),
+    "records_ok": PolledMetric(
+        "pulvinar_records_ok", "1, or 0 while the database of records cannot be written, and they wait.", "min"
+    ),
+    "records_waiting": PolledMetric(
+        "pulvinar_records_waiting_bytes", "Size of the records that wait for the database."
+    ),
     "records_dropped": PolledMetric(
         "pulvinar_records_dropped", "Records dropped because the queue was full.", is_counter=True
     ),

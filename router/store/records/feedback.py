@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol, Self
 
 from msgspec import Meta, Struct
 
-from router.errors import FieldError
+from router.errors import ConflictError, FieldError, UnknownIdError, excerpt
 
 Verdict = Literal["good", "mixed", "bad"]
 Source = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -81,3 +82,40 @@ def value_of(value: float | None, verdict: Verdict | None) -> float:
         problem = "or `verdict` must be there, and only one of both: a number from 0 to 1, or good, mixed or bad"
         raise FieldError("value", problem)
     return VALUES[verdict] if verdict is not None else float(value or 0.0)
+
+
+def meant_record(name: str, found: Sequence[tuple[str, str | None]]) -> tuple[str, str]:
+    """The id and the card of the record that a client calls `name`, of the first that may be meant.
+
+    The id of a client's own choice has a suffix in the records. Raises UnknownIdError or FieldError.
+    """
+    row = next((row for row in found if row[0] == name), found[0] if found else None)
+    if row is None:
+        # Other keys' requests must look like requests that do not exist.
+        problem = f'names no request of this key: "{excerpt(name)}"; send the `x-request-id` of an answer'
+        raise UnknownIdError("id", problem)
+    if len(found) > 1 and row[0] != name:
+        raise FieldError("id", f'is ambiguous: several requests had the id "{excerpt(name)}"')
+    if row[1] is None:
+        raise FieldError("id", f'names a request that no model answered: "{excerpt(name)}"')
+    return row[0], row[1]
+
+
+def given_before(feedback: Feedback, known: Sequence[Feedback], *, of_any_key: bool) -> Feedback | None:
+    """That of `known`, all feedback about the record, which is the same as `feedback`; None where it is new.
+
+    Raises ConflictError where the source has judged differently, FieldError where too many sources have judged.
+    """
+    earlier = next((each for each in known if each.source == feedback.source), None)
+    if earlier is None:
+        if len(known) >= MAX_SOURCES and not of_any_key:
+            raise FieldError("source", f"would be one too many: {MAX_SOURCES} sources have judged this answer")
+    elif not earlier.says_the_same(feedback):
+        problem = f'"{feedback.source}" has judged {excerpt(feedback.record)} before, differently'
+        raise ConflictError(f"`source` {problem}; each source judges an answer once")
+    return earlier
+
+
+def used_idempotency_key() -> ConflictError:
+    """The error for an idempotency key that came with other feedback."""
+    return ConflictError("`idempotency_key` was used for other feedback; use a new one")

@@ -11,13 +11,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from router.errors import FileError
 from router.store.database import ForeignDatabaseError
+from router.store.records.protocol import RecordArchive
 from router.store.records.record import Entry, Record, Snapshot, read_entry, write_entry
 from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, SqliteRecords
@@ -36,6 +38,21 @@ _DAY_S = 86_400.0
 _LOG = logging.getLogger(__name__)
 
 
+class Destination(Struct, frozen=True):
+    """Where the records of a journal go: `open` connects to it.
+
+    Until then they are in the folder `queue` of the store, so that those for one database never get into another.
+    """
+
+    open: Callable[[], RecordArchive]
+    queue: str
+
+
+def sqlite_in(folder: Path) -> Destination:
+    """The database in the store's own folder."""
+    return Destination(lambda: SqliteRecords.open(folder), FOLDER_NAME)
+
+
 class Journal:
     """The `RecordSink` of one process. Open it in the process that uses it, not before a fork.
 
@@ -47,6 +64,7 @@ class Journal:
     def __init__(
         self,
         folder: Path,
+        destination: Destination | None = None,
         *,
         keep_days: float | None = None,
         limit_bytes: int = LIMIT_BYTES,
@@ -54,18 +72,18 @@ class Journal:
     ) -> None:
         """Use `Journal.open`."""
         self.folder, self.keep_days = folder, keep_days
+        self._destination = destination or sqlite_in(folder)
         self.written = self.dropped = 0
         self._limit, self._interval_s = limit_bytes, interval_s
         # `_lock` guards what `append` uses and is held only briefly; `_moving` is held while records are moved.
         self._lock, self._moving = threading.Lock(), threading.RLock()
         self._active: Segment | None = None
         self._sealed: Segment | None = None
-        self._records: SqliteRecords | None = None
-        self._inode = 0
+        self._records: RecordArchive | None = None
         # When the thread began to write to the folder, and whether that took long the last time.
         self._writing_since_s: float | None = None
         self._was_slow = False
-        self._is_failing = False
+        self._problem: str | None = None
         self._next_drop_log = self._next_recovery = self._next_prune = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -74,17 +92,19 @@ class Journal:
     def open(
         cls,
         folder: Path,
+        destination: Destination | None = None,
         *,
         keep_days: float | None = None,
         limit_bytes: int = LIMIT_BYTES,
         interval_s: float = INTERVAL_S,
     ) -> Journal:
-        """Start writing records to `folder`, which is created if it does not exist.
+        """Start writing records to `folder`, which is created if it does not exist, on their way to `destination`, by
+        default the database in the folder.
 
-        Raises ForeignDatabaseError if the database there is damaged or of a newer release. If it only cannot be written
+        Raises ForeignDatabaseError if the database is damaged or of a newer release. If it only cannot be written
         at the moment, the journal logs an error and tries again later.
         """
-        journal = cls(folder, keep_days=keep_days, limit_bytes=limit_bytes, interval_s=interval_s)
+        journal = cls(folder, destination, keep_days=keep_days, limit_bytes=limit_bytes, interval_s=interval_s)
         try:
             journal._begin_segment()
             journal._connect()
@@ -114,6 +134,17 @@ class Journal:
         """Whether the thread noticed that writing to the disk takes long."""
         since_s = self._writing_since_s
         return self._was_slow or (since_s is not None and time.monotonic() - since_s > _SLOW_S)
+
+    @property
+    def problem(self) -> str | None:
+        """Why records cannot be moved to the database at present; None if they can."""
+        return self._problem
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The size of the records that are waiting for the database."""
+        with self._lock:
+            return self._waiting_bytes()
 
     def flush(self) -> None:
         """Move all waiting records to the database now. Raises OSError or FileError."""
@@ -146,7 +177,7 @@ class Journal:
         """Write `line` to the active segment. Returns what prevented it, None on success."""
         if self._active is None:
             return "the journal is not open"
-        waiting_bytes = sum(segment.size for segment in (self._active, self._sealed) if segment is not None)
+        waiting_bytes = self._waiting_bytes()
         if waiting_bytes + len(line) > self._limit:
             return f"{waiting_bytes / 2**20:.0f} MiB queued; the database is not accepting writes"
         try:
@@ -156,6 +187,9 @@ class Journal:
         if self._active.size > _WAKE_BYTES and not self._wake.is_set():
             self._wake.set()
         return None
+
+    def _waiting_bytes(self) -> int:
+        return sum(segment.size for segment in (self._active, self._sealed) if segment is not None)
 
     def _run(self) -> None:
         pause_s = self._interval_s
@@ -176,7 +210,7 @@ class Journal:
 
     def _begin_segment(self) -> None:
         """Seal the active segment, and let `append` write to a new file."""
-        journal = self.folder / FOLDER_NAME
+        journal = self.folder / self._destination.queue
         started_s = self._writing_since_s = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -202,7 +236,7 @@ class Journal:
         now = time.monotonic()
         if now >= self._next_recovery:
             self._next_recovery = now + _RECOVER_EVERY_S
-            recover_segments(self.folder, self._connect())
+            recover_segments(self.folder / self._destination.queue, self._connect())
 
     def _prune(self) -> None:
         now = time.monotonic()
@@ -210,14 +244,11 @@ class Journal:
             more = self._connect().prune(time.time() - self.keep_days * _DAY_S)
             self._next_prune = now if more else now + _PRUNE_EVERY_S
 
-    def _connect(self) -> SqliteRecords:
-        file = self.folder / FILE_NAME
-        if self._records is not None and not _has_inode(file, self._inode):
-            # The file was moved away; further writes to it would be lost.
+    def _connect(self) -> RecordArchive:
+        if self._records is not None and not self._records.is_current():
             self._disconnect()
         if self._records is None:
-            self._records = SqliteRecords.open(self.folder)
-            self._inode = file.stat().st_ino
+            self._records = self._destination.open()
         return self._records
 
     def _release_files(self) -> None:
@@ -239,13 +270,13 @@ class Journal:
         if isinstance(error, ForeignDatabaseError):
             # Reopen the file next time; it may have been replaced by then.
             self._disconnect()
-        if not self._is_failing:
-            self._is_failing = True
+        if self._problem is None:
             _LOG.error("%s: records cannot be written to the database: %s", self.folder, error)
+        self._problem = str(error)
 
     def _log_recovery(self) -> None:
-        if self._is_failing:
-            self._is_failing = False
+        if self._problem is not None:
+            self._problem = None
             message = "%s: records are written to the database again; %d have been dropped so far"
             _LOG.warning(message, self.folder, self.dropped)
 
@@ -262,15 +293,15 @@ def open_records(folder: Path) -> SqliteRecords | None:
         if not os.access(folder, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
             return SqliteRecords.open(folder, read_only=True)
         records = SqliteRecords.open(folder)
-        recover_segments(folder, records)
+        recover_segments(folder / FOLDER_NAME, records)
     except OSError as error:
         raise FileError(str(folder), None, f"cannot be read: {error.strerror}") from None
     return records
 
 
-def recover_segments(folder: Path, records: SqliteRecords) -> None:
-    """Move what exited processes left in the journal of `folder` to `records`. Raises DatabaseError or OSError."""
-    for file in segment_files(folder / FOLDER_NAME):
+def recover_segments(queue: Path, records: RecordArchive) -> None:
+    """Move what exited processes left in the folder `queue` to `records`. Raises DatabaseError or OSError."""
+    for file in segment_files(queue):
         segment = Segment.claim(file)
         if segment is not None:
             try:
@@ -280,7 +311,7 @@ def recover_segments(folder: Path, records: SqliteRecords) -> None:
                 raise
 
 
-def _move(segment: Segment, records: SqliteRecords) -> None:
+def _move(segment: Segment, records: RecordArchive) -> None:
     entries = _Entries(segment)
     skipped = records.add(entries, time.time()) + entries.damaged
     segment.delete()
@@ -304,10 +335,3 @@ class _Entries:
             content = entry.record or entry.snapshot
             if content is not None:
                 yield content
-
-
-def _has_inode(file: Path, inode: int) -> bool:
-    try:
-        return file.stat().st_ino == inode
-    except FileNotFoundError:
-        return False

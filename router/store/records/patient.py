@@ -54,6 +54,16 @@ class PatientSink:
         """See `RecordSink`."""
         return self._sink.dropped + self._overflow
 
+    @property
+    def problem(self) -> str | None:
+        """See `RecordSink`."""
+        return self._sink.problem
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See `RecordSink`."""
+        return self._sink.waiting_bytes
+
     def append(self, record: Record) -> Awaitable[None] | None:
         """Write the record, or have it written. Returns what to await until it is; None where it is already."""
         if not self._is_slow():

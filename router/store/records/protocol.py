@@ -1,8 +1,10 @@
-"""The interfaces of the record store: a sink that the gateway writes to, a store that commands read from."""
+"""The interfaces of the record store: a sink that the gateway writes to, a store that commands read from, and an
+archive that the sink moves its records to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -43,6 +45,14 @@ class RecordSink(Protocol):
     @property
     def dropped(self) -> int:
         """How many records could not be written."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why records cannot be moved to the database at present, and wait in the journal; None if they can."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The size of the records that wait in the journal."""
 
     def append(self, record: Record) -> Awaitable[None] | None:
         """Write `record`. On return, or once what it returns is awaited, the record survives the process, or is counted
@@ -99,3 +109,21 @@ class RecordStore(Protocol):
 
     def snapshot(self, fingerprint: str) -> bytes | None:
         """The content of a snapshot; None if it is not stored."""
+
+
+class RecordArchive(RecordStore, Protocol):
+    """A database of records. Its methods raise DatabaseError where it cannot be used."""
+
+    def add(self, entries: Iterable[Record | Snapshot], now_s: float) -> int:
+        """Insert `entries`, except those already stored. Returns how many the database rejected.
+
+        An error may leave a part of them stored: the same entries can be added again.
+        """
+
+    def prune(self, before_s: float) -> bool:
+        """Delete some of the records older than `before_s`, their feedback, and old snapshots and totals. Returns
+        whether there may be more.
+        """
+
+    def is_current(self) -> bool:
+        """Whether this connection still leads to the database; if not, it must be opened again."""

@@ -7,14 +7,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
-from router.errors import CallerError
-from router.store.database import DatabaseError, Transaction, database_errors, open_database
+from router.store.database import Transaction, database_errors, open_database
 from router.store.records import totals
 from router.store.records.feedback import Feedback
 from router.store.records.protocol import EVERYTHING, Filter
 from router.store.records.record import Record, Snapshot
+from router.store.records.rows import (
+    BATCH,
+    FEEDBACK_COLUMNS,
+    conditions,
+    feedback_in,
+    fixed_conditions,
+    only_match,
+    record_in,
+    row_of,
+)
 
 FILE_NAME = "records.sqlite"
 
@@ -70,17 +77,12 @@ MIGRATIONS = (
     totals.DAYS_MIGRATION,
 )
 
-FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
 # Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.
 _INSERT = f"INSERT INTO records VALUES (NULL{', ?' * 16}) ON CONFLICT (id) DO NOTHING"
 _INSERT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET seen_at = max(seen_at, excluded.seen_at)"""
 _COLUMNS = "number, record, vector, prompt"
-_MAX_INTEGER = 2**63 - 1
-_BATCH = 500
 _SNAPSHOT_GRACE_S = 86_400.0
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Record)
 
 
 class SqliteRecords:
@@ -89,6 +91,7 @@ class SqliteRecords:
     def __init__(self, file: Path, database: sqlite3.Connection) -> None:
         self.file, self._database = file, database
         self._added_up_until_s = 0.0
+        self._inode = _inode(file)
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> SqliteRecords:
@@ -116,7 +119,7 @@ class SqliteRecords:
             for entry in entries:
                 try:
                     if isinstance(entry, Record):
-                        self._database.execute(_INSERT, _row(entry))
+                        self._database.execute(_INSERT, row_of(entry))
                     else:
                         self._database.execute(_INSERT_SNAPSHOT, (entry.fingerprint, now_s, entry.content))
                 except (ValueError, OverflowError, sqlite3.DataError):
@@ -137,7 +140,7 @@ class SqliteRecords:
             with Transaction(self._database):
                 old = "SELECT number FROM records WHERE at < ? ORDER BY at LIMIT ?"
                 delete = f"DELETE FROM records WHERE number IN ({old})"
-                deleted = self._database.execute(delete, (before_s, _BATCH)).rowcount
+                deleted = self._database.execute(delete, (before_s, BATCH)).rowcount
                 # A snapshot in use is written again every hour, so no remaining record refers to these.
                 self._database.execute("DELETE FROM snapshots WHERE seen_at < ?", (before_s - _SNAPSHOT_GRACE_S,))
                 self._database.execute("DELETE FROM hours WHERE hour < ?", (before_s - totals.HOUR_S,))
@@ -145,14 +148,18 @@ class SqliteRecords:
             if deleted:
                 # `execute` would free a single page.
                 self._database.executescript("PRAGMA incremental_vacuum(500)")
-        return deleted == _BATCH
+        return deleted == BATCH
+
+    def is_current(self) -> bool:
+        """Whether the file has not been moved away since; further writes to it would be lost."""
+        return _inode(self.file) == self._inode
 
     def tail(self, limit: int, wanted: Filter = EVERYTHING, *, prompts: bool = True) -> list[Record]:
         """The newest records, oldest first; their prompts, which may be large, only where `prompts`."""
         condition, values = _where(wanted)
         columns = _COLUMNS if prompts else "number, record, vector, NULL"
         sql = f"SELECT {columns} FROM records WHERE {condition} ORDER BY at DESC, number DESC LIMIT ?"
-        return [self._record(row) for row in reversed(self._select(sql, [*values, limit]))]
+        return [record_in(row, str(self.file)) for row in reversed(self._select(sql, [*values, limit]))]
 
     def last_number(self) -> int:
         """The number of the record that was added last; 0 if there are no records."""
@@ -161,34 +168,28 @@ class SqliteRecords:
     def added_after(self, number: int, wanted: Filter = EVERYTHING) -> list[tuple[int, Record]]:
         """A batch of records added after record `number`, in the order of insertion, each with its own number."""
         condition, values = _where(wanted)
-        sql = f"SELECT {_COLUMNS} FROM records WHERE number > ? AND {condition} ORDER BY number LIMIT {_BATCH}"
-        return [(int(row[0]), self._record(row)) for row in self._select(sql, [number, *values])]
+        sql = f"SELECT {_COLUMNS} FROM records WHERE number > ? AND {condition} ORDER BY number LIMIT {BATCH}"
+        return [(int(row[0]), record_in(row, str(self.file))) for row in self._select(sql, [number, *values])]
 
     def find(self, prefix: str) -> Record:
         """The record whose id is `prefix` or is the only one to begin with it. Raises CallerError."""
         sql = f"SELECT {_COLUMNS} FROM records WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2"
         # The greatest code point: every id that begins with the prefix sorts before it.
         rows = self._select(sql, [prefix, prefix + "\U0010ffff"]) if prefix else []
-        matches = [self._record(row) for row in rows]
-        if not matches:
-            raise CallerError(f'there is no record "{prefix}" (`route records tail` lists the newest)')
-        if len(matches) > 1 and matches[0].id != prefix:
-            examples = f"{matches[0].id} and {matches[1].id}"
-            raise CallerError(f'"{prefix}" is ambiguous: several record ids begin with it, such as {examples}')
-        return matches[0]
+        return only_match([record_in(row, str(self.file)) for row in rows], prefix)
 
     def scan(self, wanted: Filter = EVERYTHING) -> Iterator[Record]:
         """All records, oldest first, without their prompts. Records added meanwhile may be included."""
         condition, values = _where(wanted)
         sql = (
             f"SELECT number, record, vector, NULL, at FROM records WHERE (at, number) > (?, ?) AND {condition} "
-            f"ORDER BY at, number LIMIT {_BATCH}"
+            f"ORDER BY at, number LIMIT {BATCH}"
         )
         # In pages: one long read would block checkpoints of the write-ahead log.
         at, number = float("-inf"), 0
         while rows := self._select(sql, [at, number, *values]):
             for row in rows:
-                yield self._record(row)
+                yield record_in(row, str(self.file))
             number, at = rows[-1][0], rows[-1][4]
 
     def feedback_of(self, record: str) -> list[Feedback]:
@@ -200,7 +201,7 @@ class SqliteRecords:
         """All feedback given since then, in seconds since 1970, oldest first."""
         sql = (
             f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE (at, record, source) > (?, ?, ?) "
-            f"ORDER BY at, record, source LIMIT {_BATCH}"
+            f"ORDER BY at, record, source LIMIT {BATCH}"
         )
         place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
         while rows := self._select(sql, place):
@@ -216,7 +217,7 @@ class SqliteRecords:
             f"SELECT number, records.record, vector, NULL, {columns} FROM feedback "
             "JOIN records ON id = feedback.record WHERE feedback.at >= ? ORDER BY feedback.at DESC LIMIT ?"
         )
-        return [(feedback_in(row[4:]), self._record(row)) for row in self._select(sql, (since_s, limit))]
+        return [(feedback_in(row[4:]), record_in(row, str(self.file))) for row in self._select(sql, (since_s, limit))]
 
     def totals(
         self, by: Sequence[totals.Grouping], since_s: float, until_s: float, surfaces: Collection[str]
@@ -234,63 +235,16 @@ class SqliteRecords:
         with database_errors(self.file):
             return self._database.execute(sql, tuple(values)).fetchall()
 
-    def _record(self, row: Sequence[Any]) -> Record:
-        number, text, vector, prompt, *_ = row
-        try:
-            record = _DECODER.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DatabaseError(str(self.file), None, f"record number {number} cannot be read: {error}") from None
-        if vector is not None and record.decision is not None:
-            record = msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, vector=vector))
-        return record if prompt is None else msgspec.structs.replace(record, prompt=prompt)
 
-
-def feedback_in(row: Sequence[Any]) -> Feedback:
-    """The feedback in a row of FEEDBACK_COLUMNS."""
-    record, source, at, value, verdict, comment, key, idempotency_key = row
-    return Feedback(record, value, at, source, verdict, comment, key, idempotency_key)
+def _inode(file: Path) -> int | None:
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _where(wanted: Filter) -> tuple[str, list[object]]:
     """The filter as a condition in SQL with its parameters."""
-    comparisons = (
-        ("card = ?", wanted.card),
-        ("key = ?", wanted.key),
-        ("at >= ?", wanted.since),
-        ("at < ?", wanted.until),
-        ("(at, number) < (SELECT at, number FROM records WHERE id = ?)", wanted.before),
-    )
-    given = [(condition, value) for condition, value in comparisons if value is not None]
-    conditions = [condition for condition, _ in given]
-    if wanted.routed:
-        conditions.append("policy IS NOT NULL")
-    if wanted.errors:
-        conditions.append("(status >= 400 OR error IS NOT NULL)")
-    return " AND ".join(conditions) or "TRUE", [value for _, value in given]
-
-
-def _row(record: Record) -> tuple[object, ...]:
-    outcome, decision, usage = record.outcome, record.decision, record.outcome.usage
-    plain = record
-    if decision is not None:
-        plain = msgspec.structs.replace(record, prompt=None, decision=msgspec.structs.replace(decision, vector=b""))
-    elif record.prompt is not None:
-        plain = msgspec.structs.replace(record, prompt=None)
-    return (
-        record.id,
-        record.at,
-        record.surface,
-        record.asked,
-        record.key,
-        decision.policy if decision else None,
-        outcome.card,
-        outcome.status,
-        outcome.error,
-        min(usage.input_tokens, _MAX_INTEGER) if usage else None,
-        min(usage.output_tokens, _MAX_INTEGER) if usage else None,
-        outcome.cost_usd,
-        outcome.total_ms,
-        _ENCODER.encode(plain).decode(),
-        decision.vector if decision else None,
-        record.prompt,
-    )
+    given = conditions(wanted)
+    every = [*(condition.format("?") for condition, _ in given), *fixed_conditions(wanted)]
+    return " AND ".join(every) or "TRUE", [value for _, value in given]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,24 +11,23 @@ import pytest
 from router.errors import ConflictError, FieldError, UnknownIdError
 from router.store.backend import FolderBackend
 from router.store.records.feedback import MAX_SOURCES, Feedback, FeedbackStore, value_of
-from router.store.records.sqlite import SqliteRecords
 from router.types import Outcome
-from tests.store.records.examples import record
+from tests.store.records.examples import DAY_S, record
 
 AT = 1_000_000.0
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with SqliteRecords.open(tmp_path) as records:
+def records_of(backend: FolderBackend) -> FolderBackend:
+    with backend.archive() as records:
         failed = record("failed", outcome=Outcome(502, 30.0, error="upstream_error"))
         records.add([record("mine", key="a"), record("theirs", key="b"), record("open"), failed], AT)
-    return tmp_path
+    return backend
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[FeedbackStore]:
-    with FolderBackend(folder).feedback() as store:
+def store(records_of: FolderBackend) -> Iterator[FeedbackStore]:
+    with records_of.feedback() as store:
         yield store
 
 
@@ -37,11 +35,11 @@ def mine(value: float = 1.0, **fields: object) -> Feedback:
     return msgspec.structs.replace(Feedback("mine", value, AT, key="a"), **fields)
 
 
-def test_feedback_is_read_back_as_it_was_given(folder: Path, store: FeedbackStore) -> None:
+def test_feedback_is_read_back_as_it_was_given(records_of: FolderBackend, store: FeedbackStore) -> None:
     given = mine(0.25, source="judge", comment="too long", idempotency_key="k-1")
     stored = store.add(given)
     assert (stored.feedback, stored.card, stored.is_new) == (given, "poet", True)
-    with SqliteRecords.open(folder) as records:
+    with records_of.archive() as records:
         assert records.feedback_of("mine") == [given]
         assert list(records.scan_feedback()) == [given]
 
@@ -67,8 +65,10 @@ def test_an_idempotency_key_is_used_once_by_each_key(store: FeedbackStore) -> No
     assert store.add(Feedback("theirs", 1.0, AT, key="b", idempotency_key="k-1")).is_new
 
 
-def test_the_id_that_a_client_chose_is_enough_where_it_used_it_once(folder: Path, store: FeedbackStore) -> None:
-    with SqliteRecords.open(folder) as records:
+def test_the_id_that_a_client_chose_is_enough_if_it_used_it_once(
+    records_of: FolderBackend, store: FeedbackStore
+) -> None:
+    with records_of.archive() as records:
         ids = ("turn-1.aa", "turn-2.aa", "turn-2.bb")
         records.add([*(record(name, key="a") for name in ids), record("turn-1.bb", key="b")], AT)
     assert store.add(mine(record="turn-1")).feedback.record == "turn-1.aa"
@@ -103,11 +103,11 @@ def test_the_sources_of_one_answer_are_limited(store: FeedbackStore) -> None:
     assert not store.add(mine(source="judge-3")).is_new
 
 
-def test_of_parallel_judgements_of_one_source_one_is_stored(folder: Path) -> None:
+def test_of_parallel_judgements_of_one_source_one_is_stored(records_of: FolderBackend) -> None:
     results: list[bool | None] = []
 
     def give(value: float) -> None:
-        with FolderBackend(folder).feedback() as store:
+        with records_of.feedback() as store:
             try:
                 results.append(store.add(mine(value)).is_new)
             except ConflictError:
@@ -121,15 +121,15 @@ def test_of_parallel_judgements_of_one_source_one_is_stored(folder: Path) -> Non
     assert sorted(results, key=str) == [None] * 7 + [True]
 
 
-def test_feedback_is_deleted_with_its_record(folder: Path, store: FeedbackStore) -> None:
+def test_feedback_is_deleted_with_its_record(records_of: FolderBackend, store: FeedbackStore) -> None:
     store.add(mine())
-    with SqliteRecords.open(folder) as records:
-        records.prune(AT + 1)
+    with records_of.archive() as records:
+        records.prune(AT + DAY_S)
         assert list(records.scan_feedback()) == []
 
 
-def test_feedback_is_scanned_in_order_over_several_pages(folder: Path, store: FeedbackStore) -> None:
-    with SqliteRecords.open(folder) as records:
+def test_feedback_is_scanned_in_order_over_several_pages(records_of: FolderBackend, store: FeedbackStore) -> None:
+    with records_of.archive() as records:
         records.add([record(f"r-{number:04}") for number in range(1100)], AT)
         for number in reversed(range(1100)):
             store.add(Feedback(f"r-{number:04}", 0.5, AT + number // 3))

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.store.backend import FolderBackend
 from router.store.database import open_database
+from router.store.records.protocol import RecordArchive
 from router.store.records.record import Record
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
 from router.store.records.totals import Totals
 from router.types import Outcome, Usage
-from tests.store.records.examples import record
+from tests.store.records.examples import DAY_S, record
 
 HOUR = 3600.0
 
@@ -30,12 +32,12 @@ def several() -> list[Record]:
     ]
 
 
-def hours(records: SqliteRecords) -> list[Totals]:
+def hours(records: RecordArchive) -> list[Totals]:
     return records.totals(["hour"], 0, 10 * HOUR, ["chat"])
 
 
-def test_the_requests_of_an_hour_are_summed(tmp_path: Path) -> None:
-    with SqliteRecords.open(tmp_path) as records:
+def test_the_requests_of_an_hour_are_summed(backend: FolderBackend) -> None:
+    with backend.archive() as records:
         records.add(several(), 0)
         first, second = hours(records)
         assert (first.group, first.requests, first.errors) == ((3600,), 2, 0)
@@ -44,8 +46,8 @@ def test_the_requests_of_an_hour_are_summed(tmp_path: Path) -> None:
         assert records.totals(["hour"], 7200, 10 * HOUR, ["chat"]) == [second]
 
 
-def test_requests_are_summed_by_card_and_key_and_surface(tmp_path: Path) -> None:
-    with SqliteRecords.open(tmp_path) as records:
+def test_requests_are_summed_by_card_and_key_and_surface(backend: FolderBackend) -> None:
+    with backend.archive() as records:
         records.add([*several(), record("list", at=HOUR, surface="models")], 0)
         of_cards = records.totals(["card"], 0, 10 * HOUR, ["chat"])
         assert [(each.group, each.requests) for each in of_cards] == [(("",), 1), (("poet",), 2)]
@@ -53,15 +55,15 @@ def test_requests_are_summed_by_card_and_key_and_surface(tmp_path: Path) -> None
         assert records.totals(["surface"], 0, 10 * HOUR, ["models"])[0].requests == 1
 
 
-def test_groups_can_agree_in_several_columns(tmp_path: Path) -> None:
-    with SqliteRecords.open(tmp_path) as records:
+def test_groups_can_agree_in_several_columns(backend: FolderBackend) -> None:
+    with backend.archive() as records:
         records.add(several(), 0)
         found = records.totals(["hour", "card"], 0, 10 * HOUR, ["chat"])
         assert [(each.group, each.requests) for each in found] == [((3600, "poet"), 2), ((7200, ""), 1)]
 
 
-def test_a_record_that_is_added_twice_counts_once(tmp_path: Path) -> None:
-    with SqliteRecords.open(tmp_path) as records:
+def test_a_record_that_is_added_twice_counts_once(backend: FolderBackend) -> None:
+    with backend.archive() as records:
         records.add([*several(), *several()], 0)
         records.add(several(), 0)
         assert [hour.requests for hour in hours(records)] == [2, 1]
@@ -76,10 +78,10 @@ def test_records_of_an_earlier_release_are_counted(tmp_path: Path) -> None:
         assert [hour.requests for hour in hours(records)] == [2, 1]
 
 
-def test_hours_are_deleted_with_their_records(tmp_path: Path) -> None:
-    with SqliteRecords.open(tmp_path) as records:
+def test_hours_are_deleted_with_their_records(backend: FolderBackend) -> None:
+    with backend.archive() as records:
         records.add(several(), 0)
-        records.prune(10 * HOUR)
+        records.prune(2 * DAY_S)
         assert hours(records) == []
 
 

@@ -192,6 +192,7 @@ function showAlerts(holder, state) {
   const found = [];
   if (state.refused_edit) found.push(`The last change of the configuration was refused, and the one before is active:\n${state.refused_edit}`);
   if (state.limits_problem) found.push(`Limits of keys cannot be kept, and their requests get 503: ${state.limits_problem}`);
+  if (state.records_problem) found.push(`Records wait in the journal, since their database cannot be written: ${state.records_problem}`);
   if (state.records_dropped) found.push(`${show.count(state.records_dropped)} records were dropped: the store cannot be written.`);
   if (state.is_draining) found.push("The gateway is shutting down, and takes no new requests.");
   const cooling = Object.keys(state.cooling ?? {});

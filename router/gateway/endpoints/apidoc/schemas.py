@@ -335,6 +335,7 @@ class Readiness(Struct):
     configuration: Configuration | UnsetType = UNSET
     refused_edit: str | UnsetType | None = UNSET
     limits_problem: str | UnsetType | None = UNSET
+    records_problem: str | UnsetType | None = UNSET
 
 
 class NamedCard(Struct):
