@@ -34,13 +34,21 @@ def test_a_path_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) 
     assert open_store("~/store") == FolderBackend(Path("/home/someone/store"))
 
 
-@pytest.mark.parametrize("scheme", ["redis", "mysql", "sqlit"])
-def test_an_unknown_scheme_is_a_configuration_error_that_names_the_known_ones(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "hint"),
+    [
+        ("redis", "; state in Redis is chosen with --state"),
+        ("postgresql", "; records in PostgreSQL are chosen with --records"),
+        ("mysql", ""),
+        ("sqlit", ""),
+    ],
+)
+def test_an_unknown_scheme_is_a_configuration_error_that_names_the_known_ones(scheme: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         open_store(f"{scheme}://localhost:1234/0")
     assert str(error.value) == (
         f'cannot open the store "{scheme}://localhost:1234/0": unknown scheme "{scheme}"; '
-        "use a folder or sqlite:///folder"
+        f"use a folder or sqlite:///folder{hint}"
     )
 
 

@@ -117,7 +117,7 @@ def test_no_acknowledged_record_is_lost_when_two_gateways_are_killed(tmp_path: P
     # Of each writer, at most the record whose line was truncated is more.
     assert len(stored) <= len(written) + 2
     with PostgresRecords.open(read_address(postgres_url)) as records:
-        assert sum(hour.requests for hour in records.totals("hour", 0, 1e10, ["chat"])) == len(stored)
+        assert sum(hour.requests for hour in records.totals(["hour"], 0, 1e10, ["chat"])) == len(stored)
 
 
 def test_no_acknowledged_record_is_lost_when_postgresql_is_killed(
@@ -192,7 +192,7 @@ def test_a_batch_that_is_repeated_is_stored_and_counted_once(emptied_postgres_ur
         records.add(batch, 0.0)
         records.add([*batch, record("new")], 0.0)
         assert len(list(records.scan())) == 21
-        assert [hour.requests for hour in records.totals("hour", 0, 1e10, ["chat"])] == [21]
+        assert [hour.requests for hour in records.totals(["hour"], 0, 1e10, ["chat"])] == [21]
 
 
 def test_a_record_that_postgresql_rejects_blocks_no_other(emptied_postgres_url: str) -> None:
