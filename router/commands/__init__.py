@@ -49,7 +49,7 @@ def build() -> typer.Typer:
     """The command line with all commands."""
     from router.commands import ask, doctor, gateway, init, keys, prompt, serve
     from router.commands.catalogue import adapters, cards, plans, policies
-    from router.commands.history import records, savings
+    from router.commands.history import feedback_import, records, savings
     from router.commands.learning import canary, learn, memory, onboard, pareto, promote, solve
 
     app = typer.Typer(
@@ -62,7 +62,8 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
-    for module in (*routing, serve, gateway, keys, records, savings, learn, onboard, solve, promote, canary, memory):
+    history = records, savings, feedback_import
+    for module in (*routing, serve, gateway, keys, *history, learn, onboard, solve, promote, canary, memory):
         module.register(app)
     return app
 

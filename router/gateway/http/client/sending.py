@@ -19,8 +19,9 @@ CONNECTION = "pulvinar.connection"
 _PIECE_BYTES = 64 * 1024
 # What a client that reads may take for the end of a response whose time is over.
 _FAREWELL_S = 1.0
-# Calls to upstreams end at the deadline itself, and name the upstream that was late.
-_GRACE_S = 0.25
+# Calls to upstreams end at the deadline itself, name the upstream that was late, and count what had arrived of its
+# answer: a busy process needs a moment for that, and what is not counted is not charged.
+_GRACE_S = 2.0
 
 
 class StalledClientError(ClientDisconnect):
