@@ -255,3 +255,13 @@ def test_the_image_is_built_from_a_digest_and_from_hashes_only() -> None:
     installs = re.findall(r"pip (?:install|wheel)[^&\n]*", dockerfile)
     assert len(installs) == 4
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs)
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_of_one_group_run_in_one_process_of_a_parallel_run(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist adds the group to a test's id. With a release of pytest that it does not know it silently fails to,
+    and everything that a group shares is made in every process.
+    """
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("this run does not distribute groups (--dist loadgroup)")
+    assert request.node.nodeid.endswith("@together")

@@ -44,7 +44,9 @@ def python_of(name: str) -> Path:
     def make(folder: Path) -> None:
         venv.create(folder, with_pip=True)
         python = folder / "bin" / "python"
-        install([python, "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", requirements], folder)
+        # Most of the modules are never imported, so none is compiled ahead.
+        options = ["--quiet", "--no-deps", "--no-compile"]
+        install([python, "-m", "pip", "install", *options, "--requirement", requirements], folder)
 
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return cached_folder(f"{name}-py{version}", [requirements], make) / "bin" / "python"

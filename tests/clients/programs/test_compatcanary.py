@@ -10,7 +10,7 @@ from tests.clients.packages import NEEDS_NODE, npm_packages
 from tests.clients.programs.conftest import CARDS
 from tests.clients.programs.workplace import Workplace
 
-pytestmark = [pytest.mark.slow, NEEDS_NODE]
+pytestmark = [pytest.mark.slow, NEEDS_NODE, pytest.mark.xdist_group("compatcanary")]
 
 
 @pytest.mark.parametrize("model", [*CARDS, "auto"])

@@ -13,7 +13,7 @@ from tests.clients.programs.workplace import NOTE, Workplace
 from tests.clients.scripted_model import calling, dictating
 from tests.clients.upstream import Upstream
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("llm")]
 
 _FUNCTION = '''
 def read_note(path: str) -> str:

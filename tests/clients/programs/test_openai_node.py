@@ -12,7 +12,7 @@ from tests.clients.programs.conftest import CARDS
 from tests.clients.programs.workplace import NOTE, Workplace
 from tests.clients.scripted_model import calling
 
-pytestmark = [pytest.mark.slow, NEEDS_NODE]
+pytestmark = [pytest.mark.slow, NEEDS_NODE, pytest.mark.xdist_group("openai-node")]
 
 
 @pytest.mark.parametrize("model", [*CARDS, "auto"])

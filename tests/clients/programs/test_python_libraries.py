@@ -39,6 +39,7 @@ def output_of(page: str, gateway: str, model: str, place: Workplace, more: str =
 every_model = pytest.mark.parametrize("model", ["open-model", "claude", "auto"])
 
 
+@pytest.mark.xdist_group("instructor")
 @every_model
 def test_instructor_fills_a_model_whole_in_parts_and_again_after_an_error(
     model: str, gateway: str, upstream: Upstream, workplace: Workplace
@@ -54,6 +55,7 @@ def test_instructor_fills_a_model_whole_in_parts_and_again_after_an_error(
     assert "not on the first attempt" in str(upstream.last.body)
 
 
+@pytest.mark.xdist_group("pydantic-ai")
 @every_model
 def test_pydantic_ai_runs_a_tool_in_every_protocol(model: str, gateway: str, workplace: Workplace) -> None:
     lines = output_of("pydantic-ai", gateway, model, workplace)

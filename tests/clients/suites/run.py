@@ -57,7 +57,7 @@ def source_of(suite: Suite) -> Path:
         unpacked.rename(folder / "sdist")
         # The tests must import the installed package, not the source.
         shutil.rmtree(folder / "sdist" / "src")
-        plugins = ["--no-deps", "--requirement", requirements, "--target", folder / "plugins"]
+        plugins = ["--no-deps", "--no-compile", "--requirement", requirements, "--target", folder / "plugins"]
         install([*pip, "install", *plugins], folder)
 
     return cached_folder(f"{name}-suite-{version(name)}", [requirements], make)
