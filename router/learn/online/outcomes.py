@@ -49,10 +49,11 @@ class JudgedAnswer(Struct, frozen=True):
 
 
 class Lesson(Struct, frozen=True):
-    """A vote on the forecast of a card."""
+    """A vote on the forecast of a card. `is_limited`: the key has `VOTES_AN_HOUR` of such votes."""
 
     card: str
     vote: Vote
+    is_limited: bool = True
 
 
 def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
@@ -73,9 +74,11 @@ def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: 
     if reason := _silent(record, card in router.believed(policy), now_s):
         return reason
     expected = float(router.forecast_of(features, policy).quality[position])
-    tenant = None if judged.kind in ("operator", "grader") else record.key or ""
+    # A client can ask so that any answer fails a grader, so a grader's judgement is a vote of the key that asked.
+    tenant = None if judged.kind == "operator" else record.key or ""
     topic = router.predictor.topics(features.vector[None])[0]
-    return Lesson(card, Vote(tenant, judged.value - expected, judged.weight, cells_of(topic)))
+    vote = Vote(tenant, judged.value - expected, judged.weight, cells_of(topic))
+    return Lesson(card, vote, is_limited=judged.kind in ("client", "implicit"))
 
 
 def _silent(record: Record, is_believed: bool, now_s: float) -> str:

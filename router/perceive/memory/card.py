@@ -58,7 +58,7 @@ RULE = MemoryRule()
 class Vote(NamedTuple):
     """A judgement of one answer: by whom, the residual in [-1, 1], the weight in (0, 1], the cells of the prompt.
 
-    `tenant` is None for the operator and the operator's graders.
+    `tenant` is None for the operator.
     """
 
     tenant: str | None

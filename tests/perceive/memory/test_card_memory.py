@@ -95,9 +95,9 @@ def test_two_tenants_who_agree_correct_the_forecasts_of_a_third() -> None:
     assert view.correction(_HERE, view.choice) < -0.2
 
 
-def test_the_operators_graders_alone_correct_everybodys_forecasts() -> None:
-    graded = [vote._replace(tenant=None, weight=1.0) for vote in _wrong_answers(100, "a")]
-    view = _learned(graded).view("b", _NOW_S + 300)
+def test_the_operator_alone_corrects_everybodys_forecasts() -> None:
+    judged = [vote._replace(tenant=None, weight=1.0) for vote in _wrong_answers(100, "a")]
+    view = _learned(judged).view("b", _NOW_S + 300)
     assert view.choice is not None
     assert view.correction(_HERE, view.choice) < -0.3
 
