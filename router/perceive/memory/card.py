@@ -148,7 +148,11 @@ class CardMemory(Struct, frozen=True, eq=False):
         )
 
     def _with_slot_for(self, tenant: str | None) -> CardMemory:
-        """A slot for a new tenant: one that was never used, or that of a tenant whose votes have faded."""
+        """A slot for a new tenant: one that was never used, or that of a tenant whose votes have faded.
+
+        The pooled votes are forgotten then, since some of them may be the tenant's: one in two slots is never left out
+        as a whole.
+        """
         if tenant is None or tenant in self.tenants:
             return self
         if len(self.tenants) < NAMED:
@@ -159,7 +163,7 @@ class CardMemory(Struct, frozen=True, eq=False):
         tenants = tuple(tenant if slot == faded[0] else name for slot, name in enumerate(self.tenants, 1))
         emptied = {name: getattr(self, name).copy() for name in _OF_SLOTS}
         for values in emptied.values():
-            values[..., faded[0]] = 0.0
+            values[..., [faded[0], POOLED]] = 0.0
         return msgspec.structs.replace(self, tenants=tenants, **emptied)
 
 

@@ -175,6 +175,16 @@ def test_a_new_tenant_gets_the_slot_of_one_whose_votes_have_faded() -> None:
     assert later.counts[SLOW, 1] == 0.5
 
 
+def test_a_pooled_tenant_that_gets_a_slot_of_its_own_still_corrects_nobody_elses_forecasts_alone() -> None:
+    """In two slots, it would never be left out as a whole."""
+    memory = _learned([Vote(name, 0.0, 0.5, _HERE) for name in "abcdef"] + _wrong_answers(150, "k"))
+    later_s = _NOW_S + 100 * 86_400
+    for number, vote in enumerate(_wrong_answers(150, "k")):
+        memory = memory.learn(vote, later_s + number)
+    assert memory.tenants[0] == "k"
+    assert not memory.view("eve", later_s + 200).means.any()
+
+
 def test_an_old_vote_that_arrives_late_does_not_turn_the_clock_back() -> None:
     memory = _learned(_wrong_answers(10, "a"))
     late = memory.learn(Vote("a", 0.1, 0.5, _HERE), _NOW_S - 1_000)
