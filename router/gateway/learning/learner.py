@@ -25,7 +25,10 @@ from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
 # What a record or an answer may cause that is not as expected. None of it may end the task.
-_UNREADABLE = (PulvinarError, OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
+_UNREADABLE = (
+    *(PulvinarError, OSError, ValueError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError, RuntimeError),
+)
 _MAX_WAITING, _MAX_ANSWERS, _MAX_RECENT = 10_000, 500, 1_000
 
 

@@ -14,7 +14,7 @@ from router.learn.online.outcomes import JudgedAnswer
 from router.store.records.record import Record
 
 Signal = Literal["left", "repeated", "refused", "schema"]
-"""A stream was left early, the same prompt came again within a minute, the model refused, or the answer lacks the JSON
+"""A stream was left early, the same prompt came again within a minute after it, the model refused, or the answer lacks the JSON
 that was asked for.
 """
 
@@ -47,7 +47,8 @@ class Signals:
             found.append((record, "refused"))
         name = hashlib.blake2b(decision.vector + (record.key or "").encode(), digest_size=12).digest()
         before = self._last.pop(name, None)
-        if before is not None and 0 <= record.at - before.at <= AGAIN_S + before.outcome.total_ms / 1000:
+        # Who asks several times at once has not read an answer yet.
+        if before is not None and 0 <= record.at - _answered_at_s(before) <= AGAIN_S:
             found.append((before, "repeated"))
         if outcome.status < 400 and outcome.error is None:
             self._last[name] = record
@@ -77,3 +78,7 @@ class Signals:
             for name, signal in list(self._signals):
                 if name == card:
                     self._signals[name, signal] /= 2
+
+
+def _answered_at_s(record: Record) -> float:
+    return record.at + record.outcome.total_ms / 1000
