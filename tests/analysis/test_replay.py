@@ -295,7 +295,7 @@ def test_a_policy_that_no_longer_applies_what_was_learned_decides_without_correc
 
     tested, now = router_with("apply"), router_with("observe")
     before = now.route(ChatRequest.from_prompt(SUM), today=TODAY)
-    wrong = CardView(np.full(ROWS, -0.6), np.zeros(ROWS), CHOICES.index((SLOW, 1.0)), 0.1)
+    wrong = CardView(np.full((ROWS, 1), -0.6), np.zeros(ROWS), CHOICES.index((SLOW, 1.0)), 0.1)
     memory = MemoryView("v", {before.decision.card: wrong})
     recorded = store.record(tested, tested.route(ChatRequest.from_prompt(SUM), today=TODAY, memory=memory))
     assert recorded.card != before.decision.card

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.perceive.memory.card import CHOICES, FAST, MOST, ROWS, SKETCH, SLOW, CardMemory, CardView, Vote
+from router.perceive.memory.corrections import MemoryView
 from router.perceive.memory.sketch import BITS, CELLS, TABLES, cells_of
 from router.perceive.memory.stored import from_bytes, to_bytes
 from router.perceive.memory.voters import NAMED
@@ -32,7 +33,7 @@ def _learned(history: list[Vote]) -> CardMemory:
 
 
 def _shown(view: CardView) -> tuple[object, ...]:
-    return view.means.tolist(), view.variances.tolist(), view.choice, view.score
+    return view.estimates.tolist(), view.variances.tolist(), view.choice, view.score
 
 
 def _wrong_answers(count: int, tenant: str, expected: float = 0.8, right: float = 0.2) -> list[Vote]:
@@ -56,9 +57,15 @@ def test_no_tenant_makes_or_enlarges_a_correction_for_another(honest: list[Vote]
         if vote.tenant != "k":
             without = without.learn(vote, _NOW_S + number)
     for tenant in ("a", "never voted"):
-        means = memory.view(tenant, _NOW_S + 100).means
+        view = memory.view(tenant, _NOW_S + 100)
         # The votes of the others alone, as one that is left out sees them.
         of_others = _others(without, tenant)
+        for vote in mixed:
+            correction = view.correction(vote.cells, CHOICES.index((SKETCH, 1.0)))
+            bound = of_others[SKETCH + CELLS * np.arange(TABLES) + vote.cells].mean()
+            assert abs(correction) <= abs(bound) + 1e-9
+            assert correction * bound >= -1e-12
+        means = view.means
         assert (np.abs(means) <= np.abs(of_others) + 1e-9).all()
         assert (means * of_others >= -1e-12).all()
 
@@ -77,6 +84,18 @@ def _others(memory: CardMemory, tenant: str) -> np.ndarray:
     prior = card.RULE.sketch_prior
     means[SKETCH:] = (sums[SKETCH:] + prior * means[SLOW]) / (counts[SKETCH:] + prior)
     return means
+
+
+def test_nobody_enlarges_a_correction_by_kind_of_prompt_by_taking_an_opposite_one_away() -> None:
+    """The votes of two kinds cancel out on a prompt between them; without one of both, half of the other would stay."""
+    here, there, between = np.array([0, 0, 0, 0]), np.array([1, 1, 1, 1]), np.array([0, 1, 0, 1])
+    honest = [Vote(None, 0.8, 1.0, here), Vote(None, -0.8, 1.0, there)] * 60
+    hostile = [Vote("k", 0.8, 1.0, there)] * 60
+    choice = CHOICES.index((SKETCH, 1.0))
+    view = _learned(honest + hostile).view("b", _NOW_S + 300)
+    assert abs(view.correction(between, choice)) < 0.02
+    shown = MemoryView("v", {"a": msgspec.structs.replace(view, choice=choice)})
+    assert abs(shown.on(between)[0].on_prompt - view.correction(between, choice)) < 1e-6
 
 
 def test_a_lone_voter_corrects_its_own_forecasts_and_nobody_elses() -> None:
