@@ -26,26 +26,23 @@ MAX_AGE_S = 30 * 86_400.0
 """Judgements of older answers teach nothing: the model behind the name may be another one by now."""
 VOTES_AN_HOUR = 240.0
 """How many judgements of clients count for one key in one hour."""
-_LEAST_PROPENSITY = 0.1
 
 
 class JudgedAnswer(Struct, frozen=True):
     """A judgement of one answer: `value` in [0, 1], by `source`, a name, of `kind`.
 
-    `propensity` is the probability with which an answer like it is judged at all, where that was drawn by lot; rarer
-    ones count more. `share` of its weight counts, as for a signal that appears without a fault of the model, too.
+    `share` of its weight counts: less than 1 for a signal that also appears without a fault of the model.
     """
 
     value: float
     source: str
     kind: Kind
-    propensity: float = 1.0
     share: float = 1.0
 
     @property
     def weight(self) -> float:
         """In [0, 1]."""
-        return min(1.0, WEIGHTS[self.kind] * self.share / max(self.propensity, _LEAST_PROPENSITY))
+        return WEIGHTS[self.kind] * self.share
 
 
 class Lesson(Struct, frozen=True):

@@ -13,10 +13,8 @@ from typing import Literal
 from router.learn.online.outcomes import JudgedAnswer
 from router.store.records.record import Record
 
-Signal = Literal["left", "repeated", "refused", "schema"]
-"""A stream was left early, the same prompt came again within a minute after it, the model refused, or the answer lacks the JSON
-that was asked for.
-"""
+Signal = Literal["left", "repeated", "refused"]
+"""A stream was left early, the same prompt came again within a minute after the answer, or the model refused."""
 
 AGAIN_S = 60.0
 _MAX_REMEMBERED = 1_000

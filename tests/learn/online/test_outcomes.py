@@ -61,12 +61,10 @@ def test_a_judgement_is_compared_with_the_forecast_of_the_card_that_answered(rou
     assert other.card == "gpt-4o-mini"
 
 
-def test_the_operator_is_trusted_and_a_rare_judgement_counts_more(router: Router) -> None:
+def test_the_operator_is_trusted(router: Router) -> None:
     lesson = _lesson(router, _record(router), JudgedAnswer(1.0, "x", "operator"))
     assert isinstance(lesson, Lesson)
     assert (lesson.vote.tenant, lesson.vote.weight, lesson.is_limited) == (None, 1.0, False)
-    assert JudgedAnswer(1.0, "x", "client", propensity=0.6).weight == pytest.approx(0.5 / 0.6)
-    assert JudgedAnswer(1.0, "x", "implicit", propensity=1e-9).weight == 1.0
 
 
 def test_a_graders_judgement_is_a_vote_of_the_key_that_asked(router: Router) -> None:
