@@ -123,7 +123,8 @@ def stream_of(outcomes: Outcomes, scenario: Scenario, seed: int, requests: int) 
     change_at = requests // 3
     scores[:, favourite] = _changed(outcomes, scenario, rng, rows, scores, favourite, change_at)
     votes = rng.random(requests) < FEEDBACK_SHARE
-    tenants = rng.choice(TENANTS, requests)
+    # As objects, because arrays of text cut longer names off.
+    tenants = rng.choice(TENANTS, requests).astype(object)
     false_values = np.full(requests, np.nan)
     if scenario.hostile:
         is_hostile = votes & (rng.random(requests) < scenario.hostile)

@@ -1,7 +1,7 @@
 """CPU of shared operations: SQLite by the gateway's own stores, Redis and PostgreSQL by operations of the same shape.
 
-The servers are started here, from Debian's packages, on loopback, in a folder that is deleted. `redis_operation_ms` and
-`postgres_record` are the two functions to replace once the gateway has stores of its own for them.
+The servers are started here, from Debian's packages, on loopback, in a folder that is deleted. What the
+gateway's own stores send them is not measured here; `bench.state` measures that of Redis.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from router.errors import CallerError, ConfigurationError
 from router.formats.text import shortened
 from router.perceive.features import part_features
 from router.perceive.forecaster import Forecaster
-from router.perceive.memory.corrections import Corrections, corrected
+from router.perceive.memory.corrections import NO_CORRECTIONS, Corrections, corrected
 from router.perceive.predictor import Evidence, Predictor
 from router.store.records.protocol import RecordStore
 from router.store.records.record import DecisionRecord
@@ -83,8 +83,9 @@ class Replayer:
     ) -> Replay:
         """Repeat a decision with other cards, policies and plans, such as today's.
 
-        Cards that could not be called at the time still cannot. Raises as `replay`, and UnknownModelError if the policy
-        does not exist any more.
+        Cards that could not be called at the time still cannot, and forecasts are corrected as they were, unless the
+        policy does not apply what was learned. Raises as `replay`, and UnknownModelError if the policy does not exist
+        any more.
         """
         policy = policies.named(recorded.policy)
         edited = () if policy == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
@@ -104,7 +105,7 @@ class Replayer:
     ) -> Replay:
         features = features_of(recorded, self._predictor)
         unavailable = read_unavailable(self._content(recorded.unavailable, "reasons")) if recorded.unavailable else {}
-        corrections = Corrections(recorded.memory, recorded.corrections, tuple(p.corrections for p in recorded.parts))
+        corrections = _corrections(recorded) if policy.learning == "apply" else NO_CORRECTIONS
         forecast = self._forecaster(cards, tuple(policy.beliefs.items()))(features)
         try:
             decision = decide(
@@ -128,8 +129,8 @@ class Replayer:
             )
         except CallerError as error:
             return Replay(None, False, (), reasons, str(error))
-        if recorded.memory:
-            decision = msgspec.structs.replace(decision, memory=recorded.memory)
+        if corrections.version:
+            decision = msgspec.structs.replace(decision, memory=corrections.version)
         differences = _differences(recorded, decision)
         return Replay(decision, not differences, differences, reasons)
 
@@ -192,6 +193,10 @@ def features_of(recorded: DecisionRecord, predictor: Predictor) -> Features:
             for part in recorded.parts
         ),
     )
+
+
+def _corrections(recorded: DecisionRecord) -> Corrections:
+    return Corrections(recorded.memory, recorded.corrections, tuple(part.corrections for part in recorded.parts))
 
 
 def read_flags(text: str) -> Flags:

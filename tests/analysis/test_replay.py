@@ -4,7 +4,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +22,8 @@ from router.decide.plans.forecast.columns import Columns, PlanColumn
 from router.decide.plans.spec import Best, Cascade, Committee, Samples, Segments
 from router.decide.policy import Policies, Policy
 from router.errors import ConfigurationError, NoCandidateError, UnknownModelError
+from router.perceive.memory.card import CHOICES, ROWS, SLOW, CardView
+from router.perceive.memory.corrections import MemoryView
 from router.perceive.predictor import Evidence, Predictor
 from router.pipeline import Routed, Router
 from router.store.records.journal import Journal
@@ -282,6 +284,26 @@ def test_added_and_deleted_cards_and_an_edited_policy_are_named(store: Store, pr
     policies = Policies([Policy(id="default", description="edited")])
     replayed = store.replayer.re_decide(recorded, CatalogSnapshot(cards, {}), policies, None)
     assert replayed.reasons == ("card deleted: poet", "card added: new", "policy edited: default")
+
+
+def test_a_policy_that_no_longer_applies_what_was_learned_decides_without_corrections(
+    store: Store, predictor: Predictor
+) -> None:
+    def router_with(learning: Literal["apply", "observe"]) -> Router:
+        policy = Policy(id="default", description="d", learning=learning)
+        return Router(router(predictor).catalog, Policies([policy]), predictor)
+
+    tested, now = router_with("apply"), router_with("observe")
+    before = now.route(ChatRequest.from_prompt(SUM), today=TODAY)
+    wrong = CardView(np.full((ROWS, 1), -0.6), np.zeros(ROWS), CHOICES.index((SLOW, 1.0)), 0.1)
+    memory = MemoryView("v", {before.decision.card: wrong})
+    recorded = store.record(tested, tested.route(ChatRequest.from_prompt(SUM), today=TODAY, memory=memory))
+    assert recorded.card != before.decision.card
+    assert store.replayer.replay(recorded).same
+    cards = CatalogSnapshot(now.catalog, now.evidence)
+    replayed = store.replayer.re_decide(recorded, cards, now.policies, TODAY).decision
+    assert replayed is not None
+    assert (replayed.card, replayed.memory) == (before.decision.card, "")
 
 
 def test_changed_probe_outcomes_are_named(store: Store, predictor: Predictor) -> None:

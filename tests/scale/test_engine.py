@@ -194,6 +194,13 @@ def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
     assert checkpoints.read("unit", "item") is None
 
 
+def test_results_that_another_run_deletes_meanwhile_stop_nothing(tmp_path: Path) -> None:
+    # Listed, and not there any more when its age is read.
+    (tmp_path / "deleted").symlink_to(tmp_path / "gone")
+    Checkpoints(tmp_path).write("unit", "item", (np.arange(3),))
+    assert (tmp_path / "unit" / "item.npz").exists()
+
+
 def test_an_encoder_that_travels_leaves_its_memory_behind(encoder: StaticEncoder) -> None:
     before = pickle.dumps(encoder)
     encoder.encode(["a word that was never seen: quixotry"])

@@ -56,11 +56,6 @@ def capped_calls(plan: PlanSpec) -> int:
             return count + isinstance(plan, Panel)
 
 
-def named_committees(plans: Iterable[PlanSpec], catalog: Catalog) -> list[tuple[str, ...]]:
-    """The members of the cascades and committees that name all of them and read their answers, as ids of cards."""
-    return list(dict.fromkeys(each.members for each in measurable(plans, catalog)))
-
-
 def measurable(plans: Iterable[PlanSpec], catalog: Catalog) -> list[Measured]:
     """What of these plans recorded answers can show: cascades and committees that name all their members."""
     found: dict[Measured, None] = {}

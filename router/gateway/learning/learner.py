@@ -24,6 +24,11 @@ from router.store.records.record import Record
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
+# What a record or an answer may cause that is not as expected. None of it may end the task.
+_UNREADABLE = (
+    *(PulvinarError, OSError, ValueError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError, RuntimeError),
+)
 _MAX_WAITING, _MAX_ANSWERS, _MAX_RECENT = 10_000, 500, 1_000
 
 
@@ -111,7 +116,7 @@ class Learner:
                 if isinstance(each, _Judged):
                     self._count(each.judged.kind, await self._learn(each))
                     continue
-                for judged in await asyncio.to_thread(graded, each.record, each.heard):
+                for judged in await self._graded(each):
                     self._count(judged.kind, await self._learn(_Judged(judged, each.record)))
 
     def _add(self, waiting: _Judged | _Heard) -> None:
@@ -122,6 +127,15 @@ class Learner:
         self._waiting.append(waiting)
         self._has_work.set()
 
+    async def _graded(self, each: _Heard) -> list[JudgedAnswer]:
+        """What the graders say; nothing where the answer is none, as from a server that sends nonsense."""
+        try:
+            return await asyncio.to_thread(graded, each.record, each.heard)
+        except _UNREADABLE as error:
+            _LOG.error("an answer could not be graded: %s", error)
+            self._count("grader", "failed")
+            return []
+
     async def _learn(self, each: _Judged) -> str:
         """`learned`, or why not. No judgement ends the task, whatever it contains."""
         try:
@@ -129,7 +143,7 @@ class Learner:
             return lesson if isinstance(lesson, str) else await self._memories.learn(lesson, self._clock())
         except StateError:
             return "unavailable"
-        except (PulvinarError, OSError, ValueError, TypeError, LookupError) as error:
+        except _UNREADABLE as error:
             _LOG.error("an outcome could not be learned from: %s", error)
             return "failed"
 

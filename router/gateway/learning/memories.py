@@ -83,7 +83,7 @@ class Memories:
         basis = self._basis(card)
         if basis is None:
             return "changed"
-        if vote.tenant is not None and not await self._take_vote(vote.tenant, now_s):
+        if lesson.is_limited and vote.tenant is not None and not await self._take_vote(vote.tenant, now_s):
             return "capped"
         for _ in range(_TRIES):
             blob, memory = self._blobs.get(card, (Blob(f"{MEMORY}{card}", 0, b""), None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import time
@@ -26,8 +27,10 @@ class Checkpoints:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
-                if time.time() - old.stat().st_mtime > _KEPT_S:
-                    shutil.rmtree(old, ignore_errors=True)
+                # Another run may delete its own meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - old.stat().st_mtime > _KEPT_S:
+                        shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise self._unwritable(error) from None
 

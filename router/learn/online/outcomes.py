@@ -26,33 +26,31 @@ MAX_AGE_S = 30 * 86_400.0
 """Judgements of older answers teach nothing: the model behind the name may be another one by now."""
 VOTES_AN_HOUR = 240.0
 """How many judgements of clients count for one key in one hour."""
-_LEAST_PROPENSITY = 0.1
 
 
 class JudgedAnswer(Struct, frozen=True):
     """A judgement of one answer: `value` in [0, 1], by `source`, a name, of `kind`.
 
-    `propensity` is the probability with which an answer like it is judged at all, where that was drawn by lot; rarer
-    ones count more. `share` of its weight counts, as for a signal that appears without a fault of the model, too.
+    `share` of its weight counts: less than 1 for a signal that also appears without a fault of the model.
     """
 
     value: float
     source: str
     kind: Kind
-    propensity: float = 1.0
     share: float = 1.0
 
     @property
     def weight(self) -> float:
         """In [0, 1]."""
-        return min(1.0, WEIGHTS[self.kind] * self.share / max(self.propensity, _LEAST_PROPENSITY))
+        return WEIGHTS[self.kind] * self.share
 
 
 class Lesson(Struct, frozen=True):
-    """A vote on the forecast of a card."""
+    """A vote on the forecast of a card. `is_limited`: the key has `VOTES_AN_HOUR` of such votes."""
 
     card: str
     vote: Vote
+    is_limited: bool = True
 
 
 def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
@@ -73,9 +71,11 @@ def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: 
     if reason := _silent(record, card in router.believed(policy), now_s):
         return reason
     expected = float(router.forecast_of(features, policy).quality[position])
-    tenant = None if judged.kind in ("operator", "grader") else record.key or ""
+    # A client can ask so that any answer fails a grader, so a grader's judgement is a vote of the key that asked.
+    tenant = None if judged.kind == "operator" else record.key or ""
     topic = router.predictor.topics(features.vector[None])[0]
-    return Lesson(card, Vote(tenant, judged.value - expected, judged.weight, cells_of(topic)))
+    vote = Vote(tenant, judged.value - expected, judged.weight, cells_of(topic))
+    return Lesson(card, vote, is_limited=judged.kind in ("client", "implicit"))
 
 
 def _silent(record: Record, is_believed: bool, now_s: float) -> str:

@@ -13,10 +13,8 @@ from typing import Literal
 from router.learn.online.outcomes import JudgedAnswer
 from router.store.records.record import Record
 
-Signal = Literal["left", "repeated", "refused", "schema"]
-"""A stream was left early, the same prompt came again within a minute, the model refused, or the answer lacks the JSON
-that was asked for.
-"""
+Signal = Literal["left", "repeated", "refused"]
+"""A stream was left early, the same prompt came again within a minute after the answer, or the model refused."""
 
 AGAIN_S = 60.0
 _MAX_REMEMBERED = 1_000
@@ -47,7 +45,8 @@ class Signals:
             found.append((record, "refused"))
         name = hashlib.blake2b(decision.vector + (record.key or "").encode(), digest_size=12).digest()
         before = self._last.pop(name, None)
-        if before is not None and 0 <= record.at - before.at <= AGAIN_S + before.outcome.total_ms / 1000:
+        # Who asks several times at once has not read an answer yet.
+        if before is not None and 0 <= record.at - _answered_at_s(before) <= AGAIN_S:
             found.append((before, "repeated"))
         if outcome.status < 400 and outcome.error is None:
             self._last[name] = record
@@ -77,3 +76,7 @@ class Signals:
             for name, signal in list(self._signals):
                 if name == card:
                     self._signals[name, signal] /= 2
+
+
+def _answered_at_s(record: Record) -> float:
+    return record.at + record.outcome.total_ms / 1000

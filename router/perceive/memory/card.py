@@ -58,7 +58,7 @@ RULE = MemoryRule()
 class Vote(NamedTuple):
     """A judgement of one answer: by whom, the residual in [-1, 1], the weight in (0, 1], the cells of the prompt.
 
-    `tenant` is None for the operator and the operator's graders.
+    `tenant` is None for the operator.
     """
 
     tenant: str | None
@@ -148,7 +148,11 @@ class CardMemory(Struct, frozen=True, eq=False):
         )
 
     def _with_slot_for(self, tenant: str | None) -> CardMemory:
-        """A slot for a new tenant: one that was never used, or that of a tenant whose votes have faded."""
+        """A slot for a new tenant: one that was never used, or that of a tenant whose votes have faded.
+
+        The pooled votes are forgotten then, since some of them may be the tenant's: one in two slots is never left out
+        as a whole.
+        """
         if tenant is None or tenant in self.tenants:
             return self
         if len(self.tenants) < NAMED:
@@ -159,7 +163,7 @@ class CardMemory(Struct, frozen=True, eq=False):
         tenants = tuple(tenant if slot == faded[0] else name for slot, name in enumerate(self.tenants, 1))
         emptied = {name: getattr(self, name).copy() for name in _OF_SLOTS}
         for values in emptied.values():
-            values[..., faded[0]] = 0.0
+            values[..., [faded[0], POOLED]] = 0.0
         return msgspec.structs.replace(self, tenants=tenants, **emptied)
 
 
@@ -170,15 +174,21 @@ _OF_SLOTS = ("sums", "counts", "gains", "squares", "scored", "errors", "at_s")
 class CardView(Struct, frozen=True, eq=False):
     """What a memory says about the forecasts of one tenant.
 
-    `means` and `variances` `(ROWS,)` are the shrunk mean error of each row, and how uncertain it is; `choice` is the
-    index in `CHOICES` of what is applied, None for nothing; `score` is by how much that reduced the squared error of a
-    forecast, on average, or would have where nothing is applied.
+    `estimates` `(ROWS, estimates)` are the shrunk mean error of each row in each estimate (`voters.left_out_weights`),
+    and `variances` `(ROWS,)` how uncertain it is; `choice` is the index in `CHOICES` of what is applied, None for
+    nothing; `score` is by how much that reduced the squared error of a forecast, on average, or would have where
+    nothing is applied.
     """
 
-    means: Doubles
+    estimates: Doubles
     variances: Doubles
     choice: int | None
     score: float
+
+    @property
+    def means(self) -> Doubles:
+        """The mean error of each row `(ROWS,)` that no single tenant makes or enlarges."""
+        return smallest(self.estimates)
 
     @property
     def strength(self) -> float:
@@ -188,8 +198,9 @@ class CardView(Struct, frozen=True, eq=False):
     def correction(self, cells: Indices, choice: int) -> float:
         """What a choice adds to the forecast of a prompt with these cells."""
         row, strength = CHOICES[choice]
-        mean = self.means[_TABLE_ROWS + cells].mean() if row == SKETCH else self.means[row]
-        return float(min(max(strength * mean, -MOST), MOST))
+        # Averaged before the smallest is taken: the bound holds for what is applied, not only for each cell.
+        estimates = self.estimates[_TABLE_ROWS + cells].mean(axis=0) if row == SKETCH else self.estimates[row]
+        return float(min(max(strength * smallest(estimates[None])[0], -MOST), MOST))
 
 
 def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
@@ -208,4 +219,4 @@ def _view(memory: CardMemory, asker: int | None, rule: MemoryRule) -> CardView:
     certain = (mean_gain - rule.doubt * spread / np.sqrt(scored + 1.0)).min(axis=1)
     best = int(certain.argmax())
     choice = best if certain[best] > 0 else None
-    return CardView(smallest(means), min(error, 1.0) / (fewest + priors), choice, float(mean_gain[best].min()))
+    return CardView(means, min(error, 1.0) / (fewest + priors), choice, float(mean_gain[best].min()))

@@ -12,10 +12,12 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.perceive.memory.card import CHOICES, MOST, SKETCH, SLOW, CardView
 from router.perceive.memory.sketch import CELLS, TABLES, cells_of
+from router.perceive.memory.voters import SLOTS, smallest
 from router.types import GREATEST_STD, Doubles, Features, Floats, Forecast, Indices
 
 _LEAST, _GREATEST = 1e-6, 1.0 - 1e-6
 _TABLES = np.arange(TABLES)
+_MOST_ESTIMATES = SLOTS - 1
 _FIRST = np.zeros(TABLES, dtype=np.intp)
 
 
@@ -56,7 +58,8 @@ class MemoryView:
         self.cards = tuple(applied)
         size = len(applied)
         self._on_average = np.zeros(size)
-        self._means, self._variances = np.zeros((size, TABLES, CELLS)), np.zeros((size, TABLES, CELLS))
+        self._estimates = np.zeros((size, TABLES, CELLS, _MOST_ESTIMATES))
+        self._variances = np.zeros((size, TABLES, CELLS))
         self.has_sketch = False
         for place, view in enumerate(applied.values()):
             assert view.choice is not None
@@ -64,11 +67,15 @@ class MemoryView:
             self._on_average[place] = strength * view.means[SLOW if row == SKETCH else row]
             if row == SKETCH:
                 self.has_sketch = True
-                rows, variances = view.means[SKETCH:], view.variances[SKETCH:]
-                self._means[place] = strength * rows.reshape(TABLES, CELLS)
+                rows, variances = strength * view.estimates[SKETCH:], view.variances[SKETCH:]
+                count = rows.shape[1]
+                estimates = rows.reshape(TABLES, CELLS, count)
+                # A tenant with votes of its own has fewer; the last one stands for those that are missing.
+                self._estimates[place] = estimates[..., -1:]
+                self._estimates[place, ..., :count] = estimates
                 self._variances[place] = strength**2 * variances.reshape(TABLES, CELLS)
             else:
-                self._means[place] = strength * view.means[row]
+                self._estimates[place] = strength * view.means[row]
                 self._variances[place] = strength**2 * view.variances[row]
 
     def __bool__(self) -> bool:
@@ -89,7 +96,8 @@ class MemoryView:
 
     def on(self, cells: Indices, without: Collection[str] = ()) -> tuple[Correction, ...]:
         """The corrections for a prompt with these cells, but of the cards in `without`."""
-        means = _bounded(self._means[:, _TABLES, cells].mean(axis=1))
+        # Averaged before the smallest is taken, as in `CardView.correction`.
+        means = _bounded(smallest(self._estimates[:, _TABLES, cells].mean(axis=1)))
         averages = _bounded(self._on_average)
         variances = self._variances[:, _TABLES, cells].mean(axis=1).round(8)
         rows = zip(self.cards, means.tolist(), averages.tolist(), variances.tolist(), strict=True)

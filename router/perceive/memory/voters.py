@@ -1,7 +1,7 @@
 """Whose votes count how much: no tenant alone makes or enlarges a correction of another tenant's forecasts.
 
-A *slot* has the votes of one tenant, so that each of them can be left out. Slot 0 is trusted: the operator and the
-operator's graders. The last slot has all tenants beyond the named ones together.
+A *slot* has the votes of one tenant, so that each of them can be left out. Slot 0 is trusted: the operator. The last
+slot has all tenants beyond the named ones together.
 
 A correction for a tenant is the smallest in magnitude of the estimates that leave out one other tenant, and 0 where
 these differ in sign. So whatever tenant `k` votes, the correction of everybody else's forecast lies between 0 and the

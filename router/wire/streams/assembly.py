@@ -53,8 +53,10 @@ def _choices(events: Events, kind: str, add: Callable[[dict[str, Any], Mapping[s
             for name, value in choice.items():
                 if name == "logprobs":
                     whole[name] = _joined_logprobs(whole.get(name), value)
+                elif name == "message" and not isinstance(value, Mapping):
+                    continue
                 elif name not in ("index", "delta", "text") and (value not in (None, "") or name not in whole):
-                    whole[name] = value
+                    whole[name] = dict(value) if name == "message" else value
             add(whole, choice)
     return {**answer, "object": kind, "choices": [choices[index] for index in sorted(choices)]}
 
@@ -131,7 +133,8 @@ def _message(events: Events) -> dict[str, Any]:
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, str] = {}
     for event in events:
-        kind, index = event.get("type"), event.get("index", 0)
+        kind, given = event.get("type"), event.get("index")
+        index = given if isinstance(given, int) else 0
         delta = event.get("delta")
         delta = delta if isinstance(delta, Mapping) else {}
         if kind == "message_start" and isinstance(event.get("message"), Mapping):
@@ -144,7 +147,8 @@ def _message(events: Events) -> dict[str, Any]:
             message |= delta
         if kind == "message_delta" and isinstance(event.get("usage"), Mapping):
             known = {name: value for name, value in event["usage"].items() if value is not None}
-            message["usage"] = {**(message.get("usage") or {}), **known}
+            before = message.get("usage")
+            message["usage"] = {**(before if isinstance(before, Mapping) else {}), **known}
     for index, text in inputs.items():
         read = json_or_none(text.encode("utf-8", "surrogatepass")) if text.strip() else {}
         if not isinstance(read, dict):
@@ -160,7 +164,8 @@ def _add_to_block(block: dict[str, Any], inputs: dict[int, str], index: int, del
         case "input_json_delta":
             inputs[index] = inputs.get(index, "") + str(delta.get("partial_json") or "")
         case "citations_delta":
-            block["citations"] = [*(block.get("citations") or []), delta.get("citation")]
+            before = block.get("citations")
+            block["citations"] = [*(before if isinstance(before, list) else []), delta.get("citation")]
         case "signature_delta":
             block["signature"] = delta.get("signature")
         case _:

@@ -161,9 +161,20 @@ def test_the_graders_of_a_policy_judge_whole_answers_and_streams(
         assert client.has_learned(2)
         assert 'pulvinar_judgements_total{kind="grader",result="learned"} 2.0' in _metrics(client)
         memory = client.gateway.memories.known()["claude-opus-4-5"]
-        # Everybody sees what the operator's graders say.
-        assert memory.tenants == ()
-        assert memory.view("eve", time.time()).means[0] < -0.2
+        assert sorted(memory.tenants) == ["ann", "bob"]
+        assert memory.view("ann", time.time()).means[0] < -0.1
+
+
+def test_a_key_whose_requests_fail_a_grader_changes_nothing_for_others(
+    upstream: Upstream, tmp_path: Path, predictor: Predictor
+) -> None:
+    with _served(upstream, tmp_path, predictor, "apply", graders=(RegexGrader("nothing"),)) as client:
+        for _ in range(24):
+            client.ask("ann")
+        assert client.has_learned(24)
+        view = client.gateway.memories.known()["claude-opus-4-5"].view("eve", time.time())
+        assert (view.choice, view.means.any()) == (None, False)
+        assert client.ask("eve")[1] == "claude-opus-4-5"
 
 
 def _metrics(client: _Served) -> str:

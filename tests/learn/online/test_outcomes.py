@@ -61,13 +61,17 @@ def test_a_judgement_is_compared_with_the_forecast_of_the_card_that_answered(rou
     assert other.card == "gpt-4o-mini"
 
 
-def test_the_operator_and_graders_are_trusted_and_a_rare_judgement_counts_more(router: Router) -> None:
-    for kind in ("operator", "grader"):
-        lesson = _lesson(router, _record(router), JudgedAnswer(1.0, "x", kind))
-        assert isinstance(lesson, Lesson)
-        assert (lesson.vote.tenant, lesson.vote.weight) == (None, 1.0)
-    assert JudgedAnswer(1.0, "x", "client", propensity=0.6).weight == pytest.approx(0.5 / 0.6)
-    assert JudgedAnswer(1.0, "x", "implicit", propensity=1e-9).weight == 1.0
+def test_the_operator_is_trusted(router: Router) -> None:
+    lesson = _lesson(router, _record(router), JudgedAnswer(1.0, "x", "operator"))
+    assert isinstance(lesson, Lesson)
+    assert (lesson.vote.tenant, lesson.vote.weight, lesson.is_limited) == (None, 1.0, False)
+
+
+def test_a_graders_judgement_is_a_vote_of_the_key_that_asked(router: Router) -> None:
+    """Who asks chooses the prompt and its JSON schema, and so can make any answer of a card fail."""
+    lesson = _lesson(router, _record(router), JudgedAnswer(0.0, "grader.json_schema", "grader"))
+    assert isinstance(lesson, Lesson)
+    assert (lesson.vote.tenant, lesson.vote.weight, lesson.is_limited) == ("ann", 1.0, False)
 
 
 @pytest.mark.parametrize(

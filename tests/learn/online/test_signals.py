@@ -62,6 +62,14 @@ def test_the_same_prompt_again_within_a_minute_speaks_against_the_first_answer()
     assert signals.read(_record(200, text="same")) == []
 
 
+def test_the_same_prompt_before_its_answer_was_there_says_nothing() -> None:
+    """Who asks several times at once has not read an answer yet."""
+    slow = Outcome(status=200, total_ms=30_000.0, card="a", ttft_ms=100.0)
+    signals = Signals()
+    signals.read(_record(0, text="same", outcome=slow))
+    assert signals.read(_record(5, text="same")) == []
+
+
 def test_another_key_may_ask_the_same() -> None:
     signals = Signals()
     signals.read(_record(0, text="same"))

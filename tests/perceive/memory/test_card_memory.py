@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.perceive.memory.card import CHOICES, FAST, MOST, ROWS, SKETCH, SLOW, CardMemory, CardView, Vote
+from router.perceive.memory.corrections import MemoryView
 from router.perceive.memory.sketch import BITS, CELLS, TABLES, cells_of
 from router.perceive.memory.stored import from_bytes, to_bytes
 from router.perceive.memory.voters import NAMED
@@ -32,7 +33,7 @@ def _learned(history: list[Vote]) -> CardMemory:
 
 
 def _shown(view: CardView) -> tuple[object, ...]:
-    return view.means.tolist(), view.variances.tolist(), view.choice, view.score
+    return view.estimates.tolist(), view.variances.tolist(), view.choice, view.score
 
 
 def _wrong_answers(count: int, tenant: str, expected: float = 0.8, right: float = 0.2) -> list[Vote]:
@@ -56,9 +57,15 @@ def test_no_tenant_makes_or_enlarges_a_correction_for_another(honest: list[Vote]
         if vote.tenant != "k":
             without = without.learn(vote, _NOW_S + number)
     for tenant in ("a", "never voted"):
-        means = memory.view(tenant, _NOW_S + 100).means
+        view = memory.view(tenant, _NOW_S + 100)
         # The votes of the others alone, as one that is left out sees them.
         of_others = _others(without, tenant)
+        for vote in mixed:
+            correction = view.correction(vote.cells, CHOICES.index((SKETCH, 1.0)))
+            bound = of_others[SKETCH + CELLS * np.arange(TABLES) + vote.cells].mean()
+            assert abs(correction) <= abs(bound) + 1e-9
+            assert correction * bound >= -1e-12
+        means = view.means
         assert (np.abs(means) <= np.abs(of_others) + 1e-9).all()
         assert (means * of_others >= -1e-12).all()
 
@@ -79,6 +86,18 @@ def _others(memory: CardMemory, tenant: str) -> np.ndarray:
     return means
 
 
+def test_nobody_enlarges_a_correction_by_kind_of_prompt_by_taking_an_opposite_one_away() -> None:
+    """The votes of two kinds cancel out on a prompt between them; without one of both, half of the other would stay."""
+    here, there, between = np.array([0, 0, 0, 0]), np.array([1, 1, 1, 1]), np.array([0, 1, 0, 1])
+    honest = [Vote(None, 0.8, 1.0, here), Vote(None, -0.8, 1.0, there)] * 60
+    hostile = [Vote("k", 0.8, 1.0, there)] * 60
+    choice = CHOICES.index((SKETCH, 1.0))
+    view = _learned(honest + hostile).view("b", _NOW_S + 300)
+    assert abs(view.correction(between, choice)) < 0.02
+    shown = MemoryView("v", {"a": msgspec.structs.replace(view, choice=choice)})
+    assert abs(shown.on(between)[0].on_prompt - view.correction(between, choice)) < 1e-6
+
+
 def test_a_lone_voter_corrects_its_own_forecasts_and_nobody_elses() -> None:
     memory = _learned(_wrong_answers(150, "a"))
     own, others = memory.view("a", _NOW_S + 200), memory.view("b", _NOW_S + 200)
@@ -95,9 +114,9 @@ def test_two_tenants_who_agree_correct_the_forecasts_of_a_third() -> None:
     assert view.correction(_HERE, view.choice) < -0.2
 
 
-def test_the_operators_graders_alone_correct_everybodys_forecasts() -> None:
-    graded = [vote._replace(tenant=None, weight=1.0) for vote in _wrong_answers(100, "a")]
-    view = _learned(graded).view("b", _NOW_S + 300)
+def test_the_operator_alone_corrects_everybodys_forecasts() -> None:
+    judged = [vote._replace(tenant=None, weight=1.0) for vote in _wrong_answers(100, "a")]
+    view = _learned(judged).view("b", _NOW_S + 300)
     assert view.choice is not None
     assert view.correction(_HERE, view.choice) < -0.3
 
@@ -173,6 +192,16 @@ def test_a_new_tenant_gets_the_slot_of_one_whose_votes_have_faded() -> None:
     later = memory.learn(Vote("g", -0.5, 0.5, _HERE), _NOW_S + 200 * 86_400)
     assert later.tenants == ("g", *"bcdef")
     assert later.counts[SLOW, 1] == 0.5
+
+
+def test_a_pooled_tenant_that_gets_a_slot_of_its_own_still_corrects_nobody_elses_forecasts_alone() -> None:
+    """In two slots, it would never be left out as a whole."""
+    memory = _learned([Vote(name, 0.0, 0.5, _HERE) for name in "abcdef"] + _wrong_answers(150, "k"))
+    later_s = _NOW_S + 100 * 86_400
+    for number, vote in enumerate(_wrong_answers(150, "k")):
+        memory = memory.learn(vote, later_s + number)
+    assert memory.tenants[0] == "k"
+    assert not memory.view("eve", later_s + 200).means.any()
 
 
 def test_an_old_vote_that_arrives_late_does_not_turn_the_clock_back() -> None:

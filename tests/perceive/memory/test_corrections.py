@@ -25,7 +25,7 @@ def _forecast() -> Forecast:
 
 
 def _view(choice: int | None, mean: float = -0.3) -> CardView:
-    return CardView(np.full(ROWS, mean), np.full(ROWS, 0.01), choice, 0.02)
+    return CardView(np.full((ROWS, 1), mean), np.full(ROWS, 0.01), choice, 0.02)
 
 
 def test_without_corrections_the_forecast_is_the_same_object() -> None:
@@ -65,7 +65,7 @@ def test_cards_that_the_operator_believes_something_of_are_left_out() -> None:
 
 
 def test_the_sketch_says_what_is_particular_to_a_kind_of_prompt() -> None:
-    means = np.zeros(ROWS)
+    means = np.zeros((ROWS, 1))
     means[SKETCH] = -0.4
     choice = CHOICES.index((SKETCH, 1.0))
     view = MemoryView("v", {"a": CardView(means, np.zeros(ROWS), choice, 0.02)})

@@ -178,3 +178,27 @@ def test_a_message_whose_arguments_are_not_json_is_an_error_of_the_upstream() ->
     ]
     with pytest.raises(UpstreamError, match="arguments"):
         assembled("messages", events)
+
+
+@pytest.mark.parametrize(
+    ("api", "events"),
+    [
+        ("chat", [{"choices": [{"message": []}]}]),
+        ("chat", [{"choices": [{"message": "x", "delta": {"content": "y"}}]}]),
+        ("messages", [{"type": "message_start", "message": {"id": "m"}}, {"type": "content_block_delta", "index": {}}]),
+        (
+            "messages",
+            [{"type": "message_start", "message": {"usage": [1]}}, {"type": "message_delta", "usage": {"a": 1}}],
+        ),
+        (
+            "messages",
+            [
+                {"type": "message_start", "message": {"id": "m"}},
+                {"type": "content_block_start", "content_block": {"citations": 1}},
+                {"type": "content_block_delta", "delta": {"type": "citations_delta", "citation": {}}},
+            ],
+        ),
+    ],
+)
+def test_fields_of_the_wrong_type_in_a_stream_are_left_out(api: Api, events: list[Mapping[str, Any]]) -> None:
+    assert assembled(api, events)

@@ -145,10 +145,11 @@ async def _run(client: Any, script: Script, keys: Sequence[str], arguments: Sequ
 def _errors() -> tuple[type[Exception], ...]:
     """What calls raise where the server is not well. Raises MissingExtraError."""
     try:
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
     except ImportError:
         raise MissingExtraError("redis", "redis", "a shared state in Redis or Valkey") from None
-    return RedisError, OSError, TimeoutError
+    # That of a cluster without a reachable node is no RedisError.
+    return RedisError, RedisClusterException, OSError, TimeoutError
 
 
 def _client(url: RedisUrl, limit_s: float) -> Redis | RedisCluster:
