@@ -329,6 +329,12 @@ def test_a_server_that_has_become_read_only_is_connected_to_again(emptied_postgr
         ("postgresql://user:hidden-word#x@host/db", "%23"),
         ("postgresql://user:hidden word@host/db", "%20"),
         ("postgresql://user:hidden-word@host/db?ssl", "its options cannot be read"),
+        ("postgresql://user:hidden-word@host:first/db", "first is no port"),
+        ("postgresql://user:hidden-word@host:99999/db", "99999 is no port"),
+        ("postgresql://user:hidden-word@one,/db", "it names no host"),
+        ("postgresql://user:hidden-word@[::1/db", "it names no host"),
+        ("postgresql://user:hidden[word@host/db", "%5B"),
+        ("postgresql://user:hidden\u2100word@host/db", "%5B"),
     ],
 )
 def test_an_invalid_url_is_refused_without_its_password(url: str, problem: str) -> None:
