@@ -48,8 +48,9 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
         store=arguments.get("store") or settings.default_store(),
         state=arguments.get("state") or settings.default_state(),
         records_url=arguments.get("records") or settings.default_records(),
-        # More than one worker: conversations are kept in the store, where the other replicas find them.
-        workers=2,
+        # More than one worker: conversations are kept in the store, where the other replicas find them. A state on
+        # another machine has them anyway, and each replica is one of its `replicas`.
+        workers=1 if arguments.get("state") or settings.default_state() else 2,
     )
     active = ConfigReloader(loader(options.sources, load_predictor(options.artifact)), options.sources).current
     if not active.keys and arguments.get("unkeyed") != "yes":

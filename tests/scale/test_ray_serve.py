@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from starlette.applications import Starlette
 
 from router.errors import ConfigurationError
+from router.gateway.server.serve import ServeOptions
 from tests.gateway.servers import Upstream, upstream_server
 from tests.scale.conftest import ROOT, ray_environment
 
@@ -216,3 +218,24 @@ def test_the_application_is_described_as_it_is(arguments: list[str]) -> None:
 
     documented = (ROOT / "docs" / "scale.md").read_text()
     assert all(f"`{name}`" in documented for name in ray_serve._ARGUMENTS), json.dumps(ray_serve._ARGUMENTS)
+
+
+@pytest.mark.parametrize(("state", "workers"), [(None, 2), ("redis://127.0.0.1:9/0", 1)])
+def test_a_replica_is_one_of_the_processes_that_share_a_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None, workers: int
+) -> None:
+    pytest.importorskip("ray")
+    from deploy import ray_serve
+
+    seen: list[ServeOptions] = []
+
+    def note(options: ServeOptions) -> Callable[[], Starlette]:
+        seen.append(options)
+        return Starlette
+
+    monkeypatch.setattr(ray_serve, "_builder", note)
+    (tmp_path / "keys.yaml").write_text("keys: []\n")
+    stated = {} if state is None else {"state": state}
+    ray_serve.application({"keys": str(tmp_path / "keys.yaml"), "unkeyed": "yes", **stated})
+    # Limits are divided by `replicas` times this number where the state is lost.
+    assert [options.workers for options in seen] == [workers]

@@ -52,11 +52,7 @@ class Memories:
 
     def known(self) -> dict[str, CardMemory]:
         """The memories of the present cards, by card id."""
-        return {
-            card: memory
-            for card, (_, memory) in list(self._blobs.items())
-            if memory is not None and memory.basis == self._basis(card)
-        }
+        return {card: memory for card, (_, memory) in self._present().items()}
 
     @property
     def applied(self) -> int:
@@ -95,8 +91,9 @@ class Memories:
                 self._read(msgspec.structs.replace(written, version=version))
                 return "learned"
             # Another worker was faster, or the state has forgotten the blob.
+            others = await self._store.blobs_after(0, f"{MEMORY}{card}")
             self._blobs.pop(card, None)
-            for other in await self._store.blobs_after(0, f"{MEMORY}{card}"):
+            for other in others:
                 self._read(other)
         return "contended"
 
@@ -140,17 +137,26 @@ class Memories:
         if not applies:
             self._views = {}
             return
-        known, now_s = self.known(), self._clock()
-        version = version_of({card: self._blobs[card][0].version for card in known})
-        tenants: set[str | None] = {None, *(tenant for memory in known.values() for tenant in memory.tenants)}
+        known, now_s = self._present(), self._clock()
+        version = version_of({card: version for card, (version, _) in known.items()})
+        tenants: set[str | None] = {None, *(tenant for _, memory in known.values() for tenant in memory.tenants)}
         views = {}
         for tenant in tenants:
-            of_cards = {card: self._view(card, memory, tenant, now_s) for card, memory in known.items()}
+            of_cards = {card: self._view(card, *known[card], tenant, now_s) for card in known}
             views[tenant] = MemoryView(version, of_cards)
         self._views = views
 
-    def _view(self, card: str, memory: CardMemory, tenant: str | None, now_s: float) -> CardView:
-        version = self._blobs[card][0].version
+    def _present(self) -> dict[str, tuple[int, CardMemory]]:
+        """The versions and memories of the present cards, as they are at one moment: `learn` changes them while a
+        thread brings the views up to date.
+        """
+        return {
+            card: (blob.version, memory)
+            for card, (blob, memory) in list(self._blobs.items())
+            if memory is not None and memory.basis == self._basis(card)
+        }
+
+    def _view(self, card: str, version: int, memory: CardMemory, tenant: str | None, now_s: float) -> CardView:
         # All keys without votes on the card see the same.
         asker = tenant if tenant in memory.tenants else None
         cached = self._card_views.get((card, asker))
@@ -160,10 +166,10 @@ class Memories:
 
     def _basis(self, card: str) -> str | None:
         """What the forecasts of the card come from; None where there is no such card."""
-        active = self._active()
-        if self._bases[0] is not active:
-            self._bases = active, {}
-        bases, catalog = self._bases[1], active.router.catalog
+        active, known = self._active(), self._bases
+        if known[0] is not active:
+            known = self._bases = active, {}
+        bases, catalog = known[1], active.router.catalog
         if card not in bases and (position := catalog.position(card)) is not None:
             router = active.router
             bases[card] = basis_of(router.predictor.id, catalog[position], router.evidence.get(card))

@@ -39,11 +39,12 @@ _WORDS = (
     r"(?:最終)?解答|الإجابة(?:\s+النهائية)?|الجواب|(?:अंतिम\s+)?उत्तर|resposta(?:\s+final)?|risposta(?:\s+finale)?|"
     r"cevap|yanıt|(?:최종\s*)?(?:정답|답변|답)"
 )
-_MARKUP = r"[*_`~]*"
+# Bounded: a long run of these would otherwise be read again from each of its signs.
+_MARKUP = r"[*_`~]{0,8}"
 # Chinese, Japanese and Korean write no space before a word or a number.
 _NO_LETTER_BEFORE = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
 _AT_LINE_START = re.compile(
-    rf"^[ \t]*(?:[#>\-•]+[ \t]*)?{_MARKUP}(?:{_WORDS}){_MARKUP}[ \t]*:{_MARKUP}|^\s*####(?=\s*[-+$]?[\d.])",
+    rf"^[ \t]*(?:[#>\-•]+[ \t]*)?{_MARKUP}(?:{_WORDS}){_MARKUP}[ \t]*:{_MARKUP}|^[^\S\n]*####(?=\s*[-+$]?[\d.])",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(rf"^[ \t]*(?:#+[ \t]*{_MARKUP}|\*\*)(?:{_WORDS})[*_:]*[ \t]*$", re.IGNORECASE | re.MULTILINE)

@@ -78,7 +78,7 @@ _SPLIT = re.compile(r"\s*(?:[,;、،>→\n]|->)\s*(?:and\s+|und\s+|et\s+|y\s+|и
 
 def _same_text(content: str, answer: str) -> bool:
     # A remark may follow the answer, as in `knave (because he lies)`.
-    given = {normal_text(content), normal_text(re.sub(r"(?<=\S)\s*\([^()]*\)\W*\Z", "", content))}
+    given = {normal_text(content), normal_text(re.sub(r"(?<=\S)\s*\([^()]*\)\W{0,20}\Z", "", content))}
     return normal_text(answer) in given - {""}
 
 

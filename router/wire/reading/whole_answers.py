@@ -14,6 +14,8 @@ Document = Mapping[str, Any]
 Ending = Literal["whole", "cut", "refused", "calls", "unknown"]
 """How an answer ended: by itself, at its limit of tokens, by a filter or a refusal, with calls of tools."""
 
+_MOST = 2**53
+
 
 class WholeAnswer(Struct, frozen=True):
     """What a whole answer says. `text` is what a person reads, without reasoning. `has_calls`: it calls tools.
@@ -122,7 +124,9 @@ def _first(choices: Any) -> Document:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool))
+    numbers = (value for value in values if isinstance(value, int | float) and not isinstance(value, bool))
+    # A whole number of JSON may be too large for a float.
+    return tuple(float(value) for value in numbers if isinstance(value, float) or abs(value) <= _MOST)
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import numpy as np
@@ -50,6 +52,47 @@ def test_two_workers_lose_no_vote_and_see_the_same(predictor: Predictor) -> None
         late = _memories(state, active)
         await late.refresh()
         assert late.view_for("eve").on(cells) == one.view_for("eve").on(cells)
+
+    asyncio.run(run())
+
+
+class _Watched(SqliteState):
+    """Calls `before_reading` once, as the next caller reads blobs."""
+
+    before_reading: Callable[[], Awaitable[None]] | None = None
+
+    async def blobs_after(self, version: int, prefix: str) -> tuple[Blob, ...]:
+        call, self.before_reading = self.before_reading, None
+        if call is not None:
+            await call()
+        return await super().blobs_after(version, prefix)
+
+
+def test_views_are_brought_up_to_date_while_a_vote_is_learned_that_another_worker_delays(predictor: Predictor) -> None:
+    async def run() -> None:
+        state, active = _Watched(), active_with(predictor)
+        times, is_in_thread, goes_on = iter(range(2)), threading.Event(), threading.Event()
+
+        def clock() -> float:
+            # The second time is that of the views, once the memories are chosen.
+            if next(times, None) == 1:
+                is_in_thread.set()
+                assert goes_on.wait(20)
+            return _NOW_S
+
+        one, two = Memories(state, lambda: active, clock), _memories(state, active)
+        await two.learn(_lesson("bob"), _NOW_S)
+        refreshing = asyncio.create_task(one.refresh())
+        assert await asyncio.to_thread(is_in_thread.wait, 20)
+        await two.learn(_lesson("bob"), _NOW_S)
+
+        async def finish_refreshing() -> None:
+            goes_on.set()
+            await refreshing
+
+        state.before_reading = finish_refreshing
+        assert await one.learn(_lesson(None), _NOW_S) == "learned"
+        assert one.known()[_CARD].votes == 3
 
     asyncio.run(run())
 

@@ -367,3 +367,10 @@ def test_an_answer_key_that_is_not_a_number_is_rejected(key: str) -> None:
 def test_a_point_before_three_digits_is_a_decimal_point_or_a_separator() -> None:
     assert read_number("1.234") == {Fraction("1.234"), Fraction(1234)}
     assert read_number("0.234") == {Fraction("0.234")}
+
+
+@pytest.mark.parametrize("signs", ["*", "`", "_", "~", "\n", "()"])
+@pytest.mark.parametrize("grader", ["text", "number"])
+def test_a_long_run_of_signs_is_graded_and_keeps_nobody_waiting(grader: str, signs: str) -> None:
+    # It would take minutes if the run were read again from each of its signs, and no thread runs meanwhile.
+    assert grade(grader, signs * (60_000 // len(signs)) + "x", ["7"]).score == 0

@@ -232,6 +232,18 @@ def test_a_day_that_another_gateway_deleted_is_created_again(emptied_postgres_ur
         assert [stored.id for stored in second.scan()] == ["two"]
 
 
+def test_a_day_that_is_deleted_again_and_again_is_an_error_that_the_journal_survives(
+    emptied_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deleted_at_once(*_: object) -> None:
+        pass
+
+    with PostgresRecords.open(read_address(emptied_postgres_url)) as records:
+        monkeypatch.setattr(schema, "create_partitions", deleted_at_once)
+        with pytest.raises(DatabaseError, match="they are tried again"):
+            records.add([record("one", at=701 * DAY_S)], 701 * DAY_S)
+
+
 def test_the_day_to_come_has_a_partition_already(emptied_postgres_url: str) -> None:
     with PostgresRecords.open(read_address(emptied_postgres_url)) as records:
         records.add([record("one", at=300 * DAY_S)], 300 * DAY_S)
@@ -329,6 +341,12 @@ def test_a_server_that_has_become_read_only_is_connected_to_again(emptied_postgr
         ("postgresql://user:hidden-word#x@host/db", "%23"),
         ("postgresql://user:hidden word@host/db", "%20"),
         ("postgresql://user:hidden-word@host/db?ssl", "its options cannot be read"),
+        ("postgresql://user:hidden-word@host:first/db", "first is no port"),
+        ("postgresql://user:hidden-word@host:99999/db", "99999 is no port"),
+        ("postgresql://user:hidden-word@one,/db", "it names no host"),
+        ("postgresql://user:hidden-word@[::1/db", "it names no host"),
+        ("postgresql://user:hidden[word@host/db", "%5B"),
+        ("postgresql://user:hidden\u2100word@host/db", "%5B"),
     ],
 )
 def test_an_invalid_url_is_refused_without_its_password(url: str, problem: str) -> None:

@@ -16,7 +16,7 @@ from router.store.state.loss import LossRules, SharedState
 from router.store.state.protocol import Claim, LastAnswer, Reservation, StateError, TrialCounts
 from router.store.state.redis.store import RedisState
 from router.store.state.redis.url import read_url
-from tests.redis_server import RedisServer, is_whole, needs_redis, redis_cluster, redis_server, with_prefix
+from tests.redis_server import RedisServer, free_port, is_whole, needs_redis, redis_cluster, redis_server, with_prefix
 
 pytestmark = needs_redis
 SHARE = LossRules(budgets="share")
@@ -460,5 +460,19 @@ def test_a_cluster_of_which_a_node_is_killed_is_lost_and_comes_back_with_it(clus
             await back(state)
             for claim in claims:
                 await state.reserve(claim, time.time())
+
+    asyncio.run(main())
+
+
+def test_a_cluster_without_a_reachable_node_is_one_that_does_not_respond() -> None:
+    async def main() -> None:
+        async with opened(f"redis+cluster://127.0.0.1:{free_port()}", LossRules(), replicas=1) as state:
+            now_s = time.time()
+            await state.take_request("ci", 1, now_s)
+            with pytest.raises(RateLimitError):
+                await state.take_request("ci", 1, now_s)
+            with pytest.raises(StateError):
+                await state.trials()
+            assert not state.report().reachable
 
     asyncio.run(main())

@@ -95,3 +95,9 @@ json_values = st.recursive(
 )
 def test_reading_never_raises(api: Api, document: dict[str, Any]) -> None:
     assert isinstance(read_whole_answer(api, document), WholeAnswer)
+
+
+def test_a_whole_number_that_no_float_holds_is_no_log_probability() -> None:
+    content = [{"logprob": -(10**400)}, {"logprob": -1}]
+    document = {"choices": [{"message": {"content": "yes"}, "logprobs": {"content": content}}]}
+    assert read_whole_answer("chat", document).logprobs == (-1.0,)

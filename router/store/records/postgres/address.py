@@ -12,6 +12,7 @@ from router.errors import ConfigurationError
 
 EXAMPLE = "postgresql://user@host/database"
 _SCHEMES = ("postgresql", "postgres")
+_HOST = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::(?P<port>[^:]*))?")
 _PASSWORD = re.compile(r"(?P<before>^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*):.*@", re.DOTALL)
 
 
@@ -56,12 +57,27 @@ def read_address(url: str) -> Address:
         options = urllib.parse.parse_qs(query, strict_parsing=True) if query else {}
     except ValueError:
         raise _error(url, f"its options cannot be read; use {EXAMPLE}?sslmode=require") from None
+    _check_hosts(url, hosts)
     socket = options.get("host", [""])[0]
     user = urllib.parse.unquote(credentials.partition(":")[0])
     shown = f"postgresql://{f'{user}@' if user else ''}{hosts or socket}/{database}"
     same = f"{hosts or socket}/{database}".lower()
     fingerprint = hashlib.blake2b(same.encode(), digest_size=6).hexdigest()
     return Address(url, shown, f"journal-postgresql-{fingerprint}")
+
+
+def _check_hosts(url: str, hosts: str) -> None:
+    """Raise ConfigurationError for what asyncpg would fail on in other ways, or with the password in its message."""
+    for host in hosts.split(",") if hosts else ():
+        match = _HOST.fullmatch(host)
+        if match is None:
+            raise _error(url, f"it names no host; use {EXAMPLE}")
+        if match["port"] and not (match["port"].isdecimal() and 0 < int(match["port"]) < 65_536):
+            raise _error(url, f"{match['port']} is no port")
+    try:
+        urllib.parse.urlsplit(url)
+    except ValueError:
+        raise _error(url, "`[`, `]` and such in the password must be written as in URLs: %5B, %5D") from None
 
 
 def without_password(url: str) -> str:

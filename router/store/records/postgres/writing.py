@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from router.store.database import DatabaseError
 from router.store.records.postgres import schema
 from router.store.records.postgres.connection import Connection
 from router.store.records.record import Record, Snapshot
@@ -97,7 +98,8 @@ def _add_batch(connection: Connection, snapshots: list[Snapshot], rows: Rows, no
             break
         except _NoPartitionError:
             if is_last_try:
-                raise
+                problem = "deletes days while records of them arrive; they are tried again"
+                raise DatabaseError(connection.address.shown, None, problem) from None
             # Another gateway has deleted it since.
             connection.known_days.clear()
             _ensure(connection, days)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 _PORT = 6379
 EXAMPLE = "redis://HOST:6379/0"
+_AS_IN_URLS = "`/`, `?`, `#`, `[` and such in a password must be written as in URLs: %2F, %3F, %23, %5B"
 
 
 class RedisUrl(Struct, frozen=True):
@@ -47,11 +48,12 @@ def read_url(url: str) -> RedisUrl:
 
     Raises ConfigurationError, which does not quote the password.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
     try:
         if not is_redis_url(url):
-            raise ValueError(f'unknown scheme "{parts.scheme}"; use {EXAMPLE}, rediss://, redis+cluster:// or unix://')
+            named = url.partition("://")[0] if "://" in url else ""
+            raise ValueError(f'unknown scheme "{named}"; use {EXAMPLE}, rediss://, redis+cluster:// or unix://')
+        parts = _split(url)
+        scheme = parts.scheme.lower()
         options = _options(parts.query, scheme)
         credentials, _, hosts = parts.netloc.rpartition("@")
         username, _, password = credentials.partition(":")
@@ -71,6 +73,19 @@ def read_url(url: str) -> RedisUrl:
     except ValueError as error:
         raise ConfigurationError(f'cannot use the state "{_without_password(url)}": {error}') from None
     return read
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The error of the library may quote the password.
+        raise ValueError(f"it cannot be read: {_AS_IN_URLS}") from None
+    # A password that ends the host too early: what follows must get into no message.
+    is_cut = "@" in parts.path and parts.scheme.lower() not in _SOCKETS
+    if parts.fragment or is_cut or ("@" in parts.query and "@" not in parts.netloc):
+        raise ValueError(_AS_IN_URLS)
+    return parts
 
 
 def _check(url: RedisUrl, hosts: str, options: dict[str, str]) -> None:
@@ -135,4 +150,4 @@ def _is_true(name: str, text: str) -> bool:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"://[^/?#]*@", "://…@", url)
+    return re.sub(r"://.*@", "://…@", url, flags=re.DOTALL)
