@@ -47,7 +47,7 @@ Records = Annotated[
     typer.Option(
         "--records",
         help="PostgreSQL database of the records: postgresql://user@host/database.",
-        show_default="PULVINAR_RECORDS, else the folder of --store",
+        show_default="PULVINAR_RECORDS where there is no --store, else that folder",
         callback=records_url,
     ),
 ]

@@ -22,6 +22,7 @@ from tests.faults.process import route_serve, served
 from tests.faults.surfaces import send
 from tests.faults.upstream import Upstream
 from tests.gateway.servers import wait_for
+from tests.redis_server import needs_redis, redis_server
 
 __all__ = ["upstream"]
 
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 MONITORING = CHART / "monitoring"
 pytestmark = [
     pytest.mark.xdist_group("prometheus"),
+    needs_redis,
     pytest.mark.skipif(not shutil.which("prometheus"), reason="needs prometheus: scripts/system installs it"),
 ]
 PANELS = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))["panels"]
@@ -71,14 +73,19 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped a gateway, in front of a good and a failing server, with feedback."""
+    """A Prometheus that has scraped a gateway with its state in Redis, in front of a good and a failing server, with
+    feedback.
+    """
     folder = tmp_path_factory.mktemp("prometheus")
     cards = [
         fault_card("good", upstream.url, "ok", price=2.0),
         fault_card("bad", upstream.url, "server-error", price=1.0),
     ]
-    start = route_serve(folder / "gateway", cards)
-    with served(start) as (url, _), httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+    with (
+        redis_server() as redis,
+        served(route_serve(folder / "gateway", cards, arguments=("--state", redis.url))) as (url, _),
+        httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
+    ):
 
         def ask() -> None:
             answer = send(client, "openai", "auto", False)
