@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -68,6 +69,14 @@ def build() -> typer.Typer:
     return app
 
 
+@functools.cache
+def _command() -> Any:
+    """The command line as a command of click. Making it takes a quarter of a second: it reads every annotation."""
+    from typer.main import get_command
+
+    return get_command(build())
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. `router.errors` defines the exit codes."""
     for stream in (sys.stdout, sys.stderr):
@@ -75,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
             # A terminal that cannot show ± or λ shows a question mark instead.
             stream.reconfigure(errors="replace")
     try:
-        build()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
+        _command()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
     except PulvinarError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:

@@ -11,7 +11,6 @@ import typer
 from router import settings
 from router.commands import options
 from router.errors import CallerError
-from router.store.records.postgres.address import without_password
 
 GatewayFile = Annotated[
     Path | None, typer.Option("--gateway", help="Settings of the gateway.", show_default="./gateway.yaml, if it exists")
@@ -72,9 +71,8 @@ def serve(
 
     if records is not None and no_records:
         raise CallerError("--records and --no-records contradict each other")
-    if records is not None and without_password(records) != records:
-        _print_to_stderr("the password in --records can be seen by other users of this machine (`ps`); state the URL")
-        _print_to_stderr("in PULVINAR_RECORDS, or the password in PGPASSWORD or ~/.pgpass")
+    _warn_of_password("--records", records, "in PULVINAR_RECORDS, or the password in PGPASSWORD or ~/.pgpass")
+    _warn_of_password("--state", state, "in PULVINAR_STATE")
     sources = options.load_sources(cards, policies, gateway, keys)
     serve_options = ServeOptions(
         sources=sources,
@@ -97,3 +95,11 @@ def _print_to_stderr(line: str) -> None:
     # A log on a full disk, or whose reader has gone, stops no gateway.
     with contextlib.suppress(OSError):
         typer.echo(line, err=True)
+
+
+def _warn_of_password(option: str, url: str | None, instead: str) -> None:
+    from router.store.records.postgres.address import without_password
+
+    if url is not None and without_password(url) != url:
+        _print_to_stderr(f"the password in {option} can be seen by other users of this machine (`ps`); state the URL")
+        _print_to_stderr(instead)
