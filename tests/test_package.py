@@ -15,7 +15,8 @@ from tests.test_supply_chain import applicable_pins
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "Write a Python function that merges two sorted lists."
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# Installing takes a minute, so one process of a parallel run has them all.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("package")]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -39,7 +40,9 @@ def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=True)
     (wheel,) = built.glob("*.whl")
     # As the documentation says: no package is installed whose hash is not in the file, and it names all of them.
-    run(folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", ROOT / "constraints.txt", cwd=built)
+    # Most of the modules are never imported, so none is compiled ahead.
+    options = ("--quiet", "--no-compile", "--require-hashes")
+    run(folder / "bin" / "pip", "install", *options, "-r", ROOT / "constraints.txt", cwd=built)
     run(folder / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=built)
     run(folder / "bin" / "pip", "check", cwd=built)
     return folder / "bin"

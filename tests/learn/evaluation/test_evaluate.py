@@ -18,6 +18,9 @@ from router.learn.evaluation.report import Report
 from router.perceive.text.encoder import Encoder, StaticEncoder
 from tests.conftest import ENCODER_FOLDER
 
+# Most read one report, which takes a quarter of a minute.
+pytestmark = pytest.mark.xdist_group("evaluate")
+
 
 @pytest.fixture(scope="module")
 def report(planted_set: RoutingSet, encoder: StaticEncoder) -> Report:
