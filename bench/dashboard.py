@@ -121,6 +121,7 @@ def serving(folder: Path, database: str | None = None) -> Iterator[tuple[str, in
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
             _wait_for(client)
+        _wait_for_idle(process.pid)
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
@@ -158,6 +159,15 @@ def _wait_for(client: httpx.Client) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise SystemExit("the gateway did not start")
+
+
+def _wait_for_idle(process: int) -> None:
+    """Wait, for at most half a minute, until the gateway has loaded what it loads in the background after its start."""
+    for _ in range(60):
+        before_s = _cpu_s(process)
+        time.sleep(0.5)
+        if _cpu_s(process) - before_s < 0.03:
+            return
 
 
 def _median_ms(client: httpx.Client, path: str) -> float:
