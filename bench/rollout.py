@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Clients that send requests, one at a time on each connection, until they are told to stop."""
+    """Clients that send requests, one at a time on each connection, until they are stopped."""
 
     def __init__(self, url: str, model: str) -> None:
         self.sent = self.streams = 0

@@ -18,7 +18,7 @@ _MEAN_TOKENS = LONGEST_TOKENS / 4
 
 
 class Hits(Struct, frozen=True):
-    """One row: the trace and the servers, and what came of it.
+    """One row: the trace and the servers, and the results.
 
     The hit ratios of FIFO and LRU are those of first come, first served, each adapter placed as in ours; that of Belady
     is of the calls as ours served them, and so the most that any eviction could have had. `no_looking`: ours without

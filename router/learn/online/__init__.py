@@ -1,1 +1,1 @@
-"""Learning while the gateway runs: what counts as an outcome, how much, and what of it the error memory is told."""
+"""Learning while the gateway runs: what counts as an outcome, how much, and which votes the error memory gets."""

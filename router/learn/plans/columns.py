@@ -1,6 +1,6 @@
 """Fit the column of a plan: carry it out on recorded answers, each prompt by a gate that never saw it.
 
-The gate is the one that the plan gets at run time, of its own members, fitted to the other folds. What came of it is
+The gate is the one that the plan gets at run time, of its own members, fitted to the other folds. The results are
 regressed on the log-odds of the members' forecasts: the quality for each price of money by itself, each call for all
 prices together, so that a greater price never makes a call more probable.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -117,3 +117,17 @@ def only_match(matches: Sequence[Record], prefix: str) -> Record:
         examples = f"{matches[0].id} and {matches[1].id}"
         raise CallerError(f'"{prefix}" is ambiguous: several record ids begin with it, such as {examples}')
     return matches[0]
+
+
+def scanned_feedback(
+    select: Callable[[tuple[object, ...]], Sequence[Any]], since_s: float | None
+) -> Iterator[Feedback]:
+    """All feedback given since then, oldest first, in the pages that `select` returns: the rows after a time, record
+    and source, in this order.
+    """
+    place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
+    while rows := select(place):
+        for row in rows:
+            yield feedback_in(row)
+        record, source, at, *_ = rows[-1]
+        place = at, record, source

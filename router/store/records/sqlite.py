@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from router.store.records.rows import (
     only_match,
     record_in,
     row_of,
+    scanned_feedback,
 )
 
 FILE_NAME = "records.sqlite"
@@ -203,12 +205,7 @@ class SqliteRecords:
             f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE (at, record, source) > (?, ?, ?) "
             f"ORDER BY at, record, source LIMIT {BATCH}"
         )
-        place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
-        while rows := self._select(sql, place):
-            for row in rows:
-                yield feedback_in(row)
-            record, source, at, *_ = rows[-1]
-            place = at, record, source
+        return scanned_feedback(functools.partial(self._select, sql), since_s)
 
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
         """See `RecordStore`."""

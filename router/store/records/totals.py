@@ -69,9 +69,10 @@ def select(
     return f"SELECT {columns}, {sums} FROM ({source}) GROUP BY {columns} ORDER BY {columns}", values
 
 
-MIGRATION = (
-    """CREATE TABLE hours (
-        hour INTEGER NOT NULL,
+def _table(name: str, column: str) -> str:
+    """The table `name` of the totals of the periods that begin at `column`."""
+    return f"""CREATE TABLE {name} (
+        {column} INTEGER NOT NULL,
         surface TEXT NOT NULL,
         card TEXT NOT NULL,
         policy TEXT NOT NULL,
@@ -82,58 +83,43 @@ MIGRATION = (
         output_tokens INTEGER NOT NULL,
         cost_usd REAL NOT NULL,
         total_ms REAL NOT NULL,
-        PRIMARY KEY (hour, surface, card, policy, key)
-    ) WITHOUT ROWID""",
+        PRIMARY KEY ({column}, surface, card, policy, key)
+    ) WITHOUT ROWID"""
+
+
+def _count_new_record(table: str, column: str, period_s: int) -> str:
+    """The body of a trigger that adds a new record to the totals of its period."""
+    return f"""BEGIN
+        INSERT INTO {table} VALUES (
+            CAST(NEW.at / {period_s} AS INTEGER) * {period_s}, NEW.surface, ifnull(NEW.card, ''),
+            ifnull(NEW.policy, ''), ifnull(NEW.key, ''), 1, NEW.status >= 400 OR NEW.error IS NOT NULL,
+            ifnull(NEW.input_tokens, 0),
+            ifnull(NEW.output_tokens, 0), ifnull(NEW.cost_usd, 0), NEW.total_ms
+        ) ON CONFLICT ({column}, surface, card, policy, key) DO UPDATE SET
+            requests = requests + 1,
+            errors = errors + excluded.errors,
+            input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cost_usd = cost_usd + excluded.cost_usd,
+            total_ms = total_ms + excluded.total_ms;
+    END"""
+
+
+MIGRATION = (
+    _table("hours", "hour"),
     """INSERT INTO hours
         SELECT CAST(at / 3600 AS INTEGER) * 3600, surface, ifnull(card, ''), ifnull(policy, ''), ifnull(key, ''),
             count(*), sum(status >= 400 OR error IS NOT NULL), sum(ifnull(input_tokens, 0)),
             sum(ifnull(output_tokens, 0)), sum(ifnull(cost_usd, 0)), sum(total_ms)
         FROM records GROUP BY 1, 2, 3, 4, 5""",
-    """CREATE TRIGGER hours_of_new_records AFTER INSERT ON records BEGIN
-        INSERT INTO hours VALUES (
-            CAST(NEW.at / 3600 AS INTEGER) * 3600, NEW.surface, ifnull(NEW.card, ''), ifnull(NEW.policy, ''),
-            ifnull(NEW.key, ''), 1, NEW.status >= 400 OR NEW.error IS NOT NULL, ifnull(NEW.input_tokens, 0),
-            ifnull(NEW.output_tokens, 0), ifnull(NEW.cost_usd, 0), NEW.total_ms
-        ) ON CONFLICT (hour, surface, card, policy, key) DO UPDATE SET
-            requests = requests + 1,
-            errors = errors + excluded.errors,
-            input_tokens = input_tokens + excluded.input_tokens,
-            output_tokens = output_tokens + excluded.output_tokens,
-            cost_usd = cost_usd + excluded.cost_usd,
-            total_ms = total_ms + excluded.total_ms;
-    END""",
+    f"CREATE TRIGGER hours_of_new_records AFTER INSERT ON records {_count_new_record('hours', 'hour', HOUR_S)}",
 )
 """The table, filled from the records that there are, and the trigger that keeps it up to date."""
 
 DAYS_MIGRATION = (
-    """CREATE TABLE days (
-        day INTEGER NOT NULL,
-        surface TEXT NOT NULL,
-        card TEXT NOT NULL,
-        policy TEXT NOT NULL,
-        key TEXT NOT NULL,
-        requests INTEGER NOT NULL,
-        errors INTEGER NOT NULL,
-        input_tokens INTEGER NOT NULL,
-        output_tokens INTEGER NOT NULL,
-        cost_usd REAL NOT NULL,
-        total_ms REAL NOT NULL,
-        PRIMARY KEY (day, surface, card, policy, key)
-    ) WITHOUT ROWID""",
-    """CREATE TRIGGER days_of_late_records AFTER INSERT ON records
-        WHEN NEW.at < (SELECT max(day) + 86400 FROM days) BEGIN
-        INSERT INTO days VALUES (
-            CAST(NEW.at / 86400 AS INTEGER) * 86400, NEW.surface, ifnull(NEW.card, ''), ifnull(NEW.policy, ''),
-            ifnull(NEW.key, ''), 1, NEW.status >= 400 OR NEW.error IS NOT NULL, ifnull(NEW.input_tokens, 0),
-            ifnull(NEW.output_tokens, 0), ifnull(NEW.cost_usd, 0), NEW.total_ms
-        ) ON CONFLICT (day, surface, card, policy, key) DO UPDATE SET
-            requests = requests + 1,
-            errors = errors + excluded.errors,
-            input_tokens = input_tokens + excluded.input_tokens,
-            output_tokens = output_tokens + excluded.output_tokens,
-            cost_usd = cost_usd + excluded.cost_usd,
-            total_ms = total_ms + excluded.total_ms;
-    END""",
+    _table("days", "day"),
+    f"""CREATE TRIGGER days_of_late_records AFTER INSERT ON records
+        WHEN NEW.at < (SELECT max(day) + {DAY_S} FROM days) {_count_new_record("days", "day", DAY_S)}""",
 )
 """The same by day. A day is added up by `ADD_UP` once it is over, so that a request costs no more than without; the
 trigger counts records that arrive later. The oldest day counts in full until all of its hours are deleted.

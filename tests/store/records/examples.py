@@ -111,3 +111,23 @@ records = st.builds(
     decision=st.none() | decisions,
     prompt=st.none() | st.binary(max_size=64),
 )
+
+
+def writing_forever(opening: str) -> str:
+    """A program that appends records to `journal`, which `opening` makes, until it is killed, and prints the id of each
+    after `append` has returned. Its second argument begins the ids.
+    """
+    return f"""
+import sys
+from pathlib import Path
+from tests.store.records.examples import decision_record, record
+{opening}
+print("ready", flush=True)
+number = 0
+while True:
+    written = record(f"{{sys.argv[2]}}-{{number}}", decision=decision_record(vector=bytes(1740)))
+    journal.append(written)
+    sys.stdout.write(written.id + "\\n")
+    sys.stdout.flush()
+    number += 1
+"""

@@ -20,24 +20,12 @@ from router.store.records.record import Entry, Record, Snapshot, write_entry
 from router.store.records.segment import Segment, segment_files
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS, SqliteRecords
 from router.types import Outcome, Usage
-from tests.store.records.examples import DAY_S, decision_record, record
+from tests.store.records.examples import DAY_S, decision_record, record, writing_forever
 
-WRITER = """
-import sys
-from pathlib import Path
+WRITER = writing_forever("""
 from router.store.records.journal import Journal
-from tests.store.records.examples import decision_record, record
 journal = Journal.open(Path(sys.argv[1]), interval_s=0.02)
-print("ready", flush=True)
-number = 0
-while True:
-    written = record(f"{sys.argv[2]}-{number}", decision=decision_record(vector=bytes(1740)))
-    journal.append(written)
-    sys.stdout.write(written.id + "\\n")
-    sys.stdout.flush()
-    number += 1
-"""
-"""Appends records forever, and prints the id of each after `append` has returned."""
+""")
 
 
 def writer(folder: Path, name: str) -> subprocess.Popen[str]:

@@ -29,24 +29,12 @@ from router.store.records.segment import segment_files
 from router.types import Outcome
 from tests import postgres
 from tests.postgres import PASSWORD, Server
-from tests.store.records.examples import DAY_S, record
+from tests.store.records.examples import DAY_S, record, writing_forever
 
-WRITER = """
-import sys
-from pathlib import Path
+WRITER = writing_forever("""
 from router.store.backend import FolderBackend
-from tests.store.records.examples import decision_record, record
 journal = FolderBackend(Path(sys.argv[1]), records_url=sys.argv[3]).record_sink()
-print("ready", flush=True)
-number = 0
-while True:
-    written = record(f"{sys.argv[2]}-{number}", decision=decision_record(vector=bytes(1740)))
-    journal.append(written)
-    sys.stdout.write(written.id + "\\n")
-    sys.stdout.flush()
-    number += 1
-"""
-"""Appends records forever, and prints the id of each after `append` has returned."""
+""")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What plans achieved on common answers, by the forecasts of their members: the forecast of a plan that was measured.
 
-`route train --plans` carries a plan out on recorded answers, at several prices of money, and fits what came of it. A
+`route train --plans` carries a plan out on recorded answers, at several prices of money, and fits the results. A
 column belongs to cards in the order in which they are asked; for other cards the closed forms (`expected`) hold.
 """
 

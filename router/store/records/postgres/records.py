@@ -22,6 +22,7 @@ from router.store.records.rows import (
     fixed_conditions,
     only_match,
     record_in,
+    scanned_feedback,
 )
 
 _COLUMNS = "number, record, vector, prompt"
@@ -138,12 +139,7 @@ class PostgresRecords:
             f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE (at, record, source) > ($1, $2, $3) "
             f"ORDER BY at, record, source LIMIT {BATCH}"
         )
-        place: tuple[object, ...] = (float("-inf") if since_s is None else since_s, "", "")
-        while rows := self.connection.select(sql, *place):
-            for row in rows:
-                yield feedback_in(row)
-            record, source, at, *_ = rows[-1]
-            place = at, record, source
+        return scanned_feedback(lambda place: self.connection.select(sql, *place), since_s)
 
     def judged(self, limit: int, since_s: float) -> list[tuple[Feedback, Record]]:
         """See `RecordStore`."""

@@ -73,7 +73,7 @@ class RedisState:
         # How many processes share the state, when it was last asked.
         self._members: int | None = None
         self._running: dict[int, Held] = {}
-        # What each key had spent on which day, when that was last told.
+        # What each key had spent on which day, as the server reported it last.
         self._known: dict[str, tuple[int, int]] = {}
         self._late: collections.deque[_Late] = collections.deque()
         self._late_sessions: dict[tuple[str, str], tuple[LastAnswer, float]] = {}
