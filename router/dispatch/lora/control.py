@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from router.cards.schema import Card
 from router.dispatch.bodies.redaction import one_line
@@ -99,14 +99,20 @@ class AdapterControl:
         place = self._place(deployment)
         return place is not None and self._residency.holds(place.server, place.naming.name_of(deployment.card))
 
-    def expect(self, card: Card) -> int:
-        """A call waits for this adapter. The value is a ticket; give it to `forget` when the call waits no longer."""
+    def expect(self, card: Card, must_leave: Callable[[str], Collection[str]] = lambda _: ()) -> int:
+        """A call waits for this adapter. The value is a ticket; give it to `forget` when the call waits no longer.
+
+        `must_leave`: of which cards' adapters at a server one has to leave before the call may begin there.
+        """
         ticket = next(self._tickets)
         name = self._names.get(card.id)
         if name is not None:
             servers = [server for server, place in self._places.items() if name in place.cards]
             self._waits.update(servers[:1])
-            self._residency.enqueue(name, ticket, servers)
+            names = self._names
+            self._residency.enqueue(
+                name, ticket, servers, lambda server: [names[each] for each in must_leave(server) if each in names]
+            )
             self._prefetch()
         return ticket
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -30,7 +30,7 @@ class Adapters(Protocol):
     def can_hold(self, deployment: Deployment) -> bool: ...
     def is_loaded(self, deployment: Deployment) -> bool: ...
     def claim(self, deployment: Deployment) -> Claim | None: ...
-    def expect(self, card: Card) -> int: ...
+    def expect(self, card: Card, must_leave: Callable[[str], Collection[str]]) -> int: ...
     def forget(self, ticket: int) -> None: ...
 
 
@@ -84,11 +84,18 @@ class Placing:
         """Whether a tenant may use one more adapter at a server: one of several never has all slots, since calls may be
         long, and an adapter in use is not unloaded for others.
         """
+        return not self._used_share(deployment, deployment.card, tenant)
+
+    def _used_share(self, deployment: Deployment, card: Card, tenant: str) -> Collection[str]:
+        """The cards whose adapters the tenant uses at a server, where it may not use that of `card` beside them; else
+        none.
+        """
         settings = deployment.card.adapters
         if not tenant or settings is None or settings.slots is None or not settings.loads:
-            return True
+            return ()
         of_all, own = (self._uses.get(place, _NONE) for place in _places(deployment, tenant))
-        return deployment.card.id in own or fits(len(own), 1, settings.slots - len(of_all), _SHARE_OF_SLOTS)
+        may_use = card.id in own or fits(len(own), 1, settings.slots - len(of_all), _SHARE_OF_SLOTS)
+        return () if may_use else own
 
     def can_hold_any(self, ready: Sequence[Deployment], tenant: str) -> bool:
         """Whether one of these deployments of an adapter's card has the adapter, or room for it, for this tenant."""
@@ -96,12 +103,16 @@ class Placing:
         return adapters is None or any(self._has_share(each, tenant) and adapters.can_hold(each) for each in ready)
 
     @contextmanager
-    def waiting(self, card: Card, deployments: Sequence[Deployment]) -> Iterator[Callable[[], bool]]:
-        """A call waits for this card. The value tells whether its adapter is loaded somewhere."""
+    def waiting(self, card: Card, deployments: Sequence[Deployment], tenant: str) -> Iterator[Callable[[], bool]]:
+        """A tenant's call waits for this card. The value tells whether its adapter is loaded somewhere."""
         if self._adapters is None or not self.places(card):
             yield lambda: True
             return
-        is_loaded, ticket = self._adapters.is_loaded, self._adapters.expect(card)
+        at = {server_key(each): each for each in deployments}
+        is_loaded = self._adapters.is_loaded
+        ticket = self._adapters.expect(
+            card, lambda server: self._used_share(at[server], card, tenant) if server in at else ()
+        )
         try:
             yield lambda: any(map(is_loaded, deployments))
         finally:

@@ -167,7 +167,7 @@ class DeploymentPool:
         deployments = self.deployments_of(cards[0])
         # After failures, what failed says more than that there was no room.
         unless_tried = contextlib.suppress(BusyError) if tried else contextlib.nullcontext()
-        placing = self._placing.waiting(cards[0], deployments)
+        placing = self._placing.waiting(cards[0], deployments, tenant)
         with unless_tried, self._load.waiting(deployments), placing as is_warm:
             return await self._queue.wait(
                 take, self.queue_limits, busy, eligible, tenant=tenant, group=group, is_warm=is_warm

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+
+MustLeave = Callable[[str], Collection[str]]
 
 NEVER = float("inf")
 
@@ -14,14 +16,15 @@ _SOON = 3
 
 
 class Waiting:
-    """A request that waits. `servers`: where it could be served, any where empty. `passed`: how many later requests
-    have begun at one of them while none could load its adapter.
+    """A request that waits. `servers`: where it could be served, any where empty. `must_leave`: of which adapters at a
+    server one has to leave before it may begin there, whatever room there is; none where it only needs room. `passed`:
+    how many later requests have begun at one of them while it could not.
     """
 
-    __slots__ = ("adapter", "passed", "servers")
+    __slots__ = ("adapter", "must_leave", "passed", "servers")
 
-    def __init__(self, adapter: str, servers: frozenset[str]) -> None:
-        self.adapter, self.servers, self.passed = adapter, servers, 0
+    def __init__(self, adapter: str, servers: frozenset[str], must_leave: MustLeave) -> None:
+        self.adapter, self.servers, self.must_leave, self.passed = adapter, servers, must_leave, 0
 
     def may_use(self, server: str) -> bool:
         """Whether it could be served there."""
@@ -35,10 +38,12 @@ class NextUses:
         self._waiting: dict[int, Waiting] = {}
         self._tickets: dict[str, set[int]] = {}
 
-    def add(self, adapter: str, ticket: int, servers: Collection[str] = ()) -> None:
+    def add(
+        self, adapter: str, ticket: int, servers: Collection[str] = (), must_leave: MustLeave = lambda _: ()
+    ) -> None:
         """A request waits. A ticket that waits already is replaced."""
         self.remove(ticket)
-        self._waiting[ticket] = Waiting(adapter, frozenset(servers))
+        self._waiting[ticket] = Waiting(adapter, frozenset(servers), must_leave)
         self._tickets.setdefault(adapter, set()).add(ticket)
 
     def remove(self, ticket: int) -> str | None:

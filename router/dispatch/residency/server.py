@@ -93,16 +93,20 @@ class Server:
         self._held[adapter] = _Held("loading", now_s)
         return Load(evicted)
 
-    def keep_for(self, adapter: str, next_use: Callable[[str], float]) -> None:
-        """Let no further call use one of the adapters in use, so that `adapter` gets its slot: the one with the fewest
-        calls, of equals the one that is needed last.
+    def keep_for(self, adapter: str, next_use: Callable[[str], float], among: Collection[str] = ()) -> None:
+        """Let no further call use one of the adapters in use, or of those `among` them if there are any, so that
+        `adapter` gets its slot: the one with the fewest calls, of equals the one that is needed last.
         """
-        if any(held.kept_for == adapter for held in self._held.values()):
+        kept = [name for name, held in self._held.items() if held.kept_for == adapter]
+        if kept and (not among or any(name in among for name in kept)):
             return
+        # A slot that `adapter` may not take is free for others.
+        self.give_up(adapter)
         used = [
             (self._uses[name], -next_use(name), held.last_used_s, name)
             for name, held in self._held.items()
             if held.state == "loaded" and name in self._uses and name not in self.pinned and held.kept_for is None
+            if not among or name in among
         ]
         if used:
             self._held[min(used)[-1]].kept_for = adapter

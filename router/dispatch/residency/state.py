@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from router.dispatch.residency.placement import Room, ServerLoad, ranked
-from router.dispatch.residency.queued import LATER_FIRST, NextUses
+from router.dispatch.residency.queued import LATER_FIRST, MustLeave, NextUses
 from router.dispatch.residency.server import Server
 from router.dispatch.residency.steps import Full, ServerResidency, Step
 
@@ -95,13 +95,17 @@ class Residency:
         if server in self._servers:
             self._servers[server].end(adapter, now_s)
 
-    def enqueue(self, adapter: str, ticket: int, servers: Collection[str] = ()) -> None:
+    def enqueue(
+        self, adapter: str, ticket: int, servers: Collection[str] = (), must_leave: MustLeave = lambda _: ()
+    ) -> None:
         """A request with this number waits. It will need `adapter` at one of `servers`; where there are none, at any.
 
         Lower numbers are served earlier. Where no server can load its adapter, and `LATER_FIRST` later requests have
-        begun at one of them, an adapter in use there takes no further calls until this request has got its slot.
+        begun at one of them, an adapter in use there takes no further calls until this request has got its slot. It is
+        one of those that `must_leave` names for the server, if any: then the request may not begin before, even if
+        there is room, as where its tenant has its whole share.
         """
-        self._next_uses.add(adapter, ticket, servers)
+        self._next_uses.add(adapter, ticket, servers, must_leave)
 
     def dequeue(self, ticket: int) -> None:
         """A request waits no longer. Call this after its `begin`, so that a slot that is kept for it is still kept."""
@@ -152,11 +156,14 @@ class Residency:
     def _count_as_passed(self, server: str, adapter: str) -> None:
         """A call has begun at `server`: where the first request that waits for it has no slot there, it was passed."""
         first = next(self._next_uses.at(server), None)
-        if first is None or first.adapter == adapter or self.can_begin(server, first.adapter):
+        if first is None or first.adapter == adapter:
+            return
+        must_leave = first.must_leave(server)
+        if not must_leave and self.can_begin(server, first.adapter):
             return
         first.passed += 1
         if first.passed >= LATER_FIRST:
-            self._servers[server].keep_for(first.adapter, self._next_uses.next)
+            self._servers[server].keep_for(first.adapter, self._next_uses.next, must_leave)
 
     def _room(self, server: str, adapter: str) -> Room:
         known = self._servers.get(server)

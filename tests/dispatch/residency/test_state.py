@@ -232,6 +232,42 @@ def test_a_request_whose_adapter_no_slot_can_take_is_passed_by_eight_others_at_m
     residency.dequeue(1)
 
 
+def test_no_slot_of_others_is_kept_for_a_request_whose_tenant_has_its_share() -> None:
+    residency = with_slots(2)
+    for adapter in ("greedy", "modest"):
+        residency.begin(S, adapter, 0)
+        residency.loaded(S, adapter, 0)
+    residency.end(S, "modest", 0)
+    own = ["greedy"]
+    residency.enqueue("next of greedy", 1, [S], lambda _: own)
+    for now_s in range(8):
+        assert residency.begin(S, "modest", now_s) == Ready()
+        residency.end(S, "modest", now_s)
+    # The tenant's own adapter is the one that leaves.
+    assert residency.begin(S, "modest", 9) == Ready()
+    assert residency.begin(S, "greedy", 9) == Full(helps=True)
+    residency.end(S, "modest", 9)
+    residency.end(S, "greedy", 9)
+    own.clear()
+    assert residency.begin(S, "next of greedy", 10) == Load(("greedy",))
+
+
+def test_a_slot_that_was_kept_for_a_request_is_free_once_its_tenant_has_its_share() -> None:
+    residency = with_slots(2)
+    for adapter in ("modest", "modest", "own", "own", "own"):
+        residency.begin(S, adapter, 0)
+        residency.loaded(S, adapter, 0)
+    own: list[str] = []
+    residency.enqueue("next of greedy", 1, [S], lambda _: own)
+    for now_s in range(8):
+        residency.begin(S, "own", now_s)
+    assert not residency.can_begin(S, "modest")
+    own.append("own")
+    residency.begin(S, "own", 9)
+    assert residency.can_begin(S, "modest")
+    assert not residency.can_begin(S, "own")
+
+
 def test_a_slot_is_no_longer_kept_for_a_request_that_has_gone() -> None:
     residency = with_slots(1)
     residency.begin(S, "a", 0)
