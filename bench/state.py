@@ -32,6 +32,9 @@ _WARM = 200
 _OBJECTS = 2000
 Call = Callable[[StateStore, int], Awaitable[object]]
 
+REQUEST_OPERATIONS = 5
+"""Of `ask_for_request`: count the request, find the conversation, reserve, settle, remember the conversation."""
+
 
 class Cost(Struct, frozen=True):
     """One kind of call, in microseconds: CPU, the median latency alone, and that of 32 at once."""
@@ -57,7 +60,7 @@ def main() -> None:
                 _costs(lambda: ThreadedState(SqliteState(Path(folder) / "s.sqlite")), options.calls)
             )
         before_s = _cpu_s(server)
-        of_redis = asyncio.run(_costs(lambda: _redis(with_prefix(url)), options.calls))
+        of_redis = asyncio.run(_costs(lambda: redis_state(with_prefix(url)), options.calls))
         server_us = None if server is None else (_cpu_s(server) - before_s) * 1e6 / _calls_made(options.calls)
         _print(of_sqlite, of_redis, server_us)
         if server is not None:
@@ -65,13 +68,14 @@ def main() -> None:
                 print(line)
 
 
-def _redis(url: str) -> RedisState:
+def redis_state(url: str) -> RedisState:
+    """The gateway's own state in a Redis server."""
     rules = SharedState(timeout_s=Seconds(10))
     return RedisState(read_url(url), hold_s=60.0, rules=lambda: rules)
 
 
-async def _request(state: StateStore, number: int) -> None:
-    """What a request of a key with a rate and a budget asks of the state, in a conversation."""
+async def ask_for_request(state: StateStore, number: int) -> None:
+    """What a request of a key with a rate and a budget asks of the state, in a conversation: `REQUEST_OPERATIONS`."""
     await _take(state, number)
     await _last(state, number)
     await _reserve_and_settle(state, number)
@@ -103,7 +107,7 @@ KINDS: dict[str, Call] = {
     "reserve and settle": _reserve_and_settle,
     "remember a conversation": _remember,
     "find a conversation": _last,
-    "a whole request": _request,
+    "a whole request": ask_for_request,
 }
 
 
@@ -165,7 +169,7 @@ async def _memory(server: RedisServer) -> Iterator[str]:
         info = server.command("INFO", "memory").decode()
         return int(next(line for line in info.splitlines() if line.startswith("used_memory:")).split(":")[1])
 
-    state, lines, now_s = _redis(with_prefix(server.url)), [], time.time()
+    state, lines, now_s = redis_state(with_prefix(server.url)), [], time.time()
     await state.take_request("first", 1, now_s)
     before = used()
 

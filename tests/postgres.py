@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,8 @@ def program(name: str) -> str | None:
 class Server:
     """A server in a folder of its own. It never runs as root, which it refuses."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self.folder, self._settings = folder, {**_SETTINGS, **settings}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +61,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until the server answers."""
-        options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [program("postgres") or "postgres", "-D", str(self.folder / "data"), "-p", str(self.port), *options]
         for _ in range(600):
             if self._process is None or self._process.poll() is not None:
@@ -104,10 +104,15 @@ class Server:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
-    def _processes(self) -> list[int]:
+    @property
+    def pid(self) -> int:
+        """The process whose children are the others."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [self._process.pid, *map(int, children.split())]
+        return self._process.pid
+
+    def _processes(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
 
     def url(self, database: str) -> str:
         """The URL of a database."""
@@ -128,13 +133,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
-    """A server; the test is skipped where there is no PostgreSQL."""
+def running(**settings: str) -> Iterator[Server]:
+    """A server, by default one that syncs no file; the test is skipped where there is no PostgreSQL."""
     if program("initdb") is None:
         pytest.skip("PostgreSQL is not installed here (scripts/system installs Debian's)")
     # Not below pytest's folder, which only its user may enter.
     with tempfile.TemporaryDirectory(prefix="pulvinar-postgres-") as name:
-        server = Server(Path(name))
+        server = Server(Path(name), settings)
         server.start()
         try:
             yield server

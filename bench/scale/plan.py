@@ -8,15 +8,15 @@ import msgspec
 
 from bench.scale.queueing import mean_wait_ms, servers_for, wait_percentile_ms
 from bench.scale.simulation import Station
+from bench.state import REQUEST_OPERATIONS
 
 WORKER_TARGET, REDIS_TARGET, POSTGRES_TARGET = 0.6, 0.5, 0.5
 """The greatest busy share that is planned for. A third of the gateways may then fail, or traffic rise by half, before
 requests queue; a Redis shard is one thread, and its failover must not find it full."""
 
 WORKERS_A_GATEWAY = 8
-REDIS_OPERATIONS = 4
-"""Shared operations of a request of a key with limits, in a conversation: count and reserve before the call, settle and
-remember after it."""
+REDIS_OPERATIONS = REQUEST_OPERATIONS
+"""Shared operations of a request of a key with limits, in a conversation."""
 KEEP_DAYS = 30
 CONNECTIONS_A_WORKER = 4
 POSTGRES_CONNECTIONS = 500

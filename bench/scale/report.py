@@ -78,8 +78,8 @@ def _operations(costs: Costs) -> str:
     rows = [
         ["SQLite", "reserve and settle", _us(costs.sqlite_reserve_ms)],
         ["SQLite", "record", _us(costs.sqlite_record_ms)],
-        ["Redis", "script that reserves and settles", _us(costs.reserve_ms)],
-        ["PostgreSQL", "record, by COPY of 1,000", _us(costs.copied_row_ms)],
+        ["Redis", "one of the five operations of a request", _us(costs.reserve_ms)],
+        ["PostgreSQL", "record, of 1,000 at once", _us(costs.copied_row_ms)],
     ]
     size = "not measured" if costs.record_bytes is None else f"{costs.record_bytes:.0f} bytes"
     return table(["store", "operation", "CPU"], [*rows, ["PostgreSQL", "record on disk, with indexes", size]])

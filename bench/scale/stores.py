@@ -1,54 +1,30 @@
-"""CPU of shared operations: SQLite by the gateway's own stores, Redis and PostgreSQL by operations of the same shape.
+"""CPU of shared operations, by the gateway's own stores: SQLite in this process, Redis and PostgreSQL in their servers.
 
-The servers are started here, from Debian's packages, on loopback, in a folder that is deleted. What the
-gateway's own stores send them is not measured here; `bench.state` measures that of Redis.
+The servers are started here, from Debian's packages, on loopback, in folders that are deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from bench.gateway.processes import Server, free_port
+from bench.gateway.processes import Server
+from bench.state import REQUEST_OPERATIONS, ask_for_request, redis_state
 from router.store import open_store
 from router.store.backend import StateUse
+from router.store.records.journal import Journal
 from router.store.records.record import DecisionRecord, Record
 from router.store.state.protocol import Claim
 from router.types import Outcome, Usage
+from tests import postgres, redis_server
 
-_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-_READY_S = 30.0
+_AT_ONCE = 50
 _BATCH = 1_000
-
-RESERVE = """
-local spent = tonumber(redis.call('HGET', KEYS[1], 'spent') or '0')
-local held = tonumber(redis.call('HGET', KEYS[1], 'held') or '0')
-if spent + held + tonumber(ARGV[1]) > tonumber(ARGV[2]) then return 0 end
-redis.call('HINCRBY', KEYS[1], 'held', ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'held', -ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'spent', 1)
-redis.call('EXPIRE', KEYS[1], 172800)
-return 1
-"""
-"""A reserve and a settle in one: reads, compares with the budget, and writes four times."""
-
-TABLE = """
-CREATE TABLE records (id text, at timestamptz, key_id text, card text, status int, cost_usd float8, body jsonb)
-PARTITION BY RANGE (at);
-CREATE TABLE records_today PARTITION OF records FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
-CREATE INDEX ON records (id);
-CREATE INDEX ON records (at);
-"""
 
 
 class MissingServerError(Exception):
@@ -105,37 +81,28 @@ def example_record(number: int) -> Record:
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def _process(command: list[str], folder: Path, port: int, **popen: object) -> Iterator[Server]:
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **popen)  # type: ignore[call-overload]
-    try:
-        yield Server(process.pid, port, 0.0)
-    finally:
-        process.terminate()
-        process.wait(_READY_S)
-        log.close()
-
-
-def redis_operation_ms(scratch: Path, count: int) -> float:
-    """CPU milliseconds of redis-server for one reserve script of 50 connections. Raises MissingServerError."""
-    if not (server := shutil.which("redis-server")) or not (client := shutil.which("redis-benchmark")):
+def redis_operation_ms(count: int) -> float:
+    """CPU milliseconds of redis-server for one of the operations of a request, of `count` requests, 50 at once. Raises
+    MissingServerError.
+    """
+    if redis_server.COMMAND is None:
         raise MissingServerError("redis-server is not installed (Debian: redis-server)")
-    scratch.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with _process(command, scratch, port) as redis:
-        cli = [client.replace("benchmark", "cli"), "-p", str(port)]
-        _wait_for([*cli, "ping"])
-        load = [*cli, "script", "load", RESERVE]
-        digest = subprocess.run(load, check=True, capture_output=True, text=True).stdout.strip()
-        # A thousand keys; a reserve of 500,000 against a budget that is never reached.
-        operation = ["evalsha", digest, "1", "{key:__rand_int__}", "500000", "4000000000000000"]
-        bench = [client, "-p", str(port), "-c", "50", "-r", "1000", "-q", "-n"]
-        subprocess.run([*bench, str(count // 10), *operation], check=True, capture_output=True)
-        before = redis.cpu_s()
-        subprocess.run([*bench, str(count), *operation], check=True, capture_output=True)
-        return (redis.cpu_s() - before) / count * 1e3
+    with redis_server.redis_server() as server:
+        assert server.process is not None
+        redis = Server(server.process.pid, server.port, 0.0)
+
+        async def ask() -> float:
+            state = redis_state(server.url)
+            await asyncio.gather(*(ask_for_request(state, number) for number in range(_AT_ONCE)))
+            before = redis.cpu_s()
+            for group in range(0, count, _AT_ONCE):
+                await asyncio.gather(*(ask_for_request(state, number) for number in range(group, group + _AT_ONCE)))
+            cpu_s = redis.cpu_s() - before
+            await asyncio.to_thread(state.close)
+            return cpu_s
+
+        asked = -(-count // _AT_ONCE) * _AT_ONCE
+        return asyncio.run(ask()) / (asked * REQUEST_OPERATIONS) * 1e3
 
 
 class RecordCosts(msgspec.Struct, frozen=True):
@@ -146,47 +113,36 @@ class RecordCosts(msgspec.Struct, frozen=True):
 
 
 def postgres_record(scratch: Path, batches: int) -> RecordCosts:
-    """By COPY of a thousand rows a transaction, with fsync. Raises MissingServerError."""
-    if not _POSTGRES:
+    """By the journal of a gateway, a thousand records at once, which PostgreSQL syncs. Raises MissingServerError."""
+    if postgres.program("initdb") is None:
         raise MissingServerError("PostgreSQL is not installed (Debian: postgresql)")
-    if os.geteuid() == 0 and not shutil.which("runuser"):
-        raise MissingServerError("PostgreSQL does not run as root, and there is no runuser")
-    # The server refuses to run as root.
-    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    binaries, port, data = _POSTGRES[-1], free_port(), scratch / "data"
-    scratch.mkdir(parents=True, exist_ok=True)
-    if as_owner:
-        shutil.chown(scratch, "postgres", "postgres")
-    initialise = [*as_owner, str(binaries / "initdb"), "-D", str(data), "-U", "bench", "-A", "trust", "-N"]
-    if (done := subprocess.run(initialise, check=False, capture_output=True, text=True, cwd=scratch)).returncode:
-        raise MissingServerError(f"PostgreSQL cannot be set up here: {done.stderr.strip()[-200:]}")
-    listening = ["-h", "127.0.0.1", "-p", str(port), "-k", str(scratch)]
-    rows = "".join(
-        f"request-{number:09d}\t2026-01-01 00:00:{number % 60:02d}\tkey-{number % 100}\tcard-{number % 50}\t200\t5e-4\t"
-        f"{msgspec.json.encode(example_record(number)).decode()}\n"
-        for number in range(_BATCH)
-    )
-    with _process([*as_owner, str(binaries / "postgres"), "-D", str(data), *listening], scratch, port) as server:
-        query = [str(binaries / "psql"), "-h", "127.0.0.1", "-p", str(port), "-U", "bench", "-qAt", "postgres"]
-        _wait_for([*query, "-c", "select 1"])
-        subprocess.run([*query, "-c", TABLE], check=True, capture_output=True)
-        copy = "COPY records FROM STDIN;\n" + rows + "\\.\n"
-        subprocess.run(query, input=copy, text=True, check=True, capture_output=True)
-        before = server.cpu_s()
-        # One session, so that connecting does not count.
-        subprocess.run(query, input=copy * batches, text=True, check=True, capture_output=True)
-        cpu_s = server.cpu_s() - before
-        size = "select sum(pg_total_relation_size(relid)) from pg_stat_user_tables"
-        stored = subprocess.run([*query, "-c", size], check=True, capture_output=True, text=True).stdout
-        return RecordCosts(cpu_s / (batches * _BATCH) * 1e3, int(stored) / ((batches + 1) * _BATCH))
+    from router.store.records.postgres.address import read_address
+    from router.store.records.postgres.queue import destination
+
+    with postgres.running(fsync="on", full_page_writes="on") as server, server.database() as url:
+        measured = Server(server.pid, server.port, 0.0)
+        database = url.rpartition("/")[2]
+        journal = Journal.open(scratch / "journal", destination(read_address(url)), interval_s=3600)
+        try:
+            _move(journal, 0)
+            before_s, before_bytes = measured.cpu_s(), _stored_bytes(server, database)
+            for batch in range(1, batches + 1):
+                _move(journal, batch)
+            cpu_s = measured.cpu_s() - before_s
+        finally:
+            journal.close()
+        written = batches * _BATCH
+        return RecordCosts(cpu_s / written * 1e3, (_stored_bytes(server, database) - before_bytes) / written)
 
 
-def _wait_for(command: list[str]) -> None:
-    deadline = time.monotonic() + _READY_S
-    while subprocess.run(command, check=False, capture_output=True).returncode:
-        if time.monotonic() > deadline:
-            raise MissingServerError(f"the server of {Path(command[0]).name} does not answer")
-        time.sleep(0.1)
+def _move(journal: Journal, batch: int) -> None:
+    for number in range(batch * _BATCH, (batch + 1) * _BATCH):
+        journal.append(example_record(number))
+    journal.flush()
+
+
+def _stored_bytes(server: postgres.Server, database: str) -> int:
+    return int(server.psql(database, "select sum(pg_total_relation_size(relid)) from pg_stat_user_tables"))
 
 
 def skipped(problem: MissingServerError) -> None:
