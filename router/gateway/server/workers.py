@@ -13,9 +13,9 @@ import socket
 import time
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import Any
 
 from router.errors import ConfigurationError, PassingError, PulvinarError
 
@@ -108,9 +108,7 @@ class WorkerSupervisor:
         self._min_uptime_s, self._max_delay_s = min_uptime_s, max_delay_s
         # A fork of this process would copy the locks of other threads in whatever state they are.
         shares = forks_from is not None and start_sharing(forks_from)
-        self._context: ForkServerContext | SpawnContext = multiprocessing.get_context(
-            "forkserver" if shares else "spawn"
-        )
+        self._context: Any = multiprocessing.get_context("forkserver" if shares else "spawn")
         self._slots = [_Slot() for _ in range(count)]
         self._is_stopping = False
 
