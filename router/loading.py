@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from router import settings
@@ -25,10 +26,16 @@ def load_encoder(name: str) -> Encoder:
     if not name.strip():
         raise CallerError("the encoder needs a name: static, or a sentence-transformers model")
     if name == settings.STATIC_ENCODER:
-        return StaticEncoder.load(settings.default_encoder_folder())
+        return _static_encoder(settings.default_encoder_folder())
     from router.perceive.text.sentence_encoder import SentenceEncoder
 
     return SentenceEncoder(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _static_encoder(folder: Path) -> StaticEncoder:
+    """Loaded once: it is large, and the same for every predictor. Workers get it from the process that forks them."""
+    return StaticEncoder.load(folder)
 
 
 def load_predictor(folder: Path | None = None) -> Predictor:

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Belief
-from router.compose.split import split_prompt
 from router.decide.engine import RequestContext, decide
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
@@ -140,8 +139,12 @@ class Router:
         if only_narrows:
             in_prompt, requested = in_prompt.overridden_by(requested), Flags()
         features = self._perceive(request, continues=kept is not None)
-        if self.may_split(applied, plan) and len(parts := split_prompt(request.human_turns[-1])) > 1:
-            features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
+        if self.may_split(applied, plan):
+            # Imported here because it compiles long patterns, which most policies have no use for.
+            from router.compose.split import split_prompt
+
+            if len(parts := split_prompt(request.human_turns[-1])) > 1:
+                features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         corrections = self._corrections(applied, features, memory)
         forecast = corrected(self.forecast_of(features, applied), self.catalog, corrections)
         request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden)

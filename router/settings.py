@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,6 +62,9 @@ def proxy_of(scheme: str, host: str) -> str | None:
 
     HTTP_PROXY, HTTPS_PROXY, else ALL_PROXY, in capitals or not, unless NO_PROXY has the host.
     """
+    # Imported here, with http.client and ssl, where a connection is made.
+    import urllib.request
+
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get(scheme) or proxies.get("all")
     # typeshed lacks the second function.

@@ -21,7 +21,7 @@ import yaml
 from typer.exceptions import TyperException
 
 from router.cards.catalog import Catalog, load_catalog
-from router.commands import build
+from router.commands import command
 from router.decide.policy import Policies, load_policies
 from router.errors import ConfigurationError
 from router.gateway.config.gateway_yaml import GatewayConfig, load_config
@@ -34,7 +34,7 @@ SHIPPED = ("README.md", *(str(page.relative_to(ROOT)) for page in PAGES))
 
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n([\s\S]*?)^\1```", re.MULTILINE)
 _COMMAND = re.compile(r"(?:\S*/)?(?:route|pulvinar)")
-ROUTE = typer.main.get_command(build())
+ROUTE = command()
 # Attributes of resources that a browser loads with the page, as opposed to links.
 _LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 

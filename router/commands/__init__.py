@@ -1,4 +1,8 @@
-"""The `route` command line. A command imports what it needs when it runs, so that `route --help` is fast."""
+"""The `route` command line.
+
+A command's module is imported when the command is used (`router.commands.index`), and imports what it needs when it
+runs, so that `route --help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from router import __version__, settings
+from router.commands.index import COMMANDS, Commands, coerce_directly
 from router.errors import CallerError, ConfigurationError, PulvinarError, did_you_mean
 
 
@@ -26,6 +31,13 @@ class PromptFirst(TyperGroup):
             self._check_spelling(args)
             args = ["prompt", *args]
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without loading them."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        shown = [(name, TyperCommand(name, help=summary)) for name, (_, summary) in COMMANDS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in shown])
 
     def _check_spelling(self, args: list[str]) -> None:
         """Raise CallerError for a word similar to a command, and for two unquoted words: most likely not a prompt."""
@@ -46,12 +58,10 @@ HELP = (
 )
 
 
-def build() -> typer.Typer:
-    """The command line with all commands."""
-    from router.commands import ask, doctor, gateway, init, keys, prompt, serve
-    from router.commands.catalogue import adapters, cards, plans, policies
-    from router.commands.history import feedback_import, records, savings
-    from router.commands.learning import canary, learn, memory, onboard, pareto, promote, solve
+@functools.cache
+def command() -> Any:
+    """The command line as a command of click. Its commands are loaded when they are looked up."""
+    from typer.main import get_command
 
     app = typer.Typer(
         cls=PromptFirst,
@@ -62,19 +72,10 @@ def build() -> typer.Typer:
         help=HELP,
     )
     app.callback()(_root)
-    routing = prompt, ask, cards, adapters, policies, plans, init, doctor, pareto
-    history = records, savings, feedback_import
-    for module in (*routing, serve, gateway, keys, *history, learn, onboard, solve, promote, canary, memory):
-        module.register(app)
-    return app
-
-
-@functools.cache
-def _command() -> Any:
-    """The command line as a command of click. Making it takes a quarter of a second: it reads every annotation."""
-    from typer.main import get_command
-
-    return get_command(build())
+    group: Any = get_command(app)
+    coerce_directly(group)
+    group.commands = Commands()
+    return group
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
             # A terminal that cannot show ± or λ shows a question mark instead.
             stream.reconfigure(errors="replace")
     try:
-        _command()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
+        command()(arguments, prog_name=Path(sys.argv[0]).name if arguments is None else "route")
     except PulvinarError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:

@@ -44,11 +44,13 @@ def reach_of(catalog: Catalog) -> Reach:
 
 def not_callable(cards: Iterable[Card]) -> dict[str, str]:
     """Why each card that cannot be called here cannot."""
-    import asyncio
-
-    from router.dispatch.availability import list_servers
+    from router.dispatch.availability import list_servers, silent_inventory
 
     cards = tuple(cards)
+    if (silent := silent_inventory(cards)) is not None:
+        return silent.unavailable_cards(cards)
+    import asyncio
+
     return asyncio.run(list_servers(cards, _TIMEOUT_S)).unavailable_cards(cards)
 
 

@@ -66,6 +66,11 @@ def serve(
     access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")] = True,
 ) -> None:
     """Run the gateway. OpenAI and Anthropic clients use it as their base URL."""
+    from router.gateway.server.workers import SHARED, start_sharing
+
+    if workers > 1:
+        # Before this process imports the same.
+        start_sharing(SHARED)
     from router.gateway.server.serve import ServeOptions
     from router.gateway.server.serve import serve as run
 

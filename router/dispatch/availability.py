@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
+import socket
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 from msgspec import Struct
+from yarl import URL
 
 from router.cards import Card
 from router.dispatch.configured import missing_configuration
@@ -17,6 +18,10 @@ from router.dispatch.pool.deployment import deployments_of
 from router.dispatch.providers import api_key
 from router.formats.json import json_or_none
 from router.formats.net import is_loopback, parse_url
+
+if TYPE_CHECKING:
+    # Imported where a server is asked, which takes as long as a decision on the command line.
+    import aiohttp
 
 _TIMEOUT_S = 0.7
 # The default ports of well-known servers, and the `owned_by` with which each lists its models.
@@ -140,6 +145,38 @@ async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) ->
     A server that has not answered after `timeout_s` seconds counts as not running. By default, it has 0.7 seconds to
     accept the connection and as long for each part of its answer.
     """
+    requests = _requests_of(cards)
+    servers = await _list_all(requests.values(), timeout_s)
+    return ServerInventory({name: servers[request] for name, request in requests.items()})
+
+
+def silent_inventory(cards: Iterable[Card]) -> ServerInventory | None:
+    """What `list_servers` returns where none of the servers accepts a connection; None where one does.
+
+    It spares the command line the HTTP client, whose import takes longer than a decision.
+    """
+    requests = _requests_of(cards)
+    addresses = {(url.host, url.port) for url in map(URL, dict.fromkeys(url for url, _ in requests.values()))}
+    if any(_accepts_connections(str(host), port) for host, port in addresses):
+        return None
+    kinds = {url: _KNOWN_SERVERS.get(url, _UNKNOWN_KIND) for url, _ in requests.values()}
+    silent = {url: ModelServer(url, kind, (), ListingProblem.NO_RESPONSE) for url, kind in kinds.items()}
+    return ServerInventory({name: silent[url] for name, (url, _) in requests.items()})
+
+
+def _accepts_connections(host: str, port: int | None) -> bool:
+    try:
+        socket.create_connection((host, port or 80), timeout=_TIMEOUT_S).close()
+    except TimeoutError:
+        # The HTTP client finds out what is wrong.
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _requests_of(cards: Iterable[Card]) -> dict[str, tuple[str, str | None]]:
+    """The URL of the model list and the API key of each server on this machine, by the names of deployments there."""
     requests: dict[str, tuple[str, str | None]] = {}
     for card in cards:
         if missing_configuration(card) is not None:
@@ -148,8 +185,7 @@ async def list_servers(cards: Iterable[Card], timeout_s: float | None = None) ->
             url = models_url(deployment.card)
             if url is not None and is_loopback(url):
                 requests[deployment.name] = url, api_key(deployment.card)
-    servers = await _list_all(requests.values(), timeout_s)
-    return ServerInventory({name: servers[request] for name, request in requests.items()})
+    return requests
 
 
 async def well_known_servers(also: Iterable[str] = ()) -> tuple[ModelServer, ...]:
@@ -167,6 +203,10 @@ async def _list_all(
     unique = tuple(dict.fromkeys(requests))
     if not unique:
         return {}
+    import asyncio
+
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         servers = await asyncio.gather(*(_list_one(session, url, key) for url, key in unique))
@@ -174,6 +214,8 @@ async def _list_all(
 
 
 async def _list_one(session: aiohttp.ClientSession, url: str, key: str | None) -> ModelServer:
+    import aiohttp
+
     kind = _KNOWN_SERVERS.get(url, _UNKNOWN_KIND)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:

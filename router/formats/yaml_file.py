@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -77,15 +77,14 @@ def read_yaml(file: Path) -> tuple[Any, dict[KeyPath, int]]:
         line = raw.count(b"\n", 0, error.start) + 1
         raise FileError(str(file), line, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     try:
-        _check_events(text, file)
-        root = yaml.compose(text, Loader=_Loader)
+        events = _content(text, file)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         where = mark.line + 1 if mark else _line_of_character(text, error)
         raise FileError(str(file), where, f"is not YAML: {problem.splitlines()[0]}") from None
-    reader = _Reader(file)
-    return (None if root is None else reader.plain(root)), reader.lines
+    reader = _Reader(file, events)
+    return (reader.plain(next(reader.events)) if events else None), reader.lines
 
 
 def yaml_files(folder: Path) -> list[Path]:
@@ -122,10 +121,24 @@ def convert(document: Any, into: type[T], file: Path, lines: Mapping[KeyPath, in
     raise FileError(str(file), line, f"{key}: {problem}" if key else problem)
 
 
-def _check_events(text: str, file: Path) -> None:
-    """Reject what must not reach the composer, whose C code is recursive and follows aliases."""
-    depth = 0
+def _content(text: str, file: Path) -> list[Any]:
+    """The scalars, and the beginnings and ends of mappings and lists, of the only document; empty where there is none.
+
+    Rejects what could construct objects or need much memory, and every further document. The events are read rather
+    than the nodes that PyYAML composes from them, since that follows aliases and takes twice as long.
+    """
+    events: list[Any] = []
+    second: Any = None
+    depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
+        kind = type(event)
+        if kind in _OF_CONTENT:
+            if kind is not yaml.ScalarEvent:
+                depth += 1 if kind in _STARTS else -1
+            events.append(event)
+        documents += kind is yaml.DocumentStartEvent
+        if documents == 2 and second is None:
+            second = event
         line = event.start_mark.line + 1 if event.start_mark else None
         if getattr(event, "anchor", None) is not None:
             raise FileError(str(file), line, "anchors and aliases are not supported; repeat the value instead")
@@ -133,9 +146,15 @@ def _check_events(text: str, file: Path) -> None:
         if tag is not None:
             short = tag.replace("tag:yaml.org,2002:", "!!")
             raise FileError(str(file), line, f"the tag {short} is not supported")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")
+    if second is not None:
+        raise yaml.composer.ComposerError(None, None, "but found another document", second.start_mark)
+    return events
+
+
+_STARTS = frozenset((yaml.MappingStartEvent, yaml.SequenceStartEvent))
+_OF_CONTENT = _STARTS | {yaml.ScalarEvent, yaml.MappingEndEvent, yaml.SequenceEndEvent}
 
 
 def _line_of_character(text: str, error: yaml.YAMLError) -> int | None:
@@ -144,38 +163,47 @@ def _line_of_character(text: str, error: yaml.YAMLError) -> int | None:
 
 
 class _Reader:
-    """Converts the nodes of one document to plain values, and records the line of every path."""
+    """Converts the events of one document to plain values, and records the line of every path."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, events: Iterable[Any]) -> None:
+        self.file, self.events = file, iter(events)
         self.lines: dict[KeyPath, int] = {}
 
-    def plain(self, node: yaml.Node, path: KeyPath = ()) -> Any:
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        return [self.plain(item, (*path, n)) for n, item in enumerate(node.value)]
+    def plain(self, start: Any, path: KeyPath = ()) -> Any:
+        """The value that begins with this event, whose others are read."""
+        self.lines.setdefault(path, start.start_mark.line + 1)
+        kind = type(start)
+        if kind is yaml.ScalarEvent:
+            return _scalar(start)
+        if kind is yaml.MappingStartEvent:
+            return self._mapping(path)
+        items: list[Any] = []
+        for event in self.events:
+            if type(event) is yaml.SequenceEndEvent:
+                break
+            items.append(self.plain(event, (*path, len(items))))
+        return items
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
+        for event in self.events:
+            if type(event) is yaml.MappingEndEvent:
+                break
+            line = event.start_mark.line + 1
+            if type(event) is not yaml.ScalarEvent:
                 raise FileError(str(self.file), line, "a key must be a plain string")
-            key = str(key_node.value)
+            key = str(event.value)
             if key in result:
                 first = self.lines[(*path, key)]
                 raise FileError(str(self.file), line, f'duplicate key "{key}" (first on line {first})')
             self.lines[(*path, key)] = line
-            result[key] = self.plain(value_node, (*path, key))
+            result[key] = self.plain(next(self.events), (*path, key))
         return result
 
 
-def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
-    text = str(node.value)
-    if node.style:
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    text = str(event.value)
+    if event.style:
         return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]

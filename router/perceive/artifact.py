@@ -69,6 +69,17 @@ def check_hashes(folder: Path, expected: Mapping[str, str], names: tuple[str, ..
             raise ArtifactError(f"{folder / name}: is damaged (its SHA-256 differs from the manifest's)")
 
 
+def map_array(file: Path) -> NDArray[Any]:
+    """The array of an `.npy` file, which stays there: processes share its pages, and a page takes memory once it is
+    read. Raises ArtifactError.
+    """
+    try:
+        # Not as the subclass, whose every slice would be one of it, which takes longer.
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{file}: is damaged: {error}") from None
+
+
 def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz` file by name, or that of an `.npy` file under the file's stem. Raises ArtifactError."""
     try:

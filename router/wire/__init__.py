@@ -12,13 +12,17 @@ litellm has adapters for the same conversions. Version 1.106.2 was tested with r
 - it takes 145 and 125 µs of CPU per chunk, and 3.9 s to import.
 """
 
-from router.wire.chat.request import ChatRequest, Turn, wants_stream, wants_stream_usage
-from router.wire.conversion import Conversion, EventWriter
-from router.wire.dialect import Dialect
-from router.wire.messages import without_foreign_thinking
-from router.wire.messages.count_tokens import InputParts, count_input
-from router.wire.request import CONVERSIONS, read_request
-from router.wire.responses.reasoning import without_sealed_reasoning
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router.wire.chat.request import ChatRequest, Turn, wants_stream, wants_stream_usage
+    from router.wire.conversion import Conversion, EventWriter
+    from router.wire.dialect import Dialect
+    from router.wire.messages import without_foreign_thinking
+    from router.wire.messages.count_tokens import InputParts, count_input
+    from router.wire.request import CONVERSIONS, read_request
+    from router.wire.responses.reasoning import without_sealed_reasoning
 
 __all__ = [
     "CONVERSIONS",
@@ -35,3 +39,27 @@ __all__ = [
     "without_foreign_thinking",
     "without_sealed_reasoning",
 ]
+
+# The modules are imported when they are first used: a decision on the command line converts nothing.
+_HOMES = {
+    "CONVERSIONS": "request",
+    "ChatRequest": "chat.request",
+    "Conversion": "conversion",
+    "Dialect": "dialect",
+    "EventWriter": "conversion",
+    "InputParts": "messages.count_tokens",
+    "Turn": "chat.request",
+    "count_input": "messages.count_tokens",
+    "read_request": "request",
+    "wants_stream": "chat.request",
+    "wants_stream_usage": "chat.request",
+    "without_foreign_thinking": "messages",
+    "without_sealed_reasoning": "responses.reasoning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

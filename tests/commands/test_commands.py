@@ -31,17 +31,6 @@ def routing_set(tmp_path: Path) -> Path:
     return folder
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom router.commands import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'numpy', 'sklearn', 'httpx', 'starlette', 'litellm', 'torch', 'tokenizers', 'msgspec'}\n"
-        "heavy &= set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)) or 0)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
 @pytest.mark.parametrize("command", ["route", "pulvinar"])
 def test_a_command_without_arguments_prints_the_help(command: str) -> None:
     program = Path(sys.executable).with_name(command)

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -87,16 +85,6 @@ def test_a_server_on_this_machine_makes_its_cards_callable(
         ended = run("hello", "--cards", tmp_path, "--json")
     assert json.loads(ended.out)["card"] == "ok"
     assert ended.err == "1 of 2 cards can be called here; --all for the whole catalogue\n"
-
-
-def test_deciding_on_the_command_line_never_imports_litellm() -> None:
-    code = (
-        "import sys\nfrom router.commands import main\n"
-        "try:\n    main(['hello'])\nexcept SystemExit:\n    pass\n"
-        "sys.exit('litellm' in sys.modules)"
-    )
-    environment = {**os.environ, "GEMINI_API_KEY": "test"}
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
 
 
 def test_the_json_has_the_agreed_keys(run: Run) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
@@ -15,6 +14,10 @@ from router.cards.schema import Card
 from router.cards.servers import DIRECT
 from router.errors import UpstreamError
 from router.formats.net import is_loopback, parse_url
+
+if TYPE_CHECKING:
+    # Imported where a card states authorities of its own.
+    import ssl
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -81,6 +84,8 @@ def _parsed_proxy(proxy: str) -> URL:
 
 
 def _trusting(card: str, bundle: str) -> ssl.SSLContext:
+    import ssl
+
     try:
         return _context(bundle, Path(bundle).stat().st_mtime_ns)
     except (OSError, ssl.SSLError):
@@ -90,4 +95,6 @@ def _trusting(card: str, bundle: str) -> ssl.SSLContext:
 @functools.lru_cache(maxsize=64)
 def _context(bundle: str, _changed_ns: int) -> ssl.SSLContext:
     """The context that trusts the authorities in this file only, which is read again when it changes."""
+    import ssl
+
     return ssl.create_default_context(cafile=bundle)

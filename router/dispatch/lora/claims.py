@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from router.dispatch.lora.api import AdapterServerError
 
-Loading = asyncio.Task[AdapterServerError | None]
+if TYPE_CHECKING:
+    import asyncio
+
+    Loading = asyncio.Task[AdapterServerError | None]
 
 
 class Hold:

@@ -29,7 +29,7 @@ from router.gateway.server.connections import Connections
 from router.gateway.server.descriptors import client_connections, raise_descriptor_limit, warning
 from router.gateway.server.listener import listen, listen_at, shown, without_brackets
 from router.gateway.server.server import Hooks, run
-from router.gateway.server.workers import WorkerSupervisor
+from router.gateway.server.workers import SHARED, WorkerSupervisor
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.error_log import Writers
 from router.gateway.telemetry.traces import open_traces
@@ -103,7 +103,7 @@ def _serve(options: ServeOptions, notify: Callable[[str], None], writers: Writer
         with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
             options = msgspec.structs.replace(options, metrics_folder=Path(folder))
             target = functools.partial(_run_numbered_worker, options, listener, notify)
-            WorkerSupervisor(target, options.workers, notify, listener).run()
+            WorkerSupervisor(target, options.workers, notify, listener, forks_from=SHARED).run()
 
 
 @contextlib.contextmanager

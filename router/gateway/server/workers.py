@@ -12,16 +12,21 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import Any
 
 from router.errors import ConfigurationError, PassingError, PulvinarError
 
 _POLL_INTERVAL_S = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_BLOCKED_AT_START = (signal.SIGHUP,)
+_BLOCKED_AT_START = (signal.SIGHUP, signal.SIGTERM)
 _FIRST_DELAY_S = 1.0
 _NO_WORKER = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+SHARED = "router.gateway.shared"
+"""What the workers of a gateway share."""
 
 WorkerTarget = Callable[[int], None]
 """What a worker runs, given its number from 0. It must be importable by name, for pickle."""
@@ -30,6 +35,31 @@ WorkerTarget = Callable[[int], None]
 def unblock_signals() -> None:
     """Deliver the signals that were blocked while this process could not handle them."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED_AT_START)
+
+
+def start_sharing(module: str) -> bool:
+    """Start to import the module that workers share, in a process of its own, from which they are then forked.
+
+    It runs beside this one, has no other threads, and ends with this process. False where the system has no forks.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return False
+    multiprocessing.set_forkserver_preload([module])
+    # Another helper process of Python, whose start would unblock the signals again.
+    resource_tracker.ensure_running()
+    # A service manager signals all processes, and this one must not end before its workers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
+    try:
+        forkserver.ensure_running()
+    finally:
+        unblock_signals()
+    return True
+
+
+def _begin(target: WorkerTarget, number: int) -> None:
+    """Run a worker. It handles SIGTERM from here on, SIGHUP only once it calls `unblock_signals`."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    target(number)
 
 
 class WorkerError(PulvinarError):
@@ -71,11 +101,14 @@ class WorkerSupervisor:
         listener: socket.socket | None = None,
         min_uptime_s: float = 10.0,
         max_delay_s: float = 30.0,
+        forks_from: str | None = None,
     ) -> None:
+        """`forks_from` is the module of `start_sharing`; None where workers share nothing."""
         self._target, self._notify, self._listener = target, notify, listener
         self._min_uptime_s, self._max_delay_s = min_uptime_s, max_delay_s
-        # A fork would copy the locks of other threads in whatever state they are.
-        self._context = multiprocessing.get_context("spawn")
+        # A fork of this process would copy the locks of other threads in whatever state they are.
+        shares = forks_from is not None and start_sharing(forks_from)
+        self._context: Any = multiprocessing.get_context("forkserver" if shares else "spawn")
         self._slots = [_Slot() for _ in range(count)]
         self._is_stopping = False
 
@@ -105,7 +138,7 @@ class WorkerSupervisor:
 
     def _start(self, number: int) -> None:
         slot = self._slots[number]
-        worker = self._context.Process(target=self._target, args=(number,), name=f"worker-{number}")
+        worker = self._context.Process(target=_begin, args=(self._target, number), name=f"worker-{number}")
         # A child inherits this mask; a signal that it does not handle yet would end it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
         try:

@@ -41,7 +41,9 @@ def distil(out: Path, name: str = "static", engine: Engine = LOCAL) -> EncoderCa
     table = token_vectors(sentence_model, engine)
     out.mkdir(parents=True, exist_ok=True)
     scales = np.maximum(np.abs(table).max(axis=1), 1e-12).astype(np.float32) / np.float32(127)
-    np.save(out / "vectors.npy", np.rint(table / scales[:, None]).astype(np.int8))
+    # A running gateway may have mapped the file that this one replaces.
+    np.save(out / "new.npy", np.rint(table / scales[:, None]).astype(np.int8))
+    (out / "new.npy").replace(out / "vectors.npy")
     np.save(out / "scales.npy", scales)
     # Truncation and padding apply only to the model that the tokenizer is from.
     tokenizer = json.loads((get_model_path() / "tokenizer.json").read_text(encoding="utf-8"))

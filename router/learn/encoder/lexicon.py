@@ -167,7 +167,7 @@ def translate(words: Sequence[Word], word_vectors: Floats, ids: np.ndarray, engl
         token_ids.append(ids[nearest])
     by_text = sorted(range(len(words)), key=lambda position: words[position].text)
     return Lexicon(
-        [words[position].text for position in by_text],
+        "\n".join(words[position].text for position in by_text),
         np.concatenate(token_ids)[by_text].astype(np.uint16),
         np.rint(np.concatenate(weights)[by_text] * 255).astype(np.uint8),
     )

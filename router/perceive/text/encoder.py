@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
-from router.perceive.artifact import check_hashes, read_arrays, read_manifest
+from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
 from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
 from router.types import Floats, Indices
 
@@ -109,7 +109,7 @@ class StaticEncoder:
         """Read a folder. Raises ArtifactError if a file is missing, damaged or of another version."""
         card = read_manifest(folder / "encoder.json", EncoderCard, FORMAT, VERSION)
         check_hashes(folder, card.sha256, FILES)
-        quantised = read_arrays(folder / "vectors.npy")["vectors"]
+        quantised = map_array(folder / "vectors.npy")
         scales = read_arrays(folder / "scales.npy")["scales"]
         if quantised.shape != (card.tokens, card.dimensions) or scales.shape != (card.tokens,):
             raise ArtifactError(f"{folder}: the token table does not have the shape that encoder.json states")

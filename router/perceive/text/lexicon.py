@@ -8,6 +8,7 @@ n-grams, which have no meaning but keep different texts apart.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 import zlib
@@ -82,16 +83,23 @@ class Lexicon:
     Entries are numbered: those of the list from 0, hashed n-grams from `len(self)`.
     """
 
-    def __init__(self, words: list[str], tokens: NDArray[np.uint16], weights: NDArray[np.uint8]) -> None:
-        self._tokens, self._weights = tokens, weights
-        self._entry = {word: entry for entry, word in enumerate(words)}
+    def __init__(self, words: str, tokens: NDArray[np.uint16], weights: NDArray[np.uint8]) -> None:
+        """`words` are separated by line breaks."""
+        self._words, self._tokens, self._weights = words.encode(), tokens, weights
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @functools.cached_property
+    def _index(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """The entry of each word, and the length of the longest word that begins with a character. Made at the first
+        text in another script: it takes megabytes, and as long as many decisions.
+        """
+        words = self._words.decode().split("\n")
         longest: dict[str, int] = {}
         for word in words:
             longest[word[0]] = max(longest.get(word[0], 0), len(word))
-        self._longest = longest
-
-    def __len__(self) -> int:
-        return len(self._entry)
+        return {word: entry for entry, word in enumerate(words)}, longest
 
     @classmethod
     def load(cls, file: Path, tokens: int) -> Lexicon:
@@ -100,21 +108,22 @@ class Lexicon:
         if problem := _problem_of(arrays, tokens):
             raise ArtifactError(f"{file}: is damaged: {problem}")
         try:
-            words = arrays["words"].tobytes().decode("utf-8").split("\n")
+            words = arrays["words"].tobytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise ArtifactError(f"{file}: is damaged: {error}") from None
-        if len(words) != len(arrays["tokens"]) or not all(words):
+        if words.count("\n") + 1 != len(arrays["tokens"]) or "\n\n" in f"\n{words}\n":
             raise ArtifactError(f"{file}: is damaged: the numbers of words and of entries differ")
         return cls(words, arrays["tokens"], arrays["weights"])
 
     def save(self, file: Path) -> None:
         """Write `lexicon.npz`."""
-        words = np.frombuffer("\n".join(self._entry).encode(), dtype=np.uint8)
+        words = np.frombuffer(self._words, dtype=np.uint8)
         np.savez_compressed(file, words=words, tokens=self._tokens, weights=self._weights)
 
     def entries(self, run: str) -> Iterator[int]:
         """The entries of a run that `split` returned, from left to right, longest match first."""
-        entry, longest, position, last = self._entry.get, self._longest.get, 0, len(run)
+        entries, longest_words = self._index
+        entry, longest, position, last = entries.get, longest_words.get, 0, len(run)
         while position < last:
             for end in range(min(position + longest(run[position], 0), last), position, -1):
                 number = entry(run[position:end])
@@ -124,9 +133,9 @@ class Lexicon:
                     break
             else:
                 if unicodedata.category(run[position])[0] == "L":
-                    yield len(self._entry) + _hashed(run[position])
+                    yield len(self) + _hashed(run[position])
                     if position + 1 < last:
-                        yield len(self._entry) + _hashed(run[position : position + 2])
+                        yield len(self) + _hashed(run[position : position + 2])
                 position += 1
 
     def expand(self, entries: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:

@@ -6,6 +6,7 @@ status is a success. The first row that matches counts, so the order is part of 
 
 from __future__ import annotations
 
+import functools
 import re
 
 from msgspec import Struct
@@ -26,11 +27,20 @@ class Words(Struct, frozen=True):
 
     kind: Kind
     statuses: frozenset[int]
-    pattern: re.Pattern[str]
+    source: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The compiled `source`."""
+        return _compiled(self.source)
+
+
+# At the first error: compiling all patterns takes longer than the rest of a decision on the command line.
+_compiled = functools.cache(re.compile)
 
 
 def _row(kind: Kind, statuses: frozenset[int], *patterns: str) -> Words:
-    return Words(kind, statuses, re.compile("|".join(patterns)))
+    return Words(kind, statuses, "|".join(patterns))
 
 
 WORDS: tuple[Words, ...] = (

@@ -52,8 +52,14 @@ A date may also be what a prompt is about. Two conversations that differ in noth
 less than a conversation that is a new one with every request.
 """
 
+
 # Patterns are applied one after the other, since one alternation of all takes ten times as long.
-_PATTERNS = tuple(re.compile(pattern) for pattern in _MOVING.values())
+@functools.cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    """Compiled at the first text with digits: a decision on the command line has no use for them."""
+    return tuple(re.compile(pattern) for pattern in _MOVING.values())
+
+
 _LABELS = ("nonce", "cch", "etag", "csrf", "equest", "trace", "span", "correlation")
 _LABELLED = re.compile(
     r"\b(?:nonce|cch|etag|csrf[ _-]?token|(?:request|trace|span|correlation)[ _-]?id)"
@@ -88,7 +94,7 @@ def _searched(text: str) -> str:
     for line in text.split("\n"):
         (numbered if _DIGIT.search(line) else others).append(line)
     moving = "\n".join(numbered)
-    for pattern in _PATTERNS:
+    for pattern in _patterns():
         moving = pattern.sub("", moving)
     return "\n".join((moving, *others))
 

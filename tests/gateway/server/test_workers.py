@@ -23,6 +23,8 @@ from tests.gateway.servers import wait_for
 ROOT = Path(__file__).parents[3]
 MIN_UPTIME_S = 0.5
 SLOW_START_S = 0.5
+# Small, so that these tests are quick; `route serve` has SHARED.
+FORKS_FROM = "router.gateway.server.server"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sends signals to processes")
 
@@ -73,7 +75,7 @@ def main(target: str, min_uptime_s: float) -> None:
 
 def supervise(target: str, listener: socket.socket, min_uptime_s: float) -> None:
     try:
-        WorkerSupervisor(globals()[target], 2, note, listener, min_uptime_s, max_delay_s=1).run()
+        WorkerSupervisor(globals()[target], 2, note, listener, min_uptime_s, max_delay_s=1, forks_from=FORKS_FROM).run()
     except WorkerError as error:
         sys.exit(error.exit_code)
 
@@ -82,7 +84,7 @@ def supervise(target: str, listener: socket.socket, min_uptime_s: float) -> None
 def supervisor(folder: Path, target: str, min_uptime_s: float = 10.0) -> Iterator[subprocess.Popen[bytes]]:
     code = f"from tests.gateway.server import test_workers; test_workers.main({target!r}, {min_uptime_s})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment, start_new_session=True)
     try:
         yield process
     finally:
@@ -114,6 +116,14 @@ def test_sigterm_at_any_moment_stops_all_workers(tmp_path: Path, moment: str) ->
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert not [pid for pid in noted(tmp_path, "spawned") if is_running(pid)]
+
+
+def test_a_service_manager_that_signals_all_processes_ends_them_in_order(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "serve_slowly") as process:
+        assert wait_for(lambda: len(noted(tmp_path, "ready")) == 2, 30)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert sorted(noted(tmp_path, "ended")) == sorted(noted(tmp_path, "spawned"))
 
 
 @pytest.mark.parametrize("moment", ["spawned", "starting", "ready"])

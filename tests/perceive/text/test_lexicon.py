@@ -13,7 +13,7 @@ WORDS = ["вод", "вода", "а", "水", "水曜日"]
 @pytest.fixture(scope="module")
 def lexicon() -> Lexicon:
     tokens = np.arange(len(WORDS) * 2, dtype=np.uint16).reshape(-1, 2)
-    return Lexicon(WORDS, tokens, np.full(tokens.shape, 51, dtype=np.uint8))
+    return Lexicon("\n".join(WORDS), tokens, np.full(tokens.shape, 51, dtype=np.uint8))
 
 
 def words_of(lexicon: Lexicon, run: str) -> list[str]:

@@ -1,0 +1,19 @@
+"""What the workers of one gateway share: the process from which they are forked imports this module, once.
+
+Its pages are common to all workers as long as nobody writes to them. Each worker loads its own configuration.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from router import settings
+from router.gateway.server import serve
+from router.loading import load_encoder
+
+__all__ = ["serve"]
+
+load_encoder(settings.STATIC_ENCODER)
+# The garbage collector would write to every object that it visits, and so copy its page.
+gc.collect()
+gc.freeze()
