@@ -121,9 +121,7 @@ def _check(extension: Path) -> None:
         "spec.loader.exec_module(module)\n"
         "print(module.SOURCES)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(extension)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script, str(extension)], capture_output=True, text=True, check=False)
     if done.stdout.strip() != digest():
         extension.unlink(missing_ok=True)
         raise BuildError(f"what was compiled cannot be loaded: {done.stderr[-500:]}")
