@@ -53,6 +53,7 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt constraints/buil
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r constraints/build.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c "from router.perceive import kernel; print('the kernel that reads and forecasts:', kernel.status())"
 	touch $@
 
 # torch comes first and alone, so that nothing pulls a build with CUDA. llama.cpp's server and a small model come without

@@ -94,6 +94,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
     from router import settings
     from router.dispatch.availability import list_servers, well_known_servers
     from router.loading import load_predictor
+    from router.perceive import kernel
     from router.perceive.ability.evidence import load_evidence
 
     predictor = load_predictor(artifact)
@@ -116,6 +117,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
             "keys": keys,
             "servers": [{"url": server.url, "name": server.kind, "models": server.models} for server in servers],
             "artifact": predictor.id,
+            "kernel": kernel.status(),
             "probed": {card: len(outcomes) for card, outcomes in evidence.items()},
         }
         options.print_json(document)
@@ -127,6 +129,7 @@ def _report(catalog: Catalog, artifact: Path | None, lists: list[str], offline: 
 
     out = console()
     out.print(f"artifact {predictor.id}: {len(predictor.models)} measured models, encoder {predictor.manifest.encoder}")
+    out.print(f"kernel   {kernel.status()}")
     out.print(f"cards    {len(catalog)} in the catalogue, {len(catalog) - len(unavailable)} can be called now")
     if evidence:
         out.print(f"evidence {sum(map(len, evidence.values()))} probe outcomes of {len(evidence)} cards in {folder}")

@@ -10,8 +10,12 @@ import numpy as np
 
 from router.cards.catalog import Catalog
 from router.cards.machine.speeds import factors
+from router.perceive import kernel
 from router.perceive.ability.local import LocalEvidence
+from router.perceive.compiled import CompiledCards, Known
+from router.perceive.exact import exp
 from router.perceive.linear import Quality, tokens_of
+from router.perceive.logistic import LogisticQuality
 from router.perceive.profile import PromptProfile
 from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
@@ -86,6 +90,24 @@ class Forecaster:
         self._machines = catalog.machines
         self._first, self._further = factors(catalog.server_ids, catalog.speeds)
         self._length_offset = predictor.head.length_offset[rows]
+        self._compiled = self._bound(catalog)
+
+    def _bound(self, catalog: Catalog) -> CompiledCards | None:
+        """The cards, bound to the compiled kernel; None where numpy is used, as for the linear form."""
+        quality, extension = self._quality, kernel.extension()
+        if extension is None or self._predictor.compiled is None or not isinstance(quality, LogisticQuality):
+            return None
+        if not len(catalog) or max(quality.strengths.shape[1], quality.interactions.shape[1]) > kernel.MOST_TERMS:
+            return None
+        return CompiledCards(
+            extension,
+            self._predictor.compiled,
+            (quality.strengths, quality.variances, quality.interactions),
+            quality.difficulty_variance,
+            Known(self._length_offset, self._max_output_tokens, self._thinking_tokens, self._first, self._further),
+            catalog.columns,
+            catalog.machines,
+        )
 
     def __call__(self, features: Features) -> Forecast:
         """The forecast of every card, in the catalogue's order, and those of the parts of the prompt."""
@@ -95,6 +117,29 @@ class Forecaster:
         return msgspec.structs.replace(forecast, parts=tuple(map(self._whole, features.parts)))
 
     def _whole(self, features: Features) -> Forecast:
+        if self._compiled is None:
+            return self.in_numpy(features)
+        found = self._compiled(features)
+        quality = Quality(found.quality, found.quality_std, found.independent_std, found.quality)
+        if self._purposes is not None or self._local:
+            quality = self._with_evidence(quality, features.vector)
+        return Forecast(
+            quality=quality.quality,
+            compared=quality.compared,
+            quality_std=quality.std,
+            independent_std=quality.independent_std,
+            mean_quality=self._quality.mean_quality,
+            output_tokens=found.output_tokens,
+            written_tokens=found.written_tokens,
+            cost_usd=found.cost_usd,
+            ttft_ms=found.ttft_ms,
+            latency_ms=found.latency_ms,
+            novelty=found.novelty,
+            measured=self._measured,
+        )
+
+    def in_numpy(self, features: Features) -> Forecast:
+        """The specification of the forecast of one prompt, without its parts."""
         prompt = self._predictor.profile(features.vector[None])
         quality = self._on_prompt(prompt, features.vector)
         output_tokens = np.minimum(tokens_of(prompt.log_tokens[0] + self._length_offset), self._max_output_tokens)
@@ -134,7 +179,10 @@ class Forecaster:
         return np.array(rows).reshape(len(vectors), -1)
 
     def _on_prompt(self, prompt: PromptProfile, vector: Floats) -> Quality:
-        quality = self._quality(prompt)
+        return self._with_evidence(self._quality(prompt), vector)
+
+    def _with_evidence(self, quality: Quality, vector: Floats) -> Quality:
+        """`quality` with what the examples, profiles and probes of cards add on this prompt."""
         if self._purposes is None:
             return self._with_local_evidence(quality, vector, ())
         near, logits = self._purposes.of.logits(vector)
@@ -186,5 +234,5 @@ def _thinking_share(prompt: PromptProfile) -> float:
     """
     if not prompt.readings.shape[1]:
         return 1.0
-    share = float(np.exp(_GROWTH * (float(prompt.readings[0, 0]) - _HARD)))
+    share = float(exp(np.float64(_GROWTH * (float(prompt.readings[0, 0]) - _HARD))))
     return min(max(share, _LEAST_THINKING), _MOST_THINKING)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from router.perceive.ability.ability import Ability
+from router.perceive.exact import exp
 from router.perceive.head import GREATEST_LOG_TOKENS, Head
 from router.perceive.profile import PromptProfile
 from router.types import GREATEST_STD, Doubles, Indices
@@ -88,7 +89,7 @@ def deviation_of(variance: Doubles) -> Doubles:
 def tokens_of(logarithm: Doubles) -> Doubles:
     """Tokens of an answer from the logarithm of one plus them, rounded."""
     bounded = np.minimum(logarithm, GREATEST_LOG_TOKENS)
-    tokens: Doubles = np.minimum(np.maximum(np.expm1(bounded), 1.0), _GREATEST_TOKENS)
+    tokens: Doubles = np.minimum(np.maximum(exp(bounded) - 1.0, 1.0), _GREATEST_TOKENS)
     return tokens.round()
 
 

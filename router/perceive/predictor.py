@@ -20,18 +20,20 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.facts import facts_of
 from router.errors import ArtifactError
+from router.perceive import kernel
 from router.perceive.ability.ability import Ability, facts_row, profile_of
 from router.perceive.ability.acceptance import family_weights, probability
 from router.perceive.ability.belief import Belief, LinearResponse
 from router.perceive.ability.evidence import ProbeOutcome
 from router.perceive.ability.local import LocalEvidence, topics_of_vectors
 from router.perceive.ability.placement import ProbeReadings, RatingPlacer
+from router.perceive.exact import in_order
 from router.perceive.features import feature_vectors
 from router.perceive.forecaster import CardPurposes, Forecaster
 from router.perceive.head import Head, Manifest, read_head, stored_arrays, write_head
 from router.perceive.linear import LinearQuality, deviation_of, factor_of, quality_of, tokens_of
 from router.perceive.logistic import LogisticQuality
-from router.perceive.profile import PromptProfile, share_between
+from router.perceive.profile import PromptProfile, logarithm_of, share_between
 from router.perceive.purpose.density import TaskMean
 from router.perceive.purpose.file import load_purpose_space
 from router.perceive.purpose.profile import Profile
@@ -89,6 +91,7 @@ class Predictor:
         self._column = {model.name: row for row, model in enumerate(manifest.models) if model.outcomes}
         self._length = head.length.astype(np.float64)
         self._width = len(head.skills.center)
+        self.compiled = self.projector.compiled(self._length, logarithm_of(head.uncertainty))
         self.width = self._width + (0 if self.reader is None else READINGS)
         self.population = head.facts.ability(facts_row(None, manifest.families))
         self._abilities = np.vstack([head.ability, self.population.mean])
@@ -181,6 +184,24 @@ class Predictor:
 
     def profile(self, vectors: Floats) -> PromptProfile:
         """Profiles of feature vectors `(prompts, width)`: what does not depend on any card."""
+        if self.compiled is None:
+            return self.profile_in_numpy(vectors)
+        skills = self.head.skills.in_domain.shape[1]
+        numbers = np.empty((len(vectors), kernel.PROFILE + 1 + skills))
+        self.compiled.project(kernel.contiguous(vectors, np.float32), len(vectors), numbers)
+        log_tokens, uncertainty, independent_uncertainty, ood_probability, novelty = numbers[:, : kernel.PROFILE].T
+        return PromptProfile(
+            profiles=numbers[:, kernel.PROFILE :],
+            readings=vectors[:, self._width :],
+            uncertainty=uncertainty,
+            independent_uncertainty=independent_uncertainty,
+            log_tokens=log_tokens,
+            ood_probability=ood_probability,
+            novelty=novelty,
+        )
+
+    def profile_in_numpy(self, vectors: Floats) -> PromptProfile:
+        """The specification of `profile`."""
         projection = self.projector(vectors[:, : self._width])
         in_domain, out_of_domain = self.head.uncertainty
         shares = share_between(in_domain, out_of_domain, projection.ood_probability[:, None])
@@ -189,7 +210,7 @@ class Predictor:
             readings=vectors[:, self._width :],
             uncertainty=shares[:, 0],
             independent_uncertainty=shares[:, 1],
-            log_tokens=row_by_row(projection.regressors, self._length[:, None])[:, 0],
+            log_tokens=in_order(projection.regressors, self._length[:, None])[:, 0],
             ood_probability=projection.ood_probability,
             novelty=projection.novelty,
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from router.perceive.exact import exp
 from router.types import Doubles, Floats
 
 _LEAST_SHARE = 1e-12
@@ -33,6 +34,11 @@ def share_between(in_domain: Doubles, out_of_domain: Doubles, ood_probability: D
     """The share of the residual variance at an OOD probability: the geometric interpolation of both, because they
     differ by orders of magnitude, and most prompts of known kinds have a probability a little above zero.
     """
-    inside, outside = (np.log(np.maximum(share, _LEAST_SHARE)) for share in (in_domain, out_of_domain))
-    between: Doubles = np.exp((1.0 - ood_probability) * inside + ood_probability * outside)
-    return between
+    inside, outside = map(logarithm_of, (in_domain, out_of_domain))
+    return exp((1.0 - ood_probability) * inside + ood_probability * outside)
+
+
+def logarithm_of(share: Doubles) -> Doubles:
+    """The logarithm of a share of the residual variance, which is not zero."""
+    logarithm: Doubles = np.log(np.maximum(share, _LEAST_SHARE))
+    return logarithm

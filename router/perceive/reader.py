@@ -15,11 +15,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from router.cards.benchmarks import FAMILIES
+from router.perceive import kernel
+from router.perceive.exact import exp, in_order, interpolated
 from router.perceive.skills import levels, quantised, unit_rows
 from router.types import Doubles, Floats, Indices
 
@@ -80,7 +83,7 @@ class Reader:
             digest.update(getattr(parameters, name).tobytes())
         self.id = digest.hexdigest()[:12]
         self._center, self._scale = parameters.center.astype(np.float64), parameters.scale.astype(np.float64)
-        self._bound = _CLIP * self._scale
+        self._bound_of_dense = _CLIP * self._scale
         self._grams = parameters.grams.astype(np.float32)
         self._intercept = parameters.intercept.astype(np.float64)
         # One product for the dense features and the similarities.
@@ -90,15 +93,48 @@ class Reader:
         self._landmarks = Landmarks(
             parameters.landmarks, parameters.landmark_scale, parameters.center[: parameters.landmarks.shape[1]]
         )
+        self._compiled = self._bound()
+
+    def _bound(self) -> Any | None:
+        """The arrays, bound to the compiled kernel; None where numpy is used."""
+        parameters, (regressors, readings) = self.parameters, self._weights.shape
+        embedded = parameters.landmarks.shape[1]
+        is_small = embedded <= kernel.MOST_EMBEDDED and regressors <= kernel.MOST_REGRESSORS
+        if (extension := kernel.extension()) is None or not is_small or readings > kernel.MOST_COLUMNS:
+            return None
+        points, difficulties = parameters.curve.astype(np.float64)
+        return extension.Reading(
+            *kernel.landmarks_of(
+                parameters.landmarks, parameters.landmark_scale, parameters.center[:embedded], levels(embedded)
+            ),
+            self._center,
+            self._bound_of_dense,
+            kernel.in_lanes(self._weights),
+            self._intercept,
+            np.ascontiguousarray(points),
+            np.ascontiguousarray(difficulties),
+            np.ascontiguousarray(self._grams),
+        )
 
     def __call__(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
         """The reading float32 `(READINGS,)` of human turns, oldest first, with this feature vector `(width,)`; the
         shares of the families are in [0, 1], and their sum is at most one.
         """
+        if self._compiled is None:
+            return self.in_numpy(turns, vector, context)
+        around = _around(turns, context)
+        reading: Floats = np.empty(len(self._intercept), dtype=np.float32)
+        text = _clipped("\n".join(turns))
+        self._compiled.read(text, vector, around.characters, around.turns, around.tools, len(turns), reading)
+        return reading
+
+    def in_numpy(self, turns: Sequence[str], vector: Floats, context: Context | None = None) -> Floats:
+        """The specification of a call."""
         dense = np.concatenate([vector, context_features(turns, context)], dtype=np.float64) - self._center
-        dense = np.minimum(np.maximum(dense, -self._bound), self._bound)
+        dense = np.minimum(np.maximum(dense, -self._bound_of_dense), self._bound_of_dense)
         hashes = gram_hashes("\n".join(turns))
-        reading = self._intercept + np.concatenate([dense, self._landmarks(vector[None])[0]]) @ self._weights
+        regressors = np.concatenate([dense, self._landmarks(vector[None])[0]])
+        reading = self._intercept + in_order(regressors[None], self._weights)[0]
         if len(hashes):
             reading += np.add.reduce(self._grams.take(hashes, axis=0), axis=0) / math.sqrt(len(hashes))
         reading[0] = corrected(reading[0], self.parameters.curve)
@@ -114,7 +150,7 @@ def corrected(readings: Doubles, curve: Floats) -> Doubles:
     """
     points, difficulties = curve.astype(np.float64)
     inside = np.minimum(np.maximum(readings, points[0]), points[-1])
-    found: Doubles = np.interp(inside, points, difficulties) + (readings - inside)
+    found: Doubles = interpolated(inside, points, difficulties) + (readings - inside)
     return found
 
 
@@ -135,19 +171,28 @@ class Landmarks:
         topics = unit_rows(vectors[:, : len(self._center)] - self._center)
         integers, step = quantised(topics, self._levels)
         cosines = (integers @ self._integers) * (step.astype(np.float64) * self._scale)
-        similarity: Doubles = np.exp(SHARPNESS * (cosines - 1.0))
-        return similarity
+        return exp(SHARPNESS * (cosines - 1.0))
 
 
 def context_features(turns: Sequence[str], context: Context | None) -> Doubles:
     """Of the context, float64 `(CONTEXT_FEATURES,)`: the logarithms of its characters and turns, whether the request
     has tools, and the logarithm of the human's turns.
     """
-    if context is None:
-        context = Context(sum(map(len, turns)), len(turns))
+    context = _around(turns, context)
     return np.array(
         [math.log1p(context.characters), math.log1p(context.turns), float(context.tools), math.log1p(len(turns))]
     )
+
+
+def _around(turns: Sequence[str], context: Context | None) -> Context:
+    return Context(sum(map(len, turns)), len(turns)) if context is None else context
+
+
+def _clipped(text: str) -> str:
+    """The part of `text` of which the n-grams are read."""
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return f"{text[: 3 * _MAX_CHARACTERS // 4]} {text[-_MAX_CHARACTERS // 4 :]}"
 
 
 def gram_hashes(text: str) -> Indices:
@@ -156,9 +201,7 @@ def gram_hashes(text: str) -> Indices:
 
     A rolling polynomial over UTF-16 units, so that all n-grams of a length cost a few operations on arrays.
     """
-    if len(text) > _MAX_CHARACTERS:
-        text = f"{text[: 3 * _MAX_CHARACTERS // 4]} {text[-_MAX_CHARACTERS // 4 :]}"
-    text = f" {' '.join(text.lower().split())} "
+    text = f" {' '.join(_clipped(text).lower().split())} "
     units = np.frombuffer(text.encode("utf-16-le", "replace"), dtype="<u2").astype(np.uint32)
     steps = (units + np.uint32(1)) * _OFFSET
     rolling, parts = np.zeros(len(units), np.uint32), []

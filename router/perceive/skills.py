@@ -11,18 +11,20 @@ than topics do. `docs/predictor.md` explains the model; `router.learn.training.s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
+from router.perceive import kernel
+from router.perceive.exact import exp, in_order, interpolated
 from router.types import Doubles, Floats
 
 CLIP = 8.0
 """Standardised features are clipped at this many standard deviations: larger values carry no more information."""
 
 _EXACT_IN_FLOAT32 = 2**24
-_QUANTILE_NOVELTIES = np.linspace(0.0, 0.99, 101)
+QUANTILE_NOVELTIES = np.linspace(0.0, 0.99, 101)
 """The novelty at each quantile of the training prompts' OOD scores; scores above the last quantile share the rest."""
 
 _STORED_NAMES = {
@@ -101,9 +103,55 @@ class SkillProjector:
         standardised, similarities, ood_scores = self.features(vectors)
         probability = self.ood_probability(ood_scores)
         regressors = np.concatenate([np.ones((len(vectors), 1)), standardised, similarities], axis=1)
-        in_domain, out_of_domain = np.split(row_by_row(regressors, self._in_and_out_of_domain), 2, axis=1)
+        in_domain, out_of_domain = np.split(in_order(regressors, self._in_and_out_of_domain), 2, axis=1)
         skills = in_domain + probability[:, None] * (out_of_domain - in_domain)
         return SkillProjection(regressors, skills, probability, self._novelty(ood_scores))
+
+    def compiled(self, length: Doubles, log_shares: Doubles) -> Any | None:
+        """The arrays bound to the compiled kernel, with the weights `length` `(1 + width + landmarks,)` of an answer's
+        length and the logarithms `(2, 2)` of the head's `uncertainty`; None where numpy is used.
+        """
+        parameters, skills = self.parameters, self.parameters.in_domain.shape[1]
+        regressors, embedded = len(length), parameters.landmarks.shape[1]
+        is_small = (
+            embedded <= kernel.MOST_EMBEDDED
+            and regressors <= kernel.MOST_REGRESSORS
+            and skills <= kernel.MOST_TERMS
+            and 2 * skills + 4 <= kernel.MOST_COLUMNS
+            and len(parameters.directions) + 3 <= kernel.MOST_COLUMNS
+        )
+        if (extension := kernel.extension()) is None or not is_small or not skills or not len(parameters.landmarks):
+            return None
+        constants = np.array(
+            [
+                float(parameters.sharpness[0]),
+                *self._ood_logit,
+                *self._ood_score,
+                self._other_precision,
+                *np.asarray(log_shares, dtype=np.float64).ravel(),
+            ]
+        )
+        return extension.Projection(
+            *kernel.landmarks_of(
+                parameters.landmarks, parameters.landmark_scale, parameters.topic_center, self._levels
+            ),
+            skills,
+            *(
+                kernel.contiguous(array, np.float32)
+                for array in (
+                    parameters.center,
+                    parameters.scale,
+                    parameters.similarity_center,
+                    parameters.similarity_scale,
+                )
+            ),
+            kernel.in_lanes(np.concatenate([self._in_and_out_of_domain, length[:, None]], axis=1)),
+            kernel.in_lanes(self._directions),
+            kernel.in_lanes(self._extra_precision[None])[0],
+            self._quantiles,
+            QUANTILE_NOVELTIES,
+            constants,
+        )
 
     def features(self, vectors: Floats) -> tuple[Floats, Doubles, Doubles]:
         """Standardised features `(prompts, width)`, standardised similarity to each landmark `(prompts, landmarks)`,
@@ -133,7 +181,7 @@ class SkillProjector:
     def similarity(self, cosines: Doubles) -> Doubles:
         """The softmax of the cosines to all landmarks, standardised and clipped."""
         parameters = self.parameters
-        softmax = np.exp((cosines - cosines.max(axis=1, keepdims=True)) * float(parameters.sharpness[0]))
+        softmax = exp((cosines - cosines.max(axis=1, keepdims=True)) * float(parameters.sharpness[0]))
         softmax /= softmax.sum(axis=1, keepdims=True)
         softmax -= parameters.similarity_center
         softmax /= parameters.similarity_scale
@@ -143,9 +191,8 @@ class SkillProjector:
     def distance(self, vectors: Floats) -> Doubles:
         """The squared Mahalanobis distance of each prompt's topic from the training mean, float64 `(prompts,)`."""
         topics = topics_of(vectors, self.parameters).astype(np.float64)
-        distance: Doubles = np.square(topics).sum(axis=1) * self._other_precision + row_by_row(
-            np.square(row_by_row(topics, self._directions)), self._extra_precision
-        )
+        along = np.square(in_order(topics, self._directions)) * self._extra_precision
+        distance: Doubles = np.square(topics).sum(axis=1) * self._other_precision + along.sum(axis=1)
         return distance
 
     def ood_score(self, distances: Doubles, nearest_cosines: Doubles) -> Doubles:
@@ -158,15 +205,15 @@ class SkillProjector:
         """`t` for prompts with these OOD scores."""
         intercept, slope = self._ood_logit
         logit = intercept + slope * ood_scores
-        probability: Doubles = 1.0 / (1.0 + np.exp(np.minimum(np.maximum(-logit, -30.0), 30.0)))
+        probability: Doubles = 1.0 / (1.0 + exp(np.minimum(np.maximum(-logit, -30.0), 30.0)))
         return probability
 
     def _novelty(self, ood_scores: Doubles) -> Doubles:
         quantiles = self._quantiles
-        ranked = np.interp(ood_scores, quantiles, _QUANTILE_NOVELTIES)
+        ranked = interpolated(ood_scores, quantiles, QUANTILE_NOVELTIES)
         # Novelty keeps rising above the highest score of the training prompts.
         excess = np.maximum(ood_scores - quantiles[-1], 0.0)
-        novelty: Doubles = ranked + (1.0 - _QUANTILE_NOVELTIES[-1]) * (excess / (1.0 + excess))
+        novelty: Doubles = ranked + (1.0 - QUANTILE_NOVELTIES[-1]) * (excess / (1.0 + excess))
         return novelty
 
 

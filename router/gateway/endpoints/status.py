@@ -19,6 +19,7 @@ from router.gateway.endpoints.models import ModelList, read_page
 from router.gateway.http.surfaces import is_of_anthropic
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.telemetry.metrics import Metrics
+from router.perceive import kernel
 from router.store.state.protocol import RemoteState
 
 _JSON = "application/json"
@@ -78,6 +79,7 @@ class Status:
                     "all": len(catalog) - len(hidden),
                 },
                 "configuration": {"number": current.number, "fingerprint": current.fingerprint},
+                "kernel": kernel.status(),
                 "refused_edit": shown,
                 "limits_problem": problem,
                 # It names the database, which is the operator's business.

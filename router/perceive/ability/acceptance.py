@@ -20,6 +20,7 @@ from msgspec import Struct
 from router.cards.benchmarks import FAMILIES
 from router.perceive.ability.ability import Ability
 from router.perceive.ability.ratings import LATENTS, RatingModel, memberships, rating_of
+from router.perceive.exact import exp
 from router.perceive.reader import CONTEXT_FEATURES, GRAM_BITS, READINGS, ReaderParameters
 from router.types import Doubles
 
@@ -106,7 +107,7 @@ def family_weights(readings: Doubles) -> Doubles:
 def probability(logits: Doubles) -> Doubles:
     """The logistic function, away from 0 and 1."""
     bounded = np.minimum(np.maximum(logits, -12.0), 12.0)
-    chance: Doubles = 1.0 / (1.0 + np.exp(-bounded))
+    chance: Doubles = 1.0 / (1.0 + exp(-bounded))
     return chance
 
 

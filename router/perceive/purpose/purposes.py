@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.cards.schema import Card
+from router.perceive.exact import exp
 from router.perceive.purpose.density import TaskMean
 from router.perceive.purpose.space import Known, PurposeSpace
 from router.perceive.skills import quantised
@@ -127,7 +128,7 @@ class Purposes:
 def raised(quality: Doubles, logits: Doubles) -> Doubles:
     """Qualities in (0, 1) with this much added to their logits, to six decimals."""
     bounded = np.minimum(np.maximum(quality, _EDGE), 1.0 - _EDGE)
-    odds = bounded / (1.0 - bounded) * np.exp(logits)
+    odds = bounded / (1.0 - bounded) * exp(logits)
     return np.minimum((odds / (1.0 + odds)).round(6), 1.0 - _EDGE)
 
 

@@ -7,6 +7,7 @@ read, are translated to English tokens by `router.perceive.text.lexicon`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import math
@@ -20,9 +21,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 from router.errors import ArtifactError
 from router.formats.json import encodable
+from router.perceive import kernel
 from router.perceive.artifact import check_hashes, map_array, read_arrays, read_manifest
 from router.perceive.text.lexicon import ALPHABETIC, DENSE, Lexicon, is_foreign, normalised, split
 from router.types import Floats, Indices
@@ -88,7 +91,6 @@ class StaticEncoder:
         self, card: EncoderCard, rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer, lexicon: Lexicon
     ) -> None:
         self.card, self._rows, self._scales, self._lexicon = card, rows, scales, lexicon
-        self._frequent: Floats = np.multiply(rows[:_FREQUENT_TOKENS], scales[:_FREQUENT_TOKENS, None])
         self._tokenizer, self._model = tokenizer, tokenizer.model
         self.name = card.name
         self.dimensions = card.dimensions
@@ -99,6 +101,7 @@ class StaticEncoder:
         self._memo: dict[str, bytes] = {}
         self._memo_characters = 0
         self._last: tuple[str, Indices] = ("", np.zeros(0, dtype=np.intp))
+        self._table, self._words = _bound(rows, scales, tokenizer)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another machine starts without what this one has memorised.
@@ -126,6 +129,13 @@ class StaticEncoder:
     def encode(self, texts: Sequence[str]) -> Floats:
         """See `Encoder.encode`. A batch gives the same bits as single calls."""
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        if self._table is not None:
+            for text, vector in zip(texts, vectors, strict=True):
+                ids = self._ids(text)
+                # Entries of the lexicon are not in the table.
+                if not self._table.embed(ids, vector):
+                    vector[:] = unit(self._sum(ids))
+            return vectors
         for start in range(0, len(texts), _BATCH_TEXTS):
             ids = [self._ids(text) for text in texts[start : start + _BATCH_TEXTS]]
             for row, total in self._sums(ids):
@@ -160,13 +170,23 @@ class StaticEncoder:
         # `encode` and `count_tokens` are usually called with the same text, one after the other.
         last_text, ids = self._last
         if last_text != text:
-            words = text.split()
-            try:
-                ids = _joined(self._memo, words)
-            except KeyError:
-                ids = _joined(self._memo_with(words), words)
+            if self._words is not None:
+                ids = self._compiled_ids(text)
+            else:
+                words = text.split()
+                try:
+                    ids = _joined(self._memo, words)
+                except KeyError:
+                    ids = _joined(self._memo_with(words), words)
             self._last = text, ids
         return ids
+
+    def _compiled_ids(self, text: str) -> Indices:
+        found = self._words.ids(text, self._memo)
+        if isinstance(found, list):
+            # Words that the tokenizer does not merely split, such as those of other scripts.
+            found = self._words.ids(text, self._memo_with(found))
+        return np.frombuffer(found, dtype=np.intp)
 
     def _memo_with(self, words: Sequence[str]) -> Mapping[str, bytes]:
         """The memo, after the pieces of these words were added."""
@@ -257,6 +277,10 @@ class StaticEncoder:
         total: Floats = rows.sum(axis=0)
         return total
 
+    @functools.cached_property
+    def _frequent(self) -> Floats:
+        return np.multiply(self._rows[:_FREQUENT_TOKENS], self._scales[:_FREQUENT_TOKENS, None])
+
     def _scaled(self, ids: Indices) -> Floats:
         """The vectors of these tokens. Stored as int8 and scaled on use, rows take a quarter of the memory."""
         vectors = self._frequent.take(ids, axis=0, mode="clip")
@@ -273,6 +297,26 @@ def unit(vector: Floats) -> Floats:
     """`vector` scaled to length one; the zero vector stays zero."""
     norm = math.sqrt(np.add.reduce(np.square(vector)))
     return vector / np.float32(norm) if norm > 0 else vector
+
+
+def _bound(rows: NDArray[np.int8], scales: Floats, tokenizer: Tokenizer) -> tuple[Any | None, Any | None]:
+    """The table of vectors and the tokenizer's list of word pieces, bound to the compiled kernel; None for what it
+    cannot read.
+    """
+    if (extension := kernel.extension()) is None or rows.shape[1] > kernel.MOST_EMBEDDED or np.intp(0).itemsize != 8:
+        return None, None
+    table = extension.Table(kernel.contiguous(rows, np.int8), kernel.contiguous(scales, np.float32))
+    model = tokenizer.model
+    if not isinstance(model, WordPiece) or not 1 <= model.max_input_chars_per_word <= kernel.MOST_CHARACTERS_OF_WORD:
+        return table, None
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    pieces = [""] * (1 + max(vocabulary.values(), default=0))
+    for piece, number in vocabulary.items():
+        pieces[number] = piece
+    unknown = vocabulary.get(model.unk_token)
+    if unknown is None:
+        return table, None
+    return table, extension.Pieces(pieces, model.continuing_subword_prefix, unknown, model.max_input_chars_per_word)
 
 
 def _joined(pieces: Mapping[str, bytes], words: Sequence[str]) -> Indices:

@@ -333,6 +333,7 @@ class Readiness(Struct):
     status: Literal["ready", "draining", "limits_unavailable"] | UnsetType = UNSET
     cards: CallableCards | UnsetType = UNSET
     configuration: Configuration | UnsetType = UNSET
+    kernel: str | UnsetType = UNSET
     refused_edit: str | UnsetType | None = UNSET
     limits_problem: str | UnsetType | None = UNSET
     records_problem: str | UnsetType | None = UNSET

@@ -1,0 +1,64 @@
+/* What the stages of the arithmetic are bound to: pointers into arrays that Python keeps alive. */
+#ifndef PULVINAR_STRUCTS_H
+#define PULVINAR_STRUCTS_H
+
+#include "lanes.h"
+
+typedef struct {
+    long tokens, embedded;
+    const int8_t *rows;
+    const float *scales;
+} Table;
+
+/* Integer cluster centres of embeddings; `levels` is the greatest integer of a quantised topic. */
+typedef struct {
+    long count, embedded, levels;
+    const float *center;
+    const int8_t *integers;
+    const float *scale;
+} Landmarks;
+
+typedef struct {
+    Landmarks landmarks;
+    long dense, readings, columns, points;
+    const double *center, *bound, *weights, *intercept, *curve_points, *curve_values;
+    const float *grams;
+} Reading;
+
+enum { SHARPNESS, LOGIT, LOGIT_SLOPE, SCORE, SCORE_OF_DISTANCE, SCORE_OF_COSINE, OTHER_PRECISION,
+       INSIDE, INSIDE_INDEPENDENT, OUTSIDE, OUTSIDE_INDEPENDENT, CONSTANTS };
+
+typedef struct {
+    Landmarks landmarks;
+    long width, skills, columns, directions, quantiles;
+    const float *center, *scale, *similarity_center, *similarity_scale;
+    const double *in_and_out, *length, *axes, *extra_precision, *quantile_scores, *quantile_novelties, *constants;
+} Projection;
+
+/* What is known of a prompt before any card; the skills follow the first six. */
+enum { LOG_TOKENS, UNCERTAINTY, INDEPENDENT_UNCERTAINTY, OOD_PROBABILITY, NOVELTY, PROFILE };
+
+enum { LENGTH_OFFSET, MAX_OUTPUT, THINKING, TTFT, TPOT, INPUT_USD, OUTPUT_USD, FIRST, FURTHER,
+       ACTIVE, READ, PROMPT, WEIGHT, KV, STATE, ATTENTION, FLOPS, BANDWIDTH, OFFLOAD, MEMORY, CARD_COLUMNS };
+enum { QUALITY, STD, INDEPENDENT_STD, OUTPUT_TOKENS, WRITTEN_TOKENS, COST_USD, TTFT_MS, LATENCY_MS, FORECASTS };
+
+/* Arrays of `padded` numbers each: a multiple of four cards. */
+typedef struct {
+    long padded, families, skills;
+    double difficulty_variance;
+    const double *strengths, *variances, *interactions, *columns;
+} Cards;
+
+typedef struct {
+    double input_tokens, output_limit, thinking_scale;
+    const double *input_usd, *output_usd;
+} Request;
+
+typedef struct {
+    void (*embed)(const Table *, const int64_t *ids, long count, float *out);
+    void (*read)(const Reading *, const float *vector, const double *context, const float *of_grams, float *out);
+    void (*project)(const Projection *, const float *vector, double *out);
+    void (*forecast)(const Cards *, const double *prompt, const float *reading, const Request *, double *out);
+} Arithmetic;
+
+#endif

@@ -1,0 +1,102 @@
+"""The forecasts of all cards of a catalogue by the compiled kernel, which `Forecaster` specifies in numpy."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from router.cards.columns import Columns
+from router.cards.machine.columns import Machines
+from router.perceive import kernel
+from router.types import Doubles, Features
+
+_ROWS = 8
+_PRICED = 2
+_MACHINES = (
+    *("active_parameters", "read_bytes", "prompt_bytes", "weight_bytes", "kv_bytes", "state_bytes"),
+    *("attention_flops", "flops", "bytes_per_s", "offload_bytes_per_s", "memory_bytes"),
+)
+
+
+class Known(NamedTuple):
+    """What is known of cards before a prompt, each `(cards,)`; see `Forecaster`."""
+
+    length_offset: Doubles
+    max_output_tokens: Doubles
+    thinking_tokens: Doubles
+    first: Doubles
+    further: Doubles
+
+
+class Forecasts(NamedTuple):
+    """Those of `Forecast`, each `(cards,)`, and the novelty of the prompt."""
+
+    quality: Doubles
+    quality_std: Doubles
+    independent_std: Doubles
+    output_tokens: Doubles
+    written_tokens: Doubles
+    cost_usd: Doubles
+    ttft_ms: Doubles
+    latency_ms: Doubles
+    novelty: float
+
+
+class CompiledCards:
+    """The cards of one catalogue, bound to the compiled kernel."""
+
+    def __init__(
+        self,
+        extension: Any,
+        projection: Any,
+        strengths: tuple[Doubles, Doubles, Doubles],
+        difficulty_variance: float,
+        known: Known,
+        columns: Columns,
+        machines: Machines,
+    ) -> None:
+        """`strengths` are the means `(cards, families)`, their variances, and the interactions `(cards, skills)`."""
+        self._columns, self._cards = columns, len(known.length_offset)
+        self._padded = self._cards + -self._cards % 4
+        of_cards = [
+            known.length_offset,
+            known.max_output_tokens,
+            known.thinking_tokens,
+            columns.ttft_ms,
+            columns.tpot_ms,
+            columns.input_price_usd_per_mtok / 1e6,
+            columns.output_price_usd_per_mtok / 1e6,
+            known.first,
+            known.further,
+            *(getattr(machines, name) for name in _MACHINES),
+        ]
+        # Four cards at a time; those that fill up the last four are of no one.
+        self._bound = extension.Cards(
+            projection,
+            difficulty_variance,
+            *(kernel.in_lanes(of_each.T) for of_each in strengths),
+            kernel.in_lanes(np.array(of_cards)),
+        )
+
+    def __call__(self, features: Features) -> Forecasts:
+        """The forecasts for one prompt, without what examples and probes add."""
+        out = np.empty((_ROWS, self._padded))
+        limit = np.inf if features.output_limit is None else features.output_limit
+        novelty = self._bound.forecast(
+            features.vector, features.input_tokens, limit, features.thinking_scale, self._prices(features), out
+        )
+        return Forecasts(*(out if self._padded == self._cards else out[:, : self._cards]), novelty)
+
+    def _prices(self, features: Features) -> Doubles | None:
+        """The prices in USD a token where they depend on the prompt's length, None where they are the usual ones."""
+        columns = self._columns
+        if not len(columns.tier_tokens):
+            return None
+        prices = columns.prices_usd_per_mtok(features.input_tokens)
+        if prices[0] is columns.input_price_usd_per_mtok:
+            return None
+        padded = np.zeros((_PRICED, self._padded))
+        padded[:, : self._cards] = prices
+        padded /= 1e6
+        return padded

@@ -1,0 +1,84 @@
+"""The choice between the compiled kernel (`kernel/module.c`) and the numpy code, which give the same bits.
+
+The numpy code of each stage is the specification. Where the extension was built, objects of this package bind their
+arrays to it when they are made. `PULVINAR_KERNEL=off` keeps numpy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+INTERFACE = 1
+"""Of the extension that this module can call: an editable installation may have one of an earlier version."""
+
+VARIABLE = "PULVINAR_KERNEL"
+
+MOST_EMBEDDED, MOST_REGRESSORS, MOST_TERMS, MOST_COLUMNS, MOST_CHARACTERS_OF_WORD = 1024, 4096, 128, 256, 255
+"""What the extension has room for; it refuses larger arrays, for which numpy is used."""
+
+PROFILE = 5
+"""Where the profile begins in the numbers of a projection: after the length's logarithm, both uncertainties, the
+probability that the prompt is out of domain, and the novelty."""
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    """The extension and the reason why it is not used."""
+    if os.environ.get(VARIABLE, "").lower() in ("off", "0", "false"):
+        return None, f"{VARIABLE}={os.environ[VARIABLE]}"
+    try:
+        from router.perceive import _kernel
+    except ImportError as error:
+        return None, "not built" if "_kernel" in str(error) else str(error)
+    if _kernel.INTERFACE != INTERFACE:
+        return None, "built from other sources; install again"
+    return _kernel, ""
+
+
+_extension, _reason = _load()
+
+
+def extension() -> Any | None:
+    """The extension to bind arrays to, None where numpy is used."""
+    return _extension
+
+
+def status() -> str:
+    """Which code reads and forecasts, in words."""
+    return f"numpy ({_reason})" if _extension is None else f"compiled ({_extension.instructions()})"
+
+
+@contextlib.contextmanager
+def without_extension() -> Iterator[None]:
+    """Objects that are made meanwhile use numpy."""
+    global _extension  # noqa: PLW0603 - what an object uses is chosen when it is made, and nowhere else
+    kept, _extension = _extension, None
+    try:
+        yield
+    finally:
+        _extension = kept
+
+
+def contiguous(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """`array` in the form that the extension can bind: contiguous and aligned, of this type."""
+    return np.require(array, dtype=kind, requirements=["C", "A"])
+
+
+def in_lanes(matrix: NDArray[Any]) -> NDArray[np.float64]:
+    """`matrix` with columns of zeros up to a multiple of four."""
+    return contiguous(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 4))), np.float64)
+
+
+def landmarks_of(
+    integers: NDArray[Any], scale: NDArray[Any], center: NDArray[Any], levels: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]:
+    """Landmarks as the extension takes them: the centre, the integers, their scales, and the levels of a topic."""
+    return contiguous(center, np.float32), contiguous(integers, np.int8), contiguous(scale, np.float32), levels

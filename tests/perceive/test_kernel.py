@@ -1,0 +1,292 @@
+"""The compiled kernel gives the bits of the numpy code, alone and in a batch, with every set of instructions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.decision import many_cards
+from router.cards import Catalog
+from router.cards.catalog import load_catalog
+from router.loading import load_predictor
+from router.perceive import kernel
+from router.perceive.features import feature_vectors
+from router.perceive.forecaster import Forecaster
+from router.perceive.predictor import Predictor
+from router.perceive.text.encoder import StaticEncoder
+from router.perceive.text.text_features import surface_features, surface_in_numpy
+from router.types import Features, Floats, Forecast
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = 12 if os.environ.get("CI") else 2
+
+ODD = (
+    *(
+        "",
+        " ",
+        "?",
+        "What is 17 * 23?",
+        "[MASK] [x] [",
+        "a\u00a0b\u2028c\u3000d\x85e\x1cf",
+        "\ud800 x\ud800?",
+        "x" * 300,
+    ),
+    *(
+        "K" * 120,
+        "İs thİs the \u212aelvin?",
+        "ﬁne Ⅷ ǅ ß ẞ Σας",
+        "(A) one\n(B) two\nC. three\nD: four",
+        "\n\n\n",
+        "a" * 3_001,
+    ),
+    *(
+        "日本語 テキスト вопрос? שאלה ১২৩ α + β",
+        "🙂👍🏽 \U0001d54f",
+        "def f(x):\n    return x => y::z;\n```",
+        "'What?' 1,234 56",
+        "\x00\x7f",
+    ),
+    "word " * 2_000 + "end?",
+)
+CHARACTERS = st.one_of(
+    st.characters(), st.sampled_from(" \n\t?()[]{}AB.:;=><`#K\u212aİ\u0307ß日本の\ud800\U0001f642\u00a0")
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> ModuleType:
+    if os.environ.get(kernel.VARIABLE) == "off":
+        pytest.skip("PULVINAR_KERNEL=off")
+    if kernel.extension() is None and shutil.which("cc") is None:
+        pytest.skip("there is no compiler here")
+    extension = kernel.extension()
+    assert extension is not None, kernel.status()
+    return extension
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Predictor:
+    return load_predictor()
+
+
+@pytest.fixture(scope="module")
+def specified(compiled: Predictor) -> Predictor:
+    return in_numpy(compiled)
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog(ROOT / "model_cards")
+
+
+@pytest.fixture
+def each_set_of_instructions(built: ModuleType) -> Iterator[Iterator[str]]:
+    """Uses one set after the other, of those that this machine has."""
+    usual = built.instructions()
+
+    def used() -> Iterator[str]:
+        for name in dict.fromkeys(("baseline", usual)):
+            built.use(name)
+            yield name
+
+    yield used()
+    built.use(usual)
+
+
+def everyday() -> list[str]:
+    lines = (ROOT / "data/everyday/prompts.jsonl").read_text().splitlines()
+    return [prompt for line in lines if (prompt := json.loads(line).get("prompt"))]
+
+
+def texts(count: int, words: int = 60) -> list[str]:
+    """Excerpts of everyday prompts, one after the other."""
+    running = " ".join(everyday()).split()
+    return [" ".join(running[at * words : (at + 1) * words]) for at in range(count)]
+
+
+def in_numpy(predictor: Predictor) -> Predictor:
+    """The same predictor, as it is without the extension."""
+    encoder = predictor.encoder
+    assert isinstance(encoder, StaticEncoder)
+    with kernel.without_extension():
+        same = type(encoder)(*encoder.__reduce__()[1])
+        return Predictor(predictor.head, same, predictor.manifest, ROOT / "router" / "shipped" / "predictor")
+
+
+def prompts_of_the_tests() -> list[str]:
+    """Every prompt of the shipped probes and of the everyday set, lines of other files of the tests, odd texts."""
+    found = [*ODD, *texts(40), *texts(4, 1_200), *everyday()[::SAMPLE]]
+    probes = (ROOT / "router/shipped/probes/prompts.jsonl").read_text().splitlines()
+    found += [json.loads(line)["prompt"] for line in probes[::SAMPLE]]
+    for kind in ("*.jsonl", "*.tsv", "*.txt"):
+        for file in sorted((ROOT / "tests").rglob(kind)):
+            found += file.read_text().splitlines()[:10]
+    return found
+
+
+def bits(forecast: Forecast) -> dict[str, object]:
+    values = msgspec.structs.asdict(forecast)
+    return {name: each.tobytes() if isinstance(each, np.ndarray) else each for name, each in values.items()}
+
+
+def compare_reading(text: str, compiled: Predictor, specified: Predictor) -> None:
+    one, other = compiled.encoder, specified.encoder
+    assert isinstance(one, StaticEncoder)
+    assert isinstance(other, StaticEncoder)
+    assert one.pieces(text) == other.pieces(text)
+    assert one.count_tokens(text) == other.count_tokens(text)
+    assert one.encode([text]).tobytes() == other.encode([text]).tobytes()
+    assert surface_features(text, 3).tobytes() == surface_in_numpy(text, 3).tobytes()
+    vector = compiled.vectors([(text,)])
+    assert vector.tobytes() == specified.vectors([(text,)]).tobytes()
+    for field, expected in zip(compiled.profile(vector), specified.profile(vector), strict=True):
+        assert np.ascontiguousarray(field).tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+def test_the_kernel_was_built_from_the_sources_that_are_here(built: ModuleType) -> None:
+    script = f"import sys; sys.path.insert(0, {str(ROOT / 'kernel')!r}); import build; print(build.digest())"
+    digest = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert digest == built.SOURCES, "run: python kernel/build.py"
+
+
+def test_every_prompt_of_the_tests_is_read_alike(compiled: Predictor, specified: Predictor) -> None:
+    for text in prompts_of_the_tests():
+        compare_reading(text, compiled, specified)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(CHARACTERS, max_size=80))
+def test_any_text_is_read_alike(compiled: Predictor, specified: Predictor, text: str) -> None:
+    compare_reading(text, compiled, specified)
+
+
+def test_texts_are_read_alike_with_every_set_of_instructions(
+    each_set_of_instructions: Iterator[str], compiled: Predictor, specified: Predictor
+) -> None:
+    for _ in each_set_of_instructions:
+        for text in (*ODD, *texts(10)):
+            compare_reading(text, compiled, specified)
+
+
+def test_every_code_point_is_the_same_blank_letter_and_class(compiled: Predictor, specified: Predictor) -> None:
+    for start in range(0, 0x110000, 3001):
+        points = [chr(point) for point in range(start, min(start + 3001, 0x110000))]
+        # Alone and between letters: where words end, what is lowered to ASCII letters, how many units it takes.
+        text = " ".join(points[::7]) + "passage".join(points[::11]) + "".join(points) + "?"
+        assert surface_features(text).tobytes() == surface_in_numpy(text).tobytes(), hex(start)
+        assert reading(compiled, text).tobytes() == reading(specified, text).tobytes(), hex(start)
+
+
+def reading(predictor: Predictor, text: str) -> Floats:
+    assert predictor.reader is not None
+    return predictor.reader((text,), np.zeros(predictor.width - 9, np.float32))
+
+
+def test_a_million_characters_are_read_alike(compiled: Predictor, specified: Predictor) -> None:
+    for text in ("a1 (B) ?\n" * 111_112, "é日 " * 333_334, "x" * 1_000_000):
+        assert surface_features(text).tobytes() == surface_in_numpy(text).tobytes()
+        assert compiled.vectors([(text,)]).tobytes() == specified.vectors([(text,)]).tobytes()
+
+
+def test_a_batch_has_the_bits_of_single_calls(compiled: Predictor) -> None:
+    conversations = [(text,) for text in (*ODD, *texts(12))] + [("What is ice?", "and of water?"), ("a", "", "why?")]
+    together = compiled.vectors(conversations)
+    for vector, turns in zip(together, conversations, strict=True):
+        assert vector.tobytes() == compiled.vectors([turns])[0].tobytes()
+    profiles = compiled.profile(together)
+    for row in range(len(together)):
+        alone = compiled.profile(together[row : row + 1])
+        assert all(field[row].tobytes() == of_one[0].tobytes() for field, of_one in zip(profiles, alone, strict=True))
+
+
+def features_of(vectors: Floats) -> Iterator[Features]:
+    tokens, limits, scales = (1, 0, 90, 5_000, 300_000, 3_000_000), (None, 60, 0), (1.0, 0.1, 7.0)
+    for row, vector in enumerate(vectors):
+        yield Features(
+            vector,
+            tokens[row % 6],
+            frozenset({"text"}),
+            frozenset(),
+            output_limit=limits[row % 3],
+            thinking_scale=scales[row % 3],
+        )
+
+
+def assert_same_forecasts(one: Forecaster, other: Forecaster, vectors: Floats) -> None:
+    for features in features_of(vectors):
+        assert bits(one(features)) == bits(other(features))
+
+
+@pytest.mark.parametrize("cards", [0, 1, 3, 100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_forecasts_of_any_number_of_cards_are_alike(
+    cards: int,
+    each_set_of_instructions: Iterator[str],
+    compiled: Predictor,
+    specified: Predictor,
+    catalog: Catalog,
+) -> None:
+    vectors = compiled.vectors([(text,) for text in (*ODD[:12], *texts(12))])
+    many = many_cards(catalog, cards)
+    one, other = compiled.bind(many), specified.bind(many)
+    for _ in each_set_of_instructions:
+        assert_same_forecasts(one, other, vectors if cards < 1_000 else vectors[:6])
+
+
+def test_forecasts_with_tiers_shapes_examples_and_parts_are_alike(
+    compiled: Predictor, specified: Predictor, catalog: Catalog
+) -> None:
+    cards = list(catalog)
+    cards[0] = msgspec.structs.replace(cards[0], examples=("What is 17 * 23?", "What is 9 * 31?", "Compute 12 * 12."))
+    shown = Catalog(cards)
+    one, other = compiled.bind(shown), specified.bind(shown)
+    vectors = compiled.vectors([("What is 21 * 14?",), *((text,) for text in texts(30))])
+    assert_same_forecasts(one, other, vectors)
+    parts = tuple(features_of(vectors[:3]))
+    whole = msgspec.structs.replace(next(features_of(vectors)), parts=parts)
+    assert [bits(part) for part in one(whole).parts] == [bits(part) for part in other(whole).parts]
+
+
+def test_an_artifact_that_is_read_again_forecasts_alike(compiled: Predictor, specified: Predictor) -> None:
+    again = load_predictor()
+    vectors = feature_vectors(again.encoder, [(text,) for text in texts(8)], again.reader)
+    assert vectors.tobytes() == specified.vectors([(text,) for text in texts(8)]).tobytes()
+    assert again.id == compiled.id
+    for one, other in zip(again.profile(vectors), specified.profile(vectors), strict=True):
+        assert np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+def test_what_does_not_fit_is_refused(built: ModuleType) -> None:
+    rows, scales = np.zeros((3, 8), np.int8), np.ones(3, np.float32)
+    table = built.Table(rows, scales)
+    assert table.embed(np.array([0, 3]).tobytes(), np.zeros(8, np.float32)) is False
+    for out in (np.zeros(7, np.float32), np.zeros(8), np.zeros(16, np.float32)[::2]):
+        with pytest.raises((ValueError, BufferError)):
+            table.embed(b"", out)
+    with pytest.raises(ValueError, match="fit together"):
+        built.Table(rows[:2], scales)
+    pieces = built.Pieces(["[UNK]", "a", "##b"], "##", 0, 100)
+    assert np.frombuffer(pieces.ids("ab A! a", {}), np.int64).tolist() == [1, 2, 1, 0, 1]
+    assert pieces.ids("a é [x] é", {}) == ["é", "[x]", "é"]
+    with pytest.raises(TypeError):
+        pieces.ids("é", {"é": [1]})
+    with pytest.raises(TypeError):
+        pieces.ids(b"a", {})
+
+
+def test_the_variable_keeps_numpy_and_says_so() -> None:
+    script = "from router.perceive import kernel; print(kernel.status())"
+    environment = {**os.environ, kernel.VARIABLE: "off"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "numpy (PULVINAR_KERNEL=off)"
