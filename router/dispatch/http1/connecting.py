@@ -104,7 +104,7 @@ class _Tunnel(asyncio.Protocol):
         assert self._parser.head is not None
         if self._parser.head.status != 200:
             raise BrokenError(f"the proxy refuses the connection (HTTP {self._parser.head.status})")
-        if self._parser.chunks:
+        if self._parser.has_extra:
             raise ProtocolError("the proxy sent more than its answer")
         return self._transport
 
@@ -121,8 +121,6 @@ class _Tunnel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio's callback."""
         try:
-            if self._parser.is_complete:
-                raise ProtocolError("the proxy sent more than its answer")
             self._parser.feed(data)
         except ProtocolError as error:
             self._fail(error)

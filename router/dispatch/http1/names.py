@@ -54,14 +54,17 @@ class Names:
         return known.addresses[turn:] + known.addresses[:turn]
 
     async def _look_up(self, host: str, port: int) -> list[Address]:
-        loop = asyncio.get_running_loop()
-        found: list[Address] = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        found = await _resolved(host, port)
         if not found:
             raise OSError("the name has no address")
         if len(self._known) >= _MAX_NAMES:
             self._known.clear()
-        self._known[host, port] = _Known(found, loop.time() + _REMEMBERED_S, turn=-1)
+        self._known[host, port] = _Known(found, asyncio.get_running_loop().time() + _REMEMBERED_S, turn=-1)
         return found
+
+
+async def _resolved(host: str, port: int) -> list[Address]:
+    return list(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _literal(host: str, port: int) -> Address | None:

@@ -31,9 +31,11 @@ class AnswerParser:
     """Reads answers one after another: call `expect` for each, then `feed` with the bytes as they arrive.
 
     `head` is set once the whole head has arrived, `chunks` has the parts of the body that were not taken, and
-    `is_complete` says that the answer has ended. `can_go_on`: another answer may follow on this connection. Heads of
-    1xx are passed over. Raises ProtocolError where the bytes are no HTTP/1.1, where they leave the length of the body
-    open (both a Content-Length and a Transfer-Encoding, or two lengths), and where a head is too large.
+    `is_complete` says that the answer has ended. `can_go_on`: another answer may follow on this connection.
+    `has_extra`: the server has sent more than was asked for. Heads of 1xx are passed over.
+
+    Raises ProtocolError where the bytes are no HTTP/1.1, where they leave the length of the body open (both a
+    Content-Length and a Transfer-Encoding, or two lengths), and where a head is too large.
     """
 
     def __init__(self) -> None:
@@ -45,6 +47,7 @@ class AnswerParser:
         self.head: Head | None = None
         self.is_complete = True
         self.can_go_on = True
+        self.has_extra = False
         self._has_begun = self._is_interim = self._has_body = self._ends_with_connection = False
         self._headers: dict[str, str] = {}
         self._fields = self._head_bytes = self._silent_bytes = 0
@@ -62,8 +65,7 @@ class AnswerParser:
     def feed(self, data: bytes) -> None:
         """Read the next bytes of the connection."""
         if self.is_complete:
-            # Nobody asked for these.
-            self.can_go_on = False
+            self._is_unasked()
             return
         self._has_heard = False
         try:
@@ -99,7 +101,7 @@ class AnswerParser:
         # However short, each of many heads of 1xx counts.
         self._count(_STATUS_LINE_BYTES)
         if self.is_complete:
-            self.can_go_on = False
+            self._is_unasked()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser's callback: a field of a head, or of the trailers."""
@@ -138,7 +140,9 @@ class AnswerParser:
     def on_body(self, body: bytes) -> None:
         """The parser's callback: a part of a body."""
         self._has_heard = True
-        if not self.is_complete:
+        if self.is_complete:
+            self._is_unasked()
+        else:
             self.chunks.append(body)
 
     def on_message_complete(self) -> None:
@@ -149,6 +153,9 @@ class AnswerParser:
         elif not self.is_complete:
             self.is_complete = True
             self.can_go_on = self.can_go_on and self._parser.should_keep_alive()
+
+    def _is_unasked(self) -> None:
+        self.has_extra, self.can_go_on = True, False
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

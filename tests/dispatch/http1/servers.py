@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
+import pytest
+import uvloop
 from yarl import URL
 
 from router.dispatch.http1 import Answer, Client, Target, target_of
 
+Result = TypeVar("Result")
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -52,7 +57,7 @@ class Server:
 
     def target(self, **options: object) -> Target:
         """Its address for a client."""
-        return target_of(self.url, **options)  # type: ignore[arg-type]
+        return target_of(self.url, **options)
 
 
 @contextlib.asynccontextmanager
@@ -117,3 +122,10 @@ async def get(client: Client, target: Target) -> tuple[int, bytes]:
     """The status and the body of the answer to a GET."""
     answer = await client.send("GET", target, {}, connect_s=5.0)
     return answer.status, await whole(answer)
+
+
+def run_on(loop: str, main: Awaitable[Result]) -> Result:
+    """The result of a coroutine, on an event loop of the kind `asyncio` or `uvloop`: production uses the latter."""
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 from yarl import URL
 
@@ -17,32 +18,36 @@ from router.dispatch.http1 import (
     ConnectError,
     ConnectTimeoutError,
     ProtocolError,
-    connecting,
+    names,
     pool,
     target_of,
 )
 from router.dispatch.http1.connection import MAX_BUFFERED_BYTES
 from router.dispatch.http1.names import Names
-from tests.dispatch.http1.servers import OK, Peer, Server, a_client, get, post, server, whole
+from tests.dispatch.http1.servers import OK, Peer, Server, a_client, get, post, run_on, server, whole
 
 Behaviour = Callable[[Peer], Awaitable[None]]
 
 
-def run(behave: Behaviour, test: Callable[[Client, Server], Awaitable[Any]]) -> Any:
-    """The result of `test`, with a client and a server that behaves this way."""
+Run = Callable[[Behaviour, Callable[[Client, Server], Awaitable[Any]]], Any]
 
-    async def main() -> Any:
-        async with server(behave) as running, a_client() as client, asyncio.timeout(20):
-            return await test(client, running)
 
-    return asyncio.run(main())
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a test on each kind of loop, with a client and a server that behaves in some way."""
+    return lambda behave, test: run_on(request.param, _with_server(behave, test))
+
+
+async def _with_server(behave: Behaviour, test: Callable[[Client, Server], Awaitable[Any]]) -> Any:
+    async with server(behave) as running, a_client() as client, asyncio.timeout(20):
+        return await test(client, running)
 
 
 async def answer_all(peer: Peer) -> None:
     await peer.answer_all()
 
 
-def test_a_request_has_its_host_headers_length_and_body() -> None:
+def test_a_request_has_its_host_headers_length_and_body(run: Run) -> None:
     seen: list[bytes] = []
 
     async def behave(peer: Peer) -> None:
@@ -64,7 +69,7 @@ def test_a_request_has_its_host_headers_length_and_body() -> None:
     [("GET", b"", ""), ("DELETE", b"", "content-length: 0\r\n"), ("POST", b"", "content-length: 0\r\n")],
 )
 def test_a_request_without_body_states_its_length_where_its_method_may_have_one(
-    method: str, body: bytes, line: str
+    run: Run, method: str, body: bytes, line: str
 ) -> None:
     seen: list[bytes] = []
 
@@ -80,7 +85,7 @@ def test_a_request_without_body_states_its_length_where_its_method_may_have_one(
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-b: c", "a\nb", "a\rb", "a\0b"])
-def test_a_header_that_would_be_two_is_not_sent(value: str) -> None:
+def test_a_header_that_would_be_two_is_not_sent(run: Run, value: str) -> None:
     async def test(client: Client, running: Server) -> None:
         with pytest.raises(ValueError, match="line break"):
             await client.send("POST", running.target(), {"x-a": value}, b"", connect_s=5)
@@ -89,7 +94,7 @@ def test_a_header_that_would_be_two_is_not_sent(value: str) -> None:
     run(answer_all, test)
 
 
-def test_one_request_after_another_uses_one_connection() -> None:
+def test_one_request_after_another_uses_one_connection(run: Run) -> None:
     async def test(client: Client, running: Server) -> None:
         for _ in range(5):
             assert await post(client, running.target()) == (200, b"ok")
@@ -98,7 +103,7 @@ def test_one_request_after_another_uses_one_connection() -> None:
     run(answer_all, test)
 
 
-def test_requests_at_once_have_a_connection_each_and_keep_them() -> None:
+def test_requests_at_once_have_a_connection_each_and_keep_them(run: Run) -> None:
     async def test(client: Client, running: Server) -> None:
         for _ in range(3):
             assert await asyncio.gather(*(post(client, running.target()) for _ in range(8))) == [(200, b"ok")] * 8
@@ -107,7 +112,7 @@ def test_requests_at_once_have_a_connection_each_and_keep_them() -> None:
     run(answer_all, test)
 
 
-def test_a_request_alone_says_so_and_its_connection_is_closed() -> None:
+def test_a_request_alone_says_so_and_its_connection_is_closed(run: Run) -> None:
     seen: list[bytes] = []
 
     async def behave(peer: Peer) -> None:
@@ -126,7 +131,7 @@ def test_a_request_alone_says_so_and_its_connection_is_closed() -> None:
     run(behave, test)
 
 
-def test_a_connection_that_waits_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_waits_too_long_is_closed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "IDLE_S", 0.02)
 
     async def test(client: Client, running: Server) -> None:
@@ -138,7 +143,7 @@ def test_a_connection_that_waits_too_long_is_closed(monkeypatch: pytest.MonkeyPa
     run(answer_all, test)
 
 
-def test_no_more_connections_wait_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_connections_wait_than_the_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_IDLE", 2)
 
     async def test(client: Client, running: Server) -> None:
@@ -159,7 +164,9 @@ async def answer_once(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(("method", "is_repeated"), [("GET", True), ("DELETE", True), ("POST", False)])
-def test_a_dead_kept_connection_is_replaced_where_the_method_allows_it(method: str, is_repeated: bool) -> None:
+def test_a_dead_kept_connection_is_replaced_where_the_method_allows_it(
+    run: Run, method: str, is_repeated: bool
+) -> None:
     async def test(client: Client, running: Server) -> None:
         await get(client, running.target())
         sending = client.send(method, running.target(), {}, connect_s=5)
@@ -173,7 +180,7 @@ def test_a_dead_kept_connection_is_replaced_where_the_method_allows_it(method: s
     run(answer_once, test)
 
 
-def test_a_request_is_not_repeated_once_something_of_its_answer_came() -> None:
+def test_a_request_is_not_repeated_once_something_of_its_answer_came(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
@@ -189,7 +196,7 @@ def test_a_request_is_not_repeated_once_something_of_its_answer_came() -> None:
     run(behave, test)
 
 
-def test_a_new_connection_that_dies_is_not_repeated() -> None:
+def test_a_new_connection_that_dies_is_not_repeated(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
 
@@ -203,7 +210,7 @@ def test_a_new_connection_that_dies_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", b"garbage"])
 @pytest.mark.parametrize("is_later", [False, True], ids=["at-once", "later"])
-def test_what_a_server_sends_unasked_answers_no_request(extra: bytes, is_later: bool) -> None:
+def test_what_a_server_sends_unasked_answers_no_request(run: Run, extra: bytes, is_later: bool) -> None:
     gone = asyncio.Event()
 
     async def behave(peer: Peer) -> None:
@@ -238,7 +245,7 @@ def test_what_a_server_sends_unasked_answers_no_request(extra: bytes, is_later: 
         b"hello\r\n",
     ],
 )
-def test_an_answer_that_is_unclear_ends_the_connection(raw: bytes) -> None:
+def test_an_answer_that_is_unclear_ends_the_connection(run: Run, raw: bytes) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(raw)
@@ -252,7 +259,7 @@ def test_an_answer_that_is_unclear_ends_the_connection(raw: bytes) -> None:
     run(behave, test)
 
 
-def test_what_has_arrived_is_read_before_the_failure() -> None:
+def test_what_has_arrived_is_read_before_the_failure(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
@@ -267,7 +274,7 @@ def test_what_has_arrived_is_read_before_the_failure() -> None:
     run(behave, test)
 
 
-def test_the_body_lasts_until_the_connection_ends_where_it_has_no_length() -> None:
+def test_the_body_lasts_until_the_connection_ends_where_it_has_no_length(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\n\r\nfirst ")
@@ -281,7 +288,7 @@ def test_the_body_lasts_until_the_connection_ends_where_it_has_no_length() -> No
     run(behave, test)
 
 
-def test_the_answer_to_head_ends_with_its_head() -> None:
+def test_the_answer_to_head_ends_with_its_head(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
@@ -293,7 +300,7 @@ def test_the_answer_to_head_ends_with_its_head() -> None:
     run(behave, test)
 
 
-def test_a_caller_that_does_not_read_stops_the_server() -> None:
+def test_a_caller_that_does_not_read_stops_the_server(run: Run) -> None:
     size = 64 * MAX_BUFFERED_BYTES
     sent = 0
 
@@ -322,7 +329,7 @@ def test_a_caller_that_does_not_read_stops_the_server() -> None:
     run(behave, test)
 
 
-def test_a_large_request_is_sent_whole_to_a_server_that_reads_slowly() -> None:
+def test_a_large_request_is_sent_whole_to_a_server_that_reads_slowly(run: Run) -> None:
     body = bytes(range(256)) * 32768
     seen: list[bytes] = []
 
@@ -345,7 +352,7 @@ def test_a_large_request_is_sent_whole_to_a_server_that_reads_slowly() -> None:
     run(behave, test)
 
 
-def test_a_server_that_answers_before_it_has_read_is_heard_and_its_connection_not_used_again() -> None:
+def test_a_server_that_answers_before_it_has_read_is_heard_and_its_connection_not_used_again(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 413 Large\r\ncontent-length: 3\r\n\r\nbig")
@@ -364,7 +371,7 @@ def test_a_server_that_answers_before_it_has_read_is_heard_and_its_connection_no
 
 
 @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"], ids=["head", "body"])
-def test_a_call_that_is_cancelled_or_closed_ends_its_connection(part: bytes) -> None:
+def test_a_call_that_is_cancelled_or_closed_ends_its_connection(run: Run, part: bytes) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(part)
@@ -387,7 +394,7 @@ def test_a_call_that_is_cancelled_or_closed_ends_its_connection(part: bytes) -> 
     run(behave, test)
 
 
-def test_closing_the_client_ends_running_calls() -> None:
+def test_closing_the_client_ends_running_calls(run: Run) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         assert await peer.request() == b""
@@ -432,7 +439,7 @@ def test_a_connection_that_does_not_come_about_in_time_is_given_up(monkeypatch: 
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(connecting.aiohappyeyeballs, "start_connection", never)
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", never)
 
     async def main() -> None:
         async with a_client() as client:
@@ -448,18 +455,17 @@ class Resolver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
         self.asked = 0
 
-        async def getaddrinfo(_: object, __: str, port: int, **___: object) -> list[tuple[Any, ...]]:
+        async def resolved(_: str, port: int) -> list[tuple[Any, ...]]:
             self.asked += 1
             await asyncio.sleep(0.01)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
 
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(names, "_resolved", resolved)
 
 
-def test_the_next_address_is_tried_where_one_does_not_respond(monkeypatch: pytest.MonkeyPatch) -> None:
-    Resolver(monkeypatch, "127.0.0.9", "127.0.0.1")
-
+def test_the_next_address_is_tried_where_one_does_not_respond(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(client: Client, running: Server) -> None:
+        Resolver(monkeypatch, "127.0.0.9", "127.0.0.1")
         target = target_of(running.url.with_host("model.test"))
         for _ in range(3):
             assert await post(client, target, is_alone=True) == (200, b"ok")
@@ -473,13 +479,13 @@ def test_a_name_is_looked_up_once_for_calls_at_once_and_its_addresses_take_turns
     resolver = Resolver(monkeypatch, "127.0.0.1", "127.0.0.2")
 
     async def main() -> None:
-        names = Names()
-        found = await asyncio.gather(*(names.addresses("model.test", 80) for _ in range(4)))
+        known = Names()
+        found = await asyncio.gather(*(known.addresses("model.test", 80) for _ in range(4)))
         assert resolver.asked == 1
         assert [each[0][4][0] for each in found] == ["127.0.0.1", "127.0.0.2"] * 2
         assert all(len(each) == 2 for each in found)
-        asked = asyncio.ensure_future(names.addresses("other.test", 80))
-        waits = asyncio.ensure_future(names.addresses("other.test", 80))
+        asked = asyncio.ensure_future(known.addresses("other.test", 80))
+        waits = asyncio.ensure_future(known.addresses("other.test", 80))
         await asyncio.sleep(0)
         asked.cancel()
         assert len(await waits) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.dispatch.http1.errors import BrokenError, ProtocolError
@@ -68,6 +68,7 @@ HEADERS = st.lists(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(BODIES, HEADERS, st.sampled_from(["length", "chunks", "end"]), st.lists(st.integers(0, 400), max_size=8))
 def test_any_answer_and_any_split_give_the_same(
     parts: list[bytes], headers: list[tuple[str, str]], framing: str, cuts: list[int]
@@ -91,6 +92,7 @@ def test_any_answer_and_any_split_give_the_same(
     assert all(parser.head.headers[name] == dict(reversed(headers))[name] for name, _ in headers)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", OK, CHUNKED, OK + b"content-length: 5\r\n\r\n"]))
 def test_any_bytes_are_an_answer_or_a_protocol_error(noise: bytes, before: bytes) -> None:
     parser = AnswerParser()
