@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import io
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-
-import aiohttp
 
 from router import __version__
 from router.cards.schema import Card
@@ -20,9 +17,10 @@ from router.dispatch.bodies.reader import BodyReader, Read, are_events
 from router.dispatch.bodies.whole import error_response, read_whole, redacting, tokens_in, whole_response
 from router.dispatch.bounds.pace import Pace
 from router.dispatch.call import Call
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.egress import extra_headers, target
 from router.dispatch.connection.raw import RawRequest, RawStream
 from router.dispatch.connection.urls import endpoint_url
+from router.dispatch.http1 import Answer, Client, ConnectError, ConnectTimeoutError
 from router.dispatch.lora.naming import named_in
 from router.dispatch.providers import api_key, base_url
 from router.dispatch.response import UpstreamResponse, disconnected, late, passed_back, unreachable
@@ -40,10 +38,6 @@ _FORWARDED = ("anthropic-beta", "anthropic-version", "idempotency-key", "openai-
 _ANTHROPIC_VERSION = "2023-06-01"
 # These reject unknown fields, and always report the usage of a stream.
 _ALWAYS_REPORT_USAGE = frozenset({"mistral"})
-# Servers run by uvicorn, such as vLLM, close a connection after 5 idle seconds; no call may use it then.
-_KEEP_ALIVE_S = 4.0
-_READ_BUFFER_BYTES = 256 * 1024
-_MAX_SINGLE_WRITE_BYTES = 1024 * 1024
 
 # `route` is for the gateway; the others would select another upstream or account.
 _NEVER_FORWARDED = ("route", "api_base", "base_url", "api_key")
@@ -56,8 +50,7 @@ class Relay:
     def __init__(self, timeouts: Timeouts, forward_headers: tuple[str, ...] = ()) -> None:
         self.timeouts, self.forward_headers = timeouts, forward_headers
         self._pace = Pace()
-        # One session keeps its connections open, the other opens a connection for every call.
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._client = Client()
         # The base URLs of servers that reject `stream_options`.
         self._rejects_include_usage: set[str | None] = set()
 
@@ -87,14 +80,13 @@ class Relay:
         else:
             del headers["content-type"]
         endpoint = endpoint_url(card, raw.path)
-        response = await self._session(keep_alive=not call.fresh_connection).request(
+        response = await self._client.send(
             raw.method,
-            endpoint.update_query(raw.query) if raw.query else endpoint,
-            data=raw.body or None,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s),
-            **connection_options(card, str(endpoint)),
+            target(card, endpoint.update_query(raw.query) if raw.query else endpoint),
+            headers,
+            raw.body,
+            connect_s=self.timeouts.connect_s,
+            is_alone=call.fresh_connection,
         )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(response.close)
@@ -114,8 +106,7 @@ class Relay:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for session in self._sessions.values():
-            await session.close()
+        await self._client.aclose()
 
     async def _send(
         self, card: Card, call: Call, protocol: WireProtocol, path: str, arrived: list[bytes]
@@ -137,8 +128,15 @@ class Relay:
     ) -> UpstreamResponse:
         key = api_key(card)
         payload, timeouts = _payload(card, call, include_usage), call.limits(self.timeouts)
-        session = self._session(keep_alive=not call.fresh_connection)
-        response = await self._post(session, card, path or protocol.path, payload, _headers(card, key, call))
+        # Streams and whole responses have their own time limits.
+        response = await self._client.send(
+            "POST",
+            target(card, endpoint_url(card, path or protocol.path)),
+            _headers(card, key, call),
+            payload,
+            connect_s=self.timeouts.connect_s,
+            is_alone=call.fresh_connection,
+        )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(response.close)
             status, headers = response.status, passed_back(response.headers, self.forward_headers)
@@ -167,24 +165,6 @@ class Relay:
             whole = await as_whole(card, whole, protocol, timeouts, redacting(card, key))
         return whole_response(card, key, status, headers, whole, call.decode)
 
-    def _session(self, keep_alive: bool) -> aiohttp.ClientSession:
-        if keep_alive not in self._sessions:
-            self._sessions[keep_alive] = _new_session(keep_alive)
-        return self._sessions[keep_alive]
-
-    async def _post(
-        self, session: aiohttp.ClientSession, card: Card, path: str, payload: bytes, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
-        endpoint = endpoint_url(card, path)
-        # A large payload is sent in parts, since one large write would block the other calls.
-        body = payload if len(payload) < _MAX_SINGLE_WRITE_BYTES else io.BytesIO(payload)
-        # Streams and whole responses have their own time limits.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect_s)
-        options = connection_options(card, str(endpoint))
-        return await session.post(
-            endpoint, data=body, headers=headers, allow_redirects=False, timeout=timeout, **options
-        )
-
 
 @contextlib.asynccontextmanager
 async def _one_attempt(card: Card, limit_s: float) -> AsyncIterator[list[bytes]]:
@@ -210,25 +190,14 @@ async def _failing_as_upstream(card: Card, limit_s: float) -> AsyncIterator[None
     try:
         async with asyncio.timeout(limit_s):
             yield
-    except aiohttp.ConnectionTimeoutError:
+    except ConnectTimeoutError:
         raise late(card, "connect_timeout") from None
     except TimeoutError:
         raise late(card) from None
     except CodingError as error:
         raise _undecodable(card, error) from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _broken(card, error) from None
-
-
-def _new_session(keep_alive: bool) -> aiohttp.ClientSession:
-    options = {"keepalive_timeout": _KEEP_ALIVE_S} if keep_alive else {"force_close": True}
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, **options),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        read_bufsize=_READ_BUFFER_BYTES,
-    )
 
 
 def _forwarded_body(body: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -276,27 +245,17 @@ def _headers(card: Card, key: str | None, call: Call) -> dict[str, str]:
     return headers | extra_headers(card) if card.headers else headers
 
 
-def _reading(card: Card, response: aiohttp.ClientResponse) -> Read:
+def _reading(card: Card, response: Answer) -> Read:
     async def read() -> bytes:
         try:
-            return await response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            if arrived := _unread(response.content):
-                return arrived
+            return await response.read()
+        except OSError as error:
             raise _broken(card, error) from None
 
     return read
 
 
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """What has arrived and was not read: after a broken connection aiohttp raises the error first, and each time."""
-    chunks = content._buffer
-    arrived = b"".join(chunks)
-    chunks.clear()
-    return arrived
-
-
-def _source(card: Card, key: str | None, body: BodyReader, response: aiohttp.ClientResponse) -> Source:
+def _source(card: Card, key: str | None, body: BodyReader, response: Answer) -> Source:
     async def read() -> bytes:
         try:
             return await body.read()
@@ -317,7 +276,7 @@ def _broken(card: Card, error: Exception) -> UpstreamError:
     _LOG.warning("%s: %s", card.id, type(error).__name__)
     if getattr(error, "errno", None) in _OUT_OF_RESOURCES:
         return UpstreamError(f'the gateway cannot connect to the upstream of the card "{card.id}" now', 503, "local")
-    return unreachable(card) if isinstance(error, aiohttp.ClientConnectorError) else disconnected(card)
+    return unreachable(card) if isinstance(error, ConnectError) else disconnected(card)
 
 
 def _is_event_stream(headers: Mapping[str, str]) -> bool:

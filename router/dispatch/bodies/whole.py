@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import aiohttp
-
 from router.cards.schema import Card
 from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import redacted
 from router.dispatch.bodies.summary import summary_in, summary_of
 from router.dispatch.connection.egress import secrets_of
 from router.dispatch.failover import log_refusal
+from router.dispatch.http1 import Answer
 from router.dispatch.providers import base_url
 from router.dispatch.response import UpstreamResponse
 from router.errors import UpstreamError
@@ -24,9 +23,7 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _MAX_DECODED_BYTES = 2**20
 
 
-async def read_whole(
-    card: Card, response: aiohttp.ClientResponse, body: BodyReader, idle_s: float, arrived: list[bytes]
-) -> bytes:
+async def read_whole(card: Card, response: Answer, body: BodyReader, idle_s: float, arrived: list[bytes]) -> bytes:
     """The body. `Content-Length` is used only to reject a body that is too large before it is read.
 
     The chunks of a success are added to `arrived`.
@@ -34,7 +31,7 @@ async def read_whole(
     chunks = arrived if response.status < 300 else []
     chunks.clear()
     size = 0
-    while size <= MAX_RESPONSE_BYTES and (response.content_length or 0) <= MAX_RESPONSE_BYTES:
+    while size <= MAX_RESPONSE_BYTES and (response.length or 0) <= MAX_RESPONSE_BYTES:
         async with asyncio.timeout(idle_s):
             chunk = await body.read()
         if not chunk:

@@ -12,6 +12,7 @@ from yarl import URL
 from router import settings
 from router.cards.schema import Card
 from router.cards.servers import DIRECT
+from router.dispatch.http1 import Target, target_of
 from router.errors import UpstreamError
 from router.formats.net import is_loopback, parse_url
 
@@ -30,6 +31,13 @@ def connection_options(card: Card, url: str) -> dict[str, Any]:
     if card.ca_bundle is not None:
         options["ssl"] = _trusting(card.id, card.ca_bundle)
     return options
+
+
+def target(card: Card, url: URL) -> Target:
+    """The target of a request to `url` for the card's `proxy` and `ca_bundle`. Raises UpstreamError."""
+    proxy = proxy_of(card, str(url))
+    trust = None if card.ca_bundle is None else _trusting(card.id, card.ca_bundle)
+    return target_of(url, None if proxy is None else _parsed_proxy(proxy), trust)
 
 
 def proxy_of(card: Card, url: str) -> str | None:

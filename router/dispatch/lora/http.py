@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
 from msgspec import Struct
 from yarl import URL
 
@@ -17,7 +16,8 @@ from router.dispatch.bodies.coding import CodingError
 from router.dispatch.bodies.reader import BodyReader
 from router.dispatch.bodies.redaction import one_line
 from router.dispatch.bodies.whole import redacting
-from router.dispatch.connection.egress import connection_options, extra_headers
+from router.dispatch.connection.egress import extra_headers, target
+from router.dispatch.http1 import Answer, Client, ConnectError, ConnectTimeoutError
 from router.dispatch.lora.api import Activity, AdapterServerError, Problem
 from router.dispatch.providers import api_key
 from router.errors import UpstreamError
@@ -48,7 +48,7 @@ class ServerClient:
     """The connections to servers that hold adapters. Create and use it on one event loop."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._client = Client()
 
     async def send(self, card: Card, method: str, url: URL, body: Any = None) -> Reply:
         """The answer to one request, which has the credentials, headers, proxy and authorities of the card.
@@ -63,18 +63,13 @@ class ServerClient:
             **({} if key is None else {"authorization": f"Bearer {key}"}),
             **extra_headers(card),
         }
-        data = None
+        data = b""
         if body is not None:
             data, headers["content-type"] = json_bytes(body), "application/json"
         with _failures(card):
-            response = await self._client().request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-                **connection_options(card, str(url)),
+            # A server that has just restarted must not be reached by a connection of before.
+            response = await self._client.send(
+                method, target(card, url), headers, data, connect_s=_CONNECT_S, is_alone=True
             )
             try:
                 raw = await _read(response)
@@ -88,19 +83,7 @@ class ServerClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # A server that has just restarted must not be reached by a connection of before.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+        await self._client.aclose()
 
 
 def failure(card: Card, problem: Problem, detail: str = "", *, fault: str = "adapter") -> AdapterServerError:
@@ -126,8 +109,8 @@ def root_url(endpoint: URL, path: str) -> URL:
     return endpoint.with_path(f"{folder}/{path}", encoded=True, keep_query=True)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    reader = BodyReader(response.content.readany, response.headers.get("content-encoding", ""))
+async def _read(response: Answer) -> bytes:
+    reader = BodyReader(response.read, response.headers.get("content-encoding", ""))
     chunks, size = [], 0
     while chunk := await reader.read():
         size += len(chunk)
@@ -149,13 +132,13 @@ def _failures(card: Card) -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         raise
-    except aiohttp.ConnectionTimeoutError:
+    except ConnectTimeoutError:
         raise failure(card, "unreachable", "no connection in time", fault="connect_timeout") from None
-    except aiohttp.ClientConnectorError as error:
+    except ConnectError as error:
         raise failure(card, "unreachable", type(error).__name__, fault="unreachable") from None
     except (CodingError, ValueError) as error:
         raise failure(card, "failed", f"its answer cannot be read: {type(error).__name__}") from None
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except OSError as error:
         raise failure(card, "unreachable", type(error).__name__, fault="cut") from None
     except UpstreamError as error:
         raise failure(card, "refused", str(error), fault=error.fault) from None

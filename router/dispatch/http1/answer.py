@@ -1,0 +1,108 @@
+"""An answer as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+
+from router.dispatch.http1.parser import AnswerParser, Head
+
+
+class Answer:
+    """The answer of one call. `read` and `close` are what its caller uses; the connection calls the others.
+
+    A caller that stops before `read` returned b"" must `close` it, which ends the connection.
+    """
+
+    __slots__ = ("_chunks", "_close", "_failure", "_is_complete", "_on_taken", "_waiter", "buffered_bytes", "head")
+
+    def __init__(self, close: Callable[[], None], on_taken: Callable[[], None]) -> None:
+        self.head: Head | None = None
+        self.buffered_bytes = 0
+        self._close, self._on_taken = close, on_taken
+        self._chunks: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._is_complete = False
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        assert self.head is not None
+        return self.head.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header fields, with names in lower case."""
+        assert self.head is not None
+        return self.head.headers
+
+    @property
+    def length(self) -> int | None:
+        """The length that the head states, in bytes; None where it states none."""
+        assert self.head is not None
+        return self.head.length
+
+    async def begun(self) -> None:
+        """Return once the head has arrived. Raises BrokenError or ProtocolError where none does."""
+        while self.head is None:
+            self._raise_failure()
+            await self._change()
+
+    async def read(self) -> bytes:
+        """What has arrived of the body and was not read; b"" at its end.
+
+        Raises BrokenError or ProtocolError once everything before the failure was read.
+        """
+        while True:
+            if chunks := self._chunks:
+                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                self._chunks = []
+                self.buffered_bytes = 0
+                self._on_taken()
+                return body
+            if self._is_complete:
+                return b""
+            self._raise_failure()
+            await self._change()
+
+    def close(self) -> None:
+        """End the connection, unless the answer has arrived whole."""
+        if not self._is_complete:
+            self._close()
+
+    def update(self, parser: AnswerParser) -> None:
+        """Take over what the parser has read."""
+        self.head = parser.head
+        if chunks := parser.chunks:
+            parser.chunks = []
+            self._chunks += chunks
+            self.buffered_bytes += sum(map(len, chunks))
+        self._is_complete = parser.is_complete
+        # Nothing changes for a caller before the head is whole.
+        if self.head is not None:
+            self._wake()
+
+    def fail(self, failure: Exception) -> None:
+        """There will be nothing more."""
+        if not self._is_complete and self._failure is None:
+            self._failure = failure
+            self._wake()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            # An error refers to the frames that it was raised in, and these to this answer.
+            raise copy.copy(self._failure)
+
+    async def _change(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

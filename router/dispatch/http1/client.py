@@ -1,0 +1,95 @@
+"""Requests to servers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+
+from router.dispatch.http1.answer import Answer
+from router.dispatch.http1.connecting import connected
+from router.dispatch.http1.connection import Connection
+from router.dispatch.http1.errors import BrokenError
+from router.dispatch.http1.names import Names
+from router.dispatch.http1.pool import Pool
+from router.dispatch.http1.target import Origin, Target
+
+# What the standard calls idempotent: a repetition changes nothing.
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Client:
+    """Sends requests over connections that stay open between them. Use it on one event loop.
+
+    It follows no redirect, keeps no cookie, and decodes no content coding.
+    """
+
+    def __init__(self) -> None:
+        self._pool, self._names = Pool(), Names()
+        self._open: set[Connection] = set()
+
+    async def send(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        connect_s: float,
+        is_alone: bool = False,
+    ) -> Answer:
+        """The answer to a request, once its head has arrived; read it to its end, or close it.
+
+        `headers` have names in lower case; the host and the length are added. `connect_s` is the time in seconds for a
+        new connection. `is_alone`: over a connection of its own, which is closed afterwards. Where a connection that
+        was kept turns out to be dead, the request is repeated on a new one only if its method allows repetition.
+
+        Raises ConnectTimeoutError and ConnectError where there is no connection, BrokenError and ProtocolError where
+        there is no answer, and ValueError for a header that cannot be sent.
+        """
+        head = _head(method, target, headers, body, is_alone)
+        kept = None if is_alone else self._pool.take(target.origin)
+        if kept is not None:
+            try:
+                return await self._exchange(kept, method, head, body, is_alone)
+            except BrokenError as error:
+                if method not in _REPEATABLE or not error.is_unanswered:
+                    raise
+        new = functools.partial(self._new, target.origin)
+        connection = await connected(target.origin, self._names, new, connect_s)
+        self._open.add(connection)
+        return await self._exchange(connection, method, head, body, is_alone)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those of running requests."""
+        self._pool.close()
+        for connection in list(self._open):
+            connection.abort()
+        # The transports close themselves in the next pass of the loop.
+        await asyncio.sleep(0)
+
+    async def _exchange(self, connection: Connection, method: str, head: bytes, body: bytes, is_alone: bool) -> Answer:
+        answer = connection.send(head, body, has_body=method != "HEAD", is_last=is_alone)
+        try:
+            await answer.begun()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _new(self, origin: Origin) -> Connection:
+        return Connection(functools.partial(self._pool.put, origin), functools.partial(self._lost, origin))
+
+    def _lost(self, origin: Origin, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._pool.remove(origin, connection)
+
+
+def _head(method: str, target: Target, headers: Mapping[str, str], body: bytes, is_alone: bool) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers) or "\0" in lines:
+        raise ValueError("a header has a line break or a null character")
+    length = f"content-length: {len(body)}\r\n" if body or method not in _BODILESS else ""
+    closing = "connection: close\r\n" if is_alone else ""
+    return f"{method} {target.resource} HTTP/1.1\r\n{target.fields}{lines}{length}{closing}\r\n".encode()

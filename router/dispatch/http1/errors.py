@@ -1,0 +1,29 @@
+"""What goes wrong between the gateway and a server. A relay turns these into the errors that a caller sees."""
+
+from __future__ import annotations
+
+
+class ConnectError(OSError):
+    """There is no connection: the name, the port or the certificate is wrong, or nothing listens there.
+
+    `errno` is that of the operating system, where it has reported one.
+    """
+
+    def __init__(self, problem: str, cause: BaseException | None = None) -> None:
+        super().__init__(getattr(cause, "errno", None), problem)
+
+
+class ConnectTimeoutError(TimeoutError):
+    """The connection did not come about in time."""
+
+
+class BrokenError(ConnectionError):
+    """A connection ended before its answer did. `is_unanswered`: not one byte of an answer had arrived."""
+
+    def __init__(self, problem: str, *, is_unanswered: bool = False) -> None:
+        super().__init__(problem)
+        self.is_unanswered = is_unanswered
+
+
+class ProtocolError(ConnectionError):
+    """The server's bytes are no HTTP/1.1 answer, or one whose end is ambiguous."""
