@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from router.types import Doubles, Mask
+from router.types import Doubles
 
 Direction = Literal["worse", "better"]
 DIRECTIONS: tuple[Direction, Direction] = ("worse", "better")
@@ -93,18 +93,8 @@ class Cusum(Struct, frozen=True, eq=False):
         counts, starts, excess, values = np.zeros((4, 2, columns))
         return cls(np.zeros(columns), np.full(columns, rule.prior), sums, counts, starts, excess, values)
 
-    def add(
-        self,
-        expected: float | Doubles,
-        value: float | Doubles,
-        at: float,
-        takes: Mask | None = None,
-        rule: CusumRule = RULE,
-    ) -> Cusum:
-        """The state after a judgement `value` of an answer with the forecast `expected`, at some time or number `at`.
-
-        `takes` `(columns,)` are the tests that take it, None for all.
-        """
+    def add(self, expected: float | Doubles, value: float | Doubles, at: float, rule: CusumRule = RULE) -> Cusum:
+        """The state after a judgement of an answer with the forecast `expected`; `at` is a time, or a number."""
         p = np.clip(expected, _LEAST, _GREATEST)
         logit = np.log(p / (1.0 - p)) + self.level
         q = 1.0 / (1.0 + np.exp(-logit))
@@ -113,7 +103,7 @@ class Cusum(Struct, frozen=True, eq=False):
         goes_on, begins = sums > 0, self.counts == 0
         residual = value - q
         information = np.minimum(self.information + q * (1.0 - q), rule.memory)
-        after = Cusum(
+        return Cusum(
             self.level + residual / information,
             information,
             np.where(goes_on, np.minimum(sums, _MOST_EVIDENCE), 0.0),
@@ -122,7 +112,6 @@ class Cusum(Struct, frozen=True, eq=False):
             np.where(goes_on, self.excess + residual, 0.0),
             np.where(goes_on, self.values + value, 0.0),
         )
-        return after if takes is None else _chosen(takes, after, self)
 
     def restarted(self, direction: int, rule: CusumRule = RULE) -> Cusum:
         """The state after an alarm in a direction, by its index: the level is that of the judgements since the change.
@@ -160,7 +149,7 @@ def _changes(
 ) -> Iterator[Change]:
     state = Cusum.start(1, rule)
     for number, (forecast, value) in enumerate(zip(expected, values, strict=True)):
-        state = state.add(float(forecast), float(value), number, rule=rule)
+        state = state.add(float(forecast), float(value), number, rule)
         for index, direction in enumerate(DIRECTIONS):
             if state.sums[index, 0] >= rule.thresholds[index, 0]:
                 count, mean = state.counts[index, 0], state.values[index, 0] / state.counts[index, 0]
@@ -175,8 +164,3 @@ def _changes(
                 )
                 state = state.restarted(index, rule)
                 break
-
-
-def _chosen(takes: Mask, after: Cusum, before: Cusum) -> Cusum:
-    fields = ("level", "information", "sums", "counts", "starts", "excess", "values")
-    return Cusum(*(np.where(takes, getattr(after, name), getattr(before, name)) for name in fields))

@@ -50,12 +50,3 @@ def test_a_head_start_finds_a_change_at_the_beginning_sooner() -> None:
     eager = msgspec.structs.replace(RULE, head_start=0.5)
     found = [[change_of(*_judged([(300, 0.5)], seed), rule) for rule in (RULE, eager)] for seed in range(5)]
     assert all(first and second and second.at < first.at for first, second in found)
-
-
-def test_tests_side_by_side_take_only_their_own_judgements() -> None:
-    state = Cusum.start(2)
-    for number in range(50):
-        state = state.add(0.8, 0.0, number, np.array([True, False]))
-    assert state.sums[0, 0] > RULE.worse
-    assert state.sums[0, 1] == 0.0
-    assert state.counts[:, 1].sum() == 0.0
