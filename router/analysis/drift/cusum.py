@@ -41,8 +41,8 @@ class CusumRule(Struct, frozen=True):
     """
 
     shift: float = 1.0
-    worse: float = 7.0
-    better: float = 8.5
+    worse: float = 6.3
+    better: float = 9.3
     prior: float = 15.0
     memory: float = 150.0
     head_start: float = 0.0

@@ -26,17 +26,17 @@ NAMED = 6
 _OPERATOR, _OTHERS = 0, NAMED + 1
 COLUMNS = NAMED + 2
 _ALL_COLUMNS = np.arange(COLUMNS)
-CONFIRMED = 0.7
+CONFIRMED = 0.6
 SILENT_S = 30 * 86_400.0
 """A key that has judged nothing for so long gives its place to another one."""
-_KIND_RULE = msgspec.structs.replace(RULE, worse=RULE.worse + 1.0, better=RULE.better + 1.0)
+_KIND_RULE = msgspec.structs.replace(RULE, worse=8.0, better=10.5, prior=4.0)
 _MOST_ALARMS, _KEEP_S = 16, 90 * 86_400.0
 _FIELDS = Cusum.__struct_fields__
 JUDGEMENTS_AN_ALARM = {
-    ("worse", False): 30_000,
+    ("worse", False): 13_000,
     ("worse", True): 90_000,
-    ("better", False): 150_000,
-    ("better", True): 400_000,
+    ("better", False): 300_000,
+    ("better", True): 1_000_000,
 }
 """After how many judgements without a change each test raises an alarm, on average, in simulation: by its direction,
 and whether it is of one kind of prompt."""
@@ -180,8 +180,9 @@ class CardDrift(Struct, frozen=True, eq=False):
     def _with_row_for(self, kind: str) -> CardDrift:
         if not kind or kind in self.kinds or len(self.kinds) >= KINDS:
             return self
-        fresh = Cusum.start(COLUMNS)
-        # What is known of all prompts is the best guess for the new kind.
+        # What is known of all prompts is the first guess for the new kind, and soon forgotten: forecasts are further
+        # off for one kind than for all.
+        fresh = Cusum.start(COLUMNS, _KIND_RULE)
         fresh = msgspec.structs.replace(fresh, level=self.tests.level[:COLUMNS])
         pairs = ((getattr(self.tests, name), getattr(fresh, name)) for name in _FIELDS)
         tests = Cusum(*(np.concatenate(pair, axis=-1) for pair in pairs))
@@ -229,3 +230,16 @@ def open_alarms(drifts: dict[str, CardDrift], *, one_key: bool = False) -> Itera
         for alarm in drift.alarms:
             if alarm.is_open and (one_key or alarm.key is None):
                 yield card, alarm
+
+
+def advice(card: str, alarm: Alarm) -> str:
+    """What an operator can do about an alarm, in a sentence or two."""
+    if alarm.key is not None:
+        return f"{card}: only {alarm.key} judges so; look at its requests: route records tail --key {alarm.key}"
+    about = f" about {alarm.kind}" if alarm.kind else ""
+    if alarm.direction == "better":
+        return f"{card}: it answers prompts{about} better than its forecasts say; learning: apply gives it more of them"
+    return (
+        f"{card}: read its judged answers{about} (route records feedback --since 7d) and ask its provider what "
+        "has changed; learning: apply sends such prompts elsewhere meanwhile, and limits exclude the card"
+    )
