@@ -38,6 +38,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "learning.memory",
         "Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it.",
     ),
+    "drift": ("learning.drift", "Print since when judged answers of a card are worse or better than forecast."),
+    "gaps": ("learning.gaps", "Print groups of novel prompts, the best card for each today, and what an adapter would be worth."),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
     "adapters": (
         "catalogue.adapters",
