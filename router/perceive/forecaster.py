@@ -15,6 +15,7 @@ from router.perceive.linear import Quality, tokens_of
 from router.perceive.profile import PromptProfile
 from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
+from router.perceive.traffic import TrafficCorrection
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
 if TYPE_CHECKING:
@@ -66,10 +67,14 @@ class Forecaster:
         local: Mapping[int, LocalEvidence],
         measured: Mask | None = None,
         purposes: CardPurposes | None = None,
+        traffic: TrafficCorrection | None = None,
     ) -> None:
         """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position; `measured` is
-        that of `Forecast`; `purposes` is what the examples on cards say.
+        that of `Forecast`; `purposes` is what the examples on cards say, `traffic` what judged traffic has shown.
         """
+        self._traffic = traffic
+        mean = quality.mean_quality
+        self._mean_quality = mean if traffic is None else traffic.mean_quality(mean)
         self._measured, self._purposes = measured, purposes
         self._left_far = np.zeros(len(catalog))
         if purposes is not None:
@@ -115,7 +120,7 @@ class Forecaster:
             compared=quality.compared,
             quality_std=quality.std,
             independent_std=quality.independent_std,
-            mean_quality=self._quality.mean_quality,
+            mean_quality=self._mean_quality,
             output_tokens=output_tokens,
             written_tokens=written_tokens,
             cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
@@ -134,6 +139,13 @@ class Forecaster:
         return np.array(rows).reshape(len(vectors), -1)
 
     def _on_prompt(self, prompt: PromptProfile, vector: Floats) -> Quality:
+        quality = self._from_cards(prompt, vector)
+        if self._traffic is None:
+            return quality
+        return self._traffic(quality, self._predictor.topics(vector[None])[0])
+
+    def _from_cards(self, prompt: PromptProfile, vector: Floats) -> Quality:
+        """What is known of the cards: facts, outcomes, probes and examples."""
         quality = self._quality(prompt)
         if self._purposes is None:
             return self._with_local_evidence(quality, vector, ())
