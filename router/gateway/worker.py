@@ -22,6 +22,7 @@ from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
+from router.gateway.learning.drift import DriftWatch
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.adapters import AdapterServers
@@ -92,12 +93,14 @@ class Gateway:
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
         self.memories = Memories(self.state, lambda: reloader.current)
+        self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
             None if backend is None else backend.read_records,
             self.metrics.count_judgement,
+            watch=self.drift.add,
         )
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
@@ -126,6 +129,7 @@ class Gateway:
         await self.availability.probe_now()
         await self.canaries.refresh()
         await self.memories.refresh()
+        await self.drift.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
@@ -135,6 +139,7 @@ class Gateway:
             asyncio.create_task(self.canaries.run()),
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.learner.run()),
+            asyncio.create_task(self.drift.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -265,6 +270,7 @@ class Gateway:
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
             "cards_corrected": lambda: self.memories.applied,
+            "drift_alarms": lambda: len(self.drift.alarms),
             "judgements_waiting": lambda: self.learner.waiting,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,

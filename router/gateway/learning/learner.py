@@ -49,7 +49,7 @@ class _Heard(NamedTuple):
 
 class Learner:
     """Teaches `memories`. `read_records` opens the records, None without any. `count` gets the result of every
-    judgement: its kind, and `learned` or why it was not.
+    judgement: its kind, and `learned` or why it was not. `watch` gets what was learned.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class Learner:
         read_records: Callable[[], RecordStore | None] | None,
         count: Callable[[str, str], None],
         clock: Callable[[], float] = time.time,
+        watch: Callable[[Lesson], None] = lambda _: None,
     ) -> None:
         self._memories, self._active, self._read_records = memories, active, read_records
-        self._count, self._clock = count, clock
+        self._count, self._clock, self._watch = count, clock, watch
         self._waiting: collections.deque[_Judged | _Heard] = collections.deque()
         self._has_work = asyncio.Event()
         self._signals = Signals()
@@ -140,7 +141,12 @@ class Learner:
         """`learned`, or why not. No judgement ends the task, whatever it contains."""
         try:
             lesson = await asyncio.to_thread(self._lesson, each)
-            return lesson if isinstance(lesson, str) else await self._memories.learn(lesson, self._clock())
+            if isinstance(lesson, str):
+                return lesson
+            result = await self._memories.learn(lesson, self._clock())
+            if result == "learned":
+                self._watch(lesson)
+            return result
         except StateError:
             return "unavailable"
         except _UNREADABLE as error:

@@ -50,6 +50,10 @@ class Memories:
         views = self._views
         return views[key_id] if key_id in views else views.get(None, NO_MEMORY)
 
+    def basis(self, card: str) -> str | None:
+        """What the forecasts of the card come from; None where there is no such card."""
+        return self._basis(card)
+
     def known(self) -> dict[str, CardMemory]:
         """The memories of the present cards, by card id."""
         return {card: memory for card, (_, memory) in self._present().items()}

@@ -155,6 +155,9 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "cards_corrected": PolledMetric(
         "pulvinar_cards_corrected", "Cards whose forecasts the error memory corrects for all keys.", "max"
     ),
+    "drift_alarms": PolledMetric(
+        "pulvinar_drift_alarms", "Changes in the answers of cards that have not ended (route drift).", "max"
+    ),
     "judgements_waiting": PolledMetric("pulvinar_judgements_waiting", "Judgements of answers not learned from yet."),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(

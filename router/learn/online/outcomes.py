@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from router.decide.policy import Policy
+from router.perceive.explanation import families_of
 from router.perceive.memory.card import Vote
 from router.perceive.memory.sketch import cells_of
 from router.perceive.predictor import Predictor
@@ -46,11 +47,17 @@ class JudgedAnswer(Struct, frozen=True):
 
 
 class Lesson(Struct, frozen=True):
-    """A vote on the forecast of a card. `is_limited`: the key has `VOTES_AN_HOUR` of such votes."""
+    """A vote on the forecast of a card. `is_limited`: the key has `VOTES_AN_HOUR` of such votes.
+
+    `expected` is the forecast, None for an implicit signal, and `kind` the family of tasks of the prompt, empty where
+    the predictor reads none.
+    """
 
     card: str
     vote: Vote
     is_limited: bool = True
+    expected: float | None = None
+    kind: str = ""
 
 
 def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
@@ -75,7 +82,14 @@ def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: 
     tenant = None if judged.kind == "operator" else record.key or ""
     topic = router.predictor.topics(features.vector[None])[0]
     vote = Vote(tenant, judged.value - expected, judged.weight, cells_of(topic))
-    return Lesson(card, vote, is_limited=judged.kind in ("client", "implicit"))
+    families = families_of(router.predictor, features.vector[None])
+    return Lesson(
+        card,
+        vote,
+        is_limited=judged.kind in ("client", "implicit"),
+        expected=None if judged.kind == "implicit" else expected,
+        kind="" if families is None else families[0],
+    )
 
 
 def _silent(record: Record, is_believed: bool, now_s: float) -> str:

@@ -160,6 +160,8 @@ def test_the_graders_of_a_policy_judge_whole_answers_and_streams(
         client.ask("bob", stream=True)
         assert client.has_learned(2)
         assert 'pulvinar_judgements_total{kind="grader",result="learned"} 2.0' in _metrics(client)
+        assert wait_for(lambda: bool(client.gateway.drift.present()), 10.0)
+        assert client.gateway.drift.present()["claude-opus-4-5"].judged == 2
         memory = client.gateway.memories.known()["claude-opus-4-5"]
         assert sorted(memory.tenants) == ["ann", "bob"]
         assert memory.view("ann", time.time()).means[0] < -0.1

@@ -1,0 +1,1 @@
+"""Whether what the gateway forecasts, and what it is asked, has changed."""
