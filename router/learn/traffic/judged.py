@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from router.perceive.traffic import logit
 from router.pipeline import Router
 from router.store.records.feedback import OPERATOR, Feedback
 from router.store.records.record import Record
-from router.types import Doubles, Indices, Mask
+from router.types import Doubles, Floats, Indices, Mask
 
 _TINY = 1e-9
 
@@ -76,46 +76,58 @@ def judgements(judged: Iterable[tuple[Feedback, Record]]) -> list[Judgement]:
     return sorted(found, key=lambda each: (each.record.at, each.record.id))
 
 
-def judged_traffic(found: Iterable[Judgement], router: Router, trusted: Collection[str] = ()) -> JudgedTraffic:
-    """The arrays of these judgements. Forecasts are those of today's cards, without corrections from traffic.
-
-    Votes of the operator, of the keys `trusted`, and of a gateway without keys count fully.
-    """
-    predictor = router.predictor.without_traffic()
+def usable(found: Iterable[Judgement], router: Router) -> tuple[list[Judgement], dict[str, int]]:
+    """The judgements that say something about a forecast of `router`, and how many do not, by reason."""
     left_out: collections.Counter[str] = collections.Counter()
-    kept, vectors, cards = [], [], []
+    kept = []
     for each in found:
         decision, card = each.record.decision, each.record.outcome.card
         if decision is None or card is None:
             left_out["not routed"] += 1
         elif each.record.outcome.plan is not None:
             left_out["answered by a plan"] += 1
-        elif (position := router.catalog.position(card)) is None:
+        elif router.catalog.position(card) is None:
             left_out["no such card any more"] += 1
-        elif not readable(decision, predictor):
+        elif not readable(decision, router.predictor):
             left_out["features of another artifact"] += 1
         else:
             kept.append(each)
-            cards.append(position)
-            vectors.append(np.frombuffer(decision.vector, dtype="<f4"))
+    return kept, dict(left_out)
+
+
+def judged_traffic(found: Iterable[Judgement], router: Router, trusted: Collection[str] = ()) -> JudgedTraffic:
+    """The arrays of those judgements that are `usable`. Forecasts are those of today's cards, without corrections from
+    traffic.
+
+    Votes of the operator, of the keys `trusted`, and of a gateway without keys count fully.
+    """
+    kept, left_out = usable(found, router)
+    predictor = router.predictor.without_traffic()
+    vectors, cards = vectors_and_cards(kept, router)
+    qualities = predictor.bind(router.catalog, router.evidence).qualities(vectors)
     names = sorted({each.record.key or "" for each in kept if not each.is_trusted})
     key_names = ("", *(name for name in names if name))
     places = {name: place for place, name in enumerate(key_names)}
-    stacked = np.array(vectors, dtype=np.float32).reshape(len(kept), predictor.width)
-    qualities = predictor.bind(router.catalog, router.evidence).qualities(stacked)
     return JudgedTraffic(
         logit(qualities[np.arange(len(kept)), cards]) if kept else np.zeros(0),
-        predictor.topics(stacked),
+        predictor.topics(vectors),
         np.array([each.value for each in kept]),
         np.array([each.weight for each in kept]),
-        np.array(cards, dtype=np.intp),
+        cards,
         np.array([0 if each.is_trusted else places[each.record.key or ""] for each in kept], dtype=np.intp),
         np.array([each.record.at for each in kept]),
         router.catalog.ids,
         key_names,
         np.array([name == "" or name in trusted for name in key_names], dtype=np.bool_),
-        dict(left_out),
+        left_out,
     )
+
+
+def vectors_and_cards(kept: Sequence[Judgement], router: Router) -> tuple[Floats, Indices]:
+    """The recorded feature vectors `(requests, width)`, and the positions `(requests,)` of the cards that answered."""
+    raw = b"".join(each.record.decision.vector for each in kept if each.record.decision is not None)
+    vectors = np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(len(kept), router.predictor.width)
+    return vectors, np.array([router.catalog.position(each.record.outcome.card or "") for each in kept], dtype=np.intp)
 
 
 def trusted_weights(traffic: JudgedTraffic, expected: Doubles) -> Doubles:

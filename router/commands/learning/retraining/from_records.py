@@ -36,9 +36,7 @@ HeldOut = Annotated[
 ]
 TrustKey = Annotated[
     list[str] | None,
-    typer.Option(
-        "--trust-key", metavar="ID", help="With --from-records: votes of this key count fully. May be repeated."
-    ),
+    typer.Option("--trust-key", metavar="ID", help="With records: votes of this key count fully. May be repeated."),
 ]
 Parent = Annotated[
     Path | None,
