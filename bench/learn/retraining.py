@@ -95,8 +95,8 @@ def print_set(data: RoutingSet, kind: str, sizes: list[int], streams: int) -> No
                 _one(router, data, vectors, scores, before, traffic, judge, judged, hostile, seed)
                 for seed in range(streams)
             ]
-            mean = np.mean([row[:-1] for row in rows], axis=0)
-            gains = np.concatenate([row[-1] for row in rows])
+            mean = np.mean([figures for figures, _ in rows], axis=0)
+            gains = np.concatenate([gained for _, gained in rows])
             half = 1.96 * gains.std() / np.sqrt(len(judge))
             cells = (f"{value:.4f}" for value in mean)
             shown.add_row(f"{judged}", f"{hostile:.0%}", *cells, f"{gains.mean():+.4f} ± {half:.4f}")
@@ -116,7 +116,7 @@ def _one(
     judged: int,
     hostile: float,
     seed: int,
-) -> tuple[object, ...]:
+) -> tuple[list[float], Doubles]:
     traffic = judged_answers(router.predictor, router.catalog.ids, vectors, scores, before, pool, judged, hostile, seed)
     new = retrain(traffic.found, router, held_out=0.25).predictor
     now = before[judge] if new is None else _qualities(new, router, vectors[judge])
@@ -134,7 +134,7 @@ def _one(
     forecasts = (before[judge], scratch, now)
     errors = [float(np.square(each - truth).mean()) for each in forecasts]
     chosen = [truth[rows, each.argmax(axis=1)] for each in forecasts]
-    return (*errors, *(float(each.mean()) for each in chosen), chosen[2] - chosen[0])
+    return [*errors, *(float(each.mean()) for each in chosen)], chosen[2] - chosen[0]
 
 
 def judged_answers(

@@ -104,7 +104,7 @@ def judged_traffic(found: Iterable[Judgement], router: Router, trusted: Collecti
     kept, left_out = usable(found, router)
     predictor = router.predictor.without_traffic()
     vectors, cards = vectors_and_cards(kept, router)
-    qualities = predictor.bind(router.catalog, router.evidence).qualities(vectors)
+    qualities = predictor.bind(router.catalog, router.evidence).qualities(vectors) if kept else np.zeros((0, 1))
     names = sorted({each.record.key or "" for each in kept if not each.is_trusted})
     key_names = ("", *(name for name in names if name))
     places = {name: place for place, name in enumerate(key_names)}
