@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from router.learn.data import load_set
+from router.learn.data import RoutingSet, load_set
 from router.learn.data.vectors import vectors_of
 from router.learn.training.train import fit
 from router.perceive.memory.sketch import cells_of
@@ -168,3 +168,9 @@ def _changed(
 def _broken_domains(domains: Sequence[str]) -> frozenset[str]:
     names = sorted(set(domains), key=lambda name: (-domains.count(name), name))
     return frozenset(names[::2][:_BROKEN_DOMAINS])
+
+
+def known_domains(data: RoutingSet) -> frozenset[str]:
+    """Every second domain of a set, by size: what a predictor knows that traffic goes beyond."""
+    names = sorted(set(data.domains), key=lambda name: (-data.domains.count(name), name))
+    return frozenset(names[::2])

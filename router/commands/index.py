@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("learning.learn", "Forecast every model's quality on a file of prompts."),
     "eval": ("learning.learn", "Evaluate the predictor on routing data sets by cross-validation, with baselines."),
     "distil": (
-        "learning.learn",
+        "learning.distil",
         "Distil the static encoder again; takes about an hour (extras `train` and `distil`).",
     ),
     "onboard": (
@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "learning.memory",
         "Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it.",
     ),
-    "drift": ("learning.drift", "Print since when judged answers of a card are worse or better than forecast."),
+    "drift": ("learning.drift", "Print which cards answer worse or better than before, and whether the prompts have changed."),
     "gaps": ("learning.gaps", "Print groups of novel prompts, the best card for each today, and what an adapter would be worth."),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
     "adapters": (

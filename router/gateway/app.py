@@ -142,6 +142,7 @@ def _handlers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
         limits_problem=lambda: gateway.limits_problem,
         remote=gateway.remote,
         records_problem=lambda: gateway.records_problem,
+        artifact=lambda: gateway.promoted.status,
     )
     adapters = Adapters(
         gateway.dispatcher.adapters, lambda: gateway.adapter_servers, is_alone=not gateway.has_other_workers

@@ -16,6 +16,7 @@ from router.compose.runner import PlanRunner
 from router.dispatch import Dispatcher, DispatchSettings
 from router.dispatch.bounds.admission import Admission
 from router.dispatch.bounds.body_memory import BodyMemory
+from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.reload import ActiveConfig, ConfigReloader
 from router.gateway.endpoints.models import ModelList
@@ -25,6 +26,7 @@ from router.gateway.http.origins import Visitors
 from router.gateway.learning.drift import DriftWatch
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
+from router.gateway.learning.promoted import PromotedArtifact
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
@@ -33,6 +35,8 @@ from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
+from router.learn.online.outcomes import Lesson
+from router.loading import load_predictor
 from router.store.backend import Backend
 from router.store.records.feedback import Stored
 from router.store.records.protocol import RecordSink
@@ -55,7 +59,8 @@ class Gateway:
     machine. `conversations` remembers which card answers a conversation, by default in `state`. `probe` checks at the
     start, and then periodically, which cards cannot be called. Without a `journal` nothing is recorded; `backend` is
     where that can be read. `metrics_folder` is shared by the workers of one gateway. `polled` are further callbacks of
-    metrics. `notify` gets a line for the operator when the available cards change.
+    metrics. `artifact` is the predictor that `reloader` loads, which a promotion may replace. `notify` gets a line for
+    the operator when the available cards change.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Gateway:
         traces: Traces | None = None,
         metrics_folder: Path | None = None,
         polled: Mapping[str, Callable[[], float]] | None = None,
+        artifact: ActiveArtifact | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.reloader, self.journal, self.backend = reloader, journal, backend
@@ -94,13 +100,21 @@ class Gateway:
         )
         self.memories = Memories(self.state, lambda: reloader.current)
         self.drift = DriftWatch(self.state, self.memories.basis, lambda: len(reloader.current.keys) > 1)
+        self.promoted = PromotedArtifact(
+            self.state,
+            artifact or ActiveArtifact(reloader.current.router.predictor),
+            lambda: reloader.current,
+            reloader.reload,
+            load_predictor,
+            lambda: len(reloader.current.keys) > 1,
+        )
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
             None if backend is None else backend.read_records,
             self.metrics.count_judgement,
-            watch=self.drift.add,
+            watch=self._watch,
         )
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
@@ -130,6 +144,7 @@ class Gateway:
         await self.canaries.refresh()
         await self.memories.refresh()
         await self.drift.refresh()
+        await self.promoted.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
@@ -140,6 +155,7 @@ class Gateway:
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
+            asyncio.create_task(self.promoted.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -171,6 +187,10 @@ class Gateway:
     def records_problem(self) -> str | None:
         """Why records wait in the journal at present, if they do."""
         return None if self.journal is None else self.journal.problem
+
+    def _watch(self, lesson: Lesson) -> None:
+        self.drift.add(lesson)
+        self.promoted.watch(lesson)
 
     def count_feedback(self, stored: Stored) -> None:
         """Count feedback that is new, export it as an event, and learn from it."""
@@ -270,6 +290,7 @@ class Gateway:
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
             "cards_corrected": lambda: self.memories.applied,
+            "artifact_rolled_back": lambda: self.promoted.is_rolled_back,
             "drift_alarms": lambda: len(self.drift.alarms),
             "judgements_waiting": lambda: self.learner.waiting,
             "config_version": lambda: self.reloader.current.number,

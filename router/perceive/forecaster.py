@@ -19,6 +19,7 @@ from router.perceive.logistic import LogisticQuality
 from router.perceive.profile import PromptProfile
 from router.perceive.purpose.purposes import LEFT_FAR, Purposes, raised
 from router.perceive.roofline import time_per_token_ms, time_to_first_token_ms
+from router.perceive.traffic import TrafficCorrection
 from router.types import Doubles, Features, Floats, Forecast, Indices, Mask
 
 if TYPE_CHECKING:
@@ -70,10 +71,14 @@ class Forecaster:
         local: Mapping[int, LocalEvidence],
         measured: Mask | None = None,
         purposes: CardPurposes | None = None,
+        traffic: TrafficCorrection | None = None,
     ) -> None:
         """`rows` are the cards' rows of the head's lengths; `local` are the local evidence by position; `measured` is
-        that of `Forecast`; `purposes` is what the examples on cards say.
+        that of `Forecast`; `purposes` is what the examples on cards say, `traffic` what judged traffic has shown.
         """
+        self._traffic = traffic
+        mean = quality.mean_quality
+        self._mean_quality = mean if traffic is None else traffic.mean_quality(mean)
         self._measured, self._purposes = measured, purposes
         self._left_far = np.zeros(len(catalog))
         if purposes is not None:
@@ -121,14 +126,14 @@ class Forecaster:
             return self.in_numpy(features)
         found = self._compiled(features)
         quality = Quality(found.quality, found.quality_std, found.independent_std, found.quality)
-        if self._purposes is not None or self._local:
+        if self._purposes is not None or self._local or self._traffic is not None:
             quality = self._with_evidence(quality, features.vector)
         return Forecast(
             quality=quality.quality,
             compared=quality.compared,
             quality_std=quality.std,
             independent_std=quality.independent_std,
-            mean_quality=self._quality.mean_quality,
+            mean_quality=self._mean_quality,
             output_tokens=found.output_tokens,
             written_tokens=found.written_tokens,
             cost_usd=found.cost_usd,
@@ -160,7 +165,7 @@ class Forecaster:
             compared=quality.compared,
             quality_std=quality.std,
             independent_std=quality.independent_std,
-            mean_quality=self._quality.mean_quality,
+            mean_quality=self._mean_quality,
             output_tokens=output_tokens,
             written_tokens=written_tokens,
             cost_usd=features.input_tokens * (input_usd / 1e6) + written_tokens * (output_usd / 1e6),
@@ -182,7 +187,13 @@ class Forecaster:
         return self._with_evidence(self._quality(prompt), vector)
 
     def _with_evidence(self, quality: Quality, vector: Floats) -> Quality:
-        """`quality` with what the examples, profiles and probes of cards add on this prompt."""
+        """`quality` with what examples, profiles and probes of cards, and judged traffic, say of this prompt."""
+        quality = self._with_cards_evidence(quality, vector)
+        if self._traffic is None:
+            return quality
+        return self._traffic(quality, self._predictor.topics(vector[None])[0])
+
+    def _with_cards_evidence(self, quality: Quality, vector: Floats) -> Quality:
         if self._purposes is None:
             return self._with_local_evidence(quality, vector, ())
         near, logits = self._purposes.of.logits(vector)

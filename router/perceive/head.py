@@ -19,6 +19,7 @@ from router.perceive.features import vector_width
 from router.perceive.reader import ReaderParameters
 from router.perceive.skills import SkillParameters
 from router.perceive.text.encoder import Encoder
+from router.perceive.traffic import LEVEL_COLUMNS, TrafficParameters, TrafficSource
 from router.types import Doubles
 
 FORMAT = "pulvinar-predictor"
@@ -49,8 +50,10 @@ class DataSource(Struct, frozen=True, forbid_unknown_fields=True):
     license: str
 
 
-class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`predictor.json`. `families` are the model families that are used as facts."""
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`predictor.json`. `families` are the model families that are used as facts; `traffic` says which judged answers
+    the predictor was retrained from, None for one that was not.
+    """
 
     format: str
     version: int
@@ -62,6 +65,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     families: tuple[str, ...]
     sha256: dict[str, str]
     command: str = ""
+    traffic: TrafficSource | None = None
 
 
 class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty": "doubt", "second_moment": "usual"}):
@@ -75,7 +79,8 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     `length_offset` `(models + 1,)` give the logarithm of one plus an answer's tokens. `particular` `(3,)` are the
     factors in domain and out of domain, in [0, 1], with which choices count what is particular to a card on a prompt,
     and the OOD probability from which on the latter holds; None counts it fully. `acceptance` is the item-response
-    part, None in a predictor that was trained without graded prompts.
+    part, None in a predictor that was trained without graded prompts; `traffic` is what judged answers have shown
+    since, None in one that was not retrained from records.
     """
 
     skills: SkillParameters
@@ -88,6 +93,7 @@ class Head(Struct, frozen=True, eq=False, rename={"skills": "lens", "uncertainty
     length_offset: Doubles
     particular: Doubles | None = None
     acceptance: AcceptanceParameters | None = None
+    traffic: TrafficParameters | None = None
 
 
 def encoder_name(folder: Path) -> str:
@@ -116,9 +122,10 @@ def read_head(folder: Path, encoder: Encoder) -> tuple[Head, Manifest]:
     if duplicate := next((name for name in names if names.count(name) > 1), None):
         raise ArtifactError(f'{folder / _MANIFEST}: is damaged: the model "{duplicate}" is listed twice')
     facts = fact_count(manifest.families)
-    if problem := _problem_of(
+    problem = _problem_of(
         head, encoder.dimensions, vector_width(encoder), len(manifest.models), len(manifest.families), facts
-    ):
+    ) or _problem_of_traffic(head, manifest, encoder.dimensions)
+    if problem:
         raise ArtifactError(f"{folder / _ARRAYS}: is damaged: {problem}")
     return head, manifest
 
@@ -150,6 +157,7 @@ _NESTED: dict[str, type[Struct]] = {
     "acceptance.reader": ReaderParameters,
     "acceptance.ratings": RatingModel,
     "acceptance": AcceptanceParameters,
+    "traffic": TrafficParameters,
     "lens": SkillParameters,
     "facts": FactsModel,
 }
@@ -217,7 +225,7 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
     }
     if head.acceptance is not None:
         shapes |= acceptance_shapes(head.acceptance, embedded, width, models, families)
-    for name, array in stored_arrays(head).items():
+    for name, array in stored_arrays(msgspec.structs.replace(head, traffic=None)).items():
         if array.shape != shapes[name]:
             return f"{name} has the shape {array.shape} instead of {shapes[name]}"
         if problem := _problem_of_values(name, array):
@@ -229,6 +237,31 @@ def _problem_of(head: Head, embedded: int, width: int, models: int, families: in
                 return f"acceptance.{name} does not increase"
     if np.abs(head.length_offset).max() > GREATEST_LOG_TOKENS:
         return "length_offset contains a value out of range"
+    return None
+
+
+def _problem_of_traffic(head: Head, manifest: Manifest, embedded: int) -> str | None:
+    """What is wrong with the part from judged traffic, or None."""
+    if (head.traffic is None) != (manifest.traffic is None):
+        return "predictor.json and the arrays do not agree whether it was retrained from records"
+    if head.traffic is None or manifest.traffic is None:
+        return None
+    if head.traffic.directions.ndim != 2:
+        return "traffic.directions must have two dimensions"
+    numbers = embedded if head.acceptance is None else embedded + 1 + len(head.acceptance.families)
+    size = LEVEL_COLUMNS + len(head.traffic.directions)
+    shapes = {
+        "center": (numbers,),
+        "directions": (len(head.traffic.directions), numbers),
+        "common": (size,),
+        "cards": (len(manifest.traffic.cards), size),
+    }
+    for name, shape in shapes.items():
+        array = getattr(head.traffic, name)
+        if array.shape != shape:
+            return f"traffic.{name} has the shape {array.shape} instead of {shape}"
+        if not np.isfinite(array).all():
+            return f"traffic.{name} contains a value that is not finite"
     return None
 
 

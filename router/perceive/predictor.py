@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -43,6 +44,7 @@ from router.perceive.purpose.space import PurposeSpace
 from router.perceive.reader import READINGS, Reader
 from router.perceive.skills import SkillProjector, row_by_row
 from router.perceive.text.encoder import Encoder
+from router.perceive.traffic import TrafficCorrection
 from router.types import Doubles, Floats, Indices, Mask
 
 _RIGHT = 0.5
@@ -281,7 +283,7 @@ class Predictor:
                 bases = [catalog.position(base) for at in shown if (base := catalog[at].base) is not None]
                 measured[[*shown, *(base for base in bases if base is not None)]] = True
             quality = LinearQuality(self.head, abilities, rows, self._average)
-            return Forecaster(self, catalog, quality, rows, everyone, measured, purposes)
+            return Forecaster(self, catalog, quality, rows, everyone, measured, purposes, self._traffic(catalog))
         placer = self._placer(catalog, evidence)
         latents = [placer.latent(position) for position in range(len(catalog))]
         # Adapters of one base of which nothing else is known share one value.
@@ -290,7 +292,31 @@ class Predictor:
         interactions = np.array([self._interaction(column) for column in columns]).reshape(-1, len(self._average) - 1)
         logistic = LogisticQuality(self.acceptance, strengths, interactions)
         local = self._with_adapters(placer.local(), catalog)
-        return Forecaster(self, catalog, logistic, rows, local, purposes=purposes)
+        traffic = self._traffic(catalog)
+        return Forecaster(self, catalog, logistic, rows, local, purposes=purposes, traffic=traffic)
+
+    def without_traffic(self) -> Predictor:
+        """The predictor as it was trained, without what judged traffic has shown since."""
+        if self.head.traffic is None:
+            return self
+        head = msgspec.structs.replace(self.head, traffic=None)
+        return Predictor(head, self.encoder, msgspec.structs.replace(self.manifest, traffic=None), self._folder)
+
+    def _traffic(self, catalog: Catalog) -> TrafficCorrection | None:
+        parameters, source = self.head.traffic, self.manifest.traffic
+        if parameters is None or source is None:
+            return None
+        rows = {(card.id, card.model): row for row, card in enumerate(source.cards)}
+        weights = np.tile(parameters.common, (len(catalog), 1))
+        for position in range(len(catalog)):
+            # An adapter of which nothing was judged stays beside its base.
+            nearest: int | None = position
+            while nearest is not None and (catalog[nearest].id, catalog[nearest].model) not in rows:
+                origin = catalog[nearest].origin
+                nearest = None if origin is None else catalog.position(origin)
+            if nearest is not None:
+                weights[position] += parameters.cards[rows[catalog[nearest].id, catalog[nearest].model]]
+        return TrafficCorrection(parameters, weights)
 
     def belief(self, catalog: Catalog, position: int, vectors: Floats) -> Belief:
         """What is known of the card at `position` without probes, about prompts with these feature vectors."""

@@ -1,4 +1,4 @@
-"""`route train`, `score`, `eval`, `distil`: train and evaluate predictors, distil encoders."""
+"""`route train`, `score`, `eval`: train and evaluate predictors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from router import settings
 from router.commands import options
+from router.commands.learning.retraining import from_records
 from router.errors import CallerError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ Sets = Annotated[list[Path], typer.Argument(help="Routing data sets: folders wit
 Aliases = Annotated[
     Path | None, typer.Option("--aliases", help='JSON file with other names of models: {"name": {"aliases": [...]}}.')
 ]
+SetsOrNone = Annotated[
+    list[Path] | None, typer.Argument(help="Routing data sets: folders with prompts.jsonl and scores.csv.")
+]
 EncoderName = Annotated[
     str, typer.Option("--encoder", help="`static`, or a sentence-transformers model (extra `train`).")
 ]
@@ -38,11 +42,11 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("score")(score)
     app.command("eval")(evaluate)
-    app.command("distil")(distil)
 
 
 def train(
-    sets: Sets,
+    sets: SetsOrNone = None,
+    *,
     out: Annotated[Path, typer.Option("--out", help="Folder for the artifact.")],
     ids: Annotated[
         Path | None, typer.Option("--ids", help="Train on these prompts only: a file with one prompt id a line.")
@@ -83,9 +87,15 @@ def train(
         bool, typer.Option("--plans-only", help="Fit only the gate of plans, and write it into the artifact --out.")
     ] = False,
     engine_name: options.EngineName = "local",
+    records: from_records.FromRecords = None,
+    since: from_records.Since = "90d",
+    held_out: from_records.HeldOut = 0.3,
+    trust_key: from_records.TrustKey = None,
+    policies: options.PoliciesFolder = None,
+    artifact: from_records.Parent = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a predictor on routing data sets."""
+    """Train a predictor on routing data sets, or retrain one from recorded requests whose answers were judged."""
     from router.compose.learned import save_gate
     from router.learn.data import load_set, read_aliases, read_ids, restrict
     from router.learn.data.everyday import load_graded
@@ -97,11 +107,18 @@ def train(
 
     if out.exists() and not (out / "predictor.json").exists() and (out.is_file() or any(out.iterdir())):
         raise CallerError(f"{out} exists and is not an artifact; name another folder")
+    if records is not None:
+        if sets:
+            raise CallerError("give either SETS or --from-records, not both")
+        asked = from_records.Asked(records, since, held_out, tuple(trust_key or ()))
+        from_records.retrain(asked, out, cards, policies, artifact, as_json=as_json)
+        return
+    if not sets:
+        raise CallerError("nothing to train on: name routing data sets, or --from-records STORE")
     if leaderboards is not None and graded is None:
         raise CallerError("--leaderboards needs --graded, the prompts that give the scale")
     if plans_only:
         encoder_name(out)  # Raises ArtifactError where there is no artifact.
-    if plans_only:
         with open_engine(engine_name) as engine:
             gate = _fit_gate(sets, encoder, "--plans-only", options.load_cards(cards), plans_folder, engine)
         _save_gate(out, gate, as_json)
@@ -377,20 +394,3 @@ def evaluate(
         print_report(report, wide)
         if html is not None:
             typer.echo(f"{html}: report with plots")
-
-
-def distil(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the encoder.")],
-    engine_name: options.EngineName = "local",
-    as_json: options.Json = False,
-) -> None:
-    """Distil the static encoder again; takes about an hour (extras `train` and `distil`)."""
-    from router.learn.encoder.distil import distil as run
-    from router.learn.engine import open_engine
-
-    with open_engine(engine_name) as engine:
-        card = run(out, engine=engine)
-    if as_json:
-        options.print_json(card)
-    else:
-        typer.echo(f"{out}: {card.tokens} tokens × {card.dimensions} dimensions")

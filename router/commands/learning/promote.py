@@ -1,4 +1,4 @@
-"""`route promote`: whether a card may take the place of another, by their outcomes on the same prompts."""
+"""`route promote`: whether a card, or an artifact, may take the place of another, by outcomes on the same prompts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router.commands import options
+from router.commands.learning.retraining import artifacts
+from router.commands.learning.retraining.from_records import TrustKey
+from router.commands.learning.shared_state import State, Store
 from router.errors import CallerError
 
 if TYPE_CHECKING:
@@ -28,8 +31,18 @@ def register(app: typer.Typer) -> None:
 
 
 def promote(
-    new: Annotated[str, typer.Argument(help="Card that is to take the place of the other, or a column of the set.")],
-    against: Annotated[str, typer.Option("--against", help="Card whose place it takes, or a column of the set.")],
+    new: Annotated[
+        str | None,
+        typer.Argument(
+            help="Card that is to take the place of the other, a column of the set, or folder of an artifact."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", help="Card, column or artifact whose place it takes.", show_default="artifact: built-in"
+        ),
+    ] = None,
     on: Annotated[Path | None, typer.Option("--on", help="Folder of a routing data set.")] = None,
     records: Annotated[
         str | None,
@@ -68,19 +81,59 @@ def promote(
     cards: options.Cards = None,
     policies: options.PoliciesFolder = None,
     artifact: options.Artifact = None,
+    apply: artifacts.Apply = False,
+    rollback: artifacts.Rollback = None,
+    since: artifacts.Since = "90d",
+    trust_key: TrustKey = None,
+    store: Store = None,
+    state: State = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare two cards on the same prompts. Exit code 0 if NEW may take the place of OLD, 1 if not."""
+    """Compare two cards or artifacts on the same prompts. Exit code 0 if NEW may take the place of OLD, 1 if not."""
+    shared = artifacts.Shared(store, state)
+    if rollback is not None:
+        artifacts.roll_back(rollback, shared)
+        return
+    if new is None:
+        raise CallerError("name the card, or the folder of the artifact, that is to be promoted")
+    if artifacts.is_artifact(new):
+        share = _budget(max_negative_flips, None).negative_share
+        asked = artifacts.Asked(Path(new), against, records, since, share, sample, tuple(trust_key or ()))
+        artifacts.promote(asked, cards, policies, shared, is_applied=apply, as_json=as_json)
+        return
+    if apply:
+        raise CallerError(f"--apply is for artifacts, and {new} is no folder of one; a card is promoted with --write")
+    if against is None:
+        raise CallerError("--against names the card whose place it takes")
+    if (on is None) == (records is None):
+        raise CallerError("give the outcomes: --on SET, or --records with a .jsonl file, evidence, or a store")
+    budget = _budget(max_negative_flips, least_change)
+    names, where = (new, against), (on, records, aliases, prices)
+    folders, routing = (cards, policies, artifact), (policy, flags, sample)
+    _promote_card(names, where, budget, write, folders, routing, right, random_state, as_json=as_json)
+
+
+def _promote_card(
+    names: tuple[str, str],
+    where: tuple[Path | None, str | None, Path | None, Path | None],
+    budget: Budget,
+    write: Path | None,
+    folders: tuple[Path | None, Path | None, Path | None],
+    routing: tuple[str, str, int],
+    right: float,
+    random_state: int,
+    *,
+    as_json: bool,
+) -> None:
     from router import Router
     from router.analysis.promotion import compare
 
-    if (on is None) == (records is None):
-        raise CallerError("give the outcomes: --on SET, or --records with a .jsonl file, evidence, or a store")
+    (new, against), (on, records, aliases, prices) = names, where
+    (cards, policies, artifact), (policy, flags, sample) = folders, routing
     catalog = options.load_cards(cards)
     new_id, old_id = _id(catalog, new), _id(catalog, against)
     if new_id == old_id:
         raise CallerError(f"{new} and {against} are the same card")
-    budget = _budget(max_negative_flips, least_change)
     if write is not None:
         _check_file(write, new_id)
     recorded: list[DecisionRecord] = []

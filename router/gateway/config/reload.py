@@ -23,6 +23,7 @@ from router.decide.model_name import Aliases
 from router.decide.plans.forecast.columns import NO_COLUMNS, Columns
 from router.errors import ConfigurationError, PulvinarError
 from router.formats.text import shortened
+from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.gateway_yaml import GatewayConfig
 from router.gateway.config.keys import Key, Keys
 from router.gateway.config.sources import ParsedConfig, Sources, Stamp
@@ -98,22 +99,28 @@ Load = Callable[[ActiveConfig | None], ActiveConfig]
 
 
 def loader(
-    sources: Sources, predictor: Predictor, clock: Callable[[], float] = time.time, columns: Columns = NO_COLUMNS
+    sources: Sources,
+    predictor: Predictor | ActiveArtifact,
+    clock: Callable[[], float] = time.time,
+    columns: Columns = NO_COLUMNS,
 ) -> Load:
     """A function that loads `sources`. The router is reused if only settings or keys have changed.
 
     `columns` are those of the artifact, by which plans are forecast.
     """
+    artifact = predictor if isinstance(predictor, ActiveArtifact) else ActiveArtifact(predictor, columns)
 
     def load(before: ActiveConfig | None) -> ActiveConfig:
-        fingerprint = sources.fingerprint()
+        predictor, columns = artifact.predictor, artifact.columns
+        fingerprint = sources.fingerprint() + artifact.mark
         parsed = sources.read()
         if before is not None and before.keys and not parsed.keys:
             raise ConfigurationError(
                 f"{sources.keys}: no keys left in the file; keeping the previous keys. Restart to run without "
                 "authentication"
             )
-        if before is not None and _routing_unchanged(before, parsed):
+        is_same = before is not None and before.router.predictor is predictor
+        if before is not None and is_same and _routing_unchanged(before, parsed):
             router, catalogue = before.router, before.catalogue
         else:
             evidence = predictor.evidence_of(parsed.evidence, parsed.profiles)
@@ -320,6 +327,7 @@ def changes(before: ActiveConfig, after: ActiveConfig) -> str:
         "evidence": _difference(before.evidence, after.evidence),
         "profiles": _difference(before.profiles, after.profiles),
         "latency": _difference(old.catalog.speeds, new.catalog.speeds),
+        "artifact": _difference({old.predictor.id: None}, {new.predictor.id: None}),
     }
     return "; ".join(f"{part}: {difference}" for part, difference in parts.items() if difference)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -32,7 +32,8 @@ _ROOT = b'{"name":"pulvinar","version":"%s"}' % __version__.encode()
 class Status:
     """Handlers of the GET endpoints. `models` returns the current model list, `is_draining` whether SIGTERM came,
     `limits_problem` why the limits of keys cannot be kept, if so, `records_problem` why records wait for their
-    database, which keeps no request from being served; `remote` is the state on another machine.
+    database, which keeps no request from being served; `remote` is the state on another machine; `artifact` says which
+    predictor is in use, and whether the last promotion was rolled back.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Status:
         limits_problem: Callable[[], str | None],
         records_problem: Callable[[], str | None],
         remote: RemoteState | None = None,
+        artifact: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._reloader, self._availability, self._metrics = reloader, availability, metrics
         self._models, self._is_draining, self._limits_problem = models, is_draining, limits_problem
-        self._records_problem, self._remote = records_problem, remote
+        self._records_problem, self._remote, self._artifact = records_problem, remote, artifact
 
     async def root(self, _: Request) -> Response:
         """`GET /`: the name and the version."""
@@ -80,6 +82,8 @@ class Status:
                 },
                 "configuration": {"number": current.number, "fingerprint": current.fingerprint},
                 "kernel": kernel.status(),
+                # A reason names folders and quotes judgements, which is the operator's business.
+                "artifact": self._artifact() if key.operator else {"id": current.router.predictor.id},
                 "refused_edit": shown,
                 "limits_problem": problem,
                 # It names the database, which is the operator's business.

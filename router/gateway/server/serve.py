@@ -22,6 +22,7 @@ from router.dispatch.availability import list_servers
 from router.errors import ConfigurationError, FileError, PassingError, PulvinarError
 from router.formats.net import is_loopback
 from router.gateway.app import make_app
+from router.gateway.config.artifact import ActiveArtifact
 from router.gateway.config.reload import ConfigReloader, loader
 from router.gateway.config.sources import Sources
 from router.gateway.server.allocator import return_large_blocks
@@ -141,8 +142,8 @@ def _discard(_: str) -> None:
 
 def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[[str], None], writers: Writers) -> None:
     """Serve in this process."""
-    predictor = load_predictor(options.artifact)
-    load = loader(options.sources, predictor, columns=load_plan_columns(options.artifact))
+    artifact = ActiveArtifact(load_predictor(options.artifact), load_plan_columns(options.artifact))
+    load = loader(options.sources, artifact)
     reloader = ConfigReloader(load, options.sources, notify=notify)
     if not reloader.current.keys and options.uds is None and not _is_local(options.host):
         raise ConfigurationError(
@@ -173,6 +174,7 @@ def run_worker(options: ServeOptions, listener: socket.socket, notify: Callable[
             "heads_refused": lambda: connections.invalid_heads,
             "error_log_dropped": lambda: writers.errors_dropped,
         },
+        artifact=artifact,
         notify=notify,
     )
 

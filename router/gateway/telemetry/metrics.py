@@ -158,6 +158,9 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     "drift_alarms": PolledMetric(
         "pulvinar_drift_alarms", "Changes in the answers of cards that have not ended (route drift).", "max"
     ),
+    "artifact_rolled_back": PolledMetric(
+        "pulvinar_artifact_rolled_back", "1 while the last promotion of an artifact was rolled back.", "max"
+    ),
     "judgements_waiting": PolledMetric("pulvinar_judgements_waiting", "Judgements of answers not learned from yet."),
     "config_version": PolledMetric("pulvinar_config_version", "Number of the active configuration, from 1.", "min"),
     "config_ok": PolledMetric(

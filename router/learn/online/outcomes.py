@@ -50,7 +50,7 @@ class Lesson(Struct, frozen=True):
     """A vote on the forecast of a card. `is_limited`: the key has `VOTES_AN_HOUR` of such votes.
 
     `expected` is the forecast, None for an implicit signal, and `kind` the family of tasks of the prompt, empty where
-    the predictor reads none.
+    the predictor reads none. `policy` and `features` are those of the request.
     """
 
     card: str
@@ -58,6 +58,8 @@ class Lesson(Struct, frozen=True):
     is_limited: bool = True
     expected: float | None = None
     kind: str = ""
+    policy: str = ""
+    features: Features | None = None
 
 
 def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: Router, now_s: float) -> Lesson | str:
@@ -89,6 +91,8 @@ def lesson_of(judged: JudgedAnswer, record: Record, features: Features, router: 
         is_limited=judged.kind in ("client", "implicit"),
         expected=None if judged.kind == "implicit" else expected,
         kind="" if families is None else families[0],
+        policy=policy.id,
+        features=features,
     )
 
 

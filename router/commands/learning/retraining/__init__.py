@@ -1,0 +1,1 @@
+"""Commands about retraining from records: `route train --from-records`, promotion of artifacts, `route stages`."""

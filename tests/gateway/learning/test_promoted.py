@@ -1,0 +1,201 @@
+"""Promoted artifacts: running gateways follow, and go back where the new one does worse than it forecast."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from router.analysis.artifacts.watch import ForecastedTwice, Watch
+from router.analysis.drift.judged import Judged
+from router.gateway.app import make_app
+from router.gateway.config.artifact import ActiveArtifact
+from router.gateway.config.keys import Key, Keys, hash_of
+from router.gateway.config.reload import ActiveConfig, ConfigReloader
+from router.gateway.config.sources import Sources
+from router.gateway.learning.promoted import (
+    PromotedArtifact,
+    Promotions,
+    Step,
+    change_promotions,
+    read_promotions,
+    write_promotions,
+)
+from router.gateway.worker import Gateway
+from router.perceive.predictor import Predictor
+from router.perceive.traffic import TrafficCard, TrafficParameters, TrafficSource
+from router.pipeline import Router
+from router.store.backend import FolderBackend
+from router.store.records.journal import Journal
+from router.store.records.snapshots import catalogue_snapshot
+from router.store.state.sqlite import SqliteState
+from router.store.state.threaded import ThreadedState
+from tests.gateway.learning.conftest import NOWHERE, active_with
+from tests.gateway.servers import Upstream, served, wait_for
+
+_PROMPT = "Prove that the square root of two is irrational, and name every lemma that you use."
+
+
+@pytest.fixture(scope="module")
+def wrong(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Path]:
+    """An artifact that takes the weaker card for the better one, and its folder."""
+    numbers = predictor.topics(np.zeros((1, predictor.width), dtype=np.float32)).shape[1]
+    cards = tuple(TrafficCard(card, card, 200, 100.0) for card in ("claude-opus-4-5", "gpt-4o-mini"))
+    weights = np.array([[-2.5, 0.0], [2.5, 0.0]])
+    parameters = TrafficParameters(np.zeros(numbers), np.zeros((0, numbers)), np.zeros(2), weights)
+    active = active_with(predictor)
+    named = tuple(msgspec.structs.replace(card, model=active.router.catalog.named(card.id).model) for card in cards)
+    source = TrafficSource(predictor.id, 0.0, 1.0, 400, 3, 0.5, 0.1, named)
+    head = msgspec.structs.replace(predictor.head, traffic=parameters)
+    made = Predictor(head, predictor.encoder, msgspec.structs.replace(predictor.manifest, traffic=source))
+    folder = tmp_path_factory.mktemp("artifact")
+    made.save(folder)
+    return made, folder
+
+
+@contextmanager
+def _gateway(upstream: Upstream, folder: Path, predictor: Predictor) -> Iterator[tuple[Gateway, httpx.Client]]:
+    artifact, first = ActiveArtifact(predictor), active_with(predictor, upstream.url, "observe")
+    keys = Keys([*first.keys, Key(id="boss", hash=hash_of("boss"), operator=True)])
+
+    def load(before: ActiveConfig | None) -> ActiveConfig:
+        router = Router(first.router.catalog, first.router.policies, artifact.predictor)
+        number = 1 if before is None else before.number + 1
+        fingerprint = f"fixed{artifact.mark}"
+        snapshot = catalogue_snapshot(router.catalog, {})
+        return msgspec.structs.replace(
+            first, router=router, keys=keys, catalogue=snapshot, number=number, fingerprint=fingerprint
+        )
+
+    reloader = ConfigReloader(load, Sources(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE))
+    state = ThreadedState(SqliteState(folder / "state.sqlite"))
+    gateway = Gateway(
+        reloader,
+        state=state,
+        journal=Journal.open(folder, interval_s=0.01),
+        backend=FolderBackend(folder),
+        artifact=artifact,
+    )
+    with served(make_app(gateway)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield gateway, client
+
+
+def _ask(client: httpx.Client, key: str, text: str) -> tuple[str, str]:
+    body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
+    answer = client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-request-id"], answer.headers["x-route-card"]
+
+
+def _promote(folder: Path, old: Predictor, new: tuple[Predictor, Path]) -> None:
+    state = SqliteState(folder / "state.sqlite")
+    steps = Step("first", old.id, 1.0), Step(str(new[1]), new[0].id, 2.0)
+    asyncio.run(change_promotions(state, lambda before: before.promoted(*steps, time.time()), time.time()))
+    state.close()
+
+
+def test_a_running_gateway_follows_a_promotion_and_rolls_an_artifact_back_that_does_worse(
+    upstream: Upstream, tmp_path: Path, predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    with _gateway(upstream, tmp_path, predictor) as (gateway, client):
+        assert _ask(client, "ann", _PROMPT)[1] == "claude-opus-4-5"
+        _promote(tmp_path, predictor, wrong)
+        assert wait_for(lambda: gateway.reloader.current.router.predictor.id == wrong[0].id, 20.0)
+        assert gateway.promoted.status["promoted"] is True
+        for number in range(40):
+            for key in ("ann", "bob"):
+                id_, card = _ask(client, key, f"{_PROMPT} {number}")
+                if gateway.promoted.is_rolled_back:
+                    break
+                assert card == "gpt-4o-mini"
+                judged = {"id": id_, "value": 0.0}
+                client.post("/v1/feedback", json=judged, headers={"authorization": f"Bearer {key}"}).raise_for_status()
+        assert wait_for(lambda: gateway.promoted.is_rolled_back, 20.0)
+        assert wait_for(lambda: gateway.reloader.current.router.predictor is predictor, 20.0)
+        assert _ask(client, "ann", f"{_PROMPT} Again.")[1] == "claude-opus-4-5"
+        operator = client.get("/readyz", headers={"authorization": "Bearer boss"}).json()["artifact"]
+        assert operator["id"] == predictor.id
+        assert "were forecast" in operator["rolled_back"]["why"]
+        assert client.get("/readyz", headers={"authorization": "Bearer ann"}).json()["artifact"] == {"id": predictor.id}
+        text = client.get("/metrics", headers={"authorization": "Bearer ann"}).text
+        assert "pulvinar_artifact_rolled_back 1.0" in text
+
+
+def _judged(tenant: str, value: float, expected: float, previous: float) -> ForecastedTwice:
+    return ForecastedTwice(Judged(1.79e9, tenant, expected, value), previous)
+
+
+def test_an_artifact_is_not_to_blame_where_the_previous_one_expected_as_much() -> None:
+    blamed, excused, of_one = Watch.start("new"), Watch.start("new"), Watch.start("new")
+    for number in range(60):
+        tenant = "ab"[number % 2]
+        blamed = blamed.add(_judged(tenant, float(number % 4 == 0), 0.8, 0.3))
+        excused = excused.add(_judged(tenant, float(number % 4 == 0), 0.8, 0.85))
+        of_one = of_one.add(_judged("a", float(number % 4 == 0), 0.8, 0.3))
+    assert blamed.why_worse(one_key=False) is not None
+    assert excused.why_worse(one_key=True) is None
+    assert of_one.why_worse(one_key=False) is None
+    assert of_one.why_worse(one_key=True) is not None
+    again = Watch.from_bytes(blamed.to_bytes())
+    assert again.why_worse(one_key=False) == blamed.why_worse(one_key=False)
+    with pytest.raises(ValueError, match="damaged"):
+        Watch.from_bytes(b"nonsense")
+
+
+def test_answers_that_are_as_forecast_roll_nothing_back() -> None:
+    rng, watch = np.random.default_rng(0), Watch.start("new")
+    for number in range(500):
+        expected = float(rng.uniform(0.3, 0.9))
+        watch = watch.add(_judged("abc"[number % 3], float(rng.random() < expected), expected, expected - 0.1))
+    assert watch.why_worse(one_key=True) is None
+
+
+def test_a_chain_of_promotions_goes_back_one_by_one_and_begins_anew_for_another_artifact() -> None:
+    one, two, three = (Step(name, name, 1.0) for name in ("a", "b", "c"))
+    chain = Promotions().promoted(one, two, 2.0).promoted(two, three, 3.0)
+    assert [step.artifact for step in chain.chain] == ["a", "b", "c"]
+    back = chain.rolled_back("slow", "operator", 4.0)
+    assert [step.artifact for step in back.chain] == ["a", "b"]
+    assert back.last_rollback is not None
+    assert (back.last_rollback.artifact, back.last_rollback.to) == ("c", "b")
+    assert [step.artifact for step in back.promoted(one, three, 5.0).chain] == ["a", "c"]
+    assert read_promotions(write_promotions(back)) == back
+    assert read_promotions(b"nonsense") == Promotions()
+
+
+def test_a_folder_with_another_artifact_than_the_promoted_one_is_not_used(
+    upstream: Upstream, tmp_path: Path, predictor: Predictor, wrong: tuple[Predictor, Path]
+) -> None:
+    async def run() -> None:
+        active = active_with(predictor, upstream.url)
+        artifact, state = ActiveArtifact(predictor), SqliteState()
+
+        async def reload() -> None:
+            raise AssertionError("nothing may be reloaded")
+
+        follower = PromotedArtifact(state, artifact, lambda: active, reload, lambda _: predictor)
+        for folder, problem in (("/nowhere", "has the artifact"),):
+            steps = Step("first", predictor.id, 1.0), Step(folder, wrong[0].id, 2.0)
+            await change_promotions(state, lambda before, to=steps: before.promoted(*to, 3.0), 3.0)
+            await follower.refresh()
+            assert follower.problem is not None
+            assert problem in follower.problem
+            assert artifact.predictor is predictor
+        # A gateway of another artifact takes no part.
+        other = PromotedArtifact(state, ActiveArtifact(wrong[0]), lambda: active, reload, lambda _: predictor)
+        await change_promotions(state, lambda _: Promotions().promoted(*_other_steps(), 3.0), 3.0)
+        await other.refresh()
+        assert other.status["promoted"] is False
+
+    asyncio.run(run())
+
+
+def _other_steps() -> tuple[Step, Step]:
+    return Step("x", "skills-x", 1.0), Step("y", "skills-y", 2.0)
