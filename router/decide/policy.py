@@ -18,7 +18,7 @@ from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
 from router.decide.limits import meets_facts
 from router.decide.plans.catalog import Plans
-from router.decide.plans.spec import PlanId
+from router.decide.plans.spec import PREFIX, PlanId
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files

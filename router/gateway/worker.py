@@ -22,6 +22,7 @@ from router.gateway.endpoints.models import ModelList
 from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
+from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.adapters import AdapterServers
@@ -99,6 +100,14 @@ class Gateway:
             None if backend is None else backend.read_records,
             self.metrics.count_judgement,
         )
+        self.judges = Judges(
+            self.dispatcher,
+            self.state,
+            lambda: reloader.current,
+            self.learner.judged,
+            None if backend is None else backend.feedback,
+            self.metrics.count_verdict,
+        )
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -115,6 +124,7 @@ class Gateway:
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
             learner=self.learner,
+            judges=self.judges,
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -135,6 +145,7 @@ class Gateway:
             asyncio.create_task(self.canaries.run()),
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.learner.run()),
+            asyncio.create_task(self.judges.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -265,7 +276,7 @@ class Gateway:
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
             "cards_corrected": lambda: self.memories.applied,
-            "judgements_waiting": lambda: self.learner.waiting,
+            "judgements_waiting": lambda: self.learner.waiting + self.judges.waiting,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }

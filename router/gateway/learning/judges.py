@@ -21,26 +21,30 @@ from router.decide.limits import meets_facts
 from router.decide.policy import JudgeGrader
 from router.dispatch import Call, Dispatcher, UpstreamResponse
 from router.dispatch.costs import Expected, booked_usage, bounds_of, cost_of, price_of
-from router.errors import BudgetError, BusyError, PulvinarError
+from router.errors import BudgetError, BusyError, ConflictError, FileError, PulvinarError, UnknownIdError
 from router.formats.json import json_bytes, json_or_none
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.heard import Heard, answer_in
+from router.gateway.learning.heard import UNREADABLE, Heard, answer_in
 from router.learn.online.judging import body_for, is_sampled, verdict_in
 from router.learn.online.outcomes import JudgedAnswer, may_teach
 from router.pipeline import Routed
+from router.store.records.feedback import JUDGE, Feedback, FeedbackStore
 from router.store.records.record import Record
 from router.store.state.protocol import Blob, Claim, Reservation, StateError, StateStore
-from router.wire.reading.whole_answers import WholeAnswer, read_whole_answer
+from router.wire.reading.whole_answers import read_whole_answer
 
 _LOG = logging.getLogger(__name__)
 JUDGES = "judges/"
 """The prefix of the blobs in which `Tally` are shared."""
 _MAX_WAITING, _AT_ONCE, _TRIES = 100, 2, 8
+_LOOKS, _PAUSE_S = 10, 0.5
+# An operator may raise a budget that is spent.
+_LOOK_AGAIN_S = 60.0
 # Names and roles around the texts: more than any protocol adds.
 _FRAME_TOKENS = 64
 
 Result = Literal[
-    "judged", "unreadable", "failed", "budget", "unavailable", "unpriced", "not allowed", "too long", "dropped"
+    "judged", "unreadable", "failed", "budget", "unavailable", "unpriced", "not allowed", "unsuitable", "dropped"
 ]
 
 
@@ -50,16 +54,7 @@ class Tally(Struct, frozen=True, array_like=True):
     judged: int = 0
     unreadable: int = 0
     failed: int = 0
-    budget: int = 0
     cost_usd: float = 0.0
-
-
-class Verdict(NamedTuple):
-    """A judge's verdict on the answer of a record."""
-
-    record: Record
-    judged: JudgedAnswer
-    card: str
 
 
 class _Waiting(NamedTuple):
@@ -69,20 +64,29 @@ class _Waiting(NamedTuple):
     routed: Routed
 
 
+class _Question(NamedTuple):
+    card: Card
+    body: dict[str, Any]
+    code: str
+
+
 class Judges:
-    """Asks the judges of policies. `teach` gets every verdict; `count` what became of every answer that was drawn."""
+    """Asks the judges of policies. `teach` gets every verdict, and `open_store`, None without records, stores it.
+    `count` gets the judge's card, what became of an answer that was drawn, and the cost in US dollars.
+    """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         state: StateStore,
         active: Callable[[], ActiveConfig],
-        teach: Callable[[Verdict], None],
+        teach: Callable[[Record, JudgedAnswer], None],
+        open_store: Callable[[], FeedbackStore] | None,
         count: Callable[[str, str, float], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dispatcher, self._state, self._active = dispatcher, state, active
-        self._teach, self._count, self._clock = teach, count, clock
+        self._teach, self._open_store, self._count, self._clock = teach, open_store, count, clock
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._has_work = asyncio.Event()
         self._spent_until_s: dict[str, float] = {}
@@ -97,8 +101,8 @@ class Judges:
         routed, decision = heard.routed, record.decision
         if routed is None or decision is None or record.outcome.plan is not None:
             return
-        for grader in routed.policy.judges:
-            if not is_sampled(record.id, decision.policy, grader):
+        for grader in heard.graders:
+            if not isinstance(grader, JudgeGrader) or not is_sampled(record.id, decision.policy, grader):
                 continue
             if len(self._waiting) >= _MAX_WAITING:
                 self._count(grader.card, "dropped", 0.0)
@@ -121,8 +125,7 @@ class Judges:
                     result, cost_usd = await self._judge(each)
                 except StateError:
                     result = "unavailable"
-                except (PulvinarError, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-                    # Whatever a judge answers may not end the task.
+                except UNREADABLE as error:
                     _LOG.warning("the judge %s failed: %s", card, error)
                     result = "failed"
                 self._count(card, result, cost_usd)
@@ -133,46 +136,76 @@ class Judges:
 
     async def _judge(self, each: _Waiting) -> tuple[Result, float]:
         """What became of one answer, and what that cost."""
-        active, grader = self._active(), each.grader
-        card = judge_of(each.record, each.routed, grader, active, self._clock())
-        if card is None:
-            return "not allowed", 0.0
-        if price_of(card) is None:
-            return "unpriced", 0.0
-        answer = await asyncio.to_thread(_answer_of, each.record, each.heard)
-        if answer is None or answer.has_calls or not answer.text.strip():
-            return "too long", 0.0
-        code = secrets.token_hex(8)
-        body = body_for(grader, card.id, each.routed.request, answer.text, code)
-        if body is None:
-            return "too long", 0.0
-        name = name_of(each.record, grader)
-        now_s = self._clock()
-        if now_s < self._spent_until_s.get(name, 0.0):
+        grader = each.grader
+        question = await self._question(each)
+        if isinstance(question, str):
+            return question, 0.0
+        worst_usd = _worst_usd(question.card, question.body)
+        reservation = await self._reserved(name_of(each.record, grader), grader.dollars_per_day, worst_usd)
+        if reservation is None:
             return "budget", 0.0
-        worst_usd = _worst_usd(card, body)
-        try:
-            reservation = await self._state.reserve(Claim(name, grader.dollars_per_day, worst_usd), now_s)
-        except BudgetError as error:
-            if error.is_spent:
-                self._spent_until_s[name] = now_s + min(error.retry_after_s, 60.0)
-            return "budget", 0.0
-        response, cost_usd = await self._asked(card, grader, body, reservation, worst_usd)
+        response, cost_usd = await self._asked(question, grader.seconds, reservation, worst_usd)
         if response is None or response.status >= 400:
             return "failed", cost_usd
-        value = _verdict_of(response, code)
+        value = _verdict_of(response, question.code)
         if value is None:
             return "unreadable", cost_usd
         judged = JudgedAnswer(value, f"judge.{grader.card}", "judge", propensity=grader.share)
-        self._teach(Verdict(each.record, judged, grader.card))
+        self._teach(each.record, judged)
+        await self._store(each.record, judged, question.card.id)
         return "judged", cost_usd
 
+    async def _question(self, each: _Waiting) -> _Question | Result:
+        """What the judge is asked; where it is not asked, why."""
+        card = judge_of(each.record, each.routed, each.grader, self._active(), self._clock())
+        if card is None:
+            return "not allowed"
+        if price_of(card) is None:
+            return "unpriced"
+        answer = await asyncio.to_thread(answer_in, each.record, each.heard)
+        if answer is None or answer.has_calls or not answer.text.strip():
+            return "unsuitable"
+        code = secrets.token_hex(8)
+        body = body_for(each.grader, card.id, each.routed.request, answer.text, code)
+        return "unsuitable" if body is None else _Question(card, body, code)
+
+    async def _reserved(self, name: str, dollars_per_day: float, worst_usd: float) -> Reservation | None:
+        """A part of the day's budget; None where it has no room for a call."""
+        now_s = self._clock()
+        if now_s < self._spent_until_s.get(name, 0.0):
+            return None
+        try:
+            return await self._state.reserve(Claim(name, dollars_per_day, worst_usd), now_s)
+        except BudgetError as error:
+            if error.is_spent:
+                self._spent_until_s[name] = now_s + min(error.retry_after_s, _LOOK_AGAIN_S)
+            return None
+
+    async def _store(self, record: Record, judged: JudgedAnswer, card: str) -> None:
+        """Store the verdict beside the record, with the propensity, for whoever estimates from it later."""
+        if self._open_store is None or not self._active().config.records.enabled:
+            return
+        given = Feedback(
+            *(record.id, judged.value, self._clock(), JUDGE), comment=f"by {card}", propensity=judged.propensity
+        )
+        for _ in range(_LOOKS):
+            try:
+                await asyncio.to_thread(_added, self._open_store, given)
+                return
+            except UnknownIdError:
+                # A record is in the database a moment after its answer.
+                await asyncio.sleep(_PAUSE_S)
+            except (FileError, ConflictError) as error:
+                _LOG.warning("the verdict of the judge %s cannot be stored: %s", card, error)
+                return
+
     async def _asked(
-        self, card: Card, grader: JudgeGrader, body: dict[str, Any], reservation: Reservation, worst_usd: float
+        self, question: _Question, seconds: float, reservation: Reservation, worst_usd: float
     ) -> tuple[UpstreamResponse | None, float]:
         """The judge's response, and what the budget is charged: where a call has begun whose cost is not known, its
         worst case.
         """
+        card, body = question.card, question.body
         begun, charged_usd = 0, worst_usd
 
         def begin() -> dict[str, str]:
@@ -183,7 +216,7 @@ class Judges:
                 raise BusyError(f"the judge {card.id} did not answer", 0.0)
             return {}
 
-        call = Call("chat", body, ends_s=time.monotonic() + grader.seconds, is_batch=True)
+        call = Call("chat", body, ends_s=time.monotonic() + seconds, is_batch=True)
         try:
             response = await self._dispatcher.send_first_healthy((card,), call, None, begin)
             usage = booked_usage(response, "chat", body)
@@ -196,7 +229,8 @@ class Judges:
             return None, charged_usd
         finally:
             # Also where the gateway ends meanwhile.
-            await asyncio.shield(self._state.settle(reservation, charged_usd))
+            with contextlib.suppress(StateError):
+                await asyncio.shield(self._state.settle(reservation, charged_usd))
 
     async def _note(self, name: str, result: Result, cost_usd: float) -> None:
         """Add to the tally that all workers share."""
@@ -254,8 +288,9 @@ def tally_in(content: bytes) -> Tally:
         return Tally()
 
 
-def _answer_of(record: Record, heard: Heard) -> WholeAnswer | None:
-    return answer_in(record, heard)
+def _added(open_store: Callable[[], FeedbackStore], given: Feedback) -> None:
+    with open_store() as store:
+        store.add(given, of_any_key=True)
 
 
 def _worst_usd(card: Card, body: dict[str, Any]) -> float:
