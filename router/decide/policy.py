@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
+from router.decide.limits import meets_facts
 from router.decide.plans.catalog import Plans
-from router.decide.plans.spec import PlanId
+from router.decide.plans.spec import PREFIX, PlanId
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
@@ -25,6 +27,7 @@ ExactAnswers = Mapping[
     Annotated[str, Meta(min_length=1)], Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 ]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
+_NO_DAY = datetime.date.min
 _GUARD_RULES: Mapping[str, GuardRule | None] = {"on": GuardRule(), "off": None}
 
 
@@ -49,7 +52,23 @@ class ExactGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     read: Literal["choice", "number", "text", "output", "whole"] = "text"
 
 
-Grader = RegexGrader | JsonSchemaGrader | ExactGrader
+class JudgeGrader(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="judge"):
+    """Another card judges a share of the answers, after the client has them.
+
+    `card` is its id. `share` of the answers are judged, for at most `dollars_per_day` (UTC) of all gateways that share
+    a state. `instructions` say what makes an answer right here, beyond what every prompt asks. A verdict has at most
+    `max_tokens`, thinking included, and `seconds`.
+    """
+
+    card: Annotated[str, Meta(min_length=1)]
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    dollars_per_day: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    instructions: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    max_tokens: Annotated[int, Meta(ge=32, le=32_768)] = 1024
+    seconds: Annotated[float, Meta(gt=0, le=600)] = 60.0
+
+
+Grader = RegexGrader | JsonSchemaGrader | ExactGrader | JudgeGrader
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +91,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     trained on a user's own outcomes. `beliefs` are what the operator believes of cards, by their names, in place of
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
-    (`observe`), and whether that also corrects forecasts (`apply`). `graders`: code that judges answers for that.
+    (`observe`), and whether that also corrects forecasts (`apply`). `graders`: what judges answers for that, code or
+    another card.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -112,6 +132,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"limits: {error.problem}") from None
         if flags.goals:
             raise ValueError(f"limits: {next(iter(flags.goals))} is a goal; move it to `goals`")
+
+    @property
+    def judges(self) -> tuple[JudgeGrader, ...]:
+        """The cards that judge answers."""
+        return tuple(grader for grader in self.graders if isinstance(grader, JudgeGrader))
 
     @property
     def guard_rule(self) -> GuardRule | None:
@@ -186,6 +211,7 @@ def _load_policy(file: Path, catalog: Catalog | None, plans: Plans | None) -> Po
         raise FileError(str(file), lines.get(("default",)), problem)
     if catalog is not None:
         _check_beliefs(file, policy, catalog, lines)
+        _check_judges(file, policy, catalog, lines)
     if plans is not None:
         _check_plans(file, policy, plans, lines)
     return policy
@@ -209,6 +235,31 @@ def _check_beliefs(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[
         names = [name for name in policy.beliefs if catalog.named(name).id == error.card]
         line = lines.get(("beliefs", *names[:1]))
         raise FileError(str(file), line, f"beliefs: {error.card}: {error.key}: {error.problem}") from None
+
+
+def _check_judges(file: Path, policy: Policy, catalog: Catalog, lines: Mapping[KeyPath, int]) -> None:
+    """A judge reads what the policy's requests contain, so it meets the policy's limits on what cards are. The limit on
+    `age` depends on the day, and is checked with each request.
+    """
+    limits = [limit for limit in policy.flags.limits if limit.field != "age"]
+    for number, grader in enumerate(policy.graders):
+        if not isinstance(grader, JudgeGrader):
+            continue
+        position = catalog.position(grader.card)
+        if grader.card.startswith(PREFIX):
+            problem = "is a plan; a single card judges"
+        elif position is None:
+            problem = f'there is no card "{grader.card}"{did_you_mean(grader.card, catalog.ids)}'
+        elif (withheld := catalog[position].withheld) is not None:
+            problem = f"is never called: its card {withheld}"
+        elif not meets_facts(limits, catalog, position, _NO_DAY, unknown_passes=policy.unknown == "allow"):
+            problem = f"does not meet the policy's limits ({', '.join(policy.limits)}), so it may not read its requests"
+        elif sum(other.card == grader.card for other in policy.judges) > 1:
+            problem = "judges twice; give it one share"
+        else:
+            continue
+        line = lines.get(("graders", number, "card")) or lines.get(("graders", number))
+        raise FileError(str(file), line, f"graders: {grader.card}: {problem}")
 
 
 @functools.lru_cache(maxsize=256)

@@ -24,6 +24,7 @@ from router.gateway.endpoints.services import Services, Sink
 from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
 from router.gateway.learning.drift import DriftWatch
+from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.learning.promoted import PromotedArtifact
@@ -116,6 +117,14 @@ class Gateway:
             self.metrics.count_judgement,
             watch=self._watch,
         )
+        self.judges = Judges(
+            self.dispatcher,
+            self.state,
+            lambda: reloader.current,
+            self.learner.judged,
+            None if backend is None else backend.feedback,
+            self.metrics.count_verdict,
+        )
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -132,6 +141,7 @@ class Gateway:
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
             learner=self.learner,
+            judges=self.judges,
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -156,6 +166,7 @@ class Gateway:
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
             asyncio.create_task(self.promoted.run()),
+            asyncio.create_task(self.judges.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -292,7 +303,7 @@ class Gateway:
             "cards_corrected": lambda: self.memories.applied,
             "artifact_rolled_back": lambda: self.promoted.is_rolled_back,
             "drift_alarms": lambda: len(self.drift.alarms),
-            "judgements_waiting": lambda: self.learner.waiting,
+            "judgements_waiting": lambda: self.learner.waiting + self.judges.waiting,
             "config_version": lambda: self.reloader.current.number,
             "config_ok": lambda: self.reloader.problem is None,
         }

@@ -46,13 +46,17 @@ def store(cards: Path, tmp_path: Path) -> Path:
             memory = memory.learn(vote, now_s - 60 + number)
         asyncio.run(state.swap_blob(Blob(f"memory/{card.id}", 0, to_bytes(memory)), now_s))
     asyncio.run(state.swap_blob(Blob("memory/gone", 0, b"nonsense"), now_s))
+    tally = Blob("judges/judge:default:big", 0, b"[12, 1, 2, 0.04]")
+    asyncio.run(state.swap_blob(tally, now_s))
     state.close()
     (cards / "edited.yaml").write_text(_CARDS["edited"] + "base_url: http://127.0.0.1:9/v1\n")
     return tmp_path / "store"
 
 
 def test_each_card_is_shown_with_what_its_memory_says(cards: Path, store: Path, run: Run) -> None:
-    rows = {row["card"]: row for row in json.loads(run("learning", "--cards", cards, "--store", store, "--json").out)}
+    *of_cards, judge = json.loads(run("learning", "--cards", cards, "--store", store, "--json").out)
+    rows = {row["card"]: row for row in of_cards}
+    assert (judge["state"], judge["unreadable"], judge["cost_usd"], judge["today_usd"]) == ("judges", 1, 0.04, 0.0)
     big = rows["big"]
     assert (big["state"], big["votes"], big["keys"], big["cells"]) == ("corrects", 60, 2, 3 * TABLES)
     assert big["mean_error"] < -0.4
@@ -60,7 +64,9 @@ def test_each_card_is_shown_with_what_its_memory_says(cards: Path, store: Path, 
     assert big["score"] > 0.1
     assert rows["edited"]["state"] == "void: the card has changed since"
     assert rows["gone"]["state"].startswith("damaged: it is damaged")
-    assert "corrects" in run("learning", "--cards", cards, "--store", store, "--key", "a").out
+    shown = run("learning", "--cards", cards, "--store", store, "--key", "a").out
+    assert "corrects" in shown
+    assert "judge big of policy default: 12 answers judged, 1 verdicts unreadable, 2 failed" in shown
 
 
 def test_a_card_can_be_forgotten(cards: Path, store: Path, run: Run) -> None:

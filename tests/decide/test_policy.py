@@ -225,3 +225,28 @@ def test_a_mistake_in_beliefs_is_reported_with_file_line_and_key(tmp_path: Path,
     with pytest.raises(ConfigurationError) as caught:
         load_policies(tmp_path, Catalog([card("a", stronger_than=["b"]), card("b")]))
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("judge", "problem"),
+    [
+        ("{kind: judge, card: bigg}", 'there is no card "bigg"; did you mean "big"?'),
+        ("{kind: judge, card: plan/careful}", "is a plan; a single card judges"),
+        ("{kind: judge, card: idle}", "is never called: its card states dispatchable: false"),
+        ("{kind: judge, card: small}", "does not meet the policy's limits (size>8B)"),
+        ("{kind: judge, card: big, share: 2}", "share: expected `float` <= 1.0"),
+    ],
+)
+def test_a_judge_is_a_card_that_may_read_what_the_policy_lets_be_sent(tmp_path: Path, judge: str, problem: str) -> None:
+    cards = Catalog([card("big", size="70B"), card("small", size="7B"), card("idle", dispatchable=False)])
+    write(tmp_path, "p", "limits: [size>8B]", "graders:", "  - {kind: regex, pattern: x}", f"  - {judge}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(tmp_path, cards)
+    assert problem in str(caught.value)
+    assert "p.yaml:6" in str(caught.value)
+
+
+def test_a_judge_is_read_with_its_share_and_budget(tmp_path: Path) -> None:
+    write(tmp_path, "p", "graders: [{kind: judge, card: big, share: 0.1, dollars_per_day: 2.5}]")
+    (judge,) = load_policies(tmp_path, Catalog([card("big")]))["p"].judges
+    assert (judge.card, judge.share, judge.dollars_per_day) == ("big", 0.1, 2.5)

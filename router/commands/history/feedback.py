@@ -81,7 +81,7 @@ def _add(
         msgspec.convert(msgspec.to_builtins(given), Feedback)
     except msgspec.ValidationError as error:
         raise CallerError(str(error)) from None
-    return store.add(given, of_any_key=True).feedback
+    return store.add(given, of_any_key=True, waits=True).feedback
 
 
 def lines_of(given: Sequence[Feedback]) -> list[tuple[str, str]]:

@@ -108,7 +108,7 @@ def _stored(store: FeedbackStore, judgement: Judgement, source: str) -> tuple[st
     given = Feedback(judgement.id, judgement.value, judgement.at or time.time(), source, comment=judgement.comment)
     try:
         checked = msgspec.convert(msgspec.to_builtins(given), Feedback)
-        return ("stored" if store.add(checked, of_any_key=True).is_new else "known"), ""
+        return ("stored" if store.add(checked, of_any_key=True, waits=True).is_new else "known"), ""
     except UnknownIdError:
         return "unknown", ""
     except (ConflictError, FieldError, msgspec.ValidationError) as error:

@@ -33,19 +33,27 @@ def learning(
     as_json: options.Json = False,
 ) -> None:
     """Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it."""
-    blobs = with_state(store, state, lambda opened: _learned(opened, forget))
+    blobs, judges = with_state(store, state, lambda opened: _learned(opened, forget))
     if forget is not None:
         typer.echo(f"{forget}: forgotten; running gateways follow within about a second")
         return
     rows = _rows(blobs, _router(cards, artifact), key) if blobs else []
     if as_json:
-        options.print_json(rows)
+        options.print_json([*rows, *judges])
     else:
         _print(rows)
+        for each in judges:
+            typer.echo(
+                f"judge {each['card']} of policy {each['policy']}: {each['judged']:,} answers judged, "
+                f"{each['unreadable']:,} verdicts unreadable, {each['failed']:,} failed; "
+                f"{each['cost_usd']:.4f}$ in all, {each['today_usd']:.4f}$ today"
+            )
 
 
-async def _learned(state: StateStore, forget: str | None) -> dict[str, Blob]:
-    """What was learned, by the ids of cards. The memory of `forget` is emptied first. Raises CallerError."""
+async def _learned(state: StateStore, forget: str | None) -> tuple[dict[str, Blob], list[dict[str, Any]]]:
+    """What was learned, by the ids of cards, and what judges did. The memory of `forget` is emptied first. Raises
+    CallerError.
+    """
     from router.gateway.learning.memories import MEMORY
 
     blobs = {blob.name.removeprefix(MEMORY): blob for blob in await state.blobs_after(0, MEMORY)}
@@ -54,7 +62,22 @@ async def _learned(state: StateStore, forget: str | None) -> dict[str, Blob]:
             raise CallerError(f'nothing was learned about "{forget}"{did_you_mean(forget, blobs)}')
         if not await state.swap_blob(_emptied(blobs[forget]), time.time()):
             raise CallerError(f"a vote on {forget} came at the same moment; try again")
-    return blobs
+    return blobs, await _judges(state)
+
+
+async def _judges(state: StateStore) -> list[dict[str, Any]]:
+    import msgspec
+
+    from router.gateway.learning.judges import JUDGES, tally_in
+
+    found = []
+    for blob in sorted(await state.blobs_after(0, JUDGES), key=lambda blob: blob.name):
+        name = blob.name.removeprefix(JUDGES)
+        _, policy, card = name.split(":", 2)
+        counts = msgspec.structs.asdict(tally_in(blob.content))
+        today_usd = await state.spent_usd(name, time.time())
+        found.append({"card": card, "state": "judges", "policy": policy, **counts, "today_usd": today_usd})
+    return found
 
 
 def _router(cards: Path | None, artifact: Path | None) -> Router:

@@ -51,8 +51,7 @@ class CompletionHandler:
         self._services, self._surface, self._receive = services, surface, receive
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._record_id: str = scope["state"]["record_id"]
-        # That of an Azure deployment, whose name is in the path.
-        self._model_in_path: str | None = scope["state"].get("model")
+        self._model_in_path: str | None = scope["state"].get("model")  # of an Azure deployment
         self._at, self._started_s = time.time(), time.monotonic()
         self._sender: Sender = scope["state"]["sender"]
         self._client: str = scope["state"]["client"]
@@ -317,6 +316,7 @@ class CompletionHandler:
             if not self._is_recorded:
                 # The gateway itself failed, or is shutting down.
                 await self._record(500, "internal_error")
+            self._services.answered(self._heard)
             # They may be large, and whatever is part of a cycle stays until the garbage collector runs.
             self._request = self._response = self._selection = None
 
@@ -373,12 +373,12 @@ class CompletionHandler:
 
     async def _write(self, outcome: Outcome) -> None:
         services = self._services
-        record = services.recorder.record_of(
+        self._heard.record = record = services.recorder.record_of(
             self._record_id, self._at, self._surface.name, self._request, self._selection, outcome, self._client
         )
         if self._trace is not None:
             self._trace.end(record)
-        await services.write(record, self._heard)
+        await services.write(record)
 
     async def _remember_response(self, response: UpstreamResponse, piece: bytes) -> None:
         """Remember which deployment made a response that its upstream stores."""

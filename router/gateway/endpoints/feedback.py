@@ -14,7 +14,7 @@ from starlette.responses import Response
 from router.errors import BusyError, ConfigurationError, FieldError, FileError, UnknownIdError
 from router.gateway.endpoints.apidoc.schemas import FeedbackAnswer, FeedbackBody
 from router.gateway.endpoints.keyed import Entry
-from router.store.records.feedback import OPERATOR, Feedback, FeedbackStore, Stored, value_of
+from router.store.records.feedback import JUDGE, OPERATOR, Feedback, FeedbackStore, Stored, value_of
 
 _LOG = logging.getLogger(__name__)
 _JSON = "application/json"
@@ -73,6 +73,8 @@ def _feedback_in(body: object, entry: Entry) -> Feedback:
     if given.source == OPERATOR and not entry.request.active.keys.may_operate(entry.request.key):
         problem = f'is "{OPERATOR}", which only a key with `operator: true` may state; name who judged'
         raise FieldError("source", problem)
+    if given.source == JUDGE:
+        raise FieldError("source", f'is "{JUDGE}", which stands for the cards that judge answers; name who judged')
     value = value_of(given.value, given.verdict)
     return Feedback(
         given.id,

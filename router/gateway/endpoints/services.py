@@ -15,6 +15,7 @@ from router.dispatch.bounds.body_memory import BodyMemory
 from router.dispatch.bounds.pace import Pace
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.learning.heard import Heard
+from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
@@ -45,17 +46,19 @@ class Services(Struct, frozen=True, eq=False):
     sessions: Sessions
     recorder: Recorder
     learner: Learner
+    judges: Judges
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)
     pace: Pace = msgspec.field(default_factory=Pace)
 
-    async def write(self, record: Record, heard: Heard | None = None) -> None:
-        """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting. `heard` is
-        the answer, where it is graded.
-        """
-        if heard is not None and heard.graders:
-            self.learner.grade(record, heard)
+    def answered(self, heard: Heard) -> None:
+        """Let graders and judges have an answer, which the client has by now."""
+        if heard.graders and heard.record is not None and self.learner.grade(heard.record, heard):
+            self.judges.offer(heard.record, heard)
+
+    async def write(self, record: Record) -> None:
+        """Give a record to every sink, then wait for those that are slow: a deadline may end the waiting."""
         for written in [sink(record) for sink in self.sinks]:
             if written is not None:
                 await written

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from router.compose.validators import schema_asked
-from router.decide.policy import Grader
-from router.errors import UpstreamError
+from router.decide.policy import Grader, JudgeGrader
+from router.errors import PulvinarError, UpstreamError
 from router.formats.json import json_or_none
 from router.learn.online.graders import judge
 from router.learn.online.outcomes import JudgedAnswer
 from router.pipeline import Routed
 from router.store.records.record import Record
 from router.types import Api
-from router.wire.reading.whole_answers import read_whole_answer
+from router.wire.reading.whole_answers import WholeAnswer, read_whole_answer
 from router.wire.streams.collected import collected
 
 _MAX_BYTES = 64 * 1024
+UNREADABLE = (
+    *(PulvinarError, OSError, ValueError, TypeError, LookupError),
+    *(ArithmeticError, AttributeError, RuntimeError),
+)
+"""What a record or an answer may cause that is not as expected. None of it may end a task."""
 
 
 class Heard:
@@ -27,6 +32,7 @@ class Heard:
         self.graders: tuple[Grader, ...] = ()
         self.pieces: list[bytes] = []
         self.routed: Routed | None = None
+        self.record: Record | None = None
         self._bytes = 0
 
     def add(self, piece: bytes, routed: Routed) -> None:
@@ -43,17 +49,21 @@ class Heard:
 
 def graded(record: Record, heard: Heard) -> list[JudgedAnswer]:
     """What the graders of the policy say about the answer."""
-    if heard.routed is None:
+    answer = answer_in(record, heard)
+    if answer is None or heard.routed is None:
         return []
-    try:
-        raw = heard.pieces
-        document = collected(heard.api, raw) if record.stream else json_or_none(b"".join(raw))
-    except UpstreamError:
-        return []
-    if not isinstance(document, Mapping):
-        return []
-    answer, request = read_whole_answer(heard.api, document), heard.routed.request
+    request = heard.routed.request
     prompt = request.human_turns[-1] if request.human_turns else ""
     schema = schema_asked(request.body)
-    found = (judge(grader, answer, prompt, schema) for grader in heard.graders)
+    found = (judge(grader, answer, prompt, schema) for grader in heard.graders if not isinstance(grader, JudgeGrader))
     return [each for each in found if each is not None]
+
+
+def answer_in(record: Record, heard: Heard) -> WholeAnswer | None:
+    """The answer; None where it is none that can be read, as from a server that sends nonsense."""
+    raw = heard.pieces
+    try:
+        document = collected(heard.api, raw) if record.stream else json_or_none(b"".join(raw))
+    except UpstreamError:
+        return None
+    return read_whole_answer(heard.api, document) if isinstance(document, Mapping) else None

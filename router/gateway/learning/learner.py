@@ -12,9 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from router.analysis.replay import features_of
-from router.errors import PulvinarError
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.learning.heard import Heard, graded
+from router.gateway.learning.heard import UNREADABLE, Heard, graded
 from router.gateway.learning.memories import Memories
 from router.learn.online.outcomes import JudgedAnswer, Kind, Lesson, lesson_of, may_teach, readable
 from router.learn.online.signals import Signals
@@ -24,11 +23,6 @@ from router.store.records.record import Record
 from router.store.state.protocol import StateError
 
 _LOG = logging.getLogger(__name__)
-# What a record or an answer may cause that is not as expected. None of it may end the task.
-_UNREADABLE = (
-    *(PulvinarError, OSError, ValueError, TypeError, LookupError),
-    *(ArithmeticError, AttributeError, RuntimeError),
-)
 _MAX_WAITING, _MAX_ANSWERS, _MAX_RECENT = 10_000, 500, 1_000
 
 
@@ -83,14 +77,16 @@ class Learner:
         """Take a judgement of the answer to a request."""
         self._add(_Judged(judged, record))
 
-    def grade(self, record: Record, heard: Heard) -> None:
-        """Take an answer that the policy's graders judge."""
+    def grade(self, record: Record, heard: Heard) -> bool:
+        """Take an answer that the policy's graders judge; False where judgements of it teach nothing."""
         decision = record.decision
         if decision is None or not may_teach(record, self._active().router.policies.get(decision.policy)):
-            return
-        if record.outcome.status == 200 and record.outcome.error is None:
-            # Prompts may be large.
-            self._add(_Heard(msgspec.structs.replace(record, prompt=None), heard))
+            return False
+        if record.outcome.status != 200 or record.outcome.error is not None:
+            return False
+        # Prompts may be large.
+        self._add(_Heard(msgspec.structs.replace(record, prompt=None), heard))
+        return True
 
     def sink(self, record: Record) -> None:
         """Remember the record of a request, and look for implicit signals in it."""
@@ -132,7 +128,7 @@ class Learner:
         """What the graders say; nothing where the answer is none, as from a server that sends nonsense."""
         try:
             return await asyncio.to_thread(graded, each.record, each.heard)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             _LOG.error("an answer could not be graded: %s", error)
             self._count("grader", "failed")
             return []
@@ -149,7 +145,7 @@ class Learner:
             return result
         except StateError:
             return "unavailable"
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             _LOG.error("an outcome could not be learned from: %s", error)
             return "failed"
 

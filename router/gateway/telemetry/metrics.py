@@ -78,6 +78,12 @@ COUNTERS = {
             "Judgements of answers, by who judged and what became of them: learned, or why not.",
             ("kind", "result"),
         ),
+        MetricSpec(
+            "pulvinar_judge_answers",
+            "Answers that a card was to judge, by the judge and what became of them: judged, or why not.",
+            ("card", "result"),
+        ),
+        MetricSpec("pulvinar_judge_cost_usd", "Cost of verdicts in US dollars.", ("card",)),
         MetricSpec("pulvinar_adapter_hits", "Calls that found their adapter loaded, or being loaded.", ("server",)),
         MetricSpec("pulvinar_adapter_loads", "Adapters loaded.", ("server",)),
         MetricSpec("pulvinar_adapter_evictions", "Adapters unloaded for others.", ("server",)),
@@ -255,6 +261,12 @@ class Metrics:
     def count_judgement(self, kind: str, result: str) -> None:
         """Count what the error memory did with a judgement."""
         self._counters["pulvinar_judgements"].add((kind, result))
+
+    def count_verdict(self, card: str, result: str, cost_usd: float) -> None:
+        """Count what became of an answer that the card was to judge, and what that cost."""
+        self._counters["pulvinar_judge_answers"].add((card, result))
+        if cost_usd:
+            self._counters["pulvinar_judge_cost_usd"].add((card,), cost_usd)
 
     def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
         """Take over what servers hold now. A server that is no longer there keeps its counts."""

@@ -7,14 +7,17 @@ from typing import Any
 
 from router.compose.validators import failure_of
 from router.decide.plans.spec import Validators
-from router.decide.policy import ExactGrader, Grader, JsonSchemaGrader, RegexGrader
+from router.decide.policy import ExactGrader, JsonSchemaGrader, RegexGrader
 from router.learn.onboarding.graders import grade
 from router.learn.online.outcomes import JudgedAnswer
 from router.wire.reading.whole_answers import WholeAnswer
 
 
 def judge(
-    grader: Grader, answer: WholeAnswer, prompt: str, asked_schema: Mapping[str, Any] | None
+    grader: RegexGrader | JsonSchemaGrader | ExactGrader,
+    answer: WholeAnswer,
+    prompt: str,
+    asked_schema: Mapping[str, Any] | None,
 ) -> JudgedAnswer | None:
     """What a grader says about an answer to the newest human turn `prompt`; None where it does not apply.
 

@@ -18,10 +18,12 @@ from router.pipeline import Router
 from router.store.records.record import DecisionRecord, Record
 from router.types import Features
 
-Kind = Literal["operator", "grader", "client", "implicit"]
-"""Who judged: the operator, a grader that the operator configured, a client, or nobody: the client's behaviour."""
+Kind = Literal["operator", "grader", "judge", "client", "implicit"]
+"""Who judged: the operator, a grader that the operator configured, code or a card that judges, a client, or nobody: the
+client's behaviour.
+"""
 
-WEIGHTS: dict[Kind, float] = {"operator": 1.0, "grader": 1.0, "client": 0.5, "implicit": 0.1}
+WEIGHTS: dict[Kind, float] = {"operator": 1.0, "grader": 1.0, "judge": 0.5, "client": 0.5, "implicit": 0.1}
 """What a judgement of each kind weighs."""
 MAX_AGE_S = 30 * 86_400.0
 """Judgements of older answers teach nothing: the model behind the name may be another one by now."""
@@ -32,13 +34,15 @@ VOTES_AN_HOUR = 240.0
 class JudgedAnswer(Struct, frozen=True):
     """A judgement of one answer: `value` in [0, 1], by `source`, a name, of `kind`.
 
-    `share` of its weight counts: less than 1 for a signal that also appears without a fault of the model.
+    `share` of its weight counts: less than 1 for a signal that also appears without a fault of the model. `propensity`
+    is the probability with which the answer was drawn to be judged.
     """
 
     value: float
     source: str
     kind: Kind
     share: float = 1.0
+    propensity: float = 1.0
 
     @property
     def weight(self) -> float:

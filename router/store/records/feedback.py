@@ -14,6 +14,7 @@ Source = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Comment = Annotated[str, Meta(max_length=2000)]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=200)]
 Value = Annotated[float, Meta(ge=0, le=1)]
+Propensity = Annotated[float, Meta(gt=0, le=1)]
 
 VALUES: dict[Verdict, float] = {"good": 1.0, "mixed": 0.5, "bad": 0.0}
 """What each verdict means as a value in [0, 1]."""
@@ -21,13 +22,16 @@ MAX_SOURCES = 16
 """How many sources may judge one answer, beside the operator."""
 OPERATOR = "operator"
 """The source of the operator's own judgement, which no client may state."""
+JUDGE = "judge"
+"""The source of the verdicts of cards that a policy lets judge answers. No client may state it, either."""
 
 
 class Feedback(Struct, frozen=True, omit_defaults=True):
     """How good one source found the answer to the request `record` (its id): `value` is in [0, 1], 1 for right.
 
     `at` is in seconds since 1970. `verdict` is the word that was given in place of a value. `key` is the id of the key
-    that gave it, None for the operator and for a gateway without keys.
+    that gave it, None for the operator and for a gateway without keys. `propensity` is the probability with which this
+    answer was drawn to be judged, None where nobody drew it.
     """
 
     record: str
@@ -38,6 +42,7 @@ class Feedback(Struct, frozen=True, omit_defaults=True):
     comment: Comment | None = None
     key: str | None = None
     idempotency_key: IdempotencyKey | None = None
+    propensity: Propensity | None = None
 
     def says_the_same(self, other: Feedback) -> bool:
         """Whether both are the same judgement of the same answer; when and how they arrived does not count."""
@@ -66,13 +71,19 @@ class FeedbackStore(Protocol):
     def close(self) -> None:
         """Close the connection."""
 
-    def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
-        """Store the feedback durably, once for each request and source.
+    def add(self, feedback: Feedback, *, of_any_key: bool = False, waits: bool = False) -> Stored:
+        """Store the feedback durably, once for each request and source. New feedback that `waits` is returned by
+        `take_waiting`.
 
         Unless `of_any_key`, the request must be one of the feedback's key, and `MAX_SOURCES` may judge it. Raises
         UnknownIdError where there is no such record, FieldError where no model answered it or too many sources have
         judged it, and ConflictError where the source, or the idempotency key, has been used for a different judgement,
         and DatabaseError.
+        """
+
+    def take_waiting(self, limit: int) -> list[Feedback]:
+        """Feedback that a gateway is to learn from, oldest first: each is returned once, whoever asks. Raises
+        DatabaseError.
         """
 
 

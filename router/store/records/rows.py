@@ -20,7 +20,7 @@ COLUMNS = (
 """Those that `row_of` fills. `record` is JSON without vector and prompt; the columns before it repeat its fields for
 queries in SQL.
 """
-FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key"
+FEEDBACK_COLUMNS = "record, source, at, value, verdict, comment, key, idempotency_key, propensity"
 BATCH = 500
 """How many rows are read at once."""
 
@@ -71,8 +71,8 @@ def record_in(row: Sequence[Any], database: str) -> Record:
 
 def feedback_in(row: Sequence[Any]) -> Feedback:
     """The feedback in a row of FEEDBACK_COLUMNS."""
-    record, source, at, value, verdict, comment, key, idempotency_key = row
-    return Feedback(record, value, at, source, verdict, comment, key, idempotency_key)
+    record, source, at, value, verdict, comment, key, idempotency_key, propensity = row
+    return Feedback(record, value, at, source, verdict, comment, key, idempotency_key, propensity)
 
 
 def feedback_row(feedback: Feedback) -> tuple[Any, ...]:
@@ -86,6 +86,7 @@ def feedback_row(feedback: Feedback) -> tuple[Any, ...]:
         feedback.comment,
         feedback.key,
         feedback.idempotency_key,
+        feedback.propensity,
     )
 
 

@@ -77,6 +77,12 @@ MIGRATIONS = (
     ),
     totals.MIGRATION,
     totals.DAYS_MIGRATION,
+    (
+        "ALTER TABLE feedback ADD COLUMN propensity REAL",
+        # 1 where a gateway is to learn from it.
+        "ALTER TABLE feedback ADD COLUMN waiting INTEGER",
+        "CREATE INDEX feedback_waiting ON feedback (at) WHERE waiting = 1",
+    ),
 )
 
 # Not OR IGNORE: it would take the place of what the trigger of `totals` does on a conflict.

@@ -14,6 +14,12 @@ from router.store.records.feedback import Feedback, Stored, given_before, meant_
 from router.store.records.rows import FEEDBACK_COLUMNS, feedback_in, feedback_row
 from router.store.records.sqlite import FILE_NAME, MIGRATIONS
 
+_TAKE = f"""
+    UPDATE feedback SET waiting = NULL WHERE (record, source) IN (
+        SELECT record, source FROM feedback WHERE waiting = 1 ORDER BY at LIMIT ?
+    ) RETURNING {FEEDBACK_COLUMNS}
+"""
+
 
 class SqliteFeedback:
     """The `FeedbackStore` of one folder, over its own connection."""
@@ -37,7 +43,7 @@ class SqliteFeedback:
         """Close the connection."""
         self._database.close()
 
-    def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
+    def add(self, feedback: Feedback, *, of_any_key: bool = False, waits: bool = False) -> Stored:
         """See `FeedbackStore`."""
         with database_errors(self.file), Transaction(self._database):
             record, card = self._asked(feedback, of_any_key)
@@ -49,9 +55,19 @@ class SqliteFeedback:
                 same = "ifnull(key, '') = ? AND idempotency_key = ?"
                 if self._select(same, [feedback.key or "", feedback.idempotency_key]):
                     raise used_idempotency_key()
-            insert = f"INSERT INTO feedback ({FEEDBACK_COLUMNS}) VALUES (?{', ?' * 7})"
-            self._database.execute(insert, feedback_row(feedback))
+            insert = f"INSERT INTO feedback ({FEEDBACK_COLUMNS}, waiting) VALUES (?{', ?' * 9})"
+            self._database.execute(insert, (*feedback_row(feedback), 1 if waits else None))
         return Stored(feedback, card, is_new=True)
+
+    def take_waiting(self, limit: int) -> list[Feedback]:
+        """See `FeedbackStore`."""
+        with database_errors(self.file):
+            # Usually there is none, and a transaction would wait for other writers.
+            if self._database.execute("SELECT 1 FROM feedback WHERE waiting = 1 LIMIT 1").fetchone() is None:
+                return []
+            with Transaction(self._database):
+                rows = self._database.execute(_TAKE, (limit,)).fetchall()
+        return sorted((feedback_in(row) for row in rows), key=lambda each: (each.at, each.record, each.source))
 
     def _asked(self, feedback: Feedback, of_any_key: bool) -> tuple[str, str]:
         """The id of the record, and the card that answered."""

@@ -1,7 +1,9 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from router.cards import Card
 from router.cards.catalog import Catalog
 from router.decide.policy import Policies, Policy
 from router.gateway.config.gateway_yaml import GatewayConfig
@@ -20,10 +22,14 @@ def predictor() -> Predictor:
 
 
 def active_with(
-    predictor: Predictor, url: str = "http://127.0.0.1:9", learning: str = "apply", **policy: object
+    predictor: Predictor,
+    url: str = "http://127.0.0.1:9",
+    learning: str = "apply",
+    more_cards: Sequence[Card] = (),
+    **policy: object,
 ) -> ActiveConfig:
     """A strong and a weaker card, of which a policy that wants quality alone chooses the strong one."""
-    cards = [make_card("claude-opus-4-5", url, price=2.0), make_card("gpt-4o-mini", url, price=1.0)]
+    cards = [make_card("claude-opus-4-5", url, price=2.0), make_card("gpt-4o-mini", url, price=1.0), *more_cards]
     policies = [
         Policy(id="default", description="Quality alone.", fallbacks=1, headers="on", learning=learning, **policy)
     ]

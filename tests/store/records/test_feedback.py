@@ -36,7 +36,7 @@ def mine(value: float = 1.0, **fields: object) -> Feedback:
 
 
 def test_feedback_is_read_back_as_it_was_given(records_of: FolderBackend, store: FeedbackStore) -> None:
-    given = mine(0.25, source="judge", comment="too long", idempotency_key="k-1")
+    given = mine(0.25, source="judge", comment="too long", idempotency_key="k-1", propensity=0.05)
     stored = store.add(given)
     assert (stored.feedback, stored.card, stored.is_new) == (given, "poet", True)
     with records_of.archive() as records:
@@ -49,6 +49,43 @@ def test_the_same_feedback_again_is_stored_once(store: FeedbackStore) -> None:
     again = store.add(mine(at=AT + 60))
     assert not again.is_new
     assert again.feedback.at == AT
+
+
+def test_feedback_that_waits_is_taken_once_oldest_first_and_other_feedback_never(
+    records_of: FolderBackend, store: FeedbackStore
+) -> None:
+    store.add(mine(source="app"))
+    late, early = mine(source="b", at=AT + 2), mine(source="a", at=AT + 1)
+    for given in (late, early, early):
+        store.add(given, of_any_key=True, waits=True)
+    with records_of.feedback() as other:
+        assert other.take_waiting(1) == [early]
+        assert store.take_waiting(10) == [late]
+        assert other.take_waiting(10) == []
+    with records_of.archive() as records:
+        assert len(records.feedback_of("mine")) == 3
+
+
+def test_several_gateways_share_what_waits(records_of: FolderBackend, store: FeedbackStore) -> None:
+    with records_of.archive() as records:
+        records.add([record(f"r{number}", key="a") for number in range(40)], AT)
+    for number in range(40):
+        store.add(mine(record=f"r{number}"), waits=True)
+    taken: list[str] = []
+
+    def take() -> None:
+        with records_of.feedback() as own:
+            while batch := own.take_waiting(3):
+                taken.extend(each.record for each in batch)
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # One that finds only rows which others are taking ends early, so a last look takes what is left.
+    take()
+    assert sorted(taken) == sorted(f"r{number}" for number in range(40))
 
 
 def test_a_source_cannot_change_its_judgement(store: FeedbackStore) -> None:

@@ -13,7 +13,15 @@ from router.store.records.postgres.connection import Connection, give_back
 from router.store.records.postgres.records import PostgresRecords
 from router.store.records.rows import FEEDBACK_COLUMNS, feedback_in, feedback_row
 
-_INSERT = f"INSERT INTO feedback ({FEEDBACK_COLUMNS}, record_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_INSERT = (
+    f"INSERT INTO feedback ({FEEDBACK_COLUMNS}, record_at, waiting) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
+_TAKE = f"""
+    UPDATE feedback SET waiting = NULL WHERE (record, source) IN (
+        SELECT record, source FROM feedback WHERE waiting ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) RETURNING {FEEDBACK_COLUMNS}
+"""
 # One judgement of a record at a time: how many there are, and by whom, is checked before one is added.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('feedback ' || $1, 0))"
 
@@ -40,21 +48,26 @@ class PostgresFeedback:
         """Return the connection, which is used again."""
         give_back(self._connection)
 
-    def add(self, feedback: Feedback, *, of_any_key: bool = False) -> Stored:
+    def add(self, feedback: Feedback, *, of_any_key: bool = False, waits: bool = False) -> Stored:
         """See `FeedbackStore`."""
-        return self._connection.run(_add(self._connection.raw, feedback, of_any_key))
+        return self._connection.run(_add(self._connection.raw, feedback, of_any_key, waits))
+
+    def take_waiting(self, limit: int) -> list[Feedback]:
+        """See `FeedbackStore`."""
+        rows = self._connection.run(self._connection.raw.fetch(_TAKE, limit))
+        return sorted((feedback_in(row) for row in rows), key=lambda each: (each.at, each.record, each.source))
 
 
-async def _add(raw: Any, feedback: Feedback, of_any_key: bool) -> Stored:
+async def _add(raw: Any, feedback: Feedback, of_any_key: bool, waits: bool) -> Stored:
     try:
         async with raw.transaction():
-            return await _add_in_transaction(raw, feedback, of_any_key)
+            return await _add_in_transaction(raw, feedback, of_any_key, waits)
     except asyncpg.exceptions.UniqueViolationError:
         # Another judgement, of another record, has used the key at the same moment.
         raise used_idempotency_key() from None
 
 
-async def _add_in_transaction(raw: Any, feedback: Feedback, of_any_key: bool) -> Stored:
+async def _add_in_transaction(raw: Any, feedback: Feedback, of_any_key: bool, waits: bool) -> Stored:
     feedback = msgspec.structs.replace(feedback, comment=_clean(feedback.comment))
     name = _clean(feedback.record) or ""
     own = "" if of_any_key else " AND key IS NOT DISTINCT FROM $3"
@@ -71,7 +84,8 @@ async def _add_in_transaction(raw: Any, feedback: Feedback, of_any_key: bool) ->
         same = "SELECT true FROM feedback WHERE coalesce(key, '') = $1 AND idempotency_key = $2"
         if await raw.fetchval(same, feedback.key or "", feedback.idempotency_key):
             raise used_idempotency_key()
-    await raw.execute(_INSERT, *feedback_row(feedback), next(row[2] for row in rows if row[0] == record))
+    record_at = next(row[2] for row in rows if row[0] == record)
+    await raw.execute(_INSERT, *feedback_row(feedback), record_at, True if waits else None)
     return Stored(feedback, card, is_new=True)
 
 
