@@ -252,6 +252,13 @@ class Exploration(Struct, frozen=True, omit_defaults=True):
     prevented: str = ""
     no_dearer: bool = False
 
+    @property
+    def result(self) -> Literal["explored", "refused", "prevented", "not_drawn"]:
+        """What became of it, in one word."""
+        if self.explored is not None:
+            return "explored"
+        return "refused" if self.refused else "prevented" if self.prevented else "not_drawn"
+
 
 class Decision(Struct, frozen=True):
     """The chosen card and the explanation of the choice.
