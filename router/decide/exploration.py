@@ -27,6 +27,11 @@ from router.types import CanaryChoice, Doubles, Exploration, Features, Forecast,
 MOST_DRAWN = 8
 """How many candidates may be drawn for one request: spread over more, none is tried often enough to learn of it."""
 
+SHARE_USED, MONEY_USED = "the share is used up", "the money of this day is used up"
+UNREACHABLE = "the shared state does not respond"
+USED_UP = frozenset({SHARE_USED, MONEY_USED, UNREACHABLE})
+"""Why nothing may be drawn at present, whatever the request is."""
+
 _DECIMALS = 9
 _FOLLOWS_UP, _NAMED = "the conversation goes on", "the client named a plan"
 _TOOLS, _STATE = "the request has tools", "only one call can answer the request"

@@ -175,7 +175,7 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
     problems: list[str] = []
     for file in yaml_files(folder):
         try:
-            policies.append(_load_policy(file, catalog, plans))
+            policies.append(load_policy(file, catalog, plans))
         except FileError as error:
             problems.append(str(error))
     if problems:
@@ -185,7 +185,8 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
     return Policies(policies)
 
 
-def _load_policy(file: Path, catalog: Catalog | None, plans: Plans | None) -> Policy:
+def load_policy(file: Path, catalog: Catalog | None = None, plans: Plans | None = None) -> Policy:
+    """Load the policy in `file`, whose name without its end is the policy's id. Raises FileError."""
     policy, lines = load(file, Policy, "a policy (keys and values)")
     if policy.id != file.stem:
         raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file name')

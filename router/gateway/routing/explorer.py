@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from router.cards import Catalog
-from router.decide.exploration import Draw
+from router.decide.exploration import MONEY_USED, SHARE_USED, UNREACHABLE, Draw
 from router.decide.policy import Policy
 from router.dispatch.costs import ASSUMED_OUTPUT_TOKENS, Expected, bounds_of
 from router.errors import BudgetError
@@ -30,8 +30,6 @@ MOST_SAVED = 10.0
 
 _CLOSED_S = 60.0
 _EXCLUDED, _CONTINUES = "the request excludes it", "the conversation goes on"
-_SHARE_USED, _MONEY_USED = "the share is used up", "the money of this day is used up"
-_UNREACHABLE = "the shared state does not respond"
 
 
 class _Allowance:
@@ -80,7 +78,7 @@ class Explorer:
         if not prevented and self._clock() < allowance.closed_until_s:
             prevented = allowance.why
         if not prevented and allowance.requests < 1.0:
-            prevented = _SHARE_USED
+            prevented = SHARE_USED
         if prevented:
             return Draw(prevented=prevented)
         number = self._number(wish.id)
@@ -133,7 +131,7 @@ class Explorer:
         except (BudgetError, StateError) as error:
             allowance = self._allowances[policy.id]
             allowance.closed_until_s = self._clock() + _CLOSED_S
-            allowance.why = _MONEY_USED if isinstance(error, BudgetError) else _UNREACHABLE
+            allowance.why = MONEY_USED if isinstance(error, BudgetError) else UNREACHABLE
             return None
         except asyncio.CancelledError:
             # What was reserved for a client that has left meanwhile must not stay reserved.
