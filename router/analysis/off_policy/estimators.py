@@ -80,14 +80,15 @@ class Log(Struct, frozen=True, eq=False):
 
 
 class Estimates(Struct, frozen=True):
-    """What a policy is worth by each method. `effective` is the effective sample size; `compared` how many requests
-    have a value and the policy's action, `deviating` how many of these are not the logged choice.
+    """What a policy is worth by each method; the direct one has no interval, since no sample size says how wrong
+    forecasts are. `effective` is the effective sample size; `compared` how many requests have a value and the policy's
+    action, `deviating` how many of these are not the logged choice.
     """
 
     doubly_robust: Estimate
     self_normalised: Estimate
     ips: Estimate
-    direct: Estimate
+    direct: float
     effective: float
     compared: int
     deviating: int
@@ -101,7 +102,7 @@ def estimate(log: Log) -> Estimates:
         doubly_robust=doubly_robust(log),
         self_normalised=_self_normalised(log, weights),
         ips=_ips(log, weights),
-        direct=_direct(log),
+        direct=float(log.forecast.mean()),
         effective=effective_size(weights),
         compared=int(used.sum()),
         deviating=int((used & ~log.is_choice).sum()),
@@ -226,10 +227,6 @@ def _ips(log: Log, weights: Doubles) -> Estimate:
         return Estimate(math.nan, log.least, log.most)
     half = t_quantile(effective_size(weights) - 1.0) * float(terms.std()) / math.sqrt(len(terms))
     return _clipped(log, float(terms.mean()), half)
-
-
-def _direct(log: Log) -> Estimate:
-    return _clipped(log, float(log.forecast.mean()), _Z * float(log.forecast.std()) / math.sqrt(len(log)))
 
 
 def _clipped(log: Log, value: float, half: float) -> Estimate:

@@ -99,10 +99,12 @@ def _print(value: PolicyValue, policy: Policy | None) -> None:
             ("doubly_robust", "doubly robust"),
             ("self_normalised", "IPS, self-normalised"),
             ("ips", "IPS"),
-            ("direct", "direct (forecasts)"),
         ):
             of_new, of_today = (getattr(each.quality, name) for each in (value.new, value.today))
             shown.add_row(label, f"{of_new.value:.3f}", _span(of_new), f"{of_today.value:.3f}", _span(of_today))
+        shown.add_row(
+            "direct (forecasts)", f"{value.new.quality.direct:.3f}", "", f"{value.today.quality.direct:.3f}", ""
+        )
         out.print(shown)
         sizes = " and ".join(f"{each.quality.effective:,.0f}" for each in (value.new, value.today))
         out.print(f"effective sample sizes {sizes}; {value.new.quality.deviating} judged answers of explored cards")
