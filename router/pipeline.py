@@ -12,6 +12,7 @@ from msgspec import Struct
 from router.cards.catalog import Catalog
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
+from router.decide.exploration import Draw
 from router.decide.flags import Flags, parse_flags
 from router.decide.narrowing import cards_above
 from router.decide.plans.catalog import NO_PLANS, Plans
@@ -116,6 +117,7 @@ class Router:
         is_batch: bool = False,
         hidden: frozenset[str] = frozenset(),
         memory: MemoryView = NO_MEMORY,
+        draw: Draw | None = None,
     ) -> Routed:
         """Choose a card for `request`, or a plan of the policy.
 
@@ -126,7 +128,8 @@ class Router:
         id of the plan that the client named; `load` is how busy servers are (`RequestContext`); `canaries` are the ids
         of the canaries that may take this request; `is_batch`: the request can wait; `hidden` are the ids of those
         unavailable cards that do not exist for the client; `memory` is what the error memory says, which counts where
-        the policy applies it. Raises CallerError for flags that cannot be read, and for limits that no card meets.
+        the policy applies it; `draw` is what the policy's exploration needs, which draws nothing where flags in the
+        prompt narrow the choice. Raises CallerError for flags that cannot be read, and for limits that no card meets.
         """
         applied = policy if isinstance(policy, Policy) else self.policies.named(policy)
         requested = parse_flags(flags) if isinstance(flags, str) else flags
@@ -147,7 +150,11 @@ class Router:
                 features = self._perceive.with_parts(features, parts[:_MOST_PARTS])
         corrections = self._corrections(applied, features, memory)
         forecast = corrected(self.forecast_of(features, applied), self.catalog, corrections)
-        request_context = RequestContext(unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden)
+        if draw is not None and (in_prompt.limits or in_prompt.goals):
+            draw = Draw(prevented="flags in the prompt narrow the choice")
+        request_context = RequestContext(
+            unavailable or {}, today, kept, plan, load or {}, canaries, is_batch, hidden, draw
+        )
 
         def decided(by: Policy, flags: Flags, context: RequestContext) -> Decision:
             return decide(self.catalog, features, forecast, by, flags, self.predictor.id, context, self.plans)

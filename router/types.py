@@ -234,6 +234,32 @@ class CanaryChoice(Struct, frozen=True):
     taken: bool
 
 
+class Exploration(Struct, frozen=True, omit_defaults=True):
+    """Whether another card answers than the one that was chosen, to learn how good it is.
+
+    `choice` is the id of the card or plan that was chosen; `propensities` is the probability with which each candidate
+    answers this request: of the choice, and of each that could be drawn; it is 0 for all others. `number`, in [0, 1),
+    decided. `explored` is the drawn card, which answers; None where the choice does. `refused`: a card was drawn, but
+    could not be paid. `prevented` is why none could be drawn, empty where one could. `no_dearer`: only cards that are
+    forecast to cost no more than the choice could be drawn.
+    """
+
+    choice: str
+    propensities: dict[str, float]
+    number: float | None = None
+    explored: str | None = None
+    refused: bool = False
+    prevented: str = ""
+    no_dearer: bool = False
+
+    @property
+    def result(self) -> Literal["explored", "refused", "prevented", "not_drawn"]:
+        """What became of it, in one word."""
+        if self.explored is not None:
+            return "explored"
+        return "refused" if self.refused else "prevented" if self.prevented else "not_drawn"
+
+
 class Decision(Struct, frozen=True):
     """The chosen card and the explanation of the choice.
 
@@ -243,6 +269,7 @@ class Decision(Struct, frozen=True):
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
+    `exploration` is set where the policy explores: `candidates` then begins with the card that answers.
     """
 
     plan: Plan
@@ -257,6 +284,7 @@ class Decision(Struct, frozen=True):
     plans: Mapping[str, PlanOutlook] = {}
     canary: CanaryChoice | None = None
     memory: str = ""
+    exploration: Exploration | None = None
 
     @property
     def card(self) -> str:
@@ -267,7 +295,8 @@ class Decision(Struct, frozen=True):
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
-        optional = {"plans": dict(fields.pop("plans")), "canary": fields.pop("canary"), "memory": fields.pop("memory")}
+        optional = {"plans": dict(fields.pop("plans"))}
+        optional |= {name: fields.pop(name) for name in ("canary", "memory", "exploration")}
         added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 

@@ -25,14 +25,15 @@ _BROKEN_DOMAINS = 5
 
 
 class Outcomes(Struct, frozen=True, eq=False):
-    """Full information about prompts: forecasts and scores `(prompts, cards)`, the cells of each prompt `(prompts,
-    tables)`, its domain `(prompts,)`. The predictor was fitted on other prompts.
+    """Full information about prompts: forecasts with their standard deviation, and scores `(prompts, cards)`, the cells
+    of each prompt `(prompts, tables)`, its domain `(prompts,)`. The predictor was fitted on other prompts.
     """
 
     name: str
     cards: tuple[str, ...]
     expected: Doubles
     compared: Doubles
+    std: Doubles
     scores: Doubles
     cells: Indices
     domains: tuple[str, ...]
@@ -107,6 +108,7 @@ def load(folder: Path, encoder: Encoder, part: Part, most_cards: int = 12) -> Ou
         data.models,
         expectation.quality[:, :-1],
         expectation.compared[:, :-1],
+        expectation.quality_std[:, :-1],
         np.asarray(streamed.scores, dtype=np.float64),
         np.array([cells_of(topic) for topic in topics]),
         streamed.domains,

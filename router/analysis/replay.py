@@ -13,6 +13,7 @@ from msgspec import Struct
 from router import __version__
 from router.cards.schema import Belief
 from router.decide.engine import RequestContext, decide
+from router.decide.exploration import draw_again
 from router.decide.flags import Flags, parse_flags
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.policy import Policies, Policy
@@ -28,7 +29,8 @@ from router.store.records.snapshots import CatalogSnapshot, read_catalogue, read
 from router.types import Decision, Features
 
 _MAX_NAMED = 3
-_COMPARED = ("card", "fallbacks", "guard", "quality", "quality_std", "cost_usd", "latency_ms", "plan")
+NO_FLAGS = Flags()
+_COMPARED = ("card", "fallbacks", "guard", "quality", "quality_std", "cost_usd", "latency_ms", "plan", "exploration")
 
 
 class Difference(Struct, frozen=True, rename={"field": "what", "recorded": "then", "replayed": "again"}):
@@ -94,6 +96,23 @@ class Replayer:
         reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)
         return self._decide(recorded, cards, policy, plans, today, reasons)
 
+    def decide_by(
+        self,
+        recorded: DecisionRecord,
+        cards: CatalogSnapshot,
+        policy: Policy,
+        today: datetime.date | None,
+        plans: Plans = NO_PLANS,
+        flags: Flags = NO_FLAGS,
+    ) -> Replay:
+        """Decide a recorded request by another policy, with `flags` beside those of the request, and without
+        exploration. Raises as `replay`.
+        """
+        recorded = msgspec.structs.replace(
+            recorded, exploration=None, flags=str(read_flags(recorded.flags).overridden_by(flags))
+        )
+        return self._decide(recorded, cards, policy, plans, today, ())
+
     def _decide(
         self,
         recorded: DecisionRecord,
@@ -124,6 +143,7 @@ class Replayer:
                     recorded.canaries,
                     recorded.is_batch,
                     frozenset(recorded.hidden),
+                    draw_again(recorded.exploration),
                 ),
                 plans,
             )
@@ -223,6 +243,7 @@ def _differences(recorded: DecisionRecord, decision: Decision) -> tuple[Differen
                 best.cost_usd,
                 best.latency_ms,
                 decision.outlook,
+                decision.exploration,
             ),
             strict=True,
         )

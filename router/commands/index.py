@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "drift": ("learning.drift", "Print which cards answer worse or better than before, and whether the prompts have changed."),
     "gaps": ("learning.gaps", "Print groups of novel prompts, the best card for each today, and what an adapter would be worth."),
+    "evaluate-policy": (
+        "learning.evaluate_policy",
+        "Estimate quality and cost of NEW beside today's policy, from judged answers.",
+    ),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
     "adapters": (
         "catalogue.adapters",

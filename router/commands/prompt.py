@@ -56,6 +56,7 @@ def prompt(
     as_json: options.Json = False,
 ) -> None:
     from router import Router
+    from router.decide.exploration import Draw
 
     request = _read_request(prompt, messages)
     router = Router.default(cards, policies, artifact)
@@ -68,6 +69,7 @@ def prompt(
             unavailable=reach.unavailable,
             today=options.today(),
             is_typed=True,
+            draw=Draw(),
         )
     except NoCandidateError as error:
         if not reach.note or not reach.unavailable:

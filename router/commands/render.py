@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from router.cards import Card
     from router.cards.sources.refresh import RefreshReport
     from router.learn.evaluation.report import Report
-    from router.types import Candidate, Decision, PlanOutlook, Usage
+    from router.types import Candidate, Decision, Exploration, PlanOutlook, Usage
 
 _PIPE_WIDTH = 160
 
@@ -54,6 +54,8 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
     guard = decision.guard
     if guard.state == "held" or (explain and guard.state != "off"):
         out.print(f"guard     {guard.state}: {escape(guard.reason)}")
+    if explain and (exploration := decision.exploration) is not None:
+        out.print(f"explores  {escape(exploration_in_words(exploration))}")
     out.print()
     parts = list(best.parts) if explain else []
     columns = ("card", "score", "quality", "±", "cost", "per 1,000", "latency", *(f"+{part}" for part in parts))
@@ -82,6 +84,17 @@ def print_decision(decision: Decision, top: int, explain: bool, evidence: Mappin
         what = "cards and plans" if decision.plans else "cards"
         out.print(f"{len(decision.rejections)} {what} rejected (--explain shows why)")
     out.print(f"\n[dim]policy {decision.policy} · artifact {decision.artifact}[/]")
+
+
+def exploration_in_words(exploration: Exploration) -> str:
+    """Who answers with which probability, and why."""
+    if exploration.prevented:
+        return f"nothing: {exploration.prevented}"
+    shares = ", ".join(f"{name} {100 * share:.3g} %" for name, share in exploration.propensities.items())
+    if exploration.explored is not None:
+        return f"{exploration.explored} answers in place of {exploration.choice}; each would with: {shares}"
+    refused = "; another card was drawn, and could not be paid" if exploration.refused else ""
+    return f"who answers: {shares}{refused}"
 
 
 def _print_explanation(out: Console, decision: Decision, evidence: Mapping[str, str]) -> None:

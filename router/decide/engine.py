@@ -15,13 +15,14 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
+from router.decide.exploration import Asked, Draw, Scored, explore
 from router.decide.fallbacks import fallbacks_of
 from router.decide.fields import DecisionInputs
 from router.decide.flags import Flags
 from router.decide.goals import LOSS, assumptions, loss_of, loss_weight, parts_of
 from router.decide.guard import GuardEvaluation, GuardRule, uncertainty_of
 from router.decide.limits import LimitResult, among, evaluate
-from router.decide.plans.canary import Trial, predecessor, with_predecessor
+from router.decide.plans.canary import Trial, conversation_card, predecessor, with_predecessor
 from router.decide.plans.catalog import NO_PLANS, Plans
 from router.decide.plans.forecast.columns import Columns
 from router.decide.plans.members import Chooser
@@ -63,7 +64,7 @@ class RequestContext(Struct, frozen=True):
     is how busy the servers of cards are, in [0, 1], by the ids of `Catalog.hosts`; 0 where it is left out. `canaries`
     are the ids of the canaries that take this request where the choice falls on their predecessors. `is_batch`: the
     request can wait. `hidden` are ids, all in `unavailable` too, of cards that do not exist for the client: no
-    explanation names them.
+    explanation names them. `draw` is what the policy's exploration needs; None explores nothing.
     """
 
     unavailable: Mapping[str, str] = {}
@@ -74,6 +75,7 @@ class RequestContext(Struct, frozen=True):
     canaries: tuple[str, ...] = ()
     is_batch: bool = False
     hidden: frozenset[str] = frozenset()
+    draw: Draw | None = None
 
 
 def decide(
@@ -143,8 +145,8 @@ def decide(
     # The cards are sorted by id and the sort is stable: the id breaks ties.
     order = candidates[np.argsort(score[candidates], kind="stable")]
     chosen, guard, pick = int(order[0]), NO_GUARD, _argmin(score)
-    kept = None if features.dependence <= INDEPENDENT else request_context.kept
-    current = _conversation_card(policy, predecessor(catalog, kept), catalog, rejected)
+    keeps = policy.conversations == "keep" and features.dependence > INDEPENDENT
+    current = conversation_card(catalog, request_context.kept, rejected) if keeps else None
     evaluation = _guard_evaluation(policy, combined, inputs, forecast, parts, score, current, features.dependence)
     ids = catalog.ids if rows is None else rows.ids
     if evaluation is not None:
@@ -158,6 +160,11 @@ def decide(
             order[1 : rank + 1] = order[:rank]
             order[0] = chosen
     order, canary = (order, None) if trial is None else trial.applied(ids[chosen], order, rejected)
+    order, exploration = explore(
+        policy.exploration,
+        Asked(request_context.draw, features, request_context.kept, request_context.plan, relaxed or unmet, canary),
+        Scored(order, catalog, ids, score, forecast, combined),
+    )
     plan = _plan(catalog, rows, order, policy.fallbacks, needed_tokens(features))
     return Decision(
         plan=plan if canary is None else with_predecessor(plan, canary, policy.fallbacks),
@@ -171,6 +178,7 @@ def decide(
         guard=guard,
         plans={} if rows is None else Outlooks(rows, inputs.forecast),
         canary=canary,
+        exploration=exploration,
     )
 
 
@@ -274,12 +282,6 @@ def _plan_hints(
             stated = ", ".join(named) or "none"
             lines.append(f"the plans of the policy are {stated}; name one as the model plan/NAME, or under its `plans`")
     return lines
-
-
-def _conversation_card(policy: Policy, card: str | None, catalog: Catalog, rejected: Mask) -> int | None:
-    """The position of the conversation's card where the policy keeps it and it passes every limit; else None."""
-    position = None if card is None or policy.conversations == "free" else catalog.position(card)
-    return None if position is None or rejected[position] else position
 
 
 def _guard_evaluation(

@@ -16,7 +16,7 @@ from router.errors import FieldError
 DEFAULT_POLICY = "default"
 AUTO = re.compile(r"auto(?:/(?P<policy>[^\[\]]+))?(?:\[(?P<flags>.*)\])?", re.DOTALL)
 _PLAN = re.compile(rf"{PREFIX}(?P<plan>[^\[\]]+)(?:\[(?P<flags>.*)\])?", re.DOTALL)
-_OPTIONS = frozenset({"batch", "flags", "policy", "session"})
+_OPTIONS = frozenset({"batch", "explore", "flags", "policy", "session"})
 # OpenAI's words for requests that cost less, since they can wait.
 _WAITING_TIERS = ("batch", "flex")
 _MAX_CHARACTERS = 2_000
@@ -37,7 +37,7 @@ class RoutingOptions(Struct, frozen=True):
     """The options beside the model's name, in the headers or the body; empty where there are none.
 
     `flag_texts` are in rising precedence. `places` names where flags or a policy were given, for errors.
-    `batch`: the request can wait.
+    `batch`: the request can wait. `explore`: the policy may let another card answer than the best forecast would.
     """
 
     flag_texts: tuple[str, ...] = ()
@@ -45,6 +45,7 @@ class RoutingOptions(Struct, frozen=True):
     session: str = ""
     places: tuple[str, ...] = ()
     batch: bool = False
+    explore: bool = True
 
     def added_to(self, flags: Flags) -> Flags:
         """`flags` with these options' flags added; a later goal overrides an earlier one. Raises FlagError, also
@@ -157,19 +158,20 @@ def read_routing_options(headers: Mapping[str, str], body: Mapping[str, Any]) ->
         policy=policies["x-route-policy"] or policies["route.policy"],
         session=headers.get("x-route-session", "") or _text(route, "session", "route.session"),
         places=tuple(place for place, value in (flags | policies).items() if value.strip()),
-        batch=_batch(headers, route, body),
+        batch=_stated("batch", headers, route, default=body.get("service_tier") in _WAITING_TIERS),
+        explore=_stated("explore", headers, route, default=True),
     )
 
 
-def _batch(headers: Mapping[str, str], route: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
-    """Whether the request is marked as one that can wait. Raises FieldError."""
-    stated = {"route.batch": route.get("batch"), "x-route-batch": headers.get("x-route-batch")}
+def _stated(option: str, headers: Mapping[str, str], route: Mapping[str, Any], *, default: bool) -> bool:
+    """What an option that is true or false is in the header, else in the body. Raises FieldError."""
+    stated = {f"route.{option}": route.get(option), f"x-route-{option}": headers.get(f"x-route-{option}")}
     for place, value in stated.items():
         if value not in (None, "", True, False, "true", "false"):
             raise FieldError(place, "must be true or false")
     marks = [value in (True, "true") for value in stated.values() if value not in (None, "")]
     # The header, which comes last, takes precedence.
-    return marks[-1] if marks else body.get("service_tier") in _WAITING_TIERS
+    return marks[-1] if marks else default
 
 
 def _text(holder: Mapping[str, Any], field: str, place: str) -> str:

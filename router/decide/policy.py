@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from router.cards.catalog import Catalog, CatalogError
 from router.cards.schema import Belief
+from router.decide.exploration import ExplorationRule
 from router.decide.fields import FIELD_NAMES
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import GOALS
@@ -92,7 +93,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: what judges answers for that, code or
-    another card.
+    another card. `explore`: how often another card answers than the choice, where the forecast does not exclude that it
+    is better.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -115,6 +117,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Literal["on", "off"] = "off"
     learning: Literal["off", "observe", "apply"] = "observe"
     graders: tuple[Grader, ...] = ()
+    # Left out of the policy's snapshot where it is not stated.
+    explore: Literal["off"] | ExplorationRule | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         for goal in self.goals:
@@ -142,6 +146,11 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     def guard_rule(self) -> GuardRule | None:
         """The guard's thresholds; None where the policy has no guard."""
         return self.guard if isinstance(self.guard, GuardRule) else _GUARD_RULES[self.guard]
+
+    @property
+    def exploration(self) -> ExplorationRule | None:
+        """How much the policy explores; None where it does not."""
+        return self.explore if isinstance(self.explore, ExplorationRule) else None
 
     @property
     def flags(self) -> Flags:
@@ -191,7 +200,7 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
     problems: list[str] = []
     for file in yaml_files(folder):
         try:
-            policies.append(_load_policy(file, catalog, plans))
+            policies.append(load_policy(file, catalog, plans))
         except FileError as error:
             problems.append(str(error))
     if problems:
@@ -201,7 +210,8 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
     return Policies(policies)
 
 
-def _load_policy(file: Path, catalog: Catalog | None, plans: Plans | None) -> Policy:
+def load_policy(file: Path, catalog: Catalog | None = None, plans: Plans | None = None) -> Policy:
+    """Load the policy in `file`, whose name without its end is the policy's id. Raises FileError."""
     policy, lines = load(file, Policy, "a policy (keys and values)")
     if policy.id != file.stem:
         raise FileError(str(file), lines.get(("id",)), f'id: "{policy.id}" differs from the file name')

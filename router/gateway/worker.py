@@ -31,6 +31,7 @@ from router.gateway.learning.promoted import PromotedArtifact
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
+from router.gateway.routing.explorer import Explorer
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
@@ -128,11 +129,13 @@ class Gateway:
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
-        sessions = Sessions(self.conversations)
+        sessions, explorer = Sessions(self.conversations), Explorer(self.state)
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
-            selector=Selector(self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories),
+            selector=Selector(
+                self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories, explorer
+            ),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher, gate),
             admission=self.admission,

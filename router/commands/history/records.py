@@ -304,6 +304,10 @@ def _decision_lines(decision: DecisionRecord | None) -> list[tuple[str, str]]:
         lines.append(
             ("canary", f"{canary.card} of {canary.of}: {'took' if canary.taken else 'did not take'} the request")
         )
+    if decision.exploration is not None:
+        from router.commands.render import exploration_in_words
+
+        lines.append(("explores", exploration_in_words(decision.exploration)))
     if decision.is_batch:
         lines.append(("batch", "the request can wait"))
     if decision.flags:

@@ -64,6 +64,13 @@ def predecessor(catalog: Catalog, card: str | None) -> str | None:
     return next((of for of, canary in catalog.canaries.items() if canary.card == card), card)
 
 
+def conversation_card(catalog: Catalog, kept: str | None, rejected: Mask) -> int | None:
+    """The position of the card that answered the conversation before, as far as it passes every limit; else None."""
+    card = predecessor(catalog, kept)
+    position = None if card is None else catalog.position(card)
+    return None if position is None or rejected[position] else position
+
+
 def with_predecessor(plan: Plan, choice: CanaryChoice, count: int) -> Plan:
     """The plan of a canary: where it fails, the card answers that would have answered without it."""
     if not choice.taken or not isinstance(plan, SinglePlan):

@@ -19,6 +19,7 @@ from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.composed import PlannedCall, bounds_of_plan, calls_of_plan
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.perceive.forecaster import TAIL_95
+from router.store.state.limits import NANO
 from router.store.state.protocol import Claim, Reservation, StateError, StateStore
 from router.types import ComposedPlan, Features, Forecast, known
 from router.wire import read_request
@@ -30,12 +31,14 @@ _USUAL = Expected(0, ASSUMED_OUTPUT_TOKENS, ASSUMED_OUTPUT_TOKENS * TAIL_95)
 
 
 class Accounting:
-    """Reserves and settles the cost of one request where its key has a budget."""
+    """Reserves and settles the cost of one request where its key has a budget; settles what exploration reserved."""
 
     def __init__(self, state: StateStore, lines: BudgetLines) -> None:
         self._state, self._lines = state, lines
         self._reservation: Reservation | None = None
         self._bounds = _NOTHING
+        self._explored: Reservation | None = None
+        self._explored_usd = 0.0
 
     @property
     def is_charged(self) -> bool:
@@ -49,7 +52,7 @@ class Accounting:
 
         Raises BudgetError where the key's budget does not allow it. `is_text`: the answer is written by a model.
         """
-        key = request.key
+        key, self._explored = request.key, selection.reserved
         if key is None or key.budget_usd_per_day is None:
             return
         self._bounds = await _bounds(request, selection, is_text=is_text)
@@ -65,6 +68,9 @@ class Accounting:
 
         Where the cost is not known, a request that was `served` costs what was reserved.
         """
+        if self._explored is not None:
+            is_known = unfinished == "nothing" and not (cost_usd is None and served)
+            self._explored_usd = (cost_usd or 0.0) if is_known else self._explored.cost_nano / NANO
         if self._reservation is None:
             return cost_usd
         likely, reserved, _ = self._bounds
@@ -79,6 +85,10 @@ class Accounting:
 
     async def settle(self, cost_usd: float) -> None:
         """Replace what was reserved by what the request is charged, once."""
+        explored, self._explored = self._explored, None
+        if explored is not None:
+            with contextlib.suppress(StateError):
+                await self._state.settle(explored, self._explored_usd)
         reservation, self._reservation = self._reservation, None
         if reservation is None:
             return

@@ -139,7 +139,7 @@ class CompletionHandler:
             await self._responder.whole(200, {}, answer)
             return
         await self._ownership.check(request, self._at)
-        selection = self._selection = await services.selector.select(request)
+        selection = self._selection = await services.selector.select(request, self._record_id)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
         running = await self._take_turn(request, selection.card)

@@ -31,6 +31,10 @@ def routing_headers(
         headers["x-route-card"] = response.card.id
     if selection.routed is not None:
         headers["x-route-policy"] = selection.policy.id
+        exploration = selection.routed.decision.exploration
+        if exploration is not None and (explored := exploration.explored) is not None:
+            # How probably this card was drawn, and which one would have answered.
+            headers["x-route-explored"] = f"{exploration.propensities[explored]:.6g}; choice={exploration.choice}"
     expected = selection.expected(response.card.id) if response is not None else None
     if expected is not None:
         headers["x-route-quality"] = f"{expected.quality:.3f}"

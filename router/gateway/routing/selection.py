@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from router.cards import Catalog
 from router.cards.schema import Card
+from router.decide.exploration import Draw
 from router.decide.flags import Flags, parse_flags
 from router.decide.goals import LOAD
 from router.decide.limits import meets_facts
@@ -44,10 +45,11 @@ from router.gateway.http.surfaces import Surface
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.canaries import Canaries
+from router.gateway.routing.explorer import Explorer, Wish
 from router.gateway.routing.refusals import refused_by, unsupported
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
-from router.store.state.protocol import LastAnswer
+from router.store.state.protocol import LastAnswer, Reservation
 from router.types import Api, ComposedPlan, Plan, SinglePlan, known
 from router.wire import ChatRequest, read_request
 from router.wire.reading.identity import Identity, identity_of
@@ -87,7 +89,8 @@ class Selection(Struct, frozen=True, eq=False):
 
     `chat_body` is the body converted to chat where that has been done. `routed` is None where the client named the card
     itself, `identity` where nothing is remembered of such a request. `affinity` is the server that has the
-    conversation. `spec` is the file of a composed plan. `is_batch`: the request can wait.
+    conversation. `spec` is the file of a composed plan. `is_batch`: the request can wait. `reserved` is the money that
+    is set aside for an explored answer.
     """
 
     plan: Plan
@@ -100,6 +103,7 @@ class Selection(Struct, frozen=True, eq=False):
     affinity: Affinity = NO_AFFINITY
     spec: PlanSpec | None = None
     is_batch: bool = False
+    reserved: Reservation | None = None
 
     @property
     def card(self) -> Card:
@@ -125,9 +129,10 @@ class Selector:
         sessions: Sessions,
         canaries: Canaries,
         memories: Memories,
+        explorer: Explorer,
     ) -> None:
         self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
-        self._memories = memories
+        self._memories, self._explorer = memories, explorer
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     @property
@@ -135,13 +140,16 @@ class Selector:
         """How many cards can be called now."""
         return self._availability.callable_cards
 
-    async def select(self, request: GatewayRequest) -> Selection:
-        """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called."""
+    async def select(self, request: GatewayRequest, record_id: str = "") -> Selection:
+        """The plan for a request. Raises CallerError, or ConfigurationError where no suitable card can be called.
+
+        Only what is answered and recorded, and so has a `record_id`, is explored.
+        """
         target = read_target(request.body.get("model"), request.active.aliases_of(request.key))
         options = read_routing_options(request.headers, request.body)
         if target.card is not None:
             return await self._named(request, target.card, options)
-        return await self._routed(request, target, options)
+        return await self._routed(request, target, options, record_id)
 
     async def _named(self, request: GatewayRequest, name: str, options: RoutingOptions) -> Selection:
         router = request.active.router
@@ -167,7 +175,9 @@ class Selector:
             plan, request.body, policy, router.catalog, identity=identity, affinity=affinity, is_batch=options.batch
         )
 
-    async def _routed(self, request: GatewayRequest, target: Target, options: RoutingOptions) -> Selection:
+    async def _routed(
+        self, request: GatewayRequest, target: Target, options: RoutingOptions, record_id: str
+    ) -> Selection:
         if request.surface.api == "embeddings":
             raise FieldError("model", "must name a card: vectors of different models cannot be compared")
         policy = _policy(request, target, options)
@@ -182,23 +192,17 @@ class Selector:
         catalog = request.active.router.catalog
         canaries = self._canaries.admitted(catalog, identity.session, request.key_id, kept, bound=bool(elsewhere))
         # Read here: where the decision runs in a thread, the event loop changes the pool meanwhile.
-        cooling_down, load = self._pool.cooling_down(request.key_id), self._load(request, policy, flags)
+        cooling, load = self._pool.cooling_down(request.key_id), self._load(request, policy, flags)
+        # To split a prompt and to score its parts takes much longer than a decision about the whole.
+        run = runner(request.is_large or request.active.router.may_split(policy, named))
+        decide = functools.partial(
+            self._decide, request, chat, flags, policy, named, kept, cooling, elsewhere, load, canaries, options.batch
+        )
+        has_budget = request.key is not None and request.key.budget_usd_per_day is not None
+        wish = Wish(record_id, not options.explore, last is not None or identity.continues, has_budget)
         try:
-            # To split a prompt and to score its parts takes much longer than a decision about the whole.
-            decide = runner(request.is_large or request.active.router.may_split(policy, named))
-            routed = await decide(
-                self._decide,
-                request,
-                chat,
-                flags,
-                policy,
-                named,
-                kept,
-                cooling_down,
-                elsewhere,
-                load,
-                canaries,
-                options.batch,
+            routed, reserved = await self._explorer.explored(
+                policy, wish, request.surface.api, catalog, lambda draw: run(decide, draw)
             )
         except (NoCandidateError, PromptFlagError):
             keys = request.active.keys
@@ -213,7 +217,7 @@ class Selector:
         plan, body = routed.decision.plan, decided.body
         spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None
         return Selection(
-            plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec, options.batch
+            plan, body, policy, catalog, decided.chat_body, routed, identity, affinity, spec, options.batch, reserved
         )
 
     def _without_its_state(
@@ -251,6 +255,7 @@ class Selector:
         load: Mapping[str, float],
         canaries: tuple[str, ...],
         is_batch: bool,
+        draw: Draw | None,
     ) -> Routed:
         router = request.active.router
         today, key, keys = datetime.datetime.now(datetime.UTC).date(), request.key, request.active.keys
@@ -271,7 +276,7 @@ class Selector:
 
         def route(unavailable: Mapping[str, str]) -> Routed:
             unavailable = {**unavailable, **elsewhere} if elsewhere else unavailable
-            return decide(unavailable=unavailable, kept=kept, canaries=canaries, is_batch=is_batch)
+            return decide(unavailable=unavailable, kept=kept, canaries=canaries, is_batch=is_batch, draw=draw)
 
         native = bool(chat.native_only)
         refused = refused_by(router.catalog, request.surface.api, chat)

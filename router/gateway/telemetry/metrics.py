@@ -74,6 +74,11 @@ COUNTERS = {
             ("card", "of", "taken"),
         ),
         MetricSpec(
+            "pulvinar_explored",
+            "Decisions of policies that explore; result is explored, not_drawn, refused (no money) or prevented.",
+            ("policy", "result"),
+        ),
+        MetricSpec(
             "pulvinar_judgements",
             "Judgements of answers, by who judged and what became of them: learned, or why not.",
             ("kind", "result"),
@@ -225,6 +230,7 @@ class Metrics:
         self._broken = self._counters["pulvinar_streams_broken"].add
         self._canaries = self._counters["pulvinar_canary_requests"].add
         self._decisions = self._counters["pulvinar_decisions"].add
+        self._explored = self._counters["pulvinar_explored"].add
         self._durations = self._histograms["pulvinar_request_duration_seconds"].observe
         self._first_tokens = self._histograms["pulvinar_time_to_first_token_seconds"].observe
         self._overheads = self._histograms["pulvinar_overhead_seconds"].observe
@@ -252,6 +258,8 @@ class Metrics:
             self._decisions((policy, decision.guard))
             if (choice := decision.canary) is not None:
                 self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
+            if (exploration := decision.exploration) is not None:
+                self._explored((policy, exploration.result))
             self._qualities((policy,), decision.quality)
 
     def count_feedback(self, stored: Stored) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from router.formats.json import encodable
 from router.perceive.memory.corrections import Correction
-from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Outcome, PlanOutlook
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Exploration, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True, omit_defaults=True):
@@ -40,7 +40,8 @@ class DecisionRecord(
     `load` is that of `RequestContext` where a goal weighed it. `canaries` are those that the request could go to,
     `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait. `hidden` are
     the cards of other keys that the plans name, which were therefore not compared. `memory` is the version of the error
-    memory, and `corrections` what it changed in the forecasts.
+    memory, and `corrections` what it changed in the forecasts. `exploration` is there where the policy explores: with
+    which probability each candidate answered.
     """
 
     policy: str
@@ -79,6 +80,7 @@ class DecisionRecord(
     hidden: tuple[str, ...] = ()
     memory: str = ""
     corrections: tuple[Correction, ...] = ()
+    exploration: Exploration | None = None
 
 
 class Record(Struct, frozen=True, omit_defaults=True):

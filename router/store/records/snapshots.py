@@ -126,6 +126,7 @@ class Snapshots:
             hidden=_hidden_members(routed) if decided_with_plans else (),
             memory=routed.corrections.version,
             corrections=routed.corrections.of_cards,
+            exploration=decision.exploration,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""What another policy would have been worth, estimated from the requests that this one answered."""
