@@ -234,6 +234,14 @@ class CanaryChoice(Struct, frozen=True):
     taken: bool
 
 
+class ExperimentChoice(Struct, frozen=True):
+    """The experiment `name` sends the request to this `arm`. `version` is a hash of the arms and what assigns them."""
+
+    name: str
+    arm: str
+    version: str
+
+
 class Decision(Struct, frozen=True):
     """The chosen card and the explanation of the choice.
 
@@ -243,6 +251,7 @@ class Decision(Struct, frozen=True):
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
+    `experiment` is set where the request is part of one.
     """
 
     plan: Plan
@@ -257,6 +266,7 @@ class Decision(Struct, frozen=True):
     plans: Mapping[str, PlanOutlook] = {}
     canary: CanaryChoice | None = None
     memory: str = ""
+    experiment: ExperimentChoice | None = None
 
     @property
     def card(self) -> str:
@@ -267,7 +277,8 @@ class Decision(Struct, frozen=True):
         """The decision with every candidate and rejection as plain values, for JSON."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
-        optional = {"plans": dict(fields.pop("plans")), "canary": fields.pop("canary"), "memory": fields.pop("memory")}
+        optional = {name: fields.pop(name) for name in ("plans", "canary", "memory", "experiment")}
+        optional["plans"] = dict(optional["plans"])
         added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 

@@ -17,6 +17,8 @@ from router.decide.goals import GOALS
 from router.decide.guard import GuardRule
 from router.decide.plans.catalog import Plans
 from router.decide.plans.spec import PlanId
+from router.decide.trials.checks import problems_of
+from router.decide.trials.spec import ExperimentSpec, Shadow, Trials
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
@@ -73,6 +75,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     what the cards state: evidence of ability for decisions by this policy. `headers`: whether responses have the
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: code that judges answers for that.
+    `shadow`: what answers a share of the requests once more, for nobody; `experiment`: which of several policies or
+    cards does better.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -95,6 +99,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     headers: Literal["on", "off"] = "off"
     learning: Literal["off", "observe", "apply"] = "observe"
     graders: tuple[Grader, ...] = ()
+    shadow: Shadow | None = None
+    experiment: ExperimentSpec | None = None
 
     def __post_init__(self) -> None:
         for goal in self.goals:
@@ -169,6 +175,9 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
             policies.append(_load_policy(file, catalog, plans))
         except FileError as error:
             problems.append(str(error))
+    if not problems:
+        trials = {policy.id: Trials(policy.shadow, policy.experiment) for policy in policies}
+        problems = problems_of(folder, trials, catalog)
     if problems:
         raise ConfigurationError("\n".join(problems))
     if not policies:

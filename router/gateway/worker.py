@@ -27,6 +27,7 @@ from router.gateway.learning.memories import Memories
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
+from router.gateway.routing.experiments import Experiments
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
@@ -92,11 +93,13 @@ class Gateway:
             several_keys=lambda: len(reloader.current.keys) > 1,
         )
         self.memories = Memories(self.state, lambda: reloader.current)
+        read_records = None if backend is None else backend.read_records
+        self.experiments = Experiments(self.state, lambda: reloader.current, read_records)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
-            None if backend is None else backend.read_records,
+            read_records,
             self.metrics.count_judgement,
         )
         self.models = _model_list(reloader.current)
@@ -106,7 +109,9 @@ class Gateway:
         self.visitors, self.proxies = _visitors(reloader.current), TrustedProxies(config.trusted_proxies)
         self.services = Services(
             reloader=reloader,
-            selector=Selector(self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories),
+            selector=Selector(
+                self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories, self.experiments
+            ),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher, gate),
             admission=self.admission,
@@ -126,6 +131,7 @@ class Gateway:
         await self.availability.probe_now()
         await self.canaries.refresh()
         await self.memories.refresh()
+        await self.experiments.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
@@ -134,6 +140,7 @@ class Gateway:
             asyncio.create_task(self._share_metrics()),
             asyncio.create_task(self.canaries.run()),
             asyncio.create_task(self.memories.run()),
+            asyncio.create_task(self.experiments.run()),
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
@@ -264,6 +271,7 @@ class Gateway:
             "callable": lambda: self.availability.callable_cards,
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
+            "experiments_stopped": lambda: self.experiments.stopped,
             "cards_corrected": lambda: self.memories.applied,
             "judgements_waiting": lambda: self.learner.waiting,
             "config_version": lambda: self.reloader.current.number,

@@ -31,6 +31,8 @@ def routing_headers(
         headers["x-route-card"] = response.card.id
     if selection.routed is not None:
         headers["x-route-policy"] = selection.policy.id
+        if (choice := selection.routed.decision.experiment) is not None:
+            headers["x-route-experiment"] = f"{choice.name}/{choice.arm}"
     expected = selection.expected(response.card.id) if response is not None else None
     if expected is not None:
         headers["x-route-quality"] = f"{expected.quality:.3f}"

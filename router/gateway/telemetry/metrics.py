@@ -73,6 +73,7 @@ COUNTERS = {
             "Requests of which a canary takes a share; taken is yes or no.",
             ("card", "of", "taken"),
         ),
+        MetricSpec("pulvinar_experiment_requests", "Requests that are part of an experiment.", ("experiment", "arm")),
         MetricSpec(
             "pulvinar_judgements",
             "Judgements of answers, by who judged and what became of them: learned, or why not.",
@@ -152,6 +153,7 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     ),
     "state_waiting": PolledMetric("pulvinar_state_waiting", "Costs that the shared state has not been given yet."),
     "canaries_stopped": PolledMetric("pulvinar_canaries_stopped", "Canaries that were rolled back.", "max"),
+    "experiments_stopped": PolledMetric("pulvinar_experiments_stopped", "Experiments that have ended.", "max"),
     "cards_corrected": PolledMetric(
         "pulvinar_cards_corrected", "Cards whose forecasts the error memory corrects for all keys.", "max"
     ),
@@ -240,6 +242,8 @@ class Metrics:
             self._decisions((policy, decision.guard))
             if (choice := decision.canary) is not None:
                 self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
+            if (arm := decision.experiment) is not None:
+                self._counters["pulvinar_experiment_requests"].add((arm.name, arm.arm))
             self._qualities((policy,), decision.quality)
 
     def count_feedback(self, stored: Stored) -> None:
