@@ -24,6 +24,9 @@ from router.gateway.http.client.address import TrustedProxies
 from router.gateway.http.origins import Visitors
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
+from router.gateway.offpath.dollars import DailyDollars
+from router.gateway.offpath.shadow import Shadows
+from router.gateway.offpath.work import OffPath
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
@@ -102,6 +105,7 @@ class Gateway:
             read_records,
             self.metrics.count_judgement,
         )
+        self.off_path = OffPath(self._has_room, lambda: self._waiting > 0)
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -120,6 +124,13 @@ class Gateway:
             sessions=sessions,
             recorder=Recorder(self._store_snapshot),
             learner=self.learner,
+            shadows=Shadows(
+                self.dispatcher,
+                self.off_path,
+                DailyDollars(self.state),
+                self._write,
+                self.metrics.count_shadow,
+            ),
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -142,6 +153,7 @@ class Gateway:
             asyncio.create_task(self.memories.run()),
             asyncio.create_task(self.experiments.run()),
             asyncio.create_task(self.learner.run()),
+            asyncio.create_task(self.off_path.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -163,6 +175,14 @@ class Gateway:
     def _waiting(self) -> int:
         """How many requests wait for a place or a deployment."""
         return self.admission.waiting + self.dispatcher.pool.waiting
+
+    async def _write(self, record: Record) -> None:
+        await self.services.write(record)
+
+    def _has_room(self) -> bool:
+        """Whether there is room for work that no client waits for."""
+        is_idle = not self._waiting and self.admission.running <= self.admission.max_running / 2
+        return is_idle and not self.is_draining
 
     @property
     def limits_problem(self) -> str | None:

@@ -16,6 +16,7 @@ from router.dispatch.bounds.pace import Pace
 from router.gateway.config.reload import ConfigReloader
 from router.gateway.learning.heard import Heard
 from router.gateway.learning.learner import Learner
+from router.gateway.offpath.shadow import Shadows
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
@@ -45,6 +46,7 @@ class Services(Struct, frozen=True, eq=False):
     sessions: Sessions
     recorder: Recorder
     learner: Learner
+    shadows: Shadows
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)

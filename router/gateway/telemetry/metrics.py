@@ -73,6 +73,11 @@ COUNTERS = {
             "Requests of which a canary takes a share; taken is yes or no.",
             ("card", "of", "taken"),
         ),
+        MetricSpec(
+            "pulvinar_shadow_requests",
+            "Requests that were to be answered in a shadow, too: compared, or why not.",
+            ("policy", "result"),
+        ),
         MetricSpec("pulvinar_experiment_requests", "Requests that are part of an experiment.", ("experiment", "arm")),
         MetricSpec(
             "pulvinar_judgements",
@@ -253,6 +258,10 @@ class Metrics:
     def count_judgement(self, kind: str, result: str) -> None:
         """Count what the error memory did with a judgement."""
         self._counters["pulvinar_judgements"].add((kind, result))
+
+    def count_shadow(self, policy: str, result: str) -> None:
+        """Count a request that a shadow was to answer."""
+        self._counters["pulvinar_shadow_requests"].add((policy, result))
 
     def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
         """Take over what servers hold now. A server that is no longer there keeps its counts."""
