@@ -258,6 +258,12 @@ class Exploration(Struct, frozen=True, omit_defaults=True):
         if self.explored is not None:
             return "explored"
         return "refused" if self.refused else "prevented" if self.prevented else "not_drawn"
+class ExperimentChoice(Struct, frozen=True):
+    """The experiment `name` sends the request to this `arm`. `version` is a hash of the arms and what assigns them."""
+
+    name: str
+    arm: str
+    version: str
 
 
 class Decision(Struct, frozen=True):
@@ -269,7 +275,8 @@ class Decision(Struct, frozen=True):
     is expected of the plans that were compared with the cards, among them rejected ones; a candidate or a rejection
     whose id begins with `plan/` is one of them. `canary` is set where the choice fell on a card that has one, which
     meets the limits, too. `memory` is the version of the error memory that corrected forecasts, empty where none did.
-    `exploration` is set where the policy explores: `candidates` then begins with the card that answers.
+    `exploration` is set where the policy explores: `candidates` then begins with the card that answers. `experiment` is
+    set where the request is part of one.
     """
 
     plan: Plan
@@ -285,6 +292,7 @@ class Decision(Struct, frozen=True):
     canary: CanaryChoice | None = None
     memory: str = ""
     exploration: Exploration | None = None
+    experiment: ExperimentChoice | None = None
 
     @property
     def card(self) -> str:
@@ -296,7 +304,7 @@ class Decision(Struct, frozen=True):
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         lists = {"candidates": list(self.candidates), "rejections": dict(self.rejections)}
         optional = {"plans": dict(fields.pop("plans"))}
-        optional |= {name: fields.pop(name) for name in ("canary", "memory", "exploration")}
+        optional |= {name: fields.pop(name) for name in ("canary", "memory", "exploration", "experiment")}
         added = {name: value for name, value in optional.items() if value}
         return {"card": self.card, **fields, **lists, **added}
 

@@ -90,7 +90,8 @@ class Replayer:
         any more.
         """
         policy = policies.named(recorded.policy)
-        edited = () if policy == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
+        decides = msgspec.structs.replace(policy, shadow=None, experiment=None)
+        edited = () if decides == self._recorded_policy(recorded) else (f"policy edited: {policy.id}",)
         card_changes = self._card_changes(self._recorded_catalog(recorded.catalogue), cards)
         plan_changes = _plan_changes(self._recorded_plans(recorded), plans, recorded, policy)
         reasons = (*self._environment_changes(recorded), *card_changes, *edited, *plan_changes)

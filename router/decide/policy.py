@@ -20,6 +20,8 @@ from router.decide.guard import GuardRule
 from router.decide.limits import meets_facts
 from router.decide.plans.catalog import Plans
 from router.decide.plans.spec import PREFIX, PlanId
+from router.decide.trials.checks import problems_of
+from router.decide.trials.spec import ExperimentSpec, Shadow, Trials
 from router.errors import ConfigurationError, FileError, FlagError, UnknownModelError, did_you_mean, excerpt
 from router.formats.json_schema import file_schema
 from router.formats.yaml_file import KeyPath, load, yaml_files
@@ -94,7 +96,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     headers `x-route-card`, `x-route-quality` and so on. `learning`: whether judged answers teach the error memory
     (`observe`), and whether that also corrects forecasts (`apply`). `graders`: what judges answers for that, code or
     another card. `explore`: how often another card answers than the choice, where the forecast does not exclude that it
-    is better.
+    is better. `shadow`: what answers a share of the requests once more, for nobody; `experiment`: which of several
+    policies or cards does better.
     """
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -119,6 +122,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     graders: tuple[Grader, ...] = ()
     # Left out of the policy's snapshot where it is not stated.
     explore: Literal["off"] | ExplorationRule | UnsetType = UNSET
+    shadow: Shadow | None = None
+    experiment: ExperimentSpec | None = None
 
     def __post_init__(self) -> None:
         for goal in self.goals:
@@ -203,6 +208,9 @@ def load_policies(folder: Path, catalog: Catalog | None = None, plans: Plans | N
             policies.append(load_policy(file, catalog, plans))
         except FileError as error:
             problems.append(str(error))
+    if not problems:
+        trials = {policy.id: Trials(policy.shadow, policy.experiment) for policy in policies}
+        problems = problems_of(folder, trials, catalog)
     if problems:
         raise ConfigurationError("\n".join(problems))
     if not policies:

@@ -28,9 +28,13 @@ from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
 from router.gateway.learning.memories import Memories
 from router.gateway.learning.promoted import PromotedArtifact
+from router.gateway.offpath.dollars import DailyDollars
+from router.gateway.offpath.shadow import Shadows
+from router.gateway.offpath.work import OffPath
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
 from router.gateway.routing.canaries import Canaries
+from router.gateway.routing.experiments import Experiments
 from router.gateway.routing.explorer import Explorer
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
@@ -110,11 +114,13 @@ class Gateway:
             load_predictor,
             lambda: len(reloader.current.keys) > 1,
         )
+        read_records = None if backend is None else backend.read_records
+        self.experiments = Experiments(self.state, lambda: reloader.current, read_records)
         self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
-            None if backend is None else backend.read_records,
+            read_records,
             self.metrics.count_judgement,
             watch=self._watch,
         )
@@ -126,6 +132,7 @@ class Gateway:
             None if backend is None else backend.feedback,
             self.metrics.count_verdict,
         )
+        self.off_path = OffPath(self._has_room, lambda: self._waiting > 0)
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -134,7 +141,13 @@ class Gateway:
         self.services = Services(
             reloader=reloader,
             selector=Selector(
-                self.availability, self.dispatcher.pool, sessions, self.canaries, self.memories, explorer
+                self.availability,
+                self.dispatcher.pool,
+                sessions,
+                self.canaries,
+                self.memories,
+                explorer,
+                self.experiments,
             ),
             dispatcher=self.dispatcher,
             runner=PlanRunner(self.dispatcher, gate),
@@ -145,6 +158,13 @@ class Gateway:
             recorder=Recorder(self._store_snapshot),
             learner=self.learner,
             judges=self.judges,
+            shadows=Shadows(
+                self.dispatcher,
+                self.off_path,
+                DailyDollars(self.state),
+                self._write,
+                self.metrics.count_shadow,
+            ),
             sinks=tuple(self._sinks()),
             traces=traces,
         )
@@ -158,6 +178,7 @@ class Gateway:
         await self.memories.refresh()
         await self.drift.refresh()
         await self.promoted.refresh()
+        await self.experiments.refresh()
         self._preload()
         tasks = [
             asyncio.create_task(self.availability.run()),
@@ -166,10 +187,12 @@ class Gateway:
             asyncio.create_task(self._share_metrics()),
             asyncio.create_task(self.canaries.run()),
             asyncio.create_task(self.memories.run()),
+            asyncio.create_task(self.experiments.run()),
             asyncio.create_task(self.learner.run()),
             asyncio.create_task(self.drift.run()),
             asyncio.create_task(self.promoted.run()),
             asyncio.create_task(self.judges.run()),
+            asyncio.create_task(self.off_path.run()),
             asyncio.create_task(self._sweep_adapters()),
             asyncio.create_task(self._expire_adapters()),
         ]
@@ -191,6 +214,14 @@ class Gateway:
     def _waiting(self) -> int:
         """How many requests wait for a place or a deployment."""
         return self.admission.waiting + self.dispatcher.pool.waiting
+
+    async def _write(self, record: Record) -> None:
+        await self.services.write(record)
+
+    def _has_room(self) -> bool:
+        """Whether there is room for work that no client waits for."""
+        is_idle = not self._waiting and self.admission.running <= self.admission.max_running / 2
+        return is_idle and not self.is_draining
 
     @property
     def limits_problem(self) -> str | None:
@@ -303,6 +334,7 @@ class Gateway:
             "callable": lambda: self.availability.callable_cards,
             "limits_ok": lambda: self.limits_problem is None,
             "canaries_stopped": lambda: self.canaries.stopped,
+            "experiments_stopped": lambda: self.experiments.stopped,
             "cards_corrected": lambda: self.memories.applied,
             "artifact_rolled_back": lambda: self.promoted.is_rolled_back,
             "drift_alarms": lambda: len(self.drift.alarms),

@@ -20,7 +20,7 @@ from router.dispatch.stream import Events
 from router.errors import PulvinarError, UpstreamError
 from router.gateway.endpoints.accounting import Accounting
 from router.gateway.endpoints.keyed import authenticated, check_room, take_request, tenant_of, turn_of
-from router.gateway.endpoints.responder import Responder
+from router.gateway.endpoints.responder import Responder, without_type
 from router.gateway.endpoints.services import Services
 from router.gateway.endpoints.stored_responses import remember_response
 from router.gateway.http.body import LARGE_BODY_BYTES, read_body, read_json_object
@@ -88,6 +88,7 @@ class CompletionHandler:
                     self._sender.ends_s += time.monotonic() - began_s
                     async with CancelOnDisconnect(self._receive) as self._disconnect, ends_at(self._sender.ends_s):
                         await self._answer(request)
+                    self._services.shadows.offer(self._request, self._selection, self._heard)
             except PulvinarError as error:
                 await self._respond_with_error(error_response(error))
         except StalledClientError:
@@ -140,6 +141,7 @@ class CompletionHandler:
             return
         await self._ownership.check(request, self._at)
         selection = self._selection = await services.selector.select(request, self._record_id)
+        self._heard.is_wanted = services.shadows.wants(request, selection, self._record_id)
         # A request that waits for its key's budget takes no turn from others.
         await self._accounting.reserve(request, selection, self._at)
         running = await self._take_turn(request, selection.card)
@@ -205,7 +207,7 @@ class CompletionHandler:
         await self._remember_response(response, body)
         await self._record(response.status, None)
         self._stop_watching()
-        await self._responder.whole(response.status, _without_type(response.headers), body)
+        await self._responder.whole(response.status, without_type(response.headers), body)
 
     def _read_answer(self, piece: bytes) -> None:
         """Read a whole body, or whole events, before they are passed on."""
@@ -236,7 +238,7 @@ class CompletionHandler:
     async def _respond_with_stream(self, request: GatewayRequest, response: UpstreamResponse, events: Events) -> None:
         if self._disconnect is not None and self._accounting.is_charged and self._bill.ledger.only_shows:
             self._disconnect.grace_s = request.active.config.budgets.drain_s
-        await self._responder.begin_stream(_without_type(response.headers))
+        await self._responder.begin_stream(without_type(response.headers))
         is_first = True
         try:
             while not events.complete:
@@ -394,7 +396,3 @@ class CompletionHandler:
         answer = LastAnswer(response.card.id, server_of(response.card))
         made = self._made.names(request.body)
         await self._services.sessions.remember(selection.identity, made, answer, request.key_id)
-
-
-def _without_type(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name != "content-type"}

@@ -81,3 +81,8 @@ def _encoded(headers: Mapping[str, str]) -> Headers:
         for name, value in headers.items()
         if not _CONTROL.search(value)
     ]
+
+
+def without_type(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream without the type of its content, which is that of the surface."""
+    return {name: value for name, value in headers.items() if name != "content-type"}

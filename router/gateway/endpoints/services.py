@@ -17,6 +17,7 @@ from router.gateway.config.reload import ConfigReloader
 from router.gateway.learning.heard import Heard
 from router.gateway.learning.judges import Judges
 from router.gateway.learning.learner import Learner
+from router.gateway.offpath.shadow import Shadows
 from router.gateway.routing.budget_line import BudgetLines
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
@@ -47,6 +48,7 @@ class Services(Struct, frozen=True, eq=False):
     recorder: Recorder
     learner: Learner
     judges: Judges
+    shadows: Shadows
     sinks: Sequence[Sink] = ()
     traces: Traces | None = None
     lines: BudgetLines = msgspec.field(default_factory=BudgetLines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from router.compose.validators import schema_asked
 from router.decide.policy import Grader, JudgeGrader
@@ -25,25 +26,29 @@ UNREADABLE = (
 
 
 class Heard:
-    """The answer to one request, where its policy has graders; nothing is kept of others, nor of long answers."""
+    """The answer to one request, where its policy has graders, or it `is_wanted` for a comparison; nothing is kept of
+    others, nor of long answers. `record` is that of the request, once it is known.
+    """
 
     def __init__(self, api: Api) -> None:
         self.api = api
         self.graders: tuple[Grader, ...] = ()
         self.pieces: list[bytes] = []
         self.routed: Routed | None = None
+        self.is_wanted = False
         self.record: Record | None = None
         self._bytes = 0
 
     def add(self, piece: bytes, routed: Routed) -> None:
         """Keep a whole body, or whole events."""
-        if not routed.policy.graders or routed.policy.learning == "off":
+        graders = () if routed.policy.learning == "off" else routed.policy.graders
+        if not (graders or self.is_wanted):
             return
         self._bytes += len(piece)
         if self._bytes > _MAX_BYTES:
             self.graders, self.pieces = (), []
             return
-        self.graders, self.routed = routed.policy.graders, routed
+        self.graders, self.routed = graders, routed
         self.pieces.append(piece)
 
 
@@ -61,9 +66,15 @@ def graded(record: Record, heard: Heard) -> list[JudgedAnswer]:
 
 def answer_in(record: Record, heard: Heard) -> WholeAnswer | None:
     """The answer; None where it is none that can be read, as from a server that sends nonsense."""
-    raw = heard.pieces
+    document = document_of(record, heard)
+    return None if document is None else read_whole_answer(heard.api, document)
+
+
+def document_of(record: Record, heard: Heard) -> Mapping[str, Any] | None:
+    """The answer as a decoded document of its protocol; None where it is none, such as a stream that broke off."""
     try:
+        raw = heard.pieces
         document = collected(heard.api, raw) if record.stream else json_or_none(b"".join(raw))
     except UpstreamError:
         return None
-    return read_whole_answer(heard.api, document) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else None

@@ -35,6 +35,8 @@ def routing_headers(
         if exploration is not None and (explored := exploration.explored) is not None:
             # How probably this card was drawn, and which one would have answered.
             headers["x-route-explored"] = f"{exploration.propensities[explored]:.6g}; choice={exploration.choice}"
+        if (choice := selection.routed.decision.experiment) is not None:
+            headers["x-route-experiment"] = f"{choice.name}/{choice.arm}"
     expected = selection.expected(response.card.id) if response is not None else None
     if expected is not None:
         headers["x-route-quality"] = f"{expected.quality:.3f}"

@@ -46,6 +46,7 @@ from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
 from router.gateway.routing.canaries import Canaries
 from router.gateway.routing.explorer import Explorer, Wish
+from router.gateway.routing.experiments import Experiments, in_arm
 from router.gateway.routing.refusals import refused_by, unsupported
 from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
@@ -130,9 +131,10 @@ class Selector:
         canaries: Canaries,
         memories: Memories,
         explorer: Explorer,
+        experiments: Experiments,
     ) -> None:
         self._availability, self._pool, self._sessions, self._canaries = availability, pool, sessions, canaries
-        self._memories, self._explorer = memories, explorer
+        self._memories, self._explorer, self._experiments = memories, explorer, experiments
         self._unavailable: dict[tuple[Api, bool, str], tuple[Any, Mapping[str, str]]] = {}
 
     @property
@@ -186,6 +188,9 @@ class Selector:
         run = runner(request.is_large)
         chat = await run(read_request, request.surface.api, request.body)
         identity = await run(identity_of, request.body, request.headers, options.session, policy.id)
+        # A client that names a plan gets that plan.
+        assigned = self._experiments.assigned(request.active, policy, request.key, identity.session)
+        policy, choice = assigned if named is None else (policy, None)
         last = await self._sessions.find(identity, request.key_id)
         kept = None if last is None else last.card
         elsewhere = self._without_its_state(request, identity, last)
@@ -212,7 +217,7 @@ class Selector:
             limits = f" and of {flags}" if flags.limits else ""
             problem = f'the key "{request.key.id}" allows no card that meets the limits of the request{limits}'
             raise PermissionDeniedError(problem) from None
-        decided = routed.request
+        routed, decided = in_arm(routed, choice), routed.request
         affinity = affinity_of(identity, last)
         plan, body = routed.decision.plan, decided.body
         spec = request.active.router.plans.named(plan.id) if isinstance(plan, ComposedPlan) else None

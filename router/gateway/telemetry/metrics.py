@@ -78,6 +78,11 @@ COUNTERS = {
             "Decisions of policies that explore; result is explored, not_drawn, refused (no money) or prevented.",
             ("policy", "result"),
         ),
+            "pulvinar_shadow_requests",
+            "Requests that were to be answered in a shadow, too: compared, or why not.",
+            ("policy", "result"),
+        ),
+        MetricSpec("pulvinar_experiment_requests", "Requests that are part of an experiment.", ("experiment", "arm")),
         MetricSpec(
             "pulvinar_judgements",
             "Judgements of answers, by who judged and what became of them: learned, or why not.",
@@ -163,6 +168,7 @@ POLLED_METRICS: Mapping[str, PolledMetric] = {
     ),
     "state_waiting": PolledMetric("pulvinar_state_waiting", "Costs that the shared state has not been given yet."),
     "canaries_stopped": PolledMetric("pulvinar_canaries_stopped", "Canaries that were rolled back.", "max"),
+    "experiments_stopped": PolledMetric("pulvinar_experiments_stopped", "Experiments that have ended.", "max"),
     "cards_corrected": PolledMetric(
         "pulvinar_cards_corrected", "Cards whose forecasts the error memory corrects for all keys.", "max"
     ),
@@ -260,6 +266,8 @@ class Metrics:
                 self._canaries((choice.card, choice.of, "yes" if choice.taken else "no"))
             if (exploration := decision.exploration) is not None:
                 self._explored((policy, exploration.result))
+            if (arm := decision.experiment) is not None:
+                self._counters["pulvinar_experiment_requests"].add((arm.name, arm.arm))
             self._qualities((policy,), decision.quality)
 
     def count_feedback(self, stored: Stored) -> None:
@@ -275,6 +283,9 @@ class Metrics:
         self._counters["pulvinar_judge_answers"].add((card, result))
         if cost_usd:
             self._counters["pulvinar_judge_cost_usd"].add((card,), cost_usd)
+    def count_shadow(self, policy: str, result: str) -> None:
+        """Count a request that a shadow was to answer."""
+        self._counters["pulvinar_shadow_requests"].add((policy, result))
 
     def note_adapters(self, servers: Iterable[AdapterCounts]) -> None:
         """Take over what servers hold now. A server that is no longer there keeps its counts."""

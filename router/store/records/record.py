@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from router.formats.json import encodable
 from router.perceive.memory.corrections import Correction
-from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Exploration, Outcome, PlanOutlook
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Exploration, ExperimentChoice, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True, omit_defaults=True):
@@ -41,7 +41,7 @@ class DecisionRecord(
     `canary` whether one took it, or could have. `is_batch`: the request was marked as one that can wait. `hidden` are
     the cards of other keys that the plans name, which were therefore not compared. `memory` is the version of the error
     memory, and `corrections` what it changed in the forecasts. `exploration` is there where the policy explores: with
-    which probability each candidate answered.
+    which probability each candidate answered. `experiment` is the arm of the request, if it has one.
     """
 
     policy: str
@@ -81,6 +81,39 @@ class DecisionRecord(
     memory: str = ""
     corrections: tuple[Correction, ...] = ()
     exploration: Exploration | None = None
+    experiment: ExperimentChoice | None = None
+
+
+class Side(Struct, frozen=True, omit_defaults=True):
+    """One of two answers to a request, without its text.
+
+    `characters` is the length of the text. `schema` is whether it meets the JSON schema of the request, None where the
+    request has none; `grade` the mean of what the graders of the policy say, in [0, 1], None without any.
+    """
+
+    card: str
+    characters: int
+    total_ms: float
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    refused: bool = False
+    schema: bool | None = None
+    grade: float | None = None
+
+
+class ShadowRecord(Struct, frozen=True, omit_defaults=True):
+    """An answer that no client got, beside the one that a client did.
+
+    `of` is the id of the client's request, `policy` the id of the policy that asked for the comparison. `same` is
+    whether both have the same final answer, None where either has none that can be compared. `second` is the answer for
+    nobody; it and `same` are None where there is none.
+    """
+
+    of: str
+    policy: str
+    first: Side
+    second: Side | None = None
+    same: bool | None = None
 
 
 class Record(Struct, frozen=True, omit_defaults=True):
@@ -89,7 +122,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     `id` is unique; of two records with the same id the first is stored. `at` is in seconds since 1970, UTC. `asked` is
     the `model` that the client requested. `key` is the id of the client's key, never the key itself. `decision` is None
     if the client named the card. `prompt` is the request's body, present only if recording of prompts is enabled.
-    `client` is the client's address, which is not stored.
+    `client` is the client's address, which is not stored. `shadow` is set where the answer is for nobody.
     """
 
     id: str
@@ -103,6 +136,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     decision: DecisionRecord | None = None
     prompt: bytes | None = None
     client: str | None = None
+    shadow: ShadowRecord | None = None
 
 
 class Snapshot(Struct, frozen=True):

@@ -95,6 +95,7 @@ def conditions(wanted: Filter) -> list[tuple[str, object]]:
     conditions = (
         ("card = {}", wanted.card),
         ("key = {}", wanted.key),
+        ("surface = {}", wanted.surface),
         ("at >= {}", wanted.since),
         ("at < {}", wanted.until),
         ("(at, number) < (SELECT at, number FROM records WHERE id = {})", wanted.before),

@@ -9,7 +9,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -127,6 +127,7 @@ class Snapshots:
             memory=routed.corrections.version,
             corrections=routed.corrections.of_cards,
             exploration=decision.exploration,
+            experiment=decision.experiment,
         )
 
     def _unavailable_hash(self, unavailable: Mapping[str, str]) -> str:
@@ -190,8 +191,9 @@ def catalogue_snapshot(catalog: Catalog, evidence: Mapping[str, Evidence]) -> Sn
 
 
 def policy_snapshot(policy: Policy) -> Snapshot:
-    """Snapshot of a policy."""
-    return _snapshot(policy)
+    """Snapshot of a policy, without what its decisions do not depend on: what it tries beside them."""
+    plain = msgspec.json.decode(msgspec.json.encode(policy, order="deterministic"))
+    return _snapshot_of_json({name: value for name, value in plain.items() if name not in ("shadow", "experiment")})
 
 
 class _PlansContent(Struct, frozen=True):
@@ -259,7 +261,11 @@ def _hidden_members(routed: RoutedDecision) -> tuple[str, ...]:
 
 
 def _snapshot(value: Any) -> Snapshot:
-    plain = msgspec.json.encode(value, order="deterministic")
+    return _snapshot_of_json(value, order="deterministic")
+
+
+def _snapshot_of_json(value: Any, order: Literal["deterministic"] | None = None) -> Snapshot:
+    plain = msgspec.json.encode(value, order=order)
     return Snapshot(hashlib.blake2b(plain, digest_size=16).hexdigest(), zlib.compress(plain))
 
 
