@@ -258,6 +258,8 @@ class Exploration(Struct, frozen=True, omit_defaults=True):
         if self.explored is not None:
             return "explored"
         return "refused" if self.refused else "prevented" if self.prevented else "not_drawn"
+
+
 class ExperimentChoice(Struct, frozen=True):
     """The experiment `name` sends the request to this `arm`. `version` is a hash of the arms and what assigns them."""
 

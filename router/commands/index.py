@@ -38,8 +38,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "learning.memory",
         "Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it.",
     ),
-    "drift": ("learning.drift", "Print which cards answer worse or better than before, and whether the prompts have changed."),
-    "gaps": ("learning.gaps", "Print groups of novel prompts, the best card for each today, and what an adapter would be worth."),
+    "drift": (
+        "learning.drift",
+        "Print which cards answer worse or better than before, and whether the prompts have changed.",
+    ),
+    "gaps": (
+        "learning.gaps",
+        "Print groups of novel prompts, the best card for each today, and what an adapter would be worth.",
+    ),
     "evaluate-policy": (
         "learning.evaluate_policy",
         "Estimate quality and cost of NEW beside today's policy, from judged answers.",

@@ -78,6 +78,7 @@ COUNTERS = {
             "Decisions of policies that explore; result is explored, not_drawn, refused (no money) or prevented.",
             ("policy", "result"),
         ),
+        MetricSpec(
             "pulvinar_shadow_requests",
             "Requests that were to be answered in a shadow, too: compared, or why not.",
             ("policy", "result"),
@@ -283,6 +284,7 @@ class Metrics:
         self._counters["pulvinar_judge_answers"].add((card, result))
         if cost_usd:
             self._counters["pulvinar_judge_cost_usd"].add((card,), cost_usd)
+
     def count_shadow(self, policy: str, result: str) -> None:
         """Count a request that a shadow was to answer."""
         self._counters["pulvinar_shadow_requests"].add((policy, result))

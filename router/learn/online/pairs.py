@@ -8,7 +8,7 @@ from typing import Any
 from router.compose.answers import read_answer
 from router.compose.validators import failure_of, is_refusal
 from router.decide.plans.spec import Validators
-from router.decide.policy import Grader
+from router.decide.policy import Grader, JudgeGrader
 from router.learn.online.graders import judge
 from router.store.records.record import Side
 from router.wire.reading.whole_answers import WholeAnswer
@@ -27,8 +27,12 @@ def side_of(
     output_tokens: int | None,
     cost_usd: float | None,
 ) -> Side:
-    """What is kept of an answer to the newest human turn `prompt`. `schema` is the JSON schema of the request."""
-    grades = [judged.value for grader in graders if (judged := judge(grader, answer, prompt, schema)) is not None]
+    """What is kept of an answer to the newest human turn `prompt`. `schema` is the JSON schema of the request; cards
+    that judge are not asked.
+    """
+    # A judge would cost as much again for each of the two answers.
+    of_code = [grader for grader in graders if not isinstance(grader, JudgeGrader)]
+    grades = [judged.value for grader in of_code if (judged := judge(grader, answer, prompt, schema)) is not None]
     return Side(
         card,
         len(answer.text),

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from router.formats.json import encodable
 from router.perceive.memory.corrections import Correction
-from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, Exploration, ExperimentChoice, Outcome, PlanOutlook
+from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, ExperimentChoice, Exploration, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True, omit_defaults=True):
