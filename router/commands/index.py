@@ -35,19 +35,19 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "promote": ("learning.promote", "Compare two cards on the same prompts."),
     "learning": (
-        "learning.memory",
+        "live.memory",
         "Print what judged answers say about the forecasts of each card, and whether forecasts are corrected by it.",
     ),
     "drift": (
-        "learning.drift",
+        "live.drift",
         "Print which cards answer worse or better than before, and whether the prompts have changed.",
     ),
     "gaps": (
-        "learning.gaps",
+        "live.gaps",
         "Print groups of novel prompts, the best card for each today, and what an adapter would be worth.",
     ),
     "evaluate-policy": (
-        "learning.evaluate_policy",
+        "live.evaluate_policy",
         "Estimate quality and cost of NEW beside today's policy, from judged answers.",
     ),
     "cards": ("catalogue.cards", "List, show, check, compare and import model cards."),
@@ -61,7 +61,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("keys", "Add, list, revoke and check API keys."),
     "records": ("history.records", "List, show and replay recorded requests."),
     "feedback": ("history.feedback_import", "Judgements of recorded answers from other systems."),
-    "canary": ("learning.canary", "Let a card answer a share of another's conversations."),
+    "canary": ("live.canary", "Let a card answer a share of another's conversations."),
 }
 """In the order of the help. The second text is the beginning of the command's own help; a test compares them."""
 

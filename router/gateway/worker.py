@@ -33,9 +33,9 @@ from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
-from router.gateway.routing.canaries import Canaries
-from router.gateway.routing.experiments import Experiments
-from router.gateway.routing.explorer import Explorer
+from router.gateway.routing.trials.canaries import Canaries
+from router.gateway.routing.trials.experiments import Experiments
+from router.gateway.routing.trials.explorer import Explorer
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions

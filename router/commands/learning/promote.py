@@ -11,7 +11,7 @@ import typer
 from router.commands import options
 from router.commands.learning.retraining import artifacts
 from router.commands.learning.retraining.from_records import TrustKey
-from router.commands.learning.shared_state import State, Store
+from router.commands.live.shared_state import State, Store
 from router.errors import CallerError
 
 if TYPE_CHECKING:

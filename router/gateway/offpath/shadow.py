@@ -26,7 +26,7 @@ from router.formats.json import json_or_none
 from router.gateway.learning.heard import Heard, document_of
 from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.work import Job, OffPath
-from router.gateway.routing.canaries import place_of
+from router.gateway.routing.trials.canaries import place_of
 from router.gateway.routing.composed import rejected_for_parts
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.learn.online.pairs import is_same, side_of

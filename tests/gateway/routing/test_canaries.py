@@ -19,7 +19,7 @@ from router.cards.adapter.facts import Lineage
 from router.formats.quantities import Share
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.gateway.routing.canaries import Canaries, Refusal, bad_answer, place_of
+from router.gateway.routing.trials.canaries import Canaries, Refusal, bad_answer, place_of
 from router.gateway.worker import Gateway
 from router.store.state.sqlite import SqliteState
 from router.types import Attempt, CanaryChoice, Outcome, Usage

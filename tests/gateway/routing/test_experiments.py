@@ -19,7 +19,7 @@ from router.decide.trials.spec import ArmSpec, ExperimentSpec, StopRule
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.routing.experiments import Experiments
+from router.gateway.routing.trials.experiments import Experiments
 from router.gateway.worker import Gateway
 from router.pipeline import Router
 from router.store.records.feedback import Feedback

@@ -16,7 +16,7 @@ from router.decide.exploration import ExplorationRule
 from router.decide.policy import Policies, Policy
 from router.gateway.app import make_app
 from router.gateway.config.keys import Key, Keys, hash_of
-from router.gateway.routing.explorer import ACCOUNT, MOST_SAVED, Explorer, Wish
+from router.gateway.routing.trials.explorer import ACCOUNT, MOST_SAVED, Explorer, Wish
 from router.pipeline import Router
 from router.store.records.record import Record
 from router.store.state.sqlite import SqliteState

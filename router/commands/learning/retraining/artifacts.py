@@ -10,7 +10,7 @@ import typer
 
 from router.commands import options
 from router.commands.learning.retraining.from_records import judged_since, open_records
-from router.commands.learning.shared_state import with_state
+from router.commands.live.shared_state import with_state
 from router.errors import CallerError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from router.commands import options
 from router.commands.history import stores
 from router.commands.history.records import show_time
 from router.commands.history.savings import read_since
-from router.commands.learning.shared_state import State, with_state
+from router.commands.live.shared_state import State, with_state
 from router.errors import CallerError, did_you_mean
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router.commands import options
-from router.commands.learning.shared_state import State, Store, with_state
+from router.commands.live.shared_state import State, Store, with_state
 from router.errors import CallerError
 
 if TYPE_CHECKING:

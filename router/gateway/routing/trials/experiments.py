@@ -18,7 +18,7 @@ from router.decide.trials.spec import ArmSpec, ExperimentSpec
 from router.errors import PulvinarError
 from router.gateway.config.keys import Key
 from router.gateway.config.reload import ActiveConfig
-from router.gateway.routing.canaries import place_of
+from router.gateway.routing.trials.canaries import place_of
 from router.pipeline import Routed
 from router.store.records.protocol import RecordStore
 from router.store.state.protocol import Blob, StateError, StateStore
