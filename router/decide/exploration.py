@@ -22,7 +22,8 @@ from router.cards.catalog import Catalog
 from router.decide.flags import Flags
 from router.decide.goals import loss_weight
 from router.decide.guard import confidence_of, uncertainty_of
-from router.types import CanaryChoice, Doubles, Exploration, Features, Forecast, Indices
+from router.trials import CanaryChoice, Exploration
+from router.types import Doubles, Features, Forecast, Indices
 
 MOST_DRAWN = 8
 """How many candidates may be drawn for one request: spread over more, none is tried often enough to learn of it."""

@@ -31,14 +31,15 @@ from router.gateway.learning.promoted import PromotedArtifact
 from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.shadow import Shadows
 from router.gateway.offpath.work import OffPath
+from router.gateway.polled import polled_metrics
 from router.gateway.routing.adapters import AdapterServers
 from router.gateway.routing.availability import AvailabilityMonitor, Probe, no_probe
-from router.gateway.routing.trials.canaries import Canaries
-from router.gateway.routing.trials.experiments import Experiments
-from router.gateway.routing.trials.explorer import Explorer
 from router.gateway.routing.recorder import Recorder
 from router.gateway.routing.selection import Selector
 from router.gateway.routing.sessions import Sessions
+from router.gateway.routing.trials.canaries import Canaries
+from router.gateway.routing.trials.experiments import Experiments
+from router.gateway.routing.trials.explorer import Explorer
 from router.gateway.telemetry.access_log import AccessLog
 from router.gateway.telemetry.metrics import Metrics
 from router.learn.online.outcomes import Lesson
@@ -116,7 +117,7 @@ class Gateway:
         )
         read_records = None if backend is None else backend.read_records
         self.experiments = Experiments(self.state, lambda: reloader.current, read_records)
-        self.metrics = Metrics({**self._polled_metrics(), **(polled or {})}, metrics_folder)
+        self.metrics = Metrics({**polled_metrics(self), **(polled or {})}, metrics_folder)
         self.learner = Learner(
             self.memories,
             lambda: reloader.current,
@@ -132,7 +133,7 @@ class Gateway:
             None if backend is None else backend.feedback,
             self.metrics.count_verdict,
         )
-        self.off_path = OffPath(self._has_room, lambda: self._waiting > 0)
+        self.off_path = OffPath(self._has_room, lambda: self.waiting > 0)
         self.models = _model_list(reloader.current)
         self.has_other_workers = metrics_folder is not None
         self.adapter_servers = self._adapter_servers(reloader.current)
@@ -211,7 +212,7 @@ class Gateway:
         return self.reloader.current.config
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """How many requests wait for a place or a deployment."""
         return self.admission.waiting + self.dispatcher.pool.waiting
 
@@ -220,7 +221,7 @@ class Gateway:
 
     def _has_room(self) -> bool:
         """Whether there is room for work that no client waits for."""
-        is_idle = not self._waiting and self.admission.running <= self.admission.max_running / 2
+        is_idle = not self.waiting and self.admission.running <= self.admission.max_running / 2
         return is_idle and not self.is_draining
 
     @property
@@ -248,7 +249,7 @@ class Gateway:
         """What operators watch: changes with every moment."""
         return {
             "in_flight": self.admission.running,
-            "queued": self._waiting,
+            "queued": self.waiting,
             "callable": self.availability.callable_cards,
             "cooling": dict(self.dispatcher.pool.cooling_down()),
             "configuration": self.reloader.current.number,
@@ -325,41 +326,6 @@ class Gateway:
         if self.journal is None or not self.reloader.current.config.records.enabled:
             return True
         return self.journal.keep(snapshot)
-
-    def _polled_metrics(self) -> Mapping[str, Callable[[], float]]:
-        callbacks: dict[str, Callable[[], float]] = {
-            "in_flight": lambda: self.admission.running,
-            "queued": lambda: self._waiting,
-            "cooling": lambda: len(self.dispatcher.pool.cooling_down()),
-            "callable": lambda: self.availability.callable_cards,
-            "limits_ok": lambda: self.limits_problem is None,
-            "canaries_stopped": lambda: self.canaries.stopped,
-            "experiments_stopped": lambda: self.experiments.stopped,
-            "cards_corrected": lambda: self.memories.applied,
-            "artifact_rolled_back": lambda: self.promoted.is_rolled_back,
-            "drift_alarms": lambda: len(self.drift.alarms),
-            "judgements_waiting": lambda: self.learner.waiting + self.judges.waiting,
-            "config_version": lambda: self.reloader.current.number,
-            "config_ok": lambda: self.reloader.problem is None,
-        }
-        if self.remote is not None:
-            report = self.remote.report
-            callbacks |= {
-                "state_reachable": lambda: report().reachable,
-                "state_denied": lambda: len(report().denied),
-                "state_failures": lambda: report().failures,
-                "state_alone": lambda: report().alone,
-                "state_waiting": lambda: report().waiting,
-            }
-        if self.journal is not None:
-            journal = self.journal
-            callbacks["records_dropped"] = lambda: journal.dropped
-            callbacks["records_ok"] = lambda: journal.problem is None
-            callbacks["records_waiting"] = lambda: journal.waiting_bytes
-        if self.access_log is not None:
-            log = self.access_log
-            callbacks["log_dropped"] = lambda: log.dropped
-        return callbacks
 
     async def _sweep_adapters(self) -> None:
         """Ask servers what they hold. Readiness does not depend on it."""

@@ -15,7 +15,8 @@ from router.cards.adapter.canary import Canary
 from router.cards.catalog import Catalog
 from router.decide.limits import LimitResult
 from router.decide.ranking import AVAILABLE, TRIED
-from router.types import CanaryChoice, Indices, Mask, Plan, SinglePlan
+from router.trials import CanaryChoice
+from router.types import Indices, Mask, Plan, SinglePlan
 
 
 class Trial:

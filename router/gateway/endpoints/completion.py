@@ -30,12 +30,12 @@ from router.gateway.http.errors import ErrorResponse, error_response, upstream_e
 from router.gateway.http.surfaces import EVENT_STREAM, Surface
 from router.gateway.learning.heard import Heard
 from router.gateway.routing.bill import Bill
-from router.gateway.routing.trials.canaries import Refusal
 from router.gateway.routing.composed import brief_of
 from router.gateway.routing.headers import routing_headers
 from router.gateway.routing.permissions import Ownership, permitted
 from router.gateway.routing.selection import GatewayRequest, Selection
 from router.gateway.routing.sessions import Made
+from router.gateway.routing.trials.canaries import Refusal
 from router.store.state.protocol import LastAnswer
 from router.types import Outcome
 from router.wire import wants_stream

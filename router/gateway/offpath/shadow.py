@@ -26,9 +26,9 @@ from router.formats.json import json_or_none
 from router.gateway.learning.heard import Heard, document_of
 from router.gateway.offpath.dollars import DailyDollars
 from router.gateway.offpath.work import Job, OffPath
-from router.gateway.routing.trials.canaries import place_of
 from router.gateway.routing.composed import rejected_for_parts
 from router.gateway.routing.selection import GatewayRequest, Selection
+from router.gateway.routing.trials.canaries import place_of
 from router.learn.online.pairs import is_same, side_of
 from router.perceive.forecaster import TAIL_95
 from router.pipeline import Routed

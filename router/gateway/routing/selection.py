@@ -44,11 +44,11 @@ from router.gateway.http.body import runner
 from router.gateway.http.surfaces import Surface
 from router.gateway.learning.memories import Memories
 from router.gateway.routing.availability import AvailabilityMonitor
+from router.gateway.routing.refusals import refused_by, unsupported
+from router.gateway.routing.sessions import Sessions, affinity_of
 from router.gateway.routing.trials.canaries import Canaries
 from router.gateway.routing.trials.experiments import Experiments, in_arm
 from router.gateway.routing.trials.explorer import Explorer, Wish
-from router.gateway.routing.refusals import refused_by, unsupported
-from router.gateway.routing.sessions import Sessions, affinity_of
 from router.pipeline import Routed
 from router.store.state.protocol import LastAnswer, Reservation
 from router.types import Api, ComposedPlan, Plan, SinglePlan, known

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from router.formats.json import encodable
 from router.perceive.memory.corrections import Correction
-from router.types import UNKNOWN_DEPENDENCE, CanaryChoice, ExperimentChoice, Exploration, Outcome, PlanOutlook
+from router.trials import CanaryChoice, ExperimentChoice, Exploration
+from router.types import UNKNOWN_DEPENDENCE, Outcome, PlanOutlook
 
 
 class PartRecord(Struct, frozen=True, omit_defaults=True):

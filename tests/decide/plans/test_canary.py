@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from router.cards import Card, Catalog
 from router.cards.catalog import CatalogError
 from router.errors import NoCandidateError
-from router.types import CanaryChoice, Decision
+from router.trials import CanaryChoice
+from router.types import Decision
 from tests.decide.cards import card, choose
 
 

@@ -22,7 +22,8 @@ from router.gateway.config.keys import Key, Keys, hash_of
 from router.gateway.routing.trials.canaries import Canaries, Refusal, bad_answer, place_of
 from router.gateway.worker import Gateway
 from router.store.state.sqlite import SqliteState
-from router.types import Attempt, CanaryChoice, Outcome, Usage
+from router.trials import CanaryChoice
+from router.types import Attempt, Outcome, Usage
 from tests.gateway.servers import MemoryLog, Upstream, make_card, make_gateway, make_router, served
 from tests.gateway.telemetry.records import DECISION, a_record
 

@@ -27,7 +27,7 @@ from router.store.records.sqlite import SqliteRecords
 from router.store.records.sqlite_feedback import SqliteFeedback
 from router.store.state.protocol import Blob
 from router.store.state.sqlite import SqliteState
-from router.types import ExperimentChoice
+from router.trials import ExperimentChoice
 from tests.gateway.servers import IndifferentPredictor, MemoryLog, Upstream, make_card, make_gateway, served
 from tests.gateway.telemetry.records import DECISION, a_record
 

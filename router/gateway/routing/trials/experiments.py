@@ -22,7 +22,7 @@ from router.gateway.routing.trials.canaries import place_of
 from router.pipeline import Routed
 from router.store.records.protocol import RecordStore
 from router.store.state.protocol import Blob, StateError, StateStore
-from router.types import ExperimentChoice
+from router.trials import ExperimentChoice
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_S, _CHECK_EVERY_S = 1.0, 15.0
