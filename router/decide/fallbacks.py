@@ -81,7 +81,8 @@ class _Shared:
 
     def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
         """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
-        seen, picked, place = {int(self._server[order[0]])}, [], 0
+        picked: list[int] = []
+        seen, place = {int(self._server[order[0]])}, 0
         while len(picked) < count and (place := place + 1) < len(order):
             card = int(order[place])
             if (server := int(self._server[card])) not in seen:
