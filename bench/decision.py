@@ -123,6 +123,12 @@ def main() -> None:
         lambda request: router.route(request, flags="size<9B,cheapest"),
         requests,
     )
+    planned = msgspec.structs.replace(router.policies.named("default"), plans=router.plans.ids)
+    report(
+        f"decision, with {len(router.plans)} plans",
+        lambda request: router.route(request, policy=planned),
+        requests,
+    )
     alternatives(router, requests)
     scoring(router.predictor)
 

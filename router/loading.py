@@ -13,6 +13,7 @@ from router.decide.plans.catalog import load_plans
 from router.decide.plans.forecast.columns import Columns
 from router.decide.policy import load_policies
 from router.errors import ArtifactError, CallerError
+from router.formats.parsed_files import remembered
 from router.perceive.ability.evidence import load_evidence
 from router.perceive.head import encoder_name
 from router.perceive.predictor import Predictor
@@ -74,9 +75,10 @@ def load_router(cards: Path | None = None, policies: Path | None = None, artifac
     """
     predictor = load_predictor(artifact)
     folder, observed = cards or settings.default_cards_folder(), settings.default_evidence_folder()
-    catalog = load_catalog(folder).with_speeds(read_speeds(observed))
-    plans = load_plans(settings.default_plans_folder(), catalog)
-    loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
+    with remembered(settings.cache_folder() / "parsed.msgpack"):
+        catalog = load_catalog(folder).with_speeds(read_speeds(observed))
+        plans = load_plans(settings.default_plans_folder(), catalog)
+        loaded = load_policies(policies or settings.default_policies_folder(), catalog, plans)
     profiles = load_profiles(settings.profiles_folder(folder))
     evidence = predictor.evidence_of(load_evidence(observed), profiles)
     return Router(catalog, loaded, predictor, evidence, plans.with_columns(load_plan_columns(artifact)))

@@ -239,11 +239,11 @@ def _part_score(inputs: DecisionInputs, policy: Policy, part: Forecast) -> Doubl
 
 def _plan(catalog: Catalog, rows: PlanRows | None, order: Indices, fallbacks: int, needed: int) -> Plan:
     """What the first of `order` is: a card with its fallbacks, or a plan with those that answer if no member does."""
-    chosen, cards = int(order[0]), (order if rows is None else order[order < len(catalog)]).tolist()
+    chosen, cards = int(order[0]), order if rows is None else order[order < len(catalog)]
     if rows is None or chosen < len(catalog):
         return SinglePlan(catalog.ids[chosen], fallbacks_of(catalog, cards, fallbacks, needed))
     members = rows.members_of(chosen)
-    others = [rows.answerer(chosen), *[card for card in cards if card not in members]]
+    others = np.concatenate(([rows.answerer(chosen)], cards[(cards[:, None] != members).all(axis=1)]))
     return rows.composed(chosen, fallbacks_of(catalog, others, fallbacks, needed))
 
 

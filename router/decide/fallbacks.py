@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterable
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from router.cards.catalog import Catalog
 from router.cards.schema import Card
+from router.types import Indices, Mask
+
+T = TypeVar("T")
 
 # The estimate of a prompt's tokens may be too low by this factor, as for text in a language that the tokenizer splits
 # finely: then a fallback should have more context.
 _ESTIMATE_FACTOR = 2
+_REMEMBERED_FIRSTS = 64
+"""The cards, by what they share with others, for which the others are kept: a choice has few different firsts."""
 
 
-def fallbacks_of(catalog: Catalog, order: Sequence[int], count: int, needed_tokens: int) -> tuple[str, ...]:
+def fallbacks_of(catalog: Catalog, order: Indices, count: int, needed_tokens: int) -> tuple[str, ...]:
     """The next `count` cards after the first of `order` whose servers differ: an effort cannot stand in for its own
     model. They are in the order of their scores, but near-duplicates of the first card come last: the same weights at
     the same hosts with the same keys, such as adapters of one server, fail together with it.
@@ -22,41 +31,95 @@ def fallbacks_of(catalog: Catalog, order: Sequence[int], count: int, needed_toke
     card of another. The same holds where they are all variants of one model, which fail alike on the same prompt, and
     for a card with more context where `needed_tokens` come near that of the first.
     """
-    first = catalog[order[0]]
-    # Read no further than necessary: a catalogue may have thousands of cards.
-    others = _other_servers(catalog, order)
-    picked = list(itertools.islice(others, count))
-    further: list[Card] = []
-    demands: list[Callable[[Card], bool]] = [lambda card: not _accounts(card) <= _accounts(first)]
-    weights = _weights(first)
-    demands.append(lambda card: weights.isdisjoint(_weights(card)))
-    context_tokens = first.context_tokens
+    facts = _SHARED.get(catalog)
+    if facts is None:
+        facts = _SHARED[catalog] = _Shared(catalog)
+    first = int(order[0])
+    picked, after = facts.next_servers(order, count)
+    elsewhere, others = facts.elsewhere(first), facts.others(first)
+    demands = [elsewhere, others]
+    context_tokens = catalog[first].context_tokens
     if context_tokens is not None and needed_tokens * _ESTIMATE_FACTOR > context_tokens:
-        demands.append(lambda card: card.context_tokens is None or card.context_tokens > context_tokens)
-    kept = len(picked)
+        demands.append(~(facts.context_tokens <= context_tokens))
+    kept, places = len(picked), {}
     for meets in demands:
-        if not kept or any(map(meets, picked)):
+        if not kept or any(map(meets.item, picked)):
             continue
-        better = next(filter(meets, further), None)
-        while better is None and (card := next(others, None)) is not None:
-            further.append(card)
-            better = card if meets(card) else None
-        if better is not None:
+        place = facts.first_that(meets, order, after)
+        if place is not None:
             kept -= 1
-            picked[kept] = better
-    ranks = {card.id: rank for rank, card in enumerate(further)}
-    chosen = [*picked[:kept], *sorted(picked[kept:], key=lambda card: ranks[card.id])]
+            picked[kept] = int(order[place])
+            places[picked[kept]] = place
+    chosen = [*picked[:kept], *sorted(picked[kept:], key=places.__getitem__)]
     # The sort is stable.
-    chosen.sort(key=lambda card: not weights.isdisjoint(_weights(card)) and _accounts(card) <= _accounts(first))
-    return tuple(card.id for card in chosen)
+    chosen.sort(key=lambda card: not (others.item(card) or elsewhere.item(card)))
+    return tuple(catalog.ids[card] for card in chosen)
 
 
-def _other_servers(catalog: Catalog, order: Sequence[int]) -> Iterator[Card]:
-    servers = {catalog.server_ids[order[0]]}
-    for card in order:
-        if (server := catalog.server_ids[card]) not in servers:
-            servers.add(server)
-            yield catalog[card]
+class _Shared:
+    """What the cards of a catalogue share, computed once: the request decides only their order.
+
+    `context_tokens`, of shape `(cards,)`, is NaN where a card states none.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._server, _ = _numbered(catalog.server_ids)
+        self._accounts, self._distinct_accounts = _numbered(map(_accounts, catalog))
+        self._weights, self._distinct_weights = _numbered(map(_weights, catalog))
+        stated = (card.context_tokens for card in catalog)
+        self.context_tokens = np.array([np.nan if tokens is None else tokens for tokens in stated])
+        self._elsewhere_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_elsewhere_than)
+        self._others_than = functools.lru_cache(_REMEMBERED_FIRSTS)(self._make_others_than)
+
+    def elsewhere(self, first: int) -> Mask:
+        """The cards that have a server, or a key, that the card `first` has not."""
+        return self._elsewhere_than(int(self._accounts[first]))
+
+    def others(self, first: int) -> Mask:
+        """The cards whose weights are not those of the card `first`."""
+        return self._others_than(int(self._weights[first]))
+
+    def next_servers(self, order: Indices, count: int) -> tuple[list[int], int]:
+        """The best card of each of the `count` next servers after the first card's, and where in `order` they end."""
+        picked: list[int] = []
+        seen, place = {int(self._server[order[0]])}, 0
+        while len(picked) < count and (place := place + 1) < len(order):
+            card = int(order[place])
+            if (server := int(self._server[card])) not in seen:
+                seen.add(server)
+                picked.append(card)
+        return picked, place + 1
+
+    def first_that(self, meets: Mask, order: Indices, after: int) -> int | None:
+        """The first place in `order` from `after` on of a card that `meets` has, and whose server has no better one."""
+        while after < len(order):
+            rest = meets[order[after:]]
+            ahead = int(rest.argmax())
+            if not rest[ahead]:
+                return None
+            after += ahead
+            servers = self._server[order[: after + 1]]
+            if not (servers[:-1] == servers[-1]).any():
+                return after
+            after += 1
+        return None
+
+    def _make_elsewhere_than(self, accounts: int) -> Mask:
+        own = self._distinct_accounts[accounts]
+        return np.array([not each <= own for each in self._distinct_accounts])[self._accounts]
+
+    def _make_others_than(self, weights: int) -> Mask:
+        own = self._distinct_weights[weights]
+        return np.array([own.isdisjoint(each) for each in self._distinct_weights])[self._weights]
+
+
+_SHARED: WeakKeyDictionary[Catalog, _Shared] = WeakKeyDictionary()
+
+
+def _numbered(values: Iterable[T]) -> tuple[Indices, list[T]]:
+    """The number of each value among the different ones, and these."""
+    numbers: dict[T, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.intp), list(numbers)
 
 
 def _weights(card: Card) -> frozenset[str]:

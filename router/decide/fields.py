@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
@@ -13,6 +15,8 @@ from router.cards.facets import FACETS
 from router.formats import units
 from router.perceive.roofline import memory_bytes
 from router.types import Doubles, Forecast
+
+T = TypeVar("T")
 
 
 class DecisionInputs(Struct, frozen=True, eq=False):
@@ -25,6 +29,23 @@ class DecisionInputs(Struct, frozen=True, eq=False):
     today: datetime.date | None = None
     input_tokens: int = 0
     load: Mapping[str, float] = {}
+
+
+_ONCE: WeakKeyDictionary[Catalog, dict[Hashable, Any]] = WeakKeyDictionary()
+_MOST_KEPT = 512
+"""Clients choose the limits, so what is kept of a catalogue is bounded."""
+
+
+def once(catalog: Catalog, key: Hashable, make: Callable[[], T]) -> T:
+    """What `make` returns, computed once for a catalogue: it must not depend on a request, and nobody may change it."""
+    kept = _ONCE.get(catalog)
+    if kept is None or len(kept) >= _MOST_KEPT:
+        kept = _ONCE[catalog] = {}
+    if key not in kept:
+        made = kept[key] = make()
+        return made
+    found: T = kept[key]
+    return found
 
 
 class Number(Struct, frozen=True):
@@ -89,6 +110,11 @@ def _explain_fit(inputs: DecisionInputs, card: int) -> str:
 
 OF_A_REQUEST = frozenset({"cost", "latency", "ttft", "quality", "fits"})
 """Fields that are forecast for a request. The others are facts on cards."""
+
+CHANGING = OF_A_REQUEST | {"age", "context", "max_output"}
+"""Fields that are forecast, change by the day, or are mostly compared with the length of a request: the limits on the
+others can be evaluated once.
+"""
 
 NUMBERS: Mapping[str, Number] = {
     "size": Number(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from router.decide.fields import DecisionInputs
+from router.decide.fields import DecisionInputs, once
 from router.formats.units import show_parameters, show_request_cost
 from router.types import Doubles
 
@@ -157,13 +157,19 @@ def _load(inputs: DecisionInputs) -> Doubles:
 
 GOALS: Mapping[str, Callable[[DecisionInputs], Doubles]] = {
     "best": lambda inputs: loss_of(inputs.forecast.choice_quality),
-    "smallest": lambda inputs: scaled(inputs.catalog.columns.size_parameters, logarithmic=True),
+    "smallest": lambda inputs: once(
+        inputs.catalog, "smallest", lambda: scaled(inputs.catalog.columns.size_parameters, logarithmic=True)
+    ),
     "cheapest": lambda inputs: scaled(
         inputs.forecast.cost_usd, logarithmic=True, usual=lambda: _usual_cost_usd(inputs), unknown=MIDDLE
     ),
     "fastest": lambda inputs: scaled(inputs.forecast.latency_ms, logarithmic=True, unknown=MIDDLE),
-    "newest": lambda inputs: scaled(-inputs.catalog.columns.released_day, logarithmic=False),
-    "private": lambda inputs: _worst_where_unknown(inputs.catalog.columns.exposure),
+    "newest": lambda inputs: once(
+        inputs.catalog, "newest", lambda: scaled(-inputs.catalog.columns.released_day, logarithmic=False)
+    ),
+    "private": lambda inputs: once(
+        inputs.catalog, "private", lambda: _worst_where_unknown(inputs.catalog.columns.exposure)
+    ),
     "concise": lambda inputs: scaled(inputs.forecast.output_tokens, logarithmic=True),
     # Not on a scale of the catalogue: where all servers are idle, none is the busiest.
     LOAD: _load,

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import NUMBERS, OF_A_REQUEST, DecisionInputs
+from router.decide.fields import CHANGING, NUMBERS, OF_A_REQUEST, DecisionInputs, once
 from router.types import Forecast, Mask
 
 COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -43,15 +43,38 @@ class LimitResult(Struct, frozen=True, eq=False):
     unknown: Mask
 
 
+_FAILS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": np.greater_equal,
+    "<=": np.greater,
+    ">": np.less_equal,
+    ">=": np.less,
+}
+"""The comparisons that are false where a number is unknown, as their opposites in COMPARE are."""
+
+
 def evaluate(limit: Limit, inputs: DecisionInputs, *, unknown_passes: bool) -> LimitResult:
-    """Evaluate `limit` on every card. A card whose field is unknown fails, unless `unknown_passes`."""
+    """Evaluate `limit` on every card. A card whose field is unknown fails, unless `unknown_passes`.
+
+    A limit on facts is evaluated once for a catalogue.
+    """
+    if limit.field in CHANGING:
+        return _evaluated(limit, inputs, unknown_passes)
+    return once(inputs.catalog, (limit, unknown_passes), lambda: _evaluated(limit, inputs, unknown_passes))
+
+
+def _evaluated(limit: Limit, inputs: DecisionInputs, unknown_passes: bool) -> LimitResult:
     if isinstance(limit.value, str):
         facet = inputs.catalog.facets[limit.field]
         matches, unknown = facet.cards_with(limit.value), facet.unknown
         fails = ~matches if limit.op == "=" else matches
     else:
         values = NUMBERS[limit.field].values(inputs)
-        unknown = np.isnan(values)
+        if limit.field in OF_A_REQUEST or limit.field == "age":
+            unknown = np.isnan(values)
+        else:
+            unknown = once(inputs.catalog, limit.field, lambda: np.isnan(values))
+        if unknown_passes and limit.op in _FAILS:
+            return LimitResult(limit, _FAILS[limit.op](values, limit.value), unknown)
         fails = ~COMPARE[limit.op](values, limit.value)
     return LimitResult(limit, (fails & ~unknown) if unknown_passes else (fails | unknown), unknown)
 
@@ -60,7 +83,9 @@ def among(limit: Limit, catalog: Catalog, failing: Collection[str]) -> list[Limi
     """`limit`, which these cards fail, by their ids; none where there are no such cards."""
     if not failing:
         return []
-    fails = np.array([name in failing for name in catalog.ids])
+    positions = once(catalog, "positions", lambda: {name: position for position, name in enumerate(catalog.ids)})
+    fails = np.zeros(len(catalog), dtype=np.bool_)
+    fails[[positions[name] for name in failing if name in positions]] = True
     return [LimitResult(limit, fails, np.zeros_like(fails))]
 
 

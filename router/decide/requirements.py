@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from router.cards.catalog import Catalog
-from router.decide.fields import DecisionInputs
+from router.decide.fields import DecisionInputs, once
 from router.decide.limits import Limit, LimitResult, evaluate
 from router.types import Features
 from router.wire.reading.needs import ALWAYS_STATED, MEANINGS, MET_BY_ALL, OUTPUTS, WANTED
@@ -58,7 +58,7 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
     and the others to the others, where there are some.
     """
     found = word_requirements(features)
-    if catalog.facets["profile"].cards_with("throughput").any():
+    if once(catalog, "throughput", lambda: bool(catalog.facets["profile"].cards_with("throughput").any())):
         word = "throughput" if is_batch else "interactive"
         found.append(Requirement(Limit("profile", "=", word, f"profile={word}"), is_wanted=True))
     return found
@@ -66,13 +66,13 @@ def requirements_of(features: Features, catalog: Catalog, *, is_batch: bool) -> 
 
 def room_results(features: Features, inputs: DecisionInputs) -> list[LimitResult]:
     """The limits on context and length of the answer, evaluated, and on reading text where a card does not."""
-    needed = needed_tokens(features)
+    needed, catalog = needed_tokens(features), inputs.catalog
     context = Limit("context", ">=", needed, f"context>={needed}")
     results = [evaluate(context, inputs, unknown_passes=needed <= _CONTEXT_OF_ANY_CARD_TOKENS)]
     if features.output_limit is not None:
         longest = Limit("max_output", ">=", features.output_limit, f"max_output>={features.output_limit}")
         results.append(evaluate(longest, inputs, unknown_passes=True))
-    if not inputs.catalog.facets["consumes"].cards_with("text").all():
+    if not once(catalog, "all read", lambda: bool(catalog.facets["consumes"].cards_with("text").all())):
         # A card that only turns one kind of content into another answers no question: it is a stage of chains.
         results.append(evaluate(Limit("consumes", "=", "text", "consumes=text"), inputs, unknown_passes=True))
     return results

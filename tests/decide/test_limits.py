@@ -5,6 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from router.cards import Catalog
+from router.decide.fields import DecisionInputs
+from router.decide.flags import parse_flags
+from router.decide.limits import evaluate
 from router.types import Decision, Rejection
 from tests.decide.cards import PLAIN, card, choose, forecast
 
@@ -171,3 +175,13 @@ def test_a_card_that_reads_no_text_is_a_stage_of_chains_and_answers_nothing_alon
 def test_what_cards_consume_is_no_limit_where_all_read_text() -> None:
     cards = [card("a", modalities=["text", "image"]), card("b", consumes=["text", "json"])]
     assert not choose(cards).rejections
+
+
+def test_a_limit_on_facts_is_evaluated_once_for_each_catalogue() -> None:
+    limit, catalogues = parse_flags("size<9B").limits[0], [Catalog([card("a", size=size)]) for size in ("7B", "70B")]
+    results = [
+        [evaluate(limit, DecisionInputs(catalog, forecast([0.5])), unknown_passes=False) for _ in range(2)]
+        for catalog in catalogues
+    ]
+    assert [[bool(result.fails[0]) for result in of_one] for of_one in results] == [[False] * 2, [True] * 2]
+    assert all(first is second for first, second in results)

@@ -139,11 +139,18 @@ def test_listening_beyond_this_machine_requires_keys(upstream: Upstream, tmp_pat
 def test_several_workers_share_the_port_and_stop_together(upstream: Upstream, tmp_path: Path) -> None:
     with serving(tmp_path, make_card("a", upstream.url), options=("--workers", "2")) as (process, url):
 
-        def workers() -> set[int]:
+        def children(pid: int) -> set[int]:
             listed = subprocess.run(
-                ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=False
+                ["pgrep", "-P", str(pid), "-f", "multiprocessing.forkserver"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             return {int(line) for line in listed.stdout.split()}
+
+        def workers() -> set[int]:
+            """The children of the process from which workers are forked."""
+            return {worker for forking in children(process.pid) for worker in children(forking)}
 
         before = workers()
         assert len(before) == 2

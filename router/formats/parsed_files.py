@@ -1,0 +1,77 @@
+"""Files that were parsed before, by their content: the command line reads the same cards at every start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+KeyPath = tuple[str | int, ...]
+"""The keys and list positions that lead to a value: `("keys", 0, "id")`."""
+
+Parsed = tuple[Any, dict[KeyPath, int]]
+"""A document, and the line of every key and list item."""
+
+_RULES = b"1"
+"""Changes with the rules of `router.formats.yaml_document`: what was parsed by others is parsed again."""
+
+_MOST_FILES = 1_000
+
+
+class ParsedFiles:
+    """What files contain, by the SHA-256 of their bytes; what cannot be read is parsed again."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._is_new = file, False
+        try:
+            self._known = msgspec.msgpack.decode(file.read_bytes(), type=dict[str, msgspec.Raw])
+        except (OSError, msgspec.DecodeError):
+            self._known = {}
+
+    def get_or(self, raw: bytes, parse: Callable[[], Parsed]) -> Parsed:
+        """What the bytes of a file contain; `parse` is called where that is not known."""
+        key = hashlib.sha256(_RULES + raw).hexdigest()
+        if (found := self._known.get(key)) is not None:
+            try:
+                document, lines = msgspec.msgpack.decode(found, type=tuple[Any, list[tuple[KeyPath, int]]])
+                return document, dict(lines)
+            except msgspec.DecodeError:
+                pass
+        document, of_paths = parse()
+        # A number may be greater than the format can hold.
+        with contextlib.suppress(OverflowError, msgspec.MsgspecError):
+            self._known[key] = msgspec.Raw(msgspec.msgpack.encode((document, list(of_paths.items()))))
+            self._is_new = True
+        return document, of_paths
+
+    def save(self) -> None:
+        """Write what is new. A folder that cannot be written is no error: the files are parsed again next time."""
+        if not self._is_new:
+            return
+        newest = dict(list(self._known.items())[-_MOST_FILES:])
+        own = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            own.write_bytes(msgspec.msgpack.encode(newest))
+            own.replace(self._file)
+
+
+PARSED: ContextVar[ParsedFiles | None] = ContextVar("PARSED", default=None)
+
+
+@contextlib.contextmanager
+def remembered(file: Path) -> Iterator[None]:
+    """In this context, YAML is parsed only where `file` does not have it yet from an earlier process."""
+    known = ParsedFiles(file)
+    token = PARSED.set(known)
+    try:
+        yield
+    finally:
+        PARSED.reset(token)
+        known.save()

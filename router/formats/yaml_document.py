@@ -1,0 +1,124 @@
+"""Texts in YAML as plain values, with the line of every key and list item; see `router.formats.yaml_file`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from router.errors import FileError
+from router.formats.parsed_files import KeyPath
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?", re.ASCII)
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_MAX_DEPTH = 50
+_STARTS = frozenset((yaml.MappingStartEvent, yaml.SequenceStartEvent))
+_OF_CONTENT = _STARTS | {yaml.ScalarEvent, yaml.MappingEndEvent, yaml.SequenceEndEvent}
+
+
+def parsed(text: str, file: Path) -> tuple[Any, dict[KeyPath, int]]:
+    """The document, None where there is none, and the line (from 1) of every key and list item. Raises FileError."""
+    try:
+        events = _content(text, file)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        where = mark.line + 1 if mark else _line_of_character(text, error)
+        raise FileError(str(file), where, f"is not YAML: {problem.splitlines()[0]}") from None
+    reader = _Reader(file, events)
+    return (reader.plain(next(reader.events)) if events else None), reader.lines
+
+
+def _content(text: str, file: Path) -> list[Any]:
+    """The scalars, and the beginnings and ends of mappings and lists, of the only document; empty where there is none.
+
+    Rejects what could construct objects or need much memory, and every further document. The events are read rather
+    than the nodes that PyYAML composes from them, since that follows aliases and takes twice as long.
+    """
+    events: list[Any] = []
+    second: Any = None
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        kind = type(event)
+        if kind in _OF_CONTENT:
+            if kind is not yaml.ScalarEvent:
+                depth += 1 if kind in _STARTS else -1
+            events.append(event)
+        documents += kind is yaml.DocumentStartEvent
+        if documents == 2 and second is None:
+            second = event
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if getattr(event, "anchor", None) is not None:
+            raise FileError(str(file), line, "anchors and aliases are not supported; repeat the value instead")
+        tag: str | None = getattr(event, "tag", None)
+        if tag is not None:
+            short = tag.replace("tag:yaml.org,2002:", "!!")
+            raise FileError(str(file), line, f"the tag {short} is not supported")
+        if depth > _MAX_DEPTH:
+            raise FileError(str(file), line, f"is nested more than {_MAX_DEPTH} levels deep")
+    if second is not None:
+        raise yaml.composer.ComposerError(None, None, "but found another document", second.start_mark)
+    return events
+
+
+def _line_of_character(text: str, error: yaml.YAMLError) -> int | None:
+    position = getattr(error, "position", None)
+    return None if position is None else text.count("\n", 0, position) + 1
+
+
+class _Reader:
+    """Converts the events of one document to plain values, and records the line of every path."""
+
+    def __init__(self, file: Path, events: Iterable[Any]) -> None:
+        self.file, self.events = file, iter(events)
+        self.lines: dict[KeyPath, int] = {}
+
+    def plain(self, start: Any, path: KeyPath = ()) -> Any:
+        """The value that begins with this event, whose others are read."""
+        self.lines.setdefault(path, start.start_mark.line + 1)
+        kind = type(start)
+        if kind is yaml.ScalarEvent:
+            return _scalar(start)
+        if kind is yaml.MappingStartEvent:
+            return self._mapping(path)
+        items: list[Any] = []
+        for event in self.events:
+            if type(event) is yaml.SequenceEndEvent:
+                break
+            items.append(self.plain(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for event in self.events:
+            if type(event) is yaml.MappingEndEvent:
+                break
+            line = event.start_mark.line + 1
+            if type(event) is not yaml.ScalarEvent:
+                raise FileError(str(self.file), line, "a key must be a plain string")
+            key = str(event.value)
+            if key in result:
+                first = self.lines[(*path, key)]
+                raise FileError(str(self.file), line, f'duplicate key "{key}" (first on line {first})')
+            self.lines[(*path, key)] = line
+            result[key] = self.plain(next(self.events), (*path, key))
+        return result
+
+
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    text = str(event.value)
+    if event.style:
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        # A longer one would not fit into a float.
+        return int(text) if len(text) < 300 else text
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
