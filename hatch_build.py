@@ -59,7 +59,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
         if not is_editable:
             build_data["force_include"][str(out)] = f"{_FOLDER}/{out.name}"
 
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled outside the tree."""
         if (folder := getattr(self, "_folder", None)) is not None:
             folder.cleanup()

@@ -119,8 +119,9 @@ static void ISA(cosines)(const Landmarks *landmarks, const float *vector, double
     float step = (greatest > 1e-12f ? greatest : 1e-12f) / (float)landmarks->levels;
     for (long i = 0; i < embedded; i++) {
         /* As rintf, which is a call where there is no instruction for it. */
-        float shifted = topic[i] / step + 0x1.8p23f;
-        integers[i] = (int16_t)(shifted - 0x1.8p23f);
+        float shifted = topic[i] / step + 0x1.8p23f, level = shifted - 0x1.8p23f;
+        /* Only what is no number is beyond. */
+        integers[i] = (int16_t)(level >= -127.0f && level <= 127.0f ? level : 0.0f);
     }
     for (long i = 0; i < landmarks->count; i++) {
         const int8_t *row = landmarks->integers + i * embedded;

@@ -102,7 +102,7 @@ PAIRWISE(sum_of_doubles, double)
 /* Linear between ascending points, and constant beyond them. */
 static inline double interpolated(double x, const double *points, const double *values, long count)
 {
-    if (x <= points[0])
+    if (count == 1 || x <= points[0])
         return values[0];
     if (x >= points[count - 1])
         return values[count - 1];
