@@ -3,8 +3,8 @@
 The prompts are about 100 and 2,000 tokens of English, cut from the docstrings of Python's standard library, which is
 available everywhere; the first 200 are for warm-up. Also measured: the stages of a decision, alternatives to them
 (MiniLM for the encoder, which needs the extra `train`; a `predict` call of scikit-learn for the predictor), resident
-memory, and the prompts per second of `route score`. With `--compare`, decisions with the compiled kernel and without, in
-turn. Set OMP_NUM_THREADS=1 to measure one core.
+memory, and the prompts per second of `route score`. With `--compare`, decisions with the compiled kernel
+and without, in turn. Set OMP_NUM_THREADS=1 to measure one core.
 """
 
 from __future__ import annotations
